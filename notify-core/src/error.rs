@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What can go wrong, and what comes back when it does.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+
+/// Why an operation on a notifier, or the adoption of a file descriptor, failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel gave no new eventfd; EMFILE and ENFILE are the usual reasons.
+    #[error("cannot create an eventfd")]
+    Create(#[source] io::Error),
+
+    /// The file descriptor is open, but it is something else.
+    #[error("file descriptor {fd} is not an eventfd")]
+    NotEventFd {
+        /// The number that was offered.
+        fd: RawFd,
+    },
+
+    /// The file descriptor could not be looked at; EBADF if it is closed.
+    #[error("cannot examine file descriptor {fd}")]
+    Examine {
+        /// The number that was offered.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The file descriptor could not be duplicated; EMFILE is the usual reason.
+    #[error("cannot duplicate file descriptor {fd}")]
+    Duplicate {
+        /// The one to be duplicated.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// A consumer and a notifier of two different eventfds were offered as one.
+    #[error("file descriptors {consumer} and {notifier} are not the same eventfd")]
+    DifferentEventFds {
+        /// The read half's number.
+        consumer: RawFd,
+        /// The write half's number.
+        notifier: RawFd,
+    },
+
+    /// The counter could not be written.
+    #[error("cannot signal eventfd {fd}")]
+    Notify {
+        /// The eventfd.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The counter could not be read. EOPNOTSUPP: the kernel is older than 5.8.
+    #[error("cannot read eventfd {fd}")]
+    Consume {
+        /// The eventfd.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The eventfd could not be polled.
+    #[error("cannot poll eventfd {fd}")]
+    Poll {
+        /// The eventfd.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The file descriptor is open, but it is no KVM virtual machine, or it belongs to another
+    /// process (EIO: KVM serves only the address space that created the machine).
+    #[error("file descriptor {fd} is not a KVM virtual machine of this process")]
+    NotVm {
+        /// The number that was offered.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A failed call that consumed something: why it failed, and what it had consumed.
+///
+/// The upper crates use it with their own error type; it converts into that with `?`.
+pub struct Rejected<T, E = Error> {
+    /// Why the call failed.
+    pub error: E,
+    /// What the call had consumed, unchanged.
+    pub value: T,
+}
+
+impl<T, E> Rejected<T, E> {
+    /// Pairs an error with what the failed call gives back.
+    pub fn new(error: E, value: T) -> Self {
+        Self { error, value }
+    }
+}
+
+impl<T> From<Rejected<T, Error>> for Error {
+    fn from(rejected: Rejected<T, Error>) -> Self {
+        rejected.error
+    }
+}
+
+impl<T, E: fmt::Debug> fmt::Debug for Rejected<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, E: fmt::Display> fmt::Display for Rejected<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T, E: StdError> StdError for Rejected<T, E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! eventfd notifiers and the one port through which the upper crates reach a hypervisor.
+//!
+//! A virtual machine monitor (VMM) and its guest tell each other "look at your queue" through two
+//! eventfds per queue. QEMU calls them *host notifier* and *guest notifier*, and so does this crate:
+//!
+//! ```text
+//!            kick                                     call
+//!  guest ───────────▶ ioeventfd ─▶ host_notifier ─▶ device
+//!  guest ◀─────────── irqfd ◀───── guest_notifier ◀─ device
+//! ```
+//!
+//! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
+//! - [`Vm`] is the port: the six things that the upper crates ask of a hypervisor. [`KvmVm`] answers
+//!   with ioctls on a KVM virtual machine.
+//!
+//! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in `irqfd`.
+//!
+//! ```
+//! use notify_core::NotifierPair;
+//!
+//! let queue = NotifierPair::new()?;
+//! queue.host_notifier().notify()?; // what KVM does when the guest rings the doorbell
+//! assert_eq!(queue.host_notifier().consume()?.map(u64::from), Some(1));
+//! # Ok::<(), notify_core::Error>(())
+//! ```
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("eventfd and KVM exist on Linux only");
+
+mod error;
+mod notifier;
+mod vm;
+
+pub use error::{Error, Rejected};
+pub use notifier::{EventNotifier, EventNotifierBuilder, Mode, NotifierPair, NotifierPairBuilder};
+pub use vm::{
+    Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm,
+    LineStatus, MsiOutcome, MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
+};
+
+/// The eventfd type of the rust-vmm project, which every [`EventNotifier`] wraps and gives out.
+pub use vmm_sys_util::eventfd::EventFd;

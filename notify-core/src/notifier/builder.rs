@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How a notifier is created.
+
+use super::{EventNotifier, Mode, fd};
+use crate::Error;
+
+/// Creates an [`EventNotifier`] with an initial value, or in semaphore mode.
+///
+/// ```
+/// use notify_core::EventNotifier;
+///
+/// // QEMU starts its host notifiers already signalled, so that a device looks at its queue once.
+/// let kick = EventNotifier::builder().initial(1).build()?;
+/// assert!(kick.is_signalled()?);
+/// # Ok::<(), notify_core::Error>(())
+/// ```
+#[derive(Debug, Default, Clone)]
+#[must_use]
+pub struct EventNotifierBuilder {
+    initial: u32,
+    semaphore: bool,
+}
+
+impl EventNotifierBuilder {
+    /// The counter's first value (default 0).
+    pub fn initial(mut self, value: u32) -> Self {
+        self.initial = value;
+        self
+    }
+
+    /// Makes each read take one from the counter instead of all (default false).
+    ///
+    /// KVM cannot drain such a counter, so it cannot be used as an irqfd.
+    pub fn semaphore(mut self, semaphore: bool) -> Self {
+        self.semaphore = semaphore;
+        self
+    }
+
+    /// Creates the eventfd.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Create`].
+    pub fn build(self) -> Result<EventNotifier, Error> {
+        let eventfd = fd::create(self.initial, self.semaphore).map_err(Error::Create)?;
+        let mode = if self.semaphore {
+            Mode::Semaphore
+        } else {
+            Mode::Counter
+        };
+        Ok(EventNotifier { eventfd, mode })
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The system calls on an eventfd, and the conversions between types that own one.
+//!
+//! One of the two places in the workspace that may hold `unsafe` code.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
+use vmm_sys_util::event;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::Mode;
+use crate::Error;
+
+/// A new eventfd, non-blocking and close-on-exec.
+pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<EventFd> {
+    let mode = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
+    // SAFETY: eventfd(2) takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::eventfd(initial, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | mode) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened `fd` for us; nobody else knows the number.
+    Ok(unsafe { EventFd::from_raw_fd(fd) })
+}
+
+/// Adds one to the counter; one that is full already is as signalled as it can be.
+#[inline]
+pub(super) fn add_one(eventfd: &EventFd) -> io::Result<()> {
+    let one = 1u64;
+    loop {
+        // SAFETY: the eight bytes are those of `one`, which outlives the call; write(2) only reads
+        // them.
+        let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
+        if written == 8 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error => return Err(error),
+        }
+    }
+}
+
+/// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was cleared.
+#[inline]
+pub(super) fn take(eventfd: &EventFd) -> io::Result<Option<NonZeroU64>> {
+    let mut count = [0; 8];
+    match read_nowait(borrow(eventfd), &mut count) {
+        Ok(8) => Ok(NonZeroU64::new(u64::from_ne_bytes(count))),
+        Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// preadv2(2) at the file's own position (-1), which is the only one that an eventfd has.
+#[inline]
+fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let iov = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: the one element of the array is `iov`, which describes `buffer`; that is borrowed
+    // exclusively and outlives the call.
+    let read = unsafe { libc::preadv2(fd.as_raw_fd(), &raw const iov, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
+pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<Mode, Error> {
+    let examine = |source: io::Error| Error::Examine {
+        fd: fd.as_raw_fd(),
+        source,
+    };
+    if !is_eventfd(fd).map_err(examine)? {
+        return Err(Error::NotEventFd { fd: fd.as_raw_fd() });
+    }
+    let set = |argument| fcntl(fd, argument).map_err(|errno| examine(errno.into()));
+    let flags = OFlag::from_bits_retain(set(FcntlArg::F_GETFL)?);
+    set(FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    set(FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(mode(fd))
+}
+
+/// Whether `fd` is an eventfd, found out without `/proc` and without a trace.
+///
+/// No system call says so, but three answers together do, and none of the questions has an effect:
+///
+/// 1. The file has no type: it lives on the kernel's anonymous inode. This leaves out files, pipes,
+///    sockets and devices, on which the next question could consume something.
+/// 2. A non-blocking read of four bytes gives EINVAL: the file can be read without blocking, and
+///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd, and
+///    whatever cannot be read at all.
+/// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
+fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let has_type = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
+    if !has_type.is_empty() {
+        return Ok(false);
+    }
+    let read = read_nowait(fd, &mut [0; 4]);
+    if read.err().and_then(|error| error.raw_os_error()) != Some(libc::EINVAL) {
+        return Ok(false);
+    }
+    // SAFETY: no iovec is read when the count is zero, so the null pointer is never followed.
+    let written = unsafe { libc::writev(fd.as_raw_fd(), std::ptr::null(), 0) };
+    Ok(written == 0)
+}
+
+/// The mode of somebody else's eventfd, which only `/proc` can tell (Linux 6.5 and later).
+fn mode(fd: BorrowedFd<'_>) -> Mode {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let Ok(info) = std::fs::read_to_string(path) else {
+        return Mode::Unknown;
+    };
+    let field = info
+        .lines()
+        .find_map(|line| line.strip_prefix("eventfd-semaphore:"));
+    match field.map(str::trim) {
+        Some("0") => Mode::Counter,
+        Some("1") => Mode::Semaphore,
+        _ => Mode::Unknown,
+    }
+}
+
+/// A close-on-exec duplicate.
+pub(super) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    fd.try_clone_to_owned().map_err(|source| Error::Duplicate {
+        fd: fd.as_raw_fd(),
+        source,
+    })
+}
+
+/// Whether two file descriptors are one open file; `None` where the kernel will not say.
+pub(super) fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<bool> {
+    /// From `include/uapi/linux/kcmp.h`.
+    const KCMP_FILE: libc::c_int = 0;
+    let pid = std::process::id();
+    let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: kcmp(2) takes five integers and touches no memory of ours.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, one, other) };
+    (order >= 0).then_some(order == 0)
+}
+
+pub(super) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: `eventfd` owns the number, keeps it open for the lifetime of the borrow, and it is
+    // not -1.
+    unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
+}
+
+/// Types that own exactly one open file descriptor.
+pub(super) trait Owner: IntoRawFd + FromRawFd {}
+
+impl Owner for OwnedFd {}
+impl Owner for EventFd {}
+impl Owner for event::EventConsumer {}
+impl Owner for event::EventNotifier {}
+
+/// Moves a file descriptor from one type that owns it to another.
+pub(super) fn transfer<To: Owner>(from: impl Owner) -> To {
+    // SAFETY: `from` owned the number and has given it up; every `Owner` owns one and no more.
+    unsafe { To::from_raw_fd(from.into_raw_fd()) }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The ioctls of a KVM machine.
+//!
+//! One of the two places in the workspace that may hold `unsafe` code. `kvm-ioctls` cannot express
+//! all of these requests (a width without a datamatch, for one), so they stand here over the structs
+//! of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out to be no
+//! machine: KVM's request numbers are its own (type 0xAE), so another kind of file answers ENOTTY.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use kvm_bindings::{
+    KVM_MSI_VALID_DEVID, KVMIO, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd, kvm_msi,
+};
+use nix::libc::c_ulong;
+
+use super::flags::{IoEventFdFlags, IrqFdFlags};
+use crate::vm::routes::halves;
+use crate::{IoEventFdRequest, IrqFdAction, IrqFdRequest, MsiRequest, RouteBuffer};
+
+/// Request numbers (`include/uapi/linux/kvm.h`), computed so that each architecture's own encoding
+/// of direction and size applies.
+mod number {
+    use super::*;
+    use nix::{request_code_none, request_code_readwrite, request_code_write};
+
+    pub(super) const GET_API_VERSION: c_ulong = request_code_none!(KVMIO, 0x00);
+    pub(super) const CHECK_EXTENSION: c_ulong = request_code_none!(KVMIO, 0x03);
+    pub(super) const IRQ_LINE: c_ulong =
+        request_code_write!(KVMIO, 0x61, size_of::<kvm_irq_level>());
+    pub(super) const IRQ_LINE_STATUS: c_ulong =
+        request_code_readwrite!(KVMIO, 0x67, size_of::<kvm_irq_level>());
+    pub(super) const SET_GSI_ROUTING: c_ulong =
+        request_code_write!(KVMIO, 0x6a, size_of::<kvm_irq_routing>());
+    pub(super) const IRQFD: c_ulong = request_code_write!(KVMIO, 0x76, size_of::<kvm_irqfd>());
+    pub(super) const IOEVENTFD: c_ulong =
+        request_code_write!(KVMIO, 0x79, size_of::<kvm_ioeventfd>());
+    pub(super) const SIGNAL_MSI: c_ulong = request_code_write!(KVMIO, 0xa5, size_of::<kvm_msi>());
+}
+
+mod raw {
+    use super::*;
+
+    nix::ioctl_write_int_bad!(get_api_version, number::GET_API_VERSION);
+    nix::ioctl_write_int_bad!(check_extension, number::CHECK_EXTENSION);
+    nix::ioctl_write_ptr_bad!(irq_line, number::IRQ_LINE, kvm_irq_level);
+    nix::ioctl_readwrite_bad!(irq_line_status, number::IRQ_LINE_STATUS, kvm_irq_level);
+    nix::ioctl_write_ptr_bad!(set_gsi_routing, number::SET_GSI_ROUTING, kvm_irq_routing);
+    nix::ioctl_write_ptr_bad!(irqfd, number::IRQFD, kvm_irqfd);
+    nix::ioctl_write_ptr_bad!(ioeventfd, number::IOEVENTFD, kvm_ioeventfd);
+    nix::ioctl_write_ptr_bad!(signal_msi, number::SIGNAL_MSI, kvm_msi);
+}
+
+pub(super) fn get_api_version(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: KVM_GET_API_VERSION takes the integer 0 and touches no memory of ours.
+    Ok(unsafe { raw::get_api_version(fd.as_raw_fd(), 0) }?)
+}
+
+pub(super) fn check_extension(fd: BorrowedFd<'_>, capability: u32) -> io::Result<u32> {
+    // SAFETY: KVM_CHECK_EXTENSION takes an integer and touches no memory of ours.
+    let answer = unsafe { raw::check_extension(fd.as_raw_fd(), capability.cast_signed()) }?;
+    Ok(answer.cast_unsigned())
+}
+
+pub(super) fn irqfd(fd: BorrowedFd<'_>, request: &IrqFdRequest<'_>) -> io::Result<()> {
+    let resample = match request.action {
+        IrqFdAction::AssignResample(resample) => resample.as_raw_fd().cast_unsigned(),
+        _ => 0,
+    };
+    assign_irqfd(
+        fd,
+        &kvm_irqfd {
+            fd: request.eventfd.as_raw_fd().cast_unsigned(),
+            gsi: request.gsi,
+            flags: IrqFdFlags::from(&request.action).bits(),
+            resamplefd: resample,
+            ..Default::default()
+        },
+    )
+}
+
+/// Asks for an irqfd with no eventfd, which every kernel refuses; the errno tells why first.
+pub(super) fn irqfd_of_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
+    assign_irqfd(
+        fd,
+        &kvm_irqfd {
+            fd: u32::MAX,
+            ..Default::default()
+        },
+    )
+}
+
+fn assign_irqfd(fd: BorrowedFd<'_>, irqfd: &kvm_irqfd) -> io::Result<()> {
+    // SAFETY: KVM_IRQFD reads one `kvm_irqfd`, which is borrowed for the call, and keeps no pointer
+    // to it: the eventfds are looked up by number and referenced before the call returns.
+    unsafe { raw::irqfd(fd.as_raw_fd(), irqfd) }?;
+    Ok(())
+}
+
+pub(super) fn ioeventfd(fd: BorrowedFd<'_>, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+    let ioeventfd = kvm_ioeventfd {
+        datamatch: request.datamatch.unwrap_or(0),
+        addr: request.address,
+        len: request.len,
+        fd: request.eventfd.as_raw_fd(),
+        flags: IoEventFdFlags::from(request).bits(),
+        ..Default::default()
+    };
+    // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which outlives the call, and keeps no pointer
+    // to it: the eventfd is looked up by number and referenced before the call returns.
+    unsafe { raw::ioeventfd(fd.as_raw_fd(), &ioeventfd) }?;
+    Ok(())
+}
+
+pub(super) fn set_gsi_routing(fd: BorrowedFd<'_>, table: &RouteBuffer) -> io::Result<()> {
+    let table = table.as_words().as_ptr().cast::<kvm_irq_routing>();
+    // SAFETY: a `RouteBuffer` is the struct and its entries in one allocation of eight-byte words:
+    // the alignment that the struct asks for, and as many entries behind it as its `nr` says (both
+    // are kept together by `RouteBuffer`, and tested below). The kernel only reads, during the call.
+    unsafe { raw::set_gsi_routing(fd.as_raw_fd(), table) }?;
+    Ok(())
+}
+
+pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiRequest) -> io::Result<i32> {
+    let [address_lo, address_hi] = halves(message.address);
+    let msi = kvm_msi {
+        address_lo,
+        address_hi,
+        data: message.data,
+        flags: message.devid.map_or(0, |_| KVM_MSI_VALID_DEVID),
+        devid: message.devid.unwrap_or(0),
+        ..Default::default()
+    };
+    // SAFETY: KVM_SIGNAL_MSI reads one `kvm_msi`, which outlives the call, and keeps no pointer.
+    Ok(unsafe { raw::signal_msi(fd.as_raw_fd(), &msi) }?)
+}
+
+fn irq_level(gsi: u32, level: bool) -> kvm_irq_level {
+    let mut line = kvm_irq_level {
+        level: level.into(),
+        ..Default::default()
+    };
+    line.__bindgen_anon_1.irq = gsi;
+    line
+}
+
+pub(super) fn irq_line(fd: BorrowedFd<'_>, gsi: u32, level: bool) -> io::Result<()> {
+    let line = irq_level(gsi, level);
+    // SAFETY: KVM_IRQ_LINE reads one `kvm_irq_level`, which outlives the call, and keeps no pointer.
+    unsafe { raw::irq_line(fd.as_raw_fd(), &line) }?;
+    Ok(())
+}
+
+pub(super) fn irq_line_status(fd: BorrowedFd<'_>, gsi: u32, level: bool) -> io::Result<i32> {
+    let mut line = irq_level(gsi, level);
+    // SAFETY: KVM_IRQ_LINE_STATUS reads and writes one `kvm_irq_level`, borrowed exclusively for
+    // the call, and keeps no pointer.
+    unsafe { raw::irq_line_status(fd.as_raw_fd(), &mut line) }?;
+    // SAFETY: both fields of the union are plain 32-bit integers, for which every value is valid.
+    Ok(unsafe { line.__bindgen_anon_1.status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RouteEntry, RouteTarget};
+    use kvm_bindings::{kvm_irq_routing_entry, kvm_irq_routing_xen_evtchn};
+
+    /// As `strace -X raw` prints them on the architectures with the common ioctl encoding.
+    #[test]
+    fn request_numbers() {
+        assert_eq!(number::GET_API_VERSION, 0xae00);
+        assert_eq!(number::CHECK_EXTENSION, 0xae03);
+        assert_eq!(number::IRQ_LINE, 0x4008_ae61);
+        assert_eq!(number::IRQ_LINE_STATUS, 0xc008_ae67);
+        assert_eq!(number::SET_GSI_ROUTING, 0x4008_ae6a);
+        assert_eq!(number::IRQFD, 0x4020_ae76);
+        assert_eq!(number::IOEVENTFD, 0x4040_ae79);
+        assert_eq!(number::SIGNAL_MSI, 0x4020_aea5);
+    }
+
+    /// Reads a table as the kernel does: through the C struct.
+    fn as_kernel(table: &RouteBuffer) -> Vec<kvm_irq_routing_entry> {
+        let header = table.as_words().as_ptr().cast::<kvm_irq_routing>();
+        // SAFETY: the allocation starts with the header, and is aligned for it.
+        let count = unsafe { (*header).nr } as usize;
+        assert_eq!(
+            table.as_words().len() * 8,
+            size_of::<kvm_irq_routing>() + count * size_of::<kvm_irq_routing_entry>()
+        );
+        // SAFETY: the assertion above holds, so `count` initialised entries follow the header.
+        unsafe { (*header).entries.as_slice(count) }.to_vec()
+    }
+
+    #[test]
+    fn route_buffer_has_the_layout_of_the_kernels_structs() {
+        let msi = RouteTarget::Msi {
+            address: 0x1122_3344_5566_7788,
+            data: 0x99aa_bbcc,
+            devid: Some(0xddee_ff00),
+        };
+        let mut table = RouteBuffer::new();
+        table.push(RouteEntry::new(
+            7,
+            RouteTarget::IrqChip { chip: 2, pin: 23 },
+        ));
+        table.push(RouteEntry::new(24, msi));
+        table.push(RouteEntry::new(
+            25,
+            RouteTarget::HvSint { vcpu: 3, sint: 4 },
+        ));
+        let xen = RouteTarget::XenEvtchn {
+            port: 5,
+            vcpu: 6,
+            priority: 8,
+        };
+        table.push(RouteEntry::new(26, xen));
+
+        let entries = as_kernel(&table);
+        let heads: Vec<_> = entries.iter().map(|e| (e.gsi, e.type_, e.flags)).collect();
+        assert_eq!(heads, [(7, 1, 0), (24, 2, 1), (25, 4, 0), (26, 5, 0)]);
+        let [pin, msi, sint, channel] = entries.as_slice() else {
+            panic!("four entries went in");
+        };
+        // SAFETY: the fields of the union are made of integers, for which every value is valid.
+        unsafe {
+            assert_eq!((pin.u.irqchip.irqchip, pin.u.irqchip.pin), (2, 23));
+            assert_eq!(
+                (msi.u.msi.address_hi, msi.u.msi.address_lo),
+                (0x1122_3344, 0x5566_7788)
+            );
+            assert_eq!(msi.u.msi.data, 0x99aa_bbcc);
+            assert_eq!(msi.u.msi.__bindgen_anon_1.devid, 0xddee_ff00);
+            assert_eq!((sint.u.hv_sint.vcpu, sint.u.hv_sint.sint), (3, 4));
+            let kvm_irq_routing_xen_evtchn {
+                port,
+                vcpu,
+                priority,
+            } = channel.u.xen_evtchn;
+            assert_eq!((port, vcpu, priority), (5, 6, 8));
+        }
+    }
+
+    #[test]
+    fn route_buffer_header_follows_every_edit() {
+        let entry = |gsi| {
+            RouteEntry::new(
+                gsi,
+                RouteTarget::Msi {
+                    address: 0,
+                    data: gsi,
+                    devid: None,
+                },
+            )
+        };
+        let mut table: RouteBuffer = (0..5).map(entry).collect();
+        let gsis = |table: &RouteBuffer| as_kernel(table).iter().map(|e| e.gsi).collect::<Vec<_>>();
+        assert_eq!(gsis(&table), [0, 1, 2, 3, 4]);
+
+        assert_eq!(table.swap_remove(1), Some(entry(1)));
+        assert_eq!(gsis(&table), [0, 4, 2, 3]);
+        assert_eq!(table.replace(0, entry(9)), Some(entry(0)));
+        assert_eq!(table.pop(), Some(entry(3)));
+        assert_eq!(gsis(&table), [9, 4, 2]);
+        assert_eq!(table.get(1), Some(entry(4)));
+        assert_eq!(table.get(3), None);
+        assert_eq!(table.replace(3, entry(1)), None);
+        assert_eq!(table.swap_remove(3), None);
+        assert_eq!(
+            table.iter().collect::<Vec<_>>(),
+            [entry(9), entry(4), entry(2)]
+        );
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`KvmVm`]: the port over a KVM virtual machine.
+
+#[cfg(feature = "kvm-ioctls")]
+mod convert;
+mod flags;
+mod ioctl;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::{
+    Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
+    MsiOutcome, MsiRequest, Retired, RouteBuffer, Vm,
+};
+use crate::{Error, Rejected};
+
+/// A KVM virtual machine.
+///
+/// Dropping it closes its file descriptor; the machine itself lives on while a vCPU or another
+/// descriptor of it is open, but its irqfds die with the last *machine* descriptor.
+///
+/// Only the process that created a machine may use it: in a forked child every request gives EIO.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use notify_core::{Capability, KvmVm, Vm};
+///
+/// let kvm = kvm_ioctls::Kvm::new()?;
+/// let vm_fd = kvm.create_vm()?;
+/// vm_fd.create_irq_chip()?;
+///
+/// let vm: Arc<dyn Vm> = Arc::new(KvmVm::try_from(&vm_fd)?);
+/// assert_eq!(vm.capability(Capability::IrqRouting)?, 4096);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct KvmVm {
+    fd: OwnedFd,
+    retired: AtomicBool,
+    /// The answers so far; 0 stands for "ask", since a capability may come to be (arm64 wants device
+    /// ids once there is an ITS) but none goes away.
+    capabilities: [AtomicU32; Capability::COUNT],
+}
+
+impl KvmVm {
+    /// Takes over the file descriptor of a machine, whoever created it and by whatever bindings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotVm`]; the file descriptor comes back inside.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
+        match Self::check(fd.as_fd()) {
+            Ok(()) => Ok(Self {
+                fd,
+                retired: AtomicBool::new(false),
+                capabilities: [const { AtomicU32::new(0) }; Capability::COUNT],
+            }),
+            Err(source) => {
+                let number = fd.as_raw_fd();
+                Err(Rejected::new(Error::NotVm { fd: number, source }, fd))
+            }
+        }
+    }
+
+    /// Both `/dev/kvm` and its machines know capabilities; only `/dev/kvm` knows the API's version.
+    fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
+        ioctl::check_extension(fd, Capability::IoEventFd.number())?;
+        match ioctl::get_api_version(fd) {
+            Ok(_) => Err(io::Error::from_raw_os_error(libc::ENOTTY)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Says that the machine is about to be closed.
+    ///
+    /// From now on new requests fail with [`Retired`], and what undoes earlier ones succeeds without
+    /// an ioctl: the kernel frees everything when the machine closes, so that a guard's drop need
+    /// not do it one by one. Guards may then outlive the teardown in any order.
+    ///
+    /// The caller owes the closing. While the machine lives on, what was registered stays in force.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    fn live(&self) -> Result<BorrowedFd<'_>, Retired> {
+        if self.retired.load(Ordering::Acquire) {
+            return Err(Retired);
+        }
+        Ok(self.fd.as_fd())
+    }
+}
+
+impl Vm for KvmVm {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        let known = self.capabilities.get(capability as usize);
+        match known.map_or(0, |known| known.load(Ordering::Relaxed)) {
+            0 => {
+                let answer = ioctl::check_extension(self.fd.as_fd(), capability.number())?;
+                if let Some(known) = known {
+                    known.store(answer, Ordering::Relaxed);
+                }
+                Ok(answer)
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        match (self.live(), request.action) {
+            (Ok(fd), _) => ioctl::irqfd(fd, request),
+            (Err(Retired), IrqFdAction::Deassign) => Ok(()),
+            (Err(retired), _) => Err(retired.into()),
+        }
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        match (self.live(), request.action) {
+            (Ok(fd), _) => ioctl::ioeventfd(fd, request),
+            (Err(Retired), IoEventFdAction::Deassign) => Ok(()),
+            (Err(retired), _) => Err(retired.into()),
+        }
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        ioctl::set_gsi_routing(self.live()?, table)
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        match ioctl::signal_msi(self.live()?, message)? {
+            0 => Ok(MsiOutcome::Blocked),
+            _ => Ok(MsiOutcome::Delivered),
+        }
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        let fd = self.live()?;
+        if self.capability(Capability::IrqInjectStatus)? == 0 {
+            ioctl::irq_line(fd, gsi, level)?;
+            return Ok(LineStatus::Unknown);
+        }
+        Ok(match ioctl::irq_line_status(fd, gsi, level)? {
+            0 => LineStatus::Coalesced,
+            delivered => {
+                u32::try_from(delivered).map_or(LineStatus::Ignored, LineStatus::Delivered)
+            }
+        })
+    }
+
+    /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
+    /// of none tells which of the two is missing. (riscv64 has no such check, and answers yes.)
+    fn has_irqchip(&self) -> io::Result<bool> {
+        match ioctl::irqfd_of_nothing(self.live()?) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+            Ok(()) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl AsFd for KvmVm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

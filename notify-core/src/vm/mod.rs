@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The port: what the upper crates ask of a hypervisor.
+
+mod capability;
+mod kvm;
+mod request;
+mod routes;
+
+use std::fmt;
+use std::io;
+
+pub use capability::Capability;
+pub use kvm::KvmVm;
+pub use request::{
+    Bus, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
+    MsiRequest,
+};
+pub use routes::{RouteBuffer, RouteEntry, RouteTarget};
+
+/// A virtual machine, as seen by notifications.
+///
+/// The upper crates hold an `Arc<dyn Vm>`, so a machine stays open while any guard lives: closing
+/// the last file descriptor of a KVM machine silently kills every irqfd in it.
+///
+/// # What an implementation owes
+///
+/// - Each call is one request, carried out at once and completely, or refused with an error and no
+///   effect. Errors carry the errno that KVM would give ([`io::Error::raw_os_error`]).
+/// - When a deassignment has returned, the file descriptor has no effect on the machine any more.
+/// - Nothing is checked twice: what KVM accepts, an implementation accepts, however useless. The
+///   upper crates refuse it before it gets here.
+/// - Calls come from any thread at any time, also from `drop`; none may panic.
+/// - A method that an implementation does not know answers [`io::ErrorKind::Unsupported`], as the
+///   defaults do. Methods will be added only with such a default.
+pub trait Vm: fmt::Debug + Send + Sync {
+    /// The machine's answer for a capability; 0 means that it lacks it.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM_CHECK_EXTENSION on a machine.
+    fn capability(&self, capability: Capability) -> io::Result<u32>;
+
+    /// KVM_IRQFD: binds an eventfd to a GSI, or takes it off.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ioctl.
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()>;
+
+    /// KVM_IOEVENTFD: binds an eventfd to a guest address, or takes it off.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ioctl.
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()>;
+
+    /// KVM_SET_GSI_ROUTING: replaces the whole table, or nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ioctl.
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()>;
+
+    /// KVM_SIGNAL_MSI: injects one message.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ioctl.
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome>;
+
+    /// KVM_IRQ_LINE_STATUS: drives a GSI, and says what became of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ioctl.
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus>;
+
+    /// Whether the machine has an interrupt controller that takes irqfds and routes, as far as the
+    /// hypervisor tells. Asked to explain a refusal, never on the way to an operation.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where it cannot be told.
+    fn has_irqchip(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// The error of a new request on a machine that was said to be closing; see [`KvmVm::retire`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the virtual machine is being closed")]
+pub struct Retired;
+
+impl Retired {
+    /// Whether this is why a request was refused.
+    #[must_use]
+    pub fn caused(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl From<Retired> for io::Error {
+    fn from(retired: Retired) -> Self {
+        Self::other(retired)
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Requests to a machine, and its answers, in terms of no hypervisor's structs.
+
+use std::os::fd::BorrowedFd;
+
+/// One KVM_IRQFD.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct IrqFdRequest<'a> {
+    /// The eventfd whose signals raise the GSI.
+    pub eventfd: BorrowedFd<'a>,
+    /// The GSI.
+    pub gsi: u32,
+    /// What to do with them.
+    pub action: IrqFdAction<'a>,
+}
+
+/// What a KVM_IRQFD asks for.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum IrqFdAction<'a> {
+    /// Bind: a signal pulses the GSI.
+    Assign,
+    /// Bind: a signal raises the GSI; the guest's EOI lowers it and signals this eventfd.
+    AssignResample(BorrowedFd<'a>),
+    /// Take off.
+    Deassign,
+}
+
+impl<'a> IrqFdRequest<'a> {
+    /// Binds an eventfd to a GSI, edge-triggered.
+    #[must_use]
+    pub fn assign(eventfd: BorrowedFd<'a>, gsi: u32) -> Self {
+        Self {
+            eventfd,
+            gsi,
+            action: IrqFdAction::Assign,
+        }
+    }
+
+    /// Binds an eventfd to a GSI, level-triggered.
+    #[must_use]
+    pub fn assign_resample(eventfd: BorrowedFd<'a>, gsi: u32, resample: BorrowedFd<'a>) -> Self {
+        Self {
+            eventfd,
+            gsi,
+            action: IrqFdAction::AssignResample(resample),
+        }
+    }
+
+    /// Takes an eventfd off a GSI.
+    #[must_use]
+    pub fn deassign(eventfd: BorrowedFd<'a>, gsi: u32) -> Self {
+        Self {
+            eventfd,
+            gsi,
+            action: IrqFdAction::Deassign,
+        }
+    }
+}
+
+/// The address space in which a doorbell lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Bus {
+    /// Guest-physical memory.
+    Mmio,
+    /// I/O ports (x86).
+    Pio,
+}
+
+/// One KVM_IOEVENTFD.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct IoEventFdRequest<'a> {
+    /// The eventfd that a matching write signals.
+    pub eventfd: BorrowedFd<'a>,
+    /// Where.
+    pub bus: Bus,
+    /// At which address.
+    pub address: u64,
+    /// For writes of how many bytes: 1, 2, 4, 8, or 0 for any.
+    pub len: u32,
+    /// For this value only.
+    pub datamatch: Option<u64>,
+    /// What to do.
+    pub action: IoEventFdAction,
+}
+
+/// What a KVM_IOEVENTFD asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoEventFdAction {
+    /// Bind.
+    Assign,
+    /// Take off what was bound with the same key and eventfd.
+    Deassign,
+}
+
+impl<'a> IoEventFdRequest<'a> {
+    /// Binds an eventfd to writes of `len` bytes at an address.
+    #[must_use]
+    pub fn assign(eventfd: BorrowedFd<'a>, bus: Bus, address: u64, len: u32) -> Self {
+        Self {
+            eventfd,
+            bus,
+            address,
+            len,
+            datamatch: None,
+            action: IoEventFdAction::Assign,
+        }
+    }
+
+    /// Only for writes of this value.
+    #[must_use]
+    pub fn datamatch(mut self, value: Option<u64>) -> Self {
+        self.datamatch = value;
+        self
+    }
+
+    /// The request that undoes this one.
+    #[must_use]
+    pub fn deassign(mut self) -> Self {
+        self.action = IoEventFdAction::Deassign;
+        self
+    }
+}
+
+/// One KVM_SIGNAL_MSI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MsiRequest {
+    /// The message's address.
+    pub address: u64,
+    /// The message's data.
+    pub data: u32,
+    /// Who sends it, where the interrupt controller wants to know (arm64 ITS).
+    pub devid: Option<u32>,
+}
+
+impl MsiRequest {
+    /// A message without a device id.
+    #[must_use]
+    pub fn new(address: u64, data: u32) -> Self {
+        Self {
+            address,
+            data,
+            devid: None,
+        }
+    }
+
+    /// The same message, sent by this device.
+    #[must_use]
+    pub fn devid(mut self, devid: Option<u32>) -> Self {
+        self.devid = devid;
+        self
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MsiOutcome {
+    /// Taken by an interrupt controller, or merged with one that was pending there.
+    Delivered,
+    /// Nobody took it: no such destination, or one that is switched off.
+    Blocked,
+}
+
+/// What became of a change of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LineStatus {
+    /// Taken; the number is the sum over all chips, whatever they count.
+    Delivered(u32),
+    /// One was pending already.
+    Coalesced,
+    /// The pin is masked, or nothing is routed there.
+    Ignored,
+    /// The kernel does not say (it lacks KVM_CAP_IRQ_INJECT_STATUS).
+    Unknown,
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`RouteBuffer`]: a routing table in the kernel's own layout.
+
+/// Eight-byte words in one `struct kvm_irq_routing_entry`.
+const ENTRY: usize = 6;
+/// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
+const HEADER: usize = 1;
+
+const IRQCHIP: u32 = kvm_bindings::KVM_IRQ_ROUTING_IRQCHIP;
+const MSI: u32 = kvm_bindings::KVM_IRQ_ROUTING_MSI;
+const HV_SINT: u32 = kvm_bindings::KVM_IRQ_ROUTING_HV_SINT;
+const XEN_EVTCHN: u32 = kvm_bindings::KVM_IRQ_ROUTING_XEN_EVTCHN;
+const MSI_VALID_DEVID: u32 = kvm_bindings::KVM_MSI_VALID_DEVID;
+
+/// A routing table as KVM_SET_GSI_ROUTING takes it: header and entries in one piece of memory.
+///
+/// It is patched in place and handed to the kernel as it is, so that a commit copies nothing in user
+/// space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
+#[derive(Debug, Clone)]
+pub struct RouteBuffer {
+    words: Vec<u64>,
+}
+
+/// One entry of a routing table: what a GSI leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteEntry {
+    /// The GSI.
+    pub gsi: u32,
+    /// Where it leads.
+    pub target: RouteTarget,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RouteTarget {
+    /// A pin of an interrupt controller in the kernel.
+    IrqChip {
+        /// The chip's number.
+        chip: u32,
+        /// The pin's number.
+        pin: u32,
+    },
+    /// A message.
+    Msi {
+        /// The message's address.
+        address: u64,
+        /// The message's data.
+        data: u32,
+        /// Who sends it.
+        devid: Option<u32>,
+    },
+    /// A synthetic interrupt source of Hyper-V.
+    HvSint {
+        /// The vCPU.
+        vcpu: u32,
+        /// The source.
+        sint: u32,
+    },
+    /// An event channel of Xen.
+    XenEvtchn {
+        /// The port.
+        port: u32,
+        /// The vCPU.
+        vcpu: u32,
+        /// The priority.
+        priority: u32,
+    },
+}
+
+impl RouteEntry {
+    /// An entry.
+    #[must_use]
+    pub fn new(gsi: u32, target: RouteTarget) -> Self {
+        Self { gsi, target }
+    }
+
+    fn encode(&self) -> [u64; ENTRY] {
+        let (kind, flags, union) = match self.target {
+            RouteTarget::IrqChip { chip, pin } => (IRQCHIP, 0, [chip, pin, 0, 0]),
+            RouteTarget::Msi {
+                address,
+                data,
+                devid,
+            } => {
+                let flags = if devid.is_some() { MSI_VALID_DEVID } else { 0 };
+                let [low, high] = halves(address);
+                (MSI, flags, [low, high, data, devid.unwrap_or(0)])
+            }
+            RouteTarget::HvSint { vcpu, sint } => (HV_SINT, 0, [vcpu, sint, 0, 0]),
+            RouteTarget::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            } => (XEN_EVTCHN, 0, [port, vcpu, priority, 0]),
+        };
+        let [u0, u1, u2, u3] = union;
+        [
+            in_memory(self.gsi, kind),
+            in_memory(flags, 0),
+            in_memory(u0, u1),
+            in_memory(u2, u3),
+            0,
+            0,
+        ]
+    }
+
+    fn decode(words: &[u64; ENTRY]) -> Option<Self> {
+        let [w0, w1, w2, w3, ..] = *words;
+        let ((gsi, kind), (flags, _)) = (from_memory(w0), from_memory(w1));
+        let ((u0, u1), (u2, u3)) = (from_memory(w2), from_memory(w3));
+        let target = match kind {
+            IRQCHIP => RouteTarget::IrqChip { chip: u0, pin: u1 },
+            MSI => RouteTarget::Msi {
+                address: u64::from(u1) << 32 | u64::from(u0),
+                data: u2,
+                devid: (flags & MSI_VALID_DEVID != 0).then_some(u3),
+            },
+            HV_SINT => RouteTarget::HvSint { vcpu: u0, sint: u1 },
+            XEN_EVTCHN => RouteTarget::XenEvtchn {
+                port: u0,
+                vcpu: u1,
+                priority: u2,
+            },
+            _ => return None,
+        };
+        Some(Self { gsi, target })
+    }
+}
+
+/// Two neighbouring `u32` of a C struct as the eight bytes that they are.
+fn in_memory(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The inverse of [`in_memory`].
+fn from_memory(word: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    (
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    )
+}
+
+/// The low and the high half of an address.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the halves are what is wanted"
+)]
+pub(super) fn halves(address: u64) -> [u32; 2] {
+    [address as u32, (address >> 32) as u32]
+}
+
+impl RouteBuffer {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// An empty table with room for this many entries.
+    #[must_use]
+    pub fn with_capacity(entries: usize) -> Self {
+        let mut words = Vec::with_capacity(HEADER + entries * ENTRY);
+        words.push(0);
+        Self { words }
+    }
+
+    /// The number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries().is_empty()
+    }
+
+    /// The entry at `index`.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<RouteEntry> {
+        self.entries().get(index).and_then(RouteEntry::decode)
+    }
+
+    /// All entries in order.
+    pub fn iter(&self) -> impl Iterator<Item = RouteEntry> + '_ {
+        self.entries().iter().filter_map(RouteEntry::decode)
+    }
+
+    /// Appends an entry.
+    pub fn push(&mut self, entry: RouteEntry) {
+        self.words.extend_from_slice(&entry.encode());
+        self.update_header();
+    }
+
+    /// Overwrites the entry at `index` and returns the old one; `None` if there was none.
+    pub fn replace(&mut self, index: usize, entry: RouteEntry) -> Option<RouteEntry> {
+        let slot = self.entries_mut().get_mut(index)?;
+        RouteEntry::decode(&std::mem::replace(slot, entry.encode()))
+    }
+
+    /// Removes the last entry.
+    pub fn pop(&mut self) -> Option<RouteEntry> {
+        let last = self.len().checked_sub(1)?;
+        self.swap_remove(last)
+    }
+
+    /// Removes the entry at `index`; the last one takes its place.
+    pub fn swap_remove(&mut self, index: usize) -> Option<RouteEntry> {
+        let entries = self.entries_mut();
+        let last = *entries.last()?;
+        let removed = std::mem::replace(entries.get_mut(index)?, last);
+        self.words.truncate(self.words.len() - ENTRY);
+        self.update_header();
+        RouteEntry::decode(&removed)
+    }
+
+    /// The table as the kernel reads it: `struct kvm_irq_routing`, then its entries.
+    #[must_use]
+    pub fn as_words(&self) -> &[u64] {
+        &self.words
+    }
+
+    fn entries(&self) -> &[[u64; ENTRY]] {
+        self.words.get(HEADER..).unwrap_or(&[]).as_chunks().0
+    }
+
+    fn entries_mut(&mut self) -> &mut [[u64; ENTRY]] {
+        self.words
+            .get_mut(HEADER..)
+            .unwrap_or(&mut [])
+            .as_chunks_mut()
+            .0
+    }
+
+    fn update_header(&mut self) {
+        // More entries than a u32 counts do not fit into memory; KVM refuses all above 4096.
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        if let Some(header) = self.words.first_mut() {
+            *header = in_memory(count, 0);
+        }
+    }
+}
+
+impl Default for RouteBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FromIterator<RouteEntry> for RouteBuffer {
+    fn from_iter<I: IntoIterator<Item = RouteEntry>>(entries: I) -> Self {
+        let mut buffer = Self::new();
+        entries.into_iter().for_each(|entry| buffer.push(entry));
+        buffer
+    }
+}

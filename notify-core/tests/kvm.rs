@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! `KvmVm` on `/dev/kvm`: what only a real machine can answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use kvm_ioctls::{Kvm, VmFd};
+use kvm_test::{kvm, open_fds};
+use notify_core::{
+    Bus, Capability, Error, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus,
+    MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
+};
+
+fn main() -> ExitCode {
+    kvm_test::main(vec![
+        kvm("from_fd_takes_machines_only", from_fd_takes_machines_only),
+        kvm(
+            "from_fd_keeps_the_machine_open",
+            from_fd_keeps_the_machine_open,
+        ),
+        kvm("capabilities_are_asked_once", capabilities_are_asked_once),
+        kvm("has_irqchip_tells", has_irqchip_tells),
+        kvm("a_machine_without_irqchip_says_what_kvm_says", no_irqchip),
+        kvm("irqfd_binds_and_unbinds", irqfd_binds_and_unbinds),
+        kvm(
+            "ioeventfd_binds_by_its_whole_key",
+            ioeventfd_binds_by_its_whole_key,
+        ),
+        kvm("routes_reach_the_kernel", routes_reach_the_kernel),
+        kvm(
+            "a_line_tells_what_became_of_it",
+            a_line_tells_what_became_of_it,
+        ),
+        kvm("signal_msi_needs_a_vcpu", signal_msi_needs_a_vcpu),
+        kvm(
+            "a_retired_machine_refuses_and_forgives",
+            a_retired_machine_refuses_and_forgives,
+        ),
+        kvm("a_forked_child_gets_eio", a_forked_child_gets_eio),
+        kvm(
+            "adopt_refuses_the_files_of_kvm",
+            adopt_refuses_the_files_of_kvm,
+        ),
+    ])
+}
+
+fn machine() -> (VmFd, KvmVm) {
+    let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
+    vm_fd.create_irq_chip().unwrap();
+    let vm = KvmVm::try_from(&vm_fd).unwrap();
+    (vm_fd, vm)
+}
+
+#[track_caller]
+fn expect_errno<T: std::fmt::Debug>(result: io::Result<T>, errno: i32) {
+    assert_eq!(result.unwrap_err().raw_os_error(), Some(errno));
+}
+
+fn from_fd_takes_machines_only() {
+    let before = open_fds().unwrap();
+    let kvm = Kvm::new().unwrap();
+    let vm_fd = kvm.create_vm().unwrap();
+    let vcpu = vm_fd.create_vcpu(0).unwrap();
+    let eventfd = EventNotifier::new().unwrap();
+    for number in [kvm.as_raw_fd(), vcpu.as_raw_fd(), eventfd.as_raw_fd(), 0] {
+        let rejected = KvmVm::from_fd(duplicate(number)).unwrap_err();
+        let owned = rejected.value.as_raw_fd();
+        assert!(matches!(rejected.error, Error::NotVm { fd, .. } if fd == owned));
+    }
+    KvmVm::from_fd(duplicate(vm_fd.as_raw_fd())).unwrap();
+    drop((kvm, vcpu, vm_fd, eventfd));
+    assert_eq!(open_fds().unwrap(), before);
+}
+
+fn from_fd_keeps_the_machine_open() {
+    let (vm_fd, vm) = machine();
+    drop(vm_fd);
+    assert!(vm.capability(Capability::IrqFd).unwrap() > 0);
+}
+
+fn capabilities_are_asked_once() {
+    let (_vm_fd, vm) = machine();
+    let all = [
+        (Capability::IrqChip, 1),
+        (Capability::IrqRouting, 4096),
+        (Capability::IrqInjectStatus, 1),
+        (Capability::IrqFd, 1),
+        (Capability::IrqFdResample, 1),
+        (Capability::IoEventFd, 1),
+        (Capability::IoEventFdAnyLength, 1),
+        (Capability::SignalMsi, 1),
+    ];
+    for _ in 0..2 {
+        for (capability, answer) in all {
+            assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
+        }
+    }
+    // Only the memory can answer now, except where nothing was learnt.
+    retire_fd(&vm);
+    assert_eq!(vm.capability(Capability::IrqRouting).unwrap(), 4096);
+    assert!(vm.capability(Capability::SplitIrqChip).is_err());
+}
+
+fn has_irqchip_tells() {
+    let (_vm_fd, vm) = machine();
+    assert!(vm.has_irqchip().unwrap());
+    let bare = Kvm::new().unwrap().create_vm().unwrap();
+    assert!(!KvmVm::try_from(&bare).unwrap().has_irqchip().unwrap());
+}
+
+fn no_irqchip() {
+    let bare = Kvm::new().unwrap().create_vm().unwrap();
+    let vm = KvmVm::try_from(&bare).unwrap();
+    let eventfd = EventNotifier::new().unwrap();
+    expect_errno(
+        vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 0)),
+        libc::EINVAL,
+    );
+    vm.irqfd(&IrqFdRequest::deassign(eventfd.as_fd(), 0))
+        .unwrap();
+    expect_errno(vm.set_gsi_routing(&RouteBuffer::new()), libc::EINVAL);
+    expect_errno(
+        vm.signal_msi(&MsiRequest::new(0xfee0_0000, 0x30)),
+        libc::EINVAL,
+    );
+    expect_errno(vm.set_irq_line(0, true), libc::ENXIO);
+}
+
+fn irqfd_binds_and_unbinds() {
+    let (_vm_fd, vm) = machine();
+    let (one, resample) = (EventNotifier::new().unwrap(), EventNotifier::new().unwrap());
+    let assign = IrqFdRequest::assign(one.as_fd(), 5);
+    vm.irqfd(&assign).unwrap();
+    expect_errno(vm.irqfd(&assign), libc::EBUSY);
+    one.notify().unwrap();
+    assert!(!one.is_signalled().unwrap(), "KVM takes the signal");
+
+    vm.irqfd(&IrqFdRequest::deassign(one.as_fd(), 5)).unwrap();
+    one.notify().unwrap();
+    assert!(one.is_signalled().unwrap(), "nobody takes the signal");
+    let level = IrqFdRequest::assign_resample(one.as_fd(), 10, resample.as_fd());
+    vm.irqfd(&level).unwrap();
+    vm.irqfd(&IrqFdRequest::deassign(one.as_fd(), 10)).unwrap();
+}
+
+fn ioeventfd_binds_by_its_whole_key() {
+    let (_vm_fd, vm) = machine();
+    let eventfd = EventNotifier::new().unwrap();
+    let at = |bus, len, value| {
+        IoEventFdRequest::assign(eventfd.as_fd(), bus, 0x1000, len).datamatch(value)
+    };
+    let keys = [
+        at(Bus::Mmio, 4, None),
+        at(Bus::Mmio, 2, Some(1)),
+        at(Bus::Mmio, 2, Some(2)),
+        at(Bus::Pio, 0, None),
+    ];
+    for key in &keys {
+        vm.ioeventfd(key).unwrap();
+        expect_errno(vm.ioeventfd(key), libc::EEXIST);
+    }
+    expect_errno(
+        vm.ioeventfd(&at(Bus::Mmio, 2, Some(3)).deassign()),
+        libc::ENOENT,
+    );
+    for key in keys {
+        vm.ioeventfd(&key.deassign()).unwrap();
+        expect_errno(vm.ioeventfd(&key.deassign()), libc::ENOENT);
+    }
+}
+
+fn routes_reach_the_kernel() {
+    let (_vm_fd, vm) = machine();
+    let pin = |gsi, pin| RouteEntry::new(gsi, RouteTarget::IrqChip { chip: 2, pin });
+    // Edge-triggered pins of a fresh IOAPIC are masked, so only the PIC's say "delivered".
+    let pic = RouteEntry::new(100, RouteTarget::IrqChip { chip: 0, pin: 1 });
+    let table: RouteBuffer = [pic, pin(101, 3)].into_iter().collect();
+    vm.set_gsi_routing(&table).unwrap();
+    assert_ne!(vm.set_irq_line(100, true).unwrap(), LineStatus::Ignored);
+    assert_eq!(
+        vm.set_irq_line(1, true).unwrap(),
+        LineStatus::Ignored,
+        "the default is gone"
+    );
+
+    let twice: RouteBuffer = [pin(7, 1), pin(7, 2)].into_iter().collect();
+    expect_errno(vm.set_gsi_routing(&twice), libc::EINVAL);
+    assert_ne!(
+        vm.set_irq_line(100, false).unwrap(),
+        LineStatus::Ignored,
+        "nothing changed"
+    );
+}
+
+fn a_line_tells_what_became_of_it() {
+    let (_vm_fd, vm) = machine();
+    assert_eq!(
+        vm.set_irq_line(24, true).unwrap(),
+        LineStatus::Ignored,
+        "no route"
+    );
+    assert!(matches!(
+        vm.set_irq_line(7, true).unwrap(),
+        LineStatus::Delivered(_)
+    ));
+}
+
+fn signal_msi_needs_a_vcpu() {
+    let (vm_fd, vm) = machine();
+    let message = MsiRequest::new(0xfee0_0000, 0x30);
+    expect_errno(vm.signal_msi(&message), libc::EPERM);
+    let _vcpu = vm_fd.create_vcpu(0).unwrap();
+    // Its local APIC is switched off after reset.
+    assert_eq!(
+        vm.signal_msi(&message).unwrap(),
+        notify_core::MsiOutcome::Blocked
+    );
+}
+
+fn a_retired_machine_refuses_and_forgives() {
+    let (_vm_fd, vm) = machine();
+    let eventfd = EventNotifier::new().unwrap();
+    let irqfd = IrqFdRequest::assign(eventfd.as_fd(), 5);
+    let doorbell = IoEventFdRequest::assign(eventfd.as_fd(), Bus::Mmio, 0x1000, 4);
+    vm.irqfd(&irqfd).unwrap();
+    vm.ioeventfd(&doorbell).unwrap();
+    vm.retire();
+
+    for refused in [
+        vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 6)),
+        vm.ioeventfd(&doorbell),
+        vm.set_gsi_routing(&RouteBuffer::new()),
+        vm.signal_msi(&MsiRequest::new(0, 0)).map(drop),
+        vm.set_irq_line(0, true).map(drop),
+    ] {
+        assert!(Retired::caused(&refused.unwrap_err()));
+    }
+    assert!(!Retired::caused(&io::Error::from_raw_os_error(
+        libc::EINVAL
+    )));
+
+    vm.irqfd(&IrqFdRequest::deassign(eventfd.as_fd(), 5))
+        .unwrap();
+    vm.ioeventfd(&doorbell.deassign()).unwrap();
+    eventfd.notify().unwrap();
+    assert!(
+        !eventfd.is_signalled().unwrap(),
+        "no ioctl was made: the irqfd is still bound"
+    );
+}
+
+/// KVM serves only the address space that created the machine.
+#[allow(
+    unsafe_code,
+    reason = "fork(2) is unsafe in a process that may have threads"
+)]
+fn a_forked_child_gets_eio() {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    let (_vm_fd, vm) = machine();
+    let eventfd = EventNotifier::new().unwrap();
+    // SAFETY: the child makes system calls, compares integers and leaves by _exit; it takes no lock
+    // that another thread may have held.
+    match unsafe { nix::unistd::fork() }.unwrap() {
+        nix::unistd::ForkResult::Child => {
+            let errno =
+                |result: io::Result<()>| result.err().and_then(|error| error.raw_os_error());
+            let irqfd = errno(vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 5)));
+            let request = IoEventFdRequest::assign(eventfd.as_fd(), Bus::Mmio, 0x1000, 4);
+            let all_refused = [
+                irqfd,
+                errno(vm.ioeventfd(&request)),
+                errno(adopt_again(&vm)),
+            ]
+            .iter()
+            .all(|errno| *errno == Some(libc::EIO));
+            // SAFETY: _exit ends the child without running anything that the parent owns.
+            unsafe { libc::_exit(i32::from(!all_refused)) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        }
+    }
+    vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 5)).unwrap();
+}
+
+fn adopt_refuses_the_files_of_kvm() {
+    let kvm = Kvm::new().unwrap();
+    let vm_fd = kvm.create_vm().unwrap();
+    let vcpu = vm_fd.create_vcpu(0).unwrap();
+    for number in [kvm.as_raw_fd(), vm_fd.as_raw_fd(), vcpu.as_raw_fd()] {
+        let rejected = EventNotifier::adopt(duplicate(number)).unwrap_err();
+        assert!(matches!(rejected.error, Error::NotEventFd { .. }));
+    }
+}
+
+/// Offers a machine once more to [`KvmVm::from_fd`].
+fn adopt_again(vm: &KvmVm) -> io::Result<()> {
+    match KvmVm::from_fd(vm.as_fd().try_clone_to_owned()?).map_err(|rejected| rejected.error) {
+        Err(Error::NotVm { source, .. }) => Err(source),
+        _ => Ok(()),
+    }
+}
+
+#[allow(unsafe_code, reason = "the types of kvm-ioctls lend their number only")]
+fn duplicate(number: i32) -> OwnedFd {
+    // SAFETY: every caller owns the open file behind `number` while it calls.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(number) }
+        .try_clone_to_owned()
+        .unwrap()
+}
+
+/// Puts `/dev/null` in the place of the machine, so that it can answer nothing any more.
+#[allow(
+    unsafe_code,
+    reason = "nix's dup2 wants to own the target, which the machine does"
+)]
+fn retire_fd(vm: &KvmVm) {
+    let null = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: dup2 touches no memory; `vm` still owns its number, which stays open.
+    let number = unsafe { libc::dup2(null.as_raw_fd(), vm.as_fd().as_raw_fd()) };
+    assert_eq!(number, vm.as_fd().as_raw_fd());
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What an [`EventNotifier`] promises, on real eventfds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::{epoll, fanotify, inotify, signal, signalfd, socket, timerfd};
+use notify_core::{Error, EventFd, EventNotifier, Mode, NotifierPair};
+use vmm_sys_util::event::{EventFlag, new_event_consumer_and_notifier};
+
+#[track_caller]
+fn expect_count(notifier: &EventNotifier, count: u64) {
+    assert_eq!(notifier.consume().unwrap().map(u64::from), Some(count));
+    assert_eq!(
+        notifier.consume().unwrap(),
+        None,
+        "the counter was taken whole"
+    );
+}
+
+#[test]
+fn signals_add_up_and_are_taken_at_once() {
+    let notifier = EventNotifier::new().unwrap();
+    assert_eq!(notifier.consume().unwrap(), None);
+    for _ in 0..3 {
+        notifier.notify().unwrap();
+    }
+    assert!(notifier.is_signalled().unwrap());
+    assert!(notifier.is_signalled().unwrap(), "looking takes nothing");
+    expect_count(&notifier, 3);
+    assert!(!notifier.is_signalled().unwrap());
+}
+
+#[test]
+fn created_non_blocking_and_close_on_exec() {
+    let notifier = EventNotifier::new().unwrap();
+    let status = fcntl(&notifier, FcntlArg::F_GETFL).unwrap();
+    assert_ne!(status & libc::O_NONBLOCK, 0);
+    assert_eq!(
+        fcntl(&notifier, FcntlArg::F_GETFD).unwrap(),
+        libc::FD_CLOEXEC
+    );
+}
+
+#[test]
+fn initial_value() {
+    expect_count(&EventNotifier::builder().initial(7).build().unwrap(), 7);
+}
+
+#[test]
+fn semaphore_gives_one_at_a_time() {
+    let notifier = EventNotifier::builder()
+        .semaphore(true)
+        .initial(2)
+        .build()
+        .unwrap();
+    assert_eq!(notifier.mode(), Mode::Semaphore);
+    assert_eq!(notifier.consume().unwrap().map(u64::from), Some(1));
+    expect_count(&notifier, 1);
+}
+
+#[test]
+fn a_full_counter_is_a_pending_signal() {
+    let notifier = EventNotifier::new().unwrap();
+    let eventfd: &EventFd = notifier.as_ref();
+    eventfd.write(u64::MAX - 1).unwrap();
+    notifier.notify().unwrap();
+    expect_count(&notifier, u64::MAX - 1);
+}
+
+#[test]
+fn wait_takes_what_comes_and_gives_up_in_time() {
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    let before = Instant::now();
+    assert_eq!(
+        notifier.wait(Some(Duration::from_millis(20))).unwrap(),
+        None
+    );
+    assert!(before.elapsed() >= Duration::from_millis(20));
+
+    let signaller = Arc::clone(&notifier);
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        signaller.notify().unwrap();
+    });
+    assert_eq!(notifier.wait(None).unwrap().map(u64::from), Some(1));
+    thread.join().unwrap();
+
+    notifier.notify().unwrap();
+    assert_eq!(
+        notifier.wait(Some(Duration::ZERO)).unwrap().map(u64::from),
+        Some(1)
+    );
+    notifier.notify().unwrap();
+    let forever = Some(Duration::MAX);
+    assert_eq!(notifier.wait(forever).unwrap().map(u64::from), Some(1));
+}
+
+#[test]
+fn clones_share_the_counter() {
+    let notifier = EventNotifier::new().unwrap();
+    let clone = notifier.try_clone().unwrap();
+    notifier.notify().unwrap();
+    expect_count(&clone, 1);
+    assert_eq!(notifier.consume().unwrap(), None);
+}
+
+/// A peer in another process holds the same open file and may do this at any time.
+#[test]
+fn the_other_holder_cannot_make_us_hang() {
+    let notifier = EventNotifier::new().unwrap();
+    let peer = notifier.try_clone().unwrap();
+    let flags = OFlag::from_bits_retain(fcntl(&peer, FcntlArg::F_GETFL).unwrap());
+    fcntl(&peer, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK)).unwrap();
+
+    assert_eq!(notifier.consume().unwrap(), None);
+    assert!(!notifier.is_signalled().unwrap());
+    assert_eq!(notifier.wait(Some(Duration::from_millis(5))).unwrap(), None);
+    notifier.notify().unwrap();
+    expect_count(&notifier, 1);
+}
+
+#[test]
+fn adoption_keeps_the_counter_and_sets_the_flags() {
+    let foreign = EventFd::new(0).unwrap();
+    foreign.write(5).unwrap();
+    let notifier = EventNotifier::try_from(foreign).unwrap();
+    let status = fcntl(&notifier, FcntlArg::F_GETFL).unwrap();
+    assert_ne!(status & libc::O_NONBLOCK, 0);
+    assert_eq!(
+        fcntl(&notifier, FcntlArg::F_GETFD).unwrap(),
+        libc::FD_CLOEXEC
+    );
+    expect_count(&notifier, 5);
+
+    let empty = EventNotifier::try_from(EventFd::new(0).unwrap()).unwrap();
+    assert_eq!(
+        empty.consume().unwrap(),
+        None,
+        "adoption itself signals nothing"
+    );
+
+    let full = EventNotifier::new().unwrap();
+    AsRef::<EventFd>::as_ref(&full).write(u64::MAX - 1).unwrap();
+    expect_count(&EventNotifier::adopt(full.into()).unwrap(), u64::MAX - 1);
+}
+
+#[test]
+fn adoption_finds_the_mode_where_the_kernel_tells() {
+    for (flags, mode) in [(0, Mode::Counter), (libc::EFD_SEMAPHORE, Mode::Semaphore)] {
+        let notifier = EventNotifier::try_from(EventFd::new(flags).unwrap()).unwrap();
+        assert!(
+            [mode, Mode::Unknown].contains(&notifier.mode()),
+            "{:?}",
+            notifier.mode()
+        );
+        let info = format!("/proc/self/fdinfo/{}", notifier.as_raw_fd());
+        let told = std::fs::read_to_string(info).unwrap_or_default();
+        assert_eq!(
+            notifier.mode() != Mode::Unknown,
+            told.contains("eventfd-semaphore")
+        );
+    }
+}
+
+/// Everything else that the kernel keeps behind a file descriptor, as far as it gives us one.
+#[test]
+fn adoption_refuses_all_other_kinds_of_file() {
+    let mut others: Vec<(&str, OwnedFd)> = Vec::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    others.push(("pipe, read end", reader.into()));
+    others.push(("pipe, write end", writer.into()));
+    for kind in [socket::SockType::Stream, socket::SockType::Datagram] {
+        let flags = socket::SockFlag::empty();
+        let (one, _) = socket::socketpair(socket::AddressFamily::Unix, kind, None, flags).unwrap();
+        others.push(("socket", one));
+    }
+    others.push(("file", tempfile()));
+    others.push((
+        "null",
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into(),
+    ));
+    others.push((
+        "zero",
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/zero")
+            .unwrap()
+            .into(),
+    ));
+    others.push(("directory", File::open("/").unwrap().into()));
+    let epoll = epoll::Epoll::new(epoll::EpollCreateFlags::empty()).unwrap();
+    others.push(("epoll", epoll.0));
+    for flags in [
+        timerfd::TimerFlags::empty(),
+        timerfd::TimerFlags::TFD_NONBLOCK,
+    ] {
+        let timer = timerfd::TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags).unwrap();
+        others.push(("timerfd", timer.into()));
+    }
+    let signals = signalfd::SignalFd::new(&signal::SigSet::empty()).unwrap();
+    others.push(("signalfd", signals.as_fd().try_clone_to_owned().unwrap()));
+    let inotify = inotify::Inotify::init(inotify::InitFlags::empty()).unwrap();
+    others.push(("inotify", inotify.into()));
+    let fanotify = fanotify::Fanotify::init(
+        fanotify::InitFlags::FAN_CLASS_CONTENT,
+        fanotify::EventFFlags::O_RDWR,
+    );
+    others.extend(fanotify.map(|fd| ("fanotify", fd.into())));
+    others.extend(raw_syscalls());
+
+    for (kind, fd) in others {
+        let number = fd.as_raw_fd();
+        let rejected = EventNotifier::adopt(fd).expect_err(kind);
+        assert!(
+            matches!(rejected.error, Error::NotEventFd { fd } if fd == number),
+            "{kind}: {}",
+            rejected.error
+        );
+        assert_eq!(rejected.value.as_raw_fd(), number, "{kind} comes back");
+    }
+}
+
+/// A datagram that waits in a socket, bytes that wait in a pipe: looking must not take them.
+#[test]
+fn adoption_takes_nothing_from_what_it_refuses() {
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, b"12345678").unwrap();
+    let refused = EventNotifier::adopt_borrowed(&reader);
+    assert!(matches!(refused, Err(Error::NotEventFd { .. })));
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut reader, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"12345678");
+
+    let (one, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    one.send(b"whole").unwrap();
+    assert!(EventNotifier::adopt_borrowed(&other).is_err());
+    assert_eq!(other.recv(&mut bytes).unwrap(), 5);
+}
+
+#[test]
+fn a_borrowed_eventfd_is_duplicated() {
+    let original = EventFd::new(0).unwrap();
+    let lent = EventNotifier::try_from(original.try_clone().unwrap()).unwrap();
+    let notifier = EventNotifier::adopt_borrowed(&lent).unwrap();
+    assert_ne!(notifier.as_raw_fd(), lent.as_raw_fd());
+    original.write(2).unwrap();
+    expect_count(&notifier, 2);
+}
+
+#[test]
+fn the_pair_of_vmm_sys_util_there_and_back() {
+    let (consumer, writer) = new_event_consumer_and_notifier(EventFlag::empty()).unwrap();
+    writer.notify().unwrap();
+    let notifier = EventNotifier::from_consumer_and_notifier(consumer, writer).unwrap();
+    expect_count(&notifier, 1);
+
+    let (consumer, writer) = notifier.into_consumer_and_notifier().unwrap();
+    writer.notify().unwrap();
+    consumer.consume().unwrap();
+}
+
+#[test]
+fn two_halves_of_two_eventfds_are_refused() {
+    let (consumer, _lost) = new_event_consumer_and_notifier(EventFlag::NONBLOCK).unwrap();
+    let (_lost, writer) = new_event_consumer_and_notifier(EventFlag::NONBLOCK).unwrap();
+    let (read, write) = (consumer.as_raw_fd(), writer.as_raw_fd());
+    let rejected = EventNotifier::from_consumer_and_notifier(consumer, writer).unwrap_err();
+    let expected = format!("file descriptors {read} and {write} are not the same eventfd");
+    assert_eq!(rejected.error.to_string(), expected);
+    assert_eq!(
+        (rejected.value.0.as_raw_fd(), rejected.value.1.as_raw_fd()),
+        (read, write)
+    );
+}
+
+#[test]
+fn a_pair_takes_either_end_from_outside() {
+    let kick = Arc::new(EventNotifier::new().unwrap());
+    let call = Arc::new(EventNotifier::new().unwrap());
+    let pair = NotifierPair::builder()
+        .host_notifier(Arc::clone(&kick))
+        .build()
+        .unwrap();
+    assert!(Arc::ptr_eq(pair.host_notifier(), &kick));
+    assert!(!Arc::ptr_eq(pair.guest_notifier(), &kick));
+    let pair = NotifierPair::builder()
+        .guest_notifier(Arc::clone(&call))
+        .build()
+        .unwrap();
+    assert!(Arc::ptr_eq(pair.guest_notifier(), &call));
+    assert!(!Arc::ptr_eq(pair.host_notifier(), &call));
+}
+
+fn tempfile() -> OwnedFd {
+    let flags = nix::sys::memfd::MFdFlags::empty();
+    nix::sys::memfd::memfd_create(c"not-an-eventfd", flags).unwrap()
+}
+
+/// File descriptors for which `nix` has no call; those that this kernel refuses are left out.
+#[allow(unsafe_code, reason = "nix has no wrapper for these system calls")]
+fn raw_syscalls() -> Vec<(&'static str, OwnedFd)> {
+    use std::os::fd::FromRawFd;
+    let no_id: libc::c_long = -1;
+    let mut attr = [0u32; 32]; // perf_event_attr: a software event that counts task switches
+    attr[0] = 1;
+    attr[1] = 128;
+    attr[2] = 3;
+    let mut map = [0u32; 16]; // bpf_attr: an array map with one entry of four bytes
+    map[..4].copy_from_slice(&[2, 4, 4, 1]);
+    let mut ring = [0u8; 256]; // io_uring_params
+    // SAFETY: each pointer is to a zero-padded array, larger than the struct that the kernel copies
+    // from or to it during the call.
+    let numbers = unsafe {
+        [
+            (
+                "pidfd",
+                libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0),
+            ),
+            ("userfaultfd", libc::syscall(libc::SYS_userfaultfd, 1)),
+            (
+                "perf_event",
+                libc::syscall(libc::SYS_perf_event_open, &raw mut attr, 0, no_id, no_id, 0),
+            ),
+            (
+                "bpf map",
+                libc::syscall(libc::SYS_bpf, 0, &raw mut map, size_of_val(&map)),
+            ),
+            (
+                "io_uring",
+                libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut ring),
+            ),
+            ("memfd_secret", libc::syscall(libc::SYS_memfd_secret, 0)),
+        ]
+    };
+    numbers
+        .into_iter()
+        .filter_map(|(kind, number)| Some((kind, i32::try_from(number).ok().filter(|n| *n >= 0)?)))
+        // SAFETY: the kernel has just opened each number for us; nobody else knows it.
+        .map(|(kind, number)| (kind, unsafe { OwnedFd::from_raw_fd(number) }))
+        .collect()
+}
