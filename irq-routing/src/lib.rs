@@ -1,1 +1,61 @@
-//! x
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! KVM's GSI routing table as something that can be owned in parts.
+//!
+//! A GSI (global system interrupt) is a number; the routing table says what each leads to: pins of
+//! interrupt controllers, or one message (MSI). KVM takes only the whole table at once, forgets
+//! nothing and explains nothing: a refusal is EINVAL, a GSI without a route swallows signals.
+//!
+//! - [`RoutingTable`] is the table of one machine, shared by its devices.
+//! - [`GsiLease`] is the right to one GSI; dropping it gives the number back.
+//! - [`Transaction`] stages any number of edits and commits them with at most one ioctl, or not at
+//!   all.
+//! - [`Line`] keeps a route in place while something may signal it.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use irq_routing::{MsiMessage, RoutingTable};
+//! use notify_core::KvmVm;
+//!
+//! # fn example(vm: Arc<KvmVm>) -> Result<(), irq_routing::Error> {
+//! let table = RoutingTable::new(vm)?;
+//! let (rx, tx) = (table.lease()?, table.lease()?);
+//!
+//! let mut transaction = table.transaction();
+//! transaction.route(&rx, MsiMessage::new(0xfee0_0000, 0x40));
+//! transaction.route(&tx, MsiMessage::new(0xfee0_0000, 0x41));
+//! transaction.commit()?; // one ioctl
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod chip;
+mod entries;
+mod error;
+mod gsi;
+mod lease;
+mod line;
+mod message;
+mod pins;
+mod platform;
+mod route;
+mod slots;
+mod state;
+mod table;
+mod transaction;
+
+pub use chip::{IrqChip, Pin};
+pub use error::Error;
+pub use gsi::Gsi;
+pub use lease::GsiLease;
+pub use line::Line;
+pub use message::MsiMessage;
+pub use pins::Pins;
+pub use platform::Platform;
+pub use route::Route;
+pub use table::{RoutingTable, RoutingTableBuilder};
+pub use transaction::Transaction;
+
+/// The error of a call that gives back what it had consumed.
+pub type Rejected<T> = notify_core::Rejected<T, Error>;

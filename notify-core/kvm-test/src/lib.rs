@@ -4,12 +4,22 @@
 //! A trial made by [`kvm`] runs where `/dev/kvm` opens. Elsewhere it is reported as *ignored*, which
 //! the summary counts, or fails if the environment has `REQUIRE_KVM=1`. Trials run one after the
 //! other unless the command line says otherwise: some count the file descriptors of the process.
+//!
+//! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one.
+//! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
+
+#[cfg(target_arch = "x86_64")]
+mod machine;
+mod recorder;
 
 use std::fs::OpenOptions;
 use std::io;
 use std::process::ExitCode;
 
 pub use libtest_mimic::{Failed, Trial};
+#[cfg(target_arch = "x86_64")]
+pub use machine::Machine;
+pub use recorder::{Call, Recorder};
 
 /// Runs `trials` with the usual command line of a test binary.
 pub fn main(trials: Vec<Trial>) -> ExitCode {

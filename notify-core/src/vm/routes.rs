@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`RouteBuffer`]: a routing table in the kernel's own layout.
 
+use std::ops::Range;
+
 /// Eight-byte words in one `struct kvm_irq_routing_entry`.
 const ENTRY: usize = 6;
 /// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
@@ -201,6 +203,16 @@ impl RouteBuffer {
     pub fn replace(&mut self, index: usize, entry: RouteEntry) -> Option<RouteEntry> {
         let slot = self.entries_mut().get_mut(index)?;
         RouteEntry::decode(&std::mem::replace(slot, entry.encode()))
+    }
+
+    /// Puts other entries in the place of those at `range`; those behind keep their order. A range
+    /// that reaches beyond the end stops there.
+    pub fn splice(&mut self, range: Range<usize>, entries: impl IntoIterator<Item = RouteEntry>) {
+        let word = |index: usize| HEADER + index.min(self.len()) * ENTRY;
+        let words = word(range.start.min(range.end))..word(range.end);
+        let new = entries.into_iter().flat_map(|entry| entry.encode());
+        drop(self.words.splice(words, new));
+        self.update_header();
     }
 
     /// Removes the last entry.

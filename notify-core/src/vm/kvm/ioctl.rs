@@ -271,5 +271,11 @@ mod tests {
             table.iter().collect::<Vec<_>>(),
             [entry(9), entry(4), entry(2)]
         );
+        table.splice(0..2, [entry(1), entry(2), entry(3)]);
+        assert_eq!(gsis(&table), [1, 2, 3, 2]);
+        table.splice(3..9, []);
+        assert_eq!(gsis(&table), [1, 2, 3]);
+        table.splice(9..9, [entry(4)]);
+        assert_eq!(gsis(&table), [1, 2, 3, 4]);
     }
 }

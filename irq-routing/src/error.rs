@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Why the table refuses something, where the kernel would say EINVAL or nothing at all.
+
+use std::io;
+
+use notify_core::Retired;
+
+use crate::{Gsi, IrqChip, Platform, Rejected};
+
+/// Why an operation on a routing table failed. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The machine would not say how many GSIs it has.
+    #[error("cannot ask the machine for its number of GSIs")]
+    Limit(#[source] io::Error),
+
+    /// The machine has no routing table (KVM_CAP_IRQ_ROUTING is 0).
+    #[error("the machine has no GSI routing table")]
+    NoRoutingTable,
+
+    /// KVM refuses such a GSI in a table, but takes an irqfd on it and loses every signal.
+    #[error("GSI {gsi} is out of range: the machine has {limit}")]
+    GsiOutOfRange {
+        /// The number.
+        gsi: u32,
+        /// The machine's number of GSIs.
+        limit: u32,
+    },
+
+    /// Somebody else has this GSI.
+    #[error("GSI {gsi} is in use")]
+    GsiInUse {
+        /// The number.
+        gsi: Gsi,
+    },
+
+    /// No GSI is left to be leased.
+    #[error("no GSI is free: {leased} of {limit} are leased")]
+    Exhausted {
+        /// How many leases are held.
+        leased: usize,
+        /// The machine's number of GSIs.
+        limit: u32,
+    },
+
+    /// An edit was staged under a lease that is no lease of this GSI in this table (any more).
+    #[error("GSI {gsi} is not leased by the one who wants to route it")]
+    NotLeased {
+        /// The number.
+        gsi: Gsi,
+    },
+
+    /// The GSI leads nowhere; KVM would take its signals and lose them.
+    #[error("GSI {gsi} has no route")]
+    NoRoute {
+        /// The number.
+        gsi: Gsi,
+    },
+
+    /// The route cannot go while somebody may signal it.
+    #[error("the route of GSI {gsi} is in use")]
+    RouteHeld {
+        /// The number.
+        gsi: Gsi,
+    },
+
+    /// The chip has no such pin.
+    #[error("{chip} has no pin {pin}: it has {}", chip.pins())]
+    NoSuchPin {
+        /// The chip.
+        chip: IrqChip,
+        /// The number.
+        pin: u32,
+    },
+
+    /// A GSI leads to at most one pin of a chip.
+    #[error("two pins of the {chip} for one GSI")]
+    TwoPinsOfOneChip {
+        /// The chip.
+        chip: IrqChip,
+    },
+
+    /// A GSI leads to pins of one platform.
+    #[error("pins of the {one} and the {other} for one GSI")]
+    TwoPlatforms {
+        /// One chip.
+        one: IrqChip,
+        /// A chip that is never in the same machine.
+        other: IrqChip,
+    },
+
+    /// A set of pins without any.
+    #[error("a route to no pin at all")]
+    NoPins,
+
+    /// The machine has no such chip in the kernel.
+    #[error("GSI {gsi} cannot lead to the {chip}: the machine is of the kind {platform}")]
+    NoSuchChip {
+        /// The GSI.
+        gsi: Gsi,
+        /// The chip.
+        chip: IrqChip,
+        /// The machine's kind.
+        platform: Platform,
+    },
+
+    /// The kernel takes no more routes than the machine has GSIs (a GSI may need several).
+    #[error("the table would have {entries} entries, and the kernel takes {limit}")]
+    TableFull {
+        /// How many it would have.
+        entries: usize,
+        /// How many the kernel takes.
+        limit: u32,
+    },
+
+    /// The machine has no interrupt controller in the kernel, or not yet.
+    #[error("cannot set GSI routes: the machine has no interrupt controller in the kernel")]
+    NoIrqChip {
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The machine is being closed.
+    #[error("cannot set GSI routes")]
+    Retired(#[source] Retired),
+
+    /// The kernel refused a table in which no rule is known to be broken.
+    #[error("the kernel refused the routing table with {}", describe(*.edits, *.first))]
+    Refused {
+        /// How many edits the transaction had.
+        edits: usize,
+        /// The GSI of the first one.
+        first: Option<Gsi>,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+fn describe(edits: usize, first: Option<Gsi>) -> String {
+    match (edits, first) {
+        (1, Some(gsi)) => format!("a new route of GSI {gsi}"),
+        (_, Some(gsi)) => format!("{edits} new routes, the first of GSI {gsi}"),
+        (_, None) => "nothing new in it".to_owned(),
+    }
+}
+
+impl<T> From<Rejected<T>> for Error {
+    fn from(rejected: Rejected<T>) -> Self {
+        rejected.error
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Gsi`]: the number of an interrupt.
+
+use std::fmt;
+
+/// A global system interrupt: a number below the limit of the machine whose table gave it out.
+///
+/// [`RoutingTable::gsi`](crate::RoutingTable::gsi) checks a number against the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gsi(u32);
+
+impl Gsi {
+    /// `number` if the machine has such a GSI.
+    pub(crate) fn below(limit: u32, number: u32) -> Option<Self> {
+        (number < limit).then_some(Self(number))
+    }
+
+    /// The number, as KVM takes it.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Gsi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Gsi> for u32 {
+    fn from(gsi: Gsi) -> Self {
+        gsi.0
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`GsiLease`]: the right to one GSI.
+
+use crate::slots::LeaseId;
+use crate::{Gsi, Line, Rejected, Route, RoutingTable};
+
+/// The right to one GSI of a table, and to lead it somewhere.
+///
+/// Dropping it gives the number back and issues no ioctl: the route that the kernel still has is
+/// removed by the next commit, overwritten by the next holder, or removed by
+/// [`RoutingTable::flush`].
+#[derive(Debug)]
+#[must_use = "dropping a lease gives the GSI back"]
+pub struct GsiLease {
+    table: RoutingTable,
+    gsi: Gsi,
+    id: LeaseId,
+}
+
+impl GsiLease {
+    pub(crate) fn new(table: RoutingTable, gsi: Gsi, id: LeaseId) -> Self {
+        Self { table, gsi, id }
+    }
+
+    /// The GSI.
+    #[must_use]
+    pub fn gsi(&self) -> Gsi {
+        self.gsi
+    }
+
+    /// The table that it belongs to.
+    #[must_use]
+    pub fn table(&self) -> &RoutingTable {
+        &self.table
+    }
+
+    /// Where it leads, as committed.
+    #[must_use]
+    pub fn route(&self) -> Option<Route> {
+        self.table.route(self.gsi)
+    }
+
+    /// Keeps the route in place, so that something can be armed on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoute`](crate::Error::NoRoute); the lease comes back inside.
+    pub fn into_line(self) -> Result<Line, Rejected<Self>> {
+        Line::leased(self)
+    }
+
+    pub(crate) fn id(&self) -> LeaseId {
+        self.id
+    }
+}
+
+impl Drop for GsiLease {
+    fn drop(&mut self) {
+        self.table.lock().release(self.gsi, self.id);
+    }
+}

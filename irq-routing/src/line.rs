@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Line`]: a GSI whose route stays.
+
+use crate::{Error, Gsi, GsiLease, Rejected, RoutingTable};
+
+/// A GSI with a route that stays as long as this lives: it may be changed, not removed.
+///
+/// Whatever signals a GSI holds its `Line`, because KVM takes signals for a GSI without a route and
+/// loses them. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping it gives the
+/// GSI back. The other is a share of a GSI that the machine's wiring leads to pins
+/// ([`RoutingTable::line`]).
+#[derive(Debug)]
+#[must_use = "dropping a line lets its route go"]
+pub struct Line {
+    // In this order: the route is let go, then the lease.
+    hold: Hold,
+    lease: Option<GsiLease>,
+}
+
+impl Line {
+    pub(crate) fn leased(lease: GsiLease) -> Result<Self, Rejected<GsiLease>> {
+        match Hold::new(lease.table(), lease.gsi()) {
+            Ok(hold) => Ok(Self {
+                hold,
+                lease: Some(lease),
+            }),
+            Err(error) => Err(Rejected::new(error, lease)),
+        }
+    }
+
+    pub(crate) fn shared(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
+        let mut state = table.lock();
+        if matches!(state.slots.get(gsi), crate::slots::Slot::Leased { .. }) {
+            return Err(Error::GsiInUse { gsi });
+        }
+        Ok(Self {
+            hold: Hold::take(table, gsi, &mut state)?,
+            lease: None,
+        })
+    }
+
+    /// The GSI.
+    #[must_use]
+    pub fn gsi(&self) -> Gsi {
+        self.hold.gsi
+    }
+
+    /// The table that it belongs to.
+    #[must_use]
+    pub fn table(&self) -> &RoutingTable {
+        &self.hold.table
+    }
+
+    /// The lease, with which a transaction can change the route; `None` for wiring.
+    #[must_use]
+    pub fn lease(&self) -> Option<&GsiLease> {
+        self.lease.as_ref()
+    }
+
+    /// Lets the route go and gives back the lease, if this has one.
+    pub fn into_lease(self) -> Option<GsiLease> {
+        self.lease
+    }
+}
+
+/// One count of the route's holders.
+#[derive(Debug)]
+struct Hold {
+    table: RoutingTable,
+    gsi: Gsi,
+}
+
+impl Hold {
+    fn new(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
+        Self::take(table, gsi, &mut table.lock())
+    }
+
+    fn take(
+        table: &RoutingTable,
+        gsi: Gsi,
+        state: &mut crate::state::State,
+    ) -> Result<Self, Error> {
+        let routed = state.slots.get(gsi).route().is_some();
+        match state.slots.lines_mut(gsi).filter(|_| routed) {
+            Some(lines) => *lines += 1,
+            None => return Err(Error::NoRoute { gsi }),
+        }
+        Ok(Self {
+            table: table.clone(),
+            gsi,
+        })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(lines) = self.table.lock().slots.lines_mut(self.gsi) {
+            *lines -= 1;
+        }
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`MsiMessage`]: what a message-signalled interrupt writes.
+
+use notify_core::MsiRequest;
+
+/// A message: the write that raises a message-signalled interrupt (PCI Local Bus 3.0, 6.8).
+///
+/// Address and data choose the vCPU and the vector, so they belong to the guest; any value is taken,
+/// and one that KVM cannot use fails or is dropped when it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MsiMessage {
+    /// Where it is written to.
+    pub address: u64,
+    /// What is written.
+    pub data: u32,
+    /// Who writes it, where the interrupt controller asks (arm64 with an ITS).
+    pub devid: Option<u32>,
+}
+
+impl MsiMessage {
+    /// A message of no particular device.
+    #[must_use]
+    pub const fn new(address: u64, data: u32) -> Self {
+        Self {
+            address,
+            data,
+            devid: None,
+        }
+    }
+
+    /// The same message, written by this device.
+    #[must_use]
+    pub const fn with_devid(mut self, devid: u32) -> Self {
+        self.devid = Some(devid);
+        self
+    }
+}
+
+impl From<MsiMessage> for MsiRequest {
+    fn from(message: MsiMessage) -> Self {
+        Self::new(message.address, message.data).devid(message.devid)
+    }
+}

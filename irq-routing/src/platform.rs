@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Kinds of machine, and which one a machine of this architecture is.
+//!
+//! The one file of the crate that asks for the architecture.
+
+use std::fmt;
+
+/// Which interrupt controllers a machine has in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Platform {
+    /// PICs, IOAPIC and local APICs (KVM_CREATE_IRQCHIP).
+    #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "riscv64")), default)]
+    X86,
+    /// Local APICs only (KVM_CAP_SPLIT_IRQCHIP): routes are messages, and the first GSIs belong to
+    /// the IOAPIC in user space.
+    X86Split,
+    /// A GICv2 or GICv3.
+    #[cfg_attr(target_arch = "aarch64", default)]
+    Arm64Gic,
+    /// An AIA.
+    #[cfg_attr(target_arch = "riscv64", default)]
+    Riscv64Aia,
+}
+
+impl Platform {
+    /// How many of the lowest GSIs are better not leased for messages, unless the caller knows more.
+    ///
+    /// On x86 the timer in the kernel raises GSI 0 whatever it leads to, and a split irqchip's EOI
+    /// exits exist for the first GSIs alone.
+    #[must_use]
+    pub const fn reserved_gsis(self) -> u32 {
+        match self {
+            Self::X86 | Self::X86Split => 24,
+            Self::Arm64Gic | Self::Riscv64Aia => 0,
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86 => "x86 irqchip",
+            Self::X86Split => "x86 split irqchip",
+            Self::Arm64Gic => "arm64 GIC",
+            Self::Riscv64Aia => "riscv64 AIA",
+        })
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Slots`]: who has which GSI, and where it leads.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fixedbitset::FixedBitSet;
+
+use crate::{Error, Gsi, Pins, Route};
+
+/// What a GSI is used for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Slot {
+    /// Nothing.
+    #[default]
+    Free,
+    /// A lease has it.
+    Leased {
+        id: LeaseId,
+        route: Option<Route>,
+        /// How many [`Line`](crate::Line)s keep the route in place.
+        lines: u32,
+    },
+    /// It belongs to the machine's own wiring, and to all devices together.
+    Wired { pins: Pins, lines: u32 },
+}
+
+impl Slot {
+    pub(crate) fn route(&self) -> Option<Route> {
+        match *self {
+            Self::Free => None,
+            Self::Leased { route, .. } => route,
+            Self::Wired { pins, .. } => Some(Route::Pins(pins)),
+        }
+    }
+
+    pub(crate) fn lines(&self) -> u32 {
+        match *self {
+            Self::Free => 0,
+            Self::Leased { lines, .. } | Self::Wired { lines, .. } => lines,
+        }
+    }
+
+    pub(crate) fn lines_mut(&mut self) -> Option<&mut u32> {
+        match self {
+            Self::Free => None,
+            Self::Leased { lines, .. } | Self::Wired { lines, .. } => Some(lines),
+        }
+    }
+}
+
+/// Tells one lease from every other, of any GSI in any table, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseId(NonZeroU64);
+
+impl LeaseId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // 2^64 leases, at a thousand million a second, take five hundred years.
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
+    }
+}
+
+/// All GSIs of a machine.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    limit: u32,
+    /// Up to the highest GSI ever used; those above are free.
+    slots: Vec<Slot>,
+    /// The GSIs that [`lease`](Self::lease) may give: free, and not reserved.
+    available: FixedBitSet,
+    reserved: u32,
+    leased: usize,
+}
+
+impl Slots {
+    pub(crate) fn new(limit: u32, reserved: u32) -> Self {
+        let mut available = FixedBitSet::with_capacity(limit as usize);
+        available.insert_range(reserved.min(limit) as usize..);
+        Self {
+            limit,
+            slots: Vec::new(),
+            available,
+            reserved,
+            leased: 0,
+        }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(crate) fn leased(&self) -> usize {
+        self.leased
+    }
+
+    pub(crate) fn get(&self, gsi: Gsi) -> Slot {
+        self.slots.get(gsi.index()).copied().unwrap_or_default()
+    }
+
+    /// All routes, in the order of their GSIs.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (Gsi, Route)> + '_ {
+        let numbered = (0..self.limit).zip(&self.slots);
+        numbered.filter_map(|(number, slot)| Some((Gsi::below(self.limit, number)?, slot.route()?)))
+    }
+
+    /// The lowest GSI that is free and not reserved.
+    pub(crate) fn lease(&mut self) -> Result<(Gsi, LeaseId), Error> {
+        let lowest = self.available.minimum();
+        let number = lowest.and_then(|index| u32::try_from(index).ok());
+        match number.and_then(|number| Gsi::below(self.limit, number)) {
+            Some(gsi) => Ok((gsi, self.take(gsi))),
+            None => Err(Error::Exhausted {
+                leased: self.leased,
+                limit: self.limit,
+            }),
+        }
+    }
+
+    /// This GSI, reserved or not, if it is free.
+    pub(crate) fn lease_exact(&mut self, gsi: Gsi) -> Result<LeaseId, Error> {
+        match self.get(gsi) {
+            Slot::Free => Ok(self.take(gsi)),
+            _ => Err(Error::GsiInUse { gsi }),
+        }
+    }
+
+    fn take(&mut self, gsi: Gsi) -> LeaseId {
+        let id = LeaseId::next();
+        let route = None;
+        self.put(
+            gsi,
+            Slot::Leased {
+                id,
+                route,
+                lines: 0,
+            },
+        );
+        id
+    }
+
+    /// Puts something else into the slot of a GSI.
+    pub(crate) fn put(&mut self, gsi: Gsi, slot: Slot) {
+        let index = gsi.index();
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, Slot::Free);
+        }
+        let Some(place) = self.slots.get_mut(index) else {
+            return;
+        };
+        let old = std::mem::replace(place, slot);
+        self.leased -= usize::from(matches!(old, Slot::Leased { .. }));
+        self.leased += usize::from(matches!(slot, Slot::Leased { .. }));
+        let available = matches!(slot, Slot::Free) && gsi.number() >= self.reserved;
+        if index < self.available.len() {
+            self.available.set(index, available);
+        }
+    }
+
+    /// Changes how many lines keep the route of a GSI in place.
+    pub(crate) fn lines_mut(&mut self, gsi: Gsi) -> Option<&mut u32> {
+        self.slots.get_mut(gsi.index()).and_then(Slot::lines_mut)
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`RoutingTable`]: the handle that devices share.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use notify_core::{Capability, Vm};
+
+use crate::slots::Slots;
+use crate::state::State;
+use crate::{Error, Gsi, GsiLease, Line, MsiMessage, Platform, Route, Transaction};
+
+/// More GSIs than any kernel has had; a machine that claims more is given no more.
+const MOST_GSIS: u32 = 1 << 16;
+
+/// The routing table of one machine. Clones share it.
+///
+/// KVM replaces its table whole, so a machine has one `RoutingTable`, and everything that wants a
+/// route goes through it. The table starts *unknown*: KVM may have put its own default in place, which
+/// nobody can read, and which the first commit replaces. A machine whose devices use pins wires them
+/// first; pins that are left out lead nowhere from then on.
+///
+/// Dropping the last handle leaves the kernel's table as it is.
+///
+/// Kernel source: `virt/kvm/irqchip.c`.
+#[derive(Clone)]
+pub struct RoutingTable {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    vm: Arc<dyn Vm>,
+    platform: Platform,
+    limit: u32,
+    state: Mutex<State>,
+}
+
+/// Builds a [`RoutingTable`] for a machine that is not of this architecture's usual kind.
+#[derive(Debug)]
+#[must_use]
+pub struct RoutingTableBuilder {
+    vm: Arc<dyn Vm>,
+    platform: Platform,
+    reserved: Option<u32>,
+}
+
+impl RoutingTableBuilder {
+    /// The machine's kind (default: a full irqchip of the host's architecture).
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.platform = platform;
+        self
+    }
+
+    /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone (default:
+    /// [`Platform::reserved_gsis`]). A split irqchip reserves as many as it was created with.
+    pub fn reserved_gsis(mut self, count: u32) -> Self {
+        self.reserved = Some(count);
+        self
+    }
+
+    /// Asks the machine for its number of GSIs. No route is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`], [`Error::NoRoutingTable`].
+    pub fn build(self) -> Result<RoutingTable, Error> {
+        let answer = self
+            .vm
+            .capability(Capability::IrqRouting)
+            .map_err(Error::Limit)?;
+        let limit = answer.min(MOST_GSIS);
+        if limit == 0 {
+            return Err(Error::NoRoutingTable);
+        }
+        let reserved = self.reserved.unwrap_or(self.platform.reserved_gsis());
+        let state = State::new(Slots::new(limit, reserved), self.platform);
+        let shared = Arc::new(Shared {
+            vm: self.vm,
+            platform: self.platform,
+            limit,
+            state: Mutex::new(state),
+        });
+        Ok(RoutingTable { shared })
+    }
+}
+
+impl RoutingTable {
+    /// The table of a machine with a full irqchip of the host's architecture.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`], [`Error::NoRoutingTable`].
+    pub fn new(vm: Arc<dyn Vm>) -> Result<Self, Error> {
+        Self::builder(vm).build()
+    }
+
+    /// The table of any machine.
+    pub fn builder(vm: Arc<dyn Vm>) -> RoutingTableBuilder {
+        RoutingTableBuilder {
+            vm,
+            platform: Platform::default(),
+            reserved: None,
+        }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn vm(&self) -> &Arc<dyn Vm> {
+        &self.shared.vm
+    }
+
+    /// The machine's kind.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.shared.platform
+    }
+
+    /// How many GSIs the machine has: all numbers below this.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.shared.limit
+    }
+
+    /// How many leases are held.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.lock().slots.leased()
+    }
+
+    /// The GSI of this number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::GsiOutOfRange`].
+    pub fn gsi(&self, number: u32) -> Result<Gsi, Error> {
+        let limit = self.shared.limit;
+        Gsi::below(limit, number).ok_or(Error::GsiOutOfRange { gsi: number, limit })
+    }
+
+    /// Where a GSI leads, as committed.
+    #[must_use]
+    pub fn route(&self, gsi: Gsi) -> Option<Route> {
+        self.lock().slots.get(gsi).route()
+    }
+
+    /// All routes, as committed, in the order of their GSIs.
+    #[must_use]
+    pub fn routes(&self) -> Vec<(Gsi, Route)> {
+        self.lock().slots.routes().collect()
+    }
+
+    /// Takes the lowest GSI that is free and not reserved. It leads nowhere yet. No ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exhausted`].
+    pub fn lease(&self) -> Result<GsiLease, Error> {
+        let (gsi, id) = self.lock().slots.lease()?;
+        Ok(GsiLease::new(self.clone(), gsi, id))
+    }
+
+    /// Takes this GSI, reserved or not, as a restored device does. No ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::GsiInUse`], [`Error::GsiOutOfRange`].
+    pub fn lease_exact(&self, number: u32) -> Result<GsiLease, Error> {
+        let gsi = self.gsi(number)?;
+        let id = self.lock().slots.lease_exact(gsi)?;
+        Ok(GsiLease::new(self.clone(), gsi, id))
+    }
+
+    /// Takes a GSI and leads it to a message: [`lease`](Self::lease) and a transaction of one edit.
+    /// A device with many vectors does better with one transaction for all.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lease`](Self::lease) and [`Transaction::commit`].
+    pub fn lease_msi(&self, message: MsiMessage) -> Result<GsiLease, Error> {
+        let lease = self.lease()?;
+        let mut transaction = self.transaction();
+        transaction.route(&lease, message);
+        transaction.commit()?;
+        Ok(lease)
+    }
+
+    /// A share of a GSI of the machine's own wiring; see [`Transaction::wire`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoute`] if it is not wired, [`Error::GsiInUse`] if it is leased,
+    /// [`Error::GsiOutOfRange`].
+    pub fn line(&self, number: u32) -> Result<Line, Error> {
+        Line::shared(self, self.gsi(number)?)
+    }
+
+    /// Starts a transaction. It holds no lock, and any number may be under way.
+    pub fn transaction(&self) -> Transaction {
+        let spare = std::mem::take(&mut self.lock().spare);
+        Transaction::new(self.clone(), spare)
+    }
+
+    /// Gives the kernel the whole table again, with one ioctl: after something else has replaced it,
+    /// as the initialisation of an arm64 GIC does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::commit`] that the kernel causes.
+    pub fn recommit(&self) -> Result<(), Error> {
+        self.lock().recommit(&*self.shared.vm)
+    }
+
+    /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
+    /// Otherwise the next commit does it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::commit`] that the kernel causes.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.lock().flush(&*self.shared.vm)
+    }
+
+    /// Whether both are handles of one table.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The state; in order even after a panic in the middle of a commit.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(|poisoned| {
+            self.shared.state.clear_poison();
+            let mut state = poisoned.into_inner();
+            state.recover();
+            state
+        })
+    }
+}
+
+impl fmt::Debug for RoutingTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoutingTable")
+            .field("vm", &self.shared.vm)
+            .field("platform", &self.shared.platform)
+            .field("limit", &self.shared.limit)
+            .finish_non_exhaustive()
+    }
+}

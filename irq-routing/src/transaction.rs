@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Transaction`]: any number of edits, at most one ioctl.
+
+use crate::state::{Change, Edit};
+use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
+
+/// Edits to a routing table that take effect together or not at all.
+///
+/// Later edits of a GSI win over earlier ones. Dropping a transaction discards it.
+#[derive(Debug)]
+#[must_use = "a transaction does nothing until it is committed"]
+pub struct Transaction {
+    table: RoutingTable,
+    edits: Vec<Edit>,
+}
+
+impl Transaction {
+    pub(crate) fn new(table: RoutingTable, spare: Vec<Edit>) -> Self {
+        Self {
+            table,
+            edits: spare,
+        }
+    }
+
+    /// Leads a leased GSI to a message or to pins.
+    pub fn route(&mut self, lease: &GsiLease, route: impl Into<Route>) -> &mut Self {
+        self.change(lease, Some(route.into()))
+    }
+
+    /// Leads a leased GSI nowhere. Dropping the lease does it too, later and for less.
+    pub fn unroute(&mut self, lease: &GsiLease) -> &mut Self {
+        self.change(lease, None)
+    }
+
+    /// Leads a GSI of the machine's own wiring to pins. It belongs to no device; those that signal
+    /// it hold a [`Line`](crate::Line) each.
+    pub fn wire(&mut self, gsi: Gsi, pins: impl Into<Pins>) -> &mut Self {
+        self.stage(gsi, Change::Wiring(Some(pins.into())))
+    }
+
+    /// Takes a GSI out of the machine's own wiring.
+    pub fn unwire(&mut self, gsi: Gsi) -> &mut Self {
+        self.stage(gsi, Change::Wiring(None))
+    }
+
+    /// Makes the edits effective: for the kernel, then for the table.
+    ///
+    /// If they change nothing there is no ioctl; otherwise there is one, and when this returns every
+    /// irqfd follows the new routes. The first commit to a table always issues.
+    ///
+    /// # Errors
+    ///
+    /// The edits are validated first: [`NotLeased`](crate::Error::NotLeased),
+    /// [`GsiInUse`](crate::Error::GsiInUse), [`RouteHeld`](crate::Error::RouteHeld),
+    /// [`NoSuchChip`](crate::Error::NoSuchChip), [`TableFull`](crate::Error::TableFull),
+    /// [`GsiOutOfRange`](crate::Error::GsiOutOfRange). Then the kernel may refuse:
+    /// [`NoIrqChip`](crate::Error::NoIrqChip), [`Retired`](crate::Error::Retired),
+    /// [`Refused`](crate::Error::Refused). In every case nothing has changed, and the transaction
+    /// comes back inside.
+    pub fn commit(mut self) -> Result<(), Rejected<Self>> {
+        let result = self.table.lock().commit(&**self.table.vm(), &self.edits);
+        match result {
+            Ok(()) => {
+                self.recycle();
+                Ok(())
+            }
+            Err(error) => Err(Rejected::new(error, self)),
+        }
+    }
+
+    fn change(&mut self, lease: &GsiLease, route: Option<Route>) -> &mut Self {
+        self.stage(lease.gsi(), Change::Lease(lease.id(), route))
+    }
+
+    fn stage(&mut self, gsi: Gsi, change: Change) -> &mut Self {
+        self.edits.push(Edit { gsi, change });
+        self
+    }
+
+    /// Leaves the memory to the next transaction, so that a steady state allocates nothing.
+    fn recycle(&mut self) {
+        let mut edits = std::mem::take(&mut self.edits);
+        edits.clear();
+        let spare = &mut self.table.lock().spare;
+        if edits.capacity() > spare.capacity() {
+            *spare = edits;
+        }
+    }
+}

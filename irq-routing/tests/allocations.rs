@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A steady state of retargeting and of leasing allocates nothing.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io;
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+};
+
+/// Takes everything and keeps nothing.
+#[derive(Debug)]
+struct Nothing;
+
+impl Vm for Nothing {
+    fn capability(&self, _: Capability) -> io::Result<u32> {
+        Ok(4096)
+    }
+    fn irqfd(&self, _: &IrqFdRequest<'_>) -> io::Result<()> {
+        Ok(())
+    }
+    fn ioeventfd(&self, _: &IoEventFdRequest<'_>) -> io::Result<()> {
+        Ok(())
+    }
+    fn set_gsi_routing(&self, _: &RouteBuffer) -> io::Result<()> {
+        Ok(())
+    }
+    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+        Ok(MsiOutcome::Delivered)
+    }
+    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+        Ok(LineStatus::Unknown)
+    }
+}
+
+#[test]
+fn a_warm_table_allocates_nothing() {
+    let table = RoutingTable::new(Arc::new(Nothing)).unwrap();
+    let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let mut transaction = table.transaction();
+    for lease in &leases {
+        transaction.route(lease, MsiMessage::new(0xfee0_0000, 1));
+    }
+    transaction.commit().unwrap();
+    let mut leases = leases;
+
+    let mut round = |data| {
+        let mut transaction = table.transaction();
+        for lease in leases.iter().take(8) {
+            transaction.route(lease, MsiMessage::new(0xfee0_0000, data));
+        }
+        transaction.commit().unwrap();
+        drop(leases.pop());
+        leases.push(table.lease_msi(MsiMessage::new(0xfee0_1000, data)).unwrap());
+        drop(leases.swap_remove(0));
+        leases.push(table.lease_msi(MsiMessage::new(0xfee0_2000, data)).unwrap());
+    };
+    round(2);
+    let counted = allocation_counter::measure(|| (3..100).for_each(&mut round));
+    assert_eq!(counted.count_total, 0);
+
+    let witness = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(witness.count_total, 1, "the counter counts");
+}

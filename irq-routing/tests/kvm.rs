@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The table on real KVM: what it commits is what the kernel delivers.
+#![cfg_attr(
+    target_arch = "x86_64",
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )
+)]
+
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/x86_64.rs"]
+mod on_this_architecture;
+
+#[cfg(not(target_arch = "x86_64"))]
+mod on_this_architecture {
+    pub(crate) fn trials() -> Vec<kvm_test::Trial> {
+        Vec::new()
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    kvm_test::main(on_this_architecture::trials())
+}

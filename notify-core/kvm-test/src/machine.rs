@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Machine`]: a real machine in which interrupts arrive and stay (x86 only).
+
+use std::io;
+use std::sync::Arc;
+
+use kvm_bindings::kvm_lapic_state;
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use notify_core::KvmVm;
+
+/// Spurious-interrupt vector register, and its bit that switches the local APIC on.
+const SVR: usize = 0xf0;
+const SVR_ENABLE: u32 = 0x100;
+/// The first of eight interrupt request registers, 16 bytes apart.
+const IRR: usize = 0x200;
+
+/// A real machine with a full irqchip and one vCPU that never runs: what is delivered to its local
+/// APIC stays in the request registers, where it can be read.
+#[derive(Debug)]
+pub struct Machine {
+    vm_fd: VmFd,
+    vcpu: VcpuFd,
+    vm: Arc<KvmVm>,
+}
+
+impl Machine {
+    /// Address of a message to the one vCPU; the vector is the message's data.
+    pub const MSI_ADDRESS: u64 = 0xfee0_0000;
+
+    /// A machine with an irqchip, ready to take messages.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn new() -> io::Result<Self> {
+        let vm_fd = Kvm::new()?.create_vm()?;
+        vm_fd.create_irq_chip()?;
+        let vcpu = vm_fd.create_vcpu(0)?;
+        let vm = KvmVm::try_from(&vm_fd).map_err(io::Error::other)?;
+        let machine = Self {
+            vm_fd,
+            vcpu,
+            vm: Arc::new(vm),
+        };
+        machine.clear()?;
+        Ok(machine)
+    }
+
+    /// A machine with no interrupt controller at all.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn without_irqchip() -> io::Result<Arc<KvmVm>> {
+        let vm_fd = Kvm::new()?.create_vm()?;
+        Ok(Arc::new(KvmVm::try_from(&vm_fd).map_err(io::Error::other)?))
+    }
+
+    /// The machine as the crates see it.
+    #[must_use]
+    pub fn vm(&self) -> Arc<KvmVm> {
+        Arc::clone(&self.vm)
+    }
+
+    /// The machine's own file descriptor.
+    #[must_use]
+    pub fn vm_fd(&self) -> &VmFd {
+        &self.vm_fd
+    }
+
+    /// The vectors that were delivered since [`clear`](Self::clear), in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn delivered(&self) -> io::Result<Vec<u8>> {
+        let lapic = self.vcpu.get_lapic()?;
+        let requested = |vector: &u8| {
+            let register = IRR + usize::from(vector / 32) * 16;
+            read(&lapic, register) & (1 << (vector % 32)) != 0
+        };
+        Ok((0..=u8::MAX).filter(requested).collect())
+    }
+
+    /// Forgets what was delivered.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn clear(&self) -> io::Result<()> {
+        let mut lapic = self.vcpu.get_lapic()?;
+        let svr = read(&lapic, SVR);
+        write(&mut lapic, SVR, svr | SVR_ENABLE);
+        (0..8).for_each(|n| write(&mut lapic, IRR + n * 16, 0));
+        Ok(self.vcpu.set_lapic(&lapic)?)
+    }
+}
+
+fn read(lapic: &kvm_lapic_state, register: usize) -> u32 {
+    let bytes = lapic.regs.iter().skip(register).take(4).rev();
+    bytes.fold(0, |word, byte| word << 8 | u32::from(byte.cast_unsigned()))
+}
+
+fn write(lapic: &mut kvm_lapic_state, register: usize, value: u32) {
+    let bytes = lapic.regs.iter_mut().skip(register);
+    for (place, byte) in bytes.zip(value.to_le_bytes()) {
+        *place = byte.cast_signed();
+    }
+}

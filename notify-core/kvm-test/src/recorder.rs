@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Recorder`]: a machine that remembers what was asked of it, and fails when told to.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use notify_core::{
+    Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
+    MsiOutcome, MsiRequest, RouteBuffer, RouteEntry, Vm,
+};
+
+/// One request, as a machine got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// KVM_IRQFD: eventfd and GSI.
+    Assign(i32, u32),
+    /// KVM_IRQFD with the flag DEASSIGN.
+    Deassign(i32, u32),
+    /// KVM_IOEVENTFD: address, width and value.
+    AssignDoorbell(u64, u32, Option<u64>),
+    /// KVM_IOEVENTFD with the flag DEASSIGN.
+    DeassignDoorbell(u64, u32, Option<u64>),
+    /// KVM_SET_GSI_ROUTING.
+    Routes(Vec<RouteEntry>),
+}
+
+/// A machine that does nothing but remember.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Vec<Call>,
+    /// After so many more calls, the errno with which the next one fails.
+    failure: Option<(usize, i32)>,
+}
+
+impl Recorder {
+    /// The calls since the last time, those that failed too.
+    pub fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// Makes the call after the next `calls` fail, once.
+    pub fn fail_after(&self, calls: usize, errno: i32) {
+        self.lock().failure = Some((calls, errno));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, call: Call) -> io::Result<()> {
+        let mut state = self.lock();
+        state.calls.push(call);
+        match state.failure {
+            Some((0, errno)) => {
+                state.failure = None;
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Some((calls, errno)) => {
+                state.failure = Some((calls - 1, errno));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Vm for Recorder {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        Ok(match capability {
+            Capability::IrqRouting => 4096,
+            _ => 1,
+        })
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        let (eventfd, gsi) = (request.eventfd.as_raw_fd(), request.gsi);
+        self.call(match request.action {
+            IrqFdAction::Deassign => Call::Deassign(eventfd, gsi),
+            _ => Call::Assign(eventfd, gsi),
+        })
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        let (address, len, value) = (request.address, request.len, request.datamatch);
+        self.call(match request.action {
+            IoEventFdAction::Assign => Call::AssignDoorbell(address, len, value),
+            _ => Call::DeassignDoorbell(address, len, value),
+        })
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        self.call(Call::Routes(table.iter().collect()))
+    }
+
+    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+        Ok(MsiOutcome::Delivered)
+    }
+
+    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+        Ok(LineStatus::Unknown)
+    }
+}
