@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Line`]: a GSI whose route stays.
 
+use crate::slots::Slot;
+use crate::state::State;
 use crate::{Error, Gsi, GsiLease, Rejected, RoutingTable};
 
 /// A GSI with a route that stays as long as this lives: it may be changed, not removed.
@@ -30,7 +32,10 @@ impl Line {
 
     pub(crate) fn shared(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
         let mut state = table.lock();
-        if matches!(state.slots.get(gsi), crate::slots::Slot::Leased { .. }) {
+        if matches!(
+            state.slots.get(gsi),
+            Slot::Leased { .. } | Slot::Quarantined(_)
+        ) {
             return Err(Error::GsiInUse { gsi });
         }
         Ok(Self {
@@ -57,9 +62,27 @@ impl Line {
         self.lease.as_ref()
     }
 
-    /// Lets the route go and gives back the lease, if this has one.
-    pub fn into_lease(self) -> Option<GsiLease> {
-        self.lease
+    /// Lets the route go and gives back the lease.
+    ///
+    /// # Errors
+    ///
+    /// A share of the wiring has no lease, and comes back as it is.
+    pub fn into_lease(mut self) -> Result<GsiLease, Self> {
+        self.lease.take().ok_or(self)
+    }
+
+    /// Takes the GSI out of use for as long as the table lives, with its route: something that could
+    /// not be disarmed may signal it still, and nobody else must get those signals.
+    pub fn quarantine(self) {
+        let mut state = self.table().lock();
+        match &self.lease {
+            Some(lease) => state.quarantine(lease.gsi(), lease.id()),
+            None => {
+                if let Some(lines) = state.slots.lines_mut(self.gsi()) {
+                    *lines += 1;
+                }
+            }
+        }
     }
 }
 
@@ -75,11 +98,7 @@ impl Hold {
         Self::take(table, gsi, &mut table.lock())
     }
 
-    fn take(
-        table: &RoutingTable,
-        gsi: Gsi,
-        state: &mut crate::state::State,
-    ) -> Result<Self, Error> {
+    fn take(table: &RoutingTable, gsi: Gsi, state: &mut State) -> Result<Self, Error> {
         let routed = state.slots.get(gsi).route().is_some();
         match state.slots.lines_mut(gsi).filter(|_| routed) {
             Some(lines) => *lines += 1,

@@ -23,27 +23,29 @@ pub(crate) enum Slot {
     },
     /// It belongs to the machine's own wiring, and to all devices together.
     Wired { pins: Pins, lines: u32 },
+    /// Nobody any more: something that could not be disarmed may signal it.
+    Quarantined(Option<Route>),
 }
 
 impl Slot {
     pub(crate) fn route(&self) -> Option<Route> {
         match *self {
             Self::Free => None,
-            Self::Leased { route, .. } => route,
+            Self::Leased { route, .. } | Self::Quarantined(route) => route,
             Self::Wired { pins, .. } => Some(Route::Pins(pins)),
         }
     }
 
     pub(crate) fn lines(&self) -> u32 {
         match *self {
-            Self::Free => 0,
+            Self::Free | Self::Quarantined(_) => 0,
             Self::Leased { lines, .. } | Self::Wired { lines, .. } => lines,
         }
     }
 
     pub(crate) fn lines_mut(&mut self) -> Option<&mut u32> {
         match self {
-            Self::Free => None,
+            Self::Free | Self::Quarantined(_) => None,
             Self::Leased { lines, .. } | Self::Wired { lines, .. } => Some(lines),
         }
     }

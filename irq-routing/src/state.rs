@@ -75,6 +75,17 @@ impl State {
         }
     }
 
+    /// Keeps a lease's GSI out of use, and its route where it is.
+    pub(crate) fn quarantine(&mut self, gsi: Gsi, id: LeaseId) {
+        if let Slot::Leased {
+            id: holder, route, ..
+        } = self.slots.get(gsi)
+            && holder == id
+        {
+            self.slots.put(gsi, Slot::Quarantined(route));
+        }
+    }
+
     /// Validates the edits, gives the kernel the table that results, and takes it over.
     pub(crate) fn commit(&mut self, vm: &dyn Vm, edits: &[Edit]) -> Result<(), Error> {
         edits.iter().try_for_each(|edit| self.validate(edit))?;
@@ -123,8 +134,8 @@ impl State {
         match (edit.change, slot) {
             (Change::Lease(id, _), Slot::Leased { id: holder, .. }) if id == holder => {}
             (Change::Lease(..), _) => return Err(Error::NotLeased { gsi }),
-            (Change::Wiring(_), Slot::Leased { .. }) => return Err(Error::GsiInUse { gsi }),
-            (Change::Wiring(_), _) => {}
+            (Change::Wiring(_), Slot::Free | Slot::Wired { .. }) => {}
+            (Change::Wiring(_), _) => return Err(Error::GsiInUse { gsi }),
         }
         match edit.change.route() {
             None if slot.lines() > 0 => Err(Error::RouteHeld { gsi }),

@@ -1,1 +1,36 @@
-//! x
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Interrupts into a guest from eventfds.
+//!
+//! A device *calls* its guest by signalling an eventfd. An [`IrqFd`] binds one to a GSI, and KVM
+//! injects the interrupt to which the routing table leads that GSI, in the signaller's own context if
+//! it is a message. The device may be another thread, another process or the kernel.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use irq_routing::{MsiMessage, RoutingTable};
+//! use irqfd::IrqFd;
+//! use notify_core::KvmVm;
+//!
+//! # fn example(vm: Arc<KvmVm>) -> Result<(), Box<dyn std::error::Error>> {
+//! let table = RoutingTable::new(vm)?;
+//! let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+//! let irq = IrqFd::builder(lease).assign()?;
+//! irq.notifier().notify()?; // vector 0x40 on vCPU 0
+//! # Ok(())
+//! # } // disarmed, then the GSI is given back
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod edge;
+mod error;
+mod source;
+
+pub use builder::IrqFdBuilder;
+pub use edge::IrqFd;
+pub use error::Error;
+pub use source::IrqSource;
+
+/// The error of a call that gives back what it had consumed.
+pub type Rejected<T> = notify_core::Rejected<T, Error>;

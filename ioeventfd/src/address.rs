@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`IoAddress`]: where a doorbell lies.
+
+use std::fmt;
+
+use notify_core::Bus;
+
+/// An address that a guest writes to. The two address spaces have nothing to do with one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IoAddress {
+    /// Guest-physical memory, where no memory slot is: RAM never rings.
+    Mmio(u64),
+    /// An I/O port (x86).
+    Pio(u16),
+}
+
+impl IoAddress {
+    /// The address space.
+    #[must_use]
+    pub const fn bus(self) -> Bus {
+        match self {
+            Self::Mmio(_) => Bus::Mmio,
+            Self::Pio(_) => Bus::Pio,
+        }
+    }
+
+    /// The number within its address space.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Mmio(address) => address,
+            Self::Pio(port) => port as u64,
+        }
+    }
+
+    /// Whether a write of so many bytes at this address exists, on a bus as KVM sees it: MMIO ends
+    /// below 2^64 - 1, ports at 0xffff, and no processor writes eight bytes to a port.
+    pub(crate) fn takes(self, bytes: u32) -> bool {
+        match self {
+            Self::Mmio(address) => address.checked_add(bytes.into()).is_some(),
+            Self::Pio(port) => bytes <= 4 && u32::from(port) + bytes <= 0x1_0000,
+        }
+    }
+}
+
+impl fmt::Display for IoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mmio(address) => write!(f, "MMIO {address:#x}"),
+            Self::Pio(port) => write!(f, "port {port:#x}"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How a doorbell is registered.
+
+use std::io;
+use std::sync::Arc;
+
+use notify_core::{Capability, EventNotifier, Retired, Vm};
+
+use crate::{Datamatch, Error, IoAddress, IoEventFd, Rejected};
+
+/// A doorbell that is not registered.
+#[derive(Debug)]
+pub struct IoEventFdBuilder {
+    pub(crate) vm: Arc<dyn Vm>,
+    pub(crate) address: IoAddress,
+    pub(crate) datamatch: Datamatch,
+    pub(crate) notifier: Option<Arc<EventNotifier>>,
+}
+
+impl IoEventFdBuilder {
+    /// Signals this notifier (default: a new one). Several doorbells may share one.
+    #[must_use = "a builder registers nothing"]
+    pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
+        self.notifier = Some(notifier);
+        self
+    }
+
+    /// Registers the doorbell: from now on matching writes signal the notifier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchWrite`], [`Error::NoAnyWrite`], [`Error::Notifier`], [`Error::Taken`],
+    /// [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
+    pub fn assign(self) -> Result<IoEventFd, Rejected<Self>> {
+        match self.try_assign() {
+            Ok(notifier) => Ok(IoEventFd::registered(self, notifier)),
+            Err(error) => Err(Rejected::new(error, self)),
+        }
+    }
+
+    fn try_assign(&self) -> Result<Arc<EventNotifier>, Error> {
+        let (address, datamatch) = (self.address, self.datamatch);
+        if !address.takes(datamatch.bytes()) {
+            return Err(Error::NoSuchWrite { address, datamatch });
+        }
+        if datamatch == Datamatch::AnyWrite {
+            let any = self.vm.capability(Capability::IoEventFdAnyLength);
+            if any.map_err(|source| self.explain(source))? == 0 {
+                return Err(Error::NoAnyWrite { address });
+            }
+        }
+        let notifier = match &self.notifier {
+            Some(notifier) => Arc::clone(notifier),
+            None => EventNotifier::new()
+                .map(Arc::new)
+                .map_err(|source| Error::Notifier { address, source })?,
+        };
+        let request = crate::doorbell::request(&notifier, address, datamatch);
+        match self.vm.ioeventfd(&request) {
+            Ok(()) => Ok(notifier),
+            Err(source) => Err(self.explain(source)),
+        }
+    }
+
+    fn explain(&self, source: io::Error) -> Error {
+        let (address, datamatch) = (self.address, self.datamatch);
+        if Retired::caused(&source) {
+            let source = Retired;
+            return Error::Retired { address, source };
+        }
+        // EEXIST has this kind, and nothing else that KVM answers has.
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return Error::Taken {
+                address,
+                datamatch,
+                source,
+            };
+        }
+        Error::Assign {
+            address,
+            datamatch,
+            source,
+        }
+    }
+}

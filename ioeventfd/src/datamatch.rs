@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Datamatch`]: which writes ring a doorbell.
+
+use std::fmt;
+
+/// How many bytes a write has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Width {
+    /// One.
+    W1 = 1,
+    /// Two.
+    W2 = 2,
+    /// Four.
+    W4 = 4,
+    /// Eight.
+    W8 = 8,
+}
+
+impl Width {
+    /// The number of bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self as u32
+    }
+}
+
+/// Which writes to its address ring a doorbell. A value that does not fit its width cannot be
+/// written down. All other writes exit to user space, as do reads.
+///
+/// Several doorbells with different values of one width can share an address; so can several with
+/// different widths. One that takes all values of a width excludes values of that width, and
+/// [`AnyWrite`](Self::AnyWrite) excludes everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Datamatch {
+    /// Every write, whatever its width and value.
+    ///
+    /// On MMIO, KVM may serve this from a fast path that does not look at the instruction, and so
+    /// does not tell a read from a write: a guest that *reads* the address may ring it too. Use a
+    /// width where that matters.
+    AnyWrite,
+    /// Every write of this width.
+    Width(Width),
+    /// Writes of this byte.
+    U8(u8),
+    /// Writes of these two bytes, in the guest's byte order.
+    U16(u16),
+    /// Writes of these four bytes.
+    U32(u32),
+    /// Writes of these eight bytes.
+    U64(u64),
+}
+
+impl Datamatch {
+    /// The width as KVM takes it: 0 stands for any.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::AnyWrite => 0,
+            Self::Width(width) => width.bytes(),
+            Self::U8(_) => 1,
+            Self::U16(_) => 2,
+            Self::U32(_) => 4,
+            Self::U64(_) => 8,
+        }
+    }
+
+    /// The value, if only one rings.
+    #[must_use]
+    pub const fn value(self) -> Option<u64> {
+        match self {
+            Self::AnyWrite | Self::Width(_) => None,
+            Self::U8(value) => Some(value as u64),
+            Self::U16(value) => Some(value as u64),
+            Self::U32(value) => Some(value as u64),
+            Self::U64(value) => Some(value),
+        }
+    }
+}
+
+impl fmt::Display for Datamatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.bytes(), self.value()) {
+            (0, _) => f.write_str("any write"),
+            (bytes, None) => write!(f, "any {}-bit write", bytes * 8),
+            (bytes, Some(value)) => write!(f, "{}-bit writes of {value:#x}", bytes * 8),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Doorbells on real KVM.
+#![cfg_attr(
+    target_arch = "x86_64",
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )
+)]
+
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/x86_64.rs"]
+mod on_this_architecture;
+
+#[cfg(not(target_arch = "x86_64"))]
+mod on_this_architecture {
+    pub(crate) fn trials() -> Vec<kvm_test::Trial> {
+        Vec::new()
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    kvm_test::main(on_this_architecture::trials())
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How an interrupt is bound.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use irq_routing::{Gsi, Line};
+use notify_core::{EventNotifier, IrqFdRequest, Mode, Retired, Vm};
+
+use crate::{Error, IrqFd, IrqSource, Rejected};
+
+/// An interrupt that is not bound.
+#[derive(Debug)]
+pub struct IrqFdBuilder {
+    pub(crate) source: IrqSource,
+    pub(crate) notifier: Option<Arc<EventNotifier>>,
+}
+
+impl IrqFdBuilder {
+    /// Binds this notifier (default: a new one). A signal that it already has is delivered at once.
+    #[must_use = "a builder binds nothing"]
+    pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
+        self.notifier = Some(notifier);
+        self
+    }
+
+    /// What it is to raise, for instance to route a lease before it is armed.
+    #[must_use]
+    pub fn source(&self) -> &IrqSource {
+        &self.source
+    }
+
+    /// Binds the notifier to the GSI: from now on a signal raises the interrupt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Route`], [`Error::Notifier`], [`Error::Semaphore`], [`Error::AlreadyBound`],
+    /// [`Error::NoIrqChip`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
+    pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
+        let Self { source, notifier } = self;
+        let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));
+        let line = match source.into_line() {
+            Ok(line) => line,
+            Err(rejected) => {
+                let (error, source) = (rejected.error, rejected.value);
+                let error = Error::Route { gsi, source: error };
+                return Err(Rejected::new(error, Self { source, notifier }));
+            }
+        };
+        match bind(&line, notifier.as_ref()) {
+            Ok(notifier) => Ok(IrqFd::armed(line, notifier)),
+            Err(error) => {
+                let source = if leased {
+                    IrqSource::from_lease_of(line)
+                } else {
+                    IrqSource::Line(line)
+                };
+                Err(Rejected::new(error, Self { source, notifier }))
+            }
+        }
+    }
+}
+
+fn bind(line: &Line, notifier: Option<&Arc<EventNotifier>>) -> Result<Arc<EventNotifier>, Error> {
+    let gsi = line.gsi();
+    let notifier = match notifier {
+        Some(notifier) => Arc::clone(notifier),
+        None => EventNotifier::new()
+            .map(Arc::new)
+            .map_err(|source| Error::Notifier { gsi, source })?,
+    };
+    if notifier.mode() == Mode::Semaphore {
+        return Err(Error::Semaphore { gsi });
+    }
+    let vm = line.table().vm();
+    match vm.irqfd(&IrqFdRequest::assign(notifier.as_fd(), gsi.number())) {
+        Ok(()) => Ok(notifier),
+        Err(source) => Err(explain(&**vm, gsi, source)),
+    }
+}
+
+/// Turns a refusal of the kernel into an error that says as much as can be found out.
+fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
+    if Retired::caused(&source) {
+        let source = Retired;
+        return Error::Retired { gsi, source };
+    }
+    // EBUSY has this kind, and nothing else that KVM answers has.
+    if source.kind() == io::ErrorKind::ResourceBusy {
+        return Error::AlreadyBound { gsi, source };
+    }
+    match vm.has_irqchip() {
+        Ok(false) => Error::NoIrqChip { gsi, source },
+        _ => Error::Assign { gsi, source },
+    }
+}

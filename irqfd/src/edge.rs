@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`IrqFd`]: an edge-triggered interrupt.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use irq_routing::{Gsi, GsiLease, Line};
+use notify_core::{EventNotifier, IrqFdRequest};
+
+use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
+
+/// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
+///
+/// Dropping it takes the notifier off, then gives the GSI back (if it was leased); a failure is logged
+/// and keeps the GSI out of use. While it is bound KVM takes every signal, so nobody else can read
+/// the notifier, and waiters on it are not woken. When it has been taken off, the counter is zero and
+/// later signals stay in it.
+///
+/// Signals faster than the guest takes them merge. A signal for a masked or unacknowledged *pin* is
+/// lost, as an edge is on the wire; for a message it is kept by the local APIC.
+///
+/// It keeps its notifier and its machine open: closing the last descriptor of either would end it
+/// silently.
+///
+/// Kernel source: `virt/kvm/eventfd.c`, `kvm_irqfd_assign`.
+#[derive(Debug)]
+#[must_use = "dropping an irqfd disarms it"]
+pub struct IrqFd {
+    gsi: Gsi,
+    notifier: Arc<EventNotifier>,
+    /// Until it is disarmed.
+    armed: Option<Line>,
+}
+
+impl IrqFd {
+    /// An interrupt on a leased GSI, or on a line that devices share.
+    #[must_use = "a builder binds nothing"]
+    pub fn builder(source: impl Into<IrqSource>) -> IrqFdBuilder {
+        IrqFdBuilder {
+            source: source.into(),
+            notifier: None,
+        }
+    }
+
+    pub(crate) fn armed(line: Line, notifier: Arc<EventNotifier>) -> Self {
+        Self {
+            gsi: line.gsi(),
+            notifier,
+            armed: Some(line),
+        }
+    }
+
+    /// The GSI that it raises.
+    #[must_use]
+    pub fn gsi(&self) -> Gsi {
+        self.gsi
+    }
+
+    /// What raises it.
+    #[must_use]
+    pub fn notifier(&self) -> &Arc<EventNotifier> {
+        &self.notifier
+    }
+
+    /// The lease of its GSI, with which a transaction can lead it elsewhere; `None` for wiring.
+    #[must_use]
+    pub fn lease(&self) -> Option<&GsiLease> {
+        self.armed.as_ref().and_then(Line::lease)
+    }
+
+    /// Takes the notifier off, as dropping does, and tells whether that worked.
+    ///
+    /// The builder that comes back holds the notifier, now with a counter of zero, and the GSI with
+    /// its route.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Deassign`]; the irqfd comes back inside, still bound as far as is known.
+    pub fn deassign(mut self) -> Result<IrqFdBuilder, Rejected<Self>> {
+        let Some(line) = self.armed.take() else {
+            // Not reached: only this method and drop take the line, and both consume the irqfd.
+            let gsi = self.gsi;
+            let source = irq_routing::Error::NoRoute { gsi };
+            return Err(Rejected::new(Error::Route { gsi, source }, self));
+        };
+        match disarm(&line, &self.notifier) {
+            Ok(()) => Ok(IrqFdBuilder {
+                source: IrqSource::Line(line),
+                notifier: Some(Arc::clone(&self.notifier)),
+            }),
+            Err(error) => {
+                self.armed = Some(line);
+                Err(Rejected::new(error, self))
+            }
+        }
+    }
+}
+
+fn disarm(line: &Line, notifier: &EventNotifier) -> Result<(), Error> {
+    let gsi = line.gsi();
+    let request = IrqFdRequest::deassign(notifier.as_fd(), gsi.number());
+    let result = line.table().vm().irqfd(&request);
+    result.map_err(|source| Error::Deassign { gsi, source })
+}
+
+impl Drop for IrqFd {
+    fn drop(&mut self) {
+        let Some(line) = self.armed.take() else {
+            return;
+        };
+        if let Err(Error::Deassign { gsi, source }) = disarm(&line, &self.notifier) {
+            log::error!("a notifier stays bound to GSI {gsi}, which is kept out of use: {source}");
+            line.quarantine();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What an irqfd asks of its machine, and in which order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use irq_routing::{IrqChip, MsiMessage, Pin, RoutingTable};
+use irqfd::{Error, IrqFd, IrqSource};
+use kvm_test::{Call, Recorder};
+use notify_core::EventNotifier;
+
+fn table() -> (Arc<Recorder>, RoutingTable) {
+    let vm = Arc::new(Recorder::default());
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    (vm, table)
+}
+
+fn message() -> MsiMessage {
+    MsiMessage::new(0xfee0_0000, 0x40)
+}
+
+#[test]
+fn route_before_arm_and_disarm_before_the_gsi_is_free() {
+    let (vm, table) = table();
+    let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
+        .assign()
+        .unwrap();
+    let fd = irq.notifier().as_raw_fd();
+    assert_eq!((irq.gsi().number(), table.leased()), (24, 1));
+    drop(irq);
+    assert_eq!(table.leased(), 0);
+    table.flush().unwrap();
+    let calls = vm.take();
+    let [Call::Routes(first), arm, disarm, Call::Routes(last)] = calls.as_slice() else {
+        panic!("{calls:?}");
+    };
+    assert_eq!((first.len(), last.len()), (1, 0));
+    assert_eq!(*arm, Call::Assign(fd, 24));
+    assert_eq!(*disarm, Call::Deassign(fd, 24));
+}
+
+#[test]
+fn a_gsi_without_a_route_is_refused() {
+    let (vm, table) = table();
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    let builder = IrqFd::builder(table.lease().unwrap()).notifier(Arc::clone(&notifier));
+    let rejected = builder.assign().unwrap_err();
+    assert!(matches!(rejected.error, Error::Route { .. }));
+    assert!(vm.take().is_empty());
+
+    // What came back can be mended and used.
+    let IrqSource::Lease(lease) = rejected.value.source() else {
+        panic!("a lease went in");
+    };
+    let mut transaction = table.transaction();
+    transaction.route(lease, message());
+    transaction.commit().unwrap();
+    let irq = rejected.value.assign().unwrap();
+    assert!(Arc::ptr_eq(irq.notifier(), &notifier));
+}
+
+#[test]
+fn the_route_of_an_armed_irqfd_can_change_and_not_go() {
+    let (_, table) = table();
+    let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
+        .assign()
+        .unwrap();
+    let mut transaction = table.transaction();
+    transaction.route(irq.lease().unwrap(), MsiMessage::new(0xfee0_1000, 1));
+    transaction.commit().unwrap();
+    let mut transaction = table.transaction();
+    transaction.unroute(irq.lease().unwrap());
+    let rejected = transaction.commit().unwrap_err();
+    assert!(matches!(
+        rejected.error,
+        irq_routing::Error::RouteHeld { .. }
+    ));
+}
+
+#[test]
+fn a_semaphore_is_refused() {
+    let (vm, table) = table();
+    let lease = table.lease_msi(message()).unwrap();
+    vm.take();
+    let semaphore = EventNotifier::builder().semaphore(true).build().unwrap();
+    let rejected = IrqFd::builder(lease)
+        .notifier(Arc::new(semaphore))
+        .assign()
+        .unwrap_err();
+    assert_eq!(
+        rejected.to_string(),
+        "cannot bind a notifier in semaphore mode to GSI 24"
+    );
+    assert!(vm.take().is_empty());
+}
+
+#[test]
+fn a_refused_assignment_gives_back_what_it_took() {
+    let (vm, table) = table();
+    let lease = table.lease_msi(message()).unwrap();
+    vm.fail_after(0, 12);
+    let rejected = IrqFd::builder(lease).assign().unwrap_err();
+    assert!(
+        matches!(rejected.error, Error::Assign { .. }),
+        "{}",
+        rejected.error
+    );
+    let IrqSource::Lease(lease) = rejected.value.source() else {
+        panic!("a lease went in");
+    };
+    let mut transaction = table.transaction();
+    transaction.unroute(lease);
+    transaction.commit().unwrap();
+    drop(rejected);
+    assert_eq!(table.leased(), 0);
+
+    let line = table.lease_msi(message()).unwrap().into_line().unwrap();
+    vm.fail_after(0, 12);
+    let rejected = IrqFd::builder(line).assign().unwrap_err();
+    assert!(matches!(rejected.value.source(), IrqSource::Line(_)));
+}
+
+#[test]
+fn wiring_is_shared_by_several() {
+    let (vm, table) = table();
+    let mut transaction = table.transaction();
+    let four = table.gsi(4).unwrap();
+    transaction.wire(four, Pin::new(IrqChip::IoApic, 4).unwrap());
+    transaction.commit().unwrap();
+    vm.take();
+    let one = IrqFd::builder(table.line(4).unwrap()).assign().unwrap();
+    let two = IrqFd::builder(table.line(4).unwrap()).assign().unwrap();
+    assert!(one.lease().is_none());
+    let calls: Vec<_> = [&one, &two]
+        .map(|irq| Call::Assign(irq.notifier().as_raw_fd(), 4))
+        .into();
+    assert_eq!(vm.take(), calls);
+    drop(one);
+    let mut transaction = table.transaction();
+    transaction.unwire(four);
+    let rejected = transaction.commit().unwrap_err();
+    drop(two);
+    rejected.value.commit().unwrap();
+}
+
+#[test]
+fn deassign_reports_and_gives_back() {
+    let (vm, table) = table();
+    let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
+        .assign()
+        .unwrap();
+    let notifier = Arc::clone(irq.notifier());
+    vm.fail_after(0, 5);
+    let rejected = irq.deassign().unwrap_err();
+    assert_eq!(rejected.to_string(), "cannot take the notifier off GSI 24");
+    let again = rejected.value.deassign().unwrap().assign().unwrap();
+    assert!(Arc::ptr_eq(again.notifier(), &notifier));
+    assert!(again.lease().is_some());
+    drop(again);
+    assert_eq!(table.leased(), 0);
+}
+
+#[test]
+fn a_gsi_that_could_not_be_disarmed_is_never_given_to_another() {
+    let (vm, table) = table();
+    let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
+        .assign()
+        .unwrap();
+    vm.fail_after(0, 5);
+    drop(irq);
+    assert_eq!(table.lease().unwrap().gsi().number(), 25);
+    assert!(table.lease_exact(24).is_err());
+    vm.take();
+    table.recommit().unwrap();
+    let calls = vm.take();
+    let [Call::Routes(entries)] = calls.as_slice() else {
+        panic!("{calls:?}");
+    };
+    assert_eq!(entries.len(), 1, "its route stays");
+
+    let mut transaction = table.transaction();
+    let four = table.gsi(4).unwrap();
+    transaction.wire(four, Pin::new(IrqChip::IoApic, 4).unwrap());
+    transaction.commit().unwrap();
+    let irq = IrqFd::builder(table.line(4).unwrap()).assign().unwrap();
+    vm.fail_after(0, 5);
+    drop(irq);
+    let mut transaction = table.transaction();
+    transaction.unwire(four);
+    assert!(
+        transaction.commit().is_err(),
+        "the stray notifier keeps its route"
+    );
+}
