@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A virtual processor.
+
+use std::sync::Arc;
+
+use kvm_bindings::{CpuId, KVM_MP_STATE_RUNNABLE, kvm_lapic_state, kvm_mp_state, kvm_regs};
+use kvm_ioctls::VcpuFd;
+use libc::{EAGAIN, EINTR};
+
+use crate::error::kvm;
+use crate::ram::Ram;
+use crate::{Error, Exit, Irqchip, Program, VcpuStopper, cpuid, lapic, layout, long_mode};
+
+/// A virtual processor. Its APIC ID is its index in the machine.
+#[derive(Debug)]
+pub struct Vcpu {
+    fd: VcpuFd,
+    id: u8,
+    irqchip: Irqchip,
+    stopper: VcpuStopper,
+    ram: Arc<Ram>,
+}
+
+impl Vcpu {
+    pub(crate) fn new(
+        ram: &Arc<Ram>,
+        id: u8,
+        cpuid: &CpuId,
+        irqchip: Irqchip,
+    ) -> Result<Self, Error> {
+        let fd = ram
+            .vm
+            .create_vcpu(u64::from(id))
+            .map_err(kvm("KVM_CREATE_VCPU"))?;
+        cpuid::set(&fd, cpuid, id)?;
+        let mut sregs = fd.get_sregs().map_err(kvm("KVM_GET_SREGS"))?;
+        long_mode::enter(&mut sregs, id);
+        fd.set_sregs(&sregs).map_err(kvm("KVM_SET_SREGS"))?;
+        Ok(Self {
+            fd,
+            id,
+            irqchip,
+            stopper: VcpuStopper::default(),
+            ram: Arc::clone(ram),
+        })
+    }
+
+    /// The index of this vCPU, which is its APIC ID, too.
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// The file descriptor of the vCPU.
+    pub fn fd(&self) -> &VcpuFd {
+        &self.fd
+    }
+
+    /// What makes this vCPU return from another thread.
+    pub fn stopper(&self) -> VcpuStopper {
+        self.stopper.clone()
+    }
+
+    /// Puts `program` in the place of the one before, and starts at its first instruction.
+    ///
+    /// Interrupts that were pending stay so. They are off until the program turns them on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not assemble or is longer than [`layout::CODE_SIZE`], or if KVM does not let the
+    /// registers be set.
+    pub fn load(&mut self, program: Program) -> Result<(), Error> {
+        program.write(&self.ram.memory, self.id)?;
+        let regs = kvm_regs {
+            rip: layout::code(self.id),
+            rsp: layout::stack_top(self.id),
+            rflags: 1 << 1, // reserved, always 1
+            ..Default::default()
+        };
+        self.fd.set_regs(&regs).map_err(kvm("KVM_SET_REGS"))?;
+        // All but the first vCPU would wait for a start-up interrupt, and any of them may be in a
+        // `hlt` of the program before. Without an APIC in the kernel there is no such state.
+        if self.irqchip != Irqchip::None {
+            let runnable = kvm_mp_state {
+                mp_state: KVM_MP_STATE_RUNNABLE,
+            };
+            self.fd
+                .set_mp_state(runnable)
+                .map_err(kvm("KVM_SET_MP_STATE"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs the guest until something is to be done about it.
+    ///
+    /// # Errors
+    ///
+    /// When KVM cannot run the vCPU. Signals are no error: after one that is not of a
+    /// [`VcpuStopper`], it runs on.
+    #[allow(unsafe_code)]
+    pub fn run(&mut self) -> Result<Exit<'_>, Error> {
+        let fd = &raw mut self.fd;
+        loop {
+            let Some(_inside) = self.stopper.enter() else {
+                return Ok(Exit::Stopped);
+            };
+            // SAFETY: `fd` is valid and nobody else's, as `self` is borrowed for longer than the exit,
+            // and no other statement here uses `self.fd`. There is never a second exit: the first ends
+            // the loop, and an error borrows nothing. Safe code could do the same, if the borrow
+            // checker saw that a borrow that is returned from one arm is over in the others.
+            match unsafe { &mut *fd }.run() {
+                Ok(exit) => return Ok(exit.into()),
+                Err(errno) if matches!(errno.errno(), EINTR | EAGAIN) => {}
+                Err(errno) => return Err(kvm("KVM_RUN")(errno)),
+            }
+        }
+    }
+
+    /// How many times the time-stamp counter of this vCPU ticks in a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// Where the host has no stable time-stamp counter.
+    pub fn tsc_khz(&self) -> Result<u32, Error> {
+        self.fd.get_tsc_khz().map_err(kvm("KVM_GET_TSC_KHZ"))
+    }
+
+    /// Enables the local APIC as [`Asm::enable_lapic`](crate::Asm::enable_lapic) does, but without
+    /// running the vCPU. A disabled one accepts no interrupts.
+    ///
+    /// # Errors
+    ///
+    /// Where the local APIC is not KVM's.
+    pub fn enable_lapic(&self) -> Result<(), Error> {
+        let mut state = self.lapic()?;
+        lapic::enable(&mut state);
+        self.fd.set_lapic(&state).map_err(kvm("KVM_SET_LAPIC"))
+    }
+
+    /// The vectors that the local APIC has accepted and the vCPU has not taken, in rising order.
+    ///
+    /// # Errors
+    ///
+    /// Where the local APIC is not KVM's.
+    pub fn pending_vectors(&self) -> Result<Vec<u8>, Error> {
+        Ok(lapic::pending_vectors(&self.lapic()?))
+    }
+
+    fn lapic(&self) -> Result<kvm_lapic_state, Error> {
+        self.fd.get_lapic().map_err(kvm("KVM_GET_LAPIC"))
+    }
+}

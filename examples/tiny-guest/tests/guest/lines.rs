@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Interrupt lines, through the I/O APIC and through the PICs.
+
+use std::thread;
+
+use kvm_test::{Trial, kvm};
+use tiny_guest::{Asm, Eoi, Exit, Irqchip, Machine, Program, ROUND, Slot, Vcpu};
+
+use crate::support::{await_slot, finish, guarded, machine, machine_with};
+
+const ROUNDS: u32 = 100;
+const LEVEL: u64 = 1 << 15;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        kvm("ioapic_pins", ioapic_pins),
+        kvm("pic_pins", pic_pins),
+        kvm("split_eoi_reaches_the_host", split_eoi_reaches_the_host),
+    ]
+}
+
+fn ioapic_pins() {
+    for trigger in [0, LEVEL] {
+        let (machine, mut vcpu) = machine();
+        let (waits, ticks) = (machine.slot().unwrap(), machine.slot().unwrap());
+        let main = |asm: &mut Asm| {
+            asm.mask_pics()?;
+            asm.enable_lapic()?;
+            asm.redirect_pin(10, trigger | 0x50)?;
+            asm.repeat(ROUNDS, |asm| {
+                asm.store(&waits, ROUND)?;
+                asm.halt_until(&ticks, ROUND)
+            })
+        };
+        let program = Program::new(main).unwrap();
+        let program = program.handler(0x50, |asm| asm.increment(&ticks)).unwrap();
+        vcpu.load(program).unwrap();
+        pulse(&machine, &mut vcpu, 10, &waits, &ticks);
+    }
+}
+
+fn pic_pins() {
+    let (machine, mut vcpu) = machine();
+    let (waits, ticks) = (machine.slot().unwrap(), machine.slot().unwrap());
+    let main = |asm: &mut Asm| {
+        asm.reset_pics(0x60)?;
+        asm.repeat(ROUNDS, |asm| {
+            asm.store(&waits, ROUND)?;
+            asm.halt_until(&ticks, ROUND)
+        })
+    };
+    let program = Program::new(main).unwrap();
+    // Pin 10 is pin 2 of the second PIC.
+    let program = program
+        .handler_with(0x6a, Eoi::Pic, |asm| asm.increment(&ticks))
+        .unwrap();
+    vcpu.load(program).unwrap();
+    pulse(&machine, &mut vcpu, 10, &waits, &ticks);
+}
+
+/// Raises and lowers a line once for each round that the guest waits.
+fn pulse(machine: &Machine, vcpu: &mut Vcpu, line: u32, waits: &Slot, ticks: &Slot) {
+    thread::scope(|scope| {
+        let run = scope.spawn(|| finish(vcpu));
+        for round in 1..=u64::from(ROUNDS) {
+            await_slot(waits, round);
+            assert_eq!(ticks.load().unwrap(), round - 1);
+            machine.vm().set_irq_line(line, true).unwrap();
+            machine.vm().set_irq_line(line, false).unwrap();
+            await_slot(ticks, round);
+        }
+        assert_eq!(run.join().unwrap(), 0);
+    });
+}
+
+fn split_eoi_reaches_the_host() {
+    use tiny_guest::kvm_bindings::*;
+    let (machine, mut vcpu) = machine_with(Irqchip::Split { pins: 24 });
+    let (waits, ticks) = (machine.slot().unwrap(), machine.slot().unwrap());
+    let program = Program::new(|asm| {
+        asm.enable_lapic()?;
+        asm.store(&waits, 1)?;
+        asm.halt_until(&ticks, 1)?;
+        asm.port_write8(0x80, 0)
+    });
+    let program = program.unwrap();
+    let program = program.handler(0x50, |asm| asm.increment(&ticks)).unwrap();
+    vcpu.load(program).unwrap();
+
+    // KVM reports the EOI of vectors that a route of one of the pins sends level-triggered.
+    let data = 0x50 | LEVEL as u32;
+    let address_lo = tiny_guest::layout::msi_address(0) as u32;
+    let msi = kvm_irq_routing_msi {
+        address_lo,
+        data,
+        ..Default::default()
+    };
+    let route = kvm_irq_routing_entry {
+        gsi: 5,
+        type_: KVM_IRQ_ROUTING_MSI,
+        u: kvm_irq_routing_entry__bindgen_ty_1 { msi },
+        ..Default::default()
+    };
+    let routes = KvmIrqRouting::from_entries(&[route]).unwrap();
+    machine.vm().set_gsi_routing(&routes).unwrap();
+    vcpu.enable_lapic().unwrap();
+    let msi = kvm_msi {
+        address_lo,
+        data,
+        ..Default::default()
+    };
+    assert_eq!(machine.vm().signal_msi(msi).unwrap(), 1);
+    // The end of the interrupt may be reported late, but not later than at the next exit.
+    let mut ends = Vec::new();
+    guarded(&mut vcpu, |vcpu| {
+        loop {
+            match vcpu.run().unwrap() {
+                Exit::IoapicEoi(vector) => ends.push(vector),
+                Exit::PortWrite { port: 0x80, .. } => {}
+                Exit::Finished(0) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    assert_eq!(ends, [0x50]);
+    assert_eq!(ticks.load().unwrap(), 1);
+}
