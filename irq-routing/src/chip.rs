@@ -110,3 +110,9 @@ impl Pin {
         self.number as u32
     }
 }
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pin {}", self.chip, self.number)
+    }
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`MsiMessage`]: what a message-signalled interrupt writes.
 
+use std::fmt;
+
 use notify_core::MsiRequest;
 
 /// A message: the write that raises a message-signalled interrupt (PCI Local Bus 3.0, 6.8).
@@ -39,5 +41,15 @@ impl MsiMessage {
 impl From<MsiMessage> for MsiRequest {
     fn from(message: MsiMessage) -> Self {
         Self::new(message.address, message.data).devid(message.devid)
+    }
+}
+
+impl fmt::Display for MsiMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MSI {:#x} to {:#x}", self.data, self.address)?;
+        match self.devid {
+            Some(devid) => write!(f, " from device {devid:#x}"),
+            None => Ok(()),
+        }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Pins`]: the pins that one GSI leads to.
 
+use std::fmt;
+
 use crate::{Error, Pin};
 
 /// At least one pin, at most one of each chip, all of one platform: what KVM takes for one GSI.
@@ -58,6 +60,13 @@ impl Pins {
     pub fn iter(&self) -> impl Iterator<Item = Pin> + Clone + use<> {
         let [second, third] = self.others;
         [Some(self.first), second, third].into_iter().flatten()
+    }
+}
+
+impl fmt::Display for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)?;
+        self.iter().skip(1).try_for_each(|pin| write!(f, ", {pin}"))
     }
 }
 

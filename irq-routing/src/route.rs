@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Route`]: what one GSI leads to.
 
+use std::fmt;
+
 use notify_core::{RouteEntry, RouteTarget};
 
 use crate::{Gsi, MsiMessage, Pin, Pins};
@@ -58,6 +60,26 @@ impl Route {
             },
         };
         Some(RouteEntry::new(gsi.number(), target))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pins(pins) => pins.fmt(f),
+            Self::Msi(message) => message.fmt(f),
+            Self::HvSint { vcpu, sint } => write!(f, "SINT {sint} of vCPU {vcpu}"),
+            Self::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            } => {
+                write!(
+                    f,
+                    "event channel {port} of vCPU {vcpu}, priority {priority}"
+                )
+            }
+        }
     }
 }
 

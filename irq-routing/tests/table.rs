@@ -431,6 +431,22 @@ fn numbers_are_validated_where_they_are_made() {
     );
 }
 
+#[test]
+fn routes_read_as_they_are_spoken_of() {
+    let both = Pins::new([pin(IrqChip::IoApic, 2), pin(IrqChip::PicMaster, 0)]).unwrap();
+    for (route, text) in [
+        (Route::from(both), "PIC master pin 0, IOAPIC pin 2"),
+        (message(0x41).into(), "MSI 0x41 to 0xfee00000"),
+        (
+            message(1).with_devid(0x20).into(),
+            "MSI 0x1 to 0xfee00000 from device 0x20",
+        ),
+        (Route::HvSint { vcpu: 1, sint: 2 }, "SINT 2 of vCPU 1"),
+    ] {
+        assert_eq!(route.to_string(), text);
+    }
+}
+
 /// A machine whose author made a mistake.
 #[derive(Debug, Default)]
 struct Panicking {

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A guest kicks eight doorbells of two queues, and the host answers each kick with an interrupt.
+//!
+//! Then it kicks them again with no ioeventfd registered, so that each kick exits to user space. The
+//! report says what was kicked, handled, signalled and taken, and what a kick costs the guest either
+//! way.
+
+mod bells;
+mod device;
+#[cfg(target_arch = "x86_64")]
+mod guest;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
+mod latency;
+mod report;
+
+use std::error::Error;
+use std::iter::successors;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use report::Report;
+
+/// A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing lost.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many kicks each way
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    kicks: u32,
+
+    /// What runs the guest
+    #[arg(long, value_enum, default_value_t = Backend::Kvm)]
+    backend: Backend,
+
+    /// Print one JSON object instead of the report
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Backend {
+    /// A real guest on /dev/kvm
+    Kvm,
+    /// A simulated guest
+    Sim,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+enum Outcome {
+    Done(Box<Report>),
+    Interrupted { kicks: u64 },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(Outcome::Done(report)) => {
+            if arguments.json {
+                println!("{}", report.to_json());
+            } else {
+                print!("{report}");
+            }
+            if report.is_exact() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Ok(Outcome::Interrupted { kicks }) => {
+            eprintln!("doorbell: interrupted after {kicks} kicks");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("doorbell: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = successors(error.source(), |cause| (**cause).source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
+    match arguments.backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Kvm => kvm::run(arguments.kicks),
+        #[cfg(not(target_arch = "x86_64"))]
+        Backend::Kvm => Err("the guest of this program is x86-64 code".into()),
+        Backend::Sim => Err("there is no simulator yet; --backend kvm runs a real guest".into()),
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a person, or a script, wants to know of a run.
+
+use std::fmt;
+
+use irq_routing::{Gsi, Route};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::latency::Latency;
+
+/// Both halves of a run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    backend: &'static str,
+    kernel: String,
+    kicks: u32,
+    /// What was taken off each time, at most: the cost of reading the guest's clock.
+    clock_ns: u64,
+    routes: Vec<String>,
+    by_ioeventfd: Phase,
+    by_exit: Phase,
+}
+
+/// One half of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    pub(crate) counts: Counts,
+    pub(crate) cost: Option<Latency>,
+    pub(crate) round_trip: Option<Latency>,
+}
+
+/// Each kick goes this way.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Counts {
+    /// Written by the guest.
+    pub(crate) kicks: u64,
+    /// Taken from the notifiers by the device.
+    pub(crate) handled: u64,
+    /// Written to the notifiers by the device.
+    pub(crate) signalled: u64,
+    /// Taken by the guest's handlers.
+    pub(crate) interrupts: u64,
+}
+
+impl Counts {
+    /// Whether nothing was lost, and nothing came twice.
+    pub(crate) fn is_exact(&self, kicks: u32) -> bool {
+        let all = [self.kicks, self.handled, self.signalled, self.interrupts];
+        all.iter().all(|count| *count == u64::from(kicks))
+    }
+
+    /// Kicks whose interrupt did not come.
+    fn lost(&self) -> u64 {
+        self.kicks.saturating_sub(self.interrupts)
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        backend: &'static str,
+        kicks: u32,
+        clock_ns: u64,
+        routes: &[(Gsi, Route)],
+        by_ioeventfd: Phase,
+        by_exit: Phase,
+    ) -> Self {
+        let uname = nix::sys::utsname::uname();
+        let kernel = uname.map_or_else(
+            |_| "an unknown kernel".to_owned(),
+            |uname| {
+                let name = [uname.sysname(), uname.release(), uname.machine()];
+                name.map(|part| part.to_string_lossy().into_owned())
+                    .join(" ")
+            },
+        );
+        Self {
+            backend,
+            kernel,
+            kicks,
+            clock_ns,
+            routes: routes
+                .iter()
+                .map(|(gsi, route)| format!("GSI {gsi}: {route}"))
+                .collect(),
+            by_ioeventfd,
+            by_exit,
+        }
+    }
+
+    /// Whether each kick was handled and answered exactly once, both ways.
+    pub(crate) fn is_exact(&self) -> bool {
+        [&self.by_ioeventfd, &self.by_exit]
+            .iter()
+            .all(|phase| phase.counts.is_exact(self.kicks))
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let Counts {
+            kicks,
+            handled,
+            signalled,
+            interrupts,
+        } = self.by_ioeventfd.counts;
+        let percentiles = |latency: &Option<Latency>| latency.as_ref().map(Latency::percentiles);
+        json!({
+            "backend": self.backend,
+            "kernel": self.kernel,
+            "kicks": kicks,
+            "handled": handled,
+            "signalled": signalled,
+            "interrupts": interrupts,
+            "lost": self.by_ioeventfd.counts.lost() + self.by_exit.counts.lost(),
+            "ioeventfd_ns": percentiles(&self.by_ioeventfd.cost),
+            "exit_ns": percentiles(&self.by_exit.cost),
+            "ioeventfd_round_trip_ns": percentiles(&self.by_ioeventfd.round_trip),
+            "exit_round_trip_ns": percentiles(&self.by_exit.round_trip),
+            "by_exit": self.by_exit.counts,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "doorbell: a guest on {} ({})\n",
+            self.backend, self.kernel
+        )?;
+        writeln!(f, "routing table")?;
+        self.routes
+            .iter()
+            .try_for_each(|route| writeln!(f, "  {route}"))?;
+
+        let (one, other) = (&self.by_ioeventfd, &self.by_exit);
+        writeln!(f, "\n{:<24}{:>12}{:>12}", "", "ioeventfd", "exit")?;
+        for (name, count) in [
+            ("kicks sent", (|c| c.kicks) as fn(&Counts) -> u64),
+            ("kicks handled", |c| c.handled),
+            ("interrupts signalled", |c| c.signalled),
+            ("interrupts taken", |c| c.interrupts),
+            ("lost", Counts::lost),
+        ] {
+            let (one, other) = (count(&one.counts), count(&other.counts));
+            writeln!(f, "  {name:<22}{one:>12}{other:>12}")?;
+        }
+        let exact = if self.is_exact() { "yes" } else { "NO" };
+        writeln!(f, "  {:<22}{exact:>12}", "all agree")?;
+
+        writeln!(
+            f,
+            "\nwhat a kick costs the guest, ns (without reading its clock: {})",
+            self.clock_ns
+        )?;
+        compare(f, &one.cost, &other.cost)?;
+        writeln!(
+            f,
+            "\nfrom kick to interrupt taken, ns (by way of the device's thread)"
+        )?;
+        compare(f, &one.round_trip, &other.round_trip)?;
+        for (name, phase) in [("ioeventfd", one), ("exit", other)] {
+            if let Some(cost) = &phase.cost {
+                write!(f, "\ncost of a kick by {name}\n{cost}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line for each percentile of both ways, and their ratio.
+fn compare(
+    f: &mut fmt::Formatter<'_>,
+    one: &Option<Latency>,
+    other: &Option<Latency>,
+) -> fmt::Result {
+    let (Some(one), Some(other)) = (one, other) else {
+        return writeln!(f, "  not measured");
+    };
+    writeln!(
+        f,
+        "{:<24}{:>12}{:>12}{:>10}",
+        "", "ioeventfd", "exit", "ratio"
+    )?;
+    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
+        let (one, other) = (one.quantile(quantile), other.quantile(quantile));
+        // A u64 of nanoseconds that a double cannot hold is a hundred days long.
+        #[expect(clippy::cast_precision_loss, reason = "it is printed with one digit")]
+        let ratio = other as f64 / one.max(1) as f64;
+        writeln!(f, "  {name:<22}{one:>12}{other:>12}{ratio:>10.1}")?;
+    }
+    Ok(())
+}
