@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Signalling an irqfd, against a bare write(2) to the same eventfd.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use irqfd::IrqFd;
+use kvm_ioctls::Kvm;
+use nix::unistd::write;
+use notify_core::KvmVm;
+
+use crate::measure::{Step, alternate};
+use crate::row::Row;
+
+const ROUNDS: u32 = 400;
+const BATCH: u32 = 1000;
+
+/// The bare write against itself: what the machine's noise makes of equal things.
+pub(crate) fn against_itself() -> Result<Row, Box<dyn Error>> {
+    let irq = irq()?;
+    let (ours_ns, other_ns) = alternate(ROUNDS, BATCH, || bare(&irq), || bare(&irq))?;
+    Ok(Row {
+        other: "the same again",
+        ours_ns,
+        other_ns,
+        note: "a bare write(2) to an irqfd, twice: the noise",
+    })
+}
+
+pub(crate) fn against_write() -> Result<Row, Box<dyn Error>> {
+    let irq = irq()?;
+    let ours = || Ok(irq.notifier().notify()?);
+    let (ours_ns, other_ns) = alternate(ROUNDS, BATCH, ours, || bare(&irq))?;
+    Ok(Row {
+        other: "a bare write(2)",
+        ours_ns,
+        other_ns,
+        note: "EventNotifier::notify on an irqfd, which injects an MSI",
+    })
+}
+
+fn bare(irq: &IrqFd) -> Step {
+    write(irq.notifier(), &1u64.to_ne_bytes())?;
+    Ok(())
+}
+
+/// An interrupt into a machine that never runs.
+fn irq() -> Result<IrqFd, Box<dyn Error>> {
+    let vm_fd = Kvm::new()?.create_vm()?;
+    vm_fd.create_irq_chip()?;
+    let _vcpu = vm_fd.create_vcpu(0)?;
+    let table = RoutingTable::new(Arc::new(KvmVm::try_from(&vm_fd)?))?;
+    let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+    Ok(IrqFd::builder(lease).assign()?)
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The crates together, with real guests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod doorbell;
+#[cfg(target_arch = "x86_64")]
+mod guards;
+#[cfg(target_arch = "x86_64")]
+mod storm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut trials = doorbell::trials();
+    #[cfg(target_arch = "x86_64")]
+    trials.extend([guards::trials(), storm::trials()].into_iter().flatten());
+    kvm_test::main(trials)
+}
