@@ -4,19 +4,25 @@
 //! A benchmark, not a test: it asserts nothing. The row `a_a` measures one thing against itself, so
 //! that a reader sees the noise of the machine.
 
+#[cfg(target_arch = "x86_64")]
 mod commit;
+#[cfg(target_arch = "x86_64")]
 mod kick;
+#[cfg(target_arch = "x86_64")]
 mod measure;
+#[cfg(target_arch = "x86_64")]
 mod notify;
 mod plot;
+#[cfg(target_arch = "x86_64")]
 mod retire;
 mod row;
+mod rows;
 
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use row::Row;
@@ -29,23 +35,8 @@ struct Arguments {
     json: bool,
 
     /// Run this row alone
-    #[arg(long, value_name = "NAME", value_parser = names())]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(rows::names()))]
     only: Option<String>,
-}
-
-/// What measures a row.
-type Measure = fn() -> Result<Row, Box<dyn Error>>;
-
-const ROWS: [(&str, Measure); 5] = [
-    ("a_a", notify::against_itself),
-    ("notify", notify::against_write),
-    ("kick", kick::against_exit),
-    ("commit_one_of_4096", commit::one_of_4096),
-    ("retire", retire::against_one_by_one),
-];
-
-fn names() -> [&'static str; ROWS.len()] {
-    ROWS.map(|(name, _)| name)
 }
 
 fn main() -> ExitCode {
@@ -57,7 +48,7 @@ fn main() -> ExitCode {
     if !arguments.json {
         println!("{}", Row::headings());
     }
-    for (name, measure) in ROWS {
+    for &(name, measure) in rows::ROWS {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
             continue;
         }

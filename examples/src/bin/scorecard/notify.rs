@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
-use kvm_ioctls::Kvm;
 use nix::unistd::write;
 use notify_core::KvmVm;
+use tiny_guest::{Machine, Vcpu, layout};
 
 use crate::measure::{Step, alternate};
 use crate::row::Row;
@@ -47,10 +47,9 @@ fn bare(irq: &IrqFd) -> Step {
 
 /// An interrupt into a machine that never runs.
 fn irq() -> Result<IrqFd, Box<dyn Error>> {
-    let vm_fd = Kvm::new()?.create_vm()?;
-    vm_fd.create_irq_chip()?;
-    let _vcpu = vm_fd.create_vcpu(0)?;
-    let table = RoutingTable::new(Arc::new(KvmVm::try_from(&vm_fd)?))?;
-    let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+    let (machine, vcpus) = Machine::builder().build()?;
+    vcpus.iter().try_for_each(Vcpu::enable_lapic)?;
+    let table = RoutingTable::new(Arc::new(KvmVm::try_from(machine.vm())?))?;
+    let lease = table.lease_msi(MsiMessage::new(layout::msi_address(0), 0x40))?;
     Ok(IrqFd::builder(lease).assign()?)
 }

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which rows there are. They run guests and machines of x86, so elsewhere there are none.
+
+use std::error::Error;
+
+use crate::row::Row;
+#[cfg(target_arch = "x86_64")]
+use crate::{commit, kick, notify, retire};
+
+/// What measures a row.
+pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) const ROWS: &[(&str, Measure)] = &[
+    ("a_a", notify::against_itself),
+    ("notify", notify::against_write),
+    ("kick", kick::against_exit),
+    ("commit_one_of_4096", commit::one_of_4096),
+    ("retire", retire::against_one_by_one),
+];
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) const ROWS: &[(&str, Measure)] = &[];
+
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|(name, _)| *name)
+}
