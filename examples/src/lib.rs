@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+#![doc = include_str!("../../README.md")]
+// This package is its programs. The library is here so that the code above is compiled.
