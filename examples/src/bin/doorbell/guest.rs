@@ -11,6 +11,7 @@ use tiny_guest::iced_x86::code_asm::{
 };
 use tiny_guest::{Array, Asm, Emitted, Error, Machine, Program, Slot};
 
+use crate::Idle;
 use crate::bells::{self, BELLS, Bell, QUEUES};
 
 /// How many kicks leave their times behind: the last so many. A power of two, so that the place in
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) kicks: Slot,
     pub(crate) interrupts: [Slot; QUEUES],
     samples: Array,
+    idle: Idle,
 }
 
 /// Times of one kick, in ticks of the time-stamp counter.
@@ -45,11 +47,12 @@ pub(crate) struct Ticks {
 }
 
 impl Shared {
-    pub(crate) fn new(machine: &Machine) -> Result<Self, Error> {
+    pub(crate) fn new(machine: &Machine, idle: Idle) -> Result<Self, Error> {
         Ok(Self {
             kicks: machine.slot()?,
             interrupts: [machine.slot()?, machine.slot()?],
             samples: machine.array(SAMPLES * SAMPLE / 8)?,
+            idle,
         })
     }
 
@@ -131,7 +134,10 @@ impl Shared {
                 set_up(asm, bell)?;
                 ring(asm, bell)?;
                 self.record(asm, 0)?;
-                asm.halt_until(taken, *expected)?;
+                match self.idle {
+                    Idle::Halt => asm.halt_until(taken, *expected)?,
+                    Idle::Spin => asm.spin_until(taken, *expected)?,
+                }
                 self.record(asm, 8)?;
             }
         }

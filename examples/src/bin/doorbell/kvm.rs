@@ -14,12 +14,12 @@ use irqfd::IrqFd;
 use notify_core::{EventNotifier, KvmVm, NotifierPair};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper, layout};
 
-use crate::Outcome;
 use crate::bells::{self, Bell, QUEUES};
 use crate::device::{self, Counters};
 use crate::guest::{FIRST_VECTOR, Shared};
 use crate::latency::Latency;
 use crate::report::{Counts, Phase, Report};
+use crate::{Idle, Outcome};
 
 const MEMORY: u64 = 8 << 20;
 /// A guest that has not moved for so long waits for an interrupt that was lost.
@@ -39,7 +39,7 @@ struct Bench {
     _machine: Machine,
 }
 
-pub(crate) fn run(kicks: u32) -> Result<Outcome, Box<dyn Error>> {
+pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Outcome, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().memory(MEMORY).build()?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let table = RoutingTable::new(vm.clone())?;
@@ -52,7 +52,7 @@ pub(crate) fn run(kicks: u32) -> Result<Outcome, Box<dyn Error>> {
     stop_at_ctrl_c(vcpu.stopper(), Arc::clone(&interrupted))?;
     let mut bench = Bench {
         vm,
-        shared: Shared::new(&machine)?,
+        shared: Shared::new(&machine, idle)?,
         queues,
         _irqs: irqs,
         vcpu,

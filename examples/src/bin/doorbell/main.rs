@@ -37,6 +37,10 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t = Backend::Kvm)]
     backend: Backend,
 
+    /// How the guest waits for an interrupt
+    #[arg(long, value_enum, default_value_t = Idle::Halt)]
+    idle: Idle,
+
     /// Print one JSON object instead of the report
     #[arg(long)]
     json: bool,
@@ -48,6 +52,14 @@ enum Backend {
     Kvm,
     /// A simulated guest
     Sim,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Idle {
+    /// It sleeps
+    Halt,
+    /// It looks again and again; for hosts whose emulation lets an interrupt in between `sti` and `hlt`
+    Spin,
 }
 
 /// How a run ended.
@@ -92,7 +104,7 @@ fn chain(error: &dyn Error) -> String {
 fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
     match arguments.backend {
         #[cfg(target_arch = "x86_64")]
-        Backend::Kvm => kvm::run(arguments.kicks),
+        Backend::Kvm => kvm::run(arguments.kicks, arguments.idle),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
         Backend::Sim => Err("there is no simulator yet; --backend kvm runs a real guest".into()),
