@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, IoEventFdBuilder, Width};
 use kvm_test::{Call, Recorder};
-use notify_core::EventNotifier;
+use notify_core::{Capability, EventNotifier};
 
 const MMIO: IoAddress = IoAddress::Mmio(0x1000);
 
@@ -73,6 +73,22 @@ fn what_can_never_ring_is_refused_before_the_machine_is_asked() {
 }
 
 #[test]
+fn any_write_needs_a_machine_that_can() {
+    let vm = Arc::new(Recorder::default());
+    vm.answer(Capability::IoEventFdAnyLength, 0);
+    let error = doorbell(&vm, MMIO, Datamatch::AnyWrite)
+        .assign()
+        .unwrap_err()
+        .error;
+    assert!(
+        matches!(error, Error::NoAnyWrite { address: MMIO }),
+        "{error}"
+    );
+    assert!(vm.take().is_empty());
+    drop(doorbell(&vm, MMIO, Datamatch::U8(1)).assign().unwrap());
+}
+
+#[test]
 fn a_failed_registration_gives_the_notifier_back_and_undoes_nothing() {
     let vm = Arc::new(Recorder::default());
     let notifier = Arc::new(EventNotifier::new().unwrap());
@@ -96,6 +112,8 @@ fn a_failed_registration_gives_the_notifier_back_and_undoes_nothing() {
     assert_eq!(vm.take().len(), 1);
     let doorbell = rejected.value.assign().unwrap();
     assert!(Arc::ptr_eq(doorbell.notifier(), &notifier));
+    let kept = doorbell.deassign().unwrap().into_notifier().unwrap();
+    assert!(Arc::ptr_eq(&kept, &notifier));
 }
 
 #[test]
@@ -109,7 +127,14 @@ fn deassign_reports_and_gives_back() {
         rejected.to_string(),
         "cannot deregister the doorbell at MMIO 0x1000 for 32-bit writes of 0x7"
     );
-    let again = rejected.value.deassign().unwrap().assign().unwrap();
+    vm.take();
+    let builder = rejected.value.deassign().unwrap();
+    assert_eq!(
+        vm.take(),
+        [Call::DeassignDoorbell(0x1000, 4, Some(7))],
+        "once"
+    );
+    let again = builder.assign().unwrap();
     assert!(Arc::ptr_eq(again.notifier(), &notifier));
     vm.take();
     drop(again);

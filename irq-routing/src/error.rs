@@ -36,7 +36,9 @@ pub enum Error {
     },
 
     /// No GSI is left to be leased.
-    #[error("no GSI is free: {leased} of {limit} are leased")]
+    #[error(
+        "no GSI is free: {leased} of {limit} are leased, the others reserved, wired or in quarantine"
+    )]
     Exhausted {
         /// How many leases are held.
         leased: usize,

@@ -2,7 +2,7 @@
 //! [`GsiLease`]: the right to one GSI.
 
 use crate::slots::LeaseId;
-use crate::{Gsi, Line, Rejected, Route, RoutingTable};
+use crate::{Error, Gsi, Line, Rejected, Route, RoutingTable};
 
 /// The right to one GSI of a table, and to lead it somewhere.
 ///
@@ -40,11 +40,23 @@ impl GsiLease {
         self.table.route(self.gsi)
     }
 
+    /// Leads it to a message or to pins: a transaction of one edit. Several routes are better changed by
+    /// one transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::commit`](crate::Transaction::commit).
+    pub fn set_route(&self, route: impl Into<Route>) -> Result<(), Error> {
+        let mut transaction = self.table.transaction();
+        transaction.route(self, route);
+        Ok(transaction.commit()?)
+    }
+
     /// Keeps the route in place, so that something can be armed on it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRoute`](crate::Error::NoRoute); the lease comes back inside.
+    /// [`Error::NoRoute`]; the lease comes back inside.
     pub fn into_line(self) -> Result<Line, Rejected<Self>> {
         Line::leased(self)
     }
@@ -56,6 +68,6 @@ impl GsiLease {
 
 impl Drop for GsiLease {
     fn drop(&mut self) {
-        self.table.lock().release(self.gsi, self.id);
+        self.table.lock().release(self.gsi);
     }
 }

@@ -71,12 +71,13 @@ impl Line {
         self.lease.take().ok_or(self)
     }
 
-    /// Takes the GSI out of use for as long as the table lives, with its route: something that could
-    /// not be disarmed may signal it still, and nobody else must get those signals.
+    /// Keeps the route in place for as long as the table lives, because something that could not be
+    /// disarmed may signal it still. A leased GSI is not given to anybody else: nobody must get those
+    /// signals. One of the wiring stays shared.
     pub fn quarantine(self) {
         let mut state = self.table().lock();
         match &self.lease {
-            Some(lease) => state.quarantine(lease.gsi(), lease.id()),
+            Some(lease) => state.quarantine(lease.gsi()),
             None => {
                 if let Some(lines) = state.slots.lines_mut(self.gsi()) {
                     *lines += 1;

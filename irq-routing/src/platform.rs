@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::IrqChip;
+
 /// Which interrupt controllers a machine has in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -24,15 +26,17 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// How many of the lowest GSIs are better not leased for messages, unless the caller knows more.
+    /// How many of the lowest GSIs are not leased for messages, unless the caller knows better: those
+    /// of the pins, whether they are wired or not.
     ///
-    /// On x86 the timer in the kernel raises GSI 0 whatever it leads to, and a split irqchip's EOI
-    /// exits exist for the first GSIs alone.
+    /// On x86 the timer in the kernel raises GSI 0 wherever it leads, and a split irqchip's EOI exits
+    /// exist for the first GSIs alone. On arm64 and riscv64 GSI n is interrupt source n.
     #[must_use]
     pub const fn reserved_gsis(self) -> u32 {
         match self {
-            Self::X86 | Self::X86Split => 24,
-            Self::Arm64Gic | Self::Riscv64Aia => 0,
+            Self::X86 | Self::X86Split => IrqChip::IoApic.pins() as u32,
+            Self::Arm64Gic => IrqChip::Gic.pins() as u32,
+            Self::Riscv64Aia => IrqChip::Aplic.pins() as u32,
         }
     }
 }

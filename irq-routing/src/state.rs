@@ -34,15 +34,27 @@ impl Change {
     }
 }
 
+/// What is known of the kernel's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// It is not ours: nothing was ever committed.
+    Untouched,
+    /// It has exactly our entries.
+    HasEntries,
+    /// A commit ended in a panic.
+    Unknown,
+}
+
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) slots: Slots,
     platform: Platform,
     entries: Entries,
-    /// Whether the kernel has exactly `entries`.
-    known: bool,
+    kernel: Kernel,
     /// GSIs that were given back while the kernel still had their route.
     stale: FixedBitSet,
+    /// GSIs that a commit has met; empty between commits.
+    met: FixedBitSet,
     /// The memory of the last transaction, for the next.
     pub(crate) spare: Vec<Edit>,
 }
@@ -54,20 +66,18 @@ impl State {
             slots,
             platform,
             entries: Entries::default(),
-            known: false,
+            kernel: Kernel::Untouched,
             stale: FixedBitSet::with_capacity(limit),
+            met: FixedBitSet::with_capacity(limit),
             spare: Vec::new(),
         }
     }
 
     /// Gives a lease's GSI back. Its route stays in the kernel until the next commit: nothing is
     /// armed on it any more, and nobody can arm something before it is routed anew.
-    pub(crate) fn release(&mut self, gsi: Gsi, id: LeaseId) {
-        if let Slot::Leased {
-            id: holder, route, ..
-        } = self.slots.get(gsi)
-            && holder == id
-        {
+    pub(crate) fn release(&mut self, gsi: Gsi) {
+        // Not if it is in quarantine.
+        if let Slot::Leased { route, .. } = self.slots.get(gsi) {
             self.slots.put(gsi, Slot::Free);
             if route.is_some() {
                 self.stale.insert(gsi.index());
@@ -76,23 +86,23 @@ impl State {
     }
 
     /// Keeps a lease's GSI out of use, and its route where it is.
-    pub(crate) fn quarantine(&mut self, gsi: Gsi, id: LeaseId) {
-        if let Slot::Leased {
-            id: holder, route, ..
-        } = self.slots.get(gsi)
-            && holder == id
-        {
+    pub(crate) fn quarantine(&mut self, gsi: Gsi) {
+        if let Slot::Leased { route, .. } = self.slots.get(gsi) {
             self.slots.put(gsi, Slot::Quarantined(route));
         }
     }
 
     /// Validates the edits, gives the kernel the table that results, and takes it over.
-    pub(crate) fn commit(&mut self, vm: &dyn Vm, edits: &[Edit]) -> Result<(), Error> {
+    pub(crate) fn commit(&mut self, vm: &dyn Vm, edits: &mut Vec<Edit>) -> Result<(), Error> {
+        self.keep_last_of_each_gsi(edits)?;
         edits.iter().try_for_each(|edit| self.validate(edit))?;
-        let there_already = |edit: &Edit| self.entries.has(edit.gsi, edit.change.route().as_ref());
-        if !self.known || !edits.iter().all(there_already) {
+        let there_already = |edit: &Edit| {
+            let route = edit.change.route();
+            self.entries.has(edit.gsi, route.as_ref())
+        };
+        if self.kernel != Kernel::HasEntries || !edits.iter().all(there_already) {
             self.remove_stale();
-            for edit in edits {
+            for edit in &*edits {
                 self.entries.set(edit.gsi, edit.change.route().as_ref());
             }
             self.issue(vm, edits)?;
@@ -101,13 +111,16 @@ impl State {
         Ok(())
     }
 
-    /// Removes what stale leases left in the kernel.
+    /// Removes what stale leases left in the kernel. A machine that is being closed needs it no more.
     pub(crate) fn flush(&mut self, vm: &dyn Vm) -> Result<(), Error> {
         self.remove_stale();
-        if self.entries.is_edited() {
-            self.issue(vm, &[])?;
+        if !self.entries.is_edited() && self.kernel != Kernel::Unknown {
+            return Ok(());
         }
-        Ok(())
+        match self.issue(vm, &[]) {
+            Err(Error::Retired(_)) => Ok(()),
+            result => result,
+        }
     }
 
     /// Gives the kernel the whole table, whatever it has.
@@ -116,20 +129,29 @@ impl State {
         self.issue(vm, &[])
     }
 
-    /// Puts the table in order after a panic in the middle of a commit, for instance one of a
-    /// [`Vm`]. What the kernel has then is not known.
+    /// Puts the table in order after a panic in the middle of a commit, for instance one of a [`Vm`].
     pub(crate) fn recover(&mut self) {
         self.entries.rollback();
-        self.known = false;
+        self.kernel = Kernel::Unknown;
+        self.met.clear();
+    }
+
+    fn keep_last_of_each_gsi(&mut self, edits: &mut Vec<Edit>) -> Result<(), Error> {
+        let limit = self.slots.limit();
+        // One that is out of range comes from the table of a larger machine.
+        if let Some(edit) = edits.iter().find(|edit| edit.gsi.number() >= limit) {
+            let gsi = edit.gsi.number();
+            return Err(Error::GsiOutOfRange { gsi, limit });
+        }
+        edits.reverse();
+        edits.retain(|edit| !self.met.put(edit.gsi.index()));
+        edits.reverse();
+        self.met.clear();
+        Ok(())
     }
 
     fn validate(&self, edit: &Edit) -> Result<(), Error> {
-        let (gsi, limit) = (edit.gsi, self.slots.limit());
-        if gsi.number() >= limit {
-            // From the table of a larger machine.
-            let gsi = gsi.number();
-            return Err(Error::GsiOutOfRange { gsi, limit });
-        }
+        let gsi = edit.gsi;
         let slot = self.slots.get(gsi);
         match (edit.change, slot) {
             (Change::Lease(id, _), Slot::Leased { id: holder, .. }) if id == holder => {}
@@ -146,11 +168,8 @@ impl State {
 
     fn validate_pins(&self, gsi: Gsi, pins: Pins) -> Result<(), Error> {
         let platform = self.platform;
-        match pins
-            .iter()
-            .map(|pin| pin.chip())
-            .find(|chip| !chip.is_in(platform))
-        {
+        let mut chips = pins.iter().map(|pin| pin.chip());
+        match chips.find(|chip| !chip.is_in(platform)) {
             Some(chip) => Err(Error::NoSuchChip {
                 gsi,
                 chip,
@@ -168,17 +187,15 @@ impl State {
             self.entries.rollback();
             return Err(Error::TableFull { entries, limit });
         }
-        let known = std::mem::replace(&mut self.known, false);
         match vm.set_gsi_routing(self.entries.buffer()) {
             Ok(()) => {
                 self.entries.accept();
                 self.stale.clear();
-                self.known = true;
+                self.kernel = Kernel::HasEntries;
                 Ok(())
             }
             Err(source) => {
                 self.entries.rollback();
-                self.known = known;
                 Err(explain(vm, edits, source))
             }
         }
@@ -211,12 +228,14 @@ fn explain(vm: &dyn Vm, edits: &[Edit], source: io::Error) -> Error {
     if Retired::caused(&source) {
         return Error::Retired(Retired);
     }
-    match vm.has_irqchip() {
-        Ok(false) => Error::NoIrqChip { source },
-        _ => Error::Refused {
-            edits: edits.len(),
-            first: edits.first().map(|edit| edit.gsi),
-            source,
-        },
+    // EINVAL is what KVM answers without a controller, and what it answers to most else.
+    let may_lack = source.kind() == io::ErrorKind::InvalidInput;
+    if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
+        return Error::NoIrqChip { source };
+    }
+    Error::Refused {
+        edits: edits.len(),
+        first: edits.first().map(|edit| edit.gsi),
+        source,
     }
 }

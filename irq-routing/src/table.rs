@@ -178,9 +178,7 @@ impl RoutingTable {
     /// Those of [`lease`](Self::lease) and [`Transaction::commit`].
     pub fn lease_msi(&self, message: MsiMessage) -> Result<GsiLease, Error> {
         let lease = self.lease()?;
-        let mut transaction = self.transaction();
-        transaction.route(&lease, message);
-        transaction.commit()?;
+        lease.set_route(message)?;
         Ok(lease)
     }
 
@@ -211,19 +209,13 @@ impl RoutingTable {
     }
 
     /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
-    /// Otherwise the next commit does it.
+    /// Otherwise the next commit does it. There is nothing to do for a machine that is being closed.
     ///
     /// # Errors
     ///
     /// Those of [`Transaction::commit`] that the kernel causes.
     pub fn flush(&self) -> Result<(), Error> {
         self.lock().flush(&*self.shared.vm)
-    }
-
-    /// Whether both are handles of one table.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// The state; in order even after a panic in the middle of a commit.

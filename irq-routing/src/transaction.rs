@@ -6,7 +6,7 @@ use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 
 /// Edits to a routing table that take effect together or not at all.
 ///
-/// Later edits of a GSI win over earlier ones. Dropping a transaction discards it.
+/// The last edit of a GSI counts, and earlier ones do not. Dropping a transaction discards it.
 #[derive(Debug)]
 #[must_use = "a transaction does nothing until it is committed"]
 pub struct Transaction {
@@ -58,7 +58,8 @@ impl Transaction {
     /// [`Refused`](crate::Error::Refused). In every case nothing has changed, and the transaction
     /// comes back inside.
     pub fn commit(mut self) -> Result<(), Rejected<Self>> {
-        let result = self.table.lock().commit(&**self.table.vm(), &self.edits);
+        let vm = self.table.vm();
+        let result = self.table.lock().commit(&**vm, &mut self.edits);
         match result {
             Ok(()) => {
                 self.recycle();

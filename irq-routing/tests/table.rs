@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use irq_routing::{Error, GsiLease, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable};
 use kvm_test::{Call, Recorder};
+use notify_core::{Capability, MsiRequest, RouteEntry, RouteTarget};
 
 const EINVAL: i32 = 22;
 
@@ -95,6 +96,122 @@ fn exhaustion_counts() {
     );
     drop(leases);
     assert_eq!(table.leased(), 0);
+}
+
+#[test]
+fn a_machine_without_gsis_has_no_table_and_one_with_too_many_gets_fewer() {
+    let vm = Arc::new(Recorder::default());
+    vm.answer(Capability::IrqRouting, 0);
+    assert!(matches!(
+        RoutingTable::new(vm.clone()),
+        Err(Error::NoRoutingTable)
+    ));
+    vm.answer(Capability::IrqRouting, u32::MAX);
+    assert_eq!(RoutingTable::new(vm).unwrap().limit(), 65536);
+}
+
+#[test]
+fn a_gsi_of_a_larger_machine_is_out_of_range() {
+    let (_, large) = table();
+    let vm = Arc::new(Recorder::default());
+    vm.answer(Capability::IrqRouting, 64);
+    let small = RoutingTable::new(vm.clone()).unwrap();
+    let mut transaction = small.transaction();
+    transaction.wire(large.gsi(4000).unwrap(), pin(IrqChip::IoApic, 1));
+    let error = transaction.commit().unwrap_err().error;
+    assert!(
+        matches!(
+            error,
+            Error::GsiOutOfRange {
+                gsi: 4000,
+                limit: 64
+            }
+        ),
+        "{error}"
+    );
+    assert!(vm.take().is_empty());
+}
+
+#[test]
+fn messages_keep_clear_of_the_pins_of_each_platform() {
+    for (platform, first) in [
+        (Platform::X86, 24),
+        (Platform::X86Split, 24),
+        (Platform::Arm64Gic, 988),
+        (Platform::Riscv64Aia, 1024),
+    ] {
+        let builder = RoutingTable::builder(Arc::new(Recorder::default()));
+        let table = builder.platform(platform).build().unwrap();
+        assert_eq!(table.lease().unwrap().gsi().number(), first, "{platform}");
+    }
+}
+
+#[test]
+fn every_kind_of_route_is_given_to_the_kernel_as_it_is() {
+    let (vm, table) = table();
+    let from_device = message(5).with_devid(8);
+    assert_eq!(MsiRequest::from(from_device).devid, Some(8));
+    for (route, target) in [
+        (
+            Route::Msi(from_device),
+            RouteTarget::Msi {
+                address: 0xfee0_0000,
+                data: 5,
+                devid: Some(8),
+            },
+        ),
+        (
+            Route::HvSint { vcpu: 3, sint: 4 },
+            RouteTarget::HvSint { vcpu: 3, sint: 4 },
+        ),
+        (
+            Route::XenEvtchn {
+                port: 7,
+                vcpu: 8,
+                priority: 9,
+            },
+            RouteTarget::XenEvtchn {
+                port: 7,
+                vcpu: 8,
+                priority: 9,
+            },
+        ),
+        (
+            Route::from(pin(IrqChip::PicSlave, 6)),
+            RouteTarget::IrqChip { chip: 1, pin: 6 },
+        ),
+    ] {
+        let lease = table.lease().unwrap();
+        lease.set_route(route).unwrap();
+        let calls = vm.take();
+        assert_eq!(calls, [Call::Routes(vec![RouteEntry::new(24, target)])]);
+        assert_eq!(lease.route(), Some(route));
+    }
+}
+
+#[test]
+fn the_last_edit_of_a_gsi_counts() {
+    let (vm, table) = table();
+    let line = table.lease_msi(message(1)).unwrap().into_line().unwrap();
+    let lease = line.lease().unwrap();
+    vm.take();
+    let mut transaction = table.transaction();
+    transaction.unroute(lease).route(lease, message(2));
+    transaction.commit().unwrap();
+    assert_eq!(lease.route(), Some(Route::Msi(message(2))));
+    assert_eq!(vm.take().len(), 1);
+    let mut transaction = table.transaction();
+    transaction
+        .route(lease, message(9))
+        .route(lease, message(2));
+    transaction.commit().unwrap();
+    assert!(vm.take().is_empty(), "nothing changed in the end");
+    let mut transaction = table.transaction();
+    transaction.route(lease, message(3)).unroute(lease);
+    assert!(matches!(
+        transaction.commit().unwrap_err().error,
+        Error::RouteHeld { .. }
+    ));
 }
 
 #[test]
@@ -211,6 +328,8 @@ fn a_refused_commit_leaves_everything_and_spoils_nobody() {
     assert_eq!(table.route(table.gsi(4).unwrap()), None);
     vm.take();
 
+    table.transaction().commit().unwrap();
+    assert!(vm.take().is_empty(), "what the kernel has is still known");
     let other = table.lease_msi(message(4)).unwrap();
     assert_eq!(
         committed(&vm),
@@ -299,6 +418,12 @@ fn wiring_is_shared_and_stays_while_somebody_has_a_share() {
     vm.take();
     unwire().unwrap();
     assert_eq!(committed(&vm), [vec![]]);
+
+    let line = table.lease_exact(5).unwrap();
+    line.set_route(message(1)).unwrap();
+    line.into_line().unwrap().quarantine();
+    assert!(matches!(table.line(5), Err(Error::GsiInUse { .. })));
+    assert!(matches!(table.lease_exact(5), Err(Error::GsiInUse { .. })));
 
     let lease = table.lease_exact(4).unwrap();
     let mut transaction = table.transaction();
@@ -485,21 +610,54 @@ impl notify_core::Vm for Panicking {
 #[test]
 fn a_machine_that_panics_in_a_commit_spoils_nothing() {
     let vm = Arc::new(Panicking::default());
+    let arm = |armed| vm.armed.store(armed, std::sync::atomic::Ordering::Relaxed);
     let table = RoutingTable::new(vm.clone()).unwrap();
-    let lease = table.lease_msi(message(1)).unwrap();
-    vm.armed.store(true, std::sync::atomic::Ordering::Relaxed);
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        route(&table, &lease, 2);
-    }));
-    assert!(result.is_err());
-    vm.armed.store(false, std::sync::atomic::Ordering::Relaxed);
+    let [changed, removed, added] = [1, 2, 3].map(|data| table.lease_msi(message(data)).unwrap());
+    let mut transaction = table.transaction();
+    transaction.unroute(&added);
+    transaction.commit().unwrap();
     vm.recorder.take();
+    table.recommit().unwrap();
+    let before = vm.recorder.take();
 
-    assert_eq!(lease.route(), Some(Route::Msi(message(1))));
+    let panicking = || {
+        arm(true);
+        let mut transaction = table.transaction();
+        transaction.route(&changed, message(7)).unroute(&removed);
+        transaction.route(&added, message(8));
+        transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));
+        let commit = std::panic::AssertUnwindSafe(|| transaction.commit());
+        assert!(std::panic::catch_unwind(commit).is_err());
+        arm(false);
+    };
+    panicking();
+    assert_eq!(changed.route(), Some(Route::Msi(message(1))));
+    assert_eq!(added.route(), None);
     table.transaction().commit().unwrap();
     assert_eq!(
-        committed(&vm.recorder),
-        [vec![24]],
+        vm.recorder.take(),
+        before,
         "what the kernel has was not known"
+    );
+    table.transaction().commit().unwrap();
+    assert!(vm.recorder.take().is_empty(), "now it is");
+
+    panicking();
+    table.flush().unwrap();
+    assert_eq!(vm.recorder.take(), before, "a flush makes good, too");
+    table.flush().unwrap();
+    assert!(vm.recorder.take().is_empty());
+}
+
+#[test]
+fn a_missing_irqchip_is_told_from_other_refusals() {
+    let (vm, table) = table();
+    vm.lack_irqchip();
+    vm.fail_after(0, EINVAL);
+    assert!(matches!(table.recommit(), Err(Error::NoIrqChip { .. })));
+    vm.fail_after(0, 12);
+    assert!(
+        matches!(table.recommit(), Err(Error::Refused { .. })),
+        "out of memory is another thing"
     );
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use irq_routing::{Gsi, Line};
-use notify_core::{EventNotifier, IrqFdRequest, Mode, Retired, Vm};
+use notify_core::{EventFdMode, EventNotifier, IrqFdRequest, Retired, Vm};
 
 use crate::{Error, IrqFd, IrqSource, Rejected};
 
@@ -18,7 +18,8 @@ pub struct IrqFdBuilder {
 }
 
 impl IrqFdBuilder {
-    /// Binds this notifier (default: a new one). A signal that it already has is delivered at once.
+    /// Binds this notifier (default: a new one). A signal that it already has is delivered soon after
+    /// it is bound, from a thread of the kernel.
     #[must_use = "a builder binds nothing"]
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
@@ -29,6 +30,11 @@ impl IrqFdBuilder {
     #[must_use]
     pub fn source(&self) -> &IrqSource {
         &self.source
+    }
+
+    /// Takes it apart: what it was to raise, and the notifier if there is one.
+    pub fn into_parts(self) -> (IrqSource, Option<Arc<EventNotifier>>) {
+        (self.source, self.notifier)
     }
 
     /// Binds the notifier to the GSI: from now on a signal raises the interrupt.
@@ -70,12 +76,17 @@ fn bind(line: &Line, notifier: Option<&Arc<EventNotifier>>) -> Result<Arc<EventN
             .map(Arc::new)
             .map_err(|source| Error::Notifier { gsi, source })?,
     };
-    if notifier.mode() == Mode::Semaphore {
+    if notifier.mode() == EventFdMode::Semaphore {
         return Err(Error::Semaphore { gsi });
     }
     let vm = line.table().vm();
     match vm.irqfd(&IrqFdRequest::assign(notifier.as_fd(), gsi.number())) {
-        Ok(()) => Ok(notifier),
+        Ok(()) => {
+            // KVM delivers what was in the counter and leaves it there. Left alone, a counter that
+            // somebody had filled would take no signal ever again. If it cannot be read, it stays.
+            let _ = notifier.consume();
+            Ok(notifier)
+        }
         Err(source) => Err(explain(&**vm, gsi, source)),
     }
 }
@@ -90,8 +101,13 @@ fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
     if source.kind() == io::ErrorKind::ResourceBusy {
         return Error::AlreadyBound { gsi, source };
     }
-    match vm.has_irqchip() {
-        Ok(false) => Error::NoIrqChip { gsi, source },
-        _ => Error::Assign { gsi, source },
+    // KVM answers EINVAL without a controller, and arm64 EAGAIN before it is initialised.
+    let may_lack = matches!(
+        source.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::WouldBlock
+    );
+    if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
+        return Error::NoIrqChip { gsi, source };
     }
+    Error::Assign { gsi, source }
 }

@@ -71,7 +71,7 @@ impl IrqFd {
     /// Takes the notifier off, as dropping does, and tells whether that worked.
     ///
     /// The builder that comes back holds the notifier, now with a counter of zero, and the GSI with
-    /// its route.
+    /// its route: the lease if there was one, else the share of the wiring.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl IrqFd {
         };
         match disarm(&line, &self.notifier) {
             Ok(()) => Ok(IrqFdBuilder {
-                source: IrqSource::Line(line),
+                source: IrqSource::from_lease_of(line),
                 notifier: Some(Arc::clone(&self.notifier)),
             }),
             Err(error) => {

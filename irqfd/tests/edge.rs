@@ -158,11 +158,55 @@ fn deassign_reports_and_gives_back() {
     vm.fail_after(0, 5);
     let rejected = irq.deassign().unwrap_err();
     assert_eq!(rejected.to_string(), "cannot take the notifier off GSI 24");
-    let again = rejected.value.deassign().unwrap().assign().unwrap();
+    vm.take();
+    let builder = rejected.value.deassign().unwrap();
+    assert_eq!(
+        vm.take(),
+        [Call::Deassign(notifier.as_raw_fd(), 24)],
+        "once"
+    );
+    let again = builder.assign().unwrap();
     assert!(Arc::ptr_eq(again.notifier(), &notifier));
     assert!(again.lease().is_some());
     drop(again);
     assert_eq!(table.leased(), 0);
+}
+
+#[test]
+fn what_was_disarmed_can_be_taken_apart_and_unrouted() {
+    let (_, table) = table();
+    let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
+        .assign()
+        .unwrap();
+    let (source, notifier) = irq.deassign().unwrap().into_parts();
+    assert!(notifier.is_some());
+    let IrqSource::Lease(lease) = source else {
+        panic!("a lease went in");
+    };
+    let mut transaction = table.transaction();
+    transaction.unroute(&lease);
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_missing_irqchip_is_told_from_other_refusals() {
+    let (vm, table) = table();
+    vm.lack_irqchip();
+    for (errno, lacking) in [(22, true), (11, true), (12, false)] {
+        let lease = table.lease_msi(message()).unwrap();
+        vm.fail_after(0, errno);
+        let error = IrqFd::builder(lease).assign().unwrap_err().error;
+        assert_eq!(
+            matches!(error, Error::NoIrqChip { .. }),
+            lacking,
+            "{errno}: {error}"
+        );
+        assert_eq!(
+            matches!(error, Error::Assign { .. }),
+            !lacking,
+            "{errno}: {error}"
+        );
+    }
 }
 
 #[test]

@@ -33,7 +33,9 @@ mod notifier;
 mod vm;
 
 pub use error::{Error, Rejected};
-pub use notifier::{EventNotifier, EventNotifierBuilder, Mode, NotifierPair, NotifierPairBuilder};
+pub use notifier::{
+    EventFdMode, EventNotifier, EventNotifierBuilder, NotifierPair, NotifierPairBuilder,
+};
 pub use vm::{
     Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm,
     LineStatus, MsiOutcome, MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,

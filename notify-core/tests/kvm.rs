@@ -27,6 +27,10 @@ fn main() -> ExitCode {
             from_fd_keeps_the_machine_open,
         ),
         kvm("capabilities_are_asked_once", capabilities_are_asked_once),
+        kvm(
+            "capabilities_that_change_are_asked_again",
+            capabilities_that_change,
+        ),
         kvm("has_irqchip_tells", has_irqchip_tells),
         kvm("a_machine_without_irqchip_says_what_kvm_says", no_irqchip),
         kvm("irqfd_binds_and_unbinds", irqfd_binds_and_unbinds),
@@ -108,6 +112,31 @@ fn capabilities_are_asked_once() {
     assert_eq!(vm.capability(Capability::IrqRouting).unwrap(), 4096);
     assert!(vm.capability(Capability::SplitIrqChip).is_err());
 }
+
+#[cfg(target_arch = "x86_64")]
+fn capabilities_that_change() {
+    let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
+    let vm = KvmVm::try_from(&vm_fd).unwrap();
+    vm.capability(Capability::X2ApicApi).unwrap();
+    let split = kvm_bindings::kvm_enable_cap {
+        cap: Capability::SplitIrqChip.number(),
+        args: [24, 0, 0, 0],
+        ..Default::default()
+    };
+    vm_fd.enable_cap(&split).unwrap();
+    let fresh = KvmVm::try_from(&vm_fd).unwrap();
+    for capability in [
+        Capability::X2ApicApi,
+        Capability::IrqChip,
+        Capability::MsiDevid,
+    ] {
+        let answer = fresh.capability(capability).unwrap();
+        assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn capabilities_that_change() {}
 
 fn has_irqchip_tells() {
     let (_vm_fd, vm) = machine();
@@ -211,6 +240,18 @@ fn a_line_tells_what_became_of_it() {
         vm.set_irq_line(7, true).unwrap(),
         LineStatus::Delivered(_)
     ));
+    // An edge that is raised while it is pending on the IOAPIC alone merges.
+    let entry = RouteEntry::new(50, RouteTarget::IrqChip { chip: 0, pin: 6 });
+    vm.set_gsi_routing(&[entry].into_iter().collect()).unwrap();
+    let mut answers = Vec::new();
+    for level in [true, false, true] {
+        answers.push(vm.set_irq_line(50, level).unwrap());
+    }
+    assert!(
+        matches!(answers[0], LineStatus::Delivered(_)),
+        "{answers:?}"
+    );
+    assert_eq!(answers[2], LineStatus::Coalesced, "{answers:?}");
 }
 
 fn signal_msi_needs_a_vcpu() {

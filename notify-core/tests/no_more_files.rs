@@ -29,7 +29,8 @@ fn each_creation_fails_with_what_it_wanted_and_leaves_nothing_open() {
     .unwrap();
 
     let emfile = |source: &std::io::Error| source.raw_os_error() == Some(libc::EMFILE);
-    let pair = NotifierPair::new().unwrap_err();
+    let builder = NotifierPair::builder();
+    let pair = builder.build().unwrap_err();
     assert!(
         matches!(&pair, Error::Create(source) if emfile(source)),
         "{pair:?}"
@@ -45,8 +46,15 @@ fn each_creation_fails_with_what_it_wanted_and_leaves_nothing_open() {
     let halves = rest.into_consumer_and_notifier().unwrap_err();
     assert!(matches!(&halves.error, Error::Duplicate { source, .. } if emfile(source)));
     halves.value.notify().unwrap();
+    let half = NotifierPair::builder().host_notifier(Arc::clone(&survivor));
+    assert!(half.build().is_err());
     drop(halves);
 
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     assert_eq!(kvm_test::open_fds().unwrap(), open);
+    let pair = half.build().unwrap();
+    assert!(
+        Arc::ptr_eq(pair.host_notifier(), &survivor),
+        "the builder kept it"
+    );
 }

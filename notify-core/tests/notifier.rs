@@ -11,11 +11,12 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::{epoll, fanotify, inotify, signal, signalfd, socket, timerfd};
-use notify_core::{Error, EventFd, EventNotifier, Mode, NotifierPair};
+use notify_core::{Error, EventFd, EventFdMode, EventNotifier, NotifierPair};
 use vmm_sys_util::event::{EventFlag, new_event_consumer_and_notifier};
 
 #[track_caller]
@@ -64,7 +65,7 @@ fn semaphore_gives_one_at_a_time() {
         .initial(2)
         .build()
         .unwrap();
-    assert_eq!(notifier.mode(), Mode::Semaphore);
+    assert_eq!(notifier.mode(), EventFdMode::Semaphore);
     assert_eq!(notifier.consume().unwrap().map(u64::from), Some(1));
     expect_count(&notifier, 1);
 }
@@ -104,6 +105,70 @@ fn wait_takes_what_comes_and_gives_up_in_time() {
     notifier.notify().unwrap();
     let forever = Some(Duration::MAX);
     assert_eq!(notifier.wait(forever).unwrap().map(u64::from), Some(1));
+}
+
+/// Each wake-up without a signal must not start the time anew.
+#[test]
+fn wait_gives_up_in_time_though_another_takes_every_signal() {
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    let stop = Arc::new(AtomicBool::new(false));
+    let noise = {
+        let (notifier, stop) = (Arc::clone(&notifier), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                notifier.notify().unwrap();
+                notifier.consume().unwrap();
+            }
+        })
+    };
+    let before = Instant::now();
+    while before.elapsed() < Duration::from_millis(100) {
+        // It may win now and then; what counts is that it comes back.
+        notifier.wait(Some(Duration::from_millis(5))).unwrap();
+    }
+    assert!(before.elapsed() < Duration::from_secs(5));
+    stop.store(true, Ordering::Relaxed);
+    noise.join().unwrap();
+}
+
+/// A handler that does nothing, so that a system call is interrupted and not the process.
+extern "C" fn nothing(_: libc::c_int) {}
+
+#[test]
+#[allow(unsafe_code, reason = "installing a signal handler is unsafe")]
+fn wait_goes_on_after_a_signal_of_the_process_and_for_no_longer() {
+    let action = signal::SigAction::new(
+        signal::SigHandler::Handler(nothing),
+        signal::SaFlags::empty(),
+        signal::SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing, which is safe in any context.
+    unsafe { signal::sigaction(signal::Signal::SIGUSR1, &action) }.unwrap();
+    let (thread, waiter) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let notifier = EventNotifier::new().unwrap();
+        thread.send(nix::sys::pthread::pthread_self()).unwrap();
+        let before = Instant::now();
+        let taken = notifier.wait(Some(Duration::from_millis(100))).unwrap();
+        // Alive until the other side is sure to have stopped sending.
+        std::thread::park_timeout(Duration::from_secs(5));
+        (taken, before.elapsed())
+    });
+    let thread = waiter.recv().unwrap();
+    let before = Instant::now();
+    for _ in 0..25 {
+        nix::sys::pthread::pthread_kill(thread, signal::Signal::SIGUSR1).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let sent = before.elapsed();
+    waiting.thread().unpark();
+    let (taken, waited) = waiting.join().unwrap();
+    assert_eq!(taken, None);
+    assert!(waited >= Duration::from_millis(100));
+    assert!(
+        waited < sent + Duration::from_secs(4),
+        "it waited {waited:?}"
+    );
 }
 
 #[test]
@@ -157,17 +222,20 @@ fn adoption_keeps_the_counter_and_sets_the_flags() {
 
 #[test]
 fn adoption_finds_the_mode_where_the_kernel_tells() {
-    for (flags, mode) in [(0, Mode::Counter), (libc::EFD_SEMAPHORE, Mode::Semaphore)] {
+    for (flags, mode) in [
+        (0, EventFdMode::Counter),
+        (libc::EFD_SEMAPHORE, EventFdMode::Semaphore),
+    ] {
         let notifier = EventNotifier::try_from(EventFd::new(flags).unwrap()).unwrap();
         assert!(
-            [mode, Mode::Unknown].contains(&notifier.mode()),
+            [mode, EventFdMode::Unknown].contains(&notifier.mode()),
             "{:?}",
             notifier.mode()
         );
         let info = format!("/proc/self/fdinfo/{}", notifier.as_raw_fd());
         let told = std::fs::read_to_string(info).unwrap_or_default();
         assert_eq!(
-            notifier.mode() != Mode::Unknown,
+            notifier.mode() != EventFdMode::Unknown,
             told.contains("eventfd-semaphore")
         );
     }
@@ -234,6 +302,42 @@ fn adoption_refuses_all_other_kinds_of_file() {
             rejected.error
         );
         assert_eq!(rejected.value.as_raw_fd(), number, "{kind} comes back");
+    }
+}
+
+/// What a filter refuses says nothing of the file.
+#[test]
+#[allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
+fn a_jail_without_preadv2_is_not_told_that_its_eventfd_is_none() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let jailed = std::thread::spawn(move || {
+            let notifier = EventNotifier::new().unwrap();
+            let statement = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+            let call = u32::try_from(libc::SYS_preadv2).unwrap();
+            let mut filter = [
+                statement(0x20, 0, 0, 0),    // load the call's number
+                statement(0x15, 0, 1, call), // if it is preadv2
+                statement(0x06, 0, 0, 0x0005_0000 | errno.cast_unsigned()), // answer with errno
+                statement(0x06, 0, 0, 0x7fff_0000), // else allow
+            ];
+            let program = libc::sock_fprog {
+                len: 4,
+                filter: filter.as_mut_ptr(),
+            };
+            // SAFETY: the kernel copies the program during the call; it binds this thread alone.
+            let set = unsafe {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+                    | libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program)
+            };
+            assert_eq!(set, 0);
+            EventNotifier::adopt_borrowed(&notifier).unwrap_err()
+        });
+        let error = jailed.join().unwrap();
+        let said = |source: &std::io::Error| source.raw_os_error() == Some(errno);
+        assert!(
+            matches!(&error, Error::Examine { source, .. } if said(source)),
+            "{error:?}"
+        );
     }
 }
 

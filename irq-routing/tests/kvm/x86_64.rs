@@ -109,6 +109,7 @@ fn retired() {
     assert!(matches!(table.recommit(), Err(Error::Retired(_))));
     drop(lease);
     assert_eq!(table.leased(), 0);
+    table.flush().unwrap();
 }
 
 fn nothing_stays_open() {

@@ -36,6 +36,9 @@ struct State {
     calls: Vec<Call>,
     /// After so many more calls, the errno with which the next one fails.
     failure: Option<(usize, i32)>,
+    /// Answers other than the usual.
+    capabilities: Vec<(Capability, u32)>,
+    lacks_irqchip: bool,
 }
 
 impl Recorder {
@@ -47,6 +50,16 @@ impl Recorder {
     /// Makes the call after the next `calls` fail, once.
     pub fn fail_after(&self, calls: usize, errno: i32) {
         self.lock().failure = Some((calls, errno));
+    }
+
+    /// Sets the answer for a capability.
+    pub fn answer(&self, capability: Capability, answer: u32) {
+        self.lock().capabilities.push((capability, answer));
+    }
+
+    /// Says from now on that there is no interrupt controller.
+    pub fn lack_irqchip(&self) {
+        self.lock().lacks_irqchip = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,9 +85,15 @@ impl Recorder {
 
 impl Vm for Recorder {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
-        Ok(match capability {
-            Capability::IrqRouting => 4096,
-            _ => 1,
+        let state = self.lock();
+        let set = state
+            .capabilities
+            .iter()
+            .rfind(|(set, _)| *set == capability);
+        Ok(match (set, capability) {
+            (Some((_, answer)), _) => *answer,
+            (None, Capability::IrqRouting) => 4096,
+            (None, _) => 1,
         })
     }
 
@@ -104,5 +123,9 @@ impl Vm for Recorder {
 
     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)
+    }
+
+    fn has_irqchip(&self) -> io::Result<bool> {
+        Ok(!self.lock().lacks_irqchip)
     }
 }

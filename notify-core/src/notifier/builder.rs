@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How a notifier is created.
 
-use super::{EventNotifier, Mode, fd};
+use super::{EventFdMode, EventNotifier, fd};
 use crate::Error;
 
 /// Creates an [`EventNotifier`] with an initial value, or in semaphore mode.
@@ -44,9 +44,9 @@ impl EventNotifierBuilder {
     pub fn build(self) -> Result<EventNotifier, Error> {
         let eventfd = fd::create(self.initial, self.semaphore).map_err(Error::Create)?;
         let mode = if self.semaphore {
-            Mode::Semaphore
+            EventFdMode::Semaphore
         } else {
-            Mode::Counter
+            EventFdMode::Counter
         };
         Ok(EventNotifier { eventfd, mode })
     }

@@ -45,12 +45,12 @@ use crate::{Error, Rejected};
 #[derive(Debug)]
 pub struct EventNotifier {
     pub(super) eventfd: EventFd,
-    pub(super) mode: Mode,
+    pub(super) mode: EventFdMode,
 }
 
 /// What one read takes from the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum EventFdMode {
     /// All of it, as notifiers do.
     Counter,
     /// One (`EFD_SEMAPHORE`). KVM wakes once for each write, whatever its value, and leaves the
@@ -96,6 +96,8 @@ impl EventNotifier {
 
     /// Duplicates a borrowed eventfd: the new notifier shares its counter.
     ///
+    /// The open file becomes non-blocking, for the lender too.
+    ///
     /// # Errors
     ///
     /// [`Error::Duplicate`], and those of [`adopt`](Self::adopt).
@@ -121,7 +123,7 @@ impl EventNotifier {
 
     /// What one read takes from the counter, as far as it is known.
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> EventFdMode {
         self.mode
     }
 

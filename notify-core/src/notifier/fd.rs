@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The system calls on an eventfd, and the conversions between types that own one.
 //!
-//! One of the two places in the workspace that may hold `unsafe` code.
+//! With `vm/kvm/`, all that may hold `unsafe` code in the libraries.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,7 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use vmm_sys_util::event;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::Mode;
+use super::EventFdMode;
 use crate::Error;
 
 /// A new eventfd, non-blocking and close-on-exec.
@@ -66,14 +66,27 @@ fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
+    // By number, because not every libc that Rust links with has the function. The offset is passed
+    // in two halves.
+    let (fd, here): (_, libc::c_long) = (fd.as_raw_fd(), -1);
     // SAFETY: the one element of the array is `iov`, which describes `buffer`; that is borrowed
     // exclusively and outlives the call.
-    let read = unsafe { libc::preadv2(fd.as_raw_fd(), &raw const iov, 1, -1, libc::RWF_NOWAIT) };
+    let read = unsafe {
+        libc::syscall(
+            libc::SYS_preadv2,
+            fd,
+            &raw const iov,
+            1usize,
+            here,
+            here,
+            libc::RWF_NOWAIT,
+        )
+    };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
 /// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
-pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<Mode, Error> {
+pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
     let examine = |source: io::Error| Error::Examine {
         fd: fd.as_raw_fd(),
         source,
@@ -103,9 +116,13 @@ fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     if !has_type.is_empty() {
         return Ok(false);
     }
-    let read = read_nowait(fd, &mut [0; 4]);
-    if read.err().and_then(|error| error.raw_os_error()) != Some(libc::EINVAL) {
-        return Ok(false);
+    match read_nowait(fd, &mut [0; 4]) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        // A system-call filter, which says nothing of the file.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
+            return Err(error);
+        }
+        _ => return Ok(false),
     }
     // SAFETY: no iovec is read when the count is zero, so the null pointer is never followed.
     let written = unsafe { libc::writev(fd.as_raw_fd(), std::ptr::null(), 0) };
@@ -113,18 +130,18 @@ fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// The mode of somebody else's eventfd, which only `/proc` can tell (Linux 6.5 and later).
-fn mode(fd: BorrowedFd<'_>) -> Mode {
+fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let Ok(info) = std::fs::read_to_string(path) else {
-        return Mode::Unknown;
+        return EventFdMode::Unknown;
     };
     let field = info
         .lines()
         .find_map(|line| line.strip_prefix("eventfd-semaphore:"));
     match field.map(str::trim) {
-        Some("0") => Mode::Counter,
-        Some("1") => Mode::Semaphore,
-        _ => Mode::Unknown,
+        Some("0") => EventFdMode::Counter,
+        Some("1") => EventFdMode::Semaphore,
+        _ => EventFdMode::Unknown,
     }
 }
 

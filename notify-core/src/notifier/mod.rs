@@ -8,5 +8,5 @@ mod fd;
 mod pair;
 
 pub use builder::EventNotifierBuilder;
-pub use event_notifier::{EventNotifier, Mode};
+pub use event_notifier::{EventFdMode, EventNotifier};
 pub use pair::{NotifierPair, NotifierPairBuilder};

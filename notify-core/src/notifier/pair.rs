@@ -68,14 +68,15 @@ impl NotifierPairBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Create`]; what was given is dropped, so keep a clone of the `Arc` if it matters.
-    pub fn build(self) -> Result<NotifierPair, Error> {
-        let or_new = |given: Option<Arc<EventNotifier>>| {
-            given.map_or_else(|| EventNotifier::new().map(Arc::new), Ok)
+    /// [`Error::Create`]; the builder still has what it was given.
+    pub fn build(&self) -> Result<NotifierPair, Error> {
+        let or_new = |given: &Option<Arc<EventNotifier>>| match given {
+            Some(notifier) => Ok(Arc::clone(notifier)),
+            None => EventNotifier::new().map(Arc::new),
         };
         Ok(NotifierPair {
-            host_notifier: or_new(self.host_notifier)?,
-            guest_notifier: or_new(self.guest_notifier)?,
+            host_notifier: or_new(&self.host_notifier)?,
+            guest_notifier: or_new(&self.guest_notifier)?,
         })
     }
 }

@@ -37,6 +37,19 @@ impl Capability {
     /// The number of variants.
     pub(super) const COUNT: usize = Self::X2ApicApi as usize + 1;
 
+    /// Whether a machine's answer is the same for ever. Others change when a controller is created.
+    pub(super) const fn is_constant(self) -> bool {
+        matches!(
+            self,
+            Self::IrqRouting
+                | Self::IrqInjectStatus
+                | Self::IrqFd
+                | Self::IoEventFd
+                | Self::IoEventFdAnyLength
+                | Self::SignalMsi
+        )
+    }
+
     /// KVM's number.
     #[must_use]
     pub const fn number(self) -> u32 {

@@ -29,7 +29,8 @@ pub use routes::{RouteBuffer, RouteEntry, RouteTarget};
 /// - When a deassignment has returned, the file descriptor has no effect on the machine any more.
 /// - Nothing is checked twice: what KVM accepts, an implementation accepts, however useless. The
 ///   upper crates refuse it before it gets here.
-/// - Calls come from any thread at any time, also from `drop`; none may panic.
+/// - Calls come from any thread at any time, also from `drop` and with locks held: none may panic, or
+///   call back into the crates that use the port.
 /// - A method that an implementation does not know answers [`io::ErrorKind::Unsupported`], as the
 ///   defaults do. Methods will be added only with such a default.
 pub trait Vm: fmt::Debug + Send + Sync {

@@ -159,15 +159,7 @@ impl RouteBuffer {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_capacity(0)
-    }
-
-    /// An empty table with room for this many entries.
-    #[must_use]
-    pub fn with_capacity(entries: usize) -> Self {
-        let mut words = Vec::with_capacity(HEADER + entries * ENTRY);
-        words.push(0);
-        Self { words }
+        Self { words: vec![0] }
     }
 
     /// The number of entries.
@@ -211,6 +203,8 @@ impl RouteBuffer {
         let word = |index: usize| HEADER + index.min(self.len()) * ENTRY;
         let words = word(range.start.min(range.end))..word(range.end);
         let new = entries.into_iter().flat_map(|entry| entry.encode());
+        // The caller's iterator may panic half way, and the kernel believes the header.
+        self.set_count(0);
         drop(self.words.splice(words, new));
         self.update_header();
     }
@@ -250,8 +244,12 @@ impl RouteBuffer {
     }
 
     fn update_header(&mut self) {
+        self.set_count(self.len());
+    }
+
+    fn set_count(&mut self, entries: usize) {
         // More entries than a u32 counts do not fit into memory; KVM refuses all above 4096.
-        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(entries).unwrap_or(u32::MAX);
         if let Some(header) = self.words.first_mut() {
             *header = in_memory(count, 0);
         }

@@ -44,3 +44,28 @@ impl From<&IoEventFdRequest<'_>> for IoEventFdFlags {
         flags
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn flag_words() {
+        let file = std::io::stdin();
+        let fd = file.as_fd();
+        for (action, bits) in [
+            (IrqFdAction::Assign, 0),
+            (IrqFdAction::Deassign, 1),
+            (IrqFdAction::AssignResample(fd), 2),
+        ] {
+            assert_eq!(IrqFdFlags::from(&action).bits(), bits);
+        }
+        let request = IoEventFdRequest::assign(fd, Bus::Mmio, 0, 4);
+        assert_eq!(IoEventFdFlags::from(&request).bits(), 0);
+        assert_eq!(IoEventFdFlags::from(&request.deassign()).bits(), 4);
+        let request = IoEventFdRequest::assign(fd, Bus::Pio, 0, 4).datamatch(Some(0));
+        assert_eq!(IoEventFdFlags::from(&request).bits(), 3);
+    }
+}

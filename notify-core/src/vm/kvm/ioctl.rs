@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The ioctls of a KVM machine.
 //!
-//! One of the two places in the workspace that may hold `unsafe` code. `kvm-ioctls` cannot express
+//! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot express
 //! all of these requests (a width without a datamatch, for one), so they stand here over the structs
 //! of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out to be no
 //! machine: KVM's request numbers are its own (type 0xAE), so another kind of file answers ENOTTY.
@@ -122,16 +122,20 @@ pub(super) fn set_gsi_routing(fd: BorrowedFd<'_>, table: &RouteBuffer) -> io::Re
     Ok(())
 }
 
-pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiRequest) -> io::Result<i32> {
+fn msi(message: &MsiRequest) -> kvm_msi {
     let [address_lo, address_hi] = halves(message.address);
-    let msi = kvm_msi {
+    kvm_msi {
         address_lo,
         address_hi,
         data: message.data,
         flags: message.devid.map_or(0, |_| KVM_MSI_VALID_DEVID),
         devid: message.devid.unwrap_or(0),
         ..Default::default()
-    };
+    }
+}
+
+pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiRequest) -> io::Result<i32> {
+    let msi = msi(message);
     // SAFETY: KVM_SIGNAL_MSI reads one `kvm_msi`, which outlives the call, and keeps no pointer.
     Ok(unsafe { raw::signal_msi(fd.as_raw_fd(), &msi) }?)
 }
@@ -178,6 +182,47 @@ mod tests {
         assert_eq!(number::IRQFD, 0x4020_ae76);
         assert_eq!(number::IOEVENTFD, 0x4040_ae79);
         assert_eq!(number::SIGNAL_MSI, 0x4020_aea5);
+    }
+
+    #[test]
+    fn a_message_says_who_sends_it_if_anybody() {
+        let message = MsiRequest::new(0x1122_3344_5566_7788, 0x99);
+        let plain = msi(&message);
+        assert_eq!(
+            (plain.address_hi, plain.address_lo),
+            (0x1122_3344, 0x5566_7788)
+        );
+        assert_eq!((plain.data, plain.flags, plain.devid), (0x99, 0, 0));
+        let sent = msi(&message.devid(Some(0)));
+        assert_eq!((sent.flags, sent.devid), (KVM_MSI_VALID_DEVID, 0));
+        assert_eq!(msi(&message.devid(Some(7))).devid, 7);
+    }
+
+    /// The kernel believes the header, so it must be true whatever a caller does.
+    #[test]
+    fn a_panic_in_the_middle_of_a_splice_leaves_the_header_true() {
+        let entry = |gsi| RouteEntry::new(gsi, RouteTarget::HvSint { vcpu: 0, sint: 0 });
+        let mut table: RouteBuffer = (0..100).map(entry).collect();
+        let two_and_a_bug = (0..3).map(|gsi| {
+            if gsi == 2 {
+                panic!("on purpose")
+            } else {
+                entry(gsi)
+            }
+        });
+        let splice = std::panic::AssertUnwindSafe(|| table.splice(0..100, two_and_a_bug));
+        assert!(std::panic::catch_unwind(splice).is_err());
+        // A clone has no room to spare that the kernel might read.
+        assert!(as_kernel_at_most(&table.clone()) <= table.len());
+        table.push(entry(5));
+        assert_eq!(as_kernel(&table).len(), table.len());
+    }
+
+    /// How many entries the kernel would read.
+    fn as_kernel_at_most(table: &RouteBuffer) -> usize {
+        let header = table.as_words().as_ptr().cast::<kvm_irq_routing>();
+        // SAFETY: the allocation starts with the header, and is aligned for it.
+        unsafe { (*header).nr as usize }
     }
 
     /// Reads a table as the kernel does: through the C struct.

@@ -8,7 +8,8 @@ mod ioctl;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
@@ -39,9 +40,8 @@ use crate::{Error, Rejected};
 pub struct KvmVm {
     fd: OwnedFd,
     retired: AtomicBool,
-    /// The answers so far; 0 stands for "ask", since a capability may come to be (arm64 wants device
-    /// ids once there is an ITS) but none goes away.
-    capabilities: [AtomicU32; Capability::COUNT],
+    /// The answers that will not change, as far as they were asked for.
+    capabilities: [OnceLock<u32>; Capability::COUNT],
 }
 
 impl KvmVm {
@@ -55,7 +55,7 @@ impl KvmVm {
             Ok(()) => Ok(Self {
                 fd,
                 retired: AtomicBool::new(false),
-                capabilities: [const { AtomicU32::new(0) }; Capability::COUNT],
+                capabilities: [const { OnceLock::new() }; Capability::COUNT],
             }),
             Err(source) => {
                 let number = fd.as_raw_fd();
@@ -95,15 +95,13 @@ impl KvmVm {
 impl Vm for KvmVm {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
         let known = self.capabilities.get(capability as usize);
-        match known.map_or(0, |known| known.load(Ordering::Relaxed)) {
-            0 => {
-                let answer = ioctl::check_extension(self.fd.as_fd(), capability.number())?;
-                if let Some(known) = known {
-                    known.store(answer, Ordering::Relaxed);
-                }
-                Ok(answer)
-            }
-            answer => Ok(answer),
+        if let Some(answer) = known.and_then(OnceLock::get) {
+            return Ok(*answer);
+        }
+        let answer = ioctl::check_extension(self.fd.as_fd(), capability.number())?;
+        match known.filter(|_| capability.is_constant()) {
+            Some(known) => Ok(*known.get_or_init(|| answer)),
+            None => Ok(answer),
         }
     }
 
