@@ -113,8 +113,8 @@ impl State {
         };
         match (device, bytes) {
             (Device::Pic, [byte]) => {
-                let ended = pc.pic.write(address, *byte, !lapics.is_empty());
-                self.pic_ended(ended);
+                let (ended, update) = pc.pic.write(address, *byte, !lapics.is_empty());
+                self.pic_ended(ended, update);
             }
             (Device::IoApic, _) if matches!(bytes.len(), 1 | 2 | 4 | 8) => {
                 if let Some(pin) = pc.ioapic.write(address, bytes) {
@@ -126,11 +126,11 @@ impl State {
     }
 
     /// Interrupts of the PICs were ended, a bit for each.
-    fn pic_ended(&mut self, pins: u16) {
+    fn pic_ended(&mut self, pins: u16, update: bool) {
         for pin in (0..16).filter(|pin| pins & 1 << pin != 0) {
             self.acknowledged(pin / 8, pin % 8);
         }
-        if let Some((_, pc)) = self.chips.pc().filter(|_| pins != 0) {
+        if let Some((_, pc)) = self.chips.pc().filter(|_| update) {
             pc.pic.update();
         }
     }
@@ -168,7 +168,7 @@ impl State {
             (Chips::X86(_, Some(pc)), KVM_IRQCHIP_PIC_MASTER | KVM_IRQCHIP_PIC_SLAVE) => {
                 let pin = pin % 8 + chip * 8;
                 pc.pic.end(pin);
-                self.pic_ended(1 << pin);
+                self.pic_ended(1 << pin, true);
             }
             (Chips::X86(_, Some(pc)), KVM_IRQCHIP_IOAPIC) if pin < 24 => {
                 let level = pc.ioapic.is_level(pin);
@@ -257,7 +257,7 @@ impl SimVm {
         let mut state = self.enter();
         let (_, pc) = state.chips.pc()?;
         let (vector, ended) = pc.pic.acknowledge()?;
-        state.pic_ended(ended);
+        state.pic_ended(ended, true);
         Some(vector)
     }
 

@@ -70,6 +70,7 @@ pub(super) struct Message {
 /// Delivery modes, in the encoding that MSI data and redirection entries share.
 const FIXED: u8 = 0;
 const LOWEST_PRIORITY: u8 = 1;
+const SMI: u8 = 2;
 const EXTERNAL: u8 = 7;
 
 impl Message {
@@ -101,8 +102,9 @@ impl Lapic {
                 self.requested.set(message.vector, true);
                 true
             }
-            FIXED | LOWEST_PRIORITY | EXTERNAL => false,
-            // SMI, remote read, NMI, INIT and start-up are always taken.
+            // The kernel takes an SMI only if it was built with CONFIG_KVM_SMM, which it need not be.
+            FIXED | LOWEST_PRIORITY | SMI | EXTERNAL => false,
+            // Remote read, NMI, INIT and start-up are always taken.
             _ => true,
         }
     }

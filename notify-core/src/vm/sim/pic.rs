@@ -88,9 +88,10 @@ impl PicState {
     }
 
     /// The first initialisation word; answers which pins are ended by it.
-    fn reset(&mut self, value: u8) -> u8 {
+    fn reset(&mut self, value: u8, has_vcpu: bool) -> u8 {
         self.init4 = value & 1 != 0;
-        let ended = self.irr & !self.elcr;
+        // Without a processor nobody is told.
+        let ended = if has_vcpu { self.irr & !self.elcr } else { 0 };
         self.last_irr = 0;
         self.irr &= self.elcr;
         self.imr = 0;
@@ -130,9 +131,13 @@ impl PicState {
         1 << ended
     }
 
-    fn data(&mut self, value: u8) {
+    /// A mask, or the next initialisation word; answers whether it was a mask.
+    fn data(&mut self, value: u8) -> bool {
         match self.init_state {
-            0 => self.imr = value,
+            0 => {
+                self.imr = value;
+                return true;
+            }
             1 => {
                 self.irq_base = value & 0xf8;
                 self.init_state = 2;
@@ -144,6 +149,7 @@ impl PicState {
                 self.init_state = 0;
             }
         }
+        false
     }
 }
 
@@ -195,7 +201,8 @@ impl Pic {
         self.half(pin >= 8).isr &= !(1 << (pin & 7));
     }
 
-    /// The processor takes an interrupt; answers its vector, and which pins that ends at once.
+    /// The processor takes an interrupt; answers its vector, and which pins that ends at once. To be
+    /// followed by an [`update`](Self::update).
     pub(super) fn acknowledge(&mut self) -> Option<(u8, u16)> {
         let pin = self.master.wanted(true)?;
         let mut ended = u16::from(self.master.take(pin)) << pin;
@@ -208,41 +215,27 @@ impl Pic {
         } else {
             (self.master.irq_base, pin)
         };
-        self.update();
         Some((base.wrapping_add(u8::try_from(pin).unwrap_or(7)), ended))
     }
 
-    /// A byte written to a port; answers which pins it ends.
-    pub(super) fn write(&mut self, port: u64, value: u8, has_vcpu: bool) -> u16 {
+    /// A byte written to a port; answers which pins it ends, and whether to [`update`](Self::update)
+    /// once that has been made known.
+    pub(super) fn write(&mut self, port: u64, value: u8, has_vcpu: bool) -> (u16, bool) {
         let slave = matches!(port, 0xa0 | 0xa1 | 0x4d1);
+        let shift = if slave { 8 } else { 0 };
         let half = self.half(slave);
-        let ended = match port {
-            0x4d0 => {
-                half.elcr = value & 0xf8;
-                return 0;
-            }
-            0x4d1 => {
-                half.elcr = value & 0xde;
-                return 0;
+        match port {
+            0x4d0 | 0x4d1 => {
+                half.elcr = value & if slave { 0xde } else { 0xf8 };
+                (0, false)
             }
             0x20 | 0xa0 if value & 0x10 != 0 => {
-                let before = half.isr;
-                let ended = half.reset(value);
-                if !has_vcpu {
-                    half.isr = before;
-                    return 0;
-                }
-                return u16::from(ended) << if slave { 8 } else { 0 };
+                (u16::from(half.reset(value, has_vcpu)) << shift, false)
             }
             // Only reads are changed by this one.
-            0x20 | 0xa0 if value & 0x08 != 0 => return 0,
-            0x20 | 0xa0 => half.command(value),
-            _ => {
-                half.data(value);
-                0
-            }
-        };
-        self.update();
-        u16::from(ended) << if slave { 8 } else { 0 }
+            0x20 | 0xa0 if value & 0x08 != 0 => (0, false),
+            0x20 | 0xa0 => (u16::from(half.command(value)) << shift, true),
+            _ => (0, half.data(value)),
+        }
     }
 }

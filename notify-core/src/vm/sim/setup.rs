@@ -78,6 +78,8 @@ impl SimVm {
     pub fn set_ioapic(&self, ioapic: IoApicState) {
         if let Some((lapics, pc)) = self.enter().chips.pc() {
             pc.ioapic.set_state(lapics, ioapic);
+            // So does the kernel, whichever chip it was.
+            pc.pic.update();
         }
     }
 

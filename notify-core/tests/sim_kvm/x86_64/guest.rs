@@ -2,7 +2,7 @@
 //! A guest that writes once and stops: 32-bit code, flat segments, interrupts off.
 #![allow(unsafe_code, reason = "a guest needs memory")]
 
-use kvm_bindings::{kvm_fpu, kvm_regs, kvm_userspace_memory_region};
+use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 
 /// Where the code lies. A page for each kind of write is enough.
@@ -10,14 +10,17 @@ const CODE: u64 = 0x1000;
 /// The port that ends a program.
 const STOP: u16 = 0xf4;
 const PROGRAM: usize = 16;
+/// Where in the page the value of a wide store lies.
+const DATA: usize = 0x800;
 
-/// `mov [ebx], al`, `ax`, `eax`, `movq [ebx], mm0`, `movdqu [ebx], xmm0`, `out dx, al`, `ax`, `eax`.
+/// `mov [ebx], al`, `ax`, `eax`; `movq mm0, [esi]`, `movq [ebx], mm0`; the same with `movdqu` and
+/// `xmm0`; `out dx, al`, `ax`, `eax`.
 const WRITES: [&[u8]; 8] = [
     &[0x88, 0x03],
     &[0x66, 0x89, 0x03],
     &[0x89, 0x03],
-    &[0x0f, 0x7f, 0x03],
-    &[0xf3, 0x0f, 0x7f, 0x03],
+    &[0x0f, 0x6f, 0x06, 0x0f, 0x7f, 0x03],
+    &[0xf3, 0x0f, 0x6f, 0x06, 0xf3, 0x0f, 0x7f, 0x03],
     &[0xee],
     &[0x66, 0xef],
     &[0xef],
@@ -94,20 +97,20 @@ impl Guest {
         let program = bytes.len().trailing_zeros() as usize + if pio { 5 } else { 0 };
         let mut wide = [0; 16];
         wide[..bytes.len()].copy_from_slice(bytes);
-        let mut fpu = kvm_fpu {
-            fcw: 0x37f,
-            mxcsr: 0x1f80,
-            ..vcpu.get_fpu().unwrap()
+        // SAFETY: the page has room for 16 bytes there, and the guest does not run.
+        unsafe {
+            self.0
+                .cast::<u8>()
+                .add(DATA)
+                .copy_from(wide.as_ptr(), wide.len())
         };
-        fpu.fpr[0][..8].copy_from_slice(&wide[..8]);
-        fpu.xmm[0] = wide;
-        vcpu.set_fpu(&fpu).unwrap();
         let [a, b, c, d, ..] = wide;
         let regs = kvm_regs {
             rip: CODE + (program * PROGRAM) as u64,
             rax: u32::from_le_bytes([a, b, c, d]).into(),
             rbx: address,
             rdx: address,
+            rsi: CODE + DATA as u64,
             rflags: 2,
             ..Default::default()
         };

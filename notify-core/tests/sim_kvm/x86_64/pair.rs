@@ -11,7 +11,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use notify_core::EventNotifier;
 use notify_core::sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
-use notify_core::sim::{Interrupt, IoApicState, Profile, SimVm};
+use notify_core::sim::{Injected, Interrupt, IoApicState, Profile, SimVm};
 
 use super::guest::Guest;
 use super::ioctl::{self, Answer};
@@ -213,7 +213,6 @@ impl Pair {
 
     pub(crate) fn read(&mut self, file: usize) {
         self.note(&("read", file));
-        self.settle();
         let Files { real, sim } = &self.files[file];
         let read = |fd: &OwnedFd| {
             let mut count = [0; 8];
@@ -244,12 +243,12 @@ impl Pair {
         self.settle();
     }
 
-    /// Lets KVM's worker threads finish what was put to them.
+    /// Lets KVM's worker threads finish what was put to them: all but messages, and what leads
+    /// nowhere too.
     fn settle(&self) {
-        let pins = |injected: &notify_core::sim::Injected| {
-            matches!(injected.interrupt, Interrupt::Pin { .. })
-        };
-        if self.sim.deliver().iter().any(pins) {
+        let injected = self.sim.deliver();
+        let message = |injected: &Injected| matches!(injected.interrupt, Interrupt::Msi { .. });
+        if injected.is_empty() || !injected.iter().all(message) {
             std::thread::sleep(Duration::from_micros(100));
         }
     }
@@ -257,7 +256,6 @@ impl Pair {
     /// Compares all that can be seen; KVM may need a moment.
     #[track_caller]
     pub(crate) fn compare(&self) {
-        self.settle();
         let sim = self.seen_in_sim();
         let deadline = Instant::now() + Duration::from_millis(300);
         while self.seen_in_kvm() != sim && Instant::now() < deadline {
