@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The sequences.
 
+mod barrier;
 mod guest;
 mod ioctl;
 mod pair;

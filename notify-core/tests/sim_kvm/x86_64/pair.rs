@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_IRQCHIP_IOAPIC, kvm_enable_cap, kvm_irqchip, kvm_lapic_state,
@@ -13,6 +12,7 @@ use notify_core::EventNotifier;
 use notify_core::sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
 use notify_core::sim::{Injected, Interrupt, IoApicState, Profile, SimVm};
 
+use super::barrier::Barrier;
 use super::guest::Guest;
 use super::ioctl::{self, Answer};
 
@@ -29,6 +29,7 @@ pub(crate) struct Pair {
     pub(crate) sim: SimVm,
     files: Vec<Files>,
     guest: Option<Guest>,
+    barrier: Barrier,
     pub(crate) log: Vec<String>,
 }
 
@@ -80,6 +81,7 @@ impl Pair {
             sim: sim.build(),
             files: Vec::new(),
             guest,
+            barrier: Barrier::new(),
             log: Vec::new(),
         };
         pair.add_files();
@@ -151,7 +153,8 @@ impl Pair {
             ..args
         }));
         self.same(&real, &sim);
-        self.settle();
+        // What was signalled before goes through a worker, whatever its route.
+        self.barrier.pass();
     }
 
     pub(crate) fn ioeventfd(&mut self, args: IoEventFd) {
@@ -243,25 +246,19 @@ impl Pair {
         self.settle();
     }
 
-    /// Lets KVM's worker threads finish what was put to them: all but messages, and what leads
-    /// nowhere too.
+    /// Lets KVM's worker threads finish: they take on all but messages, and what leads nowhere too.
     fn settle(&self) {
         let injected = self.sim.deliver();
         let message = |injected: &Injected| matches!(injected.interrupt, Interrupt::Msi { .. });
         if injected.is_empty() || !injected.iter().all(message) {
-            std::thread::sleep(Duration::from_micros(100));
+            self.barrier.pass();
         }
     }
 
-    /// Compares all that can be seen; KVM may need a moment.
+    /// Compares all that can be seen.
     #[track_caller]
     pub(crate) fn compare(&self) {
-        let sim = self.seen_in_sim();
-        let deadline = Instant::now() + Duration::from_millis(300);
-        while self.seen_in_kvm() != sim && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        self.same(&self.seen_in_kvm(), &sim);
+        self.same(&self.seen_in_kvm(), &self.seen_in_sim());
     }
 
     fn seen_in_sim(&self) -> Seen {
