@@ -6,6 +6,7 @@ mod guest;
 mod ioctl;
 mod pair;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvm_test::{Trial, kvm};
@@ -70,14 +71,17 @@ fn variable(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-fn sequences(default: u64, mut run: impl FnMut(&Random)) {
+fn sequences(default: u64, run: impl Fn(&Random)) {
     let seed = variable("SIM_KVM_SEED", 1);
     for n in 0..variable("SIM_KVM_SEQUENCES", default) {
         let random = Random(AtomicU64::new(
             (seed + n).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         ));
-        (0..8).for_each(|_| drop(random.next()));
-        run(&random);
+        for _ in 0..8 {
+            random.next();
+        }
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(&random)));
+        assert!(result.is_ok(), "with SIM_KVM_SEED={}", seed + n);
     }
 }
 
