@@ -120,9 +120,11 @@ impl IrqFds {
         tokens
     }
 
-    /// The resample eventfds of a GSI.
+    /// The resample eventfds of a GSI, in the order in which the kernel signals them: those that
+    /// came last are first.
     pub(super) fn resamplers(&self, gsi: u32) -> impl Iterator<Item = &Held> {
-        let here = self.bound.values().filter(move |bound| bound.gsi == gsi);
+        let last_first = self.bound.values().rev();
+        let here = last_first.filter(move |bound| bound.gsi == gsi);
         here.filter_map(|bound| bound.resample.as_ref())
     }
 }
