@@ -333,6 +333,10 @@ fn doorbells() {
         let profile = random.of(&[Profile::X86, Profile::X86Split { pins: 24 }, Profile::None]);
         let mut pair = Pair::new(profile, 1, true);
         let mut bound: Vec<IoEventFd> = Vec::new();
+        if random.one_in(2) {
+            pair.coalesced(true, 0x500 + random.below(16), 4);
+            pair.coalesced(false, 0xd000_0ff8 + random.below(16), 8);
+        }
         for _ in 0..40 {
             // Deassignments stall, so they are few.
             if random.one_in(8) {
