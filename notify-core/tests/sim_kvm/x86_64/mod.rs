@@ -218,7 +218,11 @@ fn interrupt_step(random: &Random, pair: &mut Pair, any_mode: bool, vcpus: usize
                 fd: random.file() as i32,
                 gsi: gsi(random),
                 flags,
-                resamplefd: random.file() as i32,
+                // Two signals of a semaphore within one call are one to SimVm, so it is no such end.
+                resamplefd: match random.file() {
+                    Pair::SEMAPHORE => 0,
+                    file => file as i32,
+                },
             });
         }
         4..=6 => {

@@ -108,6 +108,8 @@ impl Pair {
         self.files.push(Files { real, sim });
     }
 
+    /// The eventfd that gives its counter one by one.
+    pub(crate) const SEMAPHORE: usize = 6;
     /// How many files are eventfds and how many there are, and two numbers beyond.
     pub(crate) const EVENTFDS: usize = 9;
     pub(crate) const NUMBERS: usize = 12;
