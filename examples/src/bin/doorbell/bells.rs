@@ -18,10 +18,15 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
+    /// What the guest writes.
+    pub(crate) fn bytes(&self) -> [u8; 4] {
+        u32::from(self.value).to_le_bytes()
+    }
+
     /// Whether a write that left the guest was meant for this doorbell.
     pub(crate) fn rings(&self, address: IoAddress, data: &[u8]) -> bool {
-        let value = u64::from(self.value).to_le_bytes();
-        self.address == address && value.get(..self.width.bytes() as usize) == Some(data)
+        let width = self.width.bytes() as usize;
+        self.address == address && self.bytes().get(..width) == Some(data)
     }
 }
 

@@ -13,6 +13,7 @@ use tiny_guest::{Array, Asm, Emitted, Error, Machine, Program, Slot};
 
 use crate::Idle;
 use crate::bells::{self, BELLS, Bell, QUEUES};
+use crate::wiring::FIRST_VECTOR;
 
 /// How many kicks leave their times behind: the last so many. A power of two, so that the place in
 /// the array wraps by a mask, and a multiple of the number of doorbells.
@@ -24,9 +25,6 @@ const CALIBRATIONS: u32 = 256;
 
 /// The register that holds how many interrupts of a queue must have come.
 const EXPECTED: [AsmRegister64; QUEUES] = [r12, r13];
-
-/// The vector of the first queue's interrupt; the others follow.
-pub(crate) const FIRST_VECTOR: u8 = 0x40;
 
 /// What guest and host share.
 #[derive(Debug)]

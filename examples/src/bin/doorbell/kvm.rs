@@ -8,17 +8,16 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use ioeventfd::{IoAddress, IoEventFd};
-use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::IrqFd;
+use ioeventfd::IoAddress;
 use notify_core::{EventNotifier, KvmVm, NotifierPair};
-use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper, layout};
+use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
-use crate::bells::{self, Bell, QUEUES};
+use crate::bells;
 use crate::device::{self, Counters};
-use crate::guest::{FIRST_VECTOR, Shared};
+use crate::guest::Shared;
 use crate::latency::Latency;
 use crate::report::{Counts, Phase, Report};
+use crate::wiring::{self, Wiring};
 use crate::{Idle, Outcome};
 
 const MEMORY: u64 = 8 << 20;
@@ -29,9 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Bench {
     vm: Arc<KvmVm>,
     shared: Shared,
-    queues: Vec<NotifierPair>,
-    /// Armed as long as this lives.
-    _irqs: Vec<IrqFd>,
+    wiring: Wiring,
     vcpu: Vcpu,
     interrupted: Arc<AtomicBool>,
     /// What measuring nothing costs at each doorbell, in ticks.
@@ -42,19 +39,14 @@ struct Bench {
 pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Outcome, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().memory(MEMORY).build()?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
-    let table = RoutingTable::new(vm.clone())?;
-    let queues = (0..QUEUES)
-        .map(|_| NotifierPair::new())
-        .collect::<Result<Vec<_>, _>>()?;
-    let irqs = connect(&table, &queues)?;
+    let wiring = Wiring::new(vm.clone())?;
     let vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
     let interrupted = Arc::new(AtomicBool::new(false));
     stop_at_ctrl_c(vcpu.stopper(), Arc::clone(&interrupted))?;
     let mut bench = Bench {
         vm,
         shared: Shared::new(&machine, idle)?,
-        queues,
-        _irqs: irqs,
+        wiring,
         vcpu,
         interrupted,
         overhead: Vec::new(),
@@ -62,7 +54,7 @@ pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Outcome, Box<dyn Error>> {
     };
     bench.calibrate()?;
 
-    let doorbells = bench.register()?;
+    let doorbells = bench.wiring.register()?;
     let by_ioeventfd = bench.phase(kicks)?;
     drop(doorbells);
     let by_exit = match by_ioeventfd.counts.is_exact(kicks) {
@@ -75,29 +67,11 @@ pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Outcome, Box<dyn Error>> {
         return Ok(Outcome::Interrupted { kicks });
     }
     let clock_ns = bench.nanoseconds(bench.overhead.iter().copied().max().unwrap_or(0))?;
-    let routes = table.routes();
+    let routes = bench.wiring.table.routes();
     let report = Report::new("kvm", kicks, clock_ns, &routes, by_ioeventfd, by_exit);
     // The machine goes with everything in it; there is nothing to undo one by one.
     bench.vm.retire();
     Ok(Outcome::Done(Box::new(report)))
-}
-
-/// Routes all queues with one ioctl, then arms them.
-fn connect(table: &RoutingTable, queues: &[NotifierPair]) -> Result<Vec<IrqFd>, Box<dyn Error>> {
-    let mut transaction = table.transaction();
-    let mut leases = Vec::new();
-    for (_, vector) in queues.iter().zip(FIRST_VECTOR..) {
-        let lease = table.lease()?;
-        let message = MsiMessage::new(layout::msi_address(0), vector.into());
-        transaction.route(&lease, message);
-        leases.push(lease);
-    }
-    transaction.commit()?;
-    let arm = |(lease, queue): (_, &NotifierPair)| {
-        let notifier = Arc::clone(queue.guest_notifier());
-        Ok(IrqFd::builder(lease).notifier(notifier).assign()?)
-    };
-    leases.into_iter().zip(queues).map(arm).collect()
 }
 
 fn stop_at_ctrl_c(stopper: VcpuStopper, interrupted: Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
@@ -108,25 +82,11 @@ fn stop_at_ctrl_c(stopper: VcpuStopper, interrupted: Arc<AtomicBool>) -> Result<
 }
 
 impl Bench {
-    fn register(&self) -> Result<Vec<IoEventFd>, Box<dyn Error>> {
-        let register = |bell: Bell| {
-            let queue = self
-                .queues
-                .get(bell.queue)
-                .ok_or("a doorbell without a queue")?;
-            let builder = IoEventFd::builder(self.vm.clone(), bell.address, bell.datamatch);
-            Ok(builder
-                .notifier(Arc::clone(queue.host_notifier()))
-                .assign()?)
-        };
-        bells::all().into_iter().map(register).collect()
-    }
-
     /// Finds out what reading the clock costs.
     fn calibrate(&mut self) -> Result<(), Box<dyn Error>> {
         let (program, samples) = self.shared.calibrating()?;
         self.vcpu.load(program)?;
-        drive(&mut self.vcpu, &self.queues)?;
+        drive(&mut self.vcpu, &self.wiring.queues)?;
         let mut costs = vec![Vec::new(); bells::BELLS];
         for (bell, ticks) in self.shared.ticks(samples)? {
             costs
@@ -144,7 +104,7 @@ impl Bench {
         self.vcpu.load(self.shared.kicking(kicks)?)?;
         let (counters, stop) = (Counters::default(), EventNotifier::new()?);
         let stopper = self.vcpu.stopper();
-        let (vcpu, queues, shared) = (&mut self.vcpu, &self.queues, &self.shared);
+        let (vcpu, queues, shared) = (&mut self.vcpu, &self.wiring.queues, &self.shared);
         let (guest, device) = thread::scope(|scope| {
             let device = scope.spawn(|| device::serve(queues, &stop, &counters));
             let (done, ended) = channel();
@@ -202,7 +162,6 @@ impl Bench {
 
 /// Runs the guest to its end. Kicks that no ioeventfd took come here, and go to the same notifiers.
 fn drive(vcpu: &mut Vcpu, queues: &[NotifierPair]) -> Result<(), String> {
-    let bells = bells::all();
     loop {
         let (address, data) = match vcpu.run().map_err(|error| error.to_string())? {
             Exit::MmioWrite { address, data } => (IoAddress::Mmio(address), data),
@@ -210,14 +169,7 @@ fn drive(vcpu: &mut Vcpu, queues: &[NotifierPair]) -> Result<(), String> {
             Exit::Finished(_) | Exit::Stopped => return Ok(()),
             other => return Err(format!("the guest did something unexpected: {other:?}")),
         };
-        let rung = bells.iter().find(|bell| bell.rings(address, data));
-        match rung.and_then(|bell| queues.get(bell.queue)) {
-            Some(queue) => queue
-                .host_notifier()
-                .notify()
-                .map_err(|error| error.to_string())?,
-            None => return Err(format!("the guest wrote {data:?} to {address}")),
-        }
+        wiring::ring(queues, address, data)?;
     }
 }
 

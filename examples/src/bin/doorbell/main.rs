@@ -4,10 +4,6 @@
 //! Then it kicks them again with no ioeventfd registered, so that each kick exits to user space. The
 //! report says what was kicked, handled, signalled and taken, and what a kick costs the guest either
 //! way.
-#![cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(dead_code, reason = "the guest is x86-64 code, and the rest serves it")
-)]
 
 mod bells;
 mod device;
@@ -17,8 +13,11 @@ mod guest;
 mod kvm;
 mod latency;
 mod report;
+mod sim;
+mod wiring;
 
 use std::error::Error;
+use std::fs::File;
 use std::iter::successors;
 use std::process::ExitCode;
 
@@ -33,11 +32,11 @@ struct Arguments {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
     kicks: u32,
 
-    /// What runs the guest
-    #[arg(long, value_enum, default_value_t = Backend::Kvm)]
-    backend: Backend,
+    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
 
-    /// How the guest waits for an interrupt
+    /// How a real guest waits for an interrupt
     #[arg(long, value_enum, default_value_t = Idle::Halt)]
     idle: Idle,
 
@@ -102,11 +101,26 @@ fn chain(error: &dyn Error) -> String {
 }
 
 fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
-    match arguments.backend {
+    match arguments.backend.unwrap_or_else(choose) {
         #[cfg(target_arch = "x86_64")]
         Backend::Kvm => kvm::run(arguments.kicks, arguments.idle),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
-        Backend::Sim => Err("there is no simulator yet; --backend kvm runs a real guest".into()),
+        Backend::Sim => sim::run(arguments.kicks),
+    }
+}
+
+/// A real guest if there can be one; says why not.
+fn choose() -> Backend {
+    if cfg!(not(target_arch = "x86_64")) {
+        eprintln!("doorbell: the real guest is x86-64 code; simulating one");
+        return Backend::Sim;
+    }
+    match File::options().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => Backend::Kvm,
+        Err(error) => {
+            eprintln!("doorbell: cannot open /dev/kvm: {error}; simulating a guest");
+            Backend::Sim
+        }
     }
 }

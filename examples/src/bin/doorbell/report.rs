@@ -122,11 +122,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "doorbell: a guest on {} ({})\n",
-            self.backend, self.kernel
-        )?;
+        let guest = match self.backend {
+            "kvm" => "a real guest on /dev/kvm",
+            _ => "a simulated guest on SimVm, without /dev/kvm",
+        };
+        writeln!(f, "doorbell: {guest} ({})\n", self.kernel)?;
         writeln!(f, "routing table")?;
         self.routes
             .iter()

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The run without a kernel's help: a simulated machine, and a guest that is a thread.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use notify_core::sim::{DeliveryThread, SimVm};
+use notify_core::{EventNotifier, NotifierPair};
+
+use crate::Outcome;
+use crate::bells::{self, Bell};
+use crate::device::{self, Counters};
+use crate::latency::Latency;
+use crate::report::{Counts, Phase, Report};
+use crate::wiring::{self, Wiring};
+
+/// An interrupt that has not come for so long is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(kicks: u32) -> Result<Outcome, Box<dyn Error>> {
+    let vm = Arc::new(SimVm::builder().build());
+    vm.enable_lapic(0);
+    let wiring = Wiring::new(vm.clone())?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
+
+    // The guest's handler: takes what its local APIC has, and ends it.
+    let (taken, interrupts) = channel();
+    let delivery = DeliveryThread::start(&vm, move |vm, _| {
+        while let Some(vector) = vm.take_vector(0) {
+            vm.lapic_eoi(0);
+            // A guest that is gone takes no interrupts.
+            let _ = taken.send(vector);
+        }
+    })?;
+
+    let guest = Guest {
+        vm: &vm,
+        queues: &wiring.queues,
+        interrupts,
+        interrupted: &interrupted,
+    };
+    let doorbells = wiring.register()?;
+    let by_ioeventfd = guest.phase(kicks)?;
+    drop(doorbells);
+    let by_exit = guest.phase(kicks)?;
+    drop(delivery);
+    if interrupted.load(Ordering::Relaxed) {
+        let kicks = by_ioeventfd.counts.kicks + by_exit.counts.kicks;
+        return Ok(Outcome::Interrupted { kicks });
+    }
+    let routes = wiring.table.routes();
+    let report = Report::new("sim", kicks, 0, &routes, by_ioeventfd, by_exit);
+    Ok(Outcome::Done(Box::new(report)))
+}
+
+struct Guest<'a> {
+    vm: &'a SimVm,
+    queues: &'a [NotifierPair],
+    interrupts: Receiver<u8>,
+    interrupted: &'a AtomicBool,
+}
+
+impl Guest<'_> {
+    /// Kicks while the device answers.
+    fn phase(&self, kicks: u32) -> Result<Phase, Box<dyn Error>> {
+        let (counters, stop) = (Counters::default(), EventNotifier::new()?);
+        let (guest, device) = thread::scope(|scope| {
+            let device = scope.spawn(|| device::serve(self.queues, &stop, &counters));
+            let guest = self.kick(kicks);
+            // A device that cannot be told has failed, and returns.
+            let _ = stop.notify();
+            (
+                guest,
+                device.join().map_err(|_| "the device's thread panicked"),
+            )
+        });
+        device??;
+        let (sent, taken, costs, round_trips) = guest?;
+        Ok(Phase {
+            counts: Counts {
+                kicks: sent,
+                handled: counters.handled.into_inner(),
+                signalled: counters.signalled.into_inner(),
+                interrupts: taken,
+            },
+            cost: Some(Latency::new(costs)?),
+            round_trip: Some(Latency::new(round_trips)?),
+        })
+    }
+
+    /// How many kicks were sent and answered, and the times of each.
+    #[expect(
+        clippy::type_complexity,
+        reason = "two counts and two lists, used once"
+    )]
+    fn kick(&self, kicks: u32) -> Result<(u64, u64, Vec<u64>, Vec<u64>), Box<dyn Error>> {
+        let (mut sent, mut taken) = (0, 0);
+        let (mut costs, mut round_trips) = (Vec::new(), Vec::new());
+        for bell in bells::all().iter().cycle().take(kicks as usize) {
+            if self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+            sent += 1;
+            let start = Instant::now();
+            self.ring(bell)?;
+            costs.push(nanoseconds(start));
+            if self.interrupts.recv_timeout(PATIENCE).ok() != Some(wiring::vector(bell.queue)) {
+                break;
+            }
+            round_trips.push(nanoseconds(start));
+            taken += 1;
+        }
+        // An interrupt that nobody asked for is counted too.
+        taken += self.interrupts.try_iter().count() as u64;
+        Ok((sent, taken, costs, round_trips))
+    }
+
+    /// Writes to the doorbell; what no ioeventfd takes goes to the host program.
+    fn ring(&self, bell: &Bell) -> Result<(), String> {
+        let (address, bytes) = (bell.address, bell.bytes());
+        let bytes = bytes.get(..bell.width.bytes() as usize).unwrap_or(&bytes);
+        let write = self.vm.guest_write(address.bus(), address.number(), bytes);
+        let mut exits = write.exits.iter();
+        exits.try_for_each(|exit| wiring::ring(self.queues, address, exit.bytes()))
+    }
+}
+
+fn nanoseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
