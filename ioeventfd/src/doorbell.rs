@@ -19,6 +19,25 @@ use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected};
 /// stay taken until the machine goes. It also keeps the machine open.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_assign_ioeventfd`.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, Width};
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// let address = IoAddress::Pio(0x510);
+/// let doorbell = IoEventFd::builder(vm.clone(), address, Datamatch::U16(0)).assign()?;
+///
+/// // Another value of the same width may have a doorbell of its own; all values may not.
+/// let other = IoEventFd::builder(vm.clone(), address, Datamatch::U16(1)).assign()?;
+/// let all = IoEventFd::builder(vm, address, Datamatch::Width(Width::W2)).assign();
+/// assert!(matches!(all.map_err(Error::from), Err(Error::Taken { .. })));
+///
+/// // What was kicked before it is stopped is still there to be taken.
+/// let notifier = doorbell.deassign()?.into_notifier();
+/// # drop((other, notifier));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a doorbell deregisters it"]
 pub struct IoEventFd {

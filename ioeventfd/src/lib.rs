@@ -5,19 +5,23 @@
 //! match such writes by address, width and value, and to signal an eventfd instead of leaving the
 //! guest for user space. What no doorbell matches still exits, and is the VMM's to handle.
 //!
-//! ```no_run
+//! ```
 //! use std::sync::Arc;
 //! use ioeventfd::{Datamatch, IoAddress, IoEventFd};
-//! use notify_core::KvmVm;
+//! use notify_core::Bus;
+//! use notify_core::sim::SimVm;
 //!
-//! # fn example(vm: Arc<KvmVm>) -> Result<(), Box<dyn std::error::Error>> {
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! // Queue 1 of a virtio device whose queues share one notify register.
-//! let doorbell = IoEventFd::builder(vm, IoAddress::Mmio(0xfe00_b000), Datamatch::U16(1)).assign()?;
-//! if let Some(kicks) = doorbell.notifier().wait(None)? {
-//!     println!("queue 1 was kicked {kicks} times");
-//! }
-//! # Ok(())
-//! # } // the address is free again
+//! let address = IoAddress::Mmio(0xfe00_b000);
+//! let doorbell = IoEventFd::builder(vm.clone(), address, Datamatch::U16(1)).assign()?;
+//!
+//! vm.guest_write(Bus::Mmio, 0xfe00_b000, &1u16.to_le_bytes()); // the guest's part
+//! assert_eq!(doorbell.notifier().wait(None)?.map(u64::from), Some(1));
+//!
+//! drop(doorbell); // now the same write exits to user space
+//! assert_eq!(vm.guest_write(Bus::Mmio, 0xfe00_b000, &[1, 0]).exits.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]

@@ -9,6 +9,21 @@ use crate::{Error, Gsi, Line, Rejected, Route, RoutingTable};
 /// Dropping it gives the number back and issues no ioctl: the route that the kernel still has is
 /// removed by the next commit, overwritten by the next holder, or removed by
 /// [`RoutingTable::flush`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{MsiMessage, RoutingTable};
+/// # use notify_core::sim::SimVm;
+/// # let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// let lease = table.lease()?;
+/// assert_eq!(lease.route(), None);
+/// lease.set_route(MsiMessage::new(0xfee0_0000, 0x40))?;
+///
+/// let gsi = lease.gsi();
+/// drop(lease);
+/// assert_eq!(table.lease()?.gsi(), gsi);
+/// # Ok::<(), irq_routing::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a lease gives the GSI back"]
 pub struct GsiLease {

@@ -11,21 +11,24 @@
 //!   all.
 //! - [`Line`] keeps a route in place while something may signal it.
 //!
-//! ```no_run
+//! ```
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
-//! use notify_core::KvmVm;
+//! use notify_core::sim::{CallKind, SimVm};
 //!
-//! # fn example(vm: Arc<KvmVm>) -> Result<(), irq_routing::Error> {
-//! let table = RoutingTable::new(vm)?;
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! let table = RoutingTable::new(vm.clone())?;
 //! let (rx, tx) = (table.lease()?, table.lease()?);
 //!
 //! let mut transaction = table.transaction();
 //! transaction.route(&rx, MsiMessage::new(0xfee0_0000, 0x40));
 //! transaction.route(&tx, MsiMessage::new(0xfee0_0000, 0x41));
 //! transaction.commit()?; // one ioctl
-//! # Ok(())
-//! # }
+//! assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+//!
+//! drop((rx, tx)); // none: the next commit carries the removal
+//! assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+//! # Ok::<(), irq_routing::Error>(())
 //! ```
 
 #![forbid(unsafe_code)]

@@ -11,6 +11,22 @@ use crate::{Error, Gsi, GsiLease, Rejected, RoutingTable};
 /// loses them. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping it gives the
 /// GSI back. The other is a share of a GSI that the machine's wiring leads to pins
 /// ([`RoutingTable::line`]).
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{Error, MsiMessage, RoutingTable};
+/// # use notify_core::sim::SimVm;
+/// # let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// let line = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?.into_line()?;
+/// if let Some(lease) = line.lease() {
+///     lease.set_route(MsiMessage::new(0xfee0_1000, 0x41))?; // another vCPU: fine
+///
+///     let mut transaction = table.transaction();
+///     transaction.unroute(lease);
+///     assert!(matches!(transaction.commit().map_err(Error::from), Err(Error::RouteHeld { .. })));
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a line lets its route go"]
 pub struct Line {

@@ -23,6 +23,27 @@ const MOST_GSIS: u32 = 1 << 16;
 /// Dropping the last handle leaves the kernel's table as it is.
 ///
 /// Kernel source: `virt/kvm/irqchip.c`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use irq_routing::{IrqChip, Pin, Pins, RoutingTable};
+/// use notify_core::{Vm, LineStatus};
+/// use notify_core::sim::SimVm;
+///
+/// let vm = Arc::new(SimVm::builder().build());
+/// let table = RoutingTable::new(vm.clone())?;
+///
+/// // The machine's own wiring, as on a PC: GSI 4 leads to both controllers.
+/// let pins = Pins::new([Pin::new(IrqChip::PicMaster, 4)?, Pin::new(IrqChip::IoApic, 4)?])?;
+/// let mut transaction = table.transaction();
+/// transaction.wire(table.gsi(4)?, pins);
+/// transaction.commit()?;
+/// assert_eq!(table.route(table.gsi(4)?), Some(pins.into()));
+///
+/// // KVM's default, in which GSI 5 led somewhere, is gone.
+/// assert_eq!(vm.set_irq_line(5, true)?, LineStatus::Ignored);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct RoutingTable {
     shared: Arc<Shared>,

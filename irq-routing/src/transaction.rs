@@ -7,6 +7,22 @@ use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 /// Edits to a routing table that take effect together or not at all.
 ///
 /// The last edit of a GSI counts, and earlier ones do not. Dropping a transaction discards it.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{MsiMessage, RoutingTable};
+/// # use notify_core::sim::{CallKind, SimVm};
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # let table = RoutingTable::new(vm.clone())?;
+/// let vectors: Vec<_> = (0..64).map(|_| table.lease()).collect::<Result<_, _>>()?;
+/// let mut transaction = table.transaction();
+/// for (vector, lease) in (0x40..).zip(&vectors) {
+///     transaction.route(lease, MsiMessage::new(0xfee0_0000, vector));
+/// }
+/// transaction.commit()?;
+/// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+/// # Ok::<(), irq_routing::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a transaction does nothing until it is committed"]
 pub struct Transaction {

@@ -23,6 +23,29 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 /// silently.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_irqfd_assign`.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{MsiMessage, RoutingTable};
+/// # use irqfd::IrqFd;
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # vm.enable_lapic(0);
+/// # let table = RoutingTable::new(vm.clone())?;
+/// let irq = IrqFd::builder(table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?).assign()?;
+///
+/// // The guest moves the interrupt to another vector: the irqfd stays as it is.
+/// if let Some(lease) = irq.lease() {
+///     lease.set_route(MsiMessage::new(0xfee0_0000, 0x41))?;
+/// }
+/// irq.notifier().notify()?;
+/// assert_eq!(vm.pending_vectors(0), [0x41]);
+///
+/// // Off and on again, with the same GSI and notifier.
+/// let irq = irq.deassign()?.assign()?;
+/// # drop(irq);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping an irqfd disarms it"]
 pub struct IrqFd {

@@ -5,19 +5,23 @@
 //! injects the interrupt to which the routing table leads that GSI, in the signaller's own context if
 //! it is a message. The device may be another thread, another process or the kernel.
 //!
-//! ```no_run
+//! ```
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
 //! use irqfd::IrqFd;
-//! use notify_core::KvmVm;
+//! use notify_core::sim::SimVm;
 //!
-//! # fn example(vm: Arc<KvmVm>) -> Result<(), Box<dyn std::error::Error>> {
-//! let table = RoutingTable::new(vm)?;
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! vm.enable_lapic(0); // the guest's part
+//! let table = RoutingTable::new(vm.clone())?;
 //! let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
 //! let irq = IrqFd::builder(lease).assign()?;
-//! irq.notifier().notify()?; // vector 0x40 on vCPU 0
-//! # Ok(())
-//! # } // disarmed, then the GSI is given back
+//! irq.notifier().notify()?;
+//! assert_eq!(vm.pending_vectors(0), [0x40]);
+//!
+//! drop(irq); // disarmed, then the GSI is given back
+//! assert_eq!(table.leased(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]

@@ -152,6 +152,9 @@ impl fmt::Display for Report {
             "\nwhat a kick costs the guest, ns (without reading its clock: {})",
             self.clock_ns
         )?;
+        if self.backend == "sim" {
+            writeln!(f, "  (no exit is spared here: this says nothing of KVM)")?;
+        }
         compare(f, &one.cost, &other.cost)?;
         writeln!(
             f,

@@ -17,6 +17,8 @@ mod plot;
 mod retire;
 mod row;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod sim;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{commit, kick, notify, retire};
+use crate::{commit, kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -17,6 +17,9 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("kick", kick::against_exit),
     ("commit_one_of_4096", commit::one_of_4096),
     ("retire", retire::against_one_by_one),
+    ("sim_irqfd", sim::irqfd),
+    ("sim_commit_4096", sim::commit_4096),
+    ("sim_guest_write_1000", sim::guest_write_1000),
 ];
 
 #[cfg(not(target_arch = "x86_64"))]
