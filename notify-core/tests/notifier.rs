@@ -305,6 +305,31 @@ fn adoption_refuses_all_other_kinds_of_file() {
     }
 }
 
+#[test]
+#[allow(
+    unsafe_code,
+    reason = "safe code cannot offer a closed file descriptor"
+)]
+fn a_closed_file_descriptor_is_refused_by_its_number() {
+    use std::os::fd::{BorrowedFd, FromRawFd};
+    const CLOSED: i32 = 987_654;
+    let ebadf = |source: &std::io::Error| source.raw_os_error() == Some(libc::EBADF);
+    // SAFETY: not one: this is the mistake that is to be survived. Nothing has this number, so that
+    // nothing is closed or used by it.
+    let (owned, borrowed) =
+        unsafe { (OwnedFd::from_raw_fd(CLOSED), BorrowedFd::borrow_raw(CLOSED)) };
+    let error = EventNotifier::adopt_borrowed(borrowed).unwrap_err();
+    assert!(
+        matches!(&error, Error::Duplicate { fd: CLOSED, source } if ebadf(source)),
+        "{error:?}"
+    );
+    let rejected = EventNotifier::adopt(owned).unwrap_err();
+    assert!(matches!(&rejected.error, Error::Examine { fd: CLOSED, source } if ebadf(source)));
+    let rejected = notify_core::KvmVm::from_fd(rejected.value).unwrap_err();
+    assert!(matches!(&rejected.error, Error::NotVm { fd: CLOSED, source } if ebadf(source)));
+    std::mem::forget(rejected.value);
+}
+
 /// What a filter refuses says nothing of the file.
 #[test]
 #[allow(unsafe_code, reason = "nix has no wrapper for seccomp")]

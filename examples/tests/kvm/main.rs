@@ -10,6 +10,8 @@
 
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
+mod fork;
+#[cfg(target_arch = "x86_64")]
 mod guards;
 #[cfg(target_arch = "x86_64")]
 mod storm;
@@ -19,6 +21,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut trials = doorbell::trials();
     #[cfg(target_arch = "x86_64")]
-    trials.extend([guards::trials(), storm::trials()].into_iter().flatten());
+    trials.extend(
+        [fork::trials(), guards::trials(), storm::trials()]
+            .into_iter()
+            .flatten(),
+    );
     kvm_test::main(trials)
 }
