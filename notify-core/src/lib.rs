@@ -12,7 +12,8 @@
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
 //! - [`Vm`] is the port: the six things that the upper crates ask of a hypervisor. [`KvmVm`] answers
-//!   with ioctls on a KVM virtual machine.
+//!   with ioctls on a KVM virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would
+//!   and needs no `/dev/kvm`.
 //!
 //! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in `irqfd`.
 //!
@@ -34,6 +35,8 @@ mod vm;
 
 pub use error::{Error, Rejected};
 pub use notifier::{EventNotifier, EventNotifierBuilder, Mode, NotifierPair, NotifierPairBuilder};
+#[cfg(feature = "sim")]
+pub use vm::sim;
 pub use vm::{
     Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm,
     LineStatus, MsiOutcome, MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,

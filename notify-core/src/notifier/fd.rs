@@ -4,8 +4,11 @@
 //! One of the two places in the workspace that may hold `unsafe` code.
 #![allow(unsafe_code)]
 
+use std::cmp::Ordering;
 use std::io;
 use std::num::NonZeroU64;
+#[cfg(feature = "sim")]
+use std::os::fd::RawFd;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -30,7 +33,7 @@ pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<EventFd> {
 
 /// Adds one to the counter; one that is full already is as signalled as it can be.
 #[inline]
-pub(super) fn add_one(eventfd: &EventFd) -> io::Result<()> {
+pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<()> {
     let one = 1u64;
     loop {
         // SAFETY: the eight bytes are those of `one`, which outlives the call; write(2) only reads
@@ -49,7 +52,7 @@ pub(super) fn add_one(eventfd: &EventFd) -> io::Result<()> {
 
 /// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was cleared.
 #[inline]
-pub(super) fn take(eventfd: &EventFd) -> io::Result<Option<NonZeroU64>> {
+pub(crate) fn take(eventfd: &EventFd) -> io::Result<Option<NonZeroU64>> {
     let mut count = [0; 8];
     match read_nowait(borrow(eventfd), &mut count) {
         Ok(8) => Ok(NonZeroU64::new(u64::from_ne_bytes(count))),
@@ -98,7 +101,7 @@ pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<Mode, Error> {
 ///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd, and
 ///    whatever cannot be read at all.
 /// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
-fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
+pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let has_type = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
     if !has_type.is_empty() {
         return Ok(false);
@@ -114,22 +117,22 @@ fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// The mode of somebody else's eventfd, which only `/proc` can tell (Linux 6.5 and later).
 fn mode(fd: BorrowedFd<'_>) -> Mode {
-    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-    let Ok(info) = std::fs::read_to_string(path) else {
-        return Mode::Unknown;
-    };
-    let field = info
-        .lines()
-        .find_map(|line| line.strip_prefix("eventfd-semaphore:"));
-    match field.map(str::trim) {
+    match field(fd, "eventfd-semaphore:").as_deref() {
         Some("0") => Mode::Counter,
         Some("1") => Mode::Semaphore,
         _ => Mode::Unknown,
     }
 }
 
+/// What `/proc` says about an eventfd.
+fn field(fd: BorrowedFd<'_>, name: &str) -> Option<String> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let value = info.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().to_owned())
+}
+
 /// A close-on-exec duplicate.
-pub(super) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
     fd.try_clone_to_owned().map_err(|source| Error::Duplicate {
         fd: fd.as_raw_fd(),
         source,
@@ -138,23 +141,53 @@ pub(super) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
 
 /// Whether two file descriptors are one open file; `None` where the kernel will not say.
 pub(super) fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<bool> {
+    order(one, other).map(Ordering::is_eq)
+}
+
+/// Where two open files stand in an order that the kernel makes up when it boots; equal means one
+/// and the same. `None` where the kernel will not say.
+pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.
     const KCMP_FILE: libc::c_int = 0;
     let pid = std::process::id();
     let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
     // SAFETY: kcmp(2) takes five integers and touches no memory of ours.
-    let order = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, one, other) };
-    (order >= 0).then_some(order == 0)
+    match unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, one, other) } {
+        0 => Some(Ordering::Equal),
+        1 => Some(Ordering::Less),
+        2 => Some(Ordering::Greater),
+        _ => None,
+    }
 }
 
-pub(super) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
+/// A close-on-exec duplicate of whatever a number stands for; EBADF if for nothing.
+#[cfg(feature = "sim")]
+pub(crate) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes integers and touches no memory of ours; a number that is not
+    // open is refused.
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened `fd` for us; nobody else knows the number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The kernel's own number of an eventfd, the same for all its duplicates (Linux 5.2 and later,
+/// with `/proc`).
+#[cfg(feature = "sim")]
+pub(crate) fn eventfd_id(fd: BorrowedFd<'_>) -> Option<u64> {
+    field(fd, "eventfd-id:")?.parse().ok()
+}
+
+pub(crate) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: `eventfd` owns the number, keeps it open for the lifetime of the borrow, and it is
     // not -1.
     unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
 }
 
 /// Types that own exactly one open file descriptor.
-pub(super) trait Owner: IntoRawFd + FromRawFd {}
+pub(crate) trait Owner: IntoRawFd + FromRawFd {}
 
 impl Owner for OwnedFd {}
 impl Owner for EventFd {}
@@ -162,7 +195,7 @@ impl Owner for event::EventConsumer {}
 impl Owner for event::EventNotifier {}
 
 /// Moves a file descriptor from one type that owns it to another.
-pub(super) fn transfer<To: Owner>(from: impl Owner) -> To {
+pub(crate) fn transfer<To: Owner>(from: impl Owner) -> To {
     // SAFETY: `from` owned the number and has given it up; every `Owner` owns one and no more.
     unsafe { To::from_raw_fd(from.into_raw_fd()) }
 }

@@ -4,7 +4,7 @@
 mod builder;
 mod convert;
 mod event_notifier;
-mod fd;
+pub(crate) mod fd;
 mod pair;
 
 pub use builder::EventNotifierBuilder;

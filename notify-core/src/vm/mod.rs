@@ -2,9 +2,12 @@
 //! The port: what the upper crates ask of a hypervisor.
 
 mod capability;
+mod flags;
 mod kvm;
 mod request;
 mod routes;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 use std::fmt;
 use std::io;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 /// Eight-byte words in one `struct kvm_irq_routing_entry`.
-const ENTRY: usize = 6;
+pub(super) const ENTRY: usize = 6;
 /// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
 const HEADER: usize = 1;
 
@@ -138,7 +138,7 @@ fn in_memory(first: u32, second: u32) -> u64 {
 }
 
 /// The inverse of [`in_memory`].
-fn from_memory(word: u64) -> (u32, u32) {
+pub(super) fn from_memory(word: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
     (
         u32::from_ne_bytes([a, b, c, d]),

@@ -15,7 +15,7 @@ use kvm_bindings::{
 };
 use nix::libc::c_ulong;
 
-use super::flags::{IoEventFdFlags, IrqFdFlags};
+use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
 use crate::vm::routes::halves;
 use crate::{IoEventFdRequest, IrqFdAction, IrqFdRequest, MsiRequest, RouteBuffer};
 

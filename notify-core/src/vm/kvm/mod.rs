@@ -3,7 +3,6 @@
 
 #[cfg(feature = "kvm-ioctls")]
 mod convert;
-mod flags;
 mod ioctl;
 
 use std::io;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which machine a [`SimVm`](super::SimVm) is.
+
+use std::sync::Mutex;
+
+use super::SimVm;
+use super::state::State;
+
+/// The interrupt controllers of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// x86 with PIC, IOAPIC and local APICs in the kernel, as after KVM_CREATE_IRQCHIP.
+    X86,
+    /// x86 with only the local APICs in the kernel (KVM_CAP_SPLIT_IRQCHIP).
+    X86Split {
+        /// The pins of the IOAPIC in user space.
+        pins: u32,
+    },
+    /// arm64 with a GIC version 3; see [`SimVm::init_gic`].
+    Arm64Gic {
+        /// The number of shared interrupts, at most 988.
+        spis: u32,
+    },
+    /// riscv64 with AIA; see [`SimVm::init_aia`].
+    Riscv64Aia {
+        /// The number of wired sources, at most 1023.
+        sources: u32,
+    },
+    /// x86 with no interrupt controller in the kernel: doorbells only.
+    None,
+}
+
+impl Profile {
+    pub(super) fn is_x86(self) -> bool {
+        matches!(self, Self::X86 | Self::X86Split { .. } | Self::None)
+    }
+}
+
+/// Builds a [`SimVm`]; see [`SimVm::builder`].
+///
+/// ```
+/// use notify_core::sim::{Profile, SimVm};
+///
+/// let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).vcpus(4).build();
+/// # drop(vm);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SimVmBuilder {
+    profile: Profile,
+    vcpus: usize,
+}
+
+impl Default for SimVmBuilder {
+    fn default() -> Self {
+        Self {
+            profile: Profile::X86,
+            vcpus: 1,
+        }
+    }
+}
+
+impl SimVmBuilder {
+    /// The interrupt controllers (default [`Profile::X86`]).
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// The number of vCPUs (default 1). Their local APICs are switched off, as after reset.
+    pub fn vcpus(mut self, vcpus: usize) -> Self {
+        self.vcpus = vcpus;
+        self
+    }
+
+    /// Creates the machine.
+    #[must_use]
+    pub fn build(self) -> SimVm {
+        SimVm {
+            state: Mutex::new(State::new(self.profile, self.vcpus)),
+        }
+    }
+}

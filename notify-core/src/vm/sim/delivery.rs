@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What was injected.
+
+use std::io;
+
+use super::SimVm;
+use super::routing::Target;
+
+/// One thing that was said to an interrupt controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Injected {
+    /// The GSI, where there was one.
+    pub gsi: Option<u32>,
+    /// What was said.
+    pub interrupt: Interrupt,
+    /// Whether a controller took it: one that finds the pin masked, or the interrupt pending, does
+    /// not, nor does a message that nobody listens to.
+    pub taken: bool,
+}
+
+/// A message, or a change of a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Interrupt {
+    /// A message.
+    Msi {
+        /// Its address.
+        address: u64,
+        /// Its data.
+        data: u32,
+        /// Who sent it.
+        devid: Option<u32>,
+    },
+    /// A pin was driven.
+    Pin {
+        /// The chip's number.
+        chip: u32,
+        /// The pin's number.
+        pin: u32,
+        /// High or low.
+        level: bool,
+    },
+}
+
+impl Injected {
+    pub(super) fn new(gsi: Option<u32>, target: Target, level: bool, result: i32) -> Self {
+        let interrupt = match target {
+            Target::Pin { chip, pin } => Interrupt::Pin { chip, pin, level },
+            Target::Msi {
+                address,
+                data,
+                devid,
+            } => Interrupt::Msi {
+                address,
+                data,
+                devid,
+            },
+        };
+        Self {
+            gsi,
+            interrupt,
+            taken: result > 0,
+        }
+    }
+}
+
+impl SimVm {
+    /// Carries out the signals that came since the last call, and answers all that was injected
+    /// since the last `deliver`, by whatever call.
+    ///
+    /// Nothing is forgotten until then: a machine whose interrupts are never asked for remembers all.
+    #[must_use]
+    pub fn deliver(&self) -> Vec<Injected> {
+        std::mem::take(&mut self.enter().injected)
+    }
+
+    /// A file that is readable when there may be signals to [`deliver`](Self::deliver).
+    pub(super) fn readiness(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.lock().irqfds.readiness()
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Eventfds that a machine holds: named by number, kept as duplicates, told apart by identity.
+
+use std::cmp::Ordering;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::errno;
+use crate::notifier::fd;
+
+/// An eventfd that is held through a duplicate of its own, whose flags are nobody else's business.
+#[derive(Debug, Clone)]
+pub(super) struct Held(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    eventfd: EventFd,
+    /// The kernel's number for it, asked for only where it will not compare two files.
+    id: Option<u64>,
+}
+
+/// Whether the kernel compares files for this process: system-call filters often forbid it.
+fn compares(fd: BorrowedFd<'_>) -> bool {
+    static COMPARES: OnceLock<bool> = OnceLock::new();
+    *COMPARES.get_or_init(|| fd::order(fd, fd).is_some())
+}
+
+impl Held {
+    /// Looks a number up as the kernel does: EBADF if it is closed, EINVAL if it is no eventfd.
+    ///
+    /// EMFILE and ENFILE, which no kernel has here, are those of the duplicate. ENOTSUP: neither
+    /// kcmp(2) nor `/proc` is to be had, so that two eventfds cannot be told apart.
+    pub(super) fn get(number: RawFd) -> io::Result<Self> {
+        let owned = fd::duplicate_number(number)?;
+        if !fd::is_eventfd(owned.as_fd())? {
+            return Err(errno(libc::EINVAL));
+        }
+        let id = if compares(owned.as_fd()) {
+            None
+        } else {
+            let id = fd::eventfd_id(owned.as_fd());
+            Some(id.ok_or_else(|| errno(libc::ENOTSUP))?)
+        };
+        let eventfd = fd::transfer(owned);
+        Ok(Self(Arc::new(Inner { eventfd, id })))
+    }
+
+    /// An arbitrary order in which only duplicates of one eventfd are equal.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        match (self.0.id, other.0.id) {
+            (Some(one), Some(other)) => one.cmp(&other),
+            // Once the kernel has compared two files it goes on doing so.
+            _ => fd::order(self.as_fd(), other.as_fd()).unwrap_or(Ordering::Less),
+        }
+    }
+
+    /// Takes what a read takes; whether there was anything.
+    pub(super) fn take(&self) -> bool {
+        matches!(fd::take(&self.0.eventfd), Ok(Some(_)))
+    }
+
+    pub(super) fn is_signalled(&self) -> bool {
+        self.ready(PollFlags::POLLIN)
+    }
+
+    /// Adds one, unless the counter is full. It never blocks for long: whoever shares the eventfd may
+    /// have made it blocking, so it is asked first.
+    pub(super) fn signal(&self) {
+        if self.ready(PollFlags::POLLOUT) {
+            // A write can fail only where the counter is full, which is success.
+            let _ = fd::add_one(&self.0.eventfd);
+        }
+    }
+
+    fn ready(&self, events: PollFlags) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), events)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+    }
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        fd::borrow(&self.0.eventfd)
+    }
+}

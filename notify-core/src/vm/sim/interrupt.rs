@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The interrupt controllers of a machine as one.
+
+use std::io;
+
+use kvm_bindings::{KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE};
+
+use super::arm64::Gic;
+use super::ioapic::IoApic;
+use super::lapic::{Lapics, Message};
+use super::line::Source;
+use super::pic::Pic;
+use super::riscv64::Aplic;
+use super::{Profile, errno};
+
+/// The controllers of a PC, apart from the processors' own.
+#[derive(Debug)]
+pub(super) struct Pc {
+    pub(super) pic: Pic,
+    pub(super) ioapic: IoApic,
+}
+
+#[derive(Debug)]
+pub(super) enum Chips {
+    None,
+    /// A PC, or, without its two chips, a split irqchip.
+    X86(Lapics, Option<Box<Pc>>),
+    Gic(Gic),
+    Aplic(Aplic),
+}
+
+impl Chips {
+    pub(super) fn new(profile: Profile, vcpus: usize) -> Self {
+        let pc = || {
+            Box::new(Pc {
+                pic: Pic::default(),
+                ioapic: IoApic::new(),
+            })
+        };
+        match profile {
+            Profile::X86 => Self::X86(Lapics::new(vcpus), Some(pc())),
+            Profile::X86Split { .. } => Self::X86(Lapics::new(vcpus), None),
+            Profile::Arm64Gic { spis } => Self::Gic(Gic::new(spis, vcpus)),
+            Profile::Riscv64Aia { sources } => Self::Aplic(Aplic::new(sources)),
+            Profile::None => Self::None,
+        }
+    }
+
+    pub(super) fn exist(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    pub(super) fn lapics(&mut self) -> Option<&mut Lapics> {
+        match self {
+            Self::X86(lapics, _) => Some(lapics),
+            _ => None,
+        }
+    }
+
+    pub(super) fn pc(&mut self) -> Option<(&mut Lapics, &mut Pc)> {
+        match self {
+            Self::X86(lapics, Some(pc)) => Some((lapics, pc)),
+            _ => None,
+        }
+    }
+
+    /// The gate before every other check of an assignment.
+    pub(super) fn allow_irqfd(&self, resample: bool) -> io::Result<()> {
+        match self {
+            Self::None => Err(errno(libc::EINVAL)),
+            Self::X86(_, None) if resample => Err(errno(libc::EINVAL)),
+            Self::Gic(gic) if !gic.initialised => Err(errno(libc::EAGAIN)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a chip says to a change of a pin; negative where nothing came of it.
+    pub(super) fn set_pin(
+        &mut self,
+        chip: u32,
+        pin: u32,
+        (source, level): (Source, bool),
+        status: bool,
+    ) -> i32 {
+        match self {
+            Self::X86(lapics, Some(pc)) => match chip {
+                KVM_IRQCHIP_PIC_MASTER => pc.pic.set(pin, source, level),
+                KVM_IRQCHIP_PIC_SLAVE => pc.pic.set(pin + 8, source, level),
+                _ => pc.ioapic.set(lapics, pin, (source, level), status),
+            },
+            Self::Gic(gic) => gic.set(pin, level),
+            Self::Aplic(aplic) => aplic.set(pin, level),
+            Self::None | Self::X86(_, None) => -1,
+        }
+    }
+
+    /// How many took a message; negative for an errno.
+    pub(super) fn message(
+        &mut self,
+        address: u64,
+        data: u32,
+        devid: Option<u32>,
+        wide: bool,
+    ) -> i32 {
+        match self {
+            Self::X86(lapics, _) => {
+                lapics.deliver(Message::from_msi(address, data, wide), &mut Vec::new())
+            }
+            Self::Gic(gic) => gic.message(address, devid),
+            Self::Aplic(aplic) => aplic.message(),
+            Self::None => -1,
+        }
+    }
+}

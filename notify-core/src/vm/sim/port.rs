@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The typed port, lowered to the ioctls as `KvmVm` does.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use kvm_bindings::KVM_MSI_VALID_DEVID;
+
+use super::SimVm;
+use super::interrupt::Chips;
+use super::raw::{IoEventFd, IrqFd, IrqLevel, Msi, RoutingEntry};
+use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
+use crate::vm::routes::{ENTRY, from_memory, halves};
+use crate::{
+    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    RouteBuffer, Vm,
+};
+
+/// An entry as the kernel's struct has it.
+fn entry(words: &[u64; ENTRY]) -> RoutingEntry {
+    let [head, flags, u @ ..] = *words;
+    let (gsi, kind) = from_memory(head);
+    let mut union = [0; 8];
+    for (pair, word) in union.as_chunks_mut().0.iter_mut().zip(u) {
+        *pair = from_memory(word).into();
+    }
+    RoutingEntry {
+        gsi,
+        kind,
+        flags: from_memory(flags).0,
+        u: union,
+    }
+}
+
+impl Vm for SimVm {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        let answer = self.kvm_check_extension(capability.number())?;
+        Ok(answer.cast_unsigned())
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        let resamplefd = match request.action {
+            IrqFdAction::AssignResample(resample) => resample.as_raw_fd(),
+            _ => 0,
+        };
+        self.kvm_irqfd(&IrqFd {
+            fd: request.eventfd.as_raw_fd(),
+            gsi: request.gsi,
+            flags: IrqFdFlags::from(&request.action).bits(),
+            resamplefd,
+        })?;
+        Ok(())
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        self.kvm_ioeventfd(&IoEventFd {
+            datamatch: request.datamatch.unwrap_or(0),
+            addr: request.address,
+            len: request.len,
+            fd: request.eventfd.as_raw_fd(),
+            flags: IoEventFdFlags::from(request).bits(),
+        })?;
+        Ok(())
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        let words = table.as_words();
+        let header = words.first().map_or((0, 0), |header| from_memory(*header));
+        let (entries, _) = words.get(1..).unwrap_or(&[]).as_chunks();
+        self.set_routing(header, Some(entries.iter().map(entry)))?;
+        Ok(())
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        let [address_lo, address_hi] = halves(message.address);
+        let taken = self.kvm_signal_msi(&Msi {
+            address_lo,
+            address_hi,
+            data: message.data,
+            flags: message.devid.map_or(0, |_| KVM_MSI_VALID_DEVID),
+            devid: message.devid.unwrap_or(0),
+        })?;
+        Ok(match taken {
+            0 => MsiOutcome::Blocked,
+            _ => MsiOutcome::Delivered,
+        })
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        let args = IrqLevel {
+            irq: gsi,
+            level: level.into(),
+        };
+        if !self.lock().profile.is_x86() {
+            self.kvm_irq_line(&args)?;
+            return Ok(LineStatus::Unknown);
+        }
+        Ok(match self.kvm_irq_line_status(&args)? {
+            0 => LineStatus::Coalesced,
+            delivered => {
+                u32::try_from(delivered).map_or(LineStatus::Ignored, LineStatus::Delivered)
+            }
+        })
+    }
+
+    /// As `KvmVm` finds out, by an assignment of no eventfd, which is not counted.
+    fn has_irqchip(&self) -> io::Result<bool> {
+        Ok(match &self.lock().chips {
+            Chips::None => false,
+            Chips::Gic(gic) => gic.initialised,
+            Chips::X86(..) | Chips::Aplic(_) => true,
+        })
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which eventfds are bound as irqfds, in whatever machine of this process.
+//!
+//! An eventfd has room for one irqfd (Linux 6.17 and later), so a second machine is refused too.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::eventfd::Held;
+
+/// Sorted by eventfd, so that a look-up costs a few system calls and not one for each.
+static BOUND: Mutex<Vec<(Held, u64)>> = Mutex::new(Vec::new());
+
+fn lock() -> MutexGuard<'static, Vec<(Held, u64)>> {
+    BOUND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes down that an eventfd is bound; `false` if it was already.
+pub(super) fn insert(eventfd: &Held, token: u64) -> bool {
+    let mut bound = lock();
+    let place = bound.binary_search_by(|(other, _)| other.order(eventfd));
+    match place {
+        Ok(_) => false,
+        Err(place) => {
+            bound.insert(place, (eventfd.clone(), token));
+            true
+        }
+    }
+}
+
+/// The token under which an eventfd is bound.
+pub(super) fn find(eventfd: &Held) -> Option<u64> {
+    let bound = lock();
+    let place = bound.binary_search_by(|(other, _)| other.order(eventfd));
+    let (_, token) = bound.get(place.ok()?)?;
+    Some(*token)
+}
+
+pub(super) fn remove(eventfd: &Held) {
+    let mut bound = lock();
+    if let Ok(place) = bound.binary_search_by(|(other, _)| other.order(eventfd)) {
+        bound.remove(place);
+    }
+}
