@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A case, and the host that makes machines for it.
+
+use crate::backend::{Backend, Irqchip, Sim, Spec};
+
+/// Something that KVM is known to do, and a check that a machine does it.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) run: Box<dyn Fn(&Host) + Send>,
+}
+
+pub(crate) fn case(name: impl Into<String>, run: impl Fn(&Host) + Send + 'static) -> Case {
+    Case {
+        name: name.into(),
+        run: Box::new(run),
+    }
+}
+
+/// Where machines come from.
+pub(crate) struct Host {
+    make: fn(Spec) -> Box<dyn Backend>,
+}
+
+impl Host {
+    pub(crate) fn sim() -> Self {
+        Self {
+            make: |spec| Box::new(Sim::new(spec)),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn kvm() -> Self {
+        Self {
+            make: |spec| Box::new(crate::backend::Kvm::new(spec)),
+        }
+    }
+
+    pub(crate) fn machine(&self, irqchip: Irqchip, vcpus: u8) -> Box<dyn Backend> {
+        (self.make)(Spec { irqchip, vcpus })
+    }
+
+    /// A machine with all interrupt controllers, and one vCPU that takes interrupts.
+    pub(crate) fn vm(&self) -> Box<dyn Backend> {
+        let vm = self.machine(Irqchip::Full, 1);
+        vm.enable_lapic();
+        vm
+    }
+
+    /// The same, but PICs and IOAPIC are left to user space (KVM_CAP_SPLIT_IRQCHIP).
+    pub(crate) fn split(&self) -> Box<dyn Backend> {
+        let vm = self.machine(Irqchip::Split, 1);
+        vm.enable_lapic();
+        vm
+    }
+
+    /// A machine with no interrupt controller at all.
+    pub(crate) fn bare(&self) -> Box<dyn Backend> {
+        self.machine(Irqchip::None, 1)
+    }
+}
