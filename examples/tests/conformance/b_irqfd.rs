@@ -15,7 +15,6 @@ use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{IRQFD_DEASSIGN, IrqFd, RESAMPLE, irqfd, resampling, unbind};
 
-const OK: Answer = Ok(0);
 const INVALID: Answer = Err(EINVAL);
 const BAD_FD: Answer = Err(EBADF);
 

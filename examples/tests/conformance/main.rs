@@ -43,7 +43,7 @@ mod e_eventfd;
 mod event;
 mod expect;
 #[cfg(target_arch = "x86_64")]
-//KO mod kernel_only;
+mod kernel_only;
 mod r_resample;
 mod request;
 #[cfg(target_arch = "x86_64")]
@@ -89,7 +89,11 @@ fn trials() -> Vec<Trial> {
     }
     trials.extend(e_eventfd::trials());
     #[cfg(target_arch = "x86_64")]
-    trials.extend(side_by_side::trials());
+    trials.extend(
+        kernel_only::trials()
+            .into_iter()
+            .chain(side_by_side::trials()),
+    );
     trials
 }
 

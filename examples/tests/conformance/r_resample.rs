@@ -53,7 +53,7 @@ impl Pin {
 }
 
 /// The guest sets up both PICs for vectors from 0x60 on, and which pins are level-triggered.
-fn set_up(vm: &dyn Backend, elcr: [u8; 2]) {
+pub(crate) fn set_up(vm: &dyn Backend, elcr: [u8; 2]) {
     for (command, vector, cascade) in [(0x20, 0x60, 4), (0xa0, 0x68, 2)] {
         let data = command + 1;
         vm.expect_taken(Bus::Pio, command, &[0x11]);

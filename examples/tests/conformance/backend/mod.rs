@@ -2,7 +2,7 @@
 //! A machine, as cases see it.
 
 #[cfg(target_arch = "x86_64")]
-mod kvm;
+pub(crate) mod kvm;
 mod sim;
 
 #[cfg(target_arch = "x86_64")]
@@ -72,7 +72,6 @@ pub(crate) trait Backend {
     fn irq_line(&self, request: &IrqLevel) -> Answer;
     /// The status that the kernel writes back.
     fn irq_line_status(&self, request: &IrqLevel) -> Answer;
-    fn check_extension(&self, capability: u32) -> Answer;
     /// KVM_CAP_X2APIC_API with 32-bit ids.
     fn enable_x2apic_ids(&self);
     /// KVM_REGISTER_COALESCED_MMIO.

@@ -61,10 +61,6 @@ impl Backend for Sim {
         answer(self.0.kvm_irq_line_status(request))
     }
 
-    fn check_extension(&self, capability: u32) -> Answer {
-        answer(self.0.kvm_check_extension(capability))
-    }
-
     fn enable_x2apic_ids(&self) {
         self.0.enable_x2apic_ids();
     }

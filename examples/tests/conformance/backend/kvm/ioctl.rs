@@ -2,14 +2,14 @@
 //! The ioctls of a machine, malformed ones too, for which there are no safe wrappers.
 #![allow(unsafe_code)]
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use tiny_guest::kvm_bindings::{
-    KVMIO, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd, kvm_msi,
+    KVMIO, kvm_interrupt, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd, kvm_msi,
 };
-use tiny_guest::kvm_ioctls::VmFd;
+use tiny_guest::kvm_ioctls::{VcpuFd, VmFd};
 
 use crate::backend::Answer;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
@@ -22,11 +22,12 @@ mod raw {
     nix::ioctl_write_ptr!(set_gsi_routing, KVMIO, 0x6a, kvm_irq_routing);
     nix::ioctl_write_ptr!(irqfd, KVMIO, 0x76, kvm_irqfd);
     nix::ioctl_write_ptr!(ioeventfd, KVMIO, 0x79, kvm_ioeventfd);
+    nix::ioctl_write_ptr!(interrupt, KVMIO, 0x86, kvm_interrupt);
     nix::ioctl_write_ptr!(signal_msi, KVMIO, 0xa5, kvm_msi);
 }
 
 pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
-    kvm_ioeventfd_with(
+    ioeventfd_with(
         vm,
         &kvm_ioeventfd {
             datamatch: request.datamatch,
@@ -40,7 +41,7 @@ pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
 }
 
 /// With all that the struct has.
-pub(crate) fn kvm_ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Answer {
+pub(crate) fn ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Answer {
     // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which is borrowed for the call.
     unsafe { raw::ioeventfd(vm.as_raw_fd(), request) }
 }
@@ -51,7 +52,7 @@ pub(crate) fn ioeventfd_of_nothing(vm: &VmFd) -> Answer {
     unsafe { raw::ioeventfd(vm.as_raw_fd(), std::ptr::null()) }
 }
 
-pub(super) fn irqfd(vm: &VmFd, request: &IrqFd) -> Answer {
+pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Answer {
     let request = kvm_irqfd {
         fd: request.fd.cast_unsigned(),
         gsi: request.gsi,
@@ -109,6 +110,20 @@ pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
     // there, laid out as the kernel's structs are (all 32-bit integers, 48 bytes an entry) and
     // aligned to 4 as they ask for; behind them the kernel finds nothing, and answers EFAULT.
     unsafe { raw::set_gsi_routing(vm.as_raw_fd(), table.start.cast().as_ptr()) }
+}
+
+/// KVM_INTERRUPT, of a vCPU.
+pub(crate) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
+    // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call.
+    unsafe { raw::interrupt(vcpu.as_raw_fd(), &kvm_interrupt { irq }) }
+}
+
+/// Another file descriptor of a machine.
+pub(crate) fn duplicate(vm: &VmFd) -> OwnedFd {
+    // SAFETY: the machine's file descriptor is open for as long as `vm` is borrowed, which is for the
+    // whole call.
+    let fd = unsafe { BorrowedFd::borrow_raw(vm.as_raw_fd()) };
+    fd.try_clone_to_owned().unwrap()
 }
 
 /// Words at the very end of what can be read.

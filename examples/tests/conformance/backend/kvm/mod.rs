@@ -2,7 +2,7 @@
 //! The real machine.
 
 mod guest;
-mod ioctl;
+pub(crate) mod ioctl;
 mod rom;
 
 use std::cell::{OnceCell, RefCell};
@@ -135,10 +135,6 @@ impl Backend for Kvm {
 
     fn irq_line_status(&self, request: &IrqLevel) -> Answer {
         ioctl::irq_line_status(self.fd(), request)
-    }
-
-    fn check_extension(&self, capability: u32) -> Answer {
-        Ok(self.fd().check_extension_raw(capability.into()))
     }
 
     fn enable_x2apic_ids(&self) {
