@@ -11,7 +11,13 @@
     reason = "a test fails by panicking"
 )]
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use kvm_test::{anywhere, open_fds};
+use notify_core::sim::{DeliveryThread, SimVm};
+use notify_core::{Bus, EventNotifier, IoEventFdRequest, IrqFdRequest, Vm};
 
 #[cfg(target_arch = "x86_64")]
 #[path = "sim_kvm/x86_64/mod.rs"]
@@ -19,8 +25,28 @@ mod x86_64;
 
 fn main() -> ExitCode {
     #[cfg(target_arch = "x86_64")]
-    let trials = x86_64::trials();
+    let mut trials = x86_64::trials();
     #[cfg(not(target_arch = "x86_64"))]
-    let trials = Vec::new();
+    let mut trials = Vec::new();
+    // It stands here because trials run one by one: it counts the files of the process.
+    trials.push(anywhere("nothing_stays_open", nothing_stays_open));
     kvm_test::main(trials)
+}
+
+fn nothing_stays_open() {
+    let before = open_fds().unwrap();
+    for _ in 0..10 {
+        let vm = Arc::new(SimVm::builder().build());
+        let thread = DeliveryThread::start(&vm, |_, _| {}).unwrap();
+        let (one, resample) = (EventNotifier::new().unwrap(), EventNotifier::new().unwrap());
+        let irqfd = IrqFdRequest::assign_resample(one.as_fd(), 5, resample.as_fd());
+        let doorbell = IoEventFdRequest::assign(one.as_fd(), Bus::Mmio, 0x1000, 4);
+        vm.irqfd(&irqfd).unwrap();
+        vm.ioeventfd(&doorbell).unwrap();
+        assert!(vm.irqfd(&irqfd).is_err());
+        assert!(vm.ioeventfd(&doorbell).is_err());
+        one.notify().unwrap();
+        drop(thread);
+    }
+    assert_eq!(open_fds().unwrap(), before);
 }

@@ -88,3 +88,37 @@ impl AsFd for Held {
         fd::borrow(&self.0.eventfd)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::EventNotifier;
+
+    /// What is done where the kernel will not compare files.
+    #[test]
+    fn ids_tell_eventfds_apart_as_comparing_does() {
+        let (one, other) = (EventNotifier::new().unwrap(), EventNotifier::new().unwrap());
+        let duplicate = one.try_clone().unwrap();
+        let held = |notifier: EventNotifier| {
+            let id = fd::eventfd_id(notifier.as_fd());
+            let eventfd = EventFd::from(notifier);
+            Held(Arc::new(Inner { eventfd, id }))
+        };
+        let all = [one, other, duplicate].map(held);
+        let [one, other, duplicate] = &all;
+        assert!(one.order(duplicate).is_eq());
+        assert!(one.order(other).is_ne());
+        assert_eq!(one.order(other), other.order(one).reverse());
+        let compare = |a: &Held, b: &Held| fd::order(a.as_fd(), b.as_fd());
+        if compares(one.as_fd()) {
+            assert_eq!(compare(one, duplicate), Some(Ordering::Equal));
+            assert_ne!(compare(one, other), Some(Ordering::Equal));
+        }
+        assert_eq!(
+            compare(one, other),
+            compare(other, one).map(Ordering::reverse)
+        );
+    }
+}

@@ -236,9 +236,9 @@ impl SimVm {
 
     /// Forgets the vectors that wait in a vCPU's local APIC.
     pub fn clear_vectors(&self, vcpu: usize) {
-        if let Some(lapics) = self.enter().chips.lapics() {
-            lapics.clear(vcpu);
-        }
+        self.enter()
+            .chips
+            .restore_lapic(|lapics| lapics.clear(vcpu));
     }
 
     /// A vCPU takes the highest vector that waits, unless it serves one of the same class or higher.

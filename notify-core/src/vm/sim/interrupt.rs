@@ -57,6 +57,16 @@ impl Chips {
         }
     }
 
+    /// Changes a local APIC from outside, as KVM_SET_LAPIC does.
+    pub(super) fn restore_lapic(&mut self, change: impl FnOnce(&mut Lapics)) {
+        if let Self::X86(lapics, pc) = self {
+            change(lapics);
+            if let Some(pc) = pc {
+                pc.ioapic.restore_rtc(lapics);
+            }
+        }
+    }
+
     pub(super) fn pc(&mut self) -> Option<(&mut Lapics, &mut Pc)> {
         match self {
             Self::X86(lapics, Some(pc)) => Some((lapics, pc)),

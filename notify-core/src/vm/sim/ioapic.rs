@@ -97,6 +97,19 @@ impl IoApic {
         self.service(lapics, pin, with_status)
     }
 
+    fn message(&self, pin: u32) -> Message {
+        let entry = self.entry(pin);
+        let [vector, modes, _, _, _, _, _, destination] = entry.to_le_bytes();
+        Message {
+            destination: destination.into(),
+            logical: modes & 1 << 3 != 0,
+            redirect: false,
+            mode: modes & 7,
+            vector,
+            level: entry & LEVEL != 0,
+        }
+    }
+
     fn service(&mut self, lapics: &mut Lapics, pin: u32, with_status: bool) -> i32 {
         let entry = self.entry(pin);
         let level = entry & LEVEL != 0;
@@ -106,17 +119,8 @@ impl IoApic {
         if !level {
             self.delivered |= 1 << pin;
         }
-        let [vector, modes, _, _, _, _, _, destination] = entry.to_le_bytes();
-        let message = Message {
-            destination: destination.into(),
-            logical: modes & 1 << 3 != 0,
-            redirect: false,
-            mode: modes & 7,
-            vector,
-            level,
-        };
         let mut holders = Vec::new();
-        let taken = lapics.deliver(message, &mut holders);
+        let taken = lapics.deliver(self.message(pin), &mut holders);
         if pin == RTC && with_status {
             self.rtc = holders;
         }
@@ -144,6 +148,17 @@ impl IoApic {
 
     pub(super) fn rtc_ended(&mut self, vcpu: usize, vector: u8) {
         self.rtc.retain(|holder| *holder != (vcpu, vector));
+    }
+
+    /// After a restore nobody knows who holds the real-time clock's vector because of it, so all do
+    /// that could.
+    pub(super) fn restore_rtc(&mut self, lapics: &Lapics) {
+        let message = self.message(RTC);
+        self.rtc = lapics
+            .addressed(&message)
+            .filter(|vcpu| lapics.holds(*vcpu, message.vector))
+            .map(|vcpu| (vcpu, message.vector))
+            .collect();
     }
 
     /// A level-triggered interrupt of this pin has ended; one that is still requested comes again.
@@ -218,5 +233,6 @@ impl IoApic {
         for pin in (0..PINS).filter(|pin| state.irr & 1 << pin != 0) {
             self.request(lapics, pin, true, true);
         }
+        self.restore_rtc(lapics);
     }
 }

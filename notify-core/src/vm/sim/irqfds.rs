@@ -58,7 +58,7 @@ impl IrqFds {
         }
         let watched = self.watch(&bound.eventfd, token);
         if let Err(error) = watched {
-            registry::remove(&bound.eventfd);
+            registry::remove_if(&bound.eventfd, |_| true);
             return Err(error);
         }
         self.bound.insert(token, bound);
@@ -84,10 +84,10 @@ impl IrqFds {
 
     /// Takes an eventfd off, if it is bound here and to this GSI.
     pub(super) fn remove(&mut self, eventfd: &Held, gsi: u32) -> Option<Bound> {
-        let token = registry::find(eventfd)?;
-        let here = self.bound.get(&token);
-        here.filter(|bound| bound.gsi == gsi)?;
-        registry::remove(eventfd);
+        let token = registry::remove_if(eventfd, |token| {
+            let here = self.bound.get(&token);
+            here.is_some_and(|bound| bound.gsi == gsi)
+        })?;
         let bound = self.bound.remove(&token)?;
         self.release(&bound);
         Some(bound)
@@ -120,9 +120,11 @@ impl IrqFds {
         tokens
     }
 
-    /// The resample eventfds of a GSI.
+    /// The resample eventfds of a GSI, in the order in which the kernel signals them: those that
+    /// came last are first.
     pub(super) fn resamplers(&self, gsi: u32) -> impl Iterator<Item = &Held> {
-        let here = self.bound.values().filter(move |bound| bound.gsi == gsi);
+        let last_first = self.bound.values().rev();
+        let here = last_first.filter(move |bound| bound.gsi == gsi);
         here.filter_map(|bound| bound.resample.as_ref())
     }
 }
@@ -130,7 +132,7 @@ impl IrqFds {
 impl Drop for IrqFds {
     fn drop(&mut self) {
         for bound in self.bound.values() {
-            registry::remove(&bound.eventfd);
+            registry::remove_if(&bound.eventfd, |_| true);
             self.release(bound);
         }
     }

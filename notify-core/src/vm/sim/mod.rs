@@ -12,10 +12,16 @@
 //! call, and [`SimVm::deliver`] does only that. Programs have [`DeliveryThread`] do it for them.
 //! Therefore:
 //!
-//! - signals of one eventfd between two calls are one, and another reader of it may take them first;
+//! - signals of one eventfd between two calls are one (which shows where it is a semaphore), and
+//!   another reader of it may take them first;
 //! - whoever polls a bound eventfd is woken, and writing 0 to one injects nothing;
 //! - a doorbell stops counting at 2^64 - 2, where the kernel goes one further and sets `POLLERR`;
-//! - closing the last file descriptor but the machine's own does not take an eventfd off.
+//! - closing the last file descriptor but the machine's own does not take an eventfd off;
+//! - a machine works in a forked child too, and an eventfd bound in another process is not known.
+//!
+//! Not modelled: logical destinations other than "all", x2APIC mode, reads by the guest, the ring of
+//! coalesced writes (it never fills), and on arm64 and riscv64 the controllers' own registers. What
+//! depends on how a kernel was built is as in one without Hyper-V, Xen and SMM.
 
 mod arm64;
 mod builder;

@@ -105,30 +105,31 @@ impl PicState {
         ended
     }
 
-    /// An end of interrupt in its forms, or a change of priorities; answers which pin it ends.
-    fn command(&mut self, value: u8) -> u8 {
+    /// An end of interrupt in its forms, or a change of priorities; answers which pin it ends, and
+    /// whether anything changed by which the next interrupt is chosen.
+    fn command(&mut self, value: u8) -> (u8, bool) {
         let pin = u32::from(value & 7);
         let ended = match value >> 5 {
             command @ (0 | 4) => {
                 self.rotate_on_auto_eoi = command == 4;
-                return 0;
+                None
             }
             1 | 5 => self.priority(self.isr).map(|priority| self.pin(priority)),
             3 | 7 => Some(pin),
             6 => {
                 self.rotate_behind(pin);
-                return 0;
+                return (0, true);
             }
-            _ => return 0,
+            _ => None,
         };
         let Some(ended) = ended else {
-            return 0;
+            return (0, false);
         };
         if value >> 5 >= 5 {
             self.rotate_behind(ended);
         }
         self.isr &= !(1 << ended);
-        1 << ended
+        (1 << ended, true)
     }
 
     /// A mask, or the next initialisation word; answers whether it was a mask.
@@ -222,20 +223,18 @@ impl Pic {
     /// once that has been made known.
     pub(super) fn write(&mut self, port: u64, value: u8, has_vcpu: bool) -> (u16, bool) {
         let slave = matches!(port, 0xa0 | 0xa1 | 0x4d1);
-        let shift = if slave { 8 } else { 0 };
         let half = self.half(slave);
-        match port {
+        let (ended, update) = match port {
             0x4d0 | 0x4d1 => {
                 half.elcr = value & if slave { 0xde } else { 0xf8 };
                 (0, false)
             }
-            0x20 | 0xa0 if value & 0x10 != 0 => {
-                (u16::from(half.reset(value, has_vcpu)) << shift, false)
-            }
+            0x20 | 0xa0 if value & 0x10 != 0 => (half.reset(value, has_vcpu), false),
             // Only reads are changed by this one.
             0x20 | 0xa0 if value & 0x08 != 0 => (0, false),
-            0x20 | 0xa0 => (u16::from(half.command(value)) << shift, true),
+            0x20 | 0xa0 => half.command(value),
             _ => (0, half.data(value)),
-        }
+        };
+        (u16::from(ended) << if slave { 8 } else { 0 }, update)
     }
 }

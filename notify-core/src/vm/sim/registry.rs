@@ -27,17 +27,16 @@ pub(super) fn insert(eventfd: &Held, token: u64) -> bool {
     }
 }
 
-/// The token under which an eventfd is bound.
-pub(super) fn find(eventfd: &Held) -> Option<u64> {
-    let bound = lock();
-    let place = bound.binary_search_by(|(other, _)| other.order(eventfd));
-    let (_, token) = bound.get(place.ok()?)?;
-    Some(*token)
-}
-
-pub(super) fn remove(eventfd: &Held) {
+/// Forgets an eventfd, if whoever bound it under this token agrees.
+pub(super) fn remove_if(eventfd: &Held, agree: impl FnOnce(u64) -> bool) -> Option<u64> {
     let mut bound = lock();
-    if let Ok(place) = bound.binary_search_by(|(other, _)| other.order(eventfd)) {
+    let place = bound
+        .binary_search_by(|(other, _)| other.order(eventfd))
+        .ok()?;
+    let (_, token) = bound.get(place)?;
+    let token = *token;
+    agree(token).then(|| {
         bound.remove(place);
-    }
+        token
+    })
 }

@@ -37,16 +37,16 @@ impl SimVm {
 
     /// Switches a vCPU's local APIC on, as an operating system does when it starts.
     pub fn enable_lapic(&self, vcpu: usize) {
-        if let Some(lapics) = self.enter().chips.lapics() {
-            lapics.enable(vcpu, true);
-        }
+        self.enter()
+            .chips
+            .restore_lapic(|lapics| lapics.enable(vcpu, true));
     }
 
     /// Switches a vCPU's local APIC off.
     pub fn disable_lapic(&self, vcpu: usize) {
-        if let Some(lapics) = self.enter().chips.lapics() {
-            lapics.enable(vcpu, false);
-        }
+        self.enter()
+            .chips
+            .restore_lapic(|lapics| lapics.enable(vcpu, false));
     }
 
     /// KVM_SET_IRQCHIP of the PICs, master and slave.
