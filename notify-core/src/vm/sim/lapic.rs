@@ -168,14 +168,14 @@ impl Lapics {
     /// The vCPUs that a message is meant for, each for itself.
     pub(super) fn addressed(&self, message: &Message) -> impl Iterator<Item = usize> + use<> {
         let (destination, logical) = (message.destination, message.logical);
-        (0..self.0.len()).filter(move |vcpu| {
+        (0..self.all.len()).filter(move |vcpu| {
             destination == BROADCAST || !logical && u32::try_from(*vcpu) == Ok(destination)
         })
     }
 
     /// Whether a vector waits or is in service.
     pub(super) fn holds(&self, vcpu: usize, vector: u8) -> bool {
-        let lapic = self.0.get(vcpu);
+        let lapic = self.all.get(vcpu);
         lapic.is_some_and(|one| one.requested.get(vector) || one.in_service.get(vector))
     }
 
