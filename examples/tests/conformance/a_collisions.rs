@@ -57,8 +57,11 @@ const PAIRS: [(&str, Bell, Bell, Answer); 18] = [
     ("any0_then_value8", ANY0, (8, Some(0)), TAKEN),
 ];
 
-/// A second doorbell that starts elsewhere: width and offset of each.
-const OVERLAPS: [(&str, (u32, u64), (u32, u64)); 5] = [
+/// Width and offset.
+type Span = (u32, u64);
+
+/// A second doorbell that starts elsewhere.
+const OVERLAPS: [(&str, Span, Span); 5] = [
     ("any4_inside_any8", (8, 8), (4, 12)),
     ("any8_around_any4", (4, 12), (8, 8)),
     ("any4_across_any0", (0, 8), (4, 6)),

@@ -10,8 +10,11 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::event::{Event, FULL};
 
+/// How many bytes, or why none.
+type Bytes = Result<usize, Errno>;
+
 /// Counter, what is written, answer, counter then.
-const WRITES: [(&str, u64, u64, Result<usize, Errno>, u64); 7] = [
+const WRITES: [(&str, u64, u64, Bytes, u64); 7] = [
     ("write_0", 0, 0, Ok(8), 0),
     ("write_1", 0, 1, Ok(8), 1),
     ("write_the_most", 0, FULL, Ok(8), FULL),
@@ -22,14 +25,14 @@ const WRITES: [(&str, u64, u64, Result<usize, Errno>, u64); 7] = [
 ];
 
 /// How many bytes are written, and the answer.
-const WRITE_SIZES: [(usize, Result<usize, Errno>); 4] = [
+const WRITE_SIZES: [(usize, Bytes); 4] = [
     (0, Err(EINVAL)),
     (4, Err(EINVAL)),
     (7, Err(EINVAL)),
     (8, Ok(8)),
 ];
 
-const READ_SIZES: [(usize, Result<usize, Errno>); 5] = [
+const READ_SIZES: [(usize, Bytes); 5] = [
     (0, Err(EINVAL)),
     (4, Err(EINVAL)),
     (7, Err(EINVAL)),
