@@ -11,7 +11,7 @@ use crate::backend::{Bus, ExitWrite};
 use crate::case::{Case, case};
 use crate::event::{Event, FULL};
 use crate::expect::{expect_count, expect_ok};
-use crate::request::{MMIO, PORT, deassign, doorbell, valued, wildcard};
+use crate::request::{CCW, IoEventFd, MMIO, PORT, deassign, doorbell, valued, wildcard};
 
 /// Offset, width and value.
 type Bell = (u64, u32, Option<u64>);
@@ -332,8 +332,8 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("a_channel_is_rung_by_no_write", |host| {
             let (vm, event) = (host.vm(), Event::new());
-            let channel = crate::request::IoEventFd {
-                flags: crate::request::CCW,
+            let channel = IoEventFd {
+                flags: CCW,
                 ..doorbell(&event)
             };
             expect_ok(vm.ioeventfd(&channel));

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno::EINVAL;
 
-use crate::backend::{Backend, Bus};
+use crate::backend::{Backend, Bus, Irqchip};
 use crate::case::{Case, Host, case};
 use crate::event::Event;
 use crate::expect::{expect_count, expect_errno, expect_ok};
@@ -152,7 +152,7 @@ pub(crate) fn cases() -> Vec<Case> {
             vm.expect_msi(&[0x41]);
         }),
         case("to_a_lapic_that_is_off_is_lost", |host| {
-            let vm = host.machine(crate::backend::Irqchip::Full, 1);
+            let vm = host.machine(Irqchip::Full, 1);
             let event = Event::new();
             route(&*vm, &[msi_route(GSI, 0x41)]);
             expect_ok(vm.irqfd(&irqfd(&event, GSI)));

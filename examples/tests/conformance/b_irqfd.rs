@@ -10,10 +10,10 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno::{EBADF, EBUSY, EINVAL};
 
 use crate::backend::{Answer, Irqchip};
-use crate::case::{Case, case};
+use crate::case::{Case, Host, case};
 use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
-use crate::request::{IRQFD_DEASSIGN, IrqFd, RESAMPLE, irqfd, resampling, unbind};
+use crate::request::{IRQFD_DEASSIGN, IrqFd, RESAMPLE, doorbell, irqfd, resampling, unbind};
 
 const INVALID: Answer = Err(EINVAL);
 const BAD_FD: Answer = Err(EBADF);
@@ -99,7 +99,7 @@ const ORDER: [(&str, Irqchip, i32, u32, Answer); 16] = [
     ("no_irqchip_deassign_flags_4", Irqchip::None, -1, 5, INVALID),
 ];
 
-fn with_pipe(flags: u32) -> impl Fn(&crate::case::Host) + Send {
+fn with_pipe(flags: u32) -> impl Fn(&Host) + Send {
     move |host| {
         let pipe = pipe();
         let request = IrqFd {
@@ -112,7 +112,7 @@ fn with_pipe(flags: u32) -> impl Fn(&crate::case::Host) + Send {
 }
 
 /// With a resample file descriptor that is none.
-fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&crate::case::Host) + Send {
+fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
     move |host| {
         let event = Event::new();
         let request = IrqFd {
@@ -256,7 +256,7 @@ fn busy() -> Vec<Case> {
         case("bound_and_a_doorbell_too", |host| {
             let (vm, event) = (host.vm(), Event::new());
             expect_ok(vm.irqfd(&irqfd(&event, 10)));
-            expect_ok(vm.ioeventfd(&crate::request::doorbell(&event)));
+            expect_ok(vm.ioeventfd(&doorbell(&event)));
         }),
     ]
 }

@@ -8,12 +8,12 @@
 
 use nix::errno::Errno::{EFAULT, EINVAL, EPERM};
 
-use crate::backend::Answer;
+use crate::backend::{Answer, Irqchip};
 use crate::case::{Case, case};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{
     IOAPIC, KIND_MSI, KIND_PIN, MSI_ADDRESS, Msi, PIC_MASTER, PIC_SLAVE, Routing, RoutingEntry,
-    msi_route, pin_route,
+    line, msi_route, pin_route,
 };
 
 const OK: Answer = Ok(0);
@@ -255,7 +255,7 @@ pub(crate) fn cases() -> Vec<Case> {
             format!("wide_ids_address_high_{high:#x}"),
             move |host| {
                 // No vCPU: a message that is valid is answered EPERM.
-                let vm = host.machine(crate::backend::Irqchip::Full, 0);
+                let vm = host.machine(Irqchip::Full, 0);
                 vm.enable_x2apic_ids();
                 let table = [msi_with(1, high)];
                 let message = Msi {
@@ -317,8 +317,8 @@ fn headers() -> Vec<Case> {
             };
             expect_ok(vm.set_gsi_routing(&routing));
             for (gsi, status) in [(30, 1), (31, 1), (32, -1)] {
-                let line = crate::request::line(gsi, 1);
-                assert_eq!(vm.irq_line_status(&line), Ok(status), "GSI {gsi}");
+                let answer = vm.irq_line_status(&line(gsi, 1));
+                assert_eq!(answer, Ok(status), "GSI {gsi}");
             }
         }),
         case("header_nr_4096", |host| {
@@ -370,7 +370,7 @@ fn irqchips() -> Vec<Case> {
             expect_errno(host.split().set_gsi_routing(&Routing::of(&table)), EINVAL);
         }),
         case("no_vcpu", |host| {
-            let vm = host.machine(crate::backend::Irqchip::Full, 0);
+            let vm = host.machine(Irqchip::Full, 0);
             expect_ok(vm.set_gsi_routing(&Routing::of(&[MSI, pin(5, IOAPIC, 5)])));
         }),
     ]

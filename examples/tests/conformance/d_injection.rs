@@ -7,7 +7,7 @@
 
 use nix::errno::Errno::{EINVAL, ENXIO, EPERM};
 
-use crate::backend::{Answer, Irqchip};
+use crate::backend::{Answer, Backend, Irqchip};
 use crate::case::{Case, Host, case};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{
@@ -128,7 +128,7 @@ const STEPS: [(&str, Steps); 11] = [
     ("ioapic_low", &[(20, 1, -1), (20, 0, 1)]),
 ];
 
-fn with_route(host: &Host) -> Box<dyn crate::backend::Backend> {
+fn with_route(host: &Host) -> Box<dyn Backend> {
     let vm = host.vm();
     expect_ok(vm.set_gsi_routing(&Routing::of(&[msi_route(100, 0x44)])));
     vm

@@ -8,7 +8,7 @@ use nix::errno::Errno::{self, EAGAIN, EINVAL, ENXIO};
 use nix::poll::PollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::event::{Event, FULL};
+use crate::event::{Event, FULL, errno};
 
 /// How many bytes, or why none.
 type Bytes = Result<usize, Errno>;
@@ -118,7 +118,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         host("proc_does_not_open_it_again", || {
             let event = Event::new();
             let opened = fs::File::open(format!("/proc/self/fd/{}", event.fd()));
-            assert_eq!(crate::event::errno(opened.unwrap_err()), ENXIO);
+            assert_eq!(errno(opened.unwrap_err()), ENXIO);
         }),
     ]);
     trials

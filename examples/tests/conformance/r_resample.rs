@@ -5,11 +5,13 @@
 //!
 //! The guest's interrupts come through the PICs here, whose ends of interrupts KVM sees on every host.
 
-use crate::backend::{Backend, Bus};
+use crate::backend::{Backend, Bus, Irqchip};
 use crate::case::{Case, Host, case};
 use crate::event::Event;
 use crate::expect::{expect_count, expect_ok};
-use crate::request::{IOAPIC, PIC_MASTER, Routing, irqfd, line, pin_route, resampling, unbind};
+use crate::request::{
+    IOAPIC, PIC_MASTER, Routing, irqfd, line, msi_route, pin_route, resampling, unbind,
+};
 
 /// A pin, and how the PIC takes it.
 #[derive(Clone, Copy)]
@@ -67,7 +69,7 @@ pub(crate) fn set_up(vm: &dyn Backend, elcr: [u8; 2]) {
 }
 
 fn vm(host: &Host, pin: Pin) -> Box<dyn Backend> {
-    let vm = host.machine(crate::backend::Irqchip::Full, 1);
+    let vm = host.machine(Irqchip::Full, 1);
     let level = if pin.level { pin.line() } else { 0 };
     let [master, slave, ..] = level.to_le_bytes();
     set_up(&*vm, [master, slave]);
@@ -261,8 +263,7 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("a_resampler_of_a_message_is_never_asked", |host| {
             let vm = host.vm();
-            let route = crate::request::msi_route(100, 0x41);
-            expect_ok(vm.set_gsi_routing(&Routing::of(&[route])));
+            expect_ok(vm.set_gsi_routing(&Routing::of(&[msi_route(100, 0x41)])));
             let device = Device::new(&*vm, 100);
             vm.signal(&device.trigger);
             vm.expect_msi(&[0x41]);
