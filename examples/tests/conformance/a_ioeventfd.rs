@@ -79,7 +79,7 @@ const FLAGS: [(&str, u32, Answer); 9] = [
     ("flags_0x80000000", 0x8000_0000, INVALID),
 ];
 
-/// With the file descriptors -1 and of a pipe: an errno of those says that nothing else was wrong.
+/// Without an eventfd: EBADF says that nothing was found wrong before it was looked for.
 const ORDER: [(&str, IoEventFd, Answer); 6] = {
     let none = IoEventFd {
         datamatch: 0,

@@ -217,7 +217,10 @@ fn busy() -> Vec<Case> {
         case("busy_in_another_machine", |host| {
             let (one, other, event) = (host.vm(), host.vm(), Event::new());
             expect_ok(one.irqfd(&irqfd(&event, 10)));
-            expect_errno(other.irqfd(&irqfd(&event, 10)), EBUSY);
+            // Before Linux 6.17 the second machine is told that all is well, and hears nothing.
+            if host.is_linux_since(6, 17) {
+                expect_errno(other.irqfd(&irqfd(&event, 10)), EBUSY);
+            }
             drop(one);
             expect_ok(other.irqfd(&irqfd(&event, 10)));
         }),

@@ -46,8 +46,8 @@ const fn msi_with(index: usize, value: u32) -> RoutingEntry {
     entry
 }
 
-/// A table of one entry.
-const ENTRIES: [(&str, RoutingEntry, Answer); 29] = [
+/// A table of one entry. Kind 4 is missing: KVM takes it if it was built for Hyper-V's guests.
+const ENTRIES: [(&str, RoutingEntry, Answer); 28] = [
     ("gsi_0", RoutingEntry { gsi: 0, ..MSI }, OK),
     ("gsi_4095", RoutingEntry { gsi: 4095, ..MSI }, OK),
     ("gsi_4096", RoutingEntry { gsi: 4096, ..MSI }, INVALID),
@@ -63,16 +63,6 @@ const ENTRIES: [(&str, RoutingEntry, Answer); 29] = [
     (
         "kind_3_s390_adapter",
         RoutingEntry { kind: 3, ..MSI },
-        INVALID,
-    ),
-    // As kind 4 these are the numbers of a vCPU and of an interrupt source that do not exist.
-    (
-        "kind_4_hyper_v_of_no_vcpu",
-        RoutingEntry {
-            kind: 4,
-            u: [999, 999, 0, 0, 0, 0, 0, 0],
-            ..MSI
-        },
         INVALID,
     ),
     ("kind_5_xen", RoutingEntry { kind: 5, ..MSI }, INVALID),

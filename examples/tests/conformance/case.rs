@@ -19,12 +19,15 @@ pub(crate) fn case(name: impl Into<String>, run: impl Fn(&Host) + Send + 'static
 /// Where machines come from.
 pub(crate) struct Host {
     make: fn(Spec) -> Box<dyn Backend>,
+    /// Major and minor; what `SimVm` knows is as new as anything.
+    kernel: (u32, u32),
 }
 
 impl Host {
     pub(crate) fn sim() -> Self {
         Self {
             make: |spec| Box::new(Sim::new(spec)),
+            kernel: (u32::MAX, 0),
         }
     }
 
@@ -32,7 +35,13 @@ impl Host {
     pub(crate) fn kvm() -> Self {
         Self {
             make: |spec| Box::new(crate::backend::Kvm::new(spec)),
+            kernel: kernel(),
         }
+    }
+
+    /// Whether a rule that came with that kernel holds.
+    pub(crate) fn is_linux_since(&self, major: u32, minor: u32) -> bool {
+        self.kernel >= (major, minor)
     }
 
     pub(crate) fn machine(&self, irqchip: Irqchip, vcpus: u8) -> Box<dyn Backend> {
@@ -57,4 +66,13 @@ impl Host {
     pub(crate) fn bare(&self) -> Box<dyn Backend> {
         self.machine(Irqchip::None, 1)
     }
+}
+
+/// The version of the kernel, as in `6.18.44`.
+#[cfg(target_arch = "x86_64")]
+fn kernel() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().unwrap();
+    let mut numbers = name.release().to_str().unwrap().split(['.', '-']);
+    let mut number = || numbers.next().unwrap().parse().unwrap();
+    (number(), number())
 }
