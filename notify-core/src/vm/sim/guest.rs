@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The guest's part: writes, ends of interrupts, and what a VMM sets up for it.
 
-use kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE};
-
 use super::bus::Device;
-use super::interrupt::Chips;
+use super::interrupt::{Chips, IOAPIC, PIC_MASTER, PIC_SLAVE};
 use super::pic::Pic;
 use super::state::State;
 use super::{IoApicState, PicState, SimVm, lapic};
@@ -136,14 +134,14 @@ impl State {
     }
 
     fn ioapic_unmasked(&mut self, pin: u32) {
-        let asked_again = self.resample(KVM_IRQCHIP_IOAPIC, pin);
+        let asked_again = self.resample(IOAPIC, pin);
         if let Some((lapics, pc)) = self.chips.pc() {
             pc.ioapic.unmasked(lapics, pin, asked_again);
         }
     }
 
     fn ioapic_ended(&mut self, pin: u32, level: bool) {
-        self.acknowledged(KVM_IRQCHIP_IOAPIC, pin);
+        self.acknowledged(IOAPIC, pin);
         if let Some((lapics, pc)) = self.chips.pc().filter(|_| level) {
             pc.ioapic.ended(lapics, pin);
         }
@@ -165,12 +163,12 @@ impl State {
 
     fn eoi(&mut self, chip: u32, pin: u32) {
         match (&mut self.chips, chip) {
-            (Chips::X86(_, Some(pc)), KVM_IRQCHIP_PIC_MASTER | KVM_IRQCHIP_PIC_SLAVE) => {
+            (Chips::X86(_, Some(pc)), PIC_MASTER | PIC_SLAVE) => {
                 let pin = pin % 8 + chip * 8;
                 pc.pic.end(pin);
                 self.pic_ended(1 << pin, true);
             }
-            (Chips::X86(_, Some(pc)), KVM_IRQCHIP_IOAPIC) if pin < 24 => {
+            (Chips::X86(_, Some(pc)), IOAPIC) if pin < 24 => {
                 let level = pc.ioapic.is_level(pin);
                 self.ioapic_ended(pin, level);
             }

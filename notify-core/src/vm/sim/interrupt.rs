@@ -3,8 +3,6 @@
 
 use std::io;
 
-use kvm_bindings::{KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE};
-
 use super::arm64::Gic;
 use super::ioapic::IoApic;
 use super::lapic::{Lapics, Message};
@@ -12,6 +10,11 @@ use super::line::Source;
 use super::pic::Pic;
 use super::riscv64::Aplic;
 use super::{Profile, errno};
+
+/// The numbers of x86's chips (`arch/x86/include/uapi/asm/kvm.h`), which other hosts' headers lack.
+pub(super) const PIC_MASTER: u32 = 0;
+pub(super) const PIC_SLAVE: u32 = 1;
+pub(super) const IOAPIC: u32 = 2;
 
 /// The controllers of a PC, apart from the processors' own.
 #[derive(Debug)]
@@ -94,8 +97,8 @@ impl Chips {
     ) -> i32 {
         match self {
             Self::X86(lapics, Some(pc)) => match chip {
-                KVM_IRQCHIP_PIC_MASTER => pc.pic.set(pin, source, level),
-                KVM_IRQCHIP_PIC_SLAVE => pc.pic.set(pin + 8, source, level),
+                PIC_MASTER => pc.pic.set(pin, source, level),
+                PIC_SLAVE => pc.pic.set(pin + 8, source, level),
                 _ => pc.ioapic.set(lapics, pin, (source, level), status),
             },
             Self::Gic(gic) => gic.set(pin, level),
@@ -120,5 +123,16 @@ impl Chips {
             Self::Aplic(aplic) => aplic.message(),
             Self::None => -1,
         }
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    #[test]
+    fn chips_have_the_kernels_numbers() {
+        use kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE};
+        assert_eq!(super::PIC_MASTER, KVM_IRQCHIP_PIC_MASTER);
+        assert_eq!(super::PIC_SLAVE, KVM_IRQCHIP_PIC_SLAVE);
+        assert_eq!(super::IOAPIC, KVM_IRQCHIP_IOAPIC);
     }
 }

@@ -53,7 +53,12 @@ struct Lapic {
 
 /// The local APICs of all vCPUs; a vCPU's index is its APIC id.
 #[derive(Debug, Default)]
-pub(super) struct Lapics(Vec<Lapic>);
+pub(super) struct Lapics {
+    all: Vec<Lapic>,
+    /// Whether the last vCPU is in the map by which KVM finds destinations. The map was made when
+    /// that vCPU was, a moment too early, and is made anew when any local APIC is set up.
+    last_is_mapped: bool,
+}
 
 /// An interrupt on its way to the local APICs.
 #[derive(Debug, Clone, Copy)]
@@ -112,22 +117,26 @@ impl Lapic {
 
 impl Lapics {
     pub(super) fn new(count: usize) -> Self {
-        Self(vec![Lapic::default(); count])
+        Self {
+            all: vec![Lapic::default(); count],
+            last_is_mapped: false,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// How many took the message, or -1 if nobody was asked. Those that hold a vector for it are
     /// added to `holders`.
     pub(super) fn deliver(&mut self, mut message: Message, holders: &mut Vec<(usize, u8)>) -> i32 {
-        if self.0.is_empty() {
+        if self.all.is_empty() {
             return -1;
         }
         if message.destination != BROADCAST {
             let physical = usize::try_from(message.destination).unwrap_or(usize::MAX);
-            if message.logical {
+            let is_last = Some(physical) == self.all.len().checked_sub(1);
+            if message.logical || (is_last && !self.last_is_mapped) {
                 return 0;
             }
             return self.accept(physical, &message, holders);
@@ -136,10 +145,10 @@ impl Lapics {
             message.mode = FIXED;
         }
         if !message.lowest() {
-            let all = 0..self.0.len();
+            let all = 0..self.all.len();
             return all.map(|at| self.accept(at, &message, holders)).sum();
         }
-        let enabled = || self.0.iter().enumerate().filter(|(_, one)| one.enabled);
+        let enabled = || self.all.iter().enumerate().filter(|(_, one)| one.enabled);
         let chosen = match enabled().count() {
             0 => None,
             count => enabled().nth(usize::from(message.vector) % count),
@@ -149,7 +158,7 @@ impl Lapics {
     }
 
     fn accept(&mut self, at: usize, message: &Message, holders: &mut Vec<(usize, u8)>) -> i32 {
-        let taken = self.0.get_mut(at).is_some_and(|one| one.accept(message));
+        let taken = self.all.get_mut(at).is_some_and(|one| one.accept(message));
         if taken && message.mode <= LOWEST_PRIORITY {
             holders.push((at, message.vector));
         }
@@ -159,37 +168,39 @@ impl Lapics {
     /// The vCPUs that a message is meant for, each for itself.
     pub(super) fn addressed(&self, message: &Message) -> impl Iterator<Item = usize> + use<> {
         let (destination, logical) = (message.destination, message.logical);
-        (0..self.0.len()).filter(move |vcpu| {
+        (0..self.all.len()).filter(move |vcpu| {
             destination == BROADCAST || !logical && u32::try_from(*vcpu) == Ok(destination)
         })
     }
 
     /// Whether a vector waits or is in service.
     pub(super) fn holds(&self, vcpu: usize, vector: u8) -> bool {
-        let lapic = self.0.get(vcpu);
+        let lapic = self.all.get(vcpu);
         lapic.is_some_and(|one| one.requested.get(vector) || one.in_service.get(vector))
     }
 
     pub(super) fn enable(&mut self, vcpu: usize, enabled: bool) {
-        if let Some(lapic) = self.0.get_mut(vcpu) {
+        self.last_is_mapped = true;
+        if let Some(lapic) = self.all.get_mut(vcpu) {
             lapic.enabled = enabled;
         }
     }
 
     pub(super) fn clear(&mut self, vcpu: usize) {
-        if let Some(lapic) = self.0.get_mut(vcpu) {
+        self.last_is_mapped = true;
+        if let Some(lapic) = self.all.get_mut(vcpu) {
             lapic.requested = Vectors::default();
         }
     }
 
     pub(super) fn requested(&self, vcpu: usize) -> Vec<u8> {
-        let lapic = self.0.get(vcpu);
+        let lapic = self.all.get(vcpu);
         lapic.map_or_else(Vec::new, |lapic| lapic.requested.iter().collect())
     }
 
     /// The processor takes the highest vector, if none as high is in service.
     pub(super) fn acknowledge(&mut self, vcpu: usize) -> Option<u8> {
-        let lapic = self.0.get_mut(vcpu)?;
+        let lapic = self.all.get_mut(vcpu)?;
         let vector = lapic.requested.highest()?;
         let busy = lapic.in_service.highest();
         if !lapic.enabled || busy.is_some_and(|busy| busy >> 4 >= vector >> 4) {
@@ -202,7 +213,7 @@ impl Lapics {
 
     /// The end of the highest vector in service, and whether it came level-triggered.
     pub(super) fn end_of_interrupt(&mut self, vcpu: usize) -> Option<(u8, bool)> {
-        let lapic = self.0.get_mut(vcpu)?;
+        let lapic = self.all.get_mut(vcpu)?;
         let vector = lapic.in_service.highest()?;
         lapic.in_service.set(vector, false);
         Some((vector, lapic.level.get(vector)))

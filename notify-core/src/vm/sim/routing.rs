@@ -5,11 +5,9 @@
 
 use std::io;
 
-use kvm_bindings::{
-    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
-    KVM_IRQCHIP_PIC_SLAVE, KVM_MSI_VALID_DEVID,
-};
+use kvm_bindings::{KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_DEVID};
 
+use super::interrupt::{IOAPIC, PIC_MASTER, PIC_SLAVE};
 use super::{Profile, errno, raw::RoutingEntry};
 
 /// The number of GSIs, and of routes.
@@ -55,8 +53,8 @@ fn index(number: u32) -> usize {
 /// The pin that an entry means on this machine; EINVAL if it has none such.
 fn pin(profile: Profile, chip: u32, pin: u32) -> io::Result<Target> {
     let pins = match (profile, chip) {
-        (Profile::X86, KVM_IRQCHIP_PIC_MASTER | KVM_IRQCHIP_PIC_SLAVE) => 8,
-        (Profile::X86, KVM_IRQCHIP_IOAPIC) => 24,
+        (Profile::X86, PIC_MASTER | PIC_SLAVE) => 8,
+        (Profile::X86, IOAPIC) => 24,
         (Profile::Arm64Gic { .. }, 0) => 988,
         (Profile::Riscv64Aia { .. }, 0) => 1024,
         _ => 0,
@@ -157,7 +155,7 @@ impl Routes {
         };
         let pc = |gsi| {
             let pic = (gsi < 16).then(|| entry(gsi, gsi / 8, gsi % 8));
-            std::iter::once(entry(gsi, KVM_IRQCHIP_IOAPIC, gsi)).chain(pic)
+            std::iter::once(entry(gsi, IOAPIC, gsi)).chain(pic)
         };
         let identity = |pins: u32| Self::new(profile, false, (0..pins).map(|n| entry(n, 0, n)));
         let table = match profile {

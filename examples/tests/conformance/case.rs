@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A case, and the host that makes machines for it.
+
+use crate::backend::{Backend, Irqchip, Sim, Spec};
+
+/// Something that KVM is known to do, and a check that a machine does it.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) run: Box<dyn Fn(&Host) + Send>,
+}
+
+pub(crate) fn case(name: impl Into<String>, run: impl Fn(&Host) + Send + 'static) -> Case {
+    Case {
+        name: name.into(),
+        run: Box::new(run),
+    }
+}
+
+/// Where machines come from.
+pub(crate) struct Host {
+    make: fn(Spec) -> Box<dyn Backend>,
+    /// Major and minor; what `SimVm` knows is as new as anything.
+    kernel: (u32, u32),
+}
+
+impl Host {
+    pub(crate) fn sim() -> Self {
+        Self {
+            make: |spec| Box::new(Sim::new(spec)),
+            kernel: (u32::MAX, 0),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn kvm() -> Self {
+        Self {
+            make: |spec| Box::new(crate::backend::Kvm::new(spec)),
+            kernel: kernel(),
+        }
+    }
+
+    /// Whether a rule that came with that kernel holds.
+    pub(crate) fn is_linux_since(&self, major: u32, minor: u32) -> bool {
+        self.kernel >= (major, minor)
+    }
+
+    pub(crate) fn machine(&self, irqchip: Irqchip, vcpus: u8) -> Box<dyn Backend> {
+        (self.make)(Spec { irqchip, vcpus })
+    }
+
+    /// A machine with all interrupt controllers, and one vCPU that takes interrupts.
+    pub(crate) fn vm(&self) -> Box<dyn Backend> {
+        let vm = self.machine(Irqchip::Full, 1);
+        vm.enable_lapic();
+        vm
+    }
+
+    /// The same, but PICs and IOAPIC are left to user space (KVM_CAP_SPLIT_IRQCHIP).
+    pub(crate) fn split(&self) -> Box<dyn Backend> {
+        let vm = self.machine(Irqchip::Split, 1);
+        vm.enable_lapic();
+        vm
+    }
+
+    /// A machine with no interrupt controller at all.
+    pub(crate) fn bare(&self) -> Box<dyn Backend> {
+        self.machine(Irqchip::None, 1)
+    }
+}
+
+/// The version of the kernel, as in `6.18.44`.
+#[cfg(target_arch = "x86_64")]
+fn kernel() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().unwrap();
+    let mut numbers = name.release().to_str().unwrap().split(['.', '-']);
+    let mut number = || numbers.next().unwrap().parse().unwrap();
+    (number(), number())
+}
