@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Who has which GSI, and what a lease leaves behind.
+
+use std::sync::Arc;
+
+use irq_routing::{Error, Platform, RoutingTable};
+use kvm_test::Recorder;
+
+use crate::{committed, message, route, table};
+
+#[test]
+fn leases_come_lowest_first_and_return() {
+    let (vm, table) = table();
+    let leases: Vec<_> = (0..3).map(|_| table.lease().unwrap()).collect();
+    let numbers: Vec<_> = leases.iter().map(|lease| lease.gsi().number()).collect();
+    assert_eq!(numbers, [24, 25, 26], "the first 24 are for pins");
+    drop(leases.into_iter().nth(1));
+    assert_eq!(table.leased(), 0);
+    assert_eq!(table.lease().unwrap().gsi().number(), 24);
+    assert!(vm.take().is_empty(), "leases cost no ioctl");
+}
+
+#[test]
+fn exact_leases_may_be_reserved_ones() {
+    let (_, table) = table();
+    let five = table.lease_exact(5).unwrap();
+    let high = table.lease_exact(4095).unwrap();
+    assert!(matches!(table.lease_exact(5), Err(Error::GsiInUse { gsi }) if gsi == five.gsi()));
+    let out = table.lease_exact(4096).unwrap_err();
+    assert_eq!(
+        out.to_string(),
+        "GSI 4096 is out of range: the machine has 4096"
+    );
+    drop((five, high));
+    assert!(table.lease_exact(5).is_ok());
+    assert_eq!(
+        table.lease().unwrap().gsi().number(),
+        24,
+        "5 stays reserved"
+    );
+}
+
+#[test]
+fn exhaustion_counts() {
+    let (_, table) = table();
+    let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    assert_eq!(leases.len(), 4096 - 24);
+    let error = table.lease().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Exhausted {
+                leased: 4072,
+                limit: 4096
+            }
+        ),
+        "{error}"
+    );
+    drop(leases);
+    assert_eq!(table.leased(), 0);
+}
+
+#[test]
+fn messages_keep_clear_of_the_pins_of_each_platform() {
+    for (platform, first) in [
+        (Platform::X86, 24),
+        (Platform::X86Split, 24),
+        (Platform::Arm64Gic, 988),
+        (Platform::Riscv64Aia, 1024),
+    ] {
+        let builder = RoutingTable::builder(Arc::new(Recorder::default()));
+        let table = builder.platform(platform).build().unwrap();
+        assert_eq!(table.lease().unwrap().gsi().number(), first, "{platform}");
+    }
+}
+
+#[test]
+fn dropping_leases_costs_no_ioctl_and_the_next_commit_carries_the_removal() {
+    let (vm, table) = table();
+    let leases: Vec<_> = (1..9)
+        .map(|data| table.lease_msi(message(data)).unwrap())
+        .collect();
+    vm.take();
+    let mut leases = leases.into_iter();
+    let kept = leases.next_back().unwrap();
+    drop(leases);
+    assert!(vm.take().is_empty());
+
+    table.transaction().commit().unwrap();
+    assert!(
+        vm.take().is_empty(),
+        "nothing else changed: the removal can wait"
+    );
+    route(&table, &kept, 42);
+    assert_eq!(committed(&vm), [vec![31]]);
+    table.flush().unwrap();
+    assert!(vm.take().is_empty(), "nothing is left to remove");
+    drop(kept);
+    table.flush().unwrap();
+    assert_eq!(committed(&vm), [vec![]]);
+}
+
+#[test]
+fn a_stale_gsi_that_is_leased_anew_leads_nowhere_until_it_is_routed() {
+    let (vm, table) = table();
+    drop(table.lease_msi(message(1)).unwrap());
+    let again = table.lease().unwrap();
+    assert_eq!(again.gsi().number(), 24);
+    assert_eq!(again.route(), None);
+    let rejected = again.into_line().unwrap_err();
+    assert!(matches!(rejected.error, Error::NoRoute { .. }));
+    let again = rejected.value;
+
+    vm.take();
+    let other = table.lease_msi(message(2)).unwrap();
+    assert_eq!(committed(&vm), [vec![25]], "the stale route went");
+    route(&table, &again, 3);
+    assert_eq!(committed(&vm), [vec![25, 24]]);
+    drop(other);
+}
+
+#[test]
+fn a_stale_route_that_is_wanted_again_needs_no_ioctl() {
+    let (vm, table) = table();
+    drop(table.lease_msi(message(1)).unwrap());
+    vm.take();
+    let again = table.lease_msi(message(1)).unwrap();
+    assert!(vm.take().is_empty());
+    let other = table.lease_msi(message(2)).unwrap();
+    assert_eq!(committed(&vm), [vec![24, 25]], "it is not stale any more");
+    drop((again, other));
+}
+
+#[test]
+fn an_edit_needs_the_lease_of_its_gsi() {
+    let (_, one) = table();
+    let (vm, other) = table();
+    let foreign = one.lease().unwrap();
+    let native = other.lease().unwrap();
+    assert_eq!(foreign.gsi(), native.gsi());
+    let mut transaction = other.transaction();
+    transaction.route(&foreign, message(1));
+    let rejected = transaction.commit().unwrap_err();
+    assert!(matches!(rejected.error, Error::NotLeased { gsi } if gsi == native.gsi()));
+
+    let mut transaction = other.transaction();
+    transaction.route(&native, message(1));
+    drop(native);
+    let successor = other.lease().unwrap();
+    assert!(matches!(
+        transaction.commit().unwrap_err().error,
+        Error::NotLeased { .. }
+    ));
+    assert_eq!(successor.route(), None);
+    assert!(vm.take().is_empty());
+}

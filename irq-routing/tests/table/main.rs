@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a table asks of its machine, and what it refuses before the machine is asked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod commits;
+mod leases;
+mod panics;
+mod validation;
+mod wiring;
+
+use std::sync::Arc;
+
+use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, RoutingTable};
+use kvm_test::{Call, Recorder};
+
+const EINVAL: i32 = 22;
+
+fn table() -> (Arc<Recorder>, RoutingTable) {
+    let vm = Arc::new(Recorder::default());
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    (vm, table)
+}
+
+fn message(data: u32) -> MsiMessage {
+    MsiMessage::new(0xfee0_0000, data)
+}
+
+fn pin(chip: IrqChip, number: u32) -> Pin {
+    Pin::new(chip, number).unwrap()
+}
+
+/// The GSIs of the tables that were committed since the last time.
+fn committed(vm: &Recorder) -> Vec<Vec<u32>> {
+    let gsis = |call| match call {
+        Call::Routes(entries) => entries.iter().map(|entry| entry.gsi).collect(),
+        other => panic!("{other:?}"),
+    };
+    vm.take().into_iter().map(gsis).collect()
+}
+
+#[track_caller]
+fn route(table: &RoutingTable, lease: &GsiLease, data: u32) {
+    let mut transaction = table.transaction();
+    transaction.route(lease, message(data));
+    transaction.commit().unwrap();
+}
