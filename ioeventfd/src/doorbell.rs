@@ -13,7 +13,7 @@ use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected};
 /// Dropping it deregisters the address, with the key and the notifier that registered it; a failure is
 /// logged. When that is done the guest's next write exits to user space. A signal that came before
 /// stays in the notifier. On kernels since 6.18 a deregistration right after a registration takes
-/// about 8 ms; [`KvmVm::retire`](https://docs.rs/notify-core) spares it when a machine is closed.
+/// about 8 ms; [`KvmVm::retire`](notify_core::KvmVm::retire) spares it when a machine is closed.
 ///
 /// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
 /// stay taken until the machine goes. It also keeps the machine open.
