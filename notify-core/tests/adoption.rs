@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What may become an [`EventNotifier`], and what may not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::{epoll, fanotify, inotify, signal, signalfd, socket, timerfd};
+use notify_core::{Error, EventFd, EventFdMode, EventNotifier};
+
+#[track_caller]
+fn expect_count(notifier: &EventNotifier, count: u64) {
+    assert_eq!(notifier.consume().unwrap().map(u64::from), Some(count));
+    assert_eq!(
+        notifier.consume().unwrap(),
+        None,
+        "the counter was taken whole"
+    );
+}
+
+#[test]
+fn adoption_keeps_the_counter_and_sets_the_flags() {
+    let foreign = EventFd::new(0).unwrap();
+    foreign.write(5).unwrap();
+    let notifier = EventNotifier::try_from(foreign).unwrap();
+    let status = fcntl(&notifier, FcntlArg::F_GETFL).unwrap();
+    assert_ne!(status & libc::O_NONBLOCK, 0);
+    assert_eq!(
+        fcntl(&notifier, FcntlArg::F_GETFD).unwrap(),
+        libc::FD_CLOEXEC
+    );
+    expect_count(&notifier, 5);
+
+    let empty = EventNotifier::try_from(EventFd::new(0).unwrap()).unwrap();
+    assert_eq!(
+        empty.consume().unwrap(),
+        None,
+        "adoption itself signals nothing"
+    );
+
+    let full = EventNotifier::new().unwrap();
+    AsRef::<EventFd>::as_ref(&full).write(u64::MAX - 1).unwrap();
+    expect_count(&EventNotifier::adopt(full.into()).unwrap(), u64::MAX - 1);
+}
+
+#[test]
+fn adoption_finds_the_mode_where_the_kernel_tells() {
+    for (flags, mode) in [
+        (0, EventFdMode::Counter),
+        (libc::EFD_SEMAPHORE, EventFdMode::Semaphore),
+    ] {
+        let notifier = EventNotifier::try_from(EventFd::new(flags).unwrap()).unwrap();
+        assert!(
+            [mode, EventFdMode::Unknown].contains(&notifier.mode()),
+            "{:?}",
+            notifier.mode()
+        );
+        let info = format!("/proc/self/fdinfo/{}", notifier.as_raw_fd());
+        let told = std::fs::read_to_string(info).unwrap_or_default();
+        assert_eq!(
+            notifier.mode() != EventFdMode::Unknown,
+            told.contains("eventfd-semaphore")
+        );
+    }
+}
+
+/// Everything else that the kernel keeps behind a file descriptor, as far as it gives us one.
+#[test]
+fn adoption_refuses_all_other_kinds_of_file() {
+    let mut others: Vec<(&str, OwnedFd)> = Vec::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    others.push(("pipe, read end", reader.into()));
+    others.push(("pipe, write end", writer.into()));
+    for kind in [socket::SockType::Stream, socket::SockType::Datagram] {
+        let flags = socket::SockFlag::empty();
+        let (one, _) = socket::socketpair(socket::AddressFamily::Unix, kind, None, flags).unwrap();
+        others.push(("socket", one));
+    }
+    others.push(("file", tempfile()));
+    others.push((
+        "null",
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into(),
+    ));
+    others.push((
+        "zero",
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/zero")
+            .unwrap()
+            .into(),
+    ));
+    others.push(("directory", File::open("/").unwrap().into()));
+    let epoll = epoll::Epoll::new(epoll::EpollCreateFlags::empty()).unwrap();
+    others.push(("epoll", epoll.0));
+    for flags in [
+        timerfd::TimerFlags::empty(),
+        timerfd::TimerFlags::TFD_NONBLOCK,
+    ] {
+        let timer = timerfd::TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags).unwrap();
+        others.push(("timerfd", timer.into()));
+    }
+    let signals = signalfd::SignalFd::new(&signal::SigSet::empty()).unwrap();
+    others.push(("signalfd", signals.as_fd().try_clone_to_owned().unwrap()));
+    let inotify = inotify::Inotify::init(inotify::InitFlags::empty()).unwrap();
+    others.push(("inotify", inotify.into()));
+    let fanotify = fanotify::Fanotify::init(
+        fanotify::InitFlags::FAN_CLASS_CONTENT,
+        fanotify::EventFFlags::O_RDWR,
+    );
+    others.extend(fanotify.map(|fd| ("fanotify", fd.into())));
+    others.extend(raw_syscalls());
+
+    for (kind, fd) in others {
+        let number = fd.as_raw_fd();
+        let rejected = EventNotifier::adopt(fd).expect_err(kind);
+        assert!(
+            matches!(rejected.error, Error::NotEventFd { fd } if fd == number),
+            "{kind}: {}",
+            rejected.error
+        );
+        assert_eq!(rejected.value.as_raw_fd(), number, "{kind} comes back");
+    }
+}
+
+#[test]
+#[allow(
+    unsafe_code,
+    reason = "safe code cannot offer a closed file descriptor"
+)]
+fn a_closed_file_descriptor_is_refused_by_its_number() {
+    use std::os::fd::{BorrowedFd, FromRawFd};
+    const CLOSED: i32 = 987_654;
+    let ebadf = |source: &std::io::Error| source.raw_os_error() == Some(libc::EBADF);
+    // SAFETY: not one: this is the mistake that is to be survived. Nothing has this number, so that
+    // nothing is closed or used by it.
+    let (owned, borrowed) =
+        unsafe { (OwnedFd::from_raw_fd(CLOSED), BorrowedFd::borrow_raw(CLOSED)) };
+    let error = EventNotifier::adopt_borrowed(borrowed).unwrap_err();
+    assert!(
+        matches!(&error, Error::Duplicate { fd: CLOSED, source } if ebadf(source)),
+        "{error:?}"
+    );
+    let rejected = EventNotifier::adopt(owned).unwrap_err();
+    assert!(matches!(&rejected.error, Error::Examine { fd: CLOSED, source } if ebadf(source)));
+    let rejected = notify_core::KvmVm::from_fd(rejected.value).unwrap_err();
+    assert!(matches!(&rejected.error, Error::NotVm { fd: CLOSED, source } if ebadf(source)));
+    std::mem::forget(rejected.value);
+}
+
+/// What a filter refuses says nothing of the file.
+#[test]
+#[allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
+fn a_jail_without_preadv2_is_not_told_that_its_eventfd_is_none() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let jailed = std::thread::spawn(move || {
+            let notifier = EventNotifier::new().unwrap();
+            let statement = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+            let call = u32::try_from(libc::SYS_preadv2).unwrap();
+            let mut filter = [
+                statement(0x20, 0, 0, 0),    // load the call's number
+                statement(0x15, 0, 1, call), // if it is preadv2
+                statement(0x06, 0, 0, 0x0005_0000 | errno.cast_unsigned()), // answer with errno
+                statement(0x06, 0, 0, 0x7fff_0000), // else allow
+            ];
+            let program = libc::sock_fprog {
+                len: 4,
+                filter: filter.as_mut_ptr(),
+            };
+            // SAFETY: the kernel copies the program during the call; it binds this thread alone.
+            let set = unsafe {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+                    | libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program)
+            };
+            assert_eq!(set, 0);
+            EventNotifier::adopt_borrowed(&notifier).unwrap_err()
+        });
+        let error = jailed.join().unwrap();
+        let said = |source: &std::io::Error| source.raw_os_error() == Some(errno);
+        assert!(
+            matches!(&error, Error::Examine { source, .. } if said(source)),
+            "{error:?}"
+        );
+    }
+}
+
+/// A datagram that waits in a socket, bytes that wait in a pipe: looking must not take them.
+#[test]
+fn adoption_takes_nothing_from_what_it_refuses() {
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, b"12345678").unwrap();
+    let refused = EventNotifier::adopt_borrowed(&reader);
+    assert!(matches!(refused, Err(Error::NotEventFd { .. })));
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut reader, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"12345678");
+
+    let (one, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    one.send(b"whole").unwrap();
+    assert!(EventNotifier::adopt_borrowed(&other).is_err());
+    assert_eq!(other.recv(&mut bytes).unwrap(), 5);
+}
+
+#[test]
+fn a_borrowed_eventfd_is_duplicated() {
+    let original = EventFd::new(0).unwrap();
+    let lent = EventNotifier::try_from(original.try_clone().unwrap()).unwrap();
+    let notifier = EventNotifier::adopt_borrowed(&lent).unwrap();
+    assert_ne!(notifier.as_raw_fd(), lent.as_raw_fd());
+    original.write(2).unwrap();
+    expect_count(&notifier, 2);
+}
+
+fn tempfile() -> OwnedFd {
+    let flags = nix::sys::memfd::MFdFlags::empty();
+    nix::sys::memfd::memfd_create(c"not-an-eventfd", flags).unwrap()
+}
+
+/// File descriptors for which `nix` has no call; those that this kernel refuses are left out.
+#[allow(unsafe_code, reason = "nix has no wrapper for these system calls")]
+fn raw_syscalls() -> Vec<(&'static str, OwnedFd)> {
+    use std::os::fd::FromRawFd;
+    let no_id: libc::c_long = -1;
+    let mut attr = [0u32; 32]; // perf_event_attr: a software event that counts task switches
+    attr[0] = 1;
+    attr[1] = 128;
+    attr[2] = 3;
+    let mut map = [0u32; 16]; // bpf_attr: an array map with one entry of four bytes
+    map[..4].copy_from_slice(&[2, 4, 4, 1]);
+    let mut ring = [0u8; 256]; // io_uring_params
+    // SAFETY: each pointer is to a zero-padded array, larger than the struct that the kernel copies
+    // from or to it during the call.
+    let numbers = unsafe {
+        [
+            (
+                "pidfd",
+                libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0),
+            ),
+            ("userfaultfd", libc::syscall(libc::SYS_userfaultfd, 1)),
+            (
+                "perf_event",
+                libc::syscall(libc::SYS_perf_event_open, &raw mut attr, 0, no_id, no_id, 0),
+            ),
+            (
+                "bpf map",
+                libc::syscall(libc::SYS_bpf, 0, &raw mut map, size_of_val(&map)),
+            ),
+            (
+                "io_uring",
+                libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut ring),
+            ),
+            ("memfd_secret", libc::syscall(libc::SYS_memfd_secret, 0)),
+        ]
+    };
+    numbers
+        .into_iter()
+        .filter_map(|(kind, number)| Some((kind, i32::try_from(number).ok().filter(|n| *n >= 0)?)))
+        // SAFETY: the kernel has just opened each number for us; nobody else knows it.
+        .map(|(kind, number)| (kind, unsafe { OwnedFd::from_raw_fd(number) }))
+        .collect()
+}
