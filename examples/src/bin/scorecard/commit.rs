@@ -41,12 +41,12 @@ pub(crate) fn one_of_4096() -> Result<Row, Box<dyn Error>> {
         Ok(vm.set_gsi_routing(&next)?)
     };
     let (ours_ns, other_ns) = alternate(ROUNDS, 1, ours, bare)?;
-    Ok(Row {
-        other: "the bare ioctl",
+    Ok(Row::times(
+        "the bare ioctl",
         ours_ns,
         other_ns,
-        note: "one route of 4096 changed by a transaction; the other's buffers are ready-made",
-    })
+        "one route of 4096 changed by a transaction; the other's buffers are ready-made",
+    ))
 }
 
 fn message(vector: u32) -> MsiMessage {

@@ -43,12 +43,12 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
     if kicks != 2 * u64::from(ROUNDS) * u64::from(KICKS) {
         return Err(format!("{kicks} kicks arrived").into());
     }
-    Ok(Row {
-        other: "an exit to user space",
-        ours_ns: median(ours),
-        other_ns: median(other),
-        note: "one MMIO store, nobody waiting; rests on how this host runs guests",
-    })
+    Ok(Row::times(
+        "an exit to user space",
+        median(ours),
+        median(other),
+        "one MMIO store, nobody waiting; rests on how this host runs guests",
+    ))
 }
 
 /// Nanoseconds for a guest that stores to the doorbell so many times, or does all but the store.

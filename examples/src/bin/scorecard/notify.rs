@@ -20,24 +20,24 @@ const BATCH: u32 = 1000;
 pub(crate) fn against_itself() -> Result<Row, Box<dyn Error>> {
     let irq = irq()?;
     let (ours_ns, other_ns) = alternate(ROUNDS, BATCH, || bare(&irq), || bare(&irq))?;
-    Ok(Row {
-        other: "the same again",
+    Ok(Row::times(
+        "the same again",
         ours_ns,
         other_ns,
-        note: "a bare write(2) to an irqfd, twice: the noise",
-    })
+        "a bare write(2) to an irqfd, twice: the noise",
+    ))
 }
 
 pub(crate) fn against_write() -> Result<Row, Box<dyn Error>> {
     let irq = irq()?;
     let ours = || Ok(irq.notifier().notify()?);
     let (ours_ns, other_ns) = alternate(ROUNDS, BATCH, ours, || bare(&irq))?;
-    Ok(Row {
-        other: "a bare write(2)",
+    Ok(Row::times(
+        "a bare write(2)",
         ours_ns,
         other_ns,
-        note: "EventNotifier::notify on an irqfd, which injects an MSI",
-    })
+        "EventNotifier::notify on an irqfd, which injects an MSI",
+    ))
 }
 
 fn bare(irq: &IrqFd) -> Step {

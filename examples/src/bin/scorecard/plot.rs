@@ -6,7 +6,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::row::Row;
+use crate::row::{Row, Unit};
 
 const WIDTH: u32 = 900;
 const ROW: u32 = 56;
@@ -18,10 +18,11 @@ pub(crate) fn bars(path: &Path, rows: &[(&str, Row)]) -> Result<(), Box<dyn Erro
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let height = 110 + ROW * u32::try_from(rows.len())?;
+    let rows = || rows.iter().filter(|(_, row)| row.unit == Unit::Nanoseconds);
+    let height = 110 + ROW * u32::try_from(rows().count())?;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     area.fill(&WHITE)?;
-    let times = rows.iter().flat_map(|(_, row)| [row.ours_ns, row.other_ns]);
+    let times = rows().flat_map(|(_, row)| [row.ours, row.others]);
     let longest = times.fold(10.0, f64::max) * 3.0;
     let mut chart = ChartBuilder::on(&area)
         .caption(
@@ -31,22 +32,22 @@ pub(crate) fn bars(path: &Path, rows: &[(&str, Row)]) -> Result<(), Box<dyn Erro
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(8)
-        .build_cartesian_2d((1.0..longest).log_scale(), 0.0..rows.len() as f64)?;
+        .build_cartesian_2d((1.0..longest).log_scale(), 0.0..rows().count() as f64)?;
     chart
         .configure_mesh()
         .disable_y_mesh()
         .disable_y_axis()
         .x_labels(8)
         .draw()?;
-    for (place, (name, row)) in rows.iter().rev().enumerate() {
+    for (place, (name, row)) in rows().rev().enumerate() {
         let bottom = place as f64;
         let bar = |from: f64, ns: f64, color: RGBColor| {
             let corners = [(1.0, bottom + from), (ns, bottom + from + 0.25)];
             Rectangle::new(corners, color.filled())
         };
-        let label = format!("{name}: {:.3} of {}", row.ours_ns / row.other_ns, row.other);
+        let label = format!("{name}: {:.3} of {}", row.ratio(), row.other);
         let text = Text::new(label, (1.1, bottom + 0.95), ("sans-serif", 13).into_font());
-        chart.draw_series([bar(0.36, row.ours_ns, OURS), bar(0.08, row.other_ns, OTHER)])?;
+        chart.draw_series([bar(0.36, row.ours, OURS), bar(0.08, row.others, OTHER)])?;
         chart.draw_series([text])?;
     }
     area.present()?;

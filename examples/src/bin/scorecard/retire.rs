@@ -23,12 +23,12 @@ pub(crate) fn against_one_by_one() -> Result<Row, Box<dyn Error>> {
         ours.push(teardown(true)?);
         other.push(teardown(false)?);
     }
-    Ok(Row {
-        other: "guards undone one by one",
-        ours_ns: median(ours),
-        other_ns: median(other),
-        note: "1024 doorbells and 1024 irqfds dropped, and the machine closed",
-    })
+    Ok(Row::times(
+        "guards undone one by one",
+        median(ours),
+        median(other),
+        "1024 doorbells and 1024 irqfds dropped, and the machine closed",
+    ))
 }
 
 /// Nanoseconds from the first drop until the machine is gone.

@@ -1,48 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Row`]: ours, the alternative, and their ratio.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 /// One comparison: medians over interleaved runs.
 #[derive(Debug)]
 pub(crate) struct Row {
+    pub(crate) unit: Unit,
     /// What ours is compared with.
     pub(crate) other: &'static str,
-    /// Nanoseconds for one of what the row is about.
-    pub(crate) ours_ns: f64,
-    pub(crate) other_ns: f64,
+    /// How much one of what the row is about takes.
+    pub(crate) ours: f64,
+    pub(crate) others: f64,
     /// What a reader must know of how it came about.
-    pub(crate) note: &'static str,
+    pub(crate) note: Cow<'static, str>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Nanoseconds,
+    #[expect(dead_code, reason = "no row measures memory yet")]
+    Bytes,
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Bytes => "bytes",
+        }
+    }
 }
 
 impl Row {
-    fn ratio(&self) -> f64 {
-        self.ours_ns / self.other_ns
+    /// Nanoseconds against nanoseconds.
+    pub(crate) fn times(
+        other: &'static str,
+        ours: f64,
+        others: f64,
+        note: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            unit: Unit::Nanoseconds,
+            other,
+            ours,
+            others,
+            note: note.into(),
+        }
+    }
+
+    pub(crate) fn ratio(&self) -> f64 {
+        self.ours / self.others
     }
 
     pub(crate) fn headings() -> String {
         format!(
-            "{:<22}{:>14}{:>14}{:>9}  {}",
-            "", "ours, ns", "other, ns", "ratio", "other"
+            "{:<28}{:>14}{:>14}{:>9}  {}",
+            "", "ours", "other", "ratio", "other"
         )
     }
 
     pub(crate) fn to_line(&self, name: &str) -> String {
-        let (ours, other, ratio) = (self.ours_ns, self.other_ns, self.ratio());
-        let numbers = format!("{name:<22}{ours:>14.1}{other:>14.1}{ratio:>9.3}");
+        let (ours, others, unit, ratio) = (self.ours, self.others, self.unit.name(), self.ratio());
+        let numbers = format!("{name:<28}{ours:>14.1}{others:>14.1}{ratio:>9.3}");
         if self.note.is_empty() {
-            format!("{numbers}  {}", self.other)
+            format!("{numbers}  {unit}; {}", self.other)
         } else {
-            format!("{numbers}  {} ({})", self.other, self.note)
+            format!("{numbers}  {unit}; {} ({})", self.other, self.note)
         }
     }
 
     pub(crate) fn to_json(&self, name: &str) -> Value {
+        let unit = self.unit.name();
         json!({
             "name": name,
-            "ours_ns": self.ours_ns,
+            format!("ours_{unit}"): self.ours,
             "other": self.other,
-            "other_ns": self.other_ns,
+            format!("other_{unit}"): self.others,
             "ratio": self.ratio(),
             "note": self.note,
         })

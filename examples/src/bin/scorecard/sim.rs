@@ -36,12 +36,12 @@ pub(crate) fn irqfd() -> Result<Row, Box<dyn Error>> {
         Ok(())
     };
     let (ours_ns, other_ns) = alternate(ROUNDS, 100, || again(&mut sim), || again(&mut kvm))?;
-    Ok(Row {
-        other: "KVM",
+    Ok(Row::times(
+        "KVM",
         ours_ns,
         other_ns,
-        note: "an IrqFd bound and taken off",
-    })
+        "an IrqFd bound and taken off",
+    ))
 }
 
 /// A table of 4096 messages.
@@ -59,12 +59,12 @@ pub(crate) fn commit_4096() -> Result<Row, Box<dyn Error>> {
         || Ok(sim.set_gsi_routing(&table)?),
         || Ok(kvm.set_gsi_routing(&table)?),
     )?;
-    Ok(Row {
-        other: "KVM",
+    Ok(Row::times(
+        "KVM",
         ours_ns,
         other_ns,
-        note: "KVM_SET_GSI_ROUTING with 4096 messages",
-    })
+        "KVM_SET_GSI_ROUTING with 4096 messages",
+    ))
 }
 
 /// A guest's write to one of a thousand doorbells.
@@ -102,12 +102,12 @@ pub(crate) fn guest_write_1000() -> Result<Row, Box<dyn Error>> {
     }
     kvm.retire();
     drop(doorbells);
-    Ok(Row {
-        other: "KVM",
-        ours_ns: median(ours),
-        other_ns: median(other),
-        note: "a write to one of 1000 doorbells; KVM's by a guest's loop, as this host runs guests",
-    })
+    Ok(Row::times(
+        "KVM",
+        median(ours),
+        median(other),
+        "a write to one of 1000 doorbells; KVM's by a guest's loop, as this host runs guests",
+    ))
 }
 
 /// A machine that never runs.
