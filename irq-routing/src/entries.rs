@@ -15,8 +15,8 @@ use crate::{Gsi, Pins, Route};
 /// when a machine is set up, and are then laid out anew. Behind them stands one entry for each other
 /// route, in any order: one is added, overwritten or removed in constant time.
 ///
-/// Edits take effect on the buffer at once. [`accept`](Self::accept) makes them final,
-/// [`rollback`](Self::rollback) takes back all since.
+/// Edits take effect on the buffer at once, those of pins when they are laid out.
+/// [`accept`](Self::accept) makes them final, [`rollback`](Self::rollback) takes back all since.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     buffer: RouteBuffer,
@@ -26,8 +26,8 @@ pub(crate) struct Entries {
     /// By GSI: the index of its single entry, counted behind those for pins.
     places: Vec<Option<u32>>,
     undo: Vec<Undo>,
-    /// The pins as they were before the first edit to them.
-    old_pins: Option<BTreeMap<Gsi, Pins>>,
+    /// Whether the buffer's pins are out of date.
+    pins_changed: bool,
 }
 
 /// How to take back one edit.
@@ -39,6 +39,8 @@ enum Undo {
     Pop,
     /// An entry was removed and the last one moved there: move it back, and write this one.
     Insert { place: u32, entry: RouteEntry },
+    /// Pins were changed: these were there.
+    Pins { gsi: Gsi, old: Option<Pins> },
 }
 
 impl Entries {
@@ -46,22 +48,9 @@ impl Entries {
         &self.buffer
     }
 
-    /// Whether anything differs from what was accepted last.
-    pub(crate) fn is_edited(&self) -> bool {
-        !self.undo.is_empty() || self.old_pins.is_some()
-    }
-
-    /// Whether `gsi` leads to `route`, or nowhere, and to nothing else.
-    pub(crate) fn has(&self, gsi: Gsi, route: Option<&Route>) -> bool {
-        let pins = self.pins.get(&gsi);
-        let place = self.place(gsi.number());
-        match route {
-            None => pins.is_none() && place.is_none(),
-            Some(Route::Pins(wanted)) => pins == Some(wanted),
-            Some(single) => place
-                .and_then(|place| self.buffer.get(self.index(place)))
-                .is_some_and(|entry| single.single_entry(gsi) == Some(entry)),
-        }
+    /// How many edits have had an effect since the last time that they were accepted.
+    pub(crate) fn edits(&self) -> usize {
+        self.undo.len()
     }
 
     /// Leads `gsi` to `route`, or nowhere. What is there already is left alone.
@@ -86,15 +75,23 @@ impl Entries {
 
     /// Brings the buffer's pins up to date; to be called after the last edit.
     pub(crate) fn lay_out_pins(&mut self) {
-        if self.old_pins.is_some() {
-            self.rebuild_pins();
+        if !std::mem::take(&mut self.pins_changed) {
+            return;
         }
+        let mut entries: Vec<_> = self
+            .pins
+            .iter()
+            .flat_map(|(gsi, pins)| pins.iter().map(|pin| (pin.chip(), *gsi, pin)))
+            .collect();
+        entries.sort_by_key(|(chip, gsi, _)| (*chip, *gsi));
+        let new = entries.iter().map(|(_, gsi, pin)| pin_entry(*gsi, *pin));
+        self.buffer.splice(0..self.pin_entries, new);
+        self.pin_entries = entries.len();
     }
 
     /// Makes the edits final.
     pub(crate) fn accept(&mut self) {
         self.undo.clear();
-        self.old_pins = None;
     }
 
     /// Takes back every edit since the last time that they were accepted.
@@ -112,35 +109,27 @@ impl Entries {
                     }
                 }
                 Undo::Insert { place, entry } => self.insert(place, entry),
+                Undo::Pins { gsi, old } => {
+                    self.put_pins(gsi, old);
+                }
             }
         }
-        if let Some(pins) = self.old_pins.take() {
-            self.pins = pins;
-            self.rebuild_pins();
-        }
+        self.lay_out_pins();
     }
 
     fn set_pins(&mut self, gsi: Gsi, pins: Option<Pins>) {
-        if self.pins.get(&gsi) == pins.as_ref() {
-            return;
+        if self.pins.get(&gsi) != pins.as_ref() {
+            let old = self.put_pins(gsi, pins);
+            self.undo.push(Undo::Pins { gsi, old });
         }
-        self.old_pins.get_or_insert_with(|| self.pins.clone());
+    }
+
+    fn put_pins(&mut self, gsi: Gsi, pins: Option<Pins>) -> Option<Pins> {
+        self.pins_changed = true;
         match pins {
             Some(pins) => self.pins.insert(gsi, pins),
             None => self.pins.remove(&gsi),
-        };
-    }
-
-    fn rebuild_pins(&mut self) {
-        let mut entries: Vec<_> = self
-            .pins
-            .iter()
-            .flat_map(|(gsi, pins)| pins.iter().map(|pin| (pin.chip(), *gsi, pin)))
-            .collect();
-        entries.sort_by_key(|(chip, gsi, _)| (*chip, *gsi));
-        let new = entries.iter().map(|(_, gsi, pin)| pin_entry(*gsi, *pin));
-        self.buffer.splice(0..self.pin_entries, new);
-        self.pin_entries = entries.len();
+        }
     }
 
     fn set_single(&mut self, gsi: Gsi, entry: RouteEntry) {

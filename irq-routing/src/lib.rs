@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 mod chip;
+mod engine;
 mod entries;
 mod error;
 mod gsi;
@@ -42,11 +43,15 @@ mod line;
 mod message;
 mod pins;
 mod platform;
+mod request;
+mod round;
 mod route;
 mod slots;
 mod state;
+mod sync;
 mod table;
 mod transaction;
+mod translation;
 
 pub use chip::{IrqChip, Pin};
 pub use error::Error;

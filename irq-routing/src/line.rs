@@ -47,7 +47,7 @@ impl Line {
     }
 
     pub(crate) fn shared(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
-        let mut state = table.lock();
+        let mut state = table.lock_settled(gsi);
         if matches!(
             state.slots.get(gsi),
             Slot::Leased { .. } | Slot::Quarantined(_)
@@ -112,7 +112,7 @@ struct Hold {
 
 impl Hold {
     fn new(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
-        Self::take(table, gsi, &mut table.lock())
+        Self::take(table, gsi, &mut table.lock_settled(gsi))
     }
 
     fn take(table: &RoutingTable, gsi: Gsi, state: &mut State) -> Result<Self, Error> {

@@ -36,6 +36,28 @@ impl MsiMessage {
         self.devid = Some(devid);
         self
     }
+
+    /// The same message in the form that KVM takes on x86 with 32-bit APIC ids (KVM_CAP_X2APIC_API),
+    /// if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with bits 8 to 14 of the
+    /// destination in bits 5 to 11 of the address. Any other message is left as it is. It is a
+    /// translation for [`RoutingTableBuilder::translate`](crate::RoutingTableBuilder::translate).
+    ///
+    /// ```
+    /// use irq_routing::MsiMessage;
+    ///
+    /// let to_apic_0x102 = MsiMessage::new(0xfee0_2020, 0x41).with_extended_destination();
+    /// assert_eq!(to_apic_0x102.address, 0x100_fee0_2000);
+    /// ```
+    #[must_use]
+    pub const fn with_extended_destination(mut self) -> Self {
+        const HIGH_DESTINATION: u64 = 0xfe0;
+        const REMAPPABLE: u64 = 0x10;
+        if self.address >> 32 == 0 && self.address & REMAPPABLE == 0 {
+            let high = self.address & HIGH_DESTINATION;
+            self.address = (self.address & !HIGH_DESTINATION) | high << 35;
+        }
+        self
+    }
 }
 
 impl From<MsiMessage> for MsiRequest {

@@ -72,6 +72,8 @@ pub(crate) struct Slots {
     slots: Vec<Slot>,
     /// The GSIs that [`lease`](Self::lease) may give: free, and not reserved.
     available: FixedBitSet,
+    /// The GSIs that a commit under way changes.
+    unsettled: FixedBitSet,
     reserved: u32,
     leased: usize,
 }
@@ -84,6 +86,7 @@ impl Slots {
             limit,
             slots: Vec::new(),
             available,
+            unsettled: FixedBitSet::with_capacity(limit as usize),
             reserved,
             leased: 0,
         }
@@ -109,7 +112,7 @@ impl Slots {
 
     /// The lowest GSI that is free and not reserved.
     pub(crate) fn lease(&mut self) -> Result<(Gsi, LeaseId), Error> {
-        let lowest = self.available.minimum();
+        let lowest = self.available.difference(&self.unsettled).next();
         let number = lowest.and_then(|index| u32::try_from(index).ok());
         match number.and_then(|number| Gsi::below(self.limit, number)) {
             Some(gsi) => Ok((gsi, self.take(gsi))),
@@ -126,6 +129,21 @@ impl Slots {
             Slot::Free => Ok(self.take(gsi)),
             _ => Err(Error::GsiInUse { gsi }),
         }
+    }
+
+    /// Whether a commit under way changes this GSI. It must not become another's, or be relied on, until
+    /// that has ended.
+    pub(crate) fn is_unsettled(&self, gsi: Gsi) -> bool {
+        self.unsettled.contains(gsi.index())
+    }
+
+    pub(crate) fn unsettle(&mut self, gsi: Gsi) {
+        self.unsettled.insert(gsi.index());
+    }
+
+    /// The commit has ended.
+    pub(crate) fn settle(&mut self) {
+        self.unsettled.clear();
     }
 
     fn take(&mut self, gsi: Gsi) -> LeaseId {

@@ -1,75 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`State`]: everything behind the table's lock, and how a commit goes.
-
-use std::io;
+//! [`State`]: everything behind the table's lock.
 
 use fixedbitset::FixedBitSet;
-use notify_core::{Retired, Vm};
 
-use crate::entries::Entries;
-use crate::slots::{LeaseId, Slot, Slots};
+use crate::engine::Engine;
+use crate::request::{Change, Demand, Edit, Request};
+use crate::slots::{Slot, Slots};
 use crate::{Error, Gsi, Pins, Platform, Route};
-
-/// One staged edit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Edit {
-    pub(crate) gsi: Gsi,
-    pub(crate) change: Change,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Change {
-    /// The holder of this lease leads it somewhere, or nowhere.
-    Lease(LeaseId, Option<Route>),
-    /// The machine's wiring changes.
-    Wiring(Option<Pins>),
-}
-
-impl Change {
-    fn route(&self) -> Option<Route> {
-        match *self {
-            Self::Lease(_, route) => route,
-            Self::Wiring(pins) => pins.map(Route::Pins),
-        }
-    }
-}
-
-/// What is known of the kernel's table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kernel {
-    /// It is not ours: nothing was ever committed.
-    Untouched,
-    /// It has exactly our entries.
-    HasEntries,
-    /// A commit ended in a panic.
-    Unknown,
-}
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) slots: Slots,
     platform: Platform,
-    entries: Entries,
-    kernel: Kernel,
+    /// Whether the kernel's table is ours.
+    pub(crate) committed: bool,
     /// GSIs that were given back while the kernel still had their route.
     stale: FixedBitSet,
-    /// GSIs that a commit has met; empty between commits.
+    /// GSIs whose route is not in the kernel, since its translation let nothing through.
+    blocked: FixedBitSet,
+    /// GSIs that the edits of a request have met; empty in between.
     met: FixedBitSet,
+    /// What waits for the next round.
+    queue: Vec<Request>,
+    /// What was carried out, until its caller comes for it.
+    done: Vec<Request>,
+    /// Absent while a round is under way.
+    engine: Option<Engine>,
+    tickets: u64,
+    /// The memory of a round's requests, for the next.
+    spare_requests: Vec<Request>,
     /// The memory of the last transaction, for the next.
-    pub(crate) spare: Vec<Edit>,
+    pub(crate) spare_edits: Vec<Edit>,
 }
 
 impl State {
     pub(crate) fn new(slots: Slots, platform: Platform) -> Self {
-        let limit = slots.limit() as usize;
+        let limit = slots.limit();
         Self {
             slots,
             platform,
-            entries: Entries::default(),
-            kernel: Kernel::Untouched,
-            stale: FixedBitSet::with_capacity(limit),
-            met: FixedBitSet::with_capacity(limit),
-            spare: Vec::new(),
+            committed: false,
+            stale: FixedBitSet::with_capacity(limit as usize),
+            blocked: FixedBitSet::with_capacity(limit as usize),
+            met: FixedBitSet::with_capacity(limit as usize),
+            queue: Vec::new(),
+            done: Vec::new(),
+            engine: Some(Engine::new(limit)),
+            tickets: 0,
+            spare_requests: Vec::new(),
+            spare_edits: Vec::new(),
         }
     }
 
@@ -92,48 +71,90 @@ impl State {
         }
     }
 
-    /// Validates the edits, gives the kernel the table that results, and takes it over.
-    pub(crate) fn commit(&mut self, vm: &dyn Vm, edits: &mut Vec<Edit>) -> Result<(), Error> {
-        self.keep_last_of_each_gsi(edits)?;
-        edits.iter().try_for_each(|edit| self.validate(edit))?;
-        let there_already = |edit: &Edit| {
-            let route = edit.change.route();
-            self.entries.has(edit.gsi, route.as_ref())
-        };
-        if self.kernel != Kernel::HasEntries || !edits.iter().all(there_already) {
-            self.remove_stale();
-            for edit in &*edits {
-                self.entries.set(edit.gsi, edit.change.route().as_ref());
-            }
-            self.issue(vm, edits)?;
-        }
-        edits.iter().for_each(|edit| self.take_over(edit));
-        Ok(())
+    /// Queues a request, and answers with its ticket.
+    pub(crate) fn enqueue(&mut self, demand: Demand, edits: Vec<Edit>) -> u64 {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.queue.push(Request {
+            ticket,
+            demand,
+            edits,
+            outcome: None,
+        });
+        ticket
     }
 
-    /// Removes what stale leases left in the kernel. A machine that is being closed needs it no more.
-    pub(crate) fn flush(&mut self, vm: &dyn Vm) -> Result<(), Error> {
-        self.remove_stale();
-        if !self.entries.is_edited() && self.kernel != Kernel::Unknown {
+    /// What came of a request, once it is carried out.
+    pub(crate) fn collect(&mut self, ticket: u64) -> Option<Request> {
+        let found = |request: &Request| request.ticket == ticket;
+        let index = self.done.iter().position(found)?;
+        Some(self.done.swap_remove(index))
+    }
+
+    /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the engine.
+    pub(crate) fn begin_round(&mut self) -> Option<(Engine, Vec<Request>)> {
+        let mut engine = self.engine.take()?;
+        engine.stale.union_with(&self.stale);
+        self.stale.clear();
+        let mut waiting = std::mem::take(&mut self.queue);
+        let mut requests = std::mem::take(&mut self.spare_requests);
+        for mut request in waiting.drain(..together(&waiting)) {
+            match self.prepare(&mut request) {
+                Ok(()) => requests.push(request),
+                Err(error) => {
+                    request.outcome = Some(Err(error));
+                    self.done.push(request);
+                }
+            }
+        }
+        self.queue = waiting;
+        Some((engine, requests))
+    }
+
+    /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
+    /// carried out wait for the next round, in front of the others.
+    pub(crate) fn end_round(&mut self, engine: Engine, mut requests: Vec<Request>) {
+        for request in requests.iter().filter(|request| request.succeeded()) {
+            request.edits.iter().for_each(|edit| self.take_over(edit));
+        }
+        self.slots.settle();
+        let pending = requests.extract_if(.., |request| request.is_pending());
+        self.queue.splice(..0, pending);
+        self.done.append(&mut requests);
+        self.spare_requests = requests;
+        self.committed = engine.is_committed();
+        self.engine = Some(engine);
+    }
+
+    /// Drops a request whose caller will not come for it.
+    pub(crate) fn forget(&mut self, ticket: u64) {
+        self.queue.retain(|request| request.ticket != ticket);
+        self.done.retain(|request| request.ticket != ticket);
+    }
+
+    /// Whether the translation of a route has let nothing through.
+    #[expect(dead_code, reason = "for a table that explains itself")]
+    pub(crate) fn is_blocked(&self, gsi: Gsi) -> bool {
+        self.blocked.contains(gsi.index())
+    }
+
+    /// Validates a request, and marks the GSIs that it is about to change.
+    fn prepare(&mut self, request: &mut Request) -> Result<(), Error> {
+        if request.demand == Demand::Retranslate {
+            let routes = self.slots.routes();
+            let edits = routes.map(|(gsi, route)| Edit::new(gsi, Change::Translation(route)));
+            request.edits.extend(edits);
             return Ok(());
         }
-        match self.issue(vm, &[]) {
-            Err(Error::Retired(_)) => Ok(()),
-            result => result,
+        self.keep_last_of_each_gsi(&mut request.edits)?;
+        request
+            .edits
+            .iter()
+            .try_for_each(|edit| self.validate(edit))?;
+        for edit in &request.edits {
+            self.slots.unsettle(edit.gsi);
         }
-    }
-
-    /// Gives the kernel the whole table, whatever it has.
-    pub(crate) fn recommit(&mut self, vm: &dyn Vm) -> Result<(), Error> {
-        self.remove_stale();
-        self.issue(vm, &[])
-    }
-
-    /// Puts the table in order after a panic in the middle of a commit, for instance one of a [`Vm`].
-    pub(crate) fn recover(&mut self) {
-        self.entries.rollback();
-        self.kernel = Kernel::Unknown;
-        self.met.clear();
+        Ok(())
     }
 
     fn keep_last_of_each_gsi(&mut self, edits: &mut Vec<Edit>) -> Result<(), Error> {
@@ -156,10 +177,10 @@ impl State {
         match (edit.change, slot) {
             (Change::Lease(id, _), Slot::Leased { id: holder, .. }) if id == holder => {}
             (Change::Lease(..), _) => return Err(Error::NotLeased { gsi }),
-            (Change::Wiring(_), Slot::Free | Slot::Wired { .. }) => {}
+            (Change::Wiring(_), Slot::Free | Slot::Wired { .. }) | (Change::Translation(_), _) => {}
             (Change::Wiring(_), _) => return Err(Error::GsiInUse { gsi }),
         }
-        match edit.change.route() {
+        match edit.route() {
             None if slot.lines() > 0 => Err(Error::RouteHeld { gsi }),
             Some(Route::Pins(pins)) => self.validate_pins(gsi, pins),
             _ => Ok(()),
@@ -179,63 +200,32 @@ impl State {
         }
     }
 
-    /// One ioctl with the table as edited; takes the edits back if it fails.
-    fn issue(&mut self, vm: &dyn Vm, edits: &[Edit]) -> Result<(), Error> {
-        self.entries.lay_out_pins();
-        let (entries, limit) = (self.entries.buffer().len(), self.slots.limit());
-        if entries > limit as usize {
-            self.entries.rollback();
-            return Err(Error::TableFull { entries, limit });
-        }
-        match vm.set_gsi_routing(self.entries.buffer()) {
-            Ok(()) => {
-                self.entries.accept();
-                self.stale.clear();
-                self.kernel = Kernel::HasEntries;
-                Ok(())
-            }
-            Err(source) => {
-                self.entries.rollback();
-                Err(explain(vm, edits, source))
-            }
-        }
-    }
-
-    /// To be called before edits are applied, since one may route a stale GSI anew.
-    fn remove_stale(&mut self) {
-        for index in self.stale.ones() {
-            let number = u32::try_from(index).ok();
-            let gsi = number.and_then(|number| Gsi::below(self.slots.limit(), number));
-            if let Some(gsi) = gsi.filter(|gsi| self.slots.get(*gsi).route().is_none()) {
-                self.entries.set(gsi, None);
-            }
-        }
-    }
-
+    /// Enters what the kernel has taken. Meanwhile a lease may have been dropped or put in quarantine;
+    /// its GSI is nobody else's yet.
     fn take_over(&mut self, edit: &Edit) {
-        let lines = self.slots.get(edit.gsi).lines();
-        let slot = match edit.change {
-            Change::Lease(id, route) => Slot::Leased { id, route, lines },
-            Change::Wiring(Some(pins)) => Slot::Wired { pins, lines },
-            Change::Wiring(None) => Slot::Free,
+        let (gsi, route) = (edit.gsi, edit.route());
+        self.blocked
+            .set(gsi.index(), route.is_some() && edit.given.is_none());
+        let lines = self.slots.get(gsi).lines();
+        let slot = match (edit.change, self.slots.get(gsi)) {
+            (Change::Translation(_), _) => return,
+            (Change::Wiring(Some(pins)), _) => Slot::Wired { pins, lines },
+            (Change::Wiring(None), _) => Slot::Free,
+            (Change::Lease(id, route), Slot::Leased { .. }) => Slot::Leased { id, route, lines },
+            (Change::Lease(..), Slot::Quarantined(_)) => Slot::Quarantined(route),
+            (Change::Lease(..), _) => {
+                self.stale.insert(gsi.index());
+                return;
+            }
         };
-        self.slots.put(edit.gsi, slot);
+        self.slots.put(gsi, slot);
     }
 }
 
-/// Turns a refusal of the kernel into an error that says as much as can be found out.
-fn explain(vm: &dyn Vm, edits: &[Edit], source: io::Error) -> Error {
-    if Retired::caused(&source) {
-        return Error::Retired(Retired);
-    }
-    // EINVAL is what KVM answers without a controller, and what it answers to most else.
-    let may_lack = source.kind() == io::ErrorKind::InvalidInput;
-    if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
-        return Error::NoIrqChip { source };
-    }
-    Error::Refused {
-        edits: edits.len(),
-        first: edits.first().map(|edit| edit.gsi),
-        source,
-    }
+/// How many of the first requests can share a round. A translation of all routes starts from those that
+/// are committed, so it shares none.
+fn together(requests: &[Request]) -> usize {
+    let alone = |request: &Request| request.demand == Demand::Retranslate;
+    let before = requests.iter().position(alone);
+    before.map_or(requests.len(), |before| before.max(1))
 }

@@ -2,12 +2,15 @@
 //! [`RoutingTable`]: the handle that devices share.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use notify_core::{Capability, Vm};
 
+use crate::request::Demand;
 use crate::slots::Slots;
 use crate::state::State;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::translation::Translation;
 use crate::{Error, Gsi, GsiLease, Line, MsiMessage, Platform, Route, Transaction};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
@@ -49,11 +52,21 @@ pub struct RoutingTable {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    vm: Arc<dyn Vm>,
+pub(crate) struct Shared {
+    pub(crate) vm: Arc<dyn Vm>,
     platform: Platform,
     limit: u32,
-    state: Mutex<State>,
+    translation: Translation,
+    pub(crate) state: Mutex<State>,
+    /// A round of commits has ended.
+    pub(crate) ended: Condvar,
+}
+
+impl Shared {
+    /// The route that the kernel is given for this one.
+    pub(crate) fn translated(&self, route: Route) -> Option<Route> {
+        self.translation.apply(route)
+    }
 }
 
 /// Builds a [`RoutingTable`] for a machine that is not of this architecture's usual kind.
@@ -63,6 +76,7 @@ pub struct RoutingTableBuilder {
     vm: Arc<dyn Vm>,
     platform: Platform,
     reserved: Option<u32>,
+    translation: Translation,
 }
 
 impl RoutingTableBuilder {
@@ -76,6 +90,33 @@ impl RoutingTableBuilder {
     /// [`Platform::reserved_gsis`]). A split irqchip reserves as many as it was created with.
     pub fn reserved_gsis(mut self, count: u32) -> Self {
         self.reserved = Some(count);
+        self
+    }
+
+    /// A translation through which every message passes before the kernel sees it (default: none):
+    /// extended destination ids, the interrupt remapping of an emulated IOMMU, an arm64 doorbell's
+    /// address. `None` blocks the message, as an IOMMU does: signals of its GSI are lost until
+    /// [`RoutingTable::retranslate`] or another commit finds a translation.
+    ///
+    /// The table itself keeps the untranslated messages. The translation is called once for each
+    /// message of a commit, on the thread of one that commits, without a lock; if it commits something
+    /// itself, it waits for ever.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use irq_routing::{MsiMessage, RoutingTable};
+    /// # use notify_core::sim::SimVm;
+    /// // A machine with more than 255 vCPUs and no IOMMU.
+    /// let table = RoutingTable::builder(Arc::new(SimVm::builder().build()))
+    ///     .translate(|message| Some(message.with_extended_destination()))
+    ///     .build()?;
+    /// # Ok::<(), irq_routing::Error>(())
+    /// ```
+    pub fn translate(
+        mut self,
+        translation: impl Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync + 'static,
+    ) -> Self {
+        self.translation = Translation::new(translation);
         self
     }
 
@@ -99,7 +140,9 @@ impl RoutingTableBuilder {
             vm: self.vm,
             platform: self.platform,
             limit,
+            translation: self.translation,
             state: Mutex::new(state),
+            ended: Condvar::new(),
         });
         Ok(RoutingTable { shared })
     }
@@ -121,6 +164,7 @@ impl RoutingTable {
             vm,
             platform: Platform::default(),
             reserved: None,
+            translation: Translation::default(),
         }
     }
 
@@ -187,7 +231,7 @@ impl RoutingTable {
     /// [`Error::GsiInUse`], [`Error::GsiOutOfRange`].
     pub fn lease_exact(&self, number: u32) -> Result<GsiLease, Error> {
         let gsi = self.gsi(number)?;
-        let id = self.lock().slots.lease_exact(gsi)?;
+        let id = self.lock_settled(gsi).slots.lease_exact(gsi)?;
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
@@ -215,7 +259,7 @@ impl RoutingTable {
 
     /// Starts a transaction. It holds no lock, and any number may be under way.
     pub fn transaction(&self) -> Transaction {
-        let spare = std::mem::take(&mut self.lock().spare);
+        let spare = std::mem::take(&mut self.lock().spare_edits);
         Transaction::new(self.clone(), spare)
     }
 
@@ -226,7 +270,19 @@ impl RoutingTable {
     ///
     /// Those of [`Transaction::commit`] that the kernel causes.
     pub fn recommit(&self) -> Result<(), Error> {
-        self.lock().recommit(&*self.shared.vm)
+        self.submit(Demand::Recommit)
+    }
+
+    /// Translates every message anew, and gives the kernel what has changed, with one ioctl if
+    /// anything has: after the tables of an emulated IOMMU have changed, for instance. When this
+    /// returns no signal goes where an old translation led.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::commit`] that the kernel causes. All old translations are then still in
+    /// force.
+    pub fn retranslate(&self) -> Result<(), Error> {
+        self.submit(Demand::Retranslate)
     }
 
     /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
@@ -236,17 +292,31 @@ impl RoutingTable {
     ///
     /// Those of [`Transaction::commit`] that the kernel causes.
     pub fn flush(&self) -> Result<(), Error> {
-        self.lock().flush(&*self.shared.vm)
+        match self.submit(Demand::Flush) {
+            Err(Error::Retired(_)) => Ok(()),
+            result => result,
+        }
     }
 
-    /// The state; in order even after a panic in the middle of a commit.
+    fn submit(&self, demand: Demand) -> Result<(), Error> {
+        self.shared.submit(demand, &mut Vec::new())
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(|poisoned| {
-            self.shared.state.clear_poison();
-            let mut state = poisoned.into_inner();
-            state.recover();
-            state
-        })
+        self.shared.state.lock()
+    }
+
+    /// The state, while no commit under way changes this GSI.
+    pub(crate) fn lock_settled(&self, gsi: Gsi) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.slots.is_unsettled(gsi) {
+            state = self.shared.ended.wait(state);
+        }
+        state
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Transaction`]: any number of edits, at most one ioctl.
 
-use crate::state::{Change, Edit};
+use crate::request::{Change, Demand, Edit};
 use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 
 /// Edits to a routing table that take effect together or not at all.
@@ -74,9 +74,8 @@ impl Transaction {
     /// [`Refused`](crate::Error::Refused). In every case nothing has changed, and the transaction
     /// comes back inside.
     pub fn commit(mut self) -> Result<(), Rejected<Self>> {
-        let vm = self.table.vm();
-        let result = self.table.lock().commit(&**vm, &mut self.edits);
-        match result {
+        let shared = self.table.shared();
+        match shared.submit(Demand::Edits, &mut self.edits) {
             Ok(()) => {
                 self.recycle();
                 Ok(())
@@ -90,7 +89,7 @@ impl Transaction {
     }
 
     fn stage(&mut self, gsi: Gsi, change: Change) -> &mut Self {
-        self.edits.push(Edit { gsi, change });
+        self.edits.push(Edit::new(gsi, change));
         self
     }
 
@@ -98,7 +97,7 @@ impl Transaction {
     fn recycle(&mut self) {
         let mut edits = std::mem::take(&mut self.edits);
         edits.clear();
-        let spare = &mut self.table.lock().spare;
+        let spare = &mut self.table.lock().spare_edits;
         if edits.capacity() > spare.capacity() {
             *spare = edits;
         }

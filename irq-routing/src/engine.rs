@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Engine`]: what the kernel has, and how it is given something else.
+
+use std::io;
+
+use fixedbitset::FixedBitSet;
+use notify_core::{Retired, Vm};
+
+use crate::entries::Entries;
+use crate::request::{Demand, Request};
+use crate::{Error, Gsi};
+
+/// The table as the kernel has it. There is one, and whoever has it may call the kernel.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    entries: Entries,
+    kernel: Kernel,
+    limit: u32,
+    /// GSIs without a route, for which the kernel may still have one.
+    pub(crate) stale: FixedBitSet,
+    /// GSIs that the edits of an attempt have met; empty in between.
+    met: FixedBitSet,
+}
+
+/// What is known of the kernel's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    /// It is not ours: nothing was ever committed.
+    Untouched,
+    /// It has exactly our entries.
+    HasEntries,
+    /// A commit ended in a panic.
+    Unknown,
+}
+
+impl Engine {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            entries: Entries::default(),
+            kernel: Kernel::Untouched,
+            limit,
+            stale: FixedBitSet::with_capacity(limit as usize),
+            met: FixedBitSet::with_capacity(limit as usize),
+        }
+    }
+
+    /// Whether the kernel has exactly this table.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.kernel == Kernel::HasEntries
+    }
+
+    /// Carries out the requests, all with one ioctl if the kernel takes them all. If not, each half by
+    /// itself: of many requests one that is refused costs about two ioctls for each doubling, and
+    /// spoils no other.
+    pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request]) {
+        match (self.attempt(vm, requests), requests) {
+            (Ok(()), requests) => requests
+                .iter_mut()
+                .for_each(|request| request.outcome = Some(Ok(()))),
+            (Err(error), [request]) => request.outcome = Some(Err(error)),
+            (Err(_), requests) => {
+                let (first, second) = requests.split_at_mut(requests.len() / 2);
+                self.carry_out(vm, first);
+                self.carry_out(vm, second);
+            }
+        }
+    }
+
+    /// One ioctl at most, and nothing has changed if it fails.
+    fn attempt(&mut self, vm: &dyn Vm, requests: &[Request]) -> Result<(), Error> {
+        let edits = || requests.iter().flat_map(|request| &request.edits);
+        for edit in edits() {
+            self.entries.set(edit.gsi, edit.given.as_ref());
+            self.met.insert(edit.gsi.index());
+        }
+        let edited = self.entries.edits() > 0;
+        let cleaned = self.remove_stale();
+        self.met.clear();
+        let needed = requests.iter().any(|request| match request.demand {
+            Demand::Edits | Demand::Retranslate => edited || !self.is_committed(),
+            Demand::Flush => cleaned || self.kernel == Kernel::Unknown,
+            Demand::Recommit => true,
+        });
+        let result = if needed {
+            self.issue(vm, requests)
+        } else {
+            Ok(())
+        };
+        if needed && result.is_ok() {
+            self.entries.accept();
+            self.stale.clear();
+            self.kernel = Kernel::HasEntries;
+        } else {
+            self.entries.rollback();
+        }
+        if result.is_ok() {
+            // One may have found the route that it wanted where a dropped lease had left it.
+            edits().for_each(|edit| self.stale.remove(edit.gsi.index()));
+        }
+        result
+    }
+
+    /// Puts the table in order after a panic in the middle of a commit, for instance one of a [`Vm`].
+    pub(crate) fn recover(&mut self) {
+        self.entries.rollback();
+        self.met.clear();
+        self.kernel = Kernel::Unknown;
+    }
+
+    /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers whether
+    /// there were any.
+    fn remove_stale(&mut self) -> bool {
+        let before = self.entries.edits();
+        for index in self.stale.difference(&self.met) {
+            let number = u32::try_from(index).ok();
+            if let Some(gsi) = number.and_then(|number| Gsi::below(self.limit, number)) {
+                self.entries.set(gsi, None);
+            }
+        }
+        self.entries.edits() > before
+    }
+
+    fn issue(&mut self, vm: &dyn Vm, requests: &[Request]) -> Result<(), Error> {
+        self.entries.lay_out_pins();
+        let (entries, limit) = (self.entries.buffer().len(), self.limit);
+        if entries > limit as usize {
+            return Err(Error::TableFull { entries, limit });
+        }
+        let issued = vm.set_gsi_routing(self.entries.buffer());
+        issued.map_err(|source| explain(vm, requests, source))
+    }
+}
+
+/// Turns a refusal of the kernel into an error that says as much as can be found out.
+fn explain(vm: &dyn Vm, requests: &[Request], source: io::Error) -> Error {
+    if Retired::caused(&source) {
+        return Error::Retired(Retired);
+    }
+    // EINVAL is what KVM answers without a controller, and what it answers to most else.
+    let may_lack = source.kind() == io::ErrorKind::InvalidInput;
+    if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
+        return Error::NoIrqChip { source };
+    }
+    let edits = || requests.iter().flat_map(|request| &request.edits);
+    Error::Refused {
+        edits: edits().count(),
+        first: edits().next().map(|edit| edit.gsi),
+        source,
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Request`]: what one caller wants of the table, and what came of it.
+
+use crate::slots::LeaseId;
+use crate::{Error, Gsi, Pins, Route};
+
+/// One staged edit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edit {
+    pub(crate) gsi: Gsi,
+    pub(crate) change: Change,
+    /// What the kernel is given: the route as the table's translation has it.
+    pub(crate) given: Option<Route>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    /// The holder of this lease leads it somewhere, or nowhere.
+    Lease(LeaseId, Option<Route>),
+    /// The machine's wiring changes.
+    Wiring(Option<Pins>),
+    /// The route stays, and is translated anew.
+    Translation(Route),
+}
+
+impl Edit {
+    pub(crate) fn new(gsi: Gsi, change: Change) -> Self {
+        let given = None;
+        Self { gsi, change, given }
+    }
+
+    /// Where the GSI leads afterwards.
+    pub(crate) fn route(&self) -> Option<Route> {
+        match self.change {
+            Change::Lease(_, route) => route,
+            Change::Wiring(pins) => pins.map(Route::Pins),
+            Change::Translation(route) => Some(route),
+        }
+    }
+}
+
+/// When a request needs an ioctl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// If its edits change something.
+    Edits,
+    /// If dropped leases left routes behind.
+    Flush,
+    /// In any case.
+    Recommit,
+    /// If the translation of a route has changed.
+    Retranslate,
+}
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// By which the caller finds it again.
+    pub(crate) ticket: u64,
+    pub(crate) demand: Demand,
+    pub(crate) edits: Vec<Edit>,
+    pub(crate) outcome: Option<Result<(), Error>>,
+}
+
+impl Request {
+    pub(crate) fn is_pending(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    pub(crate) fn succeeded(&self) -> bool {
+        matches!(self.outcome, Some(Ok(())))
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Translation`]: what lies between a device's message and the kernel.
+
+use std::fmt;
+
+use crate::{MsiMessage, Route};
+
+type Translate = dyn Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync;
+
+/// The caller's translation of messages, if there is one.
+#[derive(Default)]
+pub(crate) struct Translation(Option<Box<Translate>>);
+
+impl Translation {
+    pub(crate) fn new(
+        translate: impl Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(Box::new(translate)))
+    }
+
+    /// What the kernel is given for a route.
+    pub(crate) fn apply(&self, route: Route) -> Option<Route> {
+        match (&self.0, route) {
+            (Some(translate), Route::Msi(message)) => translate(message).map(Route::Msi),
+            _ => Some(route),
+        }
+    }
+}
+
+impl fmt::Debug for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Translation"
+        } else {
+            "none"
+        })
+    }
+}
