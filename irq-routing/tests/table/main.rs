@@ -9,6 +9,8 @@
 )]
 
 mod commits;
+mod crowd;
+mod group;
 mod leases;
 mod panics;
 mod validation;

@@ -2,59 +2,29 @@
 //! A machine with a bug.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use irq_routing::{IrqChip, Route, RoutingTable};
-use kvm_test::Recorder;
+use irq_routing::{IrqChip, Route};
 
-use crate::{message, pin};
-
-/// A machine whose author made a mistake.
-#[derive(Debug, Default)]
-struct Panicking {
-    recorder: Recorder,
-    armed: std::sync::atomic::AtomicBool,
-}
-
-impl notify_core::Vm for Panicking {
-    fn capability(&self, capability: notify_core::Capability) -> std::io::Result<u32> {
-        self.recorder.capability(capability)
-    }
-    fn irqfd(&self, request: &notify_core::IrqFdRequest<'_>) -> std::io::Result<()> {
-        self.recorder.irqfd(request)
-    }
-    fn ioeventfd(&self, request: &notify_core::IoEventFdRequest<'_>) -> std::io::Result<()> {
-        self.recorder.ioeventfd(request)
-    }
-    fn set_gsi_routing(&self, table: &notify_core::RouteBuffer) -> std::io::Result<()> {
-        assert!(
-            !self.armed.load(std::sync::atomic::Ordering::Relaxed),
-            "a bug of the machine"
-        );
-        self.recorder.set_gsi_routing(table)
-    }
-    fn signal_msi(
-        &self,
-        message: &notify_core::MsiRequest,
-    ) -> std::io::Result<notify_core::MsiOutcome> {
-        self.recorder.signal_msi(message)
-    }
-    fn set_irq_line(&self, gsi: u32, level: bool) -> std::io::Result<notify_core::LineStatus> {
-        self.recorder.set_irq_line(gsi, level)
-    }
-}
+use crate::{message, pin, table};
 
 #[test]
 fn a_machine_that_panics_in_a_commit_spoils_nothing() {
-    let vm = Arc::new(Panicking::default());
-    let arm = |armed| vm.armed.store(armed, std::sync::atomic::Ordering::Relaxed);
-    let table = RoutingTable::new(vm.clone()).unwrap();
+    let (vm, table) = table();
+    let armed = Arc::new(AtomicBool::new(false));
+    let arm = |value| armed.store(value, Ordering::Relaxed);
+    let bug = Arc::clone(&armed);
+    vm.on_routes(move |_| {
+        assert!(!bug.load(Ordering::Relaxed), "a bug of the machine");
+        Ok(())
+    });
     let [changed, removed, added] = [1, 2, 3].map(|data| table.lease_msi(message(data)).unwrap());
     let mut transaction = table.transaction();
     transaction.unroute(&added);
     transaction.commit().unwrap();
-    vm.recorder.take();
+    vm.take();
     table.recommit().unwrap();
-    let before = vm.recorder.take();
+    let before = vm.take();
 
     let panicking = || {
         arm(true);
@@ -65,22 +35,31 @@ fn a_machine_that_panics_in_a_commit_spoils_nothing() {
         let commit = std::panic::AssertUnwindSafe(|| transaction.commit());
         assert!(std::panic::catch_unwind(commit).is_err());
         arm(false);
+        vm.take();
     };
     panicking();
     assert_eq!(changed.route(), Some(Route::Msi(message(1))));
     assert_eq!(added.route(), None);
     table.transaction().commit().unwrap();
-    assert_eq!(
-        vm.recorder.take(),
-        before,
-        "what the kernel has was not known"
-    );
+    assert_eq!(vm.take(), before, "what the kernel has was not known");
     table.transaction().commit().unwrap();
-    assert!(vm.recorder.take().is_empty(), "now it is");
+    assert!(vm.take().is_empty(), "now it is");
 
     panicking();
     table.flush().unwrap();
-    assert_eq!(vm.recorder.take(), before, "a flush makes good, too");
+    assert_eq!(vm.take(), before, "a flush makes good, too");
     table.flush().unwrap();
-    assert!(vm.recorder.take().is_empty());
+    assert!(vm.take().is_empty());
+}
+
+#[test]
+fn a_gsi_that_a_panicking_commit_was_about_to_change_can_be_leased() {
+    let (vm, table) = table();
+    vm.on_routes(|_| panic!("a bug of the machine"));
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));
+    let commit = std::panic::AssertUnwindSafe(|| transaction.commit());
+    assert!(std::panic::catch_unwind(commit).is_err());
+    vm.on_routes(|_| Ok(()));
+    table.lease_exact(4).unwrap().set_route(message(1)).unwrap();
 }

@@ -11,6 +11,7 @@
 #[cfg(target_arch = "x86_64")]
 mod machine;
 mod recorder;
+mod thread;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -20,6 +21,7 @@ pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::Machine;
 pub use recorder::{Call, Recorder};
+pub use thread::ThreadId;
 
 /// Runs `trials` with the usual command line of a test binary.
 pub fn main(trials: Vec<Trial>) -> ExitCode {

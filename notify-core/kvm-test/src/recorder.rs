@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Recorder`]: a machine that remembers what was asked of it, and fails when told to.
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
@@ -39,6 +40,17 @@ struct State {
     /// Answers other than the usual.
     capabilities: Vec<(Capability, u32)>,
     lacks_irqchip: bool,
+    hook: Hook,
+}
+
+/// What a test does while a table is on its way to the kernel.
+#[derive(Clone, Default)]
+struct Hook(Option<Arc<dyn Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync>>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl Recorder {
@@ -60,6 +72,11 @@ impl Recorder {
     /// Says from now on that there is no interrupt controller.
     pub fn lack_irqchip(&self) {
         self.lock().lacks_irqchip = true;
+    }
+
+    /// Calls `hook` with each table from now on, and answers what it answers. It may wait or panic.
+    pub fn on_routes(&self, hook: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static) {
+        self.lock().hook = Hook(Some(Arc::new(hook)));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,7 +131,10 @@ impl Vm for Recorder {
     }
 
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
-        self.call(Call::Routes(table.iter().collect()))
+        let entries: Vec<_> = table.iter().collect();
+        self.call(Call::Routes(entries.clone()))?;
+        let hook = self.lock().hook.clone();
+        hook.0.map_or(Ok(()), |hook| hook(&entries))
     }
 
     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
