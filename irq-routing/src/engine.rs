@@ -77,8 +77,9 @@ impl Engine {
         let cleaned = self.remove_stale();
         self.met.clear();
         let needed = requests.iter().any(|request| match request.demand {
-            Demand::Edits | Demand::Retranslate => edited || !self.is_committed(),
+            Demand::Edits => edited || !self.is_committed(),
             Demand::Flush => cleaned || self.kernel == Kernel::Unknown,
+            Demand::Retranslate => edited || self.kernel == Kernel::Unknown,
             Demand::Recommit => true,
         });
         let result = if needed {

@@ -2,6 +2,7 @@
 //! Why the table refuses something, where the kernel would say EINVAL or nothing at all.
 
 use std::io;
+use std::sync::Arc;
 
 use notify_core::Retired;
 
@@ -35,15 +36,26 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// No GSI is left to be leased.
-    #[error(
-        "no GSI is free: {leased} of {limit} are leased, the others reserved, wired or in quarantine"
-    )]
+    /// No GSI is left to be leased, or not so many in a row.
+    #[error("{}: {leased} of {limit} are leased{}, the others reserved, wired, in quarantine or scattered",
+        wanted_gsis(*.wanted), held_by(.holders))]
     Exhausted {
+        /// How many were wanted.
+        wanted: u32,
         /// How many leases are held.
         leased: usize,
         /// The machine's number of GSIs.
         limit: u32,
+        /// By whom, as far as they gave names ([`GsiLease::named`](crate::GsiLease::named)); most
+        /// leases first.
+        holders: Vec<Holder>,
+    },
+
+    /// No snapshot had a lease of this GSI, or its owner has already come for it.
+    #[error("GSI {gsi} waits for no owner")]
+    NothingToClaim {
+        /// The number.
+        gsi: Gsi,
     },
 
     /// An edit was staged under a lease that is no lease of this GSI in this table (any more).
@@ -137,6 +149,38 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// Somebody who holds leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The name that the holder gave.
+    pub name: Arc<str>,
+    /// How many leases it holds under this name.
+    pub leases: usize,
+}
+
+fn wanted_gsis(wanted: u32) -> String {
+    match wanted {
+        1 => "no GSI is free".to_owned(),
+        _ => format!("no {wanted} GSIs in a row are free"),
+    }
+}
+
+/// The greatest holders; all of them could be thousands.
+fn held_by(holders: &[Holder]) -> String {
+    const NAMED: usize = 4;
+    if holders.is_empty() {
+        return String::new();
+    }
+    let name = |holder: &Holder| format!("{} by {}", holder.leases, holder.name);
+    let mut parts: Vec<String> = holders.iter().take(NAMED).map(name).collect();
+    let rest = holders.iter().skip(NAMED).map(|holder| holder.leases);
+    match rest.sum::<usize>() {
+        0 => {}
+        rest => parts.push(format!("{rest} by others with a name")),
+    }
+    format!(" ({})", parts.join(", "))
 }
 
 fn describe(edits: usize, first: Option<Gsi>) -> String {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`GsiLease`]: the right to one GSI.
 
+use std::sync::Arc;
+
 use crate::slots::LeaseId;
 use crate::{Error, Gsi, Line, Rejected, Route, RoutingTable};
 
@@ -49,6 +51,19 @@ impl GsiLease {
         &self.table
     }
 
+    /// The same lease, held under this name: that of a device, or of one of its vectors. When no GSI
+    /// is left, [`Error::Exhausted`] says who holds how many.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        self.table.lock().slots.set_name(self.gsi, name.into());
+        self
+    }
+
+    /// The name that it is held under.
+    #[must_use]
+    pub fn name(&self) -> Option<Arc<str>> {
+        self.table.lock().slots.name(self.gsi).cloned()
+    }
+
     /// Where it leads, as committed.
     #[must_use]
     pub fn route(&self) -> Option<Route> {
@@ -74,6 +89,11 @@ impl GsiLease {
     /// [`Error::NoRoute`]; the lease comes back inside.
     pub fn into_line(self) -> Result<Line, Rejected<Self>> {
         Line::leased(self)
+    }
+
+    /// Leaves the GSI to whoever claims it.
+    pub(crate) fn leave_unclaimed(self) {
+        self.table.lock().leave_unclaimed(self.gsi);
     }
 
     pub(crate) fn id(&self) -> LeaseId {

@@ -47,6 +47,7 @@ mod request;
 mod round;
 mod route;
 mod slots;
+mod snapshot;
 mod state;
 mod sync;
 mod table;
@@ -54,7 +55,7 @@ mod transaction;
 mod translation;
 
 pub use chip::{IrqChip, Pin};
-pub use error::Error;
+pub use error::{Error, Holder};
 pub use gsi::Gsi;
 pub use lease::GsiLease;
 pub use line::Line;
@@ -62,6 +63,7 @@ pub use message::MsiMessage;
 pub use pins::Pins;
 pub use platform::Platform;
 pub use route::Route;
+pub use snapshot::{RestoreError, Snapshot};
 pub use table::{RoutingTable, RoutingTableBuilder};
 pub use transaction::Transaction;
 

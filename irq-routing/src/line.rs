@@ -50,7 +50,7 @@ impl Line {
         let mut state = table.lock_settled(gsi);
         if matches!(
             state.slots.get(gsi),
-            Slot::Leased { .. } | Slot::Quarantined(_)
+            Slot::Leased { .. } | Slot::Quarantined(_) | Slot::Unclaimed(_)
         ) {
             return Err(Error::GsiInUse { gsi });
         }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Slots`]: who has which GSI, and where it leads.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fixedbitset::FixedBitSet;
 
-use crate::{Error, Gsi, Pins, Route};
+use crate::{Error, Gsi, Holder, Pins, Route};
 
 /// What a GSI is used for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,27 +29,29 @@ pub(crate) enum Slot {
     Wired { pins: Pins, lines: u32 },
     /// Nobody any more: something that could not be disarmed may signal it.
     Quarantined(Option<Route>),
+    /// Nobody yet: a snapshot had it, and its owner has not come for it.
+    Unclaimed(Option<Route>),
 }
 
 impl Slot {
     pub(crate) fn route(&self) -> Option<Route> {
         match *self {
             Self::Free => None,
-            Self::Leased { route, .. } | Self::Quarantined(route) => route,
+            Self::Leased { route, .. } | Self::Quarantined(route) | Self::Unclaimed(route) => route,
             Self::Wired { pins, .. } => Some(Route::Pins(pins)),
         }
     }
 
     pub(crate) fn lines(&self) -> u32 {
         match *self {
-            Self::Free | Self::Quarantined(_) => 0,
+            Self::Free | Self::Quarantined(_) | Self::Unclaimed(_) => 0,
             Self::Leased { lines, .. } | Self::Wired { lines, .. } => lines,
         }
     }
 
     pub(crate) fn lines_mut(&mut self) -> Option<&mut u32> {
         match self {
-            Self::Free | Self::Quarantined(_) => None,
+            Self::Free | Self::Quarantined(_) | Self::Unclaimed(_) => None,
             Self::Leased { lines, .. } | Self::Wired { lines, .. } => Some(lines),
         }
     }
@@ -74,6 +80,8 @@ pub(crate) struct Slots {
     available: FixedBitSet,
     /// The GSIs that a commit under way changes.
     unsettled: FixedBitSet,
+    /// What the holders of leases are called, if they gave a name.
+    names: BTreeMap<Gsi, Arc<str>>,
     reserved: u32,
     leased: usize,
 }
@@ -87,6 +95,7 @@ impl Slots {
             slots: Vec::new(),
             available,
             unsettled: FixedBitSet::with_capacity(limit as usize),
+            names: BTreeMap::new(),
             reserved,
             leased: 0,
         }
@@ -104,31 +113,102 @@ impl Slots {
         self.slots.get(gsi.index()).copied().unwrap_or_default()
     }
 
+    /// What each GSI is used for, in their order; those at the end that are free may be left out.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Gsi, Slot)> + '_ {
+        let numbered = (0..self.limit).zip(&self.slots);
+        numbered.filter_map(|(number, slot)| Some((Gsi::below(self.limit, number)?, *slot)))
+    }
+
     /// All routes, in the order of their GSIs.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Gsi, Route)> + '_ {
-        let numbered = (0..self.limit).zip(&self.slots);
-        numbered.filter_map(|(number, slot)| Some((Gsi::below(self.limit, number)?, slot.route()?)))
+        self.iter()
+            .filter_map(|(gsi, slot)| Some((gsi, slot.route()?)))
     }
 
     /// The lowest GSI that is free and not reserved.
     pub(crate) fn lease(&mut self) -> Result<(Gsi, LeaseId), Error> {
         let lowest = self.available.difference(&self.unsettled).next();
-        let number = lowest.and_then(|index| u32::try_from(index).ok());
-        match number.and_then(|number| Gsi::below(self.limit, number)) {
-            Some(gsi) => Ok((gsi, self.take(gsi))),
-            None => Err(Error::Exhausted {
-                leased: self.leased,
-                limit: self.limit,
-            }),
+        match lowest.and_then(|index| self.gsi(index)) {
+            Some(gsi) => Ok((gsi, self.take(gsi, None))),
+            None => Err(self.exhausted(1)),
         }
+    }
+
+    /// So many GSIs in a row; see [`RoutingTable::lease_block`](crate::RoutingTable::lease_block).
+    pub(crate) fn lease_block(&mut self, count: u32) -> Result<Vec<(Gsi, LeaseId)>, Error> {
+        let Some(align) = count.checked_next_power_of_two() else {
+            return Err(self.exhausted(count));
+        };
+        let (count_there, limit) = (count as usize, self.limit as usize);
+        let mut blocks = (0..limit)
+            .step_by(align as usize)
+            .map(|first| first..first + count_there);
+        let free = |block: &Range<usize>| {
+            block.end <= limit
+                && self.available.contains_all_in_range(block.clone())
+                && !self.unsettled.contains_any_in_range(block.clone())
+        };
+        let Some(block) = blocks.find(free) else {
+            return Err(self.exhausted(count));
+        };
+        let gsis: Vec<Gsi> = block.filter_map(|index| self.gsi(index)).collect();
+        let take = |gsi: Gsi| (gsi, self.take(gsi, None));
+        Ok(gsis.into_iter().map(take).collect())
     }
 
     /// This GSI, reserved or not, if it is free.
     pub(crate) fn lease_exact(&mut self, gsi: Gsi) -> Result<LeaseId, Error> {
         match self.get(gsi) {
-            Slot::Free => Ok(self.take(gsi)),
+            Slot::Free => Ok(self.take(gsi, None)),
             _ => Err(Error::GsiInUse { gsi }),
         }
+    }
+
+    /// This GSI, if a snapshot had it and nobody has come for it yet.
+    pub(crate) fn claim(&mut self, gsi: Gsi) -> Result<LeaseId, Error> {
+        match self.get(gsi) {
+            Slot::Unclaimed(route) => Ok(self.take(gsi, route)),
+            _ => Err(Error::NothingToClaim { gsi }),
+        }
+    }
+
+    /// What the holder of a lease is called.
+    pub(crate) fn name(&self, gsi: Gsi) -> Option<&Arc<str>> {
+        self.names.get(&gsi)
+    }
+
+    pub(crate) fn set_name(&mut self, gsi: Gsi, name: Arc<str>) {
+        self.names.insert(gsi, name);
+    }
+
+    /// Whether nothing is used for anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        let free = |(_, slot)| matches!(slot, Slot::Free);
+        self.iter().all(free) && self.unsettled.is_clear()
+    }
+
+    fn exhausted(&self, wanted: u32) -> Error {
+        let mut holders: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+        for name in self.names.values() {
+            *holders.entry(name).or_default() += 1;
+        }
+        let holder = |(name, leases): (&Arc<str>, usize)| Holder {
+            name: Arc::clone(name),
+            leases,
+        };
+        let mut holders: Vec<Holder> = holders.into_iter().map(holder).collect();
+        holders.sort_by_key(|holder| Reverse(holder.leases));
+        Error::Exhausted {
+            wanted,
+            leased: self.leased,
+            limit: self.limit,
+            holders,
+        }
+    }
+
+    fn gsi(&self, index: usize) -> Option<Gsi> {
+        let number = u32::try_from(index).ok()?;
+        Gsi::below(self.limit, number)
     }
 
     /// Whether a commit under way changes this GSI. It must not become another's, or be relied on, until
@@ -146,17 +226,9 @@ impl Slots {
         self.unsettled.clear();
     }
 
-    fn take(&mut self, gsi: Gsi) -> LeaseId {
-        let id = LeaseId::next();
-        let route = None;
-        self.put(
-            gsi,
-            Slot::Leased {
-                id,
-                route,
-                lines: 0,
-            },
-        );
+    fn take(&mut self, gsi: Gsi, route: Option<Route>) -> LeaseId {
+        let (id, lines) = (LeaseId::next(), 0);
+        self.put(gsi, Slot::Leased { id, route, lines });
         id
     }
 
@@ -172,6 +244,9 @@ impl Slots {
         let old = std::mem::replace(place, slot);
         self.leased -= usize::from(matches!(old, Slot::Leased { .. }));
         self.leased += usize::from(matches!(slot, Slot::Leased { .. }));
+        if matches!(slot, Slot::Free) {
+            self.names.remove(&gsi);
+        }
         let available = matches!(slot, Slot::Free) && gsi.number() >= self.reserved;
         if index < self.available.len() {
             self.available.set(index, available);

@@ -71,6 +71,13 @@ impl State {
         }
     }
 
+    /// Keeps a lease's GSI, and its route, until somebody claims it.
+    pub(crate) fn leave_unclaimed(&mut self, gsi: Gsi) {
+        if let Slot::Leased { route, .. } = self.slots.get(gsi) {
+            self.slots.put(gsi, Slot::Unclaimed(route));
+        }
+    }
+
     /// Queues a request, and answers with its ticket.
     pub(crate) fn enqueue(&mut self, demand: Demand, edits: Vec<Edit>) -> u64 {
         self.tickets += 1;

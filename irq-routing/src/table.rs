@@ -235,6 +235,18 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
+    /// Takes `count` GSIs in a row, of which the first is a multiple of `count`, or of the next power
+    /// of two: the lowest that are free and not reserved. No ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exhausted`]: then none is taken.
+    pub fn lease_block(&self, count: u32) -> Result<Vec<GsiLease>, Error> {
+        let block = self.lock().slots.lease_block(count)?;
+        let lease = |(gsi, id)| GsiLease::new(self.clone(), gsi, id);
+        Ok(block.into_iter().map(lease).collect())
+    }
+
     /// Takes a GSI and leads it to a message: [`lease`](Self::lease) and a transaction of one edit.
     /// A device with many vectors does better with one transaction for all.
     ///

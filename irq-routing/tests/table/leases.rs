@@ -46,16 +46,12 @@ fn exhaustion_counts() {
     let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
     assert_eq!(leases.len(), 4096 - 24);
     let error = table.lease().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Exhausted {
-                leased: 4072,
-                limit: 4096
-            }
-        ),
-        "{error}"
-    );
+    let expected = "no GSI is free: 4072 of 4096 are leased, the others reserved, wired, in quarantine or scattered";
+    assert_eq!(error.to_string(), expected);
+    assert!(matches!(
+        error,
+        Error::Exhausted { wanted: 1, leased: 4072, limit: 4096, holders } if holders.is_empty()
+    ));
     drop(leases);
     assert_eq!(table.leased(), 0);
 }
@@ -153,4 +149,75 @@ fn an_edit_needs_the_lease_of_its_gsi() {
     ));
     assert_eq!(successor.route(), None);
     assert!(vm.take().is_empty());
+}
+
+#[test]
+fn exhaustion_names_the_holders() {
+    let (_, table) = table();
+    let name = |number: usize| match number {
+        0..2000 => Some("net0"),
+        2000..3000 => Some("disk"),
+        3000..3010 => Some("rng"),
+        3010..3012 => Some("balloon"),
+        3012 => Some("rtc"),
+        _ => None,
+    };
+    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok())
+        .enumerate()
+        .map(|(number, lease)| match name(number) {
+            Some(name) => lease.named(name),
+            None => lease,
+        })
+        .collect();
+    assert_eq!(leases[0].name().as_deref(), Some("net0"));
+    let error = table.lease_block(8).unwrap_err();
+    let expected = "no 8 GSIs in a row are free: 4072 of 4096 are leased (2000 by net0, 1000 by disk, \
+                    10 by rng, 2 by balloon, 1 by others with a name), the others reserved, wired, in \
+                    quarantine or scattered";
+    assert_eq!(error.to_string(), expected);
+
+    drop(leases.drain(..2000));
+    let taken = table.lease().unwrap();
+    assert_eq!(taken.name(), None, "a name goes with its lease");
+    let all: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let Err(Error::Exhausted { holders, .. }) = table.lease() else {
+        panic!("none is left");
+    };
+    assert_eq!(&*holders[0].name, "disk");
+    assert_eq!(
+        holders.iter().map(|holder| holder.leases).sum::<usize>(),
+        1013
+    );
+    drop(all);
+}
+
+#[test]
+fn a_block_is_in_a_row_aligned_and_lowest() {
+    let (_, table) = table();
+    let first = |count| {
+        let block = table.lease_block(count).unwrap();
+        let numbers: Vec<_> = block.iter().map(|lease| lease.gsi().number()).collect();
+        let expected: Vec<_> = (numbers[0]..).take(count as usize).collect();
+        assert_eq!(numbers, expected, "in a row");
+        (block, numbers[0])
+    };
+    let (_eight, at) = first(8);
+    assert_eq!(at, 24, "the first that is not reserved");
+    let (thirty_two, at) = first(32);
+    assert_eq!(at, 32);
+    let (_five, at) = first(5);
+    assert_eq!(at, 64, "at a multiple of eight");
+    let (_single, at) = first(1);
+    assert_eq!(at, 69);
+    let hole = table.lease_exact(100).unwrap();
+    let (_more, at) = first(32);
+    assert_eq!(at, 128, "around one that is taken");
+    drop((thirty_two, hole));
+    assert_eq!(first(16).1, 32);
+    assert!(table.lease_block(0).unwrap().is_empty());
+    let leased = table.leased();
+    for count in [4096, 4097, u32::MAX] {
+        assert!(table.lease_block(count).is_err());
+    }
+    assert_eq!(table.leased(), leased, "all or none");
 }

@@ -13,6 +13,7 @@ mod crowd;
 mod group;
 mod leases;
 mod panics;
+mod translation;
 mod validation;
 mod wiring;
 

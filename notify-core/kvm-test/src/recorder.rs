@@ -45,7 +45,9 @@ struct State {
 
 /// What a test does while a table is on its way to the kernel.
 #[derive(Clone, Default)]
-struct Hook(Option<Arc<dyn Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync>>);
+struct Hook(Option<Arc<OnRoutes>>);
+
+type OnRoutes = dyn Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync;
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +77,10 @@ impl Recorder {
     }
 
     /// Calls `hook` with each table from now on, and answers what it answers. It may wait or panic.
-    pub fn on_routes(&self, hook: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static) {
+    pub fn on_routes(
+        &self,
+        hook: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
+    ) {
         self.lock().hook = Hook(Some(Arc::new(hook)));
     }
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Snapshot`]: a table that outlives its machine.
+
+mod error;
+mod restore;
+mod saved;
+
+pub use error::RestoreError;
+use saved::{SavedGsi, SavedPlatform};
+
+use crate::RoutingTable;
+use crate::slots::Slot;
+
+/// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`] reads.
+const VERSION: u32 = 1;
+
+/// The GSIs of a table and where they lead, for a machine that continues elsewhere.
+///
+/// It holds numbers and names only: no eventfd, no lease, nothing that is armed. With the feature
+/// `serde` it can be written and read in any format. What is read is believed only as far as
+/// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{MsiMessage, RoutingTable};
+/// # use notify_core::sim::{CallKind, SimVm};
+/// # let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// let rx = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+/// let tx = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x41))?;
+/// let snapshot = table.snapshot();
+///
+/// let vm = Arc::new(SimVm::builder().build());
+/// let restored = RoutingTable::new(vm.clone())?;
+/// restored.restore(&snapshot)?;
+/// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+///
+/// // Each device comes for its own, by number.
+/// let claimed = restored.claim(rx.gsi().number())?;
+/// assert_eq!(claimed.route(), rx.route());
+/// // Nobody came for the other one.
+/// assert_eq!(restored.unclaimed(), [tx.gsi()]);
+/// restored.drop_unclaimed();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Snapshot {
+    version: u32,
+    platform: SavedPlatform,
+    gsis: Vec<SavedGsi>,
+}
+
+impl RoutingTable {
+    /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
+    /// quarantine are left out, since nothing is armed in the machine that continues. Messages are
+    /// those of the devices, before any translation.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        let save = |(gsi, slot)| {
+            let name = || state.slots.name(gsi).map(|name| name.to_string());
+            match slot {
+                Slot::Free | Slot::Quarantined(_) => None,
+                Slot::Wired { pins, .. } => Some(SavedGsi::wired(gsi, pins)),
+                Slot::Leased { route, .. } | Slot::Unclaimed(route) => {
+                    Some(SavedGsi::leased(gsi, route, name()))
+                }
+            }
+        };
+        Snapshot {
+            version: VERSION,
+            platform: self.platform().into(),
+            gsis: state.slots.iter().filter_map(save).collect(),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The written form: numbers and names, none of them checked.
+//!
+//! These types are the format. They change with its version only, whatever becomes of those that they
+//! stand for.
+
+use crate::{Error, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub(super) enum SavedPlatform {
+    X86,
+    X86Split,
+    Arm64Gic,
+    Riscv64Aia,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct SavedGsi {
+    pub(super) gsi: u32,
+    /// Whether it belongs to the machine's wiring.
+    pub(super) wired: bool,
+    pub(super) name: Option<String>,
+    pub(super) route: Option<SavedRoute>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+pub(super) enum SavedRoute {
+    Pins(Vec<SavedPin>),
+    Msi {
+        address: u64,
+        data: u32,
+        devid: Option<u32>,
+    },
+    HvSint {
+        vcpu: u32,
+        sint: u32,
+    },
+    XenEvtchn {
+        port: u32,
+        vcpu: u32,
+        priority: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct SavedPin {
+    chip: SavedChip,
+    pin: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+enum SavedChip {
+    PicMaster,
+    PicSlave,
+    IoApic,
+    Gic,
+    Aplic,
+}
+
+impl SavedGsi {
+    pub(super) fn wired(gsi: Gsi, pins: Pins) -> Self {
+        Self {
+            gsi: gsi.number(),
+            wired: true,
+            name: None,
+            route: Some(Route::Pins(pins).into()),
+        }
+    }
+
+    pub(super) fn leased(gsi: Gsi, route: Option<Route>, name: Option<String>) -> Self {
+        Self {
+            gsi: gsi.number(),
+            wired: false,
+            name,
+            route: route.map(SavedRoute::from),
+        }
+    }
+}
+
+impl SavedRoute {
+    /// The route that it stands for, if there is such a one.
+    pub(super) fn load(&self) -> Result<Route, Error> {
+        Ok(match *self {
+            Self::Pins(ref pins) => {
+                let pins: Vec<Pin> = pins.iter().map(SavedPin::load).collect::<Result<_, _>>()?;
+                Route::Pins(Pins::new(pins)?)
+            }
+            Self::Msi {
+                address,
+                data,
+                devid,
+            } => Route::Msi(MsiMessage {
+                address,
+                data,
+                devid,
+            }),
+            Self::HvSint { vcpu, sint } => Route::HvSint { vcpu, sint },
+            Self::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            } => Route::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            },
+        })
+    }
+}
+
+impl From<Route> for SavedRoute {
+    fn from(route: Route) -> Self {
+        match route {
+            Route::Pins(pins) => Self::Pins(pins.iter().map(SavedPin::from).collect()),
+            Route::Msi(MsiMessage {
+                address,
+                data,
+                devid,
+            }) => Self::Msi {
+                address,
+                data,
+                devid,
+            },
+            Route::HvSint { vcpu, sint } => Self::HvSint { vcpu, sint },
+            Route::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            } => Self::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            },
+        }
+    }
+}
+
+impl SavedPin {
+    fn load(&self) -> Result<Pin, Error> {
+        let chip = match self.chip {
+            SavedChip::PicMaster => IrqChip::PicMaster,
+            SavedChip::PicSlave => IrqChip::PicSlave,
+            SavedChip::IoApic => IrqChip::IoApic,
+            SavedChip::Gic => IrqChip::Gic,
+            SavedChip::Aplic => IrqChip::Aplic,
+        };
+        Pin::new(chip, self.pin)
+    }
+}
+
+impl From<Pin> for SavedPin {
+    fn from(pin: Pin) -> Self {
+        let chip = match pin.chip() {
+            IrqChip::PicMaster => SavedChip::PicMaster,
+            IrqChip::PicSlave => SavedChip::PicSlave,
+            IrqChip::IoApic => SavedChip::IoApic,
+            IrqChip::Gic => SavedChip::Gic,
+            IrqChip::Aplic => SavedChip::Aplic,
+        };
+        let pin = pin.number();
+        Self { chip, pin }
+    }
+}
+
+impl SavedPlatform {
+    pub(super) fn load(self) -> Platform {
+        match self {
+            Self::X86 => Platform::X86,
+            Self::X86Split => Platform::X86Split,
+            Self::Arm64Gic => Platform::Arm64Gic,
+            Self::Riscv64Aia => Platform::Riscv64Aia,
+        }
+    }
+}
+
+impl From<Platform> for SavedPlatform {
+    fn from(platform: Platform) -> Self {
+        match platform {
+            Platform::X86 => Self::X86,
+            Platform::X86Split => Self::X86Split,
+            Platform::Arm64Gic => Self::Arm64Gic,
+            Platform::Riscv64Aia => Self::Riscv64Aia,
+        }
+    }
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Tables that are written, read and believed only when they are checked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+
+use irq_routing::{
+    Error, IrqChip, MsiMessage, Pin, Pins, Platform, RestoreError, Route, RoutingTable, Snapshot,
+};
+use kvm_test::{Call, Recorder};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn table() -> (Arc<Recorder>, RoutingTable) {
+    let vm = Arc::new(Recorder::default());
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    (vm, table)
+}
+
+fn message(data: u32) -> MsiMessage {
+    MsiMessage::new(0xfee0_0000, data)
+}
+
+/// One of each: wiring, every kind of route, a lease without a route, names.
+fn written() -> String {
+    let (_, table) = table();
+    let both = [IrqChip::PicMaster, IrqChip::IoApic].map(|chip| Pin::new(chip, 4).unwrap());
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(4).unwrap(), Pins::new(both).unwrap());
+    transaction.commit().unwrap();
+    let leases = [
+        Some(message(1).into()),
+        Some(message(2).with_devid(7).into()),
+        Some(Route::HvSint { vcpu: 1, sint: 2 }),
+        Some(Route::XenEvtchn {
+            port: 3,
+            vcpu: 4,
+            priority: 5,
+        }),
+        Some(Pin::new(IrqChip::PicSlave, 3).unwrap().into()),
+        None,
+    ]
+    .map(|route: Option<Route>| {
+        let lease = table.lease().unwrap().named("net0");
+        if let Some(route) = route {
+            lease.set_route(route).unwrap();
+        }
+        lease
+    });
+    let text = serde_json::to_string(&table.snapshot()).unwrap();
+    drop(leases);
+    text
+}
+
+fn entries(vm: &Recorder) -> Vec<String> {
+    match vm.take().as_slice() {
+        [Call::Routes(entries)] => entries.iter().map(|entry| format!("{entry:?}")).collect(),
+        other => panic!("one ioctl, not {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_restored_is_what_was_written_in_one_ioctl() {
+    let text = written();
+    let (vm, table) = table();
+    let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
+    table.restore(&snapshot).unwrap();
+    assert_eq!(entries(&vm).len(), 7);
+    assert_eq!(table.snapshot(), snapshot, "before anybody has claimed");
+    assert_eq!(table.leased(), 0);
+    assert!(matches!(table.lease_exact(24), Err(Error::GsiInUse { .. })));
+    assert!(matches!(table.line(24), Err(Error::GsiInUse { .. })));
+    assert_eq!(table.lease().unwrap().gsi().number(), 30, "none of theirs");
+
+    let claimed = table.claim(24).unwrap();
+    assert_eq!(claimed.route(), Some(message(1).into()));
+    assert_eq!(claimed.name().as_deref(), Some("net0"));
+    assert_eq!(table.snapshot(), snapshot, "and after");
+    assert!(matches!(table.claim(24), Err(Error::NothingToClaim { gsi }) if gsi == claimed.gsi()));
+    assert!(
+        matches!(table.claim(4), Err(Error::NothingToClaim { .. })),
+        "wired"
+    );
+    assert!(matches!(
+        table.claim(4096),
+        Err(Error::GsiOutOfRange { .. })
+    ));
+    assert!(table.line(4).is_ok(), "wiring needs no claim");
+    let line = claimed.into_line().unwrap();
+    line.lease().unwrap().set_route(message(9)).unwrap();
+    assert_eq!(entries(&vm).len(), 7);
+
+    let left: Vec<_> = table.unclaimed().iter().map(|gsi| gsi.number()).collect();
+    assert_eq!(left, [25, 26, 27, 28, 29]);
+    table.drop_unclaimed();
+    assert_eq!(table.unclaimed(), []);
+    assert!(vm.take().is_empty());
+    table.flush().unwrap();
+    assert_eq!(entries(&vm).len(), 3, "GSI 4's two and GSI 24's");
+    assert_eq!(table.lease().unwrap().gsi().number(), 25);
+}
+
+#[test]
+fn the_written_form_stays_as_it_is() {
+    let value: Value = serde_json::from_str(&written()).unwrap();
+    let pins = |pins: &[(&str, u32)]| -> Value {
+        pins.iter()
+            .map(|(chip, pin)| json!({"chip": chip, "pin": pin}))
+            .collect()
+    };
+    let lease = |gsi: u32, route: Value| json!({"gsi": gsi, "wired": false, "name": "net0", "route": route});
+    let expected = json!({
+        "version": 1,
+        "platform": "x86",
+        "gsis": [
+            {"gsi": 4, "wired": true, "name": null,
+             "route": {"pins": pins(&[("pic-master", 4), ("io-apic", 4)])}},
+            lease(24, json!({"msi": {"address": 0xfee0_0000u32, "data": 1, "devid": null}})),
+            lease(25, json!({"msi": {"address": 0xfee0_0000u32, "data": 2, "devid": 7}})),
+            lease(26, json!({"hv-sint": {"vcpu": 1, "sint": 2}})),
+            lease(27, json!({"xen-evtchn": {"port": 3, "vcpu": 4, "priority": 5}})),
+            lease(28, json!({"pins": pins(&[("pic-slave", 3)])})),
+            lease(29, Value::Null),
+        ],
+    });
+    assert_eq!(value, expected);
+}
+
+/// Restores the usual snapshot after a change to it, and expects to find the table untouched.
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Value)) -> RestoreError {
+    let mut value: Value = serde_json::from_str(&written()).unwrap();
+    change(&mut value);
+    let snapshot: Snapshot = serde_json::from_value(value).unwrap();
+    let (vm, table) = table();
+    let error = table.restore(&snapshot).unwrap_err();
+    assert!(vm.take().is_empty());
+    expect_empty(&table);
+    error
+}
+
+#[track_caller]
+fn expect_empty(table: &RoutingTable) {
+    assert_eq!(
+        (table.leased(), table.routes(), table.unclaimed()),
+        (0, vec![], vec![])
+    );
+    assert_eq!(table.lease().unwrap().gsi().number(), 24);
+}
+
+#[test]
+fn a_version_that_is_not_known_is_refused() {
+    for found in [0, 2, u32::MAX] {
+        let error = refused(|value| value["version"] = json!(found));
+        assert!(
+            matches!(error, RestoreError::Version { found: it } if it == found),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_of_another_kind_is_refused() {
+    let error = refused(|value| value["platform"] = json!("arm64-gic"));
+    let expected = "a snapshot of the kind arm64 GIC for a machine of the kind x86 irqchip";
+    assert_eq!(error.to_string(), expected);
+    let split = RoutingTable::builder(Arc::new(Recorder::default())).platform(Platform::X86Split);
+    let snapshot: Snapshot = serde_json::from_str(&written()).unwrap();
+    let error = split.build().unwrap().restore(&snapshot).unwrap_err();
+    assert!(matches!(error, RestoreError::Platform { .. }));
+}
+
+#[test]
+fn a_gsi_that_is_out_of_range_or_occurs_twice_is_refused() {
+    for number in [4096, u32::MAX] {
+        let error = refused(|value| value["gsis"][3]["gsi"] = json!(number));
+        assert!(matches!(
+            error,
+            RestoreError::Refused(Error::GsiOutOfRange { gsi, limit: 4096 }) if gsi == number
+        ));
+    }
+    for twice in [4, 24] {
+        let error = refused(|value| value["gsis"][3]["gsi"] = json!(twice));
+        assert!(matches!(error, RestoreError::Duplicate { gsi } if gsi.number() == twice));
+    }
+}
+
+#[test]
+fn a_route_that_cannot_be_is_refused() {
+    let pins = |chip: &str, numbers: &[u32]| -> Value {
+        numbers
+            .iter()
+            .map(|pin| json!({"chip": chip, "pin": pin}))
+            .collect()
+    };
+    for route in [
+        pins("io-apic", &[24]),
+        pins("pic-master", &[8]),
+        pins("gic", &[u32::MAX]),
+        pins("io-apic", &[1, 2]),
+        json!([]),
+        json!([{"chip": "gic", "pin": 1}, {"chip": "io-apic", "pin": 1}]),
+    ] {
+        let error = refused(|value| value["gsis"][0]["route"] = json!({"pins": route}));
+        assert!(matches!(error, RestoreError::Route { gsi, .. } if gsi.number() == 4));
+    }
+    for route in [Value::Null, json!({"hv-sint": {"vcpu": 1, "sint": 2}})] {
+        let error = refused(|value| value["gsis"][0]["route"] = route);
+        assert!(matches!(error, RestoreError::NotPins { gsi } if gsi.number() == 4));
+    }
+    let error = refused(|value| value["gsis"][1]["route"] = json!({"pins": pins("aplic", &[9])}));
+    assert!(matches!(
+        error,
+        RestoreError::Refused(Error::NoSuchChip { .. })
+    ));
+}
+
+#[test]
+fn a_table_that_is_in_use_is_left_alone() {
+    let snapshot: Snapshot = serde_json::from_str(&written()).unwrap();
+    let (vm, table) = table();
+    let lease = table.lease().unwrap();
+    assert!(matches!(
+        table.restore(&snapshot),
+        Err(RestoreError::NotEmpty)
+    ));
+    drop(lease);
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(9).unwrap(), Pin::new(IrqChip::IoApic, 9).unwrap());
+    transaction.commit().unwrap();
+    vm.take();
+    assert!(matches!(
+        table.restore(&snapshot),
+        Err(RestoreError::NotEmpty)
+    ));
+    let mut transaction = table.transaction();
+    transaction.unwire(table.gsi(9).unwrap());
+    transaction.commit().unwrap();
+    table.restore(&snapshot).unwrap();
+    assert!(matches!(
+        table.restore(&snapshot),
+        Err(RestoreError::NotEmpty)
+    ));
+}
+
+#[test]
+fn a_snapshot_that_the_kernel_refuses_leaves_nothing() {
+    let snapshot: Snapshot = serde_json::from_str(&written()).unwrap();
+    let (vm, table) = table();
+    vm.fail_after(0, 22);
+    let error = table.restore(&snapshot).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RestoreError::Refused(Error::Refused { edits: 6, .. })
+        ),
+        "{error:?}"
+    );
+    expect_empty(&table);
+    vm.take();
+    table.restore(&snapshot).unwrap();
+    assert_eq!(entries(&vm).len(), 7);
+}
+
+#[test]
+fn a_full_table_of_pins_is_too_much() {
+    let (_, table) = table();
+    let gsis: Vec<Value> = (0..4096)
+        .map(|gsi| {
+            let pins = json!([{"chip": "pic-master", "pin": 1}, {"chip": "io-apic", "pin": 1}]);
+            json!({"gsi": gsi, "wired": true, "name": null, "route": {"pins": pins}})
+        })
+        .collect();
+    let text = json!({"version": 1, "platform": "x86", "gsis": gsis});
+    let snapshot: Snapshot = serde_json::from_value(text).unwrap();
+    let error = table.restore(&snapshot).unwrap_err();
+    assert!(matches!(
+        error,
+        RestoreError::Refused(Error::TableFull { entries: 8192, .. })
+    ));
+    expect_empty(&table);
+}
+
+#[test]
+fn truncated_text_is_an_error_of_its_format() {
+    let text = written();
+    for length in 0..text.len() {
+        assert!(serde_json::from_str::<Snapshot>(&text[..length]).is_err());
+    }
+}
+
+#[test]
+fn quarantine_is_left_behind() {
+    let (_, table) = table();
+    let line = table.lease_msi(message(1)).unwrap().into_line().unwrap();
+    let kept = table.lease_msi(message(2)).unwrap();
+    line.quarantine();
+    let snapshot = table.snapshot();
+    let (_, restored) = self::table();
+    restored.restore(&snapshot).unwrap();
+    assert_eq!(restored.unclaimed(), [kept.gsi()]);
+}
+
+proptest! {
+    /// Whatever a bit or a digit turns into: an error and an empty table, or what was read.
+    #[test]
+    fn damaged_text_never_panics(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut text = written().into_bytes();
+        for (place, byte) in damage {
+            let place = place.index(text.len());
+            text[place] = byte;
+        }
+        if let Ok(snapshot) = serde_json::from_slice::<Snapshot>(&text) {
+            let (vm, table) = table();
+            match table.restore(&snapshot) {
+                Ok(()) => prop_assert_eq!(vm.take().len(), 1),
+                Err(_) => expect_empty(&table),
+            }
+        }
+    }
+}

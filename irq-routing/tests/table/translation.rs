@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What lies between a device's message and the kernel.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use irq_routing::{IrqChip, MsiMessage, Route, RoutingTable};
+use kvm_test::{Call, Recorder};
+use notify_core::RouteTarget;
+
+use crate::crowd::Gate;
+use crate::{message, pin};
+
+/// Adds this number to the data of every message, and blocks data of 1000 and more.
+fn adding(offset: &Arc<AtomicU32>) -> (Arc<Recorder>, RoutingTable) {
+    let vm = Arc::new(Recorder::default());
+    let offset = Arc::clone(offset);
+    let translate = move |mut message: MsiMessage| {
+        message.data += offset.load(Ordering::Relaxed);
+        (message.data < 1000).then_some(message)
+    };
+    let table = RoutingTable::builder(vm.clone()).translate(translate);
+    (vm, table.build().unwrap())
+}
+
+/// GSI and data of each message that the kernel was given, call by call; pins have no data.
+fn given(vm: &Recorder) -> Vec<Vec<(u32, Option<u32>)>> {
+    let data = |target| match target {
+        RouteTarget::Msi { data, .. } => Some(data),
+        _ => None,
+    };
+    let entries = |call| match call {
+        Call::Routes(entries) => entries
+            .iter()
+            .map(|entry| (entry.gsi, data(entry.target)))
+            .collect(),
+        other => panic!("{other:?}"),
+    };
+    vm.take().into_iter().map(entries).collect()
+}
+
+#[test]
+fn the_kernel_sees_the_translation_and_the_table_the_message() {
+    let offset = Arc::new(AtomicU32::new(100));
+    let (vm, table) = adding(&offset);
+    let lease = table.lease_msi(message(1)).unwrap();
+    assert_eq!(given(&vm), [vec![(24, Some(101))]]);
+    assert_eq!(lease.route(), Some(Route::Msi(message(1))));
+    lease.set_route(message(1)).unwrap();
+    assert!(vm.take().is_empty(), "nothing has changed");
+    offset.store(200, Ordering::Relaxed);
+    lease.set_route(message(1)).unwrap();
+    assert_eq!(given(&vm), [vec![(24, Some(201))]], "its translation has");
+}
+
+#[test]
+fn all_are_translated_anew_in_one_ioctl() {
+    let offset = Arc::new(AtomicU32::new(100));
+    let (vm, table) = adding(&offset);
+    table.retranslate().unwrap();
+    assert!(vm.take().is_empty(), "the kernel's default is left alone");
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));
+    transaction.commit().unwrap();
+    let leases = [1, 2].map(|data| table.lease_msi(message(data)).unwrap());
+    let quarantined = table.lease_msi(message(3)).unwrap().into_line().unwrap();
+    quarantined.quarantine();
+    vm.take();
+    table.retranslate().unwrap();
+    assert!(vm.take().is_empty(), "nothing has changed");
+
+    offset.store(200, Ordering::Relaxed);
+    table.retranslate().unwrap();
+    let all = [(4, None), (24, Some(201)), (25, Some(202)), (26, Some(203))];
+    assert_eq!(given(&vm), [all.to_vec()]);
+    offset.store(300, Ordering::Relaxed);
+    vm.fail_after(0, 22);
+    table.retranslate().unwrap_err();
+    vm.take();
+    offset.store(200, Ordering::Relaxed);
+    table.retranslate().unwrap();
+    assert!(vm.take().is_empty(), "the old one is in force");
+    assert_eq!(leases[0].route(), Some(Route::Msi(message(1))));
+}
+
+#[test]
+fn a_blocked_message_leads_nowhere_until_it_is_let_through() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let (vm, table) = adding(&offset);
+    let [blocked, free] = [900, 1].map(|data| table.lease_msi(message(data)).unwrap());
+    vm.take();
+    offset.store(100, Ordering::Relaxed);
+    table.retranslate().unwrap();
+    assert_eq!(given(&vm), [vec![(25, Some(101))]]);
+    assert_eq!(
+        blocked.route(),
+        Some(Route::Msi(message(900))),
+        "as the device has it"
+    );
+    let line = blocked.into_line().unwrap();
+    offset.store(50, Ordering::Relaxed);
+    table.retranslate().unwrap();
+    assert_eq!(given(&vm), [vec![(25, Some(51)), (24, Some(950))]]);
+    line.lease().unwrap().set_route(message(960)).unwrap();
+    assert_eq!(given(&vm), [vec![(25, Some(51))]], "blocked by a commit");
+    drop((line, free));
+    table.flush().unwrap();
+    assert_eq!(given(&vm), [vec![]]);
+}
+
+#[test]
+fn a_new_translation_follows_the_commits_that_came_before_it() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let (vm, table) = adding(&offset);
+    let leases = [1, 2, 3].map(|data| table.lease_msi(message(data)).unwrap());
+    vm.take();
+    let gate = Gate::new(&vm, |_| Ok(()));
+    let commit = |place: usize, data| -> Box<dyn FnOnce() + Send> {
+        let mut transaction = table.transaction();
+        transaction.route(&leases[place], message(data));
+        Box::new(move || transaction.commit().unwrap())
+    };
+    let others = vec![
+        commit(1, 12),
+        Box::new(|| table.retranslate().unwrap()),
+        commit(2, 13),
+    ];
+    let (first, _) = gate.crowd(commit(0, 11), others, || {
+        offset.store(100, Ordering::Relaxed);
+    });
+    first.unwrap();
+    let last: Vec<_> = given(&vm).pop().unwrap();
+    assert_eq!(last, [(24, Some(111)), (25, Some(112)), (26, Some(113))]);
+}
+
+#[test]
+fn a_translation_may_look_at_the_table_and_may_panic() {
+    let table: Arc<OnceLock<RoutingTable>> = Arc::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (looked_at, record) = (Arc::clone(&table), Arc::clone(&seen));
+    let translate = move |message: MsiMessage| {
+        assert_ne!(message.data, 13, "a bug of the translation");
+        let table = looked_at.get().unwrap();
+        record.lock().unwrap().push(table.routes().len());
+        drop(table.lease().unwrap());
+        Some(message)
+    };
+    let vm = Arc::new(Recorder::default());
+    let builder = RoutingTable::builder(vm.clone()).translate(translate);
+    let table = table.get_or_init(|| builder.build().unwrap());
+    let lease = table.lease_msi(message(1)).unwrap();
+    let panicking = catch_unwind(AssertUnwindSafe(|| lease.set_route(message(13))));
+    assert!(panicking.is_err());
+    assert_eq!(lease.route(), Some(Route::Msi(message(1))));
+    lease.set_route(message(2)).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [0, 1]);
+    assert_eq!(given(&vm).len(), 2);
+}
+
+#[test]
+fn extended_destinations_go_where_kvm_looks_for_them() {
+    let translated = |address| {
+        MsiMessage::new(address, 0)
+            .with_extended_destination()
+            .address
+    };
+    assert_eq!(translated(0xfee0_1000), 0xfee0_1000);
+    assert_eq!(
+        translated(0xfeef_ffec),
+        0x7f00_feef_f00c,
+        "bits 11:5 are bits 14:8"
+    );
+    assert_eq!(
+        translated(0xfee0_0ff0),
+        0xfee0_0ff0,
+        "the remappable format"
+    );
+    assert_eq!(translated(0x1_fee0_0fe0), 0x1_fee0_0fe0, "already extended");
+}
