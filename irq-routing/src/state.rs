@@ -239,3 +239,16 @@ fn explain(vm: &dyn Vm, edits: &[Edit], source: io::Error) -> Error {
         source,
     }
 }
+
+/// For diagnosis.
+impl State {
+    /// Whether the kernel is known to have our table.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.kernel == Kernel::HasEntries
+    }
+
+    /// Whether the kernel may still have the route of a lease that is gone.
+    pub(crate) fn is_stale(&self, gsi: Gsi) -> bool {
+        self.stale.contains(gsi.index())
+    }
+}
