@@ -133,6 +133,24 @@ impl Problem {
     pub const fn is_refused(&self) -> bool {
         !matches!(self, Self::SharedPin { .. } | Self::Contradiction { .. })
     }
+
+    /// The GSIs that it names.
+    pub fn gsis(&self) -> impl Iterator<Item = u32> + use<> {
+        let (one, other) = match *self {
+            Self::OutOfRange { gsi, .. }
+            | Self::NoSuchChip { gsi, .. }
+            | Self::NoSuchPin { gsi, .. }
+            | Self::NoSuchKind { gsi, .. }
+            | Self::TwoPinsOfOneChip { gsi, .. }
+            | Self::NotAlone { gsi, .. } => (Some(gsi), None),
+            Self::TooManyEntries { .. } => (None, None),
+            Self::SharedPin { gsi, eois, .. } => (Some(gsi), Some(eois)),
+            Self::Contradiction {
+                kernel, entries, ..
+            } => (kernel, entries),
+        };
+        one.into_iter().chain(other)
+    }
 }
 
 impl fmt::Display for Cell {
