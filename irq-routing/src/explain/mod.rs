@@ -11,7 +11,9 @@ pub use loss::Loss;
 
 use crate::dump::{DumpTarget, is_refused};
 use crate::slots::Slot;
-use crate::{ApicMessage, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable};
+use crate::{
+    ApicMessage, EntryKind, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
+};
 
 /// How a signal of an irqfd on one GSI travels, by what KVM does with the routes of that GSI.
 ///
@@ -104,7 +106,7 @@ pub enum Destination {
     /// As the route says.
     Route(Route),
     /// The dump does not say.
-    Untold(crate::EntryKind),
+    Untold(EntryKind),
 }
 
 /// Why a signal takes the detour through a worker thread.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The tables that x86 machines start with, by what raising each GSI does: no ioctl reads one back.
 
+use std::os::fd::AsFd;
+
 use irq_routing::{Dump, DumpTarget, Explanation, MsiMessage, RoutingTable, Wiring};
 use kvm_test::{Machine, Requests, Trial, kvm};
-use notify_core::{LineStatus, Vm};
+use notify_core::{EventNotifier, IrqFdRequest, LineStatus, Vm};
 
 /// A table of a real guest.
 const PC: &str = include_str!("../data/pc-routing.txt");
@@ -14,6 +16,7 @@ pub(super) fn trials() -> Vec<Trial> {
         kvm("a_pc_is_wired_as_the_real_one", pc_is_as_the_real_one),
         kvm("an_illegal_vector_stays_pending", illegal_vector),
         kvm("what_is_explained_as_lost_is_lost", lost_is_lost),
+        kvm("on_the_spot_is_before_the_write_returns", on_the_spot),
     ]
 }
 
@@ -123,5 +126,22 @@ fn lost_is_lost() {
         assert!(matches!(table.explain(gsi), Explanation::Lost { .. }));
         let status = machine.vm().set_irq_line(gsi, true).unwrap();
         assert_eq!(status, LineStatus::Ignored);
+    }
+}
+
+fn on_the_spot() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    let message = MsiMessage::new(Machine::MSI_ADDRESS, 0x41);
+    let lease = table.lease_msi(message).unwrap();
+    let explained = table.explain(lease.gsi());
+    assert!(matches!(explained, Explanation::InAtomic { .. }));
+    let event = EventNotifier::new().unwrap();
+    let assign = IrqFdRequest::assign(event.as_fd(), lease.gsi().number());
+    machine.vm().irqfd(&assign).unwrap();
+    for _ in 0..1000 {
+        machine.clear().unwrap();
+        event.notify().unwrap();
+        assert_eq!(machine.delivered().unwrap(), [0x41]);
     }
 }

@@ -91,7 +91,8 @@ impl<'a> Line<'a> {
         self.gsi.checked_add(1) == Some(next.gsi)
             && self.explanation.hints() == next.explanation.hints()
             && discriminant(self.explanation) == discriminant(next.explanation)
-            && !matches!(next.explanation, Explanation::Lost { .. })
+            && (self.explanation == next.explanation
+                || !matches!(next.explanation, Explanation::Lost { .. }))
             && pins.into_iter().all(|(one, other)| follows(*one, *other))
             && match (self.single, next.single) {
                 (Some(DumpTarget::Msi(one)), Some(DumpTarget::Msi(other))) => {

@@ -8,7 +8,7 @@ use irq_routing::{Explanation, Hint};
 use crate::drawing::draw;
 use crate::known::{Verdict, compare};
 use crate::line::{Run, runs};
-use crate::ranges::{list, ranges};
+use crate::ranges::{list, range, ranges};
 use crate::report::{Report, is_odd};
 
 /// More lines of a kind than anybody reads.
@@ -71,7 +71,7 @@ fn head(text: &mut String, report: &Report) -> fmt::Result {
     let dump = &report.dump;
     writeln!(
         text,
-        "routing: {}\n  {} entries for {} of {} GSIs, {}",
+        "routing: {}\n  {} entries for {} GSIs of {}, {}",
         report.source,
         dump.entries().len(),
         report.explanations.len(),
@@ -88,9 +88,16 @@ fn lost(text: &mut String, report: &Report) -> fmt::Result {
             "  everything new: KVM refuses this table whole, and keeps the one that it had"
         )?;
     }
-    let lost = report.explanations.iter();
-    let lost = lost.filter(|(_, explanation)| matches!(explanation, Explanation::Lost { .. }));
-    let lost = lost.map(|(gsi, explanation)| format!("GSI {gsi}: {explanation}"));
+    let mut runs: Vec<(u32, u32, &Explanation)> = Vec::new();
+    for (gsi, explanation) in &report.explanations {
+        match (explanation, runs.last_mut()) {
+            (_, Some((_, last, same))) if *last + 1 == *gsi && *same == explanation => *last = *gsi,
+            (Explanation::Lost { .. }, _) => runs.push((*gsi, *gsi, explanation)),
+            _ => {}
+        }
+    }
+    let runs = runs.into_iter();
+    let lost = runs.map(|(first, last, why)| format!("GSI {}: {why}", range(first, last)));
     let lost: Vec<_> = lost.collect();
     if lost.is_empty() && !report.is_refused() {
         writeln!(
