@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         anywhere("routing_puts_the_answer_first", answer_first),
         anywhere("routing_finds_what_is_wrong", finds_what_is_wrong),
         anywhere("routing_compares_with_a_pc", compares),
+        anywhere("routing_folds_neighbours", folds),
         anywhere("routing_explains_one_gsi", one_gsi),
         anywhere("routing_names_the_line_that_it_cannot_read", unreadable),
         anywhere("routing_stops_when_nobody_reads", closed_pipe),
@@ -156,6 +157,30 @@ fn compares() {
     assert!(report.contains(odd), "{report}");
     let report = text(piped("gsi=9 type=1 1 1\n", &[]));
     assert!(!report.contains("QEMU"), "{report}");
+}
+
+/// Neighbours by their numbers that lead to neighbouring pins in the same way, and no others.
+fn folds() {
+    let table = "gsi=16 type=1 2 16\ngsi=17 type=1 2 17\ngsi=19 type=1 2 18\ngsi=20 type=1 2 20\n\
+                 gsi=24 type=2\ngsi=26 type=2\ngsi=27 type=2\n\
+                 gsi=30 type=2 address=0xfee00000 data=0x41\n\
+                 gsi=31 type=2 address=0xfee00000 data=0x42\n\
+                 gsi=32 type=2 address=0xfee01000 data=0x43\n\
+                 gsi=40 type=2 address=0xfee00000 data=1\n\
+                 gsi=41 type=2 address=0xfee00000 data=2\n\
+                 gsi=50 type=1 7 7\ngsi=51 type=1 7 7\n";
+    let report = text(piped(table, &[]));
+    let drawing = report.split("which GSI leads where\n").nth(1).unwrap();
+    let lines = drawing.lines().skip(1).take_while(|line| !line.is_empty());
+    let gsis: Vec<_> = lines
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    let expected = [
+        "16-17", "19", "20", "24", "26-27", "30-31", "32", "40", "41", "50-51",
+    ];
+    assert_eq!(gsis, expected, "{report}");
+    let lost = "GSI 50-51: lost: KVM refuses a table with these entries";
+    assert!(report.contains(lost), "{report}");
 }
 
 fn one_gsi() {

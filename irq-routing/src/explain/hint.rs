@@ -67,9 +67,16 @@ pub enum Hint {
 
     /// arm64: a plain irqfd raises an SPI and never lowers it.
     #[error(
-        "raised and never lowered: an SPI that the guest has made level-triggered sticks, unless the irqfd resamples"
+        "raised and never lowered by a plain irqfd: an SPI that the guest has made level-triggered sticks"
     )]
     NeverLowered,
+
+    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it rises (kernel
+    /// source: `kvm_riscv_aia_aplic_inject`).
+    #[error(
+        "raised and never lowered by a plain irqfd: a source for rising edges takes the first signal alone, until something lowers it"
+    )]
+    FirstEdgeAlone,
 }
 
 /// What is odd about a message on x86.

@@ -29,8 +29,9 @@ use crate::{
 /// | several pins | worker | | |
 /// | a source of Hyper-V, a channel of Xen | on the spot | | |
 ///
-/// What the guest has set up decides about the rest: a pin that it has masked takes nothing, nor a
-/// local APIC that is switched off.
+/// What the guest has set up decides about the rest. A pin that it has masked takes nothing, nor does a
+/// local APIC that is switched off; a logical destination goes through the worker while the local APICs
+/// disagree about the meaning. The first arm64 kernels that are supported leave pins to the worker.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -183,6 +184,7 @@ fn alone(platform: Platform, route: Route) -> Explanation {
         (Platform::Riscv64Aia, Route::Pins(pins)) if is_source_0(pins) => {
             Explanation::lost(Loss::NoSource)
         }
+        (Platform::Riscv64Aia, Route::Pins(_)) => on_the_spot(vec![Hint::FirstEdgeAlone]),
         _ => on_the_spot(Vec::new()),
     }
 }

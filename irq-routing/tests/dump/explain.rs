@@ -107,7 +107,10 @@ fn pins_go_through_a_worker_on_x86_alone() {
     assert_eq!(hints, [Hint::NeverLowered]);
     let aplic = dump("platform=riscv64-aia\ngsi=0 type=1 0 0\ngsi=1 type=1 0 1\n");
     assert_eq!(loss(&aplic.explain(0)), Loss::NoSource);
-    assert_eq!(aplic.explain(1).to_string(), "on the spot: APLIC pin 1");
+    let Explanation::InAtomic { hints, .. } = aplic.explain(1) else {
+        panic!("{aplic}");
+    };
+    assert_eq!(hints, [Hint::FirstEdgeAlone]);
 }
 
 #[test]

@@ -54,5 +54,8 @@ impl Report {
 
 /// Whether a hint is about something unusual; some are true of every route of a kind.
 pub(crate) fn is_odd(hint: &Hint) -> bool {
-    !matches!(hint, Hint::Untold | Hint::Its | Hint::NeverLowered)
+    !matches!(
+        hint,
+        Hint::Untold | Hint::Its | Hint::NeverLowered | Hint::FirstEdgeAlone
+    )
 }
