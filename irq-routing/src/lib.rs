@@ -57,7 +57,9 @@ mod wiring;
 
 pub use apic_message::{ApicMessage, DeliveryMode};
 pub use chip::{IrqChip, Pin};
-pub use dump::{Cell, ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, ParseError, Problem};
+pub use dump::{
+    ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, MatrixCell, ParseError, Problem,
+};
 pub use error::Error;
 pub use explain::{Delay, Destination, Explanation, Hint, Loss};
 pub use gsi::Gsi;

@@ -18,11 +18,11 @@ use crate::{Error, Gsi, IrqChip, Pin, Pins, Platform, RoutingTable, Transaction}
 ///
 /// ```
 /// use std::sync::Arc;
-/// use irq_routing::{RoutingTable, Wiring};
+/// use irq_routing::{Platform, RoutingTable, Wiring};
 /// use notify_core::sim::{CallKind, SimVm};
 ///
 /// let vm = Arc::new(SimVm::builder().build());
-/// let table = RoutingTable::new(vm.clone())?;
+/// let table = RoutingTable::builder(vm.clone()).platform(Platform::X86).build()?;
 /// table.wire_all(&Wiring::pc())?;
 /// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
 ///

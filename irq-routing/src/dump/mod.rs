@@ -13,7 +13,7 @@ pub use entry::{DumpEntry, DumpTarget, EntryKind};
 pub use matrix::ChipMatrix;
 pub use parse::ParseError;
 pub(crate) use problem::is_refused;
-pub use problem::{Cell, Problem};
+pub use problem::{MatrixCell, Problem};
 
 use crate::explain::{self, Explanation};
 use crate::{Loss, Platform, Route, RoutingTable, Wiring};

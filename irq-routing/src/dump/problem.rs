@@ -88,7 +88,8 @@ pub enum Problem {
 
     /// KVM takes it, but a resampling irqfd on this GSI never hears of an EOI.
     #[error(
-        "GSI {gsi} and GSI {eois} both lead to {pin}: EOIs go to GSI {eois} alone, which stands last"
+        "GSI {gsi} and GSI {eois} both lead to {pin}: EOIs go to GSI {eois} alone, which stands \
+         last"
     )]
     SharedPin {
         /// The pin.
@@ -107,7 +108,7 @@ pub enum Problem {
     )]
     Contradiction {
         /// Where.
-        cell: Cell,
+        cell: MatrixCell,
         /// What the reverse map has there.
         kernel: Option<u32>,
         /// What it would have there by the entries.
@@ -118,7 +119,7 @@ pub enum Problem {
 /// A place in a [`ChipMatrix`](crate::ChipMatrix).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Cell {
+pub struct MatrixCell {
     /// The row: KVM's number of the chip.
     pub row: usize,
     /// The column.
@@ -153,7 +154,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Cell {
+impl fmt::Display for MatrixCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pin {
             Some(pin) => pin.fmt(f),
@@ -258,7 +259,7 @@ fn contradictions(dump: &Dump, problems: &mut Vec<Problem>) {
             let (kernel, entries) = (kernel.cell(row, column), entries.cell(row, column));
             if kernel != entries {
                 let pin = matrix::pin_at(dump.platform, row, column);
-                let cell = Cell { row, column, pin };
+                let cell = MatrixCell { row, column, pin };
                 problems.push(Problem::Contradiction {
                     cell,
                     kernel,

@@ -27,13 +27,15 @@ pub enum Hint {
 
     /// x86: the message names an entry in an IOMMU's table.
     #[error(
-        "it is in remappable format (address bit 4): an IOMMU in the VMM must translate it first, and KVM reads it as it is"
+        "it is in remappable format (address bit 4): an IOMMU in the VMM must translate it \
+         first, and KVM reads it as it is"
     )]
     Remappable,
 
     /// x86: bits 11 to 5 of the address hold more of the destination, and KVM does not read them.
     #[error(
-        "address bits 11 to 5 mean APIC {destination}: the VMM must translate it (KVM_FEATURE_MSI_EXT_DEST_ID), and KVM reads 8 bits"
+        "address bits 11 to 5 mean APIC {destination}: the VMM must translate it \
+         (KVM_FEATURE_MSI_EXT_DEST_ID), and KVM reads 8 bits"
     )]
     ExtendedDestination {
         /// The whole destination.
@@ -42,7 +44,8 @@ pub enum Hint {
 
     /// x86: the high half of the address is not 0.
     #[error(
-        "the high half of the address is {high:#x}: it counts only with KVM_CAP_X2APIC_API and 32-bit ids"
+        "the high half of the address is {high:#x}: it counts only with KVM_CAP_X2APIC_API and \
+         32-bit ids"
     )]
     HighAddress {
         /// The high half.
@@ -57,8 +60,8 @@ pub enum Hint {
     #[error("vector {0:#04x} is one of the processor's exceptions")]
     ExceptionVector(u8),
 
-    /// x86: no device sends level-triggered messages.
-    #[error("it is level-triggered, which messages never are")]
+    /// x86: so are pins of an IOAPIC in user space, but no messages of PCI devices.
+    #[error("it is level-triggered, as a pin of an IOAPIC in user space may be, but no PCI device")]
     LevelTriggered,
 
     /// arm64: what a message leads to is the guest's business, and may be nothing.
@@ -67,14 +70,16 @@ pub enum Hint {
 
     /// arm64: a plain irqfd raises an SPI and never lowers it.
     #[error(
-        "raised and never lowered by a plain irqfd: an SPI that the guest has made level-triggered sticks"
+        "raised and never lowered by a plain irqfd: an SPI that the guest has made \
+         level-triggered sticks"
     )]
     NeverLowered,
 
-    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it rises (kernel
-    /// source: `kvm_riscv_aia_aplic_inject`).
+    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it rises.
+    /// Kernel source: `kvm_riscv_aia_aplic_inject`.
     #[error(
-        "raised and never lowered by a plain irqfd: a source for rising edges takes the first signal alone, until something lowers it"
+        "raised and never lowered by a plain irqfd: a source for rising edges takes the first \
+         signal alone, until something lowers it"
     )]
     FirstEdgeAlone,
 }

@@ -27,7 +27,8 @@ pub enum Loss {
     #[error("its lease was dropped (the next commit removes what is left in the kernel)")]
     Stale,
 
-    /// The translation of messages let none through, so the kernel has no route.
+    /// The table's messages are translated, and the translation did not let this one through, so the
+    /// kernel has no route.
     #[error("the message was not translated, so the kernel has no route")]
     Blocked,
 
@@ -37,7 +38,10 @@ pub enum Loss {
 
     /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is never
     /// above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
-    #[error("vector {:#04x} is below 16, and a local APIC never delivers such ({message})", message.vector)]
+    #[error(
+        "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
+        message.vector
+    )]
     IllegalVector {
         /// The whole message.
         message: ApicMessage,

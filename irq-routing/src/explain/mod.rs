@@ -35,10 +35,11 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use irq_routing::{Explanation, MsiMessage, RoutingTable, Wiring};
+/// use irq_routing::{Explanation, MsiMessage, Platform, RoutingTable, Wiring};
 /// use notify_core::sim::SimVm;
 ///
-/// let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// let vm = Arc::new(SimVm::builder().build());
+/// let table = RoutingTable::builder(vm).platform(Platform::X86).build()?;
 /// assert!(matches!(table.explain(4u32), Explanation::Unknown));
 ///
 /// table.wire_all(&Wiring::pc())?;
