@@ -13,7 +13,7 @@ pub(crate) struct State {
     pub(crate) slots: Slots,
     platform: Platform,
     /// Whether the kernel's table is ours.
-    pub(crate) committed: bool,
+    committed: bool,
     /// GSIs that were given back while the kernel still had their route.
     stale: FixedBitSet,
     /// GSIs whose route is not in the kernel, since its translation let nothing through.
@@ -139,12 +139,6 @@ impl State {
         self.done.retain(|request| request.ticket != ticket);
     }
 
-    /// Whether the translation of a route has let nothing through.
-    #[expect(dead_code, reason = "for a table that explains itself")]
-    pub(crate) fn is_blocked(&self, gsi: Gsi) -> bool {
-        self.blocked.contains(gsi.index())
-    }
-
     /// Validates a request, and marks the GSIs that it is about to change.
     fn prepare(&mut self, request: &mut Request) -> Result<(), Error> {
         if request.demand == Demand::Retranslate {
@@ -235,4 +229,23 @@ fn together(requests: &[Request]) -> usize {
     let alone = |request: &Request| request.demand == Demand::Retranslate;
     let before = requests.iter().position(alone);
     before.map_or(requests.len(), |before| before.max(1))
+}
+
+/// For diagnosis.
+impl State {
+    /// Whether the kernel is known to have our table.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// Whether the translation of a route has let nothing through.
+    pub(crate) fn is_blocked(&self, gsi: Gsi) -> bool {
+        self.blocked.contains(gsi.index())
+    }
+
+    /// Whether the kernel may still have the route of a lease that is gone.
+    pub(crate) fn is_stale(&self, gsi: Gsi) -> bool {
+        let left_over = |engine: &Engine| engine.stale.contains(gsi.index());
+        self.stale.contains(gsi.index()) || self.engine.as_ref().is_some_and(left_over)
+    }
 }

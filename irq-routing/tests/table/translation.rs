@@ -99,6 +99,10 @@ fn a_blocked_message_leads_nowhere_until_it_is_let_through() {
         Some(Route::Msi(message(900))),
         "as the device has it"
     );
+    let lost = "lost: the message was not translated, so the kernel has no route";
+    assert_eq!(table.explain(blocked.gsi()).to_string(), lost);
+    let seen = table.explain(free.gsi()).to_string();
+    assert!(seen.contains("vector 0x65"), "{seen}");
     let line = blocked.into_line().unwrap();
     offset.store(50, Ordering::Relaxed);
     table.retranslate().unwrap();
