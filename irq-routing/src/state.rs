@@ -26,6 +26,8 @@ pub(crate) struct State {
     done: Vec<Request>,
     /// Absent while a round is under way.
     engine: Option<Engine>,
+    /// How many threads wait for the end of a round.
+    pub(crate) waiting: usize,
     tickets: u64,
     /// The memory of a round's requests, for the next.
     spare_requests: Vec<Request>,
@@ -46,6 +48,7 @@ impl State {
             queue: Vec::new(),
             done: Vec::new(),
             engine: Some(Engine::new(limit)),
+            waiting: 0,
             tickets: 0,
             spare_requests: Vec::new(),
             spare_edits: Vec::new(),
