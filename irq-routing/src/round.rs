@@ -52,12 +52,12 @@ struct Round<'a> {
     shared: &'a Shared,
     /// That of the caller who leads.
     ticket: u64,
-    work: Option<(Engine, Vec<Request>)>,
+    work: Option<(Box<Engine>, Vec<Request>)>,
     complete: bool,
 }
 
 impl<'a> Round<'a> {
-    fn new(shared: &'a Shared, ticket: u64, engine: Engine, requests: Vec<Request>) -> Self {
+    fn new(shared: &'a Shared, ticket: u64, engine: Box<Engine>, requests: Vec<Request>) -> Self {
         Self {
             shared,
             ticket,

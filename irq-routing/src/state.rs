@@ -25,7 +25,7 @@ pub(crate) struct State {
     /// What was carried out, until its caller comes for it.
     done: Vec<Request>,
     /// Absent while a round is under way.
-    engine: Option<Engine>,
+    engine: Option<Box<Engine>>,
     /// How many threads wait for the end of a round.
     pub(crate) waiting: usize,
     tickets: u64,
@@ -47,7 +47,7 @@ impl State {
             met: FixedBitSet::with_capacity(limit as usize),
             queue: Vec::new(),
             done: Vec::new(),
-            engine: Some(Engine::new(limit)),
+            engine: Some(Box::new(Engine::new(limit))),
             waiting: 0,
             tickets: 0,
             spare_requests: Vec::new(),
@@ -95,7 +95,7 @@ impl State {
     }
 
     /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the engine.
-    pub(crate) fn begin_round(&mut self) -> Option<(Engine, Vec<Request>)> {
+    pub(crate) fn begin_round(&mut self) -> Option<(Box<Engine>, Vec<Request>)> {
         let mut engine = self.engine.take()?;
         engine.stale.union_with(&self.stale);
         self.stale.clear();
@@ -116,7 +116,7 @@ impl State {
 
     /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
     /// carried out wait for the next round, in front of the others.
-    pub(crate) fn end_round(&mut self, engine: Engine, mut requests: Vec<Request>) {
+    pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
         for request in requests.iter().filter(|request| request.succeeded()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
         }
