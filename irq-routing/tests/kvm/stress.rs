@@ -6,7 +6,9 @@
 
 mod counts;
 mod faults;
+mod held;
 mod model;
+mod race;
 mod random;
 mod staged;
 mod worker;
@@ -22,8 +24,9 @@ use notify_core::{LineStatus, Vm};
 
 use counts::Counts;
 use faults::{Faults, Faulty};
+use held::Hold;
 use model::Model;
-use worker::{Hold, Worker};
+use worker::Worker;
 
 const THREADS: u32 = 6;
 const EPOCH: Duration = Duration::from_millis(400);

@@ -4,68 +4,29 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::thread;
 
-use irq_routing::{Error, Gsi, GsiLease, Line, MsiMessage, Rejected, Route, Transaction};
+use irq_routing::{Error, Gsi, GsiLease, MsiMessage, Rejected, Route, RoutingTable, Transaction};
 use kvm_test::Machine;
 
 use super::counts::Counts;
 use super::faults::{BUG, Faults, bad_message};
+use super::held::{Held, Hold, Wired};
 use super::model::{Event, What};
 use super::random::Random;
-use super::staged::{Edit, Edits, Staged};
+use super::staged::{Edits, Staged};
 use super::{Doomed, FIRST_VECTOR, World, pins};
 
 const MOST_LEASES: usize = 400;
-const MOST_QUARANTINED: u64 = 40;
 /// GSIs of the wiring that one thread changes.
 const WIRED: u32 = 4;
 
 pub(super) struct Worker {
     number: u32,
-    random: Random,
-    held: Vec<Held>,
+    pub(super) random: Random,
+    pub(super) held: Vec<Held>,
     wired: Vec<Wired>,
     events: Vec<Event>,
-    counts: Counts,
-}
-
-/// A GSI of ours.
-struct Held {
-    hold: Hold,
-    route: Option<Route>,
-}
-
-pub(super) enum Hold {
-    Lease(GsiLease),
-    Line(Line),
-}
-
-impl Hold {
-    fn lease(&self) -> &GsiLease {
-        match self {
-            Self::Lease(lease) => lease,
-            Self::Line(line) => line.lease().unwrap(),
-        }
-    }
-}
-
-impl Held {
-    fn edit(&self, new: Option<Route>) -> Edit {
-        Edit {
-            old: self.route,
-            new,
-            held: matches!(self.hold, Hold::Line(_)),
-            bad: false,
-        }
-    }
-}
-
-/// A GSI that belongs to the machine, and that we alone wire.
-struct Wired {
-    gsi: Gsi,
-    route: Option<Route>,
-    share: Option<Line>,
+    pub(super) counts: Counts,
 }
 
 impl Worker {
@@ -110,9 +71,9 @@ impl Worker {
             46..82 => self.change(world),
             82..90 => self.race(world, doomed),
             90..93 => self.change_too_late(world),
-            93..96 => self.whole_table(world, irq_routing::RoutingTable::flush),
-            96..98 => self.whole_table(world, irq_routing::RoutingTable::recommit),
-            98 => self.whole_table(world, irq_routing::RoutingTable::retranslate),
+            93..96 => self.whole_table(world, RoutingTable::flush),
+            96..98 => self.whole_table(world, RoutingTable::recommit),
+            98 => self.whole_table(world, RoutingTable::retranslate),
             _ => drop(self.stage(world)),
         }
     }
@@ -225,7 +186,7 @@ impl Worker {
     }
 
     /// Edits of what is ours, a few of them bad.
-    fn stage(&mut self, world: &World) -> Staged {
+    pub(super) fn stage(&mut self, world: &World) -> Staged {
         let mut staged = Staged::new(&world.table);
         for _ in 0..self.random.below(12) {
             let Some(index) = self.random.index(self.held.len()) else {
@@ -243,13 +204,7 @@ impl Worker {
             let index = self.random.index(self.wired.len()).unwrap();
             let wired = &self.wired[index];
             let new = (!self.random.once_in(3)).then(|| pins(self.random.below(24)).into());
-            let edit = Edit {
-                old: wired.route,
-                new,
-                held: wired.share.is_some(),
-                bad: false,
-            };
-            staged.wire(wired.gsi, edit);
+            staged.wire(wired.gsi, wired.edit(new));
         }
         staged
     }
@@ -276,7 +231,7 @@ impl Worker {
         }
     }
 
-    fn take_over(&mut self, world: &World, edits: &Edits) {
+    pub(super) fn take_over(&mut self, world: &World, edits: &Edits) {
         for (gsi, edit) in &edits.0 {
             let ours = self
                 .held
@@ -299,90 +254,7 @@ impl Worker {
         }
     }
 
-    /// Another thread drops the lease, or puts it in quarantine, while we commit a route of it.
-    fn race(&mut self, world: &World, doomed: &Sender<Doomed>) {
-        let Some(held) = self.take_one() else {
-            return;
-        };
-        let gsi = held.hold.lease().gsi();
-        let mut staged = Staged::new(&world.table);
-        let edit = held.edit(Some(self.message().into()));
-        staged.lead(held.hold.lease(), edit);
-        for _ in 0..self.random.below(3) {
-            if let Some(index) = self.random.index(self.held.len()) {
-                let other = &self.held[index];
-                let edit = other.edit(Some(self.message().into()));
-                staged.lead(other.hold.lease(), edit);
-            }
-        }
-        let fate = match held.hold {
-            Hold::Line(line) if self.counts.quarantined < MOST_QUARANTINED => {
-                self.counts.quarantined += 1;
-                self.log(world, gsi, What::Quarantined);
-                Doomed::Quarantined(line)
-            }
-            hold => {
-                self.log(world, gsi, What::Dropped);
-                // Somebody else may have it by now.
-                staged.edits.0.remove(&gsi);
-                Doomed::Dropped(hold)
-            }
-        };
-        doomed.send(fate).unwrap();
-        (0..self.random.below(3)).for_each(|_| thread::yield_now());
-        let Staged { transaction, edits } = staged;
-        let took = match caught(|| transaction.commit()) {
-            Some(Ok(())) => {
-                self.counts.commits += 1;
-                true
-            }
-            Some(Err(rejected)) => {
-                match rejected.error {
-                    Error::NotLeased { gsi: gone } => assert_eq!(gone, gsi),
-                    Error::Refused { .. } => assert_eq!(world.vm.faults(), Faults::Chance),
-                    ref other => panic!("{other:?}"),
-                }
-                self.counts.count(&rejected.error);
-                false
-            }
-            None => edits.have_taken_effect(&world.table),
-        };
-        if took {
-            self.take_over(world, &edits);
-        }
-    }
-
-    /// The lease has gone before its edit is committed.
-    fn change_too_late(&mut self, world: &World) {
-        let mut staged = self.stage(world);
-        let Some(held) = self.take_one() else {
-            return;
-        };
-        let gsi = held.hold.lease().gsi();
-        let edit = held.edit(Some(self.message().into()));
-        staged.lead(held.hold.lease(), edit);
-        self.log(world, gsi, What::Dropped);
-        drop(held);
-        match caught(|| staged.transaction.commit()) {
-            Some(Err(rejected)) => {
-                match rejected.error {
-                    Error::NotLeased { gsi: gone } => assert_eq!(gone, gsi),
-                    // Whichever comes first.
-                    Error::RouteHeld { .. } => {}
-                    ref other => panic!("{other:?}"),
-                }
-                self.counts.count(&rejected.error);
-            }
-            Some(Ok(())) => panic!("GSI {gsi} is nobody's"),
-            None => {}
-        }
-    }
-
-    fn whole_table(
-        &mut self,
-        world: &World,
-        commit: impl Fn(&irq_routing::RoutingTable) -> Result<(), Error>,
-    ) {
+    fn whole_table(&mut self, world: &World, commit: impl Fn(&RoutingTable) -> Result<(), Error>) {
         match caught(|| commit(&world.table)) {
             Some(Ok(())) => self.counts.commits += 1,
             Some(Err(Error::Refused { .. })) if world.vm.faults() == Faults::Chance => {}
@@ -391,7 +263,7 @@ impl Worker {
         }
     }
 
-    fn take_one(&mut self) -> Option<Held> {
+    pub(super) fn take_one(&mut self) -> Option<Held> {
         let index = self.random.index(self.held.len())?;
         Some(self.held.swap_remove(index))
     }
@@ -404,12 +276,12 @@ impl Worker {
         }
     }
 
-    fn message(&self) -> MsiMessage {
+    pub(super) fn message(&self) -> MsiMessage {
         let vector = self.random.within(u32::from(FIRST_VECTOR)..256);
         MsiMessage::new(Machine::MSI_ADDRESS, vector)
     }
 
-    fn log(&mut self, world: &World, gsi: Gsi, what: What) {
+    pub(super) fn log(&mut self, world: &World, gsi: Gsi, what: What) {
         self.events.push(Event {
             sequence: world.sequence.fetch_add(1, Ordering::Relaxed),
             gsi: gsi.number(),
@@ -419,7 +291,7 @@ impl Worker {
 }
 
 /// What a call answers, unless the machine panics in it.
-fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(answer) => Some(answer),
         Err(panic) if panic.downcast_ref() == Some(&BUG) => None,
