@@ -13,7 +13,7 @@ mod random;
 mod staged;
 mod worker;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,6 +56,8 @@ struct World {
     /// Numbers what happens. A GSI has one owner from its lease to its drop, so that the order of what
     /// happens to it is right.
     sequence: AtomicU64,
+    /// One that is dropped while its owner commits, and that others may want at once.
+    doomed: AtomicU32,
 }
 
 /// What another thread drops while its owner commits.
@@ -85,6 +87,7 @@ fn stress(faults: Faults) {
         vm,
         over: AtomicBool::new(false),
         sequence: AtomicU64::new(0),
+        doomed: AtomicU32::new(24),
     });
     let mut model = Model::default();
     let mut workers: Vec<_> = (0..THREADS).map(|n| Worker::new(n, &world)).collect();

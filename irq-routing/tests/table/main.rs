@@ -10,6 +10,7 @@
 
 mod batches;
 mod commits;
+mod in_flight;
 mod leases;
 mod panics;
 mod validation;

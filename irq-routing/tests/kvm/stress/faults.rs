@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ use super::random::Random;
 const MARK: u32 = 1 << 30;
 
 /// What a panic of the machine says.
-pub(super) const BUG: &str = "a bug of the machine";
+const BUG: &str = "a bug of the machine";
 
 const EINVAL: i32 = 22;
 const ENOMEM: i32 = 12;
@@ -106,6 +106,15 @@ pub(super) fn bad_message(random: &Random) -> MsiMessage {
     } else {
         let high = u64::from(random.within(1..256)) << 32;
         MsiMessage::new(Machine::MSI_ADDRESS | high, vector)
+    }
+}
+
+/// What a call answers, unless the machine panics in it.
+pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => Some(answer),
+        Err(panic) if panic.downcast_ref() == Some(&BUG) => None,
+        Err(panic) => resume_unwind(panic),
     }
 }
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Commits of a lease that goes: while they are under way, or before.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::thread;
 
 use irq_routing::Error;
 
-use super::faults::Faults;
+use super::faults::{Faults, caught};
 use super::held::Hold;
 use super::model::What;
 use super::staged::Staged;
-use super::worker::{Worker, caught};
+use super::worker::Worker;
 use super::{Doomed, World};
 
 const MOST_QUARANTINED: u64 = 40;
@@ -40,6 +41,7 @@ impl Worker {
             }
             hold => {
                 self.log(world, gsi, What::Dropped);
+                world.doomed.store(gsi.number(), Ordering::Relaxed);
                 // Somebody else may have it by now.
                 staged.edits.0.remove(&gsi);
                 Doomed::Dropped(hold)

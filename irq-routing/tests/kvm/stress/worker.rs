@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Worker`]: one thread's leases, and what it does to them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
@@ -9,7 +8,7 @@ use irq_routing::{Error, Gsi, GsiLease, MsiMessage, Rejected, Route, RoutingTabl
 use kvm_test::Machine;
 
 use super::counts::Counts;
-use super::faults::{BUG, Faults, bad_message};
+use super::faults::{Faults, bad_message, caught};
 use super::held::{Held, Hold, Wired};
 use super::model::{Event, What};
 use super::random::Random;
@@ -64,8 +63,8 @@ impl Worker {
         match self.random.below(100) {
             0..14 => self.lease(world),
             14..20 => self.lease_routed(world),
-            20..24 => self.lease_exact(world),
-            24..34 => self.drop_one(world),
+            20..26 => self.lease_exact(world),
+            26..34 => self.drop_one(world),
             34..42 => self.convert(),
             42..46 => self.share(world),
             46..82 => self.change(world),
@@ -86,7 +85,11 @@ impl Worker {
     }
 
     fn lease_exact(&mut self, world: &World) {
-        let gsi = self.random.within(24..world.table.limit());
+        let gsi = if self.random.once_in(2) {
+            world.doomed.load(Ordering::Relaxed)
+        } else {
+            self.random.within(24..world.table.limit())
+        };
         match world.table.lease_exact(gsi) {
             Ok(lease) => self.keep(world, lease),
             Err(Error::GsiInUse { gsi: in_use }) => assert_eq!(in_use.number(), gsi),
@@ -287,14 +290,5 @@ impl Worker {
             gsi: gsi.number(),
             what,
         });
-    }
-}
-
-/// What a call answers, unless the machine panics in it.
-pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(answer) => Some(answer),
-        Err(panic) if panic.downcast_ref() == Some(&BUG) => None,
-        Err(panic) => resume_unwind(panic),
     }
 }
