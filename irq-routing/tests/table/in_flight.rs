@@ -11,7 +11,8 @@ use std::time::Duration;
 use irq_routing::{Error, GsiLease, IrqChip, Route, RoutingTable};
 use kvm_test::Recorder;
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer,
+    RouteEntry, RouteTarget, Vm,
 };
 
 use crate::{message, pin};
@@ -21,12 +22,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for another thread to come and wait; if it is not, a test proves nothing, and passes.
 const SOON: Duration = Duration::from_millis(50);
 
+/// Data of a message that the machine refuses.
+const BAD: u32 = 99;
+const ENOMEM: i32 = 12;
+
 /// What becomes of a table.
 #[derive(Debug)]
 enum Fate {
+    /// It is taken, unless there is a bad message in it.
     Taken,
-    Refused,
     Panic,
+}
+
+fn is_bad(entry: &RouteEntry) -> bool {
+    matches!(entry.target, RouteTarget::Msi { data: BAD, .. })
 }
 
 /// A machine that says when it is given a table, and does with it what it is told, when it is told.
@@ -52,8 +61,10 @@ impl Vm for Gated {
         // Unlocked before the panic.
         let fate = self.fates.lock().unwrap().recv().unwrap();
         match fate {
+            Fate::Taken if table.iter().any(|entry| is_bad(&entry)) => {
+                Err(io::Error::from_raw_os_error(ENOMEM))
+            }
             Fate::Taken => self.recorder.set_gsi_routing(table),
-            Fate::Refused => Err(io::Error::from_raw_os_error(12)),
             Fate::Panic => resume_unwind(Box::new("a bug of the machine")),
         }
     }
@@ -151,6 +162,39 @@ fn a_commit_that_waits_behind_one_that_panics_is_carried_out() {
 }
 
 #[test]
+fn a_commit_whose_round_panics_is_carried_out_by_the_next() {
+    let bench = Bench::new();
+    let [first, second, third] = [1, 2, 3].map(|data| bench.lease_msi(data));
+    let first = apart(move || (first.set_route(message(11)), first));
+    bench.expect_table();
+    let together = [second, third].map(|lease| {
+        let commit = apart(move || {
+            let commit = AssertUnwindSafe(|| lease.set_route(message(12)));
+            (catch_unwind(commit).ok(), lease)
+        });
+        expect_waiting(&commit);
+        commit
+    });
+    bench.finish(Fate::Taken);
+    bench.expect_table();
+    expect(&first).0.unwrap();
+    // Either of the two leads the other, and alone goes with the panic.
+    bench.finish(Fate::Panic);
+    bench.expect_table();
+    bench.finish(Fate::Taken);
+    let routes = together.map(|commit| {
+        let (result, lease) = expect(&commit);
+        match (result, lease.route()) {
+            (Some(Ok(())), Some(Route::Msi(new))) => assert_eq!(new, message(12)),
+            (None, Some(Route::Msi(old))) => assert_ne!(old, message(12)),
+            other => panic!("{other:?}"),
+        }
+        lease.route()
+    });
+    assert_ne!(routes[0], routes[1]);
+}
+
+#[test]
 fn commits_that_wait_go_together_and_the_guilty_one_alone_fails() {
     let bench = Bench::new();
     let [first, good, bad] = [1, 2, 3].map(|data| bench.lease_msi(data));
@@ -158,20 +202,10 @@ fn commits_that_wait_go_together_and_the_guilty_one_alone_fails() {
     bench.expect_table();
     let good = apart(move || (good.set_route(message(12)), good));
     expect_waiting(&good);
-    let bad = apart(move || (bad.set_route(message(13)), bad));
+    let bad = apart(move || (bad.set_route(message(BAD)), bad));
     expect_waiting(&bad);
-    // The first; the others together, refused; each by itself, in the order in which they came.
-    for (given, fate) in [
-        (true, Fate::Taken),
-        (true, Fate::Refused),
-        (true, Fate::Taken),
-        (false, Fate::Refused),
-    ] {
-        bench.finish(fate);
-        if given {
-            bench.expect_table();
-        }
-    }
+    // The first; the others together, and then each by itself.
+    (0..4).for_each(|_| bench.finish(Fate::Taken));
     expect(&first).0.unwrap();
     let (result, good) = expect(&good);
     result.unwrap();
