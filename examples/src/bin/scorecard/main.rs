@@ -15,6 +15,10 @@ mod plot;
 mod retire;
 #[cfg(target_arch = "x86_64")]
 mod routing;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "elsewhere there are no rows")
+)]
 mod row;
 mod rows;
 #[cfg(target_arch = "x86_64")]
