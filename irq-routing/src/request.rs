@@ -4,6 +4,10 @@
 use crate::slots::LeaseId;
 use crate::{Error, Gsi, Pins, Route};
 
+/// How many edits the table keeps memory for between transactions: as many as devices change in a
+/// steady state. More come when devices are brought up, where an allocation does not count.
+pub(crate) const KEPT_EDITS: usize = 256;
+
 /// One staged edit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Edit {

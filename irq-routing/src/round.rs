@@ -9,6 +9,8 @@
 use crate::Error;
 use crate::engine::Engine;
 use crate::request::{Demand, Edit, Request};
+use crate::state::State;
+use crate::sync::MutexGuard;
 use crate::table::Shared;
 
 impl Shared {
@@ -26,9 +28,20 @@ impl Shared {
                 Round::new(self, ticket, engine, requests).lead();
                 state = self.state.lock();
             } else {
-                state = self.ended.wait(state);
+                state = self.wait_for_end(state);
             }
         }
+    }
+
+    /// Waits until the round that is under way has ended, or a little less: a caller looks again.
+    pub(crate) fn wait_for_end<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let mut state = self.ended.wait(state);
+        state.waiting -= 1;
+        state
     }
 }
 
@@ -39,12 +52,12 @@ struct Round<'a> {
     shared: &'a Shared,
     /// That of the caller who leads.
     ticket: u64,
-    work: Option<(Engine, Vec<Request>)>,
+    work: Option<(Box<Engine>, Vec<Request>)>,
     complete: bool,
 }
 
 impl<'a> Round<'a> {
-    fn new(shared: &'a Shared, ticket: u64, engine: Engine, requests: Vec<Request>) -> Self {
+    fn new(shared: &'a Shared, ticket: u64, engine: Box<Engine>, requests: Vec<Request>) -> Self {
         Self {
             shared,
             ticket,
@@ -77,7 +90,11 @@ impl Drop for Round<'_> {
         if !self.complete {
             state.forget(self.ticket);
         }
+        // Waking nobody costs a system call, too.
+        let awaited = state.waiting > 0;
         drop(state);
-        self.shared.ended.notify_all();
+        if awaited {
+            self.shared.ended.notify_all();
+        }
     }
 }

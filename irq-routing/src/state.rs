@@ -25,7 +25,9 @@ pub(crate) struct State {
     /// What was carried out, until its caller comes for it.
     done: Vec<Request>,
     /// Absent while a round is under way.
-    engine: Option<Engine>,
+    engine: Option<Box<Engine>>,
+    /// How many threads wait for the end of a round.
+    pub(crate) waiting: usize,
     tickets: u64,
     /// The memory of a round's requests, for the next.
     spare_requests: Vec<Request>,
@@ -45,7 +47,8 @@ impl State {
             met: FixedBitSet::with_capacity(limit as usize),
             queue: Vec::new(),
             done: Vec::new(),
-            engine: Some(Engine::new(limit)),
+            engine: Some(Box::new(Engine::new(limit))),
+            waiting: 0,
             tickets: 0,
             spare_requests: Vec::new(),
             spare_edits: Vec::new(),
@@ -99,7 +102,7 @@ impl State {
     }
 
     /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the engine.
-    pub(crate) fn begin_round(&mut self) -> Option<(Engine, Vec<Request>)> {
+    pub(crate) fn begin_round(&mut self) -> Option<(Box<Engine>, Vec<Request>)> {
         let mut engine = self.engine.take()?;
         engine.stale.union_with(&self.stale);
         self.stale.clear();
@@ -120,7 +123,7 @@ impl State {
 
     /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
     /// carried out wait for the next round, in front of the others.
-    pub(crate) fn end_round(&mut self, engine: Engine, mut requests: Vec<Request>) {
+    pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
         for request in requests.iter().filter(|request| request.succeeded()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
         }
@@ -245,7 +248,8 @@ impl State {
 
     /// Whether the kernel may still have the route of a lease that is gone.
     pub(crate) fn is_stale(&self, gsi: Gsi) -> bool {
-        let left_over = |engine: &Engine| engine.stale.contains(gsi.index());
-        self.stale.contains(gsi.index()) || self.engine.as_ref().is_some_and(left_over)
+        let engine = self.engine.as_deref();
+        self.stale.contains(gsi.index())
+            || engine.is_some_and(|engine| engine.stale.contains(gsi.index()))
     }
 }

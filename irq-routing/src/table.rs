@@ -326,7 +326,7 @@ impl RoutingTable {
     pub(crate) fn lock_settled(&self, gsi: Gsi) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.slots.is_unsettled(gsi) {
-            state = self.shared.ended.wait(state);
+            state = self.shared.wait_for_end(state);
         }
         state
     }

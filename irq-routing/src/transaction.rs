@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Transaction`]: any number of edits, at most one ioctl.
 
-use crate::request::{Change, Demand, Edit};
+use crate::request::{Change, Demand, Edit, KEPT_EDITS};
 use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 
 /// Edits to a routing table that take effect together or not at all.
@@ -97,6 +97,7 @@ impl Transaction {
     fn recycle(&mut self) {
         let mut edits = std::mem::take(&mut self.edits);
         edits.clear();
+        edits.shrink_to(KEPT_EDITS);
         let spare = &mut self.table.lock().spare_edits;
         if edits.capacity() > spare.capacity() {
             *spare = edits;

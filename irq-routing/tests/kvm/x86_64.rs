@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The x86 cases: a message shows in a local APIC, a pin in the answer to KVM_IRQ_LINE_STATUS.
 
+mod isolation;
+mod stress;
 mod wiring;
 
 use irq_routing::{Error, IrqChip, MsiMessage, Pin, Route, RoutingTable};
@@ -9,6 +11,7 @@ use notify_core::{LineStatus, Vm};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = wiring::trials();
+    trials.extend(isolation::trials());
     trials.extend([
         kvm("messages_arrive_where_they_are_routed", messages_arrive),
         kvm("a_full_table_is_committed_and_emptied", full_table),
@@ -20,6 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("a_retired_machine_says_so", retired),
         kvm("nothing_stays_open", nothing_stays_open),
     ]);
+    // The longest come last.
+    trials.extend(stress::trials());
     trials
 }
 

@@ -8,9 +8,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod batches;
 mod commits;
 mod crowd;
 mod group;
+mod in_flight;
 mod leases;
 mod panics;
 mod translation;

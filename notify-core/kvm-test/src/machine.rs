@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip, kvm_lapic_state,
+    KVM_CAP_X2APIC_API, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+    KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_ioapic_state, kvm_ioapic_state__bindgen_ty_1,
+    kvm_irqchip, kvm_irqchip__bindgen_ty_1, kvm_lapic_state,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use notify_core::KvmVm;
@@ -81,6 +83,42 @@ impl Machine {
     #[must_use]
     pub fn vm_fd(&self) -> &VmFd {
         &self.vm_fd
+    }
+
+    /// Lets messages name APIC ids of 32 bits. From then on the kernel refuses a table with a message
+    /// of which any of the bits 32 to 39 of the address is set.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM_ENABLE_CAP.
+    pub fn use_32bit_ids(&self) -> io::Result<()> {
+        let mut capability = kvm_enable_cap {
+            cap: KVM_CAP_X2APIC_API,
+            ..kvm_enable_cap::default()
+        };
+        capability.args[0] = u64::from(KVM_X2APIC_API_USE_32BIT_IDS);
+        Ok(self.vm_fd.enable_cap(&capability)?)
+    }
+
+    /// Unmasks every pin of the IOAPIC, edge-triggered: pin n delivers vector `first` + n.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM_SET_IRQCHIP.
+    pub fn unmask_ioapic(&self, first: u8) -> io::Result<()> {
+        let vectors = u64::from(first)..;
+        let mut entries = vectors.map(|bits| kvm_ioapic_state__bindgen_ty_1 { bits });
+        let ioapic = kvm_ioapic_state {
+            base_address: 0xfec0_0000,
+            redirtbl: std::array::from_fn(|_| entries.next().unwrap_or_default()),
+            ..kvm_ioapic_state::default()
+        };
+        let chip = kvm_irqchip {
+            chip_id: KVM_IRQCHIP_IOAPIC,
+            pad: 0,
+            chip: kvm_irqchip__bindgen_ty_1 { ioapic },
+        };
+        Ok(self.vm_fd.set_irqchip(&chip)?)
     }
 
     /// The vectors that were delivered since [`clear`](Self::clear), in ascending order.

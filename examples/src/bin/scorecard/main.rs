@@ -5,8 +5,6 @@
 //! that a reader sees the noise of the machine.
 
 #[cfg(target_arch = "x86_64")]
-mod commit;
-#[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;
@@ -15,6 +13,12 @@ mod notify;
 mod plot;
 #[cfg(target_arch = "x86_64")]
 mod retire;
+#[cfg(target_arch = "x86_64")]
+mod routing;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "elsewhere there are no rows")
+)]
 mod row;
 mod rows;
 #[cfg(target_arch = "x86_64")]

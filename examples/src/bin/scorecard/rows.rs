@@ -3,9 +3,11 @@
 
 use std::error::Error;
 
+#[cfg(target_arch = "x86_64")]
+use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{commit, kick, notify, retire, sim};
+use crate::{kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -15,7 +17,18 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("a_a", notify::against_itself),
     ("notify", notify::against_write),
     ("kick", kick::against_exit),
-    ("commit_one_of_4096", commit::one_of_4096),
+    ("commit_one_of_4096", one::of_4096),
+    ("commit_vs_dbs_64", || dbs::one_of(64)),
+    ("commit_vs_dbs_1024", || dbs::one_of(1024)),
+    ("commit_vs_rebuild_64", || rebuild::one_of(64)),
+    ("commit_vs_rebuild_1024", || rebuild::one_of(1024)),
+    ("commit_vs_rebuild_4096", || rebuild::one_of(4096)),
+    ("commit_user_share_64", || share::of(64)),
+    ("commit_user_share_4096", || share::of(4096)),
+    ("group_commit_8x256", group::eight_by_256),
+    ("bringup_batch_2048", batch::bring_up),
+    ("teardown_2048", batch::tear_down),
+    ("memory_4096", memory::of_4096),
     ("retire", retire::against_one_by_one),
     ("sim_irqfd", sim::irqfd),
     ("sim_commit_4096", sim::commit_4096),
