@@ -192,6 +192,19 @@ fn exhaustion_names_the_holders() {
 }
 
 #[test]
+fn a_gsi_in_quarantine_has_no_holder() {
+    let (_, table) = table();
+    let line = table.lease_msi(message(1)).unwrap().named("net0");
+    line.into_line().unwrap().quarantine();
+    let held = table.lease().unwrap().named("disk");
+    let error = table.lease_block(4096).unwrap_err();
+    let expected = "no 4096 GSIs in a row are free: 1 of 4096 are leased (1 by disk), the others reserved, \
+                    wired, in quarantine or scattered";
+    assert_eq!(error.to_string(), expected);
+    drop(held);
+}
+
+#[test]
 fn a_block_is_in_a_row_aligned_and_lowest() {
     let (_, table) = table();
     let first = |count| {
