@@ -103,6 +103,6 @@ impl GsiLease {
 
 impl Drop for GsiLease {
     fn drop(&mut self) {
-        self.table.lock().release(self.gsi);
+        self.table.lock().release(self.gsi, self.id);
     }
 }

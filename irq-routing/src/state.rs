@@ -5,7 +5,7 @@ use fixedbitset::FixedBitSet;
 
 use crate::engine::Engine;
 use crate::request::{Change, Demand, Edit, Request};
-use crate::slots::{Slot, Slots};
+use crate::slots::{LeaseId, Slot, Slots};
 use crate::{Error, Gsi, Pins, Platform, Route};
 
 #[derive(Debug)]
@@ -54,13 +54,16 @@ impl State {
 
     /// Gives a lease's GSI back. Its route stays in the kernel until the next commit: nothing is
     /// armed on it any more, and nobody can arm something before it is routed anew.
-    pub(crate) fn release(&mut self, gsi: Gsi) {
-        // Not if it is in quarantine.
-        if let Slot::Leased { route, .. } = self.slots.get(gsi) {
-            self.slots.put(gsi, Slot::Free);
-            if route.is_some() {
-                self.stale.insert(gsi.index());
+    pub(crate) fn release(&mut self, gsi: Gsi, lease: LeaseId) {
+        match self.slots.get(gsi) {
+            Slot::Leased { id, route, .. } if id == lease => {
+                self.slots.put(gsi, Slot::Free);
+                if route.is_some() {
+                    self.stale.insert(gsi.index());
+                }
             }
+            // It is in quarantine, or was left to an owner, who may have claimed it already.
+            _ => {}
         }
     }
 

@@ -129,6 +129,29 @@ fn a_lease_is_dropped_while_others_commit() {
 }
 
 #[test]
+fn an_owner_comes_for_its_lease_before_the_restore_has_ended() {
+    explore(|| {
+        let table = || RoutingTable::new(Arc::new(Recorder::default())).unwrap();
+        let old = table();
+        let saved = old.lease_msi(message(1)).unwrap();
+        let snapshot = old.snapshot();
+        let table = table();
+        let claim = table.clone();
+        let owner = thread::spawn(move || claim.claim(saved.gsi().number()));
+        table.restore(&snapshot).unwrap();
+        match owner.join().unwrap() {
+            Ok(lease) => {
+                assert_eq!(lease.route(), Some(Route::Msi(message(1))));
+                assert_ne!(table.lease().unwrap().gsi(), lease.gsi());
+                assert_eq!(table.unclaimed(), []);
+            }
+            Err(Error::NothingToClaim { gsi }) => assert_eq!(table.unclaimed(), [gsi]),
+            Err(error) => unreachable!("{error}"),
+        }
+    });
+}
+
+#[test]
 fn whoever_takes_hold_of_a_route_keeps_it() {
     explore(|| {
         let (vm, kernel) = machine();
