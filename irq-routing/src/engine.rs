@@ -29,7 +29,7 @@ enum Kernel {
     Untouched,
     /// It has exactly our entries.
     HasEntries,
-    /// A commit ended in a panic.
+    /// It is being given a table, or was when the machine panicked.
     Unknown,
 }
 
@@ -90,7 +90,6 @@ impl Engine {
         if needed && result.is_ok() {
             self.entries.accept();
             self.stale.clear();
-            self.kernel = Kernel::HasEntries;
         } else {
             self.entries.rollback();
         }
@@ -105,7 +104,6 @@ impl Engine {
     pub(crate) fn recover(&mut self) {
         self.entries.rollback();
         self.met.clear();
-        self.kernel = Kernel::Unknown;
     }
 
     /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers whether
@@ -127,7 +125,12 @@ impl Engine {
         if entries > limit as usize {
             return Err(Error::TableFull { entries, limit });
         }
+        let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
         let issued = vm.set_gsi_routing(self.entries.buffer());
+        self.kernel = match issued {
+            Ok(()) => Kernel::HasEntries,
+            Err(_) => before,
+        };
         issued.map_err(|source| explain(vm, requests, source))
     }
 }

@@ -153,6 +153,8 @@ impl State {
         if request.demand == Demand::Retranslate {
             let routes = self.slots.routes();
             let edits = routes.map(|(gsi, route)| Edit::new(gsi, Change::Translation(route)));
+            // A round that ended in a panic may have left those of its time.
+            request.edits.clear();
             request.edits.extend(edits);
             return Ok(());
         }
