@@ -103,7 +103,6 @@ impl Engine {
     /// Puts the table in order after a panic in the middle of a commit, for instance one of a [`Vm`].
     pub(crate) fn recover(&mut self) {
         self.entries.rollback();
-        self.met.clear();
     }
 
     /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers whether

@@ -54,6 +54,10 @@ fn a_machine_that_panics_in_a_commit_spoils_nothing() {
     assert_eq!(vm.take(), before, "a flush makes good, too");
     table.flush().unwrap();
     assert!(vm.take().is_empty());
+
+    panicking();
+    table.retranslate().unwrap();
+    assert_eq!(vm.take(), before, "and so does a new translation");
 }
 
 #[test]
