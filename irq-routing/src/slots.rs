@@ -219,6 +219,11 @@ impl Slots {
         self.unsettled.contains(gsi.index())
     }
 
+    /// Whether a commit under way keeps a GSI from being leased.
+    pub(crate) fn may_become_free(&self) -> bool {
+        !self.available.is_disjoint(&self.unsettled)
+    }
+
     pub(crate) fn unsettle(&mut self, gsi: Gsi) {
         self.unsettled.insert(gsi.index());
     }

@@ -185,6 +185,35 @@ fn a_lease_that_is_dropped_during_its_commit_leaves_nothing() {
 }
 
 #[test]
+fn whoever_wants_the_last_gsi_waits_until_it_is_settled() {
+    for block in [false, true] {
+        let (vm, table) = table();
+        let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+        let last = leases.pop().unwrap();
+        let mut transaction = table.transaction();
+        transaction.route(&last, message(2));
+        let gate = Gate::new(&vm, |_| Ok(()));
+        let first: Box<dyn FnOnce() -> Result<GsiLease, Error> + Send> = Box::new(|| {
+            transaction.commit()?;
+            table.lease_exact(0)
+        });
+        let next = Box::new(|| {
+            drop(last);
+            match block {
+                true => table.lease_block(1).map(|mut block| block.remove(0)),
+                false => table.lease(),
+            }
+        });
+        let (first, others) = gate.crowd(first, vec![next], || {});
+        drop(first.unwrap().unwrap());
+        let [next] = others.try_into().unwrap();
+        let next = next.unwrap();
+        assert_eq!((next.gsi().number(), next.route()), (4095, None));
+        assert!(matches!(table.lease(), Err(Error::Exhausted { .. })));
+    }
+}
+
+#[test]
 fn a_line_in_quarantine_keeps_the_route_that_its_last_commit_gave_it() {
     let (vm, table) = table();
     let line = table.lease_msi(message(1)).unwrap().into_line().unwrap();
