@@ -3,8 +3,9 @@
 //!
 //! A caller queues its request. If nobody is at work it takes the engine and all that waits, and carries
 //! it out without the lock, so that leases can be taken and dropped meanwhile. What comes in between waits
-//! for the next round, which one of those callers leads: nobody works for others for longer than one
-//! round, and no thread of the table's own is needed.
+//! for the next round, which one of those callers leads: nobody works for requests that came after its own
+//! round has begun, and no thread of the table's own is needed. (A translation of all routes is a round by
+//! itself, so that a caller may lead one before its own.)
 
 use crate::Error;
 use crate::engine::Engine;
