@@ -2,15 +2,17 @@
 //! A machine with a bug.
 
 use std::cell::Cell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use irq_routing::{GsiLease, IrqChip, MsiMessage, Route, RoutingTable};
-use kvm_test::Recorder;
+use kvm_test::{Call, Recorder};
+use notify_core::RouteTarget;
 
 use crate::crowd::Gate;
-use crate::{committed, message, pin, table};
+use crate::{EINVAL, committed, message, pin, table};
 
 #[test]
 fn a_machine_that_panics_in_a_commit_spoils_nothing() {
@@ -85,6 +87,53 @@ fn a_translation_that_panics_has_not_touched_the_kernel() {
     assert!(vm.take().is_empty(), "its default table is left alone");
     table.transaction().commit().unwrap();
     assert_eq!(committed(&vm), [vec![]]);
+}
+
+#[test]
+fn a_machine_that_panics_among_halves_keeps_what_was_carried_out() {
+    let (vm, table) = table();
+    let leases: Vec<_> = (0..3)
+        .map(|_| table.lease_msi(message(1)).unwrap())
+        .collect();
+    let calls = AtomicU32::new(0);
+    // The first; the other two together; one; the other.
+    let gate = Gate::new(&vm, move |_| match calls.fetch_add(1, Ordering::Relaxed) {
+        1 => Err(io::Error::from_raw_os_error(EINVAL)),
+        3 => panic!("a bug of the machine"),
+        _ => Ok(()),
+    });
+    let commit = |lease: &GsiLease| {
+        let mut transaction = table.transaction();
+        transaction.route(lease, message(2));
+        let commit = AssertUnwindSafe(move || transaction.commit().unwrap());
+        move || catch_unwind(commit).is_ok()
+    };
+    let others = leases[1..].iter().map(commit).collect();
+    let (first, others) = gate.crowd(commit(&leases[0]), others, || {});
+    assert!(first.unwrap());
+    // Whoever led has panicked: the one whose commit was carried out, or the other.
+    let route = |data| Some(Route::Msi(message(data)));
+    assert_eq!(leases[1].route(), route(2));
+    match *others {
+        [false, true] => assert_eq!(leases[2].route(), route(2)),
+        [true, false] => assert_eq!(leases[2].route(), route(1)),
+        _ => panic!("{others:?}"),
+    }
+    vm.take();
+    table.recommit().unwrap();
+    let entries = |lease: &GsiLease| match lease.route() {
+        Some(Route::Msi(MsiMessage { data, .. })) => (lease.gsi().number(), data),
+        other => panic!("{other:?}"),
+    };
+    let Some(Call::Routes(given)) = vm.take().pop() else {
+        panic!("recommit always issues");
+    };
+    let given = given.iter().map(|entry| match entry.target {
+        RouteTarget::Msi { data, .. } => (entry.gsi, data),
+        other => panic!("{other:?}"),
+    });
+    let expected: Vec<_> = leases.iter().map(entries).collect();
+    assert_eq!(given.collect::<Vec<_>>(), expected);
 }
 
 thread_local! {
