@@ -37,7 +37,7 @@ pub enum Error {
     },
 
     /// No GSI is left to be leased, or not so many in a row.
-    #[error("{}: {leased} of {limit} are leased{}, the others reserved, wired, in quarantine or scattered",
+    #[error("{}: {leased} of {limit} are leased{}, the others reserved, wired, unclaimed, in quarantine or scattered",
         wanted_gsis(*.wanted), held_by(.holders))]
     Exhausted {
         /// How many were wanted.
