@@ -170,3 +170,18 @@ fn whoever_takes_hold_of_a_route_keeps_it() {
         assert!(matches!(last, Call::Routes(entries) if *entries == *kernel.lock().unwrap()));
     });
 }
+
+#[test]
+fn a_dropped_line_lets_go_before_another_has_its_gsi() {
+    explore(|| {
+        let table = RoutingTable::new(Arc::new(Recorder::default())).unwrap();
+        let old = table.lease_msi(message(1)).unwrap().into_line().unwrap();
+        let dropper = thread::spawn(move || drop(old));
+        let new = table.lease_msi(message(2)).unwrap().into_line().unwrap();
+        dropper.join().unwrap();
+        let mut transaction = table.transaction();
+        transaction.unroute(new.lease().unwrap());
+        let rejected = transaction.commit().unwrap_err();
+        assert!(matches!(rejected.error, Error::RouteHeld { .. }));
+    });
+}

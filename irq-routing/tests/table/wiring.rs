@@ -60,6 +60,23 @@ fn wiring_is_shared_and_stays_while_somebody_has_a_share() {
 }
 
 #[test]
+fn a_share_in_quarantine_keeps_the_wiring_shared_and_in_place() {
+    let (_, table) = table();
+    let four = table.gsi(4).unwrap();
+    let mut transaction = table.transaction();
+    transaction.wire(four, pin(IrqChip::IoApic, 4));
+    transaction.commit().unwrap();
+    table.line(4).unwrap().quarantine();
+    drop(table.line(4).unwrap());
+    let mut transaction = table.transaction();
+    transaction.unwire(four);
+    assert!(matches!(
+        transaction.commit().unwrap_err().error,
+        Error::RouteHeld { .. }
+    ));
+}
+
+#[test]
 fn pins_stand_in_front_by_chip_and_gsi_whatever_came_first() {
     let (vm, table) = table();
     let msi = table.lease_msi(message(1)).unwrap();
