@@ -65,12 +65,30 @@ pub(crate) struct Request {
     pub(crate) outcome: Option<Result<(), Error>>,
 }
 
+/// A request that was carried out, until its caller comes for it.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) ticket: u64,
+    /// For their memory, or to be committed again.
+    pub(crate) edits: Vec<Edit>,
+    pub(crate) result: Result<(), Error>,
+}
+
 impl Request {
+    pub(crate) fn finish(self, result: Result<(), Error>) -> Finished {
+        Finished {
+            ticket: self.ticket,
+            edits: self.edits,
+            result,
+        }
+    }
+
     pub(crate) fn is_pending(&self) -> bool {
         self.outcome.is_none()
     }
 
-    pub(crate) fn succeeded(&self) -> bool {
-        matches!(self.outcome, Some(Ok(())))
+    /// Whether the kernel has what the edits say.
+    pub(crate) fn took_effect(&self) -> bool {
+        matches!(self.outcome, Some(Ok(()) | Err(Error::Untranslated { .. })))
     }
 }

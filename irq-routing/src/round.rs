@@ -3,14 +3,13 @@
 //!
 //! A caller queues its request. If nobody is at work it takes the engine and all that waits, and carries
 //! it out without the lock, so that leases can be taken and dropped meanwhile. What comes in between waits
-//! for the next round, which one of those callers leads: nobody works for others for longer than one
-//! round, and no thread of the table's own is needed.
+//! for the next round, which one of those callers leads: nobody works for requests that came after its own
+//! round has begun, and no thread of the table's own is needed. (A translation of all routes is a round by
+//! itself, so that a caller may lead one before its own.)
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::request::{Demand, Edit, Request};
-use crate::state::State;
-use crate::sync::MutexGuard;
 use crate::table::Shared;
 
 impl Shared {
@@ -19,29 +18,18 @@ impl Shared {
         let mut state = self.state.lock();
         let ticket = state.enqueue(demand, std::mem::take(edits));
         loop {
-            if let Some(request) = state.collect(ticket) {
-                *edits = request.edits;
-                return request.outcome.unwrap_or(Ok(()));
+            if let Some(finished) = state.collect(ticket) {
+                *edits = finished.edits;
+                return finished.result;
             }
             if let Some((engine, requests)) = state.begin_round() {
                 drop(state);
                 Round::new(self, ticket, engine, requests).lead();
                 state = self.state.lock();
             } else {
-                state = self.wait_for_end(state);
+                state = self.ended.wait(state);
             }
         }
-    }
-
-    /// Waits until the round that is under way has ended, or a little less: a caller looks again.
-    pub(crate) fn wait_for_end<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-    ) -> MutexGuard<'a, State> {
-        state.waiting += 1;
-        let mut state = self.ended.wait(state);
-        state.waiting -= 1;
-        state
     }
 }
 
@@ -90,11 +78,7 @@ impl Drop for Round<'_> {
         if !self.complete {
             state.forget(self.ticket);
         }
-        // Waking nobody costs a system call, too.
-        let awaited = state.waiting > 0;
         drop(state);
-        if awaited {
-            self.shared.ended.notify_all();
-        }
+        self.shared.ended.notify_all();
     }
 }

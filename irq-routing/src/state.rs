@@ -4,8 +4,8 @@
 use fixedbitset::FixedBitSet;
 
 use crate::engine::Engine;
-use crate::request::{Change, Demand, Edit, Request};
-use crate::slots::{Slot, Slots};
+use crate::request::{Change, Demand, Edit, Finished, Request};
+use crate::slots::{LeaseId, Slot, Slots};
 use crate::{Error, Gsi, Pins, Platform, Route};
 
 #[derive(Debug)]
@@ -23,11 +23,9 @@ pub(crate) struct State {
     /// What waits for the next round.
     queue: Vec<Request>,
     /// What was carried out, until its caller comes for it.
-    done: Vec<Request>,
+    done: Vec<Finished>,
     /// Absent while a round is under way.
     engine: Option<Box<Engine>>,
-    /// How many threads wait for the end of a round.
-    pub(crate) waiting: usize,
     tickets: u64,
     /// The memory of a round's requests, for the next.
     spare_requests: Vec<Request>,
@@ -48,7 +46,6 @@ impl State {
             queue: Vec::new(),
             done: Vec::new(),
             engine: Some(Box::new(Engine::new(limit))),
-            waiting: 0,
             tickets: 0,
             spare_requests: Vec::new(),
             spare_edits: Vec::new(),
@@ -57,13 +54,16 @@ impl State {
 
     /// Gives a lease's GSI back. Its route stays in the kernel until the next commit: nothing is
     /// armed on it any more, and nobody can arm something before it is routed anew.
-    pub(crate) fn release(&mut self, gsi: Gsi) {
-        // Not if it is in quarantine.
-        if let Slot::Leased { route, .. } = self.slots.get(gsi) {
-            self.slots.put(gsi, Slot::Free);
-            if route.is_some() {
-                self.stale.insert(gsi.index());
+    pub(crate) fn release(&mut self, gsi: Gsi, lease: LeaseId) {
+        match self.slots.get(gsi) {
+            Slot::Leased { id, route, .. } if id == lease => {
+                self.slots.put(gsi, Slot::Free);
+                if route.is_some() {
+                    self.stale.insert(gsi.index());
+                }
             }
+            // It is in quarantine, or was left to an owner, who may have claimed it already.
+            _ => {}
         }
     }
 
@@ -95,8 +95,8 @@ impl State {
     }
 
     /// What came of a request, once it is carried out.
-    pub(crate) fn collect(&mut self, ticket: u64) -> Option<Request> {
-        let found = |request: &Request| request.ticket == ticket;
+    pub(crate) fn collect(&mut self, ticket: u64) -> Option<Finished> {
+        let found = |finished: &Finished| finished.ticket == ticket;
         let index = self.done.iter().position(found)?;
         Some(self.done.swap_remove(index))
     }
@@ -111,10 +111,7 @@ impl State {
         for mut request in waiting.drain(..together(&waiting)) {
             match self.prepare(&mut request) {
                 Ok(()) => requests.push(request),
-                Err(error) => {
-                    request.outcome = Some(Err(error));
-                    self.done.push(request);
-                }
+                Err(error) => self.done.push(request.finish(Err(error))),
             }
         }
         self.queue = waiting;
@@ -124,13 +121,17 @@ impl State {
     /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
     /// carried out wait for the next round, in front of the others.
     pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
-        for request in requests.iter().filter(|request| request.succeeded()) {
+        for request in requests.iter().filter(|request| request.took_effect()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
         }
         self.slots.settle();
         let pending = requests.extract_if(.., |request| request.is_pending());
         self.queue.splice(..0, pending);
-        self.done.append(&mut requests);
+        for mut request in requests.drain(..) {
+            if let Some(result) = request.outcome.take() {
+                self.done.push(request.finish(result));
+            }
+        }
         self.spare_requests = requests;
         self.committed = engine.is_committed();
         self.engine = Some(engine);
@@ -139,7 +140,7 @@ impl State {
     /// Drops a request whose caller will not come for it.
     pub(crate) fn forget(&mut self, ticket: u64) {
         self.queue.retain(|request| request.ticket != ticket);
-        self.done.retain(|request| request.ticket != ticket);
+        self.done.retain(|finished| finished.ticket != ticket);
     }
 
     /// Validates a request, and marks the GSIs that it is about to change.
@@ -147,6 +148,8 @@ impl State {
         if request.demand == Demand::Retranslate {
             let routes = self.slots.routes();
             let edits = routes.map(|(gsi, route)| Edit::new(gsi, Change::Translation(route)));
+            // A round that ended in a panic may have left those of its time.
+            request.edits.clear();
             request.edits.extend(edits);
             return Ok(());
         }

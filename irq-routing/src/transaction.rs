@@ -61,8 +61,9 @@ impl Transaction {
 
     /// Makes the edits effective: for the kernel, then for the table.
     ///
-    /// If they change nothing there is no ioctl; otherwise there is one, and when this returns every
-    /// irqfd follows the new routes. The first commit to a table always issues.
+    /// If they change nothing there is no ioctl; otherwise there is one, shared with commits that came
+    /// at the same time (more if the kernel refuses one of those), and when this returns every irqfd
+    /// follows the new routes. The first commit to a table always issues.
     ///
     /// # Errors
     ///

@@ -12,7 +12,6 @@ mod batches;
 mod commits;
 mod crowd;
 mod group;
-mod in_flight;
 mod leases;
 mod panics;
 mod translation;
