@@ -88,7 +88,8 @@ impl Shared {
         let (kicks, progress) = match looked {
             Ok(looked) => looked,
             Err(payload) => {
-                let reason = Reason::Panic(payload);
+                // Whatever it has told its peer, nobody has looked since.
+                let (kicks, reason) = (Kicks::Suppressed, Reason::Panic(payload));
                 return Called::Failed(self.fail(entry, handler, kicks, None, reason));
             }
         };
@@ -106,7 +107,7 @@ impl Shared {
         match self.put_back(entry, handler, kicks) {
             None => called,
             Some(broken) => {
-                let reason = Reason::Panic(broken.payload);
+                let (kicks, reason) = (Kicks::Suppressed, Reason::Panic(broken.payload));
                 Called::Failed(self.fail(entry, broken.handler, kicks, None, reason))
             }
         }

@@ -126,7 +126,7 @@ impl DispatcherHandle {
     ///
     /// # Panics
     ///
-    /// If dropping the handler does, and it happens here.
+    /// If dropping the handler does, or [`PollHandler::end_polling`], and it happens here.
     pub fn remove(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
         let entry = self.shared.find(token)?;
         match entry.slot.remove() {
@@ -152,14 +152,19 @@ impl DispatcherHandle {
     /// # Errors
     ///
     /// As for [`remove`](Self::remove).
+    ///
+    /// # Panics
+    ///
+    /// If [`PollHandler::end_polling`] does, and it happens here. The handler is then out for good.
     pub fn pause(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
         let entry = self.shared.find(token)?;
         let taken = match entry.slot.pause() {
             Taken::Handler(mut handler, mut kicks) => {
                 if kicks == Kicks::Suppressed {
                     if let Err(payload) = guarded(|| handler.end_polling()) {
-                        entry.slot.fail();
-                        let _ = self.shared.dismiss(&entry, handler, Kicks::Wanted);
+                        // What is pending stays in the counter.
+                        entry.slot.abandon(Kicks::WantedAgain);
+                        let _ = self.shared.dismiss(&entry, handler, Kicks::WantedAgain);
                         resume_unwind(payload);
                     }
                     kicks = Kicks::WantedAgain;

@@ -118,13 +118,16 @@ impl Shared {
         signalled: Option<NonZeroU64>,
         reason: Reason,
     ) -> Box<Failure> {
+        let pending = match entry.slot.abandon(kicks) {
+            // What cannot be read stays where it is.
+            true => entry.slot.removed().unwrap_or_default(),
+            false => None,
+        };
         // One that panicked is not asked for anything more.
         let kicks = match reason {
-            Reason::Panic(_) => Kicks::Wanted,
+            Reason::Panic(_) => Kicks::WantedAgain,
             _ => kicks,
         };
-        // What cannot be read stays where it is.
-        let pending = entry.slot.fail().and_then(|pending| pending.ok().flatten());
         report(self.dismiss(entry, handler, kicks));
         let watched = entry.watched();
         Box::new(Failure {

@@ -174,19 +174,20 @@ impl<S: Signals, H> Slot<S, H> {
         Left::Back
     }
 
-    /// Gives the handler up before it is dropped, because it failed. Answers what is pending, unless it
-    /// is being removed anyway: then that is for whoever removes it.
-    pub fn fail(&self) -> Option<Result<Option<NonZeroU64>, Error>> {
+    /// Gives the handler up before it is dropped, because it failed when its peer was told this. Answers
+    /// false if it is being removed anyway: then what is pending is for whoever removes it.
+    pub fn abandon(&self, kicks: Kicks) -> bool {
         let mut inner = self.lock();
+        inner.kicks = kicks;
         let State::Out { then, .. } = &mut inner.state else {
-            return None;
+            return false;
         };
         match mem::replace(then, Then::Remove) {
             Then::Ready | Then::Missed => self.signals.unwatch(),
             Then::Pause => {}
-            Then::Remove => return None,
+            Then::Remove => return false,
         }
-        Some(self.pending(&mut inner))
+        true
     }
 
     /// The handler was dropped.

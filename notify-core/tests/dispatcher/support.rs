@@ -4,7 +4,8 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, DispatcherHandle, HandlerError, Token, Turn};
@@ -71,4 +72,34 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn some(count: u64) -> Option<NonZeroU64> {
     Some(NonZeroU64::new(count).unwrap())
+}
+
+/// Does something while another thread runs the dispatcher, and stops that thread, whatever happens.
+pub(crate) fn while_it_runs<R>(
+    dispatcher: &Dispatcher,
+    act: impl FnOnce(&DispatcherHandle) -> R,
+) -> R {
+    struct Stop(DispatcherHandle);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            self.0.stop().unwrap();
+        }
+    }
+    thread::scope(|scope| {
+        let running = scope.spawn(|| dispatcher.run());
+        let stop = Stop(dispatcher.handle());
+        let result = act(&stop.0);
+        drop(stop);
+        running.join().unwrap().unwrap();
+        result
+    })
+}
+
+#[track_caller]
+pub(crate) fn wait_until(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < PATIENCE);
+        thread::yield_now();
+    }
 }
