@@ -5,10 +5,8 @@
 //! VMM with a loop of its own listens to notifiers instead is told in
 //! [`event_loops`](crate::event_loops).
 
-#[cfg_attr(
-    not(loom),
-    allow(unreachable_pub, reason = "public where loom explores it")
-)]
+#[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
+#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod backlog;
 mod builder;
 mod calls;
@@ -20,16 +18,12 @@ mod handler;
 mod polling;
 mod run;
 mod shared;
-#[cfg_attr(
-    not(loom),
-    allow(unreachable_pub, reason = "public where loom explores it")
-)]
+#[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
+#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod slot;
 mod source;
-#[cfg_attr(
-    not(loom),
-    allow(unreachable_pub, reason = "public where loom explores it")
-)]
+#[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
+#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod stop;
 mod sync;
 mod table;
@@ -54,5 +48,4 @@ pub mod explored {
     pub use super::backlog::{Backlog, Served};
     pub use super::slot::{Kicks, Left, Signals, Slot, Taken};
     pub use super::stop::Stop;
-    pub use super::sync::me;
 }

@@ -4,7 +4,7 @@
 //! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has found
 //! work for it in a long time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::calls::{Aim, Called};
@@ -20,7 +20,8 @@ pub(super) struct Polling {
 }
 
 struct Member {
-    entry: Arc<Entry>,
+    /// A handler that was removed keeps neither its notifier nor its file descriptor.
+    entry: Weak<Entry>,
     window: PollWindow,
     /// When it leaves, unless a poll finds work before.
     leaves: Option<Instant>,
@@ -62,9 +63,12 @@ impl Polling {
             return;
         }
         if entry.member().is_none() {
+            if self.members.len() == self.members.capacity() {
+                self.forget_removed();
+            }
             entry.set_member(Some(self.members.len()));
             self.members.push(Member {
-                entry: Arc::clone(entry),
+                entry: Arc::downgrade(entry),
                 window: PollWindow::default(),
                 leaves: None,
             });
@@ -87,7 +91,11 @@ impl Polling {
     ) -> usize {
         let (mut place, mut worked) = (0, 0);
         while let Some(member) = self.members.get_mut(place) {
-            match shared.look(&member.entry, me, aim) {
+            let called = match member.entry.upgrade() {
+                Some(entry) => shared.look(&entry, me, aim),
+                None => Called::Out,
+            };
+            match called {
                 Called::Idle => place += 1,
                 Called::Worked { .. } => {
                     let waited = now.saturating_duration_since(start);
@@ -123,7 +131,11 @@ impl Polling {
             match member.leaves {
                 None => member.leaves = now.checked_add(self.limits.idle),
                 Some(leaves) if leaves <= now => {
-                    match shared.look(&member.entry, me, Aim::Settle) {
+                    let called = match member.entry.upgrade() {
+                        Some(entry) => shared.look(&entry, me, Aim::Settle),
+                        None => Called::Out,
+                    };
+                    match called {
                         Called::Out | Called::Idle => self.leave(place),
                         // It was not idle after all.
                         Called::Worked { .. } => {
@@ -147,9 +159,22 @@ impl Polling {
     }
 
     fn leave(&mut self, place: usize) {
-        self.members.swap_remove(place).entry.set_member(None);
-        if let Some(moved) = self.members.get(place) {
-            moved.entry.set_member(Some(place));
+        let left = self.members.swap_remove(place);
+        for (member, place) in [(Some(&left), None), (self.members.get(place), Some(place))] {
+            if let Some(entry) = member.and_then(|member| member.entry.upgrade()) {
+                entry.set_member(place);
+            }
+        }
+    }
+
+    /// Makes room. They leave anyhow when they are to be polled, but that may be never.
+    fn forget_removed(&mut self) {
+        self.members
+            .retain(|member| member.entry.strong_count() > 0);
+        for (place, member) in self.members.iter().enumerate() {
+            if let Some(entry) = member.entry.upgrade() {
+                entry.set_member(Some(place));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::hint;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
@@ -24,7 +24,8 @@ const LOOK: Duration = Duration::from_micros(8);
 pub(super) struct Loop {
     poll: Poll,
     events: Events,
-    backlog: Backlog<Arc<Entry>>,
+    /// A handler that was removed keeps neither its notifier nor its file descriptor.
+    backlog: Backlog<Weak<Entry>>,
     polling: Polling,
     pub(super) on_failure: Box<dyn FnMut(Failure) + Send>,
     /// When the notifiers were looked at last, if anybody asks.
@@ -108,7 +109,7 @@ impl Loop {
             let mut worked = self
                 .polling
                 .visit(shared, me, Aim::Spin, times, &mut *failed);
-            let over = now.saturating_duration_since(start) >= window;
+            let over = self.polling.is_empty() || now.saturating_duration_since(start) >= window;
             if worked == 0 && !over && !shared.stop.is_requested() {
                 if now.saturating_duration_since(self.looked) >= LOOK {
                     self.look(shared, Some(Duration::ZERO))?;
@@ -174,7 +175,7 @@ impl Loop {
             if let Some(entry) = entry
                 && !entry.set_queued(true)
             {
-                self.backlog.push(Arc::clone(entry));
+                self.backlog.push(Arc::downgrade(entry));
             }
         }
         Ok(())
@@ -185,6 +186,9 @@ impl Loop {
         let mut worked = 0;
         let (polling, on_failure) = (&mut self.polling, &mut self.on_failure);
         self.backlog.turn(self.most, &shared.stop, |entry| {
+            let Some(entry) = &entry.upgrade() else {
+                return Served::Done;
+            };
             entry.set_queued(false);
             match shared.serve(entry, me) {
                 Called::Out | Called::Idle => return Served::Done,
