@@ -7,12 +7,20 @@
 #[cfg(target_arch = "x86_64")]
 mod commit;
 #[cfg(target_arch = "x86_64")]
+mod dispatch;
+#[cfg(target_arch = "x86_64")]
+mod dispatch_polling;
+#[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;
 #[cfg(target_arch = "x86_64")]
 mod notify;
+#[cfg(target_arch = "x86_64")]
+mod open_loop;
 mod plot;
+#[cfg(target_arch = "x86_64")]
+mod polling_plot;
 #[cfg(target_arch = "x86_64")]
 mod retire;
 mod row;

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{commit, kick, notify, retire, sim};
+use crate::{commit, dispatch, dispatch_polling, kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -17,6 +17,12 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("kick", kick::against_exit),
     ("commit_one_of_4096", commit::one_of_4096),
     ("retire", retire::against_one_by_one),
+    ("dispatch_ready", dispatch::ready),
+    ("dispatch_10000", dispatch::one_of_10000),
+    ("dispatch_polling_20k", dispatch_polling::at_20k),
+    ("dispatch_polling_50k", dispatch_polling::at_50k),
+    ("dispatch_polling_100k", dispatch_polling::at_100k),
+    ("dispatch_polling_200k", dispatch_polling::at_200k),
     ("sim_irqfd", sim::irqfd),
     ("sim_commit_4096", sim::commit_4096),
     ("sim_guest_write_1000", sim::guest_write_1000),
