@@ -66,3 +66,17 @@ fn those_that_are_ready_have_their_turns_in_order() {
     }
     assert_eq!(*order.lock().unwrap(), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
 }
+
+/// It waits for its next turn, and the kernel reports it once more.
+#[test]
+fn one_that_is_reported_twice_has_one_turn() {
+    let dispatcher = Dispatcher::new().unwrap();
+    let semaphore = EventNotifier::builder().initial(10).semaphore(true);
+    let semaphore = Arc::new(semaphore.build().unwrap());
+    let (_, count) = counted(&dispatcher.handle(), &semaphore);
+    for turn in 1..=10 {
+        semaphore.notify().unwrap();
+        assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+        assert_eq!(count.calls(), turn);
+    }
+}

@@ -83,7 +83,8 @@ fn at(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
         ours,
         others,
         format!(
-            "p50 from a guest's doorbell to the handler, open loop, {wanted}; on / off: \
+            "p50 from a guest's doorbell to the handler, open loop, {wanted}; its clock is read four \
+             instructions before the entry is made, as this host runs guests; on / off: \
              {:.0}k / {:.0}k kicks a second, CPU {cpu:.0} % / {other_cpu:.0} % of a core, \
              p99 {:.0} / {:.0} us; {signalled:.0} % rang with polling on; {}",
             achieved / 1e3,
