@@ -401,3 +401,56 @@ fn no_work_is_lost_between_polling_and_signals() {
     assert!(found > 0, "{found} were found by polling");
     assert!(ring.get(|ring| &ring.told) > 0, "and some by a signal");
 }
+
+/// A signal that comes while another thread has the handler out, and means to give it back.
+#[test]
+fn a_signal_that_finds_the_handler_out_is_reported_again() {
+    type Name = Arc<std::sync::Mutex<Option<notify_core::dispatcher::Token>>>;
+    struct Resuming(
+        Device,
+        notify_core::dispatcher::DispatcherHandle,
+        Name,
+        Arc<EventNotifier>,
+    );
+    impl Handler for Resuming {
+        fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+            self.0.handle(signalled)
+        }
+    }
+    impl PollHandler for Resuming {
+        fn poll(&mut self) -> Progress {
+            self.0.poll()
+        }
+        fn begin_polling(&mut self) {
+            self.0.begin_polling();
+        }
+        fn end_polling(&mut self) {
+            self.0.end_polling();
+            if let Some(token) = self.2.lock().unwrap().take() {
+                self.1.resume(token).unwrap();
+                self.3.notify().unwrap();
+                thread::sleep(Duration::from_millis(50)); // the signal is met meanwhile
+            }
+        }
+    }
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, name) = (Arc::new(Ring::default()), notifier(), Name::default());
+    let device = Device(Arc::clone(&ring));
+    let handler = Resuming(
+        device,
+        dispatcher.handle(),
+        Arc::clone(&name),
+        Arc::clone(&kick),
+    );
+    let token = dispatcher.handle().add_polled(&kick, handler).unwrap();
+    open_window(&dispatcher, &ring, &kick);
+    let told = ring.get(|ring| &ring.told);
+    while_it_runs(&dispatcher, |handle| {
+        wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+        *name.lock().unwrap() = Some(token);
+        assert_eq!(handle.pause(token).unwrap(), some(1), "a look is due");
+        wait_until(|| ring.get(|ring| &ring.told) > told);
+    });
+}
