@@ -5,12 +5,20 @@
 //! that a reader sees the noise of the machine.
 
 #[cfg(target_arch = "x86_64")]
+mod dispatch;
+#[cfg(target_arch = "x86_64")]
+mod dispatch_polling;
+#[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;
 #[cfg(target_arch = "x86_64")]
 mod notify;
+#[cfg(target_arch = "x86_64")]
+mod open_loop;
 mod plot;
+#[cfg(target_arch = "x86_64")]
+mod polling_plot;
 #[cfg(target_arch = "x86_64")]
 mod retire;
 #[cfg(target_arch = "x86_64")]

@@ -7,7 +7,7 @@ use std::error::Error;
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{kick, notify, retire, sim};
+use crate::{dispatch, dispatch_polling, kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -30,6 +30,12 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("teardown_2048", batch::tear_down),
     ("memory_4096", memory::of_4096),
     ("retire", retire::against_one_by_one),
+    ("dispatch_ready", dispatch::ready),
+    ("dispatch_10000", dispatch::one_of_10000),
+    ("dispatch_polling_20k", dispatch_polling::at_20k),
+    ("dispatch_polling_50k", dispatch_polling::at_50k),
+    ("dispatch_polling_100k", dispatch_polling::at_100k),
+    ("dispatch_polling_200k", dispatch_polling::at_200k),
     ("sim_irqfd", sim::irqfd),
     ("sim_commit_4096", sim::commit_4096),
     ("sim_guest_write_1000", sim::guest_write_1000),
