@@ -28,15 +28,28 @@
 
 mod address;
 mod builder;
+mod claims;
+mod conflict;
 mod datamatch;
 mod doorbell;
 mod error;
+mod matcher;
+mod place;
+mod registry;
+mod request;
+mod set;
+pub mod virtio;
+mod window;
 
 pub use address::IoAddress;
 pub use builder::IoEventFdBuilder;
+pub use conflict::Conflict;
 pub use datamatch::{Datamatch, Width};
 pub use doorbell::IoEventFd;
-pub use error::Error;
+pub use error::{Error, Unrestored};
+pub use registry::DoorbellRegistry;
+pub use set::{Doorbell, DoorbellSet, Epoch, Leftover, Plan, Rung, Stopped};
+pub use window::Window;
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
