@@ -21,7 +21,13 @@ pub(crate) struct Claims {
     /// Given up by a change that is under way: the set's own if the change fails, nobody else's.
     leaving: Map,
     windows: Vec<Window>,
+    /// Changes with everything else here, so that what was checked once need not be checked again.
+    version: u64,
 }
+
+/// Proof that a set could have some places, as the claims were then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checked(u64);
 
 impl Claims {
     pub(crate) fn new(windows: &[Window]) -> Self {
@@ -35,6 +41,7 @@ impl Claims {
         if let Some(place) = self.all().find(|place| window.covers(*place)) {
             return Err(refuse(place, Conflict::Device(window)));
         }
+        self.version += 1;
         self.windows.push(window);
         Ok(())
     }
@@ -49,13 +56,13 @@ impl Claims {
         set: SetId,
         wanted: impl Iterator<Item = Place>,
         given_up: &[Place],
-    ) -> Result<(), Error> {
+    ) -> Result<Checked, Error> {
         let mut new = Map::new();
         for place in wanted {
             self.check_one(set, place, given_up, &new)?;
             new.insert(place, set);
         }
-        Ok(())
+        Ok(Checked(self.version))
     }
 
     fn check_one(
@@ -78,24 +85,36 @@ impl Claims {
         }
     }
 
-    /// Gives a set these places; those that it gives up stay its own until it says how it went.
+    /// Gives a set these places, which are in order; those that it gives up stay its own until it
+    /// says how it went.
     pub(crate) fn begin(
         &mut self,
         set: SetId,
         wanted: &[Place],
         given_up: &[Place],
+        checked: Option<Checked>,
     ) -> Result<(), Error> {
-        self.check(set, wanted.iter().copied(), given_up)?;
+        if checked != Some(Checked(self.version)) {
+            self.check(set, wanted.iter().copied(), given_up)?;
+        }
+        self.version += 1;
         for place in given_up {
             self.held.remove(place);
             self.leaving.insert(*place, set);
         }
-        self.held.extend(wanted.iter().map(|place| (*place, set)));
+        let wanted = wanted.iter().map(|place| (*place, set));
+        if wanted.len() > self.held.len() / 8 {
+            // Two long runs in order are merged faster than one is inserted into the other.
+            self.held.append(&mut wanted.collect());
+        } else {
+            self.held.extend(wanted);
+        }
         Ok(())
     }
 
     /// The change is done.
     pub(crate) fn finish(&mut self, given_up: &[Place]) {
+        self.version += 1;
         for place in given_up {
             self.leaving.remove(place);
         }
@@ -119,6 +138,7 @@ impl Claims {
 
     /// A set is done with a place.
     pub(crate) fn release(&mut self, place: Place) {
+        self.version += 1;
         self.held.remove(&place);
     }
 }
@@ -128,8 +148,8 @@ impl Claims {
 pub(crate) struct Additions(Map);
 
 impl Additions {
-    pub(crate) fn new(set: SetId, places: &[Place]) -> Self {
-        Self(places.iter().map(|place| (*place, set)).collect())
+    pub(crate) fn new(set: SetId, places: impl Iterator<Item = Place>) -> Self {
+        Self(places.map(|place| (place, set)).collect())
     }
 
     /// Whether one of them cannot be beside this.

@@ -13,7 +13,7 @@ use notify_core::EventNotifier;
 
 use crate::address::PAGE;
 use crate::place::{Place, written};
-use crate::{Datamatch, IoAddress};
+use crate::{Datamatch, IoAddress, Width};
 
 /// The most that KVM looks up at a time.
 const WORD: u64 = 8;
@@ -52,9 +52,14 @@ impl Matcher {
         }
         let before = |target: &Target| target.place.address < address;
         let from = self.targets.get(self.targets.partition_point(before)..)?;
-        let first = from.first().filter(|one| one.place.address == address)?;
+        let at_address = |target: &&Target| target.place.address == address;
+        let first = from.first().filter(at_address)?;
+        let write = written(bytes);
+        if from.get(1).filter(at_address).is_none() {
+            return Some(first).filter(|only| takes(only.place.datamatch, write));
+        }
         let any = Some(first).filter(|one| one.place.datamatch == Datamatch::AnyWrite);
-        let Some((width, value)) = written(bytes) else {
+        let Some((width, value)) = write else {
             return any;
         };
         let at = |datamatch| {
@@ -65,6 +70,15 @@ impl Matcher {
         let matching = [any, at(Datamatch::Width(width)), at(value)];
         let matching = matching.into_iter().flatten();
         matching.max_by_key(|target| target.rank)
+    }
+}
+
+/// Whether a doorbell takes a write at its address.
+fn takes(datamatch: Datamatch, write: Option<(Width, Datamatch)>) -> bool {
+    match datamatch {
+        Datamatch::AnyWrite => true,
+        Datamatch::Width(wanted) => write.is_some_and(|(width, _)| width == wanted),
+        value => write.is_some_and(|(_, written)| written == value),
     }
 }
 

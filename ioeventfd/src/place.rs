@@ -57,10 +57,6 @@ impl Place {
         self.address == other.address
             && (one.bytes() == 0 || two.bytes() == 0 || (one.bytes() == two.bytes() && same_value))
     }
-
-    fn key(&self) -> (IoAddress, u32, Option<u64>) {
-        (self.address, self.datamatch.bytes(), self.datamatch.value())
-    }
 }
 
 impl PartialOrd for Place {
@@ -71,7 +67,9 @@ impl PartialOrd for Place {
 
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
+        let key = |place: &Self| (place.datamatch.bytes(), place.datamatch.value());
+        let address = self.address.cmp(&other.address);
+        address.then_with(|| key(self).cmp(&key(other)))
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bar_move;
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
 mod fork;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut trials = doorbell::trials();
+    trials.extend(bar_move::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
         [fork::trials(), guards::trials(), storm::trials()]

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::doorbell::{Bell, Doorbell};
+use super::doorbell::Bell;
 use super::handover::{self, Handover};
 use super::past::Epoch;
 use super::plan::place_of;
@@ -13,7 +13,7 @@ use super::{DoorbellSet, Plan, State};
 use crate::claims::Additions;
 use crate::matcher::Target;
 use crate::place::Place;
-use crate::{Error, IoEventFd, Rejected};
+use crate::{Error, Rejected};
 
 impl DoorbellSet {
     /// Carries a plan out. When this returns, the set has what was planned, in the kernel too if it
@@ -35,12 +35,12 @@ impl DoorbellSet {
     /// comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then what could
     /// not be registered again is matched in user space only, and the next plan repairs it; and what
     /// could not be deregistered is kept, with its notifier, until it can be. Plan anew then.
-    pub fn apply(&self, plan: Plan) -> Result<Epoch, Rejected<Plan>> {
-        let carried_out = self.carry_out(&mut self.lock(), &plan);
+    pub fn apply(&self, mut plan: Plan) -> Result<Epoch, Rejected<Plan>> {
+        let carried_out = self.carry_out(&mut self.lock(), &mut plan);
         carried_out.map_err(|error| Rejected::new(error, plan))
     }
 
-    pub(super) fn carry_out(&self, state: &mut State, plan: &Plan) -> Result<Epoch, Error> {
+    pub(super) fn carry_out(&self, state: &mut State, plan: &mut Plan) -> Result<Epoch, Error> {
         if plan.set != self.id || plan.generation != state.generation {
             return Err(Error::StalePlan);
         }
@@ -49,9 +49,9 @@ impl DoorbellSet {
         }
         self.clean(state);
         let given_up = plan.given_up(&state.bells);
-        let wanted: Vec<_> = plan.additions.iter().map(Doorbell::place).collect();
+        let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
         self.registry
-            .claims(|claims| claims.begin(self.id, &wanted, &given_up))?;
+            .claims(|claims| claims.begin(self.id, &wanted, &given_up, plan.checked))?;
 
         let removed = |index: &usize| plan.removals.binary_search(index).is_ok();
         let (gone, kept): (Vec<_>, Vec<_>) = state
@@ -69,14 +69,19 @@ impl DoorbellSet {
         }
         let steps = self.steps(state, plan, &wanted);
         let there = state.bells.len();
-        let new = plan.additions.iter().map(|one| self.bell(one));
-        state.bells.extend(new);
+        state.bells.append(&mut plan.additions);
 
         if let Err(error) = steps::run(&mut state.bells, &steps) {
-            self.back(state, there, &handovers, (&wanted, &given_up));
+            plan.additions = state.bells.split_off(there);
             if matches!(error, Error::NotUndone { .. }) {
+                // Some of the doorbells are not as they were, and some of the plan's are stuck.
                 state.generation += 1;
+                let new = plan
+                    .additions
+                    .extract_if(.., |bell| bell.fd.is_registered());
+                state.stuck.extend(new.map(|bell| bell.fd));
             }
+            self.back(state, &handovers, (&wanted, &given_up));
             return Err(error);
         }
         let epoch = self.forth(state, plan, &handovers);
@@ -84,21 +89,11 @@ impl DoorbellSet {
         Ok(epoch)
     }
 
-    fn bell(&self, doorbell: &Doorbell) -> Bell {
-        let (vm, notifier) = (self.registry.vm(), &doorbell.notifier);
-        let fd = IoEventFd::unregistered(
-            Arc::clone(vm),
-            doorbell.address,
-            doorbell.datamatch,
-            Arc::clone(notifier),
-        );
-        let key = doorbell.key;
-        Bell { key, fd }
-    }
-
     /// The ioctls, in order. New doorbells follow those that are there.
     fn steps(&self, state: &State, plan: &Plan, wanted: &[Place]) -> Vec<Step> {
-        let new = Additions::new(self.id, wanted);
+        // Nothing is looked for where nothing is removed.
+        let places = wanted.iter().filter(|_| !plan.removals.is_empty());
+        let new = Additions::new(self.id, places.copied());
         let bell = |index: &usize| state.bells.get(*index);
         let registered = |index: &&usize| bell(index).is_some_and(|bell| bell.fd.is_registered());
         let in_the_way = |index: &usize| {
@@ -124,23 +119,13 @@ impl DoorbellSet {
         state: &State,
         kept: &[(usize, &Bell)],
         gone: &[(usize, &Bell)],
-        added: &[Doorbell],
+        added: &[Bell],
         handovers: &[Handover],
     ) {
-        let target = |place, key, notifier: &Arc<_>, rank| Target {
-            place,
-            key,
-            notifier: Arc::clone(notifier),
-            rank,
-        };
-        let of_bell = |rank| {
-            move |(_, bell): &(usize, &Bell)| target(bell.place(), bell.key, bell.notifier(), rank)
-        };
-        let new = added
-            .iter()
-            .map(|one| target(one.place(), one.key, &one.notifier, u64::MAX));
-        let current = new.chain(kept.iter().map(of_bell(u64::MAX)));
-        let old = gone.iter().map(of_bell(u64::MAX - 1));
+        let rank = state.past.next();
+        let kept = kept.iter().map(|(_, bell)| *bell);
+        let current = added.iter().chain(kept).map(|bell| bell.target(u64::MAX));
+        let old = gone.iter().map(|(_, bell)| bell.target(rank));
         let mut old: Vec<_> = old.chain(state.past.targets()).collect();
         for one in handovers {
             let same =
@@ -154,21 +139,24 @@ impl DoorbellSet {
 
     /// The change is done: what was there is past.
     fn forth(&self, state: &mut State, plan: &Plan, handovers: &[Handover]) -> Epoch {
-        let mut index = 0..;
-        let bells = std::mem::take(&mut state.bells);
-        let (gone, mut bells): (Vec<_>, Vec<_>) = bells.into_iter().partition(|_| {
-            let index = index.next();
-            index.is_some_and(|index| plan.removals.binary_search(&index).is_ok())
-        });
-        bells.sort_by_key(Bell::place);
-        state.bells = bells;
+        let mut gone = Vec::with_capacity(plan.removals.len());
+        // From the last on, so that the others' indices stay; the order is made below.
+        for index in plan.removals.iter().rev() {
+            if *index < state.bells.len() {
+                gone.push(state.bells.swap_remove(*index));
+            }
+        }
+        state.bells.sort_by_key(Bell::place);
         state.generation += 1;
+        let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
         for one in handovers {
             state.past.redirect(one.key, &one.from, &one.to);
         }
-        // From here on no exit signals an old notifier, and the kernel has let go of them.
-        self.publish(state);
+        if forgets || !state.started {
+            self.publish(state);
+        }
+        // Exits have not signalled the old notifiers since the ioctls began, and the kernel has let go.
         handover::carry_out(handovers);
         epoch
     }
@@ -176,15 +164,11 @@ impl DoorbellSet {
     /// The change did not happen.
     fn back(
         &self,
-        state: &mut State,
-        there: usize,
+        state: &State,
         handovers: &[Handover],
         (wanted, given_up): (&[Place], &[Place]),
     ) {
-        let new = state.bells.split_off(there).into_iter().map(|bell| bell.fd);
-        let stuck: Vec<_> = new.filter(IoEventFd::is_registered).collect();
-        let places: Vec<_> = stuck.iter().map(place_of).collect();
-        state.stuck.extend(stuck);
+        let places: Vec<_> = state.stuck.iter().map(place_of).collect();
         self.publish(state);
         let had: HashSet<_> = state
             .bells

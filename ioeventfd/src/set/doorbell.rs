@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
+use crate::matcher::Target;
 use crate::place::Place;
 use crate::{Datamatch, IoAddress, IoEventFd};
 
@@ -62,6 +63,16 @@ impl Bell {
 
     pub(super) fn notifier(&self) -> &Arc<EventNotifier> {
         self.fd.notifier()
+    }
+
+    /// As exits are held against it.
+    pub(super) fn target(&self, rank: u64) -> Target {
+        Target {
+            place: self.place(),
+            key: self.key,
+            notifier: Arc::clone(self.notifier()),
+            rank,
+        }
     }
 
     pub(super) fn is(&self, doorbell: &Doorbell) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use notify_core::{EventFdMode, EventNotifier};
 
-use super::doorbell::{Bell, Doorbell};
+use super::doorbell::Bell;
 
 /// How often a notifier is read that gives up one kick at a time. Its peer may write for ever.
 const MOST_READS: u32 = 1 << 16;
@@ -24,16 +24,14 @@ pub(super) struct Handover {
 pub(super) fn find<'a>(
     removed: impl Iterator<Item = &'a Bell>,
     kept: impl Iterator<Item = &'a Bell>,
-    added: &'a [Doorbell],
+    added: &'a [Bell],
 ) -> Vec<Handover> {
     let mut removed = removed.peekable();
     if removed.peek().is_none() {
         return Vec::new();
     }
-    let added = added.iter().map(|one| (one.key, &one.notifier));
-    let stays: Vec<_> = added
-        .chain(kept.map(|bell| (bell.key, bell.notifier())))
-        .collect();
+    let stays = added.iter().chain(kept);
+    let stays: Vec<_> = stays.map(|bell| (bell.key, bell.notifier())).collect();
     let staying: HashSet<_> = stays.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
     let mut gone = removed
         .filter(|bell| !staying.contains(&Arc::as_ptr(bell.notifier())))

@@ -156,12 +156,7 @@ impl DoorbellSet {
     /// From now on exits are held against these, and nothing that was matched before is under way.
     fn publish(&self, state: &State) {
         let current = state.bells.iter().filter(|_| state.started);
-        let current = current.map(|bell| Target {
-            place: bell.place(),
-            key: bell.key,
-            notifier: Arc::clone(bell.notifier()),
-            rank: u64::MAX,
-        });
+        let current = current.map(|bell| bell.target(u64::MAX));
         self.exchange(current.chain(state.past.targets()).collect());
     }
 

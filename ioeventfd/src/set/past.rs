@@ -46,12 +46,22 @@ impl Past {
             .collect();
         self.now += 1;
         if !left.is_empty() {
-            if self.left.len() >= MOST {
+            if self.is_full() {
                 self.left.pop_front();
             }
             self.left.push_back((self.now, left));
         }
         Epoch(self.now)
+    }
+
+    /// Whether what is left next makes the set forget what was left first.
+    pub(super) fn is_full(&self) -> bool {
+        self.left.len() >= MOST
+    }
+
+    /// The rank of what will be left next.
+    pub(super) fn next(&self) -> u64 {
+        self.now + 1
     }
 
     pub(super) fn now(&self) -> Epoch {

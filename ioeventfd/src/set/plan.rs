@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Plan`]: the difference between what a set has and what it is to have.
 
+use std::sync::Arc;
+
 use super::doorbell::{Bell, Doorbell};
 use super::{DoorbellSet, State};
-use crate::claims::SetId;
+use crate::claims::{Checked, SetId};
 use crate::place::Place;
 use crate::{Error, IoEventFd};
 
@@ -15,11 +17,13 @@ pub struct Plan {
     pub(super) set: SetId,
     pub(super) generation: u64,
     /// New ones, in order of their places.
-    pub(super) additions: Vec<Doorbell>,
+    pub(super) additions: Vec<Bell>,
     /// Indices of those that are there and not wanted, in order.
     pub(super) removals: Vec<usize>,
     /// Those that are there, wanted, and not registered since an undo failed.
     pub(super) repairs: Vec<usize>,
+    /// No conflict was found, and nothing that the set has is stuck: nobody has to look again.
+    pub(super) checked: Option<Checked>,
 }
 
 impl Plan {
@@ -65,6 +69,7 @@ impl DoorbellSet {
             additions: Vec::new(),
             removals: Vec::new(),
             repairs: Vec::new(),
+            checked: None,
         };
         let mut there = state.bells.iter().enumerate().peekable();
         for doorbell in wanted {
@@ -81,19 +86,29 @@ impl DoorbellSet {
                 }
                 Some((index, _)) => {
                     plan.removals.push(index);
-                    plan.additions.push(doorbell);
+                    plan.additions.push(self.bell(doorbell));
                 }
-                None => plan.additions.push(doorbell),
+                None => plan.additions.push(self.bell(doorbell)),
             }
         }
         plan.removals.extend(there.map(|(index, _)| index));
-        self.check(state, &plan)?;
+        let checked = self.check(state, &plan)?;
+        plan.checked = Some(checked).filter(|_| state.stuck.is_empty());
         Ok(plan)
     }
 
-    fn check(&self, state: &State, plan: &Plan) -> Result<(), Error> {
-        for doorbell in &plan.additions {
-            let (address, datamatch) = (doorbell.address, doorbell.datamatch);
+    fn bell(&self, doorbell: Doorbell) -> Bell {
+        let (vm, notifier) = (self.registry.vm(), doorbell.notifier);
+        let (address, datamatch) = (doorbell.address, doorbell.datamatch);
+        Bell {
+            key: doorbell.key,
+            fd: IoEventFd::unregistered(Arc::clone(vm), address, datamatch, notifier),
+        }
+    }
+
+    fn check(&self, state: &State, plan: &Plan) -> Result<Checked, Error> {
+        for bell in &plan.additions {
+            let (address, datamatch) = (bell.fd.address(), bell.fd.datamatch());
             if !address.takes(datamatch.bytes()) {
                 return Err(Error::NoSuchWrite { address, datamatch });
             }
@@ -103,7 +118,7 @@ impl DoorbellSet {
         let stuck = state.stuck.iter().map(place_of);
         given_up.extend(stuck);
         given_up.sort_unstable();
-        let wanted = plan.additions.iter().map(Doorbell::place);
+        let wanted = plan.additions.iter().map(Bell::place);
         self.registry
             .claims(|claims| claims.check(self.id, wanted, &given_up))
     }

@@ -27,8 +27,8 @@ impl DoorbellSet {
         let mut state = self.lock();
         let wanted = state.bells.iter().map(|bell| moved(bell, from, to));
         let wanted = wanted.collect::<Result<_, _>>()?;
-        let plan = self.compare(&state, wanted)?;
-        self.carry_out(&mut state, &plan)
+        let mut plan = self.compare(&state, wanted)?;
+        self.carry_out(&mut state, &mut plan)
     }
 }
 

@@ -7,6 +7,8 @@
 #[cfg(target_arch = "x86_64")]
 mod commit;
 #[cfg(target_arch = "x86_64")]
+mod doorbells;
+#[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;
