@@ -162,7 +162,7 @@ fn refuse(place: Place, conflict: Conflict) -> Error {
     Error::Conflict {
         address: place.address,
         datamatch: place.datamatch,
-        source: conflict,
+        source: Box::new(conflict),
     }
 }
 

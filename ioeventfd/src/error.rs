@@ -75,7 +75,7 @@ pub enum Error {
         /// Which writes.
         datamatch: Datamatch,
         /// What is in the way.
-        source: Conflict,
+        source: Box<Conflict>,
     },
 
     /// The set has changed since the plan was made, or it is the plan of another set.

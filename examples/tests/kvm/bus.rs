@@ -219,7 +219,7 @@ impl Rig<SimVm> {
             let bare = IoEventFd::builder(self.vm.clone(), address, datamatch).assign();
             match refused {
                 Error::NoSuchWrite { .. } => assert!(bare.is_err()),
-                Error::Conflict { source, .. } => match source {
+                Error::Conflict { source, .. } => match *source {
                     Conflict::Taken | Conflict::Wildcard { .. } => {
                         assert!(matches!(bare.unwrap_err().error, Error::Taken { .. }));
                     }

@@ -35,6 +35,10 @@ impl DoorbellSet {
     /// comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then what could
     /// not be registered again is matched in user space only, and the next plan repairs it; and what
     /// could not be deregistered is kept, with its notifier, until it can be. Plan anew then.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the plan comes back; a box would cost those that are carried out"
+    )]
     pub fn apply(&self, mut plan: Plan) -> Result<Epoch, Rejected<Plan>> {
         let carried_out = self.carry_out(&mut self.lock(), &mut plan);
         carried_out.map_err(|error| Rejected::new(error, plan))

@@ -86,7 +86,7 @@ fn conflict(rig: &Rig, there: &[Doorbell], wanted: Doorbell) -> Option<Conflict>
 fn found(planned: Result<(), Error>) -> Option<Conflict> {
     match planned {
         Ok(()) => None,
-        Err(Error::Conflict { source, .. }) => Some(source),
+        Err(Error::Conflict { source, .. }) => Some(*source),
         Err(other) => panic!("{other}"),
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(
         // Every other time the guest knows of the new place while the move is under way: then its
         // kicks meet doorbells that are not registered yet. (Not if the move is to fail: a guest is
         // told of no place where its BAR is not.)
-        let early = number % 2 == 0 && !fails;
+        let early = number.is_multiple_of(2) && !fails;
         let moved = thread::scope(|scope| {
             let teller = early.then(|| scope.spawn(|| tell(device, guest, there).is_ok()));
             let moved = device.doorbells.relocate(from, to);

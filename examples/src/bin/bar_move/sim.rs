@@ -29,7 +29,7 @@ pub(crate) fn run(kicks: u32, order: Order, faults: bool) -> Result<Report, Box<
         vm.clear_faults();
         let next = ordered.load(Ordering::Acquire);
         // Between two that fail is one that does not, so that both directions meet every fault.
-        if !faults || number % 2 == 0 || next >= each {
+        if !faults || number.is_multiple_of(2) || next >= each {
             return false;
         }
         let (kind, nth) = match next.checked_sub(QUEUES.into()) {
