@@ -140,6 +140,7 @@ impl Claims {
     pub(crate) fn release(&mut self, place: Place) {
         self.version += 1;
         self.held.remove(&place);
+        self.leaving.remove(&place);
     }
 }
 

@@ -127,7 +127,7 @@ impl DoorbellSet {
     /// write to [`on_exit_write`](Self::on_exit_write), or entered the guest again. What was left up to
     /// then is matched no more.
     ///
-    /// A set that is never told remembers its last 64 changes.
+    /// A set that is never told remembers its last 64 changes, and keeps their notifiers.
     pub fn vcpus_passed(&self, epoch: Epoch) {
         let mut state = self.lock();
         if state.past.forget(epoch) {

@@ -148,9 +148,16 @@ impl DoorbellSet {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing of ours panics with the lock held. Should a `Vm` do so, against its contract, each
-        // guard in the list still knows by itself whether it is registered.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(|poisoned| {
+            // Nothing of ours panics with the lock held. If a `Vm` did, against its contract, the change
+            // that was under way is neither done nor taken back. Each doorbell knows whether it is
+            // registered, so the next plan can go on from here, if they are in order again.
+            self.state.clear_poison();
+            let mut state = poisoned.into_inner();
+            state.bells.sort_by_key(Bell::place);
+            state.generation += 1;
+            state
+        })
     }
 
     /// From now on exits are held against these, and nothing that was matched before is under way.

@@ -106,7 +106,7 @@ fn expect_all_heard(rig: &Rig, bells: &[Doorbell], all: &[Arc<EventNotifier>]) {
         let width = (bell.datamatch.bytes().max(1)) as usize;
         let (heard, _) = ring(rig, bell.address, &value[..width]);
         assert!(heard, "{bell:?}");
-        assert_eq!(take(&[bell.notifier.clone()]), [1], "{bell:?}");
+        assert_eq!(take(std::slice::from_ref(&bell.notifier)), [1], "{bell:?}");
         assert_eq!(
             take(all).iter().sum::<u64>(),
             0,

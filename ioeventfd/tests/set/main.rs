@@ -13,6 +13,8 @@ mod exits;
 mod faults;
 mod handover;
 mod lifecycle;
+mod order;
+mod panics;
 mod planning;
 mod races;
 mod relocation;

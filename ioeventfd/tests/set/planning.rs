@@ -148,7 +148,7 @@ fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
         ),
     ] {
         assert_eq!(
-            conflict(&rig, &[there.clone()], wanted.clone()),
+            conflict(&rig, std::slice::from_ref(&there), wanted.clone()),
             expected,
             "{there:?} {wanted:?}"
         );
