@@ -2,6 +2,7 @@
 //! The vocabulary of these tests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ioeventfd::{
     Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, Error, IoAddress, Rung, Width,
@@ -109,4 +110,14 @@ pub(crate) fn take(notifiers: &[Arc<EventNotifier>]) -> Vec<u64> {
 #[track_caller]
 pub(crate) fn expect_kicks(notifiers: &[Arc<EventNotifier>], kicks: &[u64]) {
     assert_eq!(take(notifiers), kicks);
+}
+
+/// Says that it is over when it is dropped, so that a thread that fails does not leave the other one
+/// waiting.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -129,6 +129,7 @@ fn no_kick_is_lost_or_doubled_while_the_notifier_changes() {
             }
             writes
         });
+        let ends = Ends(&over);
         for change in 0..2000usize {
             // Some of them fail.
             if change % 5 == 0 {
@@ -138,7 +139,7 @@ fn no_kick_is_lost_or_doubled_while_the_notifier_changes() {
             }
             have(&rig.set, bell((change + 1) % 2));
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         guest.join().unwrap()
     });
     // 2000 changes end where they began.

@@ -120,6 +120,7 @@ fn stop_and_start_while_a_guest_kicks_lose_nothing() {
             }
             writes
         });
+        let ends = Ends(&over);
         for _ in 0..50 {
             let stopped = rig.set.stop().unwrap();
             left += kicks(&stopped.leftovers)
@@ -129,7 +130,7 @@ fn stop_and_start_while_a_guest_kicks_lose_nothing() {
             rig.set.start().unwrap();
             starts += 1;
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         guest.join().unwrap()
     });
     let handled = left + take(&all).iter().sum::<u64>();

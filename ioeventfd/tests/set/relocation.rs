@@ -181,6 +181,7 @@ fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
         let (rounds, writes) = (AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let _ends = Ends(&over);
                 while !over.load(Ordering::Relaxed) {
                     for queue in 0..QUEUES {
                         let at = mmio_at(base.load(Ordering::Acquire) + queue * 4);
@@ -191,6 +192,7 @@ fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
                     rounds.fetch_add(1, Ordering::Release);
                 }
             });
+            let _ends = Ends(&over);
             let (mut here, mut there) = (BASE, ELSEWHERE);
             for hop in 0..4 * QUEUES + 2 {
                 let kind = match hop % 2 {
@@ -206,12 +208,11 @@ fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
                 base.store(there, Ordering::Release);
                 (here, there) = (there, here);
                 let seen = rounds.load(Ordering::Acquire);
-                while rounds.load(Ordering::Acquire) < seen + 2 {
+                while rounds.load(Ordering::Acquire) < seen + 2 && !over.load(Ordering::Relaxed) {
                     std::thread::yield_now();
                 }
                 rig.set.vcpus_passed(moved);
             }
-            over.store(true, Ordering::Relaxed);
         });
         let handled: u64 = take(&all).iter().sum();
         assert_eq!(handled, writes.into_inner());
