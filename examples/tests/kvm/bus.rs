@@ -12,7 +12,6 @@ use kvm_test::{Trial, anywhere};
 use notify_core::sim::SimVm;
 use notify_core::{Bus, EventNotifier, Vm};
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 /// Where doorbells and writes are: across a page, some ports, beside the PIC, at the I/O APIC's end.
@@ -266,6 +265,7 @@ mod real {
     //! The same on the kernel's bus, by a guest that does one write at a time.
 
     use notify_core::KvmVm;
+    use proptest::strategy::ValueTree;
     use tiny_guest::iced_x86::code_asm::{
         al, ax, byte_ptr, dword_ptr, dx, eax, edx, qword_ptr, rax, rcx, rsp, word_ptr, xmm0,
         xmmword_ptr,

@@ -191,11 +191,12 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
     for (kind, nth) in faults {
         rig.vm.fail(kind, nth, ENOMEM);
     }
-    let result = change(&rig.set, after.clone());
+    let result = rig.set.apply(rig.set.plan(after.clone()).unwrap());
     rig.vm.clear_faults();
-    let Err(error) = result else {
+    let Err(refused) = result else {
         return false;
     };
+    let error = refused.error;
     assert!(same(&rig.set.doorbells(), &before), "{error}");
     expect_kicks(&all, &[1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
     let Error::NotUndone { cause, unrestored } = &error else {
@@ -207,6 +208,11 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
         Error::Assign { .. } | Error::Deassign { .. }
     ));
     assert!(!unrestored.is_empty());
+    let again = rig.set.apply(refused.value).unwrap_err();
+    assert!(
+        matches!(again.error, Error::StalePlan),
+        "what is there is not what it was"
+    );
     for one in unrestored {
         // What the error says is so.
         let bells = if one.registered { &after } else { &before };
@@ -277,11 +283,13 @@ fn a_fault_at_any_ioctl_of_stop_and_start_leaves_everything_as_it_was() {
         on(true);
         expect_kicks(&all, &[1; 6]);
     }
-    drop(rig.set.stop().unwrap());
+    let stopped = rig.set.stop().unwrap();
+    rig.set.vcpus_passed(stopped.epoch);
     for nth in 1..=6 {
         rig.vm.fail(IoEventFdAssign, nth, ENOMEM);
         assert!(matches!(rig.set.start().unwrap_err(), Error::Assign { .. }));
         assert!(!rig.set.is_started());
+        assert_eq!(rig.set.find(IoAddress::Mmio(BASE), &[0; 2]), None);
         on(false);
         expect_kicks(&all, &[0; 6]);
     }

@@ -24,6 +24,12 @@ fn what_is_pending_goes_to_the_new_notifier() {
     have(&rig.set, [mmio(7, ELSEWHERE, W2, &all[0])]);
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
     expect_kicks(&all, &[2, 0]);
+    // Also after changes that have nothing to do with it.
+    rig.set
+        .relocate(IoAddress::Mmio(ELSEWHERE), IoAddress::Mmio(ELSEWHERE + 8))
+        .unwrap();
+    assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
+    expect_kicks(&all, &[1, 0]);
 }
 
 #[test]
