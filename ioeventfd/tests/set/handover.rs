@@ -118,6 +118,18 @@ fn a_change_of_notifiers_that_fails_gives_everything_back() {
     }
 }
 
+#[test]
+fn a_notifier_that_was_there_before_gives_nothing_back() {
+    let rig = rig();
+    let all = notifiers(2);
+    let (one, other) = (mmio(7, BASE, W2, &all[0]), mmio(7, ELSEWHERE, W2, &all[1]));
+    have(&rig.set, [one, other.clone()]);
+    assert!(kernel_takes(&rig.vm, ELSEWHERE, &[0; 2]));
+    rig.vm.fail(CallKind::IoEventFdDeassign, 1, 12);
+    assert!(change(&rig.set, [other]).is_err());
+    expect_kicks(&all, &[0, 1]);
+}
+
 /// A guest kicks without pause while the queue's notifier changes again and again.
 #[test]
 fn no_kick_is_lost_or_doubled_while_the_notifier_changes() {
