@@ -170,6 +170,37 @@ fn the_widest_of_several_below_is_seen() {
 }
 
 #[test]
+fn what_a_set_gives_up_hides_nobody_elses() {
+    let rig = rig();
+    let one = notifier();
+    let other = DoorbellSet::new(&rig.registry);
+    have(&other, [mmio(0, BASE, W4, &one)]);
+    have(&rig.set, [mmio(0, BASE, Datamatch::Width(Width::W8), &one)]);
+    let wanted = |at| rig.set.plan([mmio(0, at, W2, &one)]).map(drop);
+    assert!(found(wanted(BASE + 2)).is_some());
+    assert!(found(wanted(BASE + 4)).is_none());
+}
+
+#[test]
+fn what_reaches_over_a_nearer_one_is_seen() {
+    let rig = rig();
+    let one = notifier();
+    let w8 = mmio(0, BASE, Datamatch::Width(Width::W8), &one);
+    have(&rig.set, [w8]);
+    // The undo of a failed change leaves a byte within what is there again.
+    rig.vm.fail(CallKind::IoEventFdAssign, 2, 12);
+    rig.vm.fail(CallKind::IoEventFdDeassign, 2, 12);
+    let byte = mmio(1, BASE + 4, Datamatch::U8(0), &one);
+    let failed = change(&rig.set, [byte, mmio(2, ELSEWHERE, W2, &one)]);
+    assert!(matches!(failed, Err(Error::NotUndone { .. })));
+    let other = DoorbellSet::new(&rig.registry);
+    let wanted = |at| other.plan([mmio(0, at, Datamatch::U8(0), &one)]).map(drop);
+    for (at, free) in [(3, false), (4, false), (6, false), (7, false), (8, true)] {
+        assert_eq!(found(wanted(BASE + at)).is_none(), free, "{at}");
+    }
+}
+
+#[test]
 fn devices_in_the_kernel_keep_their_windows() {
     let rig = rig();
     let one = notifier();
