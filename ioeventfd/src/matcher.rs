@@ -45,9 +45,9 @@ impl Matcher {
         Self { targets }
     }
 
-    /// The doorbell that takes a write which KVM looks up in one piece.
+    /// The doorbell that takes a write which KVM looks up in one piece; see [`pieces`].
     pub(crate) fn find(&self, address: IoAddress, bytes: &[u8]) -> Option<&Target> {
-        if bytes.is_empty() || bytes.len() as u64 > WORD {
+        if bytes.len() as u64 > WORD {
             return None;
         }
         let before = |target: &Target| target.place.address < address;

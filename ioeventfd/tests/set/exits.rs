@@ -58,6 +58,20 @@ fn address_width_and_value_decide() {
 }
 
 #[test]
+fn what_is_there_counts_before_what_was_there() {
+    let rig = rig();
+    let all = notifiers(2);
+    let value = mmio(0, BASE, Datamatch::U16(1), &all[0]);
+    let wild = mmio(1, BASE, W2, &all[1]);
+    let find = |value: u16| rig.set.find(at(BASE), &value.to_ne_bytes());
+    have(&rig.set, [value.clone()]);
+    have(&rig.set, [wild]);
+    assert_eq!((find(1), find(2)), (Some(1), Some(1)));
+    have(&rig.set, [value]);
+    assert_eq!((find(1), find(2)), (Some(0), Some(1)));
+}
+
+#[test]
 fn a_store_is_cut_as_kvm_cuts_it() {
     let rig = rig();
     let all = notifiers(5);

@@ -12,6 +12,7 @@ mod common;
 mod exits;
 mod faults;
 mod handover;
+mod hooked;
 mod lifecycle;
 mod order;
 mod panics;
