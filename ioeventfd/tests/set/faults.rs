@@ -241,7 +241,7 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
     expect_all_heard(&rig, &sound, &all);
 
     // What failed can be tried again; what is stuck in its places is got rid of before.
-    if faults[1].1 % 2 == 0 {
+    if faults[1].1.is_multiple_of(2) {
         have(&rig.set, after.clone());
         expect_all_heard(&rig, &after, &all);
     }
