@@ -9,7 +9,7 @@ use crate::claims::{Checked, SetId};
 use crate::place::Place;
 use crate::{Error, IoEventFd};
 
-/// A change of a [`DoorbellSet`], found to be possible. It holds nothing and has no effect until it
+/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until it
 /// is [applied](DoorbellSet::apply).
 #[derive(Debug)]
 #[must_use = "a plan changes nothing until it is applied"]

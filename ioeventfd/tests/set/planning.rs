@@ -191,7 +191,7 @@ fn what_reaches_over_a_nearer_one_is_seen() {
     rig.vm.fail(CallKind::IoEventFdAssign, 2, 12);
     rig.vm.fail(CallKind::IoEventFdDeassign, 2, 12);
     let byte = mmio(1, BASE + 4, Datamatch::U8(0), &one);
-    let failed = change(&rig.set, [byte, mmio(2, ELSEWHERE, W2, &one)]);
+    let failed = change(&rig.set, [byte, mmio(2, BASE + 0x100, W2, &one)]);
     assert!(matches!(failed, Err(Error::NotUndone { .. })));
     let other = DoorbellSet::new(&rig.registry);
     let wanted = |at| other.plan([mmio(0, at, Datamatch::U8(0), &one)]).map(drop);
