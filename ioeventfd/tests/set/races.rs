@@ -136,11 +136,12 @@ fn what_a_change_is_about_to_leave_is_nobodys_until_it_is_done() {
             meanwhile.push(wanted().is_ok());
             barrier.wait();
         }
+        // Or dropping the set, should this fail, would stand still, too.
+        on.store(false, Ordering::Relaxed);
         change.join().unwrap().unwrap();
         assert_eq!(meanwhile, [false, false], "the set may have to go back");
     });
     assert!(wanted().is_ok());
-    on.store(false, Ordering::Relaxed);
 }
 
 #[test]
@@ -167,9 +168,9 @@ fn exits_are_matched_while_a_request_takes_its_time() {
             rung.push(come.recv_timeout(Duration::from_secs(10)));
             barrier.wait();
         }
+        on.store(false, Ordering::Relaxed);
         change.join().unwrap().unwrap();
         assert_eq!(rung, vec![Ok([Rung::All; 2]); 4]);
     });
     expect_kicks(&all, &[8, 0]);
-    on.store(false, Ordering::Relaxed);
 }
