@@ -25,9 +25,12 @@ pub(crate) struct Claims {
     version: u64,
 }
 
-/// Proof that a set could have some places, as the claims were then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checked(u64);
+/// Places that a set could have, as the claims were then.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    version: u64,
+    places: Map,
+}
 
 impl Claims {
     pub(crate) fn new(windows: &[Window]) -> Self {
@@ -62,7 +65,10 @@ impl Claims {
             self.check_one(set, place, given_up, &new)?;
             new.insert(place, set);
         }
-        Ok(Checked(self.version))
+        Ok(Checked {
+            version: self.version,
+            places: new,
+        })
     }
 
     fn check_one(
@@ -85,7 +91,7 @@ impl Claims {
         }
     }
 
-    /// Gives a set these places, which are in order; those that it gives up stay its own until it
+    /// Gives a set these places, checked before or now; those that it gives up stay its own until it
     /// says how it went.
     pub(crate) fn begin(
         &mut self,
@@ -94,20 +100,20 @@ impl Claims {
         given_up: &[Place],
         checked: Option<Checked>,
     ) -> Result<(), Error> {
-        if checked != Some(Checked(self.version)) {
-            self.check(set, wanted.iter().copied(), given_up)?;
-        }
+        let mut new = match checked {
+            Some(checked) if checked.version == self.version => checked.places,
+            _ => self.check(set, wanted.iter().copied(), given_up)?.places,
+        };
         self.version += 1;
         for place in given_up {
             self.held.remove(place);
             self.leaving.insert(*place, set);
         }
-        let wanted = wanted.iter().map(|place| (*place, set));
-        if wanted.len() > self.held.len() / 8 {
+        if new.len() > self.held.len() / 8 {
             // Two long runs in order are merged faster than one is inserted into the other.
-            self.held.append(&mut wanted.collect());
+            self.held.append(&mut new);
         } else {
-            self.held.extend(wanted);
+            self.held.extend(new);
         }
         Ok(())
     }

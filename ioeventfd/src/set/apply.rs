@@ -54,8 +54,9 @@ impl DoorbellSet {
         self.clean(state);
         let given_up = plan.given_up(&state.bells);
         let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
+        let checked = plan.checked.take();
         self.registry
-            .claims(|claims| claims.begin(self.id, &wanted, &given_up, plan.checked))?;
+            .claims(|claims| claims.begin(self.id, &wanted, &given_up, checked))?;
 
         let removed = |index: &usize| plan.removals.binary_search(index).is_ok();
         let (gone, kept): (Vec<_>, Vec<_>) = state
