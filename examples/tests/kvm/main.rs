@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod bar_move;
+mod bus;
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
 mod fork;
@@ -22,6 +24,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut trials = doorbell::trials();
     trials.extend(routing::trials());
+    trials.extend(bar_move::trials());
+    trials.extend(bus::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
         [fork::trials(), guards::trials(), storm::trials()]

@@ -9,6 +9,8 @@ mod dispatch;
 #[cfg(target_arch = "x86_64")]
 mod dispatch_polling;
 #[cfg(target_arch = "x86_64")]
+mod doorbells;
+#[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;

@@ -7,7 +7,7 @@ use std::error::Error;
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{dispatch, dispatch_polling, kick, notify, retire, sim};
+use crate::{dispatch, dispatch_polling, doorbells, kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -36,6 +36,11 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("dispatch_polling_50k", dispatch_polling::at_50k),
     ("dispatch_polling_100k", dispatch_polling::at_100k),
     ("dispatch_polling_200k", dispatch_polling::at_200k),
+    ("relocate_64", doorbells::relocate_64),
+    ("apply_1000", doorbells::apply_1000),
+    ("plan_1000_10", doorbells::plan_1000_10),
+    ("fallback_match_1000", doorbells::fallback_match_1000),
+    ("start_stop_64", doorbells::start_stop_64),
     ("sim_irqfd", sim::irqfd),
     ("sim_commit_4096", sim::commit_4096),
     ("sim_guest_write_1000", sim::guest_write_1000),
