@@ -29,12 +29,17 @@
 mod builder;
 mod edge;
 mod error;
+mod queue;
 mod source;
+mod sync;
+mod vector;
 
 pub use builder::IrqFdBuilder;
 pub use edge::IrqFd;
 pub use error::Error;
+pub use queue::{ArmQueue, Quiesced, Round};
 pub use source::IrqSource;
+pub use vector::{Triggered, Vector, VectorBuilder, VectorState};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
