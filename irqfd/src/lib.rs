@@ -23,6 +23,10 @@
 //! assert_eq!(table.leased(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each: it needs an eventfd
+//! only if somebody else is to signal it, and the guest masks and retargets it at any time. An
+//! [`ArmQueue`] arms many vectors at once.
 
 #![forbid(unsafe_code)]
 

@@ -142,7 +142,8 @@ impl Vector {
     }
 
     /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
-    /// allocates nothing.
+    /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile process
+    /// is said at [`EventNotifier::notify`].)
     ///
     /// Where the table has a translation, that is called, and must not itself mask or change the vector:
     /// it would wait for its own end.
