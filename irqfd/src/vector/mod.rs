@@ -23,7 +23,6 @@ use crate::{Error, Rejected};
 
 pub(crate) use arming::Begun;
 use control::Control;
-pub(crate) use control::Verdict;
 use exported::Exported;
 use gate::{Gate, Pass};
 use message::SharedMessage;
