@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Vectors and their queue, in every order that their threads can take.
 //!
+//! Atomics, locks and threads of the crate and of the routing table are loom's. Eventfds and the epoll are
+//! real: a call of the kernel is one step, and nothing here waits in one. loom shows old values to loads,
+//! but does not let a load see a store of its future.
+//!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --test loom`
 #![cfg(loom)]
 #![allow(

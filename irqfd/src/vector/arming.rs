@@ -128,9 +128,13 @@ impl Inner {
     pub(crate) fn begin_round(self: &Arc<Self>, queue: &Arc<Shared>) -> Begun {
         let mut control = self.control.lock();
         control.in_queue = false;
-        let waits = matches!(control.arm, Arm::Queued | Arm::Relayed { .. });
-        let retried = matches!(&control.arm, Arm::Dead(reason) if reason.is_transient());
-        if control.masked || !(waits || retried) {
+        // A masked vector is in none of these.
+        let wanted = match &control.arm {
+            Arm::Queued | Arm::Relayed { .. } => true,
+            Arm::Dead(reason) => reason.is_transient(),
+            Arm::Off | Arm::Arming { .. } | Arm::Armed(_) => false,
+        };
+        if !wanted {
             return Begun::Skipped;
         }
         match self.take_lease(&mut control) {
