@@ -170,12 +170,9 @@ impl Inner {
         }
     }
 
-    /// Adds the vector's route to a round's transaction, if it is still wanted.
+    /// Adds the vector's route to a round's transaction.
     pub(crate) fn stage_round(&self, transaction: &mut Transaction) {
-        let control = self.control.lock();
-        if !control.masked {
-            self.stage(&control, transaction);
-        }
+        self.stage(&self.control.lock(), transaction);
     }
 
     /// Arms the vector now that its route was committed, or enters it anew if something else is wanted.
