@@ -65,7 +65,10 @@ pub(crate) struct Shared {
 impl Shared {
     /// The route that the kernel is given for this one.
     pub(crate) fn translated(&self, route: Route) -> Option<Route> {
-        self.translation.apply(route)
+        match route {
+            Route::Msi(message) => self.translation.message(message).map(Route::Msi),
+            other => Some(other),
+        }
     }
 }
 
@@ -185,6 +188,15 @@ impl RoutingTable {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.shared.limit
+    }
+
+    /// What the kernel is given for a message of a device, as the table's translation has it.
+    ///
+    /// Routes are translated by their commits. This is for messages that go another way
+    /// (KVM_SIGNAL_MSI), which must be translated too.
+    #[must_use]
+    pub fn translate(&self, message: MsiMessage) -> Option<MsiMessage> {
+        self.shared.translation.message(message)
     }
 
     /// How many leases are held.
@@ -345,6 +357,15 @@ impl RoutingTable {
         state
     }
 }
+
+/// Whether both are handles of one table.
+impl PartialEq for RoutingTable {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for RoutingTable {}
 
 impl fmt::Debug for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

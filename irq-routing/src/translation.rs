@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{MsiMessage, Route};
+use crate::MsiMessage;
 
 type Translate = dyn Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync;
 
@@ -18,11 +18,11 @@ impl Translation {
         Self(Some(Box::new(translate)))
     }
 
-    /// What the kernel is given for a route.
-    pub(crate) fn apply(&self, route: Route) -> Option<Route> {
-        match (&self.0, route) {
-            (Some(translate), Route::Msi(message)) => translate(message).map(Route::Msi),
-            _ => Some(route),
+    /// What the kernel is given for a message.
+    pub(crate) fn message(&self, message: MsiMessage) -> Option<MsiMessage> {
+        match &self.0 {
+            Some(translate) => translate(message),
+            None => Some(message),
         }
     }
 }

@@ -2,13 +2,14 @@
 //! Why an interrupt cannot be bound.
 
 use std::io;
+use std::sync::Arc;
 
-use irq_routing::Gsi;
+use irq_routing::{Gsi, MsiMessage};
 use notify_core::Retired;
 
 use crate::Rejected;
 
-/// Why an operation on an irqfd failed. Nothing has changed then.
+/// Why an operation on an interrupt failed. Unless the operation says otherwise nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -86,6 +87,131 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+
+    /// The notifier that was to be exported cannot be created.
+    #[error("cannot create the notifier of a vector")]
+    Export {
+        /// Why.
+        source: notify_core::Error,
+    },
+
+    /// The notifier that was to be exported is a semaphore; see [`Semaphore`](Self::Semaphore).
+    #[error("cannot export a notifier in semaphore mode")]
+    ExportSemaphore,
+
+    /// The queue was made for the vectors of another table.
+    #[error("the queue is of another routing table")]
+    QueueOfAnotherTable,
+
+    /// The notifier of an exported vector takes no signal.
+    #[error("cannot signal the notifier of a vector")]
+    Notify {
+        /// Why.
+        source: notify_core::Error,
+    },
+
+    /// The kernel has no KVM_SIGNAL_MSI, so the vector cannot be internal.
+    #[error("the machine cannot inject a message without an irqfd")]
+    NoSignalMsi,
+
+    /// The kernel refuses the message.
+    #[error("cannot send {message}")]
+    Signal {
+        /// The message.
+        message: MsiMessage,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// No GSI is free for the vector, and there is no queue whose owner could relay its signals.
+    #[error("no GSI for a vector")]
+    Lease {
+        /// Why.
+        source: irq_routing::Error,
+    },
+
+    /// The vector has no GSI to be armed on; unmasking it takes one.
+    #[error("the vector has no GSI")]
+    NoLease,
+
+    /// The vector's route cannot be committed.
+    #[error("cannot route a vector")]
+    Commit {
+        /// Why.
+        source: irq_routing::Error,
+    },
+
+    /// No GSI is free for the vector, and its notifier cannot be watched.
+    #[error("cannot relay the signals of a vector")]
+    Relay {
+        /// Why.
+        source: io::Error,
+    },
+
+    /// The vector is dead, for this reason.
+    #[error("the vector cannot be armed")]
+    Dead(#[source] Arc<Error>),
+
+    /// The vector was relayed or queued, and the queue's owner is gone.
+    #[error("the queue of a vector is gone")]
+    QueueGone,
+
+    /// The machine or the table's translation panicked while the vector's route was committed.
+    #[error("arming a vector was interrupted")]
+    Abandoned,
+
+    /// The queue's file descriptors cannot be created.
+    #[error("cannot create a queue of vectors")]
+    Queue {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Why a vector has no route.
+    pub(crate) fn of_route(source: irq_routing::Error) -> Self {
+        match source {
+            irq_routing::Error::Exhausted { .. } => Self::Lease { source },
+            _ => Self::Commit { source },
+        }
+    }
+
+    /// Whether a commit may have failed for the sake of one vector alone, so that others are to be tried
+    /// without it.
+    pub(crate) fn is_of_one(&self) -> bool {
+        use irq_routing::Error::{NoIrqChip, Retired};
+        let of_all = matches!(
+            self,
+            Self::Commit {
+                source: NoIrqChip { .. } | Retired(_)
+            }
+        );
+        !of_all && !self.is_transient()
+    }
+
+    /// Whether the same may succeed later, though nothing is changed.
+    pub(crate) fn is_transient(&self) -> bool {
+        let (Self::Assign { source, .. }
+        | Self::Commit {
+            source: irq_routing::Error::Refused { source, .. },
+        }
+        | Self::Relay { source }) = self
+        else {
+            return matches!(self, Self::Lease { .. } | Self::Abandoned);
+        };
+        matches!(
+            source.raw_os_error(),
+            Some(
+                libc::ENOMEM
+                    | libc::EAGAIN
+                    | libc::EINTR
+                    | libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOSPC
+            )
+        )
+    }
 }
 
 impl<T> From<Rejected<T>> for Error {

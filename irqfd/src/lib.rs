@@ -23,18 +23,27 @@
 //! assert_eq!(table.leased(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each: it needs an eventfd
+//! only if somebody else is to signal it, and the guest masks and retargets it at any time. An
+//! [`ArmQueue`] arms many vectors at once.
 
 #![forbid(unsafe_code)]
 
 mod builder;
 mod edge;
 mod error;
+mod queue;
 mod source;
+mod sync;
+mod vector;
 
 pub use builder::IrqFdBuilder;
 pub use edge::IrqFd;
 pub use error::Error;
+pub use queue::{ArmQueue, Quiesced, Round};
 pub use source::IrqSource;
+pub use vector::{Triggered, Vector, VectorBuilder, VectorState};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

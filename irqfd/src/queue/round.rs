@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Round`]: one commit for all that wait, then their irqfds.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::vector::{Begun, Inner};
+use crate::{Error, Vector};
+
+/// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Round {
+    /// How many vectors were armed.
+    pub armed: usize,
+    /// How many vectors had a signal that was sent on as a message, because no GSI is free for them.
+    pub relayed: usize,
+    /// Vectors that could not be armed, and why. Of these, what may pass by itself is tried again in the
+    /// next round.
+    pub failed: Vec<(Vector, Arc<Error>)>,
+}
+
+/// Vectors of a round. Dropping it abandons them, if a panic has come in between.
+struct Taken(Vec<Arc<Inner>>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Inner::abandon);
+    }
+}
+
+impl Shared {
+    pub(super) fn run(self: &Arc<Self>) -> Round {
+        let _one_at_a_time = self.round.lock();
+        let mut round = Round::default();
+        // Before the vectors are taken: what comes after that signals anew.
+        let _ = self.ready.consume();
+        let mut taken = Taken(self.take());
+        round.relayed = self.relay_signals();
+        taken.0.retain(|vector| self.begin(vector, &mut round));
+        for vector in self.relayed() {
+            // One that gets no GSI shows that the others get none either.
+            if !self.begin(&vector, &mut round) {
+                break;
+            }
+            taken.0.push(vector);
+        }
+        self.commit(&taken.0, &mut round);
+        taken.0.clear();
+        round
+    }
+
+    /// Whether the vector's route is to be committed.
+    fn begin(self: &Arc<Self>, vector: &Arc<Inner>, round: &mut Round) -> bool {
+        match vector.begin_round(self) {
+            Begun::Wanted => return true,
+            Begun::Skipped => {}
+            Begun::Failed(error) => self.failed(vector, error, round),
+        }
+        false
+    }
+
+    fn take(&self) -> Vec<Arc<Inner>> {
+        let waiting = std::mem::take(&mut self.waiting.lock().vectors);
+        waiting
+            .iter()
+            .filter_map(std::sync::Weak::upgrade)
+            .collect()
+    }
+
+    /// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
+    /// alone fails.
+    fn commit(self: &Arc<Self>, vectors: &[Arc<Inner>], round: &mut Round) {
+        if vectors.is_empty() {
+            return;
+        }
+        let mut transaction = self.table.transaction();
+        for vector in vectors {
+            vector.stage_round(&mut transaction);
+        }
+        let result = transaction.commit();
+        let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
+        let guilty = matches!(&result, Err(error) if error.is_of_one());
+        if guilty && vectors.len() > 1 {
+            let (first, second) = vectors.split_at(vectors.len() / 2);
+            self.commit(first, round);
+            self.commit(second, round);
+        } else {
+            for vector in vectors {
+                self.end(vector, result.clone(), round);
+            }
+        }
+    }
+
+    fn end(
+        self: &Arc<Self>,
+        vector: &Arc<Inner>,
+        committed: Result<(), Arc<Error>>,
+        round: &mut Round,
+    ) {
+        match vector.end_round(self, committed) {
+            Ok(armed) => round.armed += usize::from(armed),
+            Err(error) => self.failed(vector, error, round),
+        }
+    }
+
+    fn failed(&self, vector: &Arc<Inner>, error: Arc<Error>, round: &mut Round) {
+        if error.is_transient() {
+            vector.retry(self);
+        }
+        round.failed.push((vector.handle(), error));
+    }
+}

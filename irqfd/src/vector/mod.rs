@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Vector`]: one message-signalled interrupt of a device.
+
+mod arming;
+mod builder;
+mod control;
+mod export;
+mod exported;
+mod gate;
+mod message;
+mod state;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use notify_core::{Capability, EventNotifier, MsiOutcome};
+
+use crate::queue::{ArmQueue, Shared};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicI32, Ordering};
+use crate::{Error, Rejected};
+
+pub(crate) use arming::Begun;
+pub use builder::VectorBuilder;
+use control::Control;
+use exported::Exported;
+use gate::{Gate, Pass};
+use message::SharedMessage;
+pub use state::{Triggered, VectorState};
+
+/// One message-signalled interrupt of a device (MSI or MSI-X). Clones share it.
+///
+/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread, without
+/// a lock. There are two ways to use one:
+///
+/// - *internal*, as it starts: the VMM's own code triggers it. It injects the message
+///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is to
+///   write to memory.
+/// - *exported* ([`export`](Self::export)): its notifier was handed out, to vhost, VFIO or another
+///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked; masking takes
+///   the irqfd off and leaves the GSI and its route.
+///
+/// Where the kernel has no KVM_SIGNAL_MSI, a vector is exported from the start.
+///
+/// # What is promised
+///
+/// - A trigger while the vector is masked is kept, and delivered once when it is unmasked. More of
+///   them merge into one.
+/// - When [`mask`](Self::mask) has returned, no injection starts or completes until the vector is unmasked.
+///   (One that the guest's local APIC has already taken is served all the same, as on hardware.)
+/// - The message that is injected is one that was set, never a mixture of two.
+///
+/// A vector starts masked. Dropping the last clone takes the irqfd off and gives the GSI back; failures
+/// are logged. Two handles are equal if they are of one vector.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{MsiMessage, RoutingTable};
+/// # use irqfd::{Triggered, Vector};
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # vm.enable_lapic(0);
+/// # let table = RoutingTable::new(vm.clone())?;
+/// let vector = Vector::builder(&table).build()?;
+/// vector.set_message(MsiMessage::new(0xfee0_0000, 0x40));
+/// assert_eq!(vector.trigger()?, Triggered::Kept);
+///
+/// vector.unmask()?;
+/// assert_eq!(vm.pending_vectors(0), [0x40]);
+///
+/// // Another process signals it from now on.
+/// let notifier = vector.export()?;
+/// notifier.notify()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Vector {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    table: RoutingTable,
+    queue: Option<Arc<Shared>>,
+    gate: Gate,
+    message: SharedMessage,
+    /// The errno with which the kernel refused the message, or 0.
+    refusal: AtomicI32,
+    exported: Exported,
+    control: Mutex<Control>,
+}
+
+impl Vector {
+    /// A vector whose messages go through this table.
+    pub fn builder(table: &RoutingTable) -> VectorBuilder<'_> {
+        VectorBuilder::new(table)
+    }
+
+    /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
+    /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile process
+    /// is said at [`EventNotifier::notify`].)
+    ///
+    /// Where the table has a translation, that is called, and must not itself mask or change the vector:
+    /// it would wait for its own end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is gone,
+    /// as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it is given
+    /// another message, is unmasked anew, or a trigger succeeds.
+    /// [`Error::Notify`]: the notifier, which somebody else shares, takes no signal.
+    pub fn trigger(&self) -> Result<Triggered, Error> {
+        match self.inner.gate.enter() {
+            Some(pass) => self.inner.inject(pass),
+            None => Ok(Triggered::Kept),
+        }
+    }
+
+    /// The message that was set last.
+    #[must_use]
+    pub fn message(&self) -> MsiMessage {
+        let control = self.inner.control.lock();
+        let message = self.inner.message.load();
+        drop(control);
+        message
+    }
+
+    /// Sets the message, whole. If the vector is not masked, triggers go to the old one until this has
+    /// begun and to the new one when it has returned; in between they are kept. The message that it has
+    /// already changes nothing, but for a dead vector, which tries again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unmask`](Self::unmask), if the vector is not masked. The message is set all the same.
+    pub fn set_message(&self, message: MsiMessage) -> Result<(), Error> {
+        self.inner.set_message(message)
+    }
+
+    /// Keeps triggers from now on. When this returns nothing is in flight. It waits for triggers that are
+    /// in the middle of an injection, never for a commit.
+    ///
+    /// If the kernel does not let go of an irqfd, which is logged, its signals are injected still; its GSI
+    /// and route then stay out of use.
+    pub fn mask(&self) {
+        self.inner.mask();
+    }
+
+    /// Lets triggers through, the one that was kept first.
+    ///
+    /// For an exported vector with a queue this only queues it. Otherwise its route is committed and its
+    /// irqfd armed before this returns, unless another thread is about to do so.
+    ///
+    /// # Errors
+    ///
+    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Exported: [`Error::Dead`],
+    /// with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of [`IrqFdBuilder::assign`]);
+    /// signals stay in the notifier. Either way the vector is unmasked and
+    /// [`Dead`](VectorState::Dead), and nobody else is disturbed.
+    ///
+    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
+    pub fn unmask(&self) -> Result<(), Error> {
+        self.inner.unmask()
+    }
+
+    /// Whether it is masked.
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        self.inner.control.lock().masked
+    }
+
+    /// Whether a trigger was kept. For an exported vector, whether its notifier is signalled and not armed.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.inner.is_pending()
+    }
+
+    /// Keeps a trigger, as a restored device does that had one. To be called while the vector is masked;
+    /// otherwise it is a trigger.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`trigger`](Self::trigger).
+    pub fn restore_pending(&self) -> Result<(), Error> {
+        self.trigger().map(drop)
+    }
+
+    /// Forgets a trigger that was kept.
+    pub fn clear_pending(&self) {
+        self.inner.clear_pending();
+    }
+
+    /// Masks it, and forgets its message and a trigger that was kept: a reset of the device. An exported
+    /// vector stays exported.
+    pub fn reset(&self) {
+        self.inner.mask();
+        self.inner.clear_pending();
+        // A masked vector has nothing that could fail.
+        let _ = self.inner.set_message(MsiMessage::default());
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn state(&self) -> VectorState {
+        self.inner.state()
+    }
+
+    /// Makes it one that somebody else signals, with a new notifier, and answers with the notifier. One
+    /// that is exported already stays as it is. A trigger that was kept goes to the notifier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.
+    pub fn export(&self) -> Result<Arc<EventNotifier>, Error> {
+        self.inner.export()
+    }
+
+    /// Gives it another notifier, or makes it an exported one with this notifier; answers with the
+    /// old notifier if there was one. A signal that the old one has goes to the new one; whoever still has
+    /// the old one signals it in vain from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ExportSemaphore`], and for a vector that is armed [`Error::Deassign`] and those of
+    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back inside. For a
+    /// vector that is not armed nothing else can fail here: if the new notifier cannot be bound later,
+    /// [`state`](Self::state) says so.
+    ///
+    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
+    pub fn replace_notifier(
+        &self,
+        notifier: Arc<EventNotifier>,
+    ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>>> {
+        self.inner.replace_notifier(notifier)
+    }
+
+    /// Makes it internal again. The irqfd is taken off and the GSI given back; a signal that the notifier
+    /// has is delivered, or kept if the vector is masked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSignalMsi`]: the kernel cannot do without. [`Error::Signal`], as for
+    /// [`trigger`](Self::trigger).
+    pub fn unexport(&self) -> Result<(), Error> {
+        self.inner.unexport()
+    }
+
+    /// The notifier of an exported vector.
+    #[must_use]
+    pub fn notifier(&self) -> Option<Arc<EventNotifier>> {
+        self.inner.exported.get()
+    }
+}
+
+impl Inner {
+    fn new(table: &RoutingTable, queue: Option<&ArmQueue>) -> Self {
+        Self {
+            table: table.clone(),
+            queue: queue.map(ArmQueue::shared),
+            gate: Gate::new(),
+            message: SharedMessage::new(),
+            refusal: AtomicI32::new(0),
+            exported: Exported::new(),
+            control: Mutex::new(Control::default()),
+        }
+    }
+
+    /// Whether the kernel has KVM_SIGNAL_MSI.
+    fn signals(&self) -> bool {
+        let answer = self.table.vm().capability(Capability::SignalMsi);
+        answer.is_ok_and(|answer| answer > 0)
+    }
+
+    /// Sends the message or signals the notifier, on behalf of a trigger in flight.
+    fn inject(&self, pass: Pass<'_>) -> Result<Triggered, Error> {
+        let result = match self.exported.borrow().as_deref() {
+            Some(Some(notifier)) => match notifier.notify() {
+                Ok(()) => Ok(Triggered::Signalled),
+                Err(source) => Err(Error::Notify { source }),
+            },
+            _ => self.signal(),
+        };
+        drop(pass);
+        result
+    }
+
+    /// KVM_SIGNAL_MSI.
+    fn signal(&self) -> Result<Triggered, Error> {
+        let message = self.message.load();
+        let Some(translated) = self.table.translate(message) else {
+            return Ok(Triggered::Blocked);
+        };
+        match self.table.vm().signal_msi(&translated.into()) {
+            Ok(outcome) => {
+                // What it was refused for has passed, if it was.
+                if self.refusal.load(Ordering::Relaxed) != 0 {
+                    self.refusal.store(0, Ordering::Relaxed);
+                }
+                Ok(match outcome {
+                    MsiOutcome::Delivered => Triggered::Delivered,
+                    _ => Triggered::Blocked,
+                })
+            }
+            Err(source) => {
+                let errno = source.raw_os_error().unwrap_or(libc::EIO);
+                self.refusal.store(errno, Ordering::Relaxed);
+                Err(Error::Signal { message, source })
+            }
+        }
+    }
+
+    /// Why the kernel refused the message, if it did.
+    fn refusal(&self) -> Option<io::Error> {
+        let errno = self.refusal.load(Ordering::Relaxed);
+        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+    }
+}
+
+impl PartialEq for Vector {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for Vector {}
+
+impl fmt::Debug for Vector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vector")
+            .field("message", &self.message())
+            .field("state", &self.state())
+            .field("pending", &self.is_pending())
+            .field("notifier", &self.notifier())
+            .finish_non_exhaustive()
+    }
+}
