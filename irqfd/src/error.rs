@@ -163,6 +163,13 @@ pub enum Error {
         vectors: usize,
     },
 
+    /// MSI has 1, 2, 4, 8, 16 or 32 vectors (PCI Local Bus 3.0, 6.8.1.3).
+    #[error("an MSI capability of {vectors} vectors")]
+    MsiVectors {
+        /// How many it was to have.
+        vectors: usize,
+    },
+
     /// The queue's file descriptors cannot be created.
     #[error("cannot create a queue of vectors")]
     Queue {

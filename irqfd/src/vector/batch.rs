@@ -29,7 +29,6 @@ impl Batch {
     }
 
     /// Makes a vector that is not masked send another message.
-    #[allow(dead_code)]
     pub(crate) fn retarget(&mut self, vector: &Vector, message: MsiMessage) {
         if vector.message() != message {
             vector.mask();
