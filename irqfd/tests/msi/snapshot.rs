@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Capabilities that are written, read and believed only when they are checked.
 
+use irqfd::ArmQueue;
 use irqfd::msi::{RestoreError, Snapshot};
 use serde_json::{Value, json};
 
@@ -46,6 +47,26 @@ fn what_is_restored_is_what_was_written() {
     write32(&msi, 4, LAPIC as u32);
     write32(&msi, 16, 0);
     bench.expect(&[0x41]);
+}
+
+#[test]
+fn a_snapshot_waits_for_a_round() {
+    let bench = Bench::new();
+    let queue = ArmQueue::new(&bench.routing).unwrap();
+    let msi = bench.builder().queue(&queue).build().unwrap();
+    std::thread::scope(|scope| {
+        let quiesced = queue.quiesce();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waits = scope.spawn(|| {
+            let sender = sender;
+            sender.send(kvm_test::ThreadId::current().unwrap()).unwrap();
+            msi.snapshot()
+        });
+        receiver.recv().unwrap().wait_until_asleep().unwrap();
+        let snapshot = msi.snapshot_quiesced(&quiesced);
+        drop(quiesced);
+        assert_eq!(waits.join().unwrap(), snapshot);
+    });
 }
 
 #[track_caller]
