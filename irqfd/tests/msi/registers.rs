@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What can be read and written.
 
+use std::sync::Arc;
+
+use irq_routing::RoutingTable;
 use irqfd::Error;
+use irqfd::msi::Capability;
+use kvm_test::Recorder;
 
 use super::{Bench, read16, read32, write32};
 
@@ -98,4 +103,25 @@ fn vectors_are_a_power_of_two_to_32() {
         write32(&msi, 16, u32::MAX);
         assert_eq!(read32(&msi, 16).count_ones() as usize, vectors);
     }
+}
+
+#[test]
+fn no_access_to_internal_vectors_allocates() {
+    let routing = RoutingTable::new(Arc::new(Recorder::default())).unwrap();
+    let msi = Capability::builder(&routing).vectors(32).build().unwrap();
+    let play = || {
+        let mut bytes = [0xff; 64];
+        for offset in [0, 1, 2, 12, 16, 20, 24, u64::MAX] {
+            msi.write(offset, &bytes);
+            msi.vectors()[3].trigger().unwrap();
+            msi.read(offset, &mut bytes);
+        }
+        msi.write(2, &[1]);
+        msi.reset();
+    };
+    let counted = allocation_counter::measure(|| (0..100).for_each(|_| play()));
+    assert_eq!(counted.count_total, 0);
+
+    let witness = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(witness.count_total, 1, "the counter counts");
 }
