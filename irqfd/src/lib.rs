@@ -24,12 +24,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Message-signalled interrupts of a PCI device
+//! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each: it needs an eventfd
+//! only if somebody else is to signal it, and the guest masks and retargets it at any time. An
+//! [`ArmQueue`] arms many vectors at once.
 //!
-//! The guest of such a device writes a table of messages, and masks and unmasks them. A
-//! [`msix::Table`] takes these accesses, whatever they are, and opens and closes its [`Vector`]s; device
-//! code triggers a vector, or hands its notifier to vhost, VFIO or another process. Of exported
-//! vectors, those that wait for a route are armed many at once by whoever owns the [`ArmQueue`].
+//! # What the guest of a PCI device sees
+//!
+//! The guest writes a table of messages, and masks and unmasks its entries. A [`msix::Table`] takes these
+//! accesses, whatever they are, and opens and closes its vectors; device code triggers them, or hands
+//! their notifiers to vhost, VFIO or another process.
 //!
 //! ```
 //! use std::sync::Arc;

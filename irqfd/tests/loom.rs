@@ -30,6 +30,8 @@ struct Witness {
     /// Whether an injection may be under way.
     allowed: AtomicBool,
     injections: AtomicUsize,
+    /// The same, as a thread sees it that is told of them by nothing but the vector.
+    traces: AtomicU32,
     /// What devices publish before they trigger, and what an injection has seen of it.
     published: [AtomicU32; 2],
     seen: [AtomicUsize; 2],
@@ -44,6 +46,7 @@ impl Witness {
         let witness = Arc::new(Self {
             allowed: AtomicBool::new(true),
             injections: AtomicUsize::new(0),
+            traces: AtomicU32::new(0),
             published: [AtomicU32::new(0), AtomicU32::new(0)],
             seen: [AtomicUsize::new(0), AtomicUsize::new(0)],
             messages: Mutex::default(),
@@ -108,6 +111,7 @@ impl Vm for Witness {
         self.messages.lock().unwrap().push(*message);
         thread::yield_now();
         self.check();
+        self.traces.fetch_add(1, Ordering::Relaxed);
         self.injections.fetch_add(1, Ordering::Relaxed);
         Ok(MsiOutcome::Delivered)
     }
@@ -160,6 +164,8 @@ fn nothing_is_injected_between_mask_and_unmask() {
             .collect();
         vector.mask();
         witness.allowed.store(false, Ordering::Relaxed);
+        let traces = witness.traces.load(Ordering::Relaxed) as usize;
+        assert_eq!(traces, witness.injections(), "all that they did is seen");
         thread::yield_now();
         witness.allowed.store(true, Ordering::Relaxed);
         vector.unmask().unwrap();
