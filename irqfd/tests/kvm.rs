@@ -14,6 +14,9 @@
 #[path = "kvm/x86_64.rs"]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/msix.rs"]
+mod msix;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/storm.rs"]
 mod storm;
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +31,7 @@ mod on_this_architecture {
     pub(crate) fn trials() -> Vec<kvm_test::Trial> {
         let mut trials = crate::irqfds::trials();
         trials.extend(crate::vectors::trials());
+        trials.extend(crate::msix::trials());
         trials.extend(crate::storm::trials());
         trials
     }

@@ -79,7 +79,7 @@ impl Inner {
         }
     }
 
-    fn take_lease(&self, control: &mut Control) -> Result<(), irq_routing::Error> {
+    pub(super) fn take_lease(&self, control: &mut Control) -> Result<(), irq_routing::Error> {
         if control.lease.is_none() {
             control.lease = Some(self.table.lease()?);
         }
@@ -93,7 +93,11 @@ impl Inner {
     }
 
     /// Looks at what is wanted now that the route was committed, and arms if it is that.
-    fn conclude(&self, control: &mut Control, committed: Result<(), Arc<Error>>) -> Verdict {
+    pub(super) fn conclude(
+        &self,
+        control: &mut Control,
+        committed: Result<(), Arc<Error>>,
+    ) -> Verdict {
         let again = match control.arm {
             Arm::Arming { again } => again,
             // Not reached: only the one who commits ends this.
@@ -119,7 +123,7 @@ impl Inner {
 impl Inner {
     /// Makes sure that the queue has an entry for the vector, unless the owner is gone. One that nobody
     /// wanted any more will do.
-    fn enter(self: &Arc<Self>, control: &mut Control, queue: &Shared) -> bool {
+    pub(super) fn enter(self: &Arc<Self>, control: &mut Control, queue: &Shared) -> bool {
         control.in_queue = control.in_queue || queue.push(self);
         control.in_queue
     }

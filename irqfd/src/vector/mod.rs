@@ -2,6 +2,7 @@
 //! [`Vector`]: one message-signalled interrupt of a device.
 
 mod arming;
+mod batch;
 mod builder;
 mod control;
 mod export;
@@ -23,6 +24,7 @@ use crate::sync::atomic::{AtomicI32, Ordering};
 use crate::{Error, Rejected};
 
 pub(crate) use arming::Begun;
+pub(crate) use batch::Batch;
 pub use builder::VectorBuilder;
 use control::Control;
 use exported::Exported;

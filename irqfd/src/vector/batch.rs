@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Batch`]: vectors that one access of the guest unmasks.
+
+use std::sync::Arc;
+
+use irq_routing::MsiMessage;
+
+use super::control::{Arm, Verdict};
+use super::{Inner, Vector};
+use crate::Error;
+use crate::sync::atomic::Ordering;
+
+/// Unmasks vectors at once and commits what they need later, all with one commit.
+///
+/// What unmasks a vector is a write to a register, under the lock that orders such writes. The commit
+/// goes without that lock, so that nobody who masks a vector meanwhile waits for it. Dropping a batch that
+/// was not run gives its vectors up, as a panic of the machine does.
+#[derive(Default)]
+#[must_use = "what was unmasked is not armed until it is run"]
+pub(crate) struct Batch {
+    vectors: Vec<Arc<Inner>>,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.vectors.iter().for_each(Inner::abandon);
+    }
+}
+
+impl Batch {
+    /// Gives a masked vector its message and unmasks it. An internal one is open when this returns; an
+    /// exported one that has a queue waits there.
+    pub(crate) fn unmask(&mut self, vector: &Vector, message: MsiMessage) {
+        if vector.inner.begin_unmask(message) {
+            self.vectors.push(Arc::clone(&vector.inner));
+        }
+    }
+
+    /// Makes a vector that is not masked send another message.
+    pub(crate) fn retarget(&mut self, vector: &Vector, message: MsiMessage) {
+        if vector.message() != message {
+            vector.mask();
+            self.unmask(vector, message);
+        }
+    }
+
+    /// Commits the routes and arms the irqfds, until nothing else is wanted of these vectors. If that fails
+    /// their states say so.
+    pub(crate) fn run(mut self) {
+        while !self.vectors.is_empty() {
+            let mut again = Vec::new();
+            commit(&self.vectors, &mut again);
+            self.vectors = again;
+        }
+    }
+}
+
+/// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
+/// alone fails. Leaves those for which something else is wanted now.
+fn commit(vectors: &[Arc<Inner>], again: &mut Vec<Arc<Inner>>) {
+    let Some(first) = vectors.first() else {
+        return;
+    };
+    let mut end = |vector: &Arc<Inner>, result| {
+        let mut control = vector.control.lock();
+        match vector.conclude(&mut control, result) {
+            Verdict::Done(_) => {}
+            // Nobody else sees to it before the next commit.
+            Verdict::Again => again.push(Arc::clone(vector)),
+        }
+    };
+    let mut transaction = first.table.transaction();
+    let mut routed = Vec::with_capacity(vectors.len());
+    for vector in vectors {
+        match vector.lease_for_batch() {
+            Ok(()) => {
+                vector.stage_round(&mut transaction);
+                routed.push(Arc::clone(vector));
+            }
+            Err(source) => end(vector, Err(Arc::new(Error::of_route(source)))),
+        }
+    }
+    if routed.is_empty() {
+        return;
+    }
+    let result = transaction.commit();
+    let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
+    let guilty = matches!(&result, Err(error) if error.is_of_one());
+    if guilty && routed.len() > 1 {
+        let (first, second) = routed.split_at(routed.len() / 2);
+        commit(first, again);
+        commit(second, again);
+    } else {
+        routed.iter().for_each(|vector| end(vector, result.clone()));
+    }
+}
+
+impl Inner {
+    /// Unmasks the vector with this message. Answers whether its route is left to be committed, by
+    /// whoever asked.
+    fn begin_unmask(self: &Arc<Self>, message: MsiMessage) -> bool {
+        let mut control = self.control.lock();
+        if !control.masked {
+            return false;
+        }
+        control.masked = false;
+        self.message.store(message);
+        if !self.exported.is_some() {
+            // If it is refused, the state says so.
+            let _ = self.open();
+            return false;
+        }
+        self.refusal.store(0, Ordering::Relaxed);
+        if matches!(control.arm, Arm::Arming { .. }) {
+            control.arm = Arm::Arming { again: true };
+            return false;
+        }
+        if let Some(queue) = &self.queue
+            && self.enter(&mut control, queue)
+        {
+            control.arm = Arm::Queued;
+            queue.wake();
+            return false;
+        }
+        control.arm = Arm::Arming { again: false };
+        true
+    }
+
+    /// Takes a GSI for a vector that is still to be armed.
+    fn lease_for_batch(&self) -> Result<(), irq_routing::Error> {
+        let mut control = self.control.lock();
+        if control.masked || !self.exported.is_some() {
+            return Ok(());
+        }
+        self.take_lease(&mut control)
+    }
+}
