@@ -76,7 +76,7 @@ impl DoorbellSet {
         let there = state.bells.len();
         state.bells.append(&mut plan.additions);
 
-        if let Err(error) = steps::run(&mut state.bells, &steps) {
+        if let Err(error) = steps::run(&mut state.bells, steps) {
             plan.additions = state.bells.split_off(there);
             if matches!(error, Error::NotUndone { .. }) {
                 // Some of the doorbells are not as they were, and some of the plan's are stuck.
@@ -89,13 +89,18 @@ impl DoorbellSet {
             self.back(state, &handovers, (&wanted, &given_up));
             return Err(error);
         }
-        let epoch = self.forth(state, plan, &handovers);
+        let epoch = self.forth(state, plan, there, &handovers);
         self.registry.claims(|claims| claims.finish(&given_up));
         Ok(epoch)
     }
 
     /// The ioctls, in order. New doorbells follow those that are there.
-    fn steps(&self, state: &State, plan: &Plan, wanted: &[Place]) -> Vec<Step> {
+    fn steps(
+        &self,
+        state: &State,
+        plan: &Plan,
+        wanted: &[Place],
+    ) -> impl Iterator<Item = Step> + Clone + use<> {
         // Nothing is looked for where nothing is removed.
         let places = wanted.iter().filter(|_| !plan.removals.is_empty());
         let new = Additions::new(self.id, places.copied());
@@ -107,15 +112,15 @@ impl DoorbellSet {
         let leaving = plan.removals.iter().filter(registered).copied();
         let (first, last): (Vec<_>, Vec<_>) = leaving.partition(in_the_way);
         let there = state.bells.len();
-        let added = plan
-            .repairs
-            .iter()
-            .copied()
-            .chain(there..there + wanted.len());
-        let added = added.filter(|_| state.started);
+        let (repairs, new) = if state.started {
+            (plan.repairs.clone(), there..there + wanted.len())
+        } else {
+            (Vec::new(), 0..0)
+        };
+        let added = repairs.into_iter().chain(new);
         let first = first.into_iter().map(Step::Deregister);
         let last = last.into_iter().map(Step::Deregister);
-        first.chain(added.map(Step::Register)).chain(last).collect()
+        first.chain(added.map(Step::Register)).chain(last)
     }
 
     /// What exits are held against while the ioctls are on their way: the new, then the old.
@@ -142,8 +147,8 @@ impl DoorbellSet {
         self.exchange(current.chain(old).collect());
     }
 
-    /// The change is done: what was there is past.
-    fn forth(&self, state: &mut State, plan: &Plan, handovers: &[Handover]) -> Epoch {
+    /// The change is done: what was there is past. New doorbells begin at index `new`.
+    fn forth(&self, state: &mut State, plan: &Plan, new: usize, handovers: &[Handover]) -> Epoch {
         let mut gone = Vec::with_capacity(plan.removals.len());
         // From the last on, so that the others' indices stay; the order is made below.
         for index in plan.removals.iter().rev() {
@@ -151,7 +156,12 @@ impl DoorbellSet {
                 gone.push(state.bells.swap_remove(*index));
             }
         }
-        state.bells.sort_by_key(Bell::place);
+        // Long changes leave little in the caches: doorbells that only follow others are not looked at.
+        let place = |index: Option<usize>| Some(state.bells.get(index?)?.place());
+        let follow = place(new.checked_sub(1)) <= place(Some(new));
+        if !(follow && plan.removals.is_empty()) {
+            state.bells.sort_by_key(Bell::place);
+        }
         state.generation += 1;
         let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
