@@ -106,7 +106,7 @@ impl DoorbellSet {
     #[must_use]
     pub fn new(registry: &Arc<DoorbellRegistry>) -> Self {
         Self {
-            id: registry.next_id(),
+            id: SetId::new(),
             registry: Arc::clone(registry),
             removals_first: false,
             state: Mutex::new(State {

@@ -344,3 +344,12 @@ fn dropping_a_set_frees_its_places() {
     assert_eq!(ioctls(&rig.vm), (4, 4));
     have(&rig.set, queues(BASE, &notifiers(4)));
 }
+
+#[test]
+fn a_plan_of_another_machine_is_stale() {
+    let (rig, other) = (rig(), rig());
+    let plan = rig.set.plan(queues(BASE, &notifiers(1))).unwrap();
+    let refused = other.set.apply(plan).unwrap_err();
+    assert!(matches!(refused.error, Error::StalePlan));
+    assert_eq!((ioctls(&rig.vm), ioctls(&other.vm)), ((0, 0), (0, 0)));
+}
