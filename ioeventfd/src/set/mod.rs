@@ -180,17 +180,24 @@ impl Drop for DoorbellSet {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let bells = state.bells.drain(..).map(|bell| bell.fd);
+        let (mut free, mut kept) = (Vec::new(), Vec::new());
         for mut doorbell in bells.chain(state.stuck.drain(..)) {
-            let place = crate::place::Place::new(doorbell.address(), doorbell.datamatch());
             match doorbell.deregister() {
-                Ok(()) => self.registry.claims(|claims| claims.release(place)),
+                Ok(()) => free.push(plan::place_of(&doorbell)),
                 Err(error) => {
                     let why = with_cause(&error);
                     log::error!("{why}; the registry keeps it");
-                    self.registry.quarantine(doorbell);
+                    kept.push(doorbell);
                 }
             }
         }
+        // What is stuck may have the place of one that is not.
+        let stuck: Vec<_> = kept.iter().map(plan::place_of).collect();
+        free.retain(|place| !stuck.contains(place));
+        self.registry
+            .claims(|claims| free.into_iter().for_each(|place| claims.release(place)));
+        kept.into_iter()
+            .for_each(|doorbell| self.registry.quarantine(doorbell));
     }
 }
 

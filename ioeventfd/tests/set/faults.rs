@@ -404,6 +404,33 @@ fn what_a_dropped_set_cannot_deregister_is_kept_and_got_rid_of() {
 }
 
 #[test]
+fn a_place_where_a_dropped_set_leaves_something_stuck_is_nobodys() {
+    let rig = rig();
+    let doomed = DoorbellSet::new(&rig.registry);
+    let all = notifiers(3);
+    have(&doomed, [mmio(0, BASE, W2, &all[0])]);
+    // The second registration fails, and the first is not undone: it has the other one's place.
+    rig.vm.fail(IoEventFdAssign, 2, ENOMEM);
+    rig.vm.fail(IoEventFdDeassign, 2, ENOMEM);
+    let wanted = [mmio(0, BASE, W2, &all[1]), mmio(1, BASE + 4, W2, &all[1])];
+    assert!(matches!(
+        change(&doomed, wanted),
+        Err(Error::NotUndone { .. })
+    ));
+    rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
+    drop(doomed);
+    assert_eq!(rig.registry.quarantined(), 1);
+    let wanted = || [mmio(0, BASE, W2, &all[2])];
+    assert!(matches!(
+        rig.set.plan(wanted()),
+        Err(Error::Conflict { .. })
+    ));
+    have(&rig.set, [mmio(0, ELSEWHERE, W2, &all[2])]);
+    assert_eq!(rig.registry.quarantined(), 0);
+    have(&rig.set, wanted());
+}
+
+#[test]
 fn what_somebody_else_has_deregistered_is_gone() {
     let rig = rig();
     let one = notifier();
