@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::doorbell::Bell;
 use super::handover::{self, Handover};
 use super::past::Epoch;
-use super::plan::place_of;
 use super::steps::{self, Step};
 use super::{DoorbellSet, Plan, State};
 use crate::claims::Additions;
@@ -84,7 +83,7 @@ impl DoorbellSet {
                 let new = plan
                     .additions
                     .extract_if(.., |bell| bell.fd.is_registered());
-                state.stuck.extend(new.map(|bell| bell.fd));
+                state.stuck.extend(new);
             }
             self.back(state, &handovers, (&wanted, &given_up));
             return Err(error);
@@ -183,7 +182,7 @@ impl DoorbellSet {
         handovers: &[Handover],
         (wanted, given_up): (&[Place], &[Place]),
     ) {
-        let places: Vec<_> = state.stuck.iter().map(place_of).collect();
+        let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         self.publish(state);
         let had: HashSet<_> = state
             .bells
@@ -198,17 +197,15 @@ impl DoorbellSet {
     /// Tries to get rid of what earlier failures left registered.
     pub(super) fn clean(&self, state: &mut State) {
         self.registry.clean();
-        let (bells, stuck) = (&state.bells, &mut state.stuck);
-        stuck.retain_mut(|doorbell| {
-            if !doorbell.let_go() {
-                return true;
-            }
-            let place = place_of(doorbell);
+        let stuck = &mut state.stuck;
+        let gone: Vec<_> = stuck.extract_if(.., |bell| bell.fd.let_go()).collect();
+        for place in gone.iter().map(Bell::place) {
             // The place may be one that the set has again, or still.
-            if !bells.iter().any(|bell| bell.place() == place) {
+            if !state.bells.iter().any(|bell| bell.place() == place) {
                 self.registry.claims(|claims| claims.release(place));
             }
-            false
-        });
+        }
+        // The kernel may have given it kicks since.
+        handover::carry_out(&handover::find(gone.iter(), state.bells.iter(), &[]));
     }
 }

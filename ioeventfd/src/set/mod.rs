@@ -20,9 +20,9 @@ pub use lifecycle::{Leftover, Stopped};
 pub use past::Epoch;
 pub use plan::Plan;
 
+use crate::DoorbellRegistry;
 use crate::claims::SetId;
 use crate::matcher::{Matcher, Target};
-use crate::{DoorbellRegistry, IoEventFd};
 use doorbell::Bell;
 use past::Past;
 
@@ -94,7 +94,7 @@ struct State {
     /// failed undo could not register again; none is if it is stopped.
     bells: Vec<Bell>,
     /// Registered, and not wanted: left behind by a failed undo.
-    stuck: Vec<IoEventFd>,
+    stuck: Vec<Bell>,
     past: Past,
     started: bool,
     /// Says whether a plan is still about what is there.
@@ -179,25 +179,25 @@ impl DoorbellSet {
 impl Drop for DoorbellSet {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let bells = state.bells.drain(..).map(|bell| bell.fd);
+        let bells = state.bells.drain(..).chain(state.stuck.drain(..));
         let (mut free, mut kept) = (Vec::new(), Vec::new());
-        for mut doorbell in bells.chain(state.stuck.drain(..)) {
-            match doorbell.deregister() {
-                Ok(()) => free.push(plan::place_of(&doorbell)),
+        for mut bell in bells {
+            match bell.fd.deregister() {
+                Ok(()) => free.push(bell.place()),
                 Err(error) => {
                     let why = with_cause(&error);
                     log::error!("{why}; the registry keeps it");
-                    kept.push(doorbell);
+                    kept.push(bell);
                 }
             }
         }
         // What is stuck may have the place of one that is not.
-        let stuck: Vec<_> = kept.iter().map(plan::place_of).collect();
+        let stuck: Vec<_> = kept.iter().map(Bell::place).collect();
         free.retain(|place| !stuck.contains(place));
         self.registry
             .claims(|claims| free.into_iter().for_each(|place| claims.release(place)));
         kept.into_iter()
-            .for_each(|doorbell| self.registry.quarantine(doorbell));
+            .for_each(|bell| self.registry.quarantine(bell.fd));
     }
 }
 

@@ -431,6 +431,27 @@ fn a_place_where_a_dropped_set_leaves_something_stuck_is_nobodys() {
 }
 
 #[test]
+fn a_kick_that_something_stuck_took_comes_to_its_queue() {
+    for (keep, kicks) in [(0, [1, 0]), (1, [0, 1])] {
+        let rig = rig();
+        let all = notifiers(2);
+        let with = |one: usize| mmio(0, BASE, W2, &all[one]);
+        have(&rig.set, [with(0)]);
+        rig.vm.fail(IoEventFdAssign, 2, ENOMEM);
+        rig.vm.fail(IoEventFdDeassign, 2, ENOMEM);
+        let wanted = [with(1), mmio(1, BASE + 4, W2, &all[1])];
+        assert!(matches!(
+            change(&rig.set, wanted),
+            Err(Error::NotUndone { .. })
+        ));
+        rig.vm.clear_faults();
+        assert!(kernel_takes(&rig.vm, BASE, &[0; 2]), "by the new notifier");
+        have(&rig.set, [with(keep)]);
+        expect_kicks(&all, &kicks);
+    }
+}
+
+#[test]
 fn what_somebody_else_has_deregistered_is_gone() {
     let rig = rig();
     let one = notifier();
