@@ -9,7 +9,7 @@ use crate::place::{Place, last_value};
 use crate::{Conflict, Datamatch, Error, Width, Window};
 
 /// Which set, of all registries: a plan for one machine is none for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SetId(u64);
 
 impl SetId {

@@ -105,14 +105,15 @@ impl DoorbellSet {
     /// An empty set, started.
     #[must_use]
     pub fn new(registry: &Arc<DoorbellRegistry>) -> Self {
+        let id = SetId::new();
         Self {
-            id: SetId::new(),
+            id,
             registry: Arc::clone(registry),
             removals_first: false,
             state: Mutex::new(State {
                 bells: Vec::new(),
                 stuck: Vec::new(),
-                past: Past::default(),
+                past: Past::new(id),
                 started: true,
                 generation: 0,
             }),
