@@ -3,13 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::place::{Place, last_value};
 use crate::{Conflict, Datamatch, Error, Width, Window};
 
-/// Which set, within one registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SetId(pub(crate) u64);
+/// Which set, of all registries: a plan for one machine is none for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SetId(u64);
+
+impl SetId {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 type Map = BTreeMap<Place, SetId>;
 

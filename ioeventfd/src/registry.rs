@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`DoorbellRegistry`]: what all sets of a machine have in common.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::Vm;
 
-use crate::claims::{Claims, SetId};
+use crate::claims::Claims;
 use crate::place::Place;
 use crate::{Error, IoEventFd, Window};
 
@@ -39,7 +38,6 @@ use crate::{Error, IoEventFd, Window};
 #[derive(Debug)]
 pub struct DoorbellRegistry {
     vm: Arc<dyn Vm>,
-    next: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -58,7 +56,6 @@ impl DoorbellRegistry {
         };
         Arc::new(Self {
             vm,
-            next: AtomicU64::new(0),
             state: Mutex::new(state),
         })
     }
@@ -82,10 +79,6 @@ impl DoorbellRegistry {
     #[must_use]
     pub fn quarantined(&self) -> usize {
         self.lock().quarantine.len()
-    }
-
-    pub(crate) fn next_id(&self) -> SetId {
-        SetId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A look at the claims, or a step of a change.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::doorbell::Bell;
 use super::handover::{self, Handover};
 use super::past::Epoch;
-use super::plan::place_of;
 use super::steps::{self, Step};
 use super::{DoorbellSet, Plan, State};
 use crate::claims::Additions;
@@ -76,7 +75,7 @@ impl DoorbellSet {
         let there = state.bells.len();
         state.bells.append(&mut plan.additions);
 
-        if let Err(error) = steps::run(&mut state.bells, &steps) {
+        if let Err(error) = steps::run(&mut state.bells, steps) {
             plan.additions = state.bells.split_off(there);
             if matches!(error, Error::NotUndone { .. }) {
                 // Some of the doorbells are not as they were, and some of the plan's are stuck.
@@ -84,18 +83,23 @@ impl DoorbellSet {
                 let new = plan
                     .additions
                     .extract_if(.., |bell| bell.fd.is_registered());
-                state.stuck.extend(new.map(|bell| bell.fd));
+                state.stuck.extend(new);
             }
             self.back(state, &handovers, (&wanted, &given_up));
             return Err(error);
         }
-        let epoch = self.forth(state, plan, &handovers);
+        let epoch = self.forth(state, plan, there, &handovers);
         self.registry.claims(|claims| claims.finish(&given_up));
         Ok(epoch)
     }
 
     /// The ioctls, in order. New doorbells follow those that are there.
-    fn steps(&self, state: &State, plan: &Plan, wanted: &[Place]) -> Vec<Step> {
+    fn steps(
+        &self,
+        state: &State,
+        plan: &Plan,
+        wanted: &[Place],
+    ) -> impl Iterator<Item = Step> + Clone + use<> {
         // Nothing is looked for where nothing is removed.
         let places = wanted.iter().filter(|_| !plan.removals.is_empty());
         let new = Additions::new(self.id, places.copied());
@@ -107,15 +111,15 @@ impl DoorbellSet {
         let leaving = plan.removals.iter().filter(registered).copied();
         let (first, last): (Vec<_>, Vec<_>) = leaving.partition(in_the_way);
         let there = state.bells.len();
-        let added = plan
-            .repairs
-            .iter()
-            .copied()
-            .chain(there..there + wanted.len());
-        let added = added.filter(|_| state.started);
+        let (repairs, new) = if state.started {
+            (plan.repairs.clone(), there..there + wanted.len())
+        } else {
+            (Vec::new(), 0..0)
+        };
+        let added = repairs.into_iter().chain(new);
         let first = first.into_iter().map(Step::Deregister);
         let last = last.into_iter().map(Step::Deregister);
-        first.chain(added.map(Step::Register)).chain(last).collect()
+        first.chain(added.map(Step::Register)).chain(last)
     }
 
     /// What exits are held against while the ioctls are on their way: the new, then the old.
@@ -142,8 +146,8 @@ impl DoorbellSet {
         self.exchange(current.chain(old).collect());
     }
 
-    /// The change is done: what was there is past.
-    fn forth(&self, state: &mut State, plan: &Plan, handovers: &[Handover]) -> Epoch {
+    /// The change is done: what was there is past. New doorbells begin at index `new`.
+    fn forth(&self, state: &mut State, plan: &Plan, new: usize, handovers: &[Handover]) -> Epoch {
         let mut gone = Vec::with_capacity(plan.removals.len());
         // From the last on, so that the others' indices stay; the order is made below.
         for index in plan.removals.iter().rev() {
@@ -151,7 +155,12 @@ impl DoorbellSet {
                 gone.push(state.bells.swap_remove(*index));
             }
         }
-        state.bells.sort_by_key(Bell::place);
+        // Long changes leave little in the caches: doorbells that only follow others are not looked at.
+        let place = |index: Option<usize>| Some(state.bells.get(index?)?.place());
+        let follow = place(new.checked_sub(1)) <= place(Some(new));
+        if !(follow && plan.removals.is_empty()) {
+            state.bells.sort_by_key(Bell::place);
+        }
         state.generation += 1;
         let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
@@ -173,7 +182,7 @@ impl DoorbellSet {
         handovers: &[Handover],
         (wanted, given_up): (&[Place], &[Place]),
     ) {
-        let places: Vec<_> = state.stuck.iter().map(place_of).collect();
+        let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         self.publish(state);
         let had: HashSet<_> = state
             .bells
@@ -188,17 +197,15 @@ impl DoorbellSet {
     /// Tries to get rid of what earlier failures left registered.
     pub(super) fn clean(&self, state: &mut State) {
         self.registry.clean();
-        let (bells, stuck) = (&state.bells, &mut state.stuck);
-        stuck.retain_mut(|doorbell| {
-            if !doorbell.let_go() {
-                return true;
-            }
-            let place = place_of(doorbell);
+        let stuck = &mut state.stuck;
+        let gone: Vec<_> = stuck.extract_if(.., |bell| bell.fd.let_go()).collect();
+        for place in gone.iter().map(Bell::place) {
             // The place may be one that the set has again, or still.
-            if !bells.iter().any(|bell| bell.place() == place) {
+            if !state.bells.iter().any(|bell| bell.place() == place) {
                 self.registry.claims(|claims| claims.release(place));
             }
-            false
-        });
+        }
+        // The kernel may have given it kicks since.
+        handover::carry_out(&handover::find(gone.iter(), state.bells.iter(), &[]));
     }
 }

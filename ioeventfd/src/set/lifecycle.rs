@@ -55,7 +55,7 @@ impl DoorbellSet {
         self.publish(state);
         let missing = |bell: &Bell| !bell.fd.is_registered();
         let steps = steps_for(state, missing, Step::Register);
-        let started = steps::run(&mut state.bells, &steps).and_then(|()| {
+        let started = steps::run(&mut state.bells, steps.iter().copied()).and_then(|()| {
             kick(&state.bells).map_err(|error| steps::take_back(&mut state.bells, &steps, error))
         });
         if started.is_err() {
@@ -84,7 +84,7 @@ impl DoorbellSet {
         self.clean(state);
         let registered = |bell: &Bell| bell.fd.is_registered();
         let steps = steps_for(state, registered, Step::Deregister);
-        if let Err(error) = steps::run(&mut state.bells, &steps) {
+        if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
             state.generation += 1;
             return Err(error);
         }

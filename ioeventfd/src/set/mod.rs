@@ -20,9 +20,9 @@ pub use lifecycle::{Leftover, Stopped};
 pub use past::Epoch;
 pub use plan::Plan;
 
+use crate::DoorbellRegistry;
 use crate::claims::SetId;
 use crate::matcher::{Matcher, Target};
-use crate::{DoorbellRegistry, IoEventFd};
 use doorbell::Bell;
 use past::Past;
 
@@ -94,7 +94,7 @@ struct State {
     /// failed undo could not register again; none is if it is stopped.
     bells: Vec<Bell>,
     /// Registered, and not wanted: left behind by a failed undo.
-    stuck: Vec<IoEventFd>,
+    stuck: Vec<Bell>,
     past: Past,
     started: bool,
     /// Says whether a plan is still about what is there.
@@ -105,14 +105,15 @@ impl DoorbellSet {
     /// An empty set, started.
     #[must_use]
     pub fn new(registry: &Arc<DoorbellRegistry>) -> Self {
+        let id = SetId::new();
         Self {
-            id: registry.next_id(),
+            id,
             registry: Arc::clone(registry),
             removals_first: false,
             state: Mutex::new(State {
                 bells: Vec::new(),
                 stuck: Vec::new(),
-                past: Past::default(),
+                past: Past::new(id),
                 started: true,
                 generation: 0,
             }),
@@ -179,18 +180,25 @@ impl DoorbellSet {
 impl Drop for DoorbellSet {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let bells = state.bells.drain(..).map(|bell| bell.fd);
-        for mut doorbell in bells.chain(state.stuck.drain(..)) {
-            let place = crate::place::Place::new(doorbell.address(), doorbell.datamatch());
-            match doorbell.deregister() {
-                Ok(()) => self.registry.claims(|claims| claims.release(place)),
+        let bells = state.bells.drain(..).chain(state.stuck.drain(..));
+        let (mut free, mut kept) = (Vec::new(), Vec::new());
+        for mut bell in bells {
+            match bell.fd.deregister() {
+                Ok(()) => free.push(bell.place()),
                 Err(error) => {
                     let why = with_cause(&error);
                     log::error!("{why}; the registry keeps it");
-                    self.registry.quarantine(doorbell);
+                    kept.push(bell);
                 }
             }
         }
+        // What is stuck may have the place of one that is not.
+        let stuck: Vec<_> = kept.iter().map(Bell::place).collect();
+        free.retain(|place| !stuck.contains(place));
+        self.registry
+            .claims(|claims| free.into_iter().for_each(|place| claims.release(place)));
+        kept.into_iter()
+            .for_each(|bell| self.registry.quarantine(bell.fd));
     }
 }
 

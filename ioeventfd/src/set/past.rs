@@ -7,21 +7,26 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::doorbell::Bell;
+use crate::claims::SetId;
 use crate::matcher::Target;
 use crate::place::Place;
 
 /// When a set left some places. It is given back to
 /// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed), so that what was left *later* is
-/// not forgotten with it.
+/// not forgotten with it. To another set it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(u64);
+pub struct Epoch {
+    set: SetId,
+    at: u64,
+}
 
 /// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its BAR
 /// for ever, and the VMM of a guest that does must not grow.
 const MOST: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Past {
+    set: SetId,
     /// The last one that was given out.
     now: u64,
     left: VecDeque<(u64, Vec<Left>)>,
@@ -35,6 +40,14 @@ struct Left {
 }
 
 impl Past {
+    pub(super) fn new(set: SetId) -> Self {
+        Self {
+            set,
+            now: 0,
+            left: VecDeque::new(),
+        }
+    }
+
     /// Places that are left now.
     pub(super) fn leave<'a>(&mut self, bells: impl Iterator<Item = &'a Bell>) -> Epoch {
         let left: Vec<_> = bells
@@ -51,7 +64,7 @@ impl Past {
             }
             self.left.push_back((self.now, left));
         }
-        Epoch(self.now)
+        self.now()
     }
 
     /// Whether what is left next makes the set forget what was left first.
@@ -65,13 +78,17 @@ impl Past {
     }
 
     pub(super) fn now(&self) -> Epoch {
-        Epoch(self.now)
+        Epoch {
+            set: self.set,
+            at: self.now,
+        }
     }
 
     /// Whether there was something to be forgotten.
     pub(super) fn forget(&mut self, until: Epoch) -> bool {
         let before = self.left.len();
-        self.left.retain(|(at, _)| *at > until.0);
+        self.left
+            .retain(|(at, _)| until.set != self.set || *at > until.at);
         before != self.left.len()
     }
 

@@ -115,7 +115,7 @@ impl DoorbellSet {
         }
         let mut given_up = plan.given_up(&state.bells);
         // Applying gets rid of these first, or fails.
-        let stuck = state.stuck.iter().map(place_of);
+        let stuck = state.stuck.iter().map(Bell::place);
         given_up.extend(stuck);
         given_up.sort_unstable();
         let wanted = plan.additions.iter().map(Bell::place);
@@ -130,8 +130,4 @@ impl Plan {
         let removed = self.removals.iter().filter_map(|index| bells.get(*index));
         removed.map(Bell::place).collect()
     }
-}
-
-pub(super) fn place_of(doorbell: &IoEventFd) -> Place {
-    Place::new(doorbell.address(), doorbell.datamatch())
 }

@@ -37,11 +37,14 @@ impl Step {
 
 /// Carries out all steps, each of which changes something, or takes back those that were done. What
 /// cannot be taken back the error names; each doorbell knows how it is.
-pub(super) fn run(bells: &mut [Bell], steps: &[Step]) -> Result<(), Error> {
-    for (index, step) in steps.iter().enumerate() {
+pub(super) fn run(
+    bells: &mut [Bell],
+    steps: impl Iterator<Item = Step> + Clone,
+) -> Result<(), Error> {
+    for (index, step) in steps.clone().enumerate() {
         if let Err(cause) = step.run(bells) {
-            let done = steps.get(..index).unwrap_or(&[]);
-            return Err(take_back(bells, done, cause));
+            let done: Vec<_> = steps.take(index).collect();
+            return Err(take_back(bells, &done, cause));
         }
     }
     Ok(())

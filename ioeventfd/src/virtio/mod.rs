@@ -12,6 +12,9 @@
 //! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO queues
 //! are beyond KVM's matching, but for a device with a single one.
 //!
+//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes what the device says in place of the
+//! index, so a device of multiplier 0 that wants its queues told apart by value does not offer it.
+//!
 //! Virtual I/O Device (VIRTIO) 1.3, sections 4.1.4.4, 4.1.4.10, 4.1.5.2 and 4.2.2. The channels of
 //! s390x (CCW) are left out.
 

@@ -135,6 +135,14 @@ fn whatever_a_guest_makes_up_is_no_panic() {
             assert_eq!(rig.set.on_exit_write(port, &bytes).unwrap(), Rung::None);
         }
     }
+    // No port takes more than KVM looks up at a time.
+    let port = IoAddress::Pio(0x510);
+    have(
+        &rig.set,
+        [Doorbell::new(0, port, Datamatch::AnyWrite, one.clone())],
+    );
+    assert_eq!(rig.set.on_exit_write(port, &[0; 8]).unwrap(), Rung::All);
+    assert_eq!(rig.set.on_exit_write(port, &[0; 9]).unwrap(), Rung::None);
 }
 
 #[test]

@@ -404,6 +404,79 @@ fn what_a_dropped_set_cannot_deregister_is_kept_and_got_rid_of() {
 }
 
 #[test]
+fn a_place_where_a_dropped_set_leaves_something_stuck_is_nobodys() {
+    let all = notifiers(3);
+    let mut rig = stuck(&all);
+    let doomed = std::mem::replace(&mut rig.set, DoorbellSet::new(&rig.registry));
+    rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
+    drop(doomed);
+    assert_eq!(rig.registry.quarantined(), 1);
+    let wanted = || [mmio(0, BASE, W2, &all[2])];
+    assert!(matches!(
+        rig.set.plan(wanted()),
+        Err(Error::Conflict { .. })
+    ));
+    have(&rig.set, [mmio(0, ELSEWHERE, W2, &all[2])]);
+    assert_eq!(rig.registry.quarantined(), 0);
+    have(&rig.set, wanted());
+}
+
+#[test]
+fn a_kick_that_something_stuck_took_comes_to_its_queue() {
+    for (keep, kicks) in [(0, [1, 0]), (1, [0, 1])] {
+        let all = notifiers(2);
+        let rig = stuck(&all);
+        have(&rig.set, [mmio(0, BASE, W2, &all[keep])]);
+        expect_kicks(&all, &kicks);
+        let other = DoorbellSet::new(&rig.registry);
+        let planned = other.plan([mmio(0, BASE, W2, &all[0])]);
+        assert!(planned.is_err(), "the place is the set's all the while");
+    }
+}
+
+/// A doorbell at `BASE`, and in the kernel another one in its place, which `all[1]` hears.
+fn stuck(all: &[Arc<EventNotifier>]) -> Rig {
+    let rig = rig();
+    have(&rig.set, [mmio(0, BASE, W2, &all[0])]);
+    rig.vm.fail(IoEventFdAssign, 2, ENOMEM);
+    rig.vm.fail(IoEventFdDeassign, 2, ENOMEM);
+    let wanted = [mmio(0, BASE, W2, &all[1]), mmio(1, BASE + 4, W2, &all[1])];
+    assert!(matches!(
+        change(&rig.set, wanted),
+        Err(Error::NotUndone { .. })
+    ));
+    rig.vm.clear_faults();
+    assert!(kernel_takes(&rig.vm, BASE, &[0; 2]), "by what is stuck");
+    rig
+}
+
+#[test]
+fn what_is_stuck_goes_when_the_set_stops() {
+    let all = notifiers(2);
+    let rig = stuck(&all);
+    let stopped = rig.set.stop().unwrap();
+    assert!(!kernel_takes(&rig.vm, BASE, &[0; 2]));
+    let kicks: Vec<_> = stopped
+        .leftovers
+        .iter()
+        .map(|one| one.kicks.get())
+        .collect();
+    assert_eq!(kicks, [1], "the kick was the queue's");
+}
+
+#[test]
+fn what_is_stuck_goes_when_the_set_starts() {
+    let all = notifiers(2);
+    let rig = stuck(&all);
+    rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
+    drop(rig.set.stop().unwrap());
+    rig.set.start().unwrap();
+    take(&all);
+    expect_all_heard(&rig, &rig.set.doorbells(), &all);
+    assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+}
+
+#[test]
 fn what_somebody_else_has_deregistered_is_gone() {
     let rig = rig();
     let one = notifier();

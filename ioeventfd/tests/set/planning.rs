@@ -344,3 +344,28 @@ fn dropping_a_set_frees_its_places() {
     assert_eq!(ioctls(&rig.vm), (4, 4));
     have(&rig.set, queues(BASE, &notifiers(4)));
 }
+
+#[test]
+fn a_plan_of_another_machine_is_stale() {
+    let (rig, other) = (rig(), rig());
+    let plan = rig.set.plan(queues(BASE, &notifiers(1))).unwrap();
+    let refused = other.set.apply(plan).unwrap_err();
+    assert!(matches!(refused.error, Error::StalePlan));
+    assert_eq!((ioctls(&rig.vm), ioctls(&other.vm)), ((0, 0), (0, 0)));
+}
+
+#[test]
+fn a_set_is_in_order_after_any_change() {
+    let one = notifier();
+    let bells = |these: u64| {
+        let these = (0..4).filter(move |n| these >> n & 1 == 1);
+        these.map(|n| mmio(n, BASE + n * 4, W2, &one))
+    };
+    let rig = rig();
+    for (before, after) in (0..16).flat_map(|one| (0..16).map(move |other| (one, other))) {
+        have(&rig.set, bells(before));
+        have(&rig.set, bells(after));
+        let plan = rig.set.plan(bells(after)).unwrap();
+        assert!(plan.is_empty(), "{before:b}, then {after:b}");
+    }
+}

@@ -174,3 +174,47 @@ fn exits_are_matched_while_a_request_takes_its_time() {
     });
     expect_kicks(&all, &[8, 0]);
 }
+
+#[test]
+fn exits_are_matched_from_the_beginning_of_a_start() {
+    let (vm, barrier, on) = halting();
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm, &[]));
+    drop(set.stop().unwrap());
+    let one = notifier();
+    have(&set, [mmio(0, BASE, W2, &one)]);
+    let address = IoAddress::Mmio(BASE);
+    assert_eq!(set.find(address, &[0; 2]), None);
+    on.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| set.start());
+        barrier.wait();
+        let found = set.find(address, &[0; 2]);
+        on.store(false, Ordering::Relaxed);
+        barrier.wait();
+        start.join().unwrap().unwrap();
+        assert_eq!(found, Some(0));
+    });
+    assert_eq!(set.find(address, &[0; 2]), Some(0));
+}
+
+#[test]
+fn a_kick_between_the_requests_comes_to_the_new_notifier() {
+    let (vm, barrier, on) = halting();
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
+    let all = notifiers(2);
+    have(&set, queues(BASE, &all[..1]));
+    on.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let change = scope.spawn(|| change(&set, queues(BASE, &all[1..])));
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            barrier.wait();
+            taken.push(kernel_takes(&vm.vm, BASE, &[0; 2]));
+            barrier.wait();
+        }
+        on.store(false, Ordering::Relaxed);
+        change.join().unwrap().unwrap();
+        assert_eq!(taken, [true, false], "by the old one, and by nobody");
+    });
+    expect_kicks(&all, &[0, 1]);
+}

@@ -222,3 +222,22 @@ fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
         );
     }
 }
+
+#[test]
+fn an_epoch_of_another_set_says_nothing() {
+    let rig = rig();
+    let all = notifiers(1);
+    have(&rig.set, queues(BASE, &all));
+    let other = DoorbellSet::new(&rig.registry);
+    let epochs: Vec<_> = [ELSEWHERE, ELSEWHERE + 8, ELSEWHERE]
+        .into_iter()
+        .map(|base| have(&other, queues(base, &all)))
+        .collect();
+    let moved = rig.set.relocate(mmio_at(BASE), mmio_at(BASE + 0x1000));
+    epochs
+        .into_iter()
+        .for_each(|epoch| rig.set.vcpus_passed(epoch));
+    assert_eq!(rig.set.find(mmio_at(BASE), &[0; 2]), Some(0));
+    rig.set.vcpus_passed(moved.unwrap());
+    assert_eq!(rig.set.find(mmio_at(BASE), &[0; 2]), None);
+}
