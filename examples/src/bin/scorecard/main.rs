@@ -11,6 +11,8 @@ mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;
 #[cfg(target_arch = "x86_64")]
+mod msix;
+#[cfg(target_arch = "x86_64")]
 mod notify;
 mod plot;
 #[cfg(target_arch = "x86_64")]
