@@ -9,7 +9,7 @@ use notify_core::Retired;
 
 use crate::Rejected;
 
-/// Why an operation on an irqfd failed. Nothing has changed then.
+/// Why an operation on an interrupt failed. Unless the operation says otherwise nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -156,6 +156,10 @@ pub enum Error {
     #[error("the queue of a vector is gone")]
     QueueGone,
 
+    /// The machine or the table's translation panicked while the vector's route was committed.
+    #[error("arming a vector was interrupted")]
+    Abandoned,
+
     /// The queue's file descriptors cannot be created.
     #[error("cannot create a queue of vectors")]
     Queue {
@@ -165,6 +169,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why a vector has no route.
+    pub(crate) fn of_route(source: irq_routing::Error) -> Self {
+        match source {
+            irq_routing::Error::Exhausted { .. } => Self::Lease { source },
+            _ => Self::Commit { source },
+        }
+    }
+
+    /// Whether a commit may have failed for the sake of one vector alone, so that others are to be tried
+    /// without it.
+    pub(crate) fn is_of_one(&self) -> bool {
+        use irq_routing::Error::{NoIrqChip, Retired};
+        let of_all = matches!(
+            self,
+            Self::Commit {
+                source: NoIrqChip { .. } | Retired(_)
+            }
+        );
+        !of_all && !self.is_transient()
+    }
+
     /// Whether the same may succeed later, though nothing is changed.
     pub(crate) fn is_transient(&self) -> bool {
         let (Self::Assign { source, .. }
@@ -173,7 +198,7 @@ impl Error {
         }
         | Self::Relay { source }) = self
         else {
-            return matches!(self, Self::Lease { .. });
+            return matches!(self, Self::Lease { .. } | Self::Abandoned);
         };
         matches!(
             source.raw_os_error(),

@@ -8,8 +8,8 @@ use std as implementation;
 use loom as implementation;
 
 pub(crate) use implementation::hint::spin_loop;
-pub(crate) use implementation::sync::MutexGuard;
 pub(crate) use implementation::sync::atomic;
+pub(crate) use implementation::sync::{MutexGuard, RwLock, RwLockReadGuard};
 pub(crate) use implementation::thread;
 
 use std::sync::PoisonError;

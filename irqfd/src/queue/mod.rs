@@ -36,6 +36,9 @@ const READY: u64 = 0;
 /// Where no GSI is free, signals are *relayed*: the owner sends a message for each, and the descriptor is
 /// readable when there is one to send.
 ///
+/// A vector that cannot be armed is reported by the round, and its state says why. What may pass by itself
+/// (no memory, say) is tried again in the next round, for which the descriptor does not call.
+///
 /// Dropping the queue runs it a last time; from then on its vectors are armed by whoever unmasks
 /// them. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are unmasked again.
 ///
@@ -87,7 +90,8 @@ struct Waiting {
     closed: bool,
 }
 
-/// Keeps rounds from being run. Dropping it lets them.
+/// Keeps rounds from being run: [`ArmQueue::run_pending`] waits until it is dropped. Whoever has it must not
+/// run one.
 #[derive(Debug)]
 #[must_use = "rounds are run again when it is dropped"]
 pub struct Quiesced<'a> {
@@ -120,8 +124,8 @@ impl ArmQueue {
         })
     }
 
-    /// Arms what waits, and sends what is to be relayed. It never blocks for long, and any thread may
-    /// call it at any time, with or without need.
+    /// Arms what waits, and sends what is to be relayed. Any thread may call it at any time, with or
+    /// without need. It waits for a round that another thread runs, and while [`Quiesced`].
     pub fn run_pending(&self) -> Round {
         self.shared.run()
     }
@@ -171,21 +175,19 @@ impl Drop for ArmQueue {
 }
 
 impl Shared {
-    /// Enters a vector, unless the owner is gone.
+    /// Enters a vector for the next round that there is, unless the owner is gone.
     pub(crate) fn push(&self, vector: &Arc<Inner>) -> bool {
-        self.push_for(vector, true)
+        let mut waiting = self.waiting.lock();
+        if !waiting.closed {
+            waiting.vectors.push(Arc::downgrade(vector));
+        }
+        !waiting.closed
     }
 
-    /// Enters a vector for a round that is to be soon, or for the next that there is.
-    pub(crate) fn push_for(&self, vector: &Arc<Inner>, soon: bool) -> bool {
-        let mut waiting = self.waiting.lock();
-        if waiting.closed {
-            return false;
-        }
-        waiting.vectors.push(Arc::downgrade(vector));
-        drop(waiting);
-        // A counter that cannot grow is signalled already.
-        !soon || self.ready.notify().is_ok()
+    /// Tells the owner that a round is wanted soon.
+    pub(crate) fn wake(&self) {
+        // Nobody else has the notifier, and a counter that cannot grow is signalled already.
+        let _ = self.ready.notify();
     }
 }
 

@@ -60,7 +60,7 @@ impl Drop for Relay {
 }
 
 impl Shared {
-    /// Sends a message for each relayed vector that has a signal, and answers with how many had one.
+    /// Sends a message for each relayed vector that has a signal, and answers with how many were sent.
     pub(super) fn relay_signals(&self) -> usize {
         let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = self
@@ -72,7 +72,7 @@ impl Shared {
             relays.vectors.get(&event.data()).and_then(Weak::upgrade)
         };
         let vectors = events.iter().take(count).filter_map(signalled);
-        vectors.inspect(|vector| vector.relay()).count()
+        vectors.filter(|vector| vector.relay()).count()
     }
 
     /// The vectors that are relayed.

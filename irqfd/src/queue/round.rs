@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::vector::{Inner, Verdict};
+use crate::vector::{Begun, Inner, Verdict};
 use crate::{Error, Vector};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
@@ -20,24 +20,44 @@ pub struct Round {
     pub failed: Vec<(Vector, Arc<Error>)>,
 }
 
+/// Vectors of a round. Dropping it abandons them, if a panic has come in between.
+struct Taken(Vec<Arc<Inner>>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Inner::abandon);
+    }
+}
+
 impl Shared {
     pub(super) fn run(self: &Arc<Self>) -> Round {
         let _one_at_a_time = self.round.lock();
         let mut round = Round::default();
         // Before the vectors are taken: what comes after that signals anew.
         let _ = self.ready.consume();
-        let mut vectors = self.take();
+        let mut taken = Taken(self.take());
         round.relayed = self.relay_signals();
-        vectors.retain(|vector| vector.begin_round(self));
-        // One that gets no GSI shows that the others get none either.
-        let relayed = self.relayed();
-        vectors.extend(
-            relayed
-                .into_iter()
-                .take_while(|vector| vector.begin_round(self)),
-        );
-        self.commit(&vectors, &mut round);
+        taken.0.retain(|vector| self.begin(vector, &mut round));
+        for vector in self.relayed() {
+            // One that gets no GSI shows that the others get none either.
+            if !self.begin(&vector, &mut round) {
+                break;
+            }
+            taken.0.push(vector);
+        }
+        self.commit(&taken.0, &mut round);
+        taken.0.clear();
         round
+    }
+
+    /// Whether the vector's route is to be committed.
+    fn begin(self: &Arc<Self>, vector: &Arc<Inner>, round: &mut Round) -> bool {
+        match vector.begin_round(self) {
+            Begun::Wanted => return true,
+            Begun::Skipped => {}
+            Begun::Failed(error) => self.failed(vector, error, round),
+        }
+        false
     }
 
     fn take(&self) -> Vec<Arc<Inner>> {
@@ -58,17 +78,16 @@ impl Shared {
         for vector in vectors {
             vector.stage_round(&mut transaction);
         }
-        match (transaction.commit(), vectors) {
-            (Ok(()), vectors) => {
-                for vector in vectors {
-                    self.end(vector, Ok(()), round);
-                }
-            }
-            (Err(rejected), [vector]) => self.end(vector, Err(rejected.error), round),
-            (Err(_), vectors) => {
-                let (first, second) = vectors.split_at(vectors.len() / 2);
-                self.commit(first, round);
-                self.commit(second, round);
+        let result = transaction.commit();
+        let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
+        let guilty = matches!(&result, Err(error) if error.is_of_one());
+        if guilty && vectors.len() > 1 {
+            let (first, second) = vectors.split_at(vectors.len() / 2);
+            self.commit(first, round);
+            self.commit(second, round);
+        } else {
+            for vector in vectors {
+                self.end(vector, result.clone(), round);
             }
         }
     }
@@ -76,18 +95,20 @@ impl Shared {
     fn end(
         self: &Arc<Self>,
         vector: &Arc<Inner>,
-        committed: Result<(), irq_routing::Error>,
+        committed: Result<(), Arc<Error>>,
         round: &mut Round,
     ) {
         match vector.end_round(committed) {
             Verdict::Done(Ok(armed)) => round.armed += usize::from(armed),
-            Verdict::Done(Err(error)) => {
-                if error.is_transient() {
-                    vector.retry(self);
-                }
-                round.failed.push((vector.handle(), error));
-            }
+            Verdict::Done(Err(error)) => self.failed(vector, error, round),
             Verdict::Again => vector.arm_again(self),
         }
+    }
+
+    fn failed(&self, vector: &Arc<Inner>, error: Arc<Error>, round: &mut Round) {
+        if error.is_transient() {
+            vector.retry(self);
+        }
+        round.failed.push((vector.handle(), error));
     }
 }

@@ -15,6 +15,26 @@ use crate::Error;
 use crate::queue::{Relay, Shared};
 use crate::sync::MutexGuard;
 
+/// What the round has to do with a vector.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// Its route is to be committed.
+    Wanted,
+    /// Nothing.
+    Skipped,
+    /// It cannot be armed, nor relayed.
+    Failed(Arc<Error>),
+}
+
+/// A commit without the vector's lock, for as long as it is not forgotten.
+struct Unfinished<'a>(&'a Arc<Inner>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 impl Inner {
     /// Sees to it that the vector is armed: now, or by the queue's owner.
     pub(super) fn arm(self: &Arc<Self>, mut control: MutexGuard<'_, Control>) -> Result<(), Error> {
@@ -22,13 +42,12 @@ impl Inner {
             control.arm = Arm::Arming { again: true };
             return Ok(());
         }
-        if let Some(queue) = &self.queue {
-            // An entry that nobody wants any more is there still: it will do.
-            if control.in_queue || queue.push(self) {
-                control.in_queue = true;
-                control.arm = Arm::Queued;
-                return Ok(());
-            }
+        if let Some(queue) = &self.queue
+            && self.enter(&mut control, queue)
+        {
+            control.arm = Arm::Queued;
+            queue.wake();
+            return Ok(());
         }
         control.arm = Arm::Arming { again: false };
         self.arm_now(control).map_err(Error::Dead)
@@ -45,11 +64,13 @@ impl Inner {
                     let mut transaction = self.table.transaction();
                     self.stage(&control, &mut transaction);
                     drop(control);
+                    let unfinished = Unfinished(self);
                     let result = transaction.commit();
+                    std::mem::forget(unfinished);
                     control = self.control.lock();
-                    result.map_err(|rejected| rejected.error)
+                    result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)))
                 }
-                Err(error) => Err(error),
+                Err(source) => Err(Arc::new(Error::of_route(source))),
             };
             match self.conclude(&mut control, committed) {
                 Verdict::Done(result) => return result.map(drop),
@@ -72,17 +93,13 @@ impl Inner {
     }
 
     /// Looks at what is wanted now that the route was committed, and arms if it is that.
-    fn conclude(
-        &self,
-        control: &mut Control,
-        committed: Result<(), irq_routing::Error>,
-    ) -> Verdict {
+    fn conclude(&self, control: &mut Control, committed: Result<(), Arc<Error>>) -> Verdict {
         let again = match control.arm {
             Arm::Arming { again } => again,
             // Not reached: only the one who commits ends this.
             _ => return Verdict::Done(Ok(false)),
         };
-        let exported = self.exported.load_full().filter(|_| !control.masked);
+        let exported = self.exported.get().filter(|_| !control.masked);
         let Some(notifier) = exported else {
             control.arm = Arm::Off;
             return Verdict::Done(Ok(false));
@@ -91,13 +108,8 @@ impl Inner {
             control.arm = Arm::Arming { again: false };
             return Verdict::Again;
         }
-        let armed = match committed {
-            Ok(()) => control.bind(&notifier),
-            Err(source @ irq_routing::Error::Exhausted { .. }) => Err(Error::Lease { source }),
-            Err(source) => Err(Error::Commit { source }),
-        };
+        let armed = committed.and_then(|()| control.bind(&notifier).map_err(Arc::new));
         Verdict::Done(armed.map(|()| true).map_err(|error| {
-            let error = Arc::new(error);
             control.arm = Arm::Dead(Arc::clone(&error));
             error
         }))
@@ -106,38 +118,52 @@ impl Inner {
 
 /// What the owner of a queue does with a vector.
 impl Inner {
-    /// Takes the vector out of the queue, with a GSI for it. `None` if it is not wanted any more, or
-    /// if no GSI is free: then its signals are relayed.
-    pub(crate) fn begin_round(self: &Arc<Self>, queue: &Arc<Shared>) -> bool {
+    /// Makes sure that the queue has an entry for the vector, unless the owner is gone. One that nobody
+    /// wanted any more will do.
+    fn enter(self: &Arc<Self>, control: &mut Control, queue: &Shared) -> bool {
+        control.in_queue = control.in_queue || queue.push(self);
+        control.in_queue
+    }
+
+    /// Takes the vector out of the queue, with a GSI for it. If none is free its signals are relayed.
+    pub(crate) fn begin_round(self: &Arc<Self>, queue: &Arc<Shared>) -> Begun {
         let mut control = self.control.lock();
         control.in_queue = false;
         let waits = matches!(control.arm, Arm::Queued | Arm::Relayed { .. });
         let retried = matches!(&control.arm, Arm::Dead(reason) if reason.is_transient());
         if control.masked || !(waits || retried) {
-            return false;
+            return Begun::Skipped;
         }
         match self.take_lease(&mut control) {
             Ok(()) => {
                 control.arm = Arm::Arming { again: false };
-                true
+                Begun::Wanted
             }
-            Err(source) => {
-                if !matches!(control.arm, Arm::Relayed { .. }) {
-                    control.arm = self.relayed(queue, source);
+            Err(_) if matches!(control.arm, Arm::Relayed { .. }) => Begun::Skipped,
+            Err(source) => match self.relayed(queue, source) {
+                Ok(relay) => {
+                    control.arm = Arm::Relayed { _relay: relay };
+                    Begun::Skipped
                 }
-                false
-            }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    control.arm = Arm::Dead(Arc::clone(&error));
+                    Begun::Failed(error)
+                }
+            },
         }
     }
 
-    fn relayed(self: &Arc<Self>, queue: &Arc<Shared>, source: irq_routing::Error) -> Arm {
-        let dead = |error| Arm::Dead(Arc::new(error));
-        match self.exported.load_full() {
-            Some(notifier) if self.signals() => match Relay::new(queue, self, notifier) {
-                Ok(relay) => Arm::Relayed { _relay: relay },
-                Err(source) => dead(Error::Relay { source }),
-            },
-            _ => dead(Error::Lease { source }),
+    fn relayed(
+        self: &Arc<Self>,
+        queue: &Arc<Shared>,
+        source: irq_routing::Error,
+    ) -> Result<Relay, Error> {
+        match self.exported.get() {
+            Some(notifier) if self.signals() => {
+                Relay::new(queue, self, notifier).map_err(|source| Error::Relay { source })
+            }
+            _ => Err(Error::Lease { source }),
         }
     }
 
@@ -149,7 +175,7 @@ impl Inner {
         }
     }
 
-    pub(crate) fn end_round(&self, committed: Result<(), irq_routing::Error>) -> Verdict {
+    pub(crate) fn end_round(&self, committed: Result<(), Arc<Error>>) -> Verdict {
         let mut control = self.control.lock();
         self.conclude(&mut control, committed)
     }
@@ -160,9 +186,9 @@ impl Inner {
         if !matches!(control.arm, Arm::Arming { .. }) {
             return;
         }
-        control.in_queue = control.in_queue || queue.push(self);
-        if control.in_queue {
+        if self.enter(&mut control, queue) {
             control.arm = Arm::Queued;
+            queue.wake();
         } else {
             // The owner is gone. If it fails the state says so.
             let _ = self.arm_now(control);
@@ -172,25 +198,39 @@ impl Inner {
     /// Enters the vector for the next round that there is, because what failed may succeed then.
     pub(crate) fn retry(self: &Arc<Self>, queue: &Shared) {
         let mut control = self.control.lock();
-        control.in_queue = control.in_queue || queue.push_for(self, false);
+        self.enter(&mut control, queue);
     }
 
-    /// Sends a message for what the notifier has, if the vector is relayed still.
-    pub(crate) fn relay(&self) {
+    /// Gives up what a panic has interrupted: of the machine or of the table's translation.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        let mut control = self.control.lock();
+        if matches!(control.arm, Arm::Queued | Arm::Arming { .. }) {
+            control.arm = Arm::Dead(Arc::new(Error::Abandoned));
+            if let Some(queue) = &self.queue {
+                // The round had taken its entry.
+                control.in_queue = false;
+                self.enter(&mut control, queue);
+            }
+        }
+    }
+
+    /// Sends a message if the vector is relayed still and its notifier is signalled.
+    pub(crate) fn relay(&self) -> bool {
         let control = self.control.lock();
-        let exported = self.exported.load();
-        if let (Arm::Relayed { .. }, Some(notifier)) = (&control.arm, &*exported)
+        let notifier = self.exported.get();
+        if let (Arm::Relayed { .. }, Some(notifier)) = (&control.arm, notifier)
             && let Ok(Some(_)) = notifier.consume()
         {
-            // One that the kernel refuses is lost, as it is where an irqfd has it.
-            let _ = self.signal();
+            // One that the kernel refuses is lost, and the state says so.
+            return self.signal().is_ok();
         }
+        false
     }
 
     /// Ends the relaying of a vector whose queue is gone.
     pub(crate) fn end_relay(&self, reason: Error) {
         let mut control = self.control.lock();
-        if matches!(control.arm, Arm::Relayed { .. } | Arm::Queued) {
+        if matches!(control.arm, Arm::Relayed { .. }) {
             control.arm = Arm::Dead(Arc::new(reason));
         }
     }

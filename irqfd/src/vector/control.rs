@@ -110,7 +110,7 @@ impl Inner {
             return;
         }
         control.masked = true;
-        if self.exported.load().is_some() {
+        if self.exported.is_some() {
             control.disarm();
         } else {
             self.gate.close();
@@ -123,49 +123,57 @@ impl Inner {
             return Ok(());
         }
         control.masked = false;
-        if self.exported.load().is_some() {
-            return self.arm(control);
+        if self.exported.is_some() {
+            self.arm(control)
+        } else {
+            self.open()
         }
+    }
+
+    /// Lets triggers of an internal vector through, under the vector's lock.
+    pub(super) fn open(&self) -> Result<(), Error> {
         self.refusal.store(0, Ordering::Relaxed);
-        self.gate
-            .open()
-            .map_or(Ok(()), |pass| self.inject(pass).map(drop))
+        let kept = self.gate.open();
+        kept.map_or(Ok(()), |pass| self.inject(pass).map(drop))
     }
 
     pub(super) fn set_message(self: &Arc<Self>, message: MsiMessage) -> Result<(), Error> {
         let mut control = self.control.lock();
-        if self.message.load() == message {
+        // The same message once more is a second chance for a dead vector.
+        if self.message.load() == message && !self.is_dead(&control) {
             return Ok(());
         }
-        if control.masked {
+        if !self.exported.is_some() {
+            if control.masked {
+                self.message.store(message);
+                return Ok(());
+            }
+            self.gate.close();
             self.message.store(message);
-            return Ok(());
+            return self.open();
         }
-        if self.exported.load().is_some() {
-            self.message.store(message);
-            return match control.arm {
-                // It is read when its turn comes.
-                Arm::Queued | Arm::Relayed { .. } => Ok(()),
-                _ => {
-                    control.disarm();
-                    self.arm(control)
-                }
-            };
-        }
-        self.gate.close();
         self.message.store(message);
         self.refusal.store(0, Ordering::Relaxed);
-        self.gate
-            .open()
-            .map_or(Ok(()), |pass| self.inject(pass).map(drop))
+        match control.arm {
+            // It is read when its turn comes.
+            Arm::Queued | Arm::Relayed { .. } => Ok(()),
+            _ if control.masked => Ok(()),
+            _ => {
+                control.disarm();
+                self.arm(control)
+            }
+        }
+    }
+
+    fn is_dead(&self, control: &Control) -> bool {
+        matches!(control.arm, Arm::Dead(_)) || self.refusal().is_some()
     }
 
     pub(super) fn is_pending(&self) -> bool {
         let control = self.control.lock();
-        let exported = self.exported.load();
-        match (&*exported, &control.arm) {
+        match (self.exported.get(), &control.arm) {
             (None, _) => self.gate.is_pending(),
-            // What is in the counter then was delivered.
+            // KVM takes all that comes.
             (Some(_), Arm::Armed(_)) => false,
             (Some(notifier), _) => notifier.is_signalled().unwrap_or(false),
         }
@@ -173,7 +181,7 @@ impl Inner {
 
     pub(super) fn clear_pending(&self) {
         let control = self.control.lock();
-        match &*self.exported.load() {
+        match self.exported.get() {
             None => drop(self.gate.take_pending()),
             Some(notifier) if !matches!(control.arm, Arm::Armed(_)) => drop(notifier.consume()),
             Some(_) => {}

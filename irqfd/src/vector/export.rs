@@ -13,7 +13,7 @@ use crate::{Error, Rejected};
 impl Inner {
     pub(super) fn export(self: &Arc<Self>) -> Result<Arc<EventNotifier>, Error> {
         let control = self.control.lock();
-        if let Some(notifier) = self.exported.load_full() {
+        if let Some(notifier) = self.exported.get() {
             return Ok(notifier);
         }
         let notifier = EventNotifier::new().map_err(|source| Error::Export { source })?;
@@ -55,7 +55,7 @@ impl Inner {
             return Err(Error::NoSignalMsi);
         }
         let mut control = self.control.lock();
-        if self.exported.load().is_none() {
+        if !self.exported.is_some() {
             return Ok(());
         }
         control.disarm();
@@ -69,9 +69,7 @@ impl Inner {
         if control.masked {
             return Ok(());
         }
-        self.gate
-            .open()
-            .map_or(Ok(()), |pass| self.inject(pass).map(drop))
+        self.open()
     }
 
     pub(super) fn replace_notifier(
@@ -82,7 +80,7 @@ impl Inner {
             return Err(Rejected::new(Error::ExportSemaphore, notifier));
         }
         let mut control = self.control.lock();
-        let Some(old) = self.exported.load_full() else {
+        let Some(old) = self.exported.get() else {
             self.export_as(control, &notifier);
             return Ok(None);
         };
@@ -105,8 +103,9 @@ impl Inner {
             // As in `exchange`.
             let _ = notifier.notify();
         }
-        if matches!(control.arm, Arm::Relayed { .. }) {
-            control.arm = Arm::Off;
+        // The relay has the old one; and what the old one was refused for may not be so of the new one.
+        if matches!(control.arm, Arm::Relayed { .. } | Arm::Dead(_)) {
+            control.disarm();
             let _ = self.arm(control);
         }
         Ok(Some(old))

@@ -18,7 +18,7 @@ const IN_FLIGHT: u32 = AWAITED - 1;
 
 /// How often the count is looked at before the one who closes goes to sleep: an injection takes a
 /// fraction of a microsecond, unless its thread has lost the processor.
-const SPINS: u32 = 200;
+const SPINS: u32 = if cfg!(loom) { 1 } else { 200 };
 
 /// A gate for triggers. Passing takes two atomic operations and no lock.
 ///
@@ -47,32 +47,30 @@ impl Gate {
 
     /// Passes, or leaves a pending trigger behind.
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
-        let enter = |state| {
+        let before = self.update(|state| {
             // The write is needed even if the bit is there already: whoever takes it out must see all
             // that this thread did before.
-            Some(if state & OPEN == 0 {
+            if state & OPEN == 0 {
                 state | PENDING
             } else {
                 state + 1
-            })
-        };
-        let before = self.update(enter);
+            }
+        });
         (before & OPEN != 0).then(|| Pass(self))
     }
 
     /// Opens; a trigger that was kept passes now, and only now.
     pub(crate) fn open(&self) -> Option<Pass<'_>> {
-        let open = |state| {
+        let before = self.update(|state| {
             let passes = u32::from(state & PENDING != 0);
-            Some((state & !PENDING | OPEN) + passes)
-        };
-        let before = self.update(open);
+            (state & !PENDING | OPEN) + passes
+        });
         (before & PENDING != 0).then(|| Pass(self))
     }
 
     /// Closes, and returns when nothing is in flight.
     pub(crate) fn close(&self) {
-        self.update(|state| Some(state & !OPEN));
+        self.update(|state| state & !OPEN);
         for _ in 0..SPINS {
             if self.is_still() {
                 return;
@@ -80,11 +78,11 @@ impl Gate {
             spin_loop();
         }
         *self.sleeper.lock() = Some(thread::current());
-        self.update(|state| Some(state | AWAITED));
+        self.update(|state| state | AWAITED);
         while !self.is_still() {
             park();
         }
-        self.update(|state| Some(state & !AWAITED));
+        self.update(|state| state & !AWAITED);
         *self.sleeper.lock() = None;
     }
 
@@ -95,7 +93,7 @@ impl Gate {
 
     /// Takes out the trigger that was kept.
     pub(crate) fn take_pending(&self) -> bool {
-        self.update(|state| Some(state & !PENDING)) & PENDING != 0
+        self.update(|state| state & !PENDING) & PENDING != 0
     }
 
     fn is_still(&self) -> bool {
@@ -103,8 +101,9 @@ impl Gate {
     }
 
     /// Answers with the state before.
-    fn update(&self, change: impl Fn(u32) -> Option<u32>) -> u32 {
+    fn update(&self, change: impl Fn(u32) -> u32) -> u32 {
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        let change = |state| Some(change(state));
         match self.state.fetch_update(success, failure, change) {
             Ok(before) | Err(before) => before,
         }

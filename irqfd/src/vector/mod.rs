@@ -4,6 +4,7 @@
 mod arming;
 mod control;
 mod export;
+mod exported;
 mod gate;
 mod message;
 mod state;
@@ -12,7 +13,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use irq_routing::{MsiMessage, RoutingTable};
 use notify_core::{Capability, EventNotifier, MsiOutcome};
 
@@ -21,8 +21,10 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI32, Ordering};
 use crate::{Error, Rejected};
 
+pub(crate) use arming::Begun;
 use control::Control;
 pub(crate) use control::Verdict;
+use exported::Exported;
 use gate::{Gate, Pass};
 use message::SharedMessage;
 pub use state::{Triggered, VectorState};
@@ -49,7 +51,8 @@ pub use state::{Triggered, VectorState};
 ///   (One that the guest's local APIC has already taken is served all the same, as on hardware.)
 /// - The message that is injected is one that was set, never a mixture of two.
 ///
-/// A vector starts masked. Dropping the last clone takes the irqfd off and gives the GSI back.
+/// A vector starts masked. Dropping the last clone takes the irqfd off and gives the GSI back; failures
+/// are logged. Two handles are equal if they are of one vector.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -91,22 +94,16 @@ pub(crate) struct Inner {
     message: SharedMessage,
     /// The errno with which the kernel refused the message, or 0.
     refusal: AtomicI32,
-    /// The notifier of an exported vector. It changes only while the gate is closed.
-    exported: ArcSwapOption<EventNotifier>,
+    exported: Exported,
     control: Mutex<Control>,
 }
 
-impl VectorBuilder<'_> {
+impl<'a> VectorBuilder<'a> {
     /// Leaves it to this queue's owner to arm the vector when it is exported (default: whoever unmasks it
     /// commits its route at once).
-    pub fn queue<'a>(self, queue: &'a ArmQueue) -> VectorBuilder<'a>
-    where
-        Self: 'a,
-    {
-        VectorBuilder {
-            table: self.table,
-            queue: Some(queue),
-        }
+    pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
+        self.queue = Some(queue);
+        self
     }
 
     /// A masked vector without a message. No ioctl.
@@ -124,7 +121,7 @@ impl VectorBuilder<'_> {
             gate: Gate::new(),
             message: SharedMessage::new(),
             refusal: AtomicI32::new(0),
-            exported: ArcSwapOption::empty(),
+            exported: Exported::new(),
             control: Mutex::new(Control::default()),
         };
         let vector = Vector {
@@ -144,13 +141,17 @@ impl Vector {
         VectorBuilder { table, queue }
     }
 
-    /// Raises the interrupt, or keeps the trigger if the vector is masked. It takes no lock and allocates
-    /// nothing; where the table has a translation, that is called.
+    /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
+    /// allocates nothing.
+    ///
+    /// Where the table has a translation, that is called, and must not itself mask or change the vector:
+    /// it would wait for its own end.
     ///
     /// # Errors
     ///
-    /// [`Error::Signal`]: the kernel refuses the message that the guest has set. The vector is
-    /// [`Dead`](VectorState::Dead) until it is given another one.
+    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is gone,
+    /// as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it is given
+    /// another message, is unmasked anew, or a trigger succeeds.
     /// [`Error::Notify`]: the notifier, which somebody else shares, takes no signal.
     pub fn trigger(&self) -> Result<Triggered, Error> {
         match self.inner.gate.enter() {
@@ -169,7 +170,8 @@ impl Vector {
     }
 
     /// Sets the message, whole. If the vector is not masked, triggers go to the old one until this has
-    /// begun and to the new one when it has returned; in between they are kept.
+    /// begun and to the new one when it has returned; in between they are kept. The message that it has
+    /// already changes nothing, but for a dead vector, which tries again.
     ///
     /// # Errors
     ///
@@ -178,7 +180,11 @@ impl Vector {
         self.inner.set_message(message)
     }
 
-    /// Keeps triggers from now on. When this returns nothing is in flight.
+    /// Keeps triggers from now on. When this returns nothing is in flight. It waits for triggers that are
+    /// in the middle of an injection, never for a commit.
+    ///
+    /// If the kernel does not let go of an irqfd, which is logged, its signals are injected still; its GSI
+    /// and route then stay out of use.
     pub fn mask(&self) {
         self.inner.mask();
     }
@@ -190,8 +196,12 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// [`Error::Signal`], [`Error::Lease`], [`Error::Commit`], [`Error::Arm`]. The vector is unmasked and
-    /// [`Dead`](VectorState::Dead); nothing is lost, and nobody else is disturbed.
+    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Exported: [`Error::Dead`],
+    /// with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of [`IrqFdBuilder::assign`]);
+    /// signals stay in the notifier. Either way the vector is unmasked and
+    /// [`Dead`](VectorState::Dead), and nobody else is disturbed.
+    ///
+    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn unmask(&self) -> Result<(), Error> {
         self.inner.unmask()
     }
@@ -254,8 +264,10 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// [`Error::Notify`], [`Error::Semaphore`], or those of [`IrqFdBuilder::assign`]; the old notifier is
-    /// in use still, and the new one comes back inside.
+    /// [`Error::ExportSemaphore`], and for a vector that is armed those of [`IrqFdBuilder::assign`]; the
+    /// old notifier is in use still, and the new one comes back inside. For a vector that is not armed yet
+    /// nothing can fail here: if the new notifier cannot be bound, [`state`](Self::state) says so when it
+    /// should have been.
     ///
     /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn replace_notifier(
@@ -279,7 +291,7 @@ impl Vector {
     /// The notifier of an exported vector.
     #[must_use]
     pub fn notifier(&self) -> Option<Arc<EventNotifier>> {
-        self.inner.exported.load_full()
+        self.inner.exported.get()
     }
 }
 
@@ -292,13 +304,12 @@ impl Inner {
 
     /// Sends the message or signals the notifier, on behalf of a trigger in flight.
     fn inject(&self, pass: Pass<'_>) -> Result<Triggered, Error> {
-        let exported = self.exported.load();
-        let result = match &*exported {
-            Some(notifier) => match notifier.notify() {
+        let result = match self.exported.borrow().as_deref() {
+            Some(Some(notifier)) => match notifier.notify() {
                 Ok(()) => Ok(Triggered::Signalled),
                 Err(source) => Err(Error::Notify { source }),
             },
-            None => self.signal(),
+            _ => self.signal(),
         };
         drop(pass);
         result
@@ -311,8 +322,16 @@ impl Inner {
             return Ok(Triggered::Blocked);
         };
         match self.table.vm().signal_msi(&translated.into()) {
-            Ok(MsiOutcome::Delivered) => Ok(Triggered::Delivered),
-            Ok(_) => Ok(Triggered::Blocked),
+            Ok(outcome) => {
+                // What it was refused for has passed, if it was.
+                if self.refusal.load(Ordering::Relaxed) != 0 {
+                    self.refusal.store(0, Ordering::Relaxed);
+                }
+                Ok(match outcome {
+                    MsiOutcome::Delivered => Triggered::Delivered,
+                    _ => Triggered::Blocked,
+                })
+            }
             Err(source) => {
                 let errno = source.raw_os_error().unwrap_or(libc::EIO);
                 self.refusal.store(errno, Ordering::Relaxed);
@@ -327,6 +346,14 @@ impl Inner {
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
 }
+
+impl PartialEq for Vector {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for Vector {}
 
 impl fmt::Debug for Vector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

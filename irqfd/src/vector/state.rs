@@ -48,12 +48,13 @@ impl Inner {
         if control.masked {
             return VectorState::Masked;
         }
-        if self.exported.load().is_none() {
-            let message = self.message.load();
-            return match self.refusal() {
-                Some(source) => VectorState::Dead(Arc::new(Error::Signal { message, source })),
-                None => VectorState::Open,
-            };
+        let refused = || {
+            let (message, source) = (self.message.load(), self.refusal()?);
+            let reason = Error::Signal { message, source };
+            Some(VectorState::Dead(Arc::new(reason)))
+        };
+        if !self.exported.is_some() {
+            return refused().unwrap_or(VectorState::Open);
         }
         match &control.arm {
             // Not seen: an exported vector that is unmasked is on its way or has failed.
@@ -61,7 +62,7 @@ impl Inner {
             Arm::Queued => VectorState::Queued,
             Arm::Arming { .. } => VectorState::Arming,
             Arm::Armed(_) => VectorState::Armed,
-            Arm::Relayed { .. } => VectorState::Relayed,
+            Arm::Relayed { .. } => refused().unwrap_or(VectorState::Relayed),
             Arm::Dead(reason) => VectorState::Dead(Arc::clone(reason)),
         }
     }
