@@ -160,6 +160,13 @@ pub enum Error {
     #[error("arming a vector was interrupted")]
     Abandoned,
 
+    /// A table of vectors has 1 to 2048 entries (PCI Local Bus 3.0, 6.8.2.3).
+    #[error("an MSI-X table of {vectors} vectors")]
+    TableSize {
+        /// How many it was to have.
+        vectors: usize,
+    },
+
     /// The queue's file descriptors cannot be created.
     #[error("cannot create a queue of vectors")]
     Queue {

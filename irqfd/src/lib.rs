@@ -29,6 +29,7 @@
 mod builder;
 mod edge;
 mod error;
+pub mod msix;
 mod queue;
 mod source;
 mod sync;

@@ -133,9 +133,7 @@ impl ArmQueue {
     /// Waits for the end of a round that is under way, and keeps others from being run: for a snapshot,
     /// between the first vector and the last.
     pub fn quiesce(&self) -> Quiesced<'_> {
-        Quiesced {
-            _round: self.shared.round.lock(),
-        }
+        self.shared.quiesce()
     }
 
     /// How many vectors wait.
@@ -175,6 +173,12 @@ impl Drop for ArmQueue {
 }
 
 impl Shared {
+    pub(crate) fn quiesce(&self) -> Quiesced<'_> {
+        Quiesced {
+            _round: self.round.lock(),
+        }
+    }
+
     /// Enters a vector for the next round that there is, unless the owner is gone.
     pub(crate) fn push(&self, vector: &Arc<Inner>) -> bool {
         let mut waiting = self.waiting.lock();

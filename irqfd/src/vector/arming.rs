@@ -120,7 +120,7 @@ impl Inner {
 impl Inner {
     /// Makes sure that the queue has an entry for the vector, unless the owner is gone. One that nobody
     /// wanted any more will do.
-    fn enter(self: &Arc<Self>, control: &mut Control, queue: &Shared) -> bool {
+    pub(super) fn enter(self: &Arc<Self>, control: &mut Control, queue: &Shared) -> bool {
         control.in_queue = control.in_queue || queue.push(self);
         control.in_queue
     }

@@ -2,6 +2,7 @@
 //! [`Vector`]: one message-signalled interrupt of a device.
 
 mod arming;
+mod batch;
 mod control;
 mod export;
 mod exported;
@@ -22,6 +23,7 @@ use crate::sync::atomic::{AtomicI32, Ordering};
 use crate::{Error, Rejected};
 
 pub(crate) use arming::Begun;
+pub(crate) use batch::Batch;
 use control::Control;
 pub(crate) use control::Verdict;
 use exported::Exported;

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the guest reads and writes of the table's region.
+
+use super::Table;
+use super::entry::{ENTRY, Entry};
+use crate::vector::Batch;
+
+/// Part of an access that falls into one entry: which one, and how many of its bytes come before.
+struct Piece {
+    index: usize,
+    skipped: usize,
+}
+
+impl Table {
+    /// How many bytes the region of the table has.
+    #[must_use]
+    pub fn table_len(&self) -> u64 {
+        (self.inner.vectors.len() * ENTRY) as u64
+    }
+
+    /// The guest reads from the region of the table.
+    pub fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0xff);
+        let Some((first, second, split)) = pieces(offset, data.len()) else {
+            return;
+        };
+        let state = self.inner.state.lock();
+        let (low, high) = data.split_at_mut(split);
+        for (piece, data) in [(first, low), (second, high)] {
+            if let Some(entry) = state.entries.get(piece.index) {
+                let bytes = entry.bytes();
+                for (place, byte) in data.iter_mut().zip(bytes.iter().skip(piece.skipped)) {
+                    *place = *byte;
+                }
+            }
+        }
+    }
+
+    /// The guest writes to the region of the table.
+    pub fn write(&self, offset: u64, data: &[u8]) {
+        let Some((first, second, split)) = pieces(offset, data.len()) else {
+            return;
+        };
+        let mut batch = Batch::default();
+        let mut state = self.inner.state.lock();
+        let open = state.is_open();
+        let (low, high) = data.split_at(split);
+        for (piece, data) in [(first, low), (second, high)] {
+            let vector = self.inner.vectors.get(piece.index);
+            let entry = state.entries.get_mut(piece.index);
+            let (Some(vector), Some(entry)) = (vector, entry) else {
+                continue;
+            };
+            let was = *entry;
+            let mut bytes = was.bytes();
+            for (place, byte) in bytes.iter_mut().skip(piece.skipped).zip(data) {
+                *place = *byte;
+            }
+            *entry = Entry::from_bytes(bytes);
+            let (was_open, is_open) = (open && !was.masked, open && !entry.masked);
+            self.inner
+                .turn(vector, *entry, was_open, is_open, &mut batch);
+        }
+        drop(state);
+        batch.run();
+    }
+}
+
+/// The one or two entries that an access touches, and how many of its bytes fall into the first. `None` if
+/// its length is none that a vCPU has.
+fn pieces(offset: u64, len: usize) -> Option<(Piece, Piece, usize)> {
+    if !matches!(len, 1 | 2 | 4 | 8) {
+        return None;
+    }
+    let skipped = usize::try_from(offset % ENTRY as u64).ok()?;
+    let index = usize::try_from(offset / ENTRY as u64).ok()?;
+    let split = len.min(ENTRY - skipped);
+    let second = Piece {
+        index: index.checked_add(1)?,
+        skipped: 0,
+    };
+    Some((Piece { index, skipped }, second, split))
+}

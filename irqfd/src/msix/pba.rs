@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The pending bit array.
+
+use super::Table;
+
+/// How many bits a word of the array has (PCI Local Bus 3.0, 6.8.2.10).
+const WORD: u64 = 64;
+
+impl Table {
+    /// How many bytes the pending bit array has: whole words of eight.
+    #[must_use]
+    pub fn pba_len(&self) -> u64 {
+        (self.inner.vectors.len() as u64).div_ceil(WORD) * (WORD / 8)
+    }
+
+    /// The guest reads pending bits, as [`read`](Self::read) reads entries. The bit of a vector is set
+    /// while the vector is masked, or its function is, and has a trigger that will be sent when it is
+    /// not. Bits beyond the last vector are zero. Writes of the guest to this region are to be ignored.
+    ///
+    /// For each vector that is exported and masked this asks its notifier (one system call).
+    pub fn pba_read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0xff);
+        if !matches!(data.len(), 1 | 2 | 4 | 8) {
+            return;
+        }
+        let state = self.inner.state.lock();
+        let pending = |number: usize| {
+            let (entry, vector) = (state.entries.get(number)?, self.inner.vectors.get(number)?);
+            let masked = entry.masked || !state.is_open();
+            (masked && vector.is_pending()).then_some(())
+        };
+        for (ahead, byte) in (0..).zip(data) {
+            let position = offset.checked_add(ahead);
+            let Some(position) = position.filter(|position| *position < self.pba_len()) else {
+                continue;
+            };
+            let bit = |bit: usize| {
+                // Less than the table's size by far.
+                let first = usize::try_from(position * 8).unwrap_or(usize::MAX);
+                let pending = pending(first.saturating_add(bit)).is_some();
+                u8::from(pending) << bit
+            };
+            *byte = (0..8).map(bit).sum();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Snapshot`]: a table that outlives its machine.
+
+use irq_routing::MsiMessage;
+
+use super::Table;
+use super::entry::{Entry, UNALIGNED};
+use crate::Vector;
+use crate::vector::Batch;
+
+/// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
+const VERSION: u32 = 1;
+
+/// What the guest wrote to a table, and what is pending, for a machine that continues elsewhere.
+///
+/// It holds numbers only: no eventfd, no GSI, nothing of who exported what. With the feature `serde` it
+/// can be written and read in any format. What is read is believed only as far as
+/// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::RoutingTable;
+/// # use irqfd::msix;
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # vm.enable_lapic(0);
+/// # let routing = RoutingTable::new(vm.clone())?;
+/// let table = msix::Table::builder(&routing).vectors(4).build()?;
+/// table.write(0, &0xfee0_0000_u64.to_le_bytes());
+/// table.write(8, &0x41_u64.to_le_bytes());
+/// if let Some(vector) = table.vector(0) {
+///     vector.trigger()?;
+/// }
+/// let snapshot = table.snapshot();
+///
+/// let restored = msix::Table::builder(&routing).vectors(4).build()?;
+/// restored.restore(&snapshot)?;
+/// restored.set_control(true, false);
+/// assert_eq!(vm.pending_vectors(0), [0x41]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Snapshot {
+    version: u32,
+    enabled: bool,
+    function_masked: bool,
+    vectors: Vec<SavedVector>,
+}
+
+/// The written form of an entry. It changes with the version only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+struct SavedVector {
+    address: u64,
+    data: u32,
+    masked: bool,
+    pending: bool,
+    /// What an open vector sends, if the guest has written something else since it was opened.
+    sends: Option<SavedMessage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+struct SavedMessage {
+    address: u64,
+    data: u32,
+}
+
+/// Why a snapshot was not restored. The table is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// It was written by a version whose form is not known.
+    #[error("a snapshot of version {found}, where {VERSION} is known")]
+    Version {
+        /// The snapshot's version.
+        found: u32,
+    },
+
+    /// It is of a table of another size.
+    #[error("a snapshot of {found} vectors for a table of {wanted}")]
+    Size {
+        /// The snapshot's size.
+        found: usize,
+        /// The table's size.
+        wanted: usize,
+    },
+
+    /// An address has bits set that are always zero.
+    #[error("vector {vector} has the address {address:#x}")]
+    Address {
+        /// Which entry.
+        vector: usize,
+        /// Its address.
+        address: u64,
+    },
+
+    /// A message is sent by a vector that is not open.
+    #[error("vector {vector} is masked and has a message in use")]
+    MaskedInUse {
+        /// Which entry.
+        vector: usize,
+    },
+}
+
+impl Table {
+    /// What the guest has written, and what is pending: triggers that were kept, and signals of
+    /// exported vectors that are not armed. (An armed one has none: KVM has injected it.)
+    ///
+    /// To be taken while vCPUs and devices stand still. A round of the [`ArmQueue`](crate::ArmQueue) that
+    /// is under way is waited for, and no other begins meanwhile.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let _quiesced = self.inner.queue.as_ref().map(|queue| queue.quiesce());
+        let state = self.inner.state.lock();
+        let save = |(vector, entry): (&Vector, &Entry)| {
+            let open = state.is_open() && !entry.masked;
+            let sends = vector.message();
+            let differs = open && sends != self.inner.message(*entry);
+            SavedVector {
+                address: entry.address,
+                data: entry.data,
+                masked: entry.masked,
+                pending: vector.is_pending(),
+                sends: differs.then_some(SavedMessage {
+                    address: sends.address,
+                    data: sends.data,
+                }),
+            }
+        };
+        Snapshot {
+            version: VERSION,
+            enabled: state.enabled,
+            function_masked: state.function_masked,
+            vectors: self
+                .inner
+                .vectors
+                .iter()
+                .zip(&state.entries)
+                .map(save)
+                .collect(),
+        }
+    }
+
+    /// Makes the table what another one was. What it was before is forgotten; vectors that were exported
+    /// stay so, and what was pending is pending for their notifiers. Vectors that are open then are
+    /// opened as an access of the guest opens them, and what they had pending is delivered.
+    ///
+    /// The GSIs of exported vectors are not in the snapshot: each takes a new one. If the routing table
+    /// was restored as well, [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed) gives back
+    /// those that they had.
+    ///
+    /// # Errors
+    ///
+    /// Everything in the snapshot is checked before anything is done; on failure the table is as it was.
+    pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        self.check(snapshot)?;
+        let mut batch = Batch::default();
+        let mut state = self.inner.state.lock();
+        self.inner.vectors.iter().for_each(Vector::reset);
+        state.enabled = snapshot.enabled;
+        state.function_masked = snapshot.function_masked;
+        let open = state.is_open();
+        let saved = snapshot.vectors.iter();
+        for ((entry, vector), saved) in state.entries.iter_mut().zip(&self.inner.vectors).zip(saved)
+        {
+            *entry = Entry {
+                address: saved.address,
+                data: saved.data,
+                masked: saved.masked,
+            };
+            if saved.pending
+                && let Err(error) = vector.restore_pending()
+            {
+                log::error!("a pending interrupt is lost: {error}");
+            }
+            if open && !saved.masked {
+                let message = saved.sends.map(|sends| MsiMessage {
+                    address: sends.address,
+                    data: sends.data,
+                    devid: self.inner.devid,
+                });
+                batch.unmask(
+                    vector,
+                    message.unwrap_or_else(|| self.inner.message(*entry)),
+                );
+            }
+        }
+        drop(state);
+        batch.run();
+        Ok(())
+    }
+
+    fn check(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        if snapshot.version != VERSION {
+            let found = snapshot.version;
+            return Err(RestoreError::Version { found });
+        }
+        let (found, wanted) = (snapshot.vectors.len(), self.inner.vectors.len());
+        if found != wanted {
+            return Err(RestoreError::Size { found, wanted });
+        }
+        let open = snapshot.enabled && !snapshot.function_masked;
+        for (vector, saved) in snapshot.vectors.iter().enumerate() {
+            let sends = saved.sends.map(|sends| sends.address);
+            for address in [Some(saved.address), sends].into_iter().flatten() {
+                if address & UNALIGNED != 0 {
+                    return Err(RestoreError::Address { vector, address });
+                }
+            }
+            if sends.is_some() && (saved.masked || !open) {
+                return Err(RestoreError::MaskedInUse { vector });
+            }
+        }
+        Ok(())
+    }
+}

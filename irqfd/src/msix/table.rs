@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Table`]: the vectors of a device, and how the guest masks them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable};
+
+use super::entry::Entry;
+use crate::queue::{ArmQueue, Shared};
+use crate::sync::Mutex;
+use crate::vector::Batch;
+use crate::{Error, Vector, VectorState};
+
+/// How many entries a table can have.
+const MAX: usize = 2048;
+
+/// Message Control (PCI Local Bus 3.0, 6.8.2.3): bits of its own, and those of the table's size.
+const ENABLE: u16 = 1 << 15;
+const FUNCTION_MASK: u16 = 1 << 14;
+/// Where Message Control stands in the capability, and how much of it there is.
+const CONTROL_OFFSET: u64 = 2;
+
+/// The MSI-X table of a device. Clones share it.
+///
+/// The guest writes here where its interrupts go, and masks them. The VMM passes on what the guest does:
+/// [`read`](Self::read) and [`write`](Self::write) for the region of the table,
+/// [`pba_read`](Self::pba_read) for the pending bits, [`config_write`](Self::config_write) or
+/// [`set_control`](Self::set_control) for the capability. Devices trigger the vectors
+/// ([`vector`](Self::vector)), or hand their notifiers out.
+///
+/// A vector is open if the function is enabled and not masked as a whole, and the vector's own mask bit is
+/// clear. Otherwise triggers are kept, one for each vector, and shown as pending bits.
+///
+/// # Messages are taken whole
+///
+/// What the guest writes to an entry's address and data is what later reads answer. The vector takes it
+/// when it is opened, be it by its own mask bit, by the function's or by enabling. Writing to the
+/// message of an open vector has no effect until then: the specification calls the result undefined
+/// and lets devices do so (6.8.2, "permitted to cache"), and no trigger can fall between the
+/// guest's three writes. A write of eight bytes that holds both the data and a clear mask bit opens
+/// the vector with the new data.
+///
+/// # Any access is answered
+///
+/// The specification knows aligned accesses of four and eight bytes. Others of one, two, four or eight
+/// bytes read and write just those bytes, at any offset, across entries too. Accesses of any other
+/// length write nothing. What is beyond the end, and all of an access of another length, reads as ones.
+/// Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero. Nothing that the
+/// guest does allocates memory, except for the time of a commit, or fails: a vector that cannot be opened is
+/// [`dead`](Self::dead) until it is masked and unmasked again, and nobody else is disturbed.
+///
+/// # Threads
+///
+/// Any thread may call anything at any time. Accesses are ordered by a lock that triggers do not take.
+/// What an access opens is committed without that lock: by the owner of the [`ArmQueue`], or else before
+/// the access returns, with one commit however many vectors it opens. An access that masks has
+/// masked when it returns, and waits for no commit.
+///
+/// Dropping the last clone drops the vectors.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::RoutingTable;
+/// # use irqfd::{Triggered, msix};
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # vm.enable_lapic(0);
+/// # let routing = RoutingTable::new(vm.clone())?;
+/// let table = msix::Table::builder(&routing).vectors(3).build()?;
+/// table.set_control(true, false);
+///
+/// // The guest programs entry 1, word by word, and clears its mask bit.
+/// for (offset, word) in [(0x10, 0xfee0_0000_u32), (0x14, 0), (0x18, 0x41), (0x1c, 0)] {
+///     table.write(offset, &word.to_le_bytes());
+/// }
+/// if let Some(vector) = table.vector(1) {
+///     assert_eq!(vector.trigger()?, Triggered::Delivered);
+/// }
+/// assert_eq!(vm.pending_vectors(0), [0x41]);
+///
+/// // Entry 2 is masked still: its pending bit shows what came.
+/// if let Some(vector) = table.vector(2) {
+///     assert_eq!(vector.trigger()?, Triggered::Kept);
+/// }
+/// let mut pending = [0; 8];
+/// table.pba_read(0, &mut pending);
+/// assert_eq!(u64::from_le_bytes(pending), 1 << 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Table {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) vectors: Box<[Vector]>,
+    pub(super) devid: Option<u32>,
+    pub(super) queue: Option<Arc<Shared>>,
+    /// Triggers do not take it.
+    pub(super) state: Mutex<State>,
+}
+
+/// What the guest has written.
+#[derive(Debug)]
+pub(super) struct State {
+    /// As many as there are vectors.
+    pub(super) entries: Box<[Entry]>,
+    pub(super) enabled: bool,
+    pub(super) function_masked: bool,
+}
+
+/// Builds a [`Table`].
+#[derive(Debug)]
+#[must_use]
+pub struct TableBuilder<'a> {
+    routing: &'a RoutingTable,
+    vectors: usize,
+    queue: Option<&'a ArmQueue>,
+    devid: Option<u32>,
+}
+
+impl<'a> TableBuilder<'a> {
+    /// How many entries it has (default: 1; at most 2048).
+    pub fn vectors(mut self, vectors: usize) -> Self {
+        self.vectors = vectors;
+        self
+    }
+
+    /// Leaves it to this queue's owner to arm vectors that are exported (default: the access that opens
+    /// them commits their routes).
+    pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// Says who sends the messages, where the interrupt controller asks (arm64 with an ITS).
+    pub fn devid(mut self, devid: u32) -> Self {
+        self.devid = Some(devid);
+        self
+    }
+
+    /// A table as it is after a reset: disabled, and every entry masked. No ioctl.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TableSize`], and those of [`VectorBuilder::build`](crate::VectorBuilder::build).
+    pub fn build(self) -> Result<Table, Error> {
+        let count = self.vectors;
+        if !(1..=MAX).contains(&count) {
+            return Err(Error::TableSize { vectors: count });
+        }
+        let build = |_| {
+            let builder = Vector::builder(self.routing);
+            match self.queue {
+                Some(queue) => builder.queue(queue).build(),
+                None => builder.build(),
+            }
+        };
+        let vectors = (0..count).map(build).collect::<Result<_, _>>()?;
+        Ok(Table {
+            inner: Arc::new(Inner {
+                vectors,
+                devid: self.devid,
+                queue: self.queue.map(ArmQueue::shared),
+                state: Mutex::new(State {
+                    entries: vec![Entry::default(); count].into(),
+                    enabled: false,
+                    function_masked: false,
+                }),
+            }),
+        })
+    }
+}
+
+impl Table {
+    /// A table whose messages go through this routing table.
+    pub fn builder(routing: &RoutingTable) -> TableBuilder<'_> {
+        TableBuilder {
+            routing,
+            vectors: 1,
+            queue: None,
+            devid: None,
+        }
+    }
+
+    /// A vector, to trigger or to export it, by a number that may come from the guest. To mask it and to
+    /// set its message is the table's part.
+    #[must_use]
+    pub fn vector(&self, number: u16) -> Option<&Vector> {
+        self.inner.vectors.get(usize::from(number))
+    }
+
+    /// All vectors, in order.
+    #[must_use]
+    pub fn vectors(&self) -> &[Vector] {
+        &self.inner.vectors
+    }
+
+    /// The capability's Message Control register: enable in bit 15, function mask in bit 14, and the
+    /// table's size less one.
+    #[must_use]
+    pub fn message_control(&self) -> u16 {
+        self.inner.message_control(&self.inner.state.lock())
+    }
+
+    /// The guest writes Message Control. Bits other than enable and function mask are read-only.
+    pub fn write_message_control(&self, control: u16) {
+        self.inner.change_control(|_| control);
+    }
+
+    /// The guest writes to the configuration space, at an offset from the start of the MSI-X capability.
+    /// Only two bits of it are not read-only.
+    pub fn config_write(&self, offset: u64, data: &[u8]) {
+        self.inner.change_control(|control| {
+            let mut bytes = control.to_le_bytes();
+            for (position, byte) in (CONTROL_OFFSET..).zip(&mut bytes) {
+                let index = position.checked_sub(offset).map(usize::try_from);
+                if let Some(written) = index.and_then(|index| data.get(index.ok()?)) {
+                    *byte = *written;
+                }
+            }
+            u16::from_le_bytes(bytes)
+        });
+    }
+
+    /// Enables the function or not, and masks it as a whole or not. Entries, their mask bits and what is
+    /// pending stay as they are. A function that is not enabled keeps triggers as if it were masked.
+    pub fn set_control(&self, enabled: bool, function_masked: bool) {
+        let control = bit(enabled, ENABLE) | bit(function_masked, FUNCTION_MASK);
+        self.write_message_control(control);
+    }
+
+    /// Whether the guest has enabled MSI-X. If not, the device is to use its INTx pin.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.inner.state.lock().enabled
+    }
+
+    /// Whether the guest has masked the function as a whole.
+    #[must_use]
+    pub fn is_function_masked(&self) -> bool {
+        self.inner.state.lock().function_masked
+    }
+
+    /// What a reset of the device does: disabled, every entry masked and empty, nothing pending.
+    /// Vectors that are exported stay so.
+    pub fn reset(&self) {
+        let mut state = self.inner.state.lock();
+        state.enabled = false;
+        state.function_masked = false;
+        state.entries.fill(Entry::default());
+        self.inner.vectors.iter().for_each(Vector::reset);
+    }
+
+    /// The vectors that are open and lead nowhere, and why.
+    #[must_use]
+    pub fn dead(&self) -> Vec<(u16, Arc<Error>)> {
+        let dead = |(number, vector): (u16, &Vector)| match vector.state() {
+            VectorState::Dead(reason) => Some((number, reason)),
+            _ => None,
+        };
+        (0..).zip(&self.inner.vectors).filter_map(dead).collect()
+    }
+}
+
+impl State {
+    /// Whether those vectors are open whose own mask bits are clear.
+    pub(super) fn is_open(&self) -> bool {
+        self.enabled && !self.function_masked
+    }
+}
+
+impl Inner {
+    fn message_control(&self, state: &State) -> u16 {
+        // The size is 2048 at most.
+        let size = u16::try_from(self.vectors.len().saturating_sub(1)).unwrap_or(u16::MAX);
+        size | bit(state.enabled, ENABLE) | bit(state.function_masked, FUNCTION_MASK)
+    }
+
+    fn change_control(&self, change: impl FnOnce(u16) -> u16) {
+        let mut batch = Batch::default();
+        let mut state = self.state.lock();
+        let control = change(self.message_control(&state));
+        let was_open = state.is_open();
+        state.enabled = control & ENABLE != 0;
+        state.function_masked = control & FUNCTION_MASK != 0;
+        let is_open = state.is_open();
+        if was_open != is_open {
+            for (vector, entry) in self.vectors.iter().zip(&state.entries) {
+                let (was, is) = (was_open && !entry.masked, is_open && !entry.masked);
+                self.turn(vector, *entry, was, is, &mut batch);
+            }
+        }
+        drop(state);
+        batch.run();
+    }
+
+    /// Opens or closes a vector, if it is to be other than it was.
+    pub(super) fn turn(
+        &self,
+        vector: &Vector,
+        entry: Entry,
+        was_open: bool,
+        is_open: bool,
+        batch: &mut Batch,
+    ) {
+        match (was_open, is_open) {
+            (true, false) => vector.mask(),
+            (false, true) => batch.unmask(vector, self.message(entry)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn message(&self, entry: Entry) -> MsiMessage {
+        entry.message(self.devid)
+    }
+}
+
+fn bit(set: bool, bit: u16) -> u16 {
+    if set { bit } else { 0 }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("vectors", &self.inner.vectors.len())
+            .field("devid", &self.inner.devid)
+            .field("enabled", &self.is_enabled())
+            .field("function_masked", &self.is_function_masked())
+            .finish_non_exhaustive()
+    }
+}
