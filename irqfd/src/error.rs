@@ -156,16 +156,23 @@ pub enum Error {
     #[error("the queue of a vector is gone")]
     QueueGone,
 
-    /// The machine or the table's translation panicked while the vector's route was committed.
-    #[error("arming a vector was interrupted")]
-    Abandoned,
-
     /// A table of vectors has 1 to 2048 entries (PCI Local Bus 3.0, 6.8.2.3).
     #[error("an MSI-X table of {vectors} vectors")]
     TableSize {
         /// How many it was to have.
         vectors: usize,
     },
+
+    /// MSI has 1, 2, 4, 8, 16 or 32 vectors (PCI Local Bus 3.0, 6.8.1.3).
+    #[error("an MSI capability of {vectors} vectors")]
+    MsiVectors {
+        /// How many it was to have.
+        vectors: usize,
+    },
+
+    /// The machine or the table's translation panicked while the vector's route was committed.
+    #[error("arming a vector was interrupted")]
+    Abandoned,
 
     /// The queue's file descriptors cannot be created.
     #[error("cannot create a queue of vectors")]

@@ -29,7 +29,9 @@
 mod builder;
 mod edge;
 mod error;
+pub mod msi;
 pub mod msix;
+mod numbered;
 mod queue;
 mod source;
 mod sync;

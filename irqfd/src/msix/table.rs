@@ -10,7 +10,7 @@ use super::entry::Entry;
 use crate::queue::{ArmQueue, Shared};
 use crate::sync::Mutex;
 use crate::vector::Batch;
-use crate::{Error, Vector, VectorState};
+use crate::{Error, Vector, numbered};
 
 /// How many entries a table can have.
 const MAX: usize = 2048;
@@ -150,14 +150,7 @@ impl<'a> TableBuilder<'a> {
         if !(1..=MAX).contains(&count) {
             return Err(Error::TableSize { vectors: count });
         }
-        let build = |_| {
-            let builder = Vector::builder(self.routing);
-            match self.queue {
-                Some(queue) => builder.queue(queue).build(),
-                None => builder.build(),
-            }
-        };
-        let vectors = (0..count).map(build).collect::<Result<_, _>>()?;
+        let vectors = numbered::build(self.routing, self.queue, count)?;
         Ok(Table {
             inner: Arc::new(Inner {
                 vectors,
@@ -256,11 +249,7 @@ impl Table {
     /// The vectors that are open and lead nowhere, and why.
     #[must_use]
     pub fn dead(&self) -> Vec<(u16, Arc<Error>)> {
-        let dead = |(number, vector): (u16, &Vector)| match vector.state() {
-            VectorState::Dead(reason) => Some((number, reason)),
-            _ => None,
-        };
-        (0..).zip(&self.inner.vectors).filter_map(dead).collect()
+        numbered::dead(&self.inner.vectors)
     }
 }
 

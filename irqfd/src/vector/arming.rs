@@ -79,7 +79,7 @@ impl Inner {
         }
     }
 
-    fn take_lease(&self, control: &mut Control) -> Result<(), irq_routing::Error> {
+    pub(super) fn take_lease(&self, control: &mut Control) -> Result<(), irq_routing::Error> {
         if control.lease.is_none() {
             control.lease = Some(self.table.lease()?);
         }

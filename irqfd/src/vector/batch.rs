@@ -13,11 +13,18 @@ use crate::sync::atomic::Ordering;
 /// Unmasks vectors at once and commits what they need later, all with one commit.
 ///
 /// What unmasks a vector is a write to a register, under the lock that orders such writes. The commit
-/// goes without that lock, so that nobody who masks a vector meanwhile waits for it.
+/// goes without that lock, so that nobody who masks a vector meanwhile waits for it. Dropping a batch that
+/// was not run gives its vectors up, as a panic of the machine does.
 #[derive(Default)]
 #[must_use = "what was unmasked is not armed until it is run"]
 pub(crate) struct Batch {
     vectors: Vec<Arc<Inner>>,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.vectors.iter().for_each(Inner::abandon);
+    }
 }
 
 impl Batch {
@@ -30,7 +37,6 @@ impl Batch {
     }
 
     /// Makes a vector that is not masked send another message.
-    #[allow(dead_code)]
     pub(crate) fn retarget(&mut self, vector: &Vector, message: MsiMessage) {
         if vector.message() != message {
             vector.mask();
@@ -38,49 +44,50 @@ impl Batch {
         }
     }
 
-    /// Commits the routes and arms the irqfds, until nothing else is wanted of these vectors.
+    /// Commits the routes and arms the irqfds, until nothing else is wanted of these vectors. If that fails
+    /// their states say so.
     pub(crate) fn run(mut self) {
         while !self.vectors.is_empty() {
-            let vectors = std::mem::take(&mut self.vectors);
-            self.commit(&vectors);
+            let mut again = Vec::new();
+            commit(&self.vectors, &mut again);
+            self.vectors = again;
         }
     }
+}
 
-    /// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
-    /// alone fails.
-    fn commit(&mut self, vectors: &[Arc<Inner>]) {
-        let Some(first) = vectors.first() else {
-            return;
-        };
-        let mut transaction = first.table.transaction();
-        let mut routed = Vec::with_capacity(vectors.len());
-        for vector in vectors {
-            match vector.lease_for_batch() {
-                Ok(()) => {
-                    vector.stage_round(&mut transaction);
-                    routed.push(Arc::clone(vector));
-                }
-                Err(error) => self.end(vector, Err(error)),
+/// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
+/// alone fails. Leaves those for which something else is wanted now.
+fn commit(vectors: &[Arc<Inner>], again: &mut Vec<Arc<Inner>>) {
+    let Some(first) = vectors.first() else {
+        return;
+    };
+    let mut end = |vector: &Arc<Inner>, result| match vector.end_round(result) {
+        Verdict::Done(_) => {}
+        Verdict::Again => again.push(Arc::clone(vector)),
+    };
+    let mut transaction = first.table.transaction();
+    let mut routed = Vec::with_capacity(vectors.len());
+    for vector in vectors {
+        match vector.lease_for_batch() {
+            Ok(()) => {
+                vector.stage_round(&mut transaction);
+                routed.push(Arc::clone(vector));
             }
-        }
-        match (transaction.commit(), routed.as_slice()) {
-            (Ok(()), routed) => routed.iter().for_each(|vector| self.end(vector, Ok(()))),
-            (Err(rejected), [vector]) => self.end(vector, Err(rejected.error)),
-            (Err(_), routed) => {
-                let (first, second) = routed.split_at(routed.len() / 2);
-                self.commit(first);
-                self.commit(second);
-            }
+            Err(source) => end(vector, Err(Arc::new(Error::of_route(source)))),
         }
     }
-
-    fn end(&mut self, vector: &Arc<Inner>, committed: Result<(), irq_routing::Error>) {
-        let committed = committed.map_err(|error| Arc::new(Error::of_route(error)));
-        match vector.end_round(committed) {
-            // If it failed, the vector's state says so.
-            Verdict::Done(_) => {}
-            Verdict::Again => self.vectors.push(Arc::clone(vector)),
-        }
+    if routed.is_empty() {
+        return;
+    }
+    let result = transaction.commit();
+    let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
+    let guilty = matches!(&result, Err(error) if error.is_of_one());
+    if guilty && routed.len() > 1 {
+        let (first, second) = routed.split_at(routed.len() / 2);
+        commit(first, again);
+        commit(second, again);
+    } else {
+        routed.iter().for_each(|vector| end(vector, result.clone()));
     }
 }
 
@@ -95,13 +102,11 @@ impl Inner {
         control.masked = false;
         self.message.store(message);
         if !self.exported.is_some() {
-            self.refusal.store(0, Ordering::Relaxed);
-            if let Some(pass) = self.gate.open() {
-                // If it is refused, the state says so.
-                let _ = self.inject(pass);
-            }
+            // If it is refused, the state says so.
+            let _ = self.open();
             return false;
         }
+        self.refusal.store(0, Ordering::Relaxed);
         if matches!(control.arm, Arm::Arming { .. }) {
             control.arm = Arm::Arming { again: true };
             return false;
@@ -120,10 +125,9 @@ impl Inner {
     /// Takes a GSI for a vector that is still to be armed.
     fn lease_for_batch(&self) -> Result<(), irq_routing::Error> {
         let mut control = self.control.lock();
-        let wanted = !control.masked && self.exported.is_some();
-        if wanted && control.lease.is_none() {
-            control.lease = Some(self.table.lease()?);
+        if control.masked || !self.exported.is_some() {
+            return Ok(());
         }
-        Ok(())
+        self.take_lease(&mut control)
     }
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the guest reads and writes of the capability.
+
+use super::Capability;
+use super::capability::State;
+use super::registers::{Registers, message_of};
+use crate::vector::Batch;
+
+impl Capability {
+    /// How many bytes the capability has in the configuration space: 10, 14, 20 or 24.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.inner.shape.len()
+    }
+
+    /// The guest reads, at an offset from the start of the capability. What is beyond it reads as zero.
+    pub fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        let state = self.inner.state.lock();
+        let bytes = state
+            .registers
+            .bytes(self.inner.shape, self.pending(&state));
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = bytes.iter().take(self.len()).skip(skipped);
+        for (place, byte) in data.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+    }
+
+    /// The guest writes, at an offset from the start of the capability. What is beyond it, and what is
+    /// read-only, is ignored.
+    pub fn write(&self, offset: u64, data: &[u8]) {
+        let shape = self.inner.shape;
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut batch = Batch::default();
+        let mut state = self.inner.state.lock();
+        let mut bytes = state.registers.bytes(shape, 0);
+        let writable = bytes.iter_mut().take(shape.len()).skip(skipped);
+        for (place, byte) in writable.zip(data) {
+            *place = *byte;
+        }
+        let registers = Registers::from_bytes(shape, &bytes);
+        let end = skipped.saturating_add(data.len());
+        let message_complete = skipped < shape.data() + 2 && end > shape.data();
+        self.turn(&mut state, registers, message_complete, &mut batch);
+        drop(state);
+        batch.run();
+    }
+
+    /// Makes the vectors what new registers say.
+    fn turn(
+        &self,
+        state: &mut State,
+        registers: Registers,
+        message_complete: bool,
+        batch: &mut Batch,
+    ) {
+        let (was, is) = (state.registers.open_bits(), registers.open_bits());
+        let regranted = registers.granted != state.registers.granted;
+        state.registers = registers;
+        // Whatever opens a vector, or says how many there are, ends the writing of a message.
+        if message_complete || regranted || is & !was != 0 {
+            state.sends = registers.message(self.inner.devid);
+        }
+        for (number, vector) in (0..).zip(&self.inner.vectors) {
+            let message = message_of(state.sends, registers.granted, number);
+            match (was >> number & 1, is >> number & 1) {
+                (1, 0) => vector.mask(),
+                (0, 1) => batch.unmask(vector, message),
+                (1, 1) => batch.retarget(vector, message),
+                _ => {}
+            }
+            if regranted && registers.granted_bits() >> number & 1 == 0 {
+                vector.clear_pending();
+            }
+        }
+    }
+
+    /// The pending bits: of vectors that are granted and not open.
+    pub(super) fn pending(&self, state: &State) -> u32 {
+        if !self.inner.shape.maskable {
+            return 0;
+        }
+        let may = state.registers.granted_bits() & !state.registers.open_bits();
+        let numbered = (0..).zip(&self.inner.vectors);
+        let pending =
+            numbered.filter(|(number, vector)| may >> number & 1 != 0 && vector.is_pending());
+        pending.fold(0, |bits, (number, _)| bits | 1 << number)
+    }
+}
