@@ -130,8 +130,8 @@ pub enum Error {
         source: irq_routing::Error,
     },
 
-    /// The vector's irqfd could not be taken off, and keeps its GSI; unmasking takes another one.
-    #[error("the GSI of a vector is out of use")]
+    /// The vector has no GSI to be armed on; unmasking it takes one.
+    #[error("the vector has no GSI")]
     NoLease,
 
     /// The vector's route cannot be committed.

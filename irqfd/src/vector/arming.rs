@@ -109,9 +109,8 @@ impl Inner {
             return Verdict::Again;
         }
         let armed = committed.and_then(|()| control.bind(&notifier).map_err(Arc::new));
-        Verdict::Done(armed.map(|()| true).map_err(|error| {
-            control.arm = Arm::Dead(Arc::clone(&error));
-            error
+        Verdict::Done(armed.map(|()| true).inspect_err(|error| {
+            control.arm = Arm::Dead(Arc::clone(error));
         }))
     }
 }

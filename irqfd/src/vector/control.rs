@@ -9,7 +9,7 @@ use notify_core::EventNotifier;
 use super::Inner;
 use crate::queue::Relay;
 use crate::sync::atomic::Ordering;
-use crate::{Error, IrqFd, IrqSource};
+use crate::{Error, IrqFd, IrqFdBuilder, IrqSource};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -66,24 +66,39 @@ impl Control {
     /// Takes off what is armed, so that nothing is injected any more when this returns. If somebody commits
     /// the route, that one finds out when it is done.
     pub(super) fn disarm(&mut self) {
+        // What does not go is dropped here: that tries again, and otherwise keeps the GSI out of use.
+        let _ = self.take_off();
+        self.arm = match self.arm {
+            Arm::Arming { .. } => Arm::Arming { again: true },
+            _ => Arm::Off,
+        };
+    }
+
+    /// Takes the irqfd off if there is one. If that fails it is armed still.
+    pub(super) fn take_off(&mut self) -> Result<(), Error> {
         match std::mem::take(&mut self.arm) {
             Arm::Armed(irq) => match irq.deassign() {
-                Ok(builder) => {
-                    if let (IrqSource::Lease(lease), _) = builder.into_parts() {
-                        self.lease = Some(lease);
-                    }
+                Ok(builder) => self.keep(builder),
+                Err(rejected) => {
+                    self.arm = Arm::Armed(rejected.value);
+                    return Err(rejected.error);
                 }
-                // Dropping it tries again, and otherwise keeps the GSI out of use.
-                Err(rejected) => drop(rejected.value),
             },
-            Arm::Arming { .. } => self.arm = Arm::Arming { again: true },
-            Arm::Off | Arm::Queued | Arm::Relayed { .. } | Arm::Dead(_) => {}
+            other => self.arm = other,
+        }
+        Ok(())
+    }
+
+    /// Keeps the GSI of an irqfd that is not armed.
+    fn keep(&mut self, builder: IrqFdBuilder) {
+        if let (IrqSource::Lease(lease), _) = builder.into_parts() {
+            self.lease = Some(lease);
         }
     }
 
     /// Arms a notifier on the vector's GSI. If that fails nothing is armed.
     pub(super) fn bind(&mut self, notifier: &Arc<EventNotifier>) -> Result<(), Error> {
-        // It is missing if an irqfd could not be taken off, and keeps it.
+        // It is there: nobody is armed who has not committed its route.
         let lease = self.lease.take().ok_or(Error::NoLease)?;
         match IrqFd::builder(lease)
             .notifier(Arc::clone(notifier))
@@ -94,9 +109,7 @@ impl Control {
                 Ok(())
             }
             Err(rejected) => {
-                if let (IrqSource::Lease(lease), _) = rejected.value.into_parts() {
-                    self.lease = Some(lease);
-                }
+                self.keep(rejected.value);
                 Err(rejected.error)
             }
         }

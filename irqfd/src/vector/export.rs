@@ -88,7 +88,9 @@ impl Inner {
             return Ok(Some(old));
         }
         if matches!(control.arm, Arm::Armed(_)) {
-            control.disarm();
+            if let Err(error) = control.take_off() {
+                return Err(Rejected::new(error, notifier));
+            }
             // Bound first: if it cannot be, for instance because it is bound elsewhere, nothing has
             // happened yet.
             if let Err(error) = control.bind(&notifier) {

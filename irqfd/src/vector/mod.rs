@@ -266,10 +266,10 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// [`Error::ExportSemaphore`], and for a vector that is armed those of [`IrqFdBuilder::assign`]; the
-    /// old notifier is in use still, and the new one comes back inside. For a vector that is not armed yet
-    /// nothing can fail here: if the new notifier cannot be bound, [`state`](Self::state) says so when it
-    /// should have been.
+    /// [`Error::ExportSemaphore`], and for a vector that is armed [`Error::Deassign`] and those of
+    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back inside. For a
+    /// vector that is not armed nothing else can fail here: if the new notifier cannot be bound later,
+    /// [`state`](Self::state) says so.
     ///
     /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn replace_notifier(

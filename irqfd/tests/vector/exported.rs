@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Vectors whose notifier was handed out, armed at once.
+
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use irqfd::{Error, Triggered, Vector};
+
+use super::{Machine, expect_state, exported, guilty, internal, message, table};
+
+#[test]
+fn the_gsi_is_taken_at_the_first_unmask() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.set_message(message(0x41)).unwrap();
+    vm.expect_calls([0, 0, 0, 0]);
+    assert_eq!(table.leased(), 0);
+    expect_state(&vector, "Masked");
+
+    vector.unmask().unwrap();
+    expect_state(&vector, "Armed");
+    assert_eq!(table.leased(), 1);
+    vm.expect_calls([1, 1, 0, 0]);
+    notifier.notify().unwrap();
+    vm.expect(&[0x41]);
+    // What KVM delivers is not pending, nor does it need a message of ours.
+    assert!(!vector.is_pending());
+    vm.expect_calls([0, 0, 0, 0]);
+}
+
+#[test]
+fn mask_takes_the_irqfd_off_and_leaves_gsi_and_route() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    vm.expect_calls([1, 1, 0, 0]);
+    let routes = table.routes();
+    vector.mask();
+    expect_state(&vector, "Masked");
+    vm.expect_calls([0, 0, 1, 0]);
+    assert_eq!((table.routes(), table.leased()), (routes, 1));
+
+    for _ in 0..3 {
+        notifier.notify().unwrap();
+    }
+    vm.expect(&[]);
+    assert!(vector.is_pending());
+    vector.unmask().unwrap();
+    vm.expect(&[0x40]);
+    assert!(!vector.is_pending());
+    vm.expect_calls([0, 1, 0, 0]);
+}
+
+#[test]
+fn trigger_works_masked_and_unmasked() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+    assert!(vector.is_pending() && notifier.is_signalled().unwrap());
+    vector.unmask().unwrap();
+    vm.expect(&[0x40]);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn a_new_message_of_an_armed_vector_is_routed_first() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    vm.expect_calls([1, 1, 0, 0]);
+    vector.set_message(message(0x41)).unwrap();
+    vm.expect_calls([1, 1, 1, 0]);
+    expect_state(&vector, "Armed");
+    notifier.notify().unwrap();
+    vm.expect(&[0x41]);
+    // The same once more is nothing.
+    vector.set_message(message(0x41)).unwrap();
+    vector.unmask().unwrap();
+    vm.expect_calls([0, 0, 0, 0]);
+    assert_eq!(table.leased(), 1);
+}
+
+#[test]
+fn a_kept_trigger_goes_to_the_notifier() {
+    let (vm, table) = table();
+    let vector = internal(&table, 0x40);
+    vector.trigger().unwrap();
+    let notifier = vector.export().unwrap();
+    assert!(notifier.is_signalled().unwrap() && vector.is_pending());
+    assert!(Arc::ptr_eq(&notifier, &vector.export().unwrap()));
+    assert!(Arc::ptr_eq(&notifier, &vector.notifier().unwrap()));
+    vector.unmask().unwrap();
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn one_that_is_open_is_armed_when_it_is_exported() {
+    let (vm, table) = table();
+    let vector = internal(&table, 0x40);
+    vector.unmask().unwrap();
+    let notifier = vector.export().unwrap();
+    expect_state(&vector, "Armed");
+    notifier.notify().unwrap();
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn unexport_gives_everything_back() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    vm.expect_calls([1, 1, 0, 0]);
+    vector.unexport().unwrap();
+    vm.expect_calls([0, 0, 1, 0]);
+    expect_state(&vector, "Open");
+    assert_eq!(table.leased(), 0);
+    assert!(vector.notifier().is_none());
+    assert_eq!(Arc::strong_count(&notifier), 1);
+    // Whoever has the notifier signals in vain; a trigger goes another way.
+    notifier.notify().unwrap();
+    vm.expect(&[]);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Delivered);
+    vm.expect(&[0x40]);
+    vector.unexport().unwrap();
+    vm.expect_calls([0, 0, 0, 1]);
+}
+
+#[test]
+fn a_signal_that_the_notifier_has_survives_unexport() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    notifier.notify().unwrap();
+    vector.unexport().unwrap();
+    assert!(vector.is_masked() && vector.is_pending());
+    vm.expect(&[]);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Kept);
+    vector.unmask().unwrap();
+    vm.expect(&[0x40]);
+
+    // Unmasked, and not armed: the route is refused.
+    let vector = internal(&table, 0x41);
+    vector.set_message(guilty(0x41)).unwrap();
+    let notifier = vector.export().unwrap();
+    notifier.notify().unwrap();
+    vector.unmask().unwrap_err();
+    vector.set_message(message(0x42)).unwrap();
+    vm.expect(&[0x42]);
+    let vector = internal(&table, 0x43);
+    vector.set_message(guilty(0x43)).unwrap();
+    vector.export().unwrap().notify().unwrap();
+    vector.unmask().unwrap_err();
+    // It is sent, and refused.
+    assert!(matches!(vector.unexport(), Err(Error::Signal { .. })));
+    assert_eq!(table.leased(), 1);
+}
+
+#[test]
+fn an_old_refusal_does_not_stick_to_a_new_message() {
+    let (_, table) = table();
+    let vector = internal(&table, 0x40);
+    vector.set_message(guilty(0x40)).unwrap();
+    vector.unmask().unwrap();
+    vector.trigger().unwrap_err();
+    expect_state(&vector, "Dead(Signal");
+    vector.export().unwrap();
+    expect_state(&vector, "Dead(Commit");
+    vector.set_message(message(0x41)).unwrap();
+    expect_state(&vector, "Armed");
+    vector.unexport().unwrap();
+    expect_state(&vector, "Open");
+}
+
+#[test]
+fn a_machine_without_signal_msi_exports_from_the_start() {
+    let vm = Arc::new(Machine::default());
+    vm.lack_signal_msi();
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    let vector = internal(&table, 0x40);
+    assert!(vector.notifier().is_some());
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+    vector.unmask().unwrap();
+    vm.expect(&[0x40]);
+    vector.trigger().unwrap();
+    vm.expect(&[0x40]);
+    assert!(matches!(vector.unexport(), Err(Error::NoSignalMsi)));
+    expect_state(&vector, "Armed");
+    vm.expect_calls([1, 1, 0, 0]);
+}
+
+#[test]
+fn reset_leaves_it_exported() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    vector.mask();
+    notifier.notify().unwrap();
+    vector.reset();
+    assert!(!vector.is_pending());
+    assert!(!notifier.is_signalled().unwrap());
+    assert_eq!(vector.message(), MsiMessage::default());
+    assert!(Arc::ptr_eq(&vector.notifier().unwrap(), &notifier));
+    vector.set_message(message(0x41)).unwrap();
+    vector.unmask().unwrap();
+    vector.reset();
+    expect_state(&vector, "Masked");
+    vm.expect(&[]);
+}
+
+#[test]
+fn clear_pending_forgets_a_signal_of_an_unarmed_vector() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.restore_pending().unwrap();
+    assert!(vector.is_pending());
+    vector.clear_pending();
+    assert!(!notifier.is_signalled().unwrap());
+    vector.restore_pending().unwrap();
+    vector.unmask().unwrap();
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn a_queue_is_of_the_table_of_its_vectors() {
+    let (_, other) = table();
+    let (_, table) = table();
+    let queue = irqfd::ArmQueue::new(&other).unwrap();
+    let refused = Vector::builder(&table).queue(&queue).build();
+    assert!(matches!(refused, Err(Error::QueueOfAnotherTable)));
+}
+
+#[test]
+fn dropping_the_last_handle_disarms() {
+    let (vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    vm.expect_calls([1, 1, 0, 0]);
+    let clone = vector.clone();
+    drop(vector);
+    vm.expect_calls([0, 0, 0, 0]);
+    drop(clone);
+    vm.expect_calls([0, 0, 1, 0]);
+    assert_eq!(table.leased(), 0);
+    assert_eq!(Arc::strong_count(&notifier), 1);
+    notifier.notify().unwrap();
+    vm.expect(&[]);
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Machine`]: a simulated one, in which a test can act while a call is under way.
+
+use std::fmt;
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use notify_core::sim::{CallKind, Interrupt, SimVm};
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+};
+
+type Act = Box<dyn FnOnce() + Send>;
+
+/// A machine whose local APIC is on, and which refuses messages with anything in the low byte of
+/// the address's upper half.
+pub(crate) struct Machine {
+    pub(crate) sim: SimVm,
+    during_commit: Mutex<Vec<Act>>,
+    during_signal: Mutex<Vec<Act>>,
+    lacks_signal_msi: AtomicBool,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        let sim = SimVm::builder().build();
+        sim.enable_lapic(0);
+        sim.enable_x2apic_ids();
+        Self {
+            sim,
+            during_commit: Mutex::default(),
+            during_signal: Mutex::default(),
+            lacks_signal_msi: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Machine {
+    /// A kernel without KVM_SIGNAL_MSI.
+    pub(crate) fn lack_signal_msi(&self) {
+        self.lacks_signal_msi.store(true, Ordering::Relaxed);
+    }
+
+    /// Does this in the middle of the next commit, after the kernel has taken it. Several are for several
+    /// commits.
+    pub(crate) fn during_commit(&self, act: impl FnOnce() + Send + 'static) {
+        self.during_commit.lock().unwrap().push(Box::new(act));
+    }
+
+    /// Does this in the middle of the next KVM_SIGNAL_MSI.
+    pub(crate) fn during_signal(&self, act: impl FnOnce() + Send + 'static) {
+        self.during_signal.lock().unwrap().push(Box::new(act));
+    }
+
+    /// The data of the messages that arrived since the last time, in their order.
+    #[track_caller]
+    pub(crate) fn expect(&self, messages: &[u32]) {
+        let injected = self.sim.deliver();
+        let data = injected.iter().filter_map(|one| match one.interrupt {
+            Interrupt::Msi { data, .. } => Some(data),
+            _ => None,
+        });
+        assert_eq!(data.collect::<Vec<_>>(), messages);
+    }
+
+    /// How many tables, irqfds, ends of irqfds and messages the kernel was asked for since the last time.
+    #[track_caller]
+    pub(crate) fn expect_calls(&self, calls: [u64; 4]) {
+        assert_eq!(self.calls(), calls);
+        self.sim.reset_calls();
+    }
+
+    pub(crate) fn calls(&self) -> [u64; 4] {
+        [
+            CallKind::SetGsiRouting,
+            CallKind::IrqFdAssign,
+            CallKind::IrqFdDeassign,
+            CallKind::SignalMsi,
+        ]
+        .map(|kind| self.sim.calls(kind))
+    }
+
+    fn act(acts: &Mutex<Vec<Act>>) {
+        let mut acts = acts.lock().unwrap();
+        let next = (!acts.is_empty()).then(|| acts.remove(0));
+        drop(acts);
+        next.into_iter().for_each(|act| act());
+    }
+}
+
+impl Vm for Machine {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        if capability == Capability::SignalMsi && self.lacks_signal_msi.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        self.sim.capability(capability)
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        self.sim.irqfd(request)
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        self.sim.ioeventfd(request)
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        let result = self.sim.set_gsi_routing(table);
+        Self::act(&self.during_commit);
+        result
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        let result = self.sim.signal_msi(message);
+        Self::act(&self.during_signal);
+        result
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.sim.set_irq_line(gsi, level)
+    }
+
+    fn has_irqchip(&self) -> io::Result<bool> {
+        self.sim.has_irqchip()
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Machine")
+    }
+}

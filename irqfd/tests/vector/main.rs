@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Vectors and their queue: what they promise, and what they ask of the machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod during;
+mod exported;
+mod faults;
+mod internal;
+mod machine;
+mod ownership;
+mod queue;
+mod refused;
+mod relay;
+mod swap;
+
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use irqfd::{ArmQueue, Vector, VectorState};
+use machine::Machine;
+use notify_core::EventNotifier;
+
+fn message(data: u32) -> MsiMessage {
+    MsiMessage::new(0xfee0_0000, data)
+}
+
+/// A message that the kernel refuses.
+fn guilty(data: u32) -> MsiMessage {
+    MsiMessage::new(0x1_fee0_0000, data)
+}
+
+fn table() -> (Arc<Machine>, RoutingTable) {
+    let vm = Arc::new(Machine::default());
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    (vm, table)
+}
+
+/// A masked internal vector with a message.
+fn internal(table: &RoutingTable, data: u32) -> Vector {
+    let vector = Vector::builder(table).build().unwrap();
+    vector.set_message(message(data)).unwrap();
+    vector
+}
+
+/// A masked exported vector.
+fn exported(table: &RoutingTable, data: u32) -> (Vector, Arc<EventNotifier>) {
+    let vector = internal(table, data);
+    let notifier = vector.export().unwrap();
+    (vector, notifier)
+}
+
+/// A masked exported vector with a queue.
+fn queued(queue: &ArmQueue, table: &RoutingTable, data: u32) -> (Vector, Arc<EventNotifier>) {
+    let vector = Vector::builder(table).queue(queue).build().unwrap();
+    vector.set_message(message(data)).unwrap();
+    let notifier = vector.export().unwrap();
+    (vector, notifier)
+}
+
+#[track_caller]
+fn expect_state(vector: &Vector, state: &str) {
+    assert_eq!(name(&vector.state()), state);
+}
+
+/// The name of a state, with that of its reason.
+fn name(state: &VectorState) -> String {
+    let text = format!("{state:?}");
+    let end = text.find([' ', '{', ')']).unwrap_or(text.len());
+    text[..end].to_owned()
+}
