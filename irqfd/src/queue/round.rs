@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use crate::sync::atomic::Ordering;
 use crate::vector::{Begun, Inner, Verdict};
 use crate::{Error, Vector};
 
@@ -33,8 +34,10 @@ impl Shared {
     pub(super) fn run(self: &Arc<Self>) -> Round {
         let _one_at_a_time = self.round.lock();
         let mut round = Round::default();
-        // Before the vectors are taken: what comes after that signals anew.
+        // In this order, and before the vectors are taken: what comes after that signals anew, and
+        // whoever was spared the signal has entered its vector.
         let _ = self.ready.consume();
+        self.told.swap(false, Ordering::AcqRel);
         let mut taken = Taken(self.take());
         round.relayed = self.relay_signals();
         taken.0.retain(|vector| self.begin(vector, &mut round));
