@@ -49,6 +49,7 @@ impl Shared {
             taken.0.push(vector);
         }
         self.commit(&taken.0, &mut round);
+        Inner::empty_full(&taken.0);
         taken.0.clear();
         round
     }

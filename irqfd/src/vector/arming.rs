@@ -73,7 +73,11 @@ impl Inner {
                 Err(source) => Err(Arc::new(Error::of_route(source))),
             };
             match self.conclude(&mut control, committed) {
-                Verdict::Done(result) => return result.map(drop),
+                Verdict::Done(result) => {
+                    drop(control);
+                    Self::empty_full(std::slice::from_ref(self));
+                    return result.map(drop);
+                }
                 Verdict::Again => {}
             }
         }
