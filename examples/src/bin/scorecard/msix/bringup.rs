@@ -80,7 +80,7 @@ fn deferred(vectors: u32) -> Result<BringUp, Box<dyn Error>> {
             Ok((start.elapsed(), commits))
         });
         let start = Instant::now();
-        (0..vectors).try_for_each(|index| device.program(index, VECTOR))?;
+        (0..vectors).for_each(|index| device.program(index, VECTOR));
         let vcpu = start.elapsed();
         let (total, commits) = owner.join().map_err(|_| "the queue's owner panicked")??;
         Ok(BringUp {

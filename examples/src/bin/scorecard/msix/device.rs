@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Device`]: vectors with a queue, and what a guest does with them.
+//! [`Device`]: vectors with a queue, and what a guest writes to their table.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use irq_routing::RoutingTable;
-use irqfd::{ArmQueue, Vector};
+use irqfd::{ArmQueue, VectorState, msix};
 use kvm_ioctls::VmFd;
 use notify_core::KvmVm;
 
-use super::{machine, message};
-use crate::measure::Step;
+use super::{ADDRESS, machine};
+
+/// Bytes of an entry, and where its words stand.
+const ENTRY: u64 = 16;
+const UPPER_ADDRESS: u64 = 4;
+const DATA: u64 = 8;
+const VECTOR_CONTROL: u64 = 12;
 
 pub(super) struct Device {
     pub(super) queue: ArmQueue,
-    pub(super) vectors: Vec<Vector>,
+    table: msix::Table,
     vm: Arc<KvmVm>,
     _vm_fd: VmFd,
 }
@@ -23,19 +28,19 @@ impl Device {
     /// So many masked vectors, of which each is exported or none.
     pub(super) fn new(vectors: u32, exported: bool) -> Result<Self, Box<dyn Error>> {
         let (vm_fd, vm) = machine()?;
-        let table = RoutingTable::new(vm.clone())?;
-        let queue = ArmQueue::new(&table)?;
-        let vector = |_| {
-            let vector = Vector::builder(&table).queue(&queue).build()?;
-            if exported {
-                vector.export()?;
-            }
-            Ok(vector)
-        };
-        let vectors: Result<_, irqfd::Error> = (0..vectors).map(vector).collect();
+        let routing = RoutingTable::new(vm.clone())?;
+        let queue = ArmQueue::new(&routing)?;
+        let table = msix::Table::builder(&routing)
+            .vectors(vectors as usize)
+            .queue(&queue)
+            .build()?;
+        for vector in table.vectors().iter().filter(|_| exported) {
+            vector.export()?;
+        }
+        table.set_control(true, false);
         Ok(Self {
-            vectors: vectors?,
             queue,
+            table,
             vm,
             _vm_fd: vm_fd,
         })
@@ -44,25 +49,38 @@ impl Device {
     /// So many vectors that are ready for signals.
     pub(super) fn armed(vectors: u32, exported: bool, data: u32) -> Result<Self, Box<dyn Error>> {
         let device = Self::new(vectors, exported)?;
-        (0..vectors).try_for_each(|index| device.program(index, data))?;
-        let armed = device.queue.run_pending().armed;
-        match armed == device.vectors.len() || !exported {
-            true => Ok(device),
-            false => Err(format!("{armed} vectors were armed").into()),
+        (0..vectors).for_each(|index| device.program(index, data));
+        device.queue.run_pending();
+        device.expect_ready()?;
+        Ok(device)
+    }
+
+    /// Whether every vector is ready for signals.
+    pub(super) fn expect_ready(&self) -> Result<(), String> {
+        let not_ready = |vector: &&irqfd::Vector| {
+            !matches!(vector.state(), VectorState::Armed | VectorState::Open)
+        };
+        match self.table.vectors().iter().find(not_ready) {
+            None => Ok(()),
+            Some(vector) => Err(format!("a vector is {:?}", vector.state())),
         }
     }
 
     /// As Linux does it: address and data by three writes while the vector is masked, then unmask.
-    pub(super) fn program(&self, index: u32, data: u32) -> Step {
-        let vector = self.vectors.get(index as usize).ok_or("no such vector")?;
-        vector.set_message(message(data))?;
-        Ok(vector.unmask()?)
+    pub(super) fn program(&self, index: u32, data: u32) {
+        self.write(index, 0, ADDRESS);
+        self.write(index, UPPER_ADDRESS, 0);
+        self.write(index, DATA, data);
+        self.write(index, VECTOR_CONTROL, 0);
     }
 
-    pub(super) fn mask(&self, index: u32) -> Step {
-        let vector = self.vectors.get(index as usize).ok_or("no such vector")?;
-        vector.mask();
-        Ok(())
+    pub(super) fn mask(&self, index: u32) {
+        self.write(index, VECTOR_CONTROL, 1);
+    }
+
+    fn write(&self, index: u32, offset: u64, word: u32) {
+        let offset = u64::from(index) * ENTRY + offset;
+        self.table.write(offset, &word.to_le_bytes());
     }
 }
 

@@ -11,7 +11,6 @@ pub(crate) mod trigger;
 use std::error::Error;
 use std::sync::Arc;
 
-use irq_routing::MsiMessage;
 use kvm_ioctls::{Kvm, VmFd};
 use notify_core::KvmVm;
 
@@ -26,8 +25,4 @@ fn machine() -> Result<(VmFd, Arc<KvmVm>), Box<dyn Error>> {
     vm_fd.create_irq_chip()?;
     let vm = Arc::new(KvmVm::try_from(&vm_fd)?);
     Ok((vm_fd, vm))
-}
-
-fn message(vector: u32) -> MsiMessage {
-    MsiMessage::new(u64::from(ADDRESS), vector)
 }
