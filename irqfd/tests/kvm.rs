@@ -5,13 +5,37 @@
     allow(
         clippy::unwrap_used,
         clippy::panic,
+        clippy::indexing_slicing,
         reason = "a test fails by panicking"
     )
 )]
 
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/x86_64.rs"]
-mod on_this_architecture;
+mod irqfds;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/msix.rs"]
+mod msix;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/storm.rs"]
+mod storm;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/vectors.rs"]
+mod vectors;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/watched.rs"]
+mod watched;
+
+#[cfg(target_arch = "x86_64")]
+mod on_this_architecture {
+    pub(crate) fn trials() -> Vec<kvm_test::Trial> {
+        let mut trials = crate::irqfds::trials();
+        trials.extend(crate::vectors::trials());
+        trials.extend(crate::msix::trials());
+        trials.extend(crate::storm::trials());
+        trials
+    }
+}
 
 #[cfg(not(target_arch = "x86_64"))]
 mod on_this_architecture {

@@ -32,8 +32,8 @@ use crate::{Error, Vector, numbered};
 /// # Any access is answered
 ///
 /// Accesses of any length and at any offset read and write just those bytes. What is read-only stays as
-/// it is. Nothing that the guest does allocates memory, except for the time of a commit, or fails: a vector
-/// that cannot be opened is [`dead`](Self::dead), and nobody else is disturbed.
+/// it is. Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead), and
+/// nobody else is disturbed. Accesses to internal vectors allocate nothing.
 ///
 /// # Threads
 ///

@@ -6,8 +6,8 @@ use irq_routing::MsiMessage;
 use super::Capability;
 use super::capability::State;
 use super::registers::{Registers, UNALIGNED, message_of};
-use crate::Vector;
 use crate::vector::Batch;
+use crate::{Quiesced, Vector};
 
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 const VERSION: u32 = 1;
@@ -89,6 +89,16 @@ impl Capability {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let _quiesced = self.inner.queue.as_ref().map(|queue| queue.quiesce());
+        self.save()
+    }
+
+    /// The same as [`snapshot`](Self::snapshot), while the capability's queue is quiesced.
+    #[must_use]
+    pub fn snapshot_quiesced(&self, _: &Quiesced<'_>) -> Snapshot {
+        self.save()
+    }
+
+    fn save(&self) -> Snapshot {
         let state = self.inner.state.lock();
         let (shape, registers) = (self.inner.shape, state.registers);
         let numbered = (0..).zip(&self.inner.vectors);

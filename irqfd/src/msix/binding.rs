@@ -5,7 +5,7 @@ use super::Table;
 use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::{Error, Triggered, Vector};
 
-/// The number that stands for no vector (virtio 1.3, 4.1.4.3).
+/// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
 pub const NO_VECTOR: u16 = 0xffff;
 
 /// What the guest chose of a table for one queue, or for changes of the configuration: a vector or none.

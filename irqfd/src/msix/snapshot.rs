@@ -5,8 +5,8 @@ use irq_routing::MsiMessage;
 
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
-use crate::Vector;
 use crate::vector::Batch;
+use crate::{Quiesced, Vector};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 1;
@@ -109,10 +109,21 @@ impl Table {
     /// exported vectors that are not armed. (An armed one has none: KVM has injected it.)
     ///
     /// To be taken while vCPUs and devices stand still. A round of the [`ArmQueue`](crate::ArmQueue) that
-    /// is under way is waited for, and no other begins meanwhile.
+    /// is under way is waited for. Whoever has quiesced the queue, as for more than one table, calls
+    /// [`snapshot_quiesced`](Self::snapshot_quiesced); this would wait forever.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let _quiesced = self.inner.queue.as_ref().map(|queue| queue.quiesce());
+        self.save()
+    }
+
+    /// The same as [`snapshot`](Self::snapshot), while the table's queue is quiesced.
+    #[must_use]
+    pub fn snapshot_quiesced(&self, _: &Quiesced<'_>) -> Snapshot {
+        self.save()
+    }
+
+    fn save(&self) -> Snapshot {
         let state = self.inner.state.lock();
         let save = |(vector, entry): (&Vector, &Entry)| {
             let open = state.is_open() && !entry.masked;

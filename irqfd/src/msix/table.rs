@@ -46,9 +46,11 @@ const CONTROL_OFFSET: u64 = 2;
 /// The specification knows aligned accesses of four and eight bytes. Others of one, two, four or eight
 /// bytes read and write just those bytes, at any offset, across entries too. Accesses of any other
 /// length write nothing. What is beyond the end, and all of an access of another length, reads as ones.
-/// Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero. Nothing that the
-/// guest does allocates memory, except for the time of a commit, or fails: a vector that cannot be opened is
-/// [`dead`](Self::dead) until it is masked and unmasked again, and nobody else is disturbed.
+/// Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
+///
+/// Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead) until it is
+/// masked and unmasked again, and nobody else is disturbed. Accesses to internal vectors allocate nothing;
+/// what exported ones take is bounded by their number.
 ///
 /// # Threads
 ///

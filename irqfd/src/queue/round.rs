@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::sync::atomic::Ordering;
-use crate::vector::{Begun, Inner, Verdict};
+use crate::vector::{Begun, Inner};
 use crate::{Error, Vector};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
@@ -102,10 +102,9 @@ impl Shared {
         committed: Result<(), Arc<Error>>,
         round: &mut Round,
     ) {
-        match vector.end_round(committed) {
-            Verdict::Done(Ok(armed)) => round.armed += usize::from(armed),
-            Verdict::Done(Err(error)) => self.failed(vector, error, round),
-            Verdict::Again => vector.arm_again(self),
+        match vector.end_round(self, committed) {
+            Ok(armed) => round.armed += usize::from(armed),
+            Err(error) => self.failed(vector, error, round),
         }
     }
 

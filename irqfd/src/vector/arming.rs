@@ -50,14 +50,14 @@ impl Inner {
             return Ok(());
         }
         control.arm = Arm::Arming { again: false };
-        self.arm_now(control).map_err(Error::Dead)
+        self.arm_now(control).map(drop).map_err(Error::Dead)
     }
 
-    /// Commits the route and arms the irqfd, until nothing else is wanted.
+    /// Commits the route and arms the irqfd, until nothing else is wanted. Answers whether it is armed.
     fn arm_now<'a>(
         self: &'a Arc<Self>,
         mut control: MutexGuard<'a, Control>,
-    ) -> Result<(), Arc<Error>> {
+    ) -> Result<bool, Arc<Error>> {
         loop {
             let committed = match self.take_lease(&mut control) {
                 Ok(()) => {
@@ -76,7 +76,7 @@ impl Inner {
                 Verdict::Done(result) => {
                     drop(control);
                     Self::empty_full(std::slice::from_ref(self));
-                    return result.map(drop);
+                    return result;
                 }
                 Verdict::Again => {}
             }
@@ -97,7 +97,11 @@ impl Inner {
     }
 
     /// Looks at what is wanted now that the route was committed, and arms if it is that.
-    fn conclude(&self, control: &mut Control, committed: Result<(), Arc<Error>>) -> Verdict {
+    pub(super) fn conclude(
+        &self,
+        control: &mut Control,
+        committed: Result<(), Arc<Error>>,
+    ) -> Verdict {
         let again = match control.arm {
             Arm::Arming { again } => again,
             // Not reached: only the one who commits ends this.
@@ -178,23 +182,23 @@ impl Inner {
         }
     }
 
-    pub(crate) fn end_round(&self, committed: Result<(), Arc<Error>>) -> Verdict {
+    /// Arms the vector now that its route was committed, or enters it anew if something else is wanted.
+    /// Answers whether it is armed.
+    pub(crate) fn end_round(
+        self: &Arc<Self>,
+        queue: &Shared,
+        committed: Result<(), Arc<Error>>,
+    ) -> Result<bool, Arc<Error>> {
         let mut control = self.control.lock();
-        self.conclude(&mut control, committed)
-    }
-
-    /// Enters the vector anew, because something else is wanted than what was committed.
-    pub(crate) fn arm_again(self: &Arc<Self>, queue: &Shared) {
-        let mut control = self.control.lock();
-        if !matches!(control.arm, Arm::Arming { .. }) {
-            return;
-        }
-        if self.enter(&mut control, queue) {
-            control.arm = Arm::Queued;
-            queue.wake();
-        } else {
-            // The owner is gone. If it fails the state says so.
-            let _ = self.arm_now(control);
+        match self.conclude(&mut control, committed) {
+            Verdict::Done(result) => result,
+            Verdict::Again if self.enter(&mut control, queue) => {
+                control.arm = Arm::Queued;
+                queue.wake();
+                Ok(false)
+            }
+            // The owner is gone: this was the last round.
+            Verdict::Again => self.arm_now(control),
         }
     }
 

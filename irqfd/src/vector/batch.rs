@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use irq_routing::MsiMessage;
 
-use super::control::Arm;
-use super::{Inner, Vector, Verdict};
+use super::control::{Arm, Verdict};
+use super::{Inner, Vector};
 use crate::Error;
 use crate::sync::atomic::Ordering;
 
@@ -50,6 +50,7 @@ impl Batch {
         while !self.vectors.is_empty() {
             let mut again = Vec::new();
             commit(&self.vectors, &mut again);
+            Inner::empty_full(&self.vectors);
             self.vectors = again;
         }
     }
@@ -61,9 +62,13 @@ fn commit(vectors: &[Arc<Inner>], again: &mut Vec<Arc<Inner>>) {
     let Some(first) = vectors.first() else {
         return;
     };
-    let mut end = |vector: &Arc<Inner>, result| match vector.end_round(result) {
-        Verdict::Done(_) => {}
-        Verdict::Again => again.push(Arc::clone(vector)),
+    let mut end = |vector: &Arc<Inner>, result| {
+        let mut control = vector.control.lock();
+        match vector.conclude(&mut control, result) {
+            Verdict::Done(_) => {}
+            // Nobody else sees to it before the next commit.
+            Verdict::Again => again.push(Arc::clone(vector)),
+        }
     };
     let mut transaction = first.table.transaction();
     let mut routed = Vec::with_capacity(vectors.len());

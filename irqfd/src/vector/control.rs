@@ -46,7 +46,7 @@ pub(super) enum Arm {
 
 /// What remains to be done when a route was committed.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(super) enum Verdict {
     /// Nothing. Answers whether it is armed now, or why it cannot be.
     Done(Result<bool, Arc<Error>>),
     /// All of it, since something else is wanted now.

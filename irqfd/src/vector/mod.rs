@@ -25,7 +25,6 @@ use crate::{Error, Rejected};
 pub(crate) use arming::Begun;
 pub(crate) use batch::Batch;
 use control::Control;
-pub(crate) use control::Verdict;
 use exported::Exported;
 use gate::{Gate, Pass};
 use message::SharedMessage;
@@ -144,7 +143,8 @@ impl Vector {
     }
 
     /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
-    /// allocates nothing.
+    /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile process
+    /// is said at [`EventNotifier::notify`].)
     ///
     /// Where the table has a translation, that is called, and must not itself mask or change the vector:
     /// it would wait for its own end.

@@ -100,7 +100,12 @@ fn a_trigger_during_a_change_of_the_message_goes_to_the_new_one() {
             seen.store(true, Ordering::SeqCst);
         });
         // Once the gate is closed triggers are kept.
-        while trigger.trigger().unwrap() != Triggered::Kept {}
+        for _ in 0..1000 {
+            if trigger.trigger().unwrap() == Triggered::Kept {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         thread::sleep(Duration::from_millis(5));
         assert!(!changed.load(Ordering::SeqCst), "something is in flight");
         tell.send(handle).unwrap();

@@ -214,3 +214,35 @@ fn many_are_served_in_turn() {
     }
     assert_eq!(table.leased(), table.limit() as usize - 24);
 }
+
+#[test]
+fn unexported_it_is_relayed_no_more() {
+    let (vm, table, _leases) = exhausted();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, notifier) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    notifier.notify().unwrap();
+    vector.unexport().unwrap();
+    vm.expect(&[0x40]);
+    expect_state(&vector, "Open");
+    notifier.notify().unwrap();
+    assert!(!is_readable(&queue));
+    assert_eq!(queue.run_pending().relayed, 0);
+    vm.expect(&[]);
+}
+
+#[test]
+fn a_relayed_vector_may_be_dropped() {
+    let (vm, table, _leases) = exhausted();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, notifier) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    drop(vector);
+    notifier.notify().unwrap();
+    assert!(!is_readable(&queue));
+    assert_eq!(queue.run_pending().relayed, 0);
+    vm.expect(&[]);
+    assert_eq!(Arc::strong_count(&notifier), 1);
+}

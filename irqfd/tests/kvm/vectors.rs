@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Vectors on a real local APIC.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use irq_routing::{MsiMessage, RoutingTable};
+use irqfd::{ArmQueue, Error, IrqFd, Triggered, Vector, VectorState};
+use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
+use kvm_test::{Machine, Trial, kvm, open_fds};
+use notify_core::EventNotifier;
+
+use crate::watched::Watched;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        kvm("an_internal_vector_delivers", internal_delivers),
+        kvm("an_exported_vector_delivers", exported_delivers),
+        kvm(
+            "a_signal_before_a_short_unmask_is_delivered_once",
+            short_unmask,
+        ),
+        kvm("a_swap_loses_nothing", swap),
+        kvm("a_swap_that_is_refused_changes_nothing", refused_swap),
+        kvm("a_queue_commits_once_for_all", queue),
+        kvm("a_message_that_kvm_refuses_kills_one_vector", isolation),
+        kvm("relayed_signals_are_delivered", relayed),
+        kvm("everything_is_given_back", given_back),
+    ]
+}
+
+fn bench() -> (Machine, Arc<Watched>, RoutingTable) {
+    let machine = Machine::new().unwrap();
+    let vm = Arc::new(Watched::new(machine.vm()));
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    (machine, vm, table)
+}
+
+fn message(vector: u32) -> MsiMessage {
+    MsiMessage::new(Machine::MSI_ADDRESS, vector)
+}
+
+fn internal(table: &RoutingTable, vector: u32) -> Vector {
+    let new = Vector::builder(table).build().unwrap();
+    new.set_message(message(vector)).unwrap();
+    new
+}
+
+#[track_caller]
+fn expect(machine: &Machine, vectors: &[u8]) {
+    assert_eq!(machine.delivered().unwrap(), vectors);
+    machine.clear().unwrap();
+}
+
+/// What was in a notifier before it was bound is delivered by a thread of the kernel.
+#[track_caller]
+fn expect_soon(machine: &Machine, vectors: &[u8]) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while machine.delivered().unwrap() != vectors && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    expect(machine, vectors);
+}
+
+fn internal_delivers() {
+    let (machine, vm, table) = bench();
+    let vector = internal(&table, 0x41);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Kept);
+    expect(&machine, &[]);
+    vector.unmask().unwrap();
+    expect(&machine, &[0x41]);
+    vector.set_message(message(0x42)).unwrap();
+    assert_eq!(vector.trigger().unwrap(), Triggered::Delivered);
+    expect(&machine, &[0x42]);
+    vector.mask();
+    vector.trigger().unwrap();
+    vector.set_message(message(0x43)).unwrap();
+    expect(&machine, &[]);
+    vector.unmask().unwrap();
+    expect(&machine, &[0x43]);
+    // Nobody is at that address.
+    vector
+        .set_message(MsiMessage::new(0xfee0_5000, 0x44))
+        .unwrap();
+    assert_eq!(vector.trigger().unwrap(), Triggered::Blocked);
+    assert_eq!((vm.commits(), table.leased()), (0, 0));
+}
+
+fn exported_delivers() {
+    let (machine, vm, table) = bench();
+    let vector = internal(&table, 0x41);
+    vector.trigger().unwrap();
+    let notifier = vector.export().unwrap();
+    vector.unmask().unwrap();
+    expect_soon(&machine, &[0x41]);
+    notifier.notify().unwrap();
+    expect(&machine, &[0x41]);
+    vector.trigger().unwrap();
+    expect(&machine, &[0x41]);
+
+    vector.mask();
+    notifier.notify().unwrap();
+    vector.trigger().unwrap();
+    expect(&machine, &[]);
+    assert!(vector.is_pending());
+    vector.set_message(message(0x42)).unwrap();
+    vector.unmask().unwrap();
+    expect_soon(&machine, &[0x42]);
+    assert!(!vector.is_pending());
+    assert_eq!(vm.commits(), 2);
+
+    vector.mask();
+    notifier.notify().unwrap();
+    vector.unexport().unwrap();
+    assert!(vector.is_pending());
+    expect(&machine, &[]);
+    vector.unmask().unwrap();
+    expect(&machine, &[0x42]);
+    notifier.notify().unwrap();
+    expect(&machine, &[]);
+    assert_eq!(table.leased(), 0);
+}
+
+fn short_unmask() {
+    let (machine, _, table) = bench();
+    let vector = internal(&table, 0x41);
+    let notifier = vector.export().unwrap();
+    for _ in 0..200 {
+        notifier.notify().unwrap();
+        vector.unmask().unwrap();
+        vector.mask();
+        // Complete: what the kernel's thread had to deliver it has delivered.
+        expect(&machine, &[0x41]);
+        assert!(!vector.is_pending());
+    }
+    vector.unmask().unwrap();
+    vector.mask();
+    expect(&machine, &[]);
+}
+
+fn swap() {
+    let (machine, _, table) = bench();
+    let vector = internal(&table, 0x41);
+    let old = vector.export().unwrap();
+    vector.unmask().unwrap();
+    let new = Arc::new(EventNotifier::builder().initial(1).build().unwrap());
+    vector.replace_notifier(Arc::clone(&new)).unwrap();
+    expect_soon(&machine, &[0x41]);
+    new.notify().unwrap();
+    expect(&machine, &[0x41]);
+    old.notify().unwrap();
+    expect(&machine, &[]);
+    vector.mask();
+    new.notify().unwrap();
+    vector.replace_notifier(old).unwrap();
+    assert!(vector.is_pending() && !new.is_signalled().unwrap());
+    vector.unmask().unwrap();
+    expect_soon(&machine, &[0x41]);
+}
+
+fn refused_swap() {
+    let (machine, _, table) = bench();
+    let other = IrqFd::builder(table.lease_msi(message(0x50)).unwrap());
+    let other = other.assign().unwrap();
+    let vector = internal(&table, 0x41);
+    let old = vector.export().unwrap();
+    vector.unmask().unwrap();
+    let rejected = vector.replace_notifier(Arc::clone(other.notifier()));
+    assert!(matches!(
+        rejected.unwrap_err().error,
+        Error::AlreadyBound { .. }
+    ));
+    old.notify().unwrap();
+    expect(&machine, &[0x41]);
+    vector.trigger().unwrap();
+    expect(&machine, &[0x41]);
+}
+
+fn queue() {
+    let (machine, vm, table) = bench();
+    let queue = ArmQueue::new(&table).unwrap();
+    let vectors: Vec<_> = (0x40..0x80)
+        .map(|data| {
+            let vector = Vector::builder(&table).queue(&queue).build().unwrap();
+            vector.set_message(message(data)).unwrap();
+            vector.export().unwrap().notify().unwrap();
+            vector.unmask().unwrap();
+            vector
+        })
+        .collect();
+    assert_eq!((vm.commits(), vm.assigned()), (0, 0));
+    expect(&machine, &[]);
+    assert_eq!(queue.run_pending().armed, 64);
+    assert_eq!((vm.commits(), vm.assigned()), (1, 64));
+    let all: Vec<u8> = (0x40..0x80).collect();
+    expect_soon(&machine, &all);
+
+    // All are led elsewhere: one commit more.
+    for (data, vector) in (0x80..).zip(&vectors) {
+        vector.mask();
+        vector.set_message(message(data)).unwrap();
+        vector.unmask().unwrap();
+        vector.trigger().unwrap();
+    }
+    expect(&machine, &[]);
+    assert_eq!(queue.run_pending().armed, 64);
+    assert_eq!(vm.commits(), 2);
+    let all: Vec<u8> = (0x80..0xc0).collect();
+    expect_soon(&machine, &all);
+}
+
+fn isolation() {
+    let (machine, _, table) = bench();
+    let mut capability = kvm_enable_cap {
+        cap: KVM_CAP_X2APIC_API,
+        ..Default::default()
+    };
+    capability.args[0] = u64::from(KVM_X2APIC_API_USE_32BIT_IDS);
+    machine.vm_fd().enable_cap(&capability).unwrap();
+    let guilty = MsiMessage::new(Machine::MSI_ADDRESS | 1 << 32, 0x40);
+
+    let alone = internal(&table, 0x41);
+    alone.unmask().unwrap();
+    alone.set_message(guilty).unwrap();
+    assert!(matches!(alone.trigger(), Err(Error::Signal { .. })));
+    assert!(matches!(alone.state(), VectorState::Dead(_)));
+    alone.set_message(message(0x41)).unwrap();
+    alone.trigger().unwrap();
+    expect(&machine, &[0x41]);
+
+    let queue = ArmQueue::new(&table).unwrap();
+    let vectors: Vec<_> = (0x50..0x60)
+        .map(|data| {
+            let vector = Vector::builder(&table).queue(&queue).build().unwrap();
+            vector.set_message(message(data)).unwrap();
+            vector.export().unwrap();
+            vector
+        })
+        .collect();
+    vectors[5].set_message(guilty).unwrap();
+    vectors.iter().for_each(|vector| vector.unmask().unwrap());
+    vectors[5].trigger().unwrap();
+    let round = queue.run_pending();
+    assert_eq!(round.armed, 15);
+    assert!(round.failed[0].0 == vectors[5] && round.failed.len() == 1);
+    assert!(matches!(&*round.failed[0].1, Error::Commit { .. }));
+    for (n, vector) in vectors.iter().enumerate().filter(|(n, _)| *n != 5) {
+        vector.trigger().unwrap();
+        expect(&machine, &[0x50 + u8::try_from(n).unwrap()]);
+    }
+    vectors[5].set_message(message(0x55)).unwrap();
+    assert_eq!(queue.run_pending().armed, 1);
+    expect_soon(&machine, &[0x55]);
+}
+
+fn relayed() {
+    let (machine, _, table) = bench();
+    let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let vector = Vector::builder(&table).queue(&queue).build().unwrap();
+    vector.set_message(message(0x41)).unwrap();
+    let notifier = vector.export().unwrap();
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    notifier.notify().unwrap();
+    assert_eq!(queue.run_pending().relayed, 1);
+    expect(&machine, &[0x41]);
+    drop(leases);
+    notifier.notify().unwrap();
+    let round = queue.run_pending();
+    assert_eq!((round.relayed, round.armed), (1, 1));
+    expect(&machine, &[0x41]);
+    notifier.notify().unwrap();
+    expect(&machine, &[0x41]);
+}
+
+fn given_back() {
+    let (machine, vm, table) = bench();
+    let fds = open_fds().unwrap();
+    let queue = ArmQueue::new(&table).unwrap();
+    let vectors: Vec<_> = (0x40..0x48)
+        .map(|data| {
+            let vector = Vector::builder(&table).queue(&queue).build().unwrap();
+            vector.set_message(message(data)).unwrap();
+            vector.export().unwrap();
+            vector.unmask().unwrap();
+            vector
+        })
+        .collect();
+    drop(queue.run_pending());
+    assert_eq!(open_fds().unwrap(), fds + 2 + 8);
+    for vector in &vectors[..4] {
+        vector.unexport().unwrap();
+    }
+    assert_eq!((open_fds().unwrap(), table.leased()), (fds + 2 + 4, 4));
+    drop((vectors, queue));
+    assert_eq!((open_fds().unwrap(), table.leased()), (fds, 0));
+    assert_eq!(vm.bound(), 0);
+    drop(table);
+    assert_eq!(Arc::strong_count(&vm), 1);
+    expect(&machine, &[]);
+}

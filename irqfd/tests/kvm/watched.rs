@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Watched`]: a real machine, and what it was asked for.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm, LineStatus, MsiOutcome,
+    MsiRequest, RouteBuffer, Vm,
+};
+
+/// A real machine that counts, and looks whether what it injects itself was to be injected.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    kvm: Arc<KvmVm>,
+    commits: AtomicU64,
+    assigned: AtomicU64,
+    bound: Mutex<HashSet<i32>>,
+    /// By the interrupt's vector: whether it is masked, and how often it was injected all the same.
+    masked: Vec<AtomicBool>,
+    spurious: AtomicU64,
+}
+
+impl Watched {
+    pub(crate) fn new(kvm: Arc<KvmVm>) -> Self {
+        Self {
+            kvm,
+            commits: AtomicU64::new(0),
+            assigned: AtomicU64::new(0),
+            bound: Mutex::default(),
+            masked: (0..256).map(|_| AtomicBool::new(false)).collect(),
+            spurious: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn assigned(&self) -> u64 {
+        self.assigned.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn bound(&self) -> usize {
+        self.bound.lock().unwrap().len()
+    }
+
+    pub(crate) fn is_bound(&self, eventfd: &impl AsRawFd) -> bool {
+        self.bound.lock().unwrap().contains(&eventfd.as_raw_fd())
+    }
+
+    /// Says whether an interrupt may be injected from now on.
+    pub(crate) fn mask(&self, vector: u32, masked: bool) {
+        self.masked[vector as usize].store(masked, Ordering::SeqCst);
+    }
+
+    pub(crate) fn spurious(&self) -> u64 {
+        self.spurious.load(Ordering::SeqCst)
+    }
+
+    fn look(&self, message: &MsiRequest) {
+        let masked = self.masked[(message.data & 0xff) as usize].load(Ordering::SeqCst);
+        self.spurious.fetch_add(u64::from(masked), Ordering::SeqCst);
+    }
+}
+
+impl Vm for Watched {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        self.kvm.capability(capability)
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        let eventfd = request.eventfd.as_raw_fd();
+        let assigns = !matches!(request.action, IrqFdAction::Deassign);
+        // What is being bound counts as bound.
+        if assigns {
+            self.assigned.fetch_add(1, Ordering::SeqCst);
+            self.bound.lock().unwrap().insert(eventfd);
+        }
+        let result = self.kvm.irqfd(request);
+        if result.is_ok() != assigns {
+            self.bound.lock().unwrap().remove(&eventfd);
+        }
+        result
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        self.kvm.ioeventfd(request)
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.kvm.set_gsi_routing(table)
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        self.look(message);
+        let result = self.kvm.signal_msi(message);
+        self.look(message);
+        result
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.kvm.set_irq_line(gsi, level)
+    }
+
+    fn has_irqchip(&self) -> io::Result<bool> {
+        self.kvm.has_irqchip()
+    }
+}

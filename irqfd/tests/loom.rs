@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Vectors and their queue, in every order that their threads can take.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --test loom`
+#![cfg(loom)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use irq_routing::{MsiMessage, RoutingTable};
+use irqfd::{ArmQueue, Triggered, Vector, VectorState};
+use loom::sync::atomic::AtomicU32;
+use loom::thread;
+use notify_core::{
+    Capability, EventNotifier, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
+    MsiRequest, RouteBuffer, RouteTarget, Vm,
+};
+
+/// A machine that looks at what it is asked for.
+#[derive(Debug)]
+struct Witness {
+    /// Whether an injection may be under way.
+    allowed: AtomicBool,
+    injections: AtomicUsize,
+    /// The same, as a thread sees it that is told of them by nothing but the vector.
+    traces: AtomicU32,
+    /// What devices publish before they trigger, and what an injection has seen of it.
+    published: [AtomicU32; 2],
+    seen: [AtomicUsize; 2],
+    messages: Mutex<Vec<MsiRequest>>,
+    routes: Mutex<BTreeMap<u32, u32>>,
+    /// GSI and route of what is bound.
+    bound: Mutex<BTreeMap<i32, (u32, Option<u32>)>>,
+}
+
+impl Witness {
+    fn new() -> (Arc<Self>, RoutingTable) {
+        let witness = Arc::new(Self {
+            allowed: AtomicBool::new(true),
+            injections: AtomicUsize::new(0),
+            traces: AtomicU32::new(0),
+            published: [AtomicU32::new(0), AtomicU32::new(0)],
+            seen: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            messages: Mutex::default(),
+            routes: Mutex::default(),
+            bound: Mutex::default(),
+        });
+        let table = RoutingTable::new(witness.clone()).unwrap();
+        (witness, table)
+    }
+
+    fn check(&self) {
+        assert!(self.allowed.load(Ordering::Relaxed), "the vector is masked");
+    }
+
+    fn injections(&self) -> usize {
+        self.injections.load(Ordering::Relaxed)
+    }
+
+    /// The routes under which something is bound, as they were when it was.
+    fn bound(&self) -> Vec<Option<u32>> {
+        let bound = self.bound.lock().unwrap();
+        bound.values().map(|(_, route)| *route).collect()
+    }
+}
+
+impl Vm for Witness {
+    fn capability(&self, _: Capability) -> io::Result<u32> {
+        Ok(32)
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        let eventfd = request.eventfd.as_raw_fd();
+        let route = self.routes.lock().unwrap().get(&request.gsi).copied();
+        let mut bound = self.bound.lock().unwrap();
+        match request.action {
+            IrqFdAction::Deassign => drop(bound.remove(&eventfd)),
+            _ => assert_eq!(bound.insert(eventfd, (request.gsi, route)), None),
+        }
+        Ok(())
+    }
+
+    fn ioeventfd(&self, _: &IoEventFdRequest<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        thread::yield_now();
+        let routes = table.iter().filter_map(|entry| match entry.target {
+            RouteTarget::Msi { data, .. } => Some((entry.gsi, data)),
+            _ => None,
+        });
+        *self.routes.lock().unwrap() = routes.collect();
+        Ok(())
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        self.check();
+        for (published, seen) in self.published.iter().zip(&self.seen) {
+            let number = published.load(Ordering::Relaxed) as usize;
+            seen.fetch_max(number, Ordering::Relaxed);
+        }
+        self.messages.lock().unwrap().push(*message);
+        thread::yield_now();
+        self.check();
+        self.traces.fetch_add(1, Ordering::Relaxed);
+        self.injections.fetch_add(1, Ordering::Relaxed);
+        Ok(MsiOutcome::Delivered)
+    }
+
+    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+        Ok(LineStatus::Unknown)
+    }
+}
+
+/// Explores every order in which threads are interrupted at most so often.
+fn explore(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+    let mut explorer = loom::model::Builder::new();
+    explorer.preemption_bound = Some(preemptions);
+    explorer.max_branches = 20_000;
+    explorer.check(run);
+}
+
+fn message(n: u32) -> MsiMessage {
+    MsiMessage::new(0xfee0_0000 + u64::from(n), n).with_devid(n)
+}
+
+fn internal(table: &RoutingTable) -> Vector {
+    let vector = Vector::builder(table).build().unwrap();
+    vector.set_message(message(1)).unwrap();
+    vector
+}
+
+fn queued(table: &RoutingTable, queue: &ArmQueue) -> Vector {
+    let vector = Vector::builder(table).queue(queue).build().unwrap();
+    vector.set_message(message(1)).unwrap();
+    vector.export().unwrap();
+    vector
+}
+
+fn is_armed(vector: &Vector) -> bool {
+    matches!(vector.state(), VectorState::Armed)
+}
+
+#[test]
+fn nothing_is_injected_between_mask_and_unmask() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let vector = internal(&table);
+        vector.unmask().unwrap();
+        let devices: Vec<_> = (0..2)
+            .map(|_| {
+                let vector = vector.clone();
+                thread::spawn(move || vector.trigger().unwrap())
+            })
+            .collect();
+        vector.mask();
+        witness.allowed.store(false, Ordering::Relaxed);
+        let traces = witness.traces.load(Ordering::Relaxed) as usize;
+        assert_eq!(traces, witness.injections(), "all that they did is seen");
+        thread::yield_now();
+        witness.allowed.store(true, Ordering::Relaxed);
+        vector.unmask().unwrap();
+        let told: Vec<_> = devices
+            .into_iter()
+            .map(|device| device.join().unwrap())
+            .collect();
+        let of = |kind| told.iter().filter(|told| **told == kind).count();
+        let kept = usize::from(of(Triggered::Kept) > 0);
+        assert_eq!(witness.injections(), of(Triggered::Delivered) + kept);
+        assert!(!vector.is_pending());
+    });
+}
+
+#[test]
+fn what_a_device_wrote_before_a_trigger_is_seen_by_an_injection() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let vector = internal(&table);
+        let devices: Vec<_> = (0..2)
+            .map(|n| {
+                let (vector, witness) = (vector.clone(), Arc::clone(&witness));
+                thread::spawn(move || {
+                    witness.published[n].store(7, Ordering::Relaxed);
+                    vector.trigger().unwrap();
+                })
+            })
+            .collect();
+        vector.unmask().unwrap();
+        devices
+            .into_iter()
+            .for_each(|device| device.join().unwrap());
+        let seen = witness
+            .seen
+            .each_ref()
+            .map(|seen| seen.load(Ordering::Relaxed));
+        assert_eq!(seen, [7, 7]);
+    });
+}
+
+#[test]
+fn a_message_is_whole_and_the_old_one_ends_with_the_change() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let vector = internal(&table);
+        vector.unmask().unwrap();
+        let device = {
+            let vector = vector.clone();
+            thread::spawn(move || {
+                vector.trigger().unwrap();
+                vector.trigger().unwrap();
+            })
+        };
+        vector.set_message(message(2)).unwrap();
+        let old = witness.messages.lock().unwrap().len();
+        device.join().unwrap();
+        let messages = witness.messages.lock().unwrap();
+        assert!((1..=2).contains(&messages.len()));
+        for (n, sent) in messages.iter().enumerate() {
+            let whole = message(sent.data);
+            assert_eq!((sent.address, sent.devid), (whole.address, whole.devid));
+            assert!(
+                n < old || sent.data == 2,
+                "the old message, after the change"
+            );
+        }
+        assert!(!vector.is_pending());
+    });
+}
+
+#[test]
+fn a_swap_loses_no_trigger() {
+    explore(3, || {
+        let (_, table) = Witness::new();
+        let vector = internal(&table);
+        let old = vector.export().unwrap();
+        let new = Arc::new(EventNotifier::new().unwrap());
+        let device = {
+            let vector = vector.clone();
+            thread::spawn(move || vector.trigger().unwrap())
+        };
+        vector.replace_notifier(Arc::clone(&new)).unwrap();
+        device.join().unwrap();
+        assert!(new.is_signalled().unwrap() && !old.is_signalled().unwrap());
+        assert!(vector.is_pending());
+    });
+}
+
+#[test]
+fn a_trigger_survives_export_and_unexport() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let vector = internal(&table);
+        let device = {
+            let vector = vector.clone();
+            thread::spawn(move || vector.trigger().unwrap())
+        };
+        vector.export().unwrap();
+        vector.unexport().unwrap();
+        device.join().unwrap();
+        assert!(vector.is_pending());
+        assert_eq!(witness.injections(), 0);
+        vector.unmask().unwrap();
+        assert_eq!(witness.injections(), 1);
+    });
+}
+
+#[test]
+fn a_mask_while_the_queue_runs_leaves_nothing_armed() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let queue = Arc::new(ArmQueue::new(&table).unwrap());
+        let vector = queued(&table, &queue);
+        vector.unmask().unwrap();
+        let runner = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.run_pending().armed)
+        };
+        vector.mask();
+        assert_eq!(witness.bound(), []);
+        runner.join().unwrap();
+        assert_eq!(witness.bound(), []);
+        vector.unmask().unwrap();
+        assert_eq!(queue.run_pending().armed, 1);
+        assert_eq!(witness.bound(), [Some(1)]);
+    });
+}
+
+#[test]
+fn a_retarget_while_the_queue_runs_arms_the_new_message_alone() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let queue = Arc::new(ArmQueue::new(&table).unwrap());
+        let vector = queued(&table, &queue);
+        vector.unmask().unwrap();
+        let runner = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || drop(queue.run_pending()))
+        };
+        vector.mask();
+        vector.set_message(message(2)).unwrap();
+        vector.unmask().unwrap();
+        let early = witness.bound();
+        assert!(early.is_empty() || early == [Some(2)]);
+        runner.join().unwrap();
+        drop(queue.run_pending());
+        assert!(is_armed(&vector));
+        assert_eq!(witness.bound(), [Some(2)]);
+        assert_eq!(queue.len(), 0);
+    });
+}
+
+#[test]
+fn two_rounds_and_a_guest() {
+    explore(2, || {
+        let (witness, table) = Witness::new();
+        let queue = Arc::new(ArmQueue::new(&table).unwrap());
+        let vector = queued(&table, &queue);
+        vector.unmask().unwrap();
+        let runners: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || drop(queue.run_pending()))
+            })
+            .collect();
+        vector.mask();
+        vector.unmask().unwrap();
+        runners
+            .into_iter()
+            .for_each(|runner| runner.join().unwrap());
+        drop(queue.run_pending());
+        assert!(is_armed(&vector));
+        assert_eq!(witness.bound(), [Some(1)]);
+    });
+}
+
+#[test]
+fn a_vector_is_dropped_while_the_queue_runs() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let queue = Arc::new(ArmQueue::new(&table).unwrap());
+        let vector = queued(&table, &queue);
+        vector.unmask().unwrap();
+        let dropper = thread::spawn(move || drop(vector));
+        drop(queue.run_pending());
+        dropper.join().unwrap();
+        assert_eq!(witness.bound(), []);
+        assert_eq!(table.leased(), 0);
+        assert_eq!(queue.run_pending().armed, 0);
+    });
+}
+
+#[test]
+fn whoever_unmasks_while_the_owner_goes_is_armed() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let queue = ArmQueue::new(&table).unwrap();
+        let vector = queued(&table, &queue);
+        let guest = {
+            let vector = vector.clone();
+            thread::spawn(move || vector.unmask().unwrap())
+        };
+        drop(queue);
+        guest.join().unwrap();
+        assert!(is_armed(&vector));
+        assert_eq!(witness.bound(), [Some(1)]);
+    });
+}
+
+#[test]
+fn unmasked_by_one_and_changed_by_another() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let vector = internal(&table);
+        vector.export().unwrap();
+        let guest = {
+            let vector = vector.clone();
+            thread::spawn(move || vector.unmask().unwrap())
+        };
+        vector.set_message(message(2)).unwrap();
+        guest.join().unwrap();
+        assert!(is_armed(&vector));
+        assert_eq!(witness.bound(), [Some(2)]);
+    });
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Capabilities that are written, read and believed only when they are checked.
+
+use irqfd::ArmQueue;
+use irqfd::msi::{RestoreError, Snapshot};
+use serde_json::{Value, json};
+
+use super::{Bench, LAPIC, driven, expect_kept, read16, read32, vector, write32};
+
+/// Four vectors, of which one is masked and pending; the address was written and not the data.
+fn written() -> Value {
+    let bench = Bench::new();
+    let msi = driven(&bench, 4, 2, 0x40);
+    write32(&msi, 16, 0b0010);
+    expect_kept(&msi, 1);
+    write32(&msi, 4, 0xfee0_1000);
+    serde_json::to_value(msi.snapshot()).unwrap()
+}
+
+fn read(value: Value) -> Snapshot {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn the_written_form_stays_as_it_is() {
+    let expected = json!({
+        "version": 1, "vectors": 4, "wide": true, "maskable": true,
+        "enabled": true, "granted": 4, "address": 0xfee0_1000_u64, "data": 0x40,
+        "masked": 2, "pending": 2, "sends": {"address": LAPIC, "data": 0x40},
+    });
+    assert_eq!(written(), expected);
+}
+
+#[test]
+fn what_is_restored_is_what_was_written() {
+    let bench = Bench::new();
+    let msi = bench.builder().vectors(4).build().unwrap();
+    let notifier = vector(&msi, 1).export().unwrap();
+    let snapshot = read(written());
+    msi.restore(&snapshot).unwrap();
+    assert_eq!(msi.snapshot(), snapshot);
+    assert_eq!(read16(&msi, 2), 0x01a5);
+    assert_eq!((read32(&msi, 4), read32(&msi, 20)), (0xfee0_1000, 2));
+    assert!(notifier.is_signalled().unwrap());
+    vector(&msi, 3).trigger().unwrap();
+    bench.expect(&[0x43]);
+    write32(&msi, 4, LAPIC as u32);
+    write32(&msi, 16, 0);
+    bench.expect(&[0x41]);
+}
+
+#[test]
+fn a_snapshot_waits_for_a_round() {
+    let bench = Bench::new();
+    let queue = ArmQueue::new(&bench.routing).unwrap();
+    let msi = bench.builder().queue(&queue).build().unwrap();
+    std::thread::scope(|scope| {
+        let quiesced = queue.quiesce();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waits = scope.spawn(|| {
+            let sender = sender;
+            sender.send(kvm_test::ThreadId::current().unwrap()).unwrap();
+            msi.snapshot()
+        });
+        receiver.recv().unwrap().wait_until_asleep().unwrap();
+        let snapshot = msi.snapshot_quiesced(&quiesced);
+        drop(quiesced);
+        assert_eq!(waits.join().unwrap(), snapshot);
+    });
+}
+
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Value)) -> RestoreError {
+    let mut value = written();
+    change(&mut value);
+    let bench = Bench::new();
+    let msi = driven(&bench, 4, 1, 0x60);
+    write32(&msi, 16, 1);
+    expect_kept(&msi, 0);
+    let before = msi.snapshot();
+    let error = msi.restore(&read(value)).unwrap_err();
+    assert_eq!(msi.snapshot(), before);
+    bench.expect(&[]);
+    error
+}
+
+#[test]
+fn hostile_snapshots_are_refused() {
+    let error = refused(|value| value["version"] = json!(0));
+    assert!(matches!(error, RestoreError::Version { found: 0 }));
+    for (field, other) in [
+        ("vectors", json!(8)),
+        ("vectors", json!(0)),
+        ("wide", json!(false)),
+        ("maskable", json!(false)),
+    ] {
+        let error = refused(|value| value[field] = other);
+        assert!(matches!(error, RestoreError::Form));
+    }
+    for granted in [0, 3, 8, 1 << 31, u32::MAX] {
+        let error = refused(|value| value["granted"] = json!(granted));
+        assert!(
+            matches!(error, RestoreError::Granted { granted: found, vectors: 4 } if found == granted)
+        );
+    }
+    let error = refused(|value| value["address"] = json!(LAPIC + 1));
+    assert!(matches!(error, RestoreError::Address { .. }));
+    let error = refused(|value| value["sends"]["address"] = json!(LAPIC + 2));
+    assert!(matches!(error, RestoreError::Address { .. }));
+    for field in ["masked", "pending"] {
+        let error = refused(|value| value[field] = json!(0x10));
+        assert!(matches!(error, RestoreError::Bits { .. }));
+    }
+}
+
+#[test]
+fn what_a_narrow_capability_cannot_have_is_refused() {
+    let bench = Bench::new();
+    let narrow = || bench.builder().wide(false).maskable(false).build().unwrap();
+    let form = |value: &mut Value| {
+        value["vectors"] = json!(1);
+        value["granted"] = json!(1);
+        value["wide"] = json!(false);
+        value["maskable"] = json!(false);
+        value["masked"] = json!(0);
+        value["pending"] = json!(1);
+    };
+    let mut value = written();
+    form(&mut value);
+    narrow().restore(&read(value.clone())).unwrap();
+    bench.expect(&[0x40]);
+    for (field, hostile) in [("masked", json!(1)), ("address", json!(1_u64 << 32))] {
+        let mut value = value.clone();
+        value[field] = hostile;
+        assert!(narrow().restore(&read(value)).is_err(), "{field}");
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Tables that are written, read and believed only when they are checked.
+
+use irqfd::ArmQueue;
+use irqfd::msix::{RestoreError, Snapshot, Table};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Bench, LAPIC, expect_kept, pending, program, read32, set_mask, vector, write32};
+
+/// Open with a message that was changed since; masked and pending; exported, masked and pending.
+fn written() -> Value {
+    let bench = Bench::new();
+    let table = bench.enabled(3);
+    (0..3).for_each(|number| program(&table, number, 0x40 + number as u32));
+    set_mask(&table, 0, false);
+    write32(&table, 8, 0x50);
+    expect_kept(&table, 1);
+    vector(&table, 2).export().unwrap().notify().unwrap();
+    serde_json::to_value(table.snapshot()).unwrap()
+}
+
+fn read(value: Value) -> Snapshot {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn the_written_form_stays_as_it_is() {
+    let entry = |data: u32, masked: bool, pending: bool, sends: Value| json!({"address": LAPIC, "data": data, "masked": masked, "pending": pending, "sends": sends});
+    let expected = json!({
+        "version": 1,
+        "enabled": true,
+        "function_masked": false,
+        "vectors": [
+            entry(0x50, false, false, json!({"address": LAPIC, "data": 0x40})),
+            entry(0x41, true, true, Value::Null),
+            entry(0x42, true, true, Value::Null),
+        ],
+    });
+    assert_eq!(written(), expected);
+}
+
+#[test]
+fn what_is_restored_is_what_was_written() {
+    let bench = Bench::new();
+    let table = bench.table(3);
+    let snapshot = read(written());
+    table.restore(&snapshot).unwrap();
+    assert_eq!(table.snapshot(), snapshot);
+    assert_eq!(table.message_control(), 0x8002);
+    assert_eq!(pending(&table, 0), 0b110);
+    bench.expect(&[]);
+    vector(&table, 0).trigger().unwrap();
+    bench.expect(&[0x40]);
+    assert_eq!(read32(&table, 8), 0x50, "what the guest reads");
+    for number in 0..3 {
+        set_mask(&table, number, true);
+        set_mask(&table, number, false);
+    }
+    bench.expect(&[0x41, 0x42]);
+    vector(&table, 0).trigger().unwrap();
+    bench.expect(&[0x50]);
+}
+
+#[test]
+fn what_was_pending_goes_to_the_notifier_of_a_vector_that_is_exported() {
+    let bench = Bench::new();
+    let table = bench.table(3);
+    let notifier = vector(&table, 1).export().unwrap();
+    let stale = vector(&table, 0).export().unwrap();
+    stale.notify().unwrap();
+    table.restore(&read(written())).unwrap();
+    assert!(notifier.is_signalled().unwrap());
+    assert!(!stale.is_signalled().unwrap(), "that was of before");
+    set_mask(&table, 1, false);
+    bench.expect(&[0x41]);
+}
+
+/// What a vector has that waits in the queue, or that has no route, is not lost.
+#[test]
+fn what_is_open_and_not_armed_is_saved_with_its_signal() {
+    let bench = Bench::new();
+    let queue = ArmQueue::new(&bench.routing).unwrap();
+    let table = Table::builder(&bench.routing)
+        .queue(&queue)
+        .build()
+        .unwrap();
+    table.set_control(true, false);
+    program(&table, 0, 0x41);
+    let notifier = vector(&table, 0).export().unwrap();
+    set_mask(&table, 0, false);
+    notifier.notify().unwrap();
+    let snapshot = table.snapshot();
+    queue.run_pending();
+    bench.expect(&[0x41]);
+    // An armed one has nothing to be saved.
+    notifier.notify().unwrap();
+    assert_ne!(table.snapshot(), snapshot);
+
+    let bench = Bench::new();
+    let table = bench.table(1);
+    table.restore(&snapshot).unwrap();
+    bench.expect(&[0x41]);
+}
+
+#[test]
+fn a_snapshot_waits_for_a_round() {
+    let bench = Bench::new();
+    let queue = ArmQueue::new(&bench.routing).unwrap();
+    let table = Table::builder(&bench.routing)
+        .queue(&queue)
+        .build()
+        .unwrap();
+    std::thread::scope(|scope| {
+        let quiesced = queue.quiesce();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        scope.spawn(|| {
+            let sender = sender;
+            sender.send(kvm_test::ThreadId::current().unwrap()).unwrap();
+            table.snapshot()
+        });
+        receiver.recv().unwrap().wait_until_asleep().unwrap();
+        // Whoever holds the rounds up takes as many as there are.
+        let _ = table.snapshot_quiesced(&quiesced);
+        drop(quiesced);
+    });
+}
+
+/// Restores after a change, and expects to find the table untouched.
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Value)) -> RestoreError {
+    let mut value = written();
+    change(&mut value);
+    let bench = Bench::new();
+    let table = bench.enabled(3);
+    program(&table, 1, 0x77);
+    expect_kept(&table, 1);
+    let before = table.snapshot();
+    let error = table.restore(&read(value)).unwrap_err();
+    assert_eq!(table.snapshot(), before);
+    bench.expect(&[]);
+    error
+}
+
+#[test]
+fn hostile_snapshots_are_refused() {
+    let error = refused(|value| value["version"] = json!(2));
+    assert!(matches!(error, RestoreError::Version { found: 2 }));
+    assert_eq!(
+        error.to_string(),
+        "a snapshot of version 2, where 1 is known"
+    );
+
+    for size in [0, 2, 4, 2049] {
+        let error = refused(|value| {
+            let vectors = value["vectors"].as_array_mut().unwrap();
+            vectors.resize(size, vectors[1].clone());
+        });
+        assert!(matches!(error, RestoreError::Size { found, wanted: 3 } if found == size));
+    }
+    for bit in 1..4_u64 {
+        let address = LAPIC | bit;
+        let error = refused(|value| value["vectors"][2]["address"] = json!(address));
+        let RestoreError::Address {
+            vector: 2,
+            address: found,
+        } = error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(found, address);
+        let error = refused(|value| value["vectors"][0]["sends"]["address"] = json!(address));
+        assert!(matches!(error, RestoreError::Address { vector: 0, .. }));
+    }
+    let message = json!({"address": LAPIC, "data": 1});
+    let error = refused(|value| value["vectors"][1]["sends"] = message);
+    assert!(matches!(error, RestoreError::MaskedInUse { vector: 1 }));
+    let error = refused(|value| value["function_masked"] = json!(true));
+    assert!(matches!(error, RestoreError::MaskedInUse { vector: 0 }));
+    let error = refused(|value| value["enabled"] = json!(false));
+    assert!(matches!(error, RestoreError::MaskedInUse { vector: 0 }));
+}
+
+#[test]
+fn what_cannot_be_a_snapshot_is_not_read() {
+    for (field, value) in [
+        ("version", json!(-1)),
+        ("vectors", json!({})),
+        ("enabled", json!(1)),
+        ("vectors", json!([{"address": 1}])),
+    ] {
+        let mut written = written();
+        written[field] = value;
+        assert!(serde_json::from_value::<Snapshot>(written).is_err());
+    }
+}
+
+fn saved() -> impl Strategy<Value = Value> {
+    let message = (any::<u64>(), any::<u32>())
+        .prop_map(|(address, data)| json!({"address": address & !2, "data": data}));
+    let sends = prop_oneof![3 => Just(Value::Null), 1 => message];
+    (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), sends).prop_map(
+        |(address, data, masked, pending, sends)| {
+            let address = if data % 8 == 0 { address } else { address & !3 };
+            json!({"address": address, "data": data, "masked": masked, "pending": pending, "sends": sends})
+        },
+    )
+}
+
+proptest! {
+    /// Whatever a snapshot says is either refused without effect or is what the table then is.
+    #[test]
+    fn any_snapshot_is_restored_whole_or_not_at_all(
+        enabled in any::<bool>(),
+        function_masked in any::<bool>(),
+        vectors in prop::collection::vec(saved(), 1..5),
+        exported in any::<u8>(),
+    ) {
+        let value = json!({
+            "version": 1,
+            "enabled": enabled,
+            "function_masked": function_masked,
+            "vectors": vectors,
+        });
+        let snapshot = read(value);
+        let bench = Bench::new();
+        let table = bench.table(3);
+        (0..3).filter(|n| exported >> n & 1 != 0).for_each(|n| drop(vector(&table, n).export()));
+        let before = table.snapshot();
+        match table.restore(&snapshot) {
+            Err(_) => prop_assert_eq!(table.snapshot(), before),
+            Ok(()) => {
+                let now = serde_json::to_value(table.snapshot()).unwrap();
+                let then = serde_json::to_value(&snapshot).unwrap();
+                for n in 0..3 {
+                    for field in ["address", "data", "masked"] {
+                        prop_assert_eq!(&now["vectors"][n][field], &then["vectors"][n][field]);
+                    }
+                    let open = enabled && !function_masked && now["vectors"][n]["masked"] == json!(false);
+                    if !open {
+                        prop_assert_eq!(&now["vectors"][n]["pending"], &then["vectors"][n]["pending"]);
+                    }
+                }
+            }
+        }
+    }
+}
