@@ -13,6 +13,7 @@ mod doorbell;
 mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
+mod msix;
 #[cfg(target_arch = "x86_64")]
 mod storm;
 
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut trials = doorbell::trials();
+    trials.extend(msix::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
         [fork::trials(), guards::trials(), storm::trials()]

@@ -41,15 +41,13 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
         let owner = scope.spawn(move || device.serve(stop));
         let drive = |mut vcpu: Vcpu| scope.spawn(move || drive(&mut vcpu, device));
         let guests: Vec<_> = vcpus.into_iter().map(drive).collect();
-        let storm = ready(&shared).and_then(|()| {
-            storm::run(
-                device,
-                &shared,
-                settings.triggers,
-                settings.seed,
-                interrupted,
-            )
+        // In a thread, so that the guest is stopped even if it panics.
+        let shared = &shared;
+        let storm = scope.spawn(move || {
+            ready(shared)?;
+            storm::run(device, shared, settings, interrupted)
         });
+        let storm = storm.join();
         // A guest that cannot be told, or does not listen, is stopped.
         let _ = shared.stop.store(1);
         let end = Instant::now() + PATIENCE;
@@ -70,7 +68,7 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
     for guest in guests {
         guest.map_err(|_| "a vCPU's thread panicked")??;
     }
-    let storm: Storm = storm?;
+    let storm: Storm = storm.map_err(|_| "the storm panicked")??;
     let report = Report::new(
         "kvm",
         settings,

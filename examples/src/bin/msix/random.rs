@@ -8,7 +8,7 @@ pub(crate) struct Random(u64);
 impl Random {
     /// Different numbers for each `stream` of one seed.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        let mixed = seed ^ (stream + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = seed ^ stream.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = Self(mixed.max(1));
         // Seeds that are alike start alike.
         for _ in 0..8 {

@@ -54,13 +54,10 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
             })
         };
         let guests: Vec<_> = (0..VCPUS).map(drive).collect();
-        let storm = storm::run(
-            device,
-            &*shared,
-            settings.triggers,
-            settings.seed,
-            interrupted,
-        );
+        // In a thread, so that the guest is stopped even if it panics.
+        let shared = &*shared;
+        let storm = scope.spawn(move || storm::run(device, shared, settings, interrupted));
+        let storm = storm.join();
         over.store(true, Ordering::Relaxed);
         let guests: Vec<_> = guests.into_iter().map(|guest| guest.join()).collect();
         // One that cannot be told has failed, and returns.
@@ -76,7 +73,7 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
         "sim",
         settings,
         start.elapsed(),
-        storm?,
+        storm.map_err(|_| "the storm panicked")??,
         &device.watch,
         &*shared,
     )

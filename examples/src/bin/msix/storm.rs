@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Settings;
 use crate::device::Device;
 use crate::layout::VECTORS;
 use crate::random::Random;
@@ -50,10 +51,10 @@ pub(crate) struct Storm {
 pub(crate) fn run(
     device: &Device,
     memory: &dyn Memory,
-    triggers: u64,
-    seed: u64,
+    settings: &Settings,
     interrupted: &AtomicBool,
 ) -> Result<Storm, String> {
+    let (triggers, seed) = (settings.triggers, settings.seed);
     let mut lengths = Random::new(seed, u64::MAX);
     let mut storm = Storm::default();
     while storm.triggered < triggers && storm.lost == 0 && !interrupted.load(Ordering::Relaxed) {
