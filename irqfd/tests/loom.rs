@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use irq_routing::{MsiMessage, RoutingTable};
+use irqfd::msix::Table;
 use irqfd::{ArmQueue, Triggered, Vector, VectorState};
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
@@ -389,5 +390,64 @@ fn unmasked_by_one_and_changed_by_another() {
         guest.join().unwrap();
         assert!(is_armed(&vector));
         assert_eq!(witness.bound(), [Some(2)]);
+    });
+}
+
+/// A table without a queue, with one exported vector that is masked and has message 1.
+fn table_of_one(routing: &RoutingTable) -> Table {
+    let table = Table::builder(routing).build().unwrap();
+    table.set_control(true, false);
+    table.vectors()[0].export().unwrap();
+    table.write(8, &[1, 0, 0, 0]);
+    table
+}
+
+#[test]
+fn an_entry_is_opened_by_one_guest_and_masked_by_another() {
+    explore(3, || {
+        let (witness, routing) = Witness::new();
+        let table = table_of_one(&routing);
+        let opens = {
+            let table = table.clone();
+            thread::spawn(move || table.write(12, &[0]))
+        };
+        table.write(12, &[1]);
+        let mut masked = [0];
+        table.read(12, &mut masked);
+        let bound = witness.bound().len();
+        assert!(
+            bound == 0 || masked == [0] || is_opened_since(&table),
+            "mask is mask"
+        );
+        opens.join().unwrap();
+        table.read(12, &mut masked);
+        assert_eq!(witness.bound().len(), usize::from(masked == [0]));
+        assert_eq!(is_armed(&table.vectors()[0]), masked == [0]);
+    });
+}
+
+/// Whether another guest was later.
+fn is_opened_since(table: &Table) -> bool {
+    let mut masked = [0];
+    table.read(12, &mut masked);
+    masked == [0]
+}
+
+#[test]
+fn two_guests_open_an_entry_with_another_message() {
+    explore(2, || {
+        let (witness, routing) = Witness::new();
+        let table = table_of_one(&routing);
+        let opens = {
+            let table = table.clone();
+            thread::spawn(move || table.write(12, &[0]))
+        };
+        table.write(12, &[1]);
+        table.write(8, &[2, 0, 0, 0]);
+        table.write(12, &[0]);
+        opens.join().unwrap();
+        let vector = &table.vectors()[0];
+        assert!(is_armed(vector));
+        assert_eq!(witness.bound(), [Some(vector.message().data)]);
     });
 }
