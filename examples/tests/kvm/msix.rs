@@ -28,7 +28,7 @@ fn loses_nothing(backend: &str) {
     let count = |name: &str| report[name].as_u64().unwrap();
     assert_eq!(count("triggered"), 30_001);
     assert_eq!(count("coalesced"), 30_001 - count("delivered"), "{report}");
-    for nothing in ["lost", "spurious", "torn"] {
+    for nothing in ["lost", "spurious", "stale", "torn"] {
         assert_eq!(count(nothing), 0, "{nothing} of {report}");
     }
     // It is no test if nothing was masked, kept, armed or taken.

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::{EventNotifier, Vm};
 
 use crate::layout::{
-    CONTROL, ENABLE, END, ENTRY, FUNCTION_MASK, PENDING, TABLE, VECTOR_CONTROL, VECTORS,
+    CONTROL, DATA, ENABLE, END, ENTRY, FUNCTION_MASK, PENDING, TABLE, VECTOR_CONTROL, VECTORS,
     is_exported,
 };
 use crate::watch::Watch;
@@ -74,12 +74,24 @@ impl Device {
         let mask = control & 1 == 1;
         let changes = own.swap(mask, Ordering::SeqCst) != mask;
         if changes && !mask {
+            self.watch
+                .sends(vector, self.message_data(vector, offset, data));
             self.watch.opens(vector);
         }
         self.table.write(offset, data);
         if changes && mask {
             self.watch.closed(vector);
         }
+    }
+
+    /// The data that a vector has when this is written: it may be part of it.
+    fn message_data(&self, vector: u16, offset: u64, written: &[u8]) -> u32 {
+        let mut data = [0; 4];
+        match (offset % ENTRY, written) {
+            (DATA, [a, b, c, d, ..]) => data = [*a, *b, *c, *d],
+            _ => self.table.read(u64::from(vector) * ENTRY + DATA, &mut data),
+        }
+        u32::from_le_bytes(data)
     }
 
     fn write_control(&self, data: &[u8]) {

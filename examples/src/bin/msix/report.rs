@@ -22,6 +22,7 @@ pub(crate) struct Report {
     delivered: u64,
     torn: u64,
     spurious: u64,
+    stale: u64,
     closings: u64,
     commits: u64,
 }
@@ -43,6 +44,7 @@ impl Report {
             delivered: memory.delivered()?,
             torn: memory.torn()?,
             spurious: watch.spurious(),
+            stale: watch.stale(),
             closings: watch.closings(),
             commits: watch.commits(),
         })
@@ -54,7 +56,7 @@ impl Report {
 
     /// Whether every vector's last number was seen, and nothing came that should not.
     pub(crate) fn is_exact(&self) -> bool {
-        self.storm.lost == 0 && self.spurious == 0 && self.torn == 0
+        self.storm.lost == 0 && self.spurious == 0 && self.stale == 0 && self.torn == 0
     }
 
     /// Triggers that merged with others.
@@ -74,6 +76,7 @@ impl Report {
             "coalesced": self.coalesced(),
             "lost": self.storm.lost,
             "spurious": self.spurious,
+            "stale": self.stale,
             "torn": self.torn,
             "kept": self.storm.kept,
             "bursts": self.storm.bursts,
@@ -104,6 +107,7 @@ impl fmt::Display for Report {
             ("commits of routes", self.commits),
             ("lost", self.storm.lost),
             ("spurious", self.spurious),
+            ("stale messages", self.stale),
             ("torn messages", self.torn),
         ] {
             writeln!(f, "  {name:<30}{count:>12}")?;

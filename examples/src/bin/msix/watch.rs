@@ -8,15 +8,19 @@
 //! - the same of binding the vector's irqfd, which injects what its notifier has;
 //! - an irqfd that is bound still when such a time begins: whoever signals it would inject. (That
 //!   nothing is injected once KVM has taken an irqfd off is KVM's part.)
+//!
+//! What is injected must be what the guest has written before it opened the vector, in the message or in
+//! the route that the irqfd is bound to. Anything else counts as *stale*.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
+    RouteBuffer, RouteTarget, Vm,
 };
 
 use crate::layout::{VECTORS, sender};
@@ -27,7 +31,10 @@ pub(crate) struct Watch {
     windows: Vec<Window>,
     /// The notifiers of exported vectors, by number.
     notifiers: OnceLock<Vec<(RawFd, u16)>>,
+    /// The kernel's table: the data of each GSI's message.
+    routes: Mutex<HashMap<u32, u32>>,
     spurious: AtomicU64,
+    stale: AtomicU64,
     commits: AtomicU64,
 }
 
@@ -40,6 +47,8 @@ pub(crate) struct Window {
     closings: AtomicU64,
     /// Whether its irqfd may be bound.
     bound: AtomicBool,
+    /// What it is to send, since it was unmasked.
+    data: AtomicU32,
 }
 
 impl Watch {
@@ -49,12 +58,15 @@ impl Watch {
             closed: AtomicU32::new(2),
             closings: AtomicU64::new(0),
             bound: AtomicBool::new(false),
+            data: AtomicU32::new(0),
         };
         Self {
             vm,
             windows: (0..VECTORS).map(window).collect(),
             notifiers: OnceLock::new(),
+            routes: Mutex::default(),
             spurious: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
             commits: AtomicU64::new(0),
         }
     }
@@ -67,6 +79,10 @@ impl Watch {
 
     pub(crate) fn spurious(&self) -> u64 {
         self.spurious.load(SeqCst)
+    }
+
+    pub(crate) fn stale(&self) -> u64 {
+        self.stale.load(SeqCst)
     }
 
     /// How often the kernel was given a routing table.
@@ -99,8 +115,19 @@ impl Watch {
         }
     }
 
+    /// The guest has written this data before it unmasks the vector.
+    pub(crate) fn sends(&self, vector: u16, data: u32) {
+        if let Some(window) = self.window(vector) {
+            window.data.store(data, SeqCst);
+        }
+    }
+
     fn window(&self, vector: u16) -> Option<&Window> {
         self.windows.get(usize::from(vector))
+    }
+
+    fn routes(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn of_notifier(&self, request: &IrqFdRequest<'_>) -> Option<&Window> {
@@ -110,11 +137,18 @@ impl Watch {
         self.window(*vector)
     }
 
-    /// Does what may inject.
-    fn injecting<T>(&self, window: Option<&Window>, inject: impl FnOnce() -> T) -> T {
+    /// Does what may inject a message with this data.
+    fn injecting<T>(
+        &self,
+        window: Option<&Window>,
+        data: Option<u32>,
+        inject: impl FnOnce() -> T,
+    ) -> T {
         let Some(window) = window else {
             return inject();
         };
+        let stale = data != Some(window.data.load(SeqCst));
+        self.stale.fetch_add(stale.into(), SeqCst);
         let closings = window.closings.load(SeqCst);
         let before = window.closed.load(SeqCst) > 0;
         let result = inject();
@@ -139,7 +173,8 @@ impl Vm for Watch {
             return Ok(());
         }
         window.bound.store(true, SeqCst);
-        let result = self.injecting(Some(window), || self.vm.irqfd(request));
+        let data = self.routes().get(&request.gsi).copied();
+        let result = self.injecting(Some(window), data, || self.vm.irqfd(request));
         if result.is_err() {
             window.bound.store(false, SeqCst);
         }
@@ -148,12 +183,18 @@ impl Vm for Watch {
 
     fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
         let window = sender(message.data).and_then(|(vector, _)| self.window(vector));
-        self.injecting(window, || self.vm.signal_msi(message))
+        self.injecting(window, Some(message.data), || self.vm.signal_msi(message))
     }
 
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         self.commits.fetch_add(1, SeqCst);
-        self.vm.set_gsi_routing(table)
+        self.vm.set_gsi_routing(table)?;
+        let messages = table.iter().filter_map(|entry| match entry.target {
+            RouteTarget::Msi { data, .. } => Some((entry.gsi, data)),
+            _ => None,
+        });
+        *self.routes() = messages.collect();
+        Ok(())
     }
 
     fn capability(&self, capability: Capability) -> io::Result<u32> {
