@@ -34,14 +34,34 @@ impl IoAddress {
     }
 
     /// Whether a write of so many bytes at this address exists, on a bus as KVM sees it: MMIO ends
-    /// below 2^64 - 1, ports at 0xffff, and no processor writes eight bytes to a port.
+    /// below 2^64 - 1 and a store across a page is two; ports end at 0xffff, and no processor writes
+    /// eight bytes to one.
     pub(crate) fn takes(self, bytes: u32) -> bool {
         match self {
-            Self::Mmio(address) => address.checked_add(bytes.into()).is_some(),
+            Self::Mmio(address) => {
+                address.checked_add(bytes.into()).is_some()
+                    && address % PAGE + u64::from(bytes) <= PAGE
+            }
             Self::Pio(port) => bytes <= 4 && u32::from(port) + bytes <= 0x1_0000,
         }
     }
+
+    /// The address that lies as far from `to` as this one from `from`, all in one address space.
+    pub(crate) fn moved(self, from: Self, to: Self) -> Option<Self> {
+        if self.bus() != from.bus() || from.bus() != to.bus() {
+            return None;
+        }
+        let offset = self.number().checked_sub(from.number())?;
+        let number = to.number().checked_add(offset)?;
+        match self {
+            Self::Mmio(_) => Some(Self::Mmio(number)),
+            Self::Pio(_) => u16::try_from(number).ok().map(Self::Pio),
+        }
+    }
 }
+
+/// What KVM's emulator cuts a store at. Pages of the guest may be larger, never smaller.
+pub(crate) const PAGE: u64 = 0x1000;
 
 impl fmt::Display for IoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

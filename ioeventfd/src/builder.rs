@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How a doorbell is registered.
 
-use std::io;
 use std::sync::Arc;
 
-use notify_core::{Capability, EventNotifier, Retired, Vm};
+use notify_core::{EventNotifier, Vm};
 
-use crate::{Datamatch, Error, IoAddress, IoEventFd, Rejected};
+use crate::{Datamatch, Error, IoAddress, IoEventFd, Rejected, request};
 
 /// A doorbell that is not registered.
 #[derive(Debug)]
@@ -46,46 +45,14 @@ impl IoEventFdBuilder {
 
     fn try_assign(&self) -> Result<Arc<EventNotifier>, Error> {
         let (address, datamatch) = (self.address, self.datamatch);
-        if !address.takes(datamatch.bytes()) {
-            return Err(Error::NoSuchWrite { address, datamatch });
-        }
-        if datamatch == Datamatch::AnyWrite {
-            let any = self.vm.capability(Capability::IoEventFdAnyLength);
-            if any.map_err(|source| self.explain(source))? == 0 {
-                return Err(Error::NoAnyWrite { address });
-            }
-        }
+        request::check(&*self.vm, address, datamatch)?;
         let notifier = match &self.notifier {
             Some(notifier) => Arc::clone(notifier),
             None => EventNotifier::new()
                 .map(Arc::new)
                 .map_err(|source| Error::Notifier { address, source })?,
         };
-        let request = crate::doorbell::request(&notifier, address, datamatch);
-        match self.vm.ioeventfd(&request) {
-            Ok(()) => Ok(notifier),
-            Err(source) => Err(self.explain(source)),
-        }
-    }
-
-    fn explain(&self, source: io::Error) -> Error {
-        let (address, datamatch) = (self.address, self.datamatch);
-        if Retired::caused(&source) {
-            let source = Retired;
-            return Error::Retired { address, source };
-        }
-        // EEXIST has this kind, and nothing else that KVM answers has.
-        if source.kind() == io::ErrorKind::AlreadyExists {
-            return Error::Taken {
-                address,
-                datamatch,
-                source,
-            };
-        }
-        Error::Assign {
-            address,
-            datamatch,
-            source,
-        }
+        request::register(&*self.vm, address, datamatch, &notifier)?;
+        Ok(notifier)
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IoEventFd`]: one registered doorbell.
 
-use std::os::fd::AsFd;
+use std::io;
 use std::sync::Arc;
 
-use notify_core::{EventNotifier, IoEventFdRequest, Vm};
+use notify_core::{EventNotifier, Vm};
 
-use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected};
+use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected, request};
 
 /// A doorbell: a write of the guest that signals a notifier.
 ///
@@ -55,17 +55,6 @@ enum Registration {
     Gone,
 }
 
-/// The request that registers a doorbell.
-pub(crate) fn request(
-    notifier: &EventNotifier,
-    address: IoAddress,
-    datamatch: Datamatch,
-) -> IoEventFdRequest<'_> {
-    let (bus, number) = (address.bus(), address.number());
-    IoEventFdRequest::assign(notifier.as_fd(), bus, number, datamatch.bytes())
-        .datamatch(datamatch.value())
-}
-
 impl IoEventFd {
     /// A doorbell that rings for `datamatch` at `address`.
     #[must_use = "a builder registers nothing"]
@@ -86,6 +75,39 @@ impl IoEventFd {
             notifier,
             registration: Registration::Registered,
         }
+    }
+
+    /// A doorbell that the kernel does not know yet: the atom of a set, which registers and
+    /// deregisters many, and must be able to take each step back.
+    pub(crate) fn unregistered(
+        vm: Arc<dyn Vm>,
+        address: IoAddress,
+        datamatch: Datamatch,
+        notifier: Arc<EventNotifier>,
+    ) -> Self {
+        Self {
+            vm,
+            address,
+            datamatch,
+            notifier,
+            registration: Registration::Gone,
+        }
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registration == Registration::Registered
+    }
+
+    /// Registers it, if it is not.
+    pub(crate) fn register(&mut self) -> Result<(), Error> {
+        if self.is_registered() {
+            return Ok(());
+        }
+        let (address, datamatch) = (self.address, self.datamatch);
+        request::check(&*self.vm, address, datamatch)?;
+        request::register(&*self.vm, address, datamatch, &self.notifier)?;
+        self.registration = Registration::Registered;
+        Ok(())
     }
 
     /// Where it lies.
@@ -126,20 +148,26 @@ impl IoEventFd {
         })
     }
 
-    fn deregister(&mut self) -> Result<(), Error> {
-        if self.registration == Registration::Gone {
-            return Ok(());
+    /// Deregisters it, if it is registered.
+    pub(crate) fn deregister(&mut self) -> Result<(), Error> {
+        if self.is_registered() {
+            request::deregister(&*self.vm, self.address, self.datamatch, &self.notifier)?;
+            self.registration = Registration::Gone;
         }
-        let request = request(&self.notifier, self.address, self.datamatch).deassign();
-        self.vm
-            .ioeventfd(&request)
-            .map_err(|source| Error::Deassign {
-                address: self.address,
-                datamatch: self.datamatch,
-                source,
-            })?;
-        self.registration = Registration::Gone;
         Ok(())
+    }
+
+    /// Gets rid of a registration that an earlier attempt left behind. Whether it is gone: also if
+    /// somebody else has done it meanwhile (ENOENT).
+    pub(crate) fn let_go(&mut self) -> bool {
+        match self.deregister() {
+            Ok(()) => true,
+            Err(Error::Deassign { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.registration = Registration::Gone;
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 

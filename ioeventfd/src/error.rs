@@ -5,9 +5,9 @@ use std::io;
 
 use notify_core::Retired;
 
-use crate::{Datamatch, IoAddress, Rejected};
+use crate::{Conflict, Datamatch, IoAddress, Rejected};
 
-/// Why an operation on a doorbell failed. Nothing has changed then.
+/// Why an operation on doorbells failed. Nothing has changed then, unless the variant says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -67,6 +67,60 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// Something is there that a doorbell cannot be beside. Found before the machine is asked.
+    #[error("the doorbell at {address} for {datamatch} cannot be there")]
+    Conflict {
+        /// Where.
+        address: IoAddress,
+        /// Which writes.
+        datamatch: Datamatch,
+        /// What is in the way.
+        source: Box<Conflict>,
+    },
+
+    /// The set has changed since the plan was made, or it is the plan of another set.
+    #[error("the plan is not of the doorbells that are there now")]
+    StalePlan,
+
+    /// A doorbell does not lie in the BAR that moves, or would not lie in its address space after.
+    #[error("the doorbell at {address} cannot move as a BAR from {from} to {to}")]
+    NotMovable {
+        /// Where it lies.
+        address: IoAddress,
+        /// The BAR's old base.
+        from: IoAddress,
+        /// The BAR's new base.
+        to: IoAddress,
+    },
+
+    /// A change failed, and the machine did not let all of it be taken back.
+    #[error("{cause}; and {} could not be made what it was", list(unrestored))]
+    NotUndone {
+        /// Why the change failed.
+        #[source]
+        cause: Box<Error>,
+        /// What is not as it was before.
+        unrestored: Vec<Unrestored>,
+    },
+
+    /// A notifier could not be signalled.
+    #[error("cannot kick {key}")]
+    Signal {
+        /// The doorbell's key.
+        key: u64,
+        /// Why.
+        source: notify_core::Error,
+    },
+
+    /// A notifier could not be read. Nothing was taken from any.
+    #[error("cannot take the kicks of {key}")]
+    Drain {
+        /// The doorbell's key.
+        key: u64,
+        /// Why.
+        source: notify_core::Error,
+    },
+
     /// The machine did not let go of the doorbell. ENOENT: somebody else has deregistered it.
     #[error("cannot deregister the doorbell at {address} for {datamatch}")]
     Deassign {
@@ -77,6 +131,34 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// A doorbell that a failed undo left otherwise than it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unrestored {
+    /// Its key.
+    pub key: u64,
+    /// Where it lies.
+    pub address: IoAddress,
+    /// Which writes ring it.
+    pub datamatch: Datamatch,
+    /// Whether it is registered now, though it was not before; else it was, and is not.
+    pub registered: bool,
+    /// Why.
+    pub error: Error,
+}
+
+fn list(unrestored: &[Unrestored]) -> String {
+    let mut list = String::new();
+    for one in unrestored {
+        let separator = if list.is_empty() { "" } else { ", " };
+        list.push_str(&format!(
+            "{separator}the doorbell at {} for {}",
+            one.address, one.datamatch
+        ));
+    }
+    list
 }
 
 impl<T> From<Rejected<T>> for Error {

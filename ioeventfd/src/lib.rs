@@ -3,40 +3,120 @@
 //!
 //! A guest *kicks* a device by writing to a doorbell register. An [`IoEventFd`] asks the machine to
 //! match such writes by address, width and value, and to signal an eventfd instead of leaving the
-//! guest for user space. What no doorbell matches still exits, and is the VMM's to handle.
+//! guest for user space. A [`DoorbellSet`] has all doorbells of a device, and changes them together:
+//! when the device starts and stops, when its BAR moves, when a queue's eventfd changes. [`virtio`]
+//! knows where a virtio device has them.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use ioeventfd::{Datamatch, IoAddress, IoEventFd};
-//! use notify_core::Bus;
+//! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern};
+//! use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Rung, Window};
 //! use notify_core::sim::SimVm;
+//! use notify_core::{Bus, EventNotifier};
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
-//! // Queue 1 of a virtio device whose queues share one notify register.
-//! let address = IoAddress::Mmio(0xfe00_b000);
-//! let doorbell = IoEventFd::builder(vm.clone(), address, Datamatch::U16(1)).assign()?;
+//! let registry = DoorbellRegistry::new(vm.clone(), Window::X86_IRQCHIP); // one for each machine
 //!
-//! vm.guest_write(Bus::Mmio, 0xfe00_b000, &1u16.to_le_bytes()); // the guest's part
-//! assert_eq!(doorbell.notifier().wait(None)?.map(u64::from), Some(1));
+//! // A virtio-pci device with two queues, its BAR 4 at 0xfe008000.
+//! let capability = NotifyCapability { offset: 0x3000, length: 0x1000, multiplier: 4 };
+//! let layout = PciModern::new(capability, 0x4000, Notification::Index)?;
+//! let bells = layout.doorbells(IoAddress::Mmio(0xfe00_8000), &[0, 1])?;
+//! let queues = [Arc::new(EventNotifier::new()?), Arc::new(EventNotifier::new()?)];
+//! let wanted = bells.into_iter().zip(&queues).map(|(bell, queue)| bell.signalling(queue.clone()));
 //!
-//! drop(doorbell); // now the same write exits to user space
-//! assert_eq!(vm.guest_write(Bus::Mmio, 0xfe00_b000, &[1, 0]).exits.len(), 1);
+//! let set = DoorbellSet::new(&registry);
+//! set.apply(set.plan(wanted)?)?;
+//!
+//! vm.guest_write(Bus::Mmio, 0xfe00_b004, &1u16.to_le_bytes()); // the guest's part
+//! assert_eq!(queues[1].wait(None)?.map(u64::from), Some(1));
+//!
+//! // When the driver resets the device, what is left is one more look at a queue.
+//! vm.guest_write(Bus::Mmio, 0xfe00_b000, &0u16.to_le_bytes());
+//! let stopped = set.stop()?;
+//! assert_eq!(stopped.leftovers[0].key, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # The way of a kick
+//!
+//! ```text
+//!  guest     driver: buffer on the ring, then a 16-bit store of the queue's index
+//!              |       to  BAR 0xfe008000 + offset 0x3000 + notify_off 1 * multiplier 4
+//!              |                                                       (1) virtio::PciModern
+//!  ------------|------------------------------------------------------------------------------
+//!  kernel      v
+//!            exit of the vCPU: no memory slot is there
+//!              |
+//!              v
+//!            I/O bus: address, width, value?  --- no --------------+   (2) DoorbellSet::apply,
+//!              | yes                                               |       IoEventFd
+//!              v                                                   |
+//!            eventfd: counter + 1                                  |   (3) EventNotifier
+//!              |          ^                                        |
+//!              |          |                                        |
+//!  ------------|----------|----------------------------------------|--------------------------
+//!  VMM         |          |                                        v
+//!              |          |                        KVM_EXIT_MMIO, KVM_EXIT_IO on the vCPU's thread
+//!              |          |                                        |
+//!              |          +---- EventNotifier::notify ---- DoorbellSet::on_exit_write   (4)
+//!              v                                                   |
+//!            handler: EventNotifier::consume, then the ring   (5)  +- Rung::None: another register
+//!            (or a vhost worker, which looks at the ring and leaves the counter)
+//! ```
+//!
+//! 1. The driver computes the address from the notify capability and the queue's offset, as
+//!    [`virtio::PciModern`] does for the VMM; so the two agree on where the store goes.
+//! 2. The vCPU exits to the kernel. KVM looks for a registered range of that address, width and value:
+//!    a [`Doorbell`] of a set that is started, or an [`IoEventFd`] by itself. If there is one, the
+//!    vCPU runs on at once; user space never hears of it.
+//! 3. The eventfd that was registered is that of an [`EventNotifier`](notify_core::EventNotifier).
+//!    Its counter adds up: two kicks before anybody looks are one wake-up, and a count of two.
+//! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a device
+//!    is started, and for stores that the kernel cuts in two.
+//!    [`DoorbellSet::on_exit_write`] decides as the kernel would have, and signals the same notifier.
+//! 5. Whoever polls the eventfd takes the count and serves the ring. [`DoorbellSet::stop`] takes what
+//!    nobody has, and [`DoorbellSet::start`] kicks once, so that what the driver did before is seen.
+//!
+//! # To vhost and back
+//!
+//! vhost polls the same eventfd in the kernel, and never clears its counter. The order in which a queue
+//! changes hands:
+//!
+//! - *There*: take the VMM's handler off the notifier; give the notifier's file descriptor to
+//!   VHOST_SET_VRING_KICK; set the backend; then [`DoorbellSet::kick`], since a kick that came before
+//!   the backend may have been spent in vain. The doorbell stays registered all the while.
+//! - *Back*: unset the backend, and VHOST_SET_VRING_KICK with -1; then [`DoorbellSet::drain`], which
+//!   clears a counter that holds every kick since vhost took over; look at each of those queues once,
+//!   as one that was kicked, whatever the number; and put the handler on again. In this order: a
+//!   handler that is put on before would take old kicks for new ones, and a counter that is cleared
+//!   while vhost still runs may hide one from it.
 
 #![forbid(unsafe_code)]
 
 mod address;
 mod builder;
+mod claims;
+mod conflict;
 mod datamatch;
 mod doorbell;
 mod error;
+mod matcher;
+mod place;
+mod registry;
+mod request;
+mod set;
+pub mod virtio;
+mod window;
 
 pub use address::IoAddress;
 pub use builder::IoEventFdBuilder;
+pub use conflict::Conflict;
 pub use datamatch::{Datamatch, Width};
 pub use doorbell::IoEventFd;
-pub use error::Error;
+pub use error::{Error, Unrestored};
+pub use registry::DoorbellRegistry;
+pub use set::{Doorbell, DoorbellSet, Epoch, Leftover, Plan, Rung, Stopped};
+pub use window::Window;
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

@@ -7,7 +7,7 @@ use fixedbitset::FixedBitSet;
 use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
-use crate::request::{Demand, Request};
+use crate::request::{Demand, Edit, Request};
 use crate::{Error, Gsi};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
@@ -29,7 +29,7 @@ enum Kernel {
     Untouched,
     /// It has exactly our entries.
     HasEntries,
-    /// A commit ended in a panic.
+    /// It is being given a table, or was when the machine panicked.
     Unknown,
 }
 
@@ -53,11 +53,20 @@ impl Engine {
     /// itself: of many requests one that is refused costs about two ioctls for each doubling, and
     /// spoils no other.
     pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request]) {
-        match (self.attempt(vm, requests), requests) {
+        let edits = requests.iter().flat_map(|request| &request.edits);
+        let demands = requests.iter().map(|request| request.demand);
+        match (self.attempt(vm, demands, edits), requests) {
             (Ok(()), requests) => requests
                 .iter_mut()
                 .for_each(|request| request.outcome = Some(Ok(()))),
-            (Err(error), [request]) => request.outcome = Some(Err(error)),
+            (Err(error), [request]) => {
+                request.outcome = Some(match (request.demand, error) {
+                    (Demand::Retranslate, Error::Refused { source, .. }) => {
+                        self.translate_in_part(vm, &mut request.edits, source)
+                    }
+                    (_, error) => Err(error),
+                });
+            }
             (Err(_), requests) => {
                 let (first, second) = requests.split_at_mut(requests.len() / 2);
                 self.carry_out(vm, first);
@@ -66,37 +75,84 @@ impl Engine {
         }
     }
 
+    /// Gives the kernel all new translations but those that it refuses, and blocks these: the old ones
+    /// must not stay in force.
+    fn translate_in_part(
+        &mut self,
+        vm: &dyn Vm,
+        edits: &mut [Edit],
+        source: io::Error,
+    ) -> Result<(), Error> {
+        // Anything else has nothing to do with the messages.
+        if source.kind() != io::ErrorKind::InvalidInput {
+            let (edits, first) = (edits.len(), edits.first().map(|edit| edit.gsi));
+            return Err(Error::Refused {
+                edits,
+                first,
+                source,
+            });
+        }
+        let mut blocked = Vec::new();
+        self.translate_halves(vm, edits, &mut blocked)?;
+        Err(Error::Untranslated { blocked, source })
+    }
+
+    /// The edits as a whole were refused.
+    fn translate_halves(
+        &mut self,
+        vm: &dyn Vm,
+        edits: &mut [Edit],
+        blocked: &mut Vec<Gsi>,
+    ) -> Result<(), Error> {
+        let demand = || std::iter::once(Demand::Retranslate);
+        if let [edit] = edits {
+            edit.given = None;
+            blocked.push(edit.gsi);
+            return self.attempt(vm, demand(), std::iter::once(&*edit));
+        }
+        let (first, second) = edits.split_at_mut(edits.len() / 2);
+        for half in [first, second] {
+            if self.attempt(vm, demand(), half.iter()).is_err() {
+                self.translate_halves(vm, half, blocked)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One ioctl at most, and nothing has changed if it fails.
-    fn attempt(&mut self, vm: &dyn Vm, requests: &[Request]) -> Result<(), Error> {
-        let edits = || requests.iter().flat_map(|request| &request.edits);
-        for edit in edits() {
+    fn attempt<'a>(
+        &mut self,
+        vm: &dyn Vm,
+        mut demands: impl Iterator<Item = Demand>,
+        edits: impl Iterator<Item = &'a Edit> + Clone,
+    ) -> Result<(), Error> {
+        for edit in edits.clone() {
             self.entries.set(edit.gsi, edit.given.as_ref());
             self.met.insert(edit.gsi.index());
         }
         let edited = self.entries.edits() > 0;
         let cleaned = self.remove_stale();
         self.met.clear();
-        let needed = requests.iter().any(|request| match request.demand {
+        let needed = demands.any(|demand| match demand {
             Demand::Edits => edited || !self.is_committed(),
             Demand::Flush => cleaned || self.kernel == Kernel::Unknown,
             Demand::Retranslate => edited || self.kernel == Kernel::Unknown,
             Demand::Recommit => true,
         });
         let result = if needed {
-            self.issue(vm, requests)
+            self.issue(vm, edits.clone())
         } else {
             Ok(())
         };
         if needed && result.is_ok() {
             self.entries.accept();
             self.stale.clear();
-            self.kernel = Kernel::HasEntries;
         } else {
             self.entries.rollback();
         }
         if result.is_ok() {
             // One may have found the route that it wanted where a dropped lease had left it.
-            edits().for_each(|edit| self.stale.remove(edit.gsi.index()));
+            edits.for_each(|edit| self.stale.remove(edit.gsi.index()));
         }
         result
     }
@@ -104,8 +160,6 @@ impl Engine {
     /// Puts the table in order after a panic in the middle of a commit, for instance one of a [`Vm`].
     pub(crate) fn recover(&mut self) {
         self.entries.rollback();
-        self.met.clear();
-        self.kernel = Kernel::Unknown;
     }
 
     /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers whether
@@ -121,19 +175,32 @@ impl Engine {
         self.entries.edits() > before
     }
 
-    fn issue(&mut self, vm: &dyn Vm, requests: &[Request]) -> Result<(), Error> {
+    fn issue<'a>(
+        &mut self,
+        vm: &dyn Vm,
+        edits: impl Iterator<Item = &'a Edit> + Clone,
+    ) -> Result<(), Error> {
         self.entries.lay_out_pins();
         let (entries, limit) = (self.entries.buffer().len(), self.limit);
         if entries > limit as usize {
             return Err(Error::TableFull { entries, limit });
         }
+        let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
         let issued = vm.set_gsi_routing(self.entries.buffer());
-        issued.map_err(|source| explain(vm, requests, source))
+        self.kernel = match issued {
+            Ok(()) => Kernel::HasEntries,
+            Err(_) => before,
+        };
+        issued.map_err(|source| explain(vm, edits, source))
     }
 }
 
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
-fn explain(vm: &dyn Vm, requests: &[Request], source: io::Error) -> Error {
+fn explain<'a>(
+    vm: &dyn Vm,
+    mut edits: impl Iterator<Item = &'a Edit> + Clone,
+    source: io::Error,
+) -> Error {
     if Retired::caused(&source) {
         return Error::Retired(Retired);
     }
@@ -142,10 +209,9 @@ fn explain(vm: &dyn Vm, requests: &[Request], source: io::Error) -> Error {
     if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
         return Error::NoIrqChip { source };
     }
-    let edits = || requests.iter().flat_map(|request| &request.edits);
     Error::Refused {
-        edits: edits().count(),
-        first: edits().next().map(|edit| edit.gsi),
+        edits: edits.clone().count(),
+        first: edits.next().map(|edit| edit.gsi),
         source,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use notify_core::{RouteBuffer, RouteEntry};
 
+use crate::request::KEPT_EDITS;
 use crate::route::pin_entry;
 use crate::{Gsi, Pins, Route};
 
@@ -92,6 +93,7 @@ impl Entries {
     /// Makes the edits final.
     pub(crate) fn accept(&mut self) {
         self.undo.clear();
+        self.undo.shrink_to(KEPT_EDITS);
     }
 
     /// Takes back every edit since the last time that they were accepted.

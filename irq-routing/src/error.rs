@@ -8,7 +8,8 @@ use notify_core::Retired;
 
 use crate::{Gsi, IrqChip, Platform, Rejected};
 
-/// Why an operation on a routing table failed. Nothing has changed then.
+/// Why an operation on a routing table failed. Nothing has changed then, except after
+/// [`Untranslated`](Self::Untranslated).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -37,7 +38,7 @@ pub enum Error {
     },
 
     /// No GSI is left to be leased, or not so many in a row.
-    #[error("{}: {leased} of {limit} are leased{}, the others reserved, wired, in quarantine or scattered",
+    #[error("{}: {leased} of {limit} are leased{}, the others reserved, wired, unclaimed, in quarantine or scattered",
         wanted_gsis(*.wanted), held_by(.holders))]
     Exhausted {
         /// How many were wanted.
@@ -138,6 +139,17 @@ pub enum Error {
     /// The machine is being closed.
     #[error("cannot set GSI routes")]
     Retired(#[source] Retired),
+
+    /// The kernel refused the new translations of some messages. They are blocked; all others are
+    /// in force.
+    #[error("the kernel refused the translated messages of {} GSIs, the first of them {}", .blocked.len(),
+        .blocked.first().copied().map_or(0, Gsi::number))]
+    Untranslated {
+        /// The GSIs whose messages are blocked.
+        blocked: Vec<Gsi>,
+        /// What the kernel said.
+        source: io::Error,
+    },
 
     /// The kernel refused a table in which no rule is known to be broken.
     #[error("the kernel refused the routing table with {}", describe(*.edits, *.first))]

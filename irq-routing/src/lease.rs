@@ -9,7 +9,7 @@ use crate::{Error, Gsi, Line, Rejected, Route, RoutingTable};
 /// The right to one GSI of a table, and to lead it somewhere.
 ///
 /// Dropping it gives the number back and issues no ioctl: the route that the kernel still has is
-/// removed by the next commit, overwritten by the next holder, or removed by
+/// removed by the next commit that changes something, overwritten by the next holder, or removed by
 /// [`RoutingTable::flush`].
 ///
 /// ```
@@ -103,6 +103,6 @@ impl GsiLease {
 
 impl Drop for GsiLease {
     fn drop(&mut self) {
-        self.table.lock().release(self.gsi);
+        self.table.lock().release(self.gsi, self.id);
     }
 }

@@ -10,6 +10,9 @@
 //! - [`Transaction`] stages any number of edits and commits them with at most one ioctl, or not at
 //!   all.
 //! - [`Line`] keeps a route in place while something may signal it.
+//! - [`Wiring`] is a table that machines start with, such as a PC's.
+//! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
+//!   reports, and back.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -33,10 +36,13 @@
 
 #![forbid(unsafe_code)]
 
+mod apic_message;
 mod chip;
+mod dump;
 mod engine;
 mod entries;
 mod error;
+mod explain;
 mod gsi;
 mod lease;
 mod line;
@@ -53,9 +59,15 @@ mod sync;
 mod table;
 mod transaction;
 mod translation;
+mod wiring;
 
+pub use apic_message::{ApicMessage, DeliveryMode};
 pub use chip::{IrqChip, Pin};
+pub use dump::{
+    ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, MatrixCell, ParseError, Problem,
+};
 pub use error::{Error, Holder};
+pub use explain::{Delay, Destination, Explanation, Hint, Loss};
 pub use gsi::Gsi;
 pub use lease::GsiLease;
 pub use line::Line;
@@ -66,6 +78,7 @@ pub use route::Route;
 pub use snapshot::{RestoreError, Snapshot};
 pub use table::{RoutingTable, RoutingTableBuilder};
 pub use transaction::Transaction;
+pub use wiring::Wiring;
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

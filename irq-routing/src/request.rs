@@ -4,6 +4,10 @@
 use crate::slots::LeaseId;
 use crate::{Error, Gsi, Pins, Route};
 
+/// How many edits the table keeps memory for between transactions: as many as devices change in a
+/// steady state. More come when devices are brought up, where an allocation does not count.
+pub(crate) const KEPT_EDITS: usize = 256;
+
 /// One staged edit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Edit {
@@ -61,12 +65,30 @@ pub(crate) struct Request {
     pub(crate) outcome: Option<Result<(), Error>>,
 }
 
+/// A request that was carried out, until its caller comes for it.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) ticket: u64,
+    /// For their memory, or to be committed again.
+    pub(crate) edits: Vec<Edit>,
+    pub(crate) result: Result<(), Error>,
+}
+
 impl Request {
+    pub(crate) fn finish(self, result: Result<(), Error>) -> Finished {
+        Finished {
+            ticket: self.ticket,
+            edits: self.edits,
+            result,
+        }
+    }
+
     pub(crate) fn is_pending(&self) -> bool {
         self.outcome.is_none()
     }
 
-    pub(crate) fn succeeded(&self) -> bool {
-        matches!(self.outcome, Some(Ok(())))
+    /// Whether the kernel has what the edits say.
+    pub(crate) fn took_effect(&self) -> bool {
+        matches!(self.outcome, Some(Ok(()) | Err(Error::Untranslated { .. })))
     }
 }

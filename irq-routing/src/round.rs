@@ -3,8 +3,9 @@
 //!
 //! A caller queues its request. If nobody is at work it takes the engine and all that waits, and carries
 //! it out without the lock, so that leases can be taken and dropped meanwhile. What comes in between waits
-//! for the next round, which one of those callers leads: nobody works for others for longer than one
-//! round, and no thread of the table's own is needed.
+//! for the next round, which one of those callers leads: nobody works for requests that came after its own
+//! round has begun, and no thread of the table's own is needed. (A translation of all routes is a round by
+//! itself, so that a caller may lead one before its own.)
 
 use crate::Error;
 use crate::engine::Engine;
@@ -17,9 +18,9 @@ impl Shared {
         let mut state = self.state.lock();
         let ticket = state.enqueue(demand, std::mem::take(edits));
         loop {
-            if let Some(request) = state.collect(ticket) {
-                *edits = request.edits;
-                return request.outcome.unwrap_or(Ok(()));
+            if let Some(finished) = state.collect(ticket) {
+                *edits = finished.edits;
+                return finished.result;
             }
             if let Some((engine, requests)) = state.begin_round() {
                 drop(state);
@@ -39,12 +40,12 @@ struct Round<'a> {
     shared: &'a Shared,
     /// That of the caller who leads.
     ticket: u64,
-    work: Option<(Engine, Vec<Request>)>,
+    work: Option<(Box<Engine>, Vec<Request>)>,
     complete: bool,
 }
 
 impl<'a> Round<'a> {
-    fn new(shared: &'a Shared, ticket: u64, engine: Engine, requests: Vec<Request>) -> Self {
+    fn new(shared: &'a Shared, ticket: u64, engine: Box<Engine>, requests: Vec<Request>) -> Self {
         Self {
             shared,
             ticket,

@@ -189,7 +189,9 @@ impl Slots {
 
     fn exhausted(&self, wanted: u32) -> Error {
         let mut holders: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-        for name in self.names.values() {
+        // One in quarantine, or that nobody has claimed, has kept its name and is held by nobody.
+        let held = |gsi: Gsi| matches!(self.get(gsi), Slot::Leased { .. });
+        for (_, name) in self.names.iter().filter(|(gsi, _)| held(**gsi)) {
             *holders.entry(name).or_default() += 1;
         }
         let holder = |(name, leases): (&Arc<str>, usize)| Holder {
@@ -215,6 +217,11 @@ impl Slots {
     /// that has ended.
     pub(crate) fn is_unsettled(&self, gsi: Gsi) -> bool {
         self.unsettled.contains(gsi.index())
+    }
+
+    /// Whether a commit under way keeps a GSI from being leased.
+    pub(crate) fn may_become_free(&self) -> bool {
+        !self.available.is_disjoint(&self.unsettled)
     }
 
     pub(crate) fn unsettle(&mut self, gsi: Gsi) {

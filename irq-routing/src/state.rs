@@ -4,8 +4,8 @@
 use fixedbitset::FixedBitSet;
 
 use crate::engine::Engine;
-use crate::request::{Change, Demand, Edit, Request};
-use crate::slots::{Slot, Slots};
+use crate::request::{Change, Demand, Edit, Finished, Request};
+use crate::slots::{LeaseId, Slot, Slots};
 use crate::{Error, Gsi, Pins, Platform, Route};
 
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct State {
     pub(crate) slots: Slots,
     platform: Platform,
     /// Whether the kernel's table is ours.
-    pub(crate) committed: bool,
+    committed: bool,
     /// GSIs that were given back while the kernel still had their route.
     stale: FixedBitSet,
     /// GSIs whose route is not in the kernel, since its translation let nothing through.
@@ -23,9 +23,9 @@ pub(crate) struct State {
     /// What waits for the next round.
     queue: Vec<Request>,
     /// What was carried out, until its caller comes for it.
-    done: Vec<Request>,
+    done: Vec<Finished>,
     /// Absent while a round is under way.
-    engine: Option<Engine>,
+    engine: Option<Box<Engine>>,
     tickets: u64,
     /// The memory of a round's requests, for the next.
     spare_requests: Vec<Request>,
@@ -45,7 +45,7 @@ impl State {
             met: FixedBitSet::with_capacity(limit as usize),
             queue: Vec::new(),
             done: Vec::new(),
-            engine: Some(Engine::new(limit)),
+            engine: Some(Box::new(Engine::new(limit))),
             tickets: 0,
             spare_requests: Vec::new(),
             spare_edits: Vec::new(),
@@ -54,13 +54,16 @@ impl State {
 
     /// Gives a lease's GSI back. Its route stays in the kernel until the next commit: nothing is
     /// armed on it any more, and nobody can arm something before it is routed anew.
-    pub(crate) fn release(&mut self, gsi: Gsi) {
-        // Not if it is in quarantine.
-        if let Slot::Leased { route, .. } = self.slots.get(gsi) {
-            self.slots.put(gsi, Slot::Free);
-            if route.is_some() {
-                self.stale.insert(gsi.index());
+    pub(crate) fn release(&mut self, gsi: Gsi, lease: LeaseId) {
+        match self.slots.get(gsi) {
+            Slot::Leased { id, route, .. } if id == lease => {
+                self.slots.put(gsi, Slot::Free);
+                if route.is_some() {
+                    self.stale.insert(gsi.index());
+                }
             }
+            // It is in quarantine, or was left to an owner, who may have claimed it already.
+            _ => {}
         }
     }
 
@@ -92,14 +95,14 @@ impl State {
     }
 
     /// What came of a request, once it is carried out.
-    pub(crate) fn collect(&mut self, ticket: u64) -> Option<Request> {
-        let found = |request: &Request| request.ticket == ticket;
+    pub(crate) fn collect(&mut self, ticket: u64) -> Option<Finished> {
+        let found = |finished: &Finished| finished.ticket == ticket;
         let index = self.done.iter().position(found)?;
         Some(self.done.swap_remove(index))
     }
 
     /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the engine.
-    pub(crate) fn begin_round(&mut self) -> Option<(Engine, Vec<Request>)> {
+    pub(crate) fn begin_round(&mut self) -> Option<(Box<Engine>, Vec<Request>)> {
         let mut engine = self.engine.take()?;
         engine.stale.union_with(&self.stale);
         self.stale.clear();
@@ -108,10 +111,7 @@ impl State {
         for mut request in waiting.drain(..together(&waiting)) {
             match self.prepare(&mut request) {
                 Ok(()) => requests.push(request),
-                Err(error) => {
-                    request.outcome = Some(Err(error));
-                    self.done.push(request);
-                }
+                Err(error) => self.done.push(request.finish(Err(error))),
             }
         }
         self.queue = waiting;
@@ -120,14 +120,18 @@ impl State {
 
     /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
     /// carried out wait for the next round, in front of the others.
-    pub(crate) fn end_round(&mut self, engine: Engine, mut requests: Vec<Request>) {
-        for request in requests.iter().filter(|request| request.succeeded()) {
+    pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
+        for request in requests.iter().filter(|request| request.took_effect()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
         }
         self.slots.settle();
         let pending = requests.extract_if(.., |request| request.is_pending());
         self.queue.splice(..0, pending);
-        self.done.append(&mut requests);
+        for mut request in requests.drain(..) {
+            if let Some(result) = request.outcome.take() {
+                self.done.push(request.finish(result));
+            }
+        }
         self.spare_requests = requests;
         self.committed = engine.is_committed();
         self.engine = Some(engine);
@@ -136,13 +140,7 @@ impl State {
     /// Drops a request whose caller will not come for it.
     pub(crate) fn forget(&mut self, ticket: u64) {
         self.queue.retain(|request| request.ticket != ticket);
-        self.done.retain(|request| request.ticket != ticket);
-    }
-
-    /// Whether the translation of a route has let nothing through.
-    #[expect(dead_code, reason = "for a table that explains itself")]
-    pub(crate) fn is_blocked(&self, gsi: Gsi) -> bool {
-        self.blocked.contains(gsi.index())
+        self.done.retain(|finished| finished.ticket != ticket);
     }
 
     /// Validates a request, and marks the GSIs that it is about to change.
@@ -150,6 +148,8 @@ impl State {
         if request.demand == Demand::Retranslate {
             let routes = self.slots.routes();
             let edits = routes.map(|(gsi, route)| Edit::new(gsi, Change::Translation(route)));
+            // A round that ended in a panic may have left those of its time.
+            request.edits.clear();
             request.edits.extend(edits);
             return Ok(());
         }
@@ -235,4 +235,24 @@ fn together(requests: &[Request]) -> usize {
     let alone = |request: &Request| request.demand == Demand::Retranslate;
     let before = requests.iter().position(alone);
     before.map_or(requests.len(), |before| before.max(1))
+}
+
+/// For diagnosis.
+impl State {
+    /// Whether the kernel is known to have our table.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// Whether the translation of a route has let nothing through.
+    pub(crate) fn is_blocked(&self, gsi: Gsi) -> bool {
+        self.blocked.contains(gsi.index())
+    }
+
+    /// Whether the kernel may still have the route of a lease that is gone.
+    pub(crate) fn is_stale(&self, gsi: Gsi) -> bool {
+        let engine = self.engine.as_deref();
+        self.stale.contains(gsi.index())
+            || engine.is_some_and(|engine| engine.stale.contains(gsi.index()))
+    }
 }

@@ -12,6 +12,7 @@ use std::sync;
 use std::sync::PoisonError;
 
 pub(crate) use sync::MutexGuard;
+use sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
@@ -26,19 +27,33 @@ impl<T> Mutex<T> {
     }
 }
 
+/// What threads wait for. It knows whether any does, because waking nobody costs a system call, too.
 #[derive(Debug)]
-pub(crate) struct Condvar(sync::Condvar);
+pub(crate) struct Condvar {
+    condvar: sync::Condvar,
+    /// Changes under the lock that is waited with, so that who changes something and unlocks sees all
+    /// that waited for it.
+    waiting: AtomicUsize,
+}
 
 impl Condvar {
     pub(crate) fn new() -> Self {
-        Self(sync::Condvar::new())
+        Self {
+            condvar: sync::Condvar::new(),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waited = self.condvar.wait(guard);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        waited.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.condvar.notify_all();
+        }
     }
 }

@@ -102,8 +102,9 @@ impl RoutingTableBuilder {
     /// [`RoutingTable::retranslate`] or another commit finds a translation.
     ///
     /// The table itself keeps the untranslated messages. The translation is called once for each
-    /// message of a commit, on the thread of one that commits, without a lock; if it commits something
-    /// itself, it waits for ever.
+    /// message of a commit, on the thread of one that commits, without a lock. If it commits something
+    /// itself, or takes a GSI that a commit under way changes, it waits for ever; a handle to the table in
+    /// it keeps the table alive.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -232,7 +233,7 @@ impl RoutingTable {
     ///
     /// [`Error::Exhausted`].
     pub fn lease(&self) -> Result<GsiLease, Error> {
-        let (gsi, id) = self.lock().slots.lease()?;
+        let (gsi, id) = self.take(Slots::lease)?;
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
@@ -254,7 +255,7 @@ impl RoutingTable {
     ///
     /// [`Error::Exhausted`]: then none is taken.
     pub fn lease_block(&self, count: u32) -> Result<Vec<GsiLease>, Error> {
-        let block = self.lock().slots.lease_block(count)?;
+        let block = self.take(|slots| slots.lease_block(count))?;
         let lease = |(gsi, id)| GsiLease::new(self.clone(), gsi, id);
         Ok(block.into_iter().map(lease).collect())
     }
@@ -303,14 +304,15 @@ impl RoutingTable {
     ///
     /// # Errors
     ///
-    /// Those of [`Transaction::commit`] that the kernel causes. All old translations are then still in
-    /// force.
+    /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are blocked, and all
+    /// others are in force. Otherwise those of [`Transaction::commit`] that the kernel causes; then all old
+    /// translations are still in force, or an unknown part of them if it failed half way.
     pub fn retranslate(&self) -> Result<(), Error> {
         self.submit(Demand::Retranslate)
     }
 
     /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
-    /// Otherwise the next commit does it. There is nothing to do for a machine that is being closed.
+    /// Otherwise the next commit that changes something does it. There is nothing to do for a machine that is being closed.
     ///
     /// # Errors
     ///
@@ -332,6 +334,18 @@ impl RoutingTable {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock()
+    }
+
+    /// Takes of what is free. A commit under way may have some of it, and is waited for rather than
+    /// going away empty-handed.
+    fn take<T>(&self, take: impl Fn(&mut Slots) -> Result<T, Error>) -> Result<T, Error> {
+        let mut state = self.lock();
+        loop {
+            match take(&mut state.slots) {
+                Err(_) if state.slots.may_become_free() => state = self.shared.ended.wait(state),
+                taken => return taken,
+            }
+        }
     }
 
     /// The state, while no commit under way changes this GSI.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Transaction`]: any number of edits, at most one ioctl.
 
-use crate::request::{Change, Demand, Edit};
+use crate::request::{Change, Demand, Edit, KEPT_EDITS};
 use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 
 /// Edits to a routing table that take effect together or not at all.
@@ -61,8 +61,9 @@ impl Transaction {
 
     /// Makes the edits effective: for the kernel, then for the table.
     ///
-    /// If they change nothing there is no ioctl; otherwise there is one, and when this returns every
-    /// irqfd follows the new routes. The first commit to a table always issues.
+    /// If they change nothing there is no ioctl; otherwise there is one, shared with commits that came
+    /// at the same time (more if the kernel refuses one of those), and when this returns every irqfd
+    /// follows the new routes. The first commit to a table always issues.
     ///
     /// # Errors
     ///
@@ -97,6 +98,7 @@ impl Transaction {
     fn recycle(&mut self) {
         let mut edits = std::mem::take(&mut self.edits);
         edits.clear();
+        edits.shrink_to(KEPT_EDITS);
         let spare = &mut self.table.lock().spare_edits;
         if edits.capacity() > spare.capacity() {
             *spare = edits;

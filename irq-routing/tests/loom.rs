@@ -36,8 +36,6 @@ fn machine() -> (Arc<Recorder>, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = (Arc::new(Recorder::default()), Arc::default());
     let taken: Arc<Mutex<_>> = Arc::clone(&kernel);
     vm.on_routes(move |entries| {
-        // Others may run while a table is in the kernel.
-        thread::yield_now();
         if entries.iter().any(|entry| data(entry) == Some(GUILTY)) {
             return Err(io::Error::from_raw_os_error(22));
         }
@@ -129,6 +127,29 @@ fn a_lease_is_dropped_while_others_commit() {
 }
 
 #[test]
+fn an_owner_comes_for_its_lease_before_the_restore_has_ended() {
+    explore(|| {
+        let table = || RoutingTable::new(Arc::new(Recorder::default())).unwrap();
+        let old = table();
+        let saved = old.lease_msi(message(1)).unwrap();
+        let snapshot = old.snapshot();
+        let table = table();
+        let claim = table.clone();
+        let owner = thread::spawn(move || claim.claim(saved.gsi().number()));
+        table.restore(&snapshot).unwrap();
+        match owner.join().unwrap() {
+            Ok(lease) => {
+                assert_eq!(lease.route(), Some(Route::Msi(message(1))));
+                assert_ne!(table.lease().unwrap().gsi(), lease.gsi());
+                assert_eq!(table.unclaimed(), []);
+            }
+            Err(Error::NothingToClaim { gsi }) => assert_eq!(table.unclaimed(), [gsi]),
+            Err(error) => unreachable!("{error}"),
+        }
+    });
+}
+
+#[test]
 fn whoever_takes_hold_of_a_route_keeps_it() {
     explore(|| {
         let (vm, kernel) = machine();
@@ -147,5 +168,20 @@ fn whoever_takes_hold_of_a_route_keeps_it() {
         let calls = vm.take();
         let last = calls.last().unwrap();
         assert!(matches!(last, Call::Routes(entries) if *entries == *kernel.lock().unwrap()));
+    });
+}
+
+#[test]
+fn a_dropped_line_lets_go_before_another_has_its_gsi() {
+    explore(|| {
+        let table = RoutingTable::new(Arc::new(Recorder::default())).unwrap();
+        let old = table.lease_msi(message(1)).unwrap().into_line().unwrap();
+        let dropper = thread::spawn(move || drop(old));
+        let new = table.lease_msi(message(2)).unwrap().into_line().unwrap();
+        dropper.join().unwrap();
+        let mut transaction = table.transaction();
+        transaction.unroute(new.lease().unwrap());
+        let rejected = transaction.commit().unwrap_err();
+        assert!(matches!(rejected.error, Error::RouteHeld { .. }));
     });
 }

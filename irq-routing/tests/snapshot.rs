@@ -75,6 +75,13 @@ fn what_is_restored_is_what_was_written_in_one_ioctl() {
     assert_eq!(table.leased(), 0);
     assert!(matches!(table.lease_exact(24), Err(Error::GsiInUse { .. })));
     assert!(matches!(table.line(24), Err(Error::GsiInUse { .. })));
+    let mut transaction = table.transaction();
+    transaction.wire(
+        table.gsi(24).unwrap(),
+        Pin::new(IrqChip::IoApic, 9).unwrap(),
+    );
+    let rejected = transaction.commit().unwrap_err();
+    assert!(matches!(rejected.error, Error::GsiInUse { gsi } if gsi.number() == 24));
     assert_eq!(table.lease().unwrap().gsi().number(), 30, "none of theirs");
 
     let claimed = table.claim(24).unwrap();
@@ -218,6 +225,19 @@ fn a_route_that_cannot_be_is_refused() {
         error,
         RestoreError::Refused(Error::NoSuchChip { .. })
     ));
+}
+
+#[test]
+fn a_name_that_would_spoil_a_message_is_refused() {
+    for name in ["line\nbreak", "\u{1b}[2J", &"x".repeat(129)] {
+        let error = refused(|value| value["gsis"][1]["name"] = json!(name));
+        assert!(matches!(error, RestoreError::Name { gsi } if gsi.number() == 24));
+        let (_, table) = table();
+        let lease = table.lease().unwrap().named(name);
+        let snapshot = table.snapshot();
+        drop(lease);
+        table.restore(&snapshot).unwrap();
+    }
 }
 
 #[test]

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Vectors and their queue, in every order that their threads can take.
 //!
+//! Atomics, locks and threads of the crate and of the routing table are loom's. Eventfds and the epoll are
+//! real: a call of the kernel is one step, and nothing here waits in one. loom shows old values to loads,
+//! but does not let a load see a store of its future.
+//!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --test loom`
 #![cfg(loom)]
 #![allow(
@@ -11,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +24,7 @@ use irqfd::msix::Table;
 use irqfd::{ArmQueue, Triggered, Vector, VectorState};
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::{
     Capability, EventNotifier, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
     MsiRequest, RouteBuffer, RouteTarget, Vm,
@@ -390,6 +395,49 @@ fn unmasked_by_one_and_changed_by_another() {
         guest.join().unwrap();
         assert!(is_armed(&vector));
         assert_eq!(witness.bound(), [Some(2)]);
+    });
+}
+
+#[test]
+fn a_mask_while_the_owner_relays_keeps_the_signal_or_comes_after_it() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+        let queue = Arc::new(ArmQueue::new(&table).unwrap());
+        let vector = queued(&table, &queue);
+        vector.unmask().unwrap();
+        drop(queue.run_pending());
+        assert!(matches!(vector.state(), VectorState::Relayed));
+        vector.trigger().unwrap();
+        let owner = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.run_pending().relayed)
+        };
+        vector.mask();
+        witness.allowed.store(false, Ordering::Relaxed);
+        assert_eq!(owner.join().unwrap(), witness.injections());
+        assert_eq!(vector.is_pending(), witness.injections() == 0);
+        assert_eq!(queue.run_pending().relayed, 0);
+    });
+}
+
+#[test]
+fn what_is_entered_while_a_round_runs_calls_the_owner() {
+    explore(3, || {
+        let (_, table) = Witness::new();
+        let queue = ArmQueue::new(&table).unwrap();
+        let vectors = [queued(&table, &queue), queued(&table, &queue)];
+        vectors[0].unmask().unwrap();
+        let guest = {
+            let vector = vectors[1].clone();
+            thread::spawn(move || vector.unmask().unwrap())
+        };
+        drop(queue.run_pending());
+        guest.join().unwrap();
+        let mut fds = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
+        let called = poll(&mut fds, PollTimeout::ZERO).unwrap() > 0;
+        assert!(called || queue.is_empty());
+        assert_eq!(is_armed(&vectors[1]), queue.is_empty());
     });
 }
 

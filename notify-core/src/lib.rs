@@ -14,6 +14,8 @@
 //! - [`Vm`] is the port: the six things that the upper crates ask of a hypervisor. [`KvmVm`] answers
 //!   with ioctls on a KVM virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would
 //!   and needs no `/dev/kvm`.
+//! - With the feature `mio`, `dispatcher::Dispatcher` calls handlers of many notifiers, and polls where
+//!   that pays.
 //!
 //! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in `irqfd`.
 //!
@@ -29,7 +31,11 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("eventfd and KVM exist on Linux only");
 
+#[cfg(feature = "mio")]
+pub mod dispatcher;
 mod error;
+#[cfg(feature = "mio")]
+pub mod event_loops;
 mod notifier;
 mod vm;
 

@@ -8,12 +8,15 @@
     reason = "a test fails by panicking"
 )]
 
+mod bar_move;
+mod bus;
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
 mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
 mod msix;
+mod routing;
 #[cfg(target_arch = "x86_64")]
 mod storm;
 
@@ -22,6 +25,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut trials = doorbell::trials();
     trials.extend(msix::trials());
+    trials.extend(routing::trials());
+    trials.extend(bar_move::trials());
+    trials.extend(bus::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
         [fork::trials(), guards::trials(), storm::trials()]

@@ -65,6 +65,7 @@ mod program;
 mod ram;
 mod shared;
 mod stop;
+mod tsc;
 mod vcpu;
 
 pub use asm::{Asm, Emitted, ROUND, Value};
@@ -77,4 +78,5 @@ pub use machine::{Irqchip, Machine, MachineBuilder};
 pub use program::{Eoi, Program};
 pub use shared::{Array, Slot};
 pub use stop::VcpuStopper;
+pub use tsc::host_tsc;
 pub use vcpu::Vcpu;

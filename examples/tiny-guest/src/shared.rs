@@ -93,6 +93,35 @@ impl Array {
         self.len == 0
     }
 
+    /// One value; 0 beyond the end.
+    ///
+    /// # Errors
+    ///
+    /// None in practice, as for [`Slot::load`].
+    pub fn get(&self, index: u32) -> Result<u64, Error> {
+        if index >= self.len {
+            return Ok(0);
+        }
+        let address = self.address + u64::from(index) * 8;
+        atomic(&self.memory, address, |value| value.load(Ordering::Acquire))
+    }
+
+    /// Sets all values to 0.
+    ///
+    /// # Errors
+    ///
+    /// None in practice, as for [`Slot::load`].
+    pub fn clear(&self) -> Result<(), Error> {
+        (self.address..)
+            .step_by(8)
+            .take(self.len as usize)
+            .try_for_each(|address| {
+                atomic(&self.memory, address, |value| {
+                    value.store(0, Ordering::Release)
+                })
+            })
+    }
+
     /// All values, in order.
     ///
     /// # Errors

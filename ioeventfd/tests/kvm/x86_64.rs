@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, Width};
+use ioeventfd::{
+    Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Error, IoAddress, IoEventFd, Width, Window,
+};
 use kvm_test::{Machine, Trial, kvm, open_fds};
 use notify_core::{EventNotifier, KvmVm, Vm};
 
@@ -22,6 +24,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a_failed_registration_leaves_nothing_open",
             nothing_left_open,
         ),
+        kvm("a_set_moves_in_the_kernel", set_moves),
+        kvm("a_set_that_fails_is_as_before_in_the_kernel", set_fails),
+        kvm("a_set_leaves_nothing_open", set_leaves_nothing_open),
+        kvm("a_set_of_a_retired_machine_stops", set_retired),
     ]
 }
 
@@ -110,4 +116,98 @@ fn nothing_left_open() {
     assert_eq!(open_fds().unwrap(), before - 1);
     assert_eq!(Arc::strong_count(&vm), 1, "no guard is left");
     assert!(vm.capability(notify_core::Capability::IoEventFd).unwrap() > 0);
+}
+
+const ELSEWHERE: IoAddress = IoAddress::Mmio(0xd100_0000);
+
+fn set(vm: &Arc<KvmVm>) -> DoorbellSet {
+    DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), Window::X86_IRQCHIP))
+}
+
+/// Doorbells of notifiers of their own, four bytes apart.
+fn queues(base: IoAddress, count: u64) -> Vec<Doorbell> {
+    let one = |queue| {
+        let address = IoAddress::Mmio(base.number() + queue * 4);
+        let notifier = Arc::new(EventNotifier::new().unwrap());
+        Doorbell::new(queue, address, Datamatch::Width(Width::W2), notifier)
+    };
+    (0..count).map(one).collect()
+}
+
+/// Whether nobody has the place of any of these, as far as the kernel is concerned.
+fn free(vm: &Arc<KvmVm>, base: IoAddress, count: u64) -> bool {
+    queues(base, count)
+        .iter()
+        .all(|bell| assign(vm, bell.address, bell.datamatch).is_ok())
+}
+
+fn set_moves() {
+    let vm = vm();
+    for set in [set(&vm), set(&vm).removals_first()] {
+        set.apply(set.plan(queues(MMIO, 4)).unwrap()).unwrap();
+        assert!(!free(&vm, MMIO, 1) && free(&vm, ELSEWHERE, 4));
+        set.relocate(MMIO, ELSEWHERE).unwrap();
+        assert!(free(&vm, MMIO, 4) && !free(&vm, ELSEWHERE, 1));
+        drop(set.stop().unwrap());
+        assert!(free(&vm, ELSEWHERE, 4));
+        set.start().unwrap();
+        // By less than its own size, onto itself.
+        let shifted = IoAddress::Mmio(ELSEWHERE.number() + 4);
+        set.relocate(ELSEWHERE, shifted).unwrap();
+        assert!(free(&vm, ELSEWHERE, 1) && !free(&vm, shifted, 1));
+        drop(set);
+        assert!(free(&vm, shifted, 4));
+    }
+}
+
+fn set_fails() {
+    let vm = vm();
+    let set = set(&vm);
+    let there = queues(MMIO, 4);
+    set.apply(set.plan(there.clone()).unwrap()).unwrap();
+    // Somebody else has the last of the new places, of which the registry does not know.
+    let last = IoAddress::Mmio(ELSEWHERE.number() + 12);
+    let foreign = assign(&vm, last, Datamatch::AnyWrite).unwrap();
+    let error = set.relocate(MMIO, ELSEWHERE).unwrap_err();
+    assert!(matches!(error, Error::Taken { address, .. } if address == last));
+    assert!(free(&vm, ELSEWHERE, 3));
+    for bell in &there {
+        assert!(assign(&vm, bell.address, bell.datamatch).is_err());
+    }
+    drop(foreign);
+    set.relocate(MMIO, ELSEWHERE).unwrap();
+}
+
+fn set_leaves_nothing_open() {
+    let vm = vm();
+    let before = open_fds().unwrap();
+    let set = set(&vm);
+    for round in 0..10 {
+        let epoch = set.apply(set.plan(queues(MMIO, 8)).unwrap()).unwrap();
+        set.vcpus_passed(epoch);
+        assert_eq!(open_fds().unwrap(), before + 8, "{round}");
+    }
+    let foreign = assign(&vm, ELSEWHERE, Datamatch::AnyWrite).unwrap();
+    for _ in 0..10 {
+        assert!(set.relocate(MMIO, ELSEWHERE).is_err());
+        assert!(set.plan(queues(IoAddress::Mmio(0xfec0_0000), 8)).is_err());
+    }
+    drop(foreign);
+    assert_eq!(open_fds().unwrap(), before + 8);
+    drop(set);
+    assert_eq!(open_fds().unwrap(), before);
+    assert_eq!(Arc::strong_count(&vm), 1);
+}
+
+fn set_retired() {
+    let vm = vm();
+    let set = set(&vm);
+    set.apply(set.plan(queues(MMIO, 2)).unwrap()).unwrap();
+    vm.retire();
+    assert!(matches!(
+        set.relocate(MMIO, ELSEWHERE),
+        Err(Error::Retired { .. })
+    ));
+    drop(set.stop().unwrap());
+    assert!(matches!(set.start(), Err(Error::Retired { .. })));
 }

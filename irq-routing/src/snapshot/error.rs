@@ -39,6 +39,13 @@ pub enum RestoreError {
         source: Error,
     },
 
+    /// A name that is too long for an error message, or has control characters in it.
+    #[error("the snapshot has an unfit name for the holder of GSI {gsi}")]
+    Name {
+        /// The number.
+        gsi: Gsi,
+    },
+
     /// A GSI of the machine's wiring leads to something else than pins.
     #[error("the snapshot leads GSI {gsi}, which is wired, to no pins")]
     NotPins {

@@ -14,6 +14,14 @@ use crate::slots::Slot;
 /// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`] reads.
 const VERSION: u32 = 1;
 
+/// In bytes: what is read from outside ends up in messages.
+const LONGEST_NAME: usize = 128;
+
+/// Whether a name can be restored.
+fn is_fit(name: &str) -> bool {
+    name.len() <= LONGEST_NAME && !name.contains(char::is_control)
+}
+
 /// The GSIs of a table and where they lead, for a machine that continues elsewhere.
 ///
 /// It holds numbers and names only: no eventfd, no lease, nothing that is armed. With the feature
@@ -53,12 +61,19 @@ pub struct Snapshot {
 impl RoutingTable {
     /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
     /// quarantine are left out, since nothing is armed in the machine that continues. Messages are
-    /// those of the devices, before any translation.
+    /// those of the devices, before any translation. Names that are longer than 128 bytes, or have control
+    /// characters in them, are left out.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let state = self.lock();
         let save = |(gsi, slot)| {
-            let name = || state.slots.name(gsi).map(|name| name.to_string());
+            let name = || {
+                state
+                    .slots
+                    .name(gsi)
+                    .filter(|name| is_fit(name))
+                    .map(|name| name.to_string())
+            };
             match slot {
                 Slot::Free | Slot::Quarantined(_) => None,
                 Slot::Wired { pins, .. } => Some(SavedGsi::wired(gsi, pins)),

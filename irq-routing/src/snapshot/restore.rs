@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::saved::SavedGsi;
-use super::{RestoreError, Snapshot, VERSION};
+use super::{RestoreError, Snapshot, VERSION, is_fit};
 use crate::slots::Slot;
 use crate::{Error, Gsi, GsiLease, Pins, Route, RoutingTable};
 
@@ -126,8 +126,12 @@ fn load(gsi: Gsi, saved: &SavedGsi) -> Result<Restored<'_>, RestoreError> {
     let route = route
         .transpose()
         .map_err(|source| RestoreError::Route { gsi, source })?;
+    let name = saved.name.as_deref();
+    if !name.is_none_or(is_fit) {
+        return Err(RestoreError::Name { gsi });
+    }
     match (saved.wired, route) {
-        (false, route) => Ok(Restored::Leased(route, saved.name.as_deref())),
+        (false, route) => Ok(Restored::Leased(route, name)),
         (true, Some(Route::Pins(pins))) => Ok(Restored::Wired(pins)),
         (true, _) => Err(RestoreError::NotPins { gsi }),
     }

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The x86 cases: a message shows in a local APIC, a pin in the answer to KVM_IRQ_LINE_STATUS.
 
+mod isolation;
+mod stress;
+mod wiring;
+
 use irq_routing::{Error, IrqChip, MsiMessage, Pin, Route, RoutingTable};
 use kvm_test::{Machine, Trial, kvm, open_fds};
 use notify_core::{LineStatus, Vm};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = wiring::trials();
+    trials.extend(isolation::trials());
+    trials.extend([
         kvm("messages_arrive_where_they_are_routed", messages_arrive),
         kvm("a_full_table_is_committed_and_emptied", full_table),
         kvm(
@@ -16,7 +22,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("a_machine_without_irqchip_says_so", no_irqchip),
         kvm("a_retired_machine_says_so", retired),
         kvm("nothing_stays_open", nothing_stays_open),
-    ]
+    ]);
+    // The longest come last.
+    trials.extend(stress::trials());
+    trials
 }
 
 fn table() -> (Machine, RoutingTable) {

@@ -51,6 +51,7 @@ impl Gate {
         meanwhile: impl FnOnce(),
     ) -> (thread::Result<R>, Vec<R>) {
         thread::scope(|scope| {
+            let opens = Opens(self);
             let first = scope.spawn(first);
             self.entered.lock().unwrap().recv().unwrap();
             let start = |other: F| {
@@ -64,9 +65,18 @@ impl Gate {
             };
             let others: Vec<_> = others.into_iter().map(start).collect();
             meanwhile();
-            self.open();
+            drop(opens);
             let join = |handle: ScopedJoinHandle<'_, R>| handle.join().unwrap();
             (first.join(), others.into_iter().map(join).collect())
         })
+    }
+}
+
+/// Opens when it is dropped: a test that fails does not wait for ever.
+struct Opens<'a>(&'a Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }

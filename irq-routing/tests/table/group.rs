@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use irq_routing::{Error, GsiLease, IrqChip, Line, Pins, Route, RoutingTable};
+use irq_routing::{Error, GsiLease, IrqChip, Line, Pins, RestoreError, Route, RoutingTable};
 use notify_core::{RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
@@ -185,6 +185,35 @@ fn a_lease_that_is_dropped_during_its_commit_leaves_nothing() {
 }
 
 #[test]
+fn whoever_wants_the_last_gsi_waits_until_it_is_settled() {
+    for block in [false, true] {
+        let (vm, table) = table();
+        let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+        let last = leases.pop().unwrap();
+        let mut transaction = table.transaction();
+        transaction.route(&last, message(2));
+        let gate = Gate::new(&vm, |_| Ok(()));
+        let first: Box<dyn FnOnce() -> Result<GsiLease, Error> + Send> = Box::new(|| {
+            transaction.commit()?;
+            table.lease_exact(0)
+        });
+        let next = Box::new(|| {
+            drop(last);
+            match block {
+                true => table.lease_block(1).map(|mut block| block.remove(0)),
+                false => table.lease(),
+            }
+        });
+        let (first, others) = gate.crowd(first, vec![next], || {});
+        drop(first.unwrap().unwrap());
+        let [next] = others.try_into().unwrap();
+        let next = next.unwrap();
+        assert_eq!((next.gsi().number(), next.route()), (4095, None));
+        assert!(matches!(table.lease(), Err(Error::Exhausted { .. })));
+    }
+}
+
+#[test]
 fn a_line_in_quarantine_keeps_the_route_that_its_last_commit_gave_it() {
     let (vm, table) = table();
     let line = table.lease_msi(message(1)).unwrap().into_line().unwrap();
@@ -247,6 +276,39 @@ fn whoever_wants_a_gsi_learns_first_whether_it_is_wired() {
         let (wired, leased) = gate.crowd(race.next().unwrap(), race.collect(), || {});
         assert_eq!((wired.unwrap(), leased), (!free, vec![free]));
     }
+}
+
+#[test]
+fn whoever_wants_a_share_of_a_line_learns_first_whether_it_stays_wired() {
+    for refused in [false, true] {
+        let (vm, table) = table();
+        both_pins(&table, 4)().unwrap();
+        let gate = Gate::new(&vm, move |_| match refused {
+            true => Err(io::Error::from_raw_os_error(EINVAL)),
+            false => Ok(()),
+        });
+        let mut transaction = table.transaction();
+        transaction.unwire(table.gsi(4).unwrap());
+        let unwire: Box<dyn FnOnce() -> bool + Send> = Box::new(|| transaction.commit().is_ok());
+        let share = Box::new(|| table.line(4).is_ok());
+        let (unwired, shared) = gate.crowd(unwire, vec![share], || {});
+        assert_eq!((unwired.unwrap(), shared), (!refused, vec![refused]));
+    }
+}
+
+#[test]
+fn a_table_that_is_about_to_be_wired_is_not_empty() {
+    let (_, old) = table();
+    let lease = old.lease_exact(4).unwrap();
+    let (vm, table) = table();
+    let gate = Gate::new(&vm, |_| Ok(()));
+    let (wired, _) = gate.crowd(both_pins(&table, 4), vec![], || {
+        let restored = table.restore(&old.snapshot());
+        assert!(matches!(restored, Err(RestoreError::NotEmpty)));
+    });
+    wired.unwrap().unwrap();
+    assert_eq!(table.leased(), 0);
+    drop(lease);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use irq_routing::{IrqChip, MsiMessage, Route, RoutingTable};
+use irq_routing::{Error, Explanation, IrqChip, Loss, MsiMessage, Route, RoutingTable};
 use kvm_test::{Call, Recorder};
-use notify_core::RouteTarget;
+use notify_core::{RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
 use crate::{message, pin};
@@ -76,7 +76,7 @@ fn all_are_translated_anew_in_one_ioctl() {
     let all = [(4, None), (24, Some(201)), (25, Some(202)), (26, Some(203))];
     assert_eq!(given(&vm), [all.to_vec()]);
     offset.store(300, Ordering::Relaxed);
-    vm.fail_after(0, 22);
+    vm.fail_after(0, 12);
     table.retranslate().unwrap_err();
     vm.take();
     offset.store(200, Ordering::Relaxed);
@@ -99,6 +99,10 @@ fn a_blocked_message_leads_nowhere_until_it_is_let_through() {
         Some(Route::Msi(message(900))),
         "as the device has it"
     );
+    let lost = "lost: the message was not translated, so the kernel has no route";
+    assert_eq!(table.explain(blocked.gsi()).to_string(), lost);
+    let seen = table.explain(free.gsi()).to_string();
+    assert!(seen.contains("vector 0x65"), "{seen}");
     let line = blocked.into_line().unwrap();
     offset.store(50, Ordering::Relaxed);
     table.retranslate().unwrap();
@@ -178,4 +182,58 @@ fn extended_destinations_go_where_kvm_looks_for_them() {
         "the remappable format"
     );
     assert_eq!(translated(0x1_fee0_0fe0), 0x1_fee0_0fe0, "already extended");
+}
+
+#[test]
+fn a_translation_that_the_kernel_refuses_is_blocked_and_no_other() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let (vm, table) = adding(&offset);
+    let leases: Vec<_> = (1..=8)
+        .map(|data| table.lease_msi(message(data)).unwrap())
+        .collect();
+    vm.on_routes(|entries| {
+        let bad = |entry: &RouteEntry| {
+            matches!(
+                entry.target,
+                RouteTarget::Msi {
+                    data: 103 | 108,
+                    ..
+                }
+            )
+        };
+        match entries.iter().any(bad) {
+            true => Err(std::io::Error::from_raw_os_error(22)),
+            false => Ok(()),
+        }
+    });
+    vm.take();
+    offset.store(100, Ordering::Relaxed);
+    let error = table.retranslate().unwrap_err();
+    let said = "the kernel refused the translated messages of 2 GSIs, the first of them 26";
+    assert_eq!(error.to_string(), said);
+    assert!(matches!(
+        error,
+        Error::Untranslated { blocked, .. } if blocked == [leases[2].gsi(), leases[7].gsi()]
+    ));
+    let tables = given(&vm);
+    let mut last = tables.last().unwrap().clone();
+    last.sort();
+    let rest = [24, 25, 27, 28, 29, 30].map(|gsi| (gsi, Some(gsi + 77)));
+    assert_eq!(last, rest, "the old translations are gone, too");
+    assert!(matches!(
+        table.explain(leases[2].gsi()),
+        Explanation::Lost {
+            reason: Loss::Blocked,
+            ..
+        }
+    ));
+    assert!(matches!(
+        table.explain(leases[1].gsi()),
+        Explanation::InAtomic { .. }
+    ));
+    leases[1].set_route(message(50)).unwrap();
+
+    offset.store(200, Ordering::Relaxed);
+    table.retranslate().unwrap();
+    assert_eq!(given(&vm).pop().unwrap().len(), 8);
 }

@@ -41,6 +41,12 @@ fn wiring_is_shared_and_stays_while_somebody_has_a_share() {
     line.into_line().unwrap().quarantine();
     assert!(matches!(table.line(5), Err(Error::GsiInUse { .. })));
     assert!(matches!(table.lease_exact(5), Err(Error::GsiInUse { .. })));
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(5).unwrap(), pin(IrqChip::IoApic, 5));
+    assert!(matches!(
+        transaction.commit().unwrap_err().error,
+        Error::GsiInUse { .. }
+    ));
 
     let lease = table.lease_exact(4).unwrap();
     let mut transaction = table.transaction();
@@ -51,6 +57,23 @@ fn wiring_is_shared_and_stays_while_somebody_has_a_share() {
     ));
     assert!(matches!(table.line(4), Err(Error::GsiInUse { .. })));
     drop(lease);
+}
+
+#[test]
+fn a_share_in_quarantine_keeps_the_wiring_shared_and_in_place() {
+    let (_, table) = table();
+    let four = table.gsi(4).unwrap();
+    let mut transaction = table.transaction();
+    transaction.wire(four, pin(IrqChip::IoApic, 4));
+    transaction.commit().unwrap();
+    table.line(4).unwrap().quarantine();
+    drop(table.line(4).unwrap());
+    let mut transaction = table.transaction();
+    transaction.unwire(four);
+    assert!(matches!(
+        transaction.commit().unwrap_err().error,
+        Error::RouteHeld { .. }
+    ));
 }
 
 #[test]

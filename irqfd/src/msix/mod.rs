@@ -7,6 +7,7 @@
 
 mod access;
 mod binding;
+mod control;
 mod entry;
 mod pba;
 mod snapshot;

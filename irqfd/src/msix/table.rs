@@ -15,12 +15,6 @@ use crate::{Error, Vector, numbered};
 /// How many entries a table can have.
 const MAX: usize = 2048;
 
-/// Message Control (PCI Local Bus 3.0, 6.8.2.3): bits of its own, and those of the table's size.
-const ENABLE: u16 = 1 << 15;
-const FUNCTION_MASK: u16 = 1 << 14;
-/// Where Message Control stands in the capability, and how much of it there is.
-const CONTROL_OFFSET: u64 = 2;
-
 /// The MSI-X table of a device. Clones share it.
 ///
 /// The guest writes here where its interrupts go, and masks them. The VMM passes on what the guest does:
@@ -192,52 +186,6 @@ impl Table {
         &self.inner.vectors
     }
 
-    /// The capability's Message Control register: enable in bit 15, function mask in bit 14, and the
-    /// table's size less one.
-    #[must_use]
-    pub fn message_control(&self) -> u16 {
-        self.inner.message_control(&self.inner.state.lock())
-    }
-
-    /// The guest writes Message Control. Bits other than enable and function mask are read-only.
-    pub fn write_message_control(&self, control: u16) {
-        self.inner.change_control(|_| control);
-    }
-
-    /// The guest writes to the configuration space, at an offset from the start of the MSI-X capability.
-    /// Only two bits of it are not read-only.
-    pub fn config_write(&self, offset: u64, data: &[u8]) {
-        self.inner.change_control(|control| {
-            let mut bytes = control.to_le_bytes();
-            for (position, byte) in (CONTROL_OFFSET..).zip(&mut bytes) {
-                let index = position.checked_sub(offset).map(usize::try_from);
-                if let Some(written) = index.and_then(|index| data.get(index.ok()?)) {
-                    *byte = *written;
-                }
-            }
-            u16::from_le_bytes(bytes)
-        });
-    }
-
-    /// Enables the function or not, and masks it as a whole or not. Entries, their mask bits and what is
-    /// pending stay as they are. A function that is not enabled keeps triggers as if it were masked.
-    pub fn set_control(&self, enabled: bool, function_masked: bool) {
-        let control = bit(enabled, ENABLE) | bit(function_masked, FUNCTION_MASK);
-        self.write_message_control(control);
-    }
-
-    /// Whether the guest has enabled MSI-X. If not, the device is to use its INTx pin.
-    #[must_use]
-    pub fn is_enabled(&self) -> bool {
-        self.inner.state.lock().enabled
-    }
-
-    /// Whether the guest has masked the function as a whole.
-    #[must_use]
-    pub fn is_function_masked(&self) -> bool {
-        self.inner.state.lock().function_masked
-    }
-
     /// What a reset of the device does: disabled, every entry masked and empty, nothing pending.
     /// Vectors that are exported stay so.
     pub fn reset(&self) {
@@ -263,30 +211,6 @@ impl State {
 }
 
 impl Inner {
-    fn message_control(&self, state: &State) -> u16 {
-        // The size is 2048 at most.
-        let size = u16::try_from(self.vectors.len().saturating_sub(1)).unwrap_or(u16::MAX);
-        size | bit(state.enabled, ENABLE) | bit(state.function_masked, FUNCTION_MASK)
-    }
-
-    fn change_control(&self, change: impl FnOnce(u16) -> u16) {
-        let mut batch = Batch::default();
-        let mut state = self.state.lock();
-        let control = change(self.message_control(&state));
-        let was_open = state.is_open();
-        state.enabled = control & ENABLE != 0;
-        state.function_masked = control & FUNCTION_MASK != 0;
-        let is_open = state.is_open();
-        if was_open != is_open {
-            for (vector, entry) in self.vectors.iter().zip(&state.entries) {
-                let (was, is) = (was_open && !entry.masked, is_open && !entry.masked);
-                self.turn(vector, *entry, was, is, &mut batch);
-            }
-        }
-        drop(state);
-        batch.run();
-    }
-
     /// Opens or closes a vector, if it is to be other than it was.
     pub(super) fn turn(
         &self,
@@ -306,10 +230,6 @@ impl Inner {
     pub(super) fn message(&self, entry: Entry) -> MsiMessage {
         entry.message(self.devid)
     }
-}
-
-fn bit(set: bool, bit: u16) -> u16 {
-    if set { bit } else { 0 }
 }
 
 impl fmt::Debug for Table {

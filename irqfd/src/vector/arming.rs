@@ -136,9 +136,13 @@ impl Inner {
     pub(crate) fn begin_round(self: &Arc<Self>, queue: &Arc<Shared>) -> Begun {
         let mut control = self.control.lock();
         control.in_queue = false;
-        let waits = matches!(control.arm, Arm::Queued | Arm::Relayed { .. });
-        let retried = matches!(&control.arm, Arm::Dead(reason) if reason.is_transient());
-        if control.masked || !(waits || retried) {
+        // A masked vector is in none of these.
+        let wanted = match &control.arm {
+            Arm::Queued | Arm::Relayed { .. } => true,
+            Arm::Dead(reason) => reason.is_transient(),
+            Arm::Off | Arm::Arming { .. } | Arm::Armed(_) => false,
+        };
+        if !wanted {
             return Begun::Skipped;
         }
         match self.take_lease(&mut control) {
@@ -174,12 +178,9 @@ impl Inner {
         }
     }
 
-    /// Adds the vector's route to a round's transaction, if it is still wanted.
+    /// Adds the vector's route to a round's transaction.
     pub(crate) fn stage_round(&self, transaction: &mut Transaction) {
-        let control = self.control.lock();
-        if !control.masked {
-            self.stage(&control, transaction);
-        }
+        self.stage(&self.control.lock(), transaction);
     }
 
     /// Arms the vector now that its route was committed, or enters it anew if something else is wanted.

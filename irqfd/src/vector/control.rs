@@ -70,10 +70,9 @@ impl Control {
     pub(super) fn disarm(&mut self) {
         // What does not go is dropped here: that tries again, and otherwise keeps the GSI out of use.
         let _ = self.take_off();
-        self.arm = match self.arm {
-            Arm::Arming { .. } => Arm::Arming { again: true },
-            _ => Arm::Off,
-        };
+        if !matches!(self.arm, Arm::Arming { .. }) {
+            self.arm = Arm::Off;
+        }
     }
 
     /// Takes the irqfd off if there is one. If that fails it is armed still.

@@ -3,6 +3,7 @@
 
 mod arming;
 mod batch;
+mod builder;
 mod control;
 mod export;
 mod exported;
@@ -24,6 +25,7 @@ use crate::{Error, Rejected};
 
 pub(crate) use arming::Begun;
 pub(crate) use batch::Batch;
+pub use builder::VectorBuilder;
 use control::Control;
 use exported::Exported;
 use gate::{Gate, Pass};
@@ -80,14 +82,6 @@ pub struct Vector {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// Builds a [`Vector`].
-#[derive(Debug)]
-#[must_use]
-pub struct VectorBuilder<'a> {
-    table: &'a RoutingTable,
-    queue: Option<&'a ArmQueue>,
-}
-
 pub(crate) struct Inner {
     table: RoutingTable,
     queue: Option<Arc<Shared>>,
@@ -99,47 +93,10 @@ pub(crate) struct Inner {
     control: Mutex<Control>,
 }
 
-impl<'a> VectorBuilder<'a> {
-    /// Leaves it to this queue's owner to arm the vector when it is exported (default: whoever unmasks it
-    /// commits its route at once).
-    pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
-        self.queue = Some(queue);
-        self
-    }
-
-    /// A masked vector without a message. No ioctl.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::QueueOfAnotherTable`]; [`Error::Export`], where it has to be exported from the start.
-    pub fn build(self) -> Result<Vector, Error> {
-        if self.queue.is_some_and(|queue| queue.table() != self.table) {
-            return Err(Error::QueueOfAnotherTable);
-        }
-        let inner = Inner {
-            table: self.table.clone(),
-            queue: self.queue.map(ArmQueue::shared),
-            gate: Gate::new(),
-            message: SharedMessage::new(),
-            refusal: AtomicI32::new(0),
-            exported: Exported::new(),
-            control: Mutex::new(Control::default()),
-        };
-        let vector = Vector {
-            inner: Arc::new(inner),
-        };
-        if !vector.inner.signals() {
-            vector.export()?;
-        }
-        Ok(vector)
-    }
-}
-
 impl Vector {
     /// A vector whose messages go through this table.
     pub fn builder(table: &RoutingTable) -> VectorBuilder<'_> {
-        let queue = None;
-        VectorBuilder { table, queue }
+        VectorBuilder::new(table)
     }
 
     /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
@@ -298,6 +255,18 @@ impl Vector {
 }
 
 impl Inner {
+    fn new(table: &RoutingTable, queue: Option<&ArmQueue>) -> Self {
+        Self {
+            table: table.clone(),
+            queue: queue.map(ArmQueue::shared),
+            gate: Gate::new(),
+            message: SharedMessage::new(),
+            refusal: AtomicI32::new(0),
+            exported: Exported::new(),
+            control: Mutex::new(Control::default()),
+        }
+    }
+
     /// Whether the kernel has KVM_SIGNAL_MSI.
     fn signals(&self) -> bool {
         let answer = self.table.vm().capability(Capability::SignalMsi);

@@ -4,6 +4,7 @@
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::Table;
@@ -11,6 +12,9 @@ use irqfd::{Triggered, VectorState};
 use kvm_test::Recorder;
 
 use super::{Bench, pending, program, read32, set_mask, vector};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
 
 /// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
 #[test]
@@ -30,7 +34,7 @@ fn a_commit_under_way_holds_nobody_up() {
     });
     thread::scope(|scope| {
         let unmask = scope.spawn(|| set_mask(&table, 0, false));
-        start.recv().unwrap();
+        start.recv_timeout(LONG).unwrap();
         // The kernel has the table of routes; another vCPU masks the vector again.
         set_mask(&table, 0, true);
         assert_eq!(read32(&table, 12), 1);
@@ -113,14 +117,18 @@ fn triggers_do_not_take_the_tables_lock() {
     }
     thread::scope(|scope| {
         let hangs = scope.spawn(|| vector(&table, 0).trigger().unwrap());
-        start.recv().unwrap();
+        start.recv_timeout(LONG).unwrap();
         let (sender, masker) = mpsc::channel();
         let masks = scope.spawn(|| {
             let sender = sender;
             sender.send(kvm_test::ThreadId::current().unwrap()).unwrap();
             set_mask(&table, 0, true);
         });
-        masker.recv().unwrap().wait_until_asleep().unwrap();
+        masker
+            .recv_timeout(LONG)
+            .unwrap()
+            .wait_until_asleep()
+            .unwrap();
         assert_eq!(vector(&table, 1).trigger().unwrap(), Triggered::Delivered);
         assert_eq!(vector(&table, 0).trigger().unwrap(), Triggered::Kept);
         assert!(!masks.is_finished(), "a trigger is in flight");

@@ -196,3 +196,17 @@ fn the_owner_may_go_meanwhile() {
     vm.expect(&[0x41]);
     vm.expect_calls([2, 1, 0, 0]);
 }
+
+#[test]
+fn what_is_wanted_otherwise_calls_the_owner_again() {
+    let (vm, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    let other = vector.clone();
+    vm.during_commit(move || other.set_message(message(0x41)).unwrap());
+    assert_eq!(queue.run_pending().armed, 0);
+    expect_state(&vector, "Queued");
+    assert!(super::queue::is_readable(&queue) && queue.len() == 1);
+    assert_eq!(queue.run_pending().armed, 1);
+}

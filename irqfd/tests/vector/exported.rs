@@ -246,3 +246,17 @@ fn dropping_the_last_handle_disarms() {
     notifier.notify().unwrap();
     vm.expect(&[]);
 }
+
+/// The kernel takes what comes, but may leave what had been there (a semaphore's rest, for instance).
+#[test]
+fn what_an_armed_notifier_holds_is_not_pending() {
+    let table = RoutingTable::new(Arc::new(kvm_test::Recorder::default())).unwrap();
+    let (vector, notifier) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    notifier.notify().unwrap();
+    assert!(!vector.is_pending());
+    vector.clear_pending();
+    assert!(notifier.is_signalled().unwrap(), "it is the kernel's");
+    vector.mask();
+    assert!(vector.is_pending());
+}

@@ -246,3 +246,23 @@ fn a_relayed_vector_may_be_dropped() {
     vm.expect(&[]);
     assert_eq!(Arc::strong_count(&notifier), 1);
 }
+
+#[test]
+fn masking_for_ever_leaves_nothing_behind() {
+    let (_, table, mut leases) = exhausted();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (restless, _) = queued(&queue, &table, 0x40);
+    let (other, _) = queued(&queue, &table, 0x41);
+    for _ in 0..3 {
+        restless.unmask().unwrap();
+        drop(queue.run_pending());
+        expect_state(&restless, "Relayed");
+        restless.mask();
+    }
+    restless.unmask().unwrap();
+    other.unmask().unwrap();
+    drop(queue.run_pending());
+    // What was left of the first would now stand before the second.
+    leases.truncate(leases.len() - 2);
+    assert_eq!(queue.run_pending().armed, 2);
+}

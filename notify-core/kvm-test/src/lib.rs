@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
-pub use machine::Machine;
+pub use machine::{Machine, Requests};
 pub use recorder::{Call, Recorder};
 pub use thread::ThreadId;
 

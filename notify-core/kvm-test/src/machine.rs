@@ -4,7 +4,11 @@
 use std::io;
 use std::sync::Arc;
 
-use kvm_bindings::kvm_lapic_state;
+use kvm_bindings::{
+    KVM_CAP_X2APIC_API, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+    KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap, kvm_ioapic_state, kvm_ioapic_state__bindgen_ty_1,
+    kvm_irqchip, kvm_irqchip__bindgen_ty_1, kvm_lapic_state,
+};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use notify_core::KvmVm;
 
@@ -13,6 +17,19 @@ const SVR: usize = 0xf0;
 const SVR_ENABLE: u32 = 0x100;
 /// The first of eight interrupt request registers, 16 bytes apart.
 const IRR: usize = 0x200;
+
+/// The interrupt request registers of the controllers: a bit for each pin that was raised.
+///
+/// An edge stays in a PIC when the line is lowered, and leaves the IOAPIC, whose pins are masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requests {
+    /// Of the first PIC. The second one's requests show at its pin 2.
+    pub pic_master: u8,
+    /// Of the second PIC.
+    pub pic_slave: u8,
+    /// Of the IOAPIC.
+    pub ioapic: u32,
+}
 
 /// A real machine with a full irqchip and one vCPU that never runs: what is delivered to its local
 /// APIC stays in the request registers, where it can be read.
@@ -68,6 +85,42 @@ impl Machine {
         &self.vm_fd
     }
 
+    /// Lets messages name APIC ids of 32 bits. From then on the kernel refuses a table with a message
+    /// of which any of the bits 32 to 39 of the address is set.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM_ENABLE_CAP.
+    pub fn use_32bit_ids(&self) -> io::Result<()> {
+        let mut capability = kvm_enable_cap {
+            cap: KVM_CAP_X2APIC_API,
+            ..kvm_enable_cap::default()
+        };
+        capability.args[0] = u64::from(KVM_X2APIC_API_USE_32BIT_IDS);
+        Ok(self.vm_fd.enable_cap(&capability)?)
+    }
+
+    /// Unmasks every pin of the IOAPIC, edge-triggered: pin n delivers vector `first` + n.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM_SET_IRQCHIP.
+    pub fn unmask_ioapic(&self, first: u8) -> io::Result<()> {
+        let vectors = u64::from(first)..;
+        let mut entries = vectors.map(|bits| kvm_ioapic_state__bindgen_ty_1 { bits });
+        let ioapic = kvm_ioapic_state {
+            base_address: 0xfec0_0000,
+            redirtbl: std::array::from_fn(|_| entries.next().unwrap_or_default()),
+            ..kvm_ioapic_state::default()
+        };
+        let chip = kvm_irqchip {
+            chip_id: KVM_IRQCHIP_IOAPIC,
+            pad: 0,
+            chip: kvm_irqchip__bindgen_ty_1 { ioapic },
+        };
+        Ok(self.vm_fd.set_irqchip(&chip)?)
+    }
+
     /// The vectors that were delivered since [`clear`](Self::clear), in ascending order.
     ///
     /// # Errors
@@ -80,6 +133,43 @@ impl Machine {
             read(&lapic, register) & (1 << (vector % 32)) != 0
         };
         Ok((0..=u8::MAX).filter(requested).collect())
+    }
+
+    /// What waits in the PICs and in the IOAPIC.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    #[allow(unsafe_code, reason = "a chip's state is a union")]
+    pub fn requests(&self) -> io::Result<Requests> {
+        let [master, slave, ioapic] = [
+            self.chip(KVM_IRQCHIP_PIC_MASTER)?,
+            self.chip(KVM_IRQCHIP_PIC_SLAVE)?,
+            self.chip(KVM_IRQCHIP_IOAPIC)?,
+        ];
+        // SAFETY: KVM filled each union as the chip that was asked for. The fields that are read are
+        // integers, for which any bytes are valid.
+        let (pic_master, pic_slave, ioapic) = unsafe {
+            (
+                master.chip.pic.irr,
+                slave.chip.pic.irr,
+                ioapic.chip.ioapic.irr,
+            )
+        };
+        Ok(Requests {
+            pic_master,
+            pic_slave,
+            ioapic,
+        })
+    }
+
+    fn chip(&self, chip_id: u32) -> io::Result<kvm_irqchip> {
+        let mut chip = kvm_irqchip {
+            chip_id,
+            ..kvm_irqchip::default()
+        };
+        self.vm_fd.get_irqchip(&mut chip)?;
+        Ok(chip)
     }
 
     /// Forgets what was delivered.

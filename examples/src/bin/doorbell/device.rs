@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The device: a thread that answers each kick of a queue with an interrupt of that queue.
+//! The device: a dispatcher that answers each kick of a queue with an interrupt of that queue.
 
-use std::os::fd::AsFd;
+use std::error::Error;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use notify_core::{EventNotifier, NotifierPair};
+use notify_core::NotifierPair;
+use notify_core::dispatcher::{
+    Dispatcher, DispatcherHandle, Handler, HandlerError, PollHandler, PollLimits, Progress, Reason,
+};
 
 /// What the device has done so far.
 #[derive(Debug, Default)]
@@ -15,45 +19,108 @@ pub(crate) struct Counters {
     pub(crate) signalled: AtomicU64,
 }
 
-/// How long the device looks for the next kick before it sleeps. Waking a thread costs the one who
-/// kicks several times what the kick does, and the next kick is seldom far.
+/// How long the device looks for the next kick before it sleeps, at most. Waking a thread costs the one
+/// who kicks several times what the kick does, and the next kick is seldom far.
 const LOOK: Duration = Duration::from_micros(50);
 
-/// Handles the queues until `stop` is signalled.
-pub(crate) fn serve(
-    queues: &[NotifierPair],
-    stop: &EventNotifier,
-    counters: &Counters,
-) -> Result<(), notify_core::Error> {
-    let mut fds: Vec<_> = queues
-        .iter()
-        .map(|queue| queue.host_notifier().as_fd())
-        .chain([stop.as_fd()])
-        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-        .collect();
-    while !stop.is_signalled()? {
-        // An error is a signal that came in between, or one that the next round meets again.
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        let mut last_kick = Instant::now();
-        while last_kick.elapsed() < LOOK {
-            for queue in queues {
-                if answer(queue, counters)? {
-                    last_kick = Instant::now();
-                }
-            }
-        }
-    }
-    Ok(())
+/// Queues with a handler each.
+pub(crate) struct Device {
+    dispatcher: Dispatcher,
+    counters: Arc<Counters>,
+    failure: Arc<Mutex<Option<Reason>>>,
 }
 
-/// Answers the kicks of one queue, if there are any.
-fn answer(queue: &NotifierPair, counters: &Counters) -> Result<bool, notify_core::Error> {
-    let kicks = queue.host_notifier().consume()?.map_or(0, u64::from);
-    counters.handled.fetch_add(kicks, Ordering::Relaxed);
-    for _ in 0..kicks {
-        // Counted first: the guest may have taken the interrupt before `notify` returns.
-        counters.signalled.fetch_add(1, Ordering::Relaxed);
-        queue.guest_notifier().notify()?;
+impl Device {
+    pub(crate) fn new(queues: &[NotifierPair]) -> Result<Self, Box<dyn Error>> {
+        let failure = Arc::new(Mutex::new(None));
+        let failed = Arc::clone(&failure);
+        let dispatcher = Dispatcher::builder()
+            .poll_limits(PollLimits::with_max(LOOK))
+            .on_failure(move |failure| {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.reason);
+            })
+            .build()?;
+        let counters = Arc::new(Counters::default());
+        for queue in queues {
+            let handler = Queue {
+                notifiers: queue.clone(),
+                counters: Arc::clone(&counters),
+                dispatcher: dispatcher.handle(),
+            };
+            dispatcher
+                .handle()
+                .add_polled(queue.host_notifier(), handler)
+                .map_err(|rejected| rejected.error)?;
+        }
+        Ok(Self {
+            dispatcher,
+            counters,
+            failure,
+        })
     }
-    Ok(kicks > 0)
+
+    /// What it has done so far.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Handles the queues until it is stopped, or one of them fails.
+    pub(crate) fn serve(&self) -> Result<(), String> {
+        self.dispatcher.run().map_err(|error| error.to_string())?;
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure
+            .take()
+            .map_or(Ok(()), |reason| Err(reason.to_string()))
+    }
+
+    /// Makes [`serve`](Self::serve) return.
+    pub(crate) fn stop(&self) -> Result<(), Box<dyn Error>> {
+        Ok(self.dispatcher.handle().stop()?)
+    }
+}
+
+/// Answers the kicks of one queue.
+struct Queue {
+    notifiers: NotifierPair,
+    counters: Arc<Counters>,
+    dispatcher: DispatcherHandle,
+}
+
+impl Queue {
+    fn answer(&self, kicks: NonZeroU64) -> Result<(), HandlerError> {
+        self.counters
+            .handled
+            .fetch_add(kicks.get(), Ordering::Relaxed);
+        let call = || {
+            // Counted first: the guest may have taken the interrupt before `notify` returns.
+            self.counters.signalled.fetch_add(1, Ordering::Relaxed);
+            self.notifiers.guest_notifier().notify()
+        };
+        (0..kicks.get()).try_for_each(|_| call()).map_err(|error| {
+            // A device that lacks a queue is of no use. Nobody could be told if this failed, too.
+            let _ = self.dispatcher.stop();
+            error.into()
+        })
+    }
+}
+
+impl Handler for Queue {
+    fn handle(&mut self, kicks: NonZeroU64) -> Result<(), HandlerError> {
+        self.answer(kicks)
+    }
+}
+
+/// There is no ring in memory here: a kick is all that the guest says. So the counter is looked at.
+impl PollHandler for Queue {
+    fn poll(&mut self) -> Progress {
+        let kicks = match self.notifiers.host_notifier().consume() {
+            Ok(kicks) => kicks,
+            Err(error) => return Progress::Failed(error.into()),
+        };
+        match kicks.map(|kicks| self.answer(kicks)) {
+            None => Progress::None,
+            Some(Ok(())) => Progress::Made,
+            Some(Err(error)) => Progress::Failed(error),
+        }
+    }
 }

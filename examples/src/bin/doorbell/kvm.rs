@@ -9,11 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use ioeventfd::IoAddress;
-use notify_core::{EventNotifier, KvmVm, NotifierPair};
+use notify_core::{KvmVm, NotifierPair};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
 use crate::bells;
-use crate::device::{self, Counters};
+use crate::device::Device;
 use crate::guest::Shared;
 use crate::latency::Latency;
 use crate::report::{Counts, Phase, Report};
@@ -102,11 +102,11 @@ impl Bench {
     fn phase(&mut self, kicks: u32) -> Result<Phase, Box<dyn Error>> {
         self.shared.reset()?;
         self.vcpu.load(self.shared.kicking(kicks)?)?;
-        let (counters, stop) = (Counters::default(), EventNotifier::new()?);
+        let device = Device::new(&self.wiring.queues)?;
         let stopper = self.vcpu.stopper();
         let (vcpu, queues, shared) = (&mut self.vcpu, &self.wiring.queues, &self.shared);
-        let (guest, device) = thread::scope(|scope| {
-            let device = scope.spawn(|| device::serve(queues, &stop, &counters));
+        let (guest, served) = thread::scope(|scope| {
+            let serving = scope.spawn(|| device.serve());
             let (done, ended) = channel();
             let guest = scope.spawn(move || {
                 let result = drive(vcpu, queues);
@@ -123,19 +123,16 @@ impl Bench {
                 last = now;
             }
             let guest = guest.join().map_err(|_| "the guest's thread panicked");
-            // Nothing is left to wait for: a device that cannot be told has failed, and returns.
-            let _ = stop.notify();
-            (
-                guest,
-                device.join().map_err(|_| "the device's thread panicked"),
-            )
+            let stopped = device.stop();
+            let served = serving.join().map_err(|_| "the device's thread panicked");
+            (guest, stopped.map(|()| served))
         });
         guest??;
-        device??;
+        served???;
         let counts = Counts {
             kicks: self.shared.kicks.load()?,
-            handled: counters.handled.into_inner(),
-            signalled: counters.signalled.into_inner(),
+            handled: device.counters().handled.load(Ordering::Relaxed),
+            signalled: device.counters().signalled.load(Ordering::Relaxed),
             interrupts: self.shared.taken()?,
         };
         self.times(kicks, counts)

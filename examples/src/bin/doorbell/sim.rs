@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use notify_core::NotifierPair;
 use notify_core::sim::{DeliveryThread, SimVm};
-use notify_core::{EventNotifier, NotifierPair};
 
 use crate::Outcome;
 use crate::bells::{self, Bell};
-use crate::device::{self, Counters};
+use crate::device::Device;
 use crate::latency::Latency;
 use crate::report::{Counts, Phase, Report};
 use crate::wiring::{self, Wiring};
@@ -69,24 +69,21 @@ struct Guest<'a> {
 impl Guest<'_> {
     /// Kicks while the device answers.
     fn phase(&self, kicks: u32) -> Result<Phase, Box<dyn Error>> {
-        let (counters, stop) = (Counters::default(), EventNotifier::new()?);
-        let (guest, device) = thread::scope(|scope| {
-            let device = scope.spawn(|| device::serve(self.queues, &stop, &counters));
+        let device = Device::new(self.queues)?;
+        let (guest, served) = thread::scope(|scope| {
+            let serving = scope.spawn(|| device.serve());
             let guest = self.kick(kicks);
-            // A device that cannot be told has failed, and returns.
-            let _ = stop.notify();
-            (
-                guest,
-                device.join().map_err(|_| "the device's thread panicked"),
-            )
+            let stopped = device.stop();
+            let served = serving.join().map_err(|_| "the device's thread panicked");
+            (guest, stopped.map(|()| served))
         });
-        device??;
+        served???;
         let (sent, taken, costs, round_trips) = guest?;
         Ok(Phase {
             counts: Counts {
                 kicks: sent,
-                handled: counters.handled.into_inner(),
-                signalled: counters.signalled.into_inner(),
+                handled: device.counters().handled.load(Ordering::Relaxed),
+                signalled: device.counters().signalled.load(Ordering::Relaxed),
                 interrupts: taken,
             },
             cost: Some(Latency::new(costs)?),

@@ -5,7 +5,11 @@
 //! that a reader sees the noise of the machine.
 
 #[cfg(target_arch = "x86_64")]
-mod commit;
+mod dispatch;
+#[cfg(target_arch = "x86_64")]
+mod dispatch_polling;
+#[cfg(target_arch = "x86_64")]
+mod doorbells;
 #[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
@@ -14,9 +18,19 @@ mod measure;
 mod msix;
 #[cfg(target_arch = "x86_64")]
 mod notify;
+#[cfg(target_arch = "x86_64")]
+mod open_loop;
 mod plot;
 #[cfg(target_arch = "x86_64")]
+mod polling_plot;
+#[cfg(target_arch = "x86_64")]
 mod retire;
+#[cfg(target_arch = "x86_64")]
+mod routing;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "elsewhere there are no rows")
+)]
 mod row;
 mod rows;
 #[cfg(target_arch = "x86_64")]

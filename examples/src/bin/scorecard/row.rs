@@ -22,7 +22,6 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Nanoseconds,
-    #[expect(dead_code, reason = "no row measures memory yet")]
     Bytes,
 }
 
@@ -43,12 +42,32 @@ impl Row {
         others: f64,
         note: impl Into<Cow<'static, str>>,
     ) -> Self {
+        Self::new(Unit::Nanoseconds, other, ours, others, note.into())
+    }
+
+    /// Bytes against bytes.
+    pub(crate) fn bytes(
+        other: &'static str,
+        ours: f64,
+        others: f64,
+        note: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(Unit::Bytes, other, ours, others, note.into())
+    }
+
+    fn new(
+        unit: Unit,
+        other: &'static str,
+        ours: f64,
+        others: f64,
+        note: Cow<'static, str>,
+    ) -> Self {
         Self {
-            unit: Unit::Nanoseconds,
+            unit,
             other,
             ours,
             others,
-            note: note.into(),
+            note,
         }
     }
 

@@ -5,9 +5,11 @@ use std::error::Error;
 
 #[cfg(target_arch = "x86_64")]
 use crate::msix::{bringup, limit, retarget, trigger};
+#[cfg(target_arch = "x86_64")]
+use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{commit, kick, notify, retire, sim};
+use crate::{dispatch, dispatch_polling, doorbells, kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -17,7 +19,18 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("a_a", notify::against_itself),
     ("notify", notify::against_write),
     ("kick", kick::against_exit),
-    ("commit_one_of_4096", commit::one_of_4096),
+    ("commit_one_of_4096", one::of_4096),
+    ("commit_vs_dbs_64", || dbs::one_of(64)),
+    ("commit_vs_dbs_1024", || dbs::one_of(1024)),
+    ("commit_vs_rebuild_64", || rebuild::one_of(64)),
+    ("commit_vs_rebuild_1024", || rebuild::one_of(1024)),
+    ("commit_vs_rebuild_4096", || rebuild::one_of(4096)),
+    ("commit_user_share_64", || share::of(64)),
+    ("commit_user_share_4096", || share::of(4096)),
+    ("group_commit_8x256", group::eight_by_256),
+    ("bringup_batch_2048", batch::bring_up),
+    ("teardown_2048", batch::tear_down),
+    ("memory_4096", memory::of_4096),
     ("msix_bringup_64", || bringup::total(64)),
     ("msix_bringup_256", || bringup::total(256)),
     ("msix_bringup_1024", || bringup::total(1024)),
@@ -31,6 +44,17 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("msix_trigger_vs_irqfd", trigger::against_irqfd),
     ("msix_trigger_masked", trigger::masked),
     ("retire", retire::against_one_by_one),
+    ("dispatch_ready", dispatch::ready),
+    ("dispatch_10000", dispatch::one_of_10000),
+    ("dispatch_polling_20k", dispatch_polling::at_20k),
+    ("dispatch_polling_50k", dispatch_polling::at_50k),
+    ("dispatch_polling_100k", dispatch_polling::at_100k),
+    ("dispatch_polling_200k", dispatch_polling::at_200k),
+    ("relocate_64", doorbells::relocate_64),
+    ("apply_1000", doorbells::apply_1000),
+    ("plan_1000_10", doorbells::plan_1000_10),
+    ("fallback_match_1000", doorbells::fallback_match_1000),
+    ("start_stop_64", doorbells::start_stop_64),
     ("sim_irqfd", sim::irqfd),
     ("sim_commit_4096", sim::commit_4096),
     ("sim_guest_write_1000", sim::guest_write_1000),

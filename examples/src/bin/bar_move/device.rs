@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The device: 64 queues, their doorbells, and what comes of the kicks.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ioeventfd::virtio::{Notification, NotifyCapability, PciModern};
+use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Rung, Window};
+use notify_core::{EventNotifier, Vm};
+
+use crate::Order;
+
+/// The number of queues.
+pub(crate) const QUEUES: u16 = 64;
+/// Where the BAR may be: the host moves it from the one to the other and back.
+pub(crate) const PLACES: [u64; 2] = [0xd000_0000, 0xd010_0000];
+/// Where in the BAR the doorbells are, and how far apart, as QEMU has them.
+pub(crate) const NOTIFY: NotifyCapability = NotifyCapability {
+    offset: 0x3000,
+    length: 0x1000,
+    multiplier: 4,
+};
+const BAR_SIZE: u64 = 0x4000;
+
+/// The queues of a device in a machine.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) doorbells: DoorbellSet,
+    notifiers: Vec<Arc<EventNotifier>>,
+    by_exit: AtomicU64,
+}
+
+impl Device {
+    /// With the BAR at the first place.
+    pub(crate) fn new(vm: Arc<dyn Vm>, order: Order) -> Result<Self, Box<dyn Error>> {
+        let registry = DoorbellRegistry::new(vm, Window::X86_IRQCHIP);
+        let mut doorbells = DoorbellSet::new(&registry);
+        if order == Order::Removals {
+            doorbells = doorbells.removals_first();
+        }
+        let new = |_| EventNotifier::new().map(Arc::new);
+        let notifiers: Vec<_> = (0..QUEUES).map(new).collect::<Result<_, _>>()?;
+        let layout = PciModern::new(NOTIFY, BAR_SIZE, Notification::Index)?;
+        let offsets: Vec<u16> = (0..QUEUES).collect();
+        let bells = layout.doorbells(IoAddress::Mmio(PLACES[0]), &offsets)?;
+        let bells = bells.into_iter().zip(&notifiers);
+        let bells = bells.map(|(bell, notifier)| bell.signalling(Arc::clone(notifier)));
+        doorbells.apply(doorbells.plan(bells)?)?;
+        Ok(Self {
+            doorbells,
+            notifiers,
+            by_exit: AtomicU64::new(0),
+        })
+    }
+
+    /// A write that left the guest.
+    pub(crate) fn on_exit(&self, address: u64, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+        match self
+            .doorbells
+            .on_exit_write(IoAddress::Mmio(address), bytes)?
+        {
+            Rung::All => {
+                self.by_exit.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err(format!("no doorbell takes {bytes:?} at {address:#x}").into()),
+        }
+    }
+
+    /// How many kicks each queue got, by either way.
+    pub(crate) fn handled(&self) -> Result<Vec<u64>, notify_core::Error> {
+        let count = |one: &Arc<EventNotifier>| Ok(one.consume()?.map_or(0, u64::from));
+        self.notifiers.iter().map(count).collect()
+    }
+
+    pub(crate) fn by_exit(&self) -> u64 {
+        self.by_exit.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The host that moves the BAR, and tells the guest where it is.
+
+use std::error::Error;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ioeventfd::IoAddress;
+
+use crate::device::{Device, NOTIFY, PLACES};
+
+/// A guest that has not moved for so long has stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A guest that kicks.
+pub(crate) trait Guest: Sync {
+    /// Tells it where the BAR is.
+    fn publish(&self, bar: u64) -> Result<(), Box<dyn Error>>;
+    /// How many rounds of kicks it has done.
+    fn rounds(&self) -> Result<u64, Box<dyn Error>>;
+    /// Whether it kicks no more.
+    fn is_over(&self) -> bool;
+}
+
+/// What the moves took.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    /// Nanoseconds of each that succeeded.
+    pub(crate) times: Vec<u64>,
+    /// How many failed, because they were made to.
+    pub(crate) failed: u64,
+}
+
+/// Moves the BAR until the guest is done. `fault` is called before each move, and says whether the
+/// move is to fail.
+pub(crate) fn run(
+    device: &Device,
+    guest: &impl Guest,
+    mut fault: impl FnMut(u64) -> bool,
+) -> Result<Moves, Box<dyn Error>> {
+    let mut moves = Moves::default();
+    let [mut here, mut there] = PLACES;
+    for number in 0.. {
+        if guest.is_over() {
+            break;
+        }
+        let fails = fault(number);
+        let (from, to) = (IoAddress::Mmio(here), IoAddress::Mmio(there));
+        let start = Instant::now();
+        // Every other time the guest knows of the new place while the move is under way: then its
+        // kicks meet doorbells that are not registered yet. (Not if the move is to fail: a guest is
+        // told of no place where its BAR is not.)
+        let early = number.is_multiple_of(2) && !fails;
+        let moved = thread::scope(|scope| {
+            let teller = early.then(|| scope.spawn(|| tell(device, guest, there).is_ok()));
+            let moved = device.doorbells.relocate(from, to);
+            let time = start.elapsed();
+            let told = teller.is_none_or(|teller| teller.join().unwrap_or(false));
+            moved.map(|epoch| (epoch, time, told))
+        });
+        let (epoch, time) = match moved {
+            Ok((epoch, time, true)) if !fails => (epoch, time),
+            Ok(_) => return Err("a move that was to fail did not, or nobody told the guest".into()),
+            Err(_) if fails => {
+                moves.failed += 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        moves
+            .times
+            .push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        guest.publish(there)?;
+        // A guest that has begun a round since then has no kick for the old place on its way.
+        wait_for_rounds(guest, 2)?;
+        device.doorbells.vcpus_passed(epoch);
+        (here, there) = (there, here);
+    }
+    Ok(moves)
+}
+
+/// Tells the guest as soon as exits at the new place are matched.
+fn tell(device: &Device, guest: &impl Guest, bar: u64) -> Result<(), Box<dyn Error>> {
+    let first = IoAddress::Mmio(bar + u64::from(NOTIFY.offset));
+    let start = Instant::now();
+    while device.doorbells.find(first, &[0, 0]).is_none() {
+        if start.elapsed() > PATIENCE {
+            return Err("the move does not begin".into());
+        }
+        std::hint::spin_loop();
+    }
+    guest.publish(bar)
+}
+
+fn wait_for_rounds(guest: &impl Guest, rounds: u64) -> Result<(), Box<dyn Error>> {
+    let until = guest.rounds()? + rounds;
+    let start = Instant::now();
+    while guest.rounds()? < until && !guest.is_over() {
+        if start.elapsed() > PATIENCE {
+            return Err("the guest has stopped".into());
+        }
+        thread::yield_now();
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which GSI leads to which chips, drawn: a line for each run of GSIs, a dot for each chip on it.
+
+use std::iter::repeat_n;
+
+use irq_routing::{Explanation, Platform};
+
+use crate::line::{Run, chips};
+use crate::report::is_odd;
+
+/// Width of the column with the GSIs.
+const GSIS: usize = 12;
+/// Width of each other column.
+const CHIP: usize = 14;
+
+/// The drawing, a title above it.
+pub(crate) fn draw(platform: Platform, runs: &[Run<'_>]) -> String {
+    let mut titles: Vec<_> = chips(platform).iter().map(ToString::to_string).collect();
+    titles.push("message".to_owned());
+    let mut drawing = cell("  GSI", GSIS, ' ');
+    titles
+        .iter()
+        .for_each(|title| drawing += &cell(title, CHIP, ' '));
+    drawing += "a signal travels\n";
+    for run in runs {
+        drawing += &cell(&format!("  {}", run.gsis()), GSIS, ' ');
+        let mut dots: Vec<_> = run
+            .pins()
+            .map(|pins| pins.map(|pins| format!("● {pins}")))
+            .collect();
+        dots.push(run.is_single().then(|| "●".to_owned()));
+        let end = dots.iter().rposition(Option::is_some);
+        for (column, dot) in dots.iter().enumerate() {
+            let (before, behind) = (end >= Some(column), end > Some(column));
+            let fill = |is_line| if is_line { '─' } else { ' ' };
+            let dot = match dot {
+                Some(dot) if behind => format!("{dot} "),
+                Some(dot) => dot.clone(),
+                None if before => "─".to_owned(),
+                None => String::new(),
+            };
+            drawing += &cell(&dot, CHIP, fill(behind));
+        }
+        drawing += travel(run.first.explanation);
+        if run.first.explanation.hints().iter().any(is_odd) {
+            drawing += ", and odd";
+        }
+        drawing += "\n";
+    }
+    drawing
+}
+
+fn travel(explanation: &Explanation) -> &'static str {
+    match explanation {
+        Explanation::InAtomic { .. } => "on the spot",
+        Explanation::Deferred { .. } => "by a worker",
+        Explanation::Lost { .. } => "LOST",
+        _ => "nobody knows how",
+    }
+}
+
+/// Text filled up to a width in characters.
+fn cell(text: &str, width: usize, fill: char) -> String {
+    let missing = width.saturating_sub(text.chars().count()).max(1);
+    text.chars().chain(repeat_n(fill, missing)).collect()
+}

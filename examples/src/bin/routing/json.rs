@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The report for a script.
+
+use irq_routing::{DumpEntry, DumpTarget, EntryKind, Explanation, MsiMessage, Problem};
+use serde_json::{Value, json};
+
+use crate::report::Report;
+
+/// The whole report, or what concerns one GSI.
+pub(crate) fn document(report: &Report, gsi: Option<u32>) -> Value {
+    let wanted = |other: u32| gsi.is_none_or(|gsi| gsi == other);
+    let entries = report.dump.entries().iter();
+    let entries: Vec<_> = entries.filter(|it| wanted(it.gsi)).map(entry).collect();
+    let explanations: Vec<_> = match gsi {
+        Some(gsi) => vec![explanation(gsi, &report.explain(gsi))],
+        None => {
+            let all = report.explanations.iter();
+            all.map(|(gsi, it)| explanation(*gsi, it)).collect()
+        }
+    };
+    let problems = report.problems.iter();
+    let problems = problems.filter(|it| gsi.is_none() || it.gsis().any(wanted));
+    json!({
+        "source": report.source,
+        "backend": report.backend,
+        "platform": report.dump.platform().to_string(),
+        "gsis": report.dump.limit(),
+        "refused": report.is_refused(),
+        "entries": entries,
+        "explanations": explanations,
+        "nowhere": report.nowhere(),
+        "problems": problems.map(problem).collect::<Vec<_>>(),
+    })
+}
+
+fn entry(entry: &DumpEntry) -> Value {
+    let gsi = entry.gsi;
+    match entry.target {
+        DumpTarget::Pin { chip, pin } => {
+            json!({ "gsi": gsi, "type": "pin", "chip": chip, "pin": pin })
+        }
+        DumpTarget::Msi(MsiMessage {
+            address,
+            data,
+            devid,
+        }) => {
+            json!({ "gsi": gsi, "type": "msi", "address": address, "data": data, "devid": devid })
+        }
+        DumpTarget::HvSint { vcpu, sint } => {
+            json!({ "gsi": gsi, "type": "hv_sint", "vcpu": vcpu, "sint": sint })
+        }
+        DumpTarget::XenEvtchn {
+            port,
+            vcpu,
+            priority,
+        } => {
+            json!({ "gsi": gsi, "type": "xen_evtchn", "port": port, "vcpu": vcpu, "priority": priority })
+        }
+        DumpTarget::Untold(kind) => json!({ "gsi": gsi, "type": name(kind) }),
+        _ => json!({ "gsi": gsi }),
+    }
+}
+
+fn name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Msi => "msi",
+        EntryKind::S390Adapter => "s390_adapter",
+        EntryKind::HvSint => "hv_sint",
+        EntryKind::XenEvtchn => "xen_evtchn",
+        _ => "other",
+    }
+}
+
+fn explanation(gsi: u32, explanation: &Explanation) -> Value {
+    let (travels, to, reason) = match explanation {
+        Explanation::InAtomic { to, .. } => ("in_atomic", Some(to.to_string()), None),
+        Explanation::Deferred { to, reason, .. } => {
+            ("deferred", Some(to.to_string()), Some(reason.to_string()))
+        }
+        Explanation::Lost { reason, .. } => ("lost", None, Some(reason.to_string())),
+        _ => ("unknown", None, None),
+    };
+    let hints = explanation.hints().iter();
+    json!({
+        "gsi": gsi,
+        "travels": travels,
+        "to": to,
+        "reason": reason,
+        "hints": hints.map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "gsis": problem.gsis().collect::<Vec<_>>(),
+        "refused": problem.is_refused(),
+        "words": problem.to_string(),
+    })
+}

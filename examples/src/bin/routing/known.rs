@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How a table's pins differ from those of machines that are known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use irq_routing::{Destination, Explanation, Pins, Platform, Route, Wiring};
+
+use crate::report::Report;
+
+/// With more differences a table is another machine's.
+const MOST: usize = 8;
+
+/// What is said of the pins of a table.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// They are those of this machine.
+    Same(&'static str),
+    /// They are almost those of a known machine.
+    Differs(Vec<String>),
+    /// Nothing is known of such a machine.
+    None,
+}
+
+/// Compares with the nearest machine.
+pub(crate) fn compare(report: &Report) -> Verdict {
+    if report.dump.platform() != Platform::X86 {
+        return Verdict::None;
+    }
+    let pins = pins(report);
+    let known = [
+        (Wiring::pc(), "as QEMU wires a PC"),
+        (
+            Wiring::kernel_default_x86(),
+            "as KVM wires a new machine (the timer at IOAPIC pin 0; in a PC by QEMU at pin 2)",
+        ),
+    ];
+    let compared = known.map(|(wiring, name)| (differences(&pins, &wiring, name), name));
+    let nearest = compared.into_iter().min_by_key(|(list, _)| list.len());
+    match nearest {
+        Some((list, name)) if list.is_empty() => Verdict::Same(name),
+        Some((list, _)) if list.len() <= MOST => Verdict::Differs(list),
+        _ => Verdict::None,
+    }
+}
+
+fn pins(report: &Report) -> BTreeMap<u32, Pins> {
+    let explanations = report.explanations.iter();
+    let pins = explanations.filter_map(|(gsi, explanation)| match explanation {
+        Explanation::Deferred {
+            to: Destination::Route(Route::Pins(pins)),
+            ..
+        } => Some((*gsi, *pins)),
+        _ => None,
+    });
+    pins.collect()
+}
+
+fn differences(pins: &BTreeMap<u32, Pins>, wiring: &Wiring, name: &str) -> Vec<String> {
+    let known: BTreeMap<_, _> = wiring.iter().collect();
+    let gsis: BTreeSet<_> = pins.keys().chain(known.keys()).collect();
+    let words = |pins: Option<&Pins>| pins.map_or("no pin".to_owned(), Pins::to_string);
+    let different = gsis
+        .into_iter()
+        .filter(|gsi| pins.get(gsi) != known.get(gsi));
+    let differences = different.map(|gsi| {
+        let (here, there) = (words(pins.get(gsi)), words(known.get(gsi)));
+        format!("GSI {gsi} leads to {here}; {name}, it leads to {there}")
+    });
+    differences.collect()
+}

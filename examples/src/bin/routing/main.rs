@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Explains a GSI routing table: that of a fresh PC on this machine, or one from a bug report.
+//!
+//! What would be lost and what is odd comes first, then which GSI leads to which chips, then how a signal
+//! of each travels.
+
+mod drawing;
+mod json;
+mod known;
+mod line;
+mod machine;
+mod ranges;
+mod report;
+mod text;
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use irq_routing::Dump;
+use report::Report;
+
+/// How interrupts travel: explains a GSI routing table, entry by entry.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A table as text, one entry a line such as "gsi=4 type=1 2 4"; "-" reads standard input [default:
+    /// the table of a fresh PC]
+    dump: Option<PathBuf>,
+
+    /// Explain this GSI alone
+    #[arg(long)]
+    gsi: Option<u32>,
+
+    /// Print one JSON document instead of the report
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = run(&arguments).and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has read enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("routing: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
+    let report = match &arguments.dump {
+        Some(path) => load(path)?,
+        None => machine::report()?,
+    };
+    Ok(match (arguments.json, arguments.gsi) {
+        (true, gsi) => format!("{:#}\n", json::document(&report, gsi)),
+        (false, Some(gsi)) => text::one(&report, gsi),
+        (false, None) => text::all(&report),
+    })
+}
+
+fn load(path: &Path) -> Result<Report, Box<dyn Error>> {
+    let name = path.display();
+    let mut bytes = Vec::new();
+    let read = match path.to_str() {
+        Some("-") => io::stdin().read_to_end(&mut bytes).map(|_| ()),
+        _ => std::fs::read(path).map(|read| bytes = read),
+    };
+    read.map_err(|error| format!("cannot read {name}: {error}"))?;
+    let dump: Result<Dump, _> = String::from_utf8_lossy(&bytes).parse();
+    let dump = dump.map_err(|error| format!("{name}: {error}"))?;
+    Ok(Report::of_dump(name.to_string(), dump))
+}

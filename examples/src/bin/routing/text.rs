@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The report for a person: the answer first.
+
+use std::fmt::{self, Display, Write as _};
+
+use irq_routing::{Explanation, Hint};
+
+use crate::drawing::draw;
+use crate::known::{Verdict, compare};
+use crate::line::{Run, runs};
+use crate::ranges::{list, range, ranges};
+use crate::report::{Report, is_odd};
+
+/// More lines of a kind than anybody reads.
+const MOST: usize = 40;
+
+const LEGEND: &str = "
+how a signal travels
+  on the spot   it is injected before the write to the irqfd's eventfd returns
+  by a worker   a thread of the kernel injects it later; signals that come before it runs are one. Pins are
+                raised and lowered at once: one that the guest has masked, or that still awaits an EOI,
+                takes nothing (an irqfd with a resample eventfd holds pins up until the EOI)
+  LOST          KVM takes the signal and drops it, and tells nobody
+";
+
+/// The report on the whole table.
+pub(crate) fn all(report: &Report) -> String {
+    // Writing to a string does not fail.
+    let mut text = String::new();
+    let _ = write_all(&mut text, report);
+    text
+}
+
+/// The report on one GSI.
+pub(crate) fn one(report: &Report, gsi: u32) -> String {
+    let mut text = String::new();
+    let _ = write_one(&mut text, report, gsi);
+    text
+}
+
+fn write_all(text: &mut String, report: &Report) -> fmt::Result {
+    let runs = runs(report);
+    let known = compare(report);
+    head(text, report)?;
+    if let Verdict::Same(name) = known {
+        writeln!(text, "  the pins are wired {name}")?;
+    }
+    lost(text, report)?;
+    odd(text, report, &known)?;
+    if runs.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\nwhich GSI leads where")?;
+    text.push_str(&draw(report.dump.platform(), &runs));
+    text.push_str(LEGEND);
+    writeln!(text, "\nin detail")?;
+    for run in &runs {
+        details(text, run)?;
+    }
+    if report.backend != "dump" {
+        writeln!(
+            text,
+            "\nthe table, for a bug report\n{}",
+            report.dump.to_string().trim_end()
+        )?;
+    }
+    Ok(())
+}
+
+fn head(text: &mut String, report: &Report) -> fmt::Result {
+    let dump = &report.dump;
+    writeln!(
+        text,
+        "routing: {}\n  {} entries for {} GSIs of {}, {}",
+        report.source,
+        dump.entries().len(),
+        report.explanations.len(),
+        dump.limit(),
+        dump.platform()
+    )
+}
+
+fn lost(text: &mut String, report: &Report) -> fmt::Result {
+    writeln!(text, "\nwhat would be lost")?;
+    if report.is_refused() {
+        writeln!(
+            text,
+            "  everything new: KVM refuses this table whole, and keeps the one that it had"
+        )?;
+    }
+    let mut runs: Vec<(u32, u32, &Explanation)> = Vec::new();
+    for (gsi, explanation) in &report.explanations {
+        match (explanation, runs.last_mut()) {
+            (_, Some((_, last, same))) if *last + 1 == *gsi && *same == explanation => *last = *gsi,
+            (Explanation::Lost { .. }, _) => runs.push((*gsi, *gsi, explanation)),
+            _ => {}
+        }
+    }
+    let runs = runs.into_iter();
+    let lost = runs.map(|(first, last, why)| format!("GSI {}: {why}", range(first, last)));
+    let lost: Vec<_> = lost.collect();
+    if lost.is_empty() && !report.is_refused() {
+        writeln!(
+            text,
+            "  no signal of a GSI that is routed, as far as the table tells"
+        )?;
+    }
+    some(text, &lost)?;
+    let nowhere = report.nowhere();
+    if !nowhere.is_empty() {
+        writeln!(
+            text,
+            "  every signal of GSI {}: nothing is routed there, yet KVM takes an irqfd",
+            list(&nowhere)
+        )?;
+    }
+    Ok(())
+}
+
+fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
+    writeln!(text, "\nwhat is odd")?;
+    let mut odd: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+    if let Verdict::Differs(differences) = known {
+        odd.extend_from_slice(differences);
+    }
+    let mut untold = Vec::new();
+    for (gsi, explanation) in &report.explanations {
+        if matches!(explanation, Explanation::Lost { .. }) {
+            continue;
+        }
+        for hint in explanation.hints() {
+            if *hint == Hint::Untold {
+                untold.push(*gsi);
+            } else if is_odd(hint) {
+                odd.push(format!("GSI {gsi}: {hint}"));
+            }
+        }
+    }
+    if !untold.is_empty() {
+        odd.push(format!(
+            "GSI {}: the dump has no address and data of the message, so it cannot be told whether a vCPU \
+             gets it",
+            list(&ranges(untold))
+        ));
+    }
+    if odd.is_empty() {
+        writeln!(text, "  nothing")?;
+    }
+    some(text, &odd)
+}
+
+/// As many lines as anybody reads.
+fn some(text: &mut String, lines: &[impl Display]) -> fmt::Result {
+    for line in lines.iter().take(MOST) {
+        writeln!(text, "  {line}")?;
+    }
+    match lines.len().saturating_sub(MOST) {
+        0 => Ok(()),
+        more => writeln!(text, "  and {more} more; --json has all"),
+    }
+}
+
+fn details(text: &mut String, run: &Run<'_>) -> fmt::Result {
+    let gsis = format!("GSI {}", run.gsis());
+    match run.first.explanation {
+        Explanation::InAtomic { .. } => {
+            writeln!(text, "  {gsis:<12}on the spot: {}", run.destination())?;
+        }
+        Explanation::Deferred { reason, .. } => {
+            let to = run.destination();
+            writeln!(text, "  {gsis:<12}by a worker ({reason}): {to}")?;
+        }
+        Explanation::Lost { reason, .. } => writeln!(text, "  {gsis:<12}LOST: {reason}")?,
+        other => writeln!(text, "  {gsis:<12}{other}")?,
+    }
+    let mut hints = run.first.explanation.hints().iter();
+    hints.try_for_each(|hint| writeln!(text, "  {:<12}- {hint}", ""))
+}
+
+fn write_one(text: &mut String, report: &Report, gsi: u32) -> fmt::Result {
+    writeln!(text, "GSI {gsi}: {}", report.explain(gsi))?;
+    for entry in report.dump.entries() {
+        if entry.gsi == gsi {
+            writeln!(text, "  {entry}")?;
+        }
+    }
+    let problems = report.problems.iter();
+    let problems = problems.filter(|it| it.is_refused() || it.gsis().any(|named| named == gsi));
+    some(text, &problems.collect::<Vec<_>>())
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Texts that may be a routing table: whatever is read is printed as what it is, and explained.
+#![no_main]
+
+use irq_routing::Dump;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let Ok(dump) = text.parse::<Dump>() else {
+        return;
+    };
+    assert_eq!(dump.to_string().parse().as_ref(), Ok(&dump));
+    for problem in dump.problems() {
+        assert!(!problem.to_string().is_empty());
+    }
+    for explanation in dump.explain_all().values() {
+        assert!(!explanation.to_string().is_empty());
+    }
+});

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Claims`]: which set has which place of a machine's buses.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::place::{Place, last_value};
+use crate::{Conflict, Datamatch, Error, Width, Window};
+
+/// Which set, within one registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SetId(pub(crate) u64);
+
+type Map = BTreeMap<Place, SetId>;
+
+/// The places that sets have. Those of one set may be in conflict only while it changes from the one
+/// to the other.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    held: Map,
+    /// Given up by a change that is under way: the set's own if the change fails, nobody else's.
+    leaving: Map,
+    windows: Vec<Window>,
+    /// Changes with everything else here, so that what was checked once need not be checked again.
+    version: u64,
+}
+
+/// Places that a set could have, as the claims were then.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    version: u64,
+    places: Map,
+}
+
+impl Claims {
+    pub(crate) fn new(windows: &[Window]) -> Self {
+        Self {
+            windows: windows.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, window: Window) -> Result<(), Error> {
+        if let Some(place) = self.all().find(|place| window.covers(*place)) {
+            return Err(refuse(place, Conflict::Device(window)));
+        }
+        self.version += 1;
+        self.windows.push(window);
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = Place> {
+        self.held.keys().chain(self.leaving.keys()).copied()
+    }
+
+    /// Whether a set can have these places once it has given up those, which are in order.
+    pub(crate) fn check(
+        &self,
+        set: SetId,
+        wanted: impl Iterator<Item = Place>,
+        given_up: &[Place],
+    ) -> Result<Checked, Error> {
+        let mut new = Map::new();
+        for place in wanted {
+            self.check_one(set, place, given_up, &new)?;
+            new.insert(place, set);
+        }
+        Ok(Checked {
+            version: self.version,
+            places: new,
+        })
+    }
+
+    fn check_one(
+        &self,
+        set: SetId,
+        place: Place,
+        given_up: &[Place],
+        new: &Map,
+    ) -> Result<(), Error> {
+        if let Some(window) = self.windows.iter().find(|window| window.covers(place)) {
+            return Err(refuse(place, Conflict::Device(*window)));
+        }
+        let goes = |there: Place, of: SetId| of == set && given_up.binary_search(&there).is_ok();
+        let there = clash(&self.held, place, goes)
+            .or_else(|| clash(&self.leaving, place, |_, of| of == set))
+            .or_else(|| clash(new, place, |_, _| false));
+        match there.and_then(|there| Conflict::between(place, there)) {
+            Some(conflict) => Err(refuse(place, conflict)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a set these places, checked before or now; those that it gives up stay its own until it
+    /// says how it went.
+    pub(crate) fn begin(
+        &mut self,
+        set: SetId,
+        wanted: &[Place],
+        given_up: &[Place],
+        checked: Option<Checked>,
+    ) -> Result<(), Error> {
+        let mut new = match checked {
+            Some(checked) if checked.version == self.version => checked.places,
+            _ => self.check(set, wanted.iter().copied(), given_up)?.places,
+        };
+        self.version += 1;
+        for place in given_up {
+            self.held.remove(place);
+            self.leaving.insert(*place, set);
+        }
+        if new.len() > self.held.len() / 8 {
+            // Two long runs in order are merged faster than one is inserted into the other.
+            self.held.append(&mut new);
+        } else {
+            self.held.extend(new);
+        }
+        Ok(())
+    }
+
+    /// The change is done.
+    pub(crate) fn finish(&mut self, given_up: &[Place]) {
+        self.version += 1;
+        for place in given_up {
+            self.leaving.remove(place);
+        }
+    }
+
+    /// The change did not happen, but for the places that are `stuck`.
+    pub(crate) fn abort(
+        &mut self,
+        set: SetId,
+        wanted: &[Place],
+        given_up: &[Place],
+        stuck: &[Place],
+    ) {
+        for place in wanted {
+            self.held.remove(place);
+        }
+        self.finish(given_up);
+        let kept = given_up.iter().chain(stuck);
+        self.held.extend(kept.map(|place| (*place, set)));
+    }
+
+    /// A set is done with a place.
+    pub(crate) fn release(&mut self, place: Place) {
+        self.version += 1;
+        self.held.remove(&place);
+        self.leaving.remove(&place);
+    }
+}
+
+/// The places that a change adds.
+#[derive(Debug)]
+pub(crate) struct Additions(Map);
+
+impl Additions {
+    pub(crate) fn new(set: SetId, places: impl Iterator<Item = Place>) -> Self {
+        Self(places.map(|place| (place, set)).collect())
+    }
+
+    /// Whether one of them cannot be beside this.
+    pub(crate) fn clash_with(&self, place: Place) -> bool {
+        clash(&self.0, place, |_, _| false).is_some()
+    }
+}
+
+fn refuse(place: Place, conflict: Conflict) -> Error {
+    Error::Conflict {
+        address: place.address,
+        datamatch: place.datamatch,
+        source: Box::new(conflict),
+    }
+}
+
+/// A place that is in conflict with this one, but for those that do not count.
+fn clash(map: &Map, place: Place, ignored: impl Fn(Place, SetId) -> bool) -> Option<Place> {
+    if map.is_empty() {
+        return None;
+    }
+    let counts = |(place, set): (&Place, &SetId)| (!ignored(*place, *set)).then_some(*place);
+    at_the_same_address(map, place, &counts)
+        .or_else(|| from_below(map, place, &counts))
+        .or_else(|| from_above(map, place, &counts))
+}
+
+type Entry<'a> = (&'a Place, &'a SetId);
+
+fn at_the_same_address(
+    map: &Map,
+    place: Place,
+    counts: &impl Fn(Entry<'_>) -> Option<Place>,
+) -> Option<Place> {
+    let at = |datamatch| Place::new(place.address, datamatch);
+    let get = |datamatch| map.get_key_value(&at(datamatch)).and_then(counts);
+    let among = |first, last| map.range(at(first)..=at(last)).find_map(counts);
+    if let Some(any) = get(Datamatch::AnyWrite) {
+        return Some(any);
+    }
+    match place.datamatch {
+        Datamatch::AnyWrite => among(Datamatch::AnyWrite, Datamatch::U64(u64::MAX)),
+        Datamatch::Width(width) => among(Datamatch::Width(width), last_value(width)),
+        Datamatch::U8(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W1))),
+        Datamatch::U16(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W2))),
+        Datamatch::U32(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W4))),
+        Datamatch::U64(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W8))),
+    }
+}
+
+/// One that starts below and reaches here. The widest at an address is the last there.
+fn from_below(
+    map: &Map,
+    place: Place,
+    counts: &impl Fn(Entry<'_>) -> Option<Place>,
+) -> Option<Place> {
+    let mut bound = Place::first(place.address);
+    while let Some(entry) = map.range(..bound).next_back() {
+        let below = *entry.0;
+        if !below.overlaps(place) {
+            // No doorbell reaches further than this.
+            let near = Place::new(below.address, Datamatch::U64(0)).overlaps(place);
+            if !near {
+                return None;
+            }
+            bound = Place::first(below.address);
+        } else if let Some(found) = counts(entry) {
+            return Some(found);
+        } else {
+            bound = below;
+        }
+    }
+    None
+}
+
+/// One that starts above, within what this one covers.
+fn from_above(
+    map: &Map,
+    place: Place,
+    counts: &impl Fn(Entry<'_>) -> Option<Place>,
+) -> Option<Place> {
+    let above = (
+        Bound::Excluded(Place::last(place.address)),
+        Bound::Unbounded,
+    );
+    map.range(above)
+        .take_while(|(above, _)| place.overlaps(**above))
+        .find_map(counts)
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Place`]: the key under which KVM keeps a doorbell, without the eventfd.
+
+use std::cmp::Ordering;
+
+use crate::{Datamatch, IoAddress, Width};
+
+/// Where a doorbell lies and which writes ring it. In order of address, then of width (any first),
+/// then of value (all first), so that what KVM would find in one place stands together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) address: IoAddress,
+    pub(crate) datamatch: Datamatch,
+}
+
+impl Place {
+    pub(crate) const fn new(address: IoAddress, datamatch: Datamatch) -> Self {
+        Self { address, datamatch }
+    }
+
+    /// The first place there may be at an address.
+    pub(crate) const fn first(address: IoAddress) -> Self {
+        Self::new(address, Datamatch::AnyWrite)
+    }
+
+    /// The last place there may be at an address.
+    pub(crate) const fn last(address: IoAddress) -> Self {
+        Self::new(address, Datamatch::U64(u64::MAX))
+    }
+
+    /// How many bytes it covers on the bus. A doorbell for any width stands at its first byte.
+    pub(crate) fn size(self) -> u64 {
+        self.datamatch.bytes().max(1).into()
+    }
+
+    /// Whether another place that starts elsewhere shares a byte with this one.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        let (low, high) = if self < other {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        low.address.bus() == high.address.bus()
+            && low.address != high.address
+            && high.address.number() - low.address.number() < low.size()
+    }
+
+    /// Whether KVM refuses to have both (EEXIST), whatever their eventfds.
+    ///
+    /// Kernel source: `ioeventfd_check_collision` in `virt/kvm/eventfd.c`.
+    pub(crate) fn collides(self, other: Self) -> bool {
+        let (one, two) = (self.datamatch, other.datamatch);
+        let same_value = match (one.value(), two.value()) {
+            (Some(one), Some(two)) => one == two,
+            _ => true,
+        };
+        self.address == other.address
+            && (one.bytes() == 0 || two.bytes() == 0 || (one.bytes() == two.bytes() && same_value))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |place: &Self| (place.datamatch.bytes(), place.datamatch.value());
+        let address = self.address.cmp(&other.address);
+        address.then_with(|| key(self).cmp(&key(other)))
+    }
+}
+
+/// The greatest value of a width.
+pub(crate) const fn last_value(width: Width) -> Datamatch {
+    match width {
+        Width::W1 => Datamatch::U8(u8::MAX),
+        Width::W2 => Datamatch::U16(u16::MAX),
+        Width::W4 => Datamatch::U32(u32::MAX),
+        Width::W8 => Datamatch::U64(u64::MAX),
+    }
+}
+
+/// What a write of these bytes is: its width, and its value as KVM compares it.
+pub(crate) const fn written(bytes: &[u8]) -> Option<(Width, Datamatch)> {
+    match *bytes {
+        [a] => Some((Width::W1, Datamatch::U8(a))),
+        [a, b] => Some((Width::W2, Datamatch::U16(u16::from_ne_bytes([a, b])))),
+        [a, b, c, d] => {
+            let value = u32::from_ne_bytes([a, b, c, d]);
+            Some((Width::W4, Datamatch::U32(value)))
+        }
+        [a, b, c, d, e, f, g, h] => {
+            let value = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+            Some((Width::W8, Datamatch::U64(value)))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Carrying a plan out: all of it, or nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::doorbell::Bell;
+use super::handover::{self, Handover};
+use super::past::Epoch;
+use super::plan::place_of;
+use super::steps::{self, Step};
+use super::{DoorbellSet, Plan, State};
+use crate::claims::Additions;
+use crate::matcher::Target;
+use crate::place::Place;
+use crate::{Error, Rejected};
+
+impl DoorbellSet {
+    /// Carries a plan out. When this returns, the set has what was planned, in the kernel too if it
+    /// is started; or, with an error, what it had before.
+    ///
+    /// Writes that exit meanwhile are matched against the new doorbells, then the old ones. The old
+    /// ones stay so until [`vcpus_passed`](Self::vcpus_passed) is told the answer.
+    ///
+    /// If a key's doorbells change their notifier, what is pending in the old one goes to the new one,
+    /// unless the set still signals the old one for something else. (An old one that vhost polled has
+    /// all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier of a doorbell
+    /// that is removed for good stay there. If the change fails, the new one gives back to the old one
+    /// whatever it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StalePlan`]; [`Error::Conflict`] if another set was faster; those of
+    /// [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and [`Error::Deassign`]. The plan
+    /// comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then what could
+    /// not be registered again is matched in user space only, and the next plan repairs it; and what
+    /// could not be deregistered is kept, with its notifier, until it can be. Plan anew then.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the plan comes back; a box would cost those that are carried out"
+    )]
+    pub fn apply(&self, mut plan: Plan) -> Result<Epoch, Rejected<Plan>> {
+        let carried_out = self.carry_out(&mut self.lock(), &mut plan);
+        carried_out.map_err(|error| Rejected::new(error, plan))
+    }
+
+    pub(super) fn carry_out(&self, state: &mut State, plan: &mut Plan) -> Result<Epoch, Error> {
+        if plan.set != self.id || plan.generation != state.generation {
+            return Err(Error::StalePlan);
+        }
+        if plan.is_empty() {
+            return Ok(state.past.now());
+        }
+        self.clean(state);
+        let given_up = plan.given_up(&state.bells);
+        let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
+        let checked = plan.checked.take();
+        self.registry
+            .claims(|claims| claims.begin(self.id, &wanted, &given_up, checked))?;
+
+        let removed = |index: &usize| plan.removals.binary_search(index).is_ok();
+        let (gone, kept): (Vec<_>, Vec<_>) = state
+            .bells
+            .iter()
+            .enumerate()
+            .partition(|(index, _)| removed(index));
+        let handovers = handover::find(
+            gone.iter().map(|(_, bell)| *bell),
+            kept.iter().map(|(_, bell)| *bell),
+            &plan.additions,
+        );
+        if state.started {
+            self.publish_change(state, &kept, &gone, &plan.additions, &handovers);
+        }
+        let steps = self.steps(state, plan, &wanted);
+        let there = state.bells.len();
+        state.bells.append(&mut plan.additions);
+
+        if let Err(error) = steps::run(&mut state.bells, &steps) {
+            plan.additions = state.bells.split_off(there);
+            if matches!(error, Error::NotUndone { .. }) {
+                // Some of the doorbells are not as they were, and some of the plan's are stuck.
+                state.generation += 1;
+                let new = plan
+                    .additions
+                    .extract_if(.., |bell| bell.fd.is_registered());
+                state.stuck.extend(new.map(|bell| bell.fd));
+            }
+            self.back(state, &handovers, (&wanted, &given_up));
+            return Err(error);
+        }
+        let epoch = self.forth(state, plan, &handovers);
+        self.registry.claims(|claims| claims.finish(&given_up));
+        Ok(epoch)
+    }
+
+    /// The ioctls, in order. New doorbells follow those that are there.
+    fn steps(&self, state: &State, plan: &Plan, wanted: &[Place]) -> Vec<Step> {
+        // Nothing is looked for where nothing is removed.
+        let places = wanted.iter().filter(|_| !plan.removals.is_empty());
+        let new = Additions::new(self.id, places.copied());
+        let bell = |index: &usize| state.bells.get(*index);
+        let registered = |index: &&usize| bell(index).is_some_and(|bell| bell.fd.is_registered());
+        let in_the_way = |index: &usize| {
+            self.removals_first || bell(index).is_some_and(|bell| new.clash_with(bell.place()))
+        };
+        let leaving = plan.removals.iter().filter(registered).copied();
+        let (first, last): (Vec<_>, Vec<_>) = leaving.partition(in_the_way);
+        let there = state.bells.len();
+        let added = plan
+            .repairs
+            .iter()
+            .copied()
+            .chain(there..there + wanted.len());
+        let added = added.filter(|_| state.started);
+        let first = first.into_iter().map(Step::Deregister);
+        let last = last.into_iter().map(Step::Deregister);
+        first.chain(added.map(Step::Register)).chain(last).collect()
+    }
+
+    /// What exits are held against while the ioctls are on their way: the new, then the old.
+    fn publish_change(
+        &self,
+        state: &State,
+        kept: &[(usize, &Bell)],
+        gone: &[(usize, &Bell)],
+        added: &[Bell],
+        handovers: &[Handover],
+    ) {
+        let rank = state.past.next();
+        let kept = kept.iter().map(|(_, bell)| *bell);
+        let current = added.iter().chain(kept).map(|bell| bell.target(u64::MAX));
+        let old = gone.iter().map(|(_, bell)| bell.target(rank));
+        let mut old: Vec<_> = old.chain(state.past.targets()).collect();
+        for one in handovers {
+            let same =
+                |old: &&mut Target| old.key == one.key && Arc::ptr_eq(&old.notifier, &one.from);
+            old.iter_mut()
+                .filter(same)
+                .for_each(|old| old.notifier = Arc::clone(&one.to));
+        }
+        self.exchange(current.chain(old).collect());
+    }
+
+    /// The change is done: what was there is past.
+    fn forth(&self, state: &mut State, plan: &Plan, handovers: &[Handover]) -> Epoch {
+        let mut gone = Vec::with_capacity(plan.removals.len());
+        // From the last on, so that the others' indices stay; the order is made below.
+        for index in plan.removals.iter().rev() {
+            if *index < state.bells.len() {
+                gone.push(state.bells.swap_remove(*index));
+            }
+        }
+        state.bells.sort_by_key(Bell::place);
+        state.generation += 1;
+        let forgets = state.past.is_full();
+        let epoch = state.past.leave(gone.iter().filter(|_| state.started));
+        for one in handovers {
+            state.past.redirect(one.key, &one.from, &one.to);
+        }
+        if forgets || !state.started {
+            self.publish(state);
+        }
+        // Exits have not signalled the old notifiers since the ioctls began, and the kernel has let go.
+        handover::carry_out(handovers);
+        epoch
+    }
+
+    /// The change did not happen.
+    fn back(
+        &self,
+        state: &State,
+        handovers: &[Handover],
+        (wanted, given_up): (&[Place], &[Place]),
+    ) {
+        let places: Vec<_> = state.stuck.iter().map(place_of).collect();
+        self.publish(state);
+        let had: HashSet<_> = state
+            .bells
+            .iter()
+            .map(|bell| Arc::as_ptr(bell.notifier()))
+            .collect();
+        handover::take_back(handovers, |one| had.contains(&Arc::as_ptr(one)));
+        self.registry
+            .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
+    }
+
+    /// Tries to get rid of what earlier failures left registered.
+    pub(super) fn clean(&self, state: &mut State) {
+        self.registry.clean();
+        let (bells, stuck) = (&state.bells, &mut state.stuck);
+        stuck.retain_mut(|doorbell| {
+            if !doorbell.let_go() {
+                return true;
+            }
+            let place = place_of(doorbell);
+            // The place may be one that the set has again, or still.
+            if !bells.iter().any(|bell| bell.place() == place) {
+                self.registry.claims(|claims| claims.release(place));
+            }
+            false
+        });
+    }
+}

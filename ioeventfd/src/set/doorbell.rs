@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Doorbell`]: one that a set is to have.
+
+use std::sync::Arc;
+
+use notify_core::EventNotifier;
+
+use crate::matcher::Target;
+use crate::place::Place;
+use crate::{Datamatch, IoAddress, IoEventFd};
+
+/// A doorbell that a [`DoorbellSet`](crate::DoorbellSet) is to have: a value, which registers nothing.
+///
+/// It is the same as another one if all four parts are. A different `Arc` is a different notifier,
+/// also if both are of one eventfd.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Doorbell {
+    /// The caller's name for what is to be looked at: usually the number of the queue. A queue with
+    /// two doorbells (legacy and modern) gives both its number, and the same notifier.
+    pub key: u64,
+    /// Where it lies.
+    pub address: IoAddress,
+    /// Which writes ring it.
+    pub datamatch: Datamatch,
+    /// What it signals.
+    pub notifier: Arc<EventNotifier>,
+}
+
+impl Doorbell {
+    /// A doorbell of these parts.
+    #[must_use]
+    pub fn new(
+        key: u64,
+        address: IoAddress,
+        datamatch: Datamatch,
+        notifier: Arc<EventNotifier>,
+    ) -> Self {
+        Self {
+            key,
+            address,
+            datamatch,
+            notifier,
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.address, self.datamatch)
+    }
+}
+
+/// A doorbell that a set has, known to the kernel or not.
+#[derive(Debug)]
+pub(super) struct Bell {
+    pub(super) key: u64,
+    pub(super) fd: IoEventFd,
+}
+
+impl Bell {
+    pub(super) fn place(&self) -> Place {
+        Place::new(self.fd.address(), self.fd.datamatch())
+    }
+
+    pub(super) fn notifier(&self) -> &Arc<EventNotifier> {
+        self.fd.notifier()
+    }
+
+    /// As exits are held against it.
+    pub(super) fn target(&self, rank: u64) -> Target {
+        Target {
+            place: self.place(),
+            key: self.key,
+            notifier: Arc::clone(self.notifier()),
+            rank,
+        }
+    }
+
+    pub(super) fn is(&self, doorbell: &Doorbell) -> bool {
+        self.place() == doorbell.place()
+            && self.key == doorbell.key
+            && Arc::ptr_eq(self.notifier(), &doorbell.notifier)
+    }
+
+    pub(super) fn doorbell(&self) -> Doorbell {
+        let notifier = Arc::clone(self.notifier());
+        Doorbell::new(self.key, self.fd.address(), self.fd.datamatch(), notifier)
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Past`]: places that a set has left, at which a vCPU may still have written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use notify_core::EventNotifier;
+
+use super::doorbell::Bell;
+use crate::matcher::Target;
+use crate::place::Place;
+
+/// When a set left some places. It is given back to
+/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed), so that what was left *later* is
+/// not forgotten with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+/// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its BAR
+/// for ever, and the VMM of a guest that does must not grow.
+const MOST: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The last one that was given out.
+    now: u64,
+    left: VecDeque<(u64, Vec<Left>)>,
+}
+
+#[derive(Debug)]
+struct Left {
+    place: Place,
+    key: u64,
+    notifier: Arc<EventNotifier>,
+}
+
+impl Past {
+    /// Places that are left now.
+    pub(super) fn leave<'a>(&mut self, bells: impl Iterator<Item = &'a Bell>) -> Epoch {
+        let left: Vec<_> = bells
+            .map(|bell| Left {
+                place: bell.place(),
+                key: bell.key,
+                notifier: Arc::clone(bell.notifier()),
+            })
+            .collect();
+        self.now += 1;
+        if !left.is_empty() {
+            if self.is_full() {
+                self.left.pop_front();
+            }
+            self.left.push_back((self.now, left));
+        }
+        Epoch(self.now)
+    }
+
+    /// Whether what is left next makes the set forget what was left first.
+    pub(super) fn is_full(&self) -> bool {
+        self.left.len() >= MOST
+    }
+
+    /// The rank of what will be left next.
+    pub(super) fn next(&self) -> u64 {
+        self.now + 1
+    }
+
+    pub(super) fn now(&self) -> Epoch {
+        Epoch(self.now)
+    }
+
+    /// Whether there was something to be forgotten.
+    pub(super) fn forget(&mut self, until: Epoch) -> bool {
+        let before = self.left.len();
+        self.left.retain(|(at, _)| *at > until.0);
+        before != self.left.len()
+    }
+
+    /// What a queue's old doorbells signalled, its new ones signal now.
+    pub(super) fn redirect(
+        &mut self,
+        key: u64,
+        from: &Arc<EventNotifier>,
+        to: &Arc<EventNotifier>,
+    ) {
+        let left = self.left.iter_mut().flat_map(|(_, left)| left);
+        for one in left.filter(|one| one.key == key && Arc::ptr_eq(&one.notifier, from)) {
+            one.notifier = Arc::clone(to);
+        }
+    }
+
+    pub(super) fn targets(&self) -> impl Iterator<Item = Target> {
+        let all = self.left.iter();
+        all.flat_map(|(rank, left)| {
+            left.iter().map(|one| Target {
+                place: one.place,
+                key: one.key,
+                notifier: Arc::clone(&one.notifier),
+                rank: *rank,
+            })
+        })
+    }
+}

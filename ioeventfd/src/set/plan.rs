@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Plan`]: the difference between what a set has and what it is to have.
+
+use std::sync::Arc;
+
+use super::doorbell::{Bell, Doorbell};
+use super::{DoorbellSet, State};
+use crate::claims::{Checked, SetId};
+use crate::place::Place;
+use crate::{Error, IoEventFd};
+
+/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until it
+/// is [applied](DoorbellSet::apply).
+#[derive(Debug)]
+#[must_use = "a plan changes nothing until it is applied"]
+pub struct Plan {
+    pub(super) set: SetId,
+    pub(super) generation: u64,
+    /// New ones, in order of their places.
+    pub(super) additions: Vec<Bell>,
+    /// Indices of those that are there and not wanted, in order.
+    pub(super) removals: Vec<usize>,
+    /// Those that are there, wanted, and not registered since an undo failed.
+    pub(super) repairs: Vec<usize>,
+    /// No conflict was found, and nothing that the set has is stuck: nobody has to look again.
+    pub(super) checked: Option<Checked>,
+}
+
+impl Plan {
+    /// How many doorbells it adds.
+    #[must_use]
+    pub fn additions(&self) -> usize {
+        self.additions.len()
+    }
+
+    /// How many doorbells it removes.
+    #[must_use]
+    pub fn removals(&self) -> usize {
+        self.removals.len()
+    }
+
+    /// Whether applying it changes nothing and asks the machine nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.additions.is_empty() && self.removals.is_empty() && self.repairs.is_empty()
+    }
+}
+
+impl DoorbellSet {
+    /// The change after which the set has exactly these doorbells. Pure: nothing is asked of the
+    /// machine, nothing is reserved.
+    ///
+    /// A doorbell that is there and the same in all four parts stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these, of this registry, or a
+    /// window of a device in the kernel.
+    pub fn plan(&self, wanted: impl IntoIterator<Item = Doorbell>) -> Result<Plan, Error> {
+        self.compare(&self.lock(), wanted.into_iter().collect())
+    }
+
+    /// The plan, while nothing else changes.
+    pub(super) fn compare(&self, state: &State, mut wanted: Vec<Doorbell>) -> Result<Plan, Error> {
+        wanted.sort_by_key(Doorbell::place);
+        let mut plan = Plan {
+            set: self.id,
+            generation: state.generation,
+            additions: Vec::new(),
+            removals: Vec::new(),
+            repairs: Vec::new(),
+            checked: None,
+        };
+        let mut there = state.bells.iter().enumerate().peekable();
+        for doorbell in wanted {
+            let place = doorbell.place();
+            // What lies before it is not wanted.
+            while let Some((index, _)) = there.next_if(|(_, bell)| bell.place() < place) {
+                plan.removals.push(index);
+            }
+            match there.next_if(|(_, bell)| bell.place() == place) {
+                Some((index, bell)) if bell.is(&doorbell) => {
+                    if state.started && !bell.fd.is_registered() {
+                        plan.repairs.push(index);
+                    }
+                }
+                Some((index, _)) => {
+                    plan.removals.push(index);
+                    plan.additions.push(self.bell(doorbell));
+                }
+                None => plan.additions.push(self.bell(doorbell)),
+            }
+        }
+        plan.removals.extend(there.map(|(index, _)| index));
+        let checked = self.check(state, &plan)?;
+        plan.checked = Some(checked).filter(|_| state.stuck.is_empty());
+        Ok(plan)
+    }
+
+    fn bell(&self, doorbell: Doorbell) -> Bell {
+        let (vm, notifier) = (self.registry.vm(), doorbell.notifier);
+        let (address, datamatch) = (doorbell.address, doorbell.datamatch);
+        Bell {
+            key: doorbell.key,
+            fd: IoEventFd::unregistered(Arc::clone(vm), address, datamatch, notifier),
+        }
+    }
+
+    fn check(&self, state: &State, plan: &Plan) -> Result<Checked, Error> {
+        for bell in &plan.additions {
+            let (address, datamatch) = (bell.fd.address(), bell.fd.datamatch());
+            if !address.takes(datamatch.bytes()) {
+                return Err(Error::NoSuchWrite { address, datamatch });
+            }
+        }
+        let mut given_up = plan.given_up(&state.bells);
+        // Applying gets rid of these first, or fails.
+        let stuck = state.stuck.iter().map(place_of);
+        given_up.extend(stuck);
+        given_up.sort_unstable();
+        let wanted = plan.additions.iter().map(Bell::place);
+        self.registry
+            .claims(|claims| claims.check(self.id, wanted, &given_up))
+    }
+}
+
+impl Plan {
+    /// The places that the set gives up, in order.
+    pub(super) fn given_up(&self, bells: &[Bell]) -> Vec<Place> {
+        let removed = self.removals.iter().filter_map(|index| bells.get(*index));
+        removed.map(Bell::place).collect()
+    }
+}
+
+pub(super) fn place_of(doorbell: &IoEventFd) -> Place {
+    Place::new(doorbell.address(), doorbell.datamatch())
+}

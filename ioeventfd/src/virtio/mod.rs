@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Where the queues of a virtio device have their doorbells.
+//!
+//! | transport | address | a kick is | told apart by |
+//! |---|---|---|---|
+//! | [`PciModern`] | BAR + `cap.offset` + `queue_notify_off` * `notify_off_multiplier` | 2 bytes, the queue's index | address |
+//! | the same, multiplier 0 | BAR + `cap.offset` | 2 bytes, the queue's index | value |
+//! | [`pci_legacy`] | BAR 0 (ports) + 0x10 | 2 bytes, the queue's index | value |
+//! | [`mmio`] | base + 0x50 | 4 bytes, the queue's index | value |
+//!
+//! With VIRTIO_F_NOTIFICATION_DATA ([`Notification::Data`]) a kick is 4 bytes that also say how far
+//! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO queues
+//! are beyond KVM's matching, but for a device with a single one.
+//!
+//! Virtual I/O Device (VIRTIO) 1.3, sections 4.1.4.4, 4.1.4.10, 4.1.5.2 and 4.2.2. The channels of
+//! s390x (CCW) are left out.
+
+mod mmio;
+mod pci_legacy;
+mod pci_modern;
+
+use std::sync::Arc;
+
+use notify_core::EventNotifier;
+
+pub use mmio::mmio;
+pub use pci_legacy::pci_legacy;
+pub use pci_modern::{NotifyCapability, PciModern};
+
+use crate::{Datamatch, Doorbell, IoAddress};
+
+/// What a driver writes to kick a queue, by what it has negotiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notification {
+    /// The queue's index.
+    Index,
+    /// VIRTIO_F_NOTIFICATION_DATA: the queue's index in the low half of 4 bytes, and how far the
+    /// driver's ring is in the high half.
+    Data,
+}
+
+/// The doorbell of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueDoorbell {
+    /// The queue's index.
+    pub queue: u16,
+    /// Where it lies.
+    pub address: IoAddress,
+    /// Which writes ring it.
+    pub datamatch: Datamatch,
+}
+
+impl QueueDoorbell {
+    /// The doorbell, keyed by its queue.
+    #[must_use]
+    pub fn signalling(self, notifier: Arc<EventNotifier>) -> Doorbell {
+        Doorbell::new(self.queue.into(), self.address, self.datamatch, notifier)
+    }
+}
+
+/// Why a device cannot have doorbells where it says that they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The notify capability does not begin at a multiple of what the driver writes.
+    #[error("an address of {address:#x} is not aligned to the {bytes} bytes of a kick")]
+    Misaligned {
+        /// The capability's offset, or a base address.
+        address: u64,
+        /// How many bytes a kick has.
+        bytes: u32,
+    },
+
+    /// The multiplier is neither 0 nor a power of two that keeps kicks apart.
+    #[error("a multiplier of {multiplier} is neither 0 nor a power of two from {bytes} on")]
+    Multiplier {
+        /// The capability's multiplier.
+        multiplier: u32,
+        /// How many bytes a kick has.
+        bytes: u32,
+    },
+
+    /// The notify capability has not even room for one kick.
+    #[error("a notify region of {length} bytes has no room for a kick of {bytes}")]
+    TooShort {
+        /// The capability's length.
+        length: u32,
+        /// How many bytes a kick has.
+        bytes: u32,
+    },
+
+    /// The notify capability reaches out of its BAR.
+    #[error("{length:#x} bytes from {offset:#x} on are not in a BAR of {bar_size:#x}")]
+    OutsideBar {
+        /// The capability's offset.
+        offset: u32,
+        /// The capability's length.
+        length: u32,
+        /// The size of the BAR, in bytes.
+        bar_size: u64,
+    },
+
+    /// A queue's doorbell is not in the notify region.
+    #[error("queue {queue} has its doorbell {offset:#x} bytes into a notify region of {length:#x}")]
+    OutsideRegion {
+        /// Which queue.
+        queue: u16,
+        /// `queue_notify_off` * `notify_off_multiplier`.
+        offset: u64,
+        /// The capability's length.
+        length: u32,
+    },
+
+    /// Two queues have one doorbell, though the multiplier says that each has its own.
+    #[error("queues {queue} and {other} have the same notify offset")]
+    Overlap {
+        /// The later one.
+        queue: u16,
+        /// The earlier one.
+        other: u16,
+    },
+
+    /// Several queues are kicked at one address by values that nobody can foresee.
+    #[error("with notification data, several queues at one address cannot be told apart")]
+    Indistinct,
+
+    /// There are more queues than an index can name.
+    #[error("{queues} queues are more than there are indices")]
+    TooManyQueues {
+        /// How many.
+        queues: usize,
+    },
+
+    /// The device does not lie in its address space.
+    #[error("a device at {base} reaches out of the address space")]
+    AddressSpace {
+        /// Where it begins.
+        base: IoAddress,
+    },
+}
+
+/// An address within a device that lies at `base`.
+fn within(base: IoAddress, offset: u64) -> Result<IoAddress, LayoutError> {
+    let origin = match base {
+        IoAddress::Mmio(_) => IoAddress::Mmio(0),
+        IoAddress::Pio(_) => IoAddress::Pio(0),
+    };
+    let at = match base {
+        IoAddress::Mmio(_) => Some(IoAddress::Mmio(offset)),
+        IoAddress::Pio(_) => u16::try_from(offset).ok().map(IoAddress::Pio),
+    };
+    at.and_then(|at| at.moved(origin, base))
+        .ok_or(LayoutError::AddressSpace { base })
+}
+
+/// A place of so many bytes that a guest can write.
+fn writable(base: IoAddress, address: IoAddress, bytes: u32) -> Result<IoAddress, LayoutError> {
+    if address.takes(bytes) {
+        Ok(address)
+    } else {
+        Err(LayoutError::AddressSpace { base })
+    }
+}

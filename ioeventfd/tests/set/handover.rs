@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Notifiers that change, and queues that go to vhost and come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ioeventfd::{Datamatch, IoAddress};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use notify_core::sim::CallKind;
+use notify_core::{EventFdMode, EventNotifier};
+
+use crate::common::*;
+
+#[test]
+fn what_is_pending_goes_to_the_new_notifier() {
+    let rig = rig();
+    let all = notifiers(2);
+    have(&rig.set, [mmio(7, BASE, W2, &all[0])]);
+    (0..3).for_each(|_| assert!(kernel_takes(&rig.vm, BASE, &[0; 2])));
+    have(&rig.set, [mmio(7, BASE, W2, &all[1])]);
+    expect_kicks(&all, &[0, 3]);
+    // To another place at the same time; a late write at the old one goes to the new one, too.
+    assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+    have(&rig.set, [mmio(7, ELSEWHERE, W2, &all[0])]);
+    assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
+    expect_kicks(&all, &[2, 0]);
+    // Also after changes that have nothing to do with it.
+    rig.set
+        .relocate(IoAddress::Mmio(ELSEWHERE), IoAddress::Mmio(ELSEWHERE + 8))
+        .unwrap();
+    assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
+    expect_kicks(&all, &[1, 0]);
+}
+
+#[test]
+fn a_notifier_that_stays_in_the_set_keeps_what_it_has() {
+    let rig = rig();
+    let all = notifiers(2);
+    have(
+        &rig.set,
+        [mmio(0, BASE, W2, &all[0]), mmio(1, BASE + 4, W2, &all[0])],
+    );
+    assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+    have(
+        &rig.set,
+        [mmio(0, BASE, W2, &all[1]), mmio(1, BASE + 4, W2, &all[0])],
+    );
+    expect_kicks(&all, &[1, 0]);
+}
+
+#[test]
+fn one_notifier_of_two_queues_wakes_both_that_follow_it() {
+    let rig = rig();
+    let all = notifiers(3);
+    have(
+        &rig.set,
+        [mmio(0, BASE, W2, &all[0]), mmio(1, BASE + 4, W2, &all[0])],
+    );
+    assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+    have(
+        &rig.set,
+        [mmio(0, BASE, W2, &all[1]), mmio(1, BASE + 4, W2, &all[2])],
+    );
+    expect_kicks(&all, &[0, 1, 1]);
+}
+
+#[test]
+fn a_removed_doorbell_leaves_its_kicks_where_they_are() {
+    let rig = rig();
+    let all = notifiers(2);
+    have(&rig.set, queues(BASE, &all));
+    assert!(kernel_takes(&rig.vm, BASE + 4, &[0; 2]));
+    have(&rig.set, queues(BASE, &all[..1]));
+    expect_kicks(&all, &[0, 1]);
+}
+
+#[test]
+fn a_semaphore_is_emptied_too() {
+    let rig = rig();
+    let old = Arc::new(EventNotifier::builder().semaphore(true).build().unwrap());
+    assert_eq!(old.mode(), EventFdMode::Semaphore);
+    let all = [old, notifier()];
+    have(&rig.set, [mmio(7, BASE, W2, &all[0])]);
+    (0..3).for_each(|_| assert!(kernel_takes(&rig.vm, BASE, &[0; 2])));
+    have(&rig.set, [mmio(7, BASE, W2, &all[1])]);
+    expect_kicks(&all, &[0, 3]);
+}
+
+#[test]
+fn a_full_counter_that_takes_over_stays_signalled() {
+    let rig = rig();
+    let all = notifiers(2);
+    have(&rig.set, [mmio(7, BASE, W2, &all[0])]);
+    (0..3).for_each(|_| assert!(kernel_takes(&rig.vm, BASE, &[0; 2])));
+    let eventfd: &notify_core::EventFd = (*all[1]).as_ref();
+    eventfd.write(u64::MAX - 2).unwrap();
+    have(&rig.set, [mmio(7, BASE, W2, &all[1])]);
+    assert_eq!(take(&all[..1]), [0]);
+    assert!(all[1].is_signalled().unwrap());
+}
+
+#[test]
+fn a_change_of_notifiers_that_fails_gives_everything_back() {
+    for (kind, nth) in [
+        (CallKind::IoEventFdAssign, 1),
+        (CallKind::IoEventFdAssign, 2),
+    ] {
+        let rig = rig();
+        let all = notifiers(4);
+        have(&rig.set, queues(BASE, &all[..2]));
+        assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+        // A new notifier may have been signalled by its creator; that is the queue's, too.
+        all[2].notify().unwrap();
+        rig.vm.fail(kind, nth, 12);
+        assert!(change(&rig.set, queues(BASE, &all[2..])).is_err());
+        assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+        expect_kicks(&all, &[3, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn a_notifier_that_was_there_before_gives_nothing_back() {
+    let rig = rig();
+    let all = notifiers(2);
+    let (one, other) = (mmio(7, BASE, W2, &all[0]), mmio(7, ELSEWHERE, W2, &all[1]));
+    have(&rig.set, [one, other.clone()]);
+    assert!(kernel_takes(&rig.vm, ELSEWHERE, &[0; 2]));
+    rig.vm.fail(CallKind::IoEventFdDeassign, 1, 12);
+    assert!(change(&rig.set, [other]).is_err());
+    expect_kicks(&all, &[0, 1]);
+}
+
+/// A guest kicks without pause while the queue's notifier changes again and again.
+#[test]
+fn no_kick_is_lost_or_doubled_while_the_notifier_changes() {
+    let rig = rig();
+    let all = notifiers(2);
+    let bell = |which: usize| [mmio(7, BASE, Datamatch::U16(0), &all[which])];
+    have(&rig.set, bell(0));
+    let over = AtomicBool::new(false);
+    let writes = std::thread::scope(|scope| {
+        let guest = scope.spawn(|| {
+            let mut writes = 0u64;
+            while !over.load(Ordering::Relaxed) {
+                assert!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]).0);
+                writes += 1;
+            }
+            writes
+        });
+        let ends = Ends(&over);
+        for change in 0..2000usize {
+            // Some of them fail.
+            if change % 5 == 0 {
+                rig.vm.fail(CallKind::IoEventFdAssign, 1, 12);
+                let _ = crate::common::change(&rig.set, bell((change + 1) % 2)).is_err();
+                rig.vm.clear_faults();
+            }
+            have(&rig.set, bell((change + 1) % 2));
+        }
+        drop(ends);
+        guest.join().unwrap()
+    });
+    // 2000 changes end where they began.
+    let pending = take(&all);
+    assert_eq!(pending, [writes, 0]);
+}
+
+/// What vhost does with a kick: it polls the eventfd by a callback, edge by edge, and never reads it.
+struct Vhost<'a> {
+    kick: &'a EventNotifier,
+    runs: AtomicU64,
+    stop: EventNotifier,
+}
+
+impl Vhost<'_> {
+    fn serve(&self, ring: impl Fn()) {
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        epoll.add(self.kick, EpollEvent::new(edge, 0)).unwrap();
+        epoll
+            .add(&self.stop, EpollEvent::new(EpollFlags::EPOLLIN, 1))
+            .unwrap();
+        loop {
+            let mut events = [EpollEvent::empty(); 2];
+            let ready = epoll.wait(&mut events, EpollTimeout::NONE).unwrap();
+            if events[..ready].iter().any(|event| event.data() == 0) {
+                ring();
+                self.runs.fetch_add(1, Ordering::Release);
+            }
+            if events[..ready].iter().any(|event| event.data() == 1) {
+                break;
+            }
+        }
+    }
+}
+
+/// The ring: the guest makes buffers available, whoever serves it uses what it sees.
+#[derive(Default)]
+struct Ring {
+    available: AtomicU64,
+    used: AtomicU64,
+}
+
+impl Ring {
+    fn serve(&self) {
+        let available = self.available.load(Ordering::SeqCst);
+        self.used.fetch_max(available, Ordering::SeqCst);
+    }
+
+    fn is_served(&self) -> bool {
+        self.used.load(Ordering::SeqCst) == self.available.load(Ordering::SeqCst)
+    }
+}
+
+fn eventually(done: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed().as_secs() < 20, "it never comes");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_queue_goes_to_vhost_and_back() {
+    let rig = rig();
+    let queue = notifiers(1);
+    have(&rig.set, queues(BASE, &queue));
+    let ring = Ring::default();
+    let kick = || {
+        ring.available.fetch_add(1, Ordering::SeqCst);
+        assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+    };
+    for _ in 0..20 {
+        // The VMM serves it, and stops doing so with a kick unserved.
+        kick();
+        // There: the eventfd is given to vhost, the backend is set, and a kick follows.
+        let vhost = Vhost {
+            kick: &queue[0],
+            runs: AtomicU64::new(0),
+            stop: EventNotifier::new().unwrap(),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| vhost.serve(|| ring.serve()));
+            rig.set.kick().unwrap();
+            eventually(|| ring.is_served());
+            for _ in 0..10 {
+                kick();
+            }
+            eventually(|| ring.is_served());
+            // Back: vhost is stopped, perhaps with a kick that it has not seen.
+            vhost.stop.notify().unwrap();
+        });
+        kick();
+        assert!(vhost.runs.load(Ordering::Acquire) > 0);
+        // Its counter holds all kicks since it took over. They are cleared, and stand for one pass.
+        let leftovers = rig.set.drain().unwrap();
+        assert_eq!(leftovers.len(), 1);
+        assert_eq!(leftovers[0].kicks.get(), 1 + 1 + 10 + 1);
+        ring.serve();
+        assert!(ring.is_served());
+        // From here on the VMM's own handler is woken by new kicks, and only by those.
+        assert!(!queue[0].is_signalled().unwrap());
+    }
+}

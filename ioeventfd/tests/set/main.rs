@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Sets of doorbells on a simulated machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+mod exits;
+mod faults;
+mod handover;
+mod hooked;
+mod lifecycle;
+mod order;
+mod panics;
+mod planning;
+mod races;
+mod relocation;

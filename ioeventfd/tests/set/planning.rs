@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Plans: what is compared, and what is refused before the machine is asked.
+
+use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width, Window};
+use notify_core::sim::CallKind;
+
+use crate::common::*;
+
+#[test]
+fn a_plan_asks_nothing_of_the_machine() {
+    let rig = rig();
+    let all = notifiers(8);
+    let plan = rig.set.plan(queues(BASE, &all)).unwrap();
+    assert_eq!(
+        (plan.additions(), plan.removals(), plan.is_empty()),
+        (8, 0, false)
+    );
+    assert_eq!(rig.vm.total_calls(), 0);
+    assert_eq!(rig.vm.calls(CallKind::CheckExtension), 0);
+    assert!(rig.set.doorbells().is_empty());
+    // It reserves nothing either.
+    let other = DoorbellSet::new(&rig.registry);
+    have(&other, queues(BASE, &all[..1]));
+    let refused = rig.set.apply(plan).unwrap_err();
+    assert!(matches!(refused.error, Error::Conflict { .. }), "{refused}");
+    assert_eq!(ioctls(&rig.vm), (1, 0), "the other set's alone");
+    drop(other);
+    rig.set.apply(refused.value).unwrap();
+}
+
+#[test]
+fn what_stays_the_same_costs_no_ioctl() {
+    let rig = rig();
+    let all = notifiers(1000);
+    have(&rig.set, queues(BASE, &all));
+    ioctls(&rig.vm);
+    let mut wanted = queues(BASE, &all);
+    for (index, moved) in wanted.iter_mut().step_by(100).enumerate() {
+        moved.address = IoAddress::Mmio(ELSEWHERE + index as u64 * 8);
+    }
+    wanted.reverse();
+    let plan = rig.set.plan(wanted).unwrap();
+    assert_eq!((plan.additions(), plan.removals()), (10, 10));
+    rig.set.apply(plan).unwrap();
+    assert_eq!(ioctls(&rig.vm), (10, 10), "none for the other 990");
+
+    let same = rig.set.plan(rig.set.doorbells()).unwrap();
+    assert!(same.is_empty());
+    rig.set.apply(same).unwrap();
+    assert_eq!(ioctls(&rig.vm), (0, 0));
+}
+
+#[test]
+fn a_doorbell_is_the_same_only_if_all_its_parts_are() {
+    let rig = rig();
+    let (one, other) = (notifier(), notifier());
+    let bell = mmio(1, BASE, Datamatch::U16(1), &one);
+    have(&rig.set, [bell.clone()]);
+    ioctls(&rig.vm);
+    for different in [
+        mmio(2, BASE, Datamatch::U16(1), &one),
+        mmio(1, BASE + 2, Datamatch::U16(1), &one),
+        mmio(1, BASE, Datamatch::U16(2), &one),
+        mmio(1, BASE, Datamatch::U16(1), &other),
+    ] {
+        have(&rig.set, [different]);
+        assert_eq!(ioctls(&rig.vm), (1, 1));
+        have(&rig.set, [bell.clone()]);
+        ioctls(&rig.vm);
+    }
+}
+
+fn conflict(rig: &Rig, there: &[Doorbell], wanted: Doorbell) -> Option<Conflict> {
+    // Of one set, of two, and all in one plan.
+    let other = DoorbellSet::new(&rig.registry);
+    have(&other, there.to_vec());
+    let of_other = found(rig.set.plan([wanted.clone()]).map(drop));
+    let with_its_own = other.plan(there.iter().cloned().chain([wanted.clone()]));
+    assert_eq!(found(with_its_own.map(drop)).is_some(), of_other.is_some());
+    drop(other);
+    let at_once = rig.set.plan(there.iter().cloned().chain([wanted]));
+    assert_eq!(found(at_once.map(drop)).is_some(), of_other.is_some());
+    of_other
+}
+
+fn found(planned: Result<(), Error>) -> Option<Conflict> {
+    match planned {
+        Ok(()) => None,
+        Err(Error::Conflict { source, .. }) => Some(*source),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
+    let rig = rig();
+    let one = notifier();
+    let bell = |address, datamatch| mmio(0, address, datamatch, &one);
+    let (any, wild4, value4) = (Datamatch::AnyWrite, W4, Datamatch::U32(7));
+    let wild = |datamatch| Some(Conflict::Wildcard { datamatch });
+    let over = |address, datamatch| {
+        let address = IoAddress::Mmio(address);
+        Some(Conflict::Overlap { address, datamatch })
+    };
+    for (there, wanted, expected) in [
+        (bell(BASE, wild4), bell(BASE, wild4), Some(Conflict::Taken)),
+        (
+            bell(BASE, value4),
+            bell(BASE, value4),
+            Some(Conflict::Taken),
+        ),
+        (bell(BASE, wild4), bell(BASE, value4), wild(wild4)),
+        (bell(BASE, value4), bell(BASE, wild4), wild(value4)),
+        (bell(BASE, any), bell(BASE, value4), wild(any)),
+        (bell(BASE, value4), bell(BASE, any), wild(value4)),
+        (bell(BASE, any), bell(BASE, W2), wild(any)),
+        (bell(BASE, value4), bell(BASE, Datamatch::U32(8)), None),
+        (bell(BASE, value4), bell(BASE, W2), None),
+        (bell(BASE, wild4), bell(BASE, Datamatch::U16(7)), None),
+        (
+            bell(BASE, wild4),
+            bell(BASE + 3, Datamatch::U8(0)),
+            over(BASE, wild4),
+        ),
+        (
+            bell(BASE + 3, Datamatch::U8(0)),
+            bell(BASE, wild4),
+            over(BASE + 3, Datamatch::U8(0)),
+        ),
+        (bell(BASE, wild4), bell(BASE + 4, wild4), None),
+        (bell(BASE, wild4), bell(BASE + 2, any), over(BASE, wild4)),
+        (bell(BASE + 2, any), bell(BASE, wild4), over(BASE + 2, any)),
+        (bell(BASE, any), bell(BASE + 1, W2), None),
+        (
+            bell(BASE, Datamatch::Width(Width::W8)),
+            bell(BASE + 7, Datamatch::U8(1)),
+            over(BASE, Datamatch::Width(Width::W8)),
+        ),
+        (
+            bell(BASE, Datamatch::Width(Width::W8)),
+            bell(BASE + 8, any),
+            None,
+        ),
+        (
+            Doorbell::new(0, IoAddress::Pio(0xb000), wild4, one.clone()),
+            bell(0xb000, wild4),
+            None,
+        ),
+    ] {
+        assert_eq!(
+            conflict(&rig, std::slice::from_ref(&there), wanted.clone()),
+            expected,
+            "{there:?} {wanted:?}"
+        );
+    }
+    assert_eq!(ioctls(&rig.vm).0, 19, "those that were there");
+}
+
+#[test]
+fn the_widest_of_several_below_is_seen() {
+    let rig = rig();
+    let one = notifier();
+    let there = [
+        mmio(0, BASE, Datamatch::Width(Width::W8), &one),
+        mmio(1, BASE, Datamatch::U8(0), &one),
+        mmio(2, BASE, Datamatch::U16(3), &one),
+    ];
+    assert!(conflict(&rig, &there, mmio(3, BASE + 6, W2, &one)).is_some());
+    assert!(conflict(&rig, &there[1..], mmio(3, BASE + 6, W2, &one)).is_none());
+}
+
+#[test]
+fn what_a_set_gives_up_hides_nobody_elses() {
+    let rig = rig();
+    let one = notifier();
+    let other = DoorbellSet::new(&rig.registry);
+    have(&other, [mmio(0, BASE, W4, &one)]);
+    have(&rig.set, [mmio(0, BASE, Datamatch::Width(Width::W8), &one)]);
+    let wanted = |at| rig.set.plan([mmio(0, at, W2, &one)]).map(drop);
+    assert!(found(wanted(BASE + 2)).is_some());
+    assert!(found(wanted(BASE + 4)).is_none());
+}
+
+#[test]
+fn what_reaches_over_a_nearer_one_is_seen() {
+    let rig = rig();
+    let one = notifier();
+    let w8 = mmio(0, BASE, Datamatch::Width(Width::W8), &one);
+    have(&rig.set, [w8]);
+    // The undo of a failed change leaves a byte within what is there again.
+    rig.vm.fail(CallKind::IoEventFdAssign, 2, 12);
+    rig.vm.fail(CallKind::IoEventFdDeassign, 2, 12);
+    let byte = mmio(1, BASE + 4, Datamatch::U8(0), &one);
+    let failed = change(&rig.set, [byte, mmio(2, BASE + 0x100, W2, &one)]);
+    assert!(matches!(failed, Err(Error::NotUndone { .. })));
+    let other = DoorbellSet::new(&rig.registry);
+    let wanted = |at| other.plan([mmio(0, at, Datamatch::U8(0), &one)]).map(drop);
+    for (at, free) in [(3, false), (4, false), (6, false), (7, false), (8, true)] {
+        assert_eq!(found(wanted(BASE + at)).is_none(), free, "{at}");
+    }
+}
+
+#[test]
+fn devices_in_the_kernel_keep_their_windows() {
+    let rig = rig();
+    let one = notifier();
+    let port = |port, datamatch| Doorbell::new(0, IoAddress::Pio(port), datamatch, one.clone());
+    let byte = Datamatch::U8(0);
+    for (bell, free) in [
+        (port(0x1f, byte), true),
+        (port(0x20, byte), false),
+        (port(0x21, byte), false),
+        (port(0x22, byte), true),
+        (port(0x1f, W2), false),
+        (port(0xa0, byte), false),
+        (port(0xa1, byte), false),
+        (port(0xa2, byte), true),
+        (port(0x4cf, W4), false),
+        (port(0x4d0, byte), false),
+        (port(0x4d1, byte), false),
+        (port(0x4d2, byte), true),
+        (port(0x40, byte), true),
+        (mmio(0, 0xfebf_fffc, W4, &one), true),
+        (mmio(0, 0xfec0_0000, Datamatch::AnyWrite, &one), false),
+        (mmio(0, 0xfec0_00ff, byte, &one), false),
+        (mmio(0, 0xfec0_0100, byte, &one), true),
+        (mmio(0, 0xfee0_0000, W4, &one), false),
+        (mmio(0, 0xfee0_0ffc, W4, &one), false),
+        (mmio(0, 0xfee0_1000, W4, &one), true),
+    ] {
+        let conflict = found(rig.set.plan([bell.clone()]).map(drop));
+        assert_eq!(conflict.is_none(), free, "{bell:?}");
+        assert!(matches!(conflict, None | Some(Conflict::Device(_))));
+    }
+    let split = ioeventfd::DoorbellRegistry::new(rig.vm.clone(), Window::X86_SPLIT_IRQCHIP);
+    let set = DoorbellSet::new(&split);
+    assert!(set.plan([port(0x20, byte)]).is_ok());
+    assert!(set.plan([mmio(0, 0xfee0_00b0, W4, &one)]).is_err());
+    for window in Window::X86_PIT {
+        split.reserve(*window).unwrap();
+    }
+    for (at, free) in [
+        (0x3f, true),
+        (0x40, false),
+        (0x43, false),
+        (0x44, true),
+        (0x61, false),
+    ] {
+        assert_eq!(set.plan([port(at, byte)]).is_ok(), free, "{at:#x}");
+    }
+}
+
+#[test]
+fn a_window_is_not_reserved_over_a_doorbell() {
+    let rig = rig();
+    have(&rig.set, queues(BASE, &notifiers(1)));
+    let window = |start| Window::new(IoAddress::Mmio(start), 0x100, "the GIC");
+    let error = rig.registry.reserve(window(BASE - 0xff)).unwrap_err();
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "it lies in the GIC (0x100 bytes from MMIO 0xfe00af01 on)"
+    );
+    rig.registry.reserve(window(BASE - 0x100)).unwrap();
+    rig.registry.reserve(window(BASE + 2)).unwrap();
+    have(&rig.set, []);
+    rig.registry.reserve(window(BASE)).unwrap();
+    assert!(rig.set.plan(queues(BASE, &notifiers(1))).is_err());
+}
+
+#[test]
+fn what_no_guest_can_write_is_refused() {
+    let rig = rig();
+    let one = notifier();
+    let port = |port, datamatch| Doorbell::new(0, IoAddress::Pio(port), datamatch, one.clone());
+    for bell in [
+        port(0xffff, W2),
+        port(0xfffd, W4),
+        port(0x100, Datamatch::U64(0)),
+        mmio(0, u64::MAX - 3, W4, &one),
+        mmio(0, BASE + 0xffe, W4, &one),
+        mmio(0, BASE + 0xfff, Datamatch::U16(1), &one),
+    ] {
+        let error = rig.set.plan([bell]).unwrap_err();
+        assert!(matches!(error, Error::NoSuchWrite { .. }), "{error}");
+    }
+    have(
+        &rig.set,
+        [port(0xfffe, W2), mmio(0, BASE + 0xffc, W4, &one)],
+    );
+    assert_eq!(ioctls(&rig.vm), (2, 0));
+}
+
+#[test]
+fn a_plan_is_of_one_state_of_one_set() {
+    let rig = rig();
+    let all = notifiers(2);
+    let (plan, other) = (
+        rig.set.plan(queues(BASE, &all)).unwrap(),
+        rig.set.plan(queues(ELSEWHERE, &all)).unwrap(),
+    );
+    let set = DoorbellSet::new(&rig.registry);
+    let refused = set.apply(plan).unwrap_err();
+    assert!(matches!(refused.error, Error::StalePlan));
+    rig.set.apply(refused.value).unwrap();
+    ioctls(&rig.vm);
+    assert!(matches!(
+        rig.set.apply(other).unwrap_err().error,
+        Error::StalePlan
+    ));
+    let stopped = rig.set.plan([]).unwrap();
+    drop(rig.set.stop().unwrap());
+    assert!(matches!(
+        rig.set.apply(stopped).unwrap_err().error,
+        Error::StalePlan
+    ));
+    let started = rig.set.plan([]).unwrap();
+    rig.set.start().unwrap();
+    assert!(matches!(
+        rig.set.apply(started).unwrap_err().error,
+        Error::StalePlan
+    ));
+}
+
+#[test]
+fn a_doorbell_of_nobodys_shows_when_the_plan_is_applied() {
+    let rig = rig();
+    let address = IoAddress::Mmio(BASE);
+    let foreign = ioeventfd::IoEventFd::builder(rig.vm.clone(), address, W2)
+        .assign()
+        .unwrap();
+    let plan = rig.set.plan(queues(BASE, &notifiers(1))).unwrap();
+    let refused = rig.set.apply(plan).unwrap_err();
+    assert!(matches!(refused.error, Error::Taken { .. }));
+    drop(foreign);
+    rig.set.apply(refused.value).unwrap();
+}
+
+#[test]
+fn dropping_a_set_frees_its_places() {
+    let rig = rig();
+    let other = DoorbellSet::new(&rig.registry);
+    have(&other, queues(BASE, &notifiers(4)));
+    drop(other);
+    assert_eq!(ioctls(&rig.vm), (4, 4));
+    have(&rig.set, queues(BASE, &notifiers(4)));
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Dump`]: a routing table as text, for bug reports.
+
+mod entry;
+mod matrix;
+mod parse;
+mod print;
+mod problem;
+
+use std::collections::BTreeMap;
+
+pub use entry::{DumpEntry, DumpTarget, EntryKind};
+pub use matrix::ChipMatrix;
+pub use parse::ParseError;
+pub(crate) use problem::is_refused;
+pub use problem::{MatrixCell, Problem};
+
+use crate::explain::{self, Explanation};
+use crate::{Loss, Platform, Route, RoutingTable, Wiring};
+
+/// What Linux has: KVM_MAX_IRQ_ROUTES.
+const USUAL_LIMIT: u32 = 4096;
+
+/// A routing table as a plain value: printed into a bug report, and read back from one.
+///
+/// # Format
+///
+/// One entry a line, in the table's order: `gsi=`, `type=` (KVM's `KVM_IRQ_ROUTING_*`), and what it
+/// leads to.
+///
+/// ```text
+/// gsi=4 type=1 2 4                                 a pin: chip and pin, as KVM numbers them
+/// gsi=24 type=2 address=0xfee00000 data=0x41       a message, perhaps with devid=0x8
+/// gsi=25 type=2                                    a message that was not printed
+/// gsi=26 type=3                                    an adapter (s390)
+/// gsi=27 type=4 vcpu=0 sint=2                      a synthetic interrupt source (Hyper-V)
+/// gsi=28 type=5 port=7 vcpu=0 priority=0           an event channel (Xen)
+/// ```
+///
+/// Then may follow `chip:` and the kernel's reverse map, a row for each chip: which GSI gets the EOIs of
+/// each pin, -1 for none; see [`ChipMatrix`]. A machine that is no x86 one says so by a line like
+/// `platform=arm64-gic`, and one whose number of GSIs is not 4096 by `gsis=1024`.
+///
+/// Reading takes the lines in any order, numbers in decimal or after `0x`, spaces, empty lines and
+/// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it.
+///
+/// ```
+/// use irq_routing::{Dump, Explanation, Loss};
+///
+/// let dump: Dump = "
+///     gsi=0 type=1 2 2
+///     gsi=24 type=2 address=0xfee03000 data=0x41
+///     gsi=24 type=1 2 5
+/// ".parse()?;
+/// let problems: Vec<_> = dump.problems().iter().map(ToString::to_string).collect();
+/// assert_eq!(problems, ["GSI 24 leads to something else beside a message, and KVM refuses the table"]);
+///
+/// assert!(matches!(dump.explain(9), Explanation::Lost { reason: Loss::NoRoute, .. }));
+/// # Ok::<(), irq_routing::ParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dump {
+    platform: Platform,
+    limit: u32,
+    entries: Vec<DumpEntry>,
+    matrix: Option<ChipMatrix>,
+}
+
+impl Dump {
+    /// A table with the reverse map that the kernel makes of it. `gsis` is the machine's number of GSIs.
+    pub fn new(
+        platform: Platform,
+        gsis: u32,
+        entries: impl IntoIterator<Item = DumpEntry>,
+    ) -> Self {
+        let entries: Vec<_> = entries.into_iter().collect();
+        let matrix = Some(ChipMatrix::of(platform, &entries));
+        Self {
+            platform,
+            limit: gsis,
+            entries,
+            matrix,
+        }
+    }
+
+    /// Kind of the machine.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.platform
+    }
+
+    /// The machine's number of GSIs.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The entries, in the table's order.
+    #[must_use]
+    pub fn entries(&self) -> &[DumpEntry] {
+        &self.entries
+    }
+
+    /// The reverse map as it was printed, if it was.
+    #[must_use]
+    pub fn matrix(&self) -> Option<&ChipMatrix> {
+        self.matrix.as_ref()
+    }
+
+    /// The reverse map that the kernel makes of the entries.
+    #[must_use]
+    pub fn reverse_map(&self) -> ChipMatrix {
+        ChipMatrix::of(self.platform, &self.entries)
+    }
+
+    /// What is wrong with the table, or odd: entries that KVM refuses, pins whose EOIs go to one of
+    /// several GSIs, and a reverse map that contradicts the entries.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        problem::all(self)
+    }
+
+    /// How a signal of a GSI travels.
+    #[must_use]
+    pub fn explain(&self, gsi: u32) -> Explanation {
+        let entries = self.entries.iter().filter(|entry| entry.gsi == gsi);
+        let targets: Vec<_> = entries.map(|entry| entry.target).collect();
+        self.explain_targets(gsi, &targets)
+    }
+
+    /// How a signal of each GSI with a route travels, in the order of the GSIs.
+    #[must_use]
+    pub fn explain_all(&self) -> BTreeMap<u32, Explanation> {
+        let groups = self.groups().into_iter();
+        groups
+            .map(|(gsi, targets)| (gsi, self.explain_targets(gsi, &targets)))
+            .collect()
+    }
+
+    fn explain_targets(&self, gsi: u32, targets: &[DumpTarget]) -> Explanation {
+        let limit = self.limit;
+        if gsi >= limit {
+            return Explanation::lost(Loss::OutOfRange { limit });
+        }
+        explain::targets(self.platform, targets)
+    }
+
+    /// Where each GSI leads.
+    fn groups(&self) -> BTreeMap<u32, Vec<DumpTarget>> {
+        let mut groups = BTreeMap::<u32, Vec<_>>::new();
+        for entry in &self.entries {
+            groups.entry(entry.gsi).or_default().push(entry.target);
+        }
+        groups
+    }
+}
+
+impl RoutingTable {
+    /// The table as committed, as a plain value for a bug report: pins first, by chip and then by GSI, as
+    /// the kernel is given them; then the others, by GSI.
+    ///
+    /// A table to which nothing was committed is empty, whatever KVM has put in place, and what dropped
+    /// leases left in the kernel until the next commit does not show.
+    #[must_use]
+    pub fn dump(&self) -> Dump {
+        let mut entries = Vec::new();
+        for (gsi, route) in self.routes() {
+            entries.extend(DumpEntry::of_route(gsi.number(), &route));
+        }
+        entries.sort_by_key(DumpEntry::order);
+        Dump::new(self.platform(), self.limit(), entries)
+    }
+}
+
+impl From<&Wiring> for Dump {
+    fn from(wiring: &Wiring) -> Self {
+        let lines = wiring.iter();
+        let mut entries: Vec<_> = lines
+            .flat_map(|(gsi, pins)| DumpEntry::of_route(gsi, &Route::Pins(pins)))
+            .collect();
+        entries.sort_by_key(DumpEntry::order);
+        Self::new(wiring.platform(), USUAL_LIMIT, entries)
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Problem`]: what is wrong with a dumped table, or odd.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::entry::{DumpTarget, EntryKind, chip_of};
+use super::{Dump, matrix};
+use crate::{IrqChip, Pin, Platform};
+
+/// Something wrong with a dumped table, or odd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// KVM refuses a table with such an entry.
+    #[error("GSI {gsi} is out of range, and KVM refuses the table: the machine has {limit}")]
+    OutOfRange {
+        /// The GSI.
+        gsi: u32,
+        /// The machine's number of GSIs.
+        limit: u32,
+    },
+
+    /// KVM refuses a table with such an entry.
+    #[error(
+        "GSI {gsi} leads to chip {chip}, and KVM refuses the table: {platform} has no such chip"
+    )]
+    NoSuchChip {
+        /// The GSI.
+        gsi: u32,
+        /// The number of the chip.
+        chip: u32,
+        /// The kind of machine.
+        platform: Platform,
+    },
+
+    /// KVM refuses a table with such an entry.
+    #[error(
+        "GSI {gsi} leads to {chip} pin {pin}, and KVM refuses the table: the chip has {}",
+        chip.pins()
+    )]
+    NoSuchPin {
+        /// The GSI.
+        gsi: u32,
+        /// The chip.
+        chip: IrqChip,
+        /// The number of the pin.
+        pin: u32,
+    },
+
+    /// KVM refuses a table with such an entry.
+    #[error("GSI {gsi} leads to {}, and KVM refuses the table: {platform} has none", kind.name())]
+    NoSuchKind {
+        /// The GSI.
+        gsi: u32,
+        /// What it leads to.
+        kind: EntryKind,
+        /// The kind of machine.
+        platform: Platform,
+    },
+
+    /// KVM refuses a table in which a GSI leads to two pins of one chip.
+    #[error("GSI {gsi} leads twice to the {chip}, and KVM refuses the table")]
+    TwoPinsOfOneChip {
+        /// The GSI.
+        gsi: u32,
+        /// The chip.
+        chip: IrqChip,
+    },
+
+    /// KVM refuses a table in which a GSI leads to something that is no pin, and to anything else.
+    #[error("GSI {gsi} leads to something else beside {}, and KVM refuses the table", kind.name())]
+    NotAlone {
+        /// The GSI.
+        gsi: u32,
+        /// What should stand alone.
+        kind: EntryKind,
+    },
+
+    /// KVM refuses so long a table.
+    #[error("there are {entries} entries, and KVM refuses the table: it takes {limit}")]
+    TooManyEntries {
+        /// How many there are.
+        entries: usize,
+        /// How many KVM takes.
+        limit: u32,
+    },
+
+    /// KVM takes it, but a resampling irqfd on this GSI never hears of an EOI.
+    #[error(
+        "GSI {gsi} and GSI {eois} both lead to {pin}: EOIs go to GSI {eois} alone, which stands \
+         last"
+    )]
+    SharedPin {
+        /// The pin.
+        pin: Pin,
+        /// The GSI that gets no EOIs from it.
+        gsi: u32,
+        /// The GSI that gets them.
+        eois: u32,
+    },
+
+    /// The reverse map is not that of the entries: they are of different tables, or one was altered.
+    #[error(
+        "the kernel has GSI {} at {cell} where the entries say GSI {}",
+        or_none(*.kernel),
+        or_none(*.entries)
+    )]
+    Contradiction {
+        /// Where.
+        cell: MatrixCell,
+        /// What the reverse map has there.
+        kernel: Option<u32>,
+        /// What it would have there by the entries.
+        entries: Option<u32>,
+    },
+}
+
+/// A place in a [`ChipMatrix`](crate::ChipMatrix).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct MatrixCell {
+    /// The row: KVM's number of the chip.
+    pub row: usize,
+    /// The column.
+    pub column: usize,
+    /// The pin for which it stands, if there is such a pin.
+    pub pin: Option<Pin>,
+}
+
+impl Problem {
+    /// Whether KVM refuses the table for it. Such a table was never in the kernel.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        !matches!(self, Self::SharedPin { .. } | Self::Contradiction { .. })
+    }
+
+    /// The GSIs that it names.
+    pub fn gsis(&self) -> impl Iterator<Item = u32> + use<> {
+        let (one, other) = match *self {
+            Self::OutOfRange { gsi, .. }
+            | Self::NoSuchChip { gsi, .. }
+            | Self::NoSuchPin { gsi, .. }
+            | Self::NoSuchKind { gsi, .. }
+            | Self::TwoPinsOfOneChip { gsi, .. }
+            | Self::NotAlone { gsi, .. } => (Some(gsi), None),
+            Self::TooManyEntries { .. } => (None, None),
+            Self::SharedPin { gsi, eois, .. } => (Some(gsi), Some(eois)),
+            Self::Contradiction {
+                kernel, entries, ..
+            } => (kernel, entries),
+        };
+        one.into_iter().chain(other)
+    }
+}
+
+impl fmt::Display for MatrixCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pin {
+            Some(pin) => pin.fmt(f),
+            None => write!(
+                f,
+                "chip {}, column {}, which is no pin",
+                self.row, self.column
+            ),
+        }
+    }
+}
+
+/// The kernel's number for nothing is -1.
+fn or_none(gsi: Option<u32>) -> i64 {
+    gsi.map_or(-1, i64::from)
+}
+
+/// All problems: those of single GSIs first, in their order.
+pub(super) fn all(dump: &Dump) -> Vec<Problem> {
+    let (platform, limit) = (dump.platform, dump.limit);
+    let mut problems = Vec::new();
+    for (gsi, targets) in dump.groups() {
+        if gsi >= limit {
+            problems.push(Problem::OutOfRange { gsi, limit });
+        }
+        refusals(platform, gsi, &targets, &mut problems);
+    }
+    let entries = dump.entries.len();
+    if u32::try_from(entries).map_or(true, |entries| entries > limit) {
+        problems.push(Problem::TooManyEntries { entries, limit });
+    }
+    shared_pins(dump, &mut problems);
+    contradictions(dump, &mut problems);
+    problems
+}
+
+/// Whether KVM takes entries of one GSI.
+pub(crate) fn is_refused(platform: Platform, targets: &[DumpTarget]) -> bool {
+    let mut problems = Vec::new();
+    refusals(platform, 0, targets, &mut problems);
+    !problems.is_empty()
+}
+
+/// Why KVM refuses the entries of one GSI. Kernel source: `setup_routing_entry` in
+/// `virt/kvm/irqchip.c`, and `kvm_set_routing_entry` of each architecture.
+fn refusals(platform: Platform, gsi: u32, targets: &[DumpTarget], problems: &mut Vec<Problem>) {
+    let mut chips = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for target in targets {
+        if let DumpTarget::Pin { chip, pin } = *target {
+            match chip_of(platform, chip) {
+                None => problems.push(Problem::NoSuchChip {
+                    gsi,
+                    chip,
+                    platform,
+                }),
+                Some(chip) => {
+                    if pin >= chip.pins().into() {
+                        problems.push(Problem::NoSuchPin { gsi, chip, pin });
+                    }
+                    if !chips.insert(chip) && twice.insert(chip) {
+                        problems.push(Problem::TwoPinsOfOneChip { gsi, chip });
+                    }
+                }
+            }
+        }
+    }
+    let mut kinds = targets.iter().filter_map(|target| target.kind());
+    if let Some(kind) = kinds.clone().find(|kind| !kind.is_in(platform)) {
+        problems.push(Problem::NoSuchKind {
+            gsi,
+            kind,
+            platform,
+        });
+    }
+    if let (Some(kind), 2..) = (kinds.next(), targets.len()) {
+        problems.push(Problem::NotAlone { gsi, kind });
+    }
+}
+
+fn shared_pins(dump: &Dump, problems: &mut Vec<Problem>) {
+    let mut pins = BTreeMap::<Pin, Vec<u32>>::new();
+    for entry in &dump.entries {
+        if let Some(pin) = entry.target.pin(dump.platform) {
+            pins.entry(pin).or_default().push(entry.gsi);
+        }
+    }
+    for (pin, gsis) in pins {
+        let last = gsis.last().copied();
+        let others: BTreeSet<_> = gsis.into_iter().filter(|gsi| Some(*gsi) != last).collect();
+        let shared = others.into_iter().zip(last.into_iter().cycle());
+        problems.extend(shared.map(|(gsi, eois)| Problem::SharedPin { pin, gsi, eois }));
+    }
+}
+
+fn contradictions(dump: &Dump, problems: &mut Vec<Problem>) {
+    let Some(kernel) = &dump.matrix else { return };
+    let entries = dump.reverse_map();
+    let (left, right) = (kernel.shape(), entries.shape());
+    for (row, columns) in longest(left, right).enumerate() {
+        for column in 0..columns {
+            let (kernel, entries) = (kernel.cell(row, column), entries.cell(row, column));
+            if kernel != entries {
+                let pin = matrix::pin_at(dump.platform, row, column);
+                let cell = MatrixCell { row, column, pin };
+                problems.push(Problem::Contradiction {
+                    cell,
+                    kernel,
+                    entries,
+                });
+            }
+        }
+    }
+}
+
+/// The greater of each pair; what one side lacks counts as 0.
+fn longest(
+    left: impl Iterator<Item = usize>,
+    right: impl Iterator<Item = usize>,
+) -> impl Iterator<Item = usize> {
+    let (mut left, mut right) = (left.fuse(), right.fuse());
+    std::iter::from_fn(move || match (left.next(), right.next()) {
+        (None, None) => None,
+        (left, right) => Some(left.unwrap_or(0).max(right.unwrap_or(0))),
+    })
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Hint`]: what a person who debugs an interrupt should know.
+
+use crate::{ApicMessage, DeliveryMode, MsiMessage};
+
+/// Something about a route that a person who debugs an interrupt should know.
+///
+/// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for granted
+/// (kernel source: `kvm_set_msi_irq`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Hint {
+    /// The dump does not tell the details.
+    #[error("the dump does not tell the details")]
+    Untold,
+
+    /// x86: address and data are 0.
+    #[error("the message is all zero: the guest has not programmed it")]
+    NeverProgrammed,
+
+    /// x86: hardware would take it for a write to memory.
+    #[error("address {address:#x} is not that of local APICs, 0xfeexxxxx; KVM does not look")]
+    NotToAnApic {
+        /// The address.
+        address: u64,
+    },
+
+    /// x86: the message names an entry in an IOMMU's table.
+    #[error(
+        "it is in remappable format (address bit 4): an IOMMU in the VMM must translate it \
+         first, and KVM reads it as it is"
+    )]
+    Remappable,
+
+    /// x86: bits 11 to 5 of the address hold more of the destination, and KVM does not read them.
+    #[error(
+        "address bits 11 to 5 mean APIC {destination}: the VMM must translate it \
+         (KVM_FEATURE_MSI_EXT_DEST_ID), and KVM reads 8 bits"
+    )]
+    ExtendedDestination {
+        /// The whole destination.
+        destination: u32,
+    },
+
+    /// x86: the high half of the address is not 0.
+    #[error(
+        "the high half of the address is {high:#x}: it counts only with KVM_CAP_X2APIC_API and \
+         32-bit ids"
+    )]
+    HighAddress {
+        /// The high half.
+        high: u32,
+    },
+
+    /// x86: something other than an interrupt.
+    #[error("it is no interrupt, but {0}")]
+    NoInterrupt(DeliveryMode),
+
+    /// x86: the vector is one of the processor's exceptions.
+    #[error("vector {0:#04x} is one of the processor's exceptions")]
+    ExceptionVector(u8),
+
+    /// x86: so are pins of an IOAPIC in user space, but no messages of PCI devices.
+    #[error("it is level-triggered, as a pin of an IOAPIC in user space may be, but no PCI device")]
+    LevelTriggered,
+
+    /// arm64: what a message leads to is the guest's business, and may be nothing.
+    #[error("by the ITS at its address; by a worker thread until the ITS has translated it once")]
+    Its,
+
+    /// arm64: a plain irqfd raises an SPI and never lowers it.
+    #[error(
+        "raised and never lowered by a plain irqfd: an SPI that the guest has made \
+         level-triggered sticks"
+    )]
+    NeverLowered,
+
+    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it rises.
+    /// Kernel source: `kvm_riscv_aia_aplic_inject`.
+    #[error(
+        "raised and never lowered by a plain irqfd: a source for rising edges takes the first \
+         signal alone, until something lowers it"
+    )]
+    FirstEdgeAlone,
+}
+
+/// What is odd about a message on x86.
+pub(super) fn of_apic_message(message: MsiMessage, decoded: ApicMessage) -> Vec<Hint> {
+    let MsiMessage { address, data, .. } = message;
+    if address == 0 && data == 0 {
+        return vec![Hint::NeverProgrammed];
+    }
+    let mut hints = Vec::new();
+    if address >> 20 & 0xfff != 0xfee {
+        hints.push(Hint::NotToAnApic { address });
+    }
+    let extended = u32::from(bits(address >> 5) & 0x7f);
+    if address & 1 << 4 != 0 {
+        hints.push(Hint::Remappable);
+    } else if extended != 0 {
+        let destination = extended << 8 | decoded.destination & 0xff;
+        hints.push(Hint::ExtendedDestination { destination });
+    }
+    let [_, _, _, _, high @ ..] = address.to_le_bytes();
+    let high = u32::from_le_bytes(high);
+    if high != 0 {
+        hints.push(Hint::HighAddress { high });
+    }
+    match decoded.delivery {
+        DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+            if (ApicMessage::FIRST_VECTOR..32).contains(&decoded.vector) {
+                hints.push(Hint::ExceptionVector(decoded.vector));
+            }
+        }
+        other => hints.push(Hint::NoInterrupt(other)),
+    }
+    if decoded.level {
+        hints.push(Hint::LevelTriggered);
+    }
+    hints
+}
+
+/// The lowest 16 bits.
+fn bits(number: u64) -> u16 {
+    let [low, high, ..] = number.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Loss`]: why a signal never reaches the guest.
+
+use crate::{ApicMessage, DeliveryMode};
+
+/// Why a signal never reaches the guest, without anybody being told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The number is beyond the machine's GSIs. KVM takes an irqfd on it all the same.
+    #[error("the machine has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
+    OutOfRange {
+        /// The machine's number of GSIs.
+        limit: u32,
+    },
+
+    /// The GSI leads nowhere, and nobody has leased it.
+    #[error("nothing is routed there")]
+    NoRoute,
+
+    /// A lease has the GSI, and has not routed it; or it went into quarantine so.
+    #[error("it is leased, and not routed yet")]
+    Unrouted,
+
+    /// The lease of the GSI was dropped. The kernel may deliver to the old route still; the next commit
+    /// removes it.
+    #[error("its lease was dropped (the next commit removes what is left in the kernel)")]
+    Stale,
+
+    /// The table's messages are translated, and the translation did not let this one through, so the
+    /// kernel has no route.
+    #[error("the message was not translated, so the kernel has no route")]
+    Blocked,
+
+    /// KVM refuses a table with these entries; [`Dump::problems`](crate::Dump::problems) says why.
+    #[error("KVM refuses a table with these entries")]
+    Refused,
+
+    /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is never
+    /// above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
+    #[error(
+        "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
+        message.vector
+    )]
+    IllegalVector {
+        /// The whole message.
+        message: ApicMessage,
+    },
+
+    /// x86: KVM takes such a message and does nothing (kernel source: `__apic_accept_irq`).
+    #[error("KVM ignores messages of delivery mode ExtINT ({message})")]
+    ExtInt {
+        /// The whole message.
+        message: ApicMessage,
+    },
+
+    /// arm64: the ITS must be told which device sends a message.
+    #[error("the message has no device id, and the ITS refuses it")]
+    NoDeviceId,
+
+    /// riscv64: interrupt sources are numbered from 1.
+    #[error("the APLIC has no source 0")]
+    NoSource,
+}
+
+/// Why a message on x86 is lost whoever it is for.
+pub(super) fn of_apic_message(message: ApicMessage) -> Option<Loss> {
+    match message.delivery {
+        DeliveryMode::ExtInt => Some(Loss::ExtInt { message }),
+        _ if message.is_interrupt() && message.vector < ApicMessage::FIRST_VECTOR => {
+            Some(Loss::IllegalVector { message })
+        }
+        _ => None,
+    }
+}

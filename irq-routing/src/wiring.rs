@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Wiring`]: the tables that machines start with.
+
+use crate::{Error, Gsi, IrqChip, Pin, Pins, Platform, RoutingTable, Transaction};
+
+/// Which GSI leads to which pins on a kind of machine: a plain value, to be committed whole.
+///
+/// KVM installs a table of its own when it creates its interrupt controllers, and the first table that
+/// is set replaces it, pins and all. So a machine whose devices use pins commits one of these first:
+///
+/// | the machine | its wiring |
+/// |---|---|
+/// | a PC with ACPI, whose firmware tables are modelled on QEMU's | [`pc`](Self::pc) |
+/// | x86, to add messages and change nothing else | [`kernel_default_x86`](Self::kernel_default_x86) |
+/// | x86 with the IOAPIC in user space | [`split`](Self::split) |
+/// | arm64 | [`gic`](Self::gic) |
+/// | riscv64 | [`aia`](Self::aia) |
+///
+/// ```
+/// use std::sync::Arc;
+/// use irq_routing::{Platform, RoutingTable, Wiring};
+/// use notify_core::sim::{CallKind, SimVm};
+///
+/// let vm = Arc::new(SimVm::builder().build());
+/// let table = RoutingTable::builder(vm.clone()).platform(Platform::X86).build()?;
+/// table.wire_all(&Wiring::pc())?;
+/// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+///
+/// let timer = table.route(table.gsi(0)?).map(|route| route.to_string());
+/// assert_eq!(timer.as_deref(), Some("PIC master pin 0, IOAPIC pin 2"));
+/// # Ok::<(), irq_routing::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wiring {
+    platform: Platform,
+    lines: Vec<(u32, Pins)>,
+}
+
+impl Wiring {
+    /// What QEMU installs for a PC: GSI 0 to 15 lead to a pin of a PIC and to one of the IOAPIC, 16 to
+    /// 23 to the IOAPIC alone.
+    ///
+    /// Two are special. The timer's GSI 0 leads to pin 2 of the IOAPIC, which ACPI tells the guest by
+    /// an interrupt source override. GSI 2 leads nowhere: that pin of the first PIC is where the second
+    /// one is cascaded, and that of the IOAPIC is taken by GSI 0.
+    ///
+    /// QEMU source: `kvm_pc_setup_irq_routing` in `hw/i386/kvm/ioapic.c`.
+    #[must_use]
+    pub fn pc() -> Self {
+        let lines = (0..IrqChip::IoApic.pins()).filter(|gsi| *gsi != 2);
+        Self::x86(lines, |gsi| if gsi == 0 { 2 } else { gsi })
+    }
+
+    /// What KVM_CREATE_IRQCHIP installs: as [`pc`](Self::pc), but the IOAPIC's pin is always that of
+    /// the GSI's number, GSI 2 included.
+    ///
+    /// A guest that expects the override of a PC gets no timer interrupt through the IOAPIC from it.
+    ///
+    /// Kernel source: `default_routing` in `arch/x86/kvm/irq.c`, formerly `irq_comm.c`.
+    #[must_use]
+    pub fn kernel_default_x86() -> Self {
+        Self::x86(0..IrqChip::IoApic.pins(), |gsi| gsi)
+    }
+
+    /// Nothing: on a split irqchip the pins are user space's, and the kernel refuses routes to them.
+    #[must_use]
+    pub fn split() -> Self {
+        Self {
+            platform: Platform::X86Split,
+            lines: Vec::new(),
+        }
+    }
+
+    /// What KVM installs when a GIC with `spis` shared interrupts is initialised: GSI n leads to SPI n,
+    /// whose INTID is n + 32. It does so whatever was committed before; see
+    /// [`RoutingTable::recommit`].
+    ///
+    /// Kernel source: `kvm_vgic_setup_default_irq_routing` in `arch/arm64/kvm/vgic/vgic-irqfd.c`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchPin`] for more than a table can name.
+    pub fn gic(spis: u32) -> Result<Self, Error> {
+        Self::identity(Platform::Arm64Gic, IrqChip::Gic, 0..spis)
+    }
+
+    /// What KVM installs when an AIA with `sources` wired sources is initialised: GSI n leads to source
+    /// n, from 0 to `sources`. Sources are numbered from 1: a signal of GSI 0 is lost.
+    ///
+    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`, which counts source
+    /// 0, and `kvm_riscv_setup_default_irq_routing`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchPin`] for more than an APLIC has.
+    pub fn aia(sources: u32) -> Result<Self, Error> {
+        Self::identity(Platform::Riscv64Aia, IrqChip::Aplic, 0..=sources)
+    }
+
+    fn x86(gsis: impl Iterator<Item = u16>, ioapic: impl Fn(u16) -> u16) -> Self {
+        let line = |gsi: u16| {
+            let pic = match gsi {
+                0..8 => Some((IrqChip::PicMaster, gsi)),
+                8..16 => Some((IrqChip::PicSlave, gsi - 8)),
+                _ => None,
+            };
+            let pins = pic.into_iter().chain([(IrqChip::IoApic, ioapic(gsi))]);
+            let pins = pins.filter_map(|(chip, pin)| Pin::new(chip, pin.into()).ok());
+            Some((gsi.into(), Pins::new(pins).ok()?))
+        };
+        Self {
+            platform: Platform::X86,
+            lines: gsis.filter_map(line).collect(),
+        }
+    }
+
+    fn identity(
+        platform: Platform,
+        chip: IrqChip,
+        gsis: impl Iterator<Item = u32>,
+    ) -> Result<Self, Error> {
+        let line = |gsi| Pin::new(chip, gsi).map(|pin| (gsi, pin.into()));
+        Ok(Self {
+            platform,
+            lines: gsis.map(line).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The kind of machine that has these chips.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.platform
+    }
+
+    /// The GSIs and their pins, in the order of the GSIs.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, Pins)> + '_ {
+        self.lines.iter().copied()
+    }
+}
+
+impl Transaction {
+    /// Leads every GSI of a [`Wiring`] to its pins, as [`wire`](Self::wire) does. Those that it does
+    /// not name stay as they are.
+    ///
+    /// A GSI that the machine does not have, or a chip, is found at the commit.
+    pub fn wire_all(&mut self, wiring: &Wiring) -> &mut Self {
+        let known = |(number, pins)| Some((Gsi::below(u32::MAX, number)?, pins));
+        for (gsi, pins) in wiring.iter().filter_map(known) {
+            self.wire(gsi, pins);
+        }
+        self
+    }
+}
+
+impl RoutingTable {
+    /// Commits a [`Wiring`]: a transaction of nothing else, one ioctl at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::commit`].
+    pub fn wire_all(&self, wiring: &Wiring) -> Result<(), Error> {
+        let mut transaction = self.transaction();
+        transaction.wire_all(wiring);
+        Ok(transaction.commit()?)
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Tables as text, what is found in them, and what becomes of signals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod apic;
+mod explain;
+mod format;
+mod problems;
+mod random;
+mod wiring;
+
+use irq_routing::Dump;
+
+/// A table of a real guest.
+const PC: &str = include_str!("../data/pc-routing.txt");
+
+#[track_caller]
+fn dump(text: &str) -> Dump {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+fn problems(text: &str) -> Vec<String> {
+    let problems = dump(text).problems();
+    problems.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The tables that machines start with, on the simulator.
+
+use std::sync::Arc;
+
+use irq_routing::{Error, IrqChip, Pin, Platform, RoutingTable, Wiring};
+use notify_core::sim::{CallKind, Profile, SimVm};
+use notify_core::{LineStatus, Vm};
+
+fn machine(profile: Profile, platform: Platform) -> (Arc<SimVm>, RoutingTable) {
+    let vm = Arc::new(SimVm::builder().profile(profile).build());
+    let builder = RoutingTable::builder(vm.clone()).platform(platform);
+    (vm, builder.build().unwrap())
+}
+
+/// What raising and lowering every GSI answers, and does to the PICs and to the IOAPIC.
+fn behaviour(vm: &SimVm) -> Vec<(LineStatus, LineStatus, [u8; 2], u32)> {
+    let drive = |gsi| {
+        let raised = vm.set_irq_line(gsi, true).unwrap();
+        let requested = vm.pic().unwrap().map(|pic| pic.irr);
+        let ioapic = vm.ioapic().unwrap().irr;
+        (
+            raised,
+            vm.set_irq_line(gsi, false).unwrap(),
+            requested,
+            ioapic,
+        )
+    };
+    (0..32).map(drive).collect()
+}
+
+#[test]
+fn the_kernels_default_is_that_of_the_simulator() {
+    let (fresh, _) = machine(Profile::X86, Platform::X86);
+    let (wired, table) = machine(Profile::X86, Platform::X86);
+    table.wire_all(&Wiring::kernel_default_x86()).unwrap();
+    assert_eq!(wired.calls(CallKind::SetGsiRouting), 1);
+    assert_eq!(behaviour(&wired), behaviour(&fresh));
+
+    let (pc, table) = machine(Profile::X86, Platform::X86);
+    table.wire_all(&Wiring::pc()).unwrap();
+    assert_ne!(behaviour(&pc), behaviour(&fresh));
+}
+
+#[test]
+fn identities_go_up_to_the_last_pin() {
+    let pin = |chip, number| Pin::new(chip, number).unwrap().into();
+    let gic = Wiring::gic(988).unwrap();
+    assert_eq!(gic.iter().len(), 988);
+    assert_eq!(gic.iter().last(), Some((987, pin(IrqChip::Gic, 987))));
+    assert!(matches!(
+        Wiring::gic(989),
+        Err(Error::NoSuchPin {
+            chip: IrqChip::Gic,
+            pin: 988
+        })
+    ));
+    assert!(Wiring::gic(u32::MAX).is_err());
+    assert_eq!(Wiring::gic(0).unwrap().iter().len(), 0);
+
+    let aia = Wiring::aia(1023).unwrap();
+    assert_eq!(aia.iter().len(), 1024);
+    assert_eq!(aia.iter().last(), Some((1023, pin(IrqChip::Aplic, 1023))));
+    assert!(matches!(
+        Wiring::aia(1024),
+        Err(Error::NoSuchPin {
+            chip: IrqChip::Aplic,
+            pin: 1024
+        })
+    ));
+    assert!(Wiring::aia(u32::MAX).is_err());
+}
+
+#[test]
+fn identities_are_those_that_the_simulator_installs() {
+    let spis = 64;
+    let (vm, table) = machine(Profile::Arm64Gic { spis }, Platform::Arm64Gic);
+    vm.init_gic();
+    table.wire_all(&Wiring::gic(spis).unwrap()).unwrap();
+    let (riscv, aia) = machine(Profile::Riscv64Aia { sources: 8 }, Platform::Riscv64Aia);
+    riscv.init_aia();
+    aia.wire_all(&Wiring::aia(8).unwrap()).unwrap();
+    for (vm, pins) in [(vm, 0..spis), (riscv, 1..9)] {
+        for pin in pins {
+            let event = notify_core::EventNotifier::new().unwrap();
+            let fd = std::os::fd::AsFd::as_fd(&event);
+            vm.irqfd(&notify_core::IrqFdRequest::assign(fd, pin))
+                .unwrap();
+            event.notify().unwrap();
+            assert_eq!(vm.deliver().len(), 1);
+            assert!(vm.take_pin(pin), "pin {pin}");
+        }
+    }
+}
+
+#[test]
+fn a_wiring_of_another_machine_is_refused_whole() {
+    let (vm, table) = machine(Profile::X86, Platform::X86);
+    assert!(matches!(
+        table.wire_all(&Wiring::gic(32).unwrap()),
+        Err(Error::NoSuchChip {
+            chip: IrqChip::Gic,
+            ..
+        })
+    ));
+    let (_, split) = machine(Profile::X86Split { pins: 24 }, Platform::X86Split);
+    assert!(matches!(
+        split.wire_all(&Wiring::pc()),
+        Err(Error::NoSuchChip { .. })
+    ));
+    split.wire_all(&Wiring::split()).unwrap();
+    assert_eq!(split.dump().entries(), []);
+    assert_eq!(table.dump().entries(), []);
+    assert_eq!(vm.calls(CallKind::SetGsiRouting), 0);
+
+    let small = Arc::new(kvm_test::Recorder::default());
+    small.answer(notify_core::Capability::IrqRouting, 16);
+    let builder = RoutingTable::builder(small).platform(Platform::X86);
+    let small = builder.build().unwrap();
+    assert!(matches!(
+        small.wire_all(&Wiring::pc()),
+        Err(Error::GsiOutOfRange { gsi: 16, limit: 16 })
+    ));
+}
+
+#[test]
+fn a_wiring_is_staged_beside_other_edits() {
+    let (vm, table) = machine(Profile::X86, Platform::X86);
+    let mut transaction = table.transaction();
+    transaction.wire_all(&Wiring::pc());
+    transaction.wire(table.gsi(4).unwrap(), Pin::new(IrqChip::IoApic, 4).unwrap());
+    transaction.commit().unwrap();
+    assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+    assert_eq!(
+        table.route(table.gsi(4).unwrap()).unwrap().to_string(),
+        "IOAPIC pin 4"
+    );
+    assert_eq!(table.routes().len(), 23);
+    assert_eq!(Wiring::pc().platform(), Platform::X86);
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a worker has: leases and wiring, with the routes that they must have.
+
+use irq_routing::{Gsi, GsiLease, Line, Route};
+
+use super::staged::Edit;
+
+/// A leased GSI.
+pub(super) struct Held {
+    pub(super) hold: Hold,
+    pub(super) route: Option<Route>,
+}
+
+pub(super) enum Hold {
+    Lease(GsiLease),
+    Line(Line),
+}
+
+impl Hold {
+    pub(super) fn lease(&self) -> &GsiLease {
+        match self {
+            Self::Lease(lease) => lease,
+            Self::Line(line) => line.lease().unwrap(),
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn edit(&self, new: Option<Route>) -> Edit {
+        Edit {
+            old: self.route,
+            new,
+            held: matches!(self.hold, Hold::Line(_)),
+            bad: false,
+        }
+    }
+}
+
+/// A GSI that belongs to the machine, and that one worker alone wires.
+pub(super) struct Wired {
+    pub(super) gsi: Gsi,
+    pub(super) route: Option<Route>,
+    pub(super) share: Option<Line>,
+}
+
+impl Wired {
+    pub(super) fn edit(&self, new: Option<Route>) -> Edit {
+        Edit {
+            old: self.route,
+            new,
+            held: self.share.is_some(),
+            bad: false,
+        }
+    }
+}

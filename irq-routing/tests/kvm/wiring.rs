@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The tables that x86 machines start with, by what raising each GSI does: no ioctl reads one back.
+
+use std::os::fd::AsFd;
+
+use irq_routing::{Dump, DumpTarget, Explanation, MsiMessage, RoutingTable, Wiring};
+use kvm_test::{Machine, Requests, Trial, kvm};
+use notify_core::{EventNotifier, IrqFdRequest, LineStatus, Vm};
+
+/// A table of a real guest.
+const PC: &str = include_str!("../data/pc-routing.txt");
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        kvm("the_kernels_default_is_as_we_say", default_is_as_we_say),
+        kvm("a_pc_is_wired_as_the_real_one", pc_is_as_the_real_one),
+        kvm("an_illegal_vector_stays_pending", illegal_vector),
+        kvm("what_is_explained_as_lost_is_lost", lost_is_lost),
+        kvm("on_the_spot_is_before_the_write_returns", on_the_spot),
+    ]
+}
+
+/// What raising a GSI and lowering it again answers, and what waits in the chips in between.
+type Behaviour = Vec<(LineStatus, Requests, LineStatus)>;
+
+/// Of GSI 0 to 31. What was raised before stays in the PICs, so that each GSI must add its own pins.
+fn behaviour(machine: &Machine) -> Behaviour {
+    let vm = machine.vm();
+    let drive = |gsi| {
+        let raised = vm.set_irq_line(gsi, true).unwrap();
+        let requests = machine.requests().unwrap();
+        (raised, requests, vm.set_irq_line(gsi, false).unwrap())
+    };
+    (0..32).map(drive).collect()
+}
+
+fn wired(wiring: &Wiring) -> Machine {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    table.wire_all(wiring).unwrap();
+    machine
+}
+
+fn default_is_as_we_say() {
+    let fresh = behaviour(&Machine::new().unwrap());
+    assert_eq!(behaviour(&wired(&Wiring::kernel_default_x86())), fresh);
+    assert_ne!(behaviour(&wired(&Wiring::pc())), fresh);
+    // It is no comparison of nothing with nothing.
+    let (_, last, _) = fresh[23];
+    assert_eq!((last.pic_master, last.pic_slave), (0xff, 0xff));
+    assert_eq!(last.ioapic, 1 << 23);
+    assert_eq!(fresh[24].0, LineStatus::Ignored);
+}
+
+/// The chips' requests by the lines of a dump, when each GSI has been raised and lowered in turn.
+fn by_the_lines(dump: &Dump) -> Vec<Requests> {
+    let mut all = Vec::new();
+    let mut requests = Requests::default();
+    for gsi in 0..32 {
+        requests.ioapic = 0;
+        for entry in dump.entries().iter().filter(|entry| entry.gsi == gsi) {
+            match entry.target {
+                DumpTarget::Pin { chip: 0, pin } => requests.pic_master |= 1 << pin,
+                DumpTarget::Pin { chip: 1, pin } => {
+                    requests.pic_slave |= 1 << pin;
+                    requests.pic_master |= 1 << 2;
+                }
+                DumpTarget::Pin { chip: 2, pin } => requests.ioapic |= 1 << pin,
+                _ => {}
+            }
+        }
+        all.push(requests);
+    }
+    all
+}
+
+fn pc_is_as_the_real_one() {
+    let machine = wired(&Wiring::pc());
+    let requests: Vec<_> = behaviour(&machine)
+        .iter()
+        .map(|(_, seen, _)| *seen)
+        .collect();
+    assert_eq!(requests, by_the_lines(&PC.parse().unwrap()));
+}
+
+fn illegal_vector() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    for vector in [0, 15] {
+        let lease = table
+            .lease_msi(MsiMessage::new(Machine::MSI_ADDRESS, vector))
+            .unwrap();
+        assert!(matches!(
+            table.explain(lease.gsi()),
+            Explanation::Lost { .. }
+        ));
+        machine.clear().unwrap();
+        // KVM says that it was delivered, and leaves it in the request register.
+        let status = machine.vm().set_irq_line(lease.gsi().number(), true);
+        assert!(matches!(status, Ok(LineStatus::Delivered(_))), "{status:?}");
+        let vector = u8::try_from(vector).unwrap();
+        assert_eq!(machine.delivered().unwrap(), [vector]);
+    }
+}
+
+/// A message that would arrive does; one that is explained as lost, of a mode that KVM ignores, does not.
+fn lost_is_lost() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    for (address, data) in [
+        (0xfee0_0000, 0x41),
+        (0xfee0_0000, 0x741),
+        (0xfee0_0010, 0x41),
+        (0x0000_0000, 0x41),
+        (0xfeef_f000, 0x141),
+    ] {
+        let lease = table.lease_msi(MsiMessage::new(address, data)).unwrap();
+        machine.clear().unwrap();
+        let status = machine.vm().set_irq_line(lease.gsi().number(), true);
+        let explained = table.explain(lease.gsi());
+        let lost = matches!(explained, Explanation::Lost { .. });
+        let arrived = machine.delivered().unwrap() == [0x41];
+        assert_eq!(arrived, !lost, "{explained}: {status:?}");
+    }
+    for gsi in [24 + 5, 4096, u32::MAX] {
+        assert!(matches!(table.explain(gsi), Explanation::Lost { .. }));
+        let status = machine.vm().set_irq_line(gsi, true).unwrap();
+        assert_eq!(status, LineStatus::Ignored);
+    }
+}
+
+fn on_the_spot() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    let message = MsiMessage::new(Machine::MSI_ADDRESS, 0x41);
+    let lease = table.lease_msi(message).unwrap();
+    let explained = table.explain(lease.gsi());
+    assert!(matches!(explained, Explanation::InAtomic { .. }));
+    let event = EventNotifier::new().unwrap();
+    let assign = IrqFdRequest::assign(event.as_fd(), lease.gsi().number());
+    machine.vm().irqfd(&assign).unwrap();
+    for _ in 0..1000 {
+        machine.clear().unwrap();
+        event.notify().unwrap();
+        assert_eq!(machine.delivered().unwrap(), [0x41]);
+    }
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`DispatcherHandle`]: what can be done to a dispatcher from anywhere.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::entry::Entry;
+use super::handler::{Closure, Kind};
+use super::shared::{Shared, guarded};
+use super::slot::{Kicks, Signals, Taken};
+use super::watch::Watched;
+use super::{Error, Handler, HandlerError, PollHandler, Token};
+use crate::{EventNotifier, Rejected};
+
+/// Adds and removes handlers of a [`Dispatcher`](super::Dispatcher), and stops it: from any thread, and
+/// from inside a handler.
+///
+/// Cloning it is cheap. It does not keep the handlers alive: once the dispatcher is dropped, everything
+/// answers [`Error::Gone`]. So a handler may own one.
+///
+/// Nothing is locked while a handler runs. But [`remove`](Self::remove) and [`pause`](Self::pause) wait
+/// for the handler that they are about, if another thread is calling it: do not call them with a lock
+/// held that the handler takes.
+#[derive(Clone)]
+pub struct DispatcherHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl DispatcherHandle {
+    /// Calls a closure for the signals of a notifier, which is held until the handler is removed. A
+    /// signal that is there already counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyAdded`], [`Error::Watch`], [`Error::Full`], [`Error::Gone`]; the closure comes back
+    /// inside.
+    pub fn add<F>(
+        &self,
+        notifier: &Arc<EventNotifier>,
+        handler: F,
+    ) -> Result<Token, Rejected<F, Error>>
+    where
+        F: FnMut(NonZeroU64) -> Result<(), HandlerError> + Send + 'static,
+    {
+        self.insert(notifier, handler, |handler| {
+            Kind::Plain(Box::new(Closure(handler)))
+        })
+    }
+
+    /// As [`add`](Self::add), for a type of its own or a `Box<dyn Handler>`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    pub fn add_handler<H: Handler + 'static>(
+        &self,
+        notifier: &Arc<EventNotifier>,
+        handler: H,
+    ) -> Result<Token, Rejected<H, Error>> {
+        self.insert(notifier, handler, |handler| Kind::Plain(Box::new(handler)))
+    }
+
+    /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on, for as
+    /// long as that pays.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    pub fn add_polled<H: PollHandler + 'static>(
+        &self,
+        notifier: &Arc<EventNotifier>,
+        handler: H,
+    ) -> Result<Token, Rejected<H, Error>> {
+        self.shared.can_poll.store(true, Ordering::Relaxed);
+        self.insert(notifier, handler, |handler| Kind::Polled(Box::new(handler)))
+    }
+
+    fn insert<H>(
+        &self,
+        notifier: &Arc<EventNotifier>,
+        handler: H,
+        kind: impl FnOnce(H) -> Kind,
+    ) -> Result<Token, Rejected<H, Error>> {
+        // An event that comes before the handler is in the table waits for the lock.
+        let mut table = self.shared.table();
+        let Some(table) = table.as_mut() else {
+            return Err(Rejected::new(Error::Gone, handler));
+        };
+        let watch = || {
+            let watched = Watched {
+                notifier: Arc::clone(notifier),
+                key: table.next()?,
+                registry: Arc::clone(&self.shared.registry),
+            };
+            watched.watch().map(|()| watched)
+        };
+        match watch() {
+            Ok(watched) => {
+                let key = watched.key;
+                table.insert(key, Arc::new(Entry::new(watched, kind(handler))));
+                Ok(self.shared.token(key))
+            }
+            Err(error) => Err(Rejected::new(error, handler)),
+        }
+    }
+
+    /// Takes a handler out and drops it. Afterwards the notifier's signals stay in its counter.
+    ///
+    /// When this returns, the handler is not running and will not run: if another thread is calling it,
+    /// this waits until it has returned. Inside its own call it cannot wait; then that call is the last,
+    /// and the handler is dropped when it returns.
+    ///
+    /// What was signalled is never dropped. It has been handled, or else it was taken from the counter
+    /// and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536 are taken;
+    /// the rest stays in it.) A handler that was being polled may have suppressed the signal for its
+    /// latest work, so then at least one is handed back: look at the ring once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoHandler`] if it was removed or has failed, by the time that this returns;
+    /// [`Error::Gone`]; [`Error::Notifier`] if the counter cannot be read: then the handler is out all
+    /// the same, and what is pending is still in the counter.
+    ///
+    /// # Panics
+    ///
+    /// If dropping the handler does, or [`PollHandler::end_polling`], and it happens here.
+    pub fn remove(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
+        let entry = self.shared.find(token)?;
+        match entry.slot.remove() {
+            Taken::Handler(handler, kicks) => {
+                if let Err(payload) = self.shared.dismiss(&entry, handler, kicks) {
+                    resume_unwind(payload);
+                }
+                entry.slot.removed()
+            }
+            Taken::Done(pending) => pending,
+            Taken::Gone => Err(Error::NoHandler { token }),
+        }
+    }
+
+    /// Keeps a handler from being called until [`resume`](Self::resume). Signals meanwhile stay in the
+    /// counter.
+    ///
+    /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not running
+    /// and will not run (inside its own call, that call is the last), and what was pending is handed
+    /// back. What the caller does not deal with, it signals again, and then the handler will see it
+    /// after `resume`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`remove`](Self::remove).
+    ///
+    /// # Panics
+    ///
+    /// If [`PollHandler::end_polling`] does, and it happens here. The handler is then out for good.
+    pub fn pause(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
+        let entry = self.shared.find(token)?;
+        let taken = match entry.slot.pause() {
+            Taken::Handler(mut handler, mut kicks) => {
+                if kicks == Kicks::Suppressed {
+                    if let Err(payload) = guarded(|| handler.end_polling()) {
+                        // What is pending stays in the counter.
+                        entry.slot.abandon(Kicks::WantedAgain);
+                        let _ = self.shared.dismiss(&entry, handler, Kicks::WantedAgain);
+                        resume_unwind(payload);
+                    }
+                    kicks = Kicks::WantedAgain;
+                }
+                // Kicks are wanted, so it need not end its polling.
+                let _ = self.shared.put_back(&entry, handler, kicks);
+                entry.slot.paused()
+            }
+            taken => taken,
+        };
+        match taken {
+            Taken::Done(pending) => pending,
+            Taken::Handler(..) | Taken::Gone => Err(Error::NoHandler { token }),
+        }
+    }
+
+    /// Lets a paused handler be called again. Signals that came meanwhile lead to a call at once. One
+    /// that is not paused stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoHandler`], [`Error::Gone`]; [`Error::Watch`], or [`Error::AlreadyAdded`] if the notifier
+    /// has got another handler meanwhile: then it stays paused.
+    pub fn resume(&self, token: Token) -> Result<(), Error> {
+        if self.shared.find(token)?.slot.resume()? {
+            Ok(())
+        } else {
+            Err(Error::NoHandler { token })
+        }
+    }
+
+    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return after the handler that it is calling, or
+    /// else the next `run` at once. What is signalled and not yet handled stays so, for the next run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Wake`]; none is known while the dispatcher lives.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.shared.stop.request();
+        self.shared.waker.wake().map_err(Error::Wake)
+    }
+}
+
+impl fmt::Debug for DispatcherHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DispatcherHandle").finish_non_exhaustive()
+    }
+}

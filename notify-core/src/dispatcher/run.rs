@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Dispatcher`]: handlers for many notifiers, on one thread.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
+
+use super::shared::{Shared, report};
+use super::slot::Taken;
+use super::sync::{ThreadId, me};
+use super::turn::Loop;
+use super::{DispatcherBuilder, DispatcherHandle, Error};
+
+/// Calls a handler for each of many notifiers when they are signalled.
+///
+/// One thread at a time runs it, with [`run`](Self::run) or [`run_once`](Self::run_once); handlers are
+/// added and removed through its [`handle`](Self::handle), from any thread and from inside handlers.
+///
+/// - **Nothing is lost.** A signal is handled, or it is handed back by whoever removes or pauses the
+///   handler, or it stays in the notifier's counter. That holds for one that was there before the handler
+///   was added, and whenever the dispatcher is stopped.
+/// - **Nobody starves.** In a turn, each handler is called at most once for a signal and once to be
+///   polled, and those that are ready have their turns in order.
+/// - **Nobody takes others along.** A handler that returns an error or panics is taken out and reported
+///   ([`DispatcherBuilder::on_failure`]); the others go on.
+/// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the thread
+///   blocks, by QEMU's rules ([`PollWindow`](super::PollWindow)), and once more after its peer was told to
+///   signal again. While it polls, the dispatcher looks at the other notifiers every few microseconds.
+///
+/// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before anybody else.
+///
+/// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which the
+/// dispatcher held by their `Arc`s. A handler must not own the dispatcher, or neither is ever dropped; it
+/// may own a handle.
+///
+/// ```
+/// use std::sync::Arc;
+/// use notify_core::EventNotifier;
+/// use notify_core::dispatcher::Dispatcher;
+///
+/// let dispatcher = Dispatcher::new()?;
+/// let handle = dispatcher.handle();
+/// let (kick, mut kicks) = (Arc::new(EventNotifier::new()?), 0);
+/// let own = handle.clone();
+/// let token = handle.add(&kick, move |signalled| {
+///     kicks += signalled.get();
+///     if kicks == 3 {
+///         own.stop()?;
+///     }
+///     Ok(())
+/// })?;
+///
+/// let guest = Arc::clone(&kick);
+/// let guest = std::thread::spawn(move || (0..3).try_for_each(|_| guest.notify()));
+/// dispatcher.run()?;
+/// guest.join().unwrap()?;
+///
+/// kick.notify()?;
+/// let pending = handle.remove(token)?; // nobody has handled this one
+/// assert_eq!(pending.map(u64::from), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Dispatcher {
+    pub(super) shared: Arc<Shared>,
+    /// Locked by the thread that runs it.
+    pub(super) inner: Mutex<Loop>,
+}
+
+/// How [`Dispatcher::run_once`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// So many calls found something to do.
+    Worked(usize),
+    /// The time ran out.
+    TimedOut,
+    /// It was asked to stop.
+    Stopped,
+}
+
+impl Dispatcher {
+    /// A dispatcher without handlers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Create`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A dispatcher with limits or a callback of its own.
+    pub fn builder() -> DispatcherBuilder {
+        DispatcherBuilder::new()
+    }
+
+    /// What adds and removes handlers, and stops the dispatcher.
+    #[must_use]
+    pub fn handle(&self) -> DispatcherHandle {
+        DispatcherHandle {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Calls handlers on this thread until [`DispatcherHandle::stop`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyRunning`], also inside a handler; [`Error::Wait`].
+    pub fn run(&self) -> Result<(), Error> {
+        let mut running = self.start()?;
+        while running.turns(None)? != Turn::Stopped {}
+        Ok(())
+    }
+
+    /// Waits until something is signalled, for at most `timeout` (`None`: for ever), and calls the
+    /// handlers of what is ready, once each. For a thread that has a loop of its own.
+    ///
+    /// Times are rounded up to milliseconds when the thread blocks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn run_once(&self, timeout: Option<Duration>) -> Result<Turn, Error> {
+        // A deadline beyond what the clock can express is as good as none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.start()?.turns(deadline)
+    }
+
+    fn start(&self) -> Result<Running<'_>, Error> {
+        let inner = match self.inner.try_lock() {
+            Ok(inner) => inner,
+            // The callback about a failure panicked; no turn leaves anything half done.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(Error::AlreadyRunning),
+        };
+        Ok(Running {
+            shared: &self.shared,
+            inner,
+            me: me(),
+        })
+    }
+}
+
+/// The thread that runs the dispatcher. However it ends, nobody's kicks stay suppressed.
+struct Running<'a> {
+    shared: &'a Shared,
+    inner: MutexGuard<'a, Loop>,
+    me: ThreadId,
+}
+
+impl Running<'_> {
+    /// Turns until something was done.
+    fn turns(&mut self, deadline: Option<Instant>) -> Result<Turn, Error> {
+        loop {
+            if self.shared.stop.answer() {
+                return Ok(Turn::Stopped);
+            }
+            match self.inner.turn(self.shared, self.me, deadline)? {
+                0 => {}
+                worked => return Ok(Turn::Worked(worked)),
+            }
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                return Ok(Turn::TimedOut);
+            }
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.inner.rest(self.shared, self.me);
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        let table = self.shared.table().take();
+        for entry in table.iter().flat_map(|table| table.entries()) {
+            match entry.slot.remove() {
+                Taken::Handler(handler, kicks) => {
+                    report(self.shared.dismiss(entry, handler, kicks));
+                }
+                // Another thread was pausing it. What was taken for nobody goes back.
+                Taken::Done(Ok(Some(_))) => {
+                    let _ = entry.watched().notifier.notify();
+                }
+                Taken::Done(_) | Taken::Gone => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Slot`]: who has a handler, and what becomes of it afterwards.
+//!
+//! A handler is in its slot, or with the one thread that took it out: mostly the one that runs the
+//! dispatcher, to call it; or one that removes or pauses it, to clean up. So no lock is held while code
+//! of a handler runs. Whoever wants it out meanwhile says so in the slot, and waits. Nothing here knows
+//! mio or eventfds, so that loom can explore it.
+
+use std::mem;
+use std::num::NonZeroU64;
+use std::sync::PoisonError;
+
+use super::Error;
+use super::sync::{Condvar, Mutex, MutexGuard, ThreadId, me};
+
+/// The signals that a slot is for.
+///
+/// All but [`take`](Self::take) are called with the slot locked, so that they and its state change as one.
+pub trait Signals {
+    /// From now on a signal leads to the slot. One that is there already leads there at once.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be watched; then they are not.
+    fn watch(&self) -> Result<(), Error>;
+
+    /// No signal leads to the slot any more.
+    fn unwatch(&self);
+
+    /// If there is a signal, it leads to the slot once more.
+    fn watch_again(&self);
+
+    /// Takes the signals that are there.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be read; then they are still there.
+    fn take(&self) -> Result<Option<NonZeroU64>, Error>;
+}
+
+/// A place for one handler.
+#[derive(Debug)]
+pub struct Slot<S, H> {
+    pub(super) signals: S,
+    inner: Mutex<Inner<H>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner<H> {
+    state: State<H>,
+    kicks: Kicks,
+    /// How often the handler came back.
+    returns: u64,
+    /// How many threads wait for a change.
+    waiting: u32,
+}
+
+#[derive(Debug)]
+enum State<H> {
+    /// Here, and to be called at the next signal. The signals are watched.
+    Ready(H),
+    /// With this thread, which will do `then`. The signals are watched if that is `Ready`.
+    Out { with: ThreadId, then: Then },
+    /// Here, and not to be called.
+    Paused(H),
+    /// Removed.
+    Gone,
+}
+
+/// What becomes of a handler that comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Ready,
+    /// A signal came while it was out for other reasons than to be called.
+    Missed,
+    Pause,
+    Remove,
+}
+
+/// What the handler's peer was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kicks {
+    /// Signal when there is work.
+    Wanted,
+    /// No need to signal: the handler is polled.
+    Suppressed,
+    /// Signal again. What came shortly before has no signal, and nobody has looked since: whoever takes
+    /// the handler's place must.
+    WantedAgain,
+}
+
+/// What whoever had the handler out has to do next.
+#[derive(Debug)]
+#[must_use]
+pub enum Left<H> {
+    /// Nothing.
+    Back,
+    /// It is to be paused while kicks are suppressed: want them again, then leave once more.
+    EndPolling(H),
+    /// Drop it, then say so with [`Slot::finish`].
+    Drop(H),
+}
+
+/// What a request to pause or to remove came to.
+#[derive(Debug)]
+#[must_use]
+pub enum Taken<H> {
+    /// The caller has the handler, whose peer was told this, and leaves it as if it had been called.
+    Handler(H, Kicks),
+    /// Done, with what was pending. If the handler is in a call further up the caller's own stack, that
+    /// is its last.
+    Done(Result<Option<NonZeroU64>, Error>),
+    /// Somebody else has removed it, and it does not run.
+    Gone,
+}
+
+impl<S: Signals, H> Slot<S, H> {
+    /// A slot with a handler whose signals are watched.
+    pub fn new(signals: S, handler: H) -> Self {
+        Self {
+            signals,
+            inner: Mutex::new(Inner {
+                state: State::Ready(handler),
+                kicks: Kicks::Wanted,
+                returns: 0,
+                waiting: 0,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Takes the handler out to call it, and says what its peer was told. `None` if it is not to be
+    /// called now.
+    pub fn enter(&self, with: ThreadId) -> Option<(H, Kicks)> {
+        let mut inner = self.lock();
+        let out = State::Out {
+            with,
+            then: Then::Ready,
+        };
+        match mem::replace(&mut inner.state, out) {
+            State::Ready(handler) => return Some((handler, inner.kicks)),
+            State::Out {
+                with,
+                then: Then::Ready,
+            } => {
+                let then = Then::Missed;
+                inner.state = State::Out { with, then };
+            }
+            other => inner.state = other,
+        }
+        None
+    }
+
+    /// Gives the handler back, and says what its peer has been told by now.
+    pub fn leave(&self, handler: H, kicks: Kicks) -> Left<H> {
+        let mut inner = self.lock();
+        inner.kicks = kicks;
+        inner.state = match inner.state {
+            State::Out { then, .. } => match then {
+                Then::Pause if kicks == Kicks::Suppressed => return Left::EndPolling(handler),
+                Then::Pause => State::Paused(handler),
+                Then::Ready => State::Ready(handler),
+                Then::Missed => {
+                    self.signals.watch_again();
+                    State::Ready(handler)
+                }
+                Then::Remove => return Left::Drop(handler),
+            },
+            // Only whoever has the handler ends its being out.
+            _ => return Left::Drop(handler),
+        };
+        self.returned(&mut inner);
+        Left::Back
+    }
+
+    /// Gives the handler up before it is dropped, because it failed when its peer was told this. Answers
+    /// false if it is being removed anyway: then what is pending is for whoever removes it.
+    pub fn abandon(&self, kicks: Kicks) -> bool {
+        let mut inner = self.lock();
+        inner.kicks = kicks;
+        let State::Out { then, .. } = &mut inner.state else {
+            return false;
+        };
+        match mem::replace(then, Then::Remove) {
+            Then::Ready | Then::Missed => self.signals.unwatch(),
+            Then::Pause => {}
+            Then::Remove => return false,
+        }
+        true
+    }
+
+    /// The handler was dropped.
+    pub fn finish(&self) {
+        let mut inner = self.lock();
+        inner.state = State::Gone;
+        self.returned(&mut inner);
+    }
+
+    /// Makes a paused handler, or one that is about to be paused, ready again. Answers false if it was
+    /// removed.
+    pub fn resume(&self) -> Result<bool, Error> {
+        let mut inner = self.lock();
+        if matches!(
+            inner.state,
+            State::Paused(_)
+                | State::Out {
+                    then: Then::Pause,
+                    ..
+                }
+        ) {
+            self.signals.watch()?;
+        }
+        inner.state = match mem::replace(&mut inner.state, State::Gone) {
+            State::Paused(handler) => {
+                inner.kicks = Kicks::Wanted;
+                State::Ready(handler)
+            }
+            State::Out {
+                with,
+                then: Then::Pause,
+            } => {
+                let then = Then::Ready;
+                State::Out { with, then }
+            }
+            other => other,
+        };
+        Ok(!matches!(
+            inner.state,
+            State::Gone
+                | State::Out {
+                    then: Then::Remove,
+                    ..
+                }
+        ))
+    }
+
+    /// Keeps the handler from being called. If another thread is calling it, waits until it returns.
+    pub fn pause(&self) -> Taken<H> {
+        self.take(Then::Pause)
+    }
+
+    /// Takes the handler out for good. If another thread is calling it, waits until it is dropped.
+    pub fn remove(&self) -> Taken<H> {
+        self.take(Then::Remove)
+    }
+
+    fn take(&self, wish: Then) -> Taken<H> {
+        let mut inner = self.lock();
+        let kicks = inner.kicks;
+        let mine = State::Out {
+            with: me(),
+            then: wish,
+        };
+        let (with, before) = match mem::replace(&mut inner.state, mine) {
+            State::Ready(handler) => {
+                self.signals.unwatch();
+                return Taken::Handler(handler, kicks);
+            }
+            State::Paused(handler) if wish == Then::Remove => {
+                return Taken::Handler(handler, kicks);
+            }
+            State::Out { with, then } => (with, then),
+            other => {
+                inner.state = other;
+                return self.outcome(&mut inner);
+            }
+        };
+        let then = match before {
+            Then::Remove => before,
+            _ => wish,
+        };
+        inner.state = State::Out { with, then };
+        if matches!(before, Then::Ready | Then::Missed) {
+            self.signals.unwatch();
+        }
+        let returns = inner.returns;
+        match (before, then) {
+            (Then::Remove, _) if with == me() => return Taken::Gone,
+            _ if with == me() => return Taken::Done(self.pending(&mut inner)),
+            (_, Then::Remove) => inner = self.wait(inner, |inner| inner.is_gone()),
+            _ => inner = self.wait(inner, |inner| inner.returns != returns),
+        }
+        if wish == Then::Remove && before != Then::Remove {
+            return Taken::Done(self.pending(&mut inner));
+        }
+        self.outcome(&mut inner)
+    }
+
+    /// After a pause of the caller's: what there is to hand back.
+    pub fn paused(&self) -> Taken<H> {
+        self.outcome(&mut self.lock())
+    }
+
+    /// What is pending after a removal of the caller's.
+    pub fn removed(&self) -> Result<Option<NonZeroU64>, Error> {
+        self.pending(&mut self.lock())
+    }
+
+    fn outcome(&self, inner: &mut Inner<H>) -> Taken<H> {
+        Taken::Done(match inner.state {
+            State::Gone => return Taken::Gone,
+            State::Paused(_) => self.pending(inner),
+            // Somebody has resumed it: what is signalled, it handles.
+            State::Ready(_) | State::Out { .. } => Ok(inner.look_due()),
+        })
+    }
+
+    fn pending(&self, inner: &mut Inner<H>) -> Result<Option<NonZeroU64>, Error> {
+        let signalled = self.signals.take()?;
+        Ok(signalled.max(inner.look_due()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<H>> {
+        // No code of others runs with the lock held, so nobody leaves anything half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn returned(&self, inner: &mut Inner<H>) {
+        inner.returns = inner.returns.wrapping_add(1);
+        // Telling nobody costs a system call.
+        if inner.waiting > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait<'a>(
+        &self,
+        mut inner: MutexGuard<'a, Inner<H>>,
+        until: impl Fn(&Inner<H>) -> bool,
+    ) -> MutexGuard<'a, Inner<H>> {
+        inner.waiting += 1;
+        while !until(&inner) {
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.waiting -= 1;
+        inner
+    }
+}
+
+impl<H> Inner<H> {
+    fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone)
+    }
+
+    /// One, if nobody has looked since the peer was told to signal again, or was not even told.
+    fn look_due(&mut self) -> Option<NonZeroU64> {
+        match self.kicks {
+            Kicks::Wanted => None,
+            Kicks::WantedAgain => {
+                self.kicks = Kicks::Wanted;
+                Some(NonZeroU64::MIN)
+            }
+            Kicks::Suppressed => Some(NonZeroU64::MIN),
+        }
+    }
+}

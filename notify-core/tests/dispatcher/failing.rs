@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Handlers that fail are taken out and reported; the others go on.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use notify_core::dispatcher::{Dispatcher, Error, Failure, Reason};
+
+use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, some};
+
+fn reporting() -> (Dispatcher, Receiver<Failure>) {
+    let (told, failures) = channel();
+    let builder = Dispatcher::builder().on_failure(move |failure| told.send(failure).unwrap());
+    (builder.build().unwrap(), failures)
+}
+
+#[test]
+fn an_error_and_a_panic_are_reported_and_the_others_go_on() {
+    let (dispatcher, failures) = reporting();
+    let handle = dispatcher.handle();
+    let (error, panics, fine) = (notifier(), notifier(), notifier());
+    let own = Arc::clone(&error);
+    let failing = move |_| {
+        own.notify()?;
+        Err("no ring there".into())
+    };
+    let error_token = handle.add(&error, failing).unwrap();
+    let panic_token = handle.add(&panics, |_| panic!("no ring {}", 7)).unwrap();
+    let (_, count) = counted(&handle, &fine);
+    for notifier in [&error, &panics, &fine] {
+        (0..2).for_each(|_| notifier.notify().unwrap());
+    }
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(count.signals(), 2);
+
+    let mut failures: Vec<_> = failures.try_iter().collect();
+    failures.sort_by_key(|failure| failure.token == panic_token);
+    let [first, second] = &failures[..] else {
+        panic!("{failures:?}");
+    };
+    assert_eq!((first.token, second.token), (error_token, panic_token));
+    assert!(Arc::ptr_eq(&first.notifier, &error));
+    assert!(matches!(first.reason, Reason::Error(_)));
+    assert_eq!(first.reason.to_string(), "no ring there");
+    assert_eq!((first.signalled, first.pending), (some(2), some(1)));
+    assert!(matches!(second.reason, Reason::Panic(_)));
+    assert_eq!(second.reason.to_string(), "panicked: no ring 7");
+    assert_eq!((second.signalled, second.pending), (some(2), None));
+
+    for token in [error_token, panic_token] {
+        assert!(matches!(handle.remove(token), Err(Error::NoHandler { .. })));
+    }
+    drop(failures);
+    for notifier in [&error, &panics] {
+        assert_eq!(Arc::strong_count(notifier), 1);
+        notifier.notify().unwrap();
+    }
+    fine.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(count.signals(), 3);
+}
+
+#[test]
+fn the_callback_may_put_another_handler_in_its_place() {
+    let handle: Arc<Mutex<Option<notify_core::dispatcher::DispatcherHandle>>> = Arc::default();
+    let (count, inner) = (
+        Arc::new(crate::support::Count::default()),
+        Arc::clone(&handle),
+    );
+    let counter = Arc::clone(&count);
+    let builder = Dispatcher::builder().on_failure(move |failure| {
+        let handle = inner.lock().unwrap();
+        let add = handle
+            .as_ref()
+            .unwrap()
+            .add(&failure.notifier, counting(&counter));
+        add.unwrap();
+    });
+    let dispatcher = builder.build().unwrap();
+    *handle.lock().unwrap() = Some(dispatcher.handle());
+    let notifier = notifier();
+    dispatcher
+        .handle()
+        .add(&notifier, |_| Err("once".into()))
+        .unwrap();
+    notifier.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    notifier.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(count.signals(), 1);
+}
+
+/// Whoever removes a handler that fails meanwhile gets what is pending, once.
+#[test]
+fn a_handler_that_fails_while_it_is_removed() {
+    let (dispatcher, failures) = reporting();
+    let handle = dispatcher.handle();
+    let notifier = notifier();
+    let (began, begun) = channel();
+    let own = Arc::clone(&notifier);
+    let add = handle.add(&notifier, move |_| {
+        began.send(())?;
+        thread::sleep(Duration::from_millis(30));
+        own.notify()?;
+        Err("too late".into())
+    });
+    let token = add.unwrap();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| dispatcher.run());
+        notifier.notify().unwrap();
+        begun.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(handle.remove(token).unwrap(), some(1));
+        let failure = failures.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((failure.signalled, failure.pending), (some(1), None));
+        handle.stop().unwrap();
+        running.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_handler_that_panics_when_it_is_dropped() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let (dispatcher, failures) = reporting();
+    let handle = dispatcher.handle();
+    let (first, second) = (notifier(), notifier());
+    let armed = |notifier, fails: bool| {
+        let bomb = Bomb;
+        let add = handle.add(notifier, move |_| {
+            let _ = &bomb;
+            if fails { Err("fails".into()) } else { Ok(()) }
+        });
+        add.unwrap()
+    };
+    let token = armed(&first, false);
+    let removed = panic::catch_unwind(AssertUnwindSafe(|| handle.remove(token)));
+    assert!(removed.is_err());
+    assert!(matches!(handle.remove(token), Err(Error::NoHandler { .. })));
+    armed(&second, true);
+    second.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(failures.try_iter().count(), 1);
+    armed(&first, false);
+    drop(dispatcher);
+}
+
+#[test]
+fn a_callback_that_panics_does_not_end_the_dispatcher() {
+    let builder = Dispatcher::builder().on_failure(|_| panic!("the VMM's own"));
+    let dispatcher = builder.build().unwrap();
+    let handle = dispatcher.handle();
+    let (bad, good) = (notifier(), notifier());
+    handle.add(&bad, |_| Err("fails".into())).unwrap();
+    let (_, count) = counted(&handle, &good);
+    bad.notify().unwrap();
+    good.notify().unwrap();
+    let run = panic::catch_unwind(AssertUnwindSafe(|| dispatcher.run_once(None)));
+    assert!(run.is_err());
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(count.signals(), 1);
+}

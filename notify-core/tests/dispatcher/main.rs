@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the dispatcher promises, on real eventfds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod adding;
+mod failing;
+mod fairness;
+mod pausing;
+mod polling;
+mod removing;
+mod source;
+mod stopping;
+mod stress;
+mod support;
+mod window;

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Handlers that are polled. The other side of each ring plays by virtio's rules: it adds, then it
+//! signals, unless it was told that it need not.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use notify_core::EventNotifier;
+use notify_core::dispatcher::{
+    Dispatcher, Error, Handler, HandlerError, PollHandler, PollLimits, Progress, Turn,
+};
+
+use crate::support::{
+    PATIENCE, counted, expect_quiet_after, notifier, some, wait_until, while_it_runs,
+};
+
+/// A ring in memory, as far as counting goes, and what its handler was asked.
+#[derive(Debug, Default)]
+struct Ring {
+    added: AtomicU64,
+    served: AtomicU64,
+    /// What virtio calls VIRTQ_USED_F_NO_NOTIFY.
+    suppressed: AtomicBool,
+    begins: AtomicU64,
+    ends: AtomicU64,
+    polls: AtomicU64,
+    found: AtomicU64,
+    told: AtomicU64,
+    fails: AtomicBool,
+    panics_at_end: AtomicBool,
+    /// How much is added just before kicks are wanted again.
+    late: AtomicU64,
+}
+
+impl Ring {
+    fn get(&self, which: impl Fn(&Self) -> &AtomicU64) -> u64 {
+        which(self).load(Ordering::SeqCst)
+    }
+
+    /// The driver's side.
+    fn add(&self, kick: &EventNotifier) {
+        self.added.fetch_add(1, Ordering::SeqCst);
+        if !self.suppressed.load(Ordering::SeqCst) {
+            kick.notify().unwrap();
+        }
+    }
+
+    fn serve(&self) -> bool {
+        let added = self.added.load(Ordering::SeqCst);
+        self.served.swap(added, Ordering::SeqCst) != added
+    }
+}
+
+struct Device(Arc<Ring>);
+
+impl Handler for Device {
+    fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+        self.0.told.fetch_add(signalled.get(), Ordering::SeqCst);
+        self.0.serve();
+        Ok(())
+    }
+}
+
+impl PollHandler for Device {
+    fn poll(&mut self) -> Progress {
+        self.0.polls.fetch_add(1, Ordering::SeqCst);
+        if self.0.fails.load(Ordering::SeqCst) {
+            return Progress::Failed("no ring there".into());
+        }
+        if self.0.serve() {
+            self.0.found.fetch_add(1, Ordering::SeqCst);
+            Progress::Made
+        } else {
+            Progress::None
+        }
+    }
+
+    fn begin_polling(&mut self) {
+        assert!(!self.0.suppressed.swap(true, Ordering::SeqCst), "twice");
+        self.0.begins.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn end_polling(&mut self) {
+        let late = self.0.late.swap(0, Ordering::SeqCst);
+        self.0.added.fetch_add(late, Ordering::SeqCst);
+        assert!(self.0.suppressed.swap(false, Ordering::SeqCst), "twice");
+        self.0.ends.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.0.panics_at_end.load(Ordering::SeqCst), "at the end");
+    }
+}
+
+/// A window of a second opens at the first event, so that no test depends on how fast it runs.
+fn eager() -> PollLimits {
+    let mut limits = PollLimits::with_max(Duration::from_secs(1));
+    limits.grow = 1_000_000;
+    limits
+}
+
+fn dispatcher(limits: PollLimits) -> Dispatcher {
+    Dispatcher::builder().poll_limits(limits).build().unwrap()
+}
+
+fn ring(
+    dispatcher: &Dispatcher,
+) -> (
+    Arc<Ring>,
+    Arc<EventNotifier>,
+    notify_core::dispatcher::Token,
+) {
+    let (ring, kick) = (Arc::new(Ring::default()), notifier());
+    let device = Device(Arc::clone(&ring));
+    let token = dispatcher.handle().add_polled(&kick, device).unwrap();
+    (ring, kick, token)
+}
+
+/// An event makes the handler one that is polled, and another one that comes late opens its window, if
+/// it does not come too late: then again. What was polled leaves its signal behind, which is taken, too.
+fn open_window(dispatcher: &Dispatcher, ring: &Ring, kick: &EventNotifier) {
+    let quiet = || while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {};
+    let begins = ring.get(|ring| &ring.begins);
+    while ring.get(|ring| &ring.begins) == begins {
+        ring.add(kick);
+        quiet();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_micros(200));
+                ring.add(kick);
+            });
+            assert!(matches!(
+                dispatcher.run_once(None).unwrap(),
+                Turn::Worked(_)
+            ));
+        });
+        quiet();
+        let window = Some(Duration::from_micros(50));
+        assert_eq!(dispatcher.run_once(window).unwrap(), Turn::TimedOut);
+    }
+}
+
+#[test]
+fn a_handler_is_polled_after_its_first_event_only() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, _) = ring(&dispatcher);
+    let short = Some(Duration::from_millis(2));
+    assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+    assert_eq!(ring.get(|ring| &ring.polls), 0);
+    open_window(&dispatcher, &ring, &kick);
+    assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+    assert!(ring.get(|ring| &ring.polls) > 2);
+    let (begins, ends) = (ring.get(|ring| &ring.begins), ring.get(|ring| &ring.ends));
+    assert!(begins > 0);
+    assert_eq!(begins, ends, "nobody runs it, so nobody polls");
+}
+
+#[test]
+fn work_without_a_signal_is_found() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, _) = ring(&dispatcher);
+    open_window(&dispatcher, &ring, &kick);
+    let told = ring.get(|ring| &ring.told);
+    while_it_runs(&dispatcher, |_| {
+        for _ in 0..100 {
+            wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+            let added = ring.added.fetch_add(1, Ordering::SeqCst) + 1;
+            wait_until(|| ring.get(|ring| &ring.served) == added);
+        }
+    });
+    assert_eq!(ring.get(|ring| &ring.told), told, "no signal took part");
+    assert!(!ring.suppressed.load(Ordering::SeqCst));
+}
+
+/// The last look, after kicks are wanted again and before the thread blocks.
+#[test]
+fn work_that_comes_while_kicks_are_about_to_be_wanted_is_found() {
+    let mut limits = PollLimits::with_max(Duration::from_millis(100));
+    limits.grow = 1_000_000;
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, _) = ring(&dispatcher);
+    for round in 0..5 {
+        open_window(&dispatcher, &ring, &kick);
+        let served = ring.get(|ring| &ring.served);
+        ring.late.store(1, Ordering::SeqCst);
+        // Without the last look this would sleep all the time that it has.
+        let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+        assert_eq!(turn, Turn::Worked(1), "in round {round}");
+        assert_eq!(ring.get(|ring| &ring.served), served + 1);
+    }
+}
+
+/// Nobody looks when a run ends; the next one does before it blocks.
+#[test]
+fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, token) = ring(&dispatcher);
+    open_window(&dispatcher, &ring, &kick);
+    ring.late.store(1, Ordering::SeqCst);
+    dispatcher
+        .run_once(Some(Duration::from_micros(10)))
+        .unwrap();
+    // The time ran out in the middle of a window, so kicks are wanted again.
+    assert_eq!(ring.get(|ring| &ring.late), 0);
+    let served = || ring.get(|ring| &ring.served) == ring.get(|ring| &ring.added);
+    if !served() {
+        assert_eq!(
+            dispatcher.run_once(Some(PATIENCE)).unwrap(),
+            Turn::Worked(1)
+        );
+    }
+    assert!(served());
+    dispatcher.handle().remove(token).unwrap();
+}
+
+#[test]
+fn a_stop_ends_a_window_and_lets_the_peer_signal_again() {
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, _) = ring(&dispatcher);
+    open_window(&dispatcher, &ring, &kick);
+    while_it_runs(&dispatcher, |_| {
+        wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+    });
+    assert!(!ring.suppressed.load(Ordering::SeqCst));
+}
+
+/// A handler that cannot be polled does not wait for the window to end.
+#[test]
+fn others_are_looked_at_while_it_polls() {
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, _) = ring(&dispatcher);
+    let other = notifier();
+    let (_, count) = counted(&dispatcher.handle(), &other);
+    open_window(&dispatcher, &ring, &kick);
+    while_it_runs(&dispatcher, |_| {
+        for signals in 1..=100 {
+            wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+            other.notify().unwrap();
+            wait_until(|| count.signals() == signals);
+        }
+    });
+}
+
+/// Nor does it wait for a handler whose every poll finds work, nor the other way round.
+#[test]
+fn polls_and_signals_starve_nobody() {
+    struct Endless(Arc<AtomicU64>);
+    impl Handler for Endless {
+        fn handle(&mut self, _: NonZeroU64) -> Result<(), HandlerError> {
+            Ok(())
+        }
+    }
+    impl PollHandler for Endless {
+        fn poll(&mut self) -> Progress {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Progress::Made
+        }
+    }
+    let dispatcher = dispatcher(eager());
+    let handle = dispatcher.handle();
+    let (kick, polls) = (notifier(), Arc::new(AtomicU64::new(0)));
+    handle
+        .add_polled(&kick, Endless(Arc::clone(&polls)))
+        .unwrap();
+    let storm = notifier();
+    let own = Arc::clone(&storm);
+    let token = handle.add(&storm, move |_| Ok(own.notify()?)).unwrap();
+    let other = notifier();
+    let (_, count) = counted(&handle, &other);
+    kick.notify().unwrap();
+    storm.notify().unwrap();
+    while_it_runs(&dispatcher, |handle| {
+        for signals in 1..=200 {
+            if signals == 100 {
+                handle.remove(token).unwrap(); // the storm is over, the polls go on
+            }
+            let before = polls.load(Ordering::SeqCst);
+            other.notify().unwrap();
+            wait_until(|| count.signals() == signals);
+            wait_until(|| polls.load(Ordering::SeqCst) > before);
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_is_removed_or_paused_while_it_is_polled_wants_kicks_again() {
+    for round in 0..20 {
+        let mut limits = eager();
+        limits.max = Duration::from_secs(3600);
+        let dispatcher = dispatcher(limits);
+        let (ring, kick, token) = ring(&dispatcher);
+        open_window(&dispatcher, &ring, &kick);
+        while_it_runs(&dispatcher, |handle| {
+            wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+            let out = match round % 2 {
+                0 => handle.remove(token),
+                _ => handle.pause(token),
+            };
+            assert_eq!(out.unwrap(), some(1), "nobody has looked since");
+            assert!(!ring.suppressed.load(Ordering::SeqCst));
+            let polls = ring.get(|ring| &ring.polls);
+            thread::sleep(Duration::from_millis(1));
+            assert_eq!(ring.get(|ring| &ring.polls), polls, "it is not polled");
+            if round % 2 == 1 {
+                assert_eq!(handle.pause(token).unwrap(), None, "once is enough");
+                ring.add(&kick);
+                let added = ring.get(|ring| &ring.added);
+                handle.resume(token).unwrap();
+                wait_until(|| ring.get(|ring| &ring.served) == added);
+            }
+        });
+        let same = ring.get(|ring| &ring.begins) == ring.get(|ring| &ring.ends);
+        assert!(same, "each beginning has its end");
+    }
+}
+
+#[test]
+fn a_handler_that_fails_when_it_is_polled() {
+    let (told, failures) = std::sync::mpsc::channel();
+    let builder = Dispatcher::builder().poll_limits(eager());
+    let builder = builder.on_failure(move |failure| told.send(failure).unwrap());
+    let dispatcher = builder.build().unwrap();
+    for panics in [false, true] {
+        let (ring, kick, token) = ring(&dispatcher);
+        open_window(&dispatcher, &ring, &kick);
+        ring.fails.store(!panics, Ordering::SeqCst);
+        ring.panics_at_end.store(panics, Ordering::SeqCst);
+        let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
+        let failure = failures.try_recv().unwrap();
+        assert_eq!(failure.token, token);
+        assert_eq!(failure.signalled, None);
+        assert_eq!(failure.pending, some(1), "nobody has looked since");
+        assert_eq!(ring.get(|ring| &ring.begins), ring.get(|ring| &ring.ends));
+        assert!(matches!(
+            dispatcher.handle().remove(token),
+            Err(Error::NoHandler { .. })
+        ));
+        expect_quiet_after(&dispatcher, 0);
+    }
+}
+
+#[test]
+fn an_idle_handler_is_polled_no_more() {
+    let mut limits = eager();
+    limits.idle = Duration::ZERO;
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, _) = ring(&dispatcher);
+    open_window(&dispatcher, &ring, &kick);
+    // It has no success in the windows of these two, and leaves.
+    for _ in 0..2 {
+        let _ = dispatcher.run_once(Some(Duration::from_millis(1))).unwrap();
+    }
+    let polls = ring.get(|ring| &ring.polls);
+    let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
+    assert_eq!(ring.get(|ring| &ring.polls), polls);
+    assert!(!ring.suppressed.load(Ordering::SeqCst));
+    ring.add(&kick);
+    assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+    let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
+    assert!(
+        ring.get(|ring| &ring.polls) > polls,
+        "an event brings it back"
+    );
+}
+
+#[test]
+fn a_longest_window_of_zero_switches_polling_off() {
+    let dispatcher = dispatcher(PollLimits::with_max(Duration::ZERO));
+    let (ring, kick, _) = ring(&dispatcher);
+    for _ in 0..20 {
+        ring.add(&kick);
+        assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+    }
+    assert_eq!(ring.get(|ring| &ring.polls), 0);
+    assert_eq!(ring.get(|ring| &ring.told), 20);
+}
+
+/// A driver and a device that race for the ring's flag, with windows that open and shut.
+#[test]
+fn no_work_is_lost_between_polling_and_signals() {
+    let dispatcher = dispatcher(PollLimits::default());
+    let (ring, kick, _) = ring(&dispatcher);
+    while_it_runs(&dispatcher, |_| {
+        let mut random = 1u32;
+        for added in 1..=20_000 {
+            ring.add(&kick);
+            wait_until(|| ring.get(|ring| &ring.served) == added);
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let pause = Duration::from_nanos(u64::from(random >> 17)); // up to 32.8 us
+            let start = Instant::now();
+            while start.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+        }
+    });
+    let found = ring.get(|ring| &ring.found);
+    assert!(found > 0, "{found} were found by polling");
+    assert!(ring.get(|ring| &ring.told) > 0, "and some by a signal");
+}
+
+/// A signal that comes while another thread has the handler out, and means to give it back.
+#[test]
+fn a_signal_that_finds_the_handler_out_is_reported_again() {
+    type Name = Arc<std::sync::Mutex<Option<notify_core::dispatcher::Token>>>;
+    struct Resuming(
+        Device,
+        notify_core::dispatcher::DispatcherHandle,
+        Name,
+        Arc<EventNotifier>,
+    );
+    impl Handler for Resuming {
+        fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+            self.0.handle(signalled)
+        }
+    }
+    impl PollHandler for Resuming {
+        fn poll(&mut self) -> Progress {
+            self.0.poll()
+        }
+        fn begin_polling(&mut self) {
+            self.0.begin_polling();
+        }
+        fn end_polling(&mut self) {
+            self.0.end_polling();
+            if let Some(token) = self.2.lock().unwrap().take() {
+                self.1.resume(token).unwrap();
+                self.3.notify().unwrap();
+                thread::sleep(Duration::from_millis(50)); // the signal is met meanwhile
+            }
+        }
+    }
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, name) = (Arc::new(Ring::default()), notifier(), Name::default());
+    let device = Device(Arc::clone(&ring));
+    let handler = Resuming(
+        device,
+        dispatcher.handle(),
+        Arc::clone(&name),
+        Arc::clone(&kick),
+    );
+    let token = dispatcher.handle().add_polled(&kick, handler).unwrap();
+    open_window(&dispatcher, &ring, &kick);
+    let told = ring.get(|ring| &ring.told);
+    while_it_runs(&dispatcher, |handle| {
+        wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+        *name.lock().unwrap() = Some(token);
+        assert_eq!(handle.pause(token).unwrap(), some(1), "a look is due");
+        wait_until(|| ring.get(|ring| &ring.told) > told);
+    });
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Every interleaving, as far as loom goes, of a handler that is called with its removal, its pause and
+//! its return, and of a stop with a signal.
+//!
+//! Slot, backlog and stop are those of the dispatcher. An eventfd is a counter here, and epoll a list
+//! of one entry that tells of a signal once. To run it:
+//!
+//! ```sh
+//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features mio --test loom_dispatcher --release
+//! ```
+#![cfg(loom)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::num::NonZeroU64;
+
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use notify_core::dispatcher::Error;
+use notify_core::dispatcher::explored::{Backlog, Kicks, Left, Served, Signals, Slot, Stop, Taken};
+
+/// An eventfd in an epoll instance with one waker.
+#[derive(Debug, Clone)]
+struct Kernel(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Debug)]
+struct State {
+    count: u64,
+    watched: bool,
+    /// What epoll_wait would return.
+    ready: bool,
+    wake: bool,
+}
+
+impl Kernel {
+    fn signal(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.count += 1;
+        state.ready |= state.watched;
+        self.0.1.notify_all();
+    }
+
+    fn wake(&self) {
+        self.0.0.lock().unwrap().wake = true;
+        self.0.1.notify_all();
+    }
+
+    /// epoll_wait: whether the eventfd is reported.
+    fn wait(&self, block: bool) -> bool {
+        let mut state = self.0.0.lock().unwrap();
+        while block && !state.ready && !state.wake {
+            state = self.0.1.wait(state).unwrap();
+        }
+        state.wake = false;
+        std::mem::take(&mut state.ready)
+    }
+}
+
+impl Signals for Kernel {
+    fn watch(&self) -> Result<(), Error> {
+        let mut state = self.0.0.lock().unwrap();
+        assert!(!state.watched, "EEXIST");
+        state.watched = true;
+        state.ready = state.count > 0;
+        self.0.1.notify_all();
+        Ok(())
+    }
+
+    fn unwatch(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        assert!(state.watched, "ENOENT");
+        (state.watched, state.ready) = (false, false);
+    }
+
+    fn watch_again(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.ready |= state.count > 0;
+        self.0.1.notify_all();
+    }
+
+    fn take(&self) -> Result<Option<NonZeroU64>, Error> {
+        let count = std::mem::take(&mut self.0.0.lock().unwrap().count);
+        Ok(NonZeroU64::new(count))
+    }
+}
+
+/// What a handler would have: it counts, and knows whether it may run.
+#[derive(Debug)]
+struct Handler(Arc<World>);
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.0.dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct World {
+    kernel: Kernel,
+    running: AtomicBool,
+    dropped: AtomicBool,
+    handled: AtomicU64,
+}
+
+type TheSlot = Slot<Kernel, Handler>;
+
+fn world() -> (Arc<World>, Arc<TheSlot>) {
+    let state = State {
+        count: 0,
+        watched: false,
+        ready: false,
+        wake: false,
+    };
+    let kernel = Kernel(Arc::new((Mutex::new(state), Condvar::new())));
+    kernel.watch().unwrap();
+    let world = Arc::new(World {
+        kernel: kernel.clone(),
+        running: AtomicBool::new(false),
+        dropped: AtomicBool::new(false),
+        handled: AtomicU64::new(0),
+    });
+    let slot = Slot::new(kernel, Handler(Arc::clone(&world)));
+    (world, Arc::new(slot))
+}
+
+/// What the dispatcher does for one that is ready.
+fn serve(world: &World, slot: &TheSlot) {
+    let Some((handler, kicks)) = slot.enter(thread::current().id()) else {
+        return;
+    };
+    if let Some(count) = world.kernel.take().unwrap() {
+        assert!(!world.running.swap(true, Ordering::SeqCst));
+        world.handled.fetch_add(count.get(), Ordering::SeqCst);
+        world.running.store(false, Ordering::SeqCst);
+    }
+    leave(slot, handler, kicks);
+}
+
+fn leave(slot: &TheSlot, handler: Handler, kicks: Kicks) {
+    match slot.leave(handler, kicks) {
+        Left::Back => {}
+        Left::Drop(handler) => {
+            drop(handler);
+            slot.finish();
+        }
+        Left::EndPolling(_) => unreachable!("nobody polls here"),
+    }
+}
+
+fn remove(slot: &TheSlot) -> Option<u64> {
+    let pending = match slot.remove() {
+        Taken::Handler(handler, _) => {
+            drop(handler);
+            slot.finish();
+            slot.removed()
+        }
+        Taken::Done(pending) => pending,
+        Taken::Gone => return None,
+    };
+    Some(pending.unwrap().map_or(0, u64::from))
+}
+
+fn pause(slot: &TheSlot) -> Option<u64> {
+    let taken = match slot.pause() {
+        Taken::Handler(handler, kicks) => {
+            leave(slot, handler, kicks);
+            slot.paused()
+        }
+        taken => taken,
+    };
+    match taken {
+        Taken::Done(pending) => Some(pending.unwrap().map_or(0, u64::from)),
+        Taken::Handler(..) | Taken::Gone => None,
+    }
+}
+
+fn explore(test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(test);
+}
+
+/// The thread that runs the dispatcher, for so many reports of the kernel.
+fn runner(world: &Arc<World>, slot: &Arc<TheSlot>, reports: usize) -> thread::JoinHandle<()> {
+    let (world, slot) = (Arc::clone(world), Arc::clone(slot));
+    thread::spawn(move || {
+        for _ in 0..reports {
+            if world.kernel.wait(false) {
+                serve(&world, &slot);
+            }
+        }
+    })
+}
+
+#[test]
+fn remove_against_a_running_handler() {
+    explore(|| {
+        let (world, slot) = world();
+        world.kernel.signal();
+        let running = runner(&world, &slot, 2);
+        let signals = world.kernel.clone();
+        let signaller = thread::spawn(move || signals.signal());
+
+        let removed = remove(&slot).unwrap();
+        assert!(!world.running.load(Ordering::SeqCst), "it still runs");
+        assert!(world.dropped.load(Ordering::SeqCst));
+        let handled = world.handled.load(Ordering::SeqCst);
+        running.join().unwrap();
+        signaller.join().unwrap();
+        assert_eq!(
+            handled,
+            world.handled.load(Ordering::SeqCst),
+            "it ran again"
+        );
+        let left = world.kernel.take().unwrap().map_or(0, u64::from);
+        assert_eq!(handled + removed + left, 2);
+    });
+}
+
+#[test]
+fn two_that_remove_the_same() {
+    explore(|| {
+        let (world, slot) = world();
+        world.kernel.signal();
+        let running = runner(&world, &slot, 1);
+        let (other_world, other_slot) = (Arc::clone(&world), Arc::clone(&slot));
+        let other = thread::spawn(move || {
+            let removed = remove(&other_slot);
+            assert!(other_world.dropped.load(Ordering::SeqCst));
+            removed
+        });
+        let removed = remove(&slot);
+        assert!(world.dropped.load(Ordering::SeqCst));
+        running.join().unwrap();
+        let removed = [removed, other.join().unwrap()];
+        assert_eq!(removed.iter().flatten().count(), 1, "one of them did it");
+        let removed: u64 = removed.into_iter().flatten().sum();
+        assert_eq!(world.handled.load(Ordering::SeqCst) + removed, 1);
+    });
+}
+
+#[test]
+fn pause_and_resume_against_a_signal() {
+    explore(|| {
+        let (world, slot) = world();
+        world.kernel.signal();
+        let running = runner(&world, &slot, 2);
+        let paused = pause(&slot).unwrap();
+        assert!(!world.running.load(Ordering::SeqCst), "it still runs");
+        let handled = world.handled.load(Ordering::SeqCst);
+        world.kernel.signal();
+        thread::yield_now();
+        assert_eq!(handled, world.handled.load(Ordering::SeqCst), "it ran");
+        assert!(slot.resume().unwrap());
+        running.join().unwrap();
+        if world.kernel.wait(false) {
+            serve(&world, &slot);
+        }
+        assert_eq!(world.handled.load(Ordering::SeqCst) + paused, 2);
+    });
+}
+
+/// Somebody resumes what another is about to pause: nothing is lost, and nobody waits for ever.
+#[test]
+fn pause_against_resume() {
+    explore(|| {
+        let (world, slot) = world();
+        world.kernel.signal();
+        let running = runner(&world, &slot, 2);
+        let other = Arc::clone(&slot);
+        let resumer = thread::spawn(move || assert!(other.resume().unwrap()));
+        let paused = pause(&slot).unwrap();
+        resumer.join().unwrap();
+        running.join().unwrap();
+        assert!(slot.resume().unwrap());
+        if world.kernel.wait(false) {
+            serve(&world, &slot);
+        }
+        assert_eq!(world.handled.load(Ordering::SeqCst) + paused, 1);
+    });
+}
+
+/// A stop against a pending signal: the run ends, and what it left is handled by the next.
+#[test]
+fn stop_against_a_pending_signal() {
+    explore(|| {
+        let (world, slot) = world();
+        let stop = Arc::new(Stop::new());
+        let signals = world.kernel.clone();
+        let signaller = thread::spawn(move || signals.signal());
+        let (request, waker) = (Arc::clone(&stop), world.kernel.clone());
+        let stopper = thread::spawn(move || {
+            request.request();
+            waker.wake();
+        });
+
+        let mut backlog = Backlog::new();
+        let mut turn = |block| {
+            if world.kernel.wait(block) {
+                backlog.push(());
+            }
+            backlog.turn(8, &stop, |()| {
+                serve(&world, &slot);
+                Served::Done
+            });
+        };
+        // A run that is never woken is a deadlock, which loom reports.
+        while !stop.answer() {
+            turn(true);
+        }
+        signaller.join().unwrap();
+        stopper.join().unwrap();
+        turn(false);
+        assert_eq!(world.handled.load(Ordering::SeqCst), 1);
+        assert!(!stop.answer(), "a request is answered once");
+    });
+}
