@@ -38,6 +38,7 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("msix_bringup_2048_vcpu", || bringup::on_the_vcpu(2048)),
     ("msix_bringup_2048_limit", || limit::of_bring_up(2048)),
     ("msix_retarget_internal", retarget::internal),
+    ("msix_retarget_vs_dbs_1024", retarget::against_dbs),
     ("msix_retarget_exported_64", || retarget::exported(64)),
     ("msix_trigger_internal", trigger::internal),
     ("msix_trigger_exported", trigger::exported),

@@ -6,7 +6,8 @@ use std::error::Error;
 use super::VECTOR;
 use super::device::Device;
 use super::others::Others;
-use crate::measure::{median, timed};
+use crate::measure::{Step, median, timed};
+use crate::routing::dbs;
 use crate::row::Row;
 
 const ROUNDS: u32 = 21;
@@ -15,8 +16,44 @@ const ROUTES: u32 = 1024;
 
 /// One vector that the VMM triggers itself.
 pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
-    let device = Device::armed(ROUTES, false, VECTOR)?;
     let mut others = Others::armed(ROUTES, VECTOR)?;
+    let other = |index, data| {
+        others.mask(index)?;
+        others.unmask(index, data)
+    };
+    one_by_one(
+        "a commit and an irqfd",
+        "masked, led to another vector, unmasked, among 1024; no system call, the other has three",
+        other,
+    )
+}
+
+/// The same, against the interrupt manager of Dragonball (`dbs-interrupt`).
+pub(crate) fn against_dbs() -> Result<Row, Box<dyn Error>> {
+    let groups = dbs::groups(ROUTES)?;
+    for group in &groups {
+        (0..group.len()).try_for_each(|index| group.unmask(index))?;
+    }
+    let other = |index, data| {
+        let (group, index) = (index / dbs::GROUP, index % dbs::GROUP);
+        let group = groups.get(group as usize).ok_or("no group")?;
+        group.mask(index)?;
+        group.update(index, &dbs::config(data))?;
+        Ok(group.unmask(index)?)
+    };
+    one_by_one(
+        "dbs-interrupt 0.2.2",
+        "masked, led to another vector, unmasked, among 1024: of a device of the VMM's own",
+        other,
+    )
+}
+
+fn one_by_one(
+    name: &'static str,
+    note: &'static str,
+    mut other: impl FnMut(u32, u32) -> Step,
+) -> Result<Row, Box<dyn Error>> {
+    let device = Device::armed(ROUTES, false, VECTOR)?;
     let (mut our_turns, mut other_turns) = (turns(), turns());
     let mut ours = || {
         let (index, data) = our_turns.next().ok_or("no turn")?;
@@ -26,8 +63,7 @@ pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
     };
     let mut other = || {
         let (index, data) = other_turns.next().ok_or("no turn")?;
-        others.mask(index)?;
-        others.unmask(index, data)
+        other(index, data)
     };
     let (mut our_times, mut other_times) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -35,10 +71,10 @@ pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
         other_times.push(timed(64, &mut other)?);
     }
     Ok(Row::times(
-        "a commit and an irqfd",
+        name,
         median(our_times),
         median(other_times),
-        "masked, led to another vector, unmasked, among 1024; no system call, the other has three",
+        note,
     ))
 }
 
