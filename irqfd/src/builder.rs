@@ -8,6 +8,7 @@ use std::sync::Arc;
 use irq_routing::{Gsi, Line};
 use notify_core::{EventFdMode, EventNotifier, IrqFdRequest, Retired, Vm};
 
+use crate::full::full;
 use crate::{Error, IrqFd, IrqSource, Rejected};
 
 /// An interrupt that is not bound.
@@ -19,7 +20,7 @@ pub struct IrqFdBuilder {
 
 impl IrqFdBuilder {
     /// Binds this notifier (default: a new one). A signal that it already has is delivered soon after
-    /// it is bound, from a thread of the kernel.
+    /// it is bound, from a thread of the kernel; KVM leaves the count there until the next signal.
     #[must_use = "a builder binds nothing"]
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
@@ -44,6 +45,16 @@ impl IrqFdBuilder {
     /// [`Error::Route`], [`Error::Notifier`], [`Error::Semaphore`], [`Error::AlreadyBound`],
     /// [`Error::NoIrqChip`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
+        let irq = self.assign_as_it_is()?;
+        if !full([irq.notifier().as_fd()].into_iter()).is_empty() {
+            // If it cannot be read, it stays full.
+            let _ = irq.notifier().consume();
+        }
+        Ok(irq)
+    }
+
+    /// The same for a caller who sees to notifiers that are [`full`].
+    pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self>> {
         let Self { source, notifier } = self;
         let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));
         let line = match source.into_line() {
@@ -81,12 +92,7 @@ fn bind(line: &Line, notifier: Option<&Arc<EventNotifier>>) -> Result<Arc<EventN
     }
     let vm = line.table().vm();
     match vm.irqfd(&IrqFdRequest::assign(notifier.as_fd(), gsi.number())) {
-        Ok(()) => {
-            // KVM delivers what was in the counter and leaves it there. Left alone, a counter that
-            // somebody had filled would take no signal ever again. If it cannot be read, it stays.
-            let _ = notifier.consume();
-            Ok(notifier)
-        }
+        Ok(()) => Ok(notifier),
         Err(source) => Err(explain(&**vm, gsi, source)),
     }
 }

@@ -80,6 +80,7 @@
 mod builder;
 mod edge;
 mod error;
+mod full;
 pub mod msi;
 pub mod msix;
 mod numbered;

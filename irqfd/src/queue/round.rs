@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
+use irq_routing::Transaction;
+
 use super::Shared;
+use crate::sync::atomic::Ordering;
 use crate::vector::{Begun, Inner};
 use crate::{Error, Vector};
 
@@ -33,26 +36,37 @@ impl Shared {
     pub(super) fn run(self: &Arc<Self>) -> Round {
         let _one_at_a_time = self.round.lock();
         let mut round = Round::default();
-        // Before the vectors are taken: what comes after that signals anew.
+        // In this order, and before the vectors are taken: what comes after that signals anew, and
+        // whoever was spared the signal has entered its vector.
         let _ = self.ready.consume();
+        self.told.swap(false, Ordering::AcqRel);
         let mut taken = Taken(self.take());
         round.relayed = self.relay_signals();
-        taken.0.retain(|vector| self.begin(vector, &mut round));
+        let mut transaction = self.table.transaction();
+        taken
+            .0
+            .retain(|vector| self.begin(vector, &mut transaction, &mut round));
         for vector in self.relayed() {
             // One that gets no GSI shows that the others get none either.
-            if !self.begin(&vector, &mut round) {
+            if !self.begin(&vector, &mut transaction, &mut round) {
                 break;
             }
             taken.0.push(vector);
         }
-        self.commit(&taken.0, &mut round);
+        self.commit(&taken.0, transaction, &mut round);
+        Inner::empty_full(&taken.0);
         taken.0.clear();
         round
     }
 
     /// Whether the vector's route is to be committed.
-    fn begin(self: &Arc<Self>, vector: &Arc<Inner>, round: &mut Round) -> bool {
-        match vector.begin_round(self) {
+    fn begin(
+        self: &Arc<Self>,
+        vector: &Arc<Inner>,
+        transaction: &mut Transaction,
+        round: &mut Round,
+    ) -> bool {
+        match vector.begin_round(self, transaction) {
             Begun::Wanted => return true,
             Begun::Skipped => {}
             Begun::Failed(error) => self.failed(vector, error, round),
@@ -70,21 +84,26 @@ impl Shared {
 
     /// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
     /// alone fails.
-    fn commit(self: &Arc<Self>, vectors: &[Arc<Inner>], round: &mut Round) {
+    fn commit(
+        self: &Arc<Self>,
+        vectors: &[Arc<Inner>],
+        transaction: Transaction,
+        round: &mut Round,
+    ) {
         if vectors.is_empty() {
             return;
-        }
-        let mut transaction = self.table.transaction();
-        for vector in vectors {
-            vector.stage_round(&mut transaction);
         }
         let result = transaction.commit();
         let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
         let guilty = matches!(&result, Err(error) if error.is_of_one());
         if guilty && vectors.len() > 1 {
             let (first, second) = vectors.split_at(vectors.len() / 2);
-            self.commit(first, round);
-            self.commit(second, round);
+            for half in [first, second] {
+                let mut transaction = self.table.transaction();
+                half.iter()
+                    .for_each(|vector| vector.stage_round(&mut transaction));
+                self.commit(half, transaction, round);
+            }
         } else {
             for vector in vectors {
                 self.end(vector, result.clone(), round);

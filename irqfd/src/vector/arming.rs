@@ -73,7 +73,11 @@ impl Inner {
                 Err(source) => Err(Arc::new(Error::of_route(source))),
             };
             match self.conclude(&mut control, committed) {
-                Verdict::Done(result) => return result,
+                Verdict::Done(result) => {
+                    drop(control);
+                    Self::empty_full(std::slice::from_ref(self));
+                    return result;
+                }
                 Verdict::Again => {}
             }
         }
@@ -128,8 +132,13 @@ impl Inner {
         control.in_queue
     }
 
-    /// Takes the vector out of the queue, with a GSI for it. If none is free its signals are relayed.
-    pub(crate) fn begin_round(self: &Arc<Self>, queue: &Arc<Shared>) -> Begun {
+    /// Takes the vector out of the queue, with a GSI for it, and adds its route to the round's transaction.
+    /// If no GSI is free its signals are relayed.
+    pub(crate) fn begin_round(
+        self: &Arc<Self>,
+        queue: &Arc<Shared>,
+        transaction: &mut Transaction,
+    ) -> Begun {
         let mut control = self.control.lock();
         control.in_queue = false;
         // A masked vector is in none of these.
@@ -144,6 +153,7 @@ impl Inner {
         match self.take_lease(&mut control) {
             Ok(()) => {
                 control.arm = Arm::Arming { again: false };
+                self.stage(&control, transaction);
                 Begun::Wanted
             }
             Err(_) if matches!(control.arm, Arm::Relayed { .. }) => Begun::Skipped,

@@ -50,6 +50,7 @@ impl Batch {
         while !self.vectors.is_empty() {
             let mut again = Vec::new();
             commit(&self.vectors, &mut again);
+            Inner::empty_full(&self.vectors);
             self.vectors = again;
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irqfd::{ArmQueue, Vector};
-use notify_core::EventNotifier;
+use notify_core::{EventFd, EventNotifier};
 
 use super::{Machine, expect_state, exported, guilty, message, queued, table};
 
@@ -45,6 +45,28 @@ fn a_mask_is_complete_at_once_and_nothing_is_armed_afterwards() {
         vm.expect(&[0x40]);
         // The route is there.
         vm.expect_calls([0, 1, 0, 0]);
+    });
+}
+
+#[test]
+fn a_signal_that_comes_when_it_is_just_armed_is_not_lost() {
+    both(|vm, vector, notifier, arm| {
+        vm.during_bind(move || notifier.notify().unwrap());
+        arm(&vector);
+        vm.expect(&[0x40]);
+    });
+}
+
+/// Somebody else who holds the notifier can fill it while it is not armed.
+#[test]
+fn a_notifier_that_was_full_takes_signals_again() {
+    both(|vm, vector, notifier, arm| {
+        let eventfd: &EventFd = (*notifier).as_ref();
+        eventfd.write(u64::MAX - 1).unwrap();
+        arm(&vector);
+        vm.expect(&[0x40]);
+        notifier.notify().unwrap();
+        vm.expect(&[0x40]);
     });
 }
 

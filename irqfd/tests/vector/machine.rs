@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use notify_core::sim::{CallKind, Interrupt, SimVm};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    RouteBuffer, Vm,
 };
 
 type Act = Box<dyn FnOnce() + Send>;
@@ -18,6 +19,7 @@ type Act = Box<dyn FnOnce() + Send>;
 pub(crate) struct Machine {
     pub(crate) sim: SimVm,
     during_commit: Mutex<Vec<Act>>,
+    during_bind: Mutex<Vec<Act>>,
     during_signal: Mutex<Vec<Act>>,
     lacks_signal_msi: AtomicBool,
 }
@@ -30,6 +32,7 @@ impl Default for Machine {
         Self {
             sim,
             during_commit: Mutex::default(),
+            during_bind: Mutex::default(),
             during_signal: Mutex::default(),
             lacks_signal_msi: AtomicBool::new(false),
         }
@@ -46,6 +49,11 @@ impl Machine {
     /// commits.
     pub(crate) fn during_commit(&self, act: impl FnOnce() + Send + 'static) {
         self.during_commit.lock().unwrap().push(Box::new(act));
+    }
+
+    /// Does this when the next irqfd has just been bound.
+    pub(crate) fn during_bind(&self, act: impl FnOnce() + Send + 'static) {
+        self.during_bind.lock().unwrap().push(Box::new(act));
     }
 
     /// Does this in the middle of the next KVM_SIGNAL_MSI.
@@ -98,7 +106,11 @@ impl Vm for Machine {
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
-        self.sim.irqfd(request)
+        let result = self.sim.irqfd(request);
+        if matches!(request.action, IrqFdAction::Assign) {
+            Self::act(&self.during_bind);
+        }
+        result
     }
 
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {

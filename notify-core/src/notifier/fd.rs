@@ -197,6 +197,18 @@ pub(crate) fn eventfd_id(fd: BorrowedFd<'_>) -> Option<u64> {
     field(fd, "eventfd-id:")?.parse().ok()
 }
 
+/// The count of an eventfd, which stays as it is (with `/proc`).
+#[cfg(feature = "sim")]
+pub(crate) fn count(fd: BorrowedFd<'_>) -> Option<u64> {
+    u64::from_str_radix(&field(fd, "eventfd-count:")?, 16).ok()
+}
+
+/// Whether an eventfd is known to be a semaphore.
+#[cfg(feature = "sim")]
+pub(crate) fn is_semaphore(fd: BorrowedFd<'_>) -> bool {
+    mode(fd) == EventFdMode::Semaphore
+}
+
 pub(crate) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: `eventfd` owns the number, keeps it open for the lifetime of the borrow, and it is
     // not -1.

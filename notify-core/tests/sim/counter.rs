@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What happens to a bound eventfd's counter, and to its signals.
 
+use std::sync::mpsc;
+use std::thread;
+
 use notify_core::sim::{Interrupt, SimVm};
 use notify_core::{EventFd, EventNotifier};
 
@@ -161,4 +164,33 @@ fn one_eventfd_as_doorbell_and_irqfd_needs_no_exit() {
     assert!(written.exits.is_empty());
     expect_vectors(&vm, &[0x55]);
     expect_count(&one, 0);
+}
+
+/// The kernel takes each signal in the moment in which it comes, or leaves it in the counter.
+#[test]
+fn a_signal_is_not_lost_between_two_bindings() {
+    let vm = with_message(0x41);
+    let one = eventfd();
+    let (ask, asked) = mpsc::channel();
+    let (answer, answered) = mpsc::channel();
+    thread::scope(|scope| {
+        let signalled = &one;
+        scope.spawn(move || {
+            for () in asked {
+                signalled.notify().unwrap();
+                answer.send(()).unwrap();
+            }
+        });
+        for round in 0..20_000 {
+            vm.kvm_irqfd(&irqfd(&one, 24, 0)).unwrap();
+            ask.send(()).unwrap();
+            (0..round % 64).for_each(|_| std::hint::spin_loop());
+            vm.kvm_irqfd(&irqfd(&one, 24, DEASSIGN)).unwrap();
+            answered.recv().unwrap();
+            let kept = one.consume().unwrap().is_some();
+            let injected = vm.deliver().len();
+            assert_eq!(injected + usize::from(kept), 1, "round {round}");
+        }
+        drop(ask);
+    });
 }

@@ -15,6 +15,8 @@ mod kick;
 #[cfg(target_arch = "x86_64")]
 mod measure;
 #[cfg(target_arch = "x86_64")]
+mod msix;
+#[cfg(target_arch = "x86_64")]
 mod notify;
 #[cfg(target_arch = "x86_64")]
 mod open_loop;

@@ -4,6 +4,8 @@
 use std::error::Error;
 
 #[cfg(target_arch = "x86_64")]
+use crate::msix::{bringup, limit, retarget, trigger};
+#[cfg(target_arch = "x86_64")]
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +31,19 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("bringup_batch_2048", batch::bring_up),
     ("teardown_2048", batch::tear_down),
     ("memory_4096", memory::of_4096),
+    ("msix_bringup_64", || bringup::total(64)),
+    ("msix_bringup_256", || bringup::total(256)),
+    ("msix_bringup_1024", || bringup::total(1024)),
+    ("msix_bringup_2048", || bringup::total(2048)),
+    ("msix_bringup_2048_vcpu", || bringup::on_the_vcpu(2048)),
+    ("msix_bringup_2048_limit", || limit::of_bring_up(2048)),
+    ("msix_retarget_internal", retarget::internal),
+    ("msix_retarget_vs_dbs_1024", retarget::against_dbs),
+    ("msix_retarget_exported_64", || retarget::exported(64)),
+    ("msix_trigger_internal", trigger::internal),
+    ("msix_trigger_exported", trigger::exported),
+    ("msix_trigger_vs_irqfd", trigger::against_irqfd),
+    ("msix_trigger_masked", trigger::masked),
     ("retire", retire::against_one_by_one),
     ("dispatch_ready", dispatch::ready),
     ("dispatch_10000", dispatch::one_of_10000),

@@ -59,9 +59,22 @@ impl Held {
         }
     }
 
-    /// Takes what a read takes; whether there was anything.
-    pub(super) fn take(&self) -> bool {
-        matches!(fd::take(&self.0.eventfd), Ok(Some(_)))
+    /// Takes what a read takes: 0 if there is nothing.
+    pub(super) fn take(&self) -> u64 {
+        fd::take(&self.0.eventfd)
+            .ok()
+            .flatten()
+            .map_or(0, u64::from)
+    }
+
+    /// What is in the counter; `None` where the kernel will not say.
+    pub(super) fn count(&self) -> Option<u64> {
+        fd::count(self.as_fd())
+    }
+
+    /// Whether a read takes one at a time, as far as is known.
+    pub(super) fn is_semaphore(&self) -> bool {
+        fd::is_semaphore(self.as_fd())
     }
 
     pub(super) fn is_signalled(&self) -> bool {

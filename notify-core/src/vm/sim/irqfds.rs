@@ -33,6 +33,8 @@ pub(super) struct Bound {
     pub(super) gsi: u32,
     pub(super) eventfd: Held,
     pub(super) resample: Option<Held>,
+    /// Of what is in the counter, how much was delivered when it was bound.
+    pub(super) delivered: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +48,20 @@ impl IrqFds {
         self.bound.is_empty()
     }
 
-    pub(super) fn get(&self, token: u64) -> Option<&Bound> {
-        self.bound.get(&token)
+    /// Takes the signals of a binding; whether there were any.
+    pub(super) fn take(&mut self, token: u64) -> Option<&Bound> {
+        let bound = self.bound.get_mut(&token)?;
+        let signalled = bound.eventfd.take() > 0;
+        bound.delivered = 0;
+        signalled.then_some(bound)
+    }
+
+    /// Says that the counter of a new binding is delivered as it is.
+    pub(super) fn deliver_count(&mut self, token: u64) {
+        if let Some(bound) = self.bound.get_mut(&token) {
+            // Where it is not known, all that is found later counts as delivered.
+            bound.delivered = bound.eventfd.count().unwrap_or(u64::MAX);
+        }
     }
 
     /// EBUSY if the eventfd is bound already, in this machine or another.
@@ -82,24 +96,27 @@ impl IrqFds {
         self.epoll()?.0.try_clone()
     }
 
-    /// Takes an eventfd off, if it is bound here and to this GSI.
-    pub(super) fn remove(&mut self, eventfd: &Held, gsi: u32) -> Option<Bound> {
+    /// Takes an eventfd off, if it is bound here and to this GSI. Answers also whether it was signalled
+    /// since its signals were carried out, a moment ago: the kernel would have carried that out too.
+    pub(super) fn remove(&mut self, eventfd: &Held, gsi: u32) -> Option<(Bound, bool)> {
         let token = registry::remove_if(eventfd, |token| {
             let here = self.bound.get(&token);
             here.is_some_and(|bound| bound.gsi == gsi)
         })?;
         let bound = self.bound.remove(&token)?;
-        self.release(&bound);
-        Some(bound)
+        let late = self.release(&bound) > bound.delivered;
+        // A semaphore is drained by one for each write, and may keep the rest.
+        let late = late && !bound.eventfd.is_semaphore();
+        Some((bound, late))
     }
 
-    /// What is left in the counter is gone with the binding.
-    fn release(&self, bound: &Bound) {
+    /// What is left in the counter is gone with the binding. Answers how much it was.
+    fn release(&self, bound: &Bound) -> u64 {
         if let Some(epoll) = &self.epoll {
             // It was added when it was bound, so that it can be taken off.
             let _ = epoll.delete(&bound.eventfd);
         }
-        bound.eventfd.take();
+        bound.eventfd.take()
     }
 
     /// Eventfds that were written since they were last asked for, in the order of the writes.

@@ -76,7 +76,7 @@ impl State {
     }
 
     fn signalled(&mut self, token: u64) {
-        let taken = self.irqfds.get(token).filter(|bound| bound.eventfd.take());
+        let taken = self.irqfds.take(token);
         if let Some((gsi, resample)) = taken.map(|bound| (bound.gsi, bound.resample.is_some())) {
             self.signal(gsi, resample);
         }
@@ -175,6 +175,7 @@ impl State {
             gsi: args.gsi,
             eventfd: eventfd.clone(),
             resample,
+            delivered: 0,
         };
         let token = match self.irqfds.insert(bound) {
             Ok(token) => token,
@@ -188,6 +189,7 @@ impl State {
         // A signal that was there before is injected, and stays in the counter. The epoll has to
         // report it now, so that its next report is of the next signal.
         if eventfd.is_signalled() {
+            self.irqfds.deliver_count(token);
             let signalled = self.irqfds.signalled();
             self.pulse(args.gsi, level);
             signalled
@@ -200,10 +202,13 @@ impl State {
 
     pub(super) fn deassign_irqfd(&mut self, args: &IrqFd) -> io::Result<()> {
         let eventfd = Held::get(args.fd)?;
-        if let Some(bound) = self.irqfds.remove(&eventfd, args.gsi)
-            && bound.resample.is_some()
-        {
-            self.resampler_left(bound.gsi);
+        if let Some((bound, late)) = self.irqfds.remove(&eventfd, args.gsi) {
+            if late {
+                self.signal(bound.gsi, bound.resample.is_some());
+            }
+            if bound.resample.is_some() {
+                self.resampler_left(bound.gsi);
+            }
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::row::Row;
 
 const ROUNDS: u32 = 400;
 /// The most that it takes for one device.
-const GROUP: u32 = 256;
+pub(crate) const GROUP: u32 = 256;
 
 /// Two machines with so many routes each. It takes at most 1024.
 pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
@@ -42,10 +42,10 @@ pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-type Group = Arc<Box<dyn InterruptSourceGroup>>;
+pub(crate) type Group = Arc<Box<dyn InterruptSourceGroup>>;
 
 /// Its routes, in a machine of the kvm-ioctls that it was written for. A group holds on to the machine.
-fn groups(routes: u32) -> Result<Vec<Group>, Box<dyn Error>> {
+pub(crate) fn groups(routes: u32) -> Result<Vec<Group>, Box<dyn Error>> {
     let vm_fd = Arc::new(kvm_ioctls_dbs::Kvm::new()?.create_vm()?);
     vm_fd.create_irq_chip()?;
     let manager = KvmIrqManager::new(vm_fd);
@@ -61,7 +61,7 @@ fn groups(routes: u32) -> Result<Vec<Group>, Box<dyn Error>> {
     Ok(groups)
 }
 
-fn config(vector: u32) -> InterruptSourceConfig {
+pub(crate) fn config(vector: u32) -> InterruptSourceConfig {
     InterruptSourceConfig::MsiIrq(MsiIrqSourceConfig {
         low_addr: ADDRESS,
         data: vector,

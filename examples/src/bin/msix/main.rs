@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A guest of two vCPUs programs the MSI-X table of a device, while threads of the host trigger it.
+//!
+//! Half of the vectors are internal, the others exported. The guest masks and unmasks them, and the
+//! function as a whole, and leads them from one vCPU to the other, at random. The report says what was
+//! triggered and delivered, what was lost, and what came while it must not.
+
+mod device;
+mod driver;
+#[cfg(target_arch = "x86_64")]
+mod guest;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
+mod layout;
+mod random;
+mod report;
+mod sim;
+mod storm;
+mod watch;
+
+use std::error::Error;
+use std::fs::File;
+use std::iter::successors;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, ValueEnum};
+
+use report::Report;
+
+/// A storm of interrupts, while the guest masks and retargets them: nothing lost, nothing too early.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+
+    /// Print one JSON object instead of the report
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// How many triggers
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    triggers: u64,
+
+    /// What the guest and the host draw lots from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Backend {
+    /// A real guest on /dev/kvm
+    Kvm,
+    /// A simulated guest
+    Sim,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    match run(&arguments, &interrupted) {
+        Ok(report) if interrupted.load(Ordering::Relaxed) => {
+            eprintln!("msix: interrupted after {} triggers", report.triggered());
+            ExitCode::from(130)
+        }
+        Ok(report) => {
+            if arguments.json {
+                println!("{}", report.to_json());
+            } else {
+                print!("{report}");
+            }
+            if report.is_exact() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("msix: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let causes = successors(error.source(), |cause| (**cause).source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Result<Report, Box<dyn Error>> {
+    let told = Arc::clone(interrupted);
+    ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
+    match arguments.backend.unwrap_or_else(choose) {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Kvm => kvm::run(&arguments.settings, interrupted),
+        #[cfg(not(target_arch = "x86_64"))]
+        Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
+        Backend::Sim => sim::run(&arguments.settings, interrupted),
+    }
+}
+
+/// A real guest if there can be one; says why not.
+fn choose() -> Backend {
+    if cfg!(not(target_arch = "x86_64")) {
+        eprintln!("msix: the real guest is x86-64 code; simulating one");
+        return Backend::Sim;
+    }
+    match File::options().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => Backend::Kvm,
+        Err(error) => {
+            eprintln!("msix: cannot open /dev/kvm: {error}; simulating a guest");
+            Backend::Sim
+        }
+    }
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Watch`]: a machine that sees injections where there must be none.
+//!
+//! From the return of the write that closed a vector until the beginning of the one that opens it,
+//! nothing may be injected. What is counted as *spurious*:
+//!
+//! - a KVM_SIGNAL_MSI with the vector's data that starts in such a time, or ends in it, or has it within;
+//! - the same of binding the vector's irqfd, which injects what its notifier has;
+//! - an irqfd that is bound still when such a time begins: whoever signals it would inject. (That
+//!   nothing is injected once KVM has taken an irqfd off is KVM's part.)
+//!
+//! What is injected must be what the guest has written before it opened the vector, in the message or in
+//! the route that the irqfd is bound to. Anything else counts as *stale*.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    RouteBuffer, RouteTarget, Vm,
+};
+
+use crate::layout::{VECTORS, sender};
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    vm: Arc<dyn Vm>,
+    windows: Vec<Window>,
+    /// The notifiers of exported vectors, by number.
+    notifiers: OnceLock<Vec<(RawFd, u16)>>,
+    /// The kernel's table: the data of each GSI's message.
+    routes: Mutex<HashMap<u32, u32>>,
+    spurious: AtomicU64,
+    stale: AtomicU64,
+    commits: AtomicU64,
+}
+
+/// One vector, as its guest has it.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// By how many of its own mask and the function's it is closed.
+    closed: AtomicU32,
+    /// How often it was closed.
+    closings: AtomicU64,
+    /// Whether its irqfd may be bound.
+    bound: AtomicBool,
+    /// What it is to send, since it was unmasked.
+    data: AtomicU32,
+}
+
+impl Watch {
+    /// All vectors are closed, by their own masks and the function.
+    pub(crate) fn new(vm: Arc<dyn Vm>) -> Self {
+        let window = |_| Window {
+            closed: AtomicU32::new(2),
+            closings: AtomicU64::new(0),
+            bound: AtomicBool::new(false),
+            data: AtomicU32::new(0),
+        };
+        Self {
+            vm,
+            windows: (0..VECTORS).map(window).collect(),
+            notifiers: OnceLock::new(),
+            routes: Mutex::default(),
+            spurious: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+        }
+    }
+
+    /// To be told before any of them is bound.
+    pub(crate) fn know(&self, notifiers: Vec<(RawFd, u16)>) {
+        // Told once.
+        let _ = self.notifiers.set(notifiers);
+    }
+
+    pub(crate) fn spurious(&self) -> u64 {
+        self.spurious.load(SeqCst)
+    }
+
+    pub(crate) fn stale(&self) -> u64 {
+        self.stale.load(SeqCst)
+    }
+
+    /// How often the kernel was given a routing table.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(SeqCst)
+    }
+
+    /// How often a vector was closed.
+    pub(crate) fn closings(&self) -> u64 {
+        self.windows
+            .iter()
+            .map(|window| window.closings.load(SeqCst))
+            .sum()
+    }
+
+    /// The write that closes it has returned.
+    pub(crate) fn closed(&self, vector: u16) {
+        let Some(window) = self.window(vector) else {
+            return;
+        };
+        window.closed.fetch_add(1, SeqCst);
+        window.closings.fetch_add(1, SeqCst);
+        self.count_if(window.bound.load(SeqCst));
+    }
+
+    /// The write that opens it is about to begin.
+    pub(crate) fn opens(&self, vector: u16) {
+        if let Some(window) = self.window(vector) {
+            window.closed.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// The guest has written this data before it unmasks the vector.
+    pub(crate) fn sends(&self, vector: u16, data: u32) {
+        if let Some(window) = self.window(vector) {
+            window.data.store(data, SeqCst);
+        }
+    }
+
+    fn window(&self, vector: u16) -> Option<&Window> {
+        self.windows.get(usize::from(vector))
+    }
+
+    fn routes(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_notifier(&self, request: &IrqFdRequest<'_>) -> Option<&Window> {
+        let fd = request.eventfd.as_raw_fd();
+        let mut notifiers = self.notifiers.get()?.iter();
+        let (_, vector) = notifiers.find(|(notifier, _)| *notifier == fd)?;
+        self.window(*vector)
+    }
+
+    /// Does what may inject a message with this data.
+    fn injecting<T>(
+        &self,
+        window: Option<&Window>,
+        data: Option<u32>,
+        inject: impl FnOnce() -> T,
+    ) -> T {
+        let Some(window) = window else {
+            return inject();
+        };
+        let stale = data != Some(window.data.load(SeqCst));
+        self.stale.fetch_add(stale.into(), SeqCst);
+        let closings = window.closings.load(SeqCst);
+        let before = window.closed.load(SeqCst) > 0;
+        let result = inject();
+        let after = window.closed.load(SeqCst) > 0;
+        self.count_if(before || after || window.closings.load(SeqCst) != closings);
+        result
+    }
+
+    fn count_if(&self, spurious: bool) {
+        self.spurious.fetch_add(spurious.into(), SeqCst);
+    }
+}
+
+impl Vm for Watch {
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        let Some(window) = self.of_notifier(request) else {
+            return self.vm.irqfd(request);
+        };
+        if matches!(request.action, IrqFdAction::Deassign) {
+            self.vm.irqfd(request)?;
+            window.bound.store(false, SeqCst);
+            return Ok(());
+        }
+        window.bound.store(true, SeqCst);
+        let data = self.routes().get(&request.gsi).copied();
+        let result = self.injecting(Some(window), data, || self.vm.irqfd(request));
+        if result.is_err() {
+            window.bound.store(false, SeqCst);
+        }
+        result
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        let window = sender(message.data).and_then(|(vector, _)| self.window(vector));
+        self.injecting(window, Some(message.data), || self.vm.signal_msi(message))
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        self.commits.fetch_add(1, SeqCst);
+        self.vm.set_gsi_routing(table)?;
+        let messages = table.iter().filter_map(|entry| match entry.target {
+            RouteTarget::Msi { data, .. } => Some((entry.gsi, data)),
+            _ => None,
+        });
+        *self.routes() = messages.collect();
+        Ok(())
+    }
+
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        self.vm.capability(capability)
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        self.vm.ioeventfd(request)
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.vm.set_irq_line(gsi, level)
+    }
+
+    fn has_irqchip(&self) -> io::Result<bool> {
+        self.vm.has_irqchip()
+    }
+}

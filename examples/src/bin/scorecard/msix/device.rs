@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Device`]: vectors with a queue, and what a guest writes to their table.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use irq_routing::RoutingTable;
+use irqfd::{ArmQueue, VectorState, msix};
+use kvm_ioctls::VmFd;
+use notify_core::KvmVm;
+
+use super::{ADDRESS, machine};
+
+/// Bytes of an entry, and where its words stand.
+const ENTRY: u64 = 16;
+const UPPER_ADDRESS: u64 = 4;
+const DATA: u64 = 8;
+const VECTOR_CONTROL: u64 = 12;
+
+pub(super) struct Device {
+    pub(super) queue: ArmQueue,
+    table: msix::Table,
+    vm: Arc<KvmVm>,
+    _vm_fd: VmFd,
+}
+
+impl Device {
+    /// So many masked vectors, of which each is exported or none.
+    pub(super) fn new(vectors: u32, exported: bool) -> Result<Self, Box<dyn Error>> {
+        let (vm_fd, vm) = machine()?;
+        let routing = RoutingTable::new(vm.clone())?;
+        let queue = ArmQueue::new(&routing)?;
+        let table = msix::Table::builder(&routing)
+            .vectors(vectors as usize)
+            .queue(&queue)
+            .build()?;
+        for vector in table.vectors().iter().filter(|_| exported) {
+            vector.export()?;
+        }
+        table.set_control(true, false);
+        Ok(Self {
+            queue,
+            table,
+            vm,
+            _vm_fd: vm_fd,
+        })
+    }
+
+    /// So many vectors that are ready for signals.
+    pub(super) fn armed(vectors: u32, exported: bool, data: u32) -> Result<Self, Box<dyn Error>> {
+        let device = Self::new(vectors, exported)?;
+        (0..vectors).for_each(|index| device.program(index, data));
+        device.queue.run_pending();
+        device.expect_ready()?;
+        Ok(device)
+    }
+
+    /// Whether every vector is ready for signals.
+    pub(super) fn expect_ready(&self) -> Result<(), String> {
+        let not_ready = |vector: &&irqfd::Vector| {
+            !matches!(vector.state(), VectorState::Armed | VectorState::Open)
+        };
+        match self.table.vectors().iter().find(not_ready) {
+            None => Ok(()),
+            Some(vector) => Err(format!("a vector is {:?}", vector.state())),
+        }
+    }
+
+    /// As Linux does it: address and data by three writes while the vector is masked, then unmask.
+    pub(super) fn program(&self, index: u32, data: u32) {
+        self.write(index, 0, ADDRESS);
+        self.write(index, UPPER_ADDRESS, 0);
+        self.write(index, DATA, data);
+        self.write(index, VECTOR_CONTROL, 0);
+    }
+
+    pub(super) fn mask(&self, index: u32) {
+        self.write(index, VECTOR_CONTROL, 1);
+    }
+
+    fn write(&self, index: u32, offset: u64, word: u32) {
+        let offset = u64::from(index) * ENTRY + offset;
+        self.table.write(offset, &word.to_le_bytes());
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // The machine goes with everything in it.
+        self.vm.retire();
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A vector masked, given another message and unmasked, as a guest does that balances its interrupts.
+
+use std::error::Error;
+
+use super::VECTOR;
+use super::device::Device;
+use super::others::Others;
+use crate::measure::{Step, median, timed};
+use crate::routing::dbs;
+use crate::row::Row;
+
+const ROUNDS: u32 = 21;
+/// Among so many live routes.
+const ROUTES: u32 = 1024;
+
+/// One vector that the VMM triggers itself.
+pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
+    let mut others = Others::armed(ROUTES, VECTOR)?;
+    let other = |index, data| {
+        others.mask(index)?;
+        others.unmask(index, data)
+    };
+    one_by_one(
+        "a commit and an irqfd",
+        "masked, led to another vector, unmasked, among 1024; no system call, the other has three",
+        other,
+    )
+}
+
+/// The same, against the interrupt manager of Dragonball (`dbs-interrupt`).
+pub(crate) fn against_dbs() -> Result<Row, Box<dyn Error>> {
+    let groups = dbs::groups(ROUTES)?;
+    for group in &groups {
+        (0..group.len()).try_for_each(|index| group.unmask(index))?;
+    }
+    let other = |index, data| {
+        let (group, index) = (index / dbs::GROUP, index % dbs::GROUP);
+        let group = groups.get(group as usize).ok_or("no group")?;
+        group.mask(index)?;
+        group.update(index, &dbs::config(data))?;
+        Ok(group.unmask(index)?)
+    };
+    one_by_one(
+        "dbs-interrupt 0.2.2",
+        "masked, led to another vector, unmasked, among 1024: of a device of the VMM's own",
+        other,
+    )
+}
+
+fn one_by_one(
+    name: &'static str,
+    note: &'static str,
+    mut other: impl FnMut(u32, u32) -> Step,
+) -> Result<Row, Box<dyn Error>> {
+    let device = Device::armed(ROUTES, false, VECTOR)?;
+    let (mut our_turns, mut other_turns) = (turns(), turns());
+    let mut ours = || {
+        let (index, data) = our_turns.next().ok_or("no turn")?;
+        device.mask(index);
+        device.program(index, data);
+        Ok(())
+    };
+    let mut other = || {
+        let (index, data) = other_turns.next().ok_or("no turn")?;
+        other(index, data)
+    };
+    let (mut our_times, mut other_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        our_times.push(timed(ROUTES, &mut ours)?);
+        other_times.push(timed(64, &mut other)?);
+    }
+    Ok(Row::times(
+        name,
+        median(our_times),
+        median(other_times),
+        note,
+    ))
+}
+
+/// A burst of vectors whose notifiers were handed out.
+pub(crate) fn exported(burst: u32) -> Result<Row, Box<dyn Error>> {
+    let device = Device::armed(ROUTES, true, VECTOR)?;
+    let mut others = Others::armed(ROUTES, VECTOR)?;
+    let mut data = VECTOR;
+    let (mut our_times, mut other_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        data ^= 1;
+        our_times.push(timed(1, &mut || {
+            for index in 0..burst {
+                device.mask(index);
+                device.program(index, data);
+            }
+            match device.queue.run_pending().armed == burst as usize {
+                true => Ok(()),
+                false => Err("not all were armed".into()),
+            }
+        })?);
+        other_times.push(timed(1, &mut || {
+            (0..burst).try_for_each(|index| {
+                others.mask(index)?;
+                others.unmask(index, data)
+            })
+        })?);
+    }
+    Ok(Row::times(
+        "a commit and an irqfd for each",
+        median(our_times),
+        median(other_times),
+        format!(
+            "{burst} vectors masked, led to another vector, unmasked and armed again, among 1024: 1 commit, the other {burst}"
+        ),
+    ))
+}
+
+/// One vector after the other, each time with other data than the last.
+fn turns() -> impl Iterator<Item = (u32, u32)> {
+    let laps = [VECTOR ^ 1, VECTOR].into_iter().cycle();
+    laps.flat_map(|data| (0..ROUTES).map(move |index| (index, data)))
+}
