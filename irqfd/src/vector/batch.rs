@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use irq_routing::MsiMessage;
 
-use super::control::{Arm, Verdict};
+use super::control::Verdict;
 use super::{Inner, Vector};
 use crate::Error;
-use crate::sync::atomic::Ordering;
 
 /// Unmasks vectors at once and commits what they need later, all with one commit.
 ///
@@ -110,20 +109,7 @@ impl Inner {
             let _ = self.open();
             return false;
         }
-        self.refusal.store(0, Ordering::Relaxed);
-        if matches!(control.arm, Arm::Arming { .. }) {
-            control.arm = Arm::Arming { again: true };
-            return false;
-        }
-        if let Some(queue) = &self.queue
-            && self.enter(&mut control, queue)
-        {
-            control.arm = Arm::Queued;
-            queue.wake();
-            return false;
-        }
-        control.arm = Arm::Arming { again: false };
-        true
+        self.begin_arming(&mut control)
     }
 
     /// Takes a GSI for a vector that is still to be armed.
