@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::vector::{Begun, Inner};
+use crate::vector::{Begun, Inner, commit};
 use crate::{Error, Vector};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
@@ -45,7 +45,9 @@ impl Shared {
             }
             taken.0.push(vector);
         }
-        self.commit(&taken.0, &mut round);
+        commit(&taken.0, &mut |vector, committed| {
+            self.end(vector, committed, &mut round);
+        });
         taken.0.clear();
         round
     }
@@ -66,30 +68,6 @@ impl Shared {
             .iter()
             .filter_map(std::sync::Weak::upgrade)
             .collect()
-    }
-
-    /// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
-    /// alone fails.
-    fn commit(self: &Arc<Self>, vectors: &[Arc<Inner>], round: &mut Round) {
-        if vectors.is_empty() {
-            return;
-        }
-        let mut transaction = self.table.transaction();
-        for vector in vectors {
-            vector.stage_round(&mut transaction);
-        }
-        let result = transaction.commit();
-        let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
-        let guilty = matches!(&result, Err(error) if error.is_of_one());
-        if guilty && vectors.len() > 1 {
-            let (first, second) = vectors.split_at(vectors.len() / 2);
-            self.commit(first, round);
-            self.commit(second, round);
-        } else {
-            for vector in vectors {
-                self.end(vector, result.clone(), round);
-            }
-        }
     }
 
     fn end(

@@ -97,7 +97,8 @@ impl Inner {
         Ok(())
     }
 
-    fn stage(&self, control: &Control, transaction: &mut Transaction) {
+    /// Adds the vector's route to a transaction.
+    pub(super) fn stage(&self, control: &Control, transaction: &mut Transaction) {
         if let Some(lease) = &control.lease {
             transaction.route(lease, self.message.load());
         }
@@ -183,11 +184,6 @@ impl Inner {
             }
             _ => Err(Error::Lease { source }),
         }
-    }
-
-    /// Adds the vector's route to a round's transaction.
-    pub(crate) fn stage_round(&self, transaction: &mut Transaction) {
-        self.stage(&self.control.lock(), transaction);
     }
 
     /// Arms the vector now that its route was committed, or enters it anew if something else is wanted.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::MsiMessage;
 
+use super::commit::commit;
 use super::control::Verdict;
 use super::{Inner, Vector};
 use crate::Error;
@@ -48,49 +49,25 @@ impl Batch {
     pub(crate) fn run(mut self) {
         while !self.vectors.is_empty() {
             let mut again = Vec::new();
-            commit(&self.vectors, &mut again);
+            let mut end = |vector: &Arc<Inner>, committed| {
+                let mut control = vector.control.lock();
+                match vector.conclude(&mut control, committed) {
+                    Verdict::Done(_) => {}
+                    // Nobody else sees to it before the next commit.
+                    Verdict::Again => again.push(Arc::clone(vector)),
+                }
+            };
+            let mut leased = self.vectors.clone();
+            leased.retain(|vector| match vector.lease_for_batch() {
+                Ok(()) => true,
+                Err(source) => {
+                    end(vector, Err(Arc::new(Error::of_route(source))));
+                    false
+                }
+            });
+            commit(&leased, &mut end);
             self.vectors = again;
         }
-    }
-}
-
-/// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
-/// alone fails. Leaves those for which something else is wanted now.
-fn commit(vectors: &[Arc<Inner>], again: &mut Vec<Arc<Inner>>) {
-    let Some(first) = vectors.first() else {
-        return;
-    };
-    let mut end = |vector: &Arc<Inner>, result| {
-        let mut control = vector.control.lock();
-        match vector.conclude(&mut control, result) {
-            Verdict::Done(_) => {}
-            // Nobody else sees to it before the next commit.
-            Verdict::Again => again.push(Arc::clone(vector)),
-        }
-    };
-    let mut transaction = first.table.transaction();
-    let mut routed = Vec::with_capacity(vectors.len());
-    for vector in vectors {
-        match vector.lease_for_batch() {
-            Ok(()) => {
-                vector.stage_round(&mut transaction);
-                routed.push(Arc::clone(vector));
-            }
-            Err(source) => end(vector, Err(Arc::new(Error::of_route(source)))),
-        }
-    }
-    if routed.is_empty() {
-        return;
-    }
-    let result = transaction.commit();
-    let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
-    let guilty = matches!(&result, Err(error) if error.is_of_one());
-    if guilty && routed.len() > 1 {
-        let (first, second) = routed.split_at(routed.len() / 2);
-        commit(first, again);
-        commit(second, again);
-    } else {
-        routed.iter().for_each(|vector| end(vector, result.clone()));
     }
 }
 
