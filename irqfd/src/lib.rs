@@ -32,44 +32,80 @@
 //!
 //! The guest writes a table of messages, and masks and unmasks its entries. A [`msix::Table`] takes these
 //! accesses, whatever they are, and opens and closes its vectors; device code triggers them, or hands
-//! their notifiers to vhost, VFIO or another process.
+//! their notifiers to vhost, VFIO or another process. Devices with the older capability have a
+//! [`msi::Capability`]. The VMM passes on
+//!
+//! - reads and writes of the table's region of a BAR: [`read`](msix::Table::read),
+//!   [`write`](msix::Table::write);
+//! - reads of the pending bits: [`pba_read`](msix::Table::pba_read) (writes are ignored);
+//! - accesses to Message Control in the configuration space:
+//!   [`message_control`](msix::Table::message_control), [`config_write`](msix::Table::config_write);
+//! - the vector that a virtio driver chooses for a queue: [`Binding::bind`](msix::Binding::bind);
+//! - resets: [`reset`](msix::Table::reset), and to every binding [`NO_VECTOR`](msix::NO_VECTOR).
+//!
+//! One of its threads waits until the queue's descriptor is readable, and arms what waits.
 //!
 //! ```
+//! use std::os::fd::AsFd;
 //! use std::sync::Arc;
 //! use irq_routing::RoutingTable;
 //! use irqfd::{ArmQueue, msix};
+//! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 //! use notify_core::sim::SimVm;
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! vm.enable_lapic(0); // the guest's part
 //! let routing = RoutingTable::new(vm.clone())?;
-//! let queue = ArmQueue::new(&routing)?; // polled by some thread of the VMM
+//! let queue = ArmQueue::new(&routing)?; // one for the machine
 //! let table = msix::Table::builder(&routing).vectors(3).queue(&queue).build()?;
 //!
-//! // The device: two virtqueues, one of them with a vhost worker.
+//! // Exits of the guest: a BAR that has the table at its start and the pending bits further on.
+//! const PBA: u64 = 0x800;
+//! let bar_read = |offset: u64, data: &mut [u8]| match offset.checked_sub(PBA) {
+//!     Some(offset) => table.pba_read(offset, data),
+//!     None => table.read(offset, data),
+//! };
+//! let bar_write = |offset: u64, data: &[u8]| {
+//!     if offset < PBA {
+//!         table.write(offset, data);
+//!     }
+//! };
+//!
+//! // The device: two virtqueues, of which a vhost worker serves one. What the guest chooses:
 //! let rx = msix::Binding::new(&table);
 //! let tx = msix::Binding::new(&table);
-//! rx.bind(1);
-//! tx.bind(2);
+//! assert_eq!(rx.bind(1), 1);
+//! assert_eq!(tx.bind(2), 2);
+//! // The VMM's own code triggers the vector of `rx`; the worker gets the notifier of the other.
 //! let call = tx.vector().map(|vector| vector.export()).transpose()?;
 //!
-//! // The guest, whose writes trap: messages first, then mask bits, then Message Control.
+//! // A driver: enabled and masked as a whole; for each entry its message and mask bit; open.
+//! table.config_write(2, &0xc000_u16.to_le_bytes());
 //! for vector in 1..3 {
-//!     table.write(16 * vector, &0xfee0_0000_u64.to_le_bytes());
-//!     table.write(16 * vector + 8, &(0x40 + vector).to_le_bytes());
+//!     bar_write(16 * vector, &0xfee0_0000_u32.to_le_bytes());
+//!     bar_write(16 * vector + 4, &0_u32.to_le_bytes());
+//!     bar_write(16 * vector + 8, &(0x40 + vector as u32).to_le_bytes());
+//!     bar_write(16 * vector + 12, &0_u32.to_le_bytes());
 //! }
-//! table.config_write(2, &0x8000_u16.to_le_bytes());
-//! queue.run_pending();
-//!
 //! rx.trigger()?;
+//! let mut pending = [0; 8];
+//! bar_read(PBA, &mut pending);
+//! assert_eq!(u64::from_le_bytes(pending), 1 << 1);
+//! table.config_write(2, &0x8000_u16.to_le_bytes());
+//!
+//! // The loop of the queue's owner, once around.
+//! let mut polled = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
+//! poll(&mut polled, PollTimeout::NONE)?;
+//! for (vector, reason) in queue.run_pending().failed {
+//!     eprintln!("{vector:?}: {reason}");
+//! }
+//!
 //! if let Some(call) = call {
-//!     call.notify()?;
+//!     call.notify()?; // the worker
 //! }
 //! assert_eq!(vm.pending_vectors(0), [0x41, 0x42]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! Devices with the older capability have a [`msi::Capability`].
 //!
 //! # Features
 //!

@@ -7,7 +7,7 @@ use irq_routing::Transaction;
 
 use super::Shared;
 use crate::sync::atomic::Ordering;
-use crate::vector::{Begun, Inner};
+use crate::vector::{Begun, Inner, commit_staged};
 use crate::{Error, Vector};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
@@ -53,7 +53,9 @@ impl Shared {
             }
             taken.0.push(vector);
         }
-        self.commit(&taken.0, transaction, &mut round);
+        commit_staged(&taken.0, transaction, &mut |vector, committed| {
+            self.end(vector, committed, &mut round);
+        });
         Inner::empty_full(&taken.0);
         taken.0.clear();
         round
@@ -80,35 +82,6 @@ impl Shared {
             .iter()
             .filter_map(std::sync::Weak::upgrade)
             .collect()
-    }
-
-    /// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
-    /// alone fails.
-    fn commit(
-        self: &Arc<Self>,
-        vectors: &[Arc<Inner>],
-        transaction: Transaction,
-        round: &mut Round,
-    ) {
-        if vectors.is_empty() {
-            return;
-        }
-        let result = transaction.commit();
-        let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
-        let guilty = matches!(&result, Err(error) if error.is_of_one());
-        if guilty && vectors.len() > 1 {
-            let (first, second) = vectors.split_at(vectors.len() / 2);
-            for half in [first, second] {
-                let mut transaction = self.table.transaction();
-                half.iter()
-                    .for_each(|vector| vector.stage_round(&mut transaction));
-                self.commit(half, transaction, round);
-            }
-        } else {
-            for vector in vectors {
-                self.end(vector, result.clone(), round);
-            }
-        }
     }
 
     fn end(

@@ -14,6 +14,7 @@ use super::{Inner, Vector};
 use crate::Error;
 use crate::queue::{Relay, Shared};
 use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 
 /// What the round has to do with a vector.
 #[derive(Debug)]
@@ -38,19 +39,29 @@ impl Drop for Unfinished<'_> {
 impl Inner {
     /// Sees to it that the vector is armed: now, or by the queue's owner.
     pub(super) fn arm(self: &Arc<Self>, mut control: MutexGuard<'_, Control>) -> Result<(), Error> {
-        if matches!(control.arm, Arm::Arming { .. }) {
-            control.arm = Arm::Arming { again: true };
+        if !self.begin_arming(&mut control) {
             return Ok(());
         }
+        self.arm_now(control).map(drop).map_err(Error::Dead)
+    }
+
+    /// Leaves it to whoever is at it already, or to the queue's owner, to arm the vector. Answers whether
+    /// there is neither, so that whoever asked is to commit its route.
+    pub(super) fn begin_arming(self: &Arc<Self>, control: &mut Control) -> bool {
+        self.refusal.store(0, Ordering::Relaxed);
+        if matches!(control.arm, Arm::Arming { .. }) {
+            control.arm = Arm::Arming { again: true };
+            return false;
+        }
         if let Some(queue) = &self.queue
-            && self.enter(&mut control, queue)
+            && self.enter(control, queue)
         {
             control.arm = Arm::Queued;
             queue.wake();
-            return Ok(());
+            return false;
         }
         control.arm = Arm::Arming { again: false };
-        self.arm_now(control).map(drop).map_err(Error::Dead)
+        true
     }
 
     /// Commits the route and arms the irqfd, until nothing else is wanted. Answers whether it is armed.
@@ -90,7 +101,8 @@ impl Inner {
         Ok(())
     }
 
-    fn stage(&self, control: &Control, transaction: &mut Transaction) {
+    /// Adds the vector's route to a transaction.
+    pub(super) fn stage(&self, control: &Control, transaction: &mut Transaction) {
         if let Some(lease) = &control.lease {
             transaction.route(lease, self.message.load());
         }
@@ -182,11 +194,6 @@ impl Inner {
             }
             _ => Err(Error::Lease { source }),
         }
-    }
-
-    /// Adds the vector's route to a round's transaction.
-    pub(crate) fn stage_round(&self, transaction: &mut Transaction) {
-        self.stage(&self.control.lock(), transaction);
     }
 
     /// Arms the vector now that its route was committed, or enters it anew if something else is wanted.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use irq_routing::MsiMessage;
 
-use super::control::{Arm, Verdict};
+use super::commit::commit;
+use super::control::Verdict;
 use super::{Inner, Vector};
 use crate::Error;
-use crate::sync::atomic::Ordering;
 
 /// Unmasks vectors at once and commits what they need later, all with one commit.
 ///
@@ -49,50 +49,26 @@ impl Batch {
     pub(crate) fn run(mut self) {
         while !self.vectors.is_empty() {
             let mut again = Vec::new();
-            commit(&self.vectors, &mut again);
-            Inner::empty_full(&self.vectors);
+            let mut end = |vector: &Arc<Inner>, committed| {
+                let mut control = vector.control.lock();
+                match vector.conclude(&mut control, committed) {
+                    Verdict::Done(_) => {}
+                    // Nobody else sees to it before the next commit.
+                    Verdict::Again => again.push(Arc::clone(vector)),
+                }
+            };
+            let mut leased = self.vectors.clone();
+            leased.retain(|vector| match vector.lease_for_batch() {
+                Ok(()) => true,
+                Err(source) => {
+                    end(vector, Err(Arc::new(Error::of_route(source))));
+                    false
+                }
+            });
+            commit(&leased, &mut end);
+            Inner::empty_full(&leased);
             self.vectors = again;
         }
-    }
-}
-
-/// Commits the routes of all, or of each half by itself if they are refused, so that the guilty one
-/// alone fails. Leaves those for which something else is wanted now.
-fn commit(vectors: &[Arc<Inner>], again: &mut Vec<Arc<Inner>>) {
-    let Some(first) = vectors.first() else {
-        return;
-    };
-    let mut end = |vector: &Arc<Inner>, result| {
-        let mut control = vector.control.lock();
-        match vector.conclude(&mut control, result) {
-            Verdict::Done(_) => {}
-            // Nobody else sees to it before the next commit.
-            Verdict::Again => again.push(Arc::clone(vector)),
-        }
-    };
-    let mut transaction = first.table.transaction();
-    let mut routed = Vec::with_capacity(vectors.len());
-    for vector in vectors {
-        match vector.lease_for_batch() {
-            Ok(()) => {
-                vector.stage_round(&mut transaction);
-                routed.push(Arc::clone(vector));
-            }
-            Err(source) => end(vector, Err(Arc::new(Error::of_route(source)))),
-        }
-    }
-    if routed.is_empty() {
-        return;
-    }
-    let result = transaction.commit();
-    let result = result.map_err(|rejected| Arc::new(Error::of_route(rejected.error)));
-    let guilty = matches!(&result, Err(error) if error.is_of_one());
-    if guilty && routed.len() > 1 {
-        let (first, second) = routed.split_at(routed.len() / 2);
-        commit(first, again);
-        commit(second, again);
-    } else {
-        routed.iter().for_each(|vector| end(vector, result.clone()));
     }
 }
 
@@ -111,20 +87,7 @@ impl Inner {
             let _ = self.open();
             return false;
         }
-        self.refusal.store(0, Ordering::Relaxed);
-        if matches!(control.arm, Arm::Arming { .. }) {
-            control.arm = Arm::Arming { again: true };
-            return false;
-        }
-        if let Some(queue) = &self.queue
-            && self.enter(&mut control, queue)
-        {
-            control.arm = Arm::Queued;
-            queue.wake();
-            return false;
-        }
-        control.arm = Arm::Arming { again: false };
-        true
+        self.begin_arming(&mut control)
     }
 
     /// Takes a GSI for a vector that is still to be armed.

@@ -4,6 +4,7 @@
 mod arming;
 mod batch;
 mod builder;
+mod commit;
 mod control;
 mod export;
 mod exported;
@@ -26,6 +27,7 @@ use crate::{Error, Rejected};
 pub(crate) use arming::Begun;
 pub(crate) use batch::Batch;
 pub use builder::VectorBuilder;
+pub(crate) use commit::commit_staged;
 use control::Control;
 use exported::Exported;
 use gate::{Gate, Pass};

@@ -12,6 +12,7 @@ mod random;
 mod registers;
 mod sending;
 mod snapshot;
+mod threads;
 
 use std::sync::Arc;
 

@@ -49,6 +49,16 @@ fn what_is_restored_is_what_was_written() {
     bench.expect(&[0x41]);
 }
 
+/// A snapshot does not say who sends: the device that is restored does.
+#[test]
+fn a_restored_device_has_its_own_identity() {
+    let bench = Bench::new();
+    let msi = bench.builder().vectors(4).devid(0x18).build().unwrap();
+    msi.restore(&read(written())).unwrap();
+    let message = vector(&msi, 3).message();
+    assert_eq!((message.data, message.devid), (0x43, Some(0x18)));
+}
+
 #[test]
 fn a_snapshot_waits_for_a_round() {
     let bench = Bench::new();

@@ -62,6 +62,17 @@ fn what_is_restored_is_what_was_written() {
     bench.expect(&[0x50]);
 }
 
+/// A snapshot does not say who sends: the device that is restored does.
+#[test]
+fn a_restored_device_has_its_own_identity() {
+    let bench = Bench::new();
+    let builder = Table::builder(&bench.routing).vectors(3).devid(0x18);
+    let table = builder.build().unwrap();
+    table.restore(&read(written())).unwrap();
+    let message = vector(&table, 0).message();
+    assert_eq!((message.data, message.devid), (0x40, Some(0x18)));
+}
+
 #[test]
 fn what_was_pending_goes_to_the_notifier_of_a_vector_that_is_exported() {
     let bench = Bench::new();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Guest accesses from several vCPUs, and triggers, at once.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -17,23 +17,22 @@ use super::{Bench, pending, program, read32, set_mask, vector};
 const LONG: Duration = Duration::from_secs(20);
 
 /// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
-#[test]
-fn a_commit_under_way_holds_nobody_up() {
+fn holds_nobody_up(open: fn(&Table)) {
     let vm = Arc::new(Recorder::default());
     let routing = RoutingTable::new(vm.clone()).unwrap();
     let table = Table::builder(&routing).vectors(2).build().unwrap();
-    table.set_control(true, false);
     vector(&table, 0).export().unwrap();
     let (started, start) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
     vm.on_routes(move |_| {
         let _ = started.send(());
-        let _ = released.lock().unwrap().recv();
+        let released = released.lock().unwrap().recv_timeout(LONG);
+        assert_eq!(released, Err(RecvTimeoutError::Disconnected), "held up");
         Ok(())
     });
     thread::scope(|scope| {
-        let unmask = scope.spawn(|| set_mask(&table, 0, false));
+        let opens = scope.spawn(|| open(&table));
         start.recv_timeout(LONG).unwrap();
         // The kernel has the table of routes; another vCPU masks the vector again.
         set_mask(&table, 0, true);
@@ -41,12 +40,38 @@ fn a_commit_under_way_holds_nobody_up() {
         assert!(vector(&table, 0).is_masked());
         assert_eq!(pending(&table, 0), 0);
         drop(release);
-        unmask.join().unwrap();
+        opens.join().unwrap();
     });
     assert!(matches!(vector(&table, 0).state(), VectorState::Masked));
     // And wanted once more while it is on the way.
     set_mask(&table, 0, false);
     assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
+}
+
+#[test]
+fn a_mask_bits_commit_holds_nobody_up() {
+    holds_nobody_up(|table| {
+        table.set_control(true, false);
+        set_mask(table, 0, false);
+    });
+}
+
+#[test]
+fn a_functions_commit_holds_nobody_up() {
+    holds_nobody_up(|table| {
+        set_mask(table, 0, false);
+        table.set_control(true, false);
+    });
+}
+
+#[test]
+fn the_commit_of_what_is_restored_holds_nobody_up() {
+    holds_nobody_up(|table| {
+        let bench = Bench::new();
+        let saved = bench.enabled(2);
+        set_mask(&saved, 0, false);
+        table.restore(&saved.snapshot()).unwrap();
+    });
 }
 
 /// Four vCPUs mask and unmask the same entries; afterwards vectors are what the entries say.

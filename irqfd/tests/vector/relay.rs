@@ -108,6 +108,24 @@ fn a_message_that_is_refused_makes_it_dead() {
     vm.expect(&[0x42]);
 }
 
+/// Unmasked anew, it is not dead before the kernel has refused it anew.
+#[test]
+fn unmasking_forgets_what_was_refused() {
+    let (_vm, table, _leases) = exhausted();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _notifier) = queued(&queue, &table, 0x40);
+    vector.set_message(guilty(0x40)).unwrap();
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    vector.trigger().unwrap();
+    assert_eq!(queue.run_pending().relayed, 0);
+    expect_state(&vector, "Dead(Signal");
+    vector.mask();
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    expect_state(&vector, "Relayed");
+}
+
 #[test]
 fn the_notifier_can_be_swapped() {
     let (vm, table, _leases) = exhausted();
