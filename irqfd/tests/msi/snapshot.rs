@@ -49,6 +49,20 @@ fn what_is_restored_is_what_was_written() {
     bench.expect(&[0x41]);
 }
 
+/// Vectors that were open are closed, and what was pending is not what is restored.
+#[test]
+fn what_it_was_before_is_forgotten() {
+    let bench = Bench::new();
+    let msi = driven(&bench, 4, 2, 0x60);
+    write32(&msi, 16, 0b0100);
+    expect_kept(&msi, 2);
+    msi.restore(&read(written())).unwrap();
+    bench.expect(&[]);
+    assert_eq!(read32(&msi, 20), 0b0010);
+    vector(&msi, 2).trigger().unwrap();
+    bench.expect(&[0x42]);
+}
+
 /// A snapshot does not say who sends: the device that is restored does.
 #[test]
 fn a_restored_device_has_its_own_identity() {

@@ -2,14 +2,14 @@
 //! Guest accesses from several vCPUs, and triggers, at once.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::Duration;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::Table;
 use irqfd::{Triggered, VectorState};
-use kvm_test::Recorder;
+use kvm_test::{Call, Recorder};
 
 use super::{Bench, pending, program, read32, set_mask, vector};
 
@@ -72,6 +72,35 @@ fn the_commit_of_what_is_restored_holds_nobody_up() {
         set_mask(&saved, 0, false);
         table.restore(&saved.snapshot()).unwrap();
     });
+}
+
+/// Another vCPU retargets the vector while its first message is on the way: the one who commits sees to
+/// the second as well.
+#[test]
+fn what_is_wanted_during_a_commit_is_committed_after_it() {
+    let vm = Arc::new(Recorder::default());
+    let routing = RoutingTable::new(vm.clone()).unwrap();
+    let table = Table::builder(&routing).build().unwrap();
+    table.set_control(true, false);
+    vector(&table, 0).export().unwrap();
+    program(&table, 0, 0x40);
+    let (other, once) = (table.clone(), Once::new());
+    vm.on_routes(move |_| {
+        once.call_once(|| {
+            set_mask(&other, 0, true);
+            program(&other, 0, 0x41);
+            set_mask(&other, 0, false);
+        });
+        Ok(())
+    });
+    set_mask(&table, 0, false);
+    assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
+    let calls = vm.take();
+    let [Call::Routes(_), Call::Routes(second), Call::Assign(..)] = calls.as_slice() else {
+        panic!("{calls:?}");
+    };
+    assert!(format!("{second:?}").contains("65"), "{second:?}");
+    vm.on_routes(|_| Ok(()));
 }
 
 /// Four vCPUs mask and unmask the same entries; afterwards vectors are what the entries say.
