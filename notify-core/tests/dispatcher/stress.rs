@@ -105,6 +105,7 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
     let places: Vec<Place> = (0..NOTIFIERS).map(|_| Place::new()).collect();
     let (calls, wrong) = (Arc::default(), Arc::default());
     let (changes, running_changers) = (AtomicU64::new(0), AtomicU64::new(CHANGERS.into()));
+    let over = AtomicBool::new(false);
     for place in &places {
         *place.current.lock().unwrap() = Some(place.add(&handle, &calls, &wrong));
     }
@@ -151,14 +152,16 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
             });
         }
         // Stopped and run again all the time.
-        let stopper = scope.spawn(|| {
+        scope.spawn(|| {
             while running_changers.load(Ordering::SeqCst) > 0 {
                 thread::sleep(Duration::from_millis(1));
                 handle.stop().unwrap();
             }
+            // Before the last stop, so that none is waited for after it.
+            over.store(true, Ordering::SeqCst);
             handle.stop().unwrap();
         });
-        while !stopper.is_finished() {
+        while !over.load(Ordering::SeqCst) {
             dispatcher.run().unwrap();
         }
     });
