@@ -3,14 +3,16 @@
 //! signals, unless it was told that it need not.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{
-    Dispatcher, Error, Handler, HandlerError, PollHandler, PollLimits, Progress, Turn,
+    Dispatcher, DispatcherHandle, Error, Handler, HandlerError, PollHandler, PollLimits, Progress,
+    Token, Turn,
 };
 
 use crate::support::{
@@ -103,13 +105,7 @@ fn dispatcher(limits: PollLimits) -> Dispatcher {
     Dispatcher::builder().poll_limits(limits).build().unwrap()
 }
 
-fn ring(
-    dispatcher: &Dispatcher,
-) -> (
-    Arc<Ring>,
-    Arc<EventNotifier>,
-    notify_core::dispatcher::Token,
-) {
+fn ring(dispatcher: &Dispatcher) -> (Arc<Ring>, Arc<EventNotifier>, Token) {
     let (ring, kick) = (Arc::new(Ring::default()), notifier());
     let device = Device(Arc::clone(&ring));
     let token = dispatcher.handle().add_polled(&kick, device).unwrap();
@@ -320,7 +316,7 @@ fn a_handler_that_is_removed_or_paused_while_it_is_polled_wants_kicks_again() {
 
 #[test]
 fn a_handler_that_fails_when_it_is_polled() {
-    let (told, failures) = std::sync::mpsc::channel();
+    let (told, failures) = channel();
     let builder = Dispatcher::builder().poll_limits(eager());
     let builder = builder.on_failure(move |failure| told.send(failure).unwrap());
     let dispatcher = builder.build().unwrap();
@@ -405,13 +401,8 @@ fn no_work_is_lost_between_polling_and_signals() {
 /// A signal that comes while another thread has the handler out, and means to give it back.
 #[test]
 fn a_signal_that_finds_the_handler_out_is_reported_again() {
-    type Name = Arc<std::sync::Mutex<Option<notify_core::dispatcher::Token>>>;
-    struct Resuming(
-        Device,
-        notify_core::dispatcher::DispatcherHandle,
-        Name,
-        Arc<EventNotifier>,
-    );
+    type Name = Arc<Mutex<Option<Token>>>;
+    struct Resuming(Device, DispatcherHandle, Name, Arc<EventNotifier>);
     impl Handler for Resuming {
         fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
             self.0.handle(signalled)
@@ -453,4 +444,83 @@ fn a_signal_that_finds_the_handler_out_is_reported_again() {
         assert_eq!(handle.pause(token).unwrap(), some(1), "a look is due");
         wait_until(|| ring.get(|ring| &ring.told) > told);
     });
+}
+
+/// Does something in its next poll.
+struct Acting {
+    device: Device,
+    next: Arc<Mutex<Option<Act>>>,
+}
+
+type Act = Box<dyn FnOnce() + Send>;
+
+impl Handler for Acting {
+    fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+        self.device.handle(signalled)
+    }
+}
+
+impl PollHandler for Acting {
+    fn poll(&mut self) -> Progress {
+        let progress = self.device.poll();
+        if let Some(act) = self.next.lock().unwrap().take() {
+            act();
+        }
+        progress
+    }
+
+    fn begin_polling(&mut self) {
+        self.device.begin_polling();
+    }
+
+    fn end_polling(&mut self) {
+        self.device.end_polling();
+    }
+}
+
+/// Lets a handler do something to itself in the first poll of its first window.
+fn in_its_first_poll(
+    dispatcher: &Dispatcher,
+    act: impl FnOnce(&DispatcherHandle, Token) + Send + 'static,
+) -> (Arc<Ring>, Token) {
+    let (ring, kick, next) = (Arc::new(Ring::default()), notifier(), Arc::default());
+    let acting = Acting {
+        device: Device(Arc::clone(&ring)),
+        next: Arc::clone(&next),
+    };
+    let handle = dispatcher.handle();
+    let token = handle.add_polled(&kick, acting).unwrap();
+    ring.add(&kick);
+    assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+    *next.lock().unwrap() = Some(Box::new(move || act(&handle, token)));
+    let short = Some(Duration::from_millis(2));
+    assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+    assert!(next.lock().unwrap().is_none(), "it was polled");
+    assert_eq!(ring.get(|ring| &ring.begins), 1);
+    assert_eq!(ring.get(|ring| &ring.ends), 1);
+    (ring, token)
+}
+
+#[test]
+fn a_handler_that_removes_itself_in_a_poll_is_told_to_look() {
+    let dispatcher = dispatcher(eager());
+    let (told, removed) = channel();
+    let act = move |handle: &DispatcherHandle, token| told.send(handle.remove(token)).unwrap();
+    in_its_first_poll(&dispatcher, act);
+    assert_eq!(removed.recv().unwrap().unwrap(), some(1));
+}
+
+/// The work comes after the handler's last look, and before kicks are wanted again.
+#[test]
+fn work_that_comes_while_a_handler_pauses_itself_in_a_poll_is_found_when_it_is_resumed() {
+    let dispatcher = dispatcher(eager());
+    let act = |handle: &DispatcherHandle, token| {
+        handle.pause(token).unwrap();
+    };
+    let (ring, token) = in_its_first_poll(&dispatcher, act);
+    ring.added.fetch_add(1, Ordering::SeqCst);
+    dispatcher.handle().resume(token).unwrap();
+    let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+    assert_eq!(turn, Turn::Worked(1));
+    assert_eq!(ring.get(|ring| &ring.served), 2);
 }
