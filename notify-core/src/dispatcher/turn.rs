@@ -20,6 +20,9 @@ use super::{Error, Failure, PollLimits};
 /// How long notifiers may stay unlooked at while handlers are polled. A look is a system call.
 const LOOK: Duration = Duration::from_micros(8);
 
+/// How much the kernel tells at a time, at most. It tells the rest the next time.
+const MOST_EVENTS: usize = 1024;
+
 /// What the one thread that runs the dispatcher has for itself.
 pub(super) struct Loop {
     poll: Poll,
@@ -43,7 +46,7 @@ impl Loop {
     ) -> Self {
         Self {
             poll,
-            events: Events::with_capacity(most),
+            events: Events::with_capacity(most.min(MOST_EVENTS)),
             backlog: Backlog::new(),
             polling: Polling::new(limits),
             on_failure,

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, Turn};
@@ -44,6 +45,24 @@ fn a_storm_starves_nobody() {
     }
     assert!(endless.calls() > 5, "it had its turns, too");
     assert!(endless.calls() <= 5 * 45, "and at most one in each");
+}
+
+/// The kernel is asked for fewer at a time.
+#[test]
+fn the_calls_in_a_turn_may_be_unlimited() {
+    let dispatcher = Dispatcher::builder().calls_per_turn(u32::MAX);
+    let dispatcher = dispatcher.build().unwrap();
+    let notifiers: Vec<_> = (0..2000).map(|_| notifier()).collect();
+    let handle = dispatcher.handle();
+    let added = notifiers
+        .iter()
+        .map(|notifier| counted(&handle, notifier).1);
+    let counts: Vec<_> = added.collect();
+    notifiers
+        .iter()
+        .for_each(|notifier| notifier.notify().unwrap());
+    while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}
+    assert!(counts.iter().all(|count| count.calls() == 1));
 }
 
 #[test]
