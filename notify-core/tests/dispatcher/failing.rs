@@ -13,7 +13,7 @@ use notify_core::dispatcher::{
     Dispatcher, Error, Failure, Handler, HandlerError, PollHandler, PollLimits, Progress, Reason,
 };
 
-use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, some};
+use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, run, some};
 
 fn reporting() -> (Dispatcher, Receiver<Failure>) {
     let (told, failures) = channel();
@@ -113,14 +113,14 @@ fn a_handler_that_fails_while_it_is_removed() {
     });
     let token = add.unwrap();
     thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
+        let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();
         begun.recv_timeout(PATIENCE).unwrap();
         assert_eq!(handle.remove(token).unwrap(), some(1));
         let failure = failures.recv_timeout(PATIENCE).unwrap();
         assert_eq!((failure.signalled, failure.pending), (some(1), None));
         handle.stop().unwrap();
-        running.join().unwrap().unwrap();
+        running.join().unwrap();
     });
 }
 

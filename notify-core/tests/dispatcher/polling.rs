@@ -126,7 +126,7 @@ fn open_window(dispatcher: &Dispatcher, ring: &Ring, kick: &EventNotifier) {
                 ring.add(kick);
             });
             assert!(matches!(
-                dispatcher.run_once(None).unwrap(),
+                dispatcher.run_once(Some(PATIENCE)).unwrap(),
                 Turn::Worked(_)
             ));
         });
@@ -355,7 +355,10 @@ fn an_idle_handler_is_polled_no_more() {
     assert_eq!(ring.get(|ring| &ring.polls), polls);
     assert!(!ring.suppressed.load(Ordering::SeqCst));
     ring.add(&kick);
-    assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+    assert_eq!(
+        dispatcher.run_once(Some(PATIENCE)).unwrap(),
+        Turn::Worked(1)
+    );
     let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
     assert!(
         ring.get(|ring| &ring.polls) > polls,
@@ -369,7 +372,10 @@ fn a_longest_window_of_zero_switches_polling_off() {
     let (ring, kick, _) = ring(&dispatcher);
     for _ in 0..20 {
         ring.add(&kick);
-        assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+        assert_eq!(
+            dispatcher.run_once(Some(PATIENCE)).unwrap(),
+            Turn::Worked(1)
+        );
     }
     assert_eq!(ring.get(|ring| &ring.polls), 0);
     assert_eq!(ring.get(|ring| &ring.told), 20);
@@ -491,7 +497,10 @@ fn in_its_first_poll(
     let handle = dispatcher.handle();
     let token = handle.add_polled(&kick, acting).unwrap();
     ring.add(&kick);
-    assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+    assert_eq!(
+        dispatcher.run_once(Some(PATIENCE)).unwrap(),
+        Turn::Worked(1)
+    );
     *next.lock().unwrap() = Some(Box::new(move || act(&handle, token)));
     let short = Some(Duration::from_millis(2));
     assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, DispatcherHandle, Token, Turn};
 
+use crate::support::run;
+
 const NOTIFIERS: usize = 1000;
 const CHANGERS: u32 = 3;
 const SIGNALLERS: u32 = 2;
@@ -162,7 +164,7 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
             handle.stop().unwrap();
         });
         while !over.load(Ordering::SeqCst) {
-            dispatcher.run().unwrap();
+            run(&dispatcher);
         }
     });
     while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}
