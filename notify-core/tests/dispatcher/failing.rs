@@ -107,7 +107,7 @@ fn a_handler_that_fails_while_it_is_removed() {
     let own = Arc::clone(&notifier);
     let add = handle.add(&notifier, move |_| {
         began.send(())?;
-        thread::sleep(Duration::from_millis(30));
+        thread::sleep(Duration::from_millis(200));
         own.notify()?;
         Err("too late".into())
     });
