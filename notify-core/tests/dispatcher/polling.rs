@@ -454,7 +454,8 @@ fn a_signal_that_finds_the_handler_out_is_reported_again() {
     while_it_runs(&dispatcher, |handle| {
         wait_until(|| ring.suppressed.load(Ordering::SeqCst));
         *name.lock().unwrap() = Some(token);
-        assert_eq!(handle.pause(token).unwrap(), some(1), "a look is due");
+        // A look is due, unless the handler, which is resumed, was quicker.
+        handle.pause(token).unwrap();
         wait_until(|| ring.get(|ring| &ring.told) > told);
     });
 }
