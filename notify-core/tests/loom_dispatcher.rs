@@ -78,6 +78,12 @@ impl Signals for Kernel {
         self.0.1.notify_all();
     }
 
+    fn remind(&self) {
+        if self.0.0.lock().unwrap().count == 0 {
+            self.signal();
+        }
+    }
+
     fn take(&self) -> Result<Option<NonZeroU64>, Error> {
         let count = std::mem::take(&mut self.0.0.lock().unwrap().count);
         Ok(NonZeroU64::new(count))
@@ -163,6 +169,11 @@ fn remove(slot: &TheSlot) -> Option<u64> {
 fn pause(slot: &TheSlot) -> Option<u64> {
     let taken = match slot.pause() {
         Taken::Handler(handler, kicks) => {
+            // It would end its polling here.
+            let kicks = match kicks {
+                Kicks::Suppressed => Kicks::WantedAgain,
+                kicks => kicks,
+            };
             leave(slot, handler, kicks);
             slot.paused()
         }
@@ -277,6 +288,28 @@ fn pause_against_resume() {
             serve(&world, &slot);
         }
         assert_eq!(world.handled.load(Ordering::SeqCst) + paused, 1);
+    });
+}
+
+/// As before, of a handler whose peer need not signal: whoever gives it back says that a look is due, to
+/// the one who pauses or to the handler.
+#[test]
+fn pause_of_a_polled_handler_against_resume() {
+    explore(|| {
+        let (world, slot) = world();
+        let (handler, _) = slot.enter(thread::current().id()).unwrap();
+        leave(&slot, handler, Kicks::Suppressed);
+        let other = Arc::clone(&slot);
+        let resumer = thread::spawn(move || assert!(other.resume().unwrap()));
+        let paused = pause(&slot).unwrap();
+        resumer.join().unwrap();
+        assert!(slot.resume().unwrap());
+        let signalled = world.kernel.wait(false);
+        let (_, kicks) = slot.enter(thread::current().id()).unwrap();
+        assert!(
+            paused > 0 || signalled || kicks != Kicks::Wanted,
+            "nobody looks"
+        );
     });
 }
 

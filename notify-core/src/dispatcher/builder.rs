@@ -44,7 +44,8 @@ impl DispatcherBuilder {
     /// What is called about a handler that failed, on the thread that runs the dispatcher and with
     /// nothing locked: it may add another one. Unless set, the failure is logged.
     ///
-    /// What it panics with unwinds through [`Dispatcher::run`], which can be called again.
+    /// What it panics with unwinds through [`Dispatcher::run`], which can be called again. About a handler
+    /// that fails as a run ends, when its polling ends, it is logged.
     pub fn on_failure(mut self, callback: impl FnMut(Failure) + Send + 'static) -> Self {
         self.on_failure = Some(Box::new(callback));
         self

@@ -71,6 +71,7 @@ impl Shared {
         let looked = guarded(|| {
             let kicks = match (aim, kicks) {
                 (Aim::Spin, Kicks::Wanted | Kicks::WantedAgain) => {
+                    entry.slot.suppressed();
                     handler.begin_polling();
                     Kicks::Suppressed
                 }

@@ -147,7 +147,8 @@ impl DispatcherHandle {
     /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not running
     /// and will not run (inside its own call, that call is the last), and what was pending is handed
     /// back. What the caller does not deal with, it signals again, and then the handler will see it
-    /// after `resume`.
+    /// after `resume`. Where polling ends only after this has returned, as inside the handler's own call,
+    /// one is signalled then: the handler looks again after `resume`.
     ///
     /// # Errors
     ///

@@ -112,7 +112,8 @@ impl Dispatcher {
     }
 
     /// Waits until something is signalled, for at most `timeout` (`None`: for ever), and calls the
-    /// handlers of what is ready, once each. For a thread that has a loop of its own.
+    /// handlers of what is ready, once each, up to [`DispatcherBuilder::calls_per_turn`]. For a thread
+    /// that has a loop of its own.
     ///
     /// Times are rounded up to milliseconds when the thread blocks.
     ///

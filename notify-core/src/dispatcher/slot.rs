@@ -30,6 +30,9 @@ pub trait Signals {
     /// If there is a signal, it leads to the slot once more.
     fn watch_again(&self);
 
+    /// Signals, if there is no signal: whoever takes the next one looks for work.
+    fn remind(&self);
+
     /// Takes the signals that are there.
     ///
     /// # Errors
@@ -152,6 +155,12 @@ impl<S: Signals, H> Slot<S, H> {
         None
     }
 
+    /// The peer of a handler that is out is about to be told that it need not signal: whoever removes or
+    /// pauses it from now on has to look.
+    pub fn suppressed(&self) {
+        self.lock().kicks = Kicks::Suppressed;
+    }
+
     /// Gives the handler back, and says what its peer has been told by now.
     pub fn leave(&self, handler: H, kicks: Kicks) -> Left<H> {
         let mut inner = self.lock();
@@ -159,7 +168,15 @@ impl<S: Signals, H> Slot<S, H> {
         inner.state = match inner.state {
             State::Out { then, .. } => match then {
                 Then::Pause if kicks == Kicks::Suppressed => return Left::EndPolling(handler),
-                Then::Pause => State::Paused(handler),
+                Then::Pause => {
+                    // It may be resumed by others than those who pause it, so the look that is due is
+                    // left with the signals.
+                    if kicks == Kicks::WantedAgain {
+                        self.signals.remind();
+                        inner.kicks = Kicks::Wanted;
+                    }
+                    State::Paused(handler)
+                }
                 Then::Ready => State::Ready(handler),
                 Then::Missed => {
                     self.signals.watch_again();
@@ -212,10 +229,7 @@ impl<S: Signals, H> Slot<S, H> {
             self.signals.watch()?;
         }
         inner.state = match mem::replace(&mut inner.state, State::Gone) {
-            State::Paused(handler) => {
-                inner.kicks = Kicks::Wanted;
-                State::Ready(handler)
-            }
+            State::Paused(handler) => State::Ready(handler),
             State::Out {
                 with,
                 then: Then::Pause,

@@ -12,13 +12,16 @@ use super::backlog::{Backlog, Served};
 use super::calls::{Aim, Called};
 use super::entry::Entry;
 use super::polling::{Mode, Polling};
-use super::shared::Shared;
+use super::shared::{Shared, guarded};
 use super::sync::ThreadId;
 use super::token::WAKER;
-use super::{Error, Failure, PollLimits};
+use super::{Error, Failure, PollLimits, Reason};
 
 /// How long notifiers may stay unlooked at while handlers are polled. A look is a system call.
 const LOOK: Duration = Duration::from_micros(8);
+
+/// How much the kernel tells at a time, at most. It tells the rest the next time.
+const MOST_EVENTS: usize = 1024;
 
 /// What the one thread that runs the dispatcher has for itself.
 pub(super) struct Loop {
@@ -43,7 +46,7 @@ impl Loop {
     ) -> Self {
         Self {
             poll,
-            events: Events::with_capacity(most),
+            events: Events::with_capacity(most.min(MOST_EVENTS)),
             backlog: Backlog::new(),
             polling: Polling::new(limits),
             on_failure,
@@ -145,7 +148,14 @@ impl Loop {
     pub(super) fn rest(&mut self, shared: &Shared, me: ThreadId) {
         if self.polling.mode == Mode::Spinning {
             let now = Instant::now();
-            let failed = &mut self.on_failure;
+            let on_failure = &mut self.on_failure;
+            // This may be the end of a run that panics, and the others want their kicks, too.
+            let failed = |failure| {
+                if let Err(payload) = guarded(|| on_failure(failure)) {
+                    let reason = Reason::Panic(payload);
+                    log::error!("the callback about a handler that failed {reason}");
+                }
+            };
             self.polling.mode = Mode::Unsettled;
             self.polling
                 .visit(shared, me, Aim::Rest, (now, now), failed);

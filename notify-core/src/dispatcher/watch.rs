@@ -51,6 +51,14 @@ impl Signals for Watched {
             .reregister(&mut &*self.notifier, token, Interest::READABLE);
     }
 
+    fn remind(&self) {
+        // A counter that is not zero does as well, and one that is full could block the writer.
+        if !matches!(self.notifier.is_signalled(), Ok(true)) {
+            // It is an open eventfd, and there is room in it.
+            let _ = self.notifier.notify();
+        }
+    }
+
     fn take(&self) -> Result<Option<NonZeroU64>, Error> {
         let first = self.notifier.consume()?;
         let (Some(mut all), true) = (first, self.may_leave_a_rest()) else {

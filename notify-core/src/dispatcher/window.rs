@@ -10,6 +10,9 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct PollLimits {
     /// The longest window; zero switches polling off. 32,768 ns unless set.
+    ///
+    /// While the thread blocks, the time that it takes to be woken counts as waiting. So a window can
+    /// only open where this is more than the time between two events and that time together.
     pub max: Duration,
     /// By what a window that was too short is multiplied; 0, which is what it is unless set, means 2.
     pub grow: u32,

@@ -9,7 +9,7 @@ use std::thread;
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, Error, Handler, Turn};
 
-use crate::support::{Count, PATIENCE, counted, counting, expect_quiet_after, notifier};
+use crate::support::{Count, PATIENCE, counted, counting, expect_quiet_after, notifier, run};
 
 #[test]
 fn signals_are_counted_and_told_at_once() {
@@ -40,7 +40,7 @@ fn a_thread_that_is_blocked_sees_what_is_added_and_what_is_signalled() {
     let dispatcher = Dispatcher::new().unwrap();
     let handle = dispatcher.handle();
     thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
+        let running = scope.spawn(|| run(&dispatcher));
         let notifier = notifier();
         let (told, calls) = std::sync::mpsc::channel();
         let add = handle.add(&notifier, move |signalled| Ok(told.send(signalled)?));
@@ -50,7 +50,7 @@ fn a_thread_that_is_blocked_sees_what_is_added_and_what_is_signalled() {
             assert_eq!(calls.recv_timeout(PATIENCE).unwrap().get(), 1);
         }
         handle.stop().unwrap();
-        running.join().unwrap().unwrap();
+        running.join().unwrap();
     });
 }
 

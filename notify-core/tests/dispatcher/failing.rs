@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Handlers that fail are taken out and reported; the others go on.
 
+use std::num::NonZeroU64;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use notify_core::dispatcher::{Dispatcher, Error, Failure, Reason};
+use notify_core::dispatcher::{
+    Dispatcher, Error, Failure, Handler, HandlerError, PollHandler, PollLimits, Progress, Reason,
+};
 
-use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, some};
+use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, run, some};
 
 fn reporting() -> (Dispatcher, Receiver<Failure>) {
     let (told, failures) = channel();
@@ -103,20 +107,20 @@ fn a_handler_that_fails_while_it_is_removed() {
     let own = Arc::clone(&notifier);
     let add = handle.add(&notifier, move |_| {
         began.send(())?;
-        thread::sleep(Duration::from_millis(30));
+        thread::sleep(Duration::from_millis(200));
         own.notify()?;
         Err("too late".into())
     });
     let token = add.unwrap();
     thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
+        let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();
         begun.recv_timeout(PATIENCE).unwrap();
         assert_eq!(handle.remove(token).unwrap(), some(1));
         let failure = failures.recv_timeout(PATIENCE).unwrap();
         assert_eq!((failure.signalled, failure.pending), (some(1), None));
         handle.stop().unwrap();
-        running.join().unwrap().unwrap();
+        running.join().unwrap();
     });
 }
 
@@ -149,6 +153,54 @@ fn a_handler_that_panics_when_it_is_dropped() {
     assert_eq!(failures.try_iter().count(), 1);
     armed(&first, false);
     drop(dispatcher);
+}
+
+/// Its panic leaves the run, at whose end another handler fails.
+#[test]
+fn a_callback_that_panics_for_two_that_are_polled() {
+    struct Ring {
+        begun: Arc<AtomicU32>,
+        fails: bool,
+    }
+    impl Handler for Ring {
+        fn handle(&mut self, _: NonZeroU64) -> Result<(), HandlerError> {
+            Ok(())
+        }
+    }
+    impl PollHandler for Ring {
+        fn poll(&mut self) -> Progress {
+            match self.fails && self.begun.load(Ordering::SeqCst) == 3 {
+                true => Progress::Failed("fails".into()),
+                false => Progress::None,
+            }
+        }
+        fn begin_polling(&mut self) {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+        }
+        fn end_polling(&mut self) {
+            self.begun.fetch_sub(1, Ordering::SeqCst);
+            assert!(self.fails, "it cannot end either");
+        }
+    }
+    let mut limits = PollLimits::with_max(Duration::from_secs(3600));
+    limits.grow = u32::MAX;
+    let builder = Dispatcher::builder().poll_limits(limits);
+    let builder = builder.on_failure(|_| panic!("the VMM's own"));
+    let dispatcher = builder.build().unwrap();
+    let (handle, begun) = (dispatcher.handle(), Arc::new(AtomicU32::new(0)));
+    for fails in [false, false, true] {
+        let (notifier, begun) = (notifier(), Arc::clone(&begun));
+        handle.add_polled(&notifier, Ring { begun, fails }).unwrap();
+        notifier.notify().unwrap();
+    }
+    expect_quiet_after(&dispatcher, 1);
+    let run = || dispatcher.run_once(Some(Duration::from_secs(1)));
+    assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+    assert_eq!(
+        begun.load(Ordering::SeqCst),
+        0,
+        "nobody's kicks stay suppressed"
+    );
 }
 
 #[test]

@@ -3,11 +3,12 @@
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, Turn};
 
-use crate::support::{counted, notifier};
+use crate::support::{PATIENCE, counted, notifier};
 
 /// Two handlers signal themselves without end. In each turn everybody has a turn.
 #[test]
@@ -34,7 +35,7 @@ fn a_storm_starves_nobody() {
         quiet.iter().for_each(|notifier| notifier.notify().unwrap());
         // 303 are ready, and ten have a turn at a time.
         for _ in 0..45 {
-            let Turn::Worked(calls) = dispatcher.run_once(None).unwrap() else {
+            let Turn::Worked(calls) = dispatcher.run_once(Some(PATIENCE)).unwrap() else {
                 panic!("there is always something to do");
             };
             assert!(calls <= 10, "{calls} calls in one turn");
@@ -44,6 +45,24 @@ fn a_storm_starves_nobody() {
     }
     assert!(endless.calls() > 5, "it had its turns, too");
     assert!(endless.calls() <= 5 * 45, "and at most one in each");
+}
+
+/// The kernel is asked for fewer at a time.
+#[test]
+fn the_calls_in_a_turn_may_be_unlimited() {
+    let dispatcher = Dispatcher::builder().calls_per_turn(u32::MAX);
+    let dispatcher = dispatcher.build().unwrap();
+    let notifiers: Vec<_> = (0..2000).map(|_| notifier()).collect();
+    let handle = dispatcher.handle();
+    let added = notifiers
+        .iter()
+        .map(|notifier| counted(&handle, notifier).1);
+    let counts: Vec<_> = added.collect();
+    notifiers
+        .iter()
+        .for_each(|notifier| notifier.notify().unwrap());
+    while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}
+    assert!(counts.iter().all(|count| count.calls() == 1));
 }
 
 #[test]
@@ -62,7 +81,10 @@ fn those_that_are_ready_have_their_turns_in_order() {
         notifier.notify().unwrap();
     }
     for _ in 0..9 {
-        assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+        assert_eq!(
+            dispatcher.run_once(Some(PATIENCE)).unwrap(),
+            Turn::Worked(1)
+        );
     }
     assert_eq!(*order.lock().unwrap(), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
 }
@@ -76,7 +98,10 @@ fn one_that_is_reported_twice_has_one_turn() {
     let (_, count) = counted(&dispatcher.handle(), &semaphore);
     for turn in 1..=10 {
         semaphore.notify().unwrap();
-        assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+        assert_eq!(
+            dispatcher.run_once(Some(PATIENCE)).unwrap(),
+            Turn::Worked(1)
+        );
         assert_eq!(count.calls(), turn);
     }
 }

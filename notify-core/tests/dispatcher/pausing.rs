@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use notify_core::dispatcher::{Dispatcher, Error};
 
-use crate::support::{PATIENCE, counted, expect_quiet_after, notifier, some};
+use crate::support::{PATIENCE, counted, expect_quiet_after, notifier, run, some};
 
 #[test]
 fn a_paused_handler_is_not_called_and_misses_nothing() {
@@ -78,7 +78,7 @@ fn a_running_handler_is_waited_for() {
     });
     let token = add.unwrap();
     thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
+        let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();
         for _ in 0..3 {
             begun.recv_timeout(PATIENCE).unwrap();
@@ -91,7 +91,7 @@ fn a_running_handler_is_waited_for() {
         begun.recv_timeout(PATIENCE).unwrap();
         handle.remove(token).unwrap();
         handle.stop().unwrap();
-        running.join().unwrap().unwrap();
+        running.join().unwrap();
     });
 }
 
@@ -105,7 +105,7 @@ fn a_pause_ends_when_the_call_does_even_if_somebody_resumes() {
     let token = handle.add(&notifier, move |_| Ok(own.notify()?)).unwrap();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
+        let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();
         let resumer = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
@@ -120,7 +120,7 @@ fn a_pause_ends_when_the_call_does_even_if_somebody_resumes() {
         over.store(true, Ordering::SeqCst);
         resumer.join().unwrap();
         handle.stop().unwrap();
-        running.join().unwrap().unwrap();
+        running.join().unwrap();
     });
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, Error, Token};
 
-use crate::support::{PATIENCE, counted, expect_quiet_after, notifier, some};
+use crate::support::{PATIENCE, counted, expect_quiet_after, notifier, run, some};
 
 #[track_caller]
 fn expect_no_handler<T: std::fmt::Debug>(result: Result<T, Error>) {
@@ -114,7 +114,7 @@ fn a_running_handler_is_waited_for() {
     });
     let token = add.unwrap();
     thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
+        let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();
         begun.recv_timeout(PATIENCE).unwrap();
         let removers: Vec<_> = (0..4)
@@ -135,7 +135,7 @@ fn a_running_handler_is_waited_for() {
         assert_eq!(removed.swap_remove(one).unwrap(), some(1));
         removed.into_iter().for_each(expect_no_handler);
         handle.stop().unwrap();
-        running.join().unwrap().unwrap();
+        running.join().unwrap();
     });
 }
 
@@ -193,13 +193,13 @@ fn removals_do_not_wait_for_each_other() {
         });
         let token = add.unwrap();
         thread::scope(|scope| {
-            let running = scope.spawn(|| dispatcher.run());
+            let running = scope.spawn(|| run(&dispatcher));
             first.notify().unwrap();
             barrier.wait();
             handle.remove(token).unwrap();
             expect_no_handler(handle.remove(victim));
             handle.stop().unwrap();
-            running.join().unwrap().unwrap();
+            running.join().unwrap();
         });
         assert_eq!(count.calls(), 0);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use notify_core::dispatcher::{Dispatcher, Turn};
 
-use crate::support::{counted, expect_quiet_after, notifier};
+use crate::support::{counted, expect_quiet_after, notifier, run};
 
 #[test]
 fn a_blocked_run_returns() {
@@ -26,7 +26,7 @@ fn a_stop_before_the_run_counts_once() {
     let dispatcher = Dispatcher::new().unwrap();
     dispatcher.handle().stop().unwrap();
     dispatcher.handle().stop().unwrap();
-    dispatcher.run().unwrap();
+    run(&dispatcher);
     expect_quiet_after(&dispatcher, 0);
 }
 
@@ -55,9 +55,9 @@ fn what_a_stop_left_is_handled_by_the_next_run() {
         add.unwrap();
         notifier.notify().unwrap();
     }
-    for run in 1..=10 {
-        dispatcher.run().unwrap();
-        assert_eq!(calls.try_iter().count(), 1, "in run {run}");
+    for stop in 1..=10 {
+        run(&dispatcher);
+        assert_eq!(calls.try_iter().count(), 1, "in run {stop}");
     }
     expect_quiet_after(&dispatcher, 0);
 }
@@ -70,10 +70,10 @@ fn no_stop_is_lost_against_a_signal() {
     let (_, count) = counted(&handle, &notifier);
     thread::scope(|scope| {
         for _ in 0..3000 {
-            let running = scope.spawn(|| dispatcher.run());
+            let running = scope.spawn(|| run(&dispatcher));
             notifier.notify().unwrap();
             handle.stop().unwrap();
-            running.join().unwrap().unwrap();
+            running.join().unwrap();
         }
     });
     while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}

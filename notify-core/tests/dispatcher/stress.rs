@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, DispatcherHandle, Token, Turn};
 
+use crate::support::run;
+
 const NOTIFIERS: usize = 1000;
 const CHANGERS: u32 = 3;
 const SIGNALLERS: u32 = 2;
@@ -105,6 +107,7 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
     let places: Vec<Place> = (0..NOTIFIERS).map(|_| Place::new()).collect();
     let (calls, wrong) = (Arc::default(), Arc::default());
     let (changes, running_changers) = (AtomicU64::new(0), AtomicU64::new(CHANGERS.into()));
+    let over = AtomicBool::new(false);
     for place in &places {
         *place.current.lock().unwrap() = Some(place.add(&handle, &calls, &wrong));
     }
@@ -151,15 +154,17 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
             });
         }
         // Stopped and run again all the time.
-        let stopper = scope.spawn(|| {
+        scope.spawn(|| {
             while running_changers.load(Ordering::SeqCst) > 0 {
                 thread::sleep(Duration::from_millis(1));
                 handle.stop().unwrap();
             }
+            // Before the last stop, so that none is waited for after it.
+            over.store(true, Ordering::SeqCst);
             handle.stop().unwrap();
         });
-        while !stopper.is_finished() {
-            dispatcher.run().unwrap();
+        while !over.load(Ordering::SeqCst) {
+            run(&dispatcher);
         }
     });
     while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}

@@ -67,6 +67,18 @@ pub(crate) fn expect_quiet_after(dispatcher: &Dispatcher, turns: usize) {
     assert_eq!(worked, Turn::TimedOut);
 }
 
+/// Runs the dispatcher until it is stopped, and fails where that would be never.
+#[track_caller]
+pub(crate) fn run(dispatcher: &Dispatcher) {
+    loop {
+        match dispatcher.run_once(Some(PATIENCE)).unwrap() {
+            Turn::Worked(_) => {}
+            Turn::TimedOut => panic!("nothing happens any more"),
+            Turn::Stopped => return,
+        }
+    }
+}
+
 /// How long something may take that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

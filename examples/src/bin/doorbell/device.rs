@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use notify_core::NotifierPair;
@@ -34,21 +34,24 @@ impl Device {
     pub(crate) fn new(queues: &[NotifierPair]) -> Result<Self, Box<dyn Error>> {
         let failure = Arc::new(Mutex::new(None));
         let failed = Arc::clone(&failure);
+        let running = Arc::new(OnceLock::<DispatcherHandle>::new());
+        let to_stop = Arc::clone(&running);
         let dispatcher = Dispatcher::builder()
             .poll_limits(PollLimits::with_max(LOOK))
             .on_failure(move |failure| {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.reason);
+                // A device that lacks a queue is of no use. Nobody could be told if this failed, too.
+                let _ = to_stop.get().map(DispatcherHandle::stop);
             })
             .build()?;
+        let handle = running.get_or_init(|| dispatcher.handle());
         let counters = Arc::new(Counters::default());
         for queue in queues {
             let handler = Queue {
                 notifiers: queue.clone(),
                 counters: Arc::clone(&counters),
-                dispatcher: dispatcher.handle(),
             };
-            dispatcher
-                .handle()
+            handle
                 .add_polled(queue.host_notifier(), handler)
                 .map_err(|rejected| rejected.error)?;
         }
@@ -83,7 +86,6 @@ impl Device {
 struct Queue {
     notifiers: NotifierPair,
     counters: Arc<Counters>,
-    dispatcher: DispatcherHandle,
 }
 
 impl Queue {
@@ -96,11 +98,7 @@ impl Queue {
             self.counters.signalled.fetch_add(1, Ordering::Relaxed);
             self.notifiers.guest_notifier().notify()
         };
-        (0..kicks.get()).try_for_each(|_| call()).map_err(|error| {
-            // A device that lacks a queue is of no use. Nobody could be told if this failed, too.
-            let _ = self.dispatcher.stop();
-            error.into()
-        })
+        Ok((0..kicks.get()).try_for_each(|_| call())?)
     }
 }
 

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use notify_core::dispatcher::{Dispatcher, Handler, HandlerError, PollHandler, Progress};
+use notify_core::dispatcher::{
+    Dispatcher, Handler, HandlerError, PollHandler, PollLimits, Progress,
+};
 
 use crate::measure::median;
 use crate::open_loop::{Guest, Ring};
-use crate::polling_plot;
+use crate::polling_plot::{self, Point};
 use crate::row::Row;
 
 const ROUNDS: u32 = 4;
@@ -25,19 +27,25 @@ const MOST: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn at_20k() -> Result<Row, Box<dyn Error>> {
-    at(20_000, "polling does not pay; at most 1.1 is wanted")
+    at_default(20_000, "polling does not pay; at most 1.1 is wanted")
 }
 
 pub(crate) fn at_50k() -> Result<Row, Box<dyn Error>> {
-    at(50_000, "at most 0.5 is wanted")
+    at_default(50_000, "at most 0.5 is wanted")
+}
+
+/// As before, with windows that can hold the time between two kicks and the time to be woken, too.
+pub(crate) fn at_50k_65us() -> Result<Row, Box<dyn Error>> {
+    let limits = PollLimits::with_max(Duration::from_nanos(65_536));
+    at(50_000, limits, "windows of up to 65.5 us").map(|(row, _)| row)
 }
 
 pub(crate) fn at_100k() -> Result<Row, Box<dyn Error>> {
-    at(100_000, "at most 0.5 is wanted")
+    at_default(100_000, "at most 0.5 is wanted")
 }
 
 pub(crate) fn at_200k() -> Result<Row, Box<dyn Error>> {
-    at(200_000, "at most 0.5 is wanted")
+    at_default(200_000, "at most 0.5 is wanted")
 }
 
 /// Medians over the phases of one way.
@@ -53,13 +61,20 @@ struct Way {
     signalled: Vec<f64>,
 }
 
-fn at(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
+/// With the limits of QEMU.
+fn at_default(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
+    let (row, point) = at(rate, PollLimits::default(), wanted)?;
+    polling_plot::add(point)?;
+    Ok(row)
+}
+
+fn at(rate: u32, limits: PollLimits, wanted: &str) -> Result<(Row, Point), Box<dyn Error>> {
     let mut guest = Guest::new()?;
     let (mut on, mut off) = (Way::default(), Way::default());
     for round in 0..2 * ROUNDS {
         let polls = round % 2 == 0;
         let way = if polls { &mut on } else { &mut off };
-        phase(&mut guest, rate, polls, way)?;
+        phase(&mut guest, rate, polls.then_some(limits), way)?;
     }
     let [on, off] = [on, off].map(|way| {
         let Way {
@@ -73,12 +88,12 @@ fn at(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
     });
     let [ours, p99, achieved, cpu, signalled] = on;
     let [others, other_p99, other_achieved, other_cpu, _] = off;
-    polling_plot::add(polling_plot::Point {
+    let point = Point {
         rate: f64::from(rate),
         on: (ours, p99),
         off: (others, other_p99),
-    })?;
-    Ok(Row::times(
+    };
+    let row = Row::times(
         "polling off",
         ours,
         others,
@@ -93,7 +108,8 @@ fn at(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
             other_p99 / 1e3,
             processors(),
         ),
-    ))
+    );
+    Ok((row, point))
 }
 
 fn processors() -> String {
@@ -154,20 +170,26 @@ impl PollHandler for Device {
 }
 
 /// Lets the guest kick for a while.
-fn phase(guest: &mut Guest, rate: u32, polls: bool, way: &mut Way) -> Result<(), Box<dyn Error>> {
+fn phase(
+    guest: &mut Guest,
+    rate: u32,
+    polls: Option<PollLimits>,
+    way: &mut Way,
+) -> Result<(), Box<dyn Error>> {
     let (kicks, ring) = guest.load(rate, PHASE)?;
     let measured = Arc::new(Mutex::new(Measured {
         latency: Histogram::new(3)?,
         taken: 0,
         signals: 0,
     }));
-    let dispatcher = Dispatcher::new()?;
+    let limits = polls.unwrap_or_default();
+    let dispatcher = Dispatcher::builder().poll_limits(limits).build()?;
     let handle = dispatcher.handle();
     let device = Device {
         ring,
         measured: Arc::clone(&measured),
     };
-    if polls {
+    if polls.is_some() {
         handle
             .add_polled(&guest.kick, device)
             .map_err(|rejected| rejected.error)?;
