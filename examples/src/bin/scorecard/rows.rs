@@ -49,7 +49,7 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("dispatch_10000", dispatch::one_of_10000),
     ("dispatch_polling_20k", dispatch_polling::at_20k),
     ("dispatch_polling_50k", dispatch_polling::at_50k),
-    ("dispatch_polling_50k_65us", dispatch_polling::at_50k_65us),
+    ("dispatch_polling_50k_32us", dispatch_polling::at_50k_32us),
     ("dispatch_polling_100k", dispatch_polling::at_100k),
     ("dispatch_polling_200k", dispatch_polling::at_200k),
     ("relocate_64", doorbells::relocate_64),
