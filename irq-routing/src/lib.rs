@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod apic_message;
+mod builder;
 mod chip;
 mod dump;
 mod engine;
@@ -62,6 +63,7 @@ mod translation;
 mod wiring;
 
 pub use apic_message::{ApicMessage, DeliveryMode};
+pub use builder::RoutingTableBuilder;
 pub use chip::{IrqChip, Pin};
 pub use dump::{
     ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, MatrixCell, ParseError, Problem,
@@ -76,7 +78,7 @@ pub use pins::Pins;
 pub use platform::Platform;
 pub use route::Route;
 pub use snapshot::{RestoreError, Snapshot};
-pub use table::{RoutingTable, RoutingTableBuilder};
+pub use table::RoutingTable;
 pub use transaction::Transaction;
 pub use wiring::Wiring;
 

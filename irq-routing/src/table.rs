@@ -4,17 +4,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use notify_core::{Capability, Vm};
+use notify_core::Vm;
 
+use crate::builder::RoutingTableBuilder;
 use crate::request::Demand;
 use crate::slots::Slots;
 use crate::state::State;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::translation::Translation;
 use crate::{Error, Gsi, GsiLease, Line, MsiMessage, Platform, Route, Transaction};
-
-/// More GSIs than any kernel has had; a machine that claims more is given no more.
-const MOST_GSIS: u32 = 1 << 16;
 
 /// The routing table of one machine. Clones share it.
 ///
@@ -49,14 +47,14 @@ const MOST_GSIS: u32 = 1 << 16;
 /// ```
 #[derive(Clone)]
 pub struct RoutingTable {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
     pub(crate) vm: Arc<dyn Vm>,
-    platform: Platform,
-    limit: u32,
-    translation: Translation,
+    pub(crate) platform: Platform,
+    pub(crate) limit: u32,
+    pub(crate) translation: Translation,
     pub(crate) state: Mutex<State>,
     /// A round of commits has ended.
     pub(crate) ended: Condvar,
@@ -72,86 +70,6 @@ impl Shared {
     }
 }
 
-/// Builds a [`RoutingTable`] for a machine that is not of this architecture's usual kind.
-#[derive(Debug)]
-#[must_use]
-pub struct RoutingTableBuilder {
-    vm: Arc<dyn Vm>,
-    platform: Platform,
-    reserved: Option<u32>,
-    translation: Translation,
-}
-
-impl RoutingTableBuilder {
-    /// The machine's kind (default: a full irqchip of the host's architecture).
-    pub fn platform(mut self, platform: Platform) -> Self {
-        self.platform = platform;
-        self
-    }
-
-    /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone (default:
-    /// [`Platform::reserved_gsis`]). A split irqchip reserves as many as it was created with.
-    pub fn reserved_gsis(mut self, count: u32) -> Self {
-        self.reserved = Some(count);
-        self
-    }
-
-    /// A translation through which every message passes before the kernel sees it (default: none):
-    /// extended destination ids, the interrupt remapping of an emulated IOMMU, an arm64 doorbell's
-    /// address. `None` blocks the message, as an IOMMU does: signals of its GSI are lost until
-    /// [`RoutingTable::retranslate`] or another commit finds a translation.
-    ///
-    /// The table itself keeps the untranslated messages. The translation is called once for each
-    /// message of a commit, on the thread of one that commits, without a lock. If it commits something
-    /// itself, or takes a GSI that a commit under way changes, it waits for ever; a handle to the table in
-    /// it keeps the table alive.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use irq_routing::{MsiMessage, RoutingTable};
-    /// # use notify_core::sim::SimVm;
-    /// // A machine with more than 255 vCPUs and no IOMMU.
-    /// let table = RoutingTable::builder(Arc::new(SimVm::builder().build()))
-    ///     .translate(|message| Some(message.with_extended_destination()))
-    ///     .build()?;
-    /// # Ok::<(), irq_routing::Error>(())
-    /// ```
-    pub fn translate(
-        mut self,
-        translation: impl Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync + 'static,
-    ) -> Self {
-        self.translation = Translation::new(translation);
-        self
-    }
-
-    /// Asks the machine for its number of GSIs. No route is set.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Limit`], [`Error::NoRoutingTable`].
-    pub fn build(self) -> Result<RoutingTable, Error> {
-        let answer = self
-            .vm
-            .capability(Capability::IrqRouting)
-            .map_err(Error::Limit)?;
-        let limit = answer.min(MOST_GSIS);
-        if limit == 0 {
-            return Err(Error::NoRoutingTable);
-        }
-        let reserved = self.reserved.unwrap_or(self.platform.reserved_gsis());
-        let state = State::new(Slots::new(limit, reserved), self.platform);
-        let shared = Arc::new(Shared {
-            vm: self.vm,
-            platform: self.platform,
-            limit,
-            translation: self.translation,
-            state: Mutex::new(state),
-            ended: Condvar::new(),
-        });
-        Ok(RoutingTable { shared })
-    }
-}
-
 impl RoutingTable {
     /// The table of a machine with a full irqchip of the host's architecture.
     ///
@@ -164,12 +82,7 @@ impl RoutingTable {
 
     /// The table of any machine.
     pub fn builder(vm: Arc<dyn Vm>) -> RoutingTableBuilder {
-        RoutingTableBuilder {
-            vm,
-            platform: Platform::default(),
-            reserved: None,
-            translation: Translation::default(),
-        }
+        RoutingTableBuilder::new(vm)
     }
 
     /// The machine.
