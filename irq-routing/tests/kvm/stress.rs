@@ -137,6 +137,8 @@ fn epoch(world: &Arc<World>, workers: Vec<Worker>) -> Vec<Worker> {
     workers.sort_by_key(Worker::number);
     reaper.join().unwrap();
     world.vm.fail(false);
+    // Brings back what chance has refused until it was blocked. Nothing else is translated.
+    world.table.retranslate().unwrap();
     workers
 }
 

@@ -237,3 +237,19 @@ fn a_translation_that_the_kernel_refuses_is_blocked_and_no_other() {
     table.retranslate().unwrap();
     assert_eq!(given(&vm).pop().unwrap().len(), 8);
 }
+
+#[test]
+fn a_refusal_that_passes_blocks_nothing() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let (vm, table) = adding(&offset);
+    let leases = [1, 2].map(|data| table.lease_msi(message(data)).unwrap());
+    vm.take();
+    offset.store(100, Ordering::Relaxed);
+    vm.fail_after(0, 22);
+    table.retranslate().unwrap();
+    assert_eq!(
+        given(&vm).pop().unwrap(),
+        [(24, Some(101)), (25, Some(102))]
+    );
+    drop(leases);
+}

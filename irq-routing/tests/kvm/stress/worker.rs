@@ -260,7 +260,8 @@ impl Worker {
     fn whole_table(&mut self, world: &World, commit: impl Fn(&RoutingTable) -> Result<(), Error>) {
         match caught(|| commit(&world.table)) {
             Some(Ok(())) => self.counts.commits += 1,
-            Some(Err(Error::Refused { .. })) if world.vm.faults() == Faults::Chance => {}
+            Some(Err(Error::Refused { .. } | Error::Untranslated { .. }))
+                if world.vm.faults() == Faults::Chance => {}
             Some(Err(other)) => panic!("{other:?}"),
             None => {}
         }
