@@ -1,3 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #![doc = include_str!("../../README.md")]
-// This package is its programs. The library is here so that the code above is compiled.
+// This package is its programs. The library is what they share, and compiles the code above.
+
+pub mod program;

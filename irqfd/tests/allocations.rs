@@ -2,40 +2,12 @@
 //! A trigger allocates nothing, on any thread, nor do the guest's writes to an internal vector.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io;
 use std::sync::Arc;
 
 use allocation_counter::measure;
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::Vector;
-use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
-};
-
-/// Takes everything and keeps nothing.
-#[derive(Debug)]
-struct Nothing;
-
-impl Vm for Nothing {
-    fn capability(&self, _: Capability) -> io::Result<u32> {
-        Ok(4096)
-    }
-    fn irqfd(&self, _: &IrqFdRequest<'_>) -> io::Result<()> {
-        Ok(())
-    }
-    fn ioeventfd(&self, _: &IoEventFdRequest<'_>) -> io::Result<()> {
-        Ok(())
-    }
-    fn set_gsi_routing(&self, _: &RouteBuffer) -> io::Result<()> {
-        Ok(())
-    }
-    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
-        Ok(MsiOutcome::Delivered)
-    }
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
-        Ok(LineStatus::Unknown)
-    }
-}
+use kvm_test::Nothing;
 
 #[test]
 fn a_trigger_allocates_nothing() {

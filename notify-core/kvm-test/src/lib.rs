@@ -5,11 +5,13 @@
 //! the summary counts, or fails if the environment has `REQUIRE_KVM=1`. Trials run one after the
 //! other unless the command line says otherwise: some count the file descriptors of the process.
 //!
-//! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one.
+//! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one; [`Nothing`]
+//! does not even remember.
 //! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod machine;
+mod nothing;
 mod recorder;
 mod thread;
 
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};
+pub use nothing::Nothing;
 pub use recorder::{Call, Recorder};
 pub use thread::ThreadId;
 

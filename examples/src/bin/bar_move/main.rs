@@ -15,11 +15,10 @@ mod report;
 mod sim;
 
 use std::error::Error;
-use std::fs::File;
-use std::iter::successors;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use examples::program::{Backend, chain};
 
 use report::Report;
 
@@ -45,14 +44,6 @@ struct Arguments {
     /// Print one JSON object instead of the report
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Backend {
-    /// A real guest on /dev/kvm
-    Kvm,
-    /// A simulated guest
-    Sim,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,12 +76,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let causes = successors(error.source(), |cause| (**cause).source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
 fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     match arguments
         .backend
@@ -113,15 +98,5 @@ fn choose(faults: bool) -> Backend {
         eprintln!("bar_move: faults are for the simulator; simulating a guest");
         return Backend::Sim;
     }
-    if cfg!(not(target_arch = "x86_64")) {
-        eprintln!("bar_move: the real guest is x86-64 code; simulating one");
-        return Backend::Sim;
-    }
-    match File::options().read(true).write(true).open("/dev/kvm") {
-        Ok(_) => Backend::Kvm,
-        Err(error) => {
-            eprintln!("bar_move: cannot open /dev/kvm: {error}; simulating a guest");
-            Backend::Sim
-        }
-    }
+    Backend::choose("bar_move")
 }

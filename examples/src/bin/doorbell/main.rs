@@ -17,11 +17,10 @@ mod sim;
 mod wiring;
 
 use std::error::Error;
-use std::fs::File;
-use std::iter::successors;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use examples::program::{Backend, chain};
 
 use report::Report;
 
@@ -43,14 +42,6 @@ struct Arguments {
     /// Print one JSON object instead of the report
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Backend {
-    /// A real guest on /dev/kvm
-    Kvm,
-    /// A simulated guest
-    Sim,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,33 +85,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let causes = successors(error.source(), |cause| (**cause).source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
 fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
-    match arguments.backend.unwrap_or_else(choose) {
+    match arguments
+        .backend
+        .unwrap_or_else(|| Backend::choose("doorbell"))
+    {
         #[cfg(target_arch = "x86_64")]
         Backend::Kvm => kvm::run(arguments.kicks, arguments.idle),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
         Backend::Sim => sim::run(arguments.kicks),
-    }
-}
-
-/// A real guest if there can be one; says why not.
-fn choose() -> Backend {
-    if cfg!(not(target_arch = "x86_64")) {
-        eprintln!("doorbell: the real guest is x86-64 code; simulating one");
-        return Backend::Sim;
-    }
-    match File::options().read(true).write(true).open("/dev/kvm") {
-        Ok(_) => Backend::Kvm,
-        Err(error) => {
-            eprintln!("doorbell: cannot open /dev/kvm: {error}; simulating a guest");
-            Backend::Sim
-        }
     }
 }

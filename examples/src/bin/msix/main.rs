@@ -19,13 +19,12 @@ mod storm;
 mod watch;
 
 use std::error::Error;
-use std::fs::File;
-use std::iter::successors;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use examples::program::{Backend, chain};
 
 use report::Report;
 
@@ -55,14 +54,6 @@ struct Settings {
     seed: u64,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Backend {
-    /// A real guest on /dev/kvm
-    Kvm,
-    /// A simulated guest
-    Sim,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -90,35 +81,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let causes = successors(error.source(), |cause| (**cause).source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
 fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Result<Report, Box<dyn Error>> {
     let told = Arc::clone(interrupted);
     ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
-    match arguments.backend.unwrap_or_else(choose) {
+    match arguments.backend.unwrap_or_else(|| Backend::choose("msix")) {
         #[cfg(target_arch = "x86_64")]
         Backend::Kvm => kvm::run(&arguments.settings, interrupted),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
         Backend::Sim => sim::run(&arguments.settings, interrupted),
-    }
-}
-
-/// A real guest if there can be one; says why not.
-fn choose() -> Backend {
-    if cfg!(not(target_arch = "x86_64")) {
-        eprintln!("msix: the real guest is x86-64 code; simulating one");
-        return Backend::Sim;
-    }
-    match File::options().read(true).write(true).open("/dev/kvm") {
-        Ok(_) => Backend::Kvm,
-        Err(error) => {
-            eprintln!("msix: cannot open /dev/kvm: {error}; simulating a guest");
-            Backend::Sim
-        }
     }
 }
