@@ -3,3 +3,4 @@
 // This package is its programs. The library is what they share, and compiles the code above.
 
 pub mod program;
+pub mod random;

@@ -39,6 +39,9 @@ pub enum Exit<'a> {
     },
     /// The guest ended a level-triggered interrupt of an I/O APIC that the host program emulates.
     IoapicEoi(u8),
+    /// The vCPU can take an interrupt, as [`Vcpu::request_interrupt_window`](crate::Vcpu::request_interrupt_window)
+    /// wanted to know.
+    InterruptWindow,
     /// The guest executed `hlt`, and KVM has no interrupt controller that could wake it.
     Halt,
     /// The program is done, and this is its code.
@@ -62,6 +65,7 @@ impl<'a> From<VcpuExit<'a>> for Exit<'a> {
             },
             VcpuExit::IoIn(port, data) => Self::PortRead { port, data },
             VcpuExit::IoapicEoi(vector) => Self::IoapicEoi(vector),
+            VcpuExit::IrqWindowOpen => Self::InterruptWindow,
             VcpuExit::Hlt => Self::Halt,
             VcpuExit::Shutdown => Self::Shutdown,
             other => Self::Other(other),

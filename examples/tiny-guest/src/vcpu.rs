@@ -115,6 +115,17 @@ impl Vcpu {
         }
     }
 
+    /// Whether KVM_INTERRUPT may follow: at its last exit the vCPU could take an interrupt of a PIC that
+    /// the host program emulates.
+    pub fn is_ready_for_interrupt(&mut self) -> bool {
+        self.fd.get_kvm_run().ready_for_interrupt_injection != 0
+    }
+
+    /// Asks for an [`Exit::InterruptWindow`] as soon as the vCPU can take such an interrupt, or no longer.
+    pub fn request_interrupt_window(&mut self, wanted: bool) {
+        self.fd.get_kvm_run().request_interrupt_window = wanted.into();
+    }
+
     /// How many times the time-stamp counter of this vCPU ticks in a millisecond.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What the guest's driver does: accesses to the device, drawn by lot.
 
+use examples::random::Random;
+
 use crate::layout::{
     CONTROL, DATA, ENABLE, ENTRY, FUNCTION_MASK, PENDING, TABLE, VCPUS, VECTOR_CONTROL, VECTORS,
     address, interrupt, owner,
 };
-use crate::random::Random;
 
 /// One thing that a vCPU does; offsets are into the device's region.
 #[derive(Debug, Clone, Copy)]

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::random::Random;
 use notify_core::{EventNotifier, KvmVm};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
 use crate::device::Device;
 use crate::guest::{REGION, Shared};
 use crate::layout::{END, VCPUS};
-use crate::random::Random;
+
 use crate::report::Report;
 use crate::storm::Storm;
 use crate::{Settings, driver, storm};

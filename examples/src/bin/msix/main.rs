@@ -12,7 +12,6 @@ mod guest;
 #[cfg(target_arch = "x86_64")]
 mod kvm;
 mod layout;
-mod random;
 mod report;
 mod sim;
 mod storm;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use examples::random::Random;
 use notify_core::EventNotifier;
 use notify_core::sim::{DeliveryThread, SimVm};
 
@@ -15,7 +16,7 @@ use crate::Settings;
 use crate::device::Device;
 use crate::driver::{self, Access};
 use crate::layout::{VCPUS, VECTORS, sender};
-use crate::random::Random;
+
 use crate::report::Report;
 use crate::storm::{self, Memory};
 

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::random::Random;
+
 use crate::Settings;
 use crate::device::Device;
 use crate::layout::VECTORS;
-use crate::random::Random;
 
 /// How many threads trigger at once.
 const THREADS: u64 = 2;

@@ -17,6 +17,9 @@ const PIC1_COMMAND: u16 = 0x20;
 const PIC1_DATA: u16 = 0x21;
 const PIC2_COMMAND: u16 = 0xa0;
 const PIC2_DATA: u16 = 0xa1;
+/// Which pins of a PIC are level-triggered: a register that PCI's bridges added for each.
+const PIC1_ELCR: u16 = 0x4d0;
+const PIC2_ELCR: u16 = 0x4d1;
 const PIC_EOI: u8 = 0x20;
 /// The pin of the first PIC that the second is at.
 const PIC_CASCADE: u8 = 2;
@@ -58,6 +61,15 @@ impl Asm {
         Ok(())
     }
 
+    /// Makes these pins of the PICs level-triggered, a bit each, and the others edge-triggered.
+    ///
+    /// Pins 0 to 2, 8 and 13 are always edge-triggered.
+    pub fn level_trigger_pics(&mut self, pins: u16) -> Emitted {
+        let [low, high] = pins.to_le_bytes();
+        self.port_write8(PIC1_ELCR, low)?;
+        self.port_write8(PIC2_ELCR, high)
+    }
+
     /// Masks all pins of both PICs.
     ///
     /// Lines go to the PICs and to the I/O APIC. A program that uses the latter masks the former: they
@@ -70,6 +82,12 @@ impl Asm {
     /// Ends the interrupt that each of the PICs delivered last.
     pub fn pic_eoi(&mut self) -> Emitted {
         self.port_write8(PIC2_COMMAND, PIC_EOI)?;
+        self.pic1_eoi()
+    }
+
+    /// Ends the interrupt that the first PIC delivered last, and not that of the second: which is right
+    /// for a spurious one of the second.
+    pub fn pic1_eoi(&mut self) -> Emitted {
         self.port_write8(PIC1_COMMAND, PIC_EOI)
     }
 }

@@ -3,11 +3,12 @@
 
 /// Marsaglia's xorshift, with 64 bits.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// Different numbers for each `stream` of one seed.
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+    #[must_use]
+    pub fn new(seed: u64, stream: u64) -> Self {
         let mixed = seed ^ stream.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = Self(mixed.max(1));
         // Seeds that are alike start alike.
@@ -25,13 +26,14 @@ impl Random {
     }
 
     /// A number below `limit`, which is not 0.
-    pub(crate) fn below(&mut self, limit: u32) -> u32 {
+    pub fn below(&mut self, limit: u32) -> u32 {
         // The upper half of 32 bits times `limit` is below `limit`.
         let product = (self.next() >> 32) * u64::from(limit);
         (product >> 32) as u32
     }
 
-    pub(crate) fn chance(&mut self, one_in: u32) -> bool {
+    /// Whether a lot falls that does so once in `one_in` times.
+    pub fn chance(&mut self, one_in: u32) -> bool {
         self.below(one_in) == 0
     }
 }

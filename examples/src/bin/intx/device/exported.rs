@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Exported`]: a device elsewhere, that has two eventfds and the guest's memory.
+//!
+//! It cannot de-assert. Each EOI does so for it; the device then looks whether the guest has acknowledged
+//! its last number, and triggers again if not.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use irqfd::{LevelIrq, LevelLine};
+use notify_core::EventNotifier;
+
+use super::told::Told;
+use super::{Counts, Device};
+use crate::memory::Memory;
+
+pub(crate) struct Exported<'a> {
+    number: usize,
+    memory: &'a dyn Memory,
+    trigger: Arc<EventNotifier>,
+    told: Told,
+    state: Mutex<State>,
+    /// The VMM's part: its place on the line. The device itself has no use for it.
+    line: &'a LevelLine,
+    irq: &'a Mutex<Option<LevelIrq>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    published: u64,
+    counts: Counts,
+}
+
+impl<'a> Exported<'a> {
+    /// One that is not on the line yet. Its place on it, once it has one, is in `irq`.
+    pub(crate) fn new(
+        number: usize,
+        line: &'a LevelLine,
+        irq: &'a Mutex<Option<LevelIrq>>,
+        memory: &'a dyn Memory,
+    ) -> Result<Self, String> {
+        let trigger = EventNotifier::new().map_err(|error| error.to_string())?;
+        Ok(Self {
+            number,
+            memory,
+            trigger: Arc::new(trigger),
+            told: Told::new()?,
+            state: Mutex::default(),
+            line,
+            irq,
+        })
+    }
+
+    /// What the device signals.
+    pub(crate) fn trigger(&self) -> &Arc<EventNotifier> {
+        &self.trigger
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signal(&self) -> Result<(), String> {
+        self.trigger.notify().map_err(|error| error.to_string())
+    }
+
+    /// The guest has ended an interrupt of the line, whoever's.
+    fn ended(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        if !state.counts.is_asserted() {
+            return Ok(());
+        }
+        if self.memory.acknowledged(self.number)? == state.published {
+            state.counts.handled += 1;
+            return Ok(());
+        }
+        state.counts.triggered_again += 1;
+        self.signal()
+    }
+}
+
+impl Device for Exported<'_> {
+    fn raise(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        state.published += 1;
+        self.memory.publish(self.number, state.published)?;
+        if state.counts.is_asserted() {
+            state.counts.merged += 1;
+            return Ok(());
+        }
+        state.counts.asserted += 1;
+        self.signal()
+    }
+
+    fn withdraw(&self) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    fn settle(&self, patience: Duration) -> Result<bool, String> {
+        let end = Instant::now() + patience;
+        while self.lock().counts.is_asserted() {
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(false);
+            }
+            if self.told.wait(rest)? {
+                self.ended()?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn leave(&self) -> Result<(), String> {
+        let irq = self.irq.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(irq) = irq {
+            irq.leave().map_err(|rejected| rejected.error.to_string())?;
+        }
+        let mut state = self.lock();
+        if state.counts.is_asserted() {
+            state.counts.withdrawn += 1;
+        }
+        Ok(())
+    }
+
+    fn join(&self) -> Result<(), String> {
+        // What nobody took while it was away is of no interest to anybody.
+        self.trigger.consume().map_err(|error| error.to_string())?;
+        let irq = LevelIrq::builder(self.line)
+            .trigger(Arc::clone(&self.trigger))
+            .resample(Arc::clone(self.told.notifier()))
+            .build()
+            .map_err(|rejected| rejected.error.to_string())?;
+        *self.irq.lock().unwrap_or_else(PoisonError::into_inner) = Some(irq);
+        Ok(())
+    }
+
+    fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    fn told(&self) -> Result<Option<u64>, String> {
+        self.told.take().map(Some)
+    }
+}

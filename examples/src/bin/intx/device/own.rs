@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Own`]: a device of the VMM's own, which asserts and de-asserts.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use irqfd::{LevelIrq, LevelLine};
+
+use super::told::Told;
+use super::{Counts, Device};
+use crate::memory::Memory;
+
+pub(crate) struct Own<'a> {
+    number: usize,
+    line: &'a LevelLine,
+    memory: &'a dyn Memory,
+    /// Whether it wants to be told of EOIs.
+    told: Option<Told>,
+    state: Mutex<State>,
+    settled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    irq: Option<LevelIrq>,
+    published: u64,
+    counts: Counts,
+}
+
+impl<'a> Own<'a> {
+    /// One that is not on the line yet.
+    pub(crate) fn new(
+        number: usize,
+        wants_eoi: bool,
+        line: &'a LevelLine,
+        memory: &'a dyn Memory,
+    ) -> Result<Self, String> {
+        let told = wants_eoi.then(Told::new).transpose()?;
+        Ok(Self {
+            number,
+            line,
+            memory,
+            told,
+            state: Mutex::default(),
+            settled: Condvar::new(),
+        })
+    }
+
+    /// The guest writes to its register: it has seen this number. If that is the last one, the device
+    /// de-asserts the line before the guest's write has returned, and so before the EOI.
+    pub(crate) fn acknowledge(&self, number: u64) -> Result<(), String> {
+        let mut state = self.lock();
+        if state.counts.is_asserted() && number == state.published {
+            state.lower()?;
+            state.counts.handled += 1;
+            self.settled.notify_all();
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn irq(&self) -> Result<&LevelIrq, String> {
+        Ok(self.irq.as_ref().ok_or("a device that is not on the line")?)
+    }
+
+    fn lower(&self) -> Result<(), String> {
+        self.irq()?.deassert().map_err(|error| error.to_string())
+    }
+}
+
+impl Device for Own<'_> {
+    fn raise(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        state.published += 1;
+        self.memory.publish(self.number, state.published)?;
+        if state.counts.is_asserted() {
+            state.counts.merged += 1;
+            return Ok(());
+        }
+        state.counts.asserted += 1;
+        state.irq()?.assert().map_err(|error| error.to_string())
+    }
+
+    fn withdraw(&self) -> Result<bool, String> {
+        let mut state = self.lock();
+        if state.counts.is_asserted() {
+            state.lower()?;
+            state.counts.withdrawn += 1;
+        }
+        Ok(true)
+    }
+
+    fn settle(&self, patience: Duration) -> Result<bool, String> {
+        let waited = self
+            .settled
+            .wait_timeout_while(self.lock(), patience, |state| state.counts.is_asserted());
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        Ok(!state.counts.is_asserted())
+    }
+
+    fn leave(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        if let Some(irq) = state.irq.take() {
+            irq.leave().map_err(|rejected| rejected.error.to_string())?;
+        }
+        if state.counts.is_asserted() {
+            state.counts.withdrawn += 1;
+        }
+        Ok(())
+    }
+
+    fn join(&self) -> Result<(), String> {
+        let builder = LevelIrq::builder(self.line);
+        let irq = match &self.told {
+            Some(told) => builder.resample(told.notifier().clone()).build(),
+            None => builder.build(),
+        };
+        self.lock().irq = Some(irq.map_err(|rejected| rejected.error.to_string())?);
+        Ok(())
+    }
+
+    fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    fn told(&self) -> Result<Option<u64>, String> {
+        self.told.as_ref().map(Told::take).transpose()
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The storm: a thread for each device, that asserts and withdraws at random, in bursts.
+//!
+//! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for by the
+//! next of any other. Hence bursts: after each, all wait for the guest, and the last assertion has only
+//! its own interrupt. Now and then a device leaves the line while it asserts, and comes back.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use examples::random::Random;
+
+use crate::Settings;
+use crate::device::Device;
+use crate::layout::DEVICES;
+use crate::memory::Memory;
+use crate::watch::Watch;
+
+/// A burst of a device has up to 2 to the power of one less than this.
+const LENGTHS: u32 = 6;
+/// A device leaves after one burst in so many.
+const LEAVES: u32 = 16;
+/// What has not come for so long does not come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The devices, by number.
+pub(crate) type Devices<'a> = [&'a dyn Device; DEVICES];
+
+/// What has happened.
+#[derive(Debug, Default)]
+pub(crate) struct Storm {
+    pub(crate) bursts: u64,
+    /// How often a device left while it asserted.
+    pub(crate) leaves: u64,
+    /// Devices whose last number no handler has acknowledged.
+    pub(crate) lost: u64,
+    /// Times that the line stayed high, or interrupts kept coming, or a device waited for an EOI, without
+    /// reason.
+    pub(crate) stuck: u64,
+    /// How many EOIs devices were told of.
+    pub(crate) told: [Option<u64>; DEVICES],
+    /// By how many EOIs that was wrong.
+    pub(crate) mistold: u64,
+}
+
+impl Storm {
+    fn is_exact(&self) -> bool {
+        self.lost == 0 && self.stuck == 0 && self.mistold == 0
+    }
+}
+
+/// Asserts so many times, or until something is wrong, or somebody interrupts. In the end no device is on
+/// the line any more.
+pub(crate) fn run(
+    devices: &Devices<'_>,
+    memory: &dyn Memory,
+    watch: &mut Watch<'_>,
+    settings: &Settings,
+    interrupted: &AtomicBool,
+) -> Result<Storm, String> {
+    let mut random = Random::new(settings.seed, u64::MAX);
+    let mut storm = Storm::default();
+    let mut left = settings.assertions;
+    devices.iter().try_for_each(|device| device.join())?;
+    while left > 0 && storm.is_exact() && !interrupted.load(Ordering::Relaxed) {
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (stream, &device) in (0..).zip(devices) {
+                let length = left.min(1 << random.below(LENGTHS));
+                left -= length;
+                let random = Random::new(settings.seed, storm.bursts * DEVICES as u64 + stream);
+                threads.push(scope.spawn(move || burst(device, length, random)));
+            }
+            for (number, thread) in threads.into_iter().enumerate() {
+                let settled = thread.join().map_err(|_| "a device's thread panicked")??;
+                storm.judge(number, settled, memory)?;
+            }
+            Ok::<_, String>(())
+        })?;
+        storm.bursts += 1;
+        if storm.is_exact() && random.chance(LEAVES) {
+            storm.come_and_go(devices, watch, &mut random)?;
+        }
+    }
+    storm.end(devices, watch, &mut random)?;
+    Ok(storm)
+}
+
+/// Asserts so many times; the last time, until the guest has handled it. Answers whether it has.
+fn burst(device: &dyn Device, length: u64, mut random: Random) -> Result<bool, String> {
+    for left in (0..length).rev() {
+        device.raise()?;
+        let changes_its_mind = random.chance(4);
+        if changes_its_mind || random.chance(4) {
+            (0..random.below(4000)).for_each(|_| spin_loop());
+        }
+        if left > 0 && changes_its_mind && device.withdraw()? {
+            continue;
+        }
+        if random.chance(4) {
+            device.raise()?;
+        }
+        if !device.settle(PATIENCE)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Storm {
+    /// What it means that a device has waited in vain.
+    fn judge(&mut self, device: usize, settled: bool, memory: &dyn Memory) -> Result<(), String> {
+        if settled {
+            return Ok(());
+        }
+        let (published, seen) = (memory.published(device)?, memory.acknowledged(device)?);
+        eprintln!("intx: device {device}: {published} published, {seen} acknowledged, and it waits");
+        match published == seen {
+            true => self.stuck += 1,
+            false => self.lost += 1,
+        }
+        Ok(())
+    }
+
+    /// One device leaves while it asserts, and comes back.
+    fn come_and_go(
+        &mut self,
+        devices: &Devices<'_>,
+        watch: &mut Watch<'_>,
+        random: &mut Random,
+    ) -> Result<(), String> {
+        let number = random.below(DEVICES as u32) as usize;
+        let Some(device) = devices.get(number) else {
+            return Ok(());
+        };
+        self.look(devices, watch)?;
+        device.raise()?;
+        (0..random.below(4000)).for_each(|_| spin_loop());
+        device.leave()?;
+        self.leaves += 1;
+        device.join()?;
+        self.stuck += u64::from(!watch.is_quiet()?);
+        watch.was_away(number, *device)
+    }
+
+    /// All devices leave while they assert, one after the other.
+    fn end(
+        &mut self,
+        devices: &Devices<'_>,
+        watch: &mut Watch<'_>,
+        random: &mut Random,
+    ) -> Result<(), String> {
+        self.look(devices, watch)?;
+        self.told = watch.told();
+        let first = random.below(DEVICES as u32) as usize;
+        for device in devices.iter().cycle().skip(first).take(DEVICES) {
+            device.raise()?;
+            device.leave()?;
+            self.leaves += 1;
+            self.stuck += u64::from(!watch.is_quiet()?);
+        }
+        Ok(())
+    }
+
+    /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of them.
+    fn look(&mut self, devices: &Devices<'_>, watch: &mut Watch<'_>) -> Result<(), String> {
+        self.stuck += u64::from(!watch.is_quiet()?);
+        self.mistold += watch.mistold(devices)?;
+        Ok(())
+    }
+}
