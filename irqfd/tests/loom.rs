@@ -119,7 +119,7 @@ impl Vm for Witness {
         self.check();
         self.traces.fetch_add(1, Ordering::Relaxed);
         self.injections.fetch_add(1, Ordering::Relaxed);
-        Ok(MsiOutcome::Delivered)
+        Ok(MsiOutcome::Delivered(1))
     }
 
     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {

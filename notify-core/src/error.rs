@@ -86,6 +86,15 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+
+    /// The file descriptor is open, but it is no KVM vCPU, or it belongs to another process (EIO).
+    #[error("file descriptor {fd} is not a KVM vCPU of this process")]
+    NotVcpu {
+        /// The number that was offered.
+        fd: RawFd,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// A failed call that consumed something: why it failed, and what it had consumed.

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
-//! - [`Vm`] is the port: the six things that the upper crates ask of a hypervisor. [`KvmVm`] answers
-//!   with ioctls on a KVM virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would
-//!   and needs no `/dev/kvm`.
+//! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] answers with ioctls on a KVM
+//!   virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would and needs no `/dev/kvm`.
+//!   [`Vcpu`] is the same for the one thing that is asked of a vCPU.
 //! - With the feature `mio`, `dispatcher::Dispatcher` calls handlers of many notifiers, and polls where
 //!   that pays.
 //!
@@ -46,8 +46,8 @@ pub use notifier::{
 #[cfg(feature = "sim")]
 pub use vm::sim;
 pub use vm::{
-    Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm,
-    LineStatus, MsiOutcome, MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
+    Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVcpu, KvmVm,
+    LineStatus, MsiOutcome, MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vcpu, Vm,
 };
 
 /// The eventfd type of the rust-vmm project, which every [`EventNotifier`] wraps and gives out.

@@ -8,6 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+#[cfg_attr(target_arch = "x86_64", path = "kvm/vcpu_x86_64.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "kvm/vcpu_elsewhere.rs")]
+mod vcpu;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
@@ -20,7 +24,7 @@ use notify_core::{
 };
 
 fn main() -> ExitCode {
-    kvm_test::main(vec![
+    let mut trials = vec![
         kvm("from_fd_takes_machines_only", from_fd_takes_machines_only),
         kvm(
             "from_fd_keeps_the_machine_open",
@@ -53,7 +57,9 @@ fn main() -> ExitCode {
             "adopt_refuses_the_files_of_kvm",
             adopt_refuses_the_files_of_kvm,
         ),
-    ])
+    ];
+    trials.extend(vcpu::trials());
+    kvm_test::main(trials)
 }
 
 fn machine() -> (VmFd, KvmVm) {
@@ -141,8 +147,11 @@ fn capabilities_that_change() {}
 fn has_irqchip_tells() {
     let (_vm_fd, vm) = machine();
     assert!(vm.has_irqchip().unwrap());
+    assert!(vm.has_resample().unwrap());
     let bare = Kvm::new().unwrap().create_vm().unwrap();
-    assert!(!KvmVm::try_from(&bare).unwrap().has_irqchip().unwrap());
+    let vm = KvmVm::try_from(&bare).unwrap();
+    assert!(!vm.has_irqchip().unwrap());
+    assert!(!vm.has_resample().unwrap());
 }
 
 fn no_irqchip() {
@@ -281,6 +290,7 @@ fn a_retired_machine_refuses_and_forgives() {
         vm.set_gsi_routing(&RouteBuffer::new()),
         vm.signal_msi(&MsiRequest::new(0, 0)).map(drop),
         vm.set_irq_line(0, true).map(drop),
+        vm.irq_line(0, true),
     ] {
         assert!(Retired::caused(&refused.unwrap_err()));
     }

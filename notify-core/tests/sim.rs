@@ -28,3 +28,5 @@ mod port;
 mod resample;
 #[path = "sim/routing.rs"]
 mod routing;
+#[path = "sim/vcpu.rs"]
+mod vcpu;

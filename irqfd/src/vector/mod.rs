@@ -301,7 +301,7 @@ impl Inner {
                     self.refusal.store(0, Ordering::Relaxed);
                 }
                 Ok(match outcome {
-                    MsiOutcome::Delivered => Triggered::Delivered,
+                    MsiOutcome::Delivered(_) => Triggered::Delivered,
                     _ => Triggered::Blocked,
                 })
             }

@@ -25,7 +25,7 @@ impl Vm for Nothing {
         Ok(())
     }
     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
-        Ok(MsiOutcome::Delivered)
+        Ok(MsiOutcome::Delivered(1))
     }
     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)

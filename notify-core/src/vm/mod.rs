@@ -8,17 +8,19 @@ mod request;
 mod routes;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod vcpu;
 
 use std::fmt;
 use std::io;
 
 pub use capability::Capability;
-pub use kvm::KvmVm;
+pub use kvm::{KvmVcpu, KvmVm};
 pub use request::{
     Bus, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
     MsiRequest,
 };
 pub use routes::{RouteBuffer, RouteEntry, RouteTarget};
+pub use vcpu::Vcpu;
 
 /// A virtual machine, as seen by notifications.
 ///
@@ -79,6 +81,18 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// Those of the ioctl.
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus>;
 
+    /// KVM_IRQ_LINE: drives a GSI, and does not ask what became of it.
+    ///
+    /// On x86 it is not the same without the answer: who asks for the status of the real-time clock's pin
+    /// (8 of the IOAPIC) gets no second interrupt of it before the guest has ended the first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ioctl. Unless an implementation does better, the status is asked for and dropped.
+    fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
+        self.set_irq_line(gsi, level).map(drop)
+    }
+
     /// Whether the machine has an interrupt controller that takes irqfds and routes, as far as the
     /// hypervisor tells. Asked to explain a refusal, never on the way to an operation.
     ///
@@ -86,6 +100,17 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// [`io::ErrorKind::Unsupported`] where it cannot be told.
     fn has_irqchip(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether the machine takes irqfds with a resample eventfd, for which its interrupt controller has
+    /// to have pins in the kernel. [`Capability::IrqFdResample`] does not tell: it is of the kernel. Asked
+    /// when something is set up.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where it cannot be told.
+    fn has_resample(&self) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

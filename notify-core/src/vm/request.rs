@@ -161,8 +161,9 @@ impl MsiRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MsiOutcome {
-    /// Taken by an interrupt controller, or merged with one that was pending there.
-    Delivered,
+    /// Taken, or merged with one that was pending there. The number is that of the local APICs on x86; it
+    /// is at least 1, and says no more elsewhere.
+    Delivered(u32),
     /// Nobody took it: no such destination, or one that is switched off.
     Blocked,
 }
@@ -173,9 +174,10 @@ pub enum MsiOutcome {
 pub enum LineStatus {
     /// Taken; the number is the sum over all chips, whatever they count.
     Delivered(u32),
-    /// One was pending already.
+    /// The kernel says 0: an interrupt of the pin was pending already, or no local APIC took it.
     Coalesced,
-    /// The pin is masked, or nothing is routed there.
+    /// The kernel says -1: the pin is masked or awaits the end of its last interrupt, nothing is routed
+    /// there, or it leads to a message, for which level 0 means nothing.
     Ignored,
     /// The kernel does not say (it lacks KVM_CAP_IRQ_INJECT_STATUS).
     Unknown,

@@ -176,13 +176,17 @@ fn a_message_is_answered_by_those_who_take_it() {
 fn the_typed_port_says_the_same() {
     let vm = pc();
     let message = MsiRequest::new(0xfee0_0000, 0x41);
-    assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Delivered);
+    assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Delivered(1));
     vm.disable_lapic(0);
     assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Blocked);
     assert_eq!(vm.set_irq_line(24, true).unwrap(), LineStatus::Ignored);
     assert_eq!(vm.set_irq_line(7, true).unwrap(), LineStatus::Delivered(1));
-    vm.set_irq_line(20, true).unwrap();
+    vm.irq_line(20, true).unwrap();
     assert_eq!(vm.set_irq_line(20, true).unwrap(), LineStatus::Coalesced);
+    vm.enable_lapic(0);
+    let to_all = MsiRequest::new(0xfeef_f000, 0x41);
+    assert_eq!(vm.signal_msi(&to_all).unwrap(), MsiOutcome::Delivered(1));
+    expect_errno(machine(Profile::None).irq_line(20, true), libc::ENXIO);
 }
 
 #[test]

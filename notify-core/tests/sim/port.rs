@@ -29,6 +29,13 @@ fn the_typed_port_lowers_to_the_ioctls() {
     expect_errno(vm.ioeventfd(&request.deassign()), libc::ENOENT);
     assert!(vm.has_irqchip().unwrap());
     assert!(!machine(Profile::None).has_irqchip().unwrap());
+    for (profile, resample) in [
+        (Profile::X86, true),
+        (Profile::X86Split { pins: 24 }, false),
+        (Profile::None, false),
+    ] {
+        assert_eq!(machine(profile).has_resample().unwrap(), resample);
+    }
 }
 
 #[test]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! From the machine type of `kvm-ioctls`.
+//! From the types of `kvm-ioctls`, which tell their file descriptors only as numbers.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{VcpuFd, VmFd};
 
-use super::KvmVm;
+use super::{KvmVcpu, KvmVm};
 use crate::Error;
 
 impl TryFrom<&VmFd> for KvmVm {
@@ -25,5 +25,19 @@ impl TryFrom<&VmFd> for KvmVm {
             .try_clone_to_owned()
             .map_err(|source| Error::Duplicate { fd, source })?;
         Ok(Self::from_fd(owned)?)
+    }
+}
+
+impl TryFrom<&VcpuFd> for KvmVcpu {
+    type Error = Error;
+
+    /// Duplicates the vCPU's file descriptor; see [`KvmVcpu::duplicate`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`]; [`Error::NotVcpu`] in a forked child.
+    fn try_from(vcpu: &VcpuFd) -> Result<Self, Error> {
+        // SAFETY: `vcpu` owns the number and keeps it open during this call.
+        Self::duplicate(unsafe { BorrowedFd::borrow_raw(vcpu.as_raw_fd()) })
     }
 }

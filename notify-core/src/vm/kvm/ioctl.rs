@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls of a KVM machine.
+//! The ioctls of a KVM machine. (That of a vCPU is in `interrupt_x86_64.rs`.)
 //!
 //! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot express
 //! all of these requests (a width without a datamatch, for one), so they stand here over the structs
@@ -81,11 +81,13 @@ pub(super) fn irqfd(fd: BorrowedFd<'_>, request: &IrqFdRequest<'_>) -> io::Resul
 }
 
 /// Asks for an irqfd with no eventfd, which every kernel refuses; the errno tells why first.
-pub(super) fn irqfd_of_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn irqfd_of_nothing(fd: BorrowedFd<'_>, flags: IrqFdFlags) -> io::Result<()> {
     assign_irqfd(
         fd,
         &kvm_irqfd {
             fd: u32::MAX,
+            flags: flags.bits(),
+            resamplefd: u32::MAX,
             ..Default::default()
         },
     )

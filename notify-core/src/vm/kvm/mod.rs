@@ -3,17 +3,24 @@
 
 #[cfg(feature = "kvm-ioctls")]
 mod convert;
+#[cfg_attr(target_arch = "x86_64", path = "interrupt_x86_64.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "interrupt_elsewhere.rs")]
+mod interrupt;
 mod ioctl;
+mod vcpu;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use vcpu::KvmVcpu;
+
 use super::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
     MsiOutcome, MsiRequest, Retired, RouteBuffer, Vm,
 };
+use crate::vm::flags::IrqFdFlags;
 use crate::{Error, Rejected};
 
 /// A KVM virtual machine.
@@ -127,7 +134,8 @@ impl Vm for KvmVm {
     fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
         match ioctl::signal_msi(self.live()?, message)? {
             0 => Ok(MsiOutcome::Blocked),
-            _ => Ok(MsiOutcome::Delivered),
+            // A negative answer came back as an error.
+            taken => Ok(MsiOutcome::Delivered(taken.cast_unsigned())),
         }
     }
 
@@ -145,17 +153,31 @@ impl Vm for KvmVm {
         })
     }
 
+    fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
+        ioctl::irq_line(self.live()?, gsi, level)
+    }
+
     /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
     /// of none tells which of the two is missing. (riscv64 has no such check, and answers yes.)
     fn has_irqchip(&self) -> io::Result<bool> {
-        match ioctl::irqfd_of_nothing(self.live()?) {
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(true),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
-            Ok(()) => Err(io::ErrorKind::Unsupported.into()),
+        told_by(ioctl::irqfd_of_nothing(self.live()?, IrqFdFlags::empty()))
+    }
+
+    /// In the same way: KVM looks whether it could resample before it looks at the eventfds.
+    fn has_resample(&self) -> io::Result<bool> {
+        told_by(ioctl::irqfd_of_nothing(self.live()?, IrqFdFlags::RESAMPLE))
+    }
+}
+
+/// What the refusal of an irqfd of nothing tells.
+fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
+    match refusal {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => {
+            Ok(false)
         }
+        Err(error) => Err(error),
+        Ok(()) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

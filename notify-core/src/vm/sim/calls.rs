@@ -23,6 +23,8 @@ pub enum CallKind {
     SignalMsi,
     /// KVM_IRQ_LINE and KVM_IRQ_LINE_STATUS.
     IrqLine,
+    /// KVM_INTERRUPT.
+    Interrupt,
     /// KVM_CHECK_EXTENSION.
     CheckExtension,
 }

@@ -25,7 +25,7 @@ fn answer(result: i32) -> io::Result<i32> {
 
 impl SimVm {
     /// Enters as a call of a kind, which may have been ordered to fail.
-    fn call(&self, kind: CallKind) -> io::Result<std::sync::MutexGuard<'_, State>> {
+    pub(super) fn call(&self, kind: CallKind) -> io::Result<std::sync::MutexGuard<'_, State>> {
         let mut state = self.enter();
         state.calls.count(kind)?;
         Ok(state)

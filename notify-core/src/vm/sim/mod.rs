@@ -46,6 +46,7 @@ mod routing;
 mod setup;
 mod state;
 mod thread;
+mod vcpu;
 
 use std::fmt;
 use std::io;
@@ -58,6 +59,7 @@ pub use guest::{ExitWrite, GuestWrite};
 pub use ioapic::IoApicState;
 pub use pic::PicState;
 pub use thread::DeliveryThread;
+pub use vcpu::SimVcpu;
 
 use state::State;
 

@@ -82,7 +82,7 @@ impl Vm for SimVm {
         })?;
         Ok(match taken {
             0 => MsiOutcome::Blocked,
-            _ => MsiOutcome::Delivered,
+            taken => MsiOutcome::Delivered(taken.cast_unsigned()),
         })
     }
 
@@ -103,6 +103,12 @@ impl Vm for SimVm {
         })
     }
 
+    fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
+        let level = level.into();
+        self.kvm_irq_line(&IrqLevel { irq: gsi, level })?;
+        Ok(())
+    }
+
     /// As `KvmVm` finds out, by an assignment of no eventfd, which is not counted.
     fn has_irqchip(&self) -> io::Result<bool> {
         Ok(match &self.lock().chips {
@@ -110,5 +116,10 @@ impl Vm for SimVm {
             Chips::Gic(gic) => gic.initialised,
             Chips::X86(..) | Chips::Aplic(_) => true,
         })
+    }
+
+    /// In the same way.
+    fn has_resample(&self) -> io::Result<bool> {
+        Ok(self.lock().chips.allow_irqfd(true).is_ok())
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) chips: Chips,
     pub(super) routes: Routes,
     pub(super) x2apic_ids: bool,
+    /// What each vCPU was given by KVM_INTERRUPT and has not taken.
+    pub(super) interrupts: Vec<Option<u8>>,
     pub(super) irqfds: IrqFds,
     pub(super) doorbells: Doorbells,
     /// Memory, and whether it can be written.
@@ -56,6 +58,7 @@ impl State {
             chips: Chips::new(profile, vcpus),
             routes,
             x2apic_ids: false,
+            interrupts: vec![None; vcpus],
             irqfds: IrqFds::default(),
             doorbells,
             memory: Vec::new(),

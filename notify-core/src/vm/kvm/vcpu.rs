@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`KvmVcpu`]: a vCPU of KVM.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use super::interrupt;
+use crate::{Error, Rejected, Vcpu};
+
+/// A vCPU of a KVM machine, for who injects into it.
+///
+/// It owns a file descriptor of the vCPU, and dropping it closes that. Until then the vCPU and the memory of
+/// its machine stay. (They do not keep irqfds: those end with the last descriptor of the *machine*.)
+///
+/// To make one asks the vCPU a question (on x86), so it is done before the vCPU runs, or on its own
+/// thread: while the vCPU runs it would wait. See [`Vcpu`] for when to use it.
+///
+/// ```no_run
+/// use notify_core::{KvmVcpu, Vcpu};
+///
+/// let kvm = kvm_ioctls::Kvm::new()?;
+/// let vm_fd = kvm.create_vm()?; // without an irqchip: the VMM emulates one
+/// let mut vcpu_fd = vm_fd.create_vcpu(0)?;
+/// let vcpu = KvmVcpu::try_from(&vcpu_fd)?;
+///
+/// // On the vCPU's thread: its interrupt controller has vector 0x60 for the guest.
+/// if vcpu_fd.get_kvm_run().ready_for_interrupt_injection != 0 {
+///     vcpu.interrupt(0x60)?;
+/// } else {
+///     vcpu_fd.get_kvm_run().request_interrupt_window = 1;
+/// }
+/// vcpu_fd.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct KvmVcpu {
+    fd: OwnedFd,
+}
+
+impl KvmVcpu {
+    /// Takes over a file descriptor of a vCPU, whoever created it and by whatever bindings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotVcpu`] on x86; the file descriptor comes back inside. Elsewhere it is not looked at, as nothing
+    /// can be asked of it.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
+        match interrupt::check(fd.as_fd()) {
+            Ok(()) => Ok(Self { fd }),
+            Err(source) => {
+                let number = fd.as_raw_fd();
+                Err(Rejected::new(Error::NotVcpu { fd: number, source }, fd))
+            }
+        }
+    }
+
+    /// The vCPU of somebody who keeps it: its file descriptor is duplicated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`], [`Error::NotVcpu`].
+    pub fn duplicate(vcpu: impl AsFd) -> Result<Self, Error> {
+        let borrowed = vcpu.as_fd();
+        let fd = borrowed.as_raw_fd();
+        let owned = borrowed
+            .try_clone_to_owned()
+            .map_err(|source| Error::Duplicate { fd, source })?;
+        Ok(Self::from_fd(owned)?)
+    }
+}
+
+impl Vcpu for KvmVcpu {
+    fn interrupt(&self, vector: u32) -> io::Result<()> {
+        interrupt::interrupt(self.as_fd(), vector)
+    }
+}
+
+impl AsFd for KvmVcpu {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

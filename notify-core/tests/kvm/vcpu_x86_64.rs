@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! KVM_INTERRUPT on real vCPUs of x86-64.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_test::{Trial, kvm, open_fds};
+use notify_core::{Error, EventNotifier, KvmVcpu, KvmVm, Vcpu, Vm};
+
+use crate::{duplicate, expect_errno};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        kvm("a_vcpu_is_made_of_vcpus_only", made_of_vcpus_only),
+        kvm("interrupt_of_each_irqchip", interrupt_of_each_irqchip),
+        kvm("a_refused_interrupt_changes_nothing", refused),
+        kvm("has_resample_tells_a_split_irqchip", has_resample_tells),
+    ]
+}
+
+fn bare() -> VmFd {
+    Kvm::new().unwrap().create_vm().unwrap()
+}
+
+fn split() -> VmFd {
+    let vm_fd = bare();
+    let split = kvm_enable_cap {
+        cap: KVM_CAP_SPLIT_IRQCHIP,
+        args: [24, 0, 0, 0],
+        ..Default::default()
+    };
+    vm_fd.enable_cap(&split).unwrap();
+    vm_fd
+}
+
+fn vcpu(vm_fd: &VmFd) -> (VcpuFd, KvmVcpu) {
+    let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+    let vcpu = KvmVcpu::try_from(&vcpu_fd).unwrap();
+    (vcpu_fd, vcpu)
+}
+
+fn made_of_vcpus_only() {
+    let before = open_fds().unwrap();
+    let kvm = Kvm::new().unwrap();
+    let vm_fd = kvm.create_vm().unwrap();
+    let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+    let eventfd = EventNotifier::new().unwrap();
+    for number in [kvm.as_raw_fd(), vm_fd.as_raw_fd(), eventfd.as_raw_fd(), 0] {
+        let rejected = KvmVcpu::from_fd(duplicate(number)).unwrap_err();
+        let owned = rejected.value.as_raw_fd();
+        assert!(matches!(rejected.error, Error::NotVcpu { fd, .. } if fd == owned));
+        let refused = KvmVcpu::duplicate(rejected.value);
+        assert!(matches!(refused, Err(Error::NotVcpu { .. })));
+    }
+    let vcpu = KvmVcpu::from_fd(duplicate(vcpu_fd.as_raw_fd())).unwrap();
+    let another = KvmVcpu::duplicate(&vcpu).unwrap();
+    assert_ne!(another.as_fd().as_raw_fd(), vcpu.as_fd().as_raw_fd());
+    drop((kvm, vm_fd, vcpu_fd, vcpu, eventfd));
+    another.interrupt(0x20).unwrap();
+    drop(another);
+    assert_eq!(open_fds().unwrap(), before);
+}
+
+fn interrupt_of_each_irqchip() {
+    let full = bare();
+    full.create_irq_chip().unwrap();
+    let (_vcpu_fd, vcpu_of_full) = vcpu(&full);
+    expect_errno(vcpu_of_full.interrupt(0x20), libc::ENXIO);
+    expect_errno(vcpu_of_full.interrupt(256), libc::EINVAL);
+
+    let (_vcpu_fd, vcpu_of_split) = vcpu(&split());
+    vcpu_of_split.interrupt(0x20).unwrap();
+    expect_errno(vcpu_of_split.interrupt(0x21), libc::EEXIST);
+
+    let (_vcpu_fd, vcpu_of_none) = vcpu(&bare());
+    for vector in 0..256 {
+        vcpu_of_none.interrupt(vector).unwrap();
+    }
+    expect_errno(vcpu_of_none.interrupt(256), libc::EINVAL);
+}
+
+/// What KVM keeps for the guest, as KVM_GET_VCPU_EVENTS shows it.
+fn waiting(vcpu_fd: &VcpuFd) -> Option<u8> {
+    let interrupt = vcpu_fd.get_vcpu_events().unwrap().interrupt;
+    (interrupt.injected != 0).then_some(interrupt.nr)
+}
+
+/// Making one asks with a vector that there is not, too.
+fn refused() {
+    let (vcpu_fd, vcpu) = vcpu(&bare());
+    assert_eq!(waiting(&vcpu_fd), None);
+    let refused: io::Result<()> = vcpu.interrupt(0x1_0060);
+    expect_errno(refused, libc::EINVAL);
+    assert_eq!(waiting(&vcpu_fd), None);
+    vcpu.interrupt(0x60).unwrap();
+    assert_eq!(waiting(&vcpu_fd), Some(0x60));
+    vcpu.interrupt(0x61).unwrap();
+    assert_eq!(waiting(&vcpu_fd), Some(0x61));
+}
+
+fn has_resample_tells() {
+    let vm = KvmVm::try_from(&split()).unwrap();
+    assert!(vm.has_irqchip().unwrap());
+    assert!(!vm.has_resample().unwrap());
+}
