@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use notify_core::Retired;
 
-use crate::{Gsi, IrqChip, Platform, Rejected};
+use crate::{Gsi, IrqChip, Pin, Platform, Rejected};
 
 /// Why an operation on a routing table failed. Nothing has changed then, except after
 /// [`Untranslated`](Self::Untranslated).
@@ -78,6 +78,27 @@ pub enum Error {
     RouteHeld {
         /// The number.
         gsi: Gsi,
+    },
+
+    /// Somebody else sets the level of the GSI and hears its ends of interrupt.
+    #[error("GSI {gsi} is driven by somebody else")]
+    AlreadyDriven {
+        /// The number.
+        gsi: Gsi,
+    },
+
+    /// A GSI with a [`DrivenLine`](crate::DrivenLine) and another one would lead to one pin; only the one that
+    /// stands last in the kernel's table hears the ends of the pin's interrupts.
+    #[error(
+        "GSI {gsi} is driven, and GSI {other} leads to {pin} too: only one of them would hear its EOIs"
+    )]
+    PinShared {
+        /// The one that is driven, or is to be.
+        gsi: Gsi,
+        /// The other.
+        other: Gsi,
+        /// The pin of both.
+        pin: Pin,
     },
 
     /// The chip has no such pin.

@@ -9,7 +9,8 @@
 //! - [`GsiLease`] is the right to one GSI; dropping it gives the number back.
 //! - [`Transaction`] stages any number of edits and commits them with at most one ioctl, or not at
 //!   all.
-//! - [`Line`] keeps a route in place while something may signal it.
+//! - [`Line`] keeps a route in place while something may signal it; [`DrivenLine`] also keeps other GSIs
+//!   from its pins, so that one party sets its level and hears its ends of interrupt.
 //! - [`Wiring`] is a table that machines start with, such as a PC's.
 //! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
 //!   reports, and back.
@@ -39,6 +40,7 @@
 mod apic_message;
 mod builder;
 mod chip;
+mod driven;
 mod dump;
 mod engine;
 mod entries;
@@ -65,6 +67,7 @@ mod wiring;
 pub use apic_message::{ApicMessage, DeliveryMode};
 pub use builder::RoutingTableBuilder;
 pub use chip::{IrqChip, Pin};
+pub use driven::DrivenLine;
 pub use dump::{
     ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, MatrixCell, ParseError, Problem,
 };

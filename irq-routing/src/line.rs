@@ -3,7 +3,7 @@
 
 use crate::slots::Slot;
 use crate::state::State;
-use crate::{Error, Gsi, GsiLease, Rejected, RoutingTable};
+use crate::{DrivenLine, Error, Gsi, GsiLease, Rejected, RoutingTable};
 
 /// A GSI with a route that stays as long as this lives: it may be changed, not removed.
 ///
@@ -85,6 +85,18 @@ impl Line {
     /// A share of the wiring has no lease, and comes back as it is.
     pub fn into_lease(mut self) -> Result<GsiLease, Self> {
         self.lease.take().ok_or(self)
+    }
+
+    /// Becomes the one that sets the level of this GSI and hears its ends of interrupt, which takes pins
+    /// that no other GSI leads to; see [`DrivenLine`]. One ioctl if dropped leases left routes behind,
+    /// which may lead there, otherwise none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyDriven`], [`Error::PinShared`], and those of [`RoutingTable::flush`]; the line comes
+    /// back inside.
+    pub fn drive(self) -> Result<DrivenLine, Rejected<Self>> {
+        DrivenLine::new(self)
     }
 
     /// Keeps the route in place for as long as the table lives, because something that could not be

@@ -35,6 +35,16 @@ pub enum Route {
 }
 
 impl Route {
+    /// A pin that it has in common with these.
+    pub(crate) fn shared_pin(&self, pins: Pins) -> Option<Pin> {
+        match self {
+            Self::Pins(own) => own
+                .iter()
+                .find(|pin| pins.iter().any(|other| other == *pin)),
+            _ => None,
+        }
+    }
+
     /// The entry of a route that is no pin.
     pub(crate) fn single_entry(&self, gsi: Gsi) -> Option<RouteEntry> {
         let target = match *self {

@@ -105,6 +105,10 @@ impl Slots {
         self.limit
     }
 
+    pub(crate) fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
     pub(crate) fn leased(&self) -> usize {
         self.leased
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`State`]: everything behind the table's lock.
 
+use std::collections::BTreeSet;
+
 use fixedbitset::FixedBitSet;
 
 use crate::engine::Engine;
@@ -12,6 +14,10 @@ use crate::{Error, Gsi, Pins, Platform, Route};
 pub(crate) struct State {
     pub(crate) slots: Slots,
     platform: Platform,
+    /// GSIs whose pins belong to nobody else; see [`DrivenLine`](crate::DrivenLine).
+    pub(crate) driven: BTreeSet<Gsi>,
+    /// What the round under way leads to pins.
+    pub(crate) moving: Vec<(Gsi, Pins)>,
     /// Whether the kernel's table is ours.
     committed: bool,
     /// GSIs that were given back while the kernel still had their route.
@@ -39,6 +45,8 @@ impl State {
         Self {
             slots,
             platform,
+            driven: BTreeSet::new(),
+            moving: Vec::new(),
             committed: false,
             stale: FixedBitSet::with_capacity(limit as usize),
             blocked: FixedBitSet::with_capacity(limit as usize),
@@ -109,12 +117,24 @@ impl State {
         let mut waiting = std::mem::take(&mut self.queue);
         let mut requests = std::mem::take(&mut self.spare_requests);
         for mut request in waiting.drain(..together(&waiting)) {
+            // Nothing does before the first has been taken, so all come to their turn.
+            if self.depends_on_moving(&request.edits) {
+                self.queue.push(request);
+                continue;
+            }
             match self.prepare(&mut request) {
-                Ok(()) => requests.push(request),
+                Ok(()) => {
+                    self.note_moving(&request.edits);
+                    requests.push(request);
+                }
                 Err(error) => self.done.push(request.finish(Err(error))),
             }
         }
-        self.queue = waiting;
+        if self.queue.is_empty() {
+            self.queue = waiting; // with its memory
+        } else {
+            self.queue.append(&mut waiting);
+        }
         Some((engine, requests))
     }
 
@@ -125,6 +145,7 @@ impl State {
             request.edits.iter().for_each(|edit| self.take_over(edit));
         }
         self.slots.settle();
+        self.moving.clear();
         let pending = requests.extract_if(.., |request| request.is_pending());
         self.queue.splice(..0, pending);
         for mut request in requests.drain(..) {
@@ -158,6 +179,7 @@ impl State {
             .edits
             .iter()
             .try_for_each(|edit| self.validate(edit))?;
+        self.validate_driven(&request.edits)?;
         for edit in &request.edits {
             self.slots.unsettle(edit.gsi);
         }

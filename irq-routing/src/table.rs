@@ -103,6 +103,12 @@ impl RoutingTable {
         self.shared.limit
     }
 
+    /// How many of the lowest GSIs [`lease`](Self::lease) leaves alone.
+    #[must_use]
+    pub fn reserved_gsis(&self) -> u32 {
+        self.lock().slots.reserved()
+    }
+
     /// What the kernel is given for a message of a device, as the table's translation has it.
     ///
     /// Routes are translated by their commits. This is for messages that go another way
@@ -265,6 +271,15 @@ impl RoutingTable {
     pub(crate) fn lock_settled(&self, gsi: Gsi) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.slots.is_unsettled(gsi) {
+            state = self.shared.ended.wait(state);
+        }
+        state
+    }
+
+    /// The same, while none leads another one to one of its pins either.
+    pub(crate) fn lock_uncontested(&self, gsi: Gsi) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.slots.is_unsettled(gsi) || state.is_contested(gsi) {
             state = self.shared.ended.wait(state);
         }
         state
