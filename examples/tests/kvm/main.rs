@@ -15,6 +15,7 @@ mod doorbell;
 mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
+mod intx;
 mod msix;
 mod routing;
 #[cfg(target_arch = "x86_64")]
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut trials = doorbell::trials();
     trials.extend(msix::trials());
+    trials.extend(intx::trials());
     trials.extend(routing::trials());
     trials.extend(bar_move::trials());
     trials.extend(bus::trials());

@@ -2,7 +2,6 @@
 //! The guest: sets up a controller, and its handler acknowledges what the devices say.
 
 use tiny_guest::iced_x86::code_asm::{qword_ptr, rax, rcx};
-use tiny_guest::layout::DOORBELL;
 use tiny_guest::{Asm, Emitted, Eoi, Error, Machine, Program, Slot};
 
 use crate::Chip;
@@ -12,8 +11,6 @@ use crate::layout::{
 };
 use crate::memory::Memory;
 
-/// Where the devices' region is.
-pub(crate) const REGION: u64 = DOORBELL;
 /// A port that nobody has: to write there is to leave the guest.
 pub(crate) const NOWHERE: u16 = 0x80;
 
@@ -104,7 +101,7 @@ impl Shared {
         asm.je(nothing_new)?;
         asm.mov(qword_ptr(acknowledged.address()), rax)?;
         if device != EXPORTED {
-            asm.mov(rcx, REGION + acknowledge(device))?;
+            asm.mov(rcx, acknowledge(device))?;
             asm.mov(qword_ptr(rcx), rax)?;
         }
         asm.set_label(&mut nothing_new)

@@ -26,10 +26,19 @@ pub(crate) const EXPORTED: usize = 1;
 /// The VMM's own, told of EOIs.
 pub(crate) const TOLD: usize = 2;
 
-/// Where a device of the VMM's own has its only register, from the start of the devices' region: the
-/// guest writes there the number that it acknowledges.
+/// Where the devices' registers are.
+pub(crate) const REGION: u64 = 0xd000_0000;
+/// The only register that a device of the VMM's own has: the guest writes there the number that it
+/// acknowledges.
 pub(crate) const fn acknowledge(device: usize) -> u64 {
-    device as u64 * 8
+    REGION + device as u64 * 8
 }
-/// The end of that region.
-pub(crate) const END: u64 = acknowledge(DEVICES);
+
+/// The registers of the IOAPIC, and their end.
+pub(crate) const IOAPIC: u64 = 0xfec0_0000;
+pub(crate) const IOAPIC_END: u64 = IOAPIC + 0x1000;
+
+/// The ports by which the PICs are told what to do, and the byte that ends an interrupt there.
+pub(crate) const PIC1: u16 = 0x20;
+pub(crate) const PIC2: u16 = 0xa0;
+pub(crate) const PIC_EOI: u8 = 0x20;

@@ -46,7 +46,7 @@ pub(crate) struct Storm {
 }
 
 impl Storm {
-    fn is_exact(&self) -> bool {
+    pub(crate) fn is_exact(&self) -> bool {
         self.lost == 0 && self.stuck == 0 && self.mistold == 0
     }
 }

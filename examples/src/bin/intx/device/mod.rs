@@ -9,6 +9,7 @@ mod exported;
 mod own;
 mod told;
 
+use std::iter::Sum;
 use std::time::Duration;
 
 pub(crate) use exported::Exported;
@@ -32,6 +33,18 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn is_asserted(&self) -> bool {
         self.asserted > self.handled + self.withdrawn
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            asserted: sum.asserted + one.asserted,
+            handled: sum.handled + one.handled,
+            withdrawn: sum.withdrawn + one.withdrawn,
+            merged: sum.merged + one.merged,
+            triggered_again: sum.triggered_again + one.triggered_again,
+        })
     }
 }
 

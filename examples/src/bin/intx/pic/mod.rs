@@ -15,7 +15,7 @@ use irqfd::Controller;
 use half::{CASCADE, Half};
 
 /// What is done when the processor is to be interrupted. Called from whatever thread raises a pin.
-type Interrupt = Box<dyn Fn() + Send + Sync>;
+pub(crate) type Interrupt = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) struct Pic {
     halves: Mutex<[Half; 2]>,

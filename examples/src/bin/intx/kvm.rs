@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The run on `/dev/kvm`: a machine of one vCPU.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use notify_core::{KvmVcpu, KvmVm, Vcpu as _};
+use tiny_guest::kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
+use tiny_guest::kvm_ioctls::VmFd;
+use tiny_guest::{Exit, Machine, Vcpu};
+
+use crate::board::{Board, PINS};
+use crate::bus::Bus;
+use crate::guest::Shared;
+use crate::layout::PIN;
+use crate::report::Report;
+use crate::{Chip, Irqchip, Run, Settings, probe, session};
+
+/// A guest that takes so long to start does not start.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// An interrupt is pending already.
+const EEXIST: i32 = 17;
+
+pub(crate) fn run(
+    run: Run,
+    settings: &Settings,
+    interrupted: &AtomicBool,
+) -> Result<Report, Box<dyn Error>> {
+    let leaves = match run {
+        Run {
+            irqchip: Irqchip::Split,
+            chip: Chip::Ioapic,
+        } => probe::halting_keeps_an_eoi_back()?,
+        _ => false,
+    };
+    let (machine, vcpus) = Machine::builder().irqchip(irqchip(run)).build()?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let vm = Arc::new(KvmVm::try_from(machine.vm())?);
+    let shared = Shared::new(&machine)?;
+    vcpu.load(shared.program(run.chip, leaves)?)?;
+    let (stopper, kick) = (vcpu.stopper(), vcpu.stopper());
+    let board = Board::new(run, vm.clone(), Box::new(move || kick.stop()))?;
+    let over = AtomicBool::new(false);
+    let report = session::run(
+        run,
+        settings,
+        interrupted,
+        &session::Machine {
+            backend: "kvm",
+            board: &board,
+            memory: &shared,
+            pin: &|| is_pin_high(run, machine.vm()),
+            leaves,
+        },
+        |bus| drive(&mut vcpu, bus, &over),
+        || ready(&shared),
+        || {
+            over.store(true, Ordering::SeqCst);
+            stopper.stop();
+        },
+    )?;
+    // The machine goes with everything in it; there is nothing to undo one by one.
+    vm.retire();
+    Ok(report)
+}
+
+pub(crate) fn irqchip(run: Run) -> tiny_guest::Irqchip {
+    match run.irqchip {
+        Irqchip::Full => tiny_guest::Irqchip::Full,
+        Irqchip::Split => tiny_guest::Irqchip::Split { pins: PINS },
+    }
+}
+
+/// Whether the kernel's controller sees the pin high. One of the VMM's own has no other level than the
+/// line.
+fn is_pin_high(run: Run, vm: &VmFd) -> Result<bool, String> {
+    if run.irqchip == Irqchip::Split {
+        return Ok(false);
+    }
+    let (chip_id, bit) = match run.chip {
+        Chip::Ioapic => (KVM_IRQCHIP_IOAPIC, PIN),
+        Chip::Pic => (KVM_IRQCHIP_PIC_SLAVE, PIN - 8),
+    };
+    let mut chip = kvm_irqchip {
+        chip_id,
+        ..Default::default()
+    };
+    vm.get_irqchip(&mut chip).map_err(|error| error.to_string())?;
+    Ok(requests(run.chip, &chip) >> bit & 1 == 1)
+}
+
+#[allow(unsafe_code)]
+fn requests(of: Chip, chip: &kvm_irqchip) -> u32 {
+    // SAFETY: KVM has filled in the member that belongs to the chip that it was asked for, and any bytes
+    // are a value of either.
+    unsafe {
+        match of {
+            Chip::Ioapic => chip.chip.ioapic.irr,
+            Chip::Pic => chip.chip.pic.irr.into(),
+        }
+    }
+}
+
+fn ready(shared: &Shared) -> Result<(), String> {
+    let end = Instant::now() + PATIENCE;
+    while shared.ready.load().map_err(|error| error.to_string())? == 0 {
+        if Instant::now() > end {
+            return Err("the guest does not start".to_owned());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Runs the vCPU until it is over.
+fn drive(vcpu: &mut Vcpu, bus: Bus<'_>, over: &AtomicBool) -> Result<(), String> {
+    let text = |error: &dyn Error| error.to_string();
+    let injector = KvmVcpu::try_from(vcpu.fd()).map_err(|error| text(&error))?;
+    let mut taken = None;
+    loop {
+        if bus.board.is_in_user_space() {
+            inject(vcpu, &injector, bus.board, &mut taken).map_err(|error| text(&error))?;
+        }
+        match vcpu.run().map_err(|error| text(&error))? {
+            Exit::MmioWrite { address, data } => bus.write(address, data)?,
+            Exit::MmioRead { address, data } => bus.read(address, data),
+            Exit::PortWrite { port, data } => bus.board.port_write(port, data),
+            Exit::PortRead { port, data } => bus.board.port_read(port, data),
+            Exit::IoapicEoi(vector) => bus.board.vector_ended(vector),
+            Exit::InterruptWindow => {}
+            Exit::Stopped if over.load(Ordering::SeqCst) => return Ok(()),
+            // A PIC wants it to take an interrupt.
+            Exit::Stopped => {}
+            other => return Err(format!("the guest did something unexpected: {other:?}")),
+        }
+    }
+}
+
+/// Gives the vCPU what a PIC of the VMM's own has for it, or asks to be told when it can take it. What it
+/// has `taken` from the PIC is in service there, and must not get lost.
+fn inject(
+    vcpu: &mut Vcpu,
+    injector: &KvmVcpu,
+    board: &Board,
+    taken: &mut Option<u8>,
+) -> io::Result<()> {
+    if vcpu.is_ready_for_interrupt() {
+        *taken = taken.or_else(|| board.take());
+        if let Some(vector) = *taken {
+            match injector.interrupt(vector.into()) {
+                Ok(()) => *taken = None,
+                // The one before has not got there yet.
+                Err(error) if error.raw_os_error() == Some(EEXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    vcpu.request_interrupt_window(taken.is_some() || board.is_requesting());
+    Ok(())
+}

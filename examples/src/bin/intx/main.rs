@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Three devices share a level-triggered interrupt line: two of the VMM's own, and one that has no more
+//! than two eventfds.
+//!
+//! They assert and de-assert at random, while a guest acknowledges what they say and ends the interrupts:
+//! at an IOAPIC or a PIC, in the kernel or in user space. The report says what was asserted and handled,
+//! what was lost, what is stuck, and who was told of how many EOIs.
+
+mod board;
+mod bus;
+mod device;
+#[cfg(target_arch = "x86_64")]
+mod guest;
+mod ioapic;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
+mod layout;
+mod memory;
+mod pic;
+#[cfg(target_arch = "x86_64")]
+mod probe;
+mod report;
+mod session;
+mod sim;
+mod storm;
+mod watch;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, ValueEnum};
+use examples::program::{Backend, chain};
+
+use report::Report;
+
+/// A level-triggered line that three devices share: nothing lost, nothing stuck.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// Which controller the guest uses [default: one after the other]
+    #[arg(long, value_enum)]
+    chip: Option<Chip>,
+
+    /// Whose that controller is [default: one after the other]
+    #[arg(long, value_enum)]
+    irqchip: Option<Irqchip>,
+
+    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+
+    /// Print one JSON object a run instead of the reports
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// How many assertions, by all devices together, in each run
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    assertions: u64,
+
+    /// What the devices draw lots from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Chip {
+    /// The I/O APIC
+    Ioapic,
+    /// The pair of 8259A
+    Pic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Irqchip {
+    /// The kernel's
+    Full,
+    /// The program's; the kernel has the local APIC only
+    Split,
+}
+
+/// One run.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    chip: Chip,
+    irqchip: Irqchip,
+}
+
+impl Chip {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ioapic => "ioapic",
+            Self::Pic => "pic",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Ioapic => "an IOAPIC",
+            Self::Pic => "a PIC",
+        }
+    }
+}
+
+impl Irqchip {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Split => "split",
+        }
+    }
+
+    fn place(self) -> &'static str {
+        match self {
+            Self::Full => "in the kernel",
+            Self::Split => "in user space",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run_all(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("intx: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
+    let backend = arguments.backend.unwrap_or_else(|| Backend::choose("intx"));
+    let mut code = ExitCode::SUCCESS;
+    for run in runs(arguments) {
+        let report = run_one(backend, run, &arguments.settings, &interrupted)?;
+        if interrupted.load(Ordering::Relaxed) {
+            eprintln!("intx: interrupted after {} assertions", report.asserted());
+            return Ok(ExitCode::from(130));
+        }
+        if arguments.json {
+            println!("{}", report.to_json());
+        } else {
+            println!("{report}");
+        }
+        if !report.is_exact() {
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+fn runs(arguments: &Arguments) -> impl Iterator<Item = Run> {
+    let all = [Irqchip::Full, Irqchip::Split].into_iter().flat_map(|irqchip| {
+        [Chip::Ioapic, Chip::Pic].map(|chip| Run { chip, irqchip })
+    });
+    all.filter(|run| {
+        arguments.chip.is_none_or(|chip| chip == run.chip)
+            && arguments.irqchip.is_none_or(|irqchip| irqchip == run.irqchip)
+    })
+}
+
+fn run_one(
+    backend: Backend,
+    run: Run,
+    settings: &Settings,
+    interrupted: &AtomicBool,
+) -> Result<Report, Box<dyn Error>> {
+    match backend {
+        #[cfg(target_arch = "x86_64")]
+        Backend::Kvm => kvm::run(run, settings, interrupted),
+        #[cfg(not(target_arch = "x86_64"))]
+        Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
+        Backend::Sim => sim::run(run, settings, interrupted),
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A run on a machine, whichever: the devices, their threads, and the guest's.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use irqfd::LevelIrq;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use notify_core::EventNotifier;
+
+use crate::board::Board;
+use crate::bus::Bus;
+use crate::device::{Device, Exported, Own};
+use crate::layout::{EXPORTED, PLAIN, TOLD};
+use crate::memory::Memory;
+use crate::report::Report;
+use crate::storm::{self, Storm};
+use crate::watch::Watch;
+use crate::{Run, Settings};
+
+/// What is particular to a machine.
+pub(crate) struct Machine<'a> {
+    pub(crate) backend: &'static str,
+    pub(crate) board: &'a Board,
+    pub(crate) memory: &'a dyn Memory,
+    /// Whether the controller that has the pin sees it high.
+    pub(crate) pin: &'a (dyn Fn() -> Result<bool, String> + Sync),
+    /// Whether the guest leaves after each EOI, for a reason that the report tells.
+    pub(crate) leaves: bool,
+}
+
+/// Lets the storm rage in a guest. `guest` runs it until `stop` is called, and `ready` waits until it takes
+/// interrupts.
+pub(crate) fn run(
+    run: Run,
+    settings: &Settings,
+    interrupted: &AtomicBool,
+    machine: &Machine<'_>,
+    guest: impl FnOnce(Bus<'_>) -> Result<(), String> + Send,
+    ready: impl FnOnce() -> Result<(), String> + Send,
+    stop: impl FnOnce(),
+) -> Result<Report, String> {
+    let (board, memory) = (machine.board, machine.memory);
+    let line = &board.line;
+    let irq = Mutex::new(None);
+    let plain = Own::new(PLAIN, false, line, memory)?;
+    let exported = Exported::new(EXPORTED, line, &irq, memory)?;
+    let told = Own::new(TOLD, true, line, memory)?;
+    let over = EventNotifier::new().map_err(|error| error.to_string())?;
+    let devices: storm::Devices<'_> = [&plain, &exported, &told];
+    let start = Instant::now();
+    let (storm, guest, relay) = thread::scope(|scope| {
+        let (plain, told) = (&plain, &told);
+        let guest = scope.spawn(move || guest(Bus { board, plain, told }));
+        let relay = board.is_in_user_space().then(|| {
+            let (trigger, irq, over) = (exported.trigger(), &irq, &over);
+            scope.spawn(move || relay(trigger, irq, over))
+        });
+        // In a thread, so that the guest is stopped even if it panics.
+        let devices = &devices;
+        let storm = scope.spawn(move || {
+            ready()?;
+            let mut watch = Watch::new(line, memory, machine.pin);
+            storm::run(devices, memory, &mut watch, settings, interrupted)
+        });
+        let storm = storm.join();
+        stop();
+        let guest = guest.join();
+        // One that cannot be told has failed, and returns.
+        let _ = over.notify();
+        (storm, guest, relay.map(|relay| relay.join()))
+    });
+    guest.map_err(|_| "the vCPU's thread panicked")??;
+    if let Some(relay) = relay {
+        relay.map_err(|_| "the thread that takes triggers panicked")??;
+    }
+    let storm: Storm = storm.map_err(|_| "the storm panicked")??;
+    let counts = devices.map(Device::counts);
+    Report::new(run, settings, machine, start.elapsed(), storm, counts)
+}
+
+/// A VMM with controllers of its own takes an exported device's triggers itself.
+fn relay(
+    trigger: &EventNotifier,
+    irq: &Mutex<Option<LevelIrq>>,
+    over: &EventNotifier,
+) -> Result<(), String> {
+    let mut fds = [trigger.as_fd(), over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    while !over.is_signalled().map_err(|error| error.to_string())? {
+        // Interrupted or not, the notifiers say what there is to do.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        match &*irq.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(irq) => {
+                irq.take_trigger().map_err(|error| error.to_string())?;
+            }
+            // Nobody wants it.
+            None => {
+                trigger.consume().map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
