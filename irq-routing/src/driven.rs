@@ -52,9 +52,14 @@ impl DrivenLine {
     }
 
     /// The line.
-    #[must_use]
     pub fn line(&self) -> &Line {
         &self.line
+    }
+
+    /// Keeps the route in place also when this has been dropped, as [`Line::quarantine`] does. A leased GSI is out of use
+    /// at once.
+    pub fn quarantine(&self) {
+        self.line.keep();
     }
 
     /// Gives up the right to drive the line, and keeps its route in place.

@@ -103,6 +103,10 @@ impl Line {
     /// disarmed may signal it still. A leased GSI is not given to anybody else: nobody must get those
     /// signals. One of the wiring stays shared.
     pub fn quarantine(self) {
+        self.keep();
+    }
+
+    pub(crate) fn keep(&self) {
         let mut state = self.table().lock();
         match &self.lease {
             Some(lease) => state.quarantine(lease.gsi()),

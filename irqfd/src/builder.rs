@@ -98,7 +98,7 @@ fn bind(line: &Line, notifier: Option<&Arc<EventNotifier>>) -> Result<Arc<EventN
 }
 
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
-fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
+pub(crate) fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
     if Retired::caused(&source) {
         let source = Retired;
         return Error::Retired { gsi, source };

@@ -119,7 +119,7 @@ impl IrqFd {
     }
 }
 
-fn disarm(line: &Line, notifier: &EventNotifier) -> Result<(), Error> {
+pub(crate) fn disarm(line: &Line, notifier: &EventNotifier) -> Result<(), Error> {
     let gsi = line.gsi();
     let request = IrqFdRequest::deassign(notifier.as_fd(), gsi.number());
     let result = line.table().vm().irqfd(&request);

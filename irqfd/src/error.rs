@@ -88,6 +88,84 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// Nobody would tell of the ends of a line's interrupts (EOI), which a device waits for.
+    #[error("nobody tells of the EOIs of GSI {gsi}")]
+    NoResample {
+        /// The GSI.
+        gsi: Gsi,
+        /// Why.
+        #[source]
+        reason: NoResample,
+    },
+
+    /// The GSI has a driver already, or shares a pin with another one.
+    #[error("cannot drive GSI {gsi}")]
+    Drive {
+        /// The GSI.
+        gsi: Gsi,
+        /// Why.
+        source: irq_routing::Error,
+    },
+
+    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, that of whoever came last: devices of
+    /// the VMM, which set it, and exported ones, which trigger, would take each other's away; and so would an EOI
+    /// from a device of the VMM that wants to be told of it.
+    #[error(
+        "GSI {gsi} has one level for all: its devices are all exported, or all the VMM's and not told of EOIs"
+    )]
+    OneSource {
+        /// The GSI.
+        gsi: Gsi,
+    },
+
+    /// The level of a line cannot be changed.
+    #[error("cannot set the level of line {line}")]
+    SetLevel {
+        /// The GSI, or the pin of the VMM's own controller.
+        line: u32,
+        /// What the kernel said, or the controller.
+        source: io::Error,
+    },
+
+    /// A notifier of a device on a line cannot be created, or used.
+    #[error("a notifier of line {line} fails")]
+    LineNotifier {
+        /// The GSI, or the pin of the VMM's own controller.
+        line: u32,
+        /// Why.
+        source: notify_core::Error,
+    },
+
+    /// The trigger is a semaphore; see [`Semaphore`](Self::Semaphore).
+    #[error("cannot trigger line {line} by a notifier in semaphore mode")]
+    LineSemaphore {
+        /// The GSI, or the pin of the VMM's own controller.
+        line: u32,
+    },
+
+    /// One notifier is to be both: every EOI would raise the line again, for ever.
+    #[error("a device on line {line} whose trigger is its resample notifier")]
+    TriggersItself {
+        /// The GSI, or the pin of the VMM's own controller.
+        line: u32,
+    },
+
+    /// Only the line of a GSI with a message has a redirection entry in user space.
+    #[error("line {line} has no message that could be redirected")]
+    NoMessage {
+        /// The GSI, or the pin of the VMM's own controller.
+        line: u32,
+    },
+
+    /// The message of a redirection entry cannot be committed.
+    #[error("cannot redirect GSI {gsi}")]
+    Redirect {
+        /// The GSI.
+        gsi: Gsi,
+        /// Why.
+        source: irq_routing::Error,
+    },
+
     /// The notifier that was to be exported cannot be created.
     #[error("cannot create the notifier of a vector")]
     Export {
@@ -180,6 +258,36 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Why nobody would tell of the ends of a line's interrupts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoResample {
+    /// A split irqchip. Its EOIs come as exits, for which the line needs
+    /// [`EoiExits`](crate::EoiExits).
+    #[error("the kernel refuses to resample (a split irqchip does), and no EoiExits were given")]
+    Refused(#[source] io::Error),
+
+    /// The kernel has interrupt controllers, and the GSI leads to none of their pins.
+    #[error("it leads to no pin, and only those of pins are heard of")]
+    NoPin,
+
+    /// A split irqchip tells of the EOIs of its first GSIs alone, as many as it was created with.
+    #[error("only those of the first {reserved} GSIs come as exits")]
+    NotReserved {
+        /// How many the table takes it for; see
+        /// [`RoutingTableBuilder::reserved_gsis`](irq_routing::RoutingTableBuilder::reserved_gsis).
+        reserved: u32,
+    },
+
+    /// riscv64: the kernel takes a resampling irqfd, and never signals it.
+    #[error("the kernel does not notice them on this machine")]
+    NeverTold,
+
+    /// The kernel lacks KVM_CAP_IRQFD_RESAMPLE.
+    #[error("the kernel cannot resample")]
+    NoCapability,
 }
 
 impl Error {

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Controller`]: an interrupt controller of the VMM's own, and a line to one of its pins.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::members::Members;
+use crate::Error;
+
+/// An interrupt controller in user space: a PIC, an IOAPIC whose state the VMM keeps.
+///
+/// It is called with the line's lock held, so that levels come in their order. So it must not call back into
+/// the line from there, nor wait for a thread that does; and whoever reports the end of an interrupt
+/// ([`EoiExits::on_pin`](super::EoiExits::on_pin), [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have let go of the locks that
+/// `set_level` takes.
+pub trait Controller: fmt::Debug + Send + Sync {
+    /// The pin has this level from now on. It may have it already: after the end of an interrupt a level that is
+    /// still high is said once more.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the controller from taking it. Nothing has changed then, and the caller of the line is told.
+    fn set_level(&self, pin: u32, level: bool) -> io::Result<()>;
+}
+
+/// A line to a pin of such a controller.
+#[derive(Debug)]
+pub(super) struct OnController {
+    pin: u32,
+    controller: Arc<dyn Controller>,
+    /// The level that the controller has.
+    level: bool,
+}
+
+impl OnController {
+    pub(super) fn new(pin: u32, controller: Arc<dyn Controller>) -> Self {
+        Self {
+            pin,
+            controller,
+            level: false,
+        }
+    }
+
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+        if self.level == level {
+            return Ok(());
+        }
+        self.send(level)
+    }
+
+    pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
+        let line = self.pin;
+        let result = self.controller.set_level(line, level);
+        result.map_err(|source| Error::SetLevel { line, source })?;
+        self.level = level;
+        Ok(())
+    }
+
+    /// An interrupt has ended: triggers that were signalled count no longer, and a level that is still high is
+    /// said again.
+    pub(super) fn end(&mut self, members: &mut Members) -> Result<(), Error> {
+        for member in members.iter_mut() {
+            member.level.triggered = false;
+        }
+        match members.level() {
+            true => self.send(true),
+            false => self.follow(false),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`EoiExits`]: where the VMM reports the ends of interrupts that the kernel does not keep to itself.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, Weak};
+
+use super::Inner;
+use crate::Error;
+use crate::sync::RwLock;
+
+/// Where a VMM reports that a guest has ended an interrupt, for lines of which the kernel cannot tell itself.
+/// Clones share it; one for a machine is enough.
+///
+/// A report may come from any thread, and does not allocate. It holds no lock while it signals, but waits for
+/// a line whose level is being set.
+///
+/// It keeps no line alive.
+///
+/// ```text
+/// loop {
+///     match vcpu.run()? {
+///         VcpuExit::IoapicEoi(vector) => {
+///             exits.on_vector(vector);
+///         }
+///         // ...
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct EoiExits {
+    lines: Arc<RwLock<Vec<Weak<Inner>>>>,
+}
+
+impl EoiExits {
+    /// Of no line yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            lines: Arc::new(RwLock::new(Vec::new())),
+        }
+    }
+
+    /// KVM_EXIT_IOAPIC_EOI: an interrupt of **every** line whose redirection entry is level-triggered and has this
+    /// vector has ended. Answers how many there are.
+    ///
+    /// A line that cannot raise its interrupt again logs that, and tries with the next change of any kind.
+    pub fn on_vector(&self, vector: u8) -> usize {
+        self.on_each(|line| line.end_of_vector(vector))
+    }
+
+    /// An interrupt of a pin of the VMM's own controller has ended. Answers how many lines there are at pins of
+    /// this number; for a line of a split irqchip that is its GSI.
+    pub fn on_pin(&self, pin: u32) -> usize {
+        self.on_each(|line| line.end_of_pin(pin))
+    }
+
+    pub(super) fn register(&self, line: &Arc<Inner>) {
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| line.strong_count() > 0);
+        lines.push(Arc::downgrade(line));
+    }
+
+    fn on_each(&self, end: impl Fn(&Inner) -> Option<Result<(), Error>>) -> usize {
+        let lines = self.lines.read().unwrap_or_else(PoisonError::into_inner);
+        let alive = lines.iter().filter_map(Weak::upgrade);
+        let ended = alive.filter_map(|line| end(&line));
+        ended.fold(0, |ended, result| {
+            if let Err(error) = result {
+                log::error!("an interrupt that is still asserted is not raised again: {error}");
+            }
+            ended + 1
+        })
+    }
+}
+
+impl Default for EoiExits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EoiExits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EoiExits").finish_non_exhaustive()
+    }
+}

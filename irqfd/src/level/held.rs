@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Held`]: the GSI of a line, kept out of use if something may signal it for ever.
+
+use irq_routing::{DrivenLine, Line};
+
+#[derive(Debug)]
+pub(super) struct Held {
+    driven: DrivenLine,
+    /// An irqfd could not be taken off.
+    stuck: bool,
+}
+
+impl Held {
+    pub(super) fn new(driven: DrivenLine) -> Self {
+        let stuck = false;
+        Self { driven, stuck }
+    }
+
+    pub(super) fn line(&self) -> &Line {
+        self.driven.line()
+    }
+
+    /// The route is to stay when the line goes.
+    pub(super) fn keep(&mut self) {
+        self.stuck = true;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.stuck {
+            self.driven.quarantine();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`LevelIrq`]: one device's share of a line.
+
+use std::sync::Arc;
+
+use notify_core::{EventNotifier, Retired};
+
+use super::members::Place;
+use super::{LevelIrqBuilder, LevelLine, Way};
+use crate::{Error, Rejected};
+
+/// One device's share of a [`LevelLine`].
+///
+/// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert) whether it wants an
+/// interrupt. One that somebody else has (another process, vhost, VFIO) is *exported*: they signal its
+/// [`trigger`](Self::trigger), and are told by [`resample`](Self::resample) that the guest has ended the interrupt, which
+/// takes back all triggers; if there is still a reason they signal again.
+///
+/// Each device with a resample notifier is told once of every EOI of the line, whoever raised it. Some kernels also
+/// tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does not).
+///
+/// Dropping it takes it off the line, which stays as high as the others hold it. One exception: where pins are in the
+/// kernel, a trigger that was signalled holds the line up until the next EOI if other devices that are told of EOIs stay behind,
+/// so at most one interrupt is spurious. What cannot be undone is logged; if that is an irqfd, the GSI stays out of use
+/// when the line goes.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::{Platform, RoutingTable, Wiring};
+/// # use irqfd::{LevelIrq, LevelLine};
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # let table = RoutingTable::builder(vm.clone()).platform(Platform::X86).build()?;
+/// # table.wire_all(&Wiring::pc())?;
+/// let line = LevelLine::builder(table.line(11)?).build()?;
+/// let one = line.join()?;
+/// let other = LevelIrq::builder(&line).eoi().build()?;
+/// one.assert()?;
+/// other.assert()?; // no ioctl: the line is high
+/// drop(one); // nor here
+/// assert!(line.is_asserted());
+/// other.deassert()?;
+/// assert!(!line.is_asserted());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it takes the device off the line"]
+pub struct LevelIrq {
+    line: LevelLine,
+    /// Until it has left.
+    place: Option<Place>,
+    trigger: Option<Arc<EventNotifier>>,
+    resample: Option<Arc<EventNotifier>>,
+}
+
+impl LevelIrq {
+    /// A device on this line.
+    pub fn builder(line: &LevelLine) -> LevelIrqBuilder {
+        LevelIrqBuilder::new(line)
+    }
+
+    pub(super) fn joined(
+        line: LevelLine,
+        place: Place,
+        trigger: Option<Arc<EventNotifier>>,
+        resample: Option<Arc<EventNotifier>>,
+    ) -> Self {
+        Self {
+            line,
+            place: Some(place),
+            trigger,
+            resample,
+        }
+    }
+
+    /// The line.
+    #[must_use]
+    pub fn line(&self) -> &LevelLine {
+        &self.line
+    }
+
+    /// Holds the line up. One ioctl if it was low, else none.
+    ///
+    /// An exported device may do so too, beside its trigger.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64. Nothing has changed.
+    pub fn assert(&self) -> Result<(), Error> {
+        self.set(true)
+    }
+
+    /// Holds the line up no longer. One ioctl if it was the last one, else none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetLevel`]; nothing has changed.
+    pub fn deassert(&self) -> Result<(), Error> {
+        self.set(false)
+    }
+
+    /// Whether it says that it holds the line up. (Its trigger may do so besides.)
+    #[must_use]
+    pub fn is_asserted(&self) -> bool {
+        let state = self.line.inner.lock();
+        let member = self.place.and_then(|place| state.members.get(place));
+        member.is_some_and(|member| member.level.asserted)
+    }
+
+    /// What raises the line when it is signalled, for an exported device.
+    #[must_use]
+    pub fn trigger(&self) -> Option<&Arc<EventNotifier>> {
+        self.trigger.as_ref()
+    }
+
+    /// What is signalled at an EOI, for a device that is told.
+    #[must_use]
+    pub fn resample(&self) -> Option<&Arc<EventNotifier>> {
+        self.resample.as_ref()
+    }
+
+    /// On a line of the VMM's own controller: takes the signals of the trigger, which nobody else does there, and holds the
+    /// line up until the next EOI if there were any. To be called when the trigger is readable. Answers whether there
+    /// were signals.
+    ///
+    /// On any other line the kernel takes them, or they are to wait until the pin is unmasked: `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetLevel`], with the signal back in the trigger; [`Error::LineNotifier`].
+    pub fn take_trigger(&self) -> Result<bool, Error> {
+        let (Some(trigger), Some(place)) = (&self.trigger, self.place) else {
+            return Ok(false);
+        };
+        if !matches!(self.line.inner.lock().way, Way::Controller(_)) {
+            return Ok(false);
+        }
+        let line = self.line.number();
+        let failed = |source| Error::LineNotifier { line, source };
+        if trigger.consume().map_err(failed)?.is_none() {
+            return Ok(false);
+        }
+        let raised = self
+            .line
+            .inner
+            .set_level(place, |level| level.triggered = true);
+        if let Err(error) = raised {
+            trigger.notify().map_err(failed)?;
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    /// Leaves the line, as dropping does, and tells whether that worked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetLevel`], [`Error::Deassign`]: it is on the line as before, and comes back inside.
+    pub fn leave(mut self) -> Result<(), Rejected<Self>> {
+        let Some(place) = self.place else {
+            return Ok(());
+        };
+        match self.line.inner.leave(place) {
+            Ok(()) => {
+                self.place = None;
+                Ok(())
+            }
+            Err(error) => Err(Rejected::new(error, self)),
+        }
+    }
+
+    fn set(&self, asserted: bool) -> Result<(), Error> {
+        match self.place {
+            Some(place) => {
+                let inner = &self.line.inner;
+                inner.set_level(place, |level| level.asserted = asserted)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for LevelIrq {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        let failed = self.line.inner.forget(place);
+        for error in failed.into_iter().flatten() {
+            let (Error::SetLevel { source, .. } | Error::Deassign { source, .. }) = &error else {
+                continue;
+            };
+            if !Retired::caused(source) {
+                log::error!("a device has left its line, but: {error}: {source}");
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`LevelIrqBuilder`]: how a device joins a line.
+
+use std::sync::Arc;
+
+use notify_core::{EventFdMode, EventNotifier};
+
+use super::members::{Level, Member};
+use super::{LevelIrq, LevelLine, Way};
+use crate::{Error, Rejected};
+
+/// A device that is not on its line yet.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing"]
+pub struct LevelIrqBuilder {
+    line: LevelLine,
+    eoi: bool,
+    exported: bool,
+    trigger: Option<Arc<EventNotifier>>,
+    resample: Option<Arc<EventNotifier>>,
+}
+
+impl LevelIrqBuilder {
+    pub(super) fn new(line: &LevelLine) -> Self {
+        Self {
+            line: line.clone(),
+            eoi: false,
+            exported: false,
+            trigger: None,
+            resample: None,
+        }
+    }
+
+    /// It wants to be told of EOIs: it gets a notifier for them.
+    pub fn eoi(mut self) -> Self {
+        self.eoi = true;
+        self
+    }
+
+    /// Somebody else has the device: it gets a trigger, which they signal to raise the line, and a notifier by
+    /// which they are told of EOIs, upon which they trigger again if there is still a reason to.
+    pub fn exported(mut self) -> Self {
+        self.exported = true;
+        self
+    }
+
+    /// The same, with this trigger.
+    pub fn trigger(mut self, trigger: Arc<EventNotifier>) -> Self {
+        self.trigger = Some(trigger);
+        self.exported()
+    }
+
+    /// It is told of EOIs by this notifier.
+    pub fn resample(mut self, resample: Arc<EventNotifier>) -> Self {
+        self.resample = Some(resample);
+        self.eoi()
+    }
+
+    /// Joins the line, low. A signal that its trigger has counts, as it does for
+    /// [`IrqFdBuilder::notifier`](crate::IrqFdBuilder::notifier).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`]; [`Error::NoResample`] where the kernel
+    /// has the pins and does not tell of EOIs; [`Error::OneSource`] on arm64; those of
+    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder comes back inside.
+    pub fn build(self) -> Result<LevelIrq, Rejected<Self>> {
+        let joined = self.member().and_then(|member| {
+            let notifiers = (member.trigger.clone(), member.resample.clone());
+            let place = self.line.inner.join(member)?;
+            Ok((place, notifiers))
+        });
+        match joined {
+            Ok((place, (trigger, resample))) => {
+                let trigger = trigger.filter(|_| self.exported);
+                Ok(LevelIrq::joined(self.line, place, trigger, resample))
+            }
+            Err(error) => Err(Rejected::new(error, self)),
+        }
+    }
+
+    fn member(&self) -> Result<Member, Error> {
+        let line = self.line.number();
+        let told = self.eoi || self.exported;
+        // KVM tells of EOIs by an irqfd alone.
+        let in_kernel = matches!(self.line.inner.lock().way, Way::Kernel(_));
+        let trigger = self.notifier(self.trigger.as_ref(), self.exported || told && in_kernel)?;
+        let resample = self.notifier(self.resample.as_ref(), told)?;
+        if let (Some(one), Some(other)) = (&trigger, &resample)
+            && Arc::ptr_eq(one, other)
+        {
+            return Err(Error::TriggersItself { line });
+        }
+        let is_semaphore = |trigger: &Arc<EventNotifier>| trigger.mode() == EventFdMode::Semaphore;
+        if trigger.as_ref().is_some_and(is_semaphore) {
+            return Err(Error::LineSemaphore { line });
+        }
+        Ok(Member {
+            level: Level::default(),
+            exported: self.exported,
+            trigger,
+            resample,
+            bound: false,
+        })
+    }
+
+    fn notifier(
+        &self,
+        given: Option<&Arc<EventNotifier>>,
+        wanted: bool,
+    ) -> Result<Option<Arc<EventNotifier>>, Error> {
+        let line = self.line.number();
+        if let Some(given) = given {
+            return Ok(Some(Arc::clone(given)));
+        }
+        let new = wanted.then(EventNotifier::new).transpose();
+        let new = new.map_err(|source| Error::LineNotifier { line, source })?;
+        Ok(new.map(Arc::new))
+    }
+}

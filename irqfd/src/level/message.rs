@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Message`]: a line of a split irqchip, whose GSI sends a message, and whose EOIs come as exits.
+
+use irq_routing::{ApicMessage, MsiMessage};
+use notify_core::LineStatus;
+
+use super::binding;
+use super::held::Held;
+use super::members::{Member, Members};
+use crate::Error;
+
+/// A pin of an IOAPIC in user space, as far as its interrupts go through the kernel: the GSI has the message of
+/// the pin's redirection entry.
+///
+/// While the entry is masked what the guest writes there is only remembered, so that it reaches the kernel
+/// whole.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) held: Held,
+    /// The route in the kernel.
+    committed: MsiMessage,
+    /// The redirection entry.
+    pub(super) entry: Entry,
+    /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the kernel sends
+    /// for an irqfd is not seen here.
+    in_service: bool,
+    /// The level of the VMM's own devices.
+    level: bool,
+}
+
+/// A redirection entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) message: MsiMessage,
+    pub(super) masked: bool,
+}
+
+impl Entry {
+    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none.
+    pub(super) fn ended_by(&self) -> Option<u8> {
+        let message = ApicMessage::decode(self.message);
+        message.level.then_some(message.vector)
+    }
+}
+
+impl Message {
+    /// The entry starts masked, as after a reset.
+    pub(super) fn new(held: Held, message: MsiMessage) -> Self {
+        let entry = Entry {
+            message,
+            masked: true,
+        };
+        Self {
+            held,
+            committed: message,
+            entry,
+            in_service: false,
+            level: false,
+        }
+    }
+
+    /// The level of the VMM's own devices is this from now on. An interrupt that is called for is sent.
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+        let rises = level && !self.level;
+        self.in_service = self.send(self.entry, level, rises, self.in_service)?;
+        self.level = level;
+        Ok(())
+    }
+
+    /// The service has ended, and with it what the guest was told: a level that is high calls again.
+    pub(super) fn end(&mut self) -> Result<(), Error> {
+        self.in_service = false;
+        self.in_service = self.send(self.entry, self.level, false, false)?;
+        Ok(())
+    }
+
+    /// Sends a message if an entry calls for one, and answers whether an interrupt is in service then.
+    fn send(
+        &self,
+        entry: Entry,
+        level: bool,
+        rises: bool,
+        in_service: bool,
+    ) -> Result<bool, Error> {
+        let is_level = entry.ended_by().is_some();
+        let called = if is_level {
+            level && !in_service
+        } else {
+            rises
+        };
+        if entry.masked || !called {
+            return Ok(in_service);
+        }
+        let line = self.held.line();
+        let gsi = line.gsi().number();
+        let status = line.table().vm().set_irq_line(gsi, true);
+        let status = status.map_err(|source| Error::SetLevel { line: gsi, source })?;
+        // No EOI will come of a message that nobody took.
+        let taken = matches!(status, LineStatus::Delivered(_) | LineStatus::Unknown);
+        Ok(is_level && taken)
+    }
+
+    pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
+        match self.entry.masked {
+            true => Ok(()),
+            false => binding::bind_message(self.held.line(), member),
+        }
+    }
+
+    /// The guest has written the entry. Answers whether that ends a service.
+    pub(super) fn redirect(&mut self, members: &mut Members, new: Entry) -> Result<bool, Error> {
+        let old = self.entry;
+        let ends = old.ended_by().is_some()
+            && old.ended_by() != new.ended_by()
+            // What irqfds have sent is not known.
+            && (self.in_service || members.has_exported());
+        if !new.masked {
+            self.commit(new.message)?;
+        }
+        if let Err(error) = self.rebind(members, new.masked) {
+            self.undo(members, old);
+            return Err(error);
+        }
+        match self.send(new, self.level, false, self.in_service && !ends) {
+            Ok(in_service) => {
+                (self.entry, self.in_service) = (new, in_service);
+                Ok(ends)
+            }
+            Err(error) => {
+                self.undo(members, old);
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&mut self, message: MsiMessage) -> Result<(), Error> {
+        let line = self.held.line();
+        let Some(lease) = line.lease().filter(|_| self.committed != message) else {
+            return Ok(());
+        };
+        let gsi = line.gsi();
+        let result = lease.set_route(message);
+        result.map_err(|source| Error::Redirect { gsi, source })?;
+        self.committed = message;
+        Ok(())
+    }
+
+    /// Takes the irqfds off, or puts them back.
+    fn rebind(&self, members: &mut Members, masked: bool) -> Result<(), Error> {
+        let line = self.held.line();
+        let mut exported = members.iter_mut().filter(|member| member.exported);
+        exported.try_for_each(|member| match masked {
+            true => binding::unbind(line, member),
+            false => binding::bind_message(line, member),
+        })
+    }
+
+    /// Makes everything what it was with this entry, after something has failed half way.
+    fn undo(&mut self, members: &mut Members, old: Entry) {
+        let rebound = self.rebind(members, old.masked);
+        let committed = match old.masked {
+            true => Ok(()),
+            false => self.commit(old.message),
+        };
+        for error in [rebound, committed].into_iter().filter_map(Result::err) {
+            let gsi = self.held.line().gsi();
+            log::error!("a redirection of GSI {gsi} cannot be taken back: {error}");
+        }
+    }
+}

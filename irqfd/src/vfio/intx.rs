@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`PassthroughIntx`]: a device's interrupt and a line, connected without the VMM.
+
+use std::io;
+use std::sync::Arc;
+
+use notify_core::EventNotifier;
+
+use super::{IntxDevice, IntxError, IntxStep};
+use crate::{LevelIrq, LevelLine};
+
+/// The INTx interrupt of a passed-through device, on a line: KVM and VFIO hand it to and fro without user space.
+///
+/// An interrupt of the device signals the trigger, which raises the line; the guest's EOI lowers it and signals
+/// the eventfd by which VFIO unmasks the interrupt. (On a split irqchip, or with the VMM's own controller, the line does the
+/// second half; with the latter the VMM also takes the trigger: [`irq`](Self::irq), [`LevelIrq::take_trigger`].)
+///
+/// Dropping it disables the interrupt; what fails is logged.
+///
+/// QEMU source: `vfio_intx_enable_kvm` and `vfio_intx_disable_kvm` in `hw/vfio/pci.c`.
+///
+/// ```
+/// # use std::io;
+/// # use std::sync::Arc;
+/// # use irq_routing::{Platform, RoutingTable, Wiring};
+/// # use irqfd::{LevelLine, vfio::{IntxDevice, PassthroughIntx}};
+/// # use notify_core::{EventNotifier, sim::SimVm};
+/// # #[derive(Debug)]
+/// # struct Device;
+/// # impl IntxDevice for Device {
+/// #     fn mask(&self) -> io::Result<()> { Ok(()) }
+/// #     fn unmask(&self) -> io::Result<()> { Ok(()) }
+/// #     fn set_trigger(&self, _: Option<&EventNotifier>) -> io::Result<()> { Ok(()) }
+/// #     fn set_unmask(&self, _: Option<&EventNotifier>) -> io::Result<()> { Ok(()) }
+/// # }
+/// # let table = RoutingTable::builder(Arc::new(SimVm::builder().build())).platform(Platform::X86).build()?;
+/// # table.wire_all(&Wiring::pc())?;
+/// # let device = Arc::new(Device);
+/// let line = LevelLine::builder(table.line(11)?).build()?;
+/// let intx = PassthroughIntx::enable(&line, device)?;
+/// // The guest sets INTX_DISABLE, or chooses MSI-X:
+/// intx.disable()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it disables the interrupt"]
+pub struct PassthroughIntx {
+    device: Arc<dyn IntxDevice>,
+    /// Until it has left the line.
+    irq: Option<LevelIrq>,
+    enabled: bool,
+}
+
+/// The error of [`PassthroughIntx::disable`], with what is left of it.
+type Rejected<T> = notify_core::Rejected<T, IntxError>;
+
+impl PassthroughIntx {
+    /// Connects the interrupt of a device to a line, in this order: the trigger, without which there is nothing to mask;
+    /// mask; forget what came meanwhile, which comes again if it still holds; bind trigger and resample notifier; let the
+    /// latter unmask; unmask.
+    ///
+    /// # Errors
+    ///
+    /// [`IntxError`]: everything that was done is undone.
+    pub fn enable(line: &LevelLine, device: Arc<dyn IntxDevice>) -> Result<Self, IntxError> {
+        let trigger = Arc::new(EventNotifier::new()?);
+        let resample = Arc::new(EventNotifier::new()?);
+        step(IntxStep::Trigger, device.set_trigger(Some(&trigger)))?;
+        // From here on dropping it undoes what was done.
+        let mut intx = Self {
+            device,
+            irq: None,
+            enabled: true,
+        };
+        step(IntxStep::Mask, intx.device.mask())?;
+        trigger.consume()?;
+        let builder = LevelIrq::builder(line).trigger(trigger);
+        let joined = builder.resample(Arc::clone(&resample)).build();
+        intx.irq = Some(joined.map_err(|rejected| rejected.error)?);
+        step(IntxStep::UnmaskBy, intx.device.set_unmask(Some(&resample)))?;
+        step(IntxStep::Unmask, intx.device.unmask())?;
+        Ok(intx)
+    }
+
+    /// The device's share of the line.
+    #[must_use]
+    pub fn irq(&self) -> Option<&LevelIrq> {
+        self.irq.as_ref()
+    }
+
+    /// Disconnects it: mask; off the line; nobody unmasks any more; no trigger.
+    ///
+    /// # Errors
+    ///
+    /// [`IntxError`], at the first step that fails. What is left comes back inside, masked if that was not it, and can
+    /// be disabled again.
+    pub fn disable(mut self) -> Result<(), Rejected<Self>> {
+        match self.try_disable() {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Rejected::new(error, self)),
+        }
+    }
+
+    fn try_disable(&mut self) -> Result<(), IntxError> {
+        step(IntxStep::Mask, self.device.mask())?;
+        if let Some(irq) = self.irq.take()
+            && let Err(rejected) = irq.leave()
+        {
+            self.irq = Some(rejected.value);
+            return Err(IntxError::Line(rejected.error));
+        }
+        step(IntxStep::UnmaskBy, self.device.set_unmask(None))?;
+        step(IntxStep::Trigger, self.device.set_trigger(None))?;
+        self.enabled = false;
+        Ok(())
+    }
+}
+
+fn step(step: IntxStep, result: io::Result<()>) -> Result<(), IntxError> {
+    result.map_err(|source| IntxError::Device { step, source })
+}
+
+impl Drop for PassthroughIntx {
+    fn drop(&mut self) {
+        if !std::mem::take(&mut self.enabled) {
+            return;
+        }
+        let device = &self.device;
+        let masked = step(IntxStep::Mask, device.mask());
+        // Which logs by itself.
+        drop(self.irq.take());
+        let unmask = step(IntxStep::UnmaskBy, device.set_unmask(None));
+        let trigger = step(IntxStep::Trigger, device.set_trigger(None));
+        for error in [masked, unmask, trigger]
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            log::error!("an INTx interrupt is being disabled, but: {error}");
+        }
+    }
+}
