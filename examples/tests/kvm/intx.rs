@@ -89,7 +89,11 @@ fn reports() {
     let output = intx(&["--assertions", "100"]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.matches("a real guest on /dev/kvm").count(), 4, "{text}");
+    assert_eq!(
+        text.matches("a real guest on /dev/kvm").count(),
+        4,
+        "{text}"
+    );
     for part in [
         "a pin of an IOAPIC in the kernel",
         "a pin of a PIC in the kernel",

@@ -71,7 +71,11 @@ impl IoApic {
             (WINDOW, 1, _) => VERSION,
             (WINDOW, _, Some((pin, high))) => {
                 let entry = self.entries.get(pin).copied().unwrap_or(0);
-                (if high { entry >> 32 } else { entry & 0xffff_ffff }) as u32
+                (if high {
+                    entry >> 32
+                } else {
+                    entry & 0xffff_ffff
+                }) as u32
             }
             _ => 0,
         };

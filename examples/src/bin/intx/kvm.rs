@@ -89,7 +89,8 @@ fn is_pin_high(run: Run, vm: &VmFd) -> Result<bool, String> {
         chip_id,
         ..Default::default()
     };
-    vm.get_irqchip(&mut chip).map_err(|error| error.to_string())?;
+    vm.get_irqchip(&mut chip)
+        .map_err(|error| error.to_string())?;
     Ok(requests(run.chip, &chip) >> bit & 1 == 1)
 }
 

@@ -160,12 +160,14 @@ fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn runs(arguments: &Arguments) -> impl Iterator<Item = Run> {
-    let all = [Irqchip::Full, Irqchip::Split].into_iter().flat_map(|irqchip| {
-        [Chip::Ioapic, Chip::Pic].map(|chip| Run { chip, irqchip })
-    });
+    let all = [Irqchip::Full, Irqchip::Split]
+        .into_iter()
+        .flat_map(|irqchip| [Chip::Ioapic, Chip::Pic].map(|chip| Run { chip, irqchip }));
     all.filter(|run| {
         arguments.chip.is_none_or(|chip| chip == run.chip)
-            && arguments.irqchip.is_none_or(|irqchip| irqchip == run.irqchip)
+            && arguments
+                .irqchip
+                .is_none_or(|irqchip| irqchip == run.irqchip)
     })
 }
 

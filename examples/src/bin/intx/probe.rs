@@ -29,7 +29,10 @@ pub(crate) fn halting_keeps_an_eoi_back() -> Result<bool, Box<dyn Error>> {
     let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let builder = RoutingTable::builder(vm).platform(Platform::X86Split);
-    let lease = builder.reserved_gsis(PINS).build()?.lease_exact(PIN.into())?;
+    let lease = builder
+        .reserved_gsis(PINS)
+        .build()?
+        .lease_exact(PIN.into())?;
     let data = u32::from(IOAPIC_VECTOR) | LEVEL as u32;
     lease.set_route(MsiMessage::new(0xfee0_0000, data))?;
 

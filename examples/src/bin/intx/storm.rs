@@ -100,7 +100,7 @@ fn burst(device: &dyn Device, length: u64, mut random: Random) -> Result<bool, S
             continue;
         }
         if random.chance(4) {
-            device.raise()?;
+            device.add()?;
         }
         if !device.settle(PATIENCE)? {
             return Ok(false);
@@ -116,7 +116,9 @@ impl Storm {
             return Ok(());
         }
         let (published, seen) = (memory.published(device)?, memory.acknowledged(device)?);
-        eprintln!("intx: device {device}: {published} published, {seen} acknowledged, and it waits");
+        eprintln!(
+            "intx: device {device}: {published} published, {seen} acknowledged, and it waits"
+        );
         match published == seen {
             true => self.stuck += 1,
             false => self.lost += 1,

@@ -60,6 +60,11 @@ impl<'a> Exported<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn publish(&self, state: &mut State) -> Result<(), String> {
+        state.published += 1;
+        self.memory.publish(self.number, state.published)
+    }
+
     fn signal(&self) -> Result<(), String> {
         self.trigger.notify().map_err(|error| error.to_string())
     }
@@ -82,14 +87,18 @@ impl<'a> Exported<'a> {
 impl Device for Exported<'_> {
     fn raise(&self) -> Result<(), String> {
         let mut state = self.lock();
-        state.published += 1;
-        self.memory.publish(self.number, state.published)?;
-        if state.counts.is_asserted() {
-            state.counts.merged += 1;
-            return Ok(());
-        }
+        self.publish(&mut state)?;
         state.counts.asserted += 1;
         self.signal()
+    }
+
+    fn add(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        if state.counts.is_asserted() {
+            self.publish(&mut state)?;
+            state.counts.merged += 1;
+        }
+        Ok(())
     }
 
     fn withdraw(&self) -> Result<bool, String> {
@@ -111,7 +120,11 @@ impl Device for Exported<'_> {
     }
 
     fn leave(&self) -> Result<(), String> {
-        let irq = self.irq.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let irq = self
+            .irq
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(irq) = irq {
             irq.leave().map_err(|rejected| rejected.error.to_string())?;
         }

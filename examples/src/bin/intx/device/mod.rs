@@ -50,8 +50,11 @@ impl Sum for Counts {
 
 /// A device on the line.
 pub(crate) trait Device: Sync {
-    /// Has something new to say.
+    /// Has something to say, and said nothing before: begins to assert.
     fn raise(&self) -> Result<(), String>;
+
+    /// Has more to say, but only if it asserts still.
+    fn add(&self) -> Result<(), String>;
 
     /// Has nothing to say any more. Not all can take back what they have said: answers whether this one can.
     fn withdraw(&self) -> Result<bool, String>;

@@ -61,11 +61,19 @@ impl<'a> Own<'a> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn publish(&self, state: &mut State) -> Result<(), String> {
+        state.published += 1;
+        self.memory.publish(self.number, state.published)
+    }
 }
 
 impl State {
     fn irq(&self) -> Result<&LevelIrq, String> {
-        Ok(self.irq.as_ref().ok_or("a device that is not on the line")?)
+        Ok(self
+            .irq
+            .as_ref()
+            .ok_or("a device that is not on the line")?)
     }
 
     fn lower(&self) -> Result<(), String> {
@@ -76,14 +84,18 @@ impl State {
 impl Device for Own<'_> {
     fn raise(&self) -> Result<(), String> {
         let mut state = self.lock();
-        state.published += 1;
-        self.memory.publish(self.number, state.published)?;
-        if state.counts.is_asserted() {
-            state.counts.merged += 1;
-            return Ok(());
-        }
+        self.publish(&mut state)?;
         state.counts.asserted += 1;
         state.irq()?.assert().map_err(|error| error.to_string())
+    }
+
+    fn add(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        if state.counts.is_asserted() {
+            self.publish(&mut state)?;
+            state.counts.merged += 1;
+        }
+        Ok(())
     }
 
     fn withdraw(&self) -> Result<bool, String> {

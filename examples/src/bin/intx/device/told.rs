@@ -30,7 +30,9 @@ impl Told {
     /// Waits for an EOI; answers whether there was one.
     pub(super) fn wait(&self, patience: Duration) -> Result<bool, String> {
         let told = self.notifier.wait(Some(patience));
-        let told = told.map_err(|error| error.to_string())?.map_or(0, u64::from);
+        let told = told
+            .map_err(|error| error.to_string())?
+            .map_or(0, u64::from);
         self.count.fetch_add(told, Ordering::Relaxed);
         Ok(told > 0)
     }
