@@ -54,6 +54,7 @@ pub(crate) fn run(
             board: &board,
             memory: &shared,
             pin: &|| is_pin_high(run, machine.vm()),
+            visit: &|| stopper.stop(),
             leaves,
         },
         |bus| drive(&mut vcpu, bus, &over),

@@ -28,6 +28,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) memory: &'a dyn Memory,
     /// Whether the controller that has the pin sees it high.
     pub(crate) pin: &'a (dyn Fn() -> Result<bool, String> + Sync),
+    /// Makes the vCPU come by the host, so that it has had a processor.
+    pub(crate) visit: &'a (dyn Fn() + Sync),
     /// Whether the guest leaves after each EOI, for a reason that the report tells.
     pub(crate) leaves: bool,
 }
@@ -63,7 +65,7 @@ pub(crate) fn run(
         let devices = &devices;
         let storm = scope.spawn(move || {
             ready()?;
-            let mut watch = Watch::new(line, memory, machine.pin);
+            let mut watch = Watch::new(machine);
             storm::run(devices, memory, &mut watch, settings, interrupted)
         });
         let storm = storm.join();

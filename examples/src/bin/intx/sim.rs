@@ -58,6 +58,7 @@ pub(crate) fn run(
             board: &board,
             memory: &shared,
             pin: &|| Ok(is_pin_high(run, &vm)),
+            visit: &wakes(&wake),
             leaves: false,
         },
         |bus| {
@@ -71,7 +72,10 @@ pub(crate) fn run(
             guest.start()?;
             while !over.load(Ordering::SeqCst) {
                 wake.wait(None).map_err(|error| error.to_string())?;
-                while let Some(vector) = guest.take() {
+                // A line that is stuck has always one more.
+                while !over.load(Ordering::SeqCst)
+                    && let Some(vector) = guest.take()
+                {
                     guest.handle(vector)?;
                 }
             }

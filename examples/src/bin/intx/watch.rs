@@ -4,21 +4,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use irqfd::LevelLine;
-
 use crate::device::Device;
 use crate::layout::DEVICES;
-use crate::memory::Memory;
+use crate::session::Machine;
 use crate::storm::{Devices, PATIENCE};
 
-/// What has not changed for so long is taken to stay.
-const STILL: Duration = Duration::from_micros(300);
+/// What has not changed for so long, so many times in a row, is taken to stay.
+const STILL: Duration = Duration::from_micros(200);
+const LOOKS: u32 = 3;
 
 pub(crate) struct Watch<'a> {
-    pub(crate) line: &'a LevelLine,
-    pub(crate) memory: &'a dyn Memory,
-    /// Whether the controller that has the pin sees it high.
-    pub(crate) pin: &'a (dyn Fn() -> Result<bool, String> + Sync),
+    machine: &'a Machine<'a>,
     /// How many EOIs each device was told of.
     told: [Option<u64>; DEVICES],
     /// EOIs that came while a device was away, or about to be.
@@ -29,15 +25,9 @@ pub(crate) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(
-        line: &'a LevelLine,
-        memory: &'a dyn Memory,
-        pin: &'a (dyn Fn() -> Result<bool, String> + Sync),
-    ) -> Self {
+    pub(crate) fn new(machine: &'a Machine<'a>) -> Self {
         Self {
-            line,
-            memory,
-            pin,
+            machine,
             told: [None; DEVICES],
             missed: [0; DEVICES],
             eois: 0,
@@ -49,14 +39,20 @@ impl<'a> Watch<'a> {
     /// happens.
     pub(crate) fn is_quiet(&mut self) -> Result<bool, String> {
         let end = Instant::now() + PATIENCE;
-        let mut before = None;
+        let Machine { memory, board, .. } = self.machine;
+        let (mut looks, mut before) = (0, 0);
         loop {
-            let taken = self.memory.interrupts()?;
-            self.eois = self.memory.eois()?;
-            let asserted = self.line.is_asserted();
-            let high = (self.pin)()?;
-            let now = (taken == self.eois && !asserted && !high).then_some(taken);
-            if now.is_some() && now == before {
+            let taken = memory.interrupts()?;
+            self.eois = memory.eois()?;
+            let asserted = board.line.is_asserted();
+            let high = (self.machine.pin)()?;
+            let quiet = taken == self.eois && !asserted && !high;
+            looks = if quiet && taken == before {
+                looks + 1
+            } else {
+                0
+            };
+            if looks == LOOKS {
                 return Ok(true);
             }
             if Instant::now() > end {
@@ -67,8 +63,11 @@ impl<'a> Watch<'a> {
                 );
                 return Ok(false);
             }
-            before = now;
+            before = taken;
+            // Nothing happens either while the vCPU's thread waits for a processor.
+            (self.machine.visit)();
             thread::sleep(STILL);
+            (self.machine.visit)();
         }
     }
 
