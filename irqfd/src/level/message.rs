@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Message`]: a line of a split irqchip, whose GSI sends a message, and whose EOIs come as exits.
 
-use irq_routing::{ApicMessage, MsiMessage};
+use irq_routing::{ApicMessage, DeliveryMode, MsiMessage};
 use notify_core::LineStatus;
 
 use super::binding;
@@ -36,10 +36,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none.
+    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is no interrupt (an
+    /// NMI, for instance).
     pub(super) fn ended_by(&self) -> Option<u8> {
         let message = ApicMessage::decode(self.message);
-        message.level.then_some(message.vector)
+        let has_vector = matches!(
+            message.delivery,
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority
+        );
+        (message.level && has_vector).then_some(message.vector)
     }
 }
 
