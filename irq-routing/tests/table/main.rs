@@ -11,6 +11,7 @@
 mod batches;
 mod commits;
 mod crowd;
+mod driven;
 mod group;
 mod leases;
 mod panics;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Message`]: a line of a split irqchip, whose GSI sends a message, and whose EOIs come as exits.
 
-use irq_routing::{ApicMessage, MsiMessage};
+use irq_routing::{ApicMessage, DeliveryMode, MsiMessage};
 use notify_core::LineStatus;
 
 use super::binding;
@@ -24,6 +24,9 @@ pub(super) struct Message {
     /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the kernel sends
     /// for an irqfd is not seen here.
     in_service: bool,
+    /// The entry has been edge-triggered and not masked since it was last level-triggered: who triggered then
+    /// waits for an EOI that nobody heard of.
+    had_edges: bool,
     /// The level of the VMM's own devices.
     level: bool,
 }
@@ -36,10 +39,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none.
+    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is no interrupt (an
+    /// NMI, for instance).
     pub(super) fn ended_by(&self) -> Option<u8> {
         let message = ApicMessage::decode(self.message);
-        message.level.then_some(message.vector)
+        let has_vector = matches!(
+            message.delivery,
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority
+        );
+        (message.level && has_vector).then_some(message.vector)
     }
 }
 
@@ -55,6 +63,7 @@ impl Message {
             committed: message,
             entry,
             in_service: false,
+            had_edges: false,
             level: false,
         }
     }
@@ -110,10 +119,10 @@ impl Message {
     /// The guest has written the entry. Answers whether that ends a service.
     pub(super) fn redirect(&mut self, members: &mut Members, new: Entry) -> Result<bool, Error> {
         let old = self.entry;
-        let ends = old.ended_by().is_some()
-            && old.ended_by() != new.ended_by()
-            // What irqfds have sent is not known.
-            && (self.in_service || members.has_exported());
+        // What irqfds have sent is not known.
+        let may_be_sent = old.ended_by().is_some() || self.had_edges;
+        let may_wait = self.in_service || may_be_sent && members.has_exported();
+        let ends = old.ended_by() != new.ended_by() && may_wait;
         if !new.masked {
             self.commit(new.message)?;
         }
@@ -124,6 +133,7 @@ impl Message {
         match self.send(new, self.level, false, self.in_service && !ends) {
             Ok(in_service) => {
                 (self.entry, self.in_service) = (new, in_service);
+                self.had_edges = new.ended_by().is_none() && (self.had_edges || !new.masked);
                 Ok(ends)
             }
             Err(error) => {

@@ -191,7 +191,7 @@ impl LevelLine {
     /// If an interrupt is in service and the vector changes, or the entry turns edge-triggered, then the service ends
     /// as by an EOI, and all who want to know are told: the EOI of the old vector may never come. With an exported
     /// device on the line one may always be in service. An edge-triggered entry gets one message each time that the line
-    /// rises while it is not masked, and nobody hears of EOIs.
+    /// rises while it is not masked, and nobody hears of EOIs; an exported device is told when it turns level-triggered again.
     ///
     /// # Errors
     ///

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Level-triggered lines: what the pin, the guest and each device see.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
+mod bench;
+mod controller;
+mod faults;
+mod kernel;
+mod machines;
+mod message;
+mod passthrough;
+mod random;
+mod threads;
+
+use irqfd::{LevelIrq, LevelLine};
+
+fn own(line: &LevelLine) -> LevelIrq {
+    line.join().unwrap()
+}
+
+fn told(line: &LevelLine) -> LevelIrq {
+    LevelIrq::builder(line).eoi().build().unwrap()
+}
+
+fn exported(line: &LevelLine) -> LevelIrq {
+    LevelIrq::builder(line).exported().build().unwrap()
+}
+
+fn signal(irq: &LevelIrq) {
+    irq.trigger().unwrap().notify().unwrap();
+}
+
+/// How often a device was told since the last time.
+fn heard(irq: &LevelIrq) -> u64 {
+    let resample = irq.resample().unwrap();
+    resample.consume().unwrap().map_or(0, u64::from)
+}
