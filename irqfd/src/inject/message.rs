@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! KVM_SIGNAL_MSI.
+
+use std::io;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use notify_core::{MsiOutcome, Vm};
+
+use super::Injected;
+use crate::Error;
+
+/// Sends a message, as the table's translation has it.
+///
+/// It is for a message that belongs to nobody: of a guest's vector, which is masked and retargeted, a
+/// [`Vector`](crate::Vector) sends. Any thread may call it.
+///
+/// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener) and
+/// [`Untranslated`](Injected::Untranslated).
+///
+/// # Errors
+///
+/// [`Error::NoVcpu`], [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, or the machine is
+/// being closed.
+pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
+    let Some(translated) = table.translate(message) else {
+        return Ok(Injected::Untranslated);
+    };
+    let vm = table.vm();
+    match vm.signal_msi(&translated.into()) {
+        Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
+        Ok(_) => Ok(Injected::NoListener),
+        Err(source) => Err(explain(&**vm, message, source)),
+    }
+}
+
+/// Turns a refusal of the kernel into an error that says as much as can be found out.
+#[cold]
+fn explain(vm: &dyn Vm, message: MsiMessage, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => Error::NoVcpu { message, source },
+        Some(libc::EINVAL) if matches!(vm.has_irqchip(), Ok(false)) => {
+            Error::NoController { source }
+        }
+        _ => Error::Signal { message, source },
+    }
+}
