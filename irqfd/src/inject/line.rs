@@ -21,6 +21,7 @@ use crate::Error;
 ///
 /// [`Error::NoController`]; [`Error::NoPin`] on arm64 and riscv64; [`Error::Line`]: the kernel refuses, or the
 /// machine is being closed.
+#[inline]
 pub fn line(line: &Line, level: bool) -> Result<(), Error> {
     let (table, gsi) = (line.table(), line.gsi());
     let result = table.vm().irq_line(number(table, gsi)?, level);
@@ -36,6 +37,7 @@ pub fn line(line: &Line, level: bool) -> Result<(), Error> {
 /// # Errors
 ///
 /// Those of [`line`](line()).
+#[inline]
 pub fn line_status(line: &Line, level: bool) -> Result<Injected, Error> {
     gsi_status(line.table(), line.gsi(), level)
 }
@@ -46,8 +48,32 @@ pub fn line_status(line: &Line, level: bool) -> Result<Injected, Error> {
 /// # Errors
 ///
 /// Those of [`line`](line()).
+#[inline]
 pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injected, Error> {
     match table.vm().set_irq_line(number(table, gsi)?, level) {
+        Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
+        other => otherwise(table, gsi, level, other),
+    }
+}
+
+/// What KVM calls the line.
+#[inline]
+fn number(table: &RoutingTable, gsi: Gsi) -> Result<u32, Error> {
+    match table.platform() {
+        Platform::Arm64Gic | Platform::Riscv64Aia => wired::number(table, gsi),
+        _ => Ok(gsi.number()),
+    }
+}
+
+/// Apart, so that what is usual is short.
+#[cold]
+fn otherwise(
+    table: &RoutingTable,
+    gsi: Gsi,
+    level: bool,
+    answer: io::Result<LineStatus>,
+) -> Result<Injected, Error> {
+    match answer {
         Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         Ok(LineStatus::Coalesced) => Ok(zero(table, gsi)),
         Ok(LineStatus::Ignored) => Ok(nothing(table, gsi, level)),
@@ -56,16 +82,7 @@ pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injecte
     }
 }
 
-/// What KVM calls the line.
-fn number(table: &RoutingTable, gsi: Gsi) -> Result<u32, Error> {
-    match table.platform() {
-        Platform::Arm64Gic | Platform::Riscv64Aia => wired::number(table, gsi),
-        _ => Ok(gsi.number()),
-    }
-}
-
 /// The status was 0: of a pin, pending already; of a message, taken by nobody.
-#[cold]
 fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
     match table.route(gsi) {
         Some(Route::Msi(_)) => Injected::NoListener,
@@ -74,7 +91,6 @@ fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
 }
 
 /// The status was -1, of which there are several kinds.
-#[cold]
 fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     match (table.route(gsi), table.explain(gsi)) {
         (_, Explanation::Unknown) => Injected::Untold,

@@ -21,20 +21,32 @@ use crate::Error;
 ///
 /// [`Error::NoVcpu`], [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, or the machine is
 /// being closed.
+#[inline]
 pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
     let Some(translated) = table.translate(message) else {
         return Ok(Injected::Untranslated);
     };
-    let vm = table.vm();
-    match vm.signal_msi(&translated.into()) {
+    match table.vm().signal_msi(&translated.into()) {
+        Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
+        other => otherwise(table, message, other),
+    }
+}
+
+/// Apart, so that what is usual is short.
+#[cold]
+fn otherwise(
+    table: &RoutingTable,
+    message: MsiMessage,
+    answer: io::Result<MsiOutcome>,
+) -> Result<Injected, Error> {
+    match answer {
         Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         Ok(_) => Ok(Injected::NoListener),
-        Err(source) => Err(explain(&**vm, message, source)),
+        Err(source) => Err(explain(&**table.vm(), message, source)),
     }
 }
 
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
-#[cold]
 fn explain(vm: &dyn Vm, message: MsiMessage, source: io::Error) -> Error {
     match source.raw_os_error() {
         Some(libc::EPERM) => Error::NoVcpu { message, source },

@@ -31,6 +31,7 @@ use crate::Error;
 /// assert_eq!(inject::vcpu(&vcpu, 0x61)?, Injected::StillQueued);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[inline]
 pub fn vcpu(vcpu: &dyn Vcpu, vector: u8) -> Result<Injected, Error> {
     let Err(source) = vcpu.interrupt(vector.into()) else {
         return Ok(Injected::Queued);
