@@ -12,7 +12,7 @@
 //!
 //! All that the kernel answers stands in [`Injected`]; what it refuses is an [`Error`](crate::Error) that says
 //! what is missing. A call takes no lock and allocates nothing, unless nothing came of a line: then the routing
-//! table is asked why.
+//! table is asked why. (On arm64 and riscv64 the table, which has a lock, says which pin a line is.)
 //!
 //! ```
 //! # use std::sync::Arc;

@@ -19,7 +19,7 @@ pub(super) fn number(table: &RoutingTable, gsi: Gsi) -> Result<u32, Error> {
     };
     // Neither platform has a second chip.
     let pin = pins.iter().next().ok_or(Error::NoPin { gsi })?;
-    let number = u32::from(pin.number());
+    let number = pin.number();
     Ok(match pin.chip() {
         IrqChip::Gic => SPI | (FIRST_SPI + number),
         _ => number,
