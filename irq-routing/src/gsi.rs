@@ -16,6 +16,7 @@ impl Gsi {
     }
 
     /// The number, as KVM takes it.
+    #[inline]
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0

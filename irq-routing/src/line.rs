@@ -61,12 +61,14 @@ impl Line {
     }
 
     /// The GSI.
+    #[inline]
     #[must_use]
     pub fn gsi(&self) -> Gsi {
         self.hold.gsi
     }
 
     /// The table that it belongs to.
+    #[inline]
     #[must_use]
     pub fn table(&self) -> &RoutingTable {
         &self.hold.table

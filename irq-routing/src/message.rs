@@ -61,6 +61,7 @@ impl MsiMessage {
 }
 
 impl From<MsiMessage> for MsiRequest {
+    #[inline]
     fn from(message: MsiMessage) -> Self {
         Self::new(message.address, message.data).devid(message.devid)
     }

@@ -86,12 +86,14 @@ impl RoutingTable {
     }
 
     /// The machine.
+    #[inline]
     #[must_use]
     pub fn vm(&self) -> &Arc<dyn Vm> {
         &self.shared.vm
     }
 
     /// The machine's kind.
+    #[inline]
     #[must_use]
     pub fn platform(&self) -> Platform {
         self.shared.platform
@@ -113,6 +115,7 @@ impl RoutingTable {
     ///
     /// Routes are translated by their commits. This is for messages that go another way
     /// (KVM_SIGNAL_MSI), which must be translated too.
+    #[inline]
     #[must_use]
     pub fn translate(&self, message: MsiMessage) -> Option<MsiMessage> {
         self.shared.translation.message(message)

@@ -18,7 +18,9 @@ impl Translation {
         Self(Some(Box::new(translate)))
     }
 
-    /// What the kernel is given for a message.
+    /// What the kernel is given for a message. Inlined, as it is on the way of every message, and nearly always
+    /// there is no translation.
+    #[inline]
     pub(crate) fn message(&self, message: MsiMessage) -> Option<MsiMessage> {
         match &self.0 {
             Some(translate) => translate(message),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Why an interrupt cannot be bound.
+//! Why an interrupt cannot be bound or injected.
 
 use std::io;
 use std::sync::Arc;
@@ -197,6 +197,59 @@ pub enum Error {
     Signal {
         /// The message.
         message: MsiMessage,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// No vCPU could be asked: the machine has none, or the message is for one of all, and all their local APICs
+    /// are switched off.
+    #[error("cannot send {message}: there is no vCPU to take it")]
+    NoVcpu {
+        /// The message.
+        message: MsiMessage,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// Nothing is in the kernel that could take messages or lines. The VMM has its own interrupt controllers then,
+    /// and injects with [`inject::vcpu`](crate::inject::vcpu()).
+    #[error("cannot inject: the machine has no interrupt controller in the kernel")]
+    NoController {
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The kernel does not let the line be driven.
+    #[error("cannot drive the line of GSI {gsi}")]
+    Line {
+        /// The GSI.
+        gsi: Gsi,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// On arm64 and riscv64 only pins have a level; a message is sent with
+    /// [`inject::message`](crate::inject::message()).
+    #[error("cannot drive the line of GSI {gsi}: it leads to no pin")]
+    NoPin {
+        /// The GSI.
+        gsi: Gsi,
+    },
+
+    /// The PICs are in the kernel, and inject by themselves.
+    #[error("cannot inject vector {vector:#04x} into a vCPU: the PICs are in the kernel")]
+    PicInKernel {
+        /// The vector.
+        vector: u8,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The kernel does not take a vector for the vCPU.
+    #[error("cannot inject vector {vector:#04x} into a vCPU")]
+    Interrupt {
+        /// The vector.
+        vector: u8,
         /// What the kernel said.
         source: io::Error,
     },

@@ -28,6 +28,9 @@
 //! only if somebody else is to signal it, and the guest masks and retargets it at any time. An
 //! [`ArmQueue`] arms many vectors at once.
 //!
+//! [`inject`] is for interrupts without an eventfd: a message, a line's level, a vector of a vCPU, each with what
+//! became of it. [`inject::choose`](inject::choose()) says which way an interrupt should take.
+//!
 //! # What the guest of a PCI device sees
 //!
 //! The guest writes a table of messages, and masks and unmasks its entries. A [`msix::Table`] takes these
@@ -117,6 +120,7 @@ mod builder;
 mod edge;
 mod error;
 mod full;
+pub mod inject;
 mod level;
 pub mod msi;
 pub mod msix;

@@ -11,6 +11,9 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/inject.rs"]
+mod inject;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/x86_64.rs"]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
@@ -32,6 +35,7 @@ mod on_this_architecture {
         let mut trials = crate::irqfds::trials();
         trials.extend(crate::vectors::trials());
         trials.extend(crate::msix::trials());
+        trials.extend(crate::inject::trials());
         trials.extend(crate::storm::trials());
         trials
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_SIGNAL_MSI, KVM_IRQ_LINE and KVM_IRQ_LINE_STATUS: interrupts without an eventfd.
+//! KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS and KVM_INTERRUPT: interrupts without an eventfd.
 //!
 //! A message answers how many local APICs took it. The status of a line is -1 if nothing came of it (no
 //! route, a masked pin, a message at level 0), 0 if the interrupt was pending already, or the sum of
-//! what the chips say.
+//! what the chips say. A vCPU takes vectors only where KVM has no PICs.
 
-use nix::errno::Errno::{EINVAL, ENXIO, EPERM};
+use nix::errno::Errno::{EEXIST, EINVAL, ENXIO, EPERM};
 
 use crate::backend::{Answer, Backend, Irqchip};
 use crate::case::{Case, Host, case};
@@ -167,6 +167,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(messages());
     cases.extend(lines());
     cases.extend(irqchips());
+    cases.extend(vcpus());
     cases
 }
 
@@ -350,4 +351,79 @@ fn irqchips() -> Vec<Case> {
             vm.expect_msi(&[0x45]);
         }),
     ]
+}
+
+fn vcpus() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, irqchip, vector, answer) in [
+        ("full", Irqchip::Full, 0x20, Err(ENXIO)),
+        ("full_0xff", Irqchip::Full, 0xff, Err(ENXIO)),
+        ("full_256", Irqchip::Full, 256, Err(EINVAL)),
+        ("full_0xffffffff", Irqchip::Full, u32::MAX, Err(EINVAL)),
+        ("split", Irqchip::Split, 0x20, Ok(0)),
+        ("split_0", Irqchip::Split, 0, Ok(0)),
+        ("split_0xff", Irqchip::Split, 0xff, Ok(0)),
+        ("split_256", Irqchip::Split, 256, Err(EINVAL)),
+        ("no_irqchip", Irqchip::None, 0x20, Ok(0)),
+        ("no_irqchip_0", Irqchip::None, 0, Ok(0)),
+        ("no_irqchip_0xff", Irqchip::None, 0xff, Ok(0)),
+        ("no_irqchip_256", Irqchip::None, 256, Err(EINVAL)),
+        (
+            "no_irqchip_0xffffffff",
+            Irqchip::None,
+            u32::MAX,
+            Err(EINVAL),
+        ),
+    ] {
+        cases.push(case(format!("interrupt_{name}"), move |host| {
+            assert_eq!(host.machine(irqchip, 1).interrupt(vector), answer);
+        }));
+    }
+    cases.extend([
+        case("interrupt_split_while_one_waits", |host| {
+            let vm = host.split();
+            expect_ok(vm.interrupt(0x60));
+            expect_errno(vm.interrupt(0x60), EEXIST);
+            expect_errno(vm.interrupt(0x61), EEXIST);
+            expect_errno(vm.interrupt(256), EINVAL);
+            vm.expect_silence();
+        }),
+        case("interrupt_split_is_taken_once", |host| {
+            let vm = host.split();
+            expect_ok(vm.interrupt(0x63));
+            assert_eq!(vm.guest_takes_interrupt(), Some(0x63));
+            assert_eq!(vm.guest_takes_interrupt(), None);
+            expect_ok(vm.interrupt(0x64));
+            assert_eq!(vm.guest_takes_interrupt(), Some(0x64));
+        }),
+        case("interrupt_split_beside_a_message", |host| {
+            let vm = host.split();
+            assert_eq!(vm.signal_msi(&MSI), Ok(1));
+            expect_ok(vm.interrupt(0x63));
+            vm.expect_msi(&[0x30]);
+        }),
+        case("interrupt_split_that_is_refused_leaves_the_first", |host| {
+            let vm = host.split();
+            expect_ok(vm.interrupt(0x65));
+            expect_errno(vm.interrupt(0x66), EEXIST);
+            assert_eq!(vm.guest_takes_interrupt(), Some(0x65));
+            assert_eq!(vm.guest_takes_interrupt(), None);
+        }),
+        case("interrupt_no_irqchip_always", |host| {
+            let vm = host.bare();
+            for vector in [0x20, 0x20, 0x21] {
+                expect_ok(vm.interrupt(vector));
+            }
+        }),
+        case("interrupt_no_irqchip_is_taken", |host| {
+            let vm = host.bare();
+            assert_eq!(vm.guest_interrupted(0x61), Some(0x61));
+            assert_eq!(vm.guest_interrupted(0x62), Some(0x62));
+        }),
+        case("interrupt_split_is_taken", |host| {
+            let vm = host.split();
+            assert_eq!(vm.guest_interrupted(0x61), Some(0x61));
+        }),
+    ]);
+    cases
 }

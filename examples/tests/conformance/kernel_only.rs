@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 
 use kvm_test::{Trial, kvm};
-use nix::errno::Errno::{self, EBUSY, EEXIST, EFAULT, EINVAL, EIO, ENXIO};
+use nix::errno::Errno::{self, EBUSY, EEXIST, EFAULT, EINVAL, EIO};
 use nix::libc;
 use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -25,7 +25,7 @@ use crate::request::{
 /// Name, reason, case.
 type Row = (&'static str, &'static str, fn());
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 13] = [
     (
         "a_null_pointer",
         "a request to SimVm is no pointer",
@@ -86,11 +86,6 @@ const ROWS: [Row; 14] = [
         "irqchips_come_once_and_before_vcpus",
         "SimVm is made in one step",
         creation,
-    ),
-    (
-        "interrupts_to_a_vcpu",
-        "KVM_INTERRUPT is a vCPU's, and SimVm has none to run",
-        interrupt,
     ),
 ];
 
@@ -312,22 +307,4 @@ fn creation() {
     assert_eq!(split(&vm, 4097), Err(EINVAL));
     assert_eq!(split(&vm, 4096), Ok(()));
     assert_eq!(full(&vm), Err(EEXIST));
-}
-
-fn interrupt() {
-    let vm = plain_vm();
-    full(&vm).unwrap();
-    let vcpu = vm.create_vcpu(0).unwrap();
-    expect_errno(ioctl::interrupt(&vcpu, 0x20), ENXIO);
-    expect_errno(ioctl::interrupt(&vcpu, 256), EINVAL);
-
-    let vm = plain_vm();
-    split(&vm, 24).unwrap();
-    let vcpu = vm.create_vcpu(0).unwrap();
-    expect_ok(ioctl::interrupt(&vcpu, 0x20));
-    expect_errno(ioctl::interrupt(&vcpu, 0x20), EEXIST);
-
-    let vcpu = plain_vm().create_vcpu(0).unwrap();
-    expect_ok(ioctl::interrupt(&vcpu, 0x20));
-    expect_ok(ioctl::interrupt(&vcpu, 0x20));
 }

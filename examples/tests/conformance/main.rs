@@ -11,7 +11,7 @@
 //! | `A2_write`, `A2_shadow`, `A2_device` | which doorbells a guest's write rings |
 //! | `B_irqfd`, `B_counter`, `B_delivery` | KVM_IRQFD, and eventfds while they are bound |
 //! | `C_routing`, `C_default` | KVM_SET_GSI_ROUTING |
-//! | `D_injection` | KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS |
+//! | `D_injection` | KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS, KVM_INTERRUPT |
 //! | `E_eventfd` | eventfd(2) by itself, which runs once, as `host::` |
 //! | `R_resample` | level-triggered interrupts and their ends |
 //! | `kernel_only` | what no user-space machine can do, each with the reason |

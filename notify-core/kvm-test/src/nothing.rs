@@ -4,10 +4,11 @@
 use std::io;
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer,
+    Vcpu, Vm,
 };
 
-/// A machine that takes everything and keeps nothing. It has 4096 GSIs, and every capability.
+/// A machine, or a vCPU, that takes everything and keeps nothing. It has 4096 GSIs, and every capability.
 #[derive(Debug)]
 pub struct Nothing;
 
@@ -29,5 +30,11 @@ impl Vm for Nothing {
     }
     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)
+    }
+}
+
+impl Vcpu for Nothing {
+    fn interrupt(&self, _: u32) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -140,6 +140,7 @@ pub struct MsiRequest {
 
 impl MsiRequest {
     /// A message without a device id.
+    #[inline]
     #[must_use]
     pub fn new(address: u64, data: u32) -> Self {
         Self {
@@ -150,6 +151,7 @@ impl MsiRequest {
     }
 
     /// The same message, sent by this device.
+    #[inline]
     #[must_use]
     pub fn devid(mut self, devid: Option<u32>) -> Self {
         self.devid = devid;

@@ -9,7 +9,7 @@ use crate::msix::{bringup, limit, retarget, trigger};
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{dispatch, dispatch_polling, doorbells, kick, notify, retire, sim};
+use crate::{dispatch, dispatch_polling, doorbells, inject, kick, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -44,6 +44,10 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("msix_trigger_exported", trigger::exported),
     ("msix_trigger_vs_irqfd", trigger::against_irqfd),
     ("msix_trigger_masked", trigger::masked),
+    ("inject_msi", inject::message),
+    ("inject_line", inject::line),
+    ("inject_line_status", inject::line_status),
+    ("inject_interrupt", inject::interrupt),
     ("retire", retire::against_one_by_one),
     ("dispatch_ready", dispatch::ready),
     ("dispatch_10000", dispatch::one_of_10000),

@@ -61,6 +61,10 @@ impl Backend for Sim {
         answer(self.0.kvm_irq_line_status(request))
     }
 
+    fn interrupt(&self, vector: u32) -> Answer {
+        answer(self.0.kvm_interrupt(0, vector))
+    }
+
     fn enable_x2apic_ids(&self) {
         self.0.enable_x2apic_ids();
     }
@@ -83,7 +87,12 @@ impl Backend for Sim {
     }
 
     fn guest_takes_interrupt(&self) -> Option<u8> {
-        self.0.take_pic()
+        self.0.take_pic().or_else(|| self.0.take_interrupt(0))
+    }
+
+    fn guest_interrupted(&self, vector: u32) -> Option<u8> {
+        assert_eq!(self.interrupt(vector), Ok(0));
+        self.0.take_interrupt(0)
     }
 
     fn enable_lapic(&self) {

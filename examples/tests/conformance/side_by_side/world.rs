@@ -107,6 +107,10 @@ impl World {
             Operation::Msi(message) => Result::Answer(vm.signal_msi(message)),
             Operation::Line(line) => Result::Answer(vm.irq_line(line)),
             Operation::LineStatus(line) => Result::Answer(vm.irq_line_status(line)),
+            // Without an irqchip KVM would inject it at once, whatever the guest does then.
+            Operation::Interrupt(vector) if lapic || *vector > 255 => {
+                Result::Answer(vm.interrupt(*vector))
+            }
             Operation::Coalesce(address) => Result::Answer(vm.coalesce(Bus::Mmio, *address, 4)),
             Operation::Write(event, count) => Result::Written(self.event(*event).write(*count)),
             Operation::Read(event) => Result::Count(self.event(*event).read()),
@@ -114,7 +118,7 @@ impl World {
                 Result::Exits(vm.guest_write(*bus, *address, bytes))
             }
             // The guest has no handlers of other vectors.
-            Operation::TakeInterrupt if full && vm.vectors().is_empty() => {
+            Operation::TakeInterrupt if lapic && vm.vectors().is_empty() => {
                 Result::Vector(vm.guest_takes_interrupt())
             }
             Operation::Redirect(pin, entry) if full => {
@@ -133,7 +137,8 @@ impl World {
                 vm.clear_vectors();
                 Result::Nothing
             }
-            Operation::TakeInterrupt
+            Operation::Interrupt(_)
+            | Operation::TakeInterrupt
             | Operation::Redirect(..)
             | Operation::EnableLapic
             | Operation::DisableLapic

@@ -90,6 +90,14 @@ impl KvmVm {
         self.retired.store(true, Ordering::Release);
     }
 
+    /// The answer for a capability, if it was asked for and will not change.
+    #[inline]
+    fn known(&self, capability: Capability) -> Option<u32> {
+        let known = self.capabilities.get(capability as usize);
+        known.and_then(OnceLock::get).copied()
+    }
+
+    #[inline]
     fn live(&self) -> Result<BorrowedFd<'_>, Retired> {
         if self.retired.load(Ordering::Acquire) {
             return Err(Retired);
@@ -100,11 +108,11 @@ impl KvmVm {
 
 impl Vm for KvmVm {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
-        let known = self.capabilities.get(capability as usize);
-        if let Some(answer) = known.and_then(OnceLock::get) {
-            return Ok(*answer);
+        if let Some(answer) = self.known(capability) {
+            return Ok(answer);
         }
         let answer = ioctl::check_extension(self.fd.as_fd(), capability.number())?;
+        let known = self.capabilities.get(capability as usize);
         match known.filter(|_| capability.is_constant()) {
             Some(known) => Ok(*known.get_or_init(|| answer)),
             None => Ok(answer),
@@ -141,7 +149,11 @@ impl Vm for KvmVm {
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         let fd = self.live()?;
-        if self.capability(Capability::IrqInjectStatus)? == 0 {
+        let told = match self.known(Capability::IrqInjectStatus) {
+            Some(told) => told,
+            None => self.capability(Capability::IrqInjectStatus)?,
+        };
+        if told == 0 {
             ioctl::irq_line(fd, gsi, level)?;
             return Ok(LineStatus::Unknown);
         }

@@ -11,6 +11,7 @@ use tiny_guest::iced_x86::code_asm::{
 use tiny_guest::layout::FINISH_PORT;
 use tiny_guest::{Asm, Emitted, Eoi, Exit, Machine, Program, Slot, Vcpu};
 
+use super::ioctl;
 use crate::backend::{Bus, ExitWrite};
 
 /// The vectors of both PICs, as cases set them up.
@@ -162,6 +163,11 @@ impl Guest {
     fn run(&self, vcpu: &mut Vcpu, order: Order, address: u64) -> Vec<ExitWrite> {
         self.order.store(order as u64).unwrap();
         self.address.store(address).unwrap();
+        self.run_on(vcpu)
+    }
+
+    /// Goes on with the order.
+    fn run_on(&self, vcpu: &mut Vcpu) -> Vec<ExitWrite> {
         let mut exits = Vec::new();
         for _ in 0..MOST_EXITS {
             exits.push(match vcpu.run().unwrap() {
@@ -226,8 +232,25 @@ impl Guest {
         self.taken.store(0).unwrap();
         let exits = self.run(vcpu, Order::TakeInterrupt, 0);
         assert_eq!(exits.len(), 1, "the window: {exits:?}");
-        u8::try_from(self.taken.load().unwrap())
-            .ok()
-            .filter(|vector| *vector != 0)
+        self.taken()
+    }
+
+    /// KVM_INTERRUPT where the guest has interrupts on, which KVM does not look at.
+    pub(super) fn interrupted(&self, vcpu: &mut Vcpu, vector: u32) -> Option<u8> {
+        self.taken.store(0).unwrap();
+        self.order.store(Order::TakeInterrupt as u64).unwrap();
+        let window = vcpu.run().unwrap();
+        assert!(
+            matches!(window, Exit::PortWrite { port, .. } if port == WINDOW_PORT),
+            "{window:?}"
+        );
+        assert_eq!(ioctl::interrupt(vcpu.fd(), vector), Ok(0));
+        assert_eq!(self.run_on(vcpu), []);
+        self.taken()
+    }
+
+    fn taken(&self) -> Option<u8> {
+        let vector = u8::try_from(self.taken.load().unwrap()).ok();
+        vector.filter(|vector| *vector != 0)
     }
 }

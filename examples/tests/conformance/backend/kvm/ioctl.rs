@@ -113,7 +113,7 @@ pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
 }
 
 /// KVM_INTERRUPT, of a vCPU.
-pub(crate) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
+pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
     // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call.
     unsafe { raw::interrupt(vcpu.as_raw_fd(), &kvm_interrupt { irq }) }
 }

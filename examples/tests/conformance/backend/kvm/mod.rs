@@ -137,6 +137,10 @@ impl Backend for Kvm {
         ioctl::irq_line_status(self.fd(), request)
     }
 
+    fn interrupt(&self, vector: u32) -> Answer {
+        ioctl::interrupt(self.vcpus.borrow()[0].fd(), vector)
+    }
+
     fn enable_x2apic_ids(&self) {
         let capability = kvm_enable_cap {
             cap: KVM_CAP_X2APIC_API,
@@ -167,6 +171,10 @@ impl Backend for Kvm {
 
     fn guest_takes_interrupt(&self) -> Option<u8> {
         self.guest(|guest, vcpu| guest.take_interrupt(vcpu))
+    }
+
+    fn guest_interrupted(&self, vector: u32) -> Option<u8> {
+        self.guest(|guest, vcpu| guest.interrupted(vcpu, vector))
     }
 
     fn enable_lapic(&self) {

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! KVM_SIGNAL_MSI.
+
+use std::io;
+
+use irq_routing::{MsiMessage, RoutingTable};
+use notify_core::{MsiOutcome, Vm};
+
+use super::Injected;
+use crate::Error;
+
+/// Sends a message, as the table's translation has it.
+///
+/// It is for a message that belongs to nobody: of a guest's vector, which is masked and retargeted, a
+/// [`Vector`](crate::Vector) sends. Any thread may call it.
+///
+/// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener) and
+/// [`Untranslated`](Injected::Untranslated).
+///
+/// # Errors
+///
+/// [`Error::NoVcpu`], [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, or the machine is
+/// being closed.
+#[inline]
+pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
+    let Some(translated) = table.translate(message) else {
+        return Ok(Injected::Untranslated);
+    };
+    match table.vm().signal_msi(&translated.into()) {
+        Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
+        other => otherwise(table, message, other),
+    }
+}
+
+/// Apart, so that what is usual is short.
+#[cold]
+fn otherwise(
+    table: &RoutingTable,
+    message: MsiMessage,
+    answer: io::Result<MsiOutcome>,
+) -> Result<Injected, Error> {
+    match answer {
+        Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
+        Ok(_) => Ok(Injected::NoListener),
+        Err(source) => Err(explain(&**table.vm(), message, source)),
+    }
+}
+
+/// Turns a refusal of the kernel into an error that says as much as can be found out.
+fn explain(vm: &dyn Vm, message: MsiMessage, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => Error::NoVcpu { message, source },
+        Some(libc::EINVAL) if matches!(vm.has_irqchip(), Ok(false)) => {
+            Error::NoController { source }
+        }
+        _ => Error::Signal { message, source },
+    }
+}

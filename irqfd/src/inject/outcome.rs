@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Injected`]: what became of an interrupt that was injected.
+
+/// What became of an interrupt, as far as the kernel says.
+///
+/// | | of |
+/// |---|---|
+/// | [`Delivered`](Self::Delivered) | messages, lines |
+/// | [`NoListener`](Self::NoListener), [`Untranslated`](Self::Untranslated) | messages, lines that lead to a message |
+/// | [`Coalesced`](Self::Coalesced), [`Masked`](Self::Masked) | lines that lead to pins |
+/// | [`NoLowLevel`](Self::NoLowLevel) | lines that lead to a message |
+/// | [`NoRoute`](Self::NoRoute), [`Untold`](Self::Untold) | lines |
+/// | [`Queued`](Self::Queued), [`StillQueued`](Self::StillQueued) | vectors of a vCPU |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Injected {
+    /// Taken by so many, at least 1. Of a message, on x86: local APICs, of which some may have had the vector
+    /// waiting, so that the two merge. Of a line: what its chips answer, added up; a PIC says 1 for a level that it
+    /// has seen, low ones too, and the IOAPIC says how many local APICs took a high one.
+    Delivered(u32),
+
+    /// An interrupt of the pin is pending already, and the guest will see one. (KVM says the same of a pin of the
+    /// IOAPIC whose interrupt no local APIC took.)
+    Coalesced,
+
+    /// The guest has masked the pin, or has not ended its last interrupt. A high level that stays is seen when the
+    /// guest unmasks or ends; an edge is lost, where another chip did not take it.
+    Masked,
+
+    /// No vCPU has taken the message: none has that APIC id, or its local APIC is switched off.
+    NoListener,
+
+    /// The table's translation does not let the message through.
+    Untranslated,
+
+    /// The GSI leads to a message, for which level 0 means nothing.
+    NoLowLevel,
+
+    /// The GSI leads nowhere.
+    NoRoute,
+
+    /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and its table is not known, as
+    /// none was committed yet.
+    Untold,
+
+    /// The vCPU takes the vector when it runs next.
+    Queued,
+
+    /// The vCPU has not taken an earlier vector yet, and this one was *not* queued: it is to be offered again when
+    /// KVM_RUN has come back with `ready_for_interrupt_injection`.
+    StillQueued,
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! KVM_INTERRUPT.
+
+use notify_core::Vcpu;
+
+use super::Injected;
+use crate::Error;
+
+/// Gives a vCPU the vector that the VMM's own interrupt controller has for it: its PICs on a split irqchip, any
+/// where none is in the kernel.
+///
+/// To be called by the vCPU's own thread, between two runs, when the guest can take an interrupt: [`Vcpu`] says how
+/// that is known. From another thread it waits until the vCPU has left KVM_RUN. The controller's acknowledge cycle
+/// belongs to an outcome of [`Queued`](Injected::Queued), so that no vector is lost.
+///
+/// The outcome is [`Queued`](Injected::Queued), or, on a split irqchip, [`StillQueued`](Injected::StillQueued). With no
+/// irqchip at all the kernel does not say so: a vector takes the place of one that the vCPU has not taken.
+///
+/// # Errors
+///
+/// [`Error::PicInKernel`]; [`Error::Interrupt`] for any other refusal, of which the only one known is that the
+/// architecture has nothing of the kind ([`Unsupported`](std::io::ErrorKind::Unsupported)).
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use irqfd::inject::{self, Injected};
+/// # use notify_core::sim::{Profile, SimVm};
+/// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
+/// let vcpu = SimVm::vcpu(&vm, 0).ok_or("no vCPU")?; // or a KvmVcpu
+/// assert_eq!(inject::vcpu(&vcpu, 0x60)?, Injected::Queued);
+/// assert_eq!(inject::vcpu(&vcpu, 0x61)?, Injected::StillQueued);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[inline]
+pub fn vcpu(vcpu: &dyn Vcpu, vector: u8) -> Result<Injected, Error> {
+    let Err(source) = vcpu.interrupt(vector.into()) else {
+        return Ok(Injected::Queued);
+    };
+    match source.raw_os_error() {
+        Some(libc::EEXIST) => Ok(Injected::StillQueued),
+        Some(libc::ENXIO) => Err(Error::PicInKernel { vector, source }),
+        _ => Err(Error::Interrupt { vector, source }),
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Interrupts without an eventfd, on real machines.
+
+use std::sync::Arc;
+
+use irq_routing::{IrqChip, Line, MsiMessage, Pin, RoutingTable};
+use irqfd::Error;
+use irqfd::inject::{self, Injected, Irqchip};
+use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_test::{Machine, Trial, kvm};
+use notify_core::{KvmVcpu, KvmVm};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        kvm("inject_a_message", message),
+        kvm("inject_a_message_into_nobody", nobody),
+        kvm("inject_a_line", line),
+        kvm("inject_a_line_that_leads_to_a_message", line_of_a_message),
+        kvm("inject_a_vector", vector),
+        kvm("the_irqchip_is_found_out", irqchip),
+    ]
+}
+
+fn bare() -> VmFd {
+    Kvm::new().unwrap().create_vm().unwrap()
+}
+
+fn split() -> VmFd {
+    let vm_fd = bare();
+    let split = kvm_enable_cap {
+        cap: KVM_CAP_SPLIT_IRQCHIP,
+        args: [24, 0, 0, 0],
+        ..Default::default()
+    };
+    vm_fd.enable_cap(&split).unwrap();
+    vm_fd
+}
+
+fn table(vm_fd: &VmFd) -> RoutingTable {
+    RoutingTable::new(Arc::new(KvmVm::try_from(vm_fd).unwrap())).unwrap()
+}
+
+const MESSAGE: MsiMessage = MsiMessage::new(Machine::MSI_ADDRESS, 0x41);
+const ABSENT: MsiMessage = MsiMessage::new(Machine::MSI_ADDRESS + 0x9000, 0x42);
+
+fn message() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    for _ in 0..2 {
+        let injected = inject::message(&table, MESSAGE).unwrap();
+        assert_eq!(injected, Injected::Delivered(1));
+    }
+    assert_eq!(machine.delivered().unwrap(), [0x41]);
+    let injected = inject::message(&table, ABSENT).unwrap();
+    assert_eq!(injected, Injected::NoListener);
+
+    machine.vm().retire();
+    let error = inject::message(&table, MESSAGE).unwrap_err();
+    assert!(matches!(error, Error::Signal { .. }), "{error}");
+}
+
+fn nobody() {
+    let (full, none) = (bare(), bare());
+    full.create_irq_chip().unwrap();
+    let error = inject::message(&table(&full), MESSAGE).unwrap_err();
+    assert!(matches!(error, Error::NoVcpu { .. }), "{error}");
+    let error = inject::message(&table(&none), MESSAGE).unwrap_err();
+    assert!(matches!(error, Error::NoController { .. }), "{error}");
+    // Its local APIC is off after reset.
+    let _vcpu = full.create_vcpu(0).unwrap();
+    let injected = inject::message(&table(&full), MESSAGE).unwrap();
+    assert_eq!(injected, Injected::NoListener);
+}
+
+#[track_caller]
+fn expect(line: &Line, level: bool, injected: Injected) {
+    assert_eq!(inject::line_status(line, level).unwrap(), injected);
+}
+
+fn line() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    let mut wiring = table.transaction();
+    let gsi = table.gsi(20).unwrap();
+    wiring.wire(gsi, Pin::new(IrqChip::IoApic, 20).unwrap());
+    wiring.commit().unwrap();
+    let line = table.line(20).unwrap();
+    expect(&line, true, Injected::Masked);
+    expect(&line, true, Injected::Coalesced);
+    inject::line(&line, false).unwrap();
+
+    machine.unmask_ioapic(0x40).unwrap();
+    expect(&line, true, Injected::Delivered(1));
+    expect(&line, true, Injected::Coalesced);
+    expect(&line, false, Injected::Delivered(1));
+    assert_eq!(machine.delivered().unwrap(), [0x54]);
+    machine.clear().unwrap();
+    inject::line(&line, true).unwrap();
+    assert_eq!(machine.delivered().unwrap(), [0x54]);
+    let nowhere = inject::gsi_status(&table, table.gsi(21).unwrap(), true);
+    assert_eq!(nowhere.unwrap(), Injected::NoRoute);
+
+    let none = self::table(&bare());
+    let error = inject::gsi_status(&none, gsi, true).unwrap_err();
+    assert!(matches!(error, Error::NoController { .. }), "{error}");
+}
+
+fn line_of_a_message() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    let line = |message| table.lease_msi(message).unwrap().into_line().unwrap();
+    let (here, nowhere) = (line(MESSAGE), line(ABSENT));
+    expect(&here, true, Injected::Delivered(1));
+    expect(&here, false, Injected::NoLowLevel);
+    expect(&nowhere, true, Injected::NoListener);
+    assert_eq!(machine.delivered().unwrap(), [0x41]);
+}
+
+fn vcpu(vm_fd: &VmFd) -> (VcpuFd, KvmVcpu) {
+    let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+    let vcpu = KvmVcpu::try_from(&vcpu_fd).unwrap();
+    (vcpu_fd, vcpu)
+}
+
+fn vector() {
+    let full = bare();
+    full.create_irq_chip().unwrap();
+    let error = inject::vcpu(&vcpu(&full).1, 0x60).unwrap_err();
+    assert!(matches!(error, Error::PicInKernel { .. }), "{error}");
+
+    let (_fd, of_split) = vcpu(&split());
+    assert_eq!(inject::vcpu(&of_split, 0x60).unwrap(), Injected::Queued);
+    let again = inject::vcpu(&of_split, 0x61).unwrap();
+    assert_eq!(again, Injected::StillQueued);
+
+    let (_fd, of_none) = vcpu(&bare());
+    for vector in [0x60, 0x61] {
+        assert_eq!(inject::vcpu(&of_none, vector).unwrap(), Injected::Queued);
+    }
+}
+
+fn irqchip() {
+    let full = bare();
+    let of = |vm_fd: &VmFd| Irqchip::of(&KvmVm::try_from(vm_fd).unwrap()).unwrap();
+    assert_eq!(of(&full), Irqchip::None, "not yet");
+    full.create_irq_chip().unwrap();
+    assert_eq!(of(&full), Irqchip::Full);
+    assert_eq!(of(&split()), Irqchip::Split);
+}
