@@ -16,6 +16,8 @@ mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
 mod intx;
+#[cfg(target_arch = "x86_64")]
+mod level;
 mod msix;
 mod routing;
 #[cfg(target_arch = "x86_64")]
@@ -32,9 +34,14 @@ fn main() -> ExitCode {
     trials.extend(bus::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
-        [fork::trials(), guards::trials(), storm::trials()]
-            .into_iter()
-            .flatten(),
+        [
+            fork::trials(),
+            guards::trials(),
+            level::trials(),
+            storm::trials(),
+        ]
+        .into_iter()
+        .flatten(),
     );
     kvm_test::main(trials)
 }

@@ -2,13 +2,14 @@
 //! The run on `/dev/kvm`: a machine of one vCPU.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify_core::{KvmVcpu, KvmVm, Vcpu as _};
+use examples::halting;
+use irqfd::inject::{self, Injected};
+use notify_core::{KvmVcpu, KvmVm};
 use tiny_guest::kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
 use tiny_guest::kvm_ioctls::VmFd;
 use tiny_guest::{Exit, Machine, Vcpu};
@@ -18,12 +19,10 @@ use crate::bus::Bus;
 use crate::guest::Shared;
 use crate::layout::PIN;
 use crate::report::Report;
-use crate::{Chip, Irqchip, Run, Settings, probe, session};
+use crate::{Chip, Irqchip, Run, Settings, session};
 
 /// A guest that takes so long to start does not start.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// An interrupt is pending already.
-const EEXIST: i32 = 17;
 
 pub(crate) fn run(
     run: Run,
@@ -34,7 +33,7 @@ pub(crate) fn run(
         Run {
             irqchip: Irqchip::Split,
             chip: Chip::Ioapic,
-        } => probe::halting_keeps_an_eoi_back()?,
+        } => halting::keeps_eois_back()?,
         _ => false,
     };
     let (machine, vcpus) = Machine::builder().irqchip(irqchip(run)).build()?;
@@ -149,15 +148,13 @@ fn inject(
     injector: &KvmVcpu,
     board: &Board,
     taken: &mut Option<u8>,
-) -> io::Result<()> {
+) -> Result<(), irqfd::Error> {
     if vcpu.is_ready_for_interrupt() {
         *taken = taken.or_else(|| board.take());
         if let Some(vector) = *taken {
-            match injector.interrupt(vector.into()) {
-                Ok(()) => *taken = None,
-                // The one before has not got there yet.
-                Err(error) if error.raw_os_error() == Some(EEXIST) => {}
-                Err(error) => return Err(error),
+            // The one before may not have got there yet.
+            if inject::vcpu(injector, vector)? != Injected::StillQueued {
+                *taken = None;
             }
         }
     }

@@ -17,8 +17,6 @@ mod kvm;
 mod layout;
 mod memory;
 mod pic;
-#[cfg(target_arch = "x86_64")]
-mod probe;
 mod report;
 mod session;
 mod sim;

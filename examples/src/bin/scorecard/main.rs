@@ -15,6 +15,8 @@ mod inject;
 #[cfg(target_arch = "x86_64")]
 mod kick;
 #[cfg(target_arch = "x86_64")]
+mod level;
+#[cfg(target_arch = "x86_64")]
 mod measure;
 #[cfg(target_arch = "x86_64")]
 mod msix;

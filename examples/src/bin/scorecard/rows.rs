@@ -9,7 +9,7 @@ use crate::msix::{bringup, limit, retarget, trigger};
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{dispatch, dispatch_polling, doorbells, inject, kick, notify, retire, sim};
+use crate::{dispatch, dispatch_polling, doorbells, inject, kick, level, notify, retire, sim};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -48,6 +48,8 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("inject_line", inject::line),
     ("inject_line_status", inject::line_status),
     ("inject_interrupt", inject::interrupt),
+    ("level_roundtrip", level::against_exit),
+    ("shared_16", level::shared_by_16),
     ("retire", retire::against_one_by_one),
     ("dispatch_ready", dispatch::ready),
     ("dispatch_10000", dispatch::one_of_10000),

@@ -17,24 +17,29 @@ use irq_routing::{MsiMessage, Platform, RoutingTable};
 use notify_core::KvmVm;
 use tiny_guest::{Exit, Irqchip, Machine, Program, Slot, Vcpu};
 
-use crate::board::PINS;
-use crate::layout::{IOAPIC_VECTOR, LEVEL, PIN};
+/// The pins of the IOAPIC in user space, one of them, and what it sends: a level-triggered interrupt.
+const PINS: u32 = 24;
+const PIN: u32 = 10;
+const VECTOR: u8 = 0x50;
+const LEVEL: u32 = 1 << 15;
 
 /// An EOI that is not reported for so long is not until the next interrupt.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-pub(crate) fn halting_keeps_an_eoi_back() -> Result<bool, Box<dyn Error>> {
+/// Whether a guest has to leave, by a port for instance, after each EOI and before it halts.
+///
+/// # Errors
+///
+/// Where there is no KVM, or a machine with a split irqchip cannot be had or does not run.
+pub fn keeps_eois_back() -> Result<bool, Box<dyn Error>> {
     let irqchip = Irqchip::Split { pins: PINS };
     let (machine, vcpus) = Machine::builder().irqchip(irqchip).build()?;
     let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let builder = RoutingTable::builder(vm).platform(Platform::X86Split);
-    let lease = builder
-        .reserved_gsis(PINS)
-        .build()?
-        .lease_exact(PIN.into())?;
-    let data = u32::from(IOAPIC_VECTOR) | LEVEL as u32;
-    lease.set_route(MsiMessage::new(0xfee0_0000, data))?;
+    let lease = builder.reserved_gsis(PINS).build()?.lease_exact(PIN)?;
+    let message = MsiMessage::new(0xfee0_0000, u32::from(VECTOR) | LEVEL);
+    lease.set_route(message)?;
 
     let (ready, taken) = (machine.slot()?, machine.slot()?);
     let program = Program::new(|asm| {
@@ -42,14 +47,14 @@ pub(crate) fn halting_keeps_an_eoi_back() -> Result<bool, Box<dyn Error>> {
         asm.store(&ready, 1)?;
         asm.halt_until(&taken, u64::MAX)
     })?;
-    let program = program.handler(IOAPIC_VECTOR, |asm| asm.increment(&taken))?;
+    let program = program.handler(VECTOR, |asm| asm.increment(&taken))?;
     vcpu.load(program)?;
     let stopper = vcpu.stopper();
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let guest = scope.spawn(|| wait_for_eoi(&mut vcpu, &ended));
         let raised = until(&ready)
-            .and_then(|()| Ok(machine.vm().set_irq_line(PIN.into(), true)?))
+            .and_then(|()| Ok(machine.vm().set_irq_line(PIN, true)?))
             .and_then(|()| until(&taken));
         let end = Instant::now() + PATIENCE;
         while raised.is_ok() && !ended.load(SeqCst) && Instant::now() < end {

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Machines with a guest that takes level-triggered interrupts, and ends them.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::Scope;
+use std::time::Duration;
+
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
+use irqfd::{LevelIrq, LevelLine};
+use notify_core::{EventNotifier, KvmVm};
+use tiny_guest::{Asm, Emitted, Eoi, Exit, Irqchip, Machine, Program, Vcpu, VcpuStopper};
+
+use super::or_lost;
+use crate::measure::Step;
+
+/// A pin of the IOAPIC alone, and its GSI.
+const PIN: u8 = 20;
+const PINS: u32 = 24;
+const VECTOR: u8 = 0x50;
+const LEVEL: u64 = 1 << 15;
+/// A port that nobody has.
+const NOWHERE: u16 = 0x80;
+/// What has not come for so long is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All controllers in the kernel, and an exported device that shares its line with others.
+pub(super) struct InKernel {
+    device: LevelIrq,
+    _others: Vec<LevelIrq>,
+    _machine: Machine,
+}
+
+impl InKernel {
+    /// So many devices on the line. With `leaves`, the guest leaves after each EOI.
+    pub(super) fn new(devices: usize, leaves: bool) -> Result<(Self, Vcpu), Box<dyn Error>> {
+        let (machine, vcpu) = machine(Irqchip::Full, leaves, |asm| {
+            asm.mask_pics()?;
+            asm.redirect_pin(PIN, LEVEL | u64::from(VECTOR))
+        })?;
+        let vm = Arc::new(KvmVm::try_from(machine.vm())?);
+        let table = RoutingTable::builder(vm).platform(Platform::X86).build()?;
+        table.wire_all(&Wiring::pc())?;
+        let line = LevelLine::builder(table.line(PIN.into())?).build()?;
+        let device = LevelIrq::builder(&line).exported().build()?;
+        let others = (1..devices).map(|_| LevelIrq::builder(&line).eoi().build());
+        let others = others.collect::<Result<Vec<_>, _>>()?;
+        let bench = Self {
+            device,
+            _others: others,
+            _machine: machine,
+        };
+        Ok((bench, vcpu))
+    }
+
+    pub(super) fn round_trip(&self) -> Step {
+        let (Some(trigger), Some(resample)) = (self.device.trigger(), self.device.resample())
+        else {
+            return Err("an exported device without notifiers".into());
+        };
+        trigger.notify()?;
+        or_lost(resample.wait(Some(PATIENCE))?.is_some())
+    }
+}
+
+/// The IOAPIC in user space. Its pin is a message, and who runs the vCPU tells the device of EOIs.
+pub(super) struct InUserSpace {
+    machine: Machine,
+    resample: EventNotifier,
+}
+
+impl InUserSpace {
+    pub(super) fn new(leaves: bool) -> Result<(Self, Vcpu), Box<dyn Error>> {
+        let (machine, vcpu) = machine(Irqchip::Split { pins: PINS }, leaves, |_| Ok(()))?;
+        let vm = Arc::new(KvmVm::try_from(machine.vm())?);
+        let builder = RoutingTable::builder(vm).platform(Platform::X86Split);
+        let lease = builder
+            .reserved_gsis(PINS)
+            .build()?
+            .lease_exact(PIN.into())?;
+        let data = u32::from(VECTOR) | LEVEL as u32;
+        lease.set_route(MsiMessage::new(0xfee0_0000, data))?;
+        let resample = EventNotifier::new()?;
+        // The route stays when the lease is dropped, as nothing is committed any more.
+        Ok((Self { machine, resample }, vcpu))
+    }
+
+    pub(super) fn tell(&self) -> Result<(), String> {
+        self.resample.notify().map_err(|error| error.to_string())
+    }
+
+    pub(super) fn round_trip(&self) -> Step {
+        self.machine.vm().set_irq_line(PIN.into(), true)?;
+        or_lost(self.resample.wait(Some(PATIENCE))?.is_some())
+    }
+}
+
+fn machine(
+    irqchip: Irqchip,
+    leaves: bool,
+    set_up: impl FnOnce(&mut Asm) -> Emitted,
+) -> Result<(Machine, Vcpu), Box<dyn Error>> {
+    let (machine, vcpus) = Machine::builder().irqchip(irqchip).build()?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let never = machine.slot()?;
+    let program = Program::new(|asm| {
+        asm.enable_lapic()?;
+        set_up(asm)?;
+        asm.halt_until(&never, 1)
+    })?;
+    let program = program.handler_with(VECTOR, Eoi::None, |asm| {
+        asm.lapic_eoi()?;
+        match leaves {
+            true => asm.port_write8(NOWHERE, 0),
+            false => Ok(()),
+        }
+    })?;
+    vcpu.load(program)?;
+    // The first interrupt must not come before the guest has done so itself.
+    vcpu.enable_lapic()?;
+    Ok((machine, vcpu))
+}
+
+/// A vCPU that runs.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    eoi_exits: AtomicU32,
+}
+
+/// Stops a vCPU when dropped.
+pub(super) struct Stop(VcpuStopper);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Running {
+    /// Runs a vCPU in a thread, until what this returns is dropped. `ended` is called at each EOI that
+    /// exits to user space.
+    pub(super) fn start<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        vcpu: &'scope mut Vcpu,
+        ended: impl Fn() -> Result<(), String> + Send + 'scope,
+    ) -> Stop {
+        let stop = Stop(vcpu.stopper());
+        scope.spawn(move || {
+            // Who waits for the guest notices that it is gone.
+            while let Ok(exit) = vcpu.run() {
+                let result = match exit {
+                    Exit::IoapicEoi(_) => {
+                        self.eoi_exits.fetch_add(1, Ordering::Relaxed);
+                        ended()
+                    }
+                    Exit::PortWrite { port: NOWHERE, .. } => Ok(()),
+                    _ => return,
+                };
+                if let Err(error) = result {
+                    eprintln!("scorecard: {error}");
+                }
+            }
+        });
+        stop
+    }
+
+    /// How many EOIs went by way of user space.
+    pub(super) fn eoi_exits(&self) -> u32 {
+        self.eoi_exits.load(Ordering::Relaxed)
+    }
+}

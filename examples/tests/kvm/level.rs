@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a level-triggered interrupt costs: counts, of the scorecard's row.
+
+use std::process::Command;
+
+use kvm_test::{Trial, kvm};
+use serde_json::Value;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![kvm(
+        "a_level_round_trip_through_the_kernel_exits_to_nobody",
+        counts_exits,
+    )]
+}
+
+fn counts_exits() {
+    let scorecard = Command::new(env!("CARGO_BIN_EXE_scorecard"))
+        .args(["--json", "--only", "level_roundtrip"])
+        // Its plots go below where it runs.
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .unwrap();
+    assert!(scorecard.status.success(), "{scorecard:?}");
+    let row: Value = serde_json::from_slice(&scorecard.stdout).unwrap();
+    let note = row["note"].as_str().unwrap();
+    assert!(
+        note.contains("exits to user space for it: 0 against 1;"),
+        "{note}"
+    );
+}
