@@ -1,2 +1,146 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! To come.
+//! Lines to the VMM's own controller.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier};
+
+use irqfd::{Error, LevelLine};
+
+use super::bench::{GSI, on_chip};
+use super::{exported, heard, own, signal, told};
+
+#[test]
+fn it_is_told_of_changes_of_the_line() {
+    let (chip, line, _exits) = on_chip();
+    assert_eq!((line.number(), line.gsi()), (GSI, None));
+    let (one, other) = (own(&line), told(&line));
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 0);
+    one.assert().unwrap();
+    other.assert().unwrap();
+    one.deassert().unwrap();
+    assert!(chip.level());
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 1);
+    drop(other);
+    assert!(!chip.level());
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_trigger_holds_the_line_up_until_the_next_eoi() {
+    let (chip, line, exits) = on_chip();
+    let (card, net) = (exported(&line), told(&line));
+    assert!(!card.take_trigger().unwrap(), "nothing there");
+    assert!(!net.take_trigger().unwrap(), "it has none");
+    signal(&card);
+    assert!(!chip.level(), "nobody has taken it");
+    assert!(card.take_trigger().unwrap());
+    assert!(chip.level() && !card.is_asserted() && line.is_asserted());
+    assert_eq!(exits.on_pin(GSI), 1);
+    assert!(!chip.level());
+    assert_eq!([&card, &net].map(heard), [1, 1]);
+    assert_eq!(exits.on_pin(GSI + 1), 0);
+    // A level beside the trigger outlasts it, and is said again.
+    card.assert().unwrap();
+    signal(&card);
+    assert!(card.take_trigger().unwrap());
+    chip.calls.store(0, Ordering::Relaxed);
+    line.on_eoi().unwrap();
+    assert!(chip.level());
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 1);
+    assert_eq!([&card, &net].map(heard), [1, 1]);
+    assert_eq!(exits.on_vector(0), 0, "it has no vector");
+}
+
+#[test]
+fn after_a_refusal_nothing_has_changed() {
+    let (chip, line, exits) = on_chip();
+    let (one, card) = (own(&line), exported(&line));
+    let fail = || chip.failure.store(libc::EIO, Ordering::Relaxed);
+    fail();
+    let error = one.assert().unwrap_err();
+    assert_eq!(error.to_string(), "cannot set the level of line 10");
+    assert!(!one.is_asserted() && !line.is_asserted());
+    one.assert().unwrap();
+    fail();
+    one.deassert().unwrap_err();
+    assert!(one.is_asserted() && chip.level());
+    fail();
+    let one = one.leave().unwrap_err().value;
+    assert!(one.is_asserted() && chip.level());
+    one.leave().unwrap();
+    assert!(!chip.level());
+    signal(&card);
+    fail();
+    card.take_trigger().unwrap_err();
+    assert!(!line.is_asserted());
+    assert!(card.take_trigger().unwrap(), "the signal is still there");
+    // An EOI is told whatever happens; the level is set with the next change.
+    fail();
+    assert_eq!(exits.on_pin(GSI), 1);
+    assert_eq!(heard(&card), 1);
+    assert!(chip.level() && !line.is_asserted());
+    fail();
+    line.on_eoi().unwrap_err();
+    line.on_eoi().unwrap();
+    assert!(!chip.level());
+    card.assert().unwrap();
+    fail();
+    drop(card);
+    assert!(chip.level() && !line.is_asserted());
+    own(&line).leave().unwrap();
+    assert!(!chip.level());
+}
+
+#[test]
+fn exits_keep_no_line_alive() {
+    let (chip, line, exits) = on_chip();
+    let again = LevelLine::on_controller(GSI, chip.clone(), &exits);
+    assert!(line != again && line == line.clone());
+    assert_eq!(exits.on_pin(GSI), 2);
+    drop(line);
+    assert_eq!(exits.clone().on_pin(GSI), 1);
+    drop(again);
+    assert_eq!(exits.on_pin(GSI), 0);
+    assert_eq!(Arc::strong_count(&chip), 1);
+}
+
+/// Reports come from several threads while devices assert; at the end the chip has what was said last.
+#[test]
+fn eois_and_levels_from_many_threads() {
+    let (chip, line, exits) = on_chip();
+    let devices: [_; 4] = std::array::from_fn(|_| exported(&line));
+    const ROUNDS: u64 = 2000;
+    let start = Barrier::new(6);
+    std::thread::scope(|scope| {
+        for (number, device) in devices.iter().enumerate() {
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                for round in 0..ROUNDS {
+                    device.assert().unwrap();
+                    signal(device);
+                    assert!(device.take_trigger().unwrap());
+                    if number > 0 || round + 1 < ROUNDS {
+                        device.deassert().unwrap();
+                    }
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                start.wait();
+                (0..ROUNDS).for_each(|_| assert_eq!(exits.on_pin(GSI), 1));
+            });
+        }
+    });
+    let all = devices.each_ref().map(heard);
+    assert_eq!(all, [2 * ROUNDS; 4]);
+    line.on_eoi().unwrap();
+    assert!(chip.level(), "the first asserts");
+    devices[0].deassert().unwrap();
+    assert!(!chip.level());
+    assert!(matches!(
+        line.redirect(irq_routing::MsiMessage::default(), false),
+        Err(Error::NoMessage { .. })
+    ));
+}

@@ -1,2 +1,313 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! To come.
+//! Lines to pins in the kernel.
+
+use std::sync::Arc;
+
+use irq_routing::{IrqChip, Pin, RoutingTable};
+use irqfd::{Error, LevelIrq, LevelLine};
+use kvm_test::{Call, Recorder};
+use notify_core::sim::{CallKind, SimVm};
+use notify_core::{EventNotifier, Vm};
+
+use super::bench::{self, GSI, pin};
+use super::{exported, heard, own, signal, told};
+
+const IOAPIC: u32 = 2;
+
+fn lines(vm: &SimVm) -> u64 {
+    let calls = vm.calls(CallKind::IrqLine);
+    vm.reset_calls();
+    calls
+}
+
+#[test]
+fn only_a_change_of_the_line_is_an_ioctl() {
+    let (vm, _, line) = bench::pc();
+    let all: [_; 4] = std::array::from_fn(|_| own(&line));
+    vm.reset_calls();
+    for irq in &all {
+        irq.assert().unwrap();
+        irq.assert().unwrap();
+        assert!(irq.is_asserted() && line.is_asserted() && pin(&vm));
+    }
+    assert_eq!(lines(&vm), 1);
+    for irq in &all[1..] {
+        irq.deassert().unwrap();
+        assert!(pin(&vm));
+    }
+    assert_eq!(lines(&vm), 0);
+    all[0].deassert().unwrap();
+    assert!(!pin(&vm) && !line.is_asserted());
+    assert_eq!(lines(&vm), 1);
+    drop(all);
+    assert_eq!(vm.total_calls(), 0);
+}
+
+#[test]
+fn an_eoi_is_told_once_to_each_and_leaves_what_is_asserted() {
+    let (vm, _, line) = bench::pc();
+    bench::use_ioapic(&vm);
+    let (disk, net, card, nic) = (own(&line), told(&line), exported(&line), exported(&line));
+    disk.assert().unwrap();
+    signal(&card);
+    assert_eq!(vm.take_vector(0), Some(bench::VECTOR));
+    vm.lapic_eoi(0);
+    assert_eq!([&net, &card, &nic].map(heard), [1, 1, 1]);
+    assert!(pin(&vm));
+    disk.deassert().unwrap();
+    assert_eq!(
+        vm.take_vector(0),
+        Some(bench::VECTOR),
+        "that was sent before"
+    );
+    vm.lapic_eoi(0);
+    assert_eq!([&net, &card, &nic].map(heard), [1, 1, 1]);
+    assert_eq!(vm.take_vector(0), None);
+    signal(&nic);
+    assert!(pin(&vm));
+    net.assert().unwrap();
+    vm.guest_eoi(IOAPIC, GSI);
+    assert!(
+        pin(&vm),
+        "the trigger is gone, and the VMM's device asserts"
+    );
+}
+
+#[test]
+fn one_that_leaves_while_it_asserts_lowers_its_own_level_alone() {
+    for by_drop in [false, true] {
+        let leave = |irq: LevelIrq| match by_drop {
+            true => drop(irq),
+            false => irq.leave().unwrap(),
+        };
+        let (vm, _, line) = bench::pc();
+        let (one, other, net) = (own(&line), own(&line), told(&line));
+        for irq in [&one, &other, &net] {
+            irq.assert().unwrap();
+        }
+        leave(one);
+        leave(net);
+        assert!(pin(&vm));
+        leave(other);
+        assert!(!pin(&vm));
+        let (card, nic) = (exported(&line), exported(&line));
+        signal(&card);
+        leave(card);
+        assert!(pin(&vm), "until the next EOI, since the other one stays");
+        vm.guest_eoi(IOAPIC, GSI);
+        assert!(!pin(&vm));
+        assert_eq!(heard(&nic), 1);
+        signal(&nic);
+        leave(nic);
+        assert!(!pin(&vm), "nobody is left who would be told");
+    }
+}
+
+#[test]
+fn the_callers_own_notifiers_are_used_and_come_back() {
+    let (vm, _, line) = bench::pc();
+    let new = || Arc::new(EventNotifier::new().unwrap());
+    let (trigger, resample) = (new(), new());
+    let builder = LevelIrq::builder(&line).trigger(Arc::clone(&trigger));
+    let card = builder.resample(Arc::clone(&resample)).build().unwrap();
+    assert!(Arc::ptr_eq(card.trigger().unwrap(), &trigger));
+    assert!(Arc::ptr_eq(card.resample().unwrap(), &resample));
+    // Bound already, also to another line.
+    let rejected = LevelIrq::builder(&line)
+        .trigger(Arc::clone(&trigger))
+        .build();
+    let rejected = rejected.unwrap_err();
+    assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+    card.leave().unwrap();
+    let card = rejected.value.build().unwrap();
+    signal(&card);
+    assert!(pin(&vm));
+    assert!(!card.take_trigger().unwrap(), "the kernel takes it");
+
+    let itself = LevelIrq::builder(&line).trigger(new());
+    let same = new();
+    let itself = itself.trigger(Arc::clone(&same)).resample(same).build();
+    assert!(matches!(
+        itself.unwrap_err().error,
+        Error::TriggersItself { line: GSI }
+    ));
+    let semaphore = EventNotifier::builder().semaphore(true).build().unwrap();
+    let semaphore = LevelIrq::builder(&line)
+        .trigger(Arc::new(semaphore))
+        .build();
+    assert!(matches!(
+        semaphore.unwrap_err().error,
+        Error::LineSemaphore { line: GSI }
+    ));
+}
+
+/// A signal that was there before, and a counter that takes no more.
+#[test]
+fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
+    let (vm, _, line) = bench::pc();
+    for count in [1, u64::MAX - 1] {
+        let trigger = Arc::new(EventNotifier::new().unwrap());
+        let eventfd: &notify_core::EventFd = (*trigger).as_ref();
+        eventfd.write(count).unwrap();
+        let card = LevelIrq::builder(&line).trigger(trigger).build().unwrap();
+        assert!(pin(&vm));
+        vm.guest_eoi(IOAPIC, GSI);
+        assert!(!pin(&vm));
+        signal(&card);
+        assert!(pin(&vm));
+    }
+}
+
+#[test]
+fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
+    let (_, table, line) = bench::pc();
+    let rejected = LevelLine::builder(table.line(GSI).unwrap())
+        .build()
+        .unwrap_err();
+    assert!(matches!(
+        rejected.error,
+        Error::Drive {
+            source: irq_routing::Error::AlreadyDriven { .. },
+            ..
+        }
+    ));
+    let mut transaction = table.transaction();
+    transaction.wire(
+        table.gsi(30).unwrap(),
+        Pin::new(IrqChip::IoApic, GSI).unwrap(),
+    );
+    let shared = transaction.commit().unwrap_err();
+    assert!(matches!(shared.error, irq_routing::Error::PinShared { .. }));
+    // A device is as good as the line.
+    let device = own(&line);
+    drop(line);
+    let rejected = rejected.value.build().unwrap_err();
+    drop(device);
+    let line = rejected.value.build().unwrap();
+    assert_eq!(line.gsi().map(u32::from), Some(GSI));
+    drop(line);
+    shared.value.commit().unwrap();
+    let rejected = LevelLine::builder(table.line(GSI).unwrap())
+        .build()
+        .unwrap_err();
+    assert!(matches!(
+        rejected.error,
+        Error::Drive {
+            source: irq_routing::Error::PinShared { .. },
+            ..
+        }
+    ));
+    assert_eq!(rejected.value.into_line().gsi().number(), GSI);
+}
+
+/// Nobody tells of the EOIs of a message, though the kernel takes the irqfd.
+#[test]
+fn a_message_is_no_line_where_pins_are_in_the_kernel() {
+    let (vm, table, _line) = bench::pc();
+    let lease = table.lease_msi(bench::level(0x60)).unwrap();
+    vm.reset_calls();
+    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&irqfd::EoiExits::new());
+    let rejected = builder.build().unwrap_err();
+    assert!(matches!(
+        rejected.error,
+        Error::NoResample {
+            reason: irqfd::NoResample::NoPin,
+            ..
+        }
+    ));
+    assert_eq!(
+        vm.calls(CallKind::IrqFdDeassign),
+        1,
+        "what was tried is undone"
+    );
+}
+
+#[test]
+fn after_a_restore_the_level_is_said_again_and_all_are_told() {
+    let (vm, _, line) = bench::pc();
+    let (disk, net, card) = (own(&line), told(&line), exported(&line));
+    disk.assert().unwrap();
+    let mut ioapic = vm.ioapic().unwrap();
+    ioapic.irr = 0;
+    vm.set_ioapic(ioapic);
+    assert!(!pin(&vm));
+    line.resync().unwrap();
+    assert!(pin(&vm));
+    assert_eq!([&net, &card].map(heard), [1, 1]);
+    disk.deassert().unwrap();
+    vm.set_irq_line(GSI, true).unwrap();
+    line.resync().unwrap();
+    assert!(!pin(&vm));
+}
+
+#[test]
+fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
+    let (vm, _, line) = bench::pc();
+    let net = told(&line);
+    let error = line.redirect(bench::level(0x60), false).unwrap_err();
+    assert!(matches!(error, Error::NoMessage { line: GSI }));
+    vm.reset_calls();
+    line.on_eoi().unwrap();
+    assert_eq!((heard(&net), vm.total_calls()), (0, 0));
+}
+
+/// An irqfd that stays bound keeps the GSI's route, also when the line is gone.
+#[test]
+fn what_cannot_be_taken_off_keeps_the_route() {
+    let (vm, table, line) = bench::pc();
+    let card = exported(&line);
+    let trigger = Arc::clone(card.trigger().unwrap());
+    vm.fail(CallKind::IrqFdDeassign, 1, libc::EINVAL);
+    drop(card);
+    drop(line);
+    let mut transaction = table.transaction();
+    transaction.unwire(table.gsi(GSI).unwrap());
+    let error = transaction.commit().unwrap_err().error;
+    assert!(matches!(error, irq_routing::Error::RouteHeld { .. }));
+    // Everybody else goes on.
+    let line = LevelLine::builder(table.line(GSI).unwrap())
+        .build()
+        .unwrap();
+    own(&line).assert().unwrap();
+    drop(trigger);
+}
+
+#[test]
+fn what_is_asked_of_the_kernel_and_in_which_order() {
+    let vm = Arc::new(Recorder::default());
+    let table = RoutingTable::builder(vm.clone()).platform(irq_routing::Platform::X86);
+    let table = table.build().unwrap();
+    table.wire_all(&irq_routing::Wiring::pc()).unwrap();
+    vm.take();
+    let line = LevelLine::builder(table.line(GSI).unwrap())
+        .build()
+        .unwrap();
+    assert_eq!(
+        vm.take(),
+        [],
+        "pins are in the kernel, as the table was taken"
+    );
+    let card = exported(&line);
+    let fds = |irq: &LevelIrq| {
+        use std::os::fd::AsRawFd;
+        let fd = |notifier: Option<&Arc<EventNotifier>>| {
+            let eventfd: &notify_core::EventFd = (**notifier.unwrap()).as_ref();
+            eventfd.as_raw_fd()
+        };
+        (fd(irq.trigger()), fd(irq.resample()))
+    };
+    let (trigger, resample) = fds(&card);
+    assert_eq!(vm.take(), [Call::AssignResample(trigger, GSI, resample)]);
+    card.assert().unwrap();
+    assert_eq!(vm.take(), [Call::Line(GSI, true)]);
+    card.leave().unwrap();
+    assert_eq!(
+        vm.take(),
+        [Call::Line(GSI, false), Call::Deassign(trigger, GSI)]
+    );
+    let net = told(&line);
+    assert!(net.trigger().is_none());
+    assert!(matches!(vm.take()[..], [Call::AssignResample(..)]));
+    drop(net);
+    assert!(matches!(vm.take()[..], [Call::Deassign(..)]));
+}

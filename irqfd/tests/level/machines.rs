@@ -1,2 +1,106 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! To come.
+//! Lines of machines that are no PC.
+
+use std::sync::Arc;
+
+use irq_routing::{Platform, RoutingTable, Wiring};
+use irqfd::{Error, LevelIrq, LevelLine, NoResample};
+use notify_core::sim::{Profile, SimVm};
+
+use super::{exported, heard, own, signal};
+
+const GIC: u32 = 0;
+
+fn arm64() -> (Arc<SimVm>, LevelLine) {
+    let vm = Arc::new(
+        SimVm::builder()
+            .profile(Profile::Arm64Gic { spis: 64 })
+            .build(),
+    );
+    vm.init_gic();
+    vm.set_spi_level_triggered(6, true);
+    let table = RoutingTable::builder(vm.clone()).platform(Platform::Arm64Gic);
+    let table = table.build().unwrap();
+    table.wire_all(&Wiring::gic(64).unwrap()).unwrap();
+    let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
+    (vm, line)
+}
+
+/// KVM_IRQ_LINE wants kind and INTID there, where an irqfd wants the GSI.
+#[test]
+fn arm64_own_devices_share_a_shared_interrupt() {
+    let (vm, line) = arm64();
+    let (one, other) = (own(&line), own(&line));
+    one.assert().unwrap();
+    other.assert().unwrap();
+    one.deassert().unwrap();
+    assert!(vm.is_pin_pending(6) && !vm.is_pin_pending(38));
+    drop(other);
+    assert!(!vm.is_pin_pending(6));
+}
+
+#[test]
+fn arm64_exported_devices_share_a_shared_interrupt() {
+    let (vm, line) = arm64();
+    let (card, nic) = (exported(&line), exported(&line));
+    signal(&card);
+    drop(vm.deliver());
+    assert!(vm.is_pin_pending(6));
+    vm.guest_eoi(GIC, 6);
+    assert_eq!([&card, &nic].map(heard), [1, 1]);
+    assert!(!vm.is_pin_pending(6));
+    signal(&nic);
+    drop(vm.deliver());
+    assert!(vm.is_pin_pending(6));
+    drop((card, nic));
+    assert!(!vm.is_pin_pending(6));
+}
+
+/// A shared interrupt has one level, that of whoever came last.
+#[test]
+fn arm64_both_kinds_do_not_share_one() {
+    let (vm, line) = arm64();
+    let one_source = |error: Error| assert!(matches!(error, Error::OneSource { .. }), "{error}");
+    let disk = own(&line);
+    one_source(
+        LevelIrq::builder(&line)
+            .exported()
+            .build()
+            .unwrap_err()
+            .error,
+    );
+    one_source(LevelIrq::builder(&line).eoi().build().unwrap_err().error);
+    drop(disk);
+    let card = exported(&line);
+    one_source(line.join().unwrap_err());
+    one_source(card.assert().unwrap_err());
+    assert!(!card.is_asserted() && !vm.is_pin_pending(6));
+}
+
+#[test]
+fn riscv64_tells_nobody_of_eois() {
+    let vm = SimVm::builder().profile(Profile::Riscv64Aia { sources: 64 });
+    let vm = Arc::new(vm.build());
+    vm.init_aia();
+    let table = RoutingTable::builder(vm.clone()).platform(Platform::Riscv64Aia);
+    let table = table.build().unwrap();
+    table.wire_all(&Wiring::aia(64).unwrap()).unwrap();
+    let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
+    for builder in [
+        LevelIrq::builder(&line).eoi(),
+        LevelIrq::builder(&line).exported(),
+    ] {
+        let error = builder.build().unwrap_err().error;
+        assert!(matches!(
+            error,
+            Error::NoResample {
+                reason: NoResample::NeverTold,
+                ..
+            }
+        ));
+        assert_eq!(error.to_string(), "nobody tells of the EOIs of GSI 6");
+    }
+    let disk = own(&line);
+    disk.assert().unwrap();
+    disk.deassert().unwrap();
+}

@@ -16,12 +16,16 @@ use notify_core::{
 pub enum Call {
     /// KVM_IRQFD: eventfd and GSI.
     Assign(i32, u32),
+    /// KVM_IRQFD with the flag RESAMPLE: eventfd, GSI and resample eventfd.
+    AssignResample(i32, u32, i32),
     /// KVM_IRQFD with the flag DEASSIGN.
     Deassign(i32, u32),
     /// KVM_IOEVENTFD: address, width and value.
     AssignDoorbell(u64, u32, Option<u64>),
     /// KVM_IOEVENTFD with the flag DEASSIGN.
     DeassignDoorbell(u64, u32, Option<u64>),
+    /// KVM_IRQ_LINE: its number and level.
+    Line(u32, bool),
     /// KVM_SET_GSI_ROUTING.
     Routes(Vec<RouteEntry>),
 }
@@ -123,6 +127,9 @@ impl Vm for Recorder {
         let (eventfd, gsi) = (request.eventfd.as_raw_fd(), request.gsi);
         self.call(match request.action {
             IrqFdAction::Deassign => Call::Deassign(eventfd, gsi),
+            IrqFdAction::AssignResample(resample) => {
+                Call::AssignResample(eventfd, gsi, resample.as_raw_fd())
+            }
             _ => Call::Assign(eventfd, gsi),
         })
     }
@@ -146,7 +153,8 @@ impl Vm for Recorder {
         Ok(MsiOutcome::Delivered(1))
     }
 
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.call(Call::Line(gsi, level))?;
         Ok(LineStatus::Unknown)
     }
 
