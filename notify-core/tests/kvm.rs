@@ -8,9 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
-#[cfg_attr(target_arch = "x86_64", path = "kvm/vcpu_x86_64.rs")]
-#[cfg_attr(not(target_arch = "x86_64"), path = "kvm/vcpu_elsewhere.rs")]
-mod vcpu;
+#[cfg_attr(target_arch = "x86_64", path = "kvm/x86_64.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "kvm/elsewhere.rs")]
+mod of_the_architecture;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
             adopt_refuses_the_files_of_kvm,
         ),
     ];
-    trials.extend(vcpu::trials());
+    trials.extend(of_the_architecture::trials());
     kvm_test::main(trials)
 }
 

@@ -140,9 +140,12 @@ fn the_status_is_not_asked_for_unless_wanted() {
     expect(&clock, false, Injected::Delivered(1));
     expect(&clock, true, Injected::Coalesced);
     expect(&clock, false, Injected::Delivered(1));
-    vm.clear_vectors(0);
+    assert_eq!(vm.take_vector(0), Some(0x78));
+    expect(&clock, true, Injected::Coalesced);
+    expect(&clock, false, Injected::Delivered(1));
+    assert_eq!(vm.pending_vectors(0), [0x71]);
     inject::line(&clock, true).unwrap();
-    assert_eq!(vm.pending_vectors(0), [0x78]);
+    assert_eq!(vm.pending_vectors(0), [0x71, 0x78]);
 }
 
 #[test]

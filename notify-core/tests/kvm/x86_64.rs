@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_INTERRUPT on real vCPUs of x86-64.
+//! What only x86-64 has: KVM_INTERRUPT, a split irqchip, the status of a line.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
+use kvm_bindings::{
+    KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC, kvm_enable_cap, kvm_ioapic_state,
+    kvm_ioapic_state__bindgen_ty_1, kvm_irqchip, kvm_irqchip__bindgen_ty_1,
+};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Trial, kvm, open_fds};
-use notify_core::{Error, EventNotifier, KvmVcpu, KvmVm, Vcpu, Vm};
+use notify_core::{
+    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, RouteEntry, RouteTarget, Vcpu, Vm,
+};
 
 use crate::{duplicate, expect_errno};
 
@@ -17,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("interrupt_of_each_irqchip", interrupt_of_each_irqchip),
         kvm("a_refused_interrupt_changes_nothing", refused),
         kvm("has_resample_tells_a_split_irqchip", has_resample_tells),
+        kvm("a_line_without_status_is_another_request", without_status),
     ]
 }
 
@@ -104,4 +110,49 @@ fn has_resample_tells() {
     let vm = KvmVm::try_from(&split()).unwrap();
     assert!(vm.has_irqchip().unwrap());
     assert!(!vm.has_resample().unwrap());
+}
+
+/// Who asks for the status of the clock's pin gets no second interrupt before the first has ended.
+fn without_status() {
+    /// The first register of each kind in a local APIC that has a bit for vector 0x68.
+    const IRR: usize = 0x200 + 3 * 16 + 1;
+    const ISR: usize = 0x100 + 3 * 16 + 1;
+    const VECTOR: u64 = 0x68;
+
+    let vm_fd = bare();
+    vm_fd.create_irq_chip().unwrap();
+    let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+    let vm = KvmVm::try_from(&vm_fd).unwrap();
+    let mut lapic = vcpu_fd.get_lapic().unwrap();
+    lapic.regs[0xf1] |= 1; // on
+    vcpu_fd.set_lapic(&lapic).unwrap();
+    let ioapic = kvm_ioapic_state {
+        base_address: 0xfec0_0000,
+        redirtbl: [kvm_ioapic_state__bindgen_ty_1 { bits: VECTOR }; 24],
+        ..kvm_ioapic_state::default()
+    };
+    let chip = kvm_irqchip {
+        chip_id: KVM_IRQCHIP_IOAPIC,
+        pad: 0,
+        chip: kvm_irqchip__bindgen_ty_1 { ioapic },
+    };
+    vm_fd.set_irqchip(&chip).unwrap();
+    let clock = RouteEntry::new(8, RouteTarget::IrqChip { chip: 2, pin: 8 });
+    vm.set_gsi_routing(&[clock].into_iter().collect()).unwrap();
+
+    let status = |level| vm.set_irq_line(8, level).unwrap();
+    assert_eq!(status(true), LineStatus::Delivered(1));
+    status(false);
+    // The guest takes it, and does not end it.
+    let mut lapic = vcpu_fd.get_lapic().unwrap();
+    lapic.regs[ISR] = std::mem::take(&mut lapic.regs[IRR]);
+    assert_eq!(lapic.regs[ISR], 1);
+    vcpu_fd.set_lapic(&lapic).unwrap();
+    let waits = || vcpu_fd.get_lapic().unwrap().regs[IRR] != 0;
+
+    assert_eq!(status(true), LineStatus::Coalesced);
+    status(false);
+    assert!(!waits());
+    vm.irq_line(8, true).unwrap();
+    assert!(waits());
 }
