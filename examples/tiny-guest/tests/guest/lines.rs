@@ -15,6 +15,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("ioapic_pins", ioapic_pins),
         kvm("pic_pins", pic_pins),
+        kvm("a_level_triggered_pic_pin_comes_again", level_triggered_pic),
+        kvm("an_interrupt_window_opens", interrupt_window),
         kvm("split_eoi_reaches_the_host", split_eoi_reaches_the_host),
     ]
 }
@@ -56,6 +58,60 @@ fn pic_pins() {
         .unwrap();
     vcpu.load(program).unwrap();
     pulse(&machine, &mut vcpu, 10, &waits, &ticks);
+}
+
+/// Raised once, an edge-triggered pin would interrupt once.
+fn level_triggered_pic() {
+    let (machine, mut vcpu) = machine();
+    let (waits, ticks) = (machine.slot().unwrap(), machine.slot().unwrap());
+    let main = |asm: &mut Asm| {
+        asm.reset_pics(0x60)?;
+        asm.level_trigger_pics(1 << 10)?;
+        asm.store(&waits, 1)?;
+        asm.halt_until(&ticks, 3)
+    };
+    let program = Program::new(main).unwrap();
+    let program = program
+        .handler_with(0x6a, Eoi::Pic, |asm| asm.increment(&ticks))
+        .unwrap();
+    vcpu.load(program).unwrap();
+    thread::scope(|scope| {
+        let run = scope.spawn(|| finish(&mut vcpu));
+        await_slot(&waits, 1);
+        machine.vm().set_irq_line(10, true).unwrap();
+        assert_eq!(run.join().unwrap(), 0);
+    });
+}
+
+/// A PIC that the host program emulates hears when the guest can be interrupted.
+fn interrupt_window() {
+    let (_machine, mut vcpu) = machine_with(Irqchip::Split { pins: 24 });
+    let program = Program::new(|asm| {
+        asm.port_write8(0x80, 0)?;
+        asm.sti()?;
+        asm.repeat(100_000, |asm| asm.pause())?;
+        asm.port_write8(0x81, 0)
+    });
+    vcpu.load(program.unwrap()).unwrap();
+    vcpu.request_interrupt_window(true);
+    let mut exits = Vec::new();
+    guarded(&mut vcpu, |vcpu| {
+        while exits.last() != Some(&0x81) {
+            match vcpu.run().unwrap() {
+                Exit::PortWrite { port, .. } => exits.push(port),
+                Exit::InterruptWindow => {
+                    exits.push(0);
+                    assert!(vcpu.is_ready_for_interrupt());
+                    vcpu.request_interrupt_window(false);
+                }
+                other => panic!("{other:?}"),
+            }
+            if exits == [0x80] {
+                assert!(!vcpu.is_ready_for_interrupt(), "interrupts are off");
+            }
+        }
+    });
+    assert_eq!(exits, [0x80, 0, 0x81]);
 }
 
 /// Raises and lowers a line once for each round that the guest waits.
