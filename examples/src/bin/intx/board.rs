@@ -2,7 +2,6 @@
 //! [`Board`]: the line, and what the VMM has of its interrupt controllers.
 
 use std::error::Error;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -158,14 +157,5 @@ impl Board {
             Controller::Pic(pic) => pic.take(),
             _ => None,
         }
-    }
-}
-
-impl fmt::Debug for Board {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Board")
-            .field("line", &self.line)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
     }
 }
