@@ -11,11 +11,20 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/guest.rs"]
+mod guest;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/x86_64.rs"]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/level.rs"]
+mod level;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/msix.rs"]
 mod msix;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/passthrough.rs"]
+mod passthrough;
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/storm.rs"]
 mod storm;
@@ -32,6 +41,8 @@ mod on_this_architecture {
         let mut trials = crate::irqfds::trials();
         trials.extend(crate::vectors::trials());
         trials.extend(crate::msix::trials());
+        trials.extend(crate::level::trials());
+        trials.extend(crate::passthrough::trials());
         trials.extend(crate::storm::trials());
         trials
     }
