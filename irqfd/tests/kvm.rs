@@ -11,14 +11,23 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/guest.rs"]
+mod guest;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/inject.rs"]
 mod inject;
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/x86_64.rs"]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/level.rs"]
+mod level;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/msix.rs"]
 mod msix;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/passthrough.rs"]
+mod passthrough;
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/storm.rs"]
 mod storm;
@@ -36,6 +45,8 @@ mod on_this_architecture {
         trials.extend(crate::vectors::trials());
         trials.extend(crate::msix::trials());
         trials.extend(crate::inject::trials());
+        trials.extend(crate::level::trials());
+        trials.extend(crate::passthrough::trials());
         trials.extend(crate::storm::trials());
         trials
     }

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Level-triggered lines of real machines, with a guest that takes and ends their interrupts.
+
+use std::sync::Arc;
+
+use irq_routing::MsiMessage;
+use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
+use kvm_test::{Trial, kvm, open_fds};
+
+use crate::guest::{GSI, Guest, Listens, VECTOR};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, listens) in [("pic", Listens::Pics), ("ioapic", Listens::IoApic)] {
+        let mut add = |what: &str, run: fn(Listens)| {
+            trials.push(kvm(&format!("level_{name}_{what}"), move || run(listens)));
+        };
+        add("three_devices_are_heard_and_told", three_devices);
+        add("one_that_asserts_still_is_heard_again", heard_again);
+        add("whoever_leaves_leaves_the_others", leaving);
+    }
+    trials.extend([
+        kvm("level_joining_and_leaving_leaks_nothing", leaks_nothing),
+        kvm("level_split_messages_and_exits", split),
+        kvm("level_split_says_why_it_cannot_resample", split_refuses),
+        kvm("level_split_a_masked_entry_keeps_everything", split_masked),
+        kvm("level_split_a_service_ends_with_its_vector", split_vector),
+    ]);
+    trials
+}
+
+fn line(guest: &Guest) -> LevelLine {
+    let line = guest.table.line(GSI).unwrap();
+    LevelLine::builder(line).build().unwrap()
+}
+
+fn told(line: &LevelLine) -> LevelIrq {
+    LevelIrq::builder(line).eoi().build().unwrap()
+}
+
+fn exported(line: &LevelLine) -> LevelIrq {
+    LevelIrq::builder(line).exported().build().unwrap()
+}
+
+fn signal(irq: &LevelIrq) {
+    irq.trigger().unwrap().notify().unwrap();
+}
+
+#[track_caller]
+fn expect_heard(times: u64, irqs: &[&LevelIrq]) {
+    for irq in irqs {
+        let heard = irq.resample().unwrap().consume().unwrap();
+        assert_eq!(heard.map_or(0, u64::from), times);
+    }
+}
+
+fn three_devices(listens: Listens) {
+    let mut guest = Guest::new(listens);
+    let line = line(&guest);
+    let (disk, net, card) = (line.join().unwrap(), told(&line), exported(&line));
+    for _ in 0..10 {
+        disk.assert().unwrap();
+        guest.expect_interrupt(|| disk.deassert().unwrap());
+        expect_heard(1 + guest.settle(), &[&net, &card]);
+        signal(&card);
+        guest.expect_interrupt(|| {});
+        expect_heard(1 + guest.settle(), &[&net, &card]);
+        // All at once.
+        net.assert().unwrap();
+        disk.assert().unwrap();
+        signal(&card);
+        guest.wait_for_pin(true);
+        guest.expect_interrupt(|| {
+            disk.deassert().unwrap();
+            net.deassert().unwrap();
+        });
+        expect_heard(1 + guest.settle(), &[&net, &card]);
+        assert!(!guest.pin());
+    }
+}
+
+fn heard_again(listens: Listens) {
+    let mut guest = Guest::new(listens);
+    let line = line(&guest);
+    let (disk, net, card) = (line.join().unwrap(), told(&line), exported(&line));
+    disk.assert().unwrap();
+    signal(&card);
+    for _ in 0..5 {
+        guest.expect_interrupt(|| {});
+        expect_heard(1, &[&net, &card]);
+        assert!(guest.pin(), "the disk asserts");
+    }
+    guest.expect_interrupt(|| disk.deassert().unwrap());
+    expect_heard(1 + guest.settle(), &[&net, &card]);
+}
+
+fn leaving(listens: Listens) {
+    let mut guest = Guest::new(listens);
+    let line = line(&guest);
+    let (disk, net, card, nic) = (
+        line.join().unwrap(),
+        told(&line),
+        exported(&line),
+        exported(&line),
+    );
+    disk.assert().unwrap();
+    net.assert().unwrap();
+    drop(disk);
+    assert!(guest.pin());
+    net.leave().unwrap();
+    assert!(!guest.pin());
+    // A trigger outlasts its device until the next EOI, if somebody else hears of that.
+    signal(&card);
+    guest.wait_for_pin(true);
+    card.leave().unwrap();
+    assert!(guest.pin());
+    guest.expect_interrupt(|| {});
+    expect_heard(1 + guest.settle(), &[&nic]);
+    signal(&nic);
+    guest.wait_for_pin(true);
+    drop(nic);
+    assert!(!guest.pin());
+}
+
+fn leaks_nothing() {
+    let guest = Guest::new(Listens::Pics);
+    let line = line(&guest);
+    let stays = exported(&line);
+    let before = open_fds().unwrap();
+    for _ in 0..20 {
+        let all = (line.join().unwrap(), told(&line), exported(&line));
+        all.0.assert().unwrap();
+        let twice = LevelIrq::builder(&line).trigger(Arc::clone(stays.trigger().unwrap()));
+        let rejected = twice.build().unwrap_err();
+        assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+    }
+    assert_eq!(open_fds().unwrap(), before);
+    assert!(!guest.pin());
+    drop(stays);
+    assert_eq!(open_fds().unwrap(), before - 2);
+    drop(line);
+    drop(
+        LevelLine::builder(guest.table.line(GSI).unwrap())
+            .build()
+            .unwrap(),
+    );
+}
+
+fn message(vector: u8) -> MsiMessage {
+    MsiMessage::new(0xfee0_0000, 1 << 15 | u32::from(vector))
+}
+
+fn split_line(guest: &Guest, exits: &EoiExits) -> LevelLine {
+    let lease = guest.table.lease_exact(GSI).unwrap();
+    lease.set_route(MsiMessage::default()).unwrap();
+    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(exits);
+    builder.build().unwrap()
+}
+
+/// The guest takes an interrupt and ends it, and the exits are reported.
+#[track_caller]
+fn serve(guest: &mut Guest, exits: &EoiExits, vector: u8, act: impl FnOnce()) {
+    assert_eq!(guest.expect_interrupt(act), [vector]);
+    assert_eq!(exits.on_vector(vector), 1);
+}
+
+fn split() {
+    let mut guest = Guest::new(Listens::Messages);
+    let exits = EoiExits::new();
+    let line = split_line(&guest, &exits);
+    let (disk, net, card) = (line.join().unwrap(), told(&line), exported(&line));
+    line.redirect(message(VECTOR), false).unwrap();
+    for _ in 0..10 {
+        disk.assert().unwrap();
+        serve(&mut guest, &exits, VECTOR, || {});
+        expect_heard(1, &[&net, &card]);
+        serve(&mut guest, &exits, VECTOR, || disk.deassert().unwrap());
+        expect_heard(1, &[&net, &card]);
+        guest.expect_silence();
+        signal(&card);
+        serve(&mut guest, &exits, VECTOR, || {});
+        expect_heard(1, &[&net, &card]);
+        guest.expect_silence();
+    }
+}
+
+fn split_refuses() {
+    let guest = Guest::new(Listens::Messages);
+    let build = |gsi: u32, exits: Option<&EoiExits>| {
+        let lease = guest.table.lease_exact(gsi).unwrap();
+        lease.set_route(message(VECTOR)).unwrap();
+        let builder = LevelLine::builder(lease.into_line().unwrap());
+        let builder = match exits {
+            Some(exits) => builder.eoi_exits(exits),
+            None => builder,
+        };
+        builder.build().map(drop).map_err(|rejected| rejected.error)
+    };
+    let before = open_fds().unwrap();
+    let error = build(GSI, None).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::NoResample {
+            reason: NoResample::Refused(_),
+            ..
+        }
+    ));
+    let exits = EoiExits::new();
+    let error = build(24, Some(&exits)).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::NoResample {
+            reason: NoResample::NotReserved { .. },
+            ..
+        }
+    ));
+    build(GSI, Some(&exits)).unwrap();
+    assert_eq!(open_fds().unwrap(), before);
+    assert_eq!(guest.table.leased(), 0);
+    // Pins in the kernel, and a GSI that has a message: the irqfd would be taken, and never told.
+    let guest = Guest::new(Listens::Pics);
+    let lease = guest.table.lease_msi(message(VECTOR)).unwrap();
+    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
+    let error = builder.build().unwrap_err().error;
+    assert!(matches!(
+        error,
+        Error::NoResample {
+            reason: NoResample::NoPin,
+            ..
+        }
+    ));
+}
+
+fn split_masked() {
+    let mut guest = Guest::new(Listens::Messages);
+    let exits = EoiExits::new();
+    let line = split_line(&guest, &exits);
+    let (disk, card) = (line.join().unwrap(), exported(&line));
+    disk.assert().unwrap();
+    signal(&card);
+    guest.expect_silence();
+    line.redirect(message(VECTOR), true).unwrap();
+    guest.expect_silence();
+    line.redirect(message(VECTOR), false).unwrap();
+    serve(&mut guest, &exits, VECTOR, || disk.deassert().unwrap());
+    expect_heard(1, &[&card]);
+    // The count of a trigger that was there when it was bound may come late, as an interrupt of its own.
+    while guest.poll_interrupt(|vector| assert_eq!(exits.on_vector(vector), 1)) {}
+    card.resample().unwrap().consume().unwrap();
+    // Masked by its own handler.
+    disk.assert().unwrap();
+    let vectors = guest.expect_interrupt(|| line.redirect(message(VECTOR), true).unwrap());
+    vectors
+        .iter()
+        .for_each(|vector| assert_eq!(exits.on_vector(*vector), 1));
+    signal(&card);
+    guest.expect_silence();
+    line.redirect(message(VECTOR), false).unwrap();
+    let vectors = guest.expect_interrupt(|| disk.deassert().unwrap());
+    assert_eq!(vectors, [VECTOR]);
+}
+
+fn split_vector() {
+    let mut guest = Guest::new(Listens::Messages);
+    let exits = EoiExits::new();
+    let line = split_line(&guest, &exits);
+    let (disk, net) = (line.join().unwrap(), told(&line));
+    line.redirect(message(VECTOR), false).unwrap();
+    disk.assert().unwrap();
+    let new = VECTOR + 0x10;
+    let vectors = guest.expect_interrupt(|| line.redirect(message(new), false).unwrap());
+    // Whether the EOI of the old vector still comes is the kernel's affair.
+    vectors
+        .iter()
+        .for_each(|vector| assert_eq!(exits.on_vector(*vector), 0));
+    expect_heard(1, &[&net]);
+    serve(&mut guest, &exits, new, || disk.deassert().unwrap());
+    expect_heard(1, &[&net]);
+    guest.expect_silence();
+}
