@@ -126,6 +126,12 @@ pub struct Choice {
 ///
 #[doc = include_str!("choose.md")]
 ///
+/// # Other architectures
+///
+/// What the table says of pins is x86's in two points. On arm64 a pin has one level in the kernel, that of whoever
+/// came last, so that devices of both kinds of signallers cannot share it. On riscv64 KVM hears of no EOI at an
+/// APLIC, and a resample eventfd stays silent.
+///
 /// ```
 /// use irqfd::inject::{Irqchip, Path, Signaller, Trigger, Wire, choose};
 /// # use notify_core::sim::{Profile, SimVm};

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use irq_routing::{MsiMessage, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable};
 use notify_core::{MsiOutcome, Vm};
 
 use super::Injected;
@@ -15,7 +15,7 @@ use crate::Error;
 /// [`Vector`](crate::Vector) sends. Any thread may call it.
 ///
 /// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener) and
-/// [`Untranslated`](Injected::Untranslated).
+/// [`Untranslated`](Injected::Untranslated); on riscv64 [`Untold`](Injected::Untold) for the first two.
 ///
 /// # Errors
 ///
@@ -41,6 +41,8 @@ fn otherwise(
 ) -> Result<Injected, Error> {
     match answer {
         Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
+        // Kernel source: `kvm_riscv_aia_inject_msi` answers 0 whoever took it.
+        Ok(_) if table.platform() == Platform::Riscv64Aia => Ok(Injected::Untold),
         Ok(_) => Ok(Injected::NoListener),
         Err(source) => Err(explain(&**table.vm(), message, source)),
     }

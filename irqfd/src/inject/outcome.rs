@@ -9,7 +9,8 @@
 /// | [`NoListener`](Self::NoListener), [`Untranslated`](Self::Untranslated) | messages, lines that lead to a message |
 /// | [`Coalesced`](Self::Coalesced), [`Masked`](Self::Masked) | lines that lead to pins |
 /// | [`NoLowLevel`](Self::NoLowLevel) | lines that lead to a message |
-/// | [`NoRoute`](Self::NoRoute), [`Untold`](Self::Untold) | lines |
+/// | [`NoRoute`](Self::NoRoute) | lines |
+/// | [`Untold`](Self::Untold) | lines, messages on riscv64 |
 /// | [`Queued`](Self::Queued), [`StillQueued`](Self::StillQueued) | vectors of a vCPU |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
