@@ -23,6 +23,9 @@ const PIN: u32 = 10;
 const VECTOR: u8 = 0x50;
 const LEVEL: u32 = 1 << 15;
 
+/// A guest that is interrupted between the two, by a tick of the host's, does not keep it back. So one EOI
+/// that is reported proves nothing.
+const TRIES: u32 = 16;
 /// An EOI that is not reported for so long is not until the next interrupt.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -32,6 +35,16 @@ const PATIENCE: Duration = Duration::from_millis(50);
 ///
 /// Where there is no KVM, or a machine with a split irqchip cannot be had or does not run.
 pub fn keeps_eois_back() -> Result<bool, Box<dyn Error>> {
+    for _ in 0..TRIES {
+        if keeps_one_back()? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A machine whose guest ends one interrupt, and halts.
+fn keeps_one_back() -> Result<bool, Box<dyn Error>> {
     let irqchip = Irqchip::Split { pins: PINS };
     let (machine, vcpus) = Machine::builder().irqchip(irqchip).build()?;
     let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;

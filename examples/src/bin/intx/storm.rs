@@ -157,8 +157,12 @@ impl Storm {
         self.look(devices, watch)?;
         self.told = watch.told();
         let first = random.below(DEVICES as u32) as usize;
+        let in_order = self.is_exact();
         for device in devices.iter().cycle().skip(first).take(DEVICES) {
-            device.raise()?;
+            // One whose number was lost asserts still.
+            if in_order {
+                device.raise()?;
+            }
             device.leave()?;
             self.leaves += 1;
             self.stuck += u64::from(!watch.is_quiet()?);

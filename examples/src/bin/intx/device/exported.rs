@@ -129,9 +129,7 @@ impl Device for Exported<'_> {
             irq.leave().map_err(|rejected| rejected.error.to_string())?;
         }
         let mut state = self.lock();
-        if state.counts.is_asserted() {
-            state.counts.withdrawn += 1;
-        }
+        state.counts.withdraw_all();
         Ok(())
     }
 

@@ -34,6 +34,11 @@ impl Counts {
     pub(crate) fn is_asserted(&self) -> bool {
         self.asserted > self.handled + self.withdrawn
     }
+
+    /// It asserts no more, whatever has become of what it said.
+    fn withdraw_all(&mut self) {
+        self.withdrawn = self.asserted - self.handled;
+    }
 }
 
 impl Sum for Counts {

@@ -120,9 +120,7 @@ impl Device for Own<'_> {
         if let Some(irq) = state.irq.take() {
             irq.leave().map_err(|rejected| rejected.error.to_string())?;
         }
-        if state.counts.is_asserted() {
-            state.counts.withdrawn += 1;
-        }
+        state.counts.withdraw_all();
         Ok(())
     }
 
