@@ -39,8 +39,9 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
         ours,
         others,
         format!(
-            "assert, handler, EOI, resample; exits to user space for it: {} against {}{guest}; rests on \
-             how this host runs guests",
+            "assert, handler, EOI, resample; exits to user space for it: {} against {}{guest}; the trigger \
+             goes through a workqueue of the kernel, KVM_IRQ_LINE does not; rests on how this host runs \
+             guests",
             exits.0, exits.1
         ),
     ))
