@@ -21,7 +21,8 @@ use crate::{Error, Rejected};
 ///
 /// Dropping it takes it off the line, which stays as high as the others hold it. One exception: where pins are in the
 /// kernel, a trigger that was signalled holds the line up until the next EOI if other devices that are told of EOIs stay behind,
-/// so at most one interrupt is spurious. What cannot be undone is logged; if that is an irqfd, the GSI stays out of use
+/// so at most one interrupt is spurious. (If nobody else is told, the kernel lowers the line, but stops hearing of EOIs a few
+/// milliseconds before: one whose trigger holds the line up then may interrupt many times meanwhile.) What cannot be undone is logged; if that is an irqfd, the GSI stays out of use
 /// when the line goes.
 ///
 /// ```
