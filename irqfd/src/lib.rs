@@ -30,12 +30,13 @@
 //!
 //! # Level-triggered lines
 //!
-//! Devices share a [`LevelLine`], which is high while any of them asserts. A device of the VMM has a [`LevelIrq`] that it
-//! asserts and de-asserts; one that is somebody else's has a trigger, and a notifier by which it is told that the guest has
-//! ended the interrupt. The INTx interrupt of a passed-through device is a [`vfio::PassthroughIntx`].
+//! Devices share a [`LevelLine`], which is high while any of them asserts. A device of the VMM has a
+//! [`LevelIrq`] that it asserts and de-asserts; one that is somebody else's has a trigger, and a notifier by
+//! which it is told that the guest has ended the interrupt. The INTx interrupt of a passed-through device is a
+//! [`vfio::PassthroughIntx`].
 //!
-//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to its redirection entries, and the EOIs with
-//! which KVM exits ([`EoiExits`]):
+//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to its redirection entries,
+//! and the EOIs with which KVM exits ([`EoiExits`]):
 //!
 //! ```
 //! use std::sync::Arc;
