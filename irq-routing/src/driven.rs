@@ -56,8 +56,8 @@ impl DrivenLine {
         &self.line
     }
 
-    /// Keeps the route in place also when this has been dropped, as [`Line::quarantine`] does. A leased GSI is out of use
-    /// at once.
+    /// Keeps the route in place also when this has been dropped, as [`Line::quarantine`] does. A leased GSI is
+    /// out of use at once.
     pub fn quarantine(&self) {
         self.line.keep();
     }

@@ -68,7 +68,8 @@ impl Transaction {
     /// # Errors
     ///
     /// The edits are validated first: [`NotLeased`](crate::Error::NotLeased),
-    /// [`GsiInUse`](crate::Error::GsiInUse), [`RouteHeld`](crate::Error::RouteHeld), [`PinShared`](crate::Error::PinShared),
+    /// [`GsiInUse`](crate::Error::GsiInUse), [`RouteHeld`](crate::Error::RouteHeld),
+    /// [`PinShared`](crate::Error::PinShared),
     /// [`NoSuchChip`](crate::Error::NoSuchChip), [`TableFull`](crate::Error::TableFull),
     /// [`GsiOutOfRange`](crate::Error::GsiOutOfRange). Then the kernel may refuse:
     /// [`NoIrqChip`](crate::Error::NoIrqChip), [`Retired`](crate::Error::Retired),

@@ -31,6 +31,45 @@
 //! [`inject`] is for interrupts without an eventfd: a message, a line's level, a vector of a vCPU, each with what
 //! became of it. [`inject::choose`](inject::choose()) says which way an interrupt should take.
 //!
+//! # Level-triggered lines
+//!
+//! Devices share a [`LevelLine`], which is high while any of them asserts. A device of the VMM has a
+//! [`LevelIrq`] that it asserts and de-asserts; one that is somebody else's has a trigger, and a notifier by
+//! which it is told that the guest has ended the interrupt. The INTx interrupt of a passed-through device is a
+//! [`vfio::PassthroughIntx`].
+//!
+//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to its redirection entries,
+//! and the EOIs with which KVM exits ([`EoiExits`]):
+//!
+//! ```
+//! use std::sync::Arc;
+//! use irq_routing::{MsiMessage, Platform, RoutingTable};
+//! use irqfd::{EoiExits, LevelLine};
+//! use notify_core::sim::{Profile, SimVm};
+//!
+//! let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).build();
+//! let vm = Arc::new(vm); // or a KvmVm
+//! vm.enable_lapic(0); // the guest's part
+//! let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split).build()?;
+//! let exits = EoiExits::new(); // one for the machine
+//!
+//! // Pin 10: the GSI of the same number, with a message. Its entry is masked.
+//! let lease = table.lease_exact(10)?;
+//! lease.set_route(MsiMessage::default())?;
+//! let line = LevelLine::builder(lease.into_line()?).eoi_exits(&exits).build()?;
+//! let disk = line.join()?;
+//! disk.assert()?;
+//!
+//! // The guest writes the entry: vector 0x51, level-triggered, not masked.
+//! line.redirect(MsiMessage::new(0xfee0_0000, 0x8051), false)?;
+//! assert_eq!(vm.take_vector(0), Some(0x51));
+//! // KVM_EXIT_IOAPIC_EOI, and nobody has served the disk.
+//! vm.lapic_eoi(0);
+//! assert_eq!(exits.on_vector(0x51), 1);
+//! assert_eq!(vm.pending_vectors(0), [0x51]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What the guest of a PCI device sees
 //!
 //! The guest writes a table of messages, and masks and unmasks its entries. A [`msix::Table`] takes these

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A trigger allocates nothing, on any thread, nor do the guest's writes to an internal vector.
+//! A trigger allocates nothing, on any thread, nor do the guest's writes to an internal vector, nor what is done to a
+//! level-triggered line.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io;
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::Vector;
+use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irqfd::{EoiExits, LevelIrq, LevelLine, Vector};
 use kvm_test::Nothing;
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    RouteBuffer, Vm,
+};
 
 #[test]
 fn a_trigger_allocates_nothing() {
@@ -44,4 +50,65 @@ fn a_trigger_allocates_nothing() {
 
     let witness = measure(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(witness.count_total, 1, "the counter counts");
+}
+
+/// A split irqchip, as far as it differs from nothing.
+#[derive(Debug)]
+struct Split;
+
+impl Vm for Split {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        Nothing.capability(capability)
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        match request.action {
+            IrqFdAction::AssignResample(_) => Err(io::ErrorKind::InvalidInput.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        Nothing.ioeventfd(request)
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        Nothing.set_gsi_routing(table)
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        Nothing.signal_msi(message)
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        Nothing.set_irq_line(gsi, level)
+    }
+}
+
+/// Levels, EOIs that are told to many, and redirections.
+#[test]
+fn a_line_allocates_nothing_whatever_devices_and_guest_do() {
+    let table = RoutingTable::builder(Arc::new(Split)).platform(Platform::X86Split);
+    let table = table.build().unwrap();
+    let exits = EoiExits::new();
+    let lease = table.lease_exact(10).unwrap();
+    lease.set_route(MsiMessage::default()).unwrap();
+    let line = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
+    let line = line.build().unwrap();
+    let join = |_| LevelIrq::builder(&line).eoi().build().unwrap();
+    let devices: [_; 16] = std::array::from_fn(join);
+    let entry = |vector: u32| MsiMessage::new(0xfee0_0000, 1 << 15 | vector);
+    let work = || {
+        for vector in [0x41_u32, 0x52] {
+            line.redirect(entry(vector), true).unwrap();
+            line.redirect(entry(vector), false).unwrap();
+            devices.iter().for_each(|device| device.assert().unwrap());
+            assert_eq!(exits.on_vector(u8::try_from(vector).unwrap()), 1);
+            devices.iter().for_each(|device| device.deassert().unwrap());
+            line.resync().unwrap();
+        }
+    };
+    // A table keeps the memory of its commits.
+    work();
+    assert_eq!(measure(work).count_total, 0);
 }

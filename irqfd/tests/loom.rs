@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors and their queue, in every order that their threads can take.
+//! Vectors and their queue, and level-triggered lines, in every order that their threads can take.
 //!
 //! Atomics, locks and threads of the crate and of the routing table are loom's. Eventfds and the epoll are
 //! real: a call of the kernel is one step, and nothing here waits in one. loom shows old values to loads,
@@ -12,6 +12,9 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+
+#[path = "loom/level.rs"]
+mod level;
 
 use std::collections::BTreeMap;
 use std::io;

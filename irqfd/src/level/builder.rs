@@ -8,7 +8,11 @@ use irq_routing::{Line, MsiMessage, Route};
 use notify_core::{EventNotifier, IrqFdRequest};
 
 use super::held::Held;
-use super::{EoiExits, Kernel, LevelLine, Message, Number, Way};
+use super::inner::Number;
+use super::kernel::Kernel;
+use super::message::Message;
+use super::way::Way;
+use super::{EoiExits, LevelLine};
 use crate::builder::explain;
 use crate::{Error, NoResample, Rejected};
 
@@ -26,8 +30,8 @@ impl LevelLineBuilder {
         Self { line, exits }
     }
 
-    /// Where the VMM reports the ends of interrupts that the kernel does not keep to itself. Where the kernel hears of
-    /// them it is not used.
+    /// Where the VMM reports the ends of interrupts that the kernel does not keep to itself. Where the kernel
+    /// hears of them it is not used.
     pub fn eoi_exits(mut self, exits: &EoiExits) -> Self {
         self.exits = Some(exits.clone());
         self
@@ -45,14 +49,14 @@ impl LevelLineBuilder {
 
     /// Becomes the one who drives the line.
     ///
-    /// A GSI with a message is one of a split irqchip, whose EOIs come as exits. Whether the machine is one is found out
-    /// by asking for a resampling irqfd, which a split irqchip refuses.
+    /// A GSI with a message is one of a split irqchip, whose EOIs come as exits. Whether the machine is one is
+    /// found out by asking for a resampling irqfd, which a split irqchip refuses.
     ///
     /// # Errors
     ///
-    /// [`Error::Drive`]. For a GSI with a message [`Error::NoResample`]: no [`EoiExits`] were given, or none will
-    /// come. [`Error::LineNotifier`] and those of [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign), from finding out. The builder
-    /// comes back inside.
+    /// [`Error::Drive`]. For a GSI with a message [`Error::NoResample`]: no [`EoiExits`] were given, or none
+    /// will come. [`Error::LineNotifier`] and those of [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign),
+    /// from finding out. The builder comes back inside.
     pub fn build(self) -> Result<LevelLine, Rejected<Self>> {
         let gsi = self.line.gsi();
         let message = match self.find_message() {

@@ -12,8 +12,8 @@ use crate::Error;
 ///
 /// It is called with the line's lock held, so that levels come in their order. So it must not call back into
 /// the line from there, nor wait for a thread that does; and whoever reports the end of an interrupt
-/// ([`EoiExits::on_pin`](super::EoiExits::on_pin), [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have let go of the locks that
-/// `set_level` takes.
+/// ([`EoiExits::on_pin`](super::EoiExits::on_pin), [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have
+/// let go of the locks that `set_level` takes.
 pub trait Controller: fmt::Debug + Send + Sync {
     /// The pin has this level from now on. It may have it already: after the end of an interrupt a level that is
     /// still high is said once more.

@@ -4,15 +4,16 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::Inner;
+use super::inner::Inner;
 use crate::Error;
 use crate::sync::RwLock;
 
 /// Where a VMM reports that a guest has ended an interrupt, for lines of which the kernel cannot tell itself.
 /// Clones share it; one for a machine is enough.
 ///
-/// A report may come from any thread, and does not allocate. It holds no lock while it signals, but waits for
-/// a line whose level is being set.
+/// A report may come from any thread, and does not allocate. It waits for a line whose level is being set or
+/// whose entry is being committed, and for no other. (What may hold up a signal to a notifier that is shared
+/// with a hostile process is said at [`EventNotifier::notify`](notify_core::EventNotifier::notify).)
 ///
 /// It keeps no line alive.
 ///

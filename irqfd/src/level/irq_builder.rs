@@ -6,7 +6,8 @@ use std::sync::Arc;
 use notify_core::{EventFdMode, EventNotifier};
 
 use super::members::{Level, Member};
-use super::{LevelIrq, LevelLine, Way};
+use super::way::Way;
+use super::{LevelIrq, LevelLine};
 use crate::{Error, Rejected};
 
 /// A device that is not on its line yet.
@@ -61,9 +62,10 @@ impl LevelIrqBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`]; [`Error::NoResample`] where the kernel
-    /// has the pins and does not tell of EOIs; [`Error::OneSource`] on arm64; those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder comes back inside.
+    /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`]; [`Error::NoResample`]
+    /// where the kernel has the pins and does not tell of EOIs; [`Error::OneSource`] on arm64; those of
+    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder comes back
+    /// inside.
     pub fn build(self) -> Result<LevelIrq, Rejected<Self>> {
         let joined = self.member().and_then(|member| {
             let notifiers = (member.trigger.clone(), member.resample.clone());

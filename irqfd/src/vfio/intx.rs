@@ -12,8 +12,9 @@ use crate::{LevelIrq, LevelLine};
 /// The INTx interrupt of a passed-through device, on a line: KVM and VFIO hand it to and fro without user space.
 ///
 /// An interrupt of the device signals the trigger, which raises the line; the guest's EOI lowers it and signals
-/// the eventfd by which VFIO unmasks the interrupt. (On a split irqchip, or with the VMM's own controller, the line does the
-/// second half; with the latter the VMM also takes the trigger: [`irq`](Self::irq), [`LevelIrq::take_trigger`].)
+/// the eventfd by which VFIO unmasks the interrupt. (On a split irqchip, or with the VMM's own controller, the
+/// line does the second half; with the latter the VMM also takes the trigger: [`irq`](Self::irq),
+/// [`LevelIrq::take_trigger`].)
 ///
 /// Dropping it disables the interrupt; what fails is logged.
 ///
@@ -55,9 +56,9 @@ pub struct PassthroughIntx {
 type Rejected<T> = notify_core::Rejected<T, IntxError>;
 
 impl PassthroughIntx {
-    /// Connects the interrupt of a device to a line, in this order: the trigger, without which there is nothing to mask;
-    /// mask; forget what came meanwhile, which comes again if it still holds; bind trigger and resample notifier; let the
-    /// latter unmask; unmask.
+    /// Connects the interrupt of a device to a line, in this order: the trigger, without which there is nothing
+    /// to mask; mask; forget what came meanwhile, which comes again if it still holds; bind trigger and
+    /// resample notifier; let the latter unmask; unmask.
     ///
     /// # Errors
     ///
@@ -92,8 +93,8 @@ impl PassthroughIntx {
     ///
     /// # Errors
     ///
-    /// [`IntxError`], at the first step that fails. What is left comes back inside, masked if that was not it, and can
-    /// be disabled again.
+    /// [`IntxError`], at the first step that fails. What is left comes back inside, masked if that was not it,
+    /// and can be disabled again.
     pub fn disable(mut self) -> Result<(), Rejected<Self>> {
         match self.try_disable() {
             Ok(()) => Ok(()),

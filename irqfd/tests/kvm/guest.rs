@@ -144,8 +144,9 @@ impl Guest {
         (0..50).for_each(|_| assert_eq!(self.run(), Ok(IDLE)));
     }
 
-    /// No interrupt comes, but for those of a host that runs guests by emulation: its local APIC ends an interrupt of the
-    /// IOAPIC when it delivers it, while the pin is still high. Answers how many of these there were.
+    /// No interrupt comes, but for those of a host that runs guests by emulation: its local APIC ends an
+    /// interrupt of the IOAPIC when it delivers it, while the pin is still high. Answers how many of these
+    /// there were.
     #[track_caller]
     pub(crate) fn settle(&mut self) -> u64 {
         if self.listens != Listens::IoApic {
@@ -162,8 +163,8 @@ impl Guest {
         spurious
     }
 
-    /// An interrupt comes, soon (a pin is raised by a thread of the kernel). The guest's handler calls `act`, then ends
-    /// it. Answers the vectors of EOI exits.
+    /// An interrupt comes, soon (a pin is raised by a thread of the kernel). The guest's handler calls `act`,
+    /// then ends it. Answers the vectors of EOI exits.
     #[track_caller]
     pub(crate) fn expect_interrupt(&mut self, act: impl FnOnce()) -> Vec<u8> {
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The INTx interrupt of a device in another process, which has nothing but the two eventfds, as VFIO in the kernel has.
+//! The INTx interrupt of a device in another process, which has nothing but the two eventfds, as VFIO in the
+//! kernel has.
 #![allow(unsafe_code, reason = "the other process is a fork of this one")]
 
 use std::io;

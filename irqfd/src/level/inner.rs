@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Inner`]: what the clones of a line share, and everything that happens to it.
+
+use std::sync::Arc;
+
+use irq_routing::Gsi;
+use notify_core::EventNotifier;
+
+use super::members::{Level, Member, Members, Place};
+use super::message::Entry;
+use super::way::Way;
+use crate::Error;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+
+/// What the clones of a line share.
+pub(super) struct Inner {
+    pub(super) number: Number,
+    /// The vector whose EOI ends an interrupt of this line, or [`NO_VECTOR`]: written under the lock, and read
+    /// without it to find out which lines an EOI may concern.
+    ended_by: AtomicU32,
+    state: Mutex<State>,
+}
+
+/// By what a line is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Number {
+    Gsi(Gsi),
+    /// Of the VMM's own controller.
+    Pin(u32),
+}
+
+const NO_VECTOR: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) members: Members,
+    pub(super) way: Way,
+}
+
+impl Inner {
+    pub(super) fn new(number: Number, way: Way) -> Self {
+        let members = Members::default();
+        Self {
+            number,
+            ended_by: AtomicU32::new(NO_VECTOR),
+            state: Mutex::new(State { members, way }),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        match self.number {
+            Number::Gsi(gsi) => gsi.number(),
+            Number::Pin(pin) => pin,
+        }
+    }
+
+    /// Changes why a member holds the line up.
+    pub(super) fn set_level(
+        &self,
+        place: Place,
+        change: impl FnOnce(&mut Level),
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        let Some(member) = members.get(place) else {
+            return Ok(());
+        };
+        let mut level = member.level;
+        change(&mut level);
+        if level == member.level {
+            return Ok(());
+        }
+        way.admit_level(member)?;
+        let before = members.set_level(place, level);
+        let result = way.follow(members.level());
+        if result.is_err() {
+            members.set_level(place, before);
+        }
+        result
+    }
+
+    pub(super) fn join(&self, mut member: Member) -> Result<Place, Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        way.admit(members, &member)?;
+        way.bind(&mut member)?;
+        Ok(members.insert(member))
+    }
+
+    /// Takes a member off, or changes nothing.
+    pub(super) fn leave(&self, place: Place) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        let before = members.set_level(place, Level::default());
+        let result = way.follow(members.level());
+        let result = result.and_then(|()| match members.get_mut(place) {
+            Some(member) => way.unbind(member),
+            None => Ok(()),
+        });
+        match result {
+            Ok(()) => members.remove(place),
+            Err(_) => {
+                members.set_level(place, before);
+                if let Err(error) = way.follow(members.level()) {
+                    log::error!("a line is low that should be high: {error}");
+                }
+            }
+        }
+        result
+    }
+
+    /// Takes a member off whatever happens, and answers what did not work.
+    pub(super) fn forget(&self, place: Place) -> [Option<Error>; 2] {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        members.set_level(place, Level::default());
+        let lowered = way.follow(members.level());
+        let unbound = members
+            .get_mut(place)
+            .map_or(Ok(()), |member| way.unbind(member));
+        if unbound.is_err() {
+            way.keep();
+        }
+        members.remove(place);
+        [lowered.err(), unbound.err()]
+    }
+
+    pub(super) fn redirect(&self, new: Entry) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        let Way::Message(message) = way else {
+            let line = self.number();
+            return Err(Error::NoMessage { line });
+        };
+        let ended = message.redirect(members, new)?;
+        let vector = new.ended_by().map_or(NO_VECTOR, u32::from);
+        self.ended_by.store(vector, Ordering::Release);
+        let told = ended.then(|| members.told());
+        drop(state);
+        told.iter().for_each(|told| tell(told));
+        Ok(())
+    }
+
+    pub(super) fn end_of_vector(&self, vector: u8) -> Option<Result<(), Error>> {
+        let vector = u32::from(vector);
+        if self.ended_by.load(Ordering::Acquire) != vector {
+            return None;
+        }
+        let state = self.lock();
+        // The guest may have written the entry since.
+        let is_it = self.ended_by.load(Ordering::Relaxed) == vector;
+        is_it.then(|| Self::end(state))
+    }
+
+    pub(super) fn end_of_pin(&self, pin: u32) -> Option<Result<(), Error>> {
+        (self.number() == pin).then(|| self.on_eoi())
+    }
+
+    pub(super) fn on_eoi(&self) -> Result<(), Error> {
+        Self::end(self.lock())
+    }
+
+    fn end(mut state: MutexGuard<'_, State>) -> Result<(), Error> {
+        let State { members, way } = &mut *state;
+        let result = match way {
+            Way::Kernel(_) => return Ok(()),
+            Way::Message(message) => message.end(),
+            Way::Controller(controller) => controller.end(members),
+        };
+        let told = members.told();
+        drop(state);
+        tell(&told);
+        result
+    }
+
+    pub(super) fn resync(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        let result = match way {
+            Way::Kernel(kernel) => kernel.send(members.level()),
+            Way::Message(message) => message.end(),
+            Way::Controller(controller) => {
+                let ended = controller.end(members);
+                ended.and_then(|()| controller.send(members.level()))
+            }
+        };
+        let told = members.told();
+        drop(state);
+        tell(&told);
+        result
+    }
+}
+
+/// Signals all of them. A signal that is there already is as good.
+fn tell(notifiers: &[Arc<EventNotifier>]) {
+    for notifier in notifiers {
+        if let Err(error) = notifier.notify() {
+            log::error!("the end of an interrupt cannot be told: {error}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Way`]: who carries the level of a line to the guest, and hears of EOIs.
+
+use super::binding;
+use super::controller::OnController;
+use super::held::Held;
+use super::kernel::Kernel;
+use super::members::{Member, Members};
+use super::message::Message;
+use crate::Error;
+
+/// Who carries the level to the guest, and hears of EOIs.
+#[derive(Debug)]
+pub(super) enum Way {
+    Kernel(Kernel),
+    Message(Message),
+    Controller(OnController),
+}
+
+impl Way {
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+        match self {
+            Self::Kernel(kernel) => kernel.follow(level),
+            Self::Message(message) => message.follow(level),
+            Self::Controller(controller) => controller.follow(level),
+        }
+    }
+
+    pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), Error> {
+        match self {
+            Self::Kernel(kernel) => kernel.admit(members, new),
+            Self::Message(_) | Self::Controller(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn admit_level(&self, member: &Member) -> Result<(), Error> {
+        match self {
+            Self::Kernel(kernel) => kernel.admit_level(member),
+            Self::Message(_) | Self::Controller(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
+        match self {
+            Self::Kernel(kernel) => kernel.bind(member),
+            Self::Message(message) => message.bind(member),
+            Self::Controller(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn unbind(&mut self, member: &mut Member) -> Result<(), Error> {
+        match self.held() {
+            Some(held) => binding::unbind(held.line(), member),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn keep(&mut self) {
+        if let Some(held) = self.held() {
+            held.keep();
+        }
+    }
+
+    fn held(&mut self) -> Option<&mut Held> {
+        match self {
+            Self::Kernel(kernel) => Some(kernel.held()),
+            Self::Message(message) => Some(&mut message.held),
+            Self::Controller(_) => None,
+        }
+    }
+}
