@@ -130,6 +130,7 @@ impl Engine {
         mut demands: impl Iterator<Item = Demand>,
         edits: impl Iterator<Item = &'a Edit> + Clone,
     ) -> Result<(), Error> {
+        self.entries.reserve(edits.clone().map(|edit| edit.gsi));
         for edit in edits.clone() {
             self.entries.set(edit.gsi, edit.given.as_ref());
             self.met.insert(edit.gsi.index());

@@ -54,6 +54,17 @@ impl Entries {
         self.undo.len()
     }
 
+    /// Takes memory for edits of these GSIs.
+    pub(crate) fn reserve(&mut self, gsis: impl Iterator<Item = Gsi>) {
+        let (mut all, mut new) = (0, 0);
+        for gsi in gsis {
+            all += 1;
+            new += usize::from(self.place(gsi.number()).is_none());
+        }
+        self.undo.reserve(all);
+        self.buffer.reserve(new);
+    }
+
     /// Leads `gsi` to `route`, or nowhere. What is there already is left alone.
     pub(crate) fn set(&mut self, gsi: Gsi, route: Option<&Route>) {
         match route {

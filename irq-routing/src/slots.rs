@@ -92,7 +92,8 @@ impl Slots {
         available.insert_range(reserved.min(limit) as usize..);
         Self {
             limit,
-            slots: Vec::new(),
+            // Memory that nobody has touched costs nothing; to move it as it grows does.
+            slots: Vec::with_capacity(limit as usize),
             available,
             unsettled: FixedBitSet::with_capacity(limit as usize),
             names: BTreeMap::new(),

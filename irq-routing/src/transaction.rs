@@ -38,6 +38,12 @@ impl Transaction {
         }
     }
 
+    /// Takes memory for so many edits more, where many are to come.
+    pub fn reserve(&mut self, additional: usize) -> &mut Self {
+        self.edits.reserve(additional);
+        self
+    }
+
     /// Leads a leased GSI to a message or to pins.
     pub fn route(&mut self, lease: &GsiLease, route: impl Into<Route>) -> &mut Self {
         self.change(lease, Some(route.into()))

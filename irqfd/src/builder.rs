@@ -8,7 +8,7 @@ use std::sync::Arc;
 use irq_routing::{Gsi, Line};
 use notify_core::{EventFdMode, EventNotifier, IrqFdRequest, Retired, Vm};
 
-use crate::full::full;
+use crate::full::is_full;
 use crate::{Error, IrqFd, IrqSource, Rejected};
 
 /// An interrupt that is not bound.
@@ -46,14 +46,14 @@ impl IrqFdBuilder {
     /// [`Error::NoIrqChip`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
         let irq = self.assign_as_it_is()?;
-        if !full([irq.notifier().as_fd()].into_iter()).is_empty() {
+        if is_full(irq.notifier().as_fd()) {
             // If it cannot be read, it stays full.
             let _ = irq.notifier().consume();
         }
         Ok(irq)
     }
 
-    /// The same for a caller who sees to notifiers that are [`full`].
+    /// The same for a caller who sees to a notifier that [`is_full`].
     pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self>> {
         let Self { source, notifier } = self;
         let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));

@@ -75,7 +75,10 @@ fn a_full_counter_is_a_pending_signal() {
     let eventfd: &EventFd = notifier.as_ref();
     eventfd.write(u64::MAX - 1).unwrap();
     notifier.notify().unwrap();
+    assert!(!notifier.try_notify().unwrap());
     expect_count(&notifier, u64::MAX - 1);
+    assert!(notifier.try_notify().unwrap());
+    expect_count(&notifier, 1);
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Shared {
         let mut taken = Taken(self.take());
         round.relayed = self.relay_signals();
         let mut transaction = self.table.transaction();
+        transaction.reserve(taken.0.len());
         taken
             .0
             .retain(|vector| self.begin(vector, &mut transaction, &mut round));
@@ -56,7 +57,6 @@ impl Shared {
         commit_staged(&taken.0, transaction, &mut |vector, committed| {
             self.end(vector, committed, &mut round);
         });
-        Inner::empty_full(&taken.0);
         taken.0.clear();
         round
     }

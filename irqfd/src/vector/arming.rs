@@ -84,11 +84,7 @@ impl Inner {
                 Err(source) => Err(Arc::new(Error::of_route(source))),
             };
             match self.conclude(&mut control, committed) {
-                Verdict::Done(result) => {
-                    drop(control);
-                    Self::empty_full(std::slice::from_ref(self));
-                    return result;
-                }
+                Verdict::Done(result) => return result,
                 Verdict::Again => {}
             }
         }

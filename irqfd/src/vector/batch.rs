@@ -66,7 +66,6 @@ impl Batch {
                 }
             });
             commit(&leased, &mut end);
-            Inner::empty_full(&leased);
             self.vectors = again;
         }
     }

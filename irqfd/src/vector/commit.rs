@@ -18,6 +18,7 @@ pub(crate) fn commit(
         return;
     };
     let mut transaction = first.table.transaction();
+    transaction.reserve(vectors.len());
     for vector in vectors {
         vector.stage(&vector.control.lock(), &mut transaction);
     }

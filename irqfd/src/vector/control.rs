@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Control`]: what the guest and the VMM change of a vector, behind its lock.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use irq_routing::{GsiLease, MsiMessage};
 use notify_core::EventNotifier;
 
 use super::Inner;
-use crate::full::full;
 use crate::queue::Relay;
 use crate::sync::atomic::Ordering;
 use crate::{Error, IrqFd, IrqFdBuilder, IrqSource};
@@ -97,8 +95,8 @@ impl Control {
         }
     }
 
-    /// Arms a notifier on the vector's GSI. If that fails nothing is armed. One that is full is left to
-    /// [`Inner::empty_full`].
+    /// Arms a notifier on the vector's GSI. If that fails nothing is armed. One that is full is left so: a trigger
+    /// that finds it full empties it, and to look at each of many would cost as much as a tenth of a bring-up.
     pub(super) fn bind(&mut self, notifier: &Arc<EventNotifier>) -> Result<(), Error> {
         // It is there: nobody is armed who has not committed its route.
         let lease = self.lease.take().ok_or(Error::NoLease)?;
@@ -129,29 +127,6 @@ impl Inner {
             control.disarm();
         } else {
             self.gate.close();
-        }
-    }
-
-    /// Empties the notifiers of those that are armed, if they are full. None of the vectors is locked.
-    pub(crate) fn empty_full(vectors: &[Arc<Self>]) {
-        let notifier = |vector: &Arc<Self>| vector.exported.get();
-        let notifiers: Vec<_> = vectors.iter().map(notifier).collect();
-        let exported = || vectors.iter().zip(&notifiers);
-        let exported =
-            || exported().filter_map(|(vector, notifier)| Some((vector, notifier.as_ref()?)));
-        for index in full(exported().map(|(_, notifier)| notifier.as_fd())) {
-            if let Some((vector, notifier)) = exported().nth(index) {
-                vector.empty(notifier);
-            }
-        }
-    }
-
-    /// Empties the notifier, if the vector is still armed with it: otherwise it holds what is pending.
-    fn empty(&self, notifier: &EventNotifier) {
-        let control = self.control.lock();
-        if matches!(&control.arm, Arm::Armed(irq) if std::ptr::eq(&**irq.notifier(), notifier)) {
-            // If it cannot be read, it stays full.
-            let _ = notifier.consume();
         }
     }
 

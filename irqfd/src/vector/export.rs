@@ -109,9 +109,6 @@ impl Inner {
         if matches!(control.arm, Arm::Relayed { .. } | Arm::Dead(_)) {
             control.disarm();
             let _ = self.arm(control);
-        } else {
-            drop(control);
-            Self::empty_full(std::slice::from_ref(self));
         }
         Ok(Some(old))
     }

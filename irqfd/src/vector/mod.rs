@@ -278,7 +278,7 @@ impl Inner {
     /// Sends the message or signals the notifier, on behalf of a trigger in flight.
     fn inject(&self, pass: Pass<'_>) -> Result<Triggered, Error> {
         let result = match self.exported.borrow().as_deref() {
-            Some(Some(notifier)) => match notifier.notify() {
+            Some(Some(notifier)) => match signal_anew(notifier) {
                 Ok(()) => Ok(Triggered::Signalled),
                 Err(source) => Err(Error::Notify { source }),
             },
@@ -318,6 +318,17 @@ impl Inner {
         let errno = self.refusal.load(Ordering::Relaxed);
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
+}
+
+/// Signals the notifier. One that somebody has filled is emptied first: of a write that it refuses KVM would
+/// not hear.
+#[inline]
+fn signal_anew(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
+    if notifier.try_notify()? {
+        return Ok(());
+    }
+    notifier.consume()?;
+    notifier.notify()
 }
 
 impl PartialEq for Vector {

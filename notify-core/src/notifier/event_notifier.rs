@@ -138,6 +138,19 @@ impl EventNotifier {
     /// [`Error::Notify`]; none is known for an eventfd that is open.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
+        self.try_notify().map(drop)
+    }
+
+    /// The same, and answers whether the counter has grown: `false` if it is full.
+    ///
+    /// That matters where the counter is not read by whoever is to be told: KVM and vhost hear of the write,
+    /// and of one that is refused they hear nothing. Somebody who shares the eventfd can fill it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`notify`](Self::notify).
+    #[inline]
+    pub fn try_notify(&self) -> Result<bool, Error> {
         fd::add_one(&self.eventfd).map_err(|source| Error::Notify {
             fd: self.eventfd.as_raw_fd(),
             source,

@@ -31,19 +31,19 @@ pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<EventFd> {
     Ok(unsafe { EventFd::from_raw_fd(fd) })
 }
 
-/// Adds one to the counter; one that is full already is as signalled as it can be.
+/// Adds one to the counter. Answers whether there was room for it.
 #[inline]
-pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<()> {
+pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<bool> {
     let one = 1u64;
     loop {
         // SAFETY: the eight bytes are those of `one`, which outlives the call; write(2) only reads
         // them.
         let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
         if written == 8 {
-            return Ok(());
+            return Ok(true);
         }
         match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             error if error.kind() == io::ErrorKind::Interrupted => {}
             error => return Err(error),
         }

@@ -185,6 +185,11 @@ impl RouteBuffer {
         self.entries().iter().filter_map(RouteEntry::decode)
     }
 
+    /// Takes memory for so many entries more.
+    pub fn reserve(&mut self, additional: usize) {
+        self.words.reserve(additional.saturating_mul(ENTRY));
+    }
+
     /// Appends an entry.
     pub fn push(&mut self, entry: RouteEntry) {
         self.words.extend_from_slice(&entry.encode());

@@ -28,6 +28,8 @@ mod plot;
 #[cfg(target_arch = "x86_64")]
 mod polling_plot;
 #[cfg(target_arch = "x86_64")]
+mod processor;
+#[cfg(target_arch = "x86_64")]
 mod retire;
 #[cfg(target_arch = "x86_64")]
 mod routing;

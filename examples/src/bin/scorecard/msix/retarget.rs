@@ -7,6 +7,7 @@ use super::VECTOR;
 use super::device::Device;
 use super::others::Others;
 use crate::measure::{Step, median, timed};
+use crate::processor::Pinned;
 use crate::routing::dbs;
 use crate::row::Row;
 
@@ -78,8 +79,19 @@ fn one_by_one(
     ))
 }
 
-/// A burst of vectors whose notifiers were handed out.
+/// A burst of vectors whose notifiers were handed out, on the processor that ends grace periods.
 pub(crate) fn exported(burst: u32) -> Result<Row, Box<dyn Error>> {
+    let _pinned = Pinned::to_first()?;
+    of_exported(burst, "on the first processor")
+}
+
+/// The same on another one, which wakes that processor and waits for it at each irqfd that is taken off.
+pub(crate) fn exported_far(burst: u32) -> Result<Row, Box<dyn Error>> {
+    let _pinned = Pinned::to_last()?;
+    of_exported(burst, "on the last processor")
+}
+
+fn of_exported(burst: u32, place: &str) -> Result<Row, Box<dyn Error>> {
     let device = Device::armed(ROUTES, true, VECTOR)?;
     let mut others = Others::armed(ROUTES, VECTOR)?;
     let mut data = VECTOR;
@@ -108,7 +120,7 @@ pub(crate) fn exported(burst: u32) -> Result<Row, Box<dyn Error>> {
         median(our_times),
         median(other_times),
         format!(
-            "{burst} vectors masked, led to another vector, unmasked and armed again, among 1024: 1 commit, the other {burst}"
+            "{burst} vectors masked, led to another vector, unmasked and armed again, among 1024, {place}: 1 commit, the other {burst}"
         ),
     ))
 }

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Pinned`]: a thread that stays on one processor.
+//!
+//! A small kernel ends the grace periods of SRCU by work on its first processor (`srcu_gp_end`), and to take
+//! an irqfd off is to wait for one. Another processor that waits has to wake the first one, which costs more
+//! than all the rest where that is done by way of a hypervisor. So what takes irqfds off is measured on both.
+
+use std::error::Error;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// The calling thread stays on a processor until this is dropped.
+pub(crate) struct Pinned {
+    before: CpuSet,
+}
+
+impl Pinned {
+    /// On the first processor that it may use.
+    pub(crate) fn to_first() -> Result<Self, Box<dyn Error>> {
+        Self::to(|usable| usable.first())
+    }
+
+    /// On the last one.
+    pub(crate) fn to_last() -> Result<Self, Box<dyn Error>> {
+        Self::to(|usable| usable.last())
+    }
+
+    fn to(choose: impl FnOnce(&[usize]) -> Option<&usize>) -> Result<Self, Box<dyn Error>> {
+        let before = sched_getaffinity(this_thread())?;
+        let usable = (0..CpuSet::count()).filter(|cpu| before.is_set(*cpu) == Ok(true));
+        let usable: Vec<_> = usable.collect();
+        let chosen = choose(&usable).ok_or("no processor")?;
+        let mut one = CpuSet::new();
+        one.set(*chosen)?;
+        sched_setaffinity(this_thread(), &one)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // If that fails the rows that follow are measured there too.
+        let _ = sched_setaffinity(this_thread(), &self.before);
+    }
+}
+
+fn this_thread() -> Pid {
+    Pid::from_raw(0)
+}
