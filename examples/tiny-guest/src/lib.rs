@@ -63,6 +63,7 @@ mod long_mode;
 mod machine;
 mod program;
 mod ram;
+mod requests;
 mod shared;
 mod stop;
 mod tsc;

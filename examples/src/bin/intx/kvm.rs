@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use examples::halting;
 use irqfd::inject::{self, Injected};
 use notify_core::{KvmVcpu, KvmVm};
-use tiny_guest::kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip};
-use tiny_guest::kvm_ioctls::VmFd;
 use tiny_guest::{Exit, Machine, Vcpu};
 
 use crate::board::{Board, PINS};
@@ -52,7 +50,7 @@ pub(crate) fn run(
             backend: "kvm",
             board: &board,
             memory: &shared,
-            pin: &|| is_pin_high(run, machine.vm()),
+            pin: &|| is_pin_high(run, &machine),
             visit: &|| stopper.stop(),
             leaves,
         },
@@ -77,33 +75,15 @@ pub(crate) fn irqchip(run: Run) -> tiny_guest::Irqchip {
 
 /// Whether the kernel's controller sees the pin high. One of the VMM's own has no other level than the
 /// line.
-fn is_pin_high(run: Run, vm: &VmFd) -> Result<bool, String> {
+fn is_pin_high(run: Run, machine: &Machine) -> Result<bool, String> {
     if run.irqchip == Irqchip::Split {
         return Ok(false);
     }
-    let (chip_id, bit) = match run.chip {
-        Chip::Ioapic => (KVM_IRQCHIP_IOAPIC, PIN),
-        Chip::Pic => (KVM_IRQCHIP_PIC_SLAVE, PIN - 8),
+    let high = match run.chip {
+        Chip::Ioapic => machine.ioapic_requests().map(|pins| pins >> PIN & 1),
+        Chip::Pic => machine.pic_requests().map(|pins| (pins >> PIN & 1).into()),
     };
-    let mut chip = kvm_irqchip {
-        chip_id,
-        ..Default::default()
-    };
-    vm.get_irqchip(&mut chip)
-        .map_err(|error| error.to_string())?;
-    Ok(requests(run.chip, &chip) >> bit & 1 == 1)
-}
-
-#[allow(unsafe_code)]
-fn requests(of: Chip, chip: &kvm_irqchip) -> u32 {
-    // SAFETY: KVM has filled in the member that belongs to the chip that it was asked for, and any bytes
-    // are a value of either.
-    unsafe {
-        match of {
-            Chip::Ioapic => chip.chip.ioapic.irr,
-            Chip::Pic => chip.chip.pic.irr.into(),
-        }
-    }
+    Ok(high.map_err(|error| error.to_string())? == 1)
 }
 
 fn ready(shared: &Shared) -> Result<(), String> {

@@ -78,9 +78,16 @@ fn level_triggered_pic() {
     thread::scope(|scope| {
         let run = scope.spawn(|| finish(&mut vcpu));
         await_slot(&waits, 1);
+        assert_eq!(machine.pic_requests().unwrap(), 0);
         machine.vm().set_irq_line(10, true).unwrap();
         assert_eq!(run.join().unwrap(), 0);
     });
+    // The first PIC may have the second's request still.
+    assert_eq!(machine.pic_requests().unwrap() & 1 << 10, 1 << 10);
+    assert_eq!(machine.ioapic_requests().unwrap(), 1 << 10);
+    machine.vm().set_irq_line(10, false).unwrap();
+    assert_eq!(machine.pic_requests().unwrap() & 1 << 10, 0);
+    assert_eq!(machine.ioapic_requests().unwrap(), 0);
 }
 
 /// A PIC that the host program emulates hears when the guest can be interrupted.
