@@ -2,7 +2,7 @@
 //! [`Kernel`]: a line to pins in the kernel, which knows when an interrupt has ended.
 
 use irq_routing::{Line, Pins, Platform, Route};
-use notify_core::Capability;
+use notify_core::{Capability, Retired};
 
 use super::binding;
 use super::held::Held;
@@ -80,6 +80,17 @@ impl Kernel {
 
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
         binding::bind(self.held.line(), member)
+    }
+}
+
+/// A level that could not be lowered when the last device left would be the next line's.
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if let Err(Error::SetLevel { line, source }) = self.follow(false)
+            && !Retired::caused(&source)
+        {
+            log::error!("line {line} stays high, and nobody asserts it: {source}");
+        }
     }
 }
 

@@ -49,8 +49,8 @@ use way::Way;
 /// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). A GSI of the wiring
 /// that is led to other pins while it is high leaves the old ones high.
 ///
-/// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl by itself. Two
-/// handles are equal if they are of one line.
+/// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl, unless the last
+/// device could not lower it. Two handles are equal if they are of one line.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -246,6 +246,29 @@ fn a_drop_that_fails_leaves_no_line_stuck() {
     assert!(bench::pin(&bench.vm));
     bench.expect_all_well("after");
     assert!(!bench::pin(&bench.vm));
+    // Or with the line.
+    let Bench {
+        vm,
+        table,
+        line,
+        disk,
+        net,
+        card,
+        nic,
+        ..
+    } = bench;
+    drop((net, card, nic));
+    disk.assert().unwrap();
+    vm.fail(CallKind::IrqLine, 1, libc::ENOMEM);
+    drop(disk);
+    assert!(bench::pin(&vm));
+    drop(line);
+    assert!(!bench::pin(&vm));
+    drop(
+        LevelLine::builder(table.line(GSI).unwrap())
+            .build()
+            .unwrap(),
+    );
 }
 
 /// An EOI finds that the interrupt cannot be sent again; the next change of any kind sends it.
