@@ -19,3 +19,4 @@ mod panics;
 mod planning;
 mod races;
 mod relocation;
+mod stuck;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Handlers that do something to themselves while they are polled, or are met by somebody else then.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use notify_core::EventNotifier;
+use notify_core::dispatcher::{
+    Dispatcher, DispatcherHandle, Handler, HandlerError, PollHandler, Progress, Token, Turn,
+};
+
+use crate::ring::{Device, Ring, dispatcher, eager, open_window};
+use crate::support::{PATIENCE, notifier, some, wait_until, while_it_runs};
+
+/// A signal that comes while another thread has the handler out, and means to give it back.
+#[test]
+fn a_signal_that_finds_the_handler_out_is_reported_again() {
+    type Name = Arc<Mutex<Option<Token>>>;
+    struct Resuming(Device, DispatcherHandle, Name, Arc<EventNotifier>);
+    impl Handler for Resuming {
+        fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+            self.0.handle(signalled)
+        }
+    }
+    impl PollHandler for Resuming {
+        fn poll(&mut self) -> Progress {
+            self.0.poll()
+        }
+        fn begin_polling(&mut self) {
+            self.0.begin_polling();
+        }
+        fn end_polling(&mut self) {
+            self.0.end_polling();
+            if let Some(token) = self.2.lock().unwrap().take() {
+                self.1.resume(token).unwrap();
+                self.3.notify().unwrap();
+                thread::sleep(Duration::from_millis(50)); // the signal is met meanwhile
+            }
+        }
+    }
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, name) = (Arc::new(Ring::default()), notifier(), Name::default());
+    let device = Device(Arc::clone(&ring));
+    let handler = Resuming(
+        device,
+        dispatcher.handle(),
+        Arc::clone(&name),
+        Arc::clone(&kick),
+    );
+    let token = dispatcher.handle().add_polled(&kick, handler).unwrap();
+    open_window(&dispatcher, &ring, &kick);
+    let told = ring.get(|ring| &ring.told);
+    while_it_runs(&dispatcher, |handle| {
+        wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+        *name.lock().unwrap() = Some(token);
+        // A look is due, unless the handler, which is resumed, was quicker.
+        handle.pause(token).unwrap();
+        wait_until(|| ring.get(|ring| &ring.told) > told);
+    });
+}
+
+/// Does something in its next poll.
+struct Acting {
+    device: Device,
+    next: Arc<Mutex<Option<Act>>>,
+}
+
+type Act = Box<dyn FnOnce() + Send>;
+
+impl Handler for Acting {
+    fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+        self.device.handle(signalled)
+    }
+}
+
+impl PollHandler for Acting {
+    fn poll(&mut self) -> Progress {
+        let progress = self.device.poll();
+        if let Some(act) = self.next.lock().unwrap().take() {
+            act();
+        }
+        progress
+    }
+
+    fn begin_polling(&mut self) {
+        self.device.begin_polling();
+    }
+
+    fn end_polling(&mut self) {
+        self.device.end_polling();
+    }
+}
+
+/// Lets a handler do something to itself in the first poll of its first window.
+fn in_its_first_poll(
+    dispatcher: &Dispatcher,
+    act: impl FnOnce(&DispatcherHandle, Token) + Send + 'static,
+) -> (Arc<Ring>, Token) {
+    let (ring, kick, next) = (Arc::new(Ring::default()), notifier(), Arc::default());
+    let acting = Acting {
+        device: Device(Arc::clone(&ring)),
+        next: Arc::clone(&next),
+    };
+    let handle = dispatcher.handle();
+    let token = handle.add_polled(&kick, acting).unwrap();
+    ring.add(&kick);
+    assert_eq!(
+        dispatcher.run_once(Some(PATIENCE)).unwrap(),
+        Turn::Worked(1)
+    );
+    *next.lock().unwrap() = Some(Box::new(move || act(&handle, token)));
+    let short = Some(Duration::from_millis(2));
+    assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+    assert!(next.lock().unwrap().is_none(), "it was polled");
+    assert_eq!(ring.get(|ring| &ring.begins), 1);
+    assert_eq!(ring.get(|ring| &ring.ends), 1);
+    (ring, token)
+}
+
+#[test]
+fn a_handler_that_removes_itself_in_a_poll_is_told_to_look() {
+    let dispatcher = dispatcher(eager());
+    let (told, removed) = channel();
+    let act = move |handle: &DispatcherHandle, token| told.send(handle.remove(token)).unwrap();
+    in_its_first_poll(&dispatcher, act);
+    assert_eq!(removed.recv().unwrap().unwrap(), some(1));
+}
+
+/// The work comes after the handler's last look, and before kicks are wanted again.
+#[test]
+fn work_that_comes_while_a_handler_pauses_itself_in_a_poll_is_found_when_it_is_resumed() {
+    let dispatcher = dispatcher(eager());
+    let act = |handle: &DispatcherHandle, token| {
+        handle.pause(token).unwrap();
+    };
+    let (ring, token) = in_its_first_poll(&dispatcher, act);
+    ring.added.fetch_add(1, Ordering::SeqCst);
+    dispatcher.handle().resume(token).unwrap();
+    let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+    assert_eq!(turn, Turn::Worked(1));
+    assert_eq!(ring.get(|ring| &ring.served), 2);
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A ring whose handler is polled. The other side plays by virtio's rules: it adds, then it signals,
+//! unless it was told that it need not.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use notify_core::EventNotifier;
+use notify_core::dispatcher::{
+    Dispatcher, Handler, HandlerError, PollHandler, PollLimits, Progress, Token, Turn,
+};
+
+use crate::support::{PATIENCE, notifier};
+
+/// A ring in memory, as far as counting goes, and what its handler was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    pub(crate) added: AtomicU64,
+    pub(crate) served: AtomicU64,
+    /// What virtio calls VIRTQ_USED_F_NO_NOTIFY.
+    pub(crate) suppressed: AtomicBool,
+    pub(crate) begins: AtomicU64,
+    pub(crate) ends: AtomicU64,
+    pub(crate) polls: AtomicU64,
+    pub(crate) found: AtomicU64,
+    pub(crate) told: AtomicU64,
+    pub(crate) fails: AtomicBool,
+    pub(crate) panics_at_end: AtomicBool,
+    /// How much is added just before kicks are wanted again.
+    pub(crate) late: AtomicU64,
+}
+
+impl Ring {
+    pub(crate) fn get(&self, which: impl Fn(&Self) -> &AtomicU64) -> u64 {
+        which(self).load(Ordering::SeqCst)
+    }
+
+    /// The driver's side.
+    pub(crate) fn add(&self, kick: &EventNotifier) {
+        self.added.fetch_add(1, Ordering::SeqCst);
+        if !self.suppressed.load(Ordering::SeqCst) {
+            kick.notify().unwrap();
+        }
+    }
+
+    pub(crate) fn serve(&self) -> bool {
+        let added = self.added.load(Ordering::SeqCst);
+        self.served.swap(added, Ordering::SeqCst) != added
+    }
+}
+
+pub(crate) struct Device(pub(crate) Arc<Ring>);
+
+impl Handler for Device {
+    fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+        self.0.told.fetch_add(signalled.get(), Ordering::SeqCst);
+        self.0.serve();
+        Ok(())
+    }
+}
+
+impl PollHandler for Device {
+    fn poll(&mut self) -> Progress {
+        self.0.polls.fetch_add(1, Ordering::SeqCst);
+        if self.0.fails.load(Ordering::SeqCst) {
+            return Progress::Failed("no ring there".into());
+        }
+        if self.0.serve() {
+            self.0.found.fetch_add(1, Ordering::SeqCst);
+            Progress::Made
+        } else {
+            Progress::None
+        }
+    }
+
+    fn begin_polling(&mut self) {
+        assert!(!self.0.suppressed.swap(true, Ordering::SeqCst), "twice");
+        self.0.begins.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn end_polling(&mut self) {
+        let late = self.0.late.swap(0, Ordering::SeqCst);
+        self.0.added.fetch_add(late, Ordering::SeqCst);
+        assert!(self.0.suppressed.swap(false, Ordering::SeqCst), "twice");
+        self.0.ends.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.0.panics_at_end.load(Ordering::SeqCst), "at the end");
+    }
+}
+
+/// A window of a second opens at the first event, so that no test depends on how fast it runs.
+pub(crate) fn eager() -> PollLimits {
+    let mut limits = PollLimits::with_max(Duration::from_secs(1));
+    limits.grow = 1_000_000;
+    limits
+}
+
+pub(crate) fn dispatcher(limits: PollLimits) -> Dispatcher {
+    Dispatcher::builder().poll_limits(limits).build().unwrap()
+}
+
+pub(crate) fn ring(dispatcher: &Dispatcher) -> (Arc<Ring>, Arc<EventNotifier>, Token) {
+    let (ring, kick) = (Arc::new(Ring::default()), notifier());
+    let device = Device(Arc::clone(&ring));
+    let token = dispatcher.handle().add_polled(&kick, device).unwrap();
+    (ring, kick, token)
+}
+
+/// An event makes the handler one that is polled, and another one that comes late opens its window, if
+/// it does not come too late: then again. What was polled leaves its signal behind, which is taken, too.
+pub(crate) fn open_window(dispatcher: &Dispatcher, ring: &Ring, kick: &EventNotifier) {
+    let quiet = || while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {};
+    let mut is_open = false;
+    while !is_open {
+        ring.add(kick);
+        quiet();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_micros(200));
+                ring.add(kick);
+            });
+            assert!(matches!(
+                dispatcher.run_once(Some(PATIENCE)).unwrap(),
+                Turn::Worked(_)
+            ));
+        });
+        quiet();
+        let begins = ring.get(|ring| &ring.begins);
+        let window = Some(Duration::from_micros(50));
+        assert_eq!(dispatcher.run_once(window).unwrap(), Turn::TimedOut);
+        is_open = ring.get(|ring| &ring.begins) > begins;
+    }
+}
