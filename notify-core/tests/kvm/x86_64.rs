@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What only x86-64 has: KVM_INTERRUPT, a split irqchip, the status of a line.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -10,6 +11,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Trial, kvm, open_fds};
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use notify_core::{
     Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, RouteEntry, RouteTarget, Vcpu, Vm,
 };
@@ -53,7 +55,18 @@ fn made_of_vcpus_only() {
     let vm_fd = kvm.create_vm().unwrap();
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let eventfd = EventNotifier::new().unwrap();
-    for number in [kvm.as_raw_fd(), vm_fd.as_raw_fd(), eventfd.as_raw_fd(), 0] {
+    // Unlike most others, these two answer EINVAL to a request that they do not know, as a vCPU does to a
+    // vector that there is not.
+    let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+    let urandom = File::open("/dev/urandom").unwrap();
+    for number in [
+        kvm.as_raw_fd(),
+        vm_fd.as_raw_fd(),
+        eventfd.as_raw_fd(),
+        epoll.0.as_raw_fd(),
+        urandom.as_raw_fd(),
+        0,
+    ] {
         let rejected = KvmVcpu::from_fd(duplicate(number)).unwrap_err();
         let owned = rejected.value.as_raw_fd();
         assert!(matches!(rejected.error, Error::NotVcpu { fd, .. } if fd == owned));
@@ -63,7 +76,7 @@ fn made_of_vcpus_only() {
     let vcpu = KvmVcpu::from_fd(duplicate(vcpu_fd.as_raw_fd())).unwrap();
     let another = KvmVcpu::duplicate(&vcpu).unwrap();
     assert_ne!(another.as_fd().as_raw_fd(), vcpu.as_fd().as_raw_fd());
-    drop((kvm, vm_fd, vcpu_fd, vcpu, eventfd));
+    drop((kvm, vm_fd, vcpu_fd, vcpu, eventfd, epoll, urandom));
     another.interrupt(0x20).unwrap();
     drop(another);
     assert_eq!(open_fds().unwrap(), before);
