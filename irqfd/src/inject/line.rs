@@ -82,18 +82,27 @@ fn otherwise(
     }
 }
 
-/// The status was 0: of a pin, pending already; of a message, taken by nobody.
+/// The status was 0: of a pin, pending already; of anything else, taken by nobody.
 fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
     match table.route(gsi) {
-        Some(Route::Msi(_)) => Injected::NoListener,
-        _ => Injected::Coalesced,
+        Some(Route::Pins(_)) => Injected::Coalesced,
+        Some(_) => Injected::NoListener,
+        // The kernel has one, which is not the table's.
+        None => Injected::Untold,
     }
 }
 
 /// The status was -1, of which there are several kinds.
 fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     match (table.route(gsi), table.explain(gsi)) {
-        (_, Explanation::Unknown) => Injected::Untold,
+        (
+            _,
+            Explanation::Unknown
+            | Explanation::Lost {
+                reason: Loss::Stale,
+                ..
+            },
+        ) => Injected::Untold,
         (None, _) => Injected::NoRoute,
         (Some(Route::Pins(_)), _) => Injected::Masked,
         (Some(_), _) if !level => Injected::NoLowLevel,

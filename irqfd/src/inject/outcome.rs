@@ -40,8 +40,8 @@ pub enum Injected {
     /// The GSI leads nowhere.
     NoRoute,
 
-    /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and its table is not known, as
-    /// none was committed yet.
+    /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and it is not known where it
+    /// leads the GSI: no table was committed yet, or it still has the route of a lease that was dropped.
     Untold,
 
     /// The vCPU takes the vector when it runs next.

@@ -85,6 +85,23 @@ fn two_chips_add_up() {
     expect(&line, false, Injected::Delivered(2));
 }
 
+/// Until the next commit the kernel has the route of a lease that was dropped.
+#[test]
+fn a_stale_route_is_not_told() {
+    let vm = machine(Profile::X86);
+    let table = table(&vm, Platform::X86);
+    let lease = table.lease_msi(MsiMessage::new(0xfee0_9000, 0x45)).unwrap();
+    let gsi = lease.gsi();
+    drop(lease);
+    for level in [true, false] {
+        let injected = inject::gsi_status(&table, gsi, level).unwrap();
+        assert_eq!(injected, Injected::Untold);
+    }
+    table.flush().unwrap();
+    let injected = inject::gsi_status(&table, gsi, true).unwrap();
+    assert_eq!(injected, Injected::NoRoute);
+}
+
 /// KVM answers 0 for a message that nobody took, as it does for an edge that was pending.
 #[test]
 fn a_message_that_nobody_takes_is_not_called_coalesced() {
