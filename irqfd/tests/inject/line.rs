@@ -198,6 +198,15 @@ fn on_riscv64_too() {
 }
 
 #[test]
+fn a_controller_that_is_not_ready_is_not_missing() {
+    let vm = machine(Profile::Arm64Gic { spis: 64 });
+    let table = table(&vm, Platform::Arm64Gic);
+    let line = wired(&table, 40, pin(IrqChip::Gic, 5));
+    let error = inject::line(&line, true).unwrap_err();
+    assert!(matches!(error, Error::Line { .. }), "{error}");
+}
+
+#[test]
 fn refusals_say_what_is_missing() {
     let (vm, line) = ioapic(0x71);
     for asks in [false, true] {
