@@ -13,6 +13,7 @@
 /// | [`Untold`](Self::Untold) | lines, messages on riscv64 |
 /// | [`Queued`](Self::Queued), [`StillQueued`](Self::StillQueued) | vectors of a vCPU |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "a vector that is `StillQueued` was not taken"]
 #[non_exhaustive]
 pub enum Injected {
     /// Taken by so many, at least 1. Of a message, on x86: local APICs, of which some may have had the vector
