@@ -220,6 +220,22 @@ mod tests {
         assert_eq!(as_kernel(&table).len(), table.len());
     }
 
+    #[test]
+    fn memory_that_is_reserved_is_no_entry() {
+        let mut table = RouteBuffer::new();
+        table.reserve(100);
+        table.reserve(usize::MAX);
+        assert_eq!((table.len(), as_kernel_at_most(&table)), (0, 0));
+        let words = table.as_words().as_ptr();
+        (0..100).for_each(|gsi| {
+            table.push(RouteEntry::new(
+                gsi,
+                RouteTarget::HvSint { vcpu: 0, sint: 0 },
+            ));
+        });
+        assert_eq!(table.as_words().as_ptr(), words, "it has not moved");
+    }
+
     /// How many entries the kernel would read.
     fn as_kernel_at_most(table: &RouteBuffer) -> usize {
         let header = table.as_words().as_ptr().cast::<kvm_irq_routing>();
