@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("inject_a_message", message),
         kvm("inject_a_message_into_nobody", nobody),
+        kvm("inject_a_message_into_a_guest_at_odds", guest_at_odds),
         kvm("inject_a_line", line),
         kvm("inject_a_line_that_leads_to_a_message", line_of_a_message),
         kvm("inject_a_vector", vector),
@@ -71,6 +72,33 @@ fn nobody() {
     let _vcpu = full.create_vcpu(0).unwrap();
     let injected = inject::message(&table(&full), MESSAGE).unwrap();
     assert_eq!(injected, Injected::NoListener);
+}
+
+/// A logical message that fits none, of two local APICs that are on. If they agree on the mode of logical
+/// addressing, KVM asks nobody and says so; if not, it has asked both, and says what it says of no vCPU.
+fn guest_at_odds() {
+    const FLAT: u32 = u32::MAX;
+    const CLUSTER: u32 = 0x0fff_ffff;
+    let vm_fd = bare();
+    vm_fd.create_irq_chip().unwrap();
+    let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
+    let set = |vcpu: &VcpuFd, format: u32, address: u32| {
+        let mut lapic = vcpu.get_lapic().unwrap();
+        for (register, value) in [(0xf0, 0x1ff), (0xe0, format), (0xd0, address << 24)] {
+            for (place, byte) in lapic.regs[register..].iter_mut().zip(value.to_le_bytes()) {
+                *place = byte.cast_signed();
+            }
+        }
+        vcpu.set_lapic(&lapic).unwrap();
+    };
+    let message = MsiMessage::new(Machine::MSI_ADDRESS + 0x8_0004, 0x41);
+    set(&vcpus[0], FLAT, 1);
+    set(&vcpus[1], FLAT, 2);
+    let injected = inject::message(&table(&vm_fd), message).unwrap();
+    assert_eq!(injected, Injected::NoListener);
+    set(&vcpus[1], CLUSTER, 0x12);
+    let error = inject::message(&table(&vm_fd), message).unwrap_err();
+    assert!(matches!(error, Error::NoVcpu { .. }), "{error}");
 }
 
 #[track_caller]
