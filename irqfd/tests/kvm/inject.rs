@@ -11,12 +11,15 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Machine, Trial, kvm};
 use notify_core::{KvmVcpu, KvmVm};
 
+use crate::watched::Watched;
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("inject_a_message", message),
         kvm("inject_a_message_into_nobody", nobody),
         kvm("inject_a_message_into_a_guest_at_odds", guest_at_odds),
         kvm("inject_a_line", line),
+        kvm("inject_a_line_by_its_status", line_by_its_status),
         kvm("inject_a_line_that_leads_to_a_message", line_of_a_message),
         kvm("inject_a_vector", vector),
         kvm("the_irqchip_is_found_out", irqchip),
@@ -132,6 +135,24 @@ fn line() {
     let none = self::table(&bare());
     let error = inject::gsi_status(&none, gsi, true).unwrap_err();
     assert!(matches!(error, Error::NoController { .. }), "{error}");
+}
+
+/// A machine that does not know the request without the status.
+fn line_by_its_status() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(Arc::new(Watched::new(machine.vm()))).unwrap();
+    let mut wiring = table.transaction();
+    wiring.wire(
+        table.gsi(20).unwrap(),
+        Pin::new(IrqChip::IoApic, 20).unwrap(),
+    );
+    wiring.commit().unwrap();
+    machine.unmask_ioapic(0x40).unwrap();
+    let line = table.line(20).unwrap();
+    inject::line(&line, false).unwrap();
+    assert!(machine.delivered().unwrap().is_empty());
+    inject::line(&line, true).unwrap();
+    assert_eq!(machine.delivered().unwrap(), [0x54]);
 }
 
 fn line_of_a_message() {

@@ -13,7 +13,8 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Trial, kvm, open_fds};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use notify_core::{
-    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, RouteEntry, RouteTarget, Vcpu, Vm,
+    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiOutcome, MsiRequest, RouteEntry,
+    RouteTarget, Vcpu, Vm,
 };
 
 use crate::{duplicate, expect_errno};
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("interrupt_of_each_irqchip", interrupt_of_each_irqchip),
         kvm("a_refused_interrupt_changes_nothing", refused),
         kvm("has_resample_tells_a_split_irqchip", has_resample_tells),
+        kvm("a_message_tells_how_many_took_it", message_to_all),
         kvm("a_line_without_status_is_another_request", without_status),
     ]
 }
@@ -123,6 +125,27 @@ fn has_resample_tells() {
     let vm = KvmVm::try_from(&split()).unwrap();
     assert!(vm.has_irqchip().unwrap());
     assert!(!vm.has_resample().unwrap());
+}
+
+fn message_to_all() {
+    let vm_fd = bare();
+    vm_fd.create_irq_chip().unwrap();
+    let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
+    let vm = KvmVm::try_from(&vm_fd).unwrap();
+    let message = MsiRequest::new(0xfeef_f000, 0x41);
+    let mut told = vec![vm.signal_msi(&message).unwrap()];
+    for vcpu in &vcpus {
+        let mut lapic = vcpu.get_lapic().unwrap();
+        lapic.regs[0xf1] |= 1; // on
+        vcpu.set_lapic(&lapic).unwrap();
+        told.push(vm.signal_msi(&message).unwrap());
+    }
+    let [off, one, both] = [
+        MsiOutcome::Blocked,
+        MsiOutcome::Delivered(1),
+        MsiOutcome::Delivered(2),
+    ];
+    assert_eq!(told, [off, one, both]);
 }
 
 /// Who asks for the status of the clock's pin gets no second interrupt before the first has ended.
