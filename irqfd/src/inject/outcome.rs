@@ -17,8 +17,8 @@
 #[non_exhaustive]
 pub enum Injected {
     /// Taken by so many, at least 1. Of a message, on x86: local APICs, of which some may have had the vector
-    /// waiting, so that the two merge. Of a line: what its chips answer, added up; a PIC says 1 for a level that it
-    /// has seen, low ones too, and the IOAPIC says how many local APICs took a high one.
+    /// waiting, so that the two merge. Of a line: what its chips answer, added up. For a low level that is 1 each,
+    /// though nobody takes it; for a high one a PIC says 1, and the IOAPIC how many local APICs took it.
     Delivered(u32),
 
     /// An interrupt of the pin is pending already, and the guest will see one. (KVM says the same of a pin of the

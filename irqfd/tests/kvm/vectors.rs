@@ -78,6 +78,15 @@ fn full() {
     expect(&machine, &[0x41]);
     notifier.notify().unwrap();
     expect(&machine, &[0x41]);
+
+    vector.mask();
+    eventfd.write(u64::MAX - 1).unwrap();
+    vector.unmask().unwrap();
+    expect_soon(&machine, &[0x41]);
+    vector.mask();
+    vector.unmask().unwrap();
+    notifier.notify().unwrap();
+    expect(&machine, &[0x41]);
 }
 
 fn internal_delivers() {
