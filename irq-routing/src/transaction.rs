@@ -38,9 +38,10 @@ impl Transaction {
         }
     }
 
-    /// Takes memory for so many edits more, where many are to come.
+    /// Takes memory for so many edits more, where many are to come; none, where there is not so much.
     pub fn reserve(&mut self, additional: usize) -> &mut Self {
-        self.edits.reserve(additional);
+        // The edits take what they need, one by one.
+        let _ = self.edits.try_reserve(additional);
         self
     }
 

@@ -201,8 +201,10 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// No vCPU could be asked: the machine has none, or the message is for one of all, and all their local APICs
-    /// are switched off.
+    /// KVM has found no vCPU for the message (EPERM): the machine has none. A guest can bring it about too: with all
+    /// local APICs switched off, for a message to one of all; or with local APICs in different modes of logical
+    /// addressing, for a logical destination that is nobody's. Otherwise nobody is an outcome,
+    /// [`NoListener`](crate::inject::Injected::NoListener).
     #[error("cannot send {message}: there is no vCPU to take it")]
     NoVcpu {
         /// The message.

@@ -25,7 +25,7 @@ use crate::Error;
 pub fn line(line: &Line, level: bool) -> Result<(), Error> {
     let (table, gsi) = (line.table(), line.gsi());
     let result = table.vm().irq_line(number(table, gsi)?, level);
-    result.map_err(|source| explain(table, gsi, source))
+    result.map_err(|source| explain(gsi, source))
 }
 
 /// The same, and what became of it.
@@ -78,22 +78,31 @@ fn otherwise(
         Ok(LineStatus::Coalesced) => Ok(zero(table, gsi)),
         Ok(LineStatus::Ignored) => Ok(nothing(table, gsi, level)),
         Ok(_) => Ok(Injected::Untold),
-        Err(source) => Err(explain(table, gsi, source)),
+        Err(source) => Err(explain(gsi, source)),
     }
 }
 
-/// The status was 0: of a pin, pending already; of a message, taken by nobody.
+/// The status was 0: of a pin, pending already; of anything else, taken by nobody.
 fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
     match table.route(gsi) {
-        Some(Route::Msi(_)) => Injected::NoListener,
-        _ => Injected::Coalesced,
+        Some(Route::Pins(_)) => Injected::Coalesced,
+        Some(_) => Injected::NoListener,
+        // The kernel has one, which is not the table's.
+        None => Injected::Untold,
     }
 }
 
 /// The status was -1, of which there are several kinds.
 fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     match (table.route(gsi), table.explain(gsi)) {
-        (_, Explanation::Unknown) => Injected::Untold,
+        (
+            _,
+            Explanation::Unknown
+            | Explanation::Lost {
+                reason: Loss::Stale,
+                ..
+            },
+        ) => Injected::Untold,
         (None, _) => Injected::NoRoute,
         (Some(Route::Pins(_)), _) => Injected::Masked,
         (Some(_), _) if !level => Injected::NoLowLevel,
@@ -108,11 +117,12 @@ fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     }
 }
 
-/// Turns a refusal of the kernel into an error that says as much as can be found out.
+/// Turns a refusal of the kernel into an error that says as much as can be found out. ENXIO is what KVM says on
+/// every architecture where no controller is in the kernel; one that is not ready yet has another errno.
 #[cold]
-fn explain(table: &RoutingTable, gsi: Gsi, source: io::Error) -> Error {
-    if matches!(table.vm().has_irqchip(), Ok(false)) {
-        return Error::NoController { source };
+fn explain(gsi: Gsi, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::ENXIO) => Error::NoController { source },
+        _ => Error::Line { gsi, source },
     }
-    Error::Line { gsi, source }
 }

@@ -13,11 +13,12 @@
 /// | [`Untold`](Self::Untold) | lines, messages on riscv64 |
 /// | [`Queued`](Self::Queued), [`StillQueued`](Self::StillQueued) | vectors of a vCPU |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "a vector that is `StillQueued` was not taken"]
 #[non_exhaustive]
 pub enum Injected {
     /// Taken by so many, at least 1. Of a message, on x86: local APICs, of which some may have had the vector
-    /// waiting, so that the two merge. Of a line: what its chips answer, added up; a PIC says 1 for a level that it
-    /// has seen, low ones too, and the IOAPIC says how many local APICs took a high one.
+    /// waiting, so that the two merge. Of a line: what its chips answer, added up. For a low level that is 1 each,
+    /// though nobody takes it; for a high one a PIC says 1, and the IOAPIC how many local APICs took it.
     Delivered(u32),
 
     /// An interrupt of the pin is pending already, and the guest will see one. (KVM says the same of a pin of the
@@ -40,8 +41,8 @@ pub enum Injected {
     /// The GSI leads nowhere.
     NoRoute,
 
-    /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and its table is not known, as
-    /// none was committed yet.
+    /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and it is not known where it
+    /// leads the GSI: no table was committed yet, or it still has the route of a lease that was dropped.
     Untold,
 
     /// The vCPU takes the vector when it runs next.

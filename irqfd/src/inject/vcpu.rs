@@ -31,6 +31,19 @@ use crate::Error;
 /// assert_eq!(inject::vcpu(&vcpu, 0x61)?, Injected::StillQueued);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The outcome has to be looked at, or a vector is lost:
+///
+/// ```compile_fail
+/// # #![deny(unused_must_use)]
+/// # use std::sync::Arc;
+/// # use irqfd::inject;
+/// # use notify_core::sim::SimVm;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # let vcpu = SimVm::vcpu(&vm, 0).ok_or("no vCPU")?;
+/// inject::vcpu(&vcpu, 0x60)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[inline]
 pub fn vcpu(vcpu: &dyn Vcpu, vector: u8) -> Result<Injected, Error> {
     let Err(source) = vcpu.interrupt(vector.into()) else {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use notify_core::{EventFdMode, EventNotifier};
 
-use super::Inner;
 use super::control::{Arm, Control};
+use super::{Inner, signal_anew};
 use crate::sync::MutexGuard;
 use crate::{Error, Rejected};
 
@@ -44,7 +44,7 @@ impl Inner {
         if notifier.is_some()
             && let Some(pass) = self.gate.open()
         {
-            // A new notifier takes it; one that somebody has filled is signalled already.
+            // Every eventfd takes it.
             let _ = self.inject(pass);
         }
         old
@@ -102,8 +102,8 @@ impl Inner {
         }
         self.exchange(Some(&notifier));
         if let Ok(Some(_)) = old.consume() {
-            // As in `exchange`.
-            let _ = notifier.notify();
+            // As in `exchange`. It may be bound, and full: then KVM would not hear of a mere write.
+            let _ = signal_anew(&notifier);
         }
         // The relay has the old one; and what the old one was refused for may not be so of the new one.
         if matches!(control.arm, Arm::Relayed { .. } | Arm::Dead(_)) {

@@ -212,6 +212,9 @@ impl Vector {
     /// Makes it one that somebody else signals, with a new notifier, and answers with the notifier. One
     /// that is exported already stays as it is. A trigger that was kept goes to the notifier.
     ///
+    /// Whoever fills the notifier's counter while the vector is not armed is not heard of any more once it is armed,
+    /// until [`trigger`](Self::trigger) or [`mask`](Self::mask) empties it.
+    ///
     /// # Errors
     ///
     /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.

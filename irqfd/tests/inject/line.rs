@@ -85,6 +85,23 @@ fn two_chips_add_up() {
     expect(&line, false, Injected::Delivered(2));
 }
 
+/// Until the next commit the kernel has the route of a lease that was dropped.
+#[test]
+fn a_stale_route_is_not_told() {
+    let vm = machine(Profile::X86);
+    let table = table(&vm, Platform::X86);
+    let lease = table.lease_msi(MsiMessage::new(0xfee0_9000, 0x45)).unwrap();
+    let gsi = lease.gsi();
+    drop(lease);
+    for level in [true, false] {
+        let injected = inject::gsi_status(&table, gsi, level).unwrap();
+        assert_eq!(injected, Injected::Untold);
+    }
+    table.flush().unwrap();
+    let injected = inject::gsi_status(&table, gsi, true).unwrap();
+    assert_eq!(injected, Injected::NoRoute);
+}
+
 /// KVM answers 0 for a message that nobody took, as it does for an edge that was pending.
 #[test]
 fn a_message_that_nobody_takes_is_not_called_coalesced() {
@@ -178,6 +195,15 @@ fn on_riscv64_too() {
     let line = wired(&table, 40, pin(IrqChip::Aplic, 5));
     inject::line(&line, true).unwrap();
     assert!(vm.is_pin_pending(5) && !vm.is_pin_pending(40));
+}
+
+#[test]
+fn a_controller_that_is_not_ready_is_not_missing() {
+    let vm = machine(Profile::Arm64Gic { spis: 64 });
+    let table = table(&vm, Platform::Arm64Gic);
+    let line = wired(&table, 40, pin(IrqChip::Gic, 5));
+    let error = inject::line(&line, true).unwrap_err();
+    assert!(matches!(error, Error::Line { .. }), "{error}");
 }
 
 #[test]

@@ -11,11 +11,15 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Machine, Trial, kvm};
 use notify_core::{KvmVcpu, KvmVm};
 
+use crate::watched::Watched;
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("inject_a_message", message),
         kvm("inject_a_message_into_nobody", nobody),
+        kvm("inject_a_message_into_a_guest_at_odds", guest_at_odds),
         kvm("inject_a_line", line),
+        kvm("inject_a_line_by_its_status", line_by_its_status),
         kvm("inject_a_line_that_leads_to_a_message", line_of_a_message),
         kvm("inject_a_vector", vector),
         kvm("the_irqchip_is_found_out", irqchip),
@@ -73,6 +77,33 @@ fn nobody() {
     assert_eq!(injected, Injected::NoListener);
 }
 
+/// A logical message that fits none, of two local APICs that are on. If they agree on the mode of logical
+/// addressing, KVM asks nobody and says so; if not, it has asked both, and says what it says of no vCPU.
+fn guest_at_odds() {
+    const FLAT: u32 = u32::MAX;
+    const CLUSTER: u32 = 0x0fff_ffff;
+    let vm_fd = bare();
+    vm_fd.create_irq_chip().unwrap();
+    let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
+    let set = |vcpu: &VcpuFd, format: u32, address: u32| {
+        let mut lapic = vcpu.get_lapic().unwrap();
+        for (register, value) in [(0xf0, 0x1ff), (0xe0, format), (0xd0, address << 24)] {
+            for (place, byte) in lapic.regs[register..].iter_mut().zip(value.to_le_bytes()) {
+                *place = byte.cast_signed();
+            }
+        }
+        vcpu.set_lapic(&lapic).unwrap();
+    };
+    let message = MsiMessage::new(Machine::MSI_ADDRESS + 0x8_0004, 0x41);
+    set(&vcpus[0], FLAT, 1);
+    set(&vcpus[1], FLAT, 2);
+    let injected = inject::message(&table(&vm_fd), message).unwrap();
+    assert_eq!(injected, Injected::NoListener);
+    set(&vcpus[1], CLUSTER, 0x12);
+    let error = inject::message(&table(&vm_fd), message).unwrap_err();
+    assert!(matches!(error, Error::NoVcpu { .. }), "{error}");
+}
+
 #[track_caller]
 fn expect(line: &Line, level: bool, injected: Injected) {
     assert_eq!(inject::line_status(line, level).unwrap(), injected);
@@ -104,6 +135,24 @@ fn line() {
     let none = self::table(&bare());
     let error = inject::gsi_status(&none, gsi, true).unwrap_err();
     assert!(matches!(error, Error::NoController { .. }), "{error}");
+}
+
+/// A machine that does not know the request without the status.
+fn line_by_its_status() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(Arc::new(Watched::new(machine.vm()))).unwrap();
+    let mut wiring = table.transaction();
+    wiring.wire(
+        table.gsi(20).unwrap(),
+        Pin::new(IrqChip::IoApic, 20).unwrap(),
+    );
+    wiring.commit().unwrap();
+    machine.unmask_ioapic(0x40).unwrap();
+    let line = table.line(20).unwrap();
+    inject::line(&line, false).unwrap();
+    assert!(machine.delivered().unwrap().is_empty());
+    inject::line(&line, true).unwrap();
+    assert_eq!(machine.delivered().unwrap(), [0x54]);
 }
 
 fn line_of_a_message() {

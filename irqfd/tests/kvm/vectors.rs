@@ -8,7 +8,7 @@ use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::{ArmQueue, Error, IrqFd, Triggered, Vector, VectorState};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
 use kvm_test::{Machine, Trial, kvm, open_fds};
-use notify_core::EventNotifier;
+use notify_core::{EventFd, EventNotifier};
 
 use crate::watched::Watched;
 
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a_signal_before_a_short_unmask_is_delivered_once",
             short_unmask,
         ),
+        kvm("a_trigger_empties_a_notifier_that_was_full", full),
         kvm("a_swap_loses_nothing", swap),
         kvm("a_swap_that_is_refused_changes_nothing", refused_swap),
         kvm("a_queue_commits_once_for_all", queue),
@@ -60,6 +61,32 @@ fn expect_soon(machine: &Machine, vectors: &[u8]) {
         std::thread::yield_now();
     }
     expect(machine, vectors);
+}
+
+/// Somebody else who holds the eventfd can fill it while it is not bound.
+fn full() {
+    let (machine, _, table) = bench();
+    let vector = internal(&table, 0x41);
+    let notifier = vector.export().unwrap();
+    let eventfd: &EventFd = (*notifier).as_ref();
+    eventfd.write(u64::MAX - 1).unwrap();
+    vector.unmask().unwrap();
+    expect_soon(&machine, &[0x41]);
+    assert!(!notifier.try_notify().unwrap());
+    expect(&machine, &[]);
+    vector.trigger().unwrap();
+    expect(&machine, &[0x41]);
+    notifier.notify().unwrap();
+    expect(&machine, &[0x41]);
+
+    vector.mask();
+    eventfd.write(u64::MAX - 1).unwrap();
+    vector.unmask().unwrap();
+    expect_soon(&machine, &[0x41]);
+    vector.mask();
+    vector.unmask().unwrap();
+    notifier.notify().unwrap();
+    expect(&machine, &[0x41]);
 }
 
 fn internal_delivers() {

@@ -65,6 +65,16 @@ fn trigger_works_masked_and_unmasked() {
 }
 
 #[test]
+fn a_trigger_adds_to_what_the_notifier_has() {
+    let (_, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    notifier.notify().unwrap();
+    vector.trigger().unwrap();
+    vector.trigger().unwrap();
+    assert_eq!(notifier.consume().unwrap().map(u64::from), Some(3));
+}
+
+#[test]
 fn a_new_message_of_an_armed_vector_is_routed_first() {
     let (vm, table) = table();
     let (vector, notifier) = exported(&table, 0x40);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, Error, IrqFd, Vector};
-use notify_core::EventNotifier;
+use notify_core::{EventFd, EventNotifier};
 
 use super::{expect_state, exported, guilty, internal, message, queued, table};
 
@@ -54,6 +54,24 @@ fn a_new_notifier_that_is_signalled_already_is_delivered() {
     vector.unmask().unwrap();
     let new = notifier();
     new.notify().unwrap();
+    swap(&vector, &new);
+    vm.expect(&[0x40]);
+}
+
+/// What somebody filled it with is delivered when it is bound; the trigger comes after that.
+#[test]
+fn a_trigger_that_comes_meanwhile_is_not_lost_in_a_new_notifier_that_is_full() {
+    let (vm, table) = table();
+    let (vector, _) = exported(&table, 0x40);
+    vector.unmask().unwrap();
+    let new = notifier();
+    let eventfd: &EventFd = (*new).as_ref();
+    eventfd.write(u64::MAX - 1).unwrap();
+    let (other, machine) = (vector.clone(), Arc::clone(&vm));
+    vm.during_bind(move || {
+        machine.expect(&[0x40]);
+        other.trigger().unwrap();
+    });
     swap(&vector, &new);
     vm.expect(&[0x40]);
 }

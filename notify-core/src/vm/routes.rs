@@ -185,9 +185,10 @@ impl RouteBuffer {
         self.entries().iter().filter_map(RouteEntry::decode)
     }
 
-    /// Takes memory for so many entries more.
+    /// Takes memory for so many entries more; none, where there is not so much.
     pub fn reserve(&mut self, additional: usize) {
-        self.words.reserve(additional.saturating_mul(ENTRY));
+        // The entries take what they need, one by one.
+        let _ = self.words.try_reserve(additional.saturating_mul(ENTRY));
     }
 
     /// Appends an entry.

@@ -15,9 +15,10 @@ use std::io;
 ///   and KVM_RUN is one of them: called from another thread, this blocks until the vCPU comes back to user
 ///   space, and only a fatal signal interrupts that. Another thread therefore leaves a note and makes the vCPU
 ///   leave KVM_RUN (a signal and `immediate_exit`).
-/// - **When the guest can take it.** KVM does not look. `kvm_run.ready_for_interrupt_injection`, as KVM_RUN left
-///   it, says that the guest can take an interrupt now; if it is 0, `kvm_run.request_interrupt_window = 1`
-///   makes KVM_RUN come back (KVM_EXIT_IRQ_WINDOW_OPEN) as soon as it can.
+/// - **When the guest can take it.** `kvm_run.ready_for_interrupt_injection`, as KVM_RUN left it, says that it can
+///   now; if it is 0, `kvm_run.request_interrupt_window = 1` makes KVM_RUN come back (KVM_EXIT_IRQ_WINDOW_OPEN) as
+///   soon as it can. Without an irqchip KVM does not look, and gives the guest the vector whatever it does. On a split
+///   one it keeps a vector until the guest can take it, which it cannot while its local APIC's LINT0 is masked.
 ///
 /// Kernel documentation: `Documentation/virt/kvm/api.rst`, 4.16 and 5.
 ///

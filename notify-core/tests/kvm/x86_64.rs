@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What only x86-64 has: KVM_INTERRUPT, a split irqchip, the status of a line.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -10,8 +11,10 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Trial, kvm, open_fds};
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use notify_core::{
-    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, RouteEntry, RouteTarget, Vcpu, Vm,
+    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiOutcome, MsiRequest, RouteEntry,
+    RouteTarget, Vcpu, Vm,
 };
 
 use crate::{duplicate, expect_errno};
@@ -22,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("interrupt_of_each_irqchip", interrupt_of_each_irqchip),
         kvm("a_refused_interrupt_changes_nothing", refused),
         kvm("has_resample_tells_a_split_irqchip", has_resample_tells),
+        kvm("a_message_tells_how_many_took_it", message_to_all),
         kvm("a_line_without_status_is_another_request", without_status),
     ]
 }
@@ -53,7 +57,18 @@ fn made_of_vcpus_only() {
     let vm_fd = kvm.create_vm().unwrap();
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let eventfd = EventNotifier::new().unwrap();
-    for number in [kvm.as_raw_fd(), vm_fd.as_raw_fd(), eventfd.as_raw_fd(), 0] {
+    // Unlike most others, these two answer EINVAL to a request that they do not know, as a vCPU does to a
+    // vector that there is not.
+    let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+    let urandom = File::open("/dev/urandom").unwrap();
+    for number in [
+        kvm.as_raw_fd(),
+        vm_fd.as_raw_fd(),
+        eventfd.as_raw_fd(),
+        epoll.0.as_raw_fd(),
+        urandom.as_raw_fd(),
+        0,
+    ] {
         let rejected = KvmVcpu::from_fd(duplicate(number)).unwrap_err();
         let owned = rejected.value.as_raw_fd();
         assert!(matches!(rejected.error, Error::NotVcpu { fd, .. } if fd == owned));
@@ -63,7 +78,7 @@ fn made_of_vcpus_only() {
     let vcpu = KvmVcpu::from_fd(duplicate(vcpu_fd.as_raw_fd())).unwrap();
     let another = KvmVcpu::duplicate(&vcpu).unwrap();
     assert_ne!(another.as_fd().as_raw_fd(), vcpu.as_fd().as_raw_fd());
-    drop((kvm, vm_fd, vcpu_fd, vcpu, eventfd));
+    drop((kvm, vm_fd, vcpu_fd, vcpu, eventfd, epoll, urandom));
     another.interrupt(0x20).unwrap();
     drop(another);
     assert_eq!(open_fds().unwrap(), before);
@@ -110,6 +125,27 @@ fn has_resample_tells() {
     let vm = KvmVm::try_from(&split()).unwrap();
     assert!(vm.has_irqchip().unwrap());
     assert!(!vm.has_resample().unwrap());
+}
+
+fn message_to_all() {
+    let vm_fd = bare();
+    vm_fd.create_irq_chip().unwrap();
+    let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
+    let vm = KvmVm::try_from(&vm_fd).unwrap();
+    let message = MsiRequest::new(0xfeef_f000, 0x41);
+    let mut told = vec![vm.signal_msi(&message).unwrap()];
+    for vcpu in &vcpus {
+        let mut lapic = vcpu.get_lapic().unwrap();
+        lapic.regs[0xf1] |= 1; // on
+        vcpu.set_lapic(&lapic).unwrap();
+        told.push(vm.signal_msi(&message).unwrap());
+    }
+    let [off, one, both] = [
+        MsiOutcome::Blocked,
+        MsiOutcome::Delivered(1),
+        MsiOutcome::Delivered(2),
+    ];
+    assert_eq!(told, [off, one, both]);
 }
 
 /// Who asks for the status of the clock's pin gets no second interrupt before the first has ended.

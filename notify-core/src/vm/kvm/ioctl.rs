@@ -4,7 +4,7 @@
 //! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot express
 //! all of these requests (a width without a datamatch, for one), so they stand here over the structs
 //! of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out to be no
-//! machine: KVM's request numbers are its own (type 0xAE), so another kind of file answers ENOTTY.
+//! machine: KVM's request numbers are its own (type 0xAE), so another kind of file refuses them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -218,6 +218,22 @@ mod tests {
         assert!(as_kernel_at_most(&table.clone()) <= table.len());
         table.push(entry(5));
         assert_eq!(as_kernel(&table).len(), table.len());
+    }
+
+    #[test]
+    fn memory_that_is_reserved_is_no_entry() {
+        let mut table = RouteBuffer::new();
+        table.reserve(100);
+        table.reserve(usize::MAX);
+        assert_eq!((table.len(), as_kernel_at_most(&table)), (0, 0));
+        let words = table.as_words().as_ptr();
+        (0..100).for_each(|gsi| {
+            table.push(RouteEntry::new(
+                gsi,
+                RouteTarget::HvSint { vcpu: 0, sint: 0 },
+            ));
+        });
+        assert_eq!(table.as_words().as_ptr(), words, "it has not moved");
     }
 
     /// How many entries the kernel would read.
