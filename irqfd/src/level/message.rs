@@ -20,7 +20,7 @@ pub(super) struct Message {
     /// The route in the kernel.
     committed: MsiMessage,
     /// The redirection entry.
-    pub(super) entry: Entry,
+    entry: Entry,
     /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the kernel sends
     /// for an irqfd is not seen here.
     in_service: bool,
@@ -41,7 +41,7 @@ pub(super) struct Entry {
 impl Entry {
     /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is no interrupt (an
     /// NMI, for instance).
-    pub(super) fn ended_by(&self) -> Option<u8> {
+    fn ended_by(&self) -> Option<u8> {
         let message = ApicMessage::decode(self.message);
         let has_vector = matches!(
             message.delivery,
@@ -66,6 +66,11 @@ impl Message {
             had_edges: false,
             level: false,
         }
+    }
+
+    /// The vector whose EOI ends an interrupt of the line.
+    pub(super) fn ended_by(&self) -> Option<u8> {
+        self.entry.ended_by()
     }
 
     /// The level of the VMM's own devices is this from now on. An interrupt that is called for is sent.
