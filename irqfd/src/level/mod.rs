@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`LevelLine`]: a level-triggered interrupt line, which devices share.
 //!
-//! Locks are taken in this order: the registry of an [`EoiExits`] (shared), a line, then the routing table or
-//! the VMM's own controller. Notifiers are signalled out of a line's lock.
+//! Locks are taken in this order: a line, then the routing table or the VMM's own controller. The registry of an
+//! [`EoiExits`] is let go before a line is locked. Notifiers are signalled out of a line's lock.
 
 mod binding;
 mod builder;

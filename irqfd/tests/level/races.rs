@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
-use irqfd::{EoiExits, LevelLine};
+use irqfd::{Controller, EoiExits, LevelLine};
 use notify_core::sim::{Profile, SimVm};
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
@@ -162,4 +162,44 @@ fn an_eoi_of_the_old_vector_that_comes_during_a_redirection_is_too_late() {
     assert_eq!(busy.vm.take_vector(0), None, "once is enough");
     busy.vm.lapic_eoi(0);
     assert_eq!(exits.on_vector(VECTOR + 0x10), 1);
+}
+
+/// A controller with which somebody else has something to do, when it is given a level.
+#[derive(Debug)]
+struct Shared {
+    exits: EoiExits,
+    took: Mutex<Option<bool>>,
+}
+
+impl Controller for Shared {
+    fn set_level(&self, pin: u32, _: bool) -> io::Result<()> {
+        let (done, wait) = mpsc::channel();
+        let exits = self.exits.clone();
+        thread::spawn(move || {
+            let chip = Arc::new(super::bench::Chip::default());
+            let line = LevelLine::on_controller(pin + 1, chip, &exits);
+            assert_eq!(exits.on_pin(pin + 1), 1);
+            drop(line);
+            let _ = done.send(());
+        });
+        let took = wait.recv_timeout(Duration::from_secs(5)).is_ok();
+        *self.took.lock().unwrap() = Some(took);
+        Ok(())
+    }
+}
+
+/// A device is plugged in while a report waits for the lock of the controller, which whoever plugs it in may have.
+#[test]
+fn a_line_is_built_while_the_end_of_an_interrupt_is_reported() {
+    let exits = EoiExits::new();
+    let chip = Arc::new(Shared {
+        exits: exits.clone(),
+        took: Mutex::default(),
+    });
+    let line = LevelLine::on_controller(GSI, chip.clone(), &exits);
+    let disk = own(&line);
+    disk.assert().unwrap();
+    *chip.took.lock().unwrap() = None;
+    assert_eq!(exits.on_pin(GSI), 1);
+    assert_eq!(*chip.took.lock().unwrap(), Some(true));
 }

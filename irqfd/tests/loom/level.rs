@@ -2,10 +2,11 @@
 //! A line of a split irqchip, whose EOIs come from other threads than its levels.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::{EoiExits, LevelIrq, LevelLine};
+use loom::sync::Mutex;
 use loom::thread;
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
@@ -51,7 +52,6 @@ impl Split {
         let vector = apic.requested.pop()?;
         apic.in_service = Some(vector);
         drop(apic);
-        thread::yield_now();
         self.apic.lock().unwrap().in_service = None;
         Some(exits.on_vector(vector))
     }
@@ -91,13 +91,12 @@ impl Vm for Split {
     }
 
     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
-        Ok(MsiOutcome::Delivered)
+        Ok(MsiOutcome::Delivered(1))
     }
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         assert_eq!((gsi, level), (GSI, true));
         let vector = self.route.lock().unwrap().unwrap();
-        thread::yield_now();
         let mut apic = self.apic.lock().unwrap();
         if !apic.requested.contains(&vector) {
             apic.requested.push(vector);
