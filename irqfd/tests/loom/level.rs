@@ -231,3 +231,30 @@ fn a_redirection_loses_nothing() {
         assert_eq!(told(&net), eois);
     });
 }
+
+/// The guest moves the pin without masking it, and takes what comes of it before its write has returned.
+#[test]
+fn a_redirection_of_an_open_entry_loses_nothing() {
+    explore(3, || {
+        const NEW: u8 = 0x42;
+        let (vm, line, exits) = Split::line(VECTOR);
+        let disk = line.join().unwrap();
+        disk.assert().unwrap();
+        let guest = {
+            let (vm, exits) = (vm.clone(), exits.clone());
+            thread::spawn(move || {
+                vm.serve(&exits);
+                vm.serve(&exits);
+            })
+        };
+        line.redirect(entry(NEW), false).unwrap();
+        guest.join().unwrap();
+        assert!(vm.requests(NEW), "the disk asserts");
+        vm.apic
+            .lock()
+            .unwrap()
+            .requested
+            .retain(|vector| *vector == NEW);
+        expect_heard_to_the_end(&vm, &exits, vec![disk]);
+    });
+}
