@@ -142,13 +142,13 @@ impl Inner {
             return Err(Error::NoMessage { line });
         };
         self.ended_by.store(CHANGING, Ordering::Release);
-        let result = message.redirect(members, new);
+        let (ended, result) = message.redirect(members, new);
         let vector = message.ended_by().map_or(NO_VECTOR, u32::from);
         self.ended_by.store(vector, Ordering::Release);
-        let told = result?.then(|| members.told());
+        let told = ended.then(|| members.told());
         drop(state);
         told.iter().for_each(|told| tell(told));
-        Ok(())
+        result
     }
 
     pub(super) fn end_of_vector(&self, vector: u8) -> Option<Result<(), Error>> {
@@ -158,7 +158,8 @@ impl Inner {
         }
         let state = self.lock();
         // The guest may have written the entry since. The service of its old vector has ended with that.
-        let is_it = matches!(&state.way, Way::Message(message) if message.ended_by() == Some(vector));
+        let is_it =
+            matches!(&state.way, Way::Message(message) if message.ended_by() == Some(vector));
         is_it.then(|| Self::end(state))
     }
 

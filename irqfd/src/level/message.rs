@@ -121,29 +121,34 @@ impl Message {
         }
     }
 
-    /// The guest has written the entry. Answers whether that ends a service.
-    pub(super) fn redirect(&mut self, members: &mut Members, new: Entry) -> Result<bool, Error> {
+    /// The guest has written the entry. Answers whether that ends a service, or may have, also if it fails.
+    pub(super) fn redirect(
+        &mut self,
+        members: &mut Members,
+        new: Entry,
+    ) -> (bool, Result<(), Error>) {
         let old = self.entry;
         // What irqfds have sent is not known.
         let may_be_sent = old.ended_by().is_some() || self.had_edges;
         let may_wait = self.in_service || may_be_sent && members.has_exported();
         let ends = old.ended_by() != new.ended_by() && may_wait;
-        if !new.masked {
-            self.commit(new.message)?;
+        if !new.masked
+            && let Err(error) = self.commit(new.message)
+        {
+            return (false, Err(error));
         }
-        if let Err(error) = self.rebind(members, new.masked) {
-            self.undo(members, old);
-            return Err(error);
-        }
-        match self.send(new, self.level, false, self.in_service && !ends) {
+        let in_service = self.in_service && !ends;
+        let rebound = self.rebind(members, new.masked);
+        match rebound.and_then(|()| self.send(new, self.level, false, in_service)) {
             Ok(in_service) => {
                 (self.entry, self.in_service) = (new, in_service);
                 self.had_edges = new.ended_by().is_none() && (self.had_edges || !new.masked);
-                Ok(ends)
+                (ends, Ok(()))
             }
             Err(error) => {
                 self.undo(members, old);
-                Err(error)
+                // What irqfds have sent meanwhile has no end that would be heard of.
+                (!new.masked && members.has_exported(), Err(error))
             }
         }
     }

@@ -158,7 +158,8 @@ impl LevelLine {
     /// # Errors
     ///
     /// [`Error::NoMessage`] for a line that has none. [`Error::Redirect`], [`Error::Assign`], [`Error::Deassign`],
-    /// [`Error::SetLevel`] and the like: the entry is what it was.
+    /// [`Error::SetLevel`] and the like: the entry is what it was. Exported devices may be told then, as the end of
+    /// what they signalled meanwhile might not be heard of.
     pub fn redirect(&self, message: MsiMessage, masked: bool) -> Result<(), Error> {
         self.inner.redirect(Entry { message, masked })
     }
