@@ -88,7 +88,8 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64. Nothing has changed.
+    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64; [`Error::NoPin`], there and on
+    /// riscv64, if the GSI was led to a message since. Nothing has changed.
     pub fn assert(&self) -> Result<(), Error> {
         self.set(true)
     }

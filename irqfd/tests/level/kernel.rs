@@ -251,6 +251,22 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
 }
 
+/// Whoever asks KVM for the status of the real-time clock's pin loses an assertion before the EOI of the last.
+#[test]
+fn the_pin_of_the_real_time_clock_is_as_any_other() {
+    const RTC: u32 = 8;
+    let (vm, table, _) = bench::pc();
+    bench::use_ioapic_pin(&vm, RTC);
+    let line = LevelLine::builder(table.line(RTC).unwrap());
+    let clock = own(&line.build().unwrap());
+    clock.assert().unwrap();
+    assert_eq!(vm.take_vector(0), Some(bench::VECTOR));
+    clock.deassert().unwrap();
+    clock.assert().unwrap();
+    vm.lapic_eoi(0);
+    assert_eq!(vm.take_vector(0), Some(bench::VECTOR));
+}
+
 /// An irqfd that stays bound keeps the GSI's route, also when the line is gone.
 #[test]
 fn what_cannot_be_taken_off_keeps_the_route() {
