@@ -63,7 +63,7 @@ impl Inner {
         }
     }
 
-    /// Changes why a member holds the line up.
+    /// Changes why a member holds the line up, or nothing; also if the VMM's controller panics.
     pub(super) fn set_level(
         &self,
         place: Place,
@@ -80,12 +80,9 @@ impl Inner {
             return Ok(());
         }
         way.admit_level(member)?;
-        let before = members.set_level(place, level);
-        let result = way.follow(members.level());
-        if result.is_err() {
-            members.set_level(place, before);
-        }
-        result
+        way.follow(members.level_with(place, level))?;
+        members.set_level(place, level);
+        Ok(())
     }
 
     pub(super) fn join(&self, mut member: Member) -> Result<Place, Error> {
@@ -100,22 +97,15 @@ impl Inner {
     pub(super) fn leave(&self, place: Place) -> Result<(), Error> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
-        let before = members.set_level(place, Level::default());
-        let result = way.follow(members.level());
-        let result = result.and_then(|()| match members.get_mut(place) {
-            Some(member) => way.unbind(member),
-            None => Ok(()),
-        });
-        match result {
+        way.follow(members.level_with(place, Level::default()))?;
+        let unbound = members
+            .get_mut(place)
+            .map_or(Ok(()), |member| way.unbind(member));
+        match unbound {
             Ok(()) => members.remove(place),
-            Err(_) => {
-                members.set_level(place, before);
-                if let Err(error) = way.follow(members.level()) {
-                    log::error!("a line is low that should be high: {error}");
-                }
-            }
+            Err(_) => way.put_back(members.level()),
         }
-        result
+        unbound
     }
 
     /// Takes a member off whatever happens, and answers what did not work.

@@ -28,7 +28,7 @@ pub(super) struct Message {
     /// waits for an EOI that nobody heard of.
     had_edges: bool,
     /// The level of the VMM's own devices.
-    level: bool,
+    pub(super) level: bool,
 }
 
 /// A redirection entry.

@@ -255,6 +255,23 @@ fn leave() {
     }
 }
 
+/// Putting it back is no new edge.
+#[test]
+fn a_leave_that_fails_sends_nothing() {
+    let bench = with(Bench::masked(), |bench| {
+        bench.line.redirect(edge(VECTOR), false).unwrap();
+    });
+    let leaving = exported(&bench.line);
+    leaving.assert().unwrap();
+    assert_eq!(bench.vm.take_vector(0), Some(VECTOR));
+    bench.vm.fail(CallKind::IrqFdDeassign, 1, libc::EINVAL);
+    let leaving = leaving.leave().unwrap_err().value;
+    assert_eq!(bench.vm.pending_vectors(0), []);
+    assert!(leaving.is_asserted() && bench.line.is_asserted());
+    leaving.leave().unwrap();
+    assert!(!bench.line.is_asserted());
+}
+
 /// The level that could not be lowered is lowered with the next change.
 #[test]
 fn a_drop_that_fails_leaves_no_line_stuck() {

@@ -203,3 +203,37 @@ fn a_line_is_built_while_the_end_of_an_interrupt_is_reported() {
     assert_eq!(exits.on_pin(GSI), 1);
     assert_eq!(*chip.took.lock().unwrap(), Some(true));
 }
+
+/// A controller with a bug, once.
+#[derive(Debug)]
+struct Panics(super::bench::Chip, Mutex<bool>);
+
+impl Controller for Panics {
+    fn set_level(&self, pin: u32, level: bool) -> io::Result<()> {
+        let panics = std::mem::take(&mut *self.1.lock().unwrap());
+        assert!(!panics, "a bug of the controller's");
+        self.0.set_level(pin, level)
+    }
+}
+
+/// Whoever has called it goes with it; the line is what it was.
+#[test]
+fn a_panic_of_the_controller_changes_nothing() {
+    let exits = EoiExits::new();
+    let chip = Arc::new(Panics(super::bench::Chip::default(), Mutex::default()));
+    let line = LevelLine::on_controller(GSI, chip.clone(), &exits);
+    let disk = own(&line);
+    let panics = |act: &dyn Fn()| {
+        *chip.1.lock().unwrap() = true;
+        let act = std::panic::AssertUnwindSafe(act);
+        std::panic::catch_unwind(|| act()).unwrap_err();
+    };
+    panics(&|| disk.assert().unwrap());
+    assert!(!disk.is_asserted() && !line.is_asserted());
+    disk.assert().unwrap();
+    assert!(chip.0.level());
+    panics(&|| disk.deassert().unwrap());
+    assert!(disk.is_asserted() && line.is_asserted());
+    disk.deassert().unwrap();
+    assert!(!chip.0.level());
+}
