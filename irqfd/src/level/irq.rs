@@ -98,7 +98,8 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; nothing has changed.
+    /// [`Error::SetLevel`]; nothing has changed. A machine that was said to be closing
+    /// ([`KvmVm::retire`](notify_core::KvmVm::retire)) is no reason, nor for [`leave`](Self::leave).
     pub fn deassert(&self) -> Result<(), Error> {
         self.set(false)
     }

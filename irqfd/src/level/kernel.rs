@@ -40,11 +40,17 @@ impl Kernel {
     /// [`inject::line_status`](crate::inject::line_status) says.
     pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
         let (table, gsi) = (self.held.line().table(), self.held.line().gsi());
-        let sent = table.vm().irq_line(line_number(table, gsi)?, level);
-        let line = gsi.number();
-        sent.map_err(|source| Error::SetLevel { line, source })?;
-        self.level = level;
-        Ok(())
+        match table.vm().irq_line(line_number(table, gsi)?, level) {
+            // A machine that is being closed takes the level along, as it does irqfds.
+            Err(source) if level || !Retired::caused(&source) => {
+                let line = gsi.number();
+                Err(Error::SetLevel { line, source })
+            }
+            _ => {
+                self.level = level;
+                Ok(())
+            }
+        }
     }
 
     /// Whether a new member may join those that are there.
@@ -83,9 +89,7 @@ impl Kernel {
 /// A level that could not be lowered when the last device left would be the next line's.
 impl Drop for Kernel {
     fn drop(&mut self) {
-        if let Err(Error::SetLevel { line, source }) = self.follow(false)
-            && !Retired::caused(&source)
-        {
+        if let Err(Error::SetLevel { line, source }) = self.follow(false) {
             log::error!("line {line} stays high, and nobody asserts it: {source}");
         }
     }
