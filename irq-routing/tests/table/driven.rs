@@ -229,8 +229,14 @@ fn what_does_not_meet_goes_together() {
     let lease = table.lease_msi(message(1)).unwrap();
     vm.take();
     let gate = Gate::new(&vm, |_| Ok(()));
-    let others = [(10, 0), (10, 1), (30, 2), (31, 2)];
-    let others = others.map(|(gsi, pin)| wire(&table, &[(gsi, ioapic(pin))]));
+    let both = Pins::new([pin(IrqChip::PicSlave, 2), pin(IrqChip::IoApic, 1)]).unwrap();
+    let others = [
+        (10, ioapic(1)),
+        (10, both),
+        (30, ioapic(2)),
+        (31, ioapic(2)),
+    ];
+    let others = others.map(|to| wire(&table, &[to]));
     let mut first = table.transaction();
     first.route(&lease, message(2));
     let first = Box::new(move || Ok(first.commit()?)) as Commit;

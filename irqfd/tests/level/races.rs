@@ -226,7 +226,7 @@ fn a_panic_of_the_controller_changes_nothing() {
     let panics = |act: &dyn Fn()| {
         *chip.1.lock().unwrap() = true;
         let act = std::panic::AssertUnwindSafe(act);
-        std::panic::catch_unwind(|| act()).unwrap_err();
+        std::panic::catch_unwind(act).unwrap_err();
     };
     panics(&|| disk.assert().unwrap());
     assert!(!disk.is_asserted() && !line.is_asserted());
