@@ -158,8 +158,8 @@ impl State {
 
     fn validate_one_driven(&self, gsi: Gsi, edits: &[Edit]) -> Result<(), Error> {
         let edited = |gsi: Gsi| edits.iter().find(|edit| edit.gsi == gsi);
-        let own = edited(gsi);
-        let route = own.map_or_else(|| self.slots.get(gsi).route(), Edit::route);
+        let before = self.slots.get(gsi).route();
+        let route = edited(gsi).map_or(before, Edit::route);
         let Some(Route::Pins(pins)) = route else {
             return Ok(());
         };
@@ -171,8 +171,8 @@ impl State {
         if let Some(error) = edits.find_map(shared) {
             return Err(error);
         }
-        // Where it leads now nobody else does.
-        if own.is_none() {
+        // Where it leads already nobody else does.
+        if route == before {
             return Ok(());
         }
         let others = self

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use irq_routing::{MsiMessage, Platform, RoutingTable};
-use irqfd::{EoiExits, LevelIrq, LevelLine, Vector};
+use irqfd::{Controller, EoiExits, LevelIrq, LevelLine, Vector};
 use kvm_test::Nothing;
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
@@ -111,4 +111,28 @@ fn a_line_allocates_nothing_whatever_devices_and_guest_do() {
     // A table keeps the memory of its commits.
     work();
     assert_eq!(measure(work).count_total, 0);
+}
+
+/// A controller that takes every level.
+#[derive(Debug)]
+struct Chip;
+
+impl Controller for Chip {
+    fn set_level(&self, _: u32, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Devices are plugged in and out for as long as the machine runs.
+#[test]
+fn lines_and_devices_that_are_gone_leave_nothing() {
+    let (chip, exits) = (Arc::new(Chip), EoiExits::new());
+    let stays = LevelLine::on_controller(1, chip.clone(), &exits);
+    let plug = || {
+        let line = LevelLine::on_controller(2, chip.clone(), &exits);
+        drop((line.join().unwrap(), stays.join().unwrap()));
+    };
+    (0..10).for_each(|_| plug());
+    let counted = measure(|| (0..1000).for_each(|_| plug()));
+    assert!(counted.bytes_current < 100, "{}", counted.bytes_current);
 }

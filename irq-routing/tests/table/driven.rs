@@ -220,6 +220,33 @@ fn two_that_meet_at_a_free_pin_are_told_apart() {
     drop(driven);
 }
 
+/// A line that is driven holds nobody up who has nothing to do with its pins, nor itself.
+#[test]
+fn what_does_not_meet_goes_together() {
+    let (vm, table) = pc();
+    wire(&table, &[(1, ioapic(2))])().unwrap();
+    let driven = drive(&table, 10);
+    let lease = table.lease_msi(message(1)).unwrap();
+    vm.take();
+    let gate = Gate::new(&vm, |_| Ok(()));
+    let both = Pins::new([pin(IrqChip::PicSlave, 2), pin(IrqChip::IoApic, 1)]).unwrap();
+    let others = [
+        (10, ioapic(1)),
+        (10, both),
+        (30, ioapic(2)),
+        (31, ioapic(2)),
+    ];
+    let others = others.map(|to| wire(&table, &[to]));
+    let mut first = table.transaction();
+    first.route(&lease, message(2));
+    let first = Box::new(move || Ok(first.commit()?)) as Commit;
+    let (first, results) = gate.crowd(first, others.into(), || {});
+    first.unwrap().unwrap();
+    results.into_iter().for_each(|result| result.unwrap());
+    assert_eq!(vm.take().len(), 2);
+    drop(driven);
+}
+
 /// Who wants to drive waits for a commit that is leading another GSI there.
 #[test]
 fn a_commit_under_way_is_waited_for() {

@@ -58,7 +58,7 @@ pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injecte
 
 /// What KVM calls the line.
 #[inline]
-fn number(table: &RoutingTable, gsi: Gsi) -> Result<u32, Error> {
+pub(crate) fn number(table: &RoutingTable, gsi: Gsi) -> Result<u32, Error> {
     match table.platform() {
         Platform::Arm64Gic | Platform::Riscv64Aia => wired::number(table, gsi),
         _ => Ok(gsi.number()),

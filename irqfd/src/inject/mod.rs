@@ -44,6 +44,7 @@ mod vcpu;
 mod wired;
 
 pub use choose::{Choice, Irqchip, Path, Signaller, Trigger, Wire, choose};
+pub(crate) use line::number as line_number;
 pub use line::{gsi_status, line, line_status};
 pub use message::message;
 pub use outcome::Injected;

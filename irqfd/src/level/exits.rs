@@ -12,7 +12,7 @@ use crate::sync::RwLock;
 /// Clones share it; one for a machine is enough.
 ///
 /// A report may come from any thread, and does not allocate. It waits for a line whose level is being set or
-/// whose entry is being committed, and for no other. (What may hold up a signal to a notifier that is shared
+/// whose entry is being committed, and for no other; nobody who builds or drops a line waits for it. (What may hold up a signal to a notifier that is shared
 /// with a hostile process is said at [`EventNotifier::notify`](notify_core::EventNotifier::notify).)
 ///
 /// It keeps no line alive.
@@ -29,7 +29,8 @@ use crate::sync::RwLock;
 /// ```
 #[derive(Clone)]
 pub struct EoiExits {
-    lines: Arc<RwLock<Vec<Weak<Inner>>>>,
+    /// Exchanged whole when a line is built, so that a report can take it along out of the lock.
+    lines: Arc<RwLock<Arc<[Weak<Inner>]>>>,
 }
 
 impl EoiExits {
@@ -37,7 +38,7 @@ impl EoiExits {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            lines: Arc::new(RwLock::new(Vec::new())),
+            lines: Arc::new(RwLock::new(Arc::default())),
         }
     }
 
@@ -57,12 +58,12 @@ impl EoiExits {
 
     pub(super) fn register(&self, line: &Arc<Inner>) {
         let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
-        lines.retain(|line| line.strong_count() > 0);
-        lines.push(Arc::downgrade(line));
+        let alive = lines.iter().filter(|line| line.strong_count() > 0);
+        *lines = alive.cloned().chain([Arc::downgrade(line)]).collect();
     }
 
     fn on_each(&self, end: impl Fn(&Inner) -> Option<Result<(), Error>>) -> usize {
-        let lines = self.lines.read().unwrap_or_else(PoisonError::into_inner);
+        let lines = Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner));
         let alive = lines.iter().filter_map(Weak::upgrade);
         let ended = alive.filter_map(|line| end(&line));
         ended.fold(0, |ended, result| {

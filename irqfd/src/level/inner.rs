@@ -16,8 +16,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// What the clones of a line share.
 pub(super) struct Inner {
     pub(super) number: Number,
-    /// The vector whose EOI ends an interrupt of this line, or [`NO_VECTOR`]: written under the lock, and read
-    /// without it to find out which lines an EOI may concern.
+    /// The vector whose EOI ends an interrupt of this line, or [`NO_VECTOR`], or [`CHANGING`]: written under the
+    /// lock, and read without it to find out which lines an EOI may concern.
     ended_by: AtomicU32,
     state: Mutex<State>,
 }
@@ -31,6 +31,10 @@ pub(super) enum Number {
 }
 
 const NO_VECTOR: u32 = u32::MAX;
+
+/// The entry is being written. An interrupt that this sends may end before the writer is told that it was sent, so
+/// whoever reports an EOI waits for the lock to find out.
+const CHANGING: u32 = u32::MAX - 1;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -59,7 +63,7 @@ impl Inner {
         }
     }
 
-    /// Changes why a member holds the line up.
+    /// Changes why a member holds the line up, or nothing; also if the VMM's controller panics.
     pub(super) fn set_level(
         &self,
         place: Place,
@@ -76,12 +80,9 @@ impl Inner {
             return Ok(());
         }
         way.admit_level(member)?;
-        let before = members.set_level(place, level);
-        let result = way.follow(members.level());
-        if result.is_err() {
-            members.set_level(place, before);
-        }
-        result
+        way.follow(members.level_with(place, level))?;
+        members.set_level(place, level);
+        Ok(())
     }
 
     pub(super) fn join(&self, mut member: Member) -> Result<Place, Error> {
@@ -96,22 +97,15 @@ impl Inner {
     pub(super) fn leave(&self, place: Place) -> Result<(), Error> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
-        let before = members.set_level(place, Level::default());
-        let result = way.follow(members.level());
-        let result = result.and_then(|()| match members.get_mut(place) {
-            Some(member) => way.unbind(member),
-            None => Ok(()),
-        });
-        match result {
+        way.follow(members.level_with(place, Level::default()))?;
+        let unbound = members
+            .get_mut(place)
+            .map_or(Ok(()), |member| way.unbind(member));
+        match unbound {
             Ok(()) => members.remove(place),
-            Err(_) => {
-                members.set_level(place, before);
-                if let Err(error) = way.follow(members.level()) {
-                    log::error!("a line is low that should be high: {error}");
-                }
-            }
+            Err(_) => way.put_back(members.level()),
         }
-        result
+        unbound
     }
 
     /// Takes a member off whatever happens, and answers what did not work.
@@ -137,23 +131,25 @@ impl Inner {
             let line = self.number();
             return Err(Error::NoMessage { line });
         };
-        let ended = message.redirect(members, new)?;
-        let vector = new.ended_by().map_or(NO_VECTOR, u32::from);
+        self.ended_by.store(CHANGING, Ordering::Release);
+        let (ended, result) = message.redirect(members, new);
+        let vector = message.ended_by().map_or(NO_VECTOR, u32::from);
         self.ended_by.store(vector, Ordering::Release);
         let told = ended.then(|| members.told());
         drop(state);
         told.iter().for_each(|told| tell(told));
-        Ok(())
+        result
     }
 
     pub(super) fn end_of_vector(&self, vector: u8) -> Option<Result<(), Error>> {
-        let vector = u32::from(vector);
-        if self.ended_by.load(Ordering::Acquire) != vector {
+        let ended_by = self.ended_by.load(Ordering::Acquire);
+        if ended_by != u32::from(vector) && ended_by != CHANGING {
             return None;
         }
         let state = self.lock();
-        // The guest may have written the entry since.
-        let is_it = self.ended_by.load(Ordering::Relaxed) == vector;
+        // The guest may have written the entry since. The service of its old vector has ended with that.
+        let is_it =
+            matches!(&state.way, Way::Message(message) if message.ended_by() == Some(vector));
         is_it.then(|| Self::end(state))
     }
 

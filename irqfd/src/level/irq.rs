@@ -24,7 +24,8 @@ use crate::{Error, Rejected};
 /// in the kernel, a trigger that was signalled holds the line up until the next EOI if other devices that are
 /// told of EOIs stay behind, so at most one interrupt is spurious. (If nobody else is told, the kernel lowers
 /// the line, but stops hearing of EOIs a few milliseconds before: one whose trigger holds the line up then may
-/// interrupt many times meanwhile.) What cannot be undone is logged; if that is an irqfd, the GSI stays out of
+/// interrupt many times meanwhile.) Where no kernel tells of EOIs, one that is being told of may still signal its
+/// notifier after it has left. What cannot be undone is logged; if that is an irqfd, the GSI stays out of
 /// use when the line goes.
 ///
 /// ```
@@ -88,7 +89,8 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64. Nothing has changed.
+    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64; [`Error::NoPin`], there and on
+    /// riscv64, if the GSI was led to a message since. Nothing has changed.
     pub fn assert(&self) -> Result<(), Error> {
         self.set(true)
     }
@@ -97,7 +99,8 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; nothing has changed.
+    /// [`Error::SetLevel`]; nothing has changed. A machine that was said to be closing
+    /// ([`KvmVm::retire`](notify_core::KvmVm::retire)) is no reason, nor for [`leave`](Self::leave).
     pub fn deassert(&self) -> Result<(), Error> {
         self.set(false)
     }

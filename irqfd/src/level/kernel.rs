@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Kernel`]: a line to pins in the kernel, which knows when an interrupt has ended.
 
-use irq_routing::{Line, Pins, Platform, Route};
+use irq_routing::{Line, Platform};
 use notify_core::{Capability, Retired};
 
 use super::binding;
 use super::held::Held;
 use super::members::{Member, Members};
+use crate::inject::line_number;
 use crate::{Error, NoResample};
 
 /// A line to pins of interrupt controllers in the kernel. The VMM's own devices have one level there
@@ -35,17 +36,19 @@ impl Kernel {
         self.send(level)
     }
 
+    /// The status is not asked for: the real-time clock's pin would lose a level to it, as
+    /// [`inject::line_status`](crate::inject::line_status) says.
     pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
-        let line = self.held.line();
-        let number = irq_line(line)?;
-        match line.table().vm().set_irq_line(number, level) {
-            Ok(_) => {
+        let (table, gsi) = (self.held.line().table(), self.held.line().gsi());
+        match table.vm().irq_line(line_number(table, gsi)?, level) {
+            // A machine that is being closed takes the level along, as it does irqfds.
+            Err(source) if level || !Retired::caused(&source) => {
+                let line = gsi.number();
+                Err(Error::SetLevel { line, source })
+            }
+            _ => {
                 self.level = level;
                 Ok(())
-            }
-            Err(source) => {
-                let line = line.gsi().number();
-                Err(Error::SetLevel { line, source })
             }
         }
     }
@@ -86,9 +89,7 @@ impl Kernel {
 /// A level that could not be lowered when the last device left would be the next line's.
 impl Drop for Kernel {
     fn drop(&mut self) {
-        if let Err(Error::SetLevel { line, source }) = self.follow(false)
-            && !Retired::caused(&source)
-        {
+        if let Err(Error::SetLevel { line, source }) = self.follow(false) {
             log::error!("line {line} stays high, and nobody asserts it: {source}");
         }
     }
@@ -112,28 +113,3 @@ fn can_resample(line: &Line) -> Result<(), NoResample> {
         _ => Ok(()),
     }
 }
-
-/// The number by which KVM_IRQ_LINE knows a line: its GSI on x86; elsewhere not a GSI, but the interrupt itself.
-fn irq_line(line: &Line) -> Result<u32, Error> {
-    let gsi = line.gsi();
-    let first_pin = |pins: Pins| pins.iter().next().map(|pin| pin.number());
-    let pin = || match line.table().route(gsi) {
-        Some(Route::Pins(pins)) => first_pin(pins),
-        _ => None,
-    };
-    let number = match line.table().platform() {
-        // Kernel documentation: `KVM_IRQ_LINE` in `Documentation/virt/kvm/api.rst`.
-        Platform::Arm64Gic => pin().map(|spi| SPI << 24 | (FIRST_SPI + spi)),
-        Platform::Riscv64Aia => pin(),
-        _ => Some(gsi.number()),
-    };
-    let source = || irq_routing::Error::NoRoute { gsi };
-    number.ok_or_else(|| Error::Route {
-        gsi,
-        source: source(),
-    })
-}
-
-/// KVM_ARM_IRQ_TYPE_SPI of arm64, whose first shared interrupt has the number 32.
-const SPI: u32 = 1;
-const FIRST_SPI: u32 = 32;

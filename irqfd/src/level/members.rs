@@ -27,6 +27,12 @@ pub(super) struct Level {
     pub(super) triggered: bool,
 }
 
+impl Level {
+    fn is_high(self) -> bool {
+        self.asserted || self.triggered
+    }
+}
+
 /// Names a member of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(usize);
@@ -43,8 +49,15 @@ pub(super) struct Members {
 impl Members {
     /// The level of the line: high while anybody holds it up.
     pub(super) fn level(&self) -> bool {
-        self.iter()
-            .any(|member| member.level.asserted || member.level.triggered)
+        self.iter().any(|member| member.level.is_high())
+    }
+
+    /// The level that the line would have if this were what a member holds it up for.
+    pub(super) fn level_with(&self, place: Place, level: Level) -> bool {
+        let members = (0..).zip(&self.places);
+        let mut others = members.filter(|(index, _)| *index != place.0);
+        let is_high = |member: &Member| member.level.is_high();
+        level.is_high() || others.any(|(_, member)| member.as_ref().is_some_and(is_high))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
@@ -67,11 +80,11 @@ impl Members {
         self.places.get_mut(place.0)?.as_mut()
     }
 
-    /// Changes why a member holds the line up, and answers what it was.
-    pub(super) fn set_level(&mut self, place: Place, level: Level) -> Level {
-        self.get_mut(place).map_or_else(Level::default, |member| {
-            std::mem::replace(&mut member.level, level)
-        })
+    /// Changes why a member holds the line up.
+    pub(super) fn set_level(&mut self, place: Place, level: Level) {
+        if let Some(member) = self.get_mut(place) {
+            member.level = level;
+        }
     }
 
     pub(super) fn insert(&mut self, member: Member) -> Place {

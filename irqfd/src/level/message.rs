@@ -20,7 +20,7 @@ pub(super) struct Message {
     /// The route in the kernel.
     committed: MsiMessage,
     /// The redirection entry.
-    pub(super) entry: Entry,
+    entry: Entry,
     /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the kernel sends
     /// for an irqfd is not seen here.
     in_service: bool,
@@ -28,7 +28,7 @@ pub(super) struct Message {
     /// waits for an EOI that nobody heard of.
     had_edges: bool,
     /// The level of the VMM's own devices.
-    level: bool,
+    pub(super) level: bool,
 }
 
 /// A redirection entry.
@@ -41,7 +41,7 @@ pub(super) struct Entry {
 impl Entry {
     /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is no interrupt (an
     /// NMI, for instance).
-    pub(super) fn ended_by(&self) -> Option<u8> {
+    fn ended_by(&self) -> Option<u8> {
         let message = ApicMessage::decode(self.message);
         let has_vector = matches!(
             message.delivery,
@@ -66,6 +66,11 @@ impl Message {
             had_edges: false,
             level: false,
         }
+    }
+
+    /// The vector whose EOI ends an interrupt of the line.
+    pub(super) fn ended_by(&self) -> Option<u8> {
+        self.entry.ended_by()
     }
 
     /// The level of the VMM's own devices is this from now on. An interrupt that is called for is sent.
@@ -116,29 +121,34 @@ impl Message {
         }
     }
 
-    /// The guest has written the entry. Answers whether that ends a service.
-    pub(super) fn redirect(&mut self, members: &mut Members, new: Entry) -> Result<bool, Error> {
+    /// The guest has written the entry. Answers whether that ends a service, or may have, also if it fails.
+    pub(super) fn redirect(
+        &mut self,
+        members: &mut Members,
+        new: Entry,
+    ) -> (bool, Result<(), Error>) {
         let old = self.entry;
         // What irqfds have sent is not known.
         let may_be_sent = old.ended_by().is_some() || self.had_edges;
         let may_wait = self.in_service || may_be_sent && members.has_exported();
         let ends = old.ended_by() != new.ended_by() && may_wait;
-        if !new.masked {
-            self.commit(new.message)?;
+        if !new.masked
+            && let Err(error) = self.commit(new.message)
+        {
+            return (false, Err(error));
         }
-        if let Err(error) = self.rebind(members, new.masked) {
-            self.undo(members, old);
-            return Err(error);
-        }
-        match self.send(new, self.level, false, self.in_service && !ends) {
+        let in_service = self.in_service && !ends;
+        let rebound = self.rebind(members, new.masked);
+        match rebound.and_then(|()| self.send(new, self.level, false, in_service)) {
             Ok(in_service) => {
                 (self.entry, self.in_service) = (new, in_service);
                 self.had_edges = new.ended_by().is_none() && (self.had_edges || !new.masked);
-                Ok(ends)
+                (ends, Ok(()))
             }
             Err(error) => {
                 self.undo(members, old);
-                Err(error)
+                // What irqfds have sent meanwhile has no end that would be heard of.
+                (!new.masked && members.has_exported(), Err(error))
             }
         }
     }

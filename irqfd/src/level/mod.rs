@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`LevelLine`]: a level-triggered interrupt line, which devices share.
 //!
-//! Locks are taken in this order: the registry of an [`EoiExits`] (shared), a line, then the routing table or
-//! the VMM's own controller. Notifiers are signalled out of a line's lock.
+//! Locks are taken in this order: a line, then the routing table or the VMM's own controller. The registry of an
+//! [`EoiExits`] is let go before a line is locked. Notifiers are signalled out of a line's lock.
 
 mod binding;
 mod builder;
@@ -46,7 +46,9 @@ use way::Way;
 /// | a split irqchip: the GSI has a message | KVM_IRQ_LINE and irqfds send the message | KVM_EXIT_IOAPIC_EOI, to [`EoiExits`] |
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
-/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). A GSI of the wiring
+/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). Nobody else should drive
+/// the GSI itself: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or [`inject::line`](crate::inject::line()), lowers
+/// what the VMM's devices hold up. A GSI of the wiring
 /// that is led to other pins while it is high leaves the old ones high.
 ///
 /// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl, unless the last
@@ -158,7 +160,8 @@ impl LevelLine {
     /// # Errors
     ///
     /// [`Error::NoMessage`] for a line that has none. [`Error::Redirect`], [`Error::Assign`], [`Error::Deassign`],
-    /// [`Error::SetLevel`] and the like: the entry is what it was.
+    /// [`Error::SetLevel`] and the like: the entry is what it was. Exported devices may be told then, as the end of
+    /// what they signalled meanwhile might not be heard of.
     pub fn redirect(&self, message: MsiMessage, masked: bool) -> Result<(), Error> {
         self.inner.redirect(Entry { message, masked })
     }

@@ -26,6 +26,21 @@ impl Way {
         }
     }
 
+    /// The level is after all what it was before it was followed.
+    pub(super) fn put_back(&mut self, level: bool) {
+        let result = match self {
+            // Nothing was sent when it fell, so nothing is now.
+            Self::Message(message) => {
+                message.level = level;
+                Ok(())
+            }
+            way => way.follow(level),
+        };
+        if let Err(error) = result {
+            log::error!("a line is low that should be high: {error}");
+        }
+    }
+
     pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), Error> {
         match self {
             Self::Kernel(kernel) => kernel.admit(members, new),

@@ -93,8 +93,8 @@ impl PassthroughIntx {
     ///
     /// # Errors
     ///
-    /// [`IntxError`], at the first step that fails. What is left comes back inside, masked if that was not it,
-    /// and can be disabled again.
+    /// [`IntxError`], at the first step that fails. What is left comes back inside, and can be disabled again. It
+    /// is masked, if that was not it; while it is still on the line, until the next EOI.
     pub fn disable(mut self) -> Result<(), Rejected<Self>> {
         match self.try_disable() {
             Ok(()) => Ok(()),

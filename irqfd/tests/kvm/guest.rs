@@ -69,6 +69,7 @@ pub(crate) enum Listens {
 pub(crate) struct Guest {
     vcpu: VcpuFd,
     pub(crate) vm_fd: VmFd,
+    pub(crate) vm: Arc<KvmVm>,
     pub(crate) table: RoutingTable,
     memory: *mut u8,
     listens: Listens,
@@ -107,7 +108,7 @@ impl Guest {
             Platform::X86
         };
         let vm = Arc::new(KvmVm::try_from(&vm_fd).unwrap());
-        let table = RoutingTable::builder(vm)
+        let table = RoutingTable::builder(vm.clone())
             .platform(platform)
             .build()
             .unwrap();
@@ -117,6 +118,7 @@ impl Guest {
         let mut guest = Self {
             vcpu,
             vm_fd,
+            vm,
             table,
             memory,
             listens,

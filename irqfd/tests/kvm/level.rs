@@ -6,6 +6,7 @@ use std::sync::Arc;
 use irq_routing::MsiMessage;
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Trial, kvm, open_fds};
+use notify_core::Retired;
 
 use crate::guest::{GSI, Guest, Listens, VECTOR};
 
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         add("whoever_leaves_leaves_the_others", leaving);
     }
     trials.extend([
+        kvm("level_outlives_a_machine_that_is_closed", closed),
         kvm("level_joining_and_leaving_leaks_nothing", leaks_nothing),
         kvm("level_split_messages_and_exits", split),
         kvm("level_split_says_why_it_cannot_resample", split_refuses),
@@ -121,6 +123,41 @@ fn leaving(listens: Listens) {
     guest.wait_for_pin(true);
     drop(nic);
     assert!(!guest.pin());
+}
+
+/// Nothing is left to lower; only whoever wants to raise something is told.
+fn closed() {
+    let is_retired = |error: Error| {
+        use std::error::Error as _;
+        let source = error.source().unwrap();
+        let source = source.downcast_ref::<std::io::Error>();
+        source.map_or(matches!(error, Error::Retired { .. }), Retired::caused)
+    };
+    for listens in [Listens::Pics, Listens::Messages] {
+        let guest = Guest::new(listens);
+        let exits = EoiExits::new();
+        let line = match listens {
+            Listens::Messages => split_line(&guest, &exits),
+            _ => line(&guest),
+        };
+        let _ = line.redirect(message(VECTOR), false);
+        let (disk, net, card) = (line.join().unwrap(), told(&line), exported(&line));
+        let (late, idle) = (line.join().unwrap(), line.join().unwrap());
+        for irq in [&disk, &net, &card] {
+            irq.assert().unwrap();
+        }
+        guest.vm.retire();
+        net.leave().unwrap();
+        disk.deassert().unwrap();
+        card.deassert().unwrap();
+        let _ = exits.on_vector(VECTOR);
+        assert!(is_retired(late.assert().unwrap_err()));
+        assert!(!late.is_asserted());
+        let rejected = LevelIrq::builder(&line).exported().build().unwrap_err();
+        assert!(is_retired(rejected.error));
+        card.leave().unwrap();
+        drop((disk, line, late, idle));
+    }
 }
 
 fn leaks_nothing() {

@@ -29,7 +29,11 @@ pub(crate) fn pc() -> (Arc<SimVm>, RoutingTable, LevelLine) {
 
 /// The guest listens to the IOAPIC, level-triggered.
 pub(crate) fn use_ioapic(vm: &SimVm) {
-    let register = 0x10 + 2 * GSI as u8;
+    use_ioapic_pin(vm, GSI);
+}
+
+pub(crate) fn use_ioapic_pin(vm: &SimVm, pin: u32) {
+    let register = 0x10 + 2 * pin as u8;
     for (register, value) in [
         (register + 1, 0_u32),
         (register, 1 << 15 | u32::from(VECTOR)),

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
 
-use irqfd::{Error, LevelLine};
+use irqfd::{Controller, Error, LevelLine};
 
 use super::bench::{GSI, on_chip};
 use super::{exported, heard, own, signal, told};
@@ -89,6 +89,20 @@ fn after_a_refusal_nothing_has_changed() {
     assert!(chip.level() && !line.is_asserted());
     own(&line).leave().unwrap();
     assert!(!chip.level());
+}
+
+#[test]
+fn after_a_restore_the_level_is_said_again_and_all_are_told() {
+    let (chip, line, _exits) = on_chip();
+    let (disk, net) = (own(&line), told(&line));
+    chip.set_level(GSI, true).unwrap();
+    line.resync().unwrap();
+    assert!(!chip.level());
+    disk.assert().unwrap();
+    chip.set_level(GSI, false).unwrap();
+    line.resync().unwrap();
+    assert!(chip.level());
+    assert_eq!(heard(&net), 2);
 }
 
 #[test]

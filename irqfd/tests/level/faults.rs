@@ -70,12 +70,15 @@ impl Bench {
         let after = after.split_once("}, ").map_or(after, |(_, after)| after);
         let pin = self.exits.is_none().then(|| bench::pin(&self.vm));
         let pending = self.vm.pending_vectors(0);
-        let told = [&self.net, &self.card, &self.nic]
-            .map(|irq| irq.resample().unwrap().is_signalled().unwrap());
         format!(
-            "{before}{after} {pin:?} {pending:?} {told:?} {}",
+            "{before}{after} {pin:?} {pending:?} {}",
             self.table.leased()
         )
+    }
+
+    fn told(&self) -> [bool; 3] {
+        let told = |irq: &LevelIrq| irq.resample().unwrap().is_signalled().unwrap();
+        [&self.net, &self.card, &self.nic].map(told)
     }
 
     /// An interrupt for each kind of device, and everybody hears of its end.
@@ -120,8 +123,27 @@ impl Bench {
     }
 }
 
-/// Runs `operation` with each of its ioctls failing once.
+/// Runs `operation` with each of its ioctls failing once. Nobody is told of anything.
 fn fail_each<R>(make: impl Fn() -> Bench, operation: impl Fn(&Bench) -> Result<R, irqfd::Error>) {
+    fail_each_after(make, operation, |bench, _| {
+        assert_eq!(bench.told(), [false; 3]);
+    });
+}
+
+/// The same, of a redirection: it may tell, if it did not fail at once.
+fn fail_each_redirection(make: impl Fn() -> Bench, message: MsiMessage, masked: bool) {
+    let redirect = |bench: &Bench| bench.line.redirect(message, masked);
+    fail_each_after(make, redirect, |bench, kind| {
+        let tells = !masked && !matches!(kind, CallKind::SetGsiRouting);
+        assert_eq!(bench.told(), [tells; 3]);
+    });
+}
+
+fn fail_each_after<R>(
+    make: impl Fn() -> Bench,
+    operation: impl Fn(&Bench) -> Result<R, irqfd::Error>,
+    check: impl Fn(&Bench, CallKind),
+) {
     let mut failed = 0;
     for kind in KINDS {
         let clean = make();
@@ -138,6 +160,7 @@ fn fail_each<R>(make: impl Fn() -> Bench, operation: impl Fn(&Bench) -> Result<R
             assert!(operation(&bench).is_err(), "{context}");
             bench.vm.clear_faults();
             assert_eq!(bench.state(), before, "{context}");
+            check(&bench, kind);
             drop(operation(&bench).unwrap_or_else(|error| panic!("{context}: {error}")));
             bench.expect_all_well(&context);
             failed += 1;
@@ -186,16 +209,14 @@ fn deassert() {
 #[test]
 fn redirect() {
     let asserted = || with(Bench::masked(), |bench| bench.disk.assert().unwrap());
-    fail_each(asserted, |bench| bench.line.redirect(level(VECTOR), false));
-    fail_each(Bench::open, |bench| {
-        bench.line.redirect(level(VECTOR), true)
-    });
+    fail_each_redirection(asserted, level(VECTOR), false);
+    fail_each_redirection(Bench::open, level(VECTOR), true);
     let in_service = || with(Bench::open(), |bench| bench.disk.assert().unwrap());
-    fail_each(in_service, |bench| bench.line.redirect(level(0x62), false));
-    fail_each(in_service, |bench| bench.line.redirect(level(0x62), true));
-    fail_each(in_service, |bench| bench.line.redirect(edge(VECTOR), false));
+    fail_each_redirection(in_service, level(0x62), false);
+    fail_each_redirection(in_service, level(0x62), true);
+    fail_each_redirection(in_service, edge(VECTOR), false);
     let elsewhere = MsiMessage::new(0xfee0_0000, level(VECTOR).data | 1 << 8);
-    fail_each(Bench::open, |bench| bench.line.redirect(elsewhere, false));
+    fail_each_redirection(Bench::open, elsewhere, false);
 }
 
 /// Whoever cannot leave is on the line as before.
@@ -218,12 +239,13 @@ fn leave() {
                     if which < 3 {
                         leaving.assert().unwrap();
                     }
-                    let before = bench.state();
+                    let before = (bench.state(), bench.told());
                     bench.vm.fail(kind, nth, libc::ENOMEM);
                     let left = leaving.leave();
                     bench.vm.clear_faults();
                     if let Err(rejected) = left {
-                        assert_eq!(bench.state(), before, "{which} {kind:?} {nth}");
+                        let after = (bench.state(), bench.told());
+                        assert_eq!(after, before, "{which} {kind:?} {nth}");
                         rejected.value.leave().unwrap();
                     }
                     bench.expect_all_well(&format!("{which} {kind:?} {nth}"));
@@ -231,6 +253,23 @@ fn leave() {
             }
         }
     }
+}
+
+/// Putting it back is no new edge.
+#[test]
+fn a_leave_that_fails_sends_nothing() {
+    let bench = with(Bench::masked(), |bench| {
+        bench.line.redirect(edge(VECTOR), false).unwrap();
+    });
+    let leaving = exported(&bench.line);
+    leaving.assert().unwrap();
+    assert_eq!(bench.vm.take_vector(0), Some(VECTOR));
+    bench.vm.fail(CallKind::IrqFdDeassign, 1, libc::EINVAL);
+    let leaving = leaving.leave().unwrap_err().value;
+    assert_eq!(bench.vm.pending_vectors(0), []);
+    assert!(leaving.is_asserted() && bench.line.is_asserted());
+    leaving.leave().unwrap();
+    assert!(!bench.line.is_asserted());
 }
 
 /// The level that could not be lowered is lowered with the next change.
@@ -299,4 +338,31 @@ fn building_a_line_that_fails_gives_everything_back() {
     assert_eq!(exits.on_pin(GSI), 1);
     drop(line);
     assert_eq!(table.leased(), 0);
+}
+
+/// What was signalled is sent under the new entry, and the end of that is the end of nobody's interrupt.
+#[test]
+fn a_redirection_that_fails_loses_no_signal() {
+    let bench = Bench::masked();
+    signal(&bench.card);
+    bench.vm.fail(CallKind::IrqFdAssign, 2, libc::ENOMEM);
+    bench.line.redirect(level(VECTOR), false).unwrap_err();
+    while bench.end().is_some() {}
+    let told = heard(&bench.card);
+    bench.line.redirect(level(VECTOR), false).unwrap();
+    while bench.end().is_some() {}
+    assert_eq!(told + heard(&bench.card), 1);
+    bench.expect_all_well("after");
+
+    let bench = Bench::open();
+    bench.disk.assert().unwrap();
+    bench.vm.fail(CallKind::IrqLine, 1, libc::ENOMEM);
+    bench.line.redirect(level(0x62), false).unwrap_err();
+    assert_eq!(
+        [&bench.card, &bench.nic].map(heard),
+        [1, 1],
+        "they may have signalled meanwhile"
+    );
+    let route = bench.table.route(bench.line.gsi().unwrap());
+    assert_eq!(route, Some(level(VECTOR).into()));
 }

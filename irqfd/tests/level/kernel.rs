@@ -7,7 +7,7 @@ use irq_routing::{IrqChip, Pin, RoutingTable};
 use irqfd::{Error, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
-use notify_core::{EventNotifier, Vm};
+use notify_core::{Capability, EventNotifier, Vm};
 
 use super::bench::{self, GSI, pin};
 use super::{exported, heard, own, signal, told};
@@ -249,6 +249,50 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     vm.reset_calls();
     line.on_eoi().unwrap();
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
+}
+
+/// Whoever asks KVM for the status of the real-time clock's pin loses an assertion before the EOI of the last.
+#[test]
+fn the_pin_of_the_real_time_clock_is_as_any_other() {
+    const RTC: u32 = 8;
+    let (vm, table, _) = bench::pc();
+    bench::use_ioapic_pin(&vm, RTC);
+    let line = LevelLine::builder(table.line(RTC).unwrap());
+    let clock = own(&line.build().unwrap());
+    clock.assert().unwrap();
+    assert_eq!(vm.take_vector(0), Some(bench::VECTOR));
+    clock.deassert().unwrap();
+    clock.assert().unwrap();
+    vm.lapic_eoi(0);
+    assert_eq!(vm.take_vector(0), Some(bench::VECTOR));
+}
+
+#[test]
+fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
+    let vm = Arc::new(Recorder::default());
+    vm.answer(Capability::IrqFdResample, 0);
+    let table = RoutingTable::builder(vm.clone()).platform(irq_routing::Platform::X86);
+    let table = table.build().unwrap();
+    table.wire_all(&irq_routing::Wiring::pc()).unwrap();
+    let line = LevelLine::builder(table.line(GSI).unwrap())
+        .build()
+        .unwrap();
+    own(&line).assert().unwrap();
+    vm.take();
+    for builder in [
+        LevelIrq::builder(&line).eoi(),
+        LevelIrq::builder(&line).exported(),
+    ] {
+        let error = builder.build().unwrap_err().error;
+        assert!(matches!(
+            error,
+            Error::NoResample {
+                reason: irqfd::NoResample::NoCapability,
+                ..
+            }
+        ));
+    }
+    assert_eq!(vm.take(), []);
 }
 
 /// An irqfd that stays bound keeps the GSI's route, also when the line is gone.

@@ -102,5 +102,6 @@ fn riscv64_tells_nobody_of_eois() {
     }
     let disk = own(&line);
     disk.assert().unwrap();
+    assert!(vm.is_pin_pending(6));
     disk.deassert().unwrap();
 }

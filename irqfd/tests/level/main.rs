@@ -15,6 +15,7 @@ mod kernel;
 mod machines;
 mod message;
 mod passthrough;
+mod races;
 mod random;
 mod threads;
 

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Route, RoutingTable};
+use irq_routing::{MsiMessage, Platform, Route, RoutingTable};
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
+use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, edge, level, split};
@@ -101,6 +102,12 @@ fn signals_wait_in_the_trigger_while_it_is_masked() {
     line.redirect(level(VECTOR), false).unwrap();
     serve(&vm, &exits, VECTOR);
     assert_eq!((heard(&card), heard(&late)), (2, 1));
+    // What is not bound needs not be taken off.
+    line.redirect(level(VECTOR), true).unwrap();
+    vm.reset_calls();
+    late.leave().unwrap();
+    drop(card);
+    assert_eq!(vm.total_calls(), 0);
 }
 
 /// As Linux does with an interrupt whose handler is a thread.
@@ -203,6 +210,26 @@ fn what_no_apic_takes_is_not_in_service() {
     assert_eq!(exits.on_vector(0), 0);
     line.redirect(level(VECTOR), false).unwrap();
     expect(&vm, &[VECTOR]);
+}
+
+/// It may have been taken, and is not sent twice.
+#[test]
+fn what_a_kernel_does_not_tell_of_is_in_service() {
+    let vm = Arc::new(Recorder::default());
+    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split);
+    let lease = table.build().unwrap().lease_exact(GSI).unwrap();
+    lease.set_route(level(VECTOR)).unwrap();
+    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&EoiExits::new());
+    vm.fail_after(0, libc::EINVAL);
+    let line = builder.build().unwrap();
+    line.redirect(level(VECTOR), false).unwrap();
+    let (disk, net) = (own(&line), own(&line));
+    vm.take();
+    disk.assert().unwrap();
+    net.assert().unwrap();
+    assert_eq!(vm.take(), [Call::Line(GSI, true)]);
+    line.on_eoi().unwrap();
+    assert_eq!(vm.take(), [Call::Line(GSI, true)]);
 }
 
 /// The guest has written what the kernel does not take.

@@ -19,7 +19,8 @@ const OTHER_VECTOR: u8 = 0x72;
 #[derive(Debug, Clone)]
 enum Step {
     Join(Kind),
-    Leave(usize),
+    /// Whether by being dropped.
+    Leave(usize, bool),
     Assert(usize),
     Deassert(usize),
     Signal(usize),
@@ -61,7 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         3 => kind.prop_map(Step::Join),
-        2 => who().prop_map(Step::Leave),
+        2 => (who(), any::<bool>()).prop_map(|(who, dropped)| Step::Leave(who, dropped)),
         6 => who().prop_map(Step::Assert),
         5 => who().prop_map(Step::Deassert),
         6 => who().prop_map(Step::Signal),
@@ -211,7 +212,7 @@ impl World {
             Step::Take => self.take(),
             Step::End => self.end(),
             Step::Redirect(entry) => self.redirect(*entry),
-            Step::Leave(who) | Step::Assert(who) | Step::Deassert(who) | Step::Signal(who) => {
+            Step::Leave(who, _) | Step::Assert(who) | Step::Deassert(who) | Step::Signal(who) => {
                 if let Some(count) = std::num::NonZeroUsize::new(self.devices.len()) {
                     self.device(*who % count, step);
                 }
@@ -242,9 +243,12 @@ impl World {
         let was_high = self.own_level();
         let device = &mut self.devices[who];
         match step {
-            Step::Leave(_) => {
+            Step::Leave(_, dropped) => {
                 let device = self.devices.remove(who);
-                device.irq.leave().unwrap();
+                match dropped {
+                    true => drop(device.irq),
+                    false => device.irq.leave().unwrap(),
+                }
                 let in_kernel = matches!(self.guest, Guest::IoApic(_) | Guest::Pic(_));
                 let someone_hears = self.devices.iter().any(|device| device.kind != Kind::Own);
                 let others_wait = self.devices.iter().any(|device| device.waits);

@@ -2,10 +2,11 @@
 //! A line of a split irqchip, whose EOIs come from other threads than its levels.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::{EoiExits, LevelIrq, LevelLine};
+use loom::sync::Mutex;
 use loom::thread;
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
@@ -51,7 +52,6 @@ impl Split {
         let vector = apic.requested.pop()?;
         apic.in_service = Some(vector);
         drop(apic);
-        thread::yield_now();
         self.apic.lock().unwrap().in_service = None;
         Some(exits.on_vector(vector))
     }
@@ -91,13 +91,12 @@ impl Vm for Split {
     }
 
     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
-        Ok(MsiOutcome::Delivered)
+        Ok(MsiOutcome::Delivered(1))
     }
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         assert_eq!((gsi, level), (GSI, true));
         let vector = self.route.lock().unwrap().unwrap();
-        thread::yield_now();
         let mut apic = self.apic.lock().unwrap();
         if !apic.requested.contains(&vector) {
             apic.requested.push(vector);
@@ -230,5 +229,32 @@ fn a_redirection_loses_nothing() {
             .retain(|vector| *vector == NEW);
         eois = expect_heard_to_the_end(&vm, &exits, vec![disk, late]);
         assert_eq!(told(&net), eois);
+    });
+}
+
+/// The guest moves the pin without masking it, and takes what comes of it before its write has returned.
+#[test]
+fn a_redirection_of_an_open_entry_loses_nothing() {
+    explore(3, || {
+        const NEW: u8 = 0x42;
+        let (vm, line, exits) = Split::line(VECTOR);
+        let disk = line.join().unwrap();
+        disk.assert().unwrap();
+        let guest = {
+            let (vm, exits) = (vm.clone(), exits.clone());
+            thread::spawn(move || {
+                vm.serve(&exits);
+                vm.serve(&exits);
+            })
+        };
+        line.redirect(entry(NEW), false).unwrap();
+        guest.join().unwrap();
+        assert!(vm.requests(NEW), "the disk asserts");
+        vm.apic
+            .lock()
+            .unwrap()
+            .requested
+            .retain(|vector| *vector == NEW);
+        expect_heard_to_the_end(&vm, &exits, vec![disk]);
     });
 }
