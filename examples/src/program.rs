@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the programs that run a guest have in common.
+//! What the programs have in common.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::fs::File;
+use std::io::{self, Write};
 use std::iter::successors;
+use std::process::ExitCode;
 
 use clap::ValueEnum;
 
@@ -32,6 +35,45 @@ impl Backend {
             }
         }
     }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+///
+/// Those of a write, where `print!` panics; [`end`] knows the one of a reader who has gone.
+pub fn show(text: impl Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}")?;
+    out.flush()
+}
+
+/// Ends a program, in its name. It has not failed if whoever reads what it shows has read enough.
+#[must_use]
+pub fn end(program: &str, result: Result<ExitCode, Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Success if everything was as it must be.
+#[must_use]
+pub fn verdict(is_exact: bool) -> ExitCode {
+    if is_exact {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// An error and its causes, in one line.

@@ -18,7 +18,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use examples::program::{Backend, chain};
+use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
@@ -56,24 +56,17 @@ enum Order {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) => {
-            if arguments.json {
-                println!("{}", report.to_json());
-            } else {
-                print!("{report}");
-            }
-            if report.is_exact() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Err(error) => {
-            eprintln!("bar_move: {}", chain(&*error));
-            ExitCode::FAILURE
-        }
+    end("bar_move", report(&arguments))
+}
+
+fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let report = run(arguments)?;
+    if arguments.json {
+        show(format_args!("{}\n", report.to_json()))?;
+    } else {
+        show(&report)?;
     }
+    Ok(verdict(report.is_exact()))
 }
 
 fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {

@@ -20,7 +20,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use examples::program::{Backend, chain};
+use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
@@ -61,28 +61,23 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(Outcome::Done(report)) => {
-            if arguments.json {
-                println!("{}", report.to_json());
-            } else {
-                print!("{report}");
-            }
-            if report.is_exact() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Ok(Outcome::Interrupted { kicks }) => {
+    end("doorbell", report(&arguments))
+}
+
+fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let report = match run(arguments)? {
+        Outcome::Done(report) => report,
+        Outcome::Interrupted { kicks } => {
             eprintln!("doorbell: interrupted after {kicks} kicks");
-            ExitCode::from(130)
+            return Ok(ExitCode::from(130));
         }
-        Err(error) => {
-            eprintln!("doorbell: {}", chain(&*error));
-            ExitCode::FAILURE
-        }
+    };
+    if arguments.json {
+        show(format_args!("{}\n", report.to_json()))?;
+    } else {
+        show(&report)?;
     }
+    Ok(verdict(report.is_exact()))
 }
 
 fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use examples::program::{Backend, chain};
+use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
@@ -55,29 +55,22 @@ struct Settings {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    end("msix", report(&arguments))
+}
+
+fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    match run(&arguments, &interrupted) {
-        Ok(report) if interrupted.load(Ordering::Relaxed) => {
-            eprintln!("msix: interrupted after {} triggers", report.triggered());
-            ExitCode::from(130)
-        }
-        Ok(report) => {
-            if arguments.json {
-                println!("{}", report.to_json());
-            } else {
-                print!("{report}");
-            }
-            if report.is_exact() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Err(error) => {
-            eprintln!("msix: {}", chain(&*error));
-            ExitCode::FAILURE
-        }
+    let report = run(arguments, &interrupted)?;
+    if interrupted.load(Ordering::Relaxed) {
+        eprintln!("msix: interrupted after {} triggers", report.triggered());
+        return Ok(ExitCode::from(130));
     }
+    if arguments.json {
+        show(format_args!("{}\n", report.to_json()))?;
+    } else {
+        show(&report)?;
+    }
+    Ok(verdict(report.is_exact()))
 }
 
 fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Result<Report, Box<dyn Error>> {

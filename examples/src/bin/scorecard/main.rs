@@ -42,11 +42,13 @@ mod rows;
 #[cfg(target_arch = "x86_64")]
 mod sim;
 
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use examples::program::{end, show};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use row::Row;
@@ -68,35 +70,32 @@ fn main() -> ExitCode {
     if let Err(error) = raise_file_limit() {
         eprintln!("scorecard: cannot raise the limit of open files: {error}");
     }
+    end("scorecard", measure(&arguments))
+}
+
+fn measure(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut measured = Vec::new();
     if !arguments.json {
-        println!("{}", Row::headings());
+        show(format_args!("{}\n", Row::headings()))?;
     }
     for &(name, measure) in rows::ROWS {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
             continue;
         }
-        match measure() {
-            Ok(row) if arguments.json => {
-                println!("{}", row.to_json(name));
-                measured.push((name, row));
-            }
-            Ok(row) => {
-                println!("{}", row.to_line(name));
-                measured.push((name, row));
-            }
-            Err(error) => {
-                eprintln!("scorecard: {name}: {error}");
-                return ExitCode::FAILURE;
-            }
+        let row = measure().map_err(|error| format!("{name}: {error}"))?;
+        if arguments.json {
+            show(format_args!("{}\n", row.to_json(name)))?;
+        } else {
+            show(format_args!("{}\n", row.to_line(name)))?;
         }
+        measured.push((name, row));
     }
     let path = Path::new("target/scorecard/scorecard.svg");
     match plot::bars(path, &measured) {
         Ok(()) => eprintln!("plotted in {}", path.display()),
         Err(error) => eprintln!("scorecard: no plot in {}: {error}", path.display()),
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Two thousand guards want more files than a shell usually allows.
