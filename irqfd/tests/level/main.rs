@@ -16,6 +16,7 @@ mod machines;
 mod message;
 mod passthrough;
 mod random;
+mod reassert;
 mod threads;
 
 use irqfd::{LevelIrq, LevelLine};
