@@ -85,6 +85,12 @@ impl IoApic {
         }
     }
 
+    /// The vector that a pin has.
+    pub(crate) fn vector(&self, pin: u8) -> Option<u8> {
+        let [vector, ..] = self.entries.get(usize::from(pin))?.to_le_bytes();
+        Some(vector)
+    }
+
     /// The pin whose entry is selected, and whether it is the upper half.
     fn selected(&self) -> Option<(usize, bool)> {
         let register = self.select.checked_sub(REDIRECTION)?;
