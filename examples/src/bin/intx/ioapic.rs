@@ -129,6 +129,15 @@ mod tests {
         };
         let entry = 0x8050u32.to_le_bytes();
         assert_eq!(ioapic.write(WINDOW, &entry), Some(expected));
+        assert_eq!(ioapic.vector(10), Some(0x50));
+        let expected = Redirection {
+            pin: 10,
+            message: MsiMessage::new(0xfee0_3004, 0x8061),
+            masked: true,
+        };
+        let entry = 0x1_8861u32.to_le_bytes();
+        assert_eq!(ioapic.write(WINDOW, &entry), Some(expected));
+        assert_eq!(ioapic.vector(10), Some(0x61));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::board::{Board, PINS};
 use crate::layout::{DEVICES, PIN};
 use crate::memory::Memory;
 use crate::report::Report;
+use crate::storm::PATIENCE;
 use crate::{Chip, Irqchip, Run, Settings, session};
 use guest::Guest;
 
@@ -51,6 +52,8 @@ pub(crate) fn run(
     let board = Board::new(run, vm.clone(), Box::new(wakes(&wake)))?;
     let woken = wakes(&wake);
     let delivery = DeliveryThread::start(&vm, move |_, _| woken())?;
+    // To unmask a pin that waits is told, so devices wait for the guest.
+    let started = EventNotifier::new()?;
     let (shared, over) = (Shared::default(), AtomicBool::new(false));
     let report = session::run(
         run,
@@ -73,6 +76,7 @@ pub(crate) fn run(
                 shared,
             };
             guest.start()?;
+            started.notify().map_err(|error| error.to_string())?;
             while !over.load(Ordering::SeqCst) {
                 wake.wait(None).map_err(|error| error.to_string())?;
                 // A line that is stuck has always one more.
@@ -84,7 +88,13 @@ pub(crate) fn run(
             }
             Ok(())
         },
-        || Ok(()),
+        || {
+            let ready = started.wait(Some(PATIENCE));
+            let ready = ready.map_err(|error| error.to_string())?;
+            ready
+                .map(drop)
+                .ok_or_else(|| "the guest does not start".to_owned())
+        },
         || {
             over.store(true, Ordering::SeqCst);
             wakes(&wake)();
