@@ -91,7 +91,7 @@ impl Vm for Split {
     }
 
     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
-        Ok(MsiOutcome::Delivered)
+        Ok(MsiOutcome::Delivered(1))
     }
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
