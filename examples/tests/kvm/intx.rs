@@ -68,13 +68,23 @@ fn loses_nothing(backend: &str, chip: &str, irqchip: &str) {
     assert!(away * 10 < count("eois"), "{report}");
     match (chip, irqchip) {
         (_, "full") => assert!(report["eois_seen"].is_null(), "{report}"),
+        // Of an interrupt of the vector that the pin had before it was moved the EOI is nobody's.
+        ("ioapic", _) => {
+            let stale = count("eois") - count("eois_seen");
+            assert!(stale <= 2 * count("moves"), "{report}");
+            assert!(count("moves") > 0, "{report}");
+        }
         _ => assert_eq!(count("eois_seen"), count("eois"), "{report}"),
     }
-    // It is no test if nothing was withdrawn, merged, told or left.
+    if chip == "pic" {
+        assert_eq!(count("moves"), 0, "{report}");
+    }
+    // It is no test if nothing was withdrawn, merged, masked, told or left.
     for something in [
         "withdrawn",
         "merged",
         "triggered_again",
+        "masks",
         "eois",
         "told_own",
         "told_exported",

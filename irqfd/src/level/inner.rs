@@ -174,6 +174,15 @@ impl Inner {
         result
     }
 
+    pub(super) fn reassert(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        match way {
+            Way::Kernel(kernel) if members.level() => kernel.send(true),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn resync(&self) -> Result<(), Error> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;

@@ -18,7 +18,8 @@ use crate::{Error, Rejected};
 /// interrupt, which takes back all triggers; if there is still a reason they signal again.
 ///
 /// Each device with a resample notifier is told once of every EOI of the line, whoever raised it. Some kernels also
-/// tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does not).
+/// tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does not); a VMM whose own devices share such a line answers
+/// with [`LevelLine::reassert`].
 ///
 /// Dropping it takes it off the line, which stays as high as the others hold it. One exception: where pins are
 /// in the kernel, a trigger that was signalled holds the line up until the next EOI if other devices that are

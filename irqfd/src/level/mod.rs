@@ -177,6 +177,23 @@ impl LevelLine {
         self.inner.on_eoi()
     }
 
+    /// Says once more that the line is high, if it is. For a VMM whose own devices are on a line to pins in the kernel
+    /// together with devices that are told of EOIs: it is to call this each time that one of its notifiers
+    /// ([`LevelIrqBuilder::eoi`]) is signalled.
+    ///
+    /// When a guest unmasks an IOAPIC pin that waits, Linux tells all who resample the line instead of interrupting,
+    /// and takes it that they raise the line again (6.3 and later, `ioapic_write_indirect` in
+    /// `arch/x86/kvm/ioapic.c`). What KVM_IRQ_LINE has raised is forgotten with the rest, and a device that does
+    /// not know of it waits for ever. One ioctl if a device of the VMM's own asserts, else none; nobody is told.
+    /// Anywhere else it does nothing, as the line calls again by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetLevel`].
+    pub fn reassert(&self) -> Result<(), Error> {
+        self.inner.reassert()
+    }
+
     /// Sends the level anew, and tells all who want to know as an EOI does: after the state of a controller was
     /// restored or reset, which may have forgotten what it was told, and interrupts that were in service. At worst an
     /// interrupt is spurious.

@@ -17,6 +17,7 @@ mod message;
 mod passthrough;
 mod races;
 mod random;
+mod reassert;
 mod threads;
 
 use irqfd::{LevelIrq, LevelLine};

@@ -10,7 +10,7 @@ use irqfd::{EoiExits, LevelLine};
 use notify_core::Vm;
 
 use crate::ioapic::{IoApic, Redirection};
-use crate::layout::{IOAPIC_VECTOR, PIN};
+use crate::layout::{IOAPIC_VECTORS, PIN};
 use crate::pic::{Interrupt, Pic};
 use crate::{Chip, Irqchip, Run};
 
@@ -21,7 +21,7 @@ pub(crate) struct Board {
     pub(crate) line: LevelLine,
     controller: Controller,
     exits: EoiExits,
-    /// EOIs that the VMM has seen.
+    /// EOIs that the VMM has seen, of the vector that the pin has.
     ended: AtomicU64,
 }
 
@@ -53,7 +53,8 @@ impl Board {
                 let table = builder.reserved_gsis(PINS).build()?;
                 let lease = table.lease_exact(PIN.into())?;
                 // Masked, so it does not matter where it leads.
-                let nowhere = MsiMessage::new(0xfee0_0000, IOAPIC_VECTOR.into());
+                let [vector, _] = IOAPIC_VECTORS;
+                let nowhere = MsiMessage::new(0xfee0_0000, vector.into());
                 lease.set_route(nowhere)?;
                 let builder = LevelLine::builder(lease.into_line()?);
                 let line = builder.eoi_exits(&exits).build()?;
@@ -74,7 +75,7 @@ impl Board {
         })
     }
 
-    /// How many EOIs the VMM has seen, where it sees them.
+    /// How many EOIs of the pin the VMM has seen, where it sees them.
     pub(crate) fn ended(&self) -> Option<u64> {
         match self.controller {
             Controller::Kernel => None,
@@ -82,10 +83,23 @@ impl Board {
         }
     }
 
-    /// The guest has ended a level-triggered interrupt of an IOAPIC of the VMM's own.
-    pub(crate) fn vector_ended(&self, vector: u8) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
-        self.exits.on_vector(vector);
+    /// The guest has ended a level-triggered interrupt of an IOAPIC of the VMM's own. One that was sent before the
+    /// guest moved the pin to another vector is nobody's any more.
+    pub(crate) fn vector_ended(&self, vector: u8) -> Result<(), String> {
+        let is_current = match &self.controller {
+            Controller::IoApic(ioapic) => {
+                let ioapic = ioapic.lock().unwrap_or_else(PoisonError::into_inner);
+                ioapic.vector(PIN) == Some(vector)
+            }
+            _ => false,
+        };
+        self.ended.fetch_add(is_current.into(), Ordering::Relaxed);
+        match self.exits.on_vector(vector) == usize::from(is_current) {
+            true => Ok(()),
+            false => Err(format!(
+                "the line does not know its vector at the end of {vector:#x}"
+            )),
+        }
     }
 
     /// The guest writes to a register of the IOAPIC.

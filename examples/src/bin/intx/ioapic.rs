@@ -85,6 +85,12 @@ impl IoApic {
         }
     }
 
+    /// The vector that a pin has.
+    pub(crate) fn vector(&self, pin: u8) -> Option<u8> {
+        let [vector, ..] = self.entries.get(usize::from(pin))?.to_le_bytes();
+        Some(vector)
+    }
+
     /// The pin whose entry is selected, and whether it is the upper half.
     fn selected(&self) -> Option<(usize, bool)> {
         let register = self.select.checked_sub(REDIRECTION)?;
@@ -123,6 +129,15 @@ mod tests {
         };
         let entry = 0x8050u32.to_le_bytes();
         assert_eq!(ioapic.write(WINDOW, &entry), Some(expected));
+        assert_eq!(ioapic.vector(10), Some(0x50));
+        let expected = Redirection {
+            pin: 10,
+            message: MsiMessage::new(0xfee0_3004, 0x8061),
+            masked: true,
+        };
+        let entry = 0x1_8861u32.to_le_bytes();
+        assert_eq!(ioapic.write(WINDOW, &entry), Some(expected));
+        assert_eq!(ioapic.vector(10), Some(0x61));
     }
 
     #[test]

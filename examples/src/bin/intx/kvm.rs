@@ -38,7 +38,7 @@ pub(crate) fn run(
     let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let shared = Shared::new(&machine)?;
-    vcpu.load(shared.program(run.chip, leaves)?)?;
+    vcpu.load(shared.program(run, leaves)?)?;
     let (stopper, kick) = (vcpu.stopper(), vcpu.stopper());
     let board = Board::new(run, vm.clone(), Box::new(move || kick.stop()))?;
     let over = AtomicBool::new(false);
@@ -111,7 +111,7 @@ fn drive(vcpu: &mut Vcpu, bus: Bus<'_>, over: &AtomicBool) -> Result<(), String>
             Exit::MmioRead { address, data } => bus.read(address, data),
             Exit::PortWrite { port, data } => bus.board.port_write(port, data),
             Exit::PortRead { port, data } => bus.board.port_read(port, data),
-            Exit::IoapicEoi(vector) => bus.board.vector_ended(vector),
+            Exit::IoapicEoi(vector) => bus.board.vector_ended(vector)?,
             Exit::InterruptWindow => {}
             Exit::Stopped if over.load(Ordering::SeqCst) => return Ok(()),
             // A PIC wants it to take an interrupt.

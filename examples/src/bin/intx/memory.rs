@@ -13,6 +13,10 @@ pub(crate) trait Memory: Sync {
     fn interrupts(&self) -> Result<u64, String>;
     /// How many of them it has ended.
     fn eois(&self) -> Result<u64, String>;
+    /// How many times it has masked the pin, and unmasked it.
+    fn masks(&self) -> Result<u64, String>;
+    /// How many of these times it moved the pin to its other vector.
+    fn moves(&self) -> Result<u64, String>;
     /// Interrupts that a PIC took back when the guest asked which.
     fn spurious(&self) -> Result<u64, String>;
 }

@@ -54,18 +54,22 @@ pub(crate) fn run(
     let over = EventNotifier::new().map_err(|error| error.to_string())?;
     let devices: storm::Devices<'_> = [&plain, &exported, &told];
     let start = Instant::now();
-    let (storm, guest, relay) = thread::scope(|scope| {
+    let (storm, guest, helpers) = thread::scope(|scope| {
         let (plain, told) = (&plain, &told);
         let guest = scope.spawn(move || guest(Bus { board, plain, told }));
         let relay = board.is_in_user_space().then(|| {
             let (trigger, irq, over) = (exported.trigger(), &irq, &over);
-            scope.spawn(move || relay(trigger, irq, over))
+            scope.spawn(move || at_signals(trigger, over, || relay(trigger, irq)))
+        });
+        let answers = told.notifier().map(|notifier| {
+            let over = &over;
+            scope.spawn(move || at_signals(notifier, over, || told.was_told()))
         });
         // In a thread, so that the guest is stopped even if it panics.
         let devices = &devices;
         let storm = scope.spawn(move || {
             ready()?;
-            let mut watch = Watch::new(machine);
+            let mut watch = Watch::new(run, machine);
             storm::run(devices, memory, &mut watch, settings, interrupted)
         });
         let storm = storm.join();
@@ -73,36 +77,44 @@ pub(crate) fn run(
         let guest = guest.join();
         // One that cannot be told has failed, and returns.
         let _ = over.notify();
-        (storm, guest, relay.map(|relay| relay.join()))
+        let helpers = [relay, answers].map(|thread| thread.map(|thread| thread.join()));
+        (storm, guest, helpers)
     });
     guest.map_err(|_| "the vCPU's thread panicked")??;
-    if let Some(relay) = relay {
-        relay.map_err(|_| "the thread that takes triggers panicked")??;
+    for helper in helpers.into_iter().flatten() {
+        helper.map_err(|_| "a thread that takes signals panicked")??;
     }
     let storm: Storm = storm.map_err(|_| "the storm panicked")??;
     let counts = devices.map(Device::counts);
     Report::new(run, settings, machine, start.elapsed(), storm, counts)
 }
 
-/// A VMM with controllers of its own takes an exported device's triggers itself.
-fn relay(
-    trigger: &EventNotifier,
-    irq: &Mutex<Option<LevelIrq>>,
+/// Calls `act` at each signal of a notifier, until it is over.
+fn at_signals(
+    notifier: &EventNotifier,
     over: &EventNotifier,
+    act: impl Fn() -> Result<(), String>,
 ) -> Result<(), String> {
-    let mut fds = [trigger.as_fd(), over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    let mut fds = [notifier.as_fd(), over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     while !over.is_signalled().map_err(|error| error.to_string())? {
         // Interrupted or not, the notifiers say what there is to do.
         let _ = poll(&mut fds, PollTimeout::NONE);
-        match &*irq.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(irq) => {
-                irq.take_trigger().map_err(|error| error.to_string())?;
-            }
-            // Nobody wants it.
-            None => {
-                trigger.consume().map_err(|error| error.to_string())?;
-            }
-        }
+        act()?;
     }
     Ok(())
+}
+
+/// A VMM with controllers of its own takes an exported device's triggers itself.
+fn relay(trigger: &EventNotifier, irq: &Mutex<Option<LevelIrq>>) -> Result<(), String> {
+    let taken = match &*irq.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(irq) => irq.take_trigger().map(drop),
+        // Nobody wants it.
+        None => {
+            return trigger
+                .consume()
+                .map(drop)
+                .map_err(|error| error.to_string());
+        }
+    };
+    taken.map_err(|error| error.to_string())
 }

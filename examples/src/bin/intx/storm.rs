@@ -3,7 +3,8 @@
 //!
 //! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for by the
 //! next of any other. Hence bursts: after each, all wait for the guest, and the last assertion has only
-//! its own interrupt. Now and then a device leaves the line while it asserts, and comes back.
+//! its own interrupt. And hence bursts of one device alone, each of whose assertions has. Now and then a device
+//! leaves the line while it asserts, and comes back.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ use crate::watch::Watch;
 
 /// A burst of a device has up to 2 to the power of one less than this.
 const LENGTHS: u32 = 6;
+/// One burst in so many is of one device alone.
+const ALONE: u32 = 4;
 /// A device leaves after one burst in so many.
 const LEAVES: u32 = 16;
 /// What has not come for so long does not come.
@@ -65,15 +68,20 @@ pub(crate) fn run(
     let mut left = settings.assertions;
     devices.iter().try_for_each(|device| device.join())?;
     while left > 0 && storm.is_exact() && !interrupted.load(Ordering::Relaxed) {
+        let alone = random.below(DEVICES as u32 * ALONE) as usize;
         thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (stream, &device) in (0..).zip(devices) {
+            for (number, &device) in devices.iter().enumerate() {
+                if alone < DEVICES && alone != number {
+                    continue;
+                }
                 let length = left.min(1 << random.below(LENGTHS));
                 left -= length;
-                let random = Random::new(settings.seed, storm.bursts * DEVICES as u64 + stream);
-                threads.push(scope.spawn(move || burst(device, length, random)));
+                let random =
+                    Random::new(settings.seed, storm.bursts * DEVICES as u64 + number as u64);
+                threads.push((number, scope.spawn(move || burst(device, length, random))));
             }
-            for (number, thread) in threads.into_iter().enumerate() {
+            for (number, thread) in threads {
                 let settled = thread.join().map_err(|_| "a device's thread panicked")??;
                 storm.judge(number, settled, memory)?;
             }
@@ -144,7 +152,8 @@ impl Storm {
         self.leaves += 1;
         device.join()?;
         self.stuck += u64::from(!watch.is_quiet()?);
-        watch.was_away(number, *device)
+        self.mistold += watch.mistold(devices, Some(number))?;
+        Ok(())
     }
 
     /// All devices leave while they assert, one after the other.
@@ -173,7 +182,7 @@ impl Storm {
     /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of them.
     fn look(&mut self, devices: &Devices<'_>, watch: &mut Watch<'_>) -> Result<(), String> {
         self.stuck += u64::from(!watch.is_quiet()?);
-        self.mistold += watch.mistold(devices)?;
+        self.mistold += watch.mistold(devices, None)?;
         Ok(())
     }
 }

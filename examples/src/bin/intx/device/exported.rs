@@ -129,7 +129,7 @@ impl Device for Exported<'_> {
             irq.leave().map_err(|rejected| rejected.error.to_string())?;
         }
         let mut state = self.lock();
-        state.counts.withdraw_all();
+        state.counts.withdraw();
         Ok(())
     }
 

@@ -36,8 +36,8 @@ impl Counts {
     }
 
     /// It asserts no more, whatever has become of what it said.
-    fn withdraw_all(&mut self) {
-        self.withdrawn = self.asserted - self.handled;
+    fn withdraw(&mut self) {
+        self.withdrawn += u64::from(self.is_asserted());
     }
 }
 

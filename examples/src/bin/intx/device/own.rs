@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use irqfd::{LevelIrq, LevelLine};
+use notify_core::EventNotifier;
 
 use super::told::Told;
 use super::{Counts, Device};
@@ -56,6 +57,18 @@ impl<'a> Own<'a> {
             self.settled.notify_all();
         }
         Ok(())
+    }
+
+    /// What is signalled when it is told of an EOI, if it is.
+    pub(crate) fn notifier(&self) -> Option<&EventNotifier> {
+        self.told.as_ref().map(|told| &**told.notifier())
+    }
+
+    /// It was told. That may be for want of an EOI, because the guest has unmasked the pin of a kernel that has
+    /// forgotten who holds it up.
+    pub(crate) fn was_told(&self) -> Result<(), String> {
+        self.told.as_ref().map_or(Ok(()), Told::note)?;
+        self.line.reassert().map_err(|error| error.to_string())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,7 +133,7 @@ impl Device for Own<'_> {
         if let Some(irq) = state.irq.take() {
             irq.leave().map_err(|rejected| rejected.error.to_string())?;
         }
-        state.counts.withdraw_all();
+        state.counts.withdraw();
         Ok(())
     }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Told`]: a resample notifier, and how often it was signalled.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify_core::EventNotifier;
@@ -11,7 +10,7 @@ use notify_core::EventNotifier;
 pub(crate) struct Told {
     notifier: Arc<EventNotifier>,
     /// What was consumed, and not asked for yet.
-    count: AtomicU64,
+    count: Mutex<u64>,
 }
 
 impl Told {
@@ -19,7 +18,7 @@ impl Told {
         let notifier = EventNotifier::new().map_err(|error| error.to_string())?;
         Ok(Self {
             notifier: Arc::new(notifier),
-            count: AtomicU64::new(0),
+            count: Mutex::default(),
         })
     }
 
@@ -30,17 +29,32 @@ impl Told {
     /// Waits for an EOI; answers whether there was one.
     pub(super) fn wait(&self, patience: Duration) -> Result<bool, String> {
         let told = self.notifier.wait(Some(patience));
-        let told = told
-            .map_err(|error| error.to_string())?
-            .map_or(0, u64::from);
-        self.count.fetch_add(told, Ordering::Relaxed);
-        Ok(told > 0)
+        let told = told.map_err(|error| error.to_string())?;
+        self.count(|count| *count += told.map_or(0, u64::from));
+        Ok(told.is_some())
+    }
+
+    /// Takes note of what was signalled.
+    pub(super) fn note(&self) -> Result<(), String> {
+        self.count(|count| self.consume_into(count))
     }
 
     /// How often it was signalled since the last call.
     pub(super) fn take(&self) -> Result<u64, String> {
+        self.count(|count| {
+            self.consume_into(count)?;
+            Ok(std::mem::take(count))
+        })
+    }
+
+    /// Under the lock, so that nothing is between the notifier and the count when somebody asks.
+    fn consume_into(&self, count: &mut u64) -> Result<(), String> {
         let told = self.notifier.consume().map_err(|error| error.to_string())?;
-        let waiting = told.map_or(0, u64::from);
-        Ok(self.count.swap(0, Ordering::Relaxed) + waiting)
+        *count += told.map_or(0, u64::from);
+        Ok(())
+    }
+
+    fn count<T>(&self, act: impl FnOnce(&mut u64) -> T) -> T {
+        act(&mut self.count.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

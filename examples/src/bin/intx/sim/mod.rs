@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The run without a kernel's help: a simulated machine, and a vCPU that is a thread.
 
+mod guest;
+
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use notify_core::EventNotifier;
 use notify_core::sim::{DeliveryThread, Profile, SimVm};
 
 use crate::board::{Board, PINS};
-use crate::bus::Bus;
-use crate::layout::{
-    DEVICES, EXPORTED, IOAPIC, IOAPIC_VECTOR, LEVEL, PIC_BASE, PIC_EOI, PIC1, PIC2, PIN,
-    SPURIOUS_SLAVE, acknowledge,
-};
+use crate::layout::{DEVICES, PIN};
 use crate::memory::Memory;
 use crate::report::Report;
+use crate::storm::PATIENCE;
 use crate::{Chip, Irqchip, Run, Settings, session};
+use guest::Guest;
 
 /// What the handler and the devices share.
 #[derive(Debug, Default)]
@@ -26,6 +26,10 @@ struct Shared {
     interrupts: AtomicU64,
     eois: AtomicU64,
     spurious: AtomicU64,
+    masks: AtomicU64,
+    moves: AtomicU64,
+    /// The lower half of the pin's redirection entry.
+    entry: AtomicU32,
 }
 
 pub(crate) fn run(
@@ -48,6 +52,8 @@ pub(crate) fn run(
     let board = Board::new(run, vm.clone(), Box::new(wakes(&wake)))?;
     let woken = wakes(&wake);
     let delivery = DeliveryThread::start(&vm, move |_, _| woken())?;
+    // To unmask a pin that waits is told, so devices wait for the guest.
+    let started = EventNotifier::new()?;
     let (shared, over) = (Shared::default(), AtomicBool::new(false));
     let report = session::run(
         run,
@@ -70,6 +76,7 @@ pub(crate) fn run(
                 shared,
             };
             guest.start()?;
+            started.notify().map_err(|error| error.to_string())?;
             while !over.load(Ordering::SeqCst) {
                 wake.wait(None).map_err(|error| error.to_string())?;
                 // A line that is stuck has always one more.
@@ -81,7 +88,13 @@ pub(crate) fn run(
             }
             Ok(())
         },
-        || Ok(()),
+        || {
+            let ready = started.wait(Some(PATIENCE));
+            let ready = ready.map_err(|error| error.to_string())?;
+            ready
+                .map(drop)
+                .ok_or_else(|| "the guest does not start".to_owned())
+        },
         || {
             over.store(true, Ordering::SeqCst);
             wakes(&wake)();
@@ -97,94 +110,6 @@ fn is_pin_high(run: Run, vm: &SimVm) -> bool {
         Chip::Pic => vm
             .pic()
             .is_some_and(|[_, second]| second.irr >> (PIN - 8) & 1 == 1),
-    }
-}
-
-struct Guest<'a> {
-    run: Run,
-    vm: &'a SimVm,
-    bus: Bus<'a>,
-    shared: &'a Shared,
-}
-
-impl Guest<'_> {
-    /// Sets up the controller.
-    fn start(&self) -> Result<(), String> {
-        match self.run.chip {
-            Chip::Ioapic => {
-                let entry = LEVEL | u64::from(IOAPIC_VECTOR);
-                let register = 0x10 + 2 * u32::from(PIN);
-                for (register, half) in [(register + 1, entry >> 32), (register, entry)] {
-                    self.write(IOAPIC, &register.to_le_bytes())?;
-                    self.write(IOAPIC + 0x10, &(half as u32).to_le_bytes())?;
-                }
-            }
-            Chip::Pic => {
-                for (port, base, cascade) in [(PIC1, PIC_BASE, 4), (PIC2, PIC_BASE + 8, 2)] {
-                    self.write_port(port, 0x11);
-                    for word in [base, cascade, 1, 0] {
-                        self.write_port(port + 1, word);
-                    }
-                }
-                self.write_port(0x4d1, 1 << (PIN - 8));
-            }
-        }
-        Ok(())
-    }
-
-    /// The processor takes an interrupt.
-    fn take(&self) -> Option<u8> {
-        match (self.run.chip, self.run.irqchip) {
-            (Chip::Ioapic, _) => self.vm.take_vector(0),
-            (Chip::Pic, Irqchip::Full) => self.vm.take_pic(),
-            (Chip::Pic, Irqchip::Split) => self.bus.board.take(),
-        }
-    }
-
-    fn handle(&self, vector: u8) -> Result<(), String> {
-        let shared = self.shared;
-        if vector == SPURIOUS_SLAVE {
-            shared.spurious.fetch_add(1, Ordering::Relaxed);
-            self.write_port(PIC1, PIC_EOI);
-            return Ok(());
-        }
-        shared.interrupts.fetch_add(1, Ordering::AcqRel);
-        let of_devices = shared.published.iter().zip(&shared.acknowledged);
-        for (device, (published, acknowledged)) in of_devices.enumerate() {
-            let number = published.load(Ordering::Acquire);
-            if acknowledged.swap(number, Ordering::AcqRel) != number && device != EXPORTED {
-                self.write(acknowledge(device), &number.to_le_bytes())?;
-            }
-        }
-        match self.run.chip {
-            Chip::Ioapic => {
-                self.vm.lapic_eoi(0);
-                if self.run.irqchip == Irqchip::Split {
-                    self.bus.board.vector_ended(vector);
-                }
-            }
-            Chip::Pic => {
-                self.write_port(PIC2, PIC_EOI);
-                self.write_port(PIC1, PIC_EOI);
-            }
-        }
-        shared.eois.fetch_add(1, Ordering::AcqRel);
-        Ok(())
-    }
-
-    fn write(&self, address: u64, data: &[u8]) -> Result<(), String> {
-        let outcome = self.vm.guest_write(notify_core::Bus::Mmio, address, data);
-        let mut exits = outcome.exits.iter();
-        exits.try_for_each(|exit| self.bus.write(exit.address, exit.bytes()))
-    }
-
-    fn write_port(&self, port: u16, value: u8) {
-        let outcome = self
-            .vm
-            .guest_write(notify_core::Bus::Pio, port.into(), &[value]);
-        for exit in &outcome.exits {
-            self.bus.board.port_write(port, exit.bytes());
-        }
     }
 }
 
@@ -211,6 +136,14 @@ impl Memory for Shared {
 
     fn eois(&self) -> Result<u64, String> {
         Ok(self.eois.load(Ordering::Acquire))
+    }
+
+    fn masks(&self) -> Result<u64, String> {
+        Ok(self.masks.load(Ordering::Acquire))
+    }
+
+    fn moves(&self) -> Result<u64, String> {
+        Ok(self.moves.load(Ordering::Acquire))
     }
 
     fn spurious(&self) -> Result<u64, String> {

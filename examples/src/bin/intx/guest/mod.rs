@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The guest: sets up a controller, and its handler acknowledges what the devices say.
 
+mod pin;
+
 use tiny_guest::iced_x86::code_asm::{qword_ptr, rax, rcx};
 use tiny_guest::{Asm, Emitted, Eoi, Error, Machine, Program, Slot};
 
-use crate::Chip;
 use crate::layout::{
-    DEVICES, EXPORTED, IOAPIC_VECTOR, LEVEL, PIC_BASE, PIC_VECTOR, PIN, SPURIOUS_MASTER,
+    DEVICES, EXPORTED, IOAPIC_VECTORS, LEVEL, PIC_BASE, PIC_VECTOR, PIN, SPURIOUS_MASTER,
     SPURIOUS_SLAVE, acknowledge,
 };
 use crate::memory::Memory;
-
-/// A port that nobody has: to write there is to leave the guest.
-pub(crate) const NOWHERE: u16 = 0x80;
+use crate::{Chip, Run};
+use pin::Pin;
 
 /// What guest and host share.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) struct Shared {
     interrupts: Slot,
     eois: Slot,
     spurious: Slot,
+    masks: Slot,
+    moves: Slot,
+    /// The lower half of the pin's redirection entry.
+    entry: Slot,
     pub(crate) ready: Slot,
     /// Never set: the guest sleeps until it is stopped.
     never: Slot,
@@ -39,19 +43,25 @@ impl Shared {
             interrupts: machine.slot()?,
             eois: machine.slot()?,
             spurious: machine.slot()?,
+            masks: machine.slot()?,
+            moves: machine.slot()?,
+            entry: machine.slot()?,
             ready: machine.slot()?,
             never: machine.slot()?,
         })
     }
 
     /// The program. With `leave`, it leaves the guest after each EOI.
-    pub(crate) fn program(&self, chip: Chip, leave: bool) -> Result<Program, Error> {
-        let program = Program::new(|asm| {
-            match chip {
+    pub(crate) fn program(&self, run: Run, leave: bool) -> Result<Program, Error> {
+        let [first, other] = IOAPIC_VECTORS;
+        let entry = LEVEL | u64::from(first);
+        let mut program = Program::new(|asm| {
+            match run.chip {
                 Chip::Ioapic => {
                     asm.mask_pics()?;
                     asm.enable_lapic()?;
-                    asm.redirect_pin(PIN, LEVEL | u64::from(IOAPIC_VECTOR))?;
+                    asm.store(&self.entry, entry)?;
+                    asm.redirect_pin(PIN, entry)?;
                 }
                 Chip::Pic => {
                     asm.reset_pics(PIC_BASE)?;
@@ -61,22 +71,25 @@ impl Shared {
             asm.store(&self.ready, 1)?;
             asm.halt_until(&self.never, 1)
         })?;
-        let vector = match chip {
-            Chip::Ioapic => IOAPIC_VECTOR,
-            Chip::Pic => PIC_VECTOR,
+        let vectors: &[u8] = match run.chip {
+            Chip::Ioapic => &[first, other],
+            Chip::Pic => &[PIC_VECTOR],
         };
-        let program = program.handler_with(vector, Eoi::None, |asm| {
-            asm.increment(&self.interrupts)?;
-            (0..DEVICES).try_for_each(|device| self.look_at(device, asm))?;
-            match chip {
-                Chip::Ioapic => asm.lapic_eoi()?,
-                Chip::Pic => asm.pic_eoi()?,
-            }
-            if leave {
-                asm.port_write8(NOWHERE, 0)?;
-            }
-            asm.increment(&self.eois)
-        })?;
+        for &vector in vectors {
+            program = program.handler_with(vector, Eoi::None, |asm| {
+                asm.increment(&self.interrupts)?;
+                (0..DEVICES).try_for_each(|device| self.look_at(device, asm))?;
+                let pin = Pin {
+                    run,
+                    leave,
+                    entry: &self.entry,
+                    masks: &self.masks,
+                    moves: &self.moves,
+                };
+                pin.end(&self.interrupts, asm)?;
+                asm.increment(&self.eois)
+            })?;
+        }
         // The second PIC has nothing in service then, only the pin of the first that it is at.
         program
             .handler_with(SPURIOUS_MASTER, Eoi::None, |asm| {
@@ -130,6 +143,14 @@ impl Memory for Shared {
 
     fn eois(&self) -> Result<u64, String> {
         self.eois.load().map_err(text)
+    }
+
+    fn masks(&self) -> Result<u64, String> {
+        self.masks.load().map_err(text)
+    }
+
+    fn moves(&self) -> Result<u64, String> {
+        self.moves.load().map_err(text)
     }
 
     fn spurious(&self) -> Result<u64, String> {
