@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, ValueEnum};
-use examples::program::{Backend, chain};
+use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
@@ -127,14 +127,7 @@ impl Irqchip {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run_all(&arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("intx: {}", chain(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    end("intx", run_all(&Arguments::parse()))
 }
 
 fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -142,7 +135,7 @@ fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let told = Arc::clone(&interrupted);
     ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
     let backend = arguments.backend.unwrap_or_else(|| Backend::choose("intx"));
-    let mut code = ExitCode::SUCCESS;
+    let mut is_exact = true;
     for run in runs(arguments) {
         let report = run_one(backend, run, &arguments.settings, &interrupted)?;
         if interrupted.load(Ordering::Relaxed) {
@@ -150,15 +143,13 @@ fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::from(130));
         }
         if arguments.json {
-            println!("{}", report.to_json());
+            show(format_args!("{}\n", report.to_json()))?;
         } else {
-            println!("{report}");
+            show(format_args!("{report}\n"))?;
         }
-        if !report.is_exact() {
-            code = ExitCode::FAILURE;
-        }
+        is_exact &= report.is_exact();
     }
-    Ok(code)
+    Ok(verdict(is_exact))
 }
 
 fn runs(arguments: &Arguments) -> impl Iterator<Item = Run> {
