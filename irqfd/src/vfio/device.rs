@@ -11,7 +11,7 @@ use notify_core::EventNotifier;
 /// VFIO masks the interrupt by itself when it comes, and signals the trigger; it stays masked until somebody
 /// unmasks it. If the device wants an interrupt still it comes again.
 ///
-/// With the crate `vfio-ioctls` (0.6) and a device that has it as `device: VfioDevice`:
+/// With the crate `vfio-ioctls` (0.10) and a device that has it as `device: VfioDevice`:
 ///
 /// ```text
 /// impl IntxDevice for MyDevice {
