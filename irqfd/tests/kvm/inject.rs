@@ -6,9 +6,8 @@ use std::sync::Arc;
 use irq_routing::{IrqChip, Line, MsiMessage, Pin, RoutingTable};
 use irqfd::Error;
 use irqfd::inject::{self, Injected, Irqchip};
-use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use kvm_test::{Machine, Trial, kvm};
+use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_test::{Machine, Trial, bare, kvm, split};
 use notify_core::{KvmVcpu, KvmVm};
 
 use crate::watched::Watched;
@@ -24,21 +23,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("inject_a_vector", vector),
         kvm("the_irqchip_is_found_out", irqchip),
     ]
-}
-
-fn bare() -> VmFd {
-    Kvm::new().unwrap().create_vm().unwrap()
-}
-
-fn split() -> VmFd {
-    let vm_fd = bare();
-    let split = kvm_enable_cap {
-        cap: KVM_CAP_SPLIT_IRQCHIP,
-        args: [24, 0, 0, 0],
-        ..Default::default()
-    };
-    vm_fd.enable_cap(&split).unwrap();
-    vm_fd
 }
 
 fn table(vm_fd: &VmFd) -> RoutingTable {
@@ -65,7 +49,7 @@ fn message() {
 }
 
 fn nobody() {
-    let (full, none) = (bare(), bare());
+    let (full, none) = (bare().unwrap(), bare().unwrap());
     full.create_irq_chip().unwrap();
     let error = inject::message(&table(&full), MESSAGE).unwrap_err();
     assert!(matches!(error, Error::NoVcpu { .. }), "{error}");
@@ -82,7 +66,7 @@ fn nobody() {
 fn guest_at_odds() {
     const FLAT: u32 = u32::MAX;
     const CLUSTER: u32 = 0x0fff_ffff;
-    let vm_fd = bare();
+    let vm_fd = bare().unwrap();
     vm_fd.create_irq_chip().unwrap();
     let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
     let set = |vcpu: &VcpuFd, format: u32, address: u32| {
@@ -132,7 +116,7 @@ fn line() {
     let nowhere = inject::gsi_status(&table, table.gsi(21).unwrap(), true);
     assert_eq!(nowhere.unwrap(), Injected::NoRoute);
 
-    let none = self::table(&bare());
+    let none = self::table(&bare().unwrap());
     let error = inject::gsi_status(&none, gsi, true).unwrap_err();
     assert!(matches!(error, Error::NoController { .. }), "{error}");
 }
@@ -173,27 +157,27 @@ fn vcpu(vm_fd: &VmFd) -> (VcpuFd, KvmVcpu) {
 }
 
 fn vector() {
-    let full = bare();
+    let full = bare().unwrap();
     full.create_irq_chip().unwrap();
     let error = inject::vcpu(&vcpu(&full).1, 0x60).unwrap_err();
     assert!(matches!(error, Error::PicInKernel { .. }), "{error}");
 
-    let (_fd, of_split) = vcpu(&split());
+    let (_fd, of_split) = vcpu(&split().unwrap());
     assert_eq!(inject::vcpu(&of_split, 0x60).unwrap(), Injected::Queued);
     let again = inject::vcpu(&of_split, 0x61).unwrap();
     assert_eq!(again, Injected::StillQueued);
 
-    let (_fd, of_none) = vcpu(&bare());
+    let (_fd, of_none) = vcpu(&bare().unwrap());
     for vector in [0x60, 0x61] {
         assert_eq!(inject::vcpu(&of_none, vector).unwrap(), Injected::Queued);
     }
 }
 
 fn irqchip() {
-    let full = bare();
+    let full = bare().unwrap();
     let of = |vm_fd: &VmFd| Irqchip::of(&KvmVm::try_from(vm_fd).unwrap()).unwrap();
     assert_eq!(of(&full), Irqchip::None, "not yet");
     full.create_irq_chip().unwrap();
     assert_eq!(of(&full), Irqchip::Full);
-    assert_eq!(of(&split()), Irqchip::Split);
+    assert_eq!(of(&split().unwrap()), Irqchip::Split);
 }

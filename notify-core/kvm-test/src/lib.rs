@@ -10,6 +10,8 @@
 //! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
+mod bare;
+#[cfg(target_arch = "x86_64")]
 mod machine;
 mod nothing;
 mod recorder;
@@ -19,6 +21,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::process::ExitCode;
 
+#[cfg(target_arch = "x86_64")]
+pub use bare::{bare, split};
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};

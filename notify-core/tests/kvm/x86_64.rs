@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use kvm_bindings::{
-    KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC, kvm_enable_cap, kvm_ioapic_state,
-    kvm_ioapic_state__bindgen_ty_1, kvm_irqchip, kvm_irqchip__bindgen_ty_1,
+    KVM_IRQCHIP_IOAPIC, kvm_ioapic_state, kvm_ioapic_state__bindgen_ty_1, kvm_irqchip,
+    kvm_irqchip__bindgen_ty_1,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use kvm_test::{Trial, kvm, open_fds};
+use kvm_test::{Trial, bare, kvm, open_fds, split};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use notify_core::{
     Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiOutcome, MsiRequest, RouteEntry,
@@ -28,21 +28,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("a_message_tells_how_many_took_it", message_to_all),
         kvm("a_line_without_status_is_another_request", without_status),
     ]
-}
-
-fn bare() -> VmFd {
-    Kvm::new().unwrap().create_vm().unwrap()
-}
-
-fn split() -> VmFd {
-    let vm_fd = bare();
-    let split = kvm_enable_cap {
-        cap: KVM_CAP_SPLIT_IRQCHIP,
-        args: [24, 0, 0, 0],
-        ..Default::default()
-    };
-    vm_fd.enable_cap(&split).unwrap();
-    vm_fd
 }
 
 fn vcpu(vm_fd: &VmFd) -> (VcpuFd, KvmVcpu) {
@@ -85,17 +70,17 @@ fn made_of_vcpus_only() {
 }
 
 fn interrupt_of_each_irqchip() {
-    let full = bare();
+    let full = bare().unwrap();
     full.create_irq_chip().unwrap();
     let (_vcpu_fd, vcpu_of_full) = vcpu(&full);
     expect_errno(vcpu_of_full.interrupt(0x20), libc::ENXIO);
     expect_errno(vcpu_of_full.interrupt(256), libc::EINVAL);
 
-    let (_vcpu_fd, vcpu_of_split) = vcpu(&split());
+    let (_vcpu_fd, vcpu_of_split) = vcpu(&split().unwrap());
     vcpu_of_split.interrupt(0x20).unwrap();
     expect_errno(vcpu_of_split.interrupt(0x21), libc::EEXIST);
 
-    let (_vcpu_fd, vcpu_of_none) = vcpu(&bare());
+    let (_vcpu_fd, vcpu_of_none) = vcpu(&bare().unwrap());
     for vector in 0..256 {
         vcpu_of_none.interrupt(vector).unwrap();
     }
@@ -110,7 +95,7 @@ fn waiting(vcpu_fd: &VcpuFd) -> Option<u8> {
 
 /// Making one asks with a vector that there is not, too.
 fn refused() {
-    let (vcpu_fd, vcpu) = vcpu(&bare());
+    let (vcpu_fd, vcpu) = vcpu(&bare().unwrap());
     assert_eq!(waiting(&vcpu_fd), None);
     let refused: io::Result<()> = vcpu.interrupt(0x1_0060);
     expect_errno(refused, libc::EINVAL);
@@ -122,13 +107,13 @@ fn refused() {
 }
 
 fn has_resample_tells() {
-    let vm = KvmVm::try_from(&split()).unwrap();
+    let vm = KvmVm::try_from(&split().unwrap()).unwrap();
     assert!(vm.has_irqchip().unwrap());
     assert!(!vm.has_resample().unwrap());
 }
 
 fn message_to_all() {
-    let vm_fd = bare();
+    let vm_fd = bare().unwrap();
     vm_fd.create_irq_chip().unwrap();
     let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
     let vm = KvmVm::try_from(&vm_fd).unwrap();
@@ -155,7 +140,7 @@ fn without_status() {
     const ISR: usize = 0x100 + 3 * 16 + 1;
     const VECTOR: u64 = 0x68;
 
-    let vm_fd = bare();
+    let vm_fd = bare().unwrap();
     vm_fd.create_irq_chip().unwrap();
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let vm = KvmVm::try_from(&vm_fd).unwrap();
