@@ -2,6 +2,7 @@
 #![doc = include_str!("../../README.md")]
 // This package is its programs. The library is what they share, and compiles the code above.
 
+pub mod arguments;
 #[cfg(target_arch = "x86_64")]
 pub mod halting;
 pub mod program;

@@ -3,34 +3,31 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{self, Write};
 use std::iter::successors;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
 /// What runs the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// A real guest on /dev/kvm
+    /// A real guest on `/dev/kvm`.
     Kvm,
-    /// A simulated guest
+    /// A simulated guest.
     Sim,
 }
 
 impl Backend {
-    /// A real guest if there can be one; says why not, in the name of `program`.
+    /// A real guest if KVM works here. Otherwise prints why not, in the name of `program`.
     #[must_use]
     pub fn choose(program: &str) -> Self {
         if cfg!(not(target_arch = "x86_64")) {
             eprintln!("{program}: the real guest is x86-64 code; simulating one");
             return Self::Sim;
         }
-        match File::options().read(true).write(true).open("/dev/kvm") {
-            Ok(_) => Self::Kvm,
-            Err(error) => {
-                eprintln!("{program}: cannot open /dev/kvm: {error}; simulating a guest");
+        match kvm_probe::probe() {
+            Ok(()) => Self::Kvm,
+            Err(why) => {
+                eprintln!("{program}: {why}; simulating a guest");
                 Self::Sim
             }
         }

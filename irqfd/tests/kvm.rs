@@ -55,7 +55,9 @@ mod on_this_architecture {
 #[cfg(not(target_arch = "x86_64"))]
 mod on_this_architecture {
     pub(crate) fn trials() -> Vec<kvm_test::Trial> {
-        Vec::new()
+        vec![kvm_test::x86_only(
+            "interrupts of x86 controllers, and x86 guests",
+        )]
     }
 }
 

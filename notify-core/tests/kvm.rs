@@ -8,9 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
-#[cfg_attr(target_arch = "x86_64", path = "kvm/x86_64.rs")]
-#[cfg_attr(not(target_arch = "x86_64"), path = "kvm/elsewhere.rs")]
-mod of_the_architecture;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/irqchip.rs"]
+mod irqchip;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/x86_64.rs"]
+mod x86_64;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,8 +22,7 @@ use std::process::ExitCode;
 use kvm_ioctls::{Kvm, VmFd};
 use kvm_test::{kvm, open_fds};
 use notify_core::{
-    Bus, Capability, Error, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus,
-    MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
+    Bus, Capability, Error, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, Vm,
 };
 
 fn main() -> ExitCode {
@@ -30,27 +32,9 @@ fn main() -> ExitCode {
             "from_fd_keeps_the_machine_open",
             from_fd_keeps_the_machine_open,
         ),
-        kvm("capabilities_are_asked_once", capabilities_are_asked_once),
-        kvm(
-            "capabilities_that_change_are_asked_again",
-            capabilities_that_change,
-        ),
-        kvm("has_irqchip_tells", has_irqchip_tells),
-        kvm("a_machine_without_irqchip_says_what_kvm_says", no_irqchip),
-        kvm("irqfd_binds_and_unbinds", irqfd_binds_and_unbinds),
         kvm(
             "ioeventfd_binds_by_its_whole_key",
             ioeventfd_binds_by_its_whole_key,
-        ),
-        kvm("routes_reach_the_kernel", routes_reach_the_kernel),
-        kvm(
-            "a_line_tells_what_became_of_it",
-            a_line_tells_what_became_of_it,
-        ),
-        kvm("signal_msi_needs_a_vcpu", signal_msi_needs_a_vcpu),
-        kvm(
-            "a_retired_machine_refuses_and_forgives",
-            a_retired_machine_refuses_and_forgives,
         ),
         kvm("a_forked_child_gets_eio", a_forked_child_gets_eio),
         kvm(
@@ -58,13 +42,16 @@ fn main() -> ExitCode {
             adopt_refuses_the_files_of_kvm,
         ),
     ];
-    trials.extend(of_the_architecture::trials());
+    #[cfg(target_arch = "x86_64")]
+    trials.extend(irqchip::trials().into_iter().chain(x86_64::trials()));
+    #[cfg(not(target_arch = "x86_64"))]
+    trials.push(kvm_test::x86_only("what needs an interrupt controller"));
     kvm_test::main(trials)
 }
 
+/// A VM without an interrupt controller, as every architecture has it.
 fn machine() -> (VmFd, KvmVm) {
     let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
-    vm_fd.create_irq_chip().unwrap();
     let vm = KvmVm::try_from(&vm_fd).unwrap();
     (vm_fd, vm)
 }
@@ -93,100 +80,7 @@ fn from_fd_takes_machines_only() {
 fn from_fd_keeps_the_machine_open() {
     let (vm_fd, vm) = machine();
     drop(vm_fd);
-    assert!(vm.capability(Capability::IrqFd).unwrap() > 0);
-}
-
-fn capabilities_are_asked_once() {
-    let (_vm_fd, vm) = machine();
-    let all = [
-        (Capability::IrqChip, 1),
-        (Capability::IrqRouting, 4096),
-        (Capability::IrqInjectStatus, 1),
-        (Capability::IrqFd, 1),
-        (Capability::IrqFdResample, 1),
-        (Capability::IoEventFd, 1),
-        (Capability::IoEventFdAnyLength, 1),
-        (Capability::SignalMsi, 1),
-    ];
-    for _ in 0..2 {
-        for (capability, answer) in all {
-            assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
-        }
-    }
-    // Only the memory can answer now, except where nothing was learnt.
-    retire_fd(&vm);
-    assert_eq!(vm.capability(Capability::IrqRouting).unwrap(), 4096);
-    assert!(vm.capability(Capability::SplitIrqChip).is_err());
-}
-
-#[cfg(target_arch = "x86_64")]
-fn capabilities_that_change() {
-    let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
-    let vm = KvmVm::try_from(&vm_fd).unwrap();
-    vm.capability(Capability::X2ApicApi).unwrap();
-    let split = kvm_bindings::kvm_enable_cap {
-        cap: Capability::SplitIrqChip.number(),
-        args: [24, 0, 0, 0],
-        ..Default::default()
-    };
-    vm_fd.enable_cap(&split).unwrap();
-    let fresh = KvmVm::try_from(&vm_fd).unwrap();
-    for capability in [
-        Capability::X2ApicApi,
-        Capability::IrqChip,
-        Capability::MsiDevid,
-    ] {
-        let answer = fresh.capability(capability).unwrap();
-        assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn capabilities_that_change() {}
-
-fn has_irqchip_tells() {
-    let (_vm_fd, vm) = machine();
-    assert!(vm.has_irqchip().unwrap());
-    assert!(vm.has_resample().unwrap());
-    let bare = Kvm::new().unwrap().create_vm().unwrap();
-    let vm = KvmVm::try_from(&bare).unwrap();
-    assert!(!vm.has_irqchip().unwrap());
-    assert!(!vm.has_resample().unwrap());
-}
-
-fn no_irqchip() {
-    let bare = Kvm::new().unwrap().create_vm().unwrap();
-    let vm = KvmVm::try_from(&bare).unwrap();
-    let eventfd = EventNotifier::new().unwrap();
-    expect_errno(
-        vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 0)),
-        libc::EINVAL,
-    );
-    vm.irqfd(&IrqFdRequest::deassign(eventfd.as_fd(), 0))
-        .unwrap();
-    expect_errno(vm.set_gsi_routing(&RouteBuffer::new()), libc::EINVAL);
-    expect_errno(
-        vm.signal_msi(&MsiRequest::new(0xfee0_0000, 0x30)),
-        libc::EINVAL,
-    );
-    expect_errno(vm.set_irq_line(0, true), libc::ENXIO);
-}
-
-fn irqfd_binds_and_unbinds() {
-    let (_vm_fd, vm) = machine();
-    let (one, resample) = (EventNotifier::new().unwrap(), EventNotifier::new().unwrap());
-    let assign = IrqFdRequest::assign(one.as_fd(), 5);
-    vm.irqfd(&assign).unwrap();
-    expect_errno(vm.irqfd(&assign), libc::EBUSY);
-    one.notify().unwrap();
-    assert!(!one.is_signalled().unwrap(), "KVM takes the signal");
-
-    vm.irqfd(&IrqFdRequest::deassign(one.as_fd(), 5)).unwrap();
-    one.notify().unwrap();
-    assert!(one.is_signalled().unwrap(), "nobody takes the signal");
-    let level = IrqFdRequest::assign_resample(one.as_fd(), 10, resample.as_fd());
-    vm.irqfd(&level).unwrap();
-    vm.irqfd(&IrqFdRequest::deassign(one.as_fd(), 10)).unwrap();
+    assert!(vm.capability(Capability::IoEventFd).unwrap() > 0);
 }
 
 fn ioeventfd_binds_by_its_whole_key() {
@@ -213,99 +107,6 @@ fn ioeventfd_binds_by_its_whole_key() {
         vm.ioeventfd(&key.deassign()).unwrap();
         expect_errno(vm.ioeventfd(&key.deassign()), libc::ENOENT);
     }
-}
-
-fn routes_reach_the_kernel() {
-    let (_vm_fd, vm) = machine();
-    let pin = |gsi, pin| RouteEntry::new(gsi, RouteTarget::IrqChip { chip: 2, pin });
-    // Edge-triggered pins of a fresh IOAPIC are masked, so only the PIC's say "delivered".
-    let pic = RouteEntry::new(100, RouteTarget::IrqChip { chip: 0, pin: 1 });
-    let table: RouteBuffer = [pic, pin(101, 3)].into_iter().collect();
-    vm.set_gsi_routing(&table).unwrap();
-    assert_ne!(vm.set_irq_line(100, true).unwrap(), LineStatus::Ignored);
-    assert_eq!(
-        vm.set_irq_line(1, true).unwrap(),
-        LineStatus::Ignored,
-        "the default is gone"
-    );
-
-    let twice: RouteBuffer = [pin(7, 1), pin(7, 2)].into_iter().collect();
-    expect_errno(vm.set_gsi_routing(&twice), libc::EINVAL);
-    assert_ne!(
-        vm.set_irq_line(100, false).unwrap(),
-        LineStatus::Ignored,
-        "nothing changed"
-    );
-}
-
-fn a_line_tells_what_became_of_it() {
-    let (_vm_fd, vm) = machine();
-    assert_eq!(
-        vm.set_irq_line(24, true).unwrap(),
-        LineStatus::Ignored,
-        "no route"
-    );
-    assert!(matches!(
-        vm.set_irq_line(7, true).unwrap(),
-        LineStatus::Delivered(_)
-    ));
-    // An edge that is raised while it is pending on the IOAPIC alone merges.
-    let entry = RouteEntry::new(50, RouteTarget::IrqChip { chip: 0, pin: 6 });
-    vm.set_gsi_routing(&[entry].into_iter().collect()).unwrap();
-    let mut answers = Vec::new();
-    for level in [true, false, true] {
-        answers.push(vm.set_irq_line(50, level).unwrap());
-    }
-    assert!(
-        matches!(answers[0], LineStatus::Delivered(_)),
-        "{answers:?}"
-    );
-    assert_eq!(answers[2], LineStatus::Coalesced, "{answers:?}");
-}
-
-fn signal_msi_needs_a_vcpu() {
-    let (vm_fd, vm) = machine();
-    let message = MsiRequest::new(0xfee0_0000, 0x30);
-    expect_errno(vm.signal_msi(&message), libc::EPERM);
-    let _vcpu = vm_fd.create_vcpu(0).unwrap();
-    // Its local APIC is switched off after reset.
-    assert_eq!(
-        vm.signal_msi(&message).unwrap(),
-        notify_core::MsiOutcome::Blocked
-    );
-}
-
-fn a_retired_machine_refuses_and_forgives() {
-    let (_vm_fd, vm) = machine();
-    let eventfd = EventNotifier::new().unwrap();
-    let irqfd = IrqFdRequest::assign(eventfd.as_fd(), 5);
-    let doorbell = IoEventFdRequest::assign(eventfd.as_fd(), Bus::Mmio, 0x1000, 4);
-    vm.irqfd(&irqfd).unwrap();
-    vm.ioeventfd(&doorbell).unwrap();
-    vm.retire();
-
-    for refused in [
-        vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 6)),
-        vm.ioeventfd(&doorbell),
-        vm.set_gsi_routing(&RouteBuffer::new()),
-        vm.signal_msi(&MsiRequest::new(0, 0)).map(drop),
-        vm.set_irq_line(0, true).map(drop),
-        vm.irq_line(0, true),
-    ] {
-        assert!(Retired::caused(&refused.unwrap_err()));
-    }
-    assert!(!Retired::caused(&io::Error::from_raw_os_error(
-        libc::EINVAL
-    )));
-
-    vm.irqfd(&IrqFdRequest::deassign(eventfd.as_fd(), 5))
-        .unwrap();
-    vm.ioeventfd(&doorbell.deassign()).unwrap();
-    eventfd.notify().unwrap();
-    assert!(
-        !eventfd.is_signalled().unwrap(),
-        "no ioctl was made: the irqfd is still bound"
-    );
 }
 
 /// KVM serves only the address space that created the machine.
@@ -341,7 +142,8 @@ fn a_forked_child_gets_eio() {
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
         }
     }
-    vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 5)).unwrap();
+    let request = IoEventFdRequest::assign(eventfd.as_fd(), Bus::Mmio, 0x1000, 4);
+    vm.ioeventfd(&request).unwrap();
 }
 
 fn adopt_refuses_the_files_of_kvm() {
@@ -368,16 +170,4 @@ fn duplicate(number: i32) -> OwnedFd {
     unsafe { std::os::fd::BorrowedFd::borrow_raw(number) }
         .try_clone_to_owned()
         .unwrap()
-}
-
-/// Puts `/dev/null` in the place of the machine, so that it can answer nothing any more.
-#[allow(
-    unsafe_code,
-    reason = "nix's dup2 wants to own the target, which the machine does"
-)]
-fn retire_fd(vm: &KvmVm) {
-    let null = std::fs::File::open("/dev/null").unwrap();
-    // SAFETY: dup2 touches no memory; `vm` still owns its number, which stays open.
-    let number = unsafe { libc::dup2(null.as_raw_fd(), vm.as_fd().as_raw_fd()) };
-    assert_eq!(number, vm.as_fd().as_raw_fd());
 }

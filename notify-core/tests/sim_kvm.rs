@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     #[cfg(target_arch = "x86_64")]
     let mut trials = x86_64::trials();
     #[cfg(not(target_arch = "x86_64"))]
-    let mut trials = Vec::new();
+    let mut trials = vec![kvm_test::x86_only("SimVm beside a VM with an x86 irqchip")];
     // It stands here because trials run one by one: it counts the files of the process.
     trials.push(anywhere("nothing_stays_open", nothing_stays_open));
     kvm_test::main(trials)

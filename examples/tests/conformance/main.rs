@@ -94,6 +94,8 @@ fn trials() -> Vec<Trial> {
             .into_iter()
             .chain(side_by_side::trials()),
     );
+    #[cfg(not(target_arch = "x86_64"))]
+    trials.push(kvm_test::x86_only("the cases' VMs have x86 irqchips"));
     trials
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Runs tests that need `/dev/kvm`, and says so where there is none.
+//! Runs tests that need KVM, and reports them as ignored, with the reason, where there is none.
 //!
-//! A trial made by [`kvm`] runs where `/dev/kvm` opens. Elsewhere it is reported as *ignored*, which
-//! the summary counts, or fails if the environment has `REQUIRE_KVM=1`. Trials run one after the
-//! other unless the command line says otherwise: some count the file descriptors of the process.
+//! A trial made by [`kvm`] runs where [`kvm_probe::probe`] finds that KVM works. Elsewhere it is *ignored*,
+//! which the summary counts and [`main`] explains, or fails if the environment has `REQUIRE_KVM=1`.
+//! Trials that need an x86 guest or interrupt controller too are ignored on other architectures, see
+//! [`x86_only`]. Trials run one after the other unless the command line says otherwise: some count the
+//! file descriptors of the process.
 //!
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one; [`Nothing`]
 //! does not even remember.
@@ -17,9 +19,9 @@ mod nothing;
 mod recorder;
 mod thread;
 
-use std::fs::OpenOptions;
 use std::io;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
@@ -30,26 +32,45 @@ pub use nothing::Nothing;
 pub use recorder::{Call, Recorder};
 pub use thread::ThreadId;
 
+/// Why trials that need KVM cannot run here: asked once for all of them.
+static MISSING: LazyLock<Option<String>> =
+    LazyLock::new(|| kvm_probe::probe().err().map(|why| why.to_string()));
+
+/// The kind of trials that need KVM, as the output shows it.
+const KIND: &str = "kvm";
+
 /// Runs `trials` with the usual command line of a test binary.
 pub fn main(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
+    let ignores = trials
+        .iter()
+        .any(|trial| trial.kind() == KIND && trial.has_ignored_flag());
+    if let (Some(why), true) = (&*MISSING, ignores && !arguments.list) {
+        eprintln!("tests that need KVM are ignored: {why}");
+    }
     arguments.test_threads.get_or_insert(1);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A test that needs `/dev/kvm`. It fails by panicking, as any test does.
+/// A test that needs KVM. It fails by panicking, as any test does.
 pub fn kvm(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
-    let missing = open_kvm().err();
     let required = std::env::var_os("REQUIRE_KVM").is_some_and(|value| value == "1");
-    let ignored = missing.is_some() && !required;
-    let trial = Trial::test(name, move || match missing {
-        Some(error) => Err(Failed::from(format!("/dev/kvm does not open: {error}"))),
+    let ignored = MISSING.is_some() && !required;
+    let trial = Trial::test(name, move || match &*MISSING {
+        Some(why) => Err(Failed::from(why.as_str())),
         None => {
             run();
             Ok(())
         }
     });
-    trial.with_kind("kvm").with_ignored_flag(ignored)
+    trial.with_kind(KIND).with_ignored_flag(ignored)
+}
+
+/// Stands for the trials of a suite that are x86 code, on other architectures: ignored, with the reason
+/// in its name.
+pub fn x86_only(why: &str) -> Trial {
+    let trial = Trial::test(format!("x86_64 only: {why}"), || Ok(()));
+    trial.with_kind(KIND).with_ignored_flag(true)
 }
 
 /// A test that runs anywhere, beside those that need `/dev/kvm`.
@@ -68,12 +89,4 @@ pub fn anywhere(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
 pub fn open_fds() -> io::Result<usize> {
     // One of them is the directory that is being read.
     Ok(std::fs::read_dir("/proc/self/fd")?.count() - 1)
-}
-
-fn open_kvm() -> io::Result<()> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .map(drop)
 }

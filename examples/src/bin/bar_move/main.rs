@@ -17,45 +17,60 @@ mod sim;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use bpaf::{OptionParser, Parser, construct, long};
+use examples::arguments::{backend, choice, count};
 use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
-/// A guest kicks 64 queues while their BAR moves to and fro, and no kick is lost.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone)]
 struct Arguments {
-    /// How many kicks, rounded up to whole rounds of the 64 queues
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..))]
     kicks: u32,
-
-    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
-    #[arg(long, value_enum)]
     backend: Option<Backend>,
-
-    /// What a move does first
-    #[arg(long, value_enum, default_value_t = Order::Additions)]
     order: Order,
-
-    /// Make each ioctl of a move fail in turn, one a move (only with --backend sim)
-    #[arg(long)]
     faults: bool,
-
-    /// Print one JSON object instead of the report
-    #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+fn arguments() -> OptionParser<Arguments> {
+    let kicks = long("kicks").help("How many kicks, rounded up to whole rounds of the 64 queues");
+    let kicks = count(kicks, 200_000);
+    let backend = backend();
+    let order = long("order").help(
+        "What a move does first: it registers the doorbells at the new place, so that none is ever \
+         absent, or it deregisters those at the old place, which is quicker, with exits in between \
+         [default: additions]",
+    );
+    let orders = &[
+        ("additions", Order::Additions),
+        ("removals", Order::Removals),
+    ];
+    let order = choice(order, "additions|removals", orders).fallback(Order::Additions);
+    let faults = long("faults")
+        .help("Make each ioctl of a move fail in turn, one a move (only with --backend sim)")
+        .switch();
+    let json = long("json")
+        .help("Print one JSON object instead of the report")
+        .switch();
+    construct!(Arguments {
+        kicks,
+        backend,
+        order,
+        faults,
+        json
+    })
+    .to_options()
+    .descr("A guest kicks 64 queues while their BAR moves to and fro, and no kick is lost.")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// It registers the doorbells at the new place: none is ever absent
     Additions,
-    /// It deregisters those at the old place: quicker, with exits in between
     Removals,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments().run();
     end("bar_move", report(&arguments))
 }
 

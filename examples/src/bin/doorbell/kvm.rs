@@ -147,8 +147,8 @@ impl Bench {
         }
         Ok(Phase {
             counts,
-            cost: Some(Latency::new(costs)?),
-            round_trip: Some(Latency::new(round_trips)?),
+            cost: Some(Latency::new(costs)),
+            round_trip: Some(Latency::new(round_trips)),
         })
     }
 

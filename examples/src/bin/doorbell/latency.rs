@@ -1,72 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Times: percentiles, and a histogram that a person can read.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde_json::json;
 
 /// The width of the longest bar of a histogram.
-const BAR: u64 = 40;
+const BAR: usize = 40;
 
-/// A set of times in nanoseconds.
+/// A set of times in nanoseconds, in ascending order. All are kept, so a percentile is one of them.
 #[derive(Debug)]
-pub(crate) struct Latency(Histogram<u64>);
-
-/// What the JSON says of one.
-#[derive(Debug, Serialize)]
-pub(crate) struct Percentiles {
-    p50: u64,
-    p99: u64,
-}
+pub(crate) struct Latency(Vec<u64>);
 
 impl Latency {
-    /// From samples, to three digits.
-    pub(crate) fn new(
-        nanoseconds: impl IntoIterator<Item = u64>,
-    ) -> Result<Self, hdrhistogram::CreationError> {
-        let mut histogram = Histogram::new(3)?;
-        // It grows with what it is given, so that nothing is out of range.
-        nanoseconds.into_iter().for_each(|time| histogram += time);
-        Ok(Self(histogram))
+    pub(crate) fn new(nanoseconds: impl IntoIterator<Item = u64>) -> Self {
+        let mut times: Vec<_> = nanoseconds.into_iter().collect();
+        times.sort_unstable();
+        Self(times)
     }
 
-    pub(crate) fn quantile(&self, quantile: f64) -> u64 {
-        self.0.value_at_quantile(quantile)
+    /// The time that `percent` of all do not exceed; 0 if there is none.
+    pub(crate) fn percentile(&self, percent: usize) -> u64 {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        let time = self.0.get(rank.saturating_sub(1));
+        time.copied().unwrap_or(0)
     }
 
-    pub(crate) fn percentiles(&self) -> Percentiles {
-        Percentiles {
-            p50: self.quantile(0.5),
-            p99: self.quantile(0.99),
-        }
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        json!({ "p50": self.percentile(50), "p99": self.percentile(99) })
     }
 }
 
 impl fmt::Display for Latency {
-    /// One line for each doubling of the time.
+    /// One line for each doubling of the time, of those with times in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let buckets: Vec<_> = self
-            .0
-            .iter_log(256, 2.0)
-            .map(|bucket| {
-                (
-                    bucket.value_iterated_to(),
-                    bucket.count_since_last_iteration(),
-                )
-            })
-            .collect();
-        let most = buckets
-            .iter()
-            .map(|(_, count)| *count)
-            .max()
-            .unwrap_or(0)
-            .max(1);
-        let mut shown = buckets.iter().skip_while(|(_, count)| *count == 0);
-        shown.try_for_each(|(to, count)| {
-            write!(f, "  up to {:>9} ns {count:>9} ", to + 1)?;
-            (0..(count * BAR).div_ceil(most)).try_for_each(|_| f.write_char('#'))?;
-            f.write_char('\n')
-        })
+        let doublings = || self.0.chunk_by(|one, next| bits(*one) == bits(*next));
+        let most = doublings().map(<[_]>::len).max().unwrap_or(1);
+        for times in doublings() {
+            let last = times.last().map_or(0, |time| bits(*time));
+            let (below, count) = (1_u128 << last, times.len());
+            let bar = "#".repeat((count * BAR).div_ceil(most));
+            writeln!(f, "  below {below:>9} ns {count:>9} {bar}")?;
+        }
+        Ok(())
     }
+}
+
+/// How many bits the number has without leading zeros.
+fn bits(number: u64) -> u32 {
+    u64::BITS - number.leading_zeros()
 }

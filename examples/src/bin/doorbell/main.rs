@@ -19,36 +19,44 @@ mod wiring;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use bpaf::{OptionParser, Parser, construct, long};
+use examples::arguments::{backend, choice, count};
 use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
-/// A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing lost.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone)]
 struct Arguments {
-    /// How many kicks each way
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
     kicks: u32,
-
-    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
-    #[arg(long, value_enum)]
     backend: Option<Backend>,
-
-    /// How a real guest waits for an interrupt
-    #[arg(long, value_enum, default_value_t = Idle::Halt)]
     idle: Idle,
-
-    /// Print one JSON object instead of the report
-    #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+fn arguments() -> OptionParser<Arguments> {
+    let kicks = count(long("kicks").help("How many kicks each way"), 20_000);
+    let backend = backend();
+    let idle = long("idle").help(
+        "How a real guest waits for an interrupt: it halts, or it polls, for hosts whose emulation \
+         lets an interrupt in between sti and hlt [default: halt]",
+    );
+    let idle = choice(
+        idle,
+        "halt|spin",
+        &[("halt", Idle::Halt), ("spin", Idle::Spin)],
+    );
+    let idle = idle.fallback(Idle::Halt);
+    let json = long("json")
+        .help("Print one JSON object instead of the report")
+        .switch();
+    construct!(Arguments { kicks, backend, idle, json }).to_options().descr(
+        "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing lost.",
+    )
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Idle {
-    /// It sleeps
     Halt,
-    /// It looks again and again; for hosts whose emulation lets an interrupt in between `sti` and `hlt`
     Spin,
 }
 
@@ -60,7 +68,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments().run();
     end("doorbell", report(&arguments))
 }
 

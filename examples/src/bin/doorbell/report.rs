@@ -4,7 +4,6 @@
 use std::fmt;
 
 use irq_routing::{Gsi, Route};
-use serde::Serialize;
 use serde_json::json;
 
 use crate::latency::Latency;
@@ -31,7 +30,7 @@ pub(crate) struct Phase {
 }
 
 /// Each kick goes this way.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Written by the guest.
     pub(crate) kicks: u64,
@@ -48,6 +47,21 @@ impl Counts {
     pub(crate) fn is_exact(&self, kicks: u32) -> bool {
         let all = [self.kicks, self.handled, self.signalled, self.interrupts];
         all.iter().all(|count| *count == u64::from(kicks))
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let Self {
+            kicks,
+            handled,
+            signalled,
+            interrupts,
+        } = self;
+        json!({
+            "kicks": kicks,
+            "handled": handled,
+            "signalled": signalled,
+            "interrupts": interrupts,
+        })
     }
 
     /// Kicks whose interrupt did not come.
@@ -102,7 +116,7 @@ impl Report {
             signalled,
             interrupts,
         } = self.by_ioeventfd.counts;
-        let percentiles = |latency: &Option<Latency>| latency.as_ref().map(Latency::percentiles);
+        let percentiles = |latency: &Option<Latency>| latency.as_ref().map(Latency::to_json);
         json!({
             "backend": self.backend,
             "kernel": self.kernel,
@@ -115,7 +129,7 @@ impl Report {
             "exit_ns": percentiles(&self.by_exit.cost),
             "ioeventfd_round_trip_ns": percentiles(&self.by_ioeventfd.round_trip),
             "exit_round_trip_ns": percentiles(&self.by_exit.round_trip),
-            "by_exit": self.by_exit.counts,
+            "by_exit": self.by_exit.counts.to_json(),
         })
     }
 }
@@ -184,8 +198,8 @@ fn compare(
         "{:<24}{:>12}{:>12}{:>10}",
         "", "ioeventfd", "exit", "ratio"
     )?;
-    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
-        let (one, other) = (one.quantile(quantile), other.quantile(quantile));
+    for (name, percent) in [("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)] {
+        let (one, other) = (one.percentile(percent), other.percentile(percent));
         // A u64 of nanoseconds that a double cannot hold is a hundred days long.
         #[expect(clippy::cast_precision_loss, reason = "it is printed with one digit")]
         let ratio = other as f64 / one.max(1) as f64;

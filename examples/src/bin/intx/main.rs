@@ -32,58 +32,71 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Parser, ValueEnum};
+use bpaf::{OptionParser, Parser, construct, long};
+use examples::arguments::{backend, choice, count, seed};
 use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
-/// A level-triggered line that three devices share: nothing lost, nothing stuck.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone)]
 struct Arguments {
-    #[command(flatten)]
     settings: Settings,
-
-    /// Which controller the guest uses [default: one after the other]
-    #[arg(long, value_enum)]
     chip: Option<Chip>,
-
-    /// Whose that controller is [default: one after the other]
-    #[arg(long, value_enum)]
     irqchip: Option<Irqchip>,
-
-    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
-    #[arg(long, value_enum)]
     backend: Option<Backend>,
-
-    /// Print one JSON object a run instead of the reports
-    #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone)]
 struct Settings {
-    /// How many assertions, by all devices together, in each run
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// By all devices together, in each run.
     assertions: u64,
-
-    /// What the devices draw lots from
-    #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+fn arguments() -> OptionParser<Arguments> {
+    let assertions =
+        long("assertions").help("How many assertions, by all devices together, in each run");
+    let assertions = count(assertions, 100_000).map(u64::from);
+    let seed = seed();
+    let settings = construct!(Settings { assertions, seed });
+    let chip = long("chip").help("Which controller the guest uses [default: each in turn]");
+    let chips = &[("ioapic", Chip::Ioapic), ("pic", Chip::Pic)];
+    let chip = choice(chip, "ioapic|pic", chips).optional();
+    let irqchip = long("irqchip").help(
+        "Where that controller is: in the kernel (full), or in this program, with the local APIC \
+         alone in the kernel (split) [default: each in turn]",
+    );
+    let irqchips = &[("full", Irqchip::Full), ("split", Irqchip::Split)];
+    let irqchip = choice(irqchip, "full|split", irqchips).optional();
+    let backend = backend();
+    let json = long("json")
+        .help("Print one JSON object for each run instead of the reports")
+        .switch();
+    construct!(Arguments {
+        settings,
+        chip,
+        irqchip,
+        backend,
+        json
+    })
+    .to_options()
+    .descr("A level-triggered line that three devices share: nothing lost, nothing stuck.")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chip {
-    /// The I/O APIC
+    /// The IOAPIC.
     Ioapic,
-    /// The pair of 8259A
+    /// The pair of 8259A.
     Pic,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Irqchip {
-    /// The kernel's
+    /// In the kernel.
     Full,
-    /// The program's; the kernel has the local APIC only
+    /// In this program; the kernel has the local APIC only.
     Split,
 }
 
@@ -127,7 +140,7 @@ impl Irqchip {
 }
 
 fn main() -> ExitCode {
-    end("intx", run_all(&Arguments::parse()))
+    end("intx", run_all(&arguments().run()))
 }
 
 fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {

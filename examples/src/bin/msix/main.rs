@@ -22,39 +22,40 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser;
+use bpaf::{OptionParser, Parser, construct, long};
+use examples::arguments::{backend, count, seed};
 use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
 
-/// A storm of interrupts, while the guest masks and retargets them: nothing lost, nothing too early.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone)]
 struct Arguments {
-    #[command(flatten)]
     settings: Settings,
-
-    /// What runs the guest [default: kvm if /dev/kvm opens, else sim]
-    #[arg(long, value_enum)]
     backend: Option<Backend>,
-
-    /// Print one JSON object instead of the report
-    #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone)]
 struct Settings {
-    /// How many triggers
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     triggers: u64,
-
-    /// What the guest and the host draw lots from
-    #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
+fn arguments() -> OptionParser<Arguments> {
+    let triggers = count(long("triggers").help("How many triggers"), 100_000).map(u64::from);
+    let seed = seed();
+    let settings = construct!(Settings { triggers, seed });
+    let backend = backend();
+    let json = long("json")
+        .help("Print one JSON object instead of the report")
+        .switch();
+    construct!(Arguments { settings, backend, json }).to_options().descr(
+        "A storm of interrupts, while the guest masks and retargets them: none lost, none while masked.",
+    )
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments().run();
     end("msix", report(&arguments))
 }
 

@@ -48,14 +48,15 @@ fn machine() -> (Arc<dyn Vm>, &'static str, String) {
 
 #[cfg(target_arch = "x86_64")]
 fn real() -> Result<Arc<dyn Vm>, String> {
-    let open = || -> Result<_, Box<dyn Error>> {
+    kvm_probe::probe().map_err(|why| why.to_string())?;
+    let create = || -> Result<_, Box<dyn Error>> {
         let vm = kvm_ioctls::Kvm::new()?.create_vm()?;
         vm.create_irq_chip()?;
         Ok(notify_core::KvmVm::try_from(&vm)?)
     };
-    match open() {
+    match create() {
         Ok(vm) => Ok(Arc::new(vm)),
-        Err(error) => Err(format!("/dev/kvm: {error}")),
+        Err(error) => Err(format!("KVM creates no irqchip: {error}")),
     }
 }
 

@@ -18,30 +18,39 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use bpaf::{OptionParser, Parser, construct, long, positional};
 use examples::program::{end, show};
 
 use irq_routing::Dump;
 use report::Report;
 
-/// How interrupts travel: explains a GSI routing table, entry by entry.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone)]
 struct Arguments {
-    /// A table as text, one entry a line such as "gsi=4 type=1 2 4"; "-" reads standard input [default:
-    /// the table of a fresh PC]
     dump: Option<PathBuf>,
-
-    /// Explain this GSI alone
-    #[arg(long)]
     gsi: Option<u32>,
-
-    /// Print one JSON document instead of the report
-    #[arg(long)]
     json: bool,
 }
 
+fn arguments() -> OptionParser<Arguments> {
+    let dump = positional("DUMP").help(
+        "A table as text, one entry a line such as \"gsi=4 type=1 2 4\"; \"-\" reads standard input \
+         [default: the table of a fresh PC]",
+    );
+    let dump = dump.optional();
+    let gsi = long("gsi")
+        .help("Explain this GSI alone")
+        .argument("GSI")
+        .optional();
+    let json = long("json")
+        .help("Print one JSON document instead of the report")
+        .switch();
+    construct!(Arguments { gsi, json, dump })
+        .to_options()
+        .descr("How interrupts travel: explains a GSI routing table, entry by entry.")
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments().run();
     let shown = run(&arguments).and_then(|text| Ok(show(text)?));
     end("routing", shown.map(|()| ExitCode::SUCCESS))
 }

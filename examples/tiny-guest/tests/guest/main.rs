@@ -32,5 +32,5 @@ fn main() -> ExitCode {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn main() -> ExitCode {
-    kvm_test::main(Vec::new())
+    kvm_test::main(vec![kvm_test::x86_only("the guest is x86-64 code")])
 }

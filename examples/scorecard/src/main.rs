@@ -46,27 +46,37 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::builder::PossibleValuesParser;
+use bpaf::{OptionParser, Parser, construct, long};
 use examples::program::{end, show};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use row::Row;
 
-/// How fast the crates are, against the alternative.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone)]
 struct Arguments {
-    /// Print one JSON object for each row instead of the table
-    #[arg(long)]
     json: bool,
-
-    /// Run this row alone
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(rows::names()))]
     only: Option<String>,
 }
 
+fn arguments() -> OptionParser<Arguments> {
+    let json = long("json")
+        .help("Print one JSON object for each row instead of the table")
+        .switch();
+    let only = long("only")
+        .help("Run this row alone")
+        .argument::<String>("ROW");
+    let only = only.guard(
+        |only| rows::names().any(|name| name == only),
+        "is no row; without --only the table shows all",
+    );
+    let only = only.optional();
+    construct!(Arguments { json, only })
+        .to_options()
+        .descr("How fast the crates are, against the alternative.")
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments().run();
     if let Err(error) = raise_file_limit() {
         eprintln!("scorecard: cannot raise the limit of open files: {error}");
     }

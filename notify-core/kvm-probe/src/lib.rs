@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Whether KVM works on this host. Tests and programs ask here, so that they all give one answer.
+
+use std::fmt;
+use std::io;
+
+use kvm_bindings::KVM_API_VERSION;
+use kvm_ioctls::Kvm;
+
+/// Why there is no KVM.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NoKvm {
+    /// `/dev/kvm` does not open.
+    Open(io::Error),
+    /// `/dev/kvm` opens, and is no KVM of the version that every kernel since 2.6.22 has.
+    NotKvm,
+    /// KVM does not create a VM: EBUSY beside another hypervisor, for instance.
+    CreateVm(io::Error),
+}
+
+impl fmt::Display for NoKvm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => write!(f, "cannot open /dev/kvm: {error}"),
+            Self::NotKvm => f.write_str("/dev/kvm opens, but is not KVM"),
+            Self::CreateVm(error) => write!(f, "KVM_CREATE_VM: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for NoKvm {}
+
+/// Opens `/dev/kvm` and creates a VM, which is closed again.
+///
+/// # Errors
+///
+/// What is missing, as [`NoKvm`].
+pub fn probe() -> Result<(), NoKvm> {
+    let kvm = Kvm::new().map_err(|errno| NoKvm::Open(errno.into()))?;
+    // Negative if the file does not know the request.
+    if u32::try_from(kvm.get_api_version()) != Ok(KVM_API_VERSION) {
+        return Err(NoKvm::NotKvm);
+    }
+    let vm = kvm.create_vm();
+    vm.map(drop).map_err(|errno| NoKvm::CreateVm(errno.into()))
+}
