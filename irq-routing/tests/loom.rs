@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Three callers that commit at once, in every order that their threads can take.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p irq-routing --test loom`
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p irq-routing --features loom --test loom`
 #![cfg(loom)]
 #![allow(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@
 //! real: a call of the kernel is one step, and nothing here waits in one. loom shows old values to loads,
 //! but does not let a load see a store of its future.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --test loom`
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --features loom --test loom`
 #![cfg(loom)]
 #![allow(
     clippy::unwrap_used,

@@ -6,7 +6,7 @@
 //! of one entry that tells of a signal once. To run it:
 //!
 //! ```sh
-//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features mio --test loom_dispatcher --release
+//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features loom,mio --test loom_dispatcher --release
 //! ```
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -9,11 +9,13 @@
 )]
 
 use std::os::fd::AsRawFd;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal;
 use notify_core::{EventFd, EventFdMode, EventNotifier, NotifierPair};
 use vmm_sys_util::event::{EventFlag, new_event_consumer_and_notifier};
@@ -146,20 +148,17 @@ fn wait_goes_on_after_a_signal_of_the_process_and_for_no_longer() {
     );
     // SAFETY: the handler does nothing, which is safe in any context.
     unsafe { signal::sigaction(signal::Signal::SIGUSR1, &action) }.unwrap();
-    let (thread, waiter) = std::sync::mpsc::channel();
     let waiting = std::thread::spawn(move || {
         let notifier = EventNotifier::new().unwrap();
-        thread.send(nix::sys::pthread::pthread_self()).unwrap();
         let before = Instant::now();
         let taken = notifier.wait(Some(Duration::from_millis(100))).unwrap();
         // Alive until the other side is sure to have stopped sending.
         std::thread::park_timeout(Duration::from_secs(5));
         (taken, before.elapsed())
     });
-    let thread = waiter.recv().unwrap();
     let before = Instant::now();
     for _ in 0..25 {
-        nix::sys::pthread::pthread_kill(thread, signal::Signal::SIGUSR1).unwrap();
+        pthread_kill(waiting.as_pthread_t() as Pthread, signal::Signal::SIGUSR1).unwrap();
         std::thread::sleep(Duration::from_millis(10));
     }
     let sent = before.elapsed();

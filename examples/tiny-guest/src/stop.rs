@@ -91,6 +91,11 @@ impl Gate {
 #[derive(Debug)]
 struct Thread(pthread_t);
 
+// SAFETY: POSIX gives the handle of a thread to all threads of its process. It is a pointer with musl,
+// which no code here follows, and an integer with glibc.
+#[allow(unsafe_code)]
+unsafe impl Send for Thread {}
+
 impl Thread {
     #[allow(unsafe_code)]
     fn current() -> Self {

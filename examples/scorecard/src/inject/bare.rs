@@ -7,15 +7,15 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::libc::{c_int, c_ulong, ioctl};
+use nix::libc::{Ioctl, c_int, ioctl};
 use tiny_guest::kvm_bindings::{KVMIO, kvm_interrupt, kvm_irq_level, kvm_msi};
 use tiny_guest::kvm_ioctls::VcpuFd;
 
-const IRQ_LINE: c_ulong = nix::request_code_write!(KVMIO, 0x61, size_of::<kvm_irq_level>());
-const IRQ_LINE_STATUS: c_ulong =
+const IRQ_LINE: Ioctl = nix::request_code_write!(KVMIO, 0x61, size_of::<kvm_irq_level>());
+const IRQ_LINE_STATUS: Ioctl =
     nix::request_code_readwrite!(KVMIO, 0x67, size_of::<kvm_irq_level>());
-const INTERRUPT: c_ulong = nix::request_code_write!(KVMIO, 0x86, size_of::<kvm_interrupt>());
-const SIGNAL_MSI: c_ulong = nix::request_code_write!(KVMIO, 0xa5, size_of::<kvm_msi>());
+const INTERRUPT: Ioctl = nix::request_code_write!(KVMIO, 0x86, size_of::<kvm_interrupt>());
+const SIGNAL_MSI: Ioctl = nix::request_code_write!(KVMIO, 0xa5, size_of::<kvm_msi>());
 
 fn checked(answer: c_int) -> io::Result<c_int> {
     if answer < 0 {

@@ -29,6 +29,10 @@ use report::Report;
 struct Arguments {
     kicks: u32,
     backend: Option<Backend>,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "a real guest is x86-64 code")
+    )]
     idle: Idle,
     json: bool,
 }

@@ -8,14 +8,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use kvm_bindings::{KVMIO, kvm_interrupt};
-use nix::libc::{self, c_ulong};
+use nix::libc::{self, Ioctl};
 
 /// The first number that is no vector.
 const VECTORS: u32 = 256;
 
 /// As in `ioctl.rs`.
-const INTERRUPT: c_ulong = nix::request_code_write!(KVMIO, 0x86, size_of::<kvm_interrupt>());
-const GET_TSC_KHZ: c_ulong = nix::request_code_none!(KVMIO, 0xa3);
+const INTERRUPT: Ioctl = nix::request_code_write!(KVMIO, 0x86, size_of::<kvm_interrupt>());
+const GET_TSC_KHZ: Ioctl = nix::request_code_none!(KVMIO, 0xa3);
 
 mod raw {
     use super::*;

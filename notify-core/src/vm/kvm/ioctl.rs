@@ -13,30 +13,29 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use kvm_bindings::{
     KVM_MSI_VALID_DEVID, KVMIO, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd, kvm_msi,
 };
-use nix::libc::c_ulong;
+use nix::libc::Ioctl;
 
 use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
 use crate::vm::routes::halves;
 use crate::{IoEventFdRequest, IrqFdAction, IrqFdRequest, MsiRequest, RouteBuffer};
 
 /// Request numbers (`include/uapi/linux/kvm.h`), computed so that each architecture's own encoding
-/// of direction and size applies.
+/// of direction and size applies. Their type is that of `ioctl`, which glibc and musl declare differently.
 mod number {
     use super::*;
     use nix::{request_code_none, request_code_readwrite, request_code_write};
 
-    pub(super) const GET_API_VERSION: c_ulong = request_code_none!(KVMIO, 0x00);
-    pub(super) const CHECK_EXTENSION: c_ulong = request_code_none!(KVMIO, 0x03);
-    pub(super) const IRQ_LINE: c_ulong =
-        request_code_write!(KVMIO, 0x61, size_of::<kvm_irq_level>());
-    pub(super) const IRQ_LINE_STATUS: c_ulong =
+    pub(super) const GET_API_VERSION: Ioctl = request_code_none!(KVMIO, 0x00);
+    pub(super) const CHECK_EXTENSION: Ioctl = request_code_none!(KVMIO, 0x03);
+    pub(super) const IRQ_LINE: Ioctl = request_code_write!(KVMIO, 0x61, size_of::<kvm_irq_level>());
+    pub(super) const IRQ_LINE_STATUS: Ioctl =
         request_code_readwrite!(KVMIO, 0x67, size_of::<kvm_irq_level>());
-    pub(super) const SET_GSI_ROUTING: c_ulong =
+    pub(super) const SET_GSI_ROUTING: Ioctl =
         request_code_write!(KVMIO, 0x6a, size_of::<kvm_irq_routing>());
-    pub(super) const IRQFD: c_ulong = request_code_write!(KVMIO, 0x76, size_of::<kvm_irqfd>());
-    pub(super) const IOEVENTFD: c_ulong =
+    pub(super) const IRQFD: Ioctl = request_code_write!(KVMIO, 0x76, size_of::<kvm_irqfd>());
+    pub(super) const IOEVENTFD: Ioctl =
         request_code_write!(KVMIO, 0x79, size_of::<kvm_ioeventfd>());
-    pub(super) const SIGNAL_MSI: c_ulong = request_code_write!(KVMIO, 0xa5, size_of::<kvm_msi>());
+    pub(super) const SIGNAL_MSI: Ioctl = request_code_write!(KVMIO, 0xa5, size_of::<kvm_msi>());
 }
 
 mod raw {
@@ -176,14 +175,20 @@ mod tests {
     /// As `strace -X raw` prints them on the architectures with the common ioctl encoding.
     #[test]
     fn request_numbers() {
-        assert_eq!(number::GET_API_VERSION, 0xae00);
-        assert_eq!(number::CHECK_EXTENSION, 0xae03);
-        assert_eq!(number::IRQ_LINE, 0x4008_ae61);
-        assert_eq!(number::IRQ_LINE_STATUS, 0xc008_ae67);
-        assert_eq!(number::SET_GSI_ROUTING, 0x4008_ae6a);
-        assert_eq!(number::IRQFD, 0x4020_ae76);
-        assert_eq!(number::IOEVENTFD, 0x4040_ae79);
-        assert_eq!(number::SIGNAL_MSI, 0x4020_aea5);
+        let numbers = [
+            (number::GET_API_VERSION, 0xae00),
+            (number::CHECK_EXTENSION, 0xae03),
+            (number::IRQ_LINE, 0x4008_ae61),
+            (number::IRQ_LINE_STATUS, 0xc008_ae67),
+            (number::SET_GSI_ROUTING, 0x4008_ae6a),
+            (number::IRQFD, 0x4020_ae76),
+            (number::IOEVENTFD, 0x4040_ae79),
+            (number::SIGNAL_MSI, 0x4020_aea5),
+        ];
+        for (number, known) in numbers {
+            // The kernel looks at 32 bits.
+            assert_eq!(number as u32, known, "{number:#x}");
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use notify_core::sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEnt
 /// A number, or the negative of an errno.
 pub(crate) type Answer = i32;
 
-fn ioctl<T>(vm: &VmFd, request: libc::c_ulong, argument: *mut T) -> Answer {
+fn ioctl<T>(vm: &VmFd, request: u32, argument: *mut T) -> Answer {
     // SAFETY: every caller passes the struct that its request takes, which outlives the call.
-    let result = unsafe { libc::ioctl(vm.as_raw_fd(), request, argument) };
+    let result = unsafe { libc::ioctl(vm.as_raw_fd(), request as libc::Ioctl, argument) };
     if result < 0 {
         -std::io::Error::last_os_error().raw_os_error().unwrap()
     } else {
