@@ -201,18 +201,6 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// KVM has found no vCPU for the message (EPERM): the machine has none. A guest can bring it about too: with all
-    /// local APICs switched off, for a message to one of all; or with local APICs in different modes of logical
-    /// addressing, for a logical destination that is nobody's. Otherwise nobody is an outcome,
-    /// [`NoListener`](crate::inject::Injected::NoListener).
-    #[error("cannot send {message}: there is no vCPU to take it")]
-    NoVcpu {
-        /// The message.
-        message: MsiMessage,
-        /// What the kernel said.
-        source: io::Error,
-    },
-
     /// Nothing is in the kernel that could take messages or lines. The VMM has its own interrupt controllers then,
     /// and injects with [`inject::vcpu`](crate::inject::vcpu()).
     #[error("cannot inject: the machine has no interrupt controller in the kernel")]

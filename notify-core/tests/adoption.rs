@@ -162,29 +162,11 @@ fn a_closed_file_descriptor_is_refused_by_its_number() {
 
 /// What a filter refuses says nothing of the file.
 #[test]
-#[allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
 fn a_jail_without_preadv2_is_not_told_that_its_eventfd_is_none() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let jailed = std::thread::spawn(move || {
             let notifier = EventNotifier::new().unwrap();
-            let statement = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-            let call = u32::try_from(libc::SYS_preadv2).unwrap();
-            let mut filter = [
-                statement(0x20, 0, 0, 0),    // load the call's number
-                statement(0x15, 0, 1, call), // if it is preadv2
-                statement(0x06, 0, 0, 0x0005_0000 | errno.cast_unsigned()), // answer with errno
-                statement(0x06, 0, 0, 0x7fff_0000), // else allow
-            ];
-            let program = libc::sock_fprog {
-                len: 4,
-                filter: filter.as_mut_ptr(),
-            };
-            // SAFETY: the kernel copies the program during the call; it binds this thread alone.
-            let set = unsafe {
-                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-                    | libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program)
-            };
-            assert_eq!(set, 0);
+            kvm_test::refuse(libc::SYS_preadv2, None, errno).unwrap();
             EventNotifier::adopt_borrowed(&notifier).unwrap_err()
         });
         let error = jailed.join().unwrap();

@@ -19,8 +19,7 @@ use crate::Error;
 ///
 /// # Errors
 ///
-/// [`Error::NoVcpu`], [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, or the machine is
-/// being closed.
+/// [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, or the VM is being closed.
 #[inline]
 pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
     let Some(translated) = table.translate(message) else {
@@ -51,7 +50,6 @@ fn otherwise(
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
 fn explain(vm: &dyn Vm, message: MsiMessage, source: io::Error) -> Error {
     match source.raw_os_error() {
-        Some(libc::EPERM) => Error::NoVcpu { message, source },
         Some(libc::EINVAL) if matches!(vm.has_irqchip(), Ok(false)) => {
             Error::NoController { source }
         }

@@ -51,8 +51,8 @@ fn message() {
 fn nobody() {
     let (full, none) = (bare().unwrap(), bare().unwrap());
     full.create_irq_chip().unwrap();
-    let error = inject::message(&table(&full), MESSAGE).unwrap_err();
-    assert!(matches!(error, Error::NoVcpu { .. }), "{error}");
+    let injected = inject::message(&table(&full), MESSAGE).unwrap();
+    assert_eq!(injected, Injected::NoListener, "a VM without vCPUs");
     let error = inject::message(&table(&none), MESSAGE).unwrap_err();
     assert!(matches!(error, Error::NoController { .. }), "{error}");
     // Its local APIC is off after reset.
@@ -61,8 +61,8 @@ fn nobody() {
     assert_eq!(injected, Injected::NoListener);
 }
 
-/// A logical message that fits none, of two local APICs that are on. If they agree on the mode of logical
-/// addressing, KVM asks nobody and says so; if not, it has asked both, and says what it says of no vCPU.
+/// A logical message that fits neither of two local APICs that are on. KVM_SIGNAL_MSI fails with EPERM, as in a
+/// VM without vCPUs, if the two disagree on the mode of logical addressing; Linux 6.1 does so if they agree, too.
 fn guest_at_odds() {
     const FLAT: u32 = u32::MAX;
     const CLUSTER: u32 = 0x0fff_ffff;
@@ -84,8 +84,8 @@ fn guest_at_odds() {
     let injected = inject::message(&table(&vm_fd), message).unwrap();
     assert_eq!(injected, Injected::NoListener);
     set(&vcpus[1], CLUSTER, 0x12);
-    let error = inject::message(&table(&vm_fd), message).unwrap_err();
-    assert!(matches!(error, Error::NoVcpu { .. }), "{error}");
+    let injected = inject::message(&table(&vm_fd), message).unwrap();
+    assert_eq!(injected, Injected::NoListener);
 }
 
 #[track_caller]

@@ -9,10 +9,12 @@
 //!
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one; [`Nothing`]
 //! does not even remember.
+//! [`refuse`] makes a system call fail, as a filter does.
 //! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;
+mod jail;
 #[cfg(target_arch = "x86_64")]
 mod machine;
 mod nothing;
@@ -25,6 +27,7 @@ use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
+pub use jail::refuse;
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};

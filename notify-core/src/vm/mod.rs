@@ -69,9 +69,13 @@ pub trait Vm: fmt::Debug + Send + Sync {
 
     /// KVM_SIGNAL_MSI: injects one message.
     ///
+    /// A message that no local APIC takes is [`MsiOutcome::Blocked`], since a guest chooses its destination. For
+    /// some such messages the ioctl fails with EPERM: for those of a VM without vCPUs on any kernel, and for a
+    /// logical destination that no local APIC has on Linux 6.1.
+    ///
     /// # Errors
     ///
-    /// Those of the ioctl.
+    /// Those of the ioctl; EPERM if a system call filter refuses it.
     fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome>;
 
     /// KVM_IRQ_LINE_STATUS: drives a GSI, and says what became of it.

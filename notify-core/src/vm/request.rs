@@ -166,8 +166,8 @@ pub enum MsiOutcome {
     /// Taken, or merged with one that was pending there. The number is that of the local APICs on x86; it
     /// is at least 1, and says no more elsewhere.
     Delivered(u32),
-    /// Nobody took it: no such destination, or one that is switched off. (riscv64: the kernel does not say more
-    /// than that it found nothing wrong.)
+    /// No local APIC took it: none has that destination, or it is switched off. (riscv64: the kernel only says that
+    /// it found nothing wrong.)
     Blocked,
 }
 

@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use kvm_bindings::{
     KVM_MSI_VALID_DEVID, KVMIO, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd, kvm_msi,
 };
+use nix::errno::Errno;
 use nix::libc::Ioctl;
 
 use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
@@ -139,6 +140,23 @@ pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiRequest) -> io::Result
     let msi = msi(message);
     // SAFETY: KVM_SIGNAL_MSI reads one `kvm_msi`, which outlives the call, and keeps no pointer.
     Ok(unsafe { raw::signal_msi(fd.as_raw_fd(), &msi) }?)
+}
+
+/// Whether KVM_SIGNAL_MSI reaches KVM, which refuses a flag that it does not know before it looks further.
+///
+/// # Errors
+///
+/// EPERM if a system call filter stands in between, for instance.
+pub(super) fn may_signal_msi(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let unknown = kvm_msi {
+        flags: !KVM_MSI_VALID_DEVID,
+        ..Default::default()
+    };
+    // SAFETY: as above.
+    match unsafe { raw::signal_msi(fd.as_raw_fd(), &unknown) } {
+        Err(Errno::EINVAL) | Ok(_) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn irq_level(gsi: u32, level: bool) -> kvm_irq_level {

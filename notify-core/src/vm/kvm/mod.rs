@@ -140,10 +140,16 @@ impl Vm for KvmVm {
     }
 
     fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
-        match ioctl::signal_msi(self.live()?, message)? {
-            0 => Ok(MsiOutcome::Blocked),
-            // A negative answer came back as an error.
-            taken => Ok(MsiOutcome::Delivered(taken.cast_unsigned())),
+        let fd = self.live()?;
+        match ioctl::signal_msi(fd, message) {
+            Ok(0) => Ok(MsiOutcome::Blocked),
+            Ok(taken) => Ok(MsiOutcome::Delivered(taken.cast_unsigned())),
+            // The kernel's -1, "no destination", reaches user space as EPERM.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                ioctl::may_signal_msi(fd)?;
+                Ok(MsiOutcome::Blocked)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -79,11 +79,14 @@ impl Vm for SimVm {
             data: message.data,
             flags: message.devid.map_or(0, |_| KVM_MSI_VALID_DEVID),
             devid: message.devid.unwrap_or(0),
-        })?;
-        Ok(match taken {
-            0 => MsiOutcome::Blocked,
-            taken => MsiOutcome::Delivered(taken.cast_unsigned()),
-        })
+        });
+        match taken {
+            Ok(0) => Ok(MsiOutcome::Blocked),
+            Ok(taken) => Ok(MsiOutcome::Delivered(taken.cast_unsigned())),
+            // As KvmVm does; no system call filter stands in between here.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(MsiOutcome::Blocked),
+            Err(error) => Err(error),
+        }
     }
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
