@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use kvm_test::{Trial, kvm};
+use kvm_test::{Trial, kvm, wait_until};
 use nix::errno::Errno::{self, EBUSY, EEXIST, EFAULT, EINVAL, EIO};
 use nix::libc;
 use nix::poll::PollFlags;
@@ -216,11 +216,7 @@ fn closing() {
     assert_eq!(vm.ioapic_irr(), 1 << 5);
     drop(dup);
     // Another worker thread does that, in its own time.
-    let falls = (0..2000).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        vm.ioapic_irr() == 0
-    });
-    assert!(falls, "the line stays up");
+    wait_until(|| vm.ioapic_irr() == 0);
 }
 
 fn plain_vm() -> VmFd {

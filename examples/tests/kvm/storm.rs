@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
 
 use ioeventfd::{Datamatch, IoAddress, IoEventFd, Width};
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
-use kvm_test::{Trial, kvm};
+use kvm_test::{PATIENCE, Trial, kvm};
 use notify_core::KvmVm;
 use tiny_guest::iced_x86::code_asm::{qword_ptr, rax};
 use tiny_guest::layout::{DOORBELL, msi_address};
@@ -28,8 +27,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A guest that has not finished by then never will.
-const PATIENCE: Duration = Duration::from_secs(30);
 const VECTORS: [u8; 2] = [0x40, 0x41];
 
 /// Runs a guest to its end on another thread, while `host` does something.

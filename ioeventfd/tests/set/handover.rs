@@ -7,6 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use kvm_test::wait_until;
+
 use ioeventfd::{Datamatch, IoAddress, Rung};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -216,14 +218,6 @@ impl Ring {
     }
 }
 
-fn eventually(done: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !done() {
-        assert!(start.elapsed().as_secs() < 20, "it never comes");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn a_queue_goes_to_vhost_and_back() {
     let rig = rig();
@@ -246,11 +240,11 @@ fn a_queue_goes_to_vhost_and_back() {
         std::thread::scope(|scope| {
             scope.spawn(|| vhost.serve(|| ring.serve()));
             rig.set.kick().unwrap();
-            eventually(|| ring.is_served());
+            wait_until(|| ring.is_served());
             for _ in 0..10 {
                 kick();
             }
-            eventually(|| ring.is_served());
+            wait_until(|| ring.is_served());
             // Back: vhost is stopped, perhaps with a kick that it has not seen.
             vhost.stop.notify().unwrap();
         });
@@ -290,7 +284,7 @@ fn a_kick_between_its_match_and_its_signal_is_handed_over_too() {
         });
         let stat = Path::new("/proc").join(told.recv().unwrap()).join("stat");
         // It sleeps: its signal finds the counter full.
-        eventually(|| std::fs::read_to_string(&stat).unwrap().contains(") S "));
+        wait_until(|| std::fs::read_to_string(&stat).unwrap().contains(") S "));
         let changer = scope.spawn(|| have(&rig.set, queues(BASE, &all[1..])));
         thread::sleep(Duration::from_millis(30));
         assert_eq!(

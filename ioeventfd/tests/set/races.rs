@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Sets on several threads.
 
+use kvm_test::PATIENCE;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Rung};
 
@@ -165,7 +165,7 @@ fn exits_are_matched_while_a_request_takes_its_time() {
                 let both = ends.map(|at| set.on_exit_write(at, &[0; 2]).unwrap());
                 sent.send(both).unwrap();
             });
-            rung.push(come.recv_timeout(Duration::from_secs(10)));
+            rung.push(come.recv_timeout(PATIENCE));
             barrier.wait();
         }
         on.store(false, Ordering::Relaxed);

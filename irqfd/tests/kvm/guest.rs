@@ -6,7 +6,8 @@
 )]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+
+use kvm_test::wait_until;
 
 use irq_routing::{Platform, RoutingTable, Wiring};
 use kvm_bindings::{
@@ -169,10 +170,7 @@ impl Guest {
     /// then ends it. Answers the vectors of EOI exits.
     #[track_caller]
     pub(crate) fn expect_interrupt(&mut self, act: impl FnOnce()) -> Vec<u8> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.run() != Ok(TAKEN) {
-            assert!(Instant::now() < deadline, "no interrupt comes");
-        }
+        wait_until(|| self.run() == Ok(TAKEN));
         act();
         self.end()
     }
@@ -209,11 +207,7 @@ impl Guest {
     /// Returns when the pin has this level.
     #[track_caller]
     pub(crate) fn wait_for_pin(&self, level: bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.pin() != level {
-            assert!(Instant::now() < deadline, "the pin does not change");
-            std::thread::yield_now();
-        }
+        wait_until(|| self.pin() == level);
     }
 }
 

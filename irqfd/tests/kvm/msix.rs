@@ -2,13 +2,12 @@
 //! MSI-X tables and MSI capabilities on a real local APIC.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use irq_routing::RoutingTable;
 use irqfd::msix::Table;
 use irqfd::{ArmQueue, Error, Triggered, Vector, VectorState, msi};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
-use kvm_test::{Machine, Trial, kvm};
+use kvm_test::{Machine, Trial, kvm, wait_until};
 
 use crate::watched::Watched;
 
@@ -50,10 +49,7 @@ impl Bench {
     /// What was in a notifier before it was bound is delivered by a thread of the kernel.
     #[track_caller]
     fn expect_soon(&self, vectors: &[u8]) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while self.machine.delivered().unwrap() != vectors && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        wait_until(|| self.machine.delivered().unwrap() == vectors);
         self.expect(vectors);
     }
 }

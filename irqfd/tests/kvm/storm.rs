@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::{ArmQueue, Vector, VectorState};
-use kvm_test::{Machine, Trial, kvm};
+use kvm_test::{Machine, Trial, kvm, wait_until};
 use notify_core::EventNotifier;
 
 use crate::watched::Watched;
@@ -176,11 +176,7 @@ fn storm() {
             bench.storming.store(false, Ordering::Relaxed);
         });
         bench.settle();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while delivered(&machine) != all && Instant::now() < deadline {
-            thread::yield_now();
-        }
-        assert_eq!(delivered(&machine), all, "round {rounds}");
+        wait_until(|| delivered(&machine) == all);
         rounds += 1;
     }
     assert_eq!(vm.spurious(), 0, "injected between mask and unmask");

@@ -2,12 +2,11 @@
 //! Vectors on a real local APIC.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::{ArmQueue, Error, IrqFd, Triggered, Vector, VectorState};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
-use kvm_test::{Machine, Trial, kvm, open_fds};
+use kvm_test::{Machine, Trial, kvm, open_fds, wait_until};
 use notify_core::{EventFd, EventNotifier};
 
 use crate::watched::Watched;
@@ -56,10 +55,7 @@ fn expect(machine: &Machine, vectors: &[u8]) {
 /// What was in a notifier before it was bound is delivered by a thread of the kernel.
 #[track_caller]
 fn expect_soon(machine: &Machine, vectors: &[u8]) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while machine.delivered().unwrap() != vectors && Instant::now() < deadline {
-        std::thread::yield_now();
-    }
+    wait_until(|| machine.delivered().unwrap() == vectors);
     expect(machine, vectors);
 }
 

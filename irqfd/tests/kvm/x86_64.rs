@@ -2,11 +2,10 @@
 //! The x86 cases, with a local APIC that shows what was delivered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use irqfd::{Error, IrqFd};
-use kvm_test::{Machine, Trial, kvm, open_fds};
+use kvm_test::{Machine, Trial, kvm, open_fds, wait_until};
 use notify_core::{EventFd, EventNotifier};
 
 /// From `include/uapi/linux/eventfd.h`.
@@ -93,10 +92,7 @@ fn full_before() {
     eventfd.write(u64::MAX - 1).unwrap();
     let builder = IrqFd::builder(lease(&table, 0x41)).notifier(Arc::clone(&notifier));
     let irq = builder.assign().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while machine.delivered().unwrap().is_empty() && Instant::now() < deadline {
-        std::thread::yield_now();
-    }
+    wait_until(|| !machine.delivered().unwrap().is_empty());
     expect_vectors(&machine, &[0x41]);
     notifier.notify().unwrap();
     expect_vectors(&machine, &[0x41]);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use kvm_test::PATIENCE;
+
 use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::{Controller, EoiExits, LevelLine};
 use notify_core::sim::{Profile, SimVm};
@@ -182,7 +184,7 @@ impl Controller for Shared {
             drop(line);
             let _ = done.send(());
         });
-        let took = wait.recv_timeout(Duration::from_secs(5)).is_ok();
+        let took = wait.recv_timeout(PATIENCE).is_ok();
         *self.took.lock().unwrap() = Some(took);
         Ok(())
     }

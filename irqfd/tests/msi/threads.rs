@@ -4,17 +4,13 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use irq_routing::RoutingTable;
 use irqfd::VectorState;
 use irqfd::msi::Capability;
-use kvm_test::Recorder;
+use kvm_test::{PATIENCE, Recorder};
 
 use super::{Bench, driven, read32, vector, write32};
-
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
 
 /// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
 fn holds_nobody_up(open: fn(&Capability)) {
@@ -27,13 +23,13 @@ fn holds_nobody_up(open: fn(&Capability)) {
     let released = Mutex::new(released);
     vm.on_routes(move |_| {
         let _ = started.send(());
-        let released = released.lock().unwrap().recv_timeout(LONG);
+        let released = released.lock().unwrap().recv_timeout(PATIENCE);
         assert_eq!(released, Err(RecvTimeoutError::Disconnected), "held up");
         Ok(())
     });
     thread::scope(|scope| {
         let opens = scope.spawn(|| open(&msi));
-        start.recv_timeout(LONG).unwrap();
+        start.recv_timeout(PATIENCE).unwrap();
         write32(&msi, 16, 1);
         assert_eq!(read32(&msi, 16), 1);
         drop(release);

@@ -4,17 +4,13 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
-use std::time::Duration;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::Table;
 use irqfd::{Triggered, VectorState};
-use kvm_test::{Call, Recorder};
+use kvm_test::{Call, PATIENCE, Recorder};
 
 use super::{Bench, pending, program, read32, set_mask, vector};
-
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
 
 /// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
 fn holds_nobody_up(open: fn(&Table)) {
@@ -27,13 +23,13 @@ fn holds_nobody_up(open: fn(&Table)) {
     let released = Mutex::new(released);
     vm.on_routes(move |_| {
         let _ = started.send(());
-        let released = released.lock().unwrap().recv_timeout(LONG);
+        let released = released.lock().unwrap().recv_timeout(PATIENCE);
         assert_eq!(released, Err(RecvTimeoutError::Disconnected), "held up");
         Ok(())
     });
     thread::scope(|scope| {
         let opens = scope.spawn(|| open(&table));
-        start.recv_timeout(LONG).unwrap();
+        start.recv_timeout(PATIENCE).unwrap();
         // The kernel has the table of routes; another vCPU masks the vector again.
         set_mask(&table, 0, true);
         assert_eq!(read32(&table, 12), 1);
@@ -171,7 +167,7 @@ fn triggers_do_not_take_the_tables_lock() {
     }
     thread::scope(|scope| {
         let hangs = scope.spawn(|| vector(&table, 0).trigger().unwrap());
-        start.recv_timeout(LONG).unwrap();
+        start.recv_timeout(PATIENCE).unwrap();
         let (sender, masker) = mpsc::channel();
         let masks = scope.spawn(|| {
             let sender = sender;
@@ -179,7 +175,7 @@ fn triggers_do_not_take_the_tables_lock() {
             set_mask(&table, 0, true);
         });
         masker
-            .recv_timeout(LONG)
+            .recv_timeout(PATIENCE)
             .unwrap()
             .wait_until_asleep()
             .unwrap();

@@ -10,6 +10,7 @@
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one; [`Nothing`]
 //! does not even remember.
 //! [`refuse`] makes a system call fail, as a filter does.
+//! [`wait_until`] waits for what another thread does.
 //! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +19,7 @@ mod jail;
 #[cfg(target_arch = "x86_64")]
 mod machine;
 mod nothing;
+mod patience;
 mod recorder;
 mod thread;
 
@@ -32,6 +34,7 @@ pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};
 pub use nothing::Nothing;
+pub use patience::{PATIENCE, wait_until};
 pub use recorder::{Call, Recorder};
 pub use thread::ThreadId;
 

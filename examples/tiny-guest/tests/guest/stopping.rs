@@ -5,11 +5,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use kvm_test::{Trial, kvm};
+use kvm_test::{PATIENCE, Trial, kvm};
 use tiny_guest::{Asm, Emitted, Exit, Program, Slot, Vcpu};
 use vmm_sys_util::signal::{Killable, SIGRTMIN};
 
-use crate::support::{LIMIT, await_slot, finish, machine};
+use crate::support::{await_slot, finish, machine};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -49,7 +49,7 @@ fn stops(main: fn(&mut Asm, &Slot) -> Emitted) {
     await_slot(&alive, 1);
     thread::sleep(Duration::from_millis(10)); // so that the one that sleeps does
     thread::spawn(move || stopper.stop());
-    assert!(stopped.recv_timeout(LIMIT).is_ok());
+    assert!(stopped.recv_timeout(PATIENCE).is_ok());
     let then = alive.load().unwrap();
     thread::sleep(Duration::from_millis(10));
     assert_eq!(alive.load().unwrap(), then);
@@ -94,7 +94,7 @@ fn stops_at_any_time() {
     thread::spawn(move || ask.iter().for_each(|()| stopper.stop()));
     for _ in 0..STOPS {
         asked.send(()).unwrap();
-        assert!(stopped.recv_timeout(LIMIT).is_ok(), "a stop was lost");
+        assert!(stopped.recv_timeout(PATIENCE).is_ok(), "a stop was lost");
     }
 }
 

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What the trials have in common.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use kvm_test::PATIENCE;
 use tiny_guest::kvm_bindings::kvm_msi;
 use tiny_guest::{Exit, Irqchip, Machine, Slot, Vcpu, layout};
 
-/// Far more than any trial takes.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// Counts what guests were seen to do. Trials run one after the other.
+static PROGRESS: AtomicU64 = AtomicU64::new(0);
 
 /// A machine with all interrupt controllers and one vCPU.
 pub(crate) fn machine() -> (Machine, Vcpu) {
@@ -22,14 +24,19 @@ pub(crate) fn machine_with(irqchip: Irqchip) -> (Machine, Vcpu) {
     (machine, vcpus.remove(0))
 }
 
-/// Does `work`, and stops the vCPU should that take too long: a hang becomes a failure.
+/// Does `work`, and stops the vCPU if there is no progress for too long: a hang becomes a failure.
 pub(crate) fn guarded<R>(vcpu: &mut Vcpu, work: impl FnOnce(&mut Vcpu) -> R) -> R {
     let stopper = vcpu.stopper();
     let (done, over) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            if over.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
-                stopper.stop();
+            let mut before = PROGRESS.load(Ordering::Relaxed);
+            while over.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let now = PROGRESS.load(Ordering::Relaxed);
+                if now == before {
+                    return stopper.stop();
+                }
+                before = now;
             }
         });
         let result = work(vcpu);
@@ -52,10 +59,11 @@ pub(crate) fn finish(vcpu: &mut Vcpu) -> u32 {
 pub(crate) fn await_slot(slot: &Slot, value: u64) {
     let start = Instant::now();
     while slot.load().unwrap() < value {
-        let late = start.elapsed() > LIMIT;
+        let late = start.elapsed() > PATIENCE;
         assert!(!late, "{} of {value}", slot.load().unwrap());
         thread::yield_now();
     }
+    PROGRESS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Sends `vector` to a vCPU. Returns whether its local APIC took it.

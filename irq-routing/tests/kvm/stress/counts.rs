@@ -25,6 +25,11 @@ impl Counts {
         }
     }
 
+    /// Whether each kind of failure has happened.
+    pub(super) fn has_all(&self) -> bool {
+        self.refused > 0 && self.not_leased > 0 && self.route_held > 0
+    }
+
     pub(super) fn sum<'a>(counts: impl Iterator<Item = &'a Self>) -> Self {
         counts.fold(Self::default(), |sum, one| Self {
             leases: sum.leases + one.leases,
