@@ -16,6 +16,7 @@
 #[cfg(target_arch = "x86_64")]
 mod bare;
 mod jail;
+mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod machine;
 mod nothing;
@@ -30,6 +31,7 @@ use std::sync::LazyLock;
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
 pub use jail::refuse;
+pub use kernel::kernel;
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};

@@ -50,6 +50,7 @@ impl Profile {
 pub struct SimVmBuilder {
     profile: Profile,
     vcpus: usize,
+    resample_at_unmask: bool,
 }
 
 impl Default for SimVmBuilder {
@@ -57,6 +58,7 @@ impl Default for SimVmBuilder {
         Self {
             profile: Profile::X86,
             vcpus: 1,
+            resample_at_unmask: true,
         }
     }
 }
@@ -74,11 +76,23 @@ impl SimVmBuilder {
         self
     }
 
+    /// Sets what happens when a guest unmasks an IOAPIC pin that waits (default true). With true the resampling
+    /// irqfds of the pin are signalled, as Linux does from 6.3 on; with false the interrupt is injected, as Linux 6.2
+    /// does.
+    pub fn resample_at_unmask(mut self, resamples: bool) -> Self {
+        self.resample_at_unmask = resamples;
+        self
+    }
+
     /// Creates the machine.
     #[must_use]
     pub fn build(self) -> SimVm {
         SimVm {
-            state: Mutex::new(State::new(self.profile, self.vcpus)),
+            state: Mutex::new(State::new(
+                self.profile,
+                self.vcpus,
+                self.resample_at_unmask,
+            )),
         }
     }
 }

@@ -134,7 +134,7 @@ impl State {
     }
 
     fn ioapic_unmasked(&mut self, pin: u32) {
-        let asked_again = self.resample(IOAPIC, pin);
+        let asked_again = self.resample_at_unmask && self.resample(IOAPIC, pin);
         if let Some((lapics, pc)) = self.chips.pc() {
             pc.ioapic.unmasked(lapics, pin, asked_again);
         }

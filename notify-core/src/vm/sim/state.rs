@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) chips: Chips,
     pub(super) routes: Routes,
     pub(super) x2apic_ids: bool,
+    /// Whether an IOAPIC pin that waits is resampled when the guest unmasks it.
+    pub(super) resample_at_unmask: bool,
     /// What each vCPU was given by KVM_INTERRUPT and has not taken.
     pub(super) interrupts: Vec<Option<u8>>,
     pub(super) irqfds: IrqFds,
@@ -38,7 +40,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(profile: Profile, vcpus: usize) -> Self {
+    pub(super) fn new(profile: Profile, vcpus: usize, resample_at_unmask: bool) -> Self {
         let routes = match profile {
             Profile::X86 => Routes::default_of(profile),
             // The others' are empty until their controller is initialised, or stay so.
@@ -58,6 +60,7 @@ impl State {
             chips: Chips::new(profile, vcpus),
             routes,
             x2apic_ids: false,
+            resample_at_unmask,
             interrupts: vec![None; vcpus],
             irqfds: IrqFds::default(),
             doorbells,

@@ -7,9 +7,10 @@ mod ioctl;
 mod pair;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kvm_test::{Trial, kvm};
+use kvm_test::{Trial, bare, kvm};
 use notify_core::sim::Profile;
 use notify_core::sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
 
@@ -106,7 +107,15 @@ fn capabilities() {
         ] {
             let real = pair.vm.check_extension_raw(capability.into());
             let sim = pair.sim.kvm_check_extension(capability).unwrap();
-            assert_eq!(real, sim, "{profile:?}, capability {capability}");
+            let known: &[i32] = match capability {
+                // Kernels from before the choice whether EOIs are broadcast list two flags.
+                kvm::KVM_CAP_X2APIC_API => &[sim, 3],
+                _ => &[sim],
+            };
+            assert!(
+                known.contains(&real),
+                "{profile:?}, capability {capability}: KVM says {real}, SimVm says {sim}"
+            );
         }
     }
 }
@@ -144,7 +153,7 @@ fn entry(random: &Random, any_mode: bool) -> RoutingEntry {
         ..RoutingEntry::default()
     };
     match random.below(24) {
-        0 => entry.kind = random.of(&[0, 3, 4, 5, 6, u32::MAX]),
+        0 => entry.kind = random.of(refused_kinds()),
         1..=12 => {
             entry.kind = 1;
             let chip = random.of(&[0, 1, 2, 2, 2]);
@@ -169,6 +178,26 @@ fn entry(random: &Random, any_mode: bool) -> RoutingEntry {
         entry.flags = random.of(&[1, 2, 3]);
     }
     entry
+}
+
+/// Kinds of routes that the kernel refuses: those that there are not, and those of Hyper-V and Xen guests where it
+/// was built without them. `SimVm` is such a kernel.
+fn refused_kinds() -> &'static [u32] {
+    static KINDS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        let vm = bare().unwrap();
+        vm.create_irq_chip().unwrap();
+        let is_refused = |kind: &u32| {
+            let entry = RoutingEntry {
+                gsi: 24,
+                kind: *kind,
+                ..RoutingEntry::default()
+            };
+            ioctl::set_gsi_routing(&vm, &Routing::of(&[entry])) < 0
+        };
+        let all = [0, 3, 4, 5, 6, u32::MAX].into_iter();
+        all.filter(is_refused).collect()
+    });
+    &KINDS
 }
 
 fn table(random: &Random, any_mode: bool) -> Vec<RoutingEntry> {

@@ -73,7 +73,10 @@ impl Pair {
         if let Some(guest) = &guest {
             guest.prepare(&vcpus[0]);
         }
-        let sim = SimVm::builder().profile(profile).vcpus(vcpus.len());
+        let sim = SimVm::builder()
+            .profile(profile)
+            .vcpus(vcpus.len())
+            .resample_at_unmask(kvm_test::kernel() >= (6, 3));
         let mut pair = Self {
             profile,
             vm,
