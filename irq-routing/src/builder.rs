@@ -54,8 +54,8 @@ impl RoutingTableBuilder {
     /// [`RoutingTable::retranslate`] or another commit finds a translation.
     ///
     /// The table itself keeps the untranslated messages. The translation is called once for each
-    /// message of a commit, on the thread of one that commits, without a lock. If it panics, the panic is
-    /// that of whichever caller it meets there. If it commits something itself, or takes a GSI that a commit
+    /// message of a commit, on the thread of one that commits, without a lock. If it panics, the commit
+    /// of that message fails, and its caller gets the panic. If it commits something itself, or takes a GSI that a commit
     /// under way changes, it waits for ever; a handle to the table in it keeps the table alive.
     ///
     /// ```

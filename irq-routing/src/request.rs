@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Request`]: what one caller wants of the table, and what came of it.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::slots::LeaseId;
 use crate::{Error, Gsi, Pins, Route};
 
@@ -56,13 +59,26 @@ pub(crate) enum Demand {
     Retranslate,
 }
 
+/// Why a request has failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Error(Error),
+    /// The translation or the VM panicked. The panic goes on in the caller of the request.
+    Panic(Box<dyn Any + Send>),
+}
+
+/// Calls the translation or the VM, whose panic must reach no other caller than the guilty one.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(Failure::Panic)
+}
+
 #[derive(Debug)]
 pub(crate) struct Request {
     /// By which the caller finds it again.
     pub(crate) ticket: u64,
     pub(crate) demand: Demand,
     pub(crate) edits: Vec<Edit>,
-    pub(crate) outcome: Option<Result<(), Error>>,
+    pub(crate) outcome: Option<Result<(), Failure>>,
 }
 
 /// A request that was carried out, until its caller comes for it.
@@ -71,11 +87,11 @@ pub(crate) struct Finished {
     pub(crate) ticket: u64,
     /// For their memory, or to be committed again.
     pub(crate) edits: Vec<Edit>,
-    pub(crate) result: Result<(), Error>,
+    pub(crate) result: Result<(), Failure>,
 }
 
 impl Request {
-    pub(crate) fn finish(self, result: Result<(), Error>) -> Finished {
+    pub(crate) fn finish(self, result: Result<(), Failure>) -> Finished {
         Finished {
             ticket: self.ticket,
             edits: self.edits,
@@ -89,6 +105,9 @@ impl Request {
 
     /// Whether the kernel has what the edits say.
     pub(crate) fn took_effect(&self) -> bool {
-        matches!(self.outcome, Some(Ok(()) | Err(Error::Untranslated { .. })))
+        matches!(
+            self.outcome,
+            Some(Ok(()) | Err(Failure::Error(Error::Untranslated { .. })))
+        )
     }
 }

@@ -6,10 +6,15 @@
 //! for the next round, which one of those callers leads: nobody works for requests that came after its own
 //! round has begun, and no thread of the table's own is needed. (A translation of all routes is a round by
 //! itself, so that a caller may lead one before its own.)
+//!
+//! A round calls code that is not ours, the translation and the VM. A panic there is handled as a refusal is:
+//! the request that causes it fails alone, and its caller, who need not lead the round, gets the panic.
+
+use std::panic::resume_unwind;
 
 use crate::Error;
 use crate::engine::Engine;
-use crate::request::{Demand, Edit, Request};
+use crate::request::{Demand, Edit, Failure, Request, guarded};
 use crate::table::Shared;
 
 impl Shared {
@@ -19,66 +24,38 @@ impl Shared {
         let ticket = state.enqueue(demand, std::mem::take(edits));
         loop {
             if let Some(finished) = state.collect(ticket) {
-                *edits = finished.edits;
-                return finished.result;
-            }
-            if let Some((engine, requests)) = state.begin_round() {
                 drop(state);
-                Round::new(self, ticket, engine, requests).lead();
+                *edits = finished.edits;
+                return finished.result.map_err(|failure| match failure {
+                    Failure::Error(error) => error,
+                    Failure::Panic(payload) => resume_unwind(payload),
+                });
+            }
+            if let Some((mut engine, mut requests)) = state.begin_round() {
+                drop(state);
+                self.lead(&mut engine, &mut requests);
+                self.state.lock().end_round(engine, requests);
+                self.ended.notify_all();
                 state = self.state.lock();
             } else {
                 state = self.ended.wait(state);
             }
         }
     }
-}
 
-/// Requests on their way to the kernel. Dropping it ends the round, in a panic too (one of the machine or
-/// of the translation): the leader's request goes with the panic, others that were not carried out are
-/// left to the next round.
-struct Round<'a> {
-    shared: &'a Shared,
-    /// That of the caller who leads.
-    ticket: u64,
-    work: Option<(Box<Engine>, Vec<Request>)>,
-    complete: bool,
-}
-
-impl<'a> Round<'a> {
-    fn new(shared: &'a Shared, ticket: u64, engine: Box<Engine>, requests: Vec<Request>) -> Self {
-        Self {
-            shared,
-            ticket,
-            work: Some((engine, requests)),
-            complete: false,
+    /// Runs a round without the lock. It does not unwind: what panics in it is the failure of one request.
+    fn lead(&self, engine: &mut Engine, requests: &mut [Request]) {
+        for request in &mut *requests {
+            request.outcome = self.translate(&mut request.edits).err().map(Err);
         }
+        engine.carry_out(&*self.vm, requests);
     }
 
-    fn lead(mut self) {
-        if let Some((engine, requests)) = &mut self.work {
-            for edit in requests.iter_mut().flat_map(|request| &mut request.edits) {
-                edit.given = edit.route().and_then(|route| self.shared.translated(route));
+    fn translate(&self, edits: &mut [Edit]) -> Result<(), Failure> {
+        guarded(|| {
+            for edit in edits {
+                edit.given = edit.route().and_then(|route| self.translated(route));
             }
-            engine.carry_out(&*self.shared.vm, requests);
-        }
-        self.complete = true;
-    }
-}
-
-impl Drop for Round<'_> {
-    fn drop(&mut self) {
-        let Some((mut engine, requests)) = self.work.take() else {
-            return;
-        };
-        if !self.complete {
-            engine.recover();
-        }
-        let mut state = self.shared.state.lock();
-        state.end_round(engine, requests);
-        if !self.complete {
-            state.forget(self.ticket);
-        }
-        drop(state);
-        self.shared.ended.notify_all();
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use fixedbitset::FixedBitSet;
 
 use crate::engine::Engine;
-use crate::request::{Change, Demand, Edit, Finished, Request};
+use crate::request::{Change, Demand, Edit, Failure, Finished, Request};
 use crate::slots::{LeaseId, Slot, Slots};
 use crate::{Error, Gsi, Pins, Platform, Route};
 
@@ -127,7 +127,10 @@ impl State {
                     self.note_moving(&request.edits);
                     requests.push(request);
                 }
-                Err(error) => self.done.push(request.finish(Err(error))),
+                Err(error) => {
+                    let failed = Err(Failure::Error(error));
+                    self.done.push(request.finish(failed));
+                }
             }
         }
         if self.queue.is_empty() {
@@ -138,16 +141,13 @@ impl State {
         Some((engine, requests))
     }
 
-    /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
-    /// carried out wait for the next round, in front of the others.
+    /// Takes back what [`begin_round`](Self::begin_round) has handed out, all of it carried out.
     pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
         for request in requests.iter().filter(|request| request.took_effect()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
         }
         self.slots.settle();
         self.moving.clear();
-        let pending = requests.extract_if(.., |request| request.is_pending());
-        self.queue.splice(..0, pending);
         for mut request in requests.drain(..) {
             if let Some(result) = request.outcome.take() {
                 self.done.push(request.finish(result));
@@ -158,20 +158,13 @@ impl State {
         self.engine = Some(engine);
     }
 
-    /// Drops a request whose caller will not come for it.
-    pub(crate) fn forget(&mut self, ticket: u64) {
-        self.queue.retain(|request| request.ticket != ticket);
-        self.done.retain(|finished| finished.ticket != ticket);
-    }
-
     /// Validates a request, and marks the GSIs that it is about to change.
     fn prepare(&mut self, request: &mut Request) -> Result<(), Error> {
         if request.demand == Demand::Retranslate {
             let routes = self.slots.routes();
-            let edits = routes.map(|(gsi, route)| Edit::new(gsi, Change::Translation(route)));
-            // A round that ended in a panic may have left those of its time.
-            request.edits.clear();
-            request.edits.extend(edits);
+            let messages = routes.filter(|(_, route)| matches!(route, Route::Msi(_)));
+            let edit = |(gsi, route)| Edit::new(gsi, Change::Translation(route));
+            request.edits.extend(messages.map(edit));
             return Ok(());
         }
         self.keep_last_of_each_gsi(&mut request.edits)?;

@@ -228,7 +228,11 @@ impl RoutingTable {
     ///
     /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are blocked, and all
     /// others are in force. Otherwise those of [`Transaction::commit`] that the kernel causes; then all old
-    /// translations are still in force, or an unknown part of them if it failed half way.
+    /// translations are still in force, or an unknown part of them if the search for a refused message failed.
+    ///
+    /// # Panics
+    ///
+    /// If the translation does; then all old translations are still in force.
     pub fn retranslate(&self) -> Result<(), Error> {
         self.submit(Demand::Retranslate)
     }
