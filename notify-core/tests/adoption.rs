@@ -163,15 +163,20 @@ fn a_closed_file_descriptor_is_refused_by_its_number() {
 /// What a filter refuses says nothing of the file.
 #[test]
 #[allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
-fn a_jail_without_preadv2_is_not_told_that_its_eventfd_is_none() {
-    for errno in [libc::EPERM, libc::ENOSYS] {
+fn a_jail_without_a_system_call_is_not_told_that_its_eventfd_is_none() {
+    let calls = [libc::SYS_preadv2, libc::SYS_writev];
+    let errnos = [libc::EPERM, libc::EACCES, libc::ENOSYS];
+    for (call, errno) in calls
+        .into_iter()
+        .flat_map(|call| errnos.map(|errno| (call, errno)))
+    {
         let jailed = std::thread::spawn(move || {
             let notifier = EventNotifier::new().unwrap();
             let statement = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-            let call = u32::try_from(libc::SYS_preadv2).unwrap();
+            let call = u32::try_from(call).unwrap();
             let mut filter = [
                 statement(0x20, 0, 0, 0),    // load the call's number
-                statement(0x15, 0, 1, call), // if it is preadv2
+                statement(0x15, 0, 1, call), // if it is this one
                 statement(0x06, 0, 0, 0x0005_0000 | errno.cast_unsigned()), // answer with errno
                 statement(0x06, 0, 0, 0x7fff_0000), // else allow
             ];
