@@ -67,6 +67,8 @@ impl Engine {
                     (Demand::Retranslate, failure) => {
                         self.translate_in_part(vm, &mut request.edits, failure)
                     }
+                    // A VM that is being closed delivers nothing by the routes that were left behind.
+                    (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired(_))) => Ok(()),
                     (_, failure) => Err(failure),
                 });
             }
@@ -145,7 +147,7 @@ impl Engine {
         self.met.clear();
         let needed = demands.any(|demand| match demand {
             Demand::Edits => edited || !self.is_committed(),
-            Demand::Flush => cleaned || self.kernel == Kernel::Unknown,
+            Demand::Flush | Demand::Drive(_) => cleaned || self.kernel == Kernel::Unknown,
             Demand::Retranslate => edited || self.kernel == Kernel::Unknown,
             Demand::Recommit => true,
         });

@@ -44,6 +44,10 @@ impl Edit {
             Change::Translation(route) => Some(route),
         }
     }
+
+    pub(crate) fn leads_to_pins(&self) -> bool {
+        matches!(self.route(), Some(Route::Pins(_)))
+    }
 }
 
 /// When a request needs an ioctl.
@@ -53,6 +57,9 @@ pub(crate) enum Demand {
     Edits,
     /// If dropped leases left routes behind.
     Flush,
+    /// As [`Flush`](Self::Flush): the GSI is driven from then on, and a route that was left behind may lead to
+    /// one of its pins.
+    Drive(Gsi),
     /// In any case.
     Recommit,
     /// If the translation of a route has changed.
@@ -97,6 +104,15 @@ impl Request {
             edits: self.edits,
             result,
         }
+    }
+
+    /// Whether it leads a GSI to pins, or keeps others from those of a GSI.
+    pub(crate) fn concerns_pins(&self) -> bool {
+        self.is_drive() || self.edits.iter().any(Edit::leads_to_pins)
+    }
+
+    pub(crate) fn is_drive(&self) -> bool {
+        matches!(self.demand, Demand::Drive(_))
     }
 
     pub(crate) fn is_pending(&self) -> bool {

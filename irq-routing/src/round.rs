@@ -46,7 +46,9 @@ impl Shared {
     /// Runs a round without the lock. It does not unwind: what panics in it is the failure of one request.
     fn lead(&self, engine: &mut Engine, requests: &mut [Request]) {
         for request in &mut *requests {
-            request.outcome = self.translate(&mut request.edits).err().map(Err);
+            if let Err(failure) = self.translate(&mut request.edits) {
+                request.outcome = Some(Err(failure));
+            }
         }
         engine.carry_out(&*self.vm, requests);
     }

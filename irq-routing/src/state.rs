@@ -16,8 +16,6 @@ pub(crate) struct State {
     platform: Platform,
     /// GSIs whose pins belong to nobody else; see [`DrivenLine`](crate::DrivenLine).
     pub(crate) driven: BTreeSet<Gsi>,
-    /// What the round under way leads to pins.
-    pub(crate) moving: Vec<(Gsi, Pins)>,
     /// Whether the kernel's table is ours.
     committed: bool,
     /// GSIs that were given back while the kernel still had their route.
@@ -46,7 +44,6 @@ impl State {
             slots,
             platform,
             driven: BTreeSet::new(),
-            moving: Vec::new(),
             committed: false,
             stale: FixedBitSet::with_capacity(limit as usize),
             blocked: FixedBitSet::with_capacity(limit as usize),
@@ -116,28 +113,16 @@ impl State {
         self.stale.clear();
         let mut waiting = std::mem::take(&mut self.queue);
         let mut requests = std::mem::take(&mut self.spare_requests);
-        for mut request in waiting.drain(..together(&waiting)) {
-            // Nothing does before the first has been taken, so all come to their turn.
-            if self.depends_on_moving(&request.edits) {
-                self.queue.push(request);
-                continue;
-            }
+        for mut request in waiting.drain(..self.together(&waiting)) {
             match self.prepare(&mut request) {
-                Ok(()) => {
-                    self.note_moving(&request.edits);
-                    requests.push(request);
-                }
+                Ok(()) => requests.push(request),
                 Err(error) => {
                     let failed = Err(Failure::Error(error));
                     self.done.push(request.finish(failed));
                 }
             }
         }
-        if self.queue.is_empty() {
-            self.queue = waiting; // with its memory
-        } else {
-            self.queue.append(&mut waiting);
-        }
+        self.queue = waiting; // with its memory
         Some((engine, requests))
     }
 
@@ -145,9 +130,11 @@ impl State {
     pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
         for request in requests.iter().filter(|request| request.took_effect()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
+            if let Demand::Drive(gsi) = request.demand {
+                self.driven.insert(gsi);
+            }
         }
         self.slots.settle();
-        self.moving.clear();
         for mut request in requests.drain(..) {
             if let Some(result) = request.outcome.take() {
                 self.done.push(request.finish(result));
@@ -167,6 +154,14 @@ impl State {
             request.edits.extend(messages.map(edit));
             return Ok(());
         }
+        if let Demand::Drive(gsi) = request.demand {
+            self.validate_drive(gsi)?;
+            // Without pins there is nothing that a route which was left behind could lead to.
+            if !matches!(self.slots.get(gsi).route(), Some(Route::Pins(_))) {
+                request.outcome = Some(Ok(()));
+            }
+            return Ok(());
+        }
         self.keep_last_of_each_gsi(&mut request.edits)?;
         request
             .edits
@@ -177,6 +172,25 @@ impl State {
             self.slots.unsettle(edit.gsi);
         }
         Ok(())
+    }
+
+    /// How many of the first requests can share a round. A translation of all routes starts from those that are
+    /// committed, so it shares none. What concerns pins is validated against those that are committed, too,
+    /// where a line is driven.
+    fn together(&self, requests: &[Request]) -> usize {
+        let (mut driven, mut pins) = (!self.driven.is_empty(), false);
+        for (before, request) in requests.iter().enumerate() {
+            if request.demand == Demand::Retranslate {
+                return before.max(1);
+            }
+            driven |= request.is_drive();
+            let concerns_pins = request.concerns_pins();
+            if driven && pins && concerns_pins {
+                return before;
+            }
+            pins |= concerns_pins;
+        }
+        requests.len()
     }
 
     fn keep_last_of_each_gsi(&mut self, edits: &mut Vec<Edit>) -> Result<(), Error> {
@@ -242,14 +256,6 @@ impl State {
         };
         self.slots.put(gsi, slot);
     }
-}
-
-/// How many of the first requests can share a round. A translation of all routes starts from those that
-/// are committed, so it shares none.
-fn together(requests: &[Request]) -> usize {
-    let alone = |request: &Request| request.demand == Demand::Retranslate;
-    let before = requests.iter().position(alone);
-    before.map_or(requests.len(), |before| before.max(1))
 }
 
 /// For diagnosis.
