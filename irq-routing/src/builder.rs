@@ -13,7 +13,7 @@ use crate::translation::Translation;
 use crate::{Error, MsiMessage, Platform, RoutingTable};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
-const MOST_GSIS: u32 = 1 << 16;
+pub(crate) const MOST_GSIS: u32 = 1 << 16;
 
 /// Builds a [`RoutingTable`] for a machine that is not of this architecture's usual kind.
 #[derive(Debug)]

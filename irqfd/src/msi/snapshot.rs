@@ -2,6 +2,7 @@
 //! [`Snapshot`]: a capability that outlives its machine.
 
 use irq_routing::MsiMessage;
+use irq_routing::versioned::{Form, Versioned};
 
 use super::Capability;
 use super::capability::State;
@@ -15,10 +16,19 @@ const VERSION: u32 = 1;
 /// What the guest wrote to a capability, and what is pending, for a machine that continues elsewhere.
 ///
 /// It holds numbers only, as that of [`msix`](crate::msix::Snapshot) does, and is believed no further than
-/// [`Capability::restore`] has checked it.
+/// [`Capability::restore`] has checked it. A later version is read as there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(transparent)
+)]
+pub struct Snapshot(Versioned<Saved>);
+
+/// The written form. It changes with the version only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Snapshot {
+struct Saved {
     version: u32,
     vectors: u32,
     wide: bool,
@@ -31,6 +41,10 @@ pub struct Snapshot {
     pending: u32,
     /// What open vectors send, which is not what was written last if only the address was.
     sends: SavedMessage,
+}
+
+impl Form for Saved {
+    const VERSION: u32 = VERSION;
 }
 
 /// It changes with the version only.
@@ -105,7 +119,7 @@ impl Capability {
         let pending = |bits, (number, vector): (u32, &Vector)| {
             bits | u32::from(vector.is_pending()) << number
         };
-        Snapshot {
+        Snapshot(Versioned::Known(Saved {
             version: VERSION,
             vectors: shape.vectors(),
             wide: shape.wide,
@@ -121,7 +135,7 @@ impl Capability {
                 // It came from a register of 16 bits.
                 data: u16::try_from(state.sends.data).unwrap_or(0),
             },
-        }
+        }))
     }
 
     /// Makes the capability what another one was, as
@@ -132,6 +146,8 @@ impl Capability {
     /// Everything in the snapshot is checked before anything is done; on failure the capability is as it
     /// was.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        let known = snapshot.0.known();
+        let snapshot = known.map_err(|found| RestoreError::Version { found })?;
         let registers = self.check(snapshot)?;
         let sends = MsiMessage {
             address: snapshot.sends.address,
@@ -157,12 +173,8 @@ impl Capability {
         Ok(())
     }
 
-    fn check(&self, snapshot: &Snapshot) -> Result<Registers, RestoreError> {
+    fn check(&self, snapshot: &Saved) -> Result<Registers, RestoreError> {
         let shape = self.inner.shape;
-        if snapshot.version != VERSION {
-            let found = snapshot.version;
-            return Err(RestoreError::Version { found });
-        }
         let form = (snapshot.vectors, snapshot.wide, snapshot.maskable);
         if form != (shape.vectors(), shape.wide, shape.maskable) {
             return Err(RestoreError::Form);

@@ -162,7 +162,7 @@ fn hostile_snapshots_are_refused() {
         "a snapshot of version 2, where 1 is known"
     );
 
-    for size in [0, 2, 4, 2049] {
+    for size in [0, 2, 4, 2048] {
         let error = refused(|value| {
             let vectors = value["vectors"].as_array_mut().unwrap();
             vectors.resize(size, vectors[1].clone());
@@ -204,6 +204,36 @@ fn what_cannot_be_a_snapshot_is_not_read() {
         written[field] = value;
         assert!(serde_json::from_value::<Snapshot>(written).is_err());
     }
+    let mut written = written();
+    let vector = written["vectors"][0].clone();
+    written["vectors"] = vec![vector; 2049].into();
+    let error = serde_json::from_value::<Snapshot>(written).unwrap_err();
+    assert!(error.to_string().contains("at most 2048"), "{error}");
+}
+
+/// Whatever it holds, by name or by place.
+#[test]
+fn a_later_version_is_no_parse_error() {
+    let bench = Bench::new();
+    let table = bench.enabled(3);
+    for text in [
+        r#"{"version":2,"enabled":"often","vectors":{"0":null}}"#,
+        r#"[2,"often",{"0":null}]"#,
+    ] {
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        let error = table.restore(&snapshot).unwrap_err();
+        assert!(matches!(error, RestoreError::Version { found: 2 }));
+        assert!(serde_json::to_string(&snapshot).is_err());
+    }
+    let mut later = written();
+    later["version"] = json!(2);
+    later["vectors"] = json!(3);
+    let snapshot: Snapshot = serde_json::from_value(later).unwrap();
+    let error = table.restore(&snapshot).unwrap_err();
+    assert!(matches!(error, RestoreError::Version { found: 2 }));
+    let by_place: Snapshot = serde_json::from_str("[1,false,false,[]]").unwrap();
+    let by_name = json!({"version": 1, "enabled": false, "function_masked": false, "vectors": []});
+    assert_eq!(by_place, read(by_name));
 }
 
 fn saved() -> impl Strategy<Value = Value> {
