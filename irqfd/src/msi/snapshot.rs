@@ -8,7 +8,7 @@ use super::Capability;
 use super::capability::State;
 use super::registers::{Registers, UNALIGNED, message_of};
 use crate::vector::Batch;
-use crate::{Quiesced, Vector};
+use crate::{Quiesced, Vector, numbered};
 
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 const VERSION: u32 = 1;
@@ -159,16 +159,14 @@ impl Capability {
         *state = State { registers, sends };
         for (number, vector) in (0..).zip(&self.inner.vectors) {
             vector.reset();
-            if snapshot.pending >> number & 1 != 0
-                && let Err(error) = vector.restore_pending()
-            {
-                log::error!("a pending interrupt is lost: {error}");
-            }
             if registers.open_bits() >> number & 1 != 0 {
                 batch.unmask(vector, message_of(sends, registers.granted, number));
             }
         }
         drop(state);
+        let numbered = (0..).zip(&self.inner.vectors);
+        let pending = numbered.filter(|(number, _)| snapshot.pending >> number & 1 != 0);
+        numbered::restore_pending(pending.map(|(_, vector)| vector));
         batch.run();
         Ok(())
     }

@@ -9,7 +9,7 @@ use irq_routing::versioned::{Form, Versioned};
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
 use crate::vector::Batch;
-use crate::{Quiesced, Vector};
+use crate::{Quiesced, Vector, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 1;
@@ -205,11 +205,6 @@ impl Table {
                 data: saved.data,
                 masked: saved.masked,
             };
-            if saved.pending
-                && let Err(error) = vector.restore_pending()
-            {
-                log::error!("a pending interrupt is lost: {error}");
-            }
             if open && !saved.masked {
                 let message = saved.sends.map(|sends| MsiMessage {
                     address: sends.address,
@@ -223,6 +218,9 @@ impl Table {
             }
         }
         drop(state);
+        let vectors = self.inner.vectors.iter().zip(&snapshot.vectors);
+        let pending = vectors.filter(|(_, saved)| saved.pending);
+        numbered::restore_pending(pending.map(|(vector, _)| vector));
         batch.run();
         Ok(())
     }
