@@ -4,11 +4,11 @@
 //! A caller queues its request. If nobody is at work it takes the engine and all that waits, and carries
 //! it out without the lock, so that leases can be taken and dropped meanwhile. What comes in between waits
 //! for the next round, which one of those callers leads: nobody works for requests that came after its own
-//! round has begun, and no thread of the table's own is needed. (A translation of all routes is a round by
-//! itself, so that a caller may lead one before its own.)
+//! round has begun, and no thread of the table's own is needed. (Some requests do not share a round, see
+//! `State::together`, so that a caller may lead others before its own.)
 //!
-//! A round calls code that is not ours, the translation and the VM. A panic there is handled as a refusal is:
-//! the request that causes it fails alone, and its caller, who need not lead the round, gets the panic.
+//! A round calls the translation and the VM, which may panic. A panic is handled as a refusal of the kernel is:
+//! the request that causes it fails alone, and its caller gets the panic, whichever thread leads the round.
 
 use std::panic::resume_unwind;
 

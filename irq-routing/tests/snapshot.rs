@@ -405,7 +405,7 @@ fn a_later_version_is_no_parse_error() {
     );
 }
 
-/// However long the text is that somebody sends.
+/// A hostile text may be as long as it likes.
 #[test]
 fn longer_lists_than_any_table_has_are_not_read() {
     let gsis = |count| {
