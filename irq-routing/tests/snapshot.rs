@@ -426,3 +426,40 @@ fn longer_lists_than_any_table_has_are_not_read() {
         assert!(used.bytes_max < most, "{} bytes", used.bytes_max);
     }
 }
+
+/// Formats without names read as many fields as they are told.
+#[test]
+fn formats_are_told_the_fields() {
+    use serde::de::value::Error;
+    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("nothing to read"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+
+    let mut names: &[&str] = &[];
+    assert!(Snapshot::deserialize(Names(&mut names)).is_err());
+    assert_eq!(names, ["version", "platform", "gsis"]);
+}
