@@ -13,7 +13,7 @@ use crate::translation::Translation;
 use crate::{Error, MsiMessage, Platform, RoutingTable};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
-const MOST_GSIS: u32 = 1 << 16;
+pub(crate) const MOST_GSIS: u32 = 1 << 16;
 
 /// Builds a [`RoutingTable`] for a machine that is not of this architecture's usual kind.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ impl RoutingTableBuilder {
     /// [`RoutingTable::retranslate`] or another commit finds a translation.
     ///
     /// The table itself keeps the untranslated messages. The translation is called once for each
-    /// message of a commit, on the thread of one that commits, without a lock. If it panics, the panic is
-    /// that of whichever caller it meets there. If it commits something itself, or takes a GSI that a commit
+    /// message of a commit, on the thread of one that commits, without a lock. If it panics, the commit
+    /// of that message fails, and its caller gets the panic. If it commits something itself, or takes a GSI that a commit
     /// under way changes, it waits for ever; a handle to the table in it keeps the table alive.
     ///
     /// ```

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`DrivenLine`]: a line whose level one party sets, and whose ends of interrupt it hears.
 
-use crate::request::Edit;
+use std::collections::BTreeMap;
+
+use crate::request::{Demand, Edit};
 use crate::state::State;
-use crate::{Error, Gsi, Line, Rejected, Route, RoutingTable};
+use crate::{Error, Gsi, Line, Pin, Rejected, Route, RoutingTable};
 
 /// A [`Line`] with one party that sets its level and hears when the guest has ended its interrupt (EOI).
 ///
@@ -78,117 +80,67 @@ struct Right {
 
 impl Right {
     fn take(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
-        let mut state = table.lock_uncontested(gsi);
-        state.drive(gsi)?;
-        let has_pins = matches!(state.slots.get(gsi).route(), Some(Route::Pins(_)));
-        drop(state);
-        let right = Self {
+        table.submit(Demand::Drive(gsi))?;
+        Ok(Self {
             table: table.clone(),
             gsi,
-        };
-        if has_pins {
-            // The kernel may have a route to one of the pins still, of a lease that is gone.
-            table.flush()?;
-        }
-        Ok(right)
+        })
     }
 }
 
 impl Drop for Right {
     fn drop(&mut self) {
-        self.table.lock().undrive(self.gsi);
+        self.table.lock().driven.remove(&self.gsi);
     }
 }
 
+/// Both validations are against the routes as committed. So of the requests that concern pins each has a
+/// round of its own while a line is driven, or is about to be; see [`State::begin_round`].
 impl State {
-    /// Enters a GSI as driven, if nobody drives it and nobody shares its pins.
-    fn drive(&mut self, gsi: Gsi) -> Result<(), Error> {
+    /// Refuses to let a GSI be driven that is driven already, or shares a pin.
+    pub(crate) fn validate_drive(&self, gsi: Gsi) -> Result<(), Error> {
         if self.driven.contains(&gsi) {
             return Err(Error::AlreadyDriven { gsi });
         }
-        if let Some(Route::Pins(pins)) = self.slots.get(gsi).route() {
-            for (other, route) in self.slots.routes().filter(|(other, _)| *other != gsi) {
-                if let Some(pin) = route.shared_pin(pins) {
-                    return Err(Error::PinShared { gsi, other, pin });
-                }
-            }
-        }
-        self.driven.insert(gsi);
-        Ok(())
-    }
-
-    fn undrive(&mut self, gsi: Gsi) {
-        self.driven.remove(&gsi);
-    }
-
-    /// Whether a commit under way leads another GSI to one of its pins.
-    pub(crate) fn is_contested(&self, gsi: Gsi) -> bool {
         let Some(Route::Pins(pins)) = self.slots.get(gsi).route() else {
-            return false;
+            return Ok(());
         };
-        let mut others = self.moving.iter().filter(|(other, _)| *other != gsi);
-        others.any(|(_, theirs)| Route::Pins(*theirs).shared_pin(pins).is_some())
-    }
-
-    /// Whether what these edits may do depends on edits that are under way already.
-    pub(crate) fn depends_on_moving(&self, edits: &[Edit]) -> bool {
-        let depends = |edit: &Edit| {
-            let Some(route @ Route::Pins(_)) = edit.route() else {
-                return false;
-            };
-            let driven = self.driven.contains(&edit.gsi);
-            self.moving.iter().any(|(other, pins)| {
-                *other != edit.gsi
-                    && (driven || self.driven.contains(other))
-                    && route.shared_pin(*pins).is_some()
-            })
+        let mut others = self.slots.routes().filter(|(other, _)| *other != gsi);
+        let shared = |(other, route): (Gsi, Route)| {
+            let pin = route.shared_pin(pins)?;
+            Some(Error::PinShared { gsi, other, pin })
         };
-        !self.driven.is_empty() && edits.iter().any(depends)
+        others.find_map(shared).map_or(Ok(()), Err)
     }
 
     /// Refuses edits, one of each GSI at most, after which a driven GSI would share a pin.
     pub(crate) fn validate_driven(&self, edits: &[Edit]) -> Result<(), Error> {
-        let to_pins = |edit: &Edit| matches!(edit.route(), Some(Route::Pins(_)));
-        if !edits.iter().any(to_pins) {
+        if self.driven.is_empty() || !edits.iter().any(Edit::leads_to_pins) {
             return Ok(());
         }
-        let mut driven = self.driven.iter().copied();
-        driven.try_for_each(|gsi| self.validate_one_driven(gsi, edits))
-    }
-
-    fn validate_one_driven(&self, gsi: Gsi, edits: &[Edit]) -> Result<(), Error> {
-        let edited = |gsi: Gsi| edits.iter().find(|edit| edit.gsi == gsi);
-        let before = self.slots.get(gsi).route();
-        let route = edited(gsi).map_or(before, Edit::route);
-        let Some(Route::Pins(pins)) = route else {
-            return Ok(());
-        };
-        let shared = |(other, route): (Gsi, Option<Route>)| {
-            let pin = route.filter(|_| other != gsi)?.shared_pin(pins)?;
-            Some(Error::PinShared { gsi, other, pin })
-        };
-        let mut edits = edits.iter().map(|edit| (edit.gsi, edit.route()));
-        if let Some(error) = edits.find_map(shared) {
-            return Err(error);
-        }
-        // Where it leads already nobody else does.
-        if route == before {
-            return Ok(());
-        }
-        let others = self
-            .slots
-            .routes()
-            .filter(|(gsi, _)| edited(*gsi).is_none());
-        let mut others = others.map(|(gsi, route)| (gsi, Some(route)));
-        others.find_map(shared).map_or(Ok(()), Err)
-    }
-
-    /// Remembers which GSIs a request that is being carried out leads to pins.
-    pub(crate) fn note_moving(&mut self, edits: &[Edit]) {
-        let to_pins = |edit: &Edit| match edit.route() {
-            Some(Route::Pins(pins)) => Some((edit.gsi, pins)),
+        let edited: BTreeMap<Gsi, &Edit> = edits.iter().map(|edit| (edit.gsi, edit)).collect();
+        let kept = self.slots.routes();
+        let kept = kept.filter(|(gsi, _)| !edited.contains_key(gsi));
+        let new = edits
+            .iter()
+            .filter_map(|edit| Some((edit.gsi, edit.route()?)));
+        let pins = |(gsi, route)| match route {
+            Route::Pins(pins) => Some(pins.iter().map(move |pin| (pin, gsi))),
             _ => None,
         };
-        self.moving.extend(edits.iter().filter_map(to_pins));
+        let mut pins: Vec<(Pin, Gsi)> = kept.chain(new).filter_map(pins).flatten().collect();
+        pins.sort_unstable();
+        // GSIs that share a pin are neighbours now.
+        let shared = |pair: &[(Pin, Gsi)]| match *pair {
+            [(pin, one), (next, other)] if pin == next => {
+                let driven = |gsi, other| {
+                    let driven = self.driven.contains(&gsi);
+                    driven.then_some(Error::PinShared { gsi, other, pin })
+                };
+                driven(one, other).or_else(|| driven(other, one))
+            }
+            _ => None,
+        };
+        pins.windows(2).find_map(shared).map_or(Ok(()), Err)
     }
 }

@@ -7,7 +7,7 @@ use fixedbitset::FixedBitSet;
 use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
-use crate::request::{Demand, Edit, Request};
+use crate::request::{Demand, Edit, Failure, Request, guarded};
 use crate::{Error, Gsi};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
@@ -29,7 +29,7 @@ enum Kernel {
     Untouched,
     /// It has exactly our entries.
     HasEntries,
-    /// It is being given a table, or was when the machine panicked.
+    /// It is being given a table, or was when the VM panicked.
     Unknown,
 }
 
@@ -49,22 +49,27 @@ impl Engine {
         self.kernel == Kernel::HasEntries
     }
 
-    /// Carries out the requests, all with one ioctl if the kernel takes them all. If not, each half by
-    /// itself: of many requests one that is refused costs about two ioctls for each doubling, and
-    /// spoils no other.
+    /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes them all. If
+    /// not, each half by itself: of many requests one that is refused, or at which the VM panics, costs about
+    /// two ioctls for each doubling, and spoils no other.
     pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request]) {
-        let edits = requests.iter().flat_map(|request| &request.edits);
-        let demands = requests.iter().map(|request| request.demand);
+        let pending = requests.iter().filter(|request| request.is_pending());
+        let demands = pending.clone().map(|request| request.demand);
+        let edits = pending.flat_map(|request| &request.edits);
         match (self.attempt(vm, demands, edits), requests) {
             (Ok(()), requests) => requests
                 .iter_mut()
+                .filter(|request| request.is_pending())
                 .for_each(|request| request.outcome = Some(Ok(()))),
-            (Err(error), [request]) => {
-                request.outcome = Some(match (request.demand, error) {
-                    (Demand::Retranslate, Error::Refused { source, .. }) => {
-                        self.translate_in_part(vm, &mut request.edits, source)
+            (Err(_), []) => {}
+            (Err(failure), [request]) => {
+                request.outcome = Some(match (request.demand, failure) {
+                    (Demand::Retranslate, failure) => {
+                        self.translate_in_part(vm, &mut request.edits, failure)
                     }
-                    (_, error) => Err(error),
+                    // A VM that is being closed delivers nothing by the routes that were left behind.
+                    (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired(_))) => Ok(()),
+                    (_, failure) => Err(failure),
                 });
             }
             (Err(_), requests) => {
@@ -75,52 +80,54 @@ impl Engine {
         }
     }
 
-    /// Gives the kernel all new translations but those that it refuses, and blocks these: the old ones
-    /// must not stay in force.
+    /// After a failure of them all, gives the kernel all new translations but those that it refuses, and blocks
+    /// these: the old ones must not stay in force.
     fn translate_in_part(
         &mut self,
         vm: &dyn Vm,
         edits: &mut [Edit],
-        source: io::Error,
-    ) -> Result<(), Error> {
-        // Anything else has nothing to do with the messages.
-        if source.kind() != io::ErrorKind::InvalidInput {
-            let (edits, first) = (edits.len(), edits.first().map(|edit| edit.gsi));
-            return Err(Error::Refused {
-                edits,
-                first,
-                source,
-            });
-        }
+        failure: Failure,
+    ) -> Result<(), Failure> {
         let mut blocked = Vec::new();
-        self.translate_halves(vm, edits, &mut blocked)?;
+        let source = self.translate_halves(vm, edits, failure, &mut blocked)?;
         match blocked.is_empty() {
-            // Whatever it was has passed.
+            // The kernel has taken both halves of what it had refused as a whole.
             true => Ok(()),
-            false => Err(Error::Untranslated { blocked, source }),
+            false => Err(Failure::Error(Error::Untranslated { blocked, source })),
         }
     }
 
-    /// The edits as a whole were refused.
+    /// Returns why the edits as a whole were refused.
     fn translate_halves(
         &mut self,
         vm: &dyn Vm,
         edits: &mut [Edit],
+        failure: Failure,
         blocked: &mut Vec<Gsi>,
-    ) -> Result<(), Error> {
+    ) -> Result<io::Error, Failure> {
+        // Any other failure has nothing to do with the messages, and without one there is none to block.
+        let source = match failure {
+            Failure::Error(Error::Refused { source, .. })
+                if source.kind() == io::ErrorKind::InvalidInput && !edits.is_empty() =>
+            {
+                source
+            }
+            failure => return Err(failure),
+        };
         let demand = || std::iter::once(Demand::Retranslate);
         if let [edit] = edits {
             edit.given = None;
             blocked.push(edit.gsi);
-            return self.attempt(vm, demand(), std::iter::once(&*edit));
+            self.attempt(vm, demand(), std::iter::once(&*edit))?;
+            return Ok(source);
         }
         let (first, second) = edits.split_at_mut(edits.len() / 2);
         for half in [first, second] {
-            if self.attempt(vm, demand(), half.iter()).is_err() {
-                self.translate_halves(vm, half, blocked)?;
+            if let Err(failure) = self.attempt(vm, demand(), half.iter()) {
+                self.translate_halves(vm, half, failure, blocked)?;
             }
         }
-        Ok(())
+        Ok(source)
     }
 
     /// One ioctl at most, and nothing has changed if it fails.
@@ -129,7 +136,7 @@ impl Engine {
         vm: &dyn Vm,
         mut demands: impl Iterator<Item = Demand>,
         edits: impl Iterator<Item = &'a Edit> + Clone,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         self.entries.reserve(edits.clone().map(|edit| edit.gsi));
         for edit in edits.clone() {
             self.entries.set(edit.gsi, edit.given.as_ref());
@@ -140,7 +147,7 @@ impl Engine {
         self.met.clear();
         let needed = demands.any(|demand| match demand {
             Demand::Edits => edited || !self.is_committed(),
-            Demand::Flush => cleaned || self.kernel == Kernel::Unknown,
+            Demand::Flush | Demand::Drive(_) => cleaned || self.kernel == Kernel::Unknown,
             Demand::Retranslate => edited || self.kernel == Kernel::Unknown,
             Demand::Recommit => true,
         });
@@ -162,11 +169,6 @@ impl Engine {
         result
     }
 
-    /// Puts the table in order after a panic in the middle of a commit, for instance one of a [`Vm`].
-    pub(crate) fn recover(&mut self) {
-        self.entries.rollback();
-    }
-
     /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers whether
     /// there were any.
     fn remove_stale(&mut self) -> bool {
@@ -184,19 +186,22 @@ impl Engine {
         &mut self,
         vm: &dyn Vm,
         edits: impl Iterator<Item = &'a Edit> + Clone,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         self.entries.lay_out_pins();
         let (entries, limit) = (self.entries.buffer().len(), self.limit);
         if entries > limit as usize {
-            return Err(Error::TableFull { entries, limit });
+            return Err(Failure::Error(Error::TableFull { entries, limit }));
         }
         let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
-        let issued = vm.set_gsi_routing(self.entries.buffer());
+        let issued = guarded(|| vm.set_gsi_routing(self.entries.buffer()))?;
         self.kernel = match issued {
             Ok(()) => Kernel::HasEntries,
             Err(_) => before,
         };
-        issued.map_err(|source| explain(vm, edits, source))
+        let Err(source) = issued else {
+            return Ok(());
+        };
+        Err(Failure::Error(guarded(|| explain(vm, edits, source))?))
     }
 }
 

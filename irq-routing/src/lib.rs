@@ -62,6 +62,8 @@ mod sync;
 mod table;
 mod transaction;
 mod translation;
+#[doc(hidden)]
+pub mod versioned;
 mod wiring;
 
 pub use apic_message::{ApicMessage, DeliveryMode};

@@ -89,9 +89,10 @@ impl Line {
         self.lease.take().ok_or(self)
     }
 
-    /// Becomes the one that sets the level of this GSI and hears its ends of interrupt, which takes pins
-    /// that no other GSI leads to; see [`DrivenLine`]. One ioctl if dropped leases left routes behind,
-    /// which may lead there, otherwise none.
+    /// Takes exclusive control of the line: its level and its EOIs; see [`DrivenLine`].
+    ///
+    /// It fails if another GSI is routed to one of its pins. It takes its turn among the commits, and waits for
+    /// those before it. One ioctl if dropped leases left routes behind, which may lead to the pins, otherwise none.
     ///
     /// # Errors
     ///

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Request`]: what one caller wants of the table, and what came of it.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::slots::LeaseId;
 use crate::{Error, Gsi, Pins, Route};
 
@@ -41,6 +44,10 @@ impl Edit {
             Change::Translation(route) => Some(route),
         }
     }
+
+    pub(crate) fn leads_to_pins(&self) -> bool {
+        matches!(self.route(), Some(Route::Pins(_)))
+    }
 }
 
 /// When a request needs an ioctl.
@@ -50,10 +57,26 @@ pub(crate) enum Demand {
     Edits,
     /// If dropped leases left routes behind.
     Flush,
+    /// As [`Flush`](Self::Flush): the GSI is driven from then on, and a route that was left behind may lead to
+    /// one of its pins.
+    Drive(Gsi),
     /// In any case.
     Recommit,
     /// If the translation of a route has changed.
     Retranslate,
+}
+
+/// Why a request has failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Error(Error),
+    /// The translation or the VM panicked. The panic goes on in the caller of the request.
+    Panic(Box<dyn Any + Send>),
+}
+
+/// Calls the translation or the VM, whose panic must reach no other caller than the guilty one.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(Failure::Panic)
 }
 
 #[derive(Debug)]
@@ -62,7 +85,7 @@ pub(crate) struct Request {
     pub(crate) ticket: u64,
     pub(crate) demand: Demand,
     pub(crate) edits: Vec<Edit>,
-    pub(crate) outcome: Option<Result<(), Error>>,
+    pub(crate) outcome: Option<Result<(), Failure>>,
 }
 
 /// A request that was carried out, until its caller comes for it.
@@ -71,16 +94,25 @@ pub(crate) struct Finished {
     pub(crate) ticket: u64,
     /// For their memory, or to be committed again.
     pub(crate) edits: Vec<Edit>,
-    pub(crate) result: Result<(), Error>,
+    pub(crate) result: Result<(), Failure>,
 }
 
 impl Request {
-    pub(crate) fn finish(self, result: Result<(), Error>) -> Finished {
+    pub(crate) fn finish(self, result: Result<(), Failure>) -> Finished {
         Finished {
             ticket: self.ticket,
             edits: self.edits,
             result,
         }
+    }
+
+    /// Whether it leads a GSI to pins, or keeps others from those of a GSI.
+    pub(crate) fn concerns_pins(&self) -> bool {
+        self.is_drive() || self.edits.iter().any(Edit::leads_to_pins)
+    }
+
+    pub(crate) fn is_drive(&self) -> bool {
+        matches!(self.demand, Demand::Drive(_))
     }
 
     pub(crate) fn is_pending(&self) -> bool {
@@ -89,6 +121,9 @@ impl Request {
 
     /// Whether the kernel has what the edits say.
     pub(crate) fn took_effect(&self) -> bool {
-        matches!(self.outcome, Some(Ok(()) | Err(Error::Untranslated { .. })))
+        matches!(
+            self.outcome,
+            Some(Ok(()) | Err(Failure::Error(Error::Untranslated { .. })))
+        )
     }
 }

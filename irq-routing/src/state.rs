@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use fixedbitset::FixedBitSet;
 
 use crate::engine::Engine;
-use crate::request::{Change, Demand, Edit, Finished, Request};
+use crate::request::{Change, Demand, Edit, Failure, Finished, Request};
 use crate::slots::{LeaseId, Slot, Slots};
 use crate::{Error, Gsi, Pins, Platform, Route};
 
@@ -16,8 +16,6 @@ pub(crate) struct State {
     platform: Platform,
     /// GSIs whose pins belong to nobody else; see [`DrivenLine`](crate::DrivenLine).
     pub(crate) driven: BTreeSet<Gsi>,
-    /// What the round under way leads to pins.
-    pub(crate) moving: Vec<(Gsi, Pins)>,
     /// Whether the kernel's table is ours.
     committed: bool,
     /// GSIs that were given back while the kernel still had their route.
@@ -46,7 +44,6 @@ impl State {
             slots,
             platform,
             driven: BTreeSet::new(),
-            moving: Vec::new(),
             committed: false,
             stale: FixedBitSet::with_capacity(limit as usize),
             blocked: FixedBitSet::with_capacity(limit as usize),
@@ -116,38 +113,28 @@ impl State {
         self.stale.clear();
         let mut waiting = std::mem::take(&mut self.queue);
         let mut requests = std::mem::take(&mut self.spare_requests);
-        for mut request in waiting.drain(..together(&waiting)) {
-            // Nothing does before the first has been taken, so all come to their turn.
-            if self.depends_on_moving(&request.edits) {
-                self.queue.push(request);
-                continue;
-            }
+        for mut request in waiting.drain(..self.together(&waiting)) {
             match self.prepare(&mut request) {
-                Ok(()) => {
-                    self.note_moving(&request.edits);
-                    requests.push(request);
+                Ok(()) => requests.push(request),
+                Err(error) => {
+                    let failed = Err(Failure::Error(error));
+                    self.done.push(request.finish(failed));
                 }
-                Err(error) => self.done.push(request.finish(Err(error))),
             }
         }
-        if self.queue.is_empty() {
-            self.queue = waiting; // with its memory
-        } else {
-            self.queue.append(&mut waiting);
-        }
+        self.queue = waiting; // with its memory
         Some((engine, requests))
     }
 
-    /// Takes back what [`begin_round`](Self::begin_round) has handed out. Requests that were not
-    /// carried out wait for the next round, in front of the others.
+    /// Takes back what [`begin_round`](Self::begin_round) has handed out, all of it carried out.
     pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
         for request in requests.iter().filter(|request| request.took_effect()) {
             request.edits.iter().for_each(|edit| self.take_over(edit));
+            if let Demand::Drive(gsi) = request.demand {
+                self.driven.insert(gsi);
+            }
         }
         self.slots.settle();
-        self.moving.clear();
-        let pending = requests.extract_if(.., |request| request.is_pending());
-        self.queue.splice(..0, pending);
         for mut request in requests.drain(..) {
             if let Some(result) = request.outcome.take() {
                 self.done.push(request.finish(result));
@@ -158,20 +145,21 @@ impl State {
         self.engine = Some(engine);
     }
 
-    /// Drops a request whose caller will not come for it.
-    pub(crate) fn forget(&mut self, ticket: u64) {
-        self.queue.retain(|request| request.ticket != ticket);
-        self.done.retain(|finished| finished.ticket != ticket);
-    }
-
     /// Validates a request, and marks the GSIs that it is about to change.
     fn prepare(&mut self, request: &mut Request) -> Result<(), Error> {
         if request.demand == Demand::Retranslate {
             let routes = self.slots.routes();
-            let edits = routes.map(|(gsi, route)| Edit::new(gsi, Change::Translation(route)));
-            // A round that ended in a panic may have left those of its time.
-            request.edits.clear();
-            request.edits.extend(edits);
+            let messages = routes.filter(|(_, route)| matches!(route, Route::Msi(_)));
+            let edit = |(gsi, route)| Edit::new(gsi, Change::Translation(route));
+            request.edits.extend(messages.map(edit));
+            return Ok(());
+        }
+        if let Demand::Drive(gsi) = request.demand {
+            self.validate_drive(gsi)?;
+            // Without pins there is nothing that a route which was left behind could lead to.
+            if !matches!(self.slots.get(gsi).route(), Some(Route::Pins(_))) {
+                request.outcome = Some(Ok(()));
+            }
             return Ok(());
         }
         self.keep_last_of_each_gsi(&mut request.edits)?;
@@ -184,6 +172,25 @@ impl State {
             self.slots.unsettle(edit.gsi);
         }
         Ok(())
+    }
+
+    /// How many of the first requests can share a round. A translation of all routes starts from those that are
+    /// committed, so it shares none. What concerns pins is validated against those that are committed, too,
+    /// where a line is driven.
+    fn together(&self, requests: &[Request]) -> usize {
+        let (mut driven, mut pins) = (!self.driven.is_empty(), false);
+        for (before, request) in requests.iter().enumerate() {
+            if request.demand == Demand::Retranslate {
+                return before.max(1);
+            }
+            driven |= request.is_drive();
+            let concerns_pins = request.concerns_pins();
+            if driven && pins && concerns_pins {
+                return before;
+            }
+            pins |= concerns_pins;
+        }
+        requests.len()
     }
 
     fn keep_last_of_each_gsi(&mut self, edits: &mut Vec<Edit>) -> Result<(), Error> {
@@ -249,14 +256,6 @@ impl State {
         };
         self.slots.put(gsi, slot);
     }
-}
-
-/// How many of the first requests can share a round. A translation of all routes starts from those that
-/// are committed, so it shares none.
-fn together(requests: &[Request]) -> usize {
-    let alone = |request: &Request| request.demand == Demand::Retranslate;
-    let before = requests.iter().position(alone);
-    before.map_or(requests.len(), |before| before.max(1))
 }
 
 /// For diagnosis.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Locks that a panic does not poison, and that loom can take the place of.
 //!
-//! What they guard is in order whenever they are unlocked, even by a panic; see
-//! [`Round`](crate::round::Round).
+//! What they guard is in order whenever they are unlocked.
 
 #[cfg(loom)]
 use loom::sync;

@@ -228,7 +228,11 @@ impl RoutingTable {
     ///
     /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are blocked, and all
     /// others are in force. Otherwise those of [`Transaction::commit`] that the kernel causes; then all old
-    /// translations are still in force, or an unknown part of them if it failed half way.
+    /// translations are still in force, or an unknown part of them if the search for a refused message failed.
+    ///
+    /// # Panics
+    ///
+    /// If the translation does; then all old translations are still in force.
     pub fn retranslate(&self) -> Result<(), Error> {
         self.submit(Demand::Retranslate)
     }
@@ -240,13 +244,10 @@ impl RoutingTable {
     ///
     /// Those of [`Transaction::commit`] that the kernel causes.
     pub fn flush(&self) -> Result<(), Error> {
-        match self.submit(Demand::Flush) {
-            Err(Error::Retired(_)) => Ok(()),
-            result => result,
-        }
+        self.submit(Demand::Flush)
     }
 
-    fn submit(&self, demand: Demand) -> Result<(), Error> {
+    pub(crate) fn submit(&self, demand: Demand) -> Result<(), Error> {
         self.shared.submit(demand, &mut Vec::new())
     }
 
@@ -274,15 +275,6 @@ impl RoutingTable {
     pub(crate) fn lock_settled(&self, gsi: Gsi) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.slots.is_unsettled(gsi) {
-            state = self.shared.ended.wait(state);
-        }
-        state
-    }
-
-    /// The same, while none leads another one to one of its pins either.
-    pub(crate) fn lock_uncontested(&self, gsi: Gsi) -> MutexGuard<'_, State> {
-        let mut state = self.lock();
-        while state.slots.is_unsettled(gsi) || state.is_contested(gsi) {
             state = self.shared.ended.wait(state);
         }
         state

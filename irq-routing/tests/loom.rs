@@ -10,9 +10,12 @@
 )]
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{Error, GsiLease, MsiMessage, Route, RoutingTable};
+use irq_routing::{
+    DrivenLine, Error, GsiLease, IrqChip, MsiMessage, Pin, Platform, Route, RoutingTable,
+};
 use kvm_test::{Call, Recorder};
 use loom::thread;
 use notify_core::{RouteEntry, RouteTarget};
@@ -184,4 +187,178 @@ fn a_dropped_line_lets_go_before_another_has_its_gsi() {
         let rejected = transaction.commit().unwrap_err();
         assert!(matches!(rejected.error, Error::RouteHeld { .. }));
     });
+}
+
+#[test]
+fn of_three_callers_one_alone_gets_the_panic_of_its_message() {
+    explore(|| {
+        let (vm, kernel) = machine();
+        let builder = RoutingTable::builder(vm).translate(|message| {
+            if message.data == 7 {
+                resume_unwind(Box::new("a bug")); // without a word from the hook
+            }
+            Some(message)
+        });
+        let table = builder.build().unwrap();
+        let committer = |data| {
+            let (table, lease) = (table.clone(), table.lease().unwrap());
+            thread::spawn(move || {
+                let commit = AssertUnwindSafe(|| commit(&table, &lease, data).unwrap());
+                (catch_unwind(commit).is_ok(), lease)
+            })
+        };
+        let callers = [7, 2].map(committer);
+        let mine = table.lease().unwrap();
+        commit(&table, &mine, 3).unwrap();
+        let [(guilty, one), (innocent, two)] = callers.map(|caller| caller.join().unwrap());
+        assert!(!guilty && innocent);
+        let leases = [one, two, mine];
+        assert_eq!(in_kernel(&kernel, &leases), [None, Some(2), Some(3)]);
+        let routed = |lease: &GsiLease| lease.route().is_some();
+        assert_eq!(leases.each_ref().map(routed), [false, true, true]);
+    });
+}
+
+fn ioapic(pin: u32) -> Pin {
+    Pin::new(IrqChip::IoApic, pin).unwrap()
+}
+
+fn wire(table: &RoutingTable, gsi: u32, pin: u32) -> Result<(), Error> {
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(gsi).unwrap(), ioapic(pin));
+    Ok(transaction.commit()?)
+}
+
+/// A pin that the kernel refuses.
+const GUILTY_PIN: u32 = 13;
+
+/// A VM that refuses the guilty pin, with GSI 10 on the pin of its number.
+fn wired() -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
+    let (vm, kernel) = (Arc::new(Recorder::default()), Arc::default());
+    let taken: Arc<Mutex<_>> = Arc::clone(&kernel);
+    vm.on_routes(move |entries| {
+        if entries
+            .iter()
+            .any(|entry| pin_of(entry) == Some(GUILTY_PIN))
+        {
+            return Err(io::Error::from_raw_os_error(22));
+        }
+        *taken.lock().unwrap() = entries.to_vec();
+        Ok(())
+    });
+    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let table = builder.build().unwrap();
+    wire(&table, 10, 10).unwrap();
+    (table, kernel)
+}
+
+fn pin_of(entry: &RouteEntry) -> Option<u32> {
+    match entry.target {
+        RouteTarget::IrqChip { pin, .. } => Some(pin),
+        _ => None,
+    }
+}
+
+fn drive(table: &RoutingTable) -> Result<DrivenLine, Error> {
+    Ok(table.line(10).unwrap().drive()?)
+}
+
+/// The GSIs that the kernel has on a pin.
+fn on_pin(kernel: &Mutex<Vec<RouteEntry>>, pin: u32) -> Vec<u32> {
+    let kernel = kernel.lock().unwrap();
+    let there = kernel.iter().filter(|entry| pin_of(entry) == Some(pin));
+    there.map(|entry| entry.gsi).collect()
+}
+
+/// Commits a message in another thread: while that is in the kernel, other requests meet in the queue.
+fn keep_busy(table: &RoutingTable) -> thread::JoinHandle<()> {
+    let (table, lease) = (table.clone(), table.lease().unwrap());
+    thread::spawn(move || commit(&table, &lease, 1).unwrap())
+}
+
+#[test]
+fn a_pin_is_driven_or_shared() {
+    explore(|| {
+        let (table, kernel) = wired();
+        let other = table.clone();
+        let busy = keep_busy(&table);
+        let wirer = thread::spawn(move || wire(&other, 30, 10));
+        let driven = drive(&table);
+        let shared = wirer.join().unwrap();
+        match (&driven, &shared) {
+            (Ok(_), Err(Error::PinShared { gsi, other, .. })) => {
+                assert_eq!((gsi.number(), other.number()), (10, 30));
+                assert_eq!(on_pin(&kernel, 10), [10]);
+            }
+            (Err(Error::PinShared { gsi, other, .. }), Ok(())) => {
+                assert_eq!((gsi.number(), other.number()), (10, 30));
+                assert_eq!(on_pin(&kernel, 10), [10, 30]);
+            }
+            other => unreachable!("{other:?}"),
+        }
+        busy.join().unwrap();
+    });
+}
+
+#[test]
+fn a_line_has_one_driver() {
+    explore(|| {
+        let (table, _) = wired();
+        let other = table.clone();
+        let other = thread::spawn(move || drive(&other));
+        let (mine, theirs) = (drive(&table), other.join().unwrap());
+        match (mine, theirs) {
+            (Ok(driven), Err(Error::AlreadyDriven { .. }))
+            | (Err(Error::AlreadyDriven { .. }), Ok(driven)) => drop(driven),
+            other => unreachable!("{other:?}"),
+        }
+        drop(drive(&table).unwrap());
+    });
+}
+
+#[test]
+fn the_route_of_a_dropped_lease_is_gone_when_its_pin_is_driven() {
+    explore(|| {
+        let (table, kernel) = wired();
+        let lease = table.lease().unwrap();
+        lease.set_route(ioapic(10)).unwrap();
+        let gsi = lease.gsi();
+        let dropper = thread::spawn(move || drop(lease));
+        match drive(&table) {
+            Ok(driven) => {
+                assert_eq!(on_pin(&kernel, 10), [10]);
+                drop(driven);
+            }
+            Err(Error::PinShared { other, .. }) => assert_eq!(other, gsi),
+            Err(error) => unreachable!("{error}"),
+        }
+        dropper.join().unwrap();
+    });
+}
+
+/// The driven line leaves its pin and another GSI goes there, or both go to one that is free. The kernel
+/// may refuse that the line leaves.
+#[test]
+fn a_driven_line_that_moves_never_shares_a_pin() {
+    for (to, others) in [(GUILTY_PIN, 10), (11, 10), (11, 11)] {
+        explore(move || {
+            let (table, kernel) = wired();
+            let driven = drive(&table).unwrap();
+            let busy = keep_busy(&table);
+            let other = table.clone();
+            let other = thread::spawn(move || wire(&other, 30, others));
+            let moved = wire(&table, 10, to);
+            let shared = other.join().unwrap();
+            let pin = match moved {
+                Ok(()) => to,
+                Err(Error::Refused { .. } | Error::PinShared { .. }) => 10,
+                Err(error) => unreachable!("{error}"),
+            };
+            assert_eq!(on_pin(&kernel, pin), [10]);
+            let expected = if shared.is_ok() { vec![30] } else { vec![] };
+            assert!(others == pin || on_pin(&kernel, others) == expected);
+            busy.join().unwrap();
+            drop(driven);
+        });
+    }
 }

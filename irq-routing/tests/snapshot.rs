@@ -346,3 +346,120 @@ proptest! {
         }
     }
 }
+
+/// What a later version may write, in the order in which it is written: the version first.
+#[test]
+fn a_later_version_is_no_parse_error() {
+    let restored = |snapshot: &Snapshot| {
+        let (_, table) = table();
+        table.restore(snapshot).unwrap_err()
+    };
+    for text in [
+        r#"{"version":2}"#,
+        r#"{"version":2,"gsis":"none","new":[1,{"a":null}]}"#,
+        r#"{"version":2,"platform":"loongarch","gsis":{"first":24}}"#,
+        r#"{"new":1,"version":2,"platform":7}"#,
+        r#"[2,"loongarch",{"first":24},true]"#,
+        r#"[2]"#,
+    ] {
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        let error = restored(&snapshot);
+        assert!(
+            matches!(error, RestoreError::Version { found: 2 }),
+            "{text}: {error}"
+        );
+        let rewritten = serde_json::to_string(&snapshot).unwrap_err();
+        assert!(rewritten.to_string().contains("version 2"), "{rewritten}");
+    }
+    // Values are sorted by their names.
+    let later = json!({"version": 2, "platform": "loongarch", "gsis": {"first": 24}});
+    let snapshot: Snapshot = serde_json::from_value(later).unwrap();
+    assert!(matches!(
+        restored(&snapshot),
+        RestoreError::Version { found: 2 }
+    ));
+    for broken in [
+        r#"{"version":2"#,
+        r#"{"version":2,"new":}"#,
+        r#"[2,1"#,
+        r#"[]"#,
+        r#"{}"#,
+        r#"{"version":1}"#,
+        r#"{"version":1,"platform":"loongarch","gsis":[]}"#,
+        r#"{"version":1,"version":1,"platform":"x86","gsis":[]}"#,
+        r#"{"version":"2"}"#,
+        r#"{"version":2,"version":3}"#,
+        r#"{"platform":"x86","gsis":[]}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<Snapshot>(broken).is_err(),
+            "{broken}"
+        );
+    }
+    let empty: Snapshot = serde_json::from_str(r#"[1,"x86",[]]"#).unwrap();
+    let by_name = r#"{"gsis":[],"version":1,"platform":"x86"}"#;
+    assert_eq!(
+        serde_json::from_str::<Snapshot>(by_name).unwrap(),
+        empty,
+        "in any order"
+    );
+}
+
+/// A hostile text may be as long as it likes.
+#[test]
+fn longer_lists_than_any_table_has_are_not_read() {
+    let gsis = |count| {
+        let list = vec!["[0,false,null,null]"; count].join(",");
+        format!(r#"{{"version":1,"platform":"x86","gsis":[{list}]}}"#)
+    };
+    assert!(serde_json::from_str::<Snapshot>(&gsis(1 << 16)).is_ok());
+    let pins = vec![r#"{"chip":"gic","pin":1}"#; 1_000_000].join(",");
+    let pins =
+        format!(r#"{{"version":1,"platform":"x86","gsis":[[0,false,null,{{"pins":[{pins}]}}]]}}"#);
+    for (text, most) in [(gsis(1_000_000), 16 << 20), (pins, 1 << 16)] {
+        let mut read = None;
+        let used = allocation_counter::measure(|| {
+            read = Some(serde_json::from_str::<Snapshot>(&text));
+        });
+        let error = read.unwrap().unwrap_err().to_string();
+        assert!(error.contains("a list of at most"), "{error}");
+        assert!(used.bytes_max < most, "{} bytes", used.bytes_max);
+    }
+}
+
+/// Formats without names read as many fields as they are told.
+#[test]
+fn formats_are_told_the_fields() {
+    use serde::de::value::Error;
+    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("nothing to read"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+
+    let mut names: &[&str] = &[];
+    assert!(Snapshot::deserialize(Names(&mut names)).is_err());
+    assert_eq!(names, ["version", "platform", "gsis"]);
+}

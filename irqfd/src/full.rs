@@ -8,15 +8,17 @@
 
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Whether it takes no more; if that cannot be found out, it does.
 pub(crate) fn is_full(notifier: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(notifier, PollFlags::POLLOUT)];
-    if poll(&mut fds, PollTimeout::ZERO).is_err() {
-        return false;
+    loop {
+        let mut fds = [PollFd::new(notifier, PollFlags::POLLOUT)];
+        match poll(&mut fds, PollTimeout::ZERO) {
+            // Even a call that does not wait is interrupted, if nothing is ready.
+            Err(Errno::EINTR) => {}
+            ready => return ready == Ok(0),
+        }
     }
-    let [fd] = fds;
-    !fd.revents()
-        .is_some_and(|events| events.contains(PollFlags::POLLOUT))
 }

@@ -28,3 +28,13 @@ pub(crate) fn dead(vectors: &[Vector]) -> Vec<(u16, Arc<Error>)> {
     };
     (0..).zip(vectors).filter_map(dead).collect()
 }
+
+/// Gives vectors of a restored device what they had pending, without the device's lock: a notifier that a hostile
+/// peer shares may block who signals it.
+pub(crate) fn restore_pending<'a>(vectors: impl Iterator<Item = &'a Vector>) {
+    for vector in vectors {
+        if let Err(error) = vector.restore_pending() {
+            log::error!("a pending interrupt is lost: {error}");
+        }
+    }
+}

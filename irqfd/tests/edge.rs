@@ -6,13 +6,17 @@
     reason = "a test fails by panicking"
 )]
 
+use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use irq_routing::{IrqChip, MsiMessage, Pin, RoutingTable};
 use irqfd::{Error, IrqFd, IrqSource};
 use kvm_test::{Call, Recorder};
 use notify_core::EventNotifier;
+use vmm_sys_util::signal::{Killable, register_signal_handler};
 
 fn table() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
@@ -240,4 +244,39 @@ fn a_gsi_that_could_not_be_disarmed_is_never_given_to_another() {
         transaction.commit().is_err(),
         "the stray notifier keeps its route"
     );
+}
+
+/// How many signals were handled.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Handlers of signals interrupt the thread that binds, which must ask again whether the notifier is full.
+#[test]
+fn a_full_notifier_is_emptied_however_often_a_signal_interrupts() {
+    register_signal_handler(libc::SIGUSR1, count).unwrap();
+    let binder = thread::spawn(|| {
+        let (vm, table) = table();
+        let notifier = Arc::new(EventNotifier::new().unwrap());
+        let mut lease = Some(table.lease_msi(message()).unwrap());
+        for _ in 0..50_000 {
+            notifier.as_ref().as_ref().write(u64::MAX - 1).unwrap();
+            let builder = IrqFd::builder(lease.take().unwrap()).notifier(Arc::clone(&notifier));
+            let irq = builder.assign().unwrap();
+            assert_eq!(notifier.consume().unwrap(), None, "it was emptied");
+            let IrqSource::Lease(freed) = irq.deassign().unwrap().into_parts().0 else {
+                panic!("a lease went in");
+            };
+            lease = Some(freed);
+            vm.take();
+        }
+    });
+    while !binder.is_finished() {
+        // It fails if the thread has just ended.
+        let _ = binder.kill(libc::SIGUSR1);
+    }
+    binder.join().unwrap();
+    assert!(HANDLED.load(Ordering::Relaxed) > 0);
 }

@@ -162,11 +162,16 @@ fn a_closed_file_descriptor_is_refused_by_its_number() {
 
 /// What a filter refuses says nothing of the file.
 #[test]
-fn a_jail_without_preadv2_is_not_told_that_its_eventfd_is_none() {
-    for errno in [libc::EPERM, libc::ENOSYS] {
+fn a_jail_without_a_system_call_is_not_told_that_its_eventfd_is_none() {
+    let calls = [libc::SYS_preadv2, libc::SYS_writev];
+    let errnos = [libc::EPERM, libc::EACCES, libc::ENOSYS];
+    for (call, errno) in calls
+        .into_iter()
+        .flat_map(|call| errnos.map(|errno| (call, errno)))
+    {
         let jailed = std::thread::spawn(move || {
             let notifier = EventNotifier::new().unwrap();
-            kvm_test::refuse(libc::SYS_preadv2, None, errno).unwrap();
+            kvm_test::refuse(call, None, errno).unwrap();
             EventNotifier::adopt_borrowed(&notifier).unwrap_err()
         });
         let error = jailed.join().unwrap();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::unistd::read;
 use notify_core::EventNotifier;
@@ -43,7 +44,10 @@ pub(crate) fn ready() -> Result<Row, Box<dyn Error>> {
             epoll.add(&others, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
             let mut events = [EpollEvent::empty(); 256];
             while !stop.load(Ordering::Relaxed) {
-                epoll.wait(&mut events, EpollTimeout::NONE)?;
+                match epoll.wait(&mut events, EpollTimeout::NONE) {
+                    Err(Errno::EINTR) => continue,
+                    waited => waited?,
+                };
                 read(&others, &mut [0; 8])?;
                 arrive(&arrived);
             }

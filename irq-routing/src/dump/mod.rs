@@ -42,7 +42,8 @@ const USUAL_LIMIT: u32 = 4096;
 /// `platform=arm64-gic`, and one whose number of GSIs is not 4096 by `gsis=1024`.
 ///
 /// Reading takes the lines in any order, numbers in decimal or after `0x`, spaces, empty lines and
-/// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it.
+/// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it. More than any
+/// kernel has it refuses, since text may come from anywhere: 65536 entries, 16 rows, 1024 pins in a row.
 ///
 /// ```
 /// use irq_routing::{Dump, Explanation, Loss};

@@ -10,6 +10,15 @@ use crate::{MsiMessage, Platform};
 /// How much of a line an error repeats, in characters.
 const MOST_SHOWN: usize = 40;
 
+/// More than any kernel takes, whatever the text says of the VM's number of GSIs.
+const MOST_ENTRIES: usize = 1 << 16;
+
+/// More than any kernel has: three on x86.
+const MOST_ROWS: usize = 16;
+
+/// As many as a chip has pins at most (an APLIC).
+const MOST_COLUMNS: usize = 1024;
+
 /// Why a text is no [`Dump`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: expected {expected}, found \"{}\"", found.escape_debug())]
@@ -87,8 +96,8 @@ impl Reader {
         if line.starts_with('{') {
             return match &mut self.rows {
                 Some(rows) => {
-                    rows.push(matrix_row(line)?);
-                    Ok(())
+                    let expected = "at most 16 rows of chips";
+                    push::<MOST_ROWS, _>(rows, matrix_row(line)?, expected, line)
                 }
                 None => Err(Mismatch("\"chip:\" before the rows of chips", line)),
             };
@@ -101,8 +110,8 @@ impl Reader {
             Some(("gsi", gsi)) => {
                 let gsi = number(gsi, "the number of a GSI")?;
                 let target = target(words)?;
-                self.entries.push(DumpEntry { gsi, target });
-                Ok(())
+                let (entry, expected) = (DumpEntry { gsi, target }, "at most 65536 entries");
+                push::<MOST_ENTRIES, _>(&mut self.entries, entry, expected, line)
             }
             Some(("platform", name)) => {
                 let platform = platform(name)?;
@@ -129,6 +138,19 @@ fn once<'a, T>(
         None => Ok(()),
         Some(_) => Err(Mismatch(expected, found)),
     }
+}
+
+fn push<'a, const MOST: usize, T>(
+    list: &mut Vec<T>,
+    value: T,
+    expected: &'static str,
+    found: &'a str,
+) -> Parsed<'a, ()> {
+    if list.len() == MOST {
+        return Err(Mismatch(expected, found));
+    }
+    list.push(value);
+    Ok(())
 }
 
 fn platform(name: &str) -> Parsed<'_, Platform> {
@@ -235,12 +257,15 @@ fn matrix_row(line: &str) -> Parsed<'_, Vec<Option<u32>>> {
     if inner.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let cells = inner.split(',').map(str::trim);
-    let cells = cells.map(|cell| match cell {
-        "-1" => Ok(None),
-        gsi => number(gsi, "the number of a GSI, or -1").map(Some),
-    });
-    cells.collect()
+    let mut row = Vec::new();
+    for cell in inner.split(',').map(str::trim) {
+        let gsi = match cell {
+            "-1" => None,
+            gsi => Some(number(gsi, "the number of a GSI, or -1")?),
+        };
+        push::<MOST_COLUMNS, _>(&mut row, gsi, "at most 1024 pins in a row", cell)?;
+    }
+    Ok(row)
 }
 
 fn end(mut words: SplitWhitespace<'_>) -> Parsed<'_, ()> {

@@ -6,10 +6,11 @@ mod restore;
 mod saved;
 
 pub use error::RestoreError;
-use saved::{SavedGsi, SavedPlatform};
+use saved::{Saved, SavedGsi};
 
 use crate::RoutingTable;
 use crate::slots::Slot;
+use crate::versioned::Versioned;
 
 /// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`] reads.
 const VERSION: u32 = 1;
@@ -26,7 +27,9 @@ fn is_fit(name: &str) -> bool {
 ///
 /// It holds numbers and names only: no eventfd, no lease, nothing that is armed. With the feature
 /// `serde` it can be written and read in any format. What is read is believed only as far as
-/// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place.
+/// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place: lists that are
+/// longer than any table are refused while they are read. Of a snapshot of a later version the version is read,
+/// which is its first field, and nothing else; it cannot be restored, nor written again.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -51,12 +54,12 @@ fn is_fit(name: &str) -> bool {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Snapshot {
-    version: u32,
-    platform: SavedPlatform,
-    gsis: Vec<SavedGsi>,
-}
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(transparent)
+)]
+pub struct Snapshot(Versioned<Saved>);
 
 impl RoutingTable {
     /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
@@ -82,10 +85,10 @@ impl RoutingTable {
                 }
             }
         };
-        Snapshot {
+        Snapshot(Versioned::Known(Saved {
             version: VERSION,
             platform: self.platform().into(),
             gsis: state.slots.iter().filter_map(save).collect(),
-        }
+        }))
     }
 }

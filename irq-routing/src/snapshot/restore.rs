@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::saved::SavedGsi;
-use super::{RestoreError, Snapshot, VERSION, is_fit};
+use super::{RestoreError, Snapshot, is_fit};
 use crate::slots::Slot;
 use crate::{Error, Gsi, GsiLease, Pins, Route, RoutingTable};
 
@@ -76,10 +76,8 @@ impl RoutingTable {
         &self,
         snapshot: &'a Snapshot,
     ) -> Result<BTreeMap<Gsi, Restored<'a>>, RestoreError> {
-        if snapshot.version != VERSION {
-            let found = snapshot.version;
-            return Err(RestoreError::Version { found });
-        }
+        let known = snapshot.0.known();
+        let snapshot = known.map_err(|found| RestoreError::Version { found })?;
         let (found, wanted) = (snapshot.platform.load(), self.platform());
         if found != wanted {
             return Err(RestoreError::Platform { found, wanted });

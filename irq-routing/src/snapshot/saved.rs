@@ -4,7 +4,34 @@
 //! These types are the format. They change with its version only, whatever becomes of those that they
 //! stand for.
 
+use crate::versioned::Form;
+#[cfg(feature = "serde")]
+use crate::versioned::at_most;
 use crate::{Error, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route};
+
+/// More than any table has, as in [`RoutingTableBuilder`](crate::RoutingTableBuilder).
+#[cfg(feature = "serde")]
+const MOST_GSIS: usize = crate::builder::MOST_GSIS as usize;
+
+/// No platform leads a GSI to more.
+#[cfg(feature = "serde")]
+const MOST_PINS: usize = 3;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Saved {
+    pub(super) version: u32,
+    pub(super) platform: SavedPlatform,
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "at_most::<MOST_GSIS, _, _>")
+    )]
+    pub(super) gsis: Vec<SavedGsi>,
+}
+
+impl Form for Saved {
+    const VERSION: u32 = super::VERSION;
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
@@ -36,7 +63,13 @@ pub(super) struct SavedGsi {
     serde(rename_all = "kebab-case")
 )]
 pub(super) enum SavedRoute {
-    Pins(Vec<SavedPin>),
+    Pins(
+        #[cfg_attr(
+            feature = "serde",
+            serde(deserialize_with = "at_most::<MOST_PINS, _, _>")
+        )]
+        Vec<SavedPin>,
+    ),
     Msi {
         address: u64,
         data: u32,

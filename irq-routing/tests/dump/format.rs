@@ -246,3 +246,41 @@ fn what_cannot_be_read_is_named_with_its_line() {
         "line 1: expected an entry such as \"gsi=4 type=1 2 4\", found \"\\u{1b}é\\u{1b}é"
     ));
 }
+
+/// However long the text is, what is made of it is no larger than a kernel's table may be.
+#[test]
+fn more_than_any_kernel_has_is_not_read() {
+    let entry = "gsi=0 type=1 9 9\n";
+    let (row, cell) = ("{}\n", "0,");
+    for (most, text, line, expected) in [
+        (
+            1 << 16,
+            &|count| entry.repeat(count),
+            1 << 16,
+            "at most 65536 entries",
+        ),
+        (
+            16,
+            &|count| format!("chip:\n{}", row.repeat(count)),
+            17,
+            "at most 16 rows of chips",
+        ),
+        (
+            1024,
+            &|count| format!("chip:\n{{{}0}}\n", cell.repeat(count - 1)),
+            1,
+            "at most 1024 pins in a row",
+        ),
+    ] as [(usize, &dyn Fn(usize) -> String, usize, &str); 3]
+    {
+        let full = dump(&text(most));
+        assert!(full.problems().len() <= 2 * most);
+        assert!(full.to_string().len() < 4 << 20);
+        let text = text(1_000_000);
+        let mut read = None;
+        let used = allocation_counter::measure(|| read = Some(text.parse::<Dump>()));
+        let error = read.unwrap().unwrap_err();
+        assert_eq!((error.line(), error.expected()), (line + 1, expected));
+        assert!(used.bytes_max < 8 << 20, "{} bytes", used.bytes_max);
+    }
+}

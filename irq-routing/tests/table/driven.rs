@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Lines with one driver, whose pins nobody else may have.
 
+use std::sync::Arc;
+
 use irq_routing::{DrivenLine, Error, Gsi, IrqChip, Pins, Platform, Route, RoutingTable, Wiring};
 use kvm_test::Recorder;
 
@@ -9,8 +11,8 @@ use crate::{committed, message, pin, table};
 
 type Commit = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 
-fn pc() -> (std::sync::Arc<Recorder>, RoutingTable) {
-    let vm = std::sync::Arc::new(Recorder::default());
+fn pc() -> (Arc<Recorder>, RoutingTable) {
+    let vm = Arc::new(Recorder::default());
     let table = RoutingTable::builder(vm.clone()).platform(Platform::X86);
     let table = table.build().unwrap();
     table.wire_all(&Wiring::pc()).unwrap();
@@ -220,30 +222,51 @@ fn two_that_meet_at_a_free_pin_are_told_apart() {
     drop(driven);
 }
 
-/// A line that is driven holds nobody up who has nothing to do with its pins, nor itself.
+/// While a line is driven each request for pins has a round of its own, and messages go along with any. The
+/// routes as committed are all that it is validated against.
 #[test]
-fn what_does_not_meet_goes_together() {
-    let (vm, table) = pc();
-    wire(&table, &[(1, ioapic(2))])().unwrap();
-    let driven = drive(&table, 10);
-    let lease = table.lease_msi(message(1)).unwrap();
-    vm.take();
-    let gate = Gate::new(&vm, |_| Ok(()));
-    let both = Pins::new([pin(IrqChip::PicSlave, 2), pin(IrqChip::IoApic, 1)]).unwrap();
-    let others = [
-        (10, ioapic(1)),
-        (10, both),
-        (30, ioapic(2)),
-        (31, ioapic(2)),
-    ];
-    let others = others.map(|to| wire(&table, &[to]));
-    let mut first = table.transaction();
-    first.route(&lease, message(2));
-    let first = Box::new(move || Ok(first.commit()?)) as Commit;
-    let (first, results) = gate.crowd(first, others.into(), || {});
-    first.unwrap().unwrap();
-    results.into_iter().for_each(|result| result.unwrap());
-    assert_eq!(vm.take().len(), 2);
+fn requests_for_pins_go_one_by_one_where_a_line_is_driven() {
+    for (driven, tables) in [(false, 2), (true, 4)] {
+        let (vm, table) = pc();
+        let driven = driven.then(|| drive(&table, 10));
+        let leases = [1, 2, 3].map(|data| table.lease_msi(message(data)).unwrap());
+        vm.take();
+        let gate = Gate::new(&vm, |_| Ok(()));
+        let mut messages = leases.each_ref().map(|lease| {
+            let mut transaction = table.transaction();
+            transaction.route(lease, message(7));
+            Box::new(move || Ok(transaction.commit()?)) as Commit
+        });
+        messages.reverse();
+        let [first, two, one] = messages;
+        let mut others: Vec<_> = [30, 31, 32]
+            .map(|gsi| wire(&table, &[(gsi, ioapic(2))]))
+            .into();
+        others.insert(1, one);
+        others.push(two);
+        let (first, results) = gate.crowd(first, others, || {});
+        first.unwrap().unwrap();
+        results.into_iter().for_each(|result| result.unwrap());
+        assert_eq!(vm.take().len(), tables);
+        drop(driven);
+    }
+}
+
+/// As many lines as a GIC has.
+#[test]
+fn driven_lines_are_rewired_all_at_once() {
+    const LINES: u32 = 900;
+    let builder = RoutingTable::builder(Arc::new(Recorder::default()));
+    let table = builder.platform(Platform::Arm64Gic).build().unwrap();
+    table.wire_all(&Wiring::gic(LINES).unwrap()).unwrap();
+    let driven: Vec<_> = (0..LINES).map(|gsi| drive(&table, gsi)).collect();
+    let spi = |number| Pins::from(pin(IrqChip::Gic, number % LINES));
+    let mut wires: Vec<_> = (0..LINES).map(|gsi| (gsi, spi(gsi + 1))).collect();
+    wire(&table, &wires)().unwrap();
+    // The last one stays where the one before it goes.
+    wires = (0..LINES).map(|gsi| (gsi, spi(gsi + 2))).collect();
+    wires.pop();
+    expect_shared(wire(&table, &wires)(), LINES - 2, LINES - 1);
     drop(driven);
 }
 
@@ -276,7 +299,7 @@ fn a_snapshot_that_shares_pins_is_restored_and_has_no_driver_for_them() {
     lease.set_route(pin(IrqChip::IoApic, 10)).unwrap();
     let gsi = lease.gsi().number();
     let snapshot = table.snapshot();
-    let vm = std::sync::Arc::new(Recorder::default());
+    let vm = Arc::new(Recorder::default());
     let restored = RoutingTable::builder(vm)
         .platform(Platform::X86)
         .build()

@@ -253,3 +253,54 @@ fn a_refusal_that_passes_blocks_nothing() {
     );
     drop(leases);
 }
+
+/// Only EINVAL speaks of a message.
+#[test]
+fn a_lack_of_memory_in_the_search_for_a_refused_message_blocks_nothing() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let (vm, table) = adding(&offset);
+    let leases = [1, 2, 3, 4].map(|data| table.lease_msi(message(data)).unwrap());
+    let before = given(&vm).pop();
+    offset.store(100, Ordering::Relaxed);
+    let errors = Mutex::new(vec![12, 22]);
+    vm.on_routes(move |_| match errors.lock().unwrap().pop() {
+        Some(errno) => Err(std::io::Error::from_raw_os_error(errno)),
+        None => Ok(()),
+    });
+    let error = table.retranslate().unwrap_err();
+    assert!(
+        matches!(&error, Error::Refused { source, .. } if source.raw_os_error() == Some(12)),
+        "{error:?}"
+    );
+    table.recommit().unwrap();
+    assert_eq!(given(&vm).pop(), before, "the old translations");
+    drop(leases);
+}
+
+/// The panic leaves the kernel's table unknown, so that all of it is given anew.
+#[test]
+fn a_table_that_is_refused_for_its_pins_keeps_them() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let (vm, table) = adding(&offset);
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));
+    transaction.commit().unwrap();
+    let lease = table.lease_msi(message(1)).unwrap();
+    let before = given(&vm).pop();
+    offset.store(100, Ordering::Relaxed);
+    vm.on_routes(|_| panic!("a bug of the VM"));
+    assert!(catch_unwind(AssertUnwindSafe(|| table.recommit())).is_err());
+    vm.on_routes(|entries| {
+        let is_pin = |entry: &RouteEntry| matches!(entry.target, RouteTarget::IrqChip { .. });
+        match entries.iter().any(is_pin) {
+            true => Err(std::io::Error::from_raw_os_error(22)),
+            false => Ok(()),
+        }
+    });
+    let error = table.retranslate().unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    vm.on_routes(|_| Ok(()));
+    table.recommit().unwrap();
+    assert_eq!(given(&vm).pop(), before);
+    drop(lease);
+}

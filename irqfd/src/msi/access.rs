@@ -31,6 +31,10 @@ impl Capability {
     /// The guest writes, at an offset from the start of the capability. What is beyond it, and what is
     /// read-only, is ignored.
     pub fn write(&self, offset: u64, data: &[u8]) {
+        if data.is_empty() {
+            // Inside the data register it would end the writing of a message.
+            return;
+        }
         let shape = self.inner.shape;
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         let mut batch = Batch::default();

@@ -2,12 +2,13 @@
 //! [`Snapshot`]: a capability that outlives its machine.
 
 use irq_routing::MsiMessage;
+use irq_routing::versioned::{Form, Versioned};
 
 use super::Capability;
 use super::capability::State;
 use super::registers::{Registers, UNALIGNED, message_of};
 use crate::vector::Batch;
-use crate::{Quiesced, Vector};
+use crate::{Quiesced, Vector, numbered};
 
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 const VERSION: u32 = 1;
@@ -15,10 +16,19 @@ const VERSION: u32 = 1;
 /// What the guest wrote to a capability, and what is pending, for a machine that continues elsewhere.
 ///
 /// It holds numbers only, as that of [`msix`](crate::msix::Snapshot) does, and is believed no further than
-/// [`Capability::restore`] has checked it.
+/// [`Capability::restore`] has checked it. A later version is read as there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(transparent)
+)]
+pub struct Snapshot(Versioned<Saved>);
+
+/// The written form. It changes with the version only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Snapshot {
+struct Saved {
     version: u32,
     vectors: u32,
     wide: bool,
@@ -31,6 +41,10 @@ pub struct Snapshot {
     pending: u32,
     /// What open vectors send, which is not what was written last if only the address was.
     sends: SavedMessage,
+}
+
+impl Form for Saved {
+    const VERSION: u32 = VERSION;
 }
 
 /// It changes with the version only.
@@ -105,7 +119,7 @@ impl Capability {
         let pending = |bits, (number, vector): (u32, &Vector)| {
             bits | u32::from(vector.is_pending()) << number
         };
-        Snapshot {
+        Snapshot(Versioned::Known(Saved {
             version: VERSION,
             vectors: shape.vectors(),
             wide: shape.wide,
@@ -121,7 +135,7 @@ impl Capability {
                 // It came from a register of 16 bits.
                 data: u16::try_from(state.sends.data).unwrap_or(0),
             },
-        }
+        }))
     }
 
     /// Makes the capability what another one was, as
@@ -132,6 +146,8 @@ impl Capability {
     /// Everything in the snapshot is checked before anything is done; on failure the capability is as it
     /// was.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        let known = snapshot.0.known();
+        let snapshot = known.map_err(|found| RestoreError::Version { found })?;
         let registers = self.check(snapshot)?;
         let sends = MsiMessage {
             address: snapshot.sends.address,
@@ -143,26 +159,20 @@ impl Capability {
         *state = State { registers, sends };
         for (number, vector) in (0..).zip(&self.inner.vectors) {
             vector.reset();
-            if snapshot.pending >> number & 1 != 0
-                && let Err(error) = vector.restore_pending()
-            {
-                log::error!("a pending interrupt is lost: {error}");
-            }
             if registers.open_bits() >> number & 1 != 0 {
                 batch.unmask(vector, message_of(sends, registers.granted, number));
             }
         }
         drop(state);
+        let numbered = (0..).zip(&self.inner.vectors);
+        let pending = numbered.filter(|(number, _)| snapshot.pending >> number & 1 != 0);
+        numbered::restore_pending(pending.map(|(_, vector)| vector));
         batch.run();
         Ok(())
     }
 
-    fn check(&self, snapshot: &Snapshot) -> Result<Registers, RestoreError> {
+    fn check(&self, snapshot: &Saved) -> Result<Registers, RestoreError> {
         let shape = self.inner.shape;
-        if snapshot.version != VERSION {
-            let found = snapshot.version;
-            return Err(RestoreError::Version { found });
-        }
         let form = (snapshot.vectors, snapshot.wide, snapshot.maskable);
         if form != (shape.vectors(), shape.wide, shape.maskable) {
             return Err(RestoreError::Form);

@@ -2,11 +2,14 @@
 //! [`Snapshot`]: a table that outlives its machine.
 
 use irq_routing::MsiMessage;
+#[cfg(feature = "serde")]
+use irq_routing::versioned::at_most;
+use irq_routing::versioned::{Form, Versioned};
 
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
 use crate::vector::Batch;
-use crate::{Quiesced, Vector};
+use crate::{Quiesced, Vector, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 1;
@@ -15,7 +18,9 @@ const VERSION: u32 = 1;
 ///
 /// It holds numbers only: no eventfd, no GSI, nothing of who exported what. With the feature `serde` it
 /// can be written and read in any format. What is read is believed only as far as
-/// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place.
+/// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more vectors than a table has
+/// at most are refused while they are read. Of a snapshot of a later version the version is read, which is its
+/// first field, and nothing else; it cannot be restored, nor written again.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -40,12 +45,29 @@ const VERSION: u32 = 1;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(transparent)
+)]
+pub struct Snapshot(Versioned<Saved>);
+
+/// The written form. It changes with the version only.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Snapshot {
+struct Saved {
     version: u32,
     enabled: bool,
     function_masked: bool,
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "at_most::<{ super::table::MAX }, _, _>")
+    )]
     vectors: Vec<SavedVector>,
+}
+
+impl Form for Saved {
+    const VERSION: u32 = VERSION;
 }
 
 /// The written form of an entry. It changes with the version only.
@@ -140,7 +162,7 @@ impl Table {
                 }),
             }
         };
-        Snapshot {
+        Snapshot(Versioned::Known(Saved {
             version: VERSION,
             enabled: state.enabled,
             function_masked: state.function_masked,
@@ -151,7 +173,7 @@ impl Table {
                 .zip(&state.entries)
                 .map(save)
                 .collect(),
-        }
+        }))
     }
 
     /// Makes the table what another one was. What it was before is forgotten; vectors that were exported
@@ -166,6 +188,8 @@ impl Table {
     ///
     /// Everything in the snapshot is checked before anything is done; on failure the table is as it was.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        let known = snapshot.0.known();
+        let snapshot = known.map_err(|found| RestoreError::Version { found })?;
         self.check(snapshot)?;
         let mut batch = Batch::default();
         let mut state = self.inner.state.lock();
@@ -181,11 +205,6 @@ impl Table {
                 data: saved.data,
                 masked: saved.masked,
             };
-            if saved.pending
-                && let Err(error) = vector.restore_pending()
-            {
-                log::error!("a pending interrupt is lost: {error}");
-            }
             if open && !saved.masked {
                 let message = saved.sends.map(|sends| MsiMessage {
                     address: sends.address,
@@ -199,15 +218,14 @@ impl Table {
             }
         }
         drop(state);
+        let vectors = self.inner.vectors.iter().zip(&snapshot.vectors);
+        let pending = vectors.filter(|(_, saved)| saved.pending);
+        numbered::restore_pending(pending.map(|(vector, _)| vector));
         batch.run();
         Ok(())
     }
 
-    fn check(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
-        if snapshot.version != VERSION {
-            let found = snapshot.version;
-            return Err(RestoreError::Version { found });
-        }
+    fn check(&self, snapshot: &Saved) -> Result<(), RestoreError> {
         let (found, wanted) = (snapshot.vectors.len(), self.inner.vectors.len());
         if found != wanted {
             return Err(RestoreError::Size { found, wanted });

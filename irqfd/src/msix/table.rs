@@ -13,7 +13,7 @@ use crate::vector::Batch;
 use crate::{Error, Vector, numbered};
 
 /// How many entries a table can have.
-const MAX: usize = 2048;
+pub(super) const MAX: usize = 2048;
 
 /// The MSI-X table of a device. Clones share it.
 ///

@@ -8,7 +8,7 @@ use irqfd::Error;
 use irqfd::msi::Capability;
 use kvm_test::Recorder;
 
-use super::{Bench, read16, read32, write32};
+use super::{Bench, LAPIC, driven, read16, read32, vector, write32};
 
 #[test]
 fn there_are_four_forms() {
@@ -70,8 +70,22 @@ fn any_bytes_may_be_accessed() {
         "eight vectors granted, and enabled"
     );
     assert_eq!(bytes[16..], [0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    msi.write(0, &[]);
     msi.read(0, &mut []);
+}
+
+/// Wherever it is, inside the data register too.
+#[test]
+fn a_write_of_no_bytes_is_none() {
+    let bench = Bench::new();
+    let msi = driven(&bench, 4, 2, 0x40);
+    write32(&msi, 4, 0xfee0_1000);
+    for offset in (0..=24).chain([u64::MAX]) {
+        msi.write(offset, &[]);
+        let message = vector(&msi, 0).message();
+        assert_eq!(message.address, LAPIC, "an address alone does not count");
+    }
+    msi.write(13, &[0]);
+    assert_eq!(vector(&msi, 0).message().address, 0xfee0_1000);
 }
 
 #[test]

@@ -159,3 +159,22 @@ fn what_a_narrow_capability_cannot_have_is_refused() {
         assert!(narrow().restore(&read(value)).is_err(), "{field}");
     }
 }
+
+/// Whatever it holds, by name or by place.
+#[test]
+fn a_later_version_is_no_parse_error() {
+    let bench = Bench::new();
+    let msi = driven(&bench, 4, 1, 0x60);
+    for text in [
+        r#"{"version":2,"granted":"all","sends":null}"#,
+        r#"[2,"all",null]"#,
+    ] {
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        let error = msi.restore(&snapshot).unwrap_err();
+        assert!(matches!(error, RestoreError::Version { found: 2 }));
+        assert!(serde_json::to_string(&snapshot).is_err());
+    }
+    let text = "[1,4,true,true,false,1,0,0,0,0,[0,0]]";
+    let by_place: Snapshot = serde_json::from_str(text).unwrap();
+    assert_eq!(by_place, read(serde_json::to_value(&by_place).unwrap()));
+}

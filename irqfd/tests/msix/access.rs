@@ -154,3 +154,21 @@ fn tables_have_1_to_2048_entries() {
     assert_eq!(bench.table(64).pba_len(), 8);
     assert_eq!(bench.table(65).pba_len(), 16);
 }
+
+#[test]
+fn a_write_of_no_bytes_is_none() {
+    let bench = Bench::new();
+    let table = bench.enabled(2);
+    program(&table, 0, 0x40);
+    set_mask(&table, 0, false);
+    write32(&table, 8, 0x50);
+    let before = table.snapshot();
+    for offset in (0..=32).chain([u64::MAX]) {
+        table.write(offset, &[]);
+        table.config_write(offset, &[]);
+        assert_eq!(table.snapshot(), before);
+    }
+    // The message that the vector was opened with.
+    vector(&table, 0).trigger().unwrap();
+    bench.expect(&[0x40]);
+}

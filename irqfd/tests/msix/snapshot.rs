@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Tables that are written, read and believed only when they are checked.
 
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::ArmQueue;
 use irqfd::msix::{RestoreError, Snapshot, Table};
+use kvm_test::ThreadId;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use notify_core::EventNotifier;
+use notify_core::sim::SimVm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -87,6 +96,46 @@ fn what_was_pending_goes_to_the_notifier_of_a_vector_that_is_exported() {
     bench.expect(&[0x41]);
 }
 
+/// A peer fills its notifier and makes it blocking: what restores waits for it, and the guest does not.
+#[test]
+fn a_peer_that_blocks_a_restore_does_not_block_the_guest() {
+    let hostile: Arc<OnceLock<Arc<EventNotifier>>> = Arc::default();
+    let peer = Arc::clone(&hostile);
+    // A restore empties the notifier. Vector 0 sends its message before vector 1 gets what it had pending.
+    let translate = move |message: MsiMessage| {
+        if let Some(notifier) = peer.get() {
+            fcntl(&**notifier, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
+            EventNotifier::as_ref(notifier).write(u64::MAX - 1).unwrap();
+        }
+        Some(message)
+    };
+    let vm = Arc::new(SimVm::builder().build());
+    let routing = RoutingTable::builder(vm).translate(translate);
+    let routing = routing.build().unwrap();
+    let table = Table::builder(&routing).vectors(3).build().unwrap();
+    hostile.set(vector(&table, 1).export().unwrap()).unwrap();
+    let mut written = written();
+    written["vectors"][0]["pending"] = json!(true);
+    let snapshot = read(written);
+
+    let (tell, told) = mpsc::channel();
+    let restoring = table.clone();
+    let restores = thread::spawn(move || {
+        tell.send(ThreadId::current().unwrap()).unwrap();
+        restoring.restore(&snapshot)
+    });
+    told.recv().unwrap().wait_until_asleep().unwrap();
+    assert!(!restores.is_finished());
+    let (answer, answered) = mpsc::channel();
+    thread::spawn(move || answer.send(read32(&table, 8)));
+    let read = answered.recv_timeout(Duration::from_secs(60));
+    assert_eq!(read, Ok(0x50), "the guest waits for the peer");
+    let blocked = hostile.get().unwrap();
+    assert!(blocked.consume().unwrap().is_some());
+    restores.join().unwrap().unwrap();
+    assert!(blocked.is_signalled().unwrap());
+}
+
 /// What a vector has that waits in the queue, or that has no route, is not lost.
 #[test]
 fn what_is_open_and_not_armed_is_saved_with_its_signal() {
@@ -162,7 +211,7 @@ fn hostile_snapshots_are_refused() {
         "a snapshot of version 2, where 1 is known"
     );
 
-    for size in [0, 2, 4, 2049] {
+    for size in [0, 2, 4, 2048] {
         let error = refused(|value| {
             let vectors = value["vectors"].as_array_mut().unwrap();
             vectors.resize(size, vectors[1].clone());
@@ -204,6 +253,36 @@ fn what_cannot_be_a_snapshot_is_not_read() {
         written[field] = value;
         assert!(serde_json::from_value::<Snapshot>(written).is_err());
     }
+    let mut written = written();
+    let vector = written["vectors"][0].clone();
+    written["vectors"] = vec![vector; 2049].into();
+    let error = serde_json::from_value::<Snapshot>(written).unwrap_err();
+    assert!(error.to_string().contains("at most 2048"), "{error}");
+}
+
+/// Whatever it holds, by name or by place.
+#[test]
+fn a_later_version_is_no_parse_error() {
+    let bench = Bench::new();
+    let table = bench.enabled(3);
+    for text in [
+        r#"{"version":2,"enabled":"often","vectors":{"0":null}}"#,
+        r#"[2,"often",{"0":null}]"#,
+    ] {
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        let error = table.restore(&snapshot).unwrap_err();
+        assert!(matches!(error, RestoreError::Version { found: 2 }));
+        assert!(serde_json::to_string(&snapshot).is_err());
+    }
+    let mut later = written();
+    later["version"] = json!(2);
+    later["vectors"] = json!(3);
+    let snapshot: Snapshot = serde_json::from_value(later).unwrap();
+    let error = table.restore(&snapshot).unwrap_err();
+    assert!(matches!(error, RestoreError::Version { found: 2 }));
+    let by_place: Snapshot = serde_json::from_str("[1,false,false,[]]").unwrap();
+    let by_name = json!({"version": 1, "enabled": false, "function_masked": false, "vectors": []});
+    assert_eq!(by_place, read(by_name));
 }
 
 fn saved() -> impl Strategy<Value = Value> {

@@ -35,7 +35,7 @@ pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<EventFd> {
 #[inline]
 pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<bool> {
     let one = 1u64;
-    loop {
+    uninterrupted(|| {
         // SAFETY: the eight bytes are those of `one`, which outlives the call; write(2) only reads
         // them.
         let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
@@ -43,11 +43,10 @@ pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<bool> {
             return Ok(true);
         }
         match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            error if error.kind() == io::ErrorKind::Interrupted => {}
-            error => return Err(error),
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            error => Err(error),
         }
-    }
+    })
 }
 
 /// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was cleared.
@@ -72,20 +71,34 @@ fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // By number, because not every libc that Rust links with has the function. The offset is passed
     // in two halves.
     let (fd, here): (_, libc::c_long) = (fd.as_raw_fd(), -1);
-    // SAFETY: the one element of the array is `iov`, which describes `buffer`; that is borrowed
-    // exclusively and outlives the call.
-    let read = unsafe {
-        libc::syscall(
-            libc::SYS_preadv2,
-            fd,
-            &raw const iov,
-            1usize,
-            here,
-            here,
-            libc::RWF_NOWAIT,
-        )
-    };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    uninterrupted(|| {
+        // SAFETY: the one element of the array is `iov`, which describes `buffer`; that is borrowed
+        // exclusively and outlives the call.
+        let read = unsafe {
+            libc::syscall(
+                libc::SYS_preadv2,
+                fd,
+                &raw const iov,
+                1usize,
+                here,
+                here,
+                libc::RWF_NOWAIT,
+            )
+        };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// Makes a system call again while the handler of a signal interrupts it. Those that do not wait may be
+/// interrupted too: where a supervisor (`SECCOMP_RET_USER_NOTIF`) decides about them.
+#[inline]
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
@@ -115,21 +128,40 @@ pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
 ///    whatever cannot be read at all.
 /// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
 pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let has_type = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
+    let stat = uninterrupted(|| Ok(fstat(fd)?))?;
+    let has_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
     if !has_type.is_empty() {
         return Ok(false);
     }
     match read_nowait(fd, &mut [0; 4]) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        // A system-call filter, which says nothing of the file.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => {
-            return Err(error);
-        }
+        Err(error) if is_of_filter(&error) => return Err(error),
         _ => return Ok(false),
     }
-    // SAFETY: no iovec is read when the count is zero, so the null pointer is never followed.
-    let written = unsafe { libc::writev(fd.as_raw_fd(), std::ptr::null(), 0) };
-    Ok(written == 0)
+    match write_nothing(fd) {
+        Ok(()) => Ok(true),
+        Err(error) if is_of_filter(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+fn write_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
+    uninterrupted(|| {
+        // SAFETY: no iovec is read when the count is zero, so the null pointer is never followed.
+        match unsafe { libc::writev(fd.as_raw_fd(), std::ptr::null(), 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    })
+}
+
+/// Whether a system-call filter may have answered, which knows nothing of the file. No file without a type
+/// says so to a read or a write.
+fn is_of_filter(error: &io::Error) -> bool {
+    let filters = [libc::EPERM, libc::EACCES, libc::ENOSYS];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| filters.contains(&errno))
 }
 
 /// The mode of somebody else's eventfd, which only `/proc` can tell (Linux 6.5 and later).
