@@ -2,6 +2,8 @@
 //! A case, and the host that makes machines for it.
 
 use crate::backend::{Backend, Irqchip, Sim, Spec};
+#[cfg(target_arch = "x86_64")]
+use kvm_test::kernel;
 
 /// Something that KVM is known to do, and a check that a machine does it.
 pub(crate) struct Case {
@@ -35,7 +37,7 @@ impl Host {
     pub(crate) fn kvm() -> Self {
         Self {
             make: |spec| Box::new(crate::backend::Kvm::new(spec)),
-            kernel: kernel(),
+            kernel: (kernel().0, kernel().1),
         }
     }
 
@@ -66,13 +68,4 @@ impl Host {
     pub(crate) fn bare(&self) -> Box<dyn Backend> {
         self.machine(Irqchip::None, 1)
     }
-}
-
-/// The version of the kernel, as in `6.18.44`.
-#[cfg(target_arch = "x86_64")]
-fn kernel() -> (u32, u32) {
-    let name = nix::sys::utsname::uname().unwrap();
-    let mut numbers = name.release().to_str().unwrap().split(['.', '-']);
-    let mut number = || numbers.next().unwrap().parse().unwrap();
-    (number(), number())
 }

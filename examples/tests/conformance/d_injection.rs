@@ -325,6 +325,20 @@ fn irqchips() -> Vec<Case> {
             let vm = host.machine(Irqchip::Full, 0);
             expect_errno(vm.signal_msi(&MSI), EPERM);
         }),
+        case("msi_to_a_logical_destination_of_none", |host| {
+            // The one local APIC is switched off.
+            let vm = host.machine(Irqchip::Full, 1);
+            let logical = Msi {
+                address_lo: MSI_ADDRESS | 0xc,
+                ..MSI
+            };
+            let answer = vm.signal_msi(&logical);
+            if host.is_linux_since(6, 3) {
+                assert_eq!(answer, Ok(0));
+            } else {
+                assert_eq!(answer, Err(EPERM));
+            }
+        }),
         case("no_vcpu_msi_flags_2", |host| {
             let vm = host.machine(Irqchip::Full, 0);
             expect_errno(vm.signal_msi(&Msi { flags: 2, ..MSI }), EINVAL);

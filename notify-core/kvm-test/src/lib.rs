@@ -31,7 +31,7 @@ use std::sync::LazyLock;
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
 pub use jail::refuse;
-pub use kernel::kernel;
+pub use kernel::{kernel, knows_logical_destinations, survives_split_stores};
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};
@@ -57,7 +57,15 @@ pub fn main(trials: Vec<Trial>) -> ExitCode {
         eprintln!("tests that need KVM are ignored: {why}");
     }
     arguments.test_threads.get_or_insert(1);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if conclusion.has_failed() && kernel() > kernel::NEWEST_KNOWN {
+        let release = kernel::release();
+        eprintln!(
+            "Linux {} is newer than those whose answers are known",
+            release.trim()
+        );
+    }
+    conclusion.exit_code()
 }
 
 /// A test that needs KVM. It fails by panicking, as any test does.

@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 
+use kvm_test::{knows_logical_destinations, survives_split_stores};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -128,7 +129,11 @@ fn irqfd() -> impl Strategy<Value = IrqFd> {
 /// an NMI: modes are fixed, lowest priority, reserved and external.
 fn message() -> impl Strategy<Value = (u32, u32, u32)> {
     let destination = select(vec![0, 0, 0, 1, 9, 0xff]);
-    let hints = select(vec![0, 0, 0, 4, 8, 12]);
+    let hints = select(if knows_logical_destinations() {
+        vec![0, 0, 0, 4, 8, 12]
+    } else {
+        vec![0, 0, 0, 8]
+    });
     let high = select(vec![0, 0, 0, 1, 0x100]);
     let vector = select(vec![0x05, 0x30, 0x41, 0x42, 0xef]);
     let mode = select(vec![0, 0, 0, 1, 3, 7]);
@@ -235,6 +240,12 @@ fn guest() -> impl Strategy<Value = Operation> {
     let write = |bus| {
         move |(address, len, value): (u64, usize, u64)| {
             let bytes = u128::from(value).to_le_bytes();
+            let splits = len == 16 && address % 8 != 0;
+            let len = if splits && !survives_split_stores() {
+                8
+            } else {
+                len
+            };
             Operation::Guest(bus, address, bytes[..len].to_vec())
         }
     };

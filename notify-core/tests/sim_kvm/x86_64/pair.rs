@@ -76,7 +76,7 @@ impl Pair {
         let sim = SimVm::builder()
             .profile(profile)
             .vcpus(vcpus.len())
-            .resample_at_unmask(kvm_test::kernel() >= (6, 3));
+            .resample_at_unmask(kvm_test::kernel() >= (6, 3, 0));
         let mut pair = Self {
             profile,
             vm,
