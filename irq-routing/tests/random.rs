@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, Pins, Route, RoutingTable};
+use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable};
 use kvm_test::{Call, Recorder};
 use notify_core::{RouteEntry, RouteTarget};
 use proptest::prelude::*;
@@ -105,7 +105,10 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let vm = Arc::new(Recorder::default());
-        let table = RoutingTable::new(vm.clone()).unwrap();
+        let table = RoutingTable::builder(vm.clone())
+            .platform(Platform::X86)
+            .build()
+            .unwrap();
         Self {
             vm,
             table,

@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 
 fn table() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
-    let table = RoutingTable::new(vm.clone()).unwrap();
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86)
+        .build()
+        .unwrap();
     (vm, table)
 }
 

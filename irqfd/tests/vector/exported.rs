@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::{Error, Triggered, Vector};
 
 use super::{Machine, expect_state, exported, guilty, internal, message, table};
@@ -186,7 +186,10 @@ fn an_old_refusal_does_not_stick_to_a_new_message() {
 fn a_machine_without_signal_msi_exports_from_the_start() {
     let vm = Arc::new(Machine::default());
     vm.lack_signal_msi();
-    let table = RoutingTable::new(vm.clone()).unwrap();
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86)
+        .build()
+        .unwrap();
     let vector = internal(&table, 0x40);
     assert!(vector.notifier().is_some());
     assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);

@@ -20,7 +20,7 @@ mod swap;
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::{ArmQueue, Vector, VectorState};
 use machine::Machine;
 use notify_core::EventNotifier;
@@ -36,7 +36,10 @@ fn guilty(data: u32) -> MsiMessage {
 
 fn table() -> (Arc<Machine>, RoutingTable) {
     let vm = Arc::new(Machine::default());
-    let table = RoutingTable::new(vm.clone()).unwrap();
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86)
+        .build()
+        .unwrap();
     (vm, table)
 }
 

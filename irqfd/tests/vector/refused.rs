@@ -161,7 +161,10 @@ fn one_that_is_masked_is_not_tried_again() {
 fn a_machine_without_interrupt_controller_is_asked_once() {
     use notify_core::sim::{Profile, SimVm};
     let vm = std::sync::Arc::new(SimVm::builder().profile(Profile::None).build());
-    let table = irq_routing::RoutingTable::new(vm.clone()).unwrap();
+    let table = irq_routing::RoutingTable::builder(vm.clone())
+        .platform(irq_routing::Platform::X86)
+        .build()
+        .unwrap();
     let queue = ArmQueue::new(&table).unwrap();
     let vectors: Vec<_> = (0..8).map(|n| queued(&queue, &table, n).0).collect();
     vectors.iter().for_each(|vector| vector.unmask().unwrap());
