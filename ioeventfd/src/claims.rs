@@ -13,8 +13,11 @@ use crate::{Conflict, Datamatch, Error, Width, Window};
 pub(crate) struct SetId(u64);
 
 impl SetId {
+    /// No set: the place is that of a quarantined doorbell.
+    const QUARANTINE: Self = Self(0);
+
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -29,6 +32,8 @@ pub(crate) struct Claims {
     /// Given up by a change that is under way: the set's own if the change fails, nobody else's.
     leaving: Map,
     windows: Vec<Window>,
+    /// How many of the places are those of quarantined doorbells.
+    quarantined: usize,
     /// Changes with everything else here, so that what was checked once need not be checked again.
     version: u64,
 }
@@ -38,6 +43,15 @@ pub(crate) struct Claims {
 pub(crate) struct Checked {
     version: u64,
     places: Map,
+}
+
+/// Whether quarantined doorbells are in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quarantined {
+    /// They have their places.
+    Stay,
+    /// A change deregisters them before it begins, or fails.
+    Go,
 }
 
 impl Claims {
@@ -61,35 +75,50 @@ impl Claims {
         self.held.keys().chain(self.leaving.keys()).copied()
     }
 
-    /// Whether a set can have these places once it has given up those, which are in order.
+    /// Whether a set can have these places once it has given up those, which are in order, and the
+    /// quarantine is empty. `None`: it can, and has to look again once the quarantine is empty.
     pub(crate) fn check(
         &self,
         set: SetId,
         wanted: impl Iterator<Item = Place>,
         given_up: &[Place],
-    ) -> Result<Checked, Error> {
+    ) -> Result<Option<Checked>, Error> {
+        let places = self.check_all(set, wanted, given_up, Quarantined::Go)?;
+        Ok((self.quarantined == 0).then_some(Checked {
+            version: self.version,
+            places,
+        }))
+    }
+
+    fn check_all(
+        &self,
+        set: SetId,
+        wanted: impl Iterator<Item = Place>,
+        given_up: &[Place],
+        quarantined: Quarantined,
+    ) -> Result<Map, Error> {
+        let goes = |there: Place, of: SetId| {
+            (of == set && given_up.binary_search(&there).is_ok())
+                || (of == SetId::QUARANTINE && quarantined == Quarantined::Go)
+        };
         let mut new = Map::new();
         for place in wanted {
-            self.check_one(set, place, given_up, &new)?;
+            self.check_one(set, place, goes, &new)?;
             new.insert(place, set);
         }
-        Ok(Checked {
-            version: self.version,
-            places: new,
-        })
+        Ok(new)
     }
 
     fn check_one(
         &self,
         set: SetId,
         place: Place,
-        given_up: &[Place],
+        goes: impl Fn(Place, SetId) -> bool,
         new: &Map,
     ) -> Result<(), Error> {
         if let Some(window) = self.windows.iter().find(|window| window.covers(place)) {
             return Err(refuse(place, Conflict::Device(*window)));
         }
-        let goes = |there: Place, of: SetId| of == set && given_up.binary_search(&there).is_ok();
         let there = clash(&self.held, place, goes)
             .or_else(|| clash(&self.leaving, place, |_, of| of == set))
             .or_else(|| clash(new, place, |_, _| false));
@@ -110,7 +139,7 @@ impl Claims {
     ) -> Result<(), Error> {
         let mut new = match checked {
             Some(checked) if checked.version == self.version => checked.places,
-            _ => self.check(set, wanted.iter().copied(), given_up)?.places,
+            _ => self.check_all(set, wanted.iter().copied(), given_up, Quarantined::Stay)?,
         };
         self.version += 1;
         for place in given_up {
@@ -148,6 +177,25 @@ impl Claims {
         self.finish(given_up);
         let kept = given_up.iter().chain(stuck);
         self.held.extend(kept.map(|place| (*place, set)));
+    }
+
+    /// A set is dropped, and the kernel keeps one of its doorbells.
+    pub(crate) fn quarantine(&mut self, place: Place) {
+        self.version += 1;
+        self.leaving.remove(&place);
+        self.held.insert(place, SetId::QUARANTINE);
+        self.quarantined += 1;
+    }
+
+    /// How many doorbells are in quarantine.
+    pub(crate) fn quarantined(&self) -> usize {
+        self.quarantined
+    }
+
+    /// The kernel has deregistered a quarantined doorbell.
+    pub(crate) fn release_quarantined(&mut self, place: Place) {
+        self.quarantined -= 1;
+        self.release(place);
     }
 
     /// A set is done with a place.

@@ -121,7 +121,8 @@ pub enum Error {
         source: notify_core::Error,
     },
 
-    /// The machine did not let go of the doorbell. ENOENT: somebody else has deregistered it.
+    /// The kernel did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is
+    /// no error: the doorbell is gone, and a warning is logged.)
     #[error("cannot deregister the doorbell at {address} for {datamatch}")]
     Deassign {
         /// Where.

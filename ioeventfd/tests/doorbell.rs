@@ -121,7 +121,7 @@ fn deassign_reports_and_gives_back() {
     let vm = Arc::new(Recorder::default());
     let doorbell = doorbell(&vm, MMIO, Datamatch::U32(7)).assign().unwrap();
     let notifier = Arc::clone(doorbell.notifier());
-    vm.fail_after(0, 2);
+    vm.fail_after(0, 12);
     let rejected = doorbell.deassign().unwrap_err();
     assert_eq!(
         rejected.to_string(),
@@ -139,6 +139,21 @@ fn deassign_reports_and_gives_back() {
     vm.take();
     drop(again);
     assert_eq!(vm.take(), [Call::DeassignDoorbell(0x1000, 4, Some(7))]);
+}
+
+#[test]
+fn a_doorbell_that_the_kernel_does_not_have_is_deregistered() {
+    const ENOENT: i32 = 2;
+    let vm = Arc::new(Recorder::default());
+    let doorbell = doorbell(&vm, MMIO, Datamatch::U32(7)).assign().unwrap();
+    vm.take();
+    vm.fail_after(0, ENOENT);
+    drop(doorbell.deassign().unwrap());
+    assert_eq!(
+        vm.take(),
+        [Call::DeassignDoorbell(0x1000, 4, Some(7))],
+        "and not once more by the drop"
+    );
 }
 
 #[test]

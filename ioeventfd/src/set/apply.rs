@@ -198,7 +198,9 @@ impl DoorbellSet {
     pub(super) fn clean(&self, state: &mut State) {
         self.registry.clean();
         let stuck = &mut state.stuck;
-        let gone: Vec<_> = stuck.extract_if(.., |bell| bell.fd.let_go()).collect();
+        let gone: Vec<_> = stuck
+            .extract_if(.., |bell| bell.fd.deregister().is_ok())
+            .collect();
         for place in gone.iter().map(Bell::place) {
             // The place may be one that the set has again, or still.
             if !state.bells.iter().any(|bell| bell.place() == place) {

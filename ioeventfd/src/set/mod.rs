@@ -11,6 +11,7 @@ mod plan;
 mod relocate;
 mod steps;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -193,7 +194,7 @@ impl Drop for DoorbellSet {
             }
         }
         // What is stuck may have the place of one that is not.
-        let stuck: Vec<_> = kept.iter().map(Bell::place).collect();
+        let stuck: BTreeSet<_> = kept.iter().map(Bell::place).collect();
         free.retain(|place| !stuck.contains(place));
         self.registry
             .claims(|claims| free.into_iter().for_each(|place| claims.release(place)));
