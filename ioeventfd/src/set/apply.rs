@@ -39,18 +39,24 @@ impl DoorbellSet {
         reason = "the plan comes back; a box would cost those that are carried out"
     )]
     pub fn apply(&self, mut plan: Plan) -> Result<Epoch, Rejected<Plan>> {
-        let carried_out = self.carry_out(&mut self.lock(), &mut plan);
+        let carried_out = self.change(|state, moves| self.carry_out(state, &mut plan, moves));
         carried_out.map_err(|error| Rejected::new(error, plan))
     }
 
-    pub(super) fn carry_out(&self, state: &mut State, plan: &mut Plan) -> Result<Epoch, Error> {
+    /// Carries a plan out. The caller moves the kicks in `moves` when the lock is free.
+    pub(super) fn carry_out(
+        &self,
+        state: &mut State,
+        plan: &mut Plan,
+        moves: &mut Vec<Handover>,
+    ) -> Result<Epoch, Error> {
         if plan.set != self.id || plan.generation != state.generation {
             return Err(Error::StalePlan);
         }
         if plan.is_empty() {
             return Ok(state.past.now());
         }
-        self.clean(state);
+        self.clean(state, moves);
         let given_up = plan.given_up(&state.bells);
         let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
         let checked = plan.checked.take();
@@ -85,10 +91,11 @@ impl DoorbellSet {
                     .extract_if(.., |bell| bell.fd.is_registered());
                 state.stuck.extend(new);
             }
-            self.back(state, &handovers, (&wanted, &given_up));
+            moves.extend(self.back(state, handovers, (&wanted, &given_up)));
             return Err(error);
         }
         let epoch = self.forth(state, plan, there, &handovers);
+        moves.extend(handovers);
         self.registry.claims(|claims| claims.finish(&given_up));
         Ok(epoch)
     }
@@ -133,7 +140,10 @@ impl DoorbellSet {
     ) {
         let rank = state.past.next();
         let kept = kept.iter().map(|(_, bell)| *bell);
-        let current = added.iter().chain(kept).map(|bell| bell.target(u64::MAX));
+        let current = added
+            .iter()
+            .chain(kept)
+            .map(|bell| bell.target(Target::CURRENT));
         let old = gone.iter().map(|(_, bell)| bell.target(rank));
         let mut old: Vec<_> = old.chain(state.past.targets()).collect();
         for one in handovers {
@@ -170,32 +180,38 @@ impl DoorbellSet {
         if forgets || !state.started {
             self.publish(state);
         }
-        // Exits have not signalled the old notifiers since the ioctls began, and the kernel has let go.
-        handover::carry_out(handovers);
+        // Exits have not been matched to the old notifiers since the ioctls began, and the kernel does not
+        // signal them any more. What an exit was matched to before may be signalled only now.
+        if !handovers.is_empty() {
+            self.count_handover();
+        }
         epoch
     }
 
-    /// The change did not happen.
+    /// The change did not happen. Returns what is to be moved back.
     fn back(
         &self,
         state: &State,
-        handovers: &[Handover],
+        handovers: Vec<Handover>,
         (wanted, given_up): (&[Place], &[Place]),
-    ) {
+    ) -> Vec<Handover> {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         self.publish(state);
+        if !handovers.is_empty() {
+            self.count_handover();
+        }
         let had: HashSet<_> = state
             .bells
             .iter()
             .map(|bell| Arc::as_ptr(bell.notifier()))
             .collect();
-        handover::take_back(handovers, |one| had.contains(&Arc::as_ptr(one)));
         self.registry
             .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
+        handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)))
     }
 
     /// Tries to get rid of what earlier failures left registered.
-    pub(super) fn clean(&self, state: &mut State) {
+    pub(super) fn clean(&self, state: &mut State, moves: &mut Vec<Handover>) {
         self.registry.clean();
         let stuck = &mut state.stuck;
         let gone: Vec<_> = stuck
@@ -208,6 +224,6 @@ impl DoorbellSet {
             }
         }
         // The kernel may have given it kicks since.
-        handover::carry_out(&handover::find(gone.iter(), state.bells.iter(), &[]));
+        moves.extend(handover::find(gone.iter(), state.bells.iter(), &[]));
     }
 }

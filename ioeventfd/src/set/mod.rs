@@ -25,6 +25,7 @@ use crate::DoorbellRegistry;
 use crate::claims::SetId;
 use crate::matcher::{Matcher, Target};
 use doorbell::Bell;
+use exit::Exits;
 use past::Past;
 
 /// The doorbells of a device, or of one of its BARs: planned, applied, moved, stopped and started
@@ -50,10 +51,10 @@ use past::Past;
 /// device to [`on_exit_write`](Self::on_exit_write). It signals what KVM would have signalled: for
 /// places that are about to be registered, and for those that were left, until
 /// [`vcpus_passed`](Self::vcpus_passed) says that no vCPU can be on its way out with such a write.
-/// It takes a lock that changes hold only to exchange one table for another, never during an ioctl.
-/// While it signals, it holds that lock for reading, so that after a change nothing reaches the old
-/// notifiers any more; if a peer makes [`notify`](notify_core::EventNotifier::notify) block, the next
-/// change of this set waits for it.
+/// It takes a lock that changes hold only to exchange one table for another, never during an ioctl,
+/// and signals with no lock held: a peer that makes [`notify`](notify_core::EventNotifier::notify)
+/// block stops neither a change nor the kicks of other queues. If a change gives a queue another
+/// notifier meanwhile, the thread that signalled the old one moves the kick to the new one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -83,10 +84,10 @@ pub struct DoorbellSet {
     id: SetId,
     registry: Arc<DoorbellRegistry>,
     removals_first: bool,
-    /// Held during a change, ioctls included.
+    /// Held during a change, ioctls included; never while a notifier is signalled.
     state: Mutex<State>,
     /// What exits are held against. Locked after `state`, if both are.
-    matcher: RwLock<Matcher>,
+    exits: RwLock<Exits>,
 }
 
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl DoorbellSet {
                 started: true,
                 generation: 0,
             }),
-            matcher: RwLock::default(),
+            exits: RwLock::default(),
         }
     }
 
@@ -162,17 +163,17 @@ impl DoorbellSet {
         })
     }
 
-    /// From now on exits are held against these, and nothing that was matched before is under way.
+    /// From now on exits are held against these. What was matched before may still be signalled.
     fn publish(&self, state: &State) {
         let current = state.bells.iter().filter(|_| state.started);
-        let current = current.map(|bell| bell.target(u64::MAX));
+        let current = current.map(|bell| bell.target(Target::CURRENT));
         self.exchange(current.chain(state.past.targets()).collect());
     }
 
     fn exchange(&self, targets: Vec<Target>) {
         let mut matcher = Matcher::new(targets);
-        let mut shared = self.matcher.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *shared, &mut matcher);
+        let mut shared = self.exits.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut shared.matcher, &mut matcher);
         // The old one is freed without the lock.
         drop(shared);
     }

@@ -24,11 +24,12 @@ impl DoorbellSet {
     /// those of [`plan`](Self::plan) and [`apply`](Self::apply). All doorbells are where they were
     /// then.
     pub fn relocate(&self, from: IoAddress, to: IoAddress) -> Result<Epoch, Error> {
-        let mut state = self.lock();
-        let wanted = state.bells.iter().map(|bell| moved(bell, from, to));
-        let wanted = wanted.collect::<Result<_, _>>()?;
-        let mut plan = self.compare(&state, wanted)?;
-        self.carry_out(&mut state, &mut plan)
+        self.change(|state, moves| {
+            let wanted = state.bells.iter().map(|bell| moved(bell, from, to));
+            let wanted = wanted.collect::<Result<_, _>>()?;
+            let mut plan = self.compare(state, wanted)?;
+            self.carry_out(state, &mut plan, moves)
+        })
     }
 }
 

@@ -2,8 +2,7 @@
 //! What could not be deregistered: whose place it blocks, whose kicks it takes, and when it goes.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Epoch, Error, IoAddress, Window};
 use notify_core::sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
@@ -11,7 +10,7 @@ use notify_core::{Bus, EventNotifier, IoEventFdRequest, Vm};
 
 use crate::common::*;
 use crate::faults::expect_all_heard;
-use crate::hooked::Hooked;
+use crate::hooked::Pause;
 
 const ENOMEM: i32 = 12;
 
@@ -197,32 +196,20 @@ fn a_window_is_not_reserved_over_a_quarantined_doorbell() {
 /// Two changes at once: the second waits until the first has emptied the quarantine.
 #[test]
 fn a_quarantined_doorbell_counts_while_it_is_deregistered() {
-    let (entered, resume) = (Barrier::new(2), Barrier::new(2));
-    let (entered, resume) = (Arc::new(entered), Arc::new(resume));
-    let halts = Arc::new(AtomicBool::new(false));
-    let hook = {
-        let (entered, resume, halts) = (entered.clone(), resume.clone(), halts.clone());
-        move || {
-            if halts.swap(false, Ordering::Relaxed) {
-                entered.wait();
-                resume.wait();
-            }
-        }
-    };
-    let vm = Arc::new(Hooked::new(hook));
+    let (vm, pause) = Pause::vm();
     let registry = DoorbellRegistry::new(vm.clone(), &[]);
     let doomed = DoorbellSet::new(&registry);
     have(&doomed, [mmio(0, BASE, W2, &notifier())]);
     vm.vm.fail(IoEventFdDeassign, 1, ENOMEM);
     drop(doomed);
     let (one, other) = (DoorbellSet::new(&registry), DoorbellSet::new(&registry));
-    halts.store(true, Ordering::Relaxed);
+    pause.arm();
     std::thread::scope(|scope| {
         let elsewhere = scope.spawn(|| have(&one, [mmio(0, ELSEWHERE, W2, &notifier())]));
-        entered.wait();
+        pause.wait_until_entered();
         let count = registry.quarantined();
         let in_its_place = scope.spawn(|| change(&other, [mmio(0, BASE, W2, &notifier())]));
-        resume.wait();
+        pause.resume();
         elsewhere.join().unwrap();
         in_its_place.join().unwrap().unwrap();
         assert_eq!(count, 1, "the kernel has it still");
