@@ -46,6 +46,12 @@ impl IoAddress {
         }
     }
 
+    /// Whether it is one of the `size` bytes from `start` on.
+    pub(crate) fn is_within(self, start: Self, size: u64) -> bool {
+        let offset = self.number().checked_sub(start.number());
+        self.bus() == start.bus() && offset.is_some_and(|offset| offset < size)
+    }
+
     /// The address that lies as far from `to` as this one from `from`, all in one address space.
     pub(crate) fn moved(self, from: Self, to: Self) -> Option<Self> {
         if self.bus() != from.bus() || from.bus() != to.bus() {

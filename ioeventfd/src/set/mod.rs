@@ -70,7 +70,8 @@ use past::Past;
 /// set.apply(set.plan([bell])?)?;
 ///
 /// // The guest moves the BAR, and a vCPU rings at the old place once more.
-/// let moved = set.relocate(IoAddress::Mmio(0xfe00_8000), IoAddress::Mmio(0xfd00_0000))?;
+/// let (old, new) = (IoAddress::Mmio(0xfe00_8000), IoAddress::Mmio(0xfd00_0000));
+/// let moved = set.relocate(old, 0x4000, new)?;
 /// assert_eq!(vm.guest_write(Bus::Mmio, 0xfd00_3000, &[0, 0]).signalled, 1);
 /// assert_eq!(vm.guest_write(Bus::Mmio, 0xfe00_b000, &[0, 0]).exits.len(), 1);
 /// assert_eq!(set.on_exit_write(address, &[0, 0])?, Rung::All);

@@ -26,7 +26,11 @@ fn what_is_pending_goes_to_the_new_notifier() {
     expect_kicks(&all, &[2, 0]);
     // Also after changes that have nothing to do with it.
     rig.set
-        .relocate(IoAddress::Mmio(ELSEWHERE), IoAddress::Mmio(ELSEWHERE + 8))
+        .relocate(
+            IoAddress::Mmio(ELSEWHERE),
+            BAR,
+            IoAddress::Mmio(ELSEWHERE + 8),
+        )
         .unwrap();
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
     expect_kicks(&all, &[1, 0]);

@@ -21,7 +21,7 @@ pub(crate) const NOTIFY: NotifyCapability = NotifyCapability {
     length: 0x1000,
     multiplier: 4,
 };
-const BAR_SIZE: u64 = 0x4000;
+pub(crate) const BAR_SIZE: u64 = 0x4000;
 
 /// The queues of a device in a machine.
 #[derive(Debug)]
