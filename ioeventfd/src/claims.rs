@@ -101,10 +101,31 @@ impl Claims {
             (of == set && given_up.binary_search(&there).is_ok())
                 || (of == SetId::QUARANTINE && quarantined == Quarantined::Go)
         };
+        self.check_beside(set, wanted, goes)
+    }
+
+    /// The places, in order, if nothing that stays is in their way.
+    ///
+    /// Many doorbells by value may have one address, and as many may leave a few bytes beside it. Those
+    /// of one address and width have the same neighbours, so these are looked at once for all.
+    fn check_beside(
+        &self,
+        set: SetId,
+        wanted: impl Iterator<Item = Place>,
+        goes: impl Fn(Place, SetId) -> bool,
+    ) -> Result<Map, Error> {
         let mut new = Map::new();
+        let mut last = None;
         for place in wanted {
-            self.check_one(set, place, goes, &new)?;
+            let range = (place.address, place.datamatch.bytes());
+            let look = if last == Some(range) {
+                Look::AtItsAddress
+            } else {
+                Look::AtNeighboursToo
+            };
+            self.check_one(set, place, &goes, &new, look)?;
             new.insert(place, set);
+            last = Some(range);
         }
         Ok(new)
     }
@@ -115,13 +136,14 @@ impl Claims {
         place: Place,
         goes: impl Fn(Place, SetId) -> bool,
         new: &Map,
+        look: Look,
     ) -> Result<(), Error> {
         if let Some(window) = self.windows.iter().find(|window| window.covers(place)) {
             return Err(refuse(place, Conflict::Device(*window)));
         }
-        let there = clash(&self.held, place, goes)
-            .or_else(|| clash(&self.leaving, place, |_, of| of == set))
-            .or_else(|| clash(new, place, |_, _| false));
+        let there = clash(&self.held, place, look, goes)
+            .or_else(|| clash(&self.leaving, place, look, |_, of| of == set))
+            .or_else(|| clash(new, place, look, |_, _| false));
         match there.and_then(|there| Conflict::between(place, there)) {
             Some(conflict) => Err(refuse(place, conflict)),
             None => Ok(()),
@@ -206,6 +228,13 @@ impl Claims {
     }
 }
 
+/// Where something may be in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    AtItsAddress,
+    AtNeighboursToo,
+}
+
 /// The places that a change adds.
 #[derive(Debug)]
 pub(crate) struct Additions(Map);
@@ -217,7 +246,7 @@ impl Additions {
 
     /// Whether one of them cannot be beside this.
     pub(crate) fn clash_with(&self, place: Place) -> bool {
-        clash(&self.0, place, |_, _| false).is_some()
+        clash(&self.0, place, Look::AtNeighboursToo, |_, _| false).is_some()
     }
 }
 
@@ -230,14 +259,21 @@ fn refuse(place: Place, conflict: Conflict) -> Error {
 }
 
 /// A place that is in conflict with this one, but for those that do not count.
-fn clash(map: &Map, place: Place, ignored: impl Fn(Place, SetId) -> bool) -> Option<Place> {
+fn clash(
+    map: &Map,
+    place: Place,
+    look: Look,
+    ignored: impl Fn(Place, SetId) -> bool,
+) -> Option<Place> {
     if map.is_empty() {
         return None;
     }
     let counts = |(place, set): (&Place, &SetId)| (!ignored(*place, *set)).then_some(*place);
-    at_the_same_address(map, place, &counts)
-        .or_else(|| from_below(map, place, &counts))
-        .or_else(|| from_above(map, place, &counts))
+    let there = at_the_same_address(map, place, &counts);
+    if there.is_some() || look == Look::AtItsAddress {
+        return there;
+    }
+    from_below(map, place, &counts).or_else(|| from_above(map, place, &counts))
 }
 
 type Entry<'a> = (&'a Place, &'a SetId);
@@ -272,9 +308,9 @@ fn from_below(
     let mut bound = Place::first(place.address);
     while let Some(entry) = map.range(..bound).next_back() {
         let below = *entry.0;
-        if !below.overlaps(place) {
+        if !below.interferes(place) {
             // No doorbell reaches further than this.
-            let near = Place::new(below.address, Datamatch::U64(0)).overlaps(place);
+            let near = Place::new(below.address, Datamatch::U64(0)).interferes(place);
             if !near {
                 return None;
             }
@@ -288,7 +324,7 @@ fn from_below(
     None
 }
 
-/// One that starts above, within what this one covers.
+/// One that starts above, within what this one covers or, for any write, where it ends.
 fn from_above(
     map: &Map,
     place: Place,
@@ -299,6 +335,46 @@ fn from_above(
         Bound::Unbounded,
     );
     map.range(above)
-        .take_while(|(above, _)| place.overlaps(**above))
+        .take_while(|(above, _)| place.interferes(**above))
         .find_map(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::IoAddress;
+
+    /// Doorbells by value that move by less than their width: each old one is beside each new one.
+    #[test]
+    fn the_neighbours_of_many_values_at_one_address_are_looked_at_once() {
+        const VALUES: u32 = 2000;
+        let places = |address| {
+            let place = move |value| Place::new(IoAddress::Mmio(address), Datamatch::U32(value));
+            (0..VALUES).map(place)
+        };
+        let set = SetId::new();
+        let mut claims = Claims::new(&[]);
+        let old: Vec<_> = places(0xd000_0004).collect();
+        claims.begin(set, &old, &[], None).unwrap();
+        claims.finish(&[]);
+        for distance in 1..=4 {
+            for address in [0xd000_0004 - distance, 0xd000_0004 + distance] {
+                let looks = Cell::new(0);
+                let goes = |_, of| {
+                    looks.set(looks.get() + 1);
+                    of == set
+                };
+                claims.check_beside(set, places(address), goes).unwrap();
+                assert!(looks.get() <= VALUES, "{address:#x}: {}", looks.get());
+                // One that stays among them is found all the same.
+                let stays = *old.last().unwrap();
+                let found = claims.check_beside(set, places(address), |one, _| one != stays);
+                assert_eq!(found.is_err(), distance < 4);
+            }
+        }
+    }
 }

@@ -42,13 +42,23 @@ fn registers_and_undoes_exactly_that() {
     }
 }
 
+/// The end of what a processor can address: 52 bits on x86 and arm64, 59 for a guest of riscv64.
+const NO_PHYSICAL_ADDRESS: u64 = if cfg!(target_arch = "riscv64") {
+    1 << 59
+} else {
+    1 << 52
+};
+
 #[test]
 fn what_can_never_ring_is_refused_before_the_machine_is_asked() {
     let vm = Arc::new(Recorder::default());
     let four = Datamatch::Width(Width::W4);
     for (address, datamatch) in [
         (IoAddress::Mmio(u64::MAX), Datamatch::U8(0)),
+        (IoAddress::Mmio(u64::MAX), Datamatch::AnyWrite),
         (IoAddress::Mmio(u64::MAX - 3), four),
+        (IoAddress::Mmio(NO_PHYSICAL_ADDRESS), Datamatch::AnyWrite),
+        (IoAddress::Mmio(NO_PHYSICAL_ADDRESS), four),
         (IoAddress::Pio(0xffff), Datamatch::U16(0)),
         (IoAddress::Pio(0xfffd), four),
         (IoAddress::Pio(0x100), Datamatch::Width(Width::W8)),
@@ -63,8 +73,11 @@ fn what_can_never_ring_is_refused_before_the_machine_is_asked() {
     }
     assert!(vm.take().is_empty());
     for (address, datamatch) in [
-        (IoAddress::Mmio(u64::MAX), Datamatch::AnyWrite),
-        (IoAddress::Mmio(u64::MAX - 4), four),
+        (
+            IoAddress::Mmio(NO_PHYSICAL_ADDRESS - 1),
+            Datamatch::AnyWrite,
+        ),
+        (IoAddress::Mmio(NO_PHYSICAL_ADDRESS - 4), four),
         (IoAddress::Pio(0xfffc), four),
         (IoAddress::Pio(0xffff), Datamatch::AnyWrite),
     ] {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::doorbell::Bell;
-use super::handover::{self, Handover};
+use super::handover::{self, Handover, Successors};
 use super::past::Epoch;
 use super::steps::{self, Step};
 use super::{DoorbellSet, Plan, State};
@@ -25,7 +25,15 @@ impl DoorbellSet {
     /// unless the set still signals the old one for something else. (An old one that vhost polled has
     /// all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier of a doorbell
     /// that is removed for good stay there. If the change fails, the new one gives back to the old one
-    /// whatever it has.
+    /// whatever it has. An exit that was matched before the change may signal the old notifier after
+    /// it, and then moves what is pending there, so do not give an old notifier to another user before
+    /// [`vcpus_passed`](Self::vcpus_passed).
+    ///
+    /// # Blocking
+    ///
+    /// Set memory slots [before](Self#memory-slots-first): a slot that is set afterwards waits for a
+    /// grace period. The ioctls are issued under the set's lock. Kicks are moved with no lock held: if
+    /// a peer fills the new notifier and makes it block, the caller waits, and other calls go on.
     ///
     /// # Errors
     ///
@@ -146,12 +154,10 @@ impl DoorbellSet {
             .map(|bell| bell.target(Target::CURRENT));
         let old = gone.iter().map(|(_, bell)| bell.target(rank));
         let mut old: Vec<_> = old.chain(state.past.targets()).collect();
-        for one in handovers {
-            let same =
-                |old: &&mut Target| old.key == one.key && Arc::ptr_eq(&old.notifier, &one.from);
+        if !handovers.is_empty() {
+            let successors = Successors::of(handovers);
             old.iter_mut()
-                .filter(same)
-                .for_each(|old| old.notifier = Arc::clone(&one.to));
+                .for_each(|old| successors.redirect(old.key, &mut old.notifier));
         }
         self.exchange(current.chain(old).collect());
     }
@@ -174,8 +180,8 @@ impl DoorbellSet {
         state.generation += 1;
         let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
-        for one in handovers {
-            state.past.redirect(one.key, &one.from, &one.to);
+        if !handovers.is_empty() {
+            state.past.redirect(&Successors::of(handovers));
         }
         if forgets || !state.started {
             self.publish(state);
@@ -218,8 +224,11 @@ impl DoorbellSet {
             .extract_if(.., |bell| bell.fd.deregister().is_ok())
             .collect();
         for place in gone.iter().map(Bell::place) {
-            // The place may be one that the set has again, or still.
-            if !state.bells.iter().any(|bell| bell.place() == place) {
+            // The place may be one that the set has again, or still. They are in order.
+            let has_it = state
+                .bells
+                .binary_search_by(|bell| bell.place().cmp(&place));
+            if has_it.is_err() {
                 self.registry.claims(|claims| claims.release(place));
             }
         }

@@ -29,6 +29,24 @@ pub(super) struct Handover {
     pub(super) to: Arc<EventNotifier>,
 }
 
+/// What follows the notifiers that leave, by key.
+#[derive(Debug)]
+pub(super) struct Successors(HashMap<(u64, *const EventNotifier), Arc<EventNotifier>>);
+
+impl Successors {
+    pub(super) fn of(handovers: &[Handover]) -> Self {
+        let one = |one: &Handover| ((one.key, Arc::as_ptr(&one.from)), Arc::clone(&one.to));
+        Self(handovers.iter().map(one).collect())
+    }
+
+    /// Puts its successor in the place of a notifier that leaves.
+    pub(super) fn redirect(&self, key: u64, notifier: &mut Arc<EventNotifier>) {
+        if let Some(to) = self.0.get(&(key, Arc::as_ptr(notifier))) {
+            *notifier = Arc::clone(to);
+        }
+    }
+}
+
 /// A notifier that is to be signalled, or was, and the keys that it stands for. (`K` is a vector or,
 /// where nothing may be allocated, an array.)
 #[derive(Debug)]
