@@ -41,9 +41,18 @@ use past::Past;
 /// [`plan`](Self::plan) compares what is wanted with what is there, finds every conflict, and asks
 /// the machine nothing. [`apply`](Self::apply) carries a plan out, all of it or nothing. What stays
 /// as it is costs no ioctl. The order is: removals that are in the way of an addition; additions;
-/// other removals. So a doorbell that moves is never absent, and on kernels since 6.18, where a
-/// deregistration right after a registration takes 8 ms, that is paid once and not for each. A VMM
-/// that hands exits to the set can have [removals first](Self::removals_first), which is faster still.
+/// other removals. So a doorbell that moves is never absent. On kernels since 6.18 a deregistration
+/// right after a registration waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at
+/// 100); in this order a change waits once and not for each doorbell. A VMM that hands exits to the
+/// set can have [removals first](Self::removals_first), which is faster still.
+///
+/// # Memory slots first
+///
+/// Since Linux 6.18 the next memory slot that is set, vCPU that is created or doorbell that is
+/// deregistered after a registration waits for that grace period. So a VMM that brings devices up, or
+/// follows a guest that moves BARs, sets all memory slots first (KVM_SET_USER_MEMORY_REGION), and then
+/// [starts](Self::start), [applies](Self::apply) or [relocates](Self::relocate) the doorbells. For 64
+/// doorbells and 8 slots that was 0.4 ms; doorbells first 7 ms; device by device 75 ms.
 ///
 /// # Exits
 ///

@@ -16,6 +16,9 @@ impl DoorbellSet {
     /// place is also a new one, the new one counts: a driver that moves a BAR and kicks at once has
     /// said no order, and on a real bus either might win.
     ///
+    /// If the BAR has memory slots too (an MSI-X table's page, a framebuffer), change them
+    /// [before](Self#memory-slots-first): afterwards the change waits for a grace period.
+    ///
     /// Of a stopped set the places change, and nothing is asked of the VM.
     ///
     /// # Errors
