@@ -33,17 +33,22 @@ impl IoAddress {
         }
     }
 
-    /// Whether a write of so many bytes at this address exists, on a bus as KVM sees it: MMIO ends
-    /// below 2^64 - 1 and a store across a page is two; ports end at 0xffff, and no processor writes
-    /// eight bytes to one.
+    /// Whether a write of so many bytes (0: any number) at this address exists, on a bus as KVM sees
+    /// it: guest-physical addresses end where the architecture ends them, and a store across a page is
+    /// two; ports end at 0xffff, and no processor writes eight bytes to one.
     pub(crate) fn takes(self, bytes: u32) -> bool {
         match self {
             Self::Mmio(address) => {
-                address.checked_add(bytes.into()).is_some()
-                    && address % PAGE + u64::from(bytes) <= PAGE
+                address < 1 << PHYSICAL_BITS && address % PAGE + u64::from(bytes) <= PAGE
             }
             Self::Pio(port) => bytes <= 4 && u32::from(port) + bytes <= 0x1_0000,
         }
+    }
+
+    /// Whether it is one of the `size` bytes from `start` on.
+    pub(crate) fn is_within(self, start: Self, size: u64) -> bool {
+        let offset = self.number().checked_sub(start.number());
+        self.bus() == start.bus() && offset.is_some_and(|offset| offset < size)
     }
 
     /// The address that lies as far from `to` as this one from `from`, all in one address space.
@@ -59,6 +64,14 @@ impl IoAddress {
         }
     }
 }
+
+/// How many bits a guest-physical address has at most: MAXPHYADDR of x86, FEAT_LPA2 of arm64, Sv57x4
+/// of riscv64. A particular guest may have fewer.
+const PHYSICAL_BITS: u32 = if cfg!(target_arch = "riscv64") {
+    59
+} else {
+    52
+};
 
 /// What KVM's emulator cuts a store at. Pages of the guest may be larger, never smaller.
 pub(crate) const PAGE: u64 = 0x1000;

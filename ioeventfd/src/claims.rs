@@ -13,8 +13,11 @@ use crate::{Conflict, Datamatch, Error, Width, Window};
 pub(crate) struct SetId(u64);
 
 impl SetId {
+    /// No set: the place is that of a quarantined doorbell.
+    const QUARANTINE: Self = Self(0);
+
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -29,6 +32,8 @@ pub(crate) struct Claims {
     /// Given up by a change that is under way: the set's own if the change fails, nobody else's.
     leaving: Map,
     windows: Vec<Window>,
+    /// How many of the places are those of quarantined doorbells.
+    quarantined: usize,
     /// Changes with everything else here, so that what was checked once need not be checked again.
     version: u64,
 }
@@ -38,6 +43,15 @@ pub(crate) struct Claims {
 pub(crate) struct Checked {
     version: u64,
     places: Map,
+}
+
+/// Whether quarantined doorbells are in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quarantined {
+    /// They have their places.
+    Stay,
+    /// A change deregisters them before it begins, or fails.
+    Go,
 }
 
 impl Claims {
@@ -61,38 +75,75 @@ impl Claims {
         self.held.keys().chain(self.leaving.keys()).copied()
     }
 
-    /// Whether a set can have these places once it has given up those, which are in order.
+    /// Whether a set can have these places once it has given up those, which are in order, and the
+    /// quarantine is empty. `None`: it can, and has to look again once the quarantine is empty.
     pub(crate) fn check(
         &self,
         set: SetId,
         wanted: impl Iterator<Item = Place>,
         given_up: &[Place],
-    ) -> Result<Checked, Error> {
-        let mut new = Map::new();
-        for place in wanted {
-            self.check_one(set, place, given_up, &new)?;
-            new.insert(place, set);
-        }
-        Ok(Checked {
+    ) -> Result<Option<Checked>, Error> {
+        let places = self.check_all(set, wanted, given_up, Quarantined::Go)?;
+        Ok((self.quarantined == 0).then_some(Checked {
             version: self.version,
-            places: new,
-        })
+            places,
+        }))
+    }
+
+    fn check_all(
+        &self,
+        set: SetId,
+        wanted: impl Iterator<Item = Place>,
+        given_up: &[Place],
+        quarantined: Quarantined,
+    ) -> Result<Map, Error> {
+        let goes = |there: Place, of: SetId| {
+            (of == set && given_up.binary_search(&there).is_ok())
+                || (of == SetId::QUARANTINE && quarantined == Quarantined::Go)
+        };
+        self.check_beside(set, wanted, goes)
+    }
+
+    /// The places, in order, if nothing that stays is in their way.
+    ///
+    /// Many doorbells by value may have one address, and as many may leave a few bytes beside it. Those
+    /// of one address and width have the same neighbours, so these are looked at once for all.
+    fn check_beside(
+        &self,
+        set: SetId,
+        wanted: impl Iterator<Item = Place>,
+        goes: impl Fn(Place, SetId) -> bool,
+    ) -> Result<Map, Error> {
+        let mut new = Map::new();
+        let mut last = None;
+        for place in wanted {
+            let range = (place.address, place.datamatch.bytes());
+            let look = if last == Some(range) {
+                Look::AtItsAddress
+            } else {
+                Look::AtNeighboursToo
+            };
+            self.check_one(set, place, &goes, &new, look)?;
+            new.insert(place, set);
+            last = Some(range);
+        }
+        Ok(new)
     }
 
     fn check_one(
         &self,
         set: SetId,
         place: Place,
-        given_up: &[Place],
+        goes: impl Fn(Place, SetId) -> bool,
         new: &Map,
+        look: Look,
     ) -> Result<(), Error> {
         if let Some(window) = self.windows.iter().find(|window| window.covers(place)) {
             return Err(refuse(place, Conflict::Device(*window)));
         }
-        let goes = |there: Place, of: SetId| of == set && given_up.binary_search(&there).is_ok();
-        let there = clash(&self.held, place, goes)
-            .or_else(|| clash(&self.leaving, place, |_, of| of == set))
-            .or_else(|| clash(new, place, |_, _| false));
+        let there = clash(&self.held, place, look, goes)
+            .or_else(|| clash(&self.leaving, place, look, |_, of| of == set))
+            .or_else(|| clash(new, place, look, |_, _| false));
         match there.and_then(|there| Conflict::between(place, there)) {
             Some(conflict) => Err(refuse(place, conflict)),
             None => Ok(()),
@@ -110,7 +161,7 @@ impl Claims {
     ) -> Result<(), Error> {
         let mut new = match checked {
             Some(checked) if checked.version == self.version => checked.places,
-            _ => self.check(set, wanted.iter().copied(), given_up)?.places,
+            _ => self.check_all(set, wanted.iter().copied(), given_up, Quarantined::Stay)?,
         };
         self.version += 1;
         for place in given_up {
@@ -150,12 +201,38 @@ impl Claims {
         self.held.extend(kept.map(|place| (*place, set)));
     }
 
+    /// A set is dropped, and the kernel keeps one of its doorbells.
+    pub(crate) fn quarantine(&mut self, place: Place) {
+        self.version += 1;
+        self.leaving.remove(&place);
+        self.held.insert(place, SetId::QUARANTINE);
+        self.quarantined += 1;
+    }
+
+    /// How many doorbells are in quarantine.
+    pub(crate) fn quarantined(&self) -> usize {
+        self.quarantined
+    }
+
+    /// The kernel has deregistered a quarantined doorbell.
+    pub(crate) fn release_quarantined(&mut self, place: Place) {
+        self.quarantined -= 1;
+        self.release(place);
+    }
+
     /// A set is done with a place.
     pub(crate) fn release(&mut self, place: Place) {
         self.version += 1;
         self.held.remove(&place);
         self.leaving.remove(&place);
     }
+}
+
+/// Where something may be in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    AtItsAddress,
+    AtNeighboursToo,
 }
 
 /// The places that a change adds.
@@ -169,7 +246,7 @@ impl Additions {
 
     /// Whether one of them cannot be beside this.
     pub(crate) fn clash_with(&self, place: Place) -> bool {
-        clash(&self.0, place, |_, _| false).is_some()
+        clash(&self.0, place, Look::AtNeighboursToo, |_, _| false).is_some()
     }
 }
 
@@ -182,14 +259,21 @@ fn refuse(place: Place, conflict: Conflict) -> Error {
 }
 
 /// A place that is in conflict with this one, but for those that do not count.
-fn clash(map: &Map, place: Place, ignored: impl Fn(Place, SetId) -> bool) -> Option<Place> {
+fn clash(
+    map: &Map,
+    place: Place,
+    look: Look,
+    ignored: impl Fn(Place, SetId) -> bool,
+) -> Option<Place> {
     if map.is_empty() {
         return None;
     }
     let counts = |(place, set): (&Place, &SetId)| (!ignored(*place, *set)).then_some(*place);
-    at_the_same_address(map, place, &counts)
-        .or_else(|| from_below(map, place, &counts))
-        .or_else(|| from_above(map, place, &counts))
+    let there = at_the_same_address(map, place, &counts);
+    if there.is_some() || look == Look::AtItsAddress {
+        return there;
+    }
+    from_below(map, place, &counts).or_else(|| from_above(map, place, &counts))
 }
 
 type Entry<'a> = (&'a Place, &'a SetId);
@@ -224,9 +308,9 @@ fn from_below(
     let mut bound = Place::first(place.address);
     while let Some(entry) = map.range(..bound).next_back() {
         let below = *entry.0;
-        if !below.overlaps(place) {
+        if !below.interferes(place) {
             // No doorbell reaches further than this.
-            let near = Place::new(below.address, Datamatch::U64(0)).overlaps(place);
+            let near = Place::new(below.address, Datamatch::U64(0)).interferes(place);
             if !near {
                 return None;
             }
@@ -240,7 +324,7 @@ fn from_below(
     None
 }
 
-/// One that starts above, within what this one covers.
+/// One that starts above, within what this one covers or, for any write, where it ends.
 fn from_above(
     map: &Map,
     place: Place,
@@ -251,6 +335,46 @@ fn from_above(
         Bound::Unbounded,
     );
     map.range(above)
-        .take_while(|(above, _)| place.overlaps(**above))
+        .take_while(|(above, _)| place.interferes(**above))
         .find_map(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::IoAddress;
+
+    /// Doorbells by value that move by less than their width: each old one is beside each new one.
+    #[test]
+    fn the_neighbours_of_many_values_at_one_address_are_looked_at_once() {
+        const VALUES: u32 = 2000;
+        let places = |address| {
+            let place = move |value| Place::new(IoAddress::Mmio(address), Datamatch::U32(value));
+            (0..VALUES).map(place)
+        };
+        let set = SetId::new();
+        let mut claims = Claims::new(&[]);
+        let old: Vec<_> = places(0xd000_0004).collect();
+        claims.begin(set, &old, &[], None).unwrap();
+        claims.finish(&[]);
+        for distance in 1..=4 {
+            for address in [0xd000_0004 - distance, 0xd000_0004 + distance] {
+                let looks = Cell::new(0);
+                let goes = |_, of| {
+                    looks.set(looks.get() + 1);
+                    of == set
+                };
+                claims.check_beside(set, places(address), goes).unwrap();
+                assert!(looks.get() <= VALUES, "{address:#x}: {}", looks.get());
+                // One that stays among them is found all the same.
+                let stays = *old.last().unwrap();
+                let found = claims.check_beside(set, places(address), |one, _| one != stays);
+                assert_eq!(found.is_err(), distance < 4);
+            }
+        }
+    }
 }

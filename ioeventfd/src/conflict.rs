@@ -30,6 +30,18 @@ pub enum Conflict {
         datamatch: Datamatch,
     },
 
+    /// One of the two takes any write and begins where the other one ends. KVM takes both, and its bus
+    /// then misses one of them, depending on the order in which they were registered.
+    #[error(
+        "it adjoins the doorbell at {address} for {datamatch}, and one of them takes any write; give it a width"
+    )]
+    Adjacent {
+        /// Where the other one starts.
+        address: IoAddress,
+        /// Which writes it takes.
+        datamatch: Datamatch,
+    },
+
     /// A device in the kernel answers there. KVM takes the doorbell; it then steals the device's
     /// writes, or never rings.
     #[error("it lies in {0}")]
@@ -47,6 +59,11 @@ impl Conflict {
             })
         } else if wanted.overlaps(there) {
             Some(Self::Overlap {
+                address: there.address,
+                datamatch: there.datamatch,
+            })
+        } else if wanted.interferes(there) {
+            Some(Self::Adjacent {
                 address: there.address,
                 datamatch: there.datamatch,
             })

@@ -34,6 +34,11 @@ impl Width {
 pub enum Datamatch {
     /// Every write, whatever its width and value.
     ///
+    /// No doorbell with a width may end where this one begins: KVM's bus would miss one of the two,
+    /// depending on which was registered first. A [`DoorbellSet`](crate::DoorbellSet) refuses that
+    /// ([`Conflict::Adjacent`](crate::Conflict::Adjacent)); a single [`IoEventFd`](crate::IoEventFd)
+    /// knows of no other.
+    ///
     /// On MMIO, KVM may serve this from a fast path that does not look at the instruction, and so
     /// does not tell a read from a write: a guest that *reads* the address may ring it too. Use a
     /// width where that matters.

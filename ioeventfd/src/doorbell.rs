@@ -12,8 +12,9 @@ use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected, request};
 ///
 /// Dropping it deregisters the address, with the key and the notifier that registered it; a failure is
 /// logged. When that is done the guest's next write exits to user space. A signal that came before
-/// stays in the notifier. On kernels since 6.18 a deregistration right after a registration takes
-/// about 8 ms; [`KvmVm::retire`](notify_core::KvmVm::retire) spares it when a machine is closed.
+/// stays in the notifier. On kernels since 6.18 a deregistration right after a registration waits for
+/// an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
+/// [`KvmVm::retire`](notify_core::KvmVm::retire) avoids it when a VM is closed.
 ///
 /// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
 /// stay taken until the machine goes. It also keeps the machine open.
@@ -128,7 +129,8 @@ impl IoEventFd {
         &self.notifier
     }
 
-    /// Deregisters it, as dropping does, and tells whether that worked.
+    /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the kernel
+    /// does not have any more (ENOENT) counts as deregistered; a warning is logged.
     ///
     /// Kicks that came before are in the notifier, which comes back ready to be registered again:
     /// whoever stops a queue takes them and looks at the queue once more.
@@ -148,26 +150,22 @@ impl IoEventFd {
         })
     }
 
-    /// Deregisters it, if it is registered.
+    /// Deregisters it, if it is registered. A doorbell that the kernel does not have (ENOENT) is gone:
+    /// another party has deregistered it, or KVM had no memory to make its bus smaller and dropped
+    /// every doorbell on it. A caller could do nothing about that, so it is logged.
     pub(crate) fn deregister(&mut self) -> Result<(), Error> {
-        if self.is_registered() {
-            request::deregister(&*self.vm, self.address, self.datamatch, &self.notifier)?;
-            self.registration = Registration::Gone;
+        if !self.is_registered() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Gets rid of a registration that an earlier attempt left behind. Whether it is gone: also if
-    /// somebody else has done it meanwhile (ENOENT).
-    pub(crate) fn let_go(&mut self) -> bool {
-        match self.deregister() {
-            Ok(()) => true,
+        let (address, datamatch) = (self.address, self.datamatch);
+        match request::deregister(&*self.vm, address, datamatch, &self.notifier) {
             Err(Error::Deassign { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                self.registration = Registration::Gone;
-                true
+                log::warn!("the kernel had lost the doorbell at {address} for {datamatch}");
             }
-            Err(_) => false,
+            deregistered => deregistered?,
         }
+        self.registration = Registration::Gone;
+        Ok(())
     }
 }
 

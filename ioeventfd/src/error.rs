@@ -82,7 +82,7 @@ pub enum Error {
     #[error("the plan is not of the doorbells that are there now")]
     StalePlan,
 
-    /// A doorbell does not lie in the BAR that moves, or would not lie in its address space after.
+    /// A doorbell of the BAR that moves would not be in its address space any more.
     #[error("the doorbell at {address} cannot move as a BAR from {from} to {to}")]
     NotMovable {
         /// Where it lies.
@@ -121,7 +121,8 @@ pub enum Error {
         source: notify_core::Error,
     },
 
-    /// The machine did not let go of the doorbell. ENOENT: somebody else has deregistered it.
+    /// The kernel did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is
+    /// no error: the doorbell is gone, and a warning is logged.)
     #[error("cannot deregister the doorbell at {address} for {datamatch}")]
     Deassign {
         /// Where.

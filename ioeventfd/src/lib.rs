@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern};
+//! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
 //! use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Rung, Window};
 //! use notify_core::sim::SimVm;
 //! use notify_core::{Bus, EventNotifier};
@@ -20,7 +20,8 @@
 //! // A virtio-pci device with two queues, its BAR 4 at 0xfe008000.
 //! let capability = NotifyCapability { offset: 0x3000, length: 0x1000, multiplier: 4 };
 //! let layout = PciModern::new(capability, 0x4000, Notification::Index)?;
-//! let bells = layout.doorbells(IoAddress::Mmio(0xfe00_8000), &[0, 1])?;
+//! let enabled = [PciQueue::new(0, 0), PciQueue::new(1, 1)]; // queue_notify_off is the index
+//! let bells = layout.doorbells(IoAddress::Mmio(0xfe00_8000), enabled)?;
 //! let queues = [Arc::new(EventNotifier::new()?), Arc::new(EventNotifier::new()?)];
 //! let wanted = bells.into_iter().zip(&queues).map(|(bell, queue)| bell.signalling(queue.clone()));
 //!

@@ -28,6 +28,15 @@ pub(crate) struct Target {
     pub(crate) rank: u64,
 }
 
+impl Target {
+    /// The rank of what is there now.
+    pub(crate) const CURRENT: u64 = u64::MAX;
+
+    pub(crate) fn is_current(&self) -> bool {
+        self.rank == Self::CURRENT
+    }
+}
+
 /// Doorbells in order of their places, one at each.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
@@ -43,6 +52,10 @@ impl Matcher {
         });
         targets.dedup_by(|later, first| later.place == first.place);
         Self { targets }
+    }
+
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The doorbell that takes a write which KVM looks up in one piece; see [`pieces`].

@@ -33,16 +33,39 @@ impl Place {
         self.datamatch.bytes().max(1).into()
     }
 
+    /// Whether KVM's bus may miss one of the two, which start at different addresses.
+    pub(crate) fn interferes(self, other: Self) -> bool {
+        self.overlaps(other) || self.adjoins(other)
+    }
+
     /// Whether another place that starts elsewhere shares a byte with this one.
     pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.distance(other)
+            .is_some_and(|(low, _, distance)| distance < low.size())
+    }
+
+    /// Whether one is for any write and begins where the other ends. KVM takes these for equal when it
+    /// looks for a place in its array, so their order there is that of their registration, and a
+    /// search by halves may then miss one of them. Two for any write have an order: that of their
+    /// addresses.
+    ///
+    /// Kernel source: `kvm_io_bus_cmp` in `virt/kvm/kvm_main.c`.
+    fn adjoins(self, other: Self) -> bool {
+        let any = |place: Self| place.datamatch == Datamatch::AnyWrite;
+        self.distance(other)
+            .is_some_and(|(low, high, distance)| distance == low.size() && any(high) && !any(low))
+    }
+
+    /// The lower one, the higher one, and how far apart they start, if they do.
+    fn distance(self, other: Self) -> Option<(Self, Self, u64)> {
         let (low, high) = if self < other {
             (self, other)
         } else {
             (other, self)
         };
-        low.address.bus() == high.address.bus()
-            && low.address != high.address
-            && high.address.number() - low.address.number() < low.size()
+        let distance = high.address.number().checked_sub(low.address.number())?;
+        let apart = low.address.bus() == high.address.bus() && distance > 0;
+        apart.then_some((low, high, distance))
     }
 
     /// Whether KVM refuses to have both (EEXIST), whatever their eventfds.

@@ -15,9 +15,11 @@ use crate::{Error, IoEventFd, Window};
 /// It knows the doorbells of its sets and the windows that it was told of, not what else a VMM
 /// registers by itself: that shows as [`Error::Taken`] when a plan is applied.
 ///
-/// A doorbell that the kernel would not let go of when its set was dropped ends here, in quarantine:
-/// with its notifier, without which nobody could ever deregister it, and with its address, which
-/// nobody gets. Each new claim tries to get rid of it, and so does dropping the registry.
+/// A doorbell that the kernel did not deregister when its set was dropped is kept here, in
+/// *quarantine*: with its notifier, without which it could never be deregistered, and with its place.
+/// Each change of any set first tries again to deregister it, so its place can be planned for; if the
+/// kernel still keeps it, and it is in the way, that change fails with [`Error::Conflict`]. Dropping
+/// the registry tries once more.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -38,25 +40,19 @@ use crate::{Error, IoEventFd, Window};
 #[derive(Debug)]
 pub struct DoorbellRegistry {
     vm: Arc<dyn Vm>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    claims: Claims,
-    quarantine: Vec<IoEventFd>,
+    /// Held while they are deregistered, ioctls included: a second change has to wait, since it may
+    /// want their places. Locked after a set's state and before `claims`.
+    quarantine: Mutex<Vec<IoEventFd>>,
+    claims: Mutex<Claims>,
 }
 
 impl DoorbellRegistry {
     /// A registry of a machine in whose kernel devices answer at these windows.
     pub fn new(vm: Arc<dyn Vm>, windows: &[Window]) -> Arc<Self> {
-        let state = State {
-            claims: Claims::new(windows),
-            quarantine: Vec::new(),
-        };
         Arc::new(Self {
             vm,
-            state: Mutex::new(state),
+            quarantine: Mutex::default(),
+            claims: Mutex::new(Claims::new(windows)),
         })
     }
 
@@ -72,41 +68,48 @@ impl DoorbellRegistry {
     ///
     /// [`Error::Conflict`], naming a doorbell that is there already.
     pub fn reserve(&self, window: Window) -> Result<(), Error> {
-        self.lock().claims.reserve(window)
+        self.claims(|claims| claims.reserve(window))
     }
 
-    /// How many doorbells are in quarantine.
+    /// Returns how many doorbells are in quarantine, those included that a change is deregistering.
     #[must_use]
     pub fn quarantined(&self) -> usize {
-        self.lock().quarantine.len()
+        self.claims(|claims| claims.quarantined())
     }
 
     /// A look at the claims, or a step of a change.
     pub(crate) fn claims<R>(&self, look: impl FnOnce(&mut Claims) -> R) -> R {
-        look(&mut self.lock().claims)
+        look(&mut lock(&self.claims))
     }
 
-    /// Keeps what the kernel did not let go of.
+    /// Keeps a doorbell that the kernel did not deregister.
     pub(crate) fn quarantine(&self, doorbell: IoEventFd) {
-        self.lock().quarantine.push(doorbell);
+        let mut quarantine = lock(&self.quarantine);
+        let place = Place::new(doorbell.address(), doorbell.datamatch());
+        self.claims(|claims| claims.quarantine(place));
+        quarantine.push(doorbell);
     }
 
-    /// Tries to get rid of what is in quarantine.
+    /// Tries to deregister what is in quarantine. If another change is at it, waits until it is done.
     pub(crate) fn clean(&self) {
-        // Not under the lock: the ioctl may take its time.
-        let doorbells = std::mem::take(&mut self.lock().quarantine);
-        for mut doorbell in doorbells {
-            let place = Place::new(doorbell.address(), doorbell.datamatch());
-            if doorbell.let_go() {
-                self.lock().claims.release(place);
-            } else {
-                self.quarantine(doorbell);
-            }
+        let mut quarantine = lock(&self.quarantine);
+        let deregistered = |doorbell: &mut IoEventFd| doorbell.deregister().is_ok();
+        let gone: Vec<_> = quarantine.extract_if(.., deregistered).collect();
+        if !gone.is_empty() {
+            self.claims(|claims| {
+                let places = gone.iter();
+                places.for_each(|one| {
+                    claims.release_quarantined(Place::new(one.address(), one.datamatch()));
+                });
+            });
         }
+        // The notifiers of those that are gone may be closed; not under the lock.
+        drop(quarantine);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Whole whenever the lock is free: no step of a change can panic half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole whenever the lock is free. If a `Vm` panics, against its contract, a doorbell that it was
+    // asked about stays in quarantine.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::IoAddress;
 use crate::place::Place;
+use crate::{Datamatch, IoAddress};
 
 /// Addresses at which a device in the kernel answers, so that no doorbell may lie there.
 ///
@@ -46,11 +46,14 @@ impl Window {
 
     pub(crate) fn covers(&self, place: Place) -> bool {
         let (start, at) = (self.start.number(), place.address.number());
+        // One for any write may not begin where the window ends either: see `Place::interferes`.
+        let begins_at_its_end = place.datamatch == Datamatch::AnyWrite;
         self.start.bus() == place.address.bus()
+            && self.size > 0
             && if start <= at {
-                at - start < self.size
+                at - start < self.size || (begins_at_its_end && at - start == self.size)
             } else {
-                start - at < place.size() && self.size > 0
+                start - at < place.size()
             }
     }
 }

@@ -42,13 +42,23 @@ fn registers_and_undoes_exactly_that() {
     }
 }
 
+/// The end of what a processor can address: 52 bits on x86 and arm64, 59 for a guest of riscv64.
+const NO_PHYSICAL_ADDRESS: u64 = if cfg!(target_arch = "riscv64") {
+    1 << 59
+} else {
+    1 << 52
+};
+
 #[test]
 fn what_can_never_ring_is_refused_before_the_machine_is_asked() {
     let vm = Arc::new(Recorder::default());
     let four = Datamatch::Width(Width::W4);
     for (address, datamatch) in [
         (IoAddress::Mmio(u64::MAX), Datamatch::U8(0)),
+        (IoAddress::Mmio(u64::MAX), Datamatch::AnyWrite),
         (IoAddress::Mmio(u64::MAX - 3), four),
+        (IoAddress::Mmio(NO_PHYSICAL_ADDRESS), Datamatch::AnyWrite),
+        (IoAddress::Mmio(NO_PHYSICAL_ADDRESS), four),
         (IoAddress::Pio(0xffff), Datamatch::U16(0)),
         (IoAddress::Pio(0xfffd), four),
         (IoAddress::Pio(0x100), Datamatch::Width(Width::W8)),
@@ -63,8 +73,11 @@ fn what_can_never_ring_is_refused_before_the_machine_is_asked() {
     }
     assert!(vm.take().is_empty());
     for (address, datamatch) in [
-        (IoAddress::Mmio(u64::MAX), Datamatch::AnyWrite),
-        (IoAddress::Mmio(u64::MAX - 4), four),
+        (
+            IoAddress::Mmio(NO_PHYSICAL_ADDRESS - 1),
+            Datamatch::AnyWrite,
+        ),
+        (IoAddress::Mmio(NO_PHYSICAL_ADDRESS - 4), four),
         (IoAddress::Pio(0xfffc), four),
         (IoAddress::Pio(0xffff), Datamatch::AnyWrite),
     ] {
@@ -121,7 +134,7 @@ fn deassign_reports_and_gives_back() {
     let vm = Arc::new(Recorder::default());
     let doorbell = doorbell(&vm, MMIO, Datamatch::U32(7)).assign().unwrap();
     let notifier = Arc::clone(doorbell.notifier());
-    vm.fail_after(0, 2);
+    vm.fail_after(0, 12);
     let rejected = doorbell.deassign().unwrap_err();
     assert_eq!(
         rejected.to_string(),
@@ -139,6 +152,21 @@ fn deassign_reports_and_gives_back() {
     vm.take();
     drop(again);
     assert_eq!(vm.take(), [Call::DeassignDoorbell(0x1000, 4, Some(7))]);
+}
+
+#[test]
+fn a_doorbell_that_the_kernel_does_not_have_is_deregistered() {
+    const ENOENT: i32 = 2;
+    let vm = Arc::new(Recorder::default());
+    let doorbell = doorbell(&vm, MMIO, Datamatch::U32(7)).assign().unwrap();
+    vm.take();
+    vm.fail_after(0, ENOENT);
+    drop(doorbell.deassign().unwrap());
+    assert_eq!(
+        vm.take(),
+        [Call::DeassignDoorbell(0x1000, 4, Some(7))],
+        "and not once more by the drop"
+    );
 }
 
 #[test]

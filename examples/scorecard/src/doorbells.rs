@@ -19,6 +19,7 @@ use crate::row::Row;
 const HERE: u64 = 0xd000_0000;
 const THERE: u64 = 0xd100_0000;
 const STRIDE: u64 = 4;
+const BAR_SIZE: u64 = 0x1000;
 const W2: Datamatch = Datamatch::Width(Width::W2);
 
 /// A machine that never runs.
@@ -67,7 +68,7 @@ pub(crate) fn relocate_64() -> Result<Row, Box<dyn Error>> {
         for round in 0..ROUNDS {
             let (from, to) = bars(round);
             let start = Instant::now();
-            let moved = set.relocate(IoAddress::Mmio(from), IoAddress::Mmio(to))?;
+            let moved = set.relocate(IoAddress::Mmio(from), BAR_SIZE, IoAddress::Mmio(to))?;
             times.push(since(start));
             set.vcpus_passed(moved);
         }

@@ -11,6 +11,8 @@ mod dispatch_polling;
 #[cfg(target_arch = "x86_64")]
 mod doorbells;
 #[cfg(target_arch = "x86_64")]
+mod doorbells_then_slots;
+#[cfg(target_arch = "x86_64")]
 mod inject;
 #[cfg(target_arch = "x86_64")]
 mod kick;

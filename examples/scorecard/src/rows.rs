@@ -9,7 +9,10 @@ use crate::msix::{bringup, limit, retarget, trigger};
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
-use crate::{dispatch, dispatch_polling, doorbells, inject, kick, level, notify, retire, sim};
+use crate::{
+    dispatch, dispatch_polling, doorbells, doorbells_then_slots, inject, kick, level, notify,
+    retire, sim,
+};
 
 /// What measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
@@ -64,6 +67,7 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("plan_1000_10", doorbells::plan_1000_10),
     ("fallback_match_1000", doorbells::fallback_match_1000),
     ("start_stop_64", doorbells::start_stop_64),
+    ("doorbells_then_slots", doorbells_then_slots::slots_first),
     ("sim_irqfd", sim::irqfd),
     ("sim_commit_4096", sim::commit_4096),
     ("sim_guest_write_1000", sim::guest_write_1000),

@@ -44,10 +44,45 @@ fn overlapped(below: u64, above: u64, hidden: bool) -> Case {
     )
 }
 
+/// A doorbell for any width at `X`, and one of two bytes that ends there. To KVM's comparison they are
+/// equal, so they stand in the order in which they came. If that is the wrong one, the search takes
+/// the wrong turn at whichever of the two it meets first, and misses the other.
+fn beside(bus: Bus, x: u64, lower_first: bool) -> Case {
+    let order = if lower_first { "after" } else { "before" };
+    case(
+        format!("any_width_{order}_one_that_ends_there_{bus:?}"),
+        move |host| {
+            let (vm, any, lower) = (host.vm(), Event::new(), Event::new());
+            let mut both = [(&any, x, 0), (&lower, x - 2, 2)];
+            if lower_first {
+                both.reverse();
+            }
+            for (event, addr, len) in both {
+                expect_ok(vm.ioeventfd(&wildcard(event, bus, addr, len)));
+            }
+            let exits = vm.guest_write(bus, x, &[1, 0, 0, 0]);
+            let lower_exits = vm.guest_write(bus, x - 2, &[1, 0]);
+            // One of the two is missed if they stand in the wrong order.
+            let missed = exits.len() + lower_exits.len();
+            assert_eq!(
+                missed,
+                usize::from(!lower_first),
+                "{exits:?} {lower_exits:?}"
+            );
+            expect_count(&any, u64::from(exits.is_empty()));
+            expect_count(&lower, u64::from(lower_exits.is_empty()));
+        },
+    )
+}
+
 pub(crate) fn cases() -> Vec<Case> {
     let below = (0..=16).map(|n| overlapped(n, 0, HIDING_BELOW.contains(&n)));
     let above = (1..=12).map(|n| overlapped(4, n, HIDING_ABOVE_4.contains(&n)));
     let mut cases: Vec<_> = below.chain(above).collect();
+    for lower_first in [false, true] {
+        cases.push(beside(Bus::Mmio, X, lower_first));
+        cases.push(beside(Bus::Pio, 0x612, lower_first));
+    }
     cases.extend([
         case("inside_a_wider_one", |host| {
             let (vm, wide, narrow) = (host.vm(), Event::new(), Event::new());

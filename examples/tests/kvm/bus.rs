@@ -41,12 +41,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-type Place = (IoAddress, Datamatch);
+pub(crate) type Place = (IoAddress, Datamatch);
 
 #[derive(Debug, Clone)]
-struct Write {
-    address: IoAddress,
-    bytes: Vec<u8>,
+pub(crate) struct Write {
+    pub(crate) address: IoAddress,
+    pub(crate) bytes: Vec<u8>,
 }
 
 fn address() -> impl Strategy<Value = IoAddress> {
@@ -101,7 +101,7 @@ fn write() -> impl Strategy<Value = Write> {
 }
 
 /// A write that rings a doorbell, if no other is in its way.
-fn aimed((address, datamatch): &Place) -> Write {
+pub(crate) fn aimed((address, datamatch): &Place) -> Write {
     let value = datamatch.value().unwrap_or(0).to_ne_bytes();
     let width = datamatch.bytes().max(1) as usize;
     let bytes = value[..width].to_vec();
@@ -131,8 +131,15 @@ impl<V: Vm + 'static> Rig<V> {
         let bells = bells.map(|((key, (address, datamatch)), one)| {
             Doorbell::new(key, *address, *datamatch, Arc::clone(one))
         });
-        let epoch = self.set.apply(self.set.plan(bells).unwrap()).unwrap();
-        self.set.vcpus_passed(epoch);
+        // In two steps, so that some of the later ones lie below earlier ones.
+        let bells: Vec<_> = bells.collect();
+        for count in [bells.len() / 2, bells.len()] {
+            let wanted = bells[..count].iter().cloned();
+            let epoch = self.set.apply(self.set.plan(wanted).unwrap()).unwrap();
+            self.set.vcpus_passed(epoch);
+        }
+        // The kicks of those that were there before.
+        self.rung();
     }
 
     /// Which doorbells rang, by index, since the last time.
@@ -211,6 +218,8 @@ impl Rig<SimVm> {
                 Ok(plan) => {
                     self.set.apply(plan).expect("what was planned");
                     chosen.push((address, datamatch));
+                    // Registered after all the others, wherever it lies.
+                    assert!(self.land(&aimed(&(address, datamatch))).0.exits.is_empty());
                     continue;
                 }
                 Err(error) => error,
@@ -223,7 +232,7 @@ impl Rig<SimVm> {
                         assert!(matches!(bare.unwrap_err().error, Error::Taken { .. }));
                     }
                     // The machine takes these, and that is the trouble.
-                    Conflict::Overlap { .. } => drop(bare.unwrap()),
+                    Conflict::Overlap { .. } | Conflict::Adjacent { .. } => drop(bare.unwrap()),
                     _ => drop(bare),
                 },
                 other => panic!("{other}"),
@@ -263,7 +272,7 @@ fn simulated() {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod real {
+pub(crate) mod real {
     //! The same on the kernel's bus, by a guest that does one write at a time.
 
     use notify_core::KvmVm;
@@ -285,14 +294,14 @@ mod real {
     /// Which instruction: by its bytes, ports from 32 on.
     const ORDERS: [u32; 8] = [1, 2, 4, 8, 16, 32 + 1, 32 + 2, 32 + 4];
 
-    struct Guest {
+    pub(crate) struct Guest {
         order: Slot,
         address: Slot,
         value: [Slot; 2],
     }
 
     impl Guest {
-        fn load(machine: &Machine, vcpu: &mut Vcpu) -> Self {
+        pub(crate) fn load(machine: &Machine, vcpu: &mut Vcpu) -> Self {
             let slot = || machine.slot().unwrap();
             let guest = Self {
                 order: slot(),
@@ -344,7 +353,7 @@ mod real {
         }
 
         /// Writes, and answers what exited on the way.
-        fn write(&self, vcpu: &mut Vcpu, write: &Write) -> Vec<(u64, Vec<u8>)> {
+        pub(crate) fn write(&self, vcpu: &mut Vcpu, write: &Write) -> Vec<(u64, Vec<u8>)> {
             let ports = if matches!(write.address, IoAddress::Pio(_)) {
                 32
             } else {

@@ -9,6 +9,7 @@
 )]
 
 mod bar_move;
+mod beside;
 mod bus;
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     trials.extend(routing::trials());
     trials.extend(bar_move::trials());
     trials.extend(bus::trials());
+    trials.extend(beside::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
         [fork::trials(), guards::trials(), storm::trials()]

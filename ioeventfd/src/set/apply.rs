@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::doorbell::Bell;
-use super::handover::{self, Handover};
+use super::handover::{self, Handover, Successors};
 use super::past::Epoch;
 use super::steps::{self, Step};
 use super::{DoorbellSet, Plan, State};
@@ -25,7 +25,15 @@ impl DoorbellSet {
     /// unless the set still signals the old one for something else. (An old one that vhost polled has
     /// all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier of a doorbell
     /// that is removed for good stay there. If the change fails, the new one gives back to the old one
-    /// whatever it has.
+    /// whatever it has. An exit that was matched before the change may signal the old notifier after
+    /// it, and then moves what is pending there, so do not give an old notifier to another user before
+    /// [`vcpus_passed`](Self::vcpus_passed).
+    ///
+    /// # Blocking
+    ///
+    /// Set memory slots [before](Self#memory-slots-first): a slot that is set afterwards waits for a
+    /// grace period. The ioctls are issued under the set's lock. Kicks are moved with no lock held: if
+    /// a peer fills the new notifier and makes it block, the caller waits, and other calls go on.
     ///
     /// # Errors
     ///
@@ -39,18 +47,24 @@ impl DoorbellSet {
         reason = "the plan comes back; a box would cost those that are carried out"
     )]
     pub fn apply(&self, mut plan: Plan) -> Result<Epoch, Rejected<Plan>> {
-        let carried_out = self.carry_out(&mut self.lock(), &mut plan);
+        let carried_out = self.change(|state, moves| self.carry_out(state, &mut plan, moves));
         carried_out.map_err(|error| Rejected::new(error, plan))
     }
 
-    pub(super) fn carry_out(&self, state: &mut State, plan: &mut Plan) -> Result<Epoch, Error> {
+    /// Carries a plan out. The caller moves the kicks in `moves` when the lock is free.
+    pub(super) fn carry_out(
+        &self,
+        state: &mut State,
+        plan: &mut Plan,
+        moves: &mut Vec<Handover>,
+    ) -> Result<Epoch, Error> {
         if plan.set != self.id || plan.generation != state.generation {
             return Err(Error::StalePlan);
         }
         if plan.is_empty() {
             return Ok(state.past.now());
         }
-        self.clean(state);
+        self.clean(state, moves);
         let given_up = plan.given_up(&state.bells);
         let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
         let checked = plan.checked.take();
@@ -85,10 +99,11 @@ impl DoorbellSet {
                     .extract_if(.., |bell| bell.fd.is_registered());
                 state.stuck.extend(new);
             }
-            self.back(state, &handovers, (&wanted, &given_up));
+            moves.extend(self.back(state, handovers, (&wanted, &given_up)));
             return Err(error);
         }
         let epoch = self.forth(state, plan, there, &handovers);
+        moves.extend(handovers);
         self.registry.claims(|claims| claims.finish(&given_up));
         Ok(epoch)
     }
@@ -133,15 +148,16 @@ impl DoorbellSet {
     ) {
         let rank = state.past.next();
         let kept = kept.iter().map(|(_, bell)| *bell);
-        let current = added.iter().chain(kept).map(|bell| bell.target(u64::MAX));
+        let current = added
+            .iter()
+            .chain(kept)
+            .map(|bell| bell.target(Target::CURRENT));
         let old = gone.iter().map(|(_, bell)| bell.target(rank));
         let mut old: Vec<_> = old.chain(state.past.targets()).collect();
-        for one in handovers {
-            let same =
-                |old: &&mut Target| old.key == one.key && Arc::ptr_eq(&old.notifier, &one.from);
+        if !handovers.is_empty() {
+            let successors = Successors::of(handovers);
             old.iter_mut()
-                .filter(same)
-                .for_each(|old| old.notifier = Arc::clone(&one.to));
+                .for_each(|old| successors.redirect(old.key, &mut old.notifier));
         }
         self.exchange(current.chain(old).collect());
     }
@@ -164,48 +180,59 @@ impl DoorbellSet {
         state.generation += 1;
         let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
-        for one in handovers {
-            state.past.redirect(one.key, &one.from, &one.to);
+        if !handovers.is_empty() {
+            state.past.redirect(&Successors::of(handovers));
         }
         if forgets || !state.started {
             self.publish(state);
         }
-        // Exits have not signalled the old notifiers since the ioctls began, and the kernel has let go.
-        handover::carry_out(handovers);
+        // Exits have not been matched to the old notifiers since the ioctls began, and the kernel does not
+        // signal them any more. What an exit was matched to before may be signalled only now.
+        if !handovers.is_empty() {
+            self.count_handover();
+        }
         epoch
     }
 
-    /// The change did not happen.
+    /// The change did not happen. Returns what is to be moved back.
     fn back(
         &self,
         state: &State,
-        handovers: &[Handover],
+        handovers: Vec<Handover>,
         (wanted, given_up): (&[Place], &[Place]),
-    ) {
+    ) -> Vec<Handover> {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         self.publish(state);
+        if !handovers.is_empty() {
+            self.count_handover();
+        }
         let had: HashSet<_> = state
             .bells
             .iter()
             .map(|bell| Arc::as_ptr(bell.notifier()))
             .collect();
-        handover::take_back(handovers, |one| had.contains(&Arc::as_ptr(one)));
         self.registry
             .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
+        handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)))
     }
 
     /// Tries to get rid of what earlier failures left registered.
-    pub(super) fn clean(&self, state: &mut State) {
+    pub(super) fn clean(&self, state: &mut State, moves: &mut Vec<Handover>) {
         self.registry.clean();
         let stuck = &mut state.stuck;
-        let gone: Vec<_> = stuck.extract_if(.., |bell| bell.fd.let_go()).collect();
+        let gone: Vec<_> = stuck
+            .extract_if(.., |bell| bell.fd.deregister().is_ok())
+            .collect();
         for place in gone.iter().map(Bell::place) {
-            // The place may be one that the set has again, or still.
-            if !state.bells.iter().any(|bell| bell.place() == place) {
+            // The place may be one that the set has again, or still. They are in order.
+            let has_it = state
+                .bells
+                .binary_search_by(|bell| bell.place().cmp(&place));
+            if has_it.is_err() {
                 self.registry.claims(|claims| claims.release(place));
             }
         }
         // The kernel may have given it kicks since.
-        handover::carry_out(&handover::find(gone.iter(), state.bells.iter(), &[]));
+        moves.extend(handover::find(gone.iter(), state.bells.iter(), &[]));
     }
 }

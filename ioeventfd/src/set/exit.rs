@@ -1,11 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Writes that left the guest: the same match as KVM's, in user space.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+
+use notify_core::EventNotifier;
 
 use super::DoorbellSet;
-use crate::matcher::pieces;
+use super::handover::{Due, Handover};
+use crate::matcher::{Matcher, Target, pieces};
 use crate::{Error, IoAddress};
+
+/// What exits are held against.
+#[derive(Debug, Default)]
+pub(super) struct Exits {
+    pub(super) matcher: Matcher,
+    /// How many changes have moved kicks from one notifier to another.
+    pub(super) handovers: u64,
+}
+
+impl Exits {
+    /// What is to be moved after a kick of this key was sent to this notifier. `None`: it is where it
+    /// should be, or the key has no notifier any more.
+    pub(super) fn handover(&self, key: u64, from: &Arc<EventNotifier>) -> Option<Handover> {
+        let looked_at = |one: &&Target| {
+            let stands_for_it = one.is_current() || one.key == key;
+            stands_for_it && Arc::ptr_eq(&one.notifier, from)
+        };
+        let targets = self.matcher.targets();
+        if targets.iter().any(|one| looked_at(&one)) {
+            return None;
+        }
+        let of_key = targets.iter().filter(|one| one.key == key);
+        let latest = of_key.max_by_key(|one| one.rank)?;
+        let (from, to) = (Arc::clone(from), Arc::clone(&latest.notifier));
+        Some(Handover { key, from, to })
+    }
+}
 
 /// What became of a write that left the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,27 +57,24 @@ impl DoorbellSet {
     /// into eight bytes; each piece is matched by itself. An `outs` instruction exits once for all its
     /// elements, which go here one by one (`kvm_run.io.size` says how long each is).
     ///
-    /// Call it from any vCPU's thread; see [exits](Self#exits). It takes a fraction of a microsecond,
-    /// does not allocate, and issues no ioctl.
+    /// Call it from any vCPU's thread; see [exits](Self#exits). It takes a fraction of a microsecond and
+    /// issues no ioctl. It allocates only if a change of notifiers overtakes it. The notifier is
+    /// signalled with no lock held: if a peer makes [`notify`](notify_core::EventNotifier::notify)
+    /// block, the calling vCPU alone waits.
     ///
     /// # Errors
     ///
     /// [`Error::Signal`].
     pub fn on_exit_write(&self, address: IoAddress, bytes: &[u8]) -> Result<Rung, Error> {
-        let matcher = self.matcher.read().unwrap_or_else(PoisonError::into_inner);
         let (mut rang, mut missed) = (false, false);
         for (at, piece) in pieces(address, bytes) {
-            let Some(target) = matcher.find(at, piece) else {
-                missed = true;
-                continue;
-            };
-            // With the lock held, so that no change finds a kick between its match and its signal.
-            let signalled = target.notifier.notify();
-            signalled.map_err(|source| Error::Signal {
-                key: target.key,
-                source,
-            })?;
-            rang = true;
+            match self.due(at, piece) {
+                Some(due) => {
+                    self.signal(&due)?;
+                    rang = true;
+                }
+                None => missed = true,
+            }
         }
         Ok(match (rang, missed) {
             (false, _) => Rung::None,
@@ -56,15 +83,30 @@ impl DoorbellSet {
         })
     }
 
+    /// The notifier of the doorbell that takes a piece of a write.
+    fn due(&self, address: IoAddress, piece: &[u8]) -> Option<Due<[u64; 1]>> {
+        let exits = self.exits();
+        let target = exits.matcher.find(address, piece)?;
+        Some(Due {
+            keys: [target.key],
+            notifier: Arc::clone(&target.notifier),
+            seen: exits.handovers,
+        })
+    }
+
+    pub(super) fn exits(&self) -> RwLockReadGuard<'_, Exits> {
+        self.exits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal, if the write
     /// is one that KVM looks up in one piece. Nothing is signalled.
     #[must_use]
     pub fn find(&self, address: IoAddress, bytes: &[u8]) -> Option<u64> {
-        let matcher = self.matcher.read().unwrap_or_else(PoisonError::into_inner);
+        let exits = self.exits();
         let mut pieces = pieces(address, bytes);
         let (at, piece) = pieces.next()?;
         match pieces.next() {
-            None => Some(matcher.find(at, piece)?.key),
+            None => Some(exits.matcher.find(at, piece)?.key),
             Some(_) => None,
         }
     }

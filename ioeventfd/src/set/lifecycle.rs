@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Stopping, starting, and what is left in the notifiers; in QEMU's order.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use notify_core::EventNotifier;
-
 use super::doorbell::Bell;
-use super::handover::give;
+use super::handover::{Due, give};
 use super::past::Epoch;
 use super::steps::{self, Step};
 use super::{DoorbellSet, State};
@@ -41,29 +39,53 @@ impl DoorbellSet {
     ///
     /// Exits are matched from the beginning. A set that is started stays as it is, without a kick.
     ///
+    /// Set memory slots and create vCPUs [before](Self#memory-slots-first): afterwards they wait for a
+    /// grace period. The kicks are sent with no lock held: if a peer makes a notifier block, the caller waits, and
+    /// other calls go on.
+    ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply); the set is stopped then, as before.
+    /// As [`apply`](Self::apply), and [`Error::Signal`]; the set is stopped then, as before, unless
+    /// another thread changed it while the kicks were sent.
     pub fn start(&self) -> Result<(), Error> {
+        let started = self.change(|state, moves| {
+            if state.started {
+                return Ok(None);
+            }
+            self.clean(state, moves);
+            state.started = true;
+            self.publish(state);
+            let missing = |bell: &Bell| !bell.fd.is_registered();
+            let steps = steps_for(state, missing, Step::Register);
+            state.generation += 1;
+            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
+                state.started = false;
+                self.publish(state);
+                return Err(error);
+            }
+            Ok(Some((steps, state.generation, self.notifiers(state))))
+        })?;
+        let Some((steps, generation, notifiers)) = started else {
+            return Ok(());
+        };
+        let mut kicks = notifiers.iter().map(|due| self.signal(due));
+        kicks
+            .try_for_each(|kicked| kicked)
+            .map_err(|error| self.take_start_back(&steps, generation, error))
+    }
+
+    /// After a start whose kicks failed: unless the set was changed since.
+    fn take_start_back(&self, steps: &[Step], generation: u64, error: Error) -> Error {
         let mut state = self.lock();
         let state = &mut *state;
-        if state.started {
-            return Ok(());
+        if state.generation != generation {
+            return error;
         }
-        self.clean(state);
-        state.started = true;
-        self.publish(state);
-        let missing = |bell: &Bell| !bell.fd.is_registered();
-        let steps = steps_for(state, missing, Step::Register);
-        let started = steps::run(&mut state.bells, steps.iter().copied()).and_then(|()| {
-            kick(&state.bells).map_err(|error| steps::take_back(&mut state.bells, &steps, error))
-        });
-        if started.is_err() {
-            state.started = false;
-            self.publish(state);
-        }
+        let error = steps::take_back(&mut state.bells, steps, error);
+        state.started = false;
         state.generation += 1;
-        started
+        self.publish(state);
+        error
     }
 
     /// Deregisters all doorbells, then takes what is pending in their notifiers: the caller looks at
@@ -79,24 +101,25 @@ impl DoorbellSet {
     /// [`Error::Deassign`], [`Error::NotUndone`]: the set is started then, as before.
     /// [`Error::Drain`]: it is stopped, and what is pending is still there.
     pub fn stop(&self) -> Result<Stopped, Error> {
-        let mut state = self.lock();
-        let state = &mut *state;
-        self.clean(state);
-        let registered = |bell: &Bell| bell.fd.is_registered();
-        let steps = steps_for(state, registered, Step::Deregister);
-        if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
-            state.generation += 1;
-            return Err(error);
-        }
-        let epoch = if state.started {
-            state.generation += 1;
-            state.past.leave(state.bells.iter())
-        } else {
-            state.past.now()
-        };
-        state.started = false;
-        self.publish(state);
-        let leftovers = drain(&state.bells)?;
+        let (epoch, notifiers) = self.change(|state, moves| {
+            self.clean(state, moves);
+            let registered = |bell: &Bell| bell.fd.is_registered();
+            let steps = steps_for(state, registered, Step::Deregister);
+            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
+                state.generation += 1;
+                return Err(error);
+            }
+            let epoch = if state.started {
+                state.generation += 1;
+                state.past.leave(state.bells.iter())
+            } else {
+                state.past.now()
+            };
+            state.started = false;
+            self.publish(state);
+            Ok((epoch, self.notifiers(state)))
+        })?;
+        let leftovers = self.take_kicks(notifiers)?;
         Ok(Stopped { epoch, leftovers })
     }
 
@@ -109,7 +132,8 @@ impl DoorbellSet {
     ///
     /// [`Error::Drain`]; whatever was pending still is.
     pub fn drain(&self) -> Result<Vec<Leftover>, Error> {
-        drain(&self.lock().bells)
+        let notifiers = self.notifiers(&self.lock());
+        self.take_kicks(notifiers)
     }
 
     /// Kicks each notifier once, as [`start`](Self::start) does: whoever serves the queues looks at
@@ -120,7 +144,48 @@ impl DoorbellSet {
     ///
     /// [`Error::Signal`].
     pub fn kick(&self) -> Result<(), Error> {
-        kick(&self.lock().bells)
+        let notifiers = self.notifiers(&self.lock());
+        notifiers.iter().try_for_each(|due| self.signal(due))
+    }
+
+    /// Each notifier once, in the order of the doorbells.
+    fn notifiers(&self, state: &State) -> Vec<Due<Vec<u64>>> {
+        let seen = self.exits().handovers;
+        let mut known = HashMap::new();
+        let mut all: Vec<Due<Vec<u64>>> = Vec::new();
+        for bell in &state.bells {
+            let notifier = bell.notifier();
+            let index = *known.entry(Arc::as_ptr(notifier)).or_insert(all.len());
+            match all.get_mut(index) {
+                Some(due) => due.keys.push(bell.key),
+                None => all.push(Due {
+                    keys: vec![bell.key],
+                    notifier: Arc::clone(notifier),
+                    seen,
+                }),
+            }
+        }
+        all
+    }
+
+    /// Reads and clears these. After an error they have what they had.
+    fn take_kicks(&self, notifiers: Vec<Due<Vec<u64>>>) -> Result<Vec<Leftover>, Error> {
+        let mut taken = Vec::new();
+        for due in notifiers {
+            let key = due.first_key();
+            match due.notifier.consume() {
+                Ok(Some(kicks)) => taken.push((Leftover { key, kicks }, due)),
+                Ok(None) => {}
+                Err(source) => {
+                    for (leftover, due) in taken {
+                        give(&due.notifier, leftover.kicks.get());
+                        self.follow(&due);
+                    }
+                    return Err(Error::Drain { key, source });
+                }
+            }
+        }
+        Ok(taken.into_iter().map(|(leftover, _)| leftover).collect())
     }
 
     /// Says that every vCPU which had left the guest when `epoch` was given out has since brought its
@@ -140,38 +205,4 @@ fn steps_for(state: &State, these: impl Fn(&Bell) -> bool, step: fn(usize) -> St
     let bells = state.bells.iter().enumerate();
     let these = bells.filter(|(_, bell)| these(bell));
     these.map(|(index, _)| step(index)).collect()
-}
-
-/// Each notifier once, with the first key that it stands for.
-fn notifiers(bells: &[Bell]) -> impl Iterator<Item = (u64, &Arc<EventNotifier>)> {
-    let mut seen = HashSet::new();
-    bells
-        .iter()
-        .filter(move |bell| seen.insert(Arc::as_ptr(bell.notifier())))
-        .map(|bell| (bell.key, bell.notifier()))
-}
-
-fn kick(bells: &[Bell]) -> Result<(), Error> {
-    let mut all = notifiers(bells);
-    all.try_for_each(|(key, notifier)| {
-        let signalled = notifier.notify();
-        signalled.map_err(|source| Error::Signal { key, source })
-    })
-}
-
-fn drain(bells: &[Bell]) -> Result<Vec<Leftover>, Error> {
-    let mut taken = Vec::new();
-    for (key, notifier) in notifiers(bells) {
-        match notifier.consume() {
-            Ok(Some(kicks)) => taken.push((Leftover { key, kicks }, notifier)),
-            Ok(None) => {}
-            Err(source) => {
-                for (leftover, notifier) in taken {
-                    give(notifier, leftover.kicks.get());
-                }
-                return Err(Error::Drain { key, source });
-            }
-        }
-    }
-    Ok(taken.into_iter().map(|(leftover, _)| leftover).collect())
 }

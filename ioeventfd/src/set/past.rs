@@ -7,6 +7,7 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::doorbell::Bell;
+use super::handover::Successors;
 use crate::claims::SetId;
 use crate::matcher::Target;
 use crate::place::Place;
@@ -93,15 +94,9 @@ impl Past {
     }
 
     /// What a queue's old doorbells signalled, its new ones signal now.
-    pub(super) fn redirect(
-        &mut self,
-        key: u64,
-        from: &Arc<EventNotifier>,
-        to: &Arc<EventNotifier>,
-    ) {
-        let left = self.left.iter_mut().flat_map(|(_, left)| left);
-        for one in left.filter(|one| one.key == key && Arc::ptr_eq(&one.notifier, from)) {
-            one.notifier = Arc::clone(to);
+    pub(super) fn redirect(&mut self, successors: &Successors) {
+        for one in self.left.iter_mut().flat_map(|(_, left)| left) {
+            successors.redirect(one.key, &mut one.notifier);
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Plan {
     pub(super) removals: Vec<usize>,
     /// Those that are there, wanted, and not registered since an undo failed.
     pub(super) repairs: Vec<usize>,
-    /// No conflict was found, and nothing that the set has is stuck: nobody has to look again.
+    /// No conflict was found, and nothing is stuck or in quarantine: `apply` need not look again.
     pub(super) checked: Option<Checked>,
 }
 
@@ -51,6 +51,9 @@ impl DoorbellSet {
     /// machine, nothing is reserved.
     ///
     /// A doorbell that is there and the same in all four parts stays as it is.
+    ///
+    /// A doorbell in the registry's [quarantine](crate::DoorbellRegistry) is no conflict yet:
+    /// [`apply`](Self::apply) tries to deregister it first.
     ///
     /// # Errors
     ///
@@ -93,7 +96,7 @@ impl DoorbellSet {
         }
         plan.removals.extend(there.map(|(index, _)| index));
         let checked = self.check(state, &plan)?;
-        plan.checked = Some(checked).filter(|_| state.stuck.is_empty());
+        plan.checked = checked.filter(|_| state.stuck.is_empty());
         Ok(plan)
     }
 
@@ -106,7 +109,7 @@ impl DoorbellSet {
         }
     }
 
-    fn check(&self, state: &State, plan: &Plan) -> Result<Checked, Error> {
+    fn check(&self, state: &State, plan: &Plan) -> Result<Option<Checked>, Error> {
         for bell in &plan.additions {
             let (address, datamatch) = (bell.fd.address(), bell.fd.datamatch());
             if !address.takes(datamatch.bytes()) {

@@ -1,42 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Doorbells of virtio MMIO devices.
 
-use super::{LayoutError, Notification, QueueDoorbell, within, writable};
+use super::{LayoutError, Notification, QueueDoorbell, distinct, within, writable};
 use crate::{Datamatch, IoAddress, Width};
 
 /// The offset of the register QueueNotify.
 const QUEUE_NOTIFY: u64 = 0x50;
 
-/// The doorbells of an MMIO device at this address: one register for all queues, told apart by the
-/// index that the driver writes.
+/// Returns the doorbells of these queues of an MMIO device, by their indices: one register for all,
+/// told apart by the index that the driver writes. Queues that are not ready are left out.
 ///
 /// Virtual I/O Device (VIRTIO) 1.3, section 4.2.2.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Misaligned`], [`LayoutError::AddressSpace`]; [`LayoutError::Indistinct`] for more
+/// [`LayoutError::Misaligned`], [`LayoutError::AddressSpace`]; [`LayoutError::Overlap`] if a queue is
+/// named twice; [`LayoutError::Indistinct`] for more
 /// than one queue with notification data, whose writes the VMM has to take apart itself.
 ///
 /// ```
 /// use ioeventfd::virtio::{self, Notification};
 /// use ioeventfd::{Datamatch, IoAddress};
 ///
-/// let bells = virtio::mmio(0xd000_0000, 2, Notification::Index)?;
+/// let bells = virtio::mmio(0xd000_0000, [0, 1], Notification::Index)?;
 /// assert_eq!(bells[1].address, IoAddress::Mmio(0xd000_0050));
 /// assert_eq!(bells[1].datamatch, Datamatch::U32(1));
 /// # Ok::<(), virtio::LayoutError>(())
 /// ```
 pub fn mmio(
     base: u64,
-    queues: u16,
+    queues: impl IntoIterator<Item = u16>,
     notification: Notification,
 ) -> Result<Vec<QueueDoorbell>, LayoutError> {
     if !base.is_multiple_of(4) {
         let (address, bytes) = (base, 4);
         return Err(LayoutError::Misaligned { address, bytes });
-    }
-    if notification == Notification::Data && queues > 1 {
-        return Err(LayoutError::Indistinct);
     }
     let base = IoAddress::Mmio(base);
     let address = writable(base, within(base, QUEUE_NOTIFY)?, 4)?;
@@ -48,5 +46,9 @@ pub fn mmio(
             Notification::Data => Datamatch::Width(Width::W4),
         },
     };
-    Ok((0..queues).map(doorbell).collect())
+    let doorbells: Vec<_> = distinct(queues)?.map(doorbell).collect();
+    if notification == Notification::Data && doorbells.len() > 1 {
+        return Err(LayoutError::Indistinct);
+    }
+    Ok(doorbells)
 }

@@ -4,7 +4,7 @@
 //! | transport | address | a kick is | told apart by |
 //! |---|---|---|---|
 //! | [`PciModern`] | BAR + `cap.offset` + `queue_notify_off` * `notify_off_multiplier` | 2 bytes, the queue's index | address |
-//! | the same, multiplier 0 | BAR + `cap.offset` | 2 bytes, the queue's index | value |
+//! | the same, address shared or multiplier 0 | | 2 bytes, the queue's index | value |
 //! | [`pci_legacy`] | BAR 0 (ports) + 0x10 | 2 bytes, the queue's index | value |
 //! | [`mmio`] | base + 0x50 | 4 bytes, the queue's index | value |
 //!
@@ -12,8 +12,11 @@
 //! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO queues
 //! are beyond KVM's matching, but for a device with a single one.
 //!
-//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes what the device says in place of the
-//! index, so a device of multiplier 0 that wants its queues told apart by value does not offer it.
+//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes a value that the device gave it in
+//! place of the index: [`PciQueue::config_data`].
+//!
+//! The VMM names the queues that the driver has enabled, by index. They need not begin at 0 or be
+//! without gaps: administration queues lie beyond `num_queues`.
 //!
 //! Virtual I/O Device (VIRTIO) 1.3, sections 4.1.4.4, 4.1.4.10, 4.1.5.2 and 4.2.2. The channels of
 //! s390x (CCW) are left out.
@@ -22,13 +25,14 @@ mod mmio;
 mod pci_legacy;
 mod pci_modern;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
 pub use mmio::mmio;
 pub use pci_legacy::pci_legacy;
-pub use pci_modern::{NotifyCapability, PciModern};
+pub use pci_modern::{NotifyCapability, PciModern, PciQueue};
 
 use crate::{Datamatch, Doorbell, IoAddress};
 
@@ -115,8 +119,8 @@ pub enum LayoutError {
         length: u32,
     },
 
-    /// Two queues have one doorbell, though the multiplier says that each has its own.
-    #[error("queues {queue} and {other} have the same notify offset")]
+    /// Two queues are kicked at one address by one value, or one queue is named twice.
+    #[error("queues {queue} and {other} are kicked at the same address by the same value")]
     Overlap {
         /// The later one.
         queue: u16,
@@ -124,16 +128,9 @@ pub enum LayoutError {
         other: u16,
     },
 
-    /// Several queues are kicked at one address by values that nobody can foresee.
+    /// Several queues are kicked at one address by values that only the driver knows.
     #[error("with notification data, several queues at one address cannot be told apart")]
     Indistinct,
-
-    /// There are more queues than an index can name.
-    #[error("{queues} queues are more than there are indices")]
-    TooManyQueues {
-        /// How many.
-        queues: usize,
-    },
 
     /// The device does not lie in its address space.
     #[error("a device at {base} reaches out of the address space")]
@@ -141,6 +138,21 @@ pub enum LayoutError {
         /// Where it begins.
         base: IoAddress,
     },
+}
+
+/// Queues of which none may be named twice.
+fn distinct(
+    queues: impl IntoIterator<Item = u16>,
+) -> Result<impl Iterator<Item = u16>, LayoutError> {
+    let queues: Vec<_> = queues.into_iter().collect();
+    let mut named = HashSet::new();
+    match queues.iter().find(|queue| !named.insert(**queue)) {
+        Some(&queue) => Err(LayoutError::Overlap {
+            queue,
+            other: queue,
+        }),
+        None => Ok(queues.into_iter()),
+    }
 }
 
 /// An address within a device that lies at `base`.

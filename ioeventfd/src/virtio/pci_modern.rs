@@ -2,6 +2,9 @@
 //! [`PciModern`]: doorbells in a BAR, where the notify capability says.
 
 use std::collections::BTreeMap;
+use std::io;
+
+use notify_core::{Capability, Vm};
 
 use super::{LayoutError, Notification, QueueDoorbell, within, writable};
 use crate::{Datamatch, IoAddress, Width};
@@ -24,13 +27,14 @@ pub struct NotifyCapability {
 /// of a device is checked, so that the capability may come from a process that is not trusted.
 ///
 /// ```
-/// use ioeventfd::virtio::{NotifyCapability, Notification, PciModern};
+/// use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
 /// use ioeventfd::{Datamatch, IoAddress, Width};
 ///
 /// // QEMU's: BAR 4 has 16 KiB, the last 4 of them for kicks, four bytes for each queue.
 /// let capability = NotifyCapability { offset: 0x3000, length: 0x1000, multiplier: 4 };
 /// let layout = PciModern::new(capability, 0x4000, Notification::Index)?;
-/// let bells = layout.doorbells(IoAddress::Mmio(0xfe00_8000), &[0, 1])?;
+/// let queues = [PciQueue::new(0, 0), PciQueue::new(1, 1)];
+/// let bells = layout.doorbells(IoAddress::Mmio(0xfe00_8000), queues)?;
 /// assert_eq!(bells[1].address, IoAddress::Mmio(0xfe00_b004));
 /// assert_eq!(bells[1].datamatch, Datamatch::Width(Width::W2));
 /// # Ok::<(), ioeventfd::virtio::LayoutError>(())
@@ -40,6 +44,38 @@ pub struct PciModern {
     capability: NotifyCapability,
     bar_size: u64,
     notification: Notification,
+    any_width: bool,
+}
+
+/// An enabled queue of a virtio PCI device, as its common configuration describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PciQueue {
+    /// The queue's index.
+    pub index: u16,
+    /// `queue_notify_off`, which queues may share.
+    pub notify_off: u16,
+    /// What the driver writes to kick the queue.
+    pub value: u16,
+}
+
+impl PciQueue {
+    /// A queue whose driver writes the queue's index.
+    #[must_use]
+    pub const fn new(index: u16, notify_off: u16) -> Self {
+        let value = index;
+        Self {
+            index,
+            notify_off,
+            value,
+        }
+    }
+
+    /// With VIRTIO_F_NOTIF_CONFIG_DATA the driver writes the device's `queue_notif_config_data`.
+    #[must_use]
+    pub const fn config_data(mut self, value: u16) -> Self {
+        self.value = value;
+        self
+    }
 }
 
 impl PciModern {
@@ -63,6 +99,7 @@ impl PciModern {
             capability,
             bar_size,
             notification,
+            any_width: false,
         };
         let bytes = layout.bytes();
         if length < bytes {
@@ -85,18 +122,41 @@ impl PciModern {
         Ok(layout)
     }
 
-    /// The doorbells of all queues, with the BAR at `bar`. Each queue's `queue_notify_off` stands at
-    /// its index.
+    /// Asks for doorbells that ring for writes of any width, for queues with an address of their own.
+    ///
+    /// For: KVM matches them without decoding the guest's instruction where the processor allows it
+    /// (its fast MMIO path; Intel), and some hypervisors know no other doorbells. Against: a write of
+    /// the wrong width rings too, and on that path so may a *read*; no doorbell with a width may end
+    /// where one begins ([`Conflict::Adjacent`](crate::Conflict::Adjacent)), so a guest that puts two
+    /// BARs side by side can bring about a conflict. VIRTIO allows a device to be looked at in vain.
+    ///
+    /// Where KVM has no fast path (KVM_CAP_IOEVENTFD_NO_LENGTH is missing: arm64, riscv64) there is
+    /// nothing to gain, and the doorbells keep their width; also if two of the queues share an
+    /// address, since then the value has to be matched.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::OutsideRegion`], [`LayoutError::Overlap`], [`LayoutError::Indistinct`],
-    /// [`LayoutError::TooManyQueues`], [`LayoutError::Misaligned`] and [`LayoutError::AddressSpace`]
-    /// for the BAR.
+    /// That of KVM_CHECK_EXTENSION.
+    pub fn any_width(mut self, vm: &dyn Vm) -> io::Result<Self> {
+        self.any_width = vm.capability(Capability::IoEventFdAnyLength)? > 0
+            && vm.capability(Capability::IoEventFdNoLength)? > 0;
+        Ok(self)
+    }
+
+    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`. Queues that are not
+    /// enabled are left out; indices may have gaps, as those of administration queues have.
+    ///
+    /// Queues at one address are told apart by the value that the driver writes.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::OutsideRegion`]; [`LayoutError::Overlap`] for two queues at one address with one
+    /// value; [`LayoutError::Indistinct`] for two at one address with notification data;
+    /// [`LayoutError::Misaligned`] and [`LayoutError::AddressSpace`] for the BAR.
     pub fn doorbells(
         &self,
         bar: IoAddress,
-        queue_notify_offs: &[u16],
+        queues: impl IntoIterator<Item = PciQueue>,
     ) -> Result<Vec<QueueDoorbell>, LayoutError> {
         let bytes = self.bytes();
         if !bar.number().is_multiple_of(bytes.into()) {
@@ -105,52 +165,56 @@ impl PciModern {
         }
         // All of the BAR lies in the address space, and with it every doorbell.
         within(bar, self.bar_size.saturating_sub(1))?;
-        let queues = queue_notify_offs.len();
-        if self.capability.multiplier == 0 && self.notification == Notification::Data && queues > 1
-        {
-            return Err(LayoutError::Indistinct);
-        }
-        let mut taken = BTreeMap::new();
-        let mut doorbells = Vec::with_capacity(queues);
-        for (index, notify_off) in queue_notify_offs.iter().enumerate() {
-            let queue = u16::try_from(index).map_err(|_| LayoutError::TooManyQueues { queues })?;
-            let offset = self.offset(queue, *notify_off)?;
-            if self.capability.multiplier != 0
-                && let Some(other) = taken.insert(offset, queue)
-            {
+        let with_offset = |queue: PciQueue| Ok((queue, self.offset(queue)?));
+        let queues: Vec<(PciQueue, u64)> = queues
+            .into_iter()
+            .map(with_offset)
+            .collect::<Result<_, _>>()?;
+        // Which values each address has, and whose they are.
+        let mut taken: BTreeMap<u64, BTreeMap<u16, u16>> = BTreeMap::new();
+        for (PciQueue { index, value, .. }, offset) in &queues {
+            let values = taken.entry(*offset).or_default();
+            if let Some(other) = values.insert(*value, *index) {
+                let (queue, other) = (*index, other);
                 return Err(LayoutError::Overlap { queue, other });
             }
-            let address = within(bar, u64::from(self.capability.offset) + offset)?;
-            doorbells.push(QueueDoorbell {
-                queue,
-                address: writable(bar, address, bytes)?,
-                datamatch: self.datamatch(queue),
-            });
         }
-        Ok(doorbells)
+        let is_shared = |offset: &u64| taken.get(offset).is_some_and(|values| values.len() > 1);
+        let any_is_shared = taken.keys().any(is_shared);
+        if any_is_shared && self.notification == Notification::Data {
+            return Err(LayoutError::Indistinct);
+        }
+        let any_width = self.any_width && !any_is_shared;
+        let doorbell = |(queue, offset): &(PciQueue, u64)| {
+            let address = within(bar, u64::from(self.capability.offset) + offset)?;
+            let own_address = self.capability.multiplier != 0 && !is_shared(offset);
+            Ok(QueueDoorbell {
+                queue: queue.index,
+                address: writable(bar, address, bytes)?,
+                datamatch: match self.notification {
+                    _ if any_width && own_address => Datamatch::AnyWrite,
+                    Notification::Data => Datamatch::Width(Width::W4),
+                    Notification::Index if own_address => Datamatch::Width(Width::W2),
+                    // Little-endian on the wire, in the host's order for KVM.
+                    Notification::Index => Datamatch::U16(queue.value.to_le()),
+                },
+            })
+        };
+        queues.iter().map(doorbell).collect()
     }
 
     /// How far into the region a queue has its doorbell.
-    fn offset(&self, queue: u16, notify_off: u16) -> Result<u64, LayoutError> {
+    fn offset(&self, queue: PciQueue) -> Result<u64, LayoutError> {
         let length = self.capability.length;
-        let offset = u64::from(notify_off) * u64::from(self.capability.multiplier);
+        let offset = u64::from(queue.notify_off) * u64::from(self.capability.multiplier);
         if offset + u64::from(self.bytes()) > length.into() {
             return Err(LayoutError::OutsideRegion {
-                queue,
+                queue: queue.index,
                 offset,
                 length,
             });
         }
         Ok(offset)
-    }
-
-    fn datamatch(&self, queue: u16) -> Datamatch {
-        match (self.notification, self.capability.multiplier) {
-            (Notification::Data, _) => Datamatch::Width(Width::W4),
-            // Little-endian on the wire, in the host's order for KVM.
-            (Notification::Index, 0) => Datamatch::U16(queue.to_le()),
-            (Notification::Index, _) => Datamatch::Width(Width::W2),
-        }
     }
 
     /// How many bytes a kick has.

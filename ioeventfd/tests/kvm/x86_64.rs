@@ -53,7 +53,7 @@ fn free_after_drop() {
             drop(assign(&vm, address, datamatch).unwrap());
         }
     }
-    drop(assign(&vm, IoAddress::Mmio(u64::MAX), Datamatch::AnyWrite).unwrap());
+    drop(assign(&vm, IoAddress::Mmio((1 << 52) - 1), Datamatch::AnyWrite).unwrap());
     drop(assign(&vm, IoAddress::Pio(0xffff), Datamatch::U8(0)).unwrap());
 }
 
@@ -118,6 +118,7 @@ fn nothing_left_open() {
     assert!(vm.capability(notify_core::Capability::IoEventFd).unwrap() > 0);
 }
 
+const BAR: u64 = 0x1000;
 const ELSEWHERE: IoAddress = IoAddress::Mmio(0xd100_0000);
 
 fn set(vm: &Arc<KvmVm>) -> DoorbellSet {
@@ -146,14 +147,14 @@ fn set_moves() {
     for set in [set(&vm), set(&vm).removals_first()] {
         set.apply(set.plan(queues(MMIO, 4)).unwrap()).unwrap();
         assert!(!free(&vm, MMIO, 1) && free(&vm, ELSEWHERE, 4));
-        set.relocate(MMIO, ELSEWHERE).unwrap();
+        set.relocate(MMIO, BAR, ELSEWHERE).unwrap();
         assert!(free(&vm, MMIO, 4) && !free(&vm, ELSEWHERE, 1));
         drop(set.stop().unwrap());
         assert!(free(&vm, ELSEWHERE, 4));
         set.start().unwrap();
         // By less than its own size, onto itself.
         let shifted = IoAddress::Mmio(ELSEWHERE.number() + 4);
-        set.relocate(ELSEWHERE, shifted).unwrap();
+        set.relocate(ELSEWHERE, BAR, shifted).unwrap();
         assert!(free(&vm, ELSEWHERE, 1) && !free(&vm, shifted, 1));
         drop(set);
         assert!(free(&vm, shifted, 4));
@@ -168,14 +169,14 @@ fn set_fails() {
     // Somebody else has the last of the new places, of which the registry does not know.
     let last = IoAddress::Mmio(ELSEWHERE.number() + 12);
     let foreign = assign(&vm, last, Datamatch::AnyWrite).unwrap();
-    let error = set.relocate(MMIO, ELSEWHERE).unwrap_err();
+    let error = set.relocate(MMIO, BAR, ELSEWHERE).unwrap_err();
     assert!(matches!(error, Error::Taken { address, .. } if address == last));
     assert!(free(&vm, ELSEWHERE, 3));
     for bell in &there {
         assert!(assign(&vm, bell.address, bell.datamatch).is_err());
     }
     drop(foreign);
-    set.relocate(MMIO, ELSEWHERE).unwrap();
+    set.relocate(MMIO, BAR, ELSEWHERE).unwrap();
 }
 
 fn set_leaves_nothing_open() {
@@ -189,7 +190,7 @@ fn set_leaves_nothing_open() {
     }
     let foreign = assign(&vm, ELSEWHERE, Datamatch::AnyWrite).unwrap();
     for _ in 0..10 {
-        assert!(set.relocate(MMIO, ELSEWHERE).is_err());
+        assert!(set.relocate(MMIO, BAR, ELSEWHERE).is_err());
         assert!(set.plan(queues(IoAddress::Mmio(0xfec0_0000), 8)).is_err());
     }
     drop(foreign);
@@ -205,7 +206,7 @@ fn set_retired() {
     set.apply(set.plan(queues(MMIO, 2)).unwrap()).unwrap();
     vm.retire();
     assert!(matches!(
-        set.relocate(MMIO, ELSEWHERE),
+        set.relocate(MMIO, BAR, ELSEWHERE),
         Err(Error::Retired { .. })
     ));
     drop(set.stop().unwrap());

@@ -13,6 +13,8 @@ use notify_core::sim::{CallKind, SimVm};
 
 pub(crate) const BASE: u64 = 0xfe00_b000;
 pub(crate) const ELSEWHERE: u64 = 0xfd00_3000;
+/// The size of the BAR at either.
+pub(crate) const BAR: u64 = 0x1000;
 pub(crate) const W2: Datamatch = Datamatch::Width(Width::W2);
 pub(crate) const W4: Datamatch = Datamatch::Width(Width::W4);
 

@@ -114,7 +114,7 @@ fn whatever_a_guest_makes_up_is_no_panic() {
     have(
         &rig.set,
         [
-            mmio(0, u64::MAX, Datamatch::AnyWrite, &one),
+            mmio(0, (1 << 52) - 1, Datamatch::AnyWrite, &one),
             mmio(1, 0, W2, &one),
         ],
     );
@@ -123,6 +123,7 @@ fn whatever_a_guest_makes_up_is_no_panic() {
         1,
         0xfff,
         0x1000,
+        (1 << 52) - 1,
         u64::MAX - 0x1001,
         u64::MAX - 7,
         u64::MAX,

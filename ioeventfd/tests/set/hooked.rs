@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use notify_core::sim::SimVm;
 use notify_core::{
@@ -20,6 +22,43 @@ impl Hooked {
             vm: SimVm::builder().build(),
             before: Box::new(before),
         }
+    }
+}
+
+/// Stops the next KVM_IOEVENTFD once, until the test lets it go on.
+pub(crate) struct Pause {
+    armed: AtomicBool,
+    entered: Barrier,
+    resumed: Barrier,
+}
+
+impl Pause {
+    pub(crate) fn vm() -> (Arc<Hooked>, Arc<Self>) {
+        let pause = Arc::new(Self {
+            armed: AtomicBool::new(false),
+            entered: Barrier::new(2),
+            resumed: Barrier::new(2),
+        });
+        let of_vm = Arc::clone(&pause);
+        let vm = Hooked::new(move || {
+            if of_vm.armed.swap(false, Ordering::Relaxed) {
+                of_vm.entered.wait();
+                of_vm.resumed.wait();
+            }
+        });
+        (Arc::new(vm), pause)
+    }
+
+    pub(crate) fn arm(&self) {
+        self.armed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wait_until_entered(&self) {
+        self.entered.wait();
+    }
+
+    pub(crate) fn resume(&self) {
+        self.resumed.wait();
     }
 }
 

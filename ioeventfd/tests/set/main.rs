@@ -13,6 +13,7 @@ mod exits;
 mod faults;
 mod handover;
 mod hooked;
+mod hostile;
 mod lifecycle;
 mod order;
 mod panics;

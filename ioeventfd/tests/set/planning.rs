@@ -102,6 +102,10 @@ fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
         let address = IoAddress::Mmio(address);
         Some(Conflict::Overlap { address, datamatch })
     };
+    let beside = |address, datamatch| {
+        let address = IoAddress::Mmio(address);
+        Some(Conflict::Adjacent { address, datamatch })
+    };
     for (there, wanted, expected) in [
         (bell(BASE, wild4), bell(BASE, wild4), Some(Conflict::Taken)),
         (
@@ -139,8 +143,21 @@ fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
         (
             bell(BASE, Datamatch::Width(Width::W8)),
             bell(BASE + 8, any),
-            None,
+            beside(BASE, Datamatch::Width(Width::W8)),
         ),
+        (
+            bell(BASE + 2, any),
+            bell(BASE, Datamatch::U16(7)),
+            beside(BASE + 2, any),
+        ),
+        (
+            bell(BASE + 1, any),
+            bell(BASE, Datamatch::U8(7)),
+            beside(BASE + 1, any),
+        ),
+        (bell(BASE, W2), bell(BASE + 3, any), None),
+        (bell(BASE, any), bell(BASE + 1, any), None),
+        (bell(BASE, any), bell(BASE + 2, W2), None),
         (
             Doorbell::new(0, IoAddress::Pio(0xb000), wild4, one.clone()),
             bell(0xb000, wild4),
@@ -153,7 +170,7 @@ fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
             "{there:?} {wanted:?}"
         );
     }
-    assert_eq!(ioctls(&rig.vm).0, 19, "those that were there");
+    assert_eq!(ioctls(&rig.vm).0, 24, "those that were there");
 }
 
 #[test]
@@ -224,6 +241,8 @@ fn devices_in_the_kernel_keep_their_windows() {
         (mmio(0, 0xfec0_0000, Datamatch::AnyWrite, &one), false),
         (mmio(0, 0xfec0_00ff, byte, &one), false),
         (mmio(0, 0xfec0_0100, byte, &one), true),
+        (mmio(0, 0xfec0_0100, Datamatch::AnyWrite, &one), false),
+        (mmio(0, 0xfec0_0101, Datamatch::AnyWrite, &one), true),
         (mmio(0, 0xfee0_0000, W4, &one), false),
         (mmio(0, 0xfee0_0ffc, W4, &one), false),
         (mmio(0, 0xfee0_1000, W4, &one), true),
@@ -277,6 +296,8 @@ fn what_no_guest_can_write_is_refused() {
         port(0xfffd, W4),
         port(0x100, Datamatch::U64(0)),
         mmio(0, u64::MAX - 3, W4, &one),
+        mmio(0, 1 << 59, Datamatch::AnyWrite, &one),
+        mmio(0, 1 << 59, W4, &one),
         mmio(0, BASE + 0xffe, W4, &one),
         mmio(0, BASE + 0xfff, Datamatch::U16(1), &one),
     ] {

@@ -72,7 +72,8 @@ fn sets_change_and_exits_come_on_many_threads() {
             scope.spawn(move || {
                 let ends = [IoAddress::Mmio(here), IoAddress::Mmio(there)];
                 for hop in 0..300 {
-                    set.relocate(ends[hop % 2], ends[(hop + 1) % 2]).unwrap();
+                    set.relocate(ends[hop % 2], BAR, ends[(hop + 1) % 2])
+                        .unwrap();
                 }
             });
             let vm = &rig.vm;
@@ -154,7 +155,7 @@ fn exits_are_matched_while_a_request_takes_its_time() {
     on.store(true, Ordering::Relaxed);
     let ends = [IoAddress::Mmio(BASE), IoAddress::Mmio(ELSEWHERE)];
     std::thread::scope(|scope| {
-        let change = scope.spawn(|| set.relocate(ends[0], ends[1]));
+        let change = scope.spawn(|| set.relocate(ends[0], BAR, ends[1]));
         let mut rung = Vec::new();
         for _ in 0..4 {
             barrier.wait();

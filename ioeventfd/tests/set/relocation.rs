@@ -20,7 +20,10 @@ fn the_old_places_are_matched_until_the_vcpus_have_passed() {
     let all = notifiers(QUEUES as usize);
     have(&rig.set, queues(BASE, &all));
     ioctls(&rig.vm);
-    let moved = rig.set.relocate(mmio_at(BASE), mmio_at(ELSEWHERE)).unwrap();
+    let moved = rig
+        .set
+        .relocate(mmio_at(BASE), BAR, mmio_at(ELSEWHERE))
+        .unwrap();
     assert_eq!(ioctls(&rig.vm), (QUEUES, QUEUES));
     for queue in 0..QUEUES {
         assert_eq!(
@@ -45,7 +48,7 @@ fn what_was_left_later_is_not_forgotten_with_what_was_left_before() {
     let places = [BASE, ELSEWHERE, 0xd000_0000, 0xd100_0000];
     let mut epochs = Vec::new();
     for hop in places.windows(2) {
-        let moved = rig.set.relocate(mmio_at(hop[0]), mmio_at(hop[1]));
+        let moved = rig.set.relocate(mmio_at(hop[0]), BAR, mmio_at(hop[1]));
         epochs.push(moved.unwrap());
     }
     let matched = || places.map(|at| rig.set.find(mmio_at(at), &[0; 2]).is_some());
@@ -65,7 +68,7 @@ fn a_guest_that_moves_its_bar_for_ever_costs_no_memory() {
     have(&rig.set, queues(0, &all));
     for hop in 0..200 {
         let at = |hop: u64| mmio_at(hop * 0x1000);
-        rig.set.relocate(at(hop), at(hop + 1)).unwrap();
+        rig.set.relocate(at(hop), BAR, at(hop + 1)).unwrap();
     }
     let matched = (0..=200).filter(|hop| rig.set.find(mmio_at(hop * 0x1000), &[0; 2]).is_some());
     assert_eq!(
@@ -90,7 +93,7 @@ fn a_move_by_less_than_its_size_is_no_conflict_with_itself() {
             };
             have(&rig.set, wide(BASE));
             for (from, to) in [(BASE, BASE + distance), (BASE + distance, BASE)] {
-                rig.set.relocate(mmio_at(from), mmio_at(to)).unwrap();
+                rig.set.relocate(mmio_at(from), BAR, mmio_at(to)).unwrap();
                 for queue in 0..QUEUES {
                     let at = mmio_at(to + queue * 4);
                     assert_eq!(ring(&rig, at, &[0; 4]), (true, 0));
@@ -107,14 +110,16 @@ fn a_move_by_less_than_its_size_is_no_conflict_with_itself() {
 }
 
 #[test]
-fn only_what_lies_in_the_address_space_of_the_bar_moves() {
+fn only_what_lies_in_the_bar_moves() {
     let rig = rig();
     let all = notifiers(2);
     let port = |port| Doorbell::new(1, IoAddress::Pio(port), W2, all[1].clone());
     have(&rig.set, [mmio(0, BASE, W2, &all[0]), port(0xc010)]);
-    rig.set.relocate(mmio_at(BASE), mmio_at(ELSEWHERE)).unwrap();
     rig.set
-        .relocate(IoAddress::Pio(0xc000), IoAddress::Pio(0xd000))
+        .relocate(mmio_at(BASE), BAR, mmio_at(ELSEWHERE))
+        .unwrap();
+    rig.set
+        .relocate(IoAddress::Pio(0xc000), BAR, IoAddress::Pio(0xd000))
         .unwrap();
     let addresses: Vec<_> = rig
         .set
@@ -124,14 +129,24 @@ fn only_what_lies_in_the_address_space_of_the_bar_moves() {
         .collect();
     assert_eq!(addresses, [mmio_at(ELSEWHERE), IoAddress::Pio(0xd010)]);
     ioctls(&rig.vm);
+    // What begins outside stays, and where nothing moves nothing is asked.
+    for (from, size) in [
+        (ELSEWHERE + 1, BAR),
+        (ELSEWHERE - BAR, BAR),
+        (ELSEWHERE, 0),
+        (u64::MAX, u64::MAX),
+    ] {
+        rig.set
+            .relocate(mmio_at(from), size, mmio_at(BASE))
+            .unwrap();
+    }
     for (from, to) in [
-        (mmio_at(ELSEWHERE + 1), mmio_at(BASE)),
-        (mmio_at(0), mmio_at(u64::MAX - ELSEWHERE + 1)),
+        (mmio_at(ELSEWHERE - 8), mmio_at(u64::MAX - 7)),
         (IoAddress::Pio(0xd000), IoAddress::Pio(0xfff0)),
         (IoAddress::Pio(0xd000), mmio_at(BASE)),
-        (mmio_at(0), IoAddress::Pio(0)),
+        (mmio_at(ELSEWHERE), IoAddress::Pio(0)),
     ] {
-        let error = rig.set.relocate(from, to).unwrap_err();
+        let error = rig.set.relocate(from, BAR, to).unwrap_err();
         assert!(
             matches!(error, Error::NotMovable { .. }),
             "{from} {to}: {error}"
@@ -140,7 +155,7 @@ fn only_what_lies_in_the_address_space_of_the_bar_moves() {
     // Onto the I/O APIC.
     let error = rig
         .set
-        .relocate(mmio_at(ELSEWHERE), mmio_at(0xfec0_0000))
+        .relocate(mmio_at(ELSEWHERE), BAR, mmio_at(0xfec0_0000))
         .unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }));
     assert_eq!(ioctls(&rig.vm), (0, 0));
@@ -153,7 +168,9 @@ fn a_stopped_set_moves_without_an_ioctl() {
     have(&rig.set, queues(BASE, &all));
     drop(rig.set.stop().unwrap());
     ioctls(&rig.vm);
-    rig.set.relocate(mmio_at(BASE), mmio_at(ELSEWHERE)).unwrap();
+    rig.set
+        .relocate(mmio_at(BASE), BAR, mmio_at(ELSEWHERE))
+        .unwrap();
     assert_eq!(ioctls(&rig.vm), (0, 0));
     assert_eq!(rig.set.find(mmio_at(ELSEWHERE), &[0; 2]), None);
     let other = DoorbellSet::new(&rig.registry);
@@ -200,7 +217,7 @@ fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
                     _ => CallKind::IoEventFdDeassign,
                 };
                 rig.vm.fail(kind, hop / 2 + 1, 12);
-                let moved = rig.set.relocate(mmio_at(here), mmio_at(there));
+                let moved = rig.set.relocate(mmio_at(here), BAR, mmio_at(there));
                 rig.vm.clear_faults();
                 let Ok(moved) = moved else {
                     continue;
@@ -233,11 +250,59 @@ fn an_epoch_of_another_set_says_nothing() {
         .into_iter()
         .map(|base| have(&other, queues(base, &all)))
         .collect();
-    let moved = rig.set.relocate(mmio_at(BASE), mmio_at(BASE + 0x1000));
+    let moved = rig.set.relocate(mmio_at(BASE), BAR, mmio_at(BASE + 0x1000));
     epochs
         .into_iter()
         .for_each(|epoch| rig.set.vcpus_passed(epoch));
     assert_eq!(rig.set.find(mmio_at(BASE), &[0; 2]), Some(0));
     rig.set.vcpus_passed(moved.unwrap());
     assert_eq!(rig.set.find(mmio_at(BASE), &[0; 2]), None);
+}
+
+/// A device has doorbells in two BARs, and a range that moves ends in the middle of one.
+#[test]
+fn the_doorbells_of_other_bars_stay() {
+    let rig = rig();
+    let all = notifiers(4);
+    let bell = |key: usize, address| mmio(key as u64, address, W2, &all[key]);
+    let (bar, above) = (0xfe00_0000, 0xfe80_0000);
+    have(
+        &rig.set,
+        [
+            bell(0, bar - 2),
+            bell(1, bar),
+            bell(2, bar + BAR - 2),
+            bell(3, above),
+        ],
+    );
+    let places = |set: &DoorbellSet| {
+        let bells = set.doorbells();
+        let mut places: Vec<_> = bells.iter().map(|one| (one.key, one.address)).collect();
+        places.sort();
+        places
+    };
+    let there = |places: [u64; 4]| (0..).zip(places.map(mmio_at)).collect::<Vec<_>>();
+    ioctls(&rig.vm);
+    rig.set
+        .relocate(mmio_at(bar), BAR, mmio_at(0xfd00_0000))
+        .unwrap();
+    assert_eq!(ioctls(&rig.vm), (2, 2));
+    assert_eq!(
+        places(&rig.set),
+        there([bar - 2, 0xfd00_0000, 0xfd00_0000 + BAR - 2, above])
+    );
+    // A BAR that lies below moves over the place that another one has left, as a guest may do it.
+    rig.set.relocate(mmio_at(above), BAR, mmio_at(bar)).unwrap();
+    assert_eq!(
+        places(&rig.set),
+        there([bar - 2, 0xfd00_0000, 0xfd00_0000 + BAR - 2, bar])
+    );
+    // Half of the other one.
+    rig.set
+        .relocate(mmio_at(0xfd00_0000), BAR - 2, mmio_at(above))
+        .unwrap();
+    assert_eq!(
+        places(&rig.set),
+        there([bar - 2, above, 0xfd00_0000 + BAR - 2, bar])
+    );
 }

@@ -23,6 +23,8 @@ pub enum Capability {
     IoEventFd,
     /// An ioeventfd that matches a write of any width.
     IoEventFdAnyLength,
+    /// KVM_CAP_IOEVENTFD_NO_LENGTH: such an ioeventfd may be matched by a faster path (x86).
+    IoEventFdNoLength,
     /// KVM_SIGNAL_MSI.
     SignalMsi,
     /// Messages carry a device id (arm64 with an ITS).
@@ -46,6 +48,7 @@ impl Capability {
                 | Self::IrqFd
                 | Self::IoEventFd
                 | Self::IoEventFdAnyLength
+                | Self::IoEventFdNoLength
                 | Self::SignalMsi
         )
     }
@@ -61,6 +64,7 @@ impl Capability {
             Self::IrqFdResample => kvm::KVM_CAP_IRQFD_RESAMPLE,
             Self::IoEventFd => kvm::KVM_CAP_IOEVENTFD,
             Self::IoEventFdAnyLength => kvm::KVM_CAP_IOEVENTFD_ANY_LENGTH,
+            Self::IoEventFdNoLength => kvm::KVM_CAP_IOEVENTFD_NO_LENGTH,
             Self::SignalMsi => kvm::KVM_CAP_SIGNAL_MSI,
             Self::MsiDevid => kvm::KVM_CAP_MSI_DEVID,
             Self::SplitIrqChip => kvm::KVM_CAP_SPLIT_IRQCHIP,

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ioeventfd::virtio::{Notification, NotifyCapability, PciModern};
+use ioeventfd::virtio::{Notification, NotifyCapability, PciModern, PciQueue};
 use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Rung, Window};
 use notify_core::{EventNotifier, Vm};
 
@@ -21,7 +21,7 @@ pub(crate) const NOTIFY: NotifyCapability = NotifyCapability {
     length: 0x1000,
     multiplier: 4,
 };
-const BAR_SIZE: u64 = 0x4000;
+pub(crate) const BAR_SIZE: u64 = 0x4000;
 
 /// The queues of a device in a machine.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Device {
         let new = |_| EventNotifier::new().map(Arc::new);
         let notifiers: Vec<_> = (0..QUEUES).map(new).collect::<Result<_, _>>()?;
         let layout = PciModern::new(NOTIFY, BAR_SIZE, Notification::Index)?;
-        let offsets: Vec<u16> = (0..QUEUES).collect();
-        let bells = layout.doorbells(IoAddress::Mmio(PLACES[0]), &offsets)?;
+        let enabled = (0..QUEUES).map(|queue| PciQueue::new(queue, queue));
+        let bells = layout.doorbells(IoAddress::Mmio(PLACES[0]), enabled)?;
         let bells = bells.into_iter().zip(&notifiers);
         let bells = bells.map(|(bell, notifier)| bell.signalling(Arc::clone(notifier)));
         doorbells.apply(doorbells.plan(bells)?)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ioeventfd::IoAddress;
 
-use crate::device::{Device, NOTIFY, PLACES};
+use crate::device::{BAR_SIZE, Device, NOTIFY, PLACES};
 
 /// A guest that has not moved for so long has stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub(crate) fn run(
         let early = number.is_multiple_of(2) && !fails;
         let moved = thread::scope(|scope| {
             let teller = early.then(|| scope.spawn(|| tell(device, guest, there).is_ok()));
-            let moved = device.doorbells.relocate(from, to);
+            let moved = device.doorbells.relocate(from, BAR_SIZE, to);
             let time = start.elapsed();
             let told = teller.is_none_or(|teller| teller.join().unwrap_or(false));
             moved.map(|epoch| (epoch, time, told))
