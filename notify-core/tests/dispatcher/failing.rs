@@ -67,6 +67,22 @@ fn an_error_and_a_panic_are_reported_and_the_others_go_on() {
     assert_eq!(count.signals(), 3);
 }
 
+/// There is no callback that could handle them.
+#[test]
+fn signals_that_came_meanwhile_stay_in_the_counter_where_a_failure_is_logged() {
+    let dispatcher = Dispatcher::new().unwrap();
+    let notifier = notifier();
+    let own = Arc::clone(&notifier);
+    let failing = move |_| {
+        (0..3).try_for_each(|_| own.notify())?;
+        Err("no ring there".into())
+    };
+    dispatcher.handle().add(&notifier, failing).unwrap();
+    notifier.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(notifier.consume().unwrap(), some(3));
+}
+
 #[test]
 fn the_callback_may_put_another_handler_in_its_place() {
     let handle: Arc<Mutex<Option<notify_core::dispatcher::DispatcherHandle>>> = Arc::default();

@@ -132,6 +132,36 @@ fn a_handler_that_removes_itself_in_a_poll_is_told_to_look() {
     assert_eq!(removed.recv().unwrap().unwrap(), some(1));
 }
 
+/// The work comes after the look that the handler was told to take, and before kicks are wanted again.
+#[test]
+fn work_that_comes_while_a_handler_removes_itself_in_a_poll_has_a_signal() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, next) = (Arc::new(Ring::default()), notifier(), Arc::default());
+    let acting = Acting {
+        device: Device(Arc::clone(&ring)),
+        next: Arc::clone(&next),
+    };
+    let handle = dispatcher.handle();
+    let token = handle.add_polled(&kick, acting).unwrap();
+    ring.add(&kick);
+    let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+    assert_eq!(turn, Turn::Worked(1));
+    let own = Arc::clone(&ring);
+    let removes: Act = Box::new(move || {
+        assert_eq!(handle.remove(token).unwrap(), some(1));
+        own.serve();
+        own.late.store(1, Ordering::SeqCst);
+    });
+    *next.lock().unwrap() = Some(removes);
+    let short = Some(Duration::from_millis(2));
+    assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+    assert_eq!(
+        (ring.get(|ring| &ring.added), ring.get(|ring| &ring.served)),
+        (2, 1)
+    );
+    assert_eq!(kick.consume().unwrap(), some(1));
+}
+
 /// The work comes after the handler's last look, and before kicks are wanted again.
 #[test]
 fn work_that_comes_while_a_handler_pauses_itself_in_a_poll_is_found_when_it_is_resumed() {
