@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A child process has its parent's dispatcher, and changes nothing by it. A program of its own, since it
-//! forks: no other test's thread holds a lock of the allocator meanwhile.
+//! A child process has its parent's dispatcher, and changes nothing by it. A program of its own,
+//! since it forks: no other test's thread holds a lock of the allocator meanwhile.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU64;
@@ -112,8 +112,8 @@ fn a_child_process_changes_nothing_for_its_parent() {
     );
     let polled = Polled(Arc::clone(&counts));
     let token = dispatcher.handle().add_polled(&notifier, polled).unwrap();
-    // SAFETY: the child uses memory and file descriptors of its own only. The one other thread of this
-    // process waits for the test, with no lock held.
+    // SAFETY: the child uses memory and file descriptors of its own only. The one other thread of
+    // this process waits for the test, with no lock held.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let wrong = in_the_child(dispatcher, &notifier, token, &counts);

@@ -306,8 +306,8 @@ fn suppress(world: &World, slot: &TheSlot) {
     leave(world, slot, handler, Kicks::Suppressed);
 }
 
-/// As before, of a handler whose peer need not signal: the look is due to the thread that pauses, or to the
-/// handler.
+/// As before, of a handler whose peer need not signal: the look is due to the thread that pauses,
+/// or to the handler.
 #[test]
 fn pause_of_a_polled_handler_against_resume() {
     explore(|| {
@@ -346,8 +346,8 @@ fn pause_of_a_handler_against_its_poll() {
     });
 }
 
-/// A handler that is polled, by the thread that runs the dispatcher, is removed and paused by others: the
-/// look that is due is handed back, or left in the counter.
+/// A handler that is polled, by the thread that runs the dispatcher, is removed and paused by
+/// others: the look that is due is handed back, or left in the counter.
 #[test]
 fn removal_and_pause_of_a_polled_handler() {
     explore(|| {
@@ -373,8 +373,8 @@ fn removal_and_pause_of_a_polled_handler() {
     });
 }
 
-/// A handler removes itself while it is polled, and another thread removes it: the caller in the poll
-/// is told to look, and a look is left for after the poll, too.
+/// A handler removes itself while it is polled, and another thread removes it: the caller in the
+/// poll is told to look, and a look is left for after the poll, too.
 #[test]
 fn a_handler_that_removes_itself_in_a_poll_against_a_removal() {
     explore(|| {

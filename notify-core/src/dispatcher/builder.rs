@@ -42,8 +42,8 @@ impl DispatcherBuilder {
     }
 
     /// What is called about a handler that failed, on the thread that runs the dispatcher and with
-    /// nothing locked: it may add another one. Unless set, the failure is logged, and the signals that
-    /// came meanwhile stay in the notifier's counter.
+    /// nothing locked: it may add another one. Unless set, the failure is logged, and the signals
+    /// that came meanwhile stay in the notifier's counter.
     ///
     /// What it panics with unwinds through [`Dispatcher::run`], which can be called again. About a handler
     /// that fails as a run ends, when its polling ends, it is logged.

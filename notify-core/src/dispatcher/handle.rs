@@ -27,10 +27,10 @@ use crate::{EventNotifier, Rejected};
 /// for the handler that they are about, if another thread is calling it. So:
 ///
 /// - Do not call them with a lock held that the handler takes.
-/// - Handlers of two dispatchers must not remove or pause each other. If both do it at once, each thread
-///   waits for the other's handler to return, for ever. The same holds for
-///   [`end_polling`](PollHandler::end_polling) and for the drop of a handler. Let one of the two signal
-///   a notifier instead whose handler, on the other dispatcher, does the removal.
+/// - Handlers of two dispatchers must not remove or pause each other. If both do it at once, each
+///   thread waits for the other's handler to return, for ever. The same holds for
+///   [`end_polling`](PollHandler::end_polling) and for the drop of a handler. Let one of the two
+///   signal a notifier instead whose handler, on the other dispatcher, does the removal.
 ///
 /// Handlers of one dispatcher may remove and pause each other: they run on one thread.
 #[derive(Clone)]
@@ -44,8 +44,8 @@ impl DispatcherHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyAdded`], [`Error::Watch`], [`Error::Full`], [`Error::Gone`], [`Error::Inherited`]; the
-    /// closure comes back inside.
+    /// [`Error::AlreadyAdded`], [`Error::Watch`], [`Error::Full`], [`Error::Gone`],
+    /// [`Error::Inherited`]; the closure comes back inside.
     pub fn add<F>(
         &self,
         notifier: &Arc<EventNotifier>,
@@ -125,18 +125,18 @@ impl DispatcherHandle {
     /// this waits until it has returned. Inside its own call it cannot wait; then that call is the last,
     /// and the handler is dropped when it returns.
     ///
-    /// What was signalled is never dropped. It has been handled, or else it was taken from the counter
-    /// and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536 are taken;
-    /// the rest stays in it.) A handler that was being polled may have suppressed the signal for its
-    /// latest work, so then at least one is handed back: look at the ring once. Where polling ends only
-    /// after this has returned, as inside the handler's own call, one is signalled then as well, and
-    /// stays in the counter.
+    /// What was signalled is never dropped. It has been handled, or else it was taken from the
+    /// counter and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536
+    /// are taken; the rest stays in it.) A handler that was being polled may have suppressed the
+    /// signal for its latest work, so then at least one is handed back: look at the ring once.
+    /// Where polling ends only after this has returned, as inside the handler's own call, one is
+    /// signalled then as well, and stays in the counter.
     ///
     /// # Errors
     ///
     /// [`Error::NoHandler`] if it was removed or has failed, by the time that this returns;
-    /// [`Error::Gone`]; [`Error::Inherited`]; [`Error::Notifier`] if the counter cannot be read: then the handler is out all
-    /// the same, and what is pending is still in the counter.
+    /// [`Error::Gone`]; [`Error::Inherited`]; [`Error::Notifier`] if the counter cannot be read:
+    /// then the handler is out all the same, and what is pending is still in the counter.
     ///
     /// # Panics
     ///
@@ -198,8 +198,9 @@ impl DispatcherHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::NoHandler`], [`Error::Gone`], [`Error::Inherited`]; [`Error::Watch`], or [`Error::AlreadyAdded`] if the notifier
-    /// has got another handler meanwhile: then it stays paused.
+    /// [`Error::NoHandler`], [`Error::Gone`], [`Error::Inherited`]; [`Error::Watch`], or
+    /// [`Error::AlreadyAdded`] if the notifier has got another handler meanwhile: then it stays
+    /// paused.
     pub fn resume(&self, token: Token) -> Result<(), Error> {
         if self.shared.find(token)?.slot.resume()? {
             Ok(())

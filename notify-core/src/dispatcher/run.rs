@@ -23,20 +23,22 @@ use super::{DispatcherBuilder, DispatcherHandle, Error};
 ///   polled, and those that are ready have their turns in order.
 /// - **Nobody takes others along.** A handler that returns an error or panics is taken out and reported
 ///   ([`DispatcherBuilder::on_failure`]); the others go on.
-/// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the thread
-///   blocks, by QEMU's rules ([`PollWindow`](super::PollWindow)), and once more after its peer was told to
-///   signal again. While it polls, the dispatcher looks at the other notifiers every few microseconds.
+/// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the
+///   thread blocks, by QEMU's rules ([`PollWindow`](super::PollWindow)), and once more after its
+///   peer was told to signal again. While it polls, the dispatcher looks at the other notifiers
+///   every few microseconds. Where another thread wants the processor as well, it blocks instead of
+///   polling ([`PollLimits::longest_gap`](super::PollLimits::longest_gap)).
 ///
 /// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before anybody else.
 ///
-/// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which the
-/// dispatcher held by their `Arc`s; so does a look that is due to a handler that was polled, as one signal.
-/// If another thread is removing or pausing a handler, the drop waits for it. A handler must not own the dispatcher, or neither is ever dropped; it
-/// may own a handle.
+/// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which
+/// the dispatcher held by their `Arc`s; so does a look that is due to a handler that was polled, as
+/// one signal. If another thread is removing or pausing a handler, the drop waits for it. A handler
+/// must not own the dispatcher, or neither is ever dropped; it may own a handle.
 ///
 /// It belongs to the process that created it. In a child of that process, calls fail with
-/// [`Error::Inherited`], and dropping it drops the handlers alone: the parent's watches, notifiers and peers
-/// are left as they are.
+/// [`Error::Inherited`], and dropping it drops the handlers alone: the parent's watches, notifiers
+/// and peers are left as they are.
 ///
 /// ```
 /// use std::sync::Arc;

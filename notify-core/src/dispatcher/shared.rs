@@ -28,7 +28,8 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     /// Whether there ever was a handler that can be polled: without, nobody looks at a clock.
     pub(super) can_poll: AtomicBool,
-    /// Whether a callback is told what is pending when a handler fails. Otherwise it stays in the counter.
+    /// Whether a callback is told what is pending when a handler fails. Otherwise it stays in the
+    /// counter.
     hands_over: bool,
     /// `None` once the dispatcher is gone.
     table: Mutex<Option<Table>>,
@@ -61,8 +62,8 @@ impl Shared {
         }
     }
 
-    /// Drops the handlers in a child process, and does nothing else: notifiers, peers and watches are the
-    /// parent's.
+    /// Drops the handlers in a child process, and does nothing else: notifiers, peers and watches
+    /// are the parent's.
     pub(super) fn drop_inherited(&self) {
         // A thread that held the lock when the process was forked does not exist here.
         let table = self
@@ -127,8 +128,8 @@ impl Shared {
         }
     }
 
-    /// Drops a handler that is out, and gives up its name. A look that is due is left in the counter.
-    /// Returns what the handler panicked with.
+    /// Drops a handler that is out, and gives up its name. A look that is due is left in the
+    /// counter. Returns what the handler panicked with.
     pub(super) fn dismiss(
         &self,
         entry: &Entry,
@@ -179,7 +180,8 @@ impl Shared {
     }
 }
 
-/// Lets the peer of a handler that is out signal again, and leaves a look that is due in the counter.
+/// Lets the peer of a handler that is out signal again, and leaves a look that is due in the
+/// counter.
 pub(super) fn settle(entry: &Entry, handler: &mut Kind, kicks: Kicks) -> Result<(), Payload> {
     if kicks == Kicks::Suppressed {
         guarded(|| handler.end_polling())?;

@@ -2,9 +2,9 @@
 //! [`Slot`]: who has a handler, and what becomes of it afterwards.
 //!
 //! A handler is in its slot, or with the one thread that took it out: mostly the one that runs the
-//! dispatcher, to call it; or one that removes or pauses it, to clean up. So no lock is held while code
-//! of a handler runs. A thread that wants it out meanwhile says so in the slot, and waits. Nothing here knows
-//! mio or eventfds, so that loom can explore it.
+//! dispatcher, to call it; or one that removes or pauses it, to clean up. So no lock is held while
+//! code of a handler runs. A thread that wants it out meanwhile says so in the slot, and waits.
+//! Nothing here knows mio or eventfds, so that loom can explore it.
 
 use std::mem;
 use std::num::NonZeroU64;
@@ -15,8 +15,8 @@ use super::sync::{Condvar, Mutex, MutexGuard, ThreadId, me};
 
 /// The signals that a slot is for.
 ///
-/// All are called with the slot locked, so that they and its state change as one. None of them writes the
-/// notifier, since a peer that fills the counter can block a write.
+/// All are called with the slot locked, so that they and its state change as one. None of them
+/// writes the notifier, since a peer that fills the counter can block a write.
 pub trait Signals {
     /// From now on a signal leads to the slot. One that is there already leads there at once.
     ///
@@ -86,8 +86,8 @@ pub enum Kicks {
     Wanted,
     /// No need to signal: the handler is polled.
     Suppressed,
-    /// Signal again. What came shortly before has no signal, and the handler has not finished looking for
-    /// it since: a look is due.
+    /// Signal again. What came shortly before has no signal, and the handler has not finished
+    /// looking for it since: a look is due.
     WantedAgain,
 }
 
@@ -104,11 +104,11 @@ impl Kicks {
 pub enum Left<H> {
     /// Nothing.
     Back,
-    /// The handler is to be paused while a look is due: let the peer signal again, leave the look in the
-    /// counter, then leave the handler once more with [`Kicks::Wanted`].
+    /// The handler is to be paused while a look is due: let the peer signal again, leave the look
+    /// in the counter, then leave the handler once more with [`Kicks::Wanted`].
     Settle(H),
-    /// Let the peer signal again, drop the handler, leave a look that is due in the counter, then call
-    /// [`Slot::finish`].
+    /// Let the peer signal again, drop the handler, leave a look that is due in the counter, then
+    /// call [`Slot::finish`].
     Drop(H),
 }
 
@@ -118,8 +118,8 @@ pub enum Left<H> {
 pub enum Taken<H> {
     /// The caller has the handler, whose peer was told this, and leaves it as if it had been called.
     Handler(H, Kicks),
-    /// Done: what is pending is the caller's to [take](Slot::pending). If the handler is in a call further
-    /// up the caller's own stack, that is its last.
+    /// Done: what is pending is the caller's to [take](Slot::pending). If the handler is in a call
+    /// further up the caller's own stack, that is its last.
     Done,
     /// Somebody else has removed it, and it does not run.
     Gone,
@@ -190,8 +190,8 @@ impl<S: Signals, H> Slot<S, H> {
         Left::Back
     }
 
-    /// Gives the handler up before it is dropped, because it failed. Returns false if it is being removed
-    /// anyway: then what is pending is for the thread that removes it.
+    /// Gives the handler up before it is dropped, because it failed. Returns false if it is being
+    /// removed anyway: then what is pending is for the thread that removes it.
     pub fn abandon(&self) -> bool {
         let mut inner = self.lock();
         let State::Out { then, .. } = &mut inner.state else {
@@ -307,8 +307,8 @@ impl<S: Signals, H> Slot<S, H> {
 
     /// Takes what is pending after a pause or a removal of the caller's.
     ///
-    /// In the handler's own call that is one at least if a look is due: the look is left in the counter,
-    /// but only after that call.
+    /// In the handler's own call that is one at least if a look is due: the look is left in the
+    /// counter, but only after that call.
     ///
     /// # Errors
     ///

@@ -69,8 +69,8 @@ impl Signals for Watched {
 impl Watched {
     /// Signals, if there is no signal: what takes the next one looks for work.
     ///
-    /// Call it with nothing locked: a peer that clears the file's O_NONBLOCK and fills the counter just
-    /// then blocks the write.
+    /// Call it with nothing locked: a peer that clears the file's O_NONBLOCK and fills the counter
+    /// just then blocks the write.
     pub(super) fn remind(&self) {
         // A counter that is not zero does as well.
         if !matches!(self.notifier.is_signalled(), Ok(true)) {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{
-    Dispatcher, Handler, HandlerError, PollHandler, PollLimits, Progress, Token, Turn,
+    Dispatcher, Handler, HandlerError, PollHandler, Progress, Token, Turn,
 };
 
 use crate::ring::{Ring, dispatcher, eager, open_window, ring};
 use crate::support::{PATIENCE, notifier, some, wait_until};
 
-/// Work that comes without a signal is in the ring when the run ends, and only one of it was served.
+/// Work that comes without a signal is in the ring when the run ends, and only one of it was
+/// served.
 fn run_that_ends_while_polling() -> (Dispatcher, Arc<Ring>, Arc<EventNotifier>, Token) {
     let mut limits = eager();
     limits.max = Duration::from_secs(3600);
@@ -83,9 +84,7 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
         }
     }
     for drops in [false, true] {
-        let mut limits = PollLimits::with_max(Duration::from_millis(2));
-        limits.grow = 1_000_000;
-        let dispatcher = dispatcher(limits);
+        let dispatcher = dispatcher(eager());
         let (ring, kick) = (Arc::new(Ring::default()), notifier());
         let bounded = Bounded(Arc::clone(&ring));
         let token = dispatcher.handle().add_polled(&kick, bounded).unwrap();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use notify_core::dispatcher::{
     Dispatcher, Error, Failure, Handler, HandlerError, PollHandler, PollLimits, Progress, Reason,
+    Token,
 };
 
 use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, run, some};
@@ -120,14 +121,20 @@ fn a_handler_that_fails_while_it_is_removed() {
     let handle = dispatcher.handle();
     let notifier = notifier();
     let (began, begun) = channel();
-    let own = Arc::clone(&notifier);
+    let (own, inner, name) = (Arc::clone(&notifier), handle.clone(), Arc::default());
+    let token: Arc<Mutex<Option<Token>>> = Arc::clone(&name);
     let add = handle.add(&notifier, move |_| {
         began.send(())?;
-        thread::sleep(Duration::from_millis(200));
+        let token = token.lock().unwrap().unwrap();
+        // Until the removal waits for this call.
+        while inner.resume(token).is_ok() {
+            thread::yield_now();
+        }
         own.notify()?;
         Err("too late".into())
     });
     let token = add.unwrap();
+    *name.lock().unwrap() = Some(token);
     thread::scope(|scope| {
         let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();
