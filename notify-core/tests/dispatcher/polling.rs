@@ -269,33 +269,6 @@ fn a_longest_window_of_zero_switches_polling_off() {
     assert_eq!(ring.get(|ring| &ring.told), 20);
 }
 
-/// The thread is preempted, as its clock has it: it polls no more for a while, and the work that
-/// came meanwhile is found.
-#[test]
-fn a_gap_between_two_looks_ends_the_polling() {
-    let mut limits = eager();
-    limits.max = Duration::from_secs(3600);
-    limits.longest_gap = Duration::ZERO; // as if it were preempted at once
-    let dispatcher = dispatcher(limits);
-    let (ring, kick, _) = ring(&dispatcher);
-    ring.add(&kick);
-    while_it_runs(&dispatcher, |_| {
-        for added in 2..=1000 {
-            wait_until(|| ring.get(|ring| &ring.served) == added - 1);
-            ring.add(&kick);
-        }
-        wait_until(|| ring.get(|ring| &ring.served) == 1000);
-    });
-    let begins = ring.get(|ring| &ring.begins);
-    let in_vain = ring.get(|ring| &ring.polls) - ring.get(|ring| &ring.found);
-    assert!(begins > 0, "it was never polled");
-    // In a window: one before the gap, one after it, and one with kicks wanted again.
-    assert!(
-        in_vain <= begins * 3,
-        "{in_vain} polls in vain in {begins} windows"
-    );
-}
-
 /// A driver and a device that race for the ring's flag, with windows that open and shut.
 #[test]
 fn no_work_is_lost_between_polling_and_signals() {

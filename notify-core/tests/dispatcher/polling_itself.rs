@@ -184,3 +184,33 @@ fn work_that_comes_while_a_handler_pauses_itself_in_a_poll_is_found_when_it_is_r
     assert_eq!(turn, Turn::Worked(1));
     assert_eq!(ring.get(|ring| &ring.served), 2);
 }
+
+/// As far as the clock tells, the thread was preempted in a window that would never end by itself.
+#[test]
+fn a_gap_between_two_looks_ends_the_polling() {
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    limits.longest_gap = Duration::from_millis(500);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, next) = (Arc::new(Ring::default()), notifier(), Arc::default());
+    let acting = Acting {
+        device: Device(Arc::clone(&ring)),
+        next: Arc::clone(&next),
+    };
+    dispatcher.handle().add_polled(&kick, acting).unwrap();
+    open_window(&dispatcher, &ring, &kick);
+    while_it_runs(&dispatcher, |_| {
+        wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+        let added = ring.get(|ring| &ring.added) + 1;
+        let late = Arc::clone(&ring);
+        let preempted: Act = Box::new(move || {
+            thread::sleep(Duration::from_millis(600));
+            late.late.store(1, Ordering::SeqCst);
+        });
+        *next.lock().unwrap() = Some(preempted);
+        wait_until(|| ring.get(|ring| &ring.served) == added);
+        wait_until(|| !ring.suppressed.load(Ordering::SeqCst));
+        ring.add(&kick);
+        wait_until(|| ring.get(|ring| &ring.served) == added + 1);
+    });
+}
