@@ -2,14 +2,14 @@
 //! A dispatcher that is dropped leaves what was not handled in the counters.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{
-    Dispatcher, Handler, HandlerError, PollHandler, Progress, Token, Turn,
+    Dispatcher, Error, Handler, HandlerError, PollHandler, Progress, Token, Turn,
 };
 
 use crate::ring::{Ring, dispatcher, eager, open_window, ring};
@@ -107,10 +107,16 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
     }
 }
 
-/// The signals that a pause in another thread would be handed back are still all in the counter.
+/// Another thread is pausing a handler, in its `end_polling`, when the dispatcher is dropped: each of
+/// the signals that came is handed back or in the counter.
 #[test]
-fn a_pause_meanwhile_takes_none_of_the_signals_along() {
-    struct Slow(Arc<Barrier>, Arc<AtomicBool>);
+fn signals_are_not_merged_when_another_thread_is_pausing() {
+    struct Slow {
+        /// The thread that runs the dispatcher.
+        runner: Option<ThreadId>,
+        is_held: Arc<AtomicBool>,
+        go: Arc<AtomicBool>,
+    }
     impl Handler for Slow {
         fn handle(&mut self, _: NonZeroU64) -> Result<(), HandlerError> {
             Ok(())
@@ -120,29 +126,55 @@ fn a_pause_meanwhile_takes_none_of_the_signals_along() {
         fn poll(&mut self) -> Progress {
             Progress::None
         }
+        fn begin_polling(&mut self) {
+            self.runner = Some(thread::current().id());
+        }
         fn end_polling(&mut self) {
-            self.0.wait();
-            wait_until(|| self.1.load(Ordering::SeqCst));
+            if self.runner != Some(thread::current().id()) {
+                self.is_held.store(true, Ordering::SeqCst);
+                wait_until(|| self.go.load(Ordering::SeqCst));
+            }
         }
     }
-    let dispatcher = dispatcher(eager());
+    let dispatcher = Arc::new(dispatcher(eager()));
     let handle = dispatcher.handle();
-    let (kick, meet, go) = (notifier(), Arc::new(Barrier::new(2)), Arc::default());
-    let slow = Slow(Arc::clone(&meet), Arc::clone(&go));
+    let kick = notifier();
+    let [is_held, go] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let slow = Slow {
+        runner: None,
+        is_held: Arc::clone(&is_held),
+        go: Arc::clone(&go),
+    };
     let token = handle.add_polled(&kick, slow).unwrap();
-    kick.notify().unwrap();
-    dispatcher.run_once(Some(PATIENCE)).unwrap();
-    let paused = thread::scope(|scope| {
-        let running = scope.spawn(|| dispatcher.run());
-        let pausing = scope.spawn(|| handle.pause(token));
-        // The pause has the handler, or the run does, which ends its polling for the pause.
-        meet.wait();
-        handle.stop().unwrap();
-        (0..3).for_each(|_| kick.notify().unwrap());
-        go.store(true, Ordering::SeqCst);
-        running.join().unwrap().unwrap();
-        pausing.join().unwrap()
-    });
-    assert_eq!(paused.unwrap(), some(3));
-    drop(dispatcher);
+    let running = {
+        let dispatcher = Arc::clone(&dispatcher);
+        thread::spawn(move || dispatcher.run())
+    };
+    // Until the handler is polled, and is in its slot when it is paused.
+    let start = Instant::now();
+    let pausing = loop {
+        kick.notify().unwrap();
+        thread::sleep(Duration::from_millis(1));
+        let other = handle.clone();
+        let pausing = thread::spawn(move || other.pause(token));
+        wait_until(|| is_held.load(Ordering::SeqCst) || pausing.is_finished());
+        if is_held.load(Ordering::SeqCst) {
+            break pausing;
+        }
+        assert!(start.elapsed() < PATIENCE, "it is not polled");
+        pausing.join().unwrap().unwrap();
+        handle.resume(token).unwrap();
+    };
+    handle.stop().unwrap();
+    running.join().unwrap().unwrap();
+    kick.consume().unwrap();
+    (0..3).for_each(|_| kick.notify().unwrap());
+    let dropping = thread::spawn(move || drop(dispatcher));
+    wait_until(|| matches!(handle.resume(token), Err(Error::Gone)));
+    go.store(true, Ordering::SeqCst);
+    dropping.join().unwrap();
+    let handed_back = pausing.join().unwrap().ok().flatten();
+    let left = kick.consume().unwrap();
+    let all = [handed_back, left].into_iter().flatten();
+    assert_eq!(all.map(u64::from).sum::<u64>(), 3);
 }

@@ -285,7 +285,7 @@ fn no_work_is_lost_between_polling_and_signals() {
     while_it_runs(&dispatcher, |_| {
         let (mut random, mut added) = (1u32, 0);
         // Until both ways were taken.
-        while added < 20_000 || found() == 0 || told() == 0 {
+        while added < 5000 || found() == 0 || told() == 0 {
             added += 1;
             ring.add(&kick);
             wait_until(|| ring.get(|ring| &ring.served) == added);
