@@ -45,6 +45,12 @@ impl Kernel {
         self.0.1.notify_all();
     }
 
+    fn remind(&self) {
+        if self.0.0.lock().unwrap().count == 0 {
+            self.signal();
+        }
+    }
+
     /// epoll_wait: whether the eventfd is reported.
     fn wait(&self, block: bool) -> bool {
         let mut state = self.0.0.lock().unwrap();
@@ -76,12 +82,6 @@ impl Signals for Kernel {
         let mut state = self.0.0.lock().unwrap();
         state.ready |= state.count > 0;
         self.0.1.notify_all();
-    }
-
-    fn remind(&self) {
-        if self.0.0.lock().unwrap().count == 0 {
-            self.signal();
-        }
     }
 
     fn take(&self) -> Result<Option<NonZeroU64>, Error> {
@@ -139,48 +139,55 @@ fn serve(world: &World, slot: &TheSlot) {
         world.handled.fetch_add(count.get(), Ordering::SeqCst);
         world.running.store(false, Ordering::SeqCst);
     }
-    leave(slot, handler, kicks);
+    leave(world, slot, handler, kicks);
 }
 
-fn leave(slot: &TheSlot, handler: Handler, kicks: Kicks) {
-    match slot.leave(handler, kicks) {
-        Left::Back => {}
-        Left::Drop(handler) => {
-            drop(handler);
-            slot.finish();
-        }
-        Left::EndPolling(_) => unreachable!("nobody polls here"),
+/// What the peer is told, and what it did just before without a signal, are the kicks alone here.
+fn settle(kernel: &Kernel, kicks: Kicks) {
+    if kicks.look_due() {
+        kernel.remind();
     }
 }
 
-fn remove(slot: &TheSlot) -> Option<u64> {
-    let pending = match slot.remove() {
-        Taken::Handler(handler, _) => {
-            drop(handler);
-            slot.finish();
-            slot.removed()
+fn leave(world: &World, slot: &TheSlot, mut handler: Handler, mut kicks: Kicks) {
+    loop {
+        match slot.leave(handler, kicks) {
+            Left::Back => return,
+            Left::Settle(back) => {
+                settle(&world.kernel, kicks);
+                (handler, kicks) = (back, Kicks::Wanted);
+            }
+            Left::Drop(handler) => return dismiss(world, slot, handler, kicks),
         }
-        Taken::Done(pending) => pending,
-        Taken::Gone => return None,
-    };
-    Some(pending.unwrap().map_or(0, u64::from))
+    }
 }
 
-fn pause(slot: &TheSlot) -> Option<u64> {
+fn dismiss(world: &World, slot: &TheSlot, handler: Handler, kicks: Kicks) {
+    settle(&world.kernel, kicks);
+    drop(handler);
+    slot.finish();
+}
+
+fn remove(world: &World, slot: &TheSlot) -> Option<u64> {
+    match slot.remove() {
+        Taken::Handler(handler, kicks) => dismiss(world, slot, handler, kicks),
+        Taken::Done => {}
+        Taken::Gone => return None,
+    }
+    Some(slot.pending().unwrap().map_or(0, u64::from))
+}
+
+fn pause(world: &World, slot: &TheSlot) -> Option<u64> {
     let taken = match slot.pause() {
         Taken::Handler(handler, kicks) => {
-            // It would end its polling here.
-            let kicks = match kicks {
-                Kicks::Suppressed => Kicks::WantedAgain,
-                kicks => kicks,
-            };
-            leave(slot, handler, kicks);
+            settle(&world.kernel, kicks);
+            leave(world, slot, handler, Kicks::Wanted);
             slot.paused()
         }
         taken => taken,
     };
     match taken {
-        Taken::Done(pending) => Some(pending.unwrap().map_or(0, u64::from)),
+        Taken::Done => Some(slot.pending().unwrap().map_or(0, u64::from)),
         Taken::Handler(..) | Taken::Gone => None,
     }
 }
@@ -212,7 +219,7 @@ fn remove_against_a_running_handler() {
         let signals = world.kernel.clone();
         let signaller = thread::spawn(move || signals.signal());
 
-        let removed = remove(&slot).unwrap();
+        let removed = remove(&world, &slot).unwrap();
         assert!(!world.running.load(Ordering::SeqCst), "it still runs");
         assert!(world.dropped.load(Ordering::SeqCst));
         let handled = world.handled.load(Ordering::SeqCst);
@@ -236,11 +243,11 @@ fn two_that_remove_the_same() {
         let running = runner(&world, &slot, 1);
         let (other_world, other_slot) = (Arc::clone(&world), Arc::clone(&slot));
         let other = thread::spawn(move || {
-            let removed = remove(&other_slot);
+            let removed = remove(&other_world, &other_slot);
             assert!(other_world.dropped.load(Ordering::SeqCst));
             removed
         });
-        let removed = remove(&slot);
+        let removed = remove(&world, &slot);
         assert!(world.dropped.load(Ordering::SeqCst));
         running.join().unwrap();
         let removed = [removed, other.join().unwrap()];
@@ -256,7 +263,7 @@ fn pause_and_resume_against_a_signal() {
         let (world, slot) = world();
         world.kernel.signal();
         let running = runner(&world, &slot, 2);
-        let paused = pause(&slot).unwrap();
+        let paused = pause(&world, &slot).unwrap();
         assert!(!world.running.load(Ordering::SeqCst), "it still runs");
         let handled = world.handled.load(Ordering::SeqCst);
         world.kernel.signal();
@@ -280,7 +287,7 @@ fn pause_against_resume() {
         let running = runner(&world, &slot, 2);
         let other = Arc::clone(&slot);
         let resumer = thread::spawn(move || assert!(other.resume().unwrap()));
-        let paused = pause(&slot).unwrap();
+        let paused = pause(&world, &slot).unwrap();
         resumer.join().unwrap();
         running.join().unwrap();
         assert!(slot.resume().unwrap());
@@ -291,25 +298,132 @@ fn pause_against_resume() {
     });
 }
 
-/// As before, of a handler whose peer need not signal: whoever gives it back says that a look is due, to
-/// the one who pauses or to the handler.
+/// The handler is polled, and its peer need not signal.
+fn suppress(world: &World, slot: &TheSlot) {
+    let (handler, kicks) = slot.enter(thread::current().id()).unwrap();
+    assert_eq!(kicks, Kicks::Wanted);
+    slot.suppressed();
+    leave(world, slot, handler, Kicks::Suppressed);
+}
+
+/// As before, of a handler whose peer need not signal: the look is due to the thread that pauses,
+/// or to the handler.
 #[test]
 fn pause_of_a_polled_handler_against_resume() {
     explore(|| {
         let (world, slot) = world();
-        let (handler, _) = slot.enter(thread::current().id()).unwrap();
-        leave(&slot, handler, Kicks::Suppressed);
+        suppress(&world, &slot);
         let other = Arc::clone(&slot);
         let resumer = thread::spawn(move || assert!(other.resume().unwrap()));
-        let paused = pause(&slot).unwrap();
+        let paused = pause(&world, &slot).unwrap();
         resumer.join().unwrap();
         assert!(slot.resume().unwrap());
         let signalled = world.kernel.wait(false);
-        let (_, kicks) = slot.enter(thread::current().id()).unwrap();
+        let (handler, kicks) = slot.enter(thread::current().id()).unwrap();
         assert!(
             paused > 0 || signalled || kicks != Kicks::Wanted,
-            "nobody looks"
+            "the look is lost"
         );
+        leave(&world, &slot, handler, kicks);
+    });
+}
+
+/// A handler is paused, by another thread, while it is polled: the look is handed back at once.
+#[test]
+fn pause_of_a_handler_against_its_poll() {
+    explore(|| {
+        let (world, slot) = world();
+        suppress(&world, &slot);
+        let (polling, polled) = (Arc::clone(&world), Arc::clone(&slot));
+        let runner = thread::spawn(move || {
+            if let Some((handler, kicks)) = polled.enter(thread::current().id()) {
+                leave(&polling, &polled, handler, kicks);
+            }
+        });
+        assert_eq!(pause(&world, &slot), Some(1));
+        runner.join().unwrap();
+        assert_eq!(pause(&world, &slot), Some(0), "once is enough");
+    });
+}
+
+/// A handler that is polled, by the thread that runs the dispatcher, is removed and paused by
+/// others: the look that is due is handed back, or left in the counter.
+#[test]
+fn removal_and_pause_of_a_polled_handler() {
+    explore(|| {
+        let (world, slot) = world();
+        suppress(&world, &slot);
+        let (polling, polled) = (Arc::clone(&world), Arc::clone(&slot));
+        let runner = thread::spawn(move || {
+            if let Some((handler, kicks)) = polled.enter(thread::current().id()) {
+                assert!(!polling.running.swap(true, Ordering::SeqCst));
+                polling.running.store(false, Ordering::SeqCst);
+                leave(&polling, &polled, handler, kicks);
+            }
+        });
+        let (pausing, other) = (Arc::clone(&world), Arc::clone(&slot));
+        let pauser = thread::spawn(move || pause(&pausing, &other));
+        let removed = remove(&world, &slot).unwrap();
+        assert!(!world.running.load(Ordering::SeqCst), "it still runs");
+        assert!(world.dropped.load(Ordering::SeqCst));
+        let paused = pauser.join().unwrap();
+        runner.join().unwrap();
+        let left = world.kernel.take().unwrap().map_or(0, u64::from);
+        assert_eq!(removed + paused.unwrap_or(0) + left, 1);
+    });
+}
+
+/// A handler removes itself while it is polled, and another thread removes it: the caller in the
+/// poll is told to look, and a look is left for after the poll, too.
+#[test]
+fn a_handler_that_removes_itself_in_a_poll_against_a_removal() {
+    explore(|| {
+        let (world, slot) = world();
+        suppress(&world, &slot);
+        let (other_world, other) = (Arc::clone(&world), Arc::clone(&slot));
+        let remover = thread::spawn(move || {
+            let removed = remove(&other_world, &other);
+            assert!(other_world.dropped.load(Ordering::SeqCst));
+            removed
+        });
+        let own = slot.enter(thread::current().id()).map(|(handler, kicks)| {
+            let own = remove(&world, &slot);
+            assert!(!world.dropped.load(Ordering::SeqCst), "it is in its poll");
+            leave(&world, &slot, handler, kicks);
+            own
+        });
+        let removed = remover.join().unwrap();
+        let left = world.kernel.take().unwrap().map_or(0, u64::from);
+        match own {
+            Some(Some(own)) => assert_eq!((own, removed, left), (1, None, 1)),
+            // The other was first, and waited for the poll.
+            Some(None) | None => assert_eq!((removed, left), (Some(1), 0)),
+        }
+    });
+}
+
+/// A handler fails while it is polled, and another thread removes it: one of the two has the look.
+#[test]
+fn a_failure_against_a_removal() {
+    explore(|| {
+        let (world, slot) = world();
+        suppress(&world, &slot);
+        let (failing, failed) = (Arc::clone(&world), Arc::clone(&slot));
+        let runner = thread::spawn(move || {
+            let (handler, kicks) = failed.enter(thread::current().id())?;
+            let is_ours = failed.abandon();
+            dismiss(&failing, &failed, handler, kicks);
+            is_ours.then(|| failed.pending().unwrap().map_or(0, u64::from))
+        });
+        let removed = remove(&world, &slot);
+        assert!(world.dropped.load(Ordering::SeqCst));
+        let pending = runner.join().unwrap();
+        assert_eq!(removed.or(pending), Some(1));
+        assert_eq!(
+            (removed.is_some(), pending.is_some()),
+            (pending.is_none(), removed.is_none())
+        );
+        assert_eq!(world.kernel.take().unwrap(), None);
     });
 }
 

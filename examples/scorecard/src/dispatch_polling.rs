@@ -17,6 +17,7 @@ use notify_core::dispatcher::{
 use crate::measure::median;
 use crate::open_loop::{Guest, Ring};
 use crate::polling_plot::{self, Point};
+use crate::processor::Pinned;
 use crate::row::Row;
 
 const ROUNDS: u32 = 4;
@@ -50,20 +51,30 @@ pub(crate) fn at_200k() -> Result<Row, Box<dyn Error>> {
 
 /// Medians over the phases of one way.
 #[derive(Debug, Default)]
-struct Way {
-    p50: Vec<f64>,
-    p99: Vec<f64>,
+pub(crate) struct Way {
+    pub(crate) p50: Vec<f64>,
+    pub(crate) p99: Vec<f64>,
     /// Kicks a second that the guest achieved.
-    rate: Vec<f64>,
+    pub(crate) rate: Vec<f64>,
     /// Of the device's thread, in hundredths of the time.
-    cpu: Vec<f64>,
+    pub(crate) cpu: Vec<f64>,
     /// How many kicks led to a call, in hundredths.
     signalled: Vec<f64>,
 }
 
+/// What the guest does in a phase.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Kicks a second.
+    pub(crate) rate: u32,
+    pub(crate) time: Duration,
+    /// Whether the guest stays on the first processor, and the device's thread on the last.
+    pub(crate) is_pinned: bool,
+}
+
 /// What a handler waits for is the time between two kicks and the time to be woken. A host in a virtual
 /// machine may take 20 us for the second, so that QEMU's limit would keep the window shut at 50k.
-const LONGEST_WINDOW: Duration = Duration::from_nanos(65_536);
+pub(crate) const LONGEST_WINDOW: Duration = Duration::from_nanos(65_536);
 
 fn at_rate(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
     let limits = PollLimits::with_max(LONGEST_WINDOW);
@@ -79,7 +90,12 @@ fn at(rate: u32, limits: PollLimits, wanted: &str) -> Result<(Row, Point), Box<d
     for round in 0..2 * ROUNDS {
         let polls = round % 2 == 0;
         let way = if polls { &mut on } else { &mut off };
-        phase(&mut guest, rate, polls.then_some(limits), way)?;
+        let load = Load {
+            rate,
+            time: PHASE,
+            is_pinned: false,
+        };
+        phase(&mut guest, &load, polls.then_some(limits), way)?;
     }
     let [on, off] = [on, off].map(|way| {
         let Way {
@@ -175,13 +191,13 @@ impl PollHandler for Device {
 }
 
 /// Lets the guest kick for a while.
-fn phase(
+pub(crate) fn phase(
     guest: &mut Guest,
-    rate: u32,
+    load: &Load,
     polls: Option<PollLimits>,
     way: &mut Way,
 ) -> Result<(), Box<dyn Error>> {
-    let (kicks, ring) = guest.load(rate, PHASE)?;
+    let (kicks, ring) = guest.load(load.rate, load.time)?;
     let measured = Arc::new(Mutex::new(Measured {
         latency: Histogram::new(3)?,
         taken: 0,
@@ -212,10 +228,14 @@ fn phase(
     let (begin, mut time) = (Instant::now(), Duration::ZERO);
     let busy = thread::scope(|scope| -> Result<Duration, Box<dyn Error>> {
         let serving = scope.spawn(|| -> Result<Duration, String> {
+            let pinned = load.is_pinned.then(Pinned::to_last).transpose();
+            let _pinned = pinned.map_err(|error| error.to_string())?;
             let before = thread_time()?;
             dispatcher.run().map_err(|error| error.to_string())?;
             Ok(thread_time()?.saturating_sub(before))
         });
+        // Only now, as a thread begins with the processors of the one that starts it.
+        let _pinned = load.is_pinned.then(Pinned::to_first).transpose()?;
         let ran = guest.run();
         time = begin.elapsed();
         let patience = Instant::now();

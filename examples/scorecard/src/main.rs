@@ -7,6 +7,8 @@
 #[cfg(target_arch = "x86_64")]
 mod dispatch;
 #[cfg(target_arch = "x86_64")]
+mod dispatch_neighbour;
+#[cfg(target_arch = "x86_64")]
 mod dispatch_polling;
 #[cfg(target_arch = "x86_64")]
 mod doorbells;

@@ -10,8 +10,8 @@ use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
 use crate::{
-    dispatch, dispatch_polling, doorbells, doorbells_then_slots, inject, kick, level, notify,
-    retire, sim,
+    dispatch, dispatch_neighbour, dispatch_polling, doorbells, doorbells_then_slots, inject, kick,
+    level, notify, retire, sim,
 };
 
 /// What measures a row.
@@ -62,6 +62,10 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("dispatch_polling_50k_32us", dispatch_polling::at_50k_32us),
     ("dispatch_polling_100k", dispatch_polling::at_100k),
     ("dispatch_polling_200k", dispatch_polling::at_200k),
+    (
+        "dispatch_polling_neighbour",
+        dispatch_neighbour::beside_busy_loops,
+    ),
     ("relocate_64", doorbells::relocate_64),
     ("apply_1000", doorbells::apply_1000),
     ("plan_1000_10", doorbells::plan_1000_10),

@@ -42,7 +42,8 @@ impl DispatcherBuilder {
     }
 
     /// What is called about a handler that failed, on the thread that runs the dispatcher and with
-    /// nothing locked: it may add another one. Unless set, the failure is logged.
+    /// nothing locked: it may add another one. Unless set, the failure is logged, and the signals
+    /// that came meanwhile stay in the notifier's counter.
     ///
     /// What it panics with unwinds through [`Dispatcher::run`], which can be called again. About a handler
     /// that fails as a run ends, when its polling ends, it is logged.
@@ -64,9 +65,10 @@ impl DispatcherBuilder {
         let registry = poll.registry().try_clone().map_err(Error::Create)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let calls = self.calls_per_turn as usize;
+        let hands_over = self.on_failure.is_some();
         let on_failure = self.on_failure.unwrap_or_else(|| Box::new(log_failure));
         Ok(Dispatcher {
-            shared: Arc::new(Shared::new(id, registry, waker)),
+            shared: Arc::new(Shared::new(id, registry, waker, hands_over)),
             inner: Mutex::new(Loop::new(poll, calls, self.poll_limits, on_failure)),
         })
     }

@@ -81,9 +81,14 @@ impl Shared {
                 }
                 _ => kicks,
             };
-            match aim {
-                Aim::Rest => (kicks, Progress::None),
-                Aim::Spin | Aim::Settle => (looked(kicks), handler.poll()),
+            let progress = match aim {
+                Aim::Rest => return (kicks, Progress::None),
+                Aim::Spin | Aim::Settle => handler.poll(),
+            };
+            match progress {
+                Progress::None => (looked(kicks), progress),
+                // There may be more that has no signal.
+                Progress::Made | Progress::Failed(_) => (kicks, progress),
             }
         });
         let (kicks, progress) = match looked {
@@ -115,7 +120,7 @@ impl Shared {
     }
 }
 
-/// What the peer was told, after the handler has looked for work.
+/// What the peer was told, after the handler has found that there is no more work.
 fn looked(kicks: Kicks) -> Kicks {
     match kicks {
         Kicks::WantedAgain => Kicks::Wanted,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Entry`]: a handler with its notifier, and what the loop notes about it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use super::PollWindow;
 use super::handler::Kind;
 use super::slot::Slot;
 use super::watch::Watched;
@@ -13,10 +15,12 @@ const NOWHERE: usize = usize::MAX;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) slot: Slot<Watched, Kind>,
-    /// Whether it is in the backlog, and where among those that are polled. Only the thread that runs
-    /// the dispatcher reads or writes these two.
+    /// Whether it is in the backlog; where it is among those that are polled; and how long its
+    /// window was when it left them, in nanoseconds. Only the thread that runs the dispatcher reads
+    /// or writes these.
     queued: AtomicBool,
     member: AtomicUsize,
+    window: AtomicU64,
 }
 
 impl Entry {
@@ -25,6 +29,7 @@ impl Entry {
             slot: Slot::new(watched, handler),
             queued: AtomicBool::new(false),
             member: AtomicUsize::new(NOWHERE),
+            window: AtomicU64::new(0),
         }
     }
 
@@ -42,6 +47,15 @@ impl Entry {
     pub(super) fn member(&self) -> Option<usize> {
         let place = self.member.load(Ordering::Relaxed);
         (place != NOWHERE).then_some(place)
+    }
+
+    pub(super) fn window(&self) -> PollWindow {
+        PollWindow::with_length(Duration::from_nanos(self.window.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn set_window(&self, window: PollWindow) {
+        let nanoseconds = u64::try_from(window.length().as_nanos()).unwrap_or(u64::MAX);
+        self.window.store(nanoseconds, Ordering::Relaxed);
     }
 
     pub(super) fn set_member(&self, place: Option<usize>) {

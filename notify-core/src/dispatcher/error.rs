@@ -52,6 +52,11 @@ pub enum Error {
     #[error("the dispatcher is gone")]
     Gone,
 
+    /// The dispatcher belongs to the parent process. This one was forked from it, and shares the
+    /// epoll instance: what it did there would be done to the parent.
+    #[error("the dispatcher belongs to the parent process: create another one in this process")]
+    Inherited,
+
     /// The kernel could not be asked what is ready.
     #[error("cannot wait for notifiers")]
     Wait(#[source] io::Error),

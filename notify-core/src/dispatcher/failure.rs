@@ -19,8 +19,9 @@ pub struct Failure {
     pub notifier: Arc<EventNotifier>,
     /// What it was told when it failed; `None` if it was not called for a signal.
     pub signalled: Option<NonZeroU64>,
-    /// What came meanwhile, taken from the counter: nobody has handled it. If the handler was being
-    /// polled, one is counted for work whose signal it may have suppressed.
+    /// What came meanwhile, taken from the counter: the callback has to handle it, or to signal it
+    /// again. If the handler was being polled, one is counted for work whose signal it may have
+    /// suppressed.
     pub pending: Option<NonZeroU64>,
     /// What happened.
     pub reason: Reason,

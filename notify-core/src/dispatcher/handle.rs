@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::entry::Entry;
 use super::handler::{Closure, Kind};
-use super::shared::{Shared, guarded};
+use super::shared::{Shared, settle};
 use super::slot::{Kicks, Signals, Taken};
 use super::watch::Watched;
 use super::{Error, Handler, HandlerError, PollHandler, Token};
@@ -21,9 +21,18 @@ use crate::{EventNotifier, Rejected};
 /// Cloning it is cheap. It does not keep the handlers alive: once the dispatcher is dropped, everything
 /// answers [`Error::Gone`]. So a handler may own one.
 ///
+/// # Deadlocks
+///
 /// Nothing is locked while a handler runs. But [`remove`](Self::remove) and [`pause`](Self::pause) wait
-/// for the handler that they are about, if another thread is calling it: do not call them with a lock
-/// held that the handler takes.
+/// for the handler that they are about, if another thread is calling it. So:
+///
+/// - Do not call them with a lock held that the handler takes.
+/// - Handlers of two dispatchers must not remove or pause each other. If both do it at once, each
+///   thread waits for the other's handler to return, for ever. The same holds for
+///   [`end_polling`](PollHandler::end_polling) and for the drop of a handler. Let one of the two
+///   signal a notifier instead whose handler, on the other dispatcher, does the removal.
+///
+/// Handlers of one dispatcher may remove and pause each other: they run on one thread.
 #[derive(Clone)]
 pub struct DispatcherHandle {
     pub(super) shared: Arc<Shared>,
@@ -35,8 +44,8 @@ impl DispatcherHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyAdded`], [`Error::Watch`], [`Error::Full`], [`Error::Gone`]; the closure comes back
-    /// inside.
+    /// [`Error::AlreadyAdded`], [`Error::Watch`], [`Error::Full`], [`Error::Gone`],
+    /// [`Error::Inherited`]; the closure comes back inside.
     pub fn add<F>(
         &self,
         notifier: &Arc<EventNotifier>,
@@ -84,6 +93,9 @@ impl DispatcherHandle {
         handler: H,
         kind: impl FnOnce(H) -> Kind,
     ) -> Result<Token, Rejected<H, Error>> {
+        if let Err(error) = self.shared.check_process() {
+            return Err(Rejected::new(error, handler));
+        }
         // An event that comes before the handler is in the table waits for the lock.
         let mut table = self.shared.table();
         let Some(table) = table.as_mut() else {
@@ -113,16 +125,18 @@ impl DispatcherHandle {
     /// this waits until it has returned. Inside its own call it cannot wait; then that call is the last,
     /// and the handler is dropped when it returns.
     ///
-    /// What was signalled is never dropped. It has been handled, or else it was taken from the counter
-    /// and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536 are taken;
-    /// the rest stays in it.) A handler that was being polled may have suppressed the signal for its
-    /// latest work, so then at least one is handed back: look at the ring once.
+    /// What was signalled is never dropped. It has been handled, or else it was taken from the
+    /// counter and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536
+    /// are taken; the rest stays in it.) A handler that was being polled may have suppressed the
+    /// signal for its latest work, so then at least one is handed back: look at the ring once.
+    /// Where polling ends only after this has returned, as inside the handler's own call, one is
+    /// signalled then as well, and stays in the counter.
     ///
     /// # Errors
     ///
     /// [`Error::NoHandler`] if it was removed or has failed, by the time that this returns;
-    /// [`Error::Gone`]; [`Error::Notifier`] if the counter cannot be read: then the handler is out all
-    /// the same, and what is pending is still in the counter.
+    /// [`Error::Gone`]; [`Error::Inherited`]; [`Error::Notifier`] if the counter cannot be read:
+    /// then the handler is out all the same, and what is pending is still in the counter.
     ///
     /// # Panics
     ///
@@ -134,9 +148,9 @@ impl DispatcherHandle {
                 if let Err(payload) = self.shared.dismiss(&entry, handler, kicks) {
                     resume_unwind(payload);
                 }
-                entry.slot.removed()
+                entry.slot.pending()
             }
-            Taken::Done(pending) => pending,
+            Taken::Done => entry.slot.pending(),
             Taken::Gone => Err(Error::NoHandler { token }),
         }
     }
@@ -160,24 +174,21 @@ impl DispatcherHandle {
     pub fn pause(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
         let entry = self.shared.find(token)?;
         let taken = match entry.slot.pause() {
-            Taken::Handler(mut handler, mut kicks) => {
-                if kicks == Kicks::Suppressed {
-                    if let Err(payload) = guarded(|| handler.end_polling()) {
-                        // What is pending stays in the counter.
-                        entry.slot.abandon(Kicks::WantedAgain);
-                        let _ = self.shared.dismiss(&entry, handler, Kicks::WantedAgain);
-                        resume_unwind(payload);
-                    }
-                    kicks = Kicks::WantedAgain;
+            Taken::Handler(mut handler, kicks) => {
+                if let Err(payload) = settle(&entry, &mut handler, kicks) {
+                    // What is pending stays in the counter.
+                    entry.slot.abandon();
+                    let _ = self.shared.dismiss(&entry, handler, Kicks::WantedAgain);
+                    resume_unwind(payload);
                 }
-                // Kicks are wanted, so it need not end its polling.
-                let _ = self.shared.put_back(&entry, handler, kicks);
+                // No look is due any more, so nothing of the handler is called.
+                let _ = self.shared.put_back(&entry, handler, Kicks::Wanted);
                 entry.slot.paused()
             }
             taken => taken,
         };
         match taken {
-            Taken::Done(pending) => pending,
+            Taken::Done => entry.slot.pending(),
             Taken::Handler(..) | Taken::Gone => Err(Error::NoHandler { token }),
         }
     }
@@ -187,8 +198,9 @@ impl DispatcherHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::NoHandler`], [`Error::Gone`]; [`Error::Watch`], or [`Error::AlreadyAdded`] if the notifier
-    /// has got another handler meanwhile: then it stays paused.
+    /// [`Error::NoHandler`], [`Error::Gone`], [`Error::Inherited`]; [`Error::Watch`], or
+    /// [`Error::AlreadyAdded`] if the notifier has got another handler meanwhile: then it stays
+    /// paused.
     pub fn resume(&self, token: Token) -> Result<(), Error> {
         if self.shared.find(token)?.slot.resume()? {
             Ok(())

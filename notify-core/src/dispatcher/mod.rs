@@ -15,6 +15,7 @@ mod error;
 mod failure;
 mod handle;
 mod handler;
+mod hold_off;
 mod polling;
 mod run;
 mod shared;

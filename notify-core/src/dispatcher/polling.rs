@@ -2,13 +2,14 @@
 //! [`Polling`]: the handlers that are polled, and for how long.
 //!
 //! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has found
-//! work for it in a long time.
+//! work for it in a long time. It keeps its window for the next time.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::calls::{Aim, Called};
 use super::entry::Entry;
+use super::hold_off::HoldOff;
 use super::shared::Shared;
 use super::sync::ThreadId;
 use super::{Failure, PollLimits, PollWindow};
@@ -16,6 +17,7 @@ use super::{Failure, PollLimits, PollWindow};
 pub(super) struct Polling {
     limits: PollLimits,
     pub(super) mode: Mode,
+    hold_off: HoldOff,
     members: Vec<Member>,
 }
 
@@ -43,6 +45,7 @@ impl Polling {
         Self {
             limits,
             mode: Mode::Settled,
+            hold_off: HoldOff::default(),
             members: Vec::new(),
         }
     }
@@ -51,10 +54,19 @@ impl Polling {
         self.members.is_empty()
     }
 
-    /// For how long it is worth polling.
-    pub(super) fn window(&self) -> Duration {
+    /// For how long it is worth polling from now on.
+    pub(super) fn window(&self, now: Instant) -> Duration {
+        if !self.hold_off.is_over(now) {
+            return Duration::ZERO;
+        }
         let lengths = self.members.iter().map(|member| member.window.length());
         lengths.max().unwrap_or_default()
+    }
+
+    /// Learns that nothing was found between two readings of the clock. Returns whether to poll on.
+    pub(super) fn found_nothing(&mut self, before: Instant, now: Instant) -> bool {
+        let gap = now.saturating_duration_since(before);
+        !self.hold_off.polled(gap, now, &self.limits)
     }
 
     /// A handler had an event, which the dispatcher had waited for so long.
@@ -69,7 +81,7 @@ impl Polling {
             entry.set_member(Some(self.members.len()));
             self.members.push(Member {
                 entry: Arc::downgrade(entry),
-                window: PollWindow::default(),
+                window: entry.window(),
                 leaves: None,
             });
         }
@@ -160,6 +172,9 @@ impl Polling {
 
     fn leave(&mut self, place: usize) {
         let left = self.members.swap_remove(place);
+        if let Some(entry) = left.entry.upgrade() {
+            entry.set_window(left.window);
+        }
         for (member, place) in [(Some(&left), None), (self.members.get(place), Some(place))] {
             if let Some(entry) = member.and_then(|member| member.entry.upgrade()) {
                 entry.set_member(place);

@@ -23,15 +23,22 @@ use super::{DispatcherBuilder, DispatcherHandle, Error};
 ///   polled, and those that are ready have their turns in order.
 /// - **Nobody takes others along.** A handler that returns an error or panics is taken out and reported
 ///   ([`DispatcherBuilder::on_failure`]); the others go on.
-/// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the thread
-///   blocks, by QEMU's rules ([`PollWindow`](super::PollWindow)), and once more after its peer was told to
-///   signal again. While it polls, the dispatcher looks at the other notifiers every few microseconds.
+/// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the
+///   thread blocks, by QEMU's rules ([`PollWindow`](super::PollWindow)), and once more after its
+///   peer was told to signal again. While it polls, the dispatcher looks at the other notifiers
+///   every few microseconds. Where another thread wants the processor as well, it blocks instead of
+///   polling ([`PollLimits::longest_gap`](super::PollLimits::longest_gap)).
 ///
 /// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before anybody else.
 ///
-/// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which the
-/// dispatcher held by their `Arc`s. A handler must not own the dispatcher, or neither is ever dropped; it
-/// may own a handle.
+/// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which
+/// the dispatcher held by their `Arc`s; so does a look that is due to a handler that was polled, as
+/// one signal. If another thread is removing or pausing a handler, the drop waits for it. A handler
+/// must not own the dispatcher, or neither is ever dropped; it may own a handle.
+///
+/// It belongs to the process that created it. In a child of that process, calls fail with
+/// [`Error::Inherited`], and dropping it drops the handlers alone: the parent's watches, notifiers
+/// and peers are left as they are.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -104,7 +111,7 @@ impl Dispatcher {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`], also inside a handler; [`Error::Wait`].
+    /// [`Error::AlreadyRunning`], also inside a handler; [`Error::Inherited`]; [`Error::Wait`].
     pub fn run(&self) -> Result<(), Error> {
         let mut running = self.start()?;
         while running.turns(None)? != Turn::Stopped {}
@@ -127,6 +134,7 @@ impl Dispatcher {
     }
 
     fn start(&self) -> Result<Running<'_>, Error> {
+        self.shared.check_process()?;
         let inner = match self.inner.try_lock() {
             Ok(inner) => inner,
             // The callback about a failure panicked; no turn leaves anything half done.
@@ -174,17 +182,17 @@ impl Drop for Running<'_> {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
+        if self.shared.check_process().is_err() {
+            return self.shared.drop_inherited();
+        }
         let table = self.shared.table().take();
         for entry in table.iter().flat_map(|table| table.entries()) {
             match entry.slot.remove() {
                 Taken::Handler(handler, kicks) => {
                     report(self.shared.dismiss(entry, handler, kicks));
                 }
-                // Another thread was pausing it. What was taken for nobody goes back.
-                Taken::Done(Ok(Some(_))) => {
-                    let _ = entry.watched().notifier.notify();
-                }
-                Taken::Done(_) | Taken::Gone => {}
+                // What is pending stays in the counter.
+                Taken::Done | Taken::Gone => {}
             }
         }
     }

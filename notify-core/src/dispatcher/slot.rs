@@ -2,9 +2,9 @@
 //! [`Slot`]: who has a handler, and what becomes of it afterwards.
 //!
 //! A handler is in its slot, or with the one thread that took it out: mostly the one that runs the
-//! dispatcher, to call it; or one that removes or pauses it, to clean up. So no lock is held while code
-//! of a handler runs. Whoever wants it out meanwhile says so in the slot, and waits. Nothing here knows
-//! mio or eventfds, so that loom can explore it.
+//! dispatcher, to call it; or one that removes or pauses it, to clean up. So no lock is held while
+//! code of a handler runs. A thread that wants it out meanwhile says so in the slot, and waits.
+//! Nothing here knows mio or eventfds, so that loom can explore it.
 
 use std::mem;
 use std::num::NonZeroU64;
@@ -15,7 +15,8 @@ use super::sync::{Condvar, Mutex, MutexGuard, ThreadId, me};
 
 /// The signals that a slot is for.
 ///
-/// All but [`take`](Self::take) are called with the slot locked, so that they and its state change as one.
+/// All are called with the slot locked, so that they and its state change as one. None of them
+/// writes the notifier, since a peer that fills the counter can block a write.
 pub trait Signals {
     /// From now on a signal leads to the slot. One that is there already leads there at once.
     ///
@@ -29,9 +30,6 @@ pub trait Signals {
 
     /// If there is a signal, it leads to the slot once more.
     fn watch_again(&self);
-
-    /// Signals, if there is no signal: whoever takes the next one looks for work.
-    fn remind(&self);
 
     /// Takes the signals that are there.
     ///
@@ -88,20 +86,29 @@ pub enum Kicks {
     Wanted,
     /// No need to signal: the handler is polled.
     Suppressed,
-    /// Signal again. What came shortly before has no signal, and nobody has looked since: whoever takes
-    /// the handler's place must.
+    /// Signal again. What came shortly before has no signal, and the handler has not finished
+    /// looking for it since: a look is due.
     WantedAgain,
 }
 
-/// What whoever had the handler out has to do next.
+impl Kicks {
+    /// Whether there may be work without a signal.
+    pub fn look_due(self) -> bool {
+        self != Self::Wanted
+    }
+}
+
+/// What the thread that had the handler out has to do next.
 #[derive(Debug)]
 #[must_use]
 pub enum Left<H> {
     /// Nothing.
     Back,
-    /// It is to be paused while kicks are suppressed: want them again, then leave once more.
-    EndPolling(H),
-    /// Drop it, then say so with [`Slot::finish`].
+    /// The handler is to be paused while a look is due: let the peer signal again, leave the look
+    /// in the counter, then leave the handler once more with [`Kicks::Wanted`].
+    Settle(H),
+    /// Let the peer signal again, drop the handler, leave a look that is due in the counter, then
+    /// call [`Slot::finish`].
     Drop(H),
 }
 
@@ -111,9 +118,9 @@ pub enum Left<H> {
 pub enum Taken<H> {
     /// The caller has the handler, whose peer was told this, and leaves it as if it had been called.
     Handler(H, Kicks),
-    /// Done, with what was pending. If the handler is in a call further up the caller's own stack, that
-    /// is its last.
-    Done(Result<Option<NonZeroU64>, Error>),
+    /// Done: what is pending is the caller's to [take](Slot::pending). If the handler is in a call
+    /// further up the caller's own stack, that is its last.
+    Done,
     /// Somebody else has removed it, and it does not run.
     Gone,
 }
@@ -155,8 +162,8 @@ impl<S: Signals, H> Slot<S, H> {
         None
     }
 
-    /// The peer of a handler that is out is about to be told that it need not signal: whoever removes or
-    /// pauses it from now on has to look.
+    /// The peer of a handler that is out is about to be told that it need not signal: from now on a
+    /// look is due when it is removed or paused.
     pub fn suppressed(&self) {
         self.lock().kicks = Kicks::Suppressed;
     }
@@ -167,16 +174,8 @@ impl<S: Signals, H> Slot<S, H> {
         inner.kicks = kicks;
         inner.state = match inner.state {
             State::Out { then, .. } => match then {
-                Then::Pause if kicks == Kicks::Suppressed => return Left::EndPolling(handler),
-                Then::Pause => {
-                    // It may be resumed by others than those who pause it, so the look that is due is
-                    // left with the signals.
-                    if kicks == Kicks::WantedAgain {
-                        self.signals.remind();
-                        inner.kicks = Kicks::Wanted;
-                    }
-                    State::Paused(handler)
-                }
+                Then::Pause if kicks.look_due() => return Left::Settle(handler),
+                Then::Pause => State::Paused(handler),
                 Then::Ready => State::Ready(handler),
                 Then::Missed => {
                     self.signals.watch_again();
@@ -191,11 +190,10 @@ impl<S: Signals, H> Slot<S, H> {
         Left::Back
     }
 
-    /// Gives the handler up before it is dropped, because it failed when its peer was told this. Answers
-    /// false if it is being removed anyway: then what is pending is for whoever removes it.
-    pub fn abandon(&self, kicks: Kicks) -> bool {
+    /// Gives the handler up before it is dropped, because it failed. Returns false if it is being
+    /// removed anyway: then what is pending is for the thread that removes it.
+    pub fn abandon(&self) -> bool {
         let mut inner = self.lock();
-        inner.kicks = kicks;
         let State::Out { then, .. } = &mut inner.state else {
             return false;
         };
@@ -207,10 +205,11 @@ impl<S: Signals, H> Slot<S, H> {
         true
     }
 
-    /// The handler was dropped.
+    /// The handler was dropped, and a look that was due is in the counter.
     pub fn finish(&self) {
         let mut inner = self.lock();
         inner.state = State::Gone;
+        inner.kicks = Kicks::Wanted;
         self.returned(&mut inner);
     }
 
@@ -277,7 +276,7 @@ impl<S: Signals, H> Slot<S, H> {
             State::Out { with, then } => (with, then),
             other => {
                 inner.state = other;
-                return self.outcome(&mut inner);
+                return inner.outcome();
             }
         };
         let then = match before {
@@ -291,38 +290,40 @@ impl<S: Signals, H> Slot<S, H> {
         let returns = inner.returns;
         match (before, then) {
             (Then::Remove, _) if with == me() => return Taken::Gone,
-            _ if with == me() => return Taken::Done(self.pending(&mut inner)),
+            _ if with == me() => return Taken::Done,
             (_, Then::Remove) => inner = self.wait(inner, |inner| inner.is_gone()),
             _ => inner = self.wait(inner, |inner| inner.returns != returns),
         }
         if wish == Then::Remove && before != Then::Remove {
-            return Taken::Done(self.pending(&mut inner));
+            return Taken::Done;
         }
-        self.outcome(&mut inner)
+        inner.outcome()
     }
 
-    /// After a pause of the caller's: what there is to hand back.
+    /// What a pause of the caller's came to, after it has left the handler.
     pub fn paused(&self) -> Taken<H> {
-        self.outcome(&mut self.lock())
+        self.lock().outcome()
     }
 
-    /// What is pending after a removal of the caller's.
-    pub fn removed(&self) -> Result<Option<NonZeroU64>, Error> {
-        self.pending(&mut self.lock())
-    }
-
-    fn outcome(&self, inner: &mut Inner<H>) -> Taken<H> {
-        Taken::Done(match inner.state {
-            State::Gone => return Taken::Gone,
-            State::Paused(_) => self.pending(inner),
-            // Somebody has resumed it: what is signalled, it handles.
-            State::Ready(_) | State::Out { .. } => Ok(inner.look_due()),
-        })
-    }
-
-    fn pending(&self, inner: &mut Inner<H>) -> Result<Option<NonZeroU64>, Error> {
-        let signalled = self.signals.take()?;
-        Ok(signalled.max(inner.look_due()))
+    /// Takes what is pending after a pause or a removal of the caller's.
+    ///
+    /// In the handler's own call that is one at least if a look is due: the look is left in the
+    /// counter, but only after that call.
+    ///
+    /// # Errors
+    ///
+    /// If the signals cannot be read; then they are still there.
+    pub fn pending(&self) -> Result<Option<NonZeroU64>, Error> {
+        let inner = self.lock();
+        let own_look = match inner.state {
+            State::Gone | State::Paused(_) => None,
+            State::Out { with, .. } if with == me() => {
+                inner.kicks.look_due().then_some(NonZeroU64::MIN)
+            }
+            // Another thread has resumed the handler, which handles what is signalled.
+            State::Ready(_) | State::Out { .. } => return Ok(None),
+        };
+        Ok(self.signals.take()?.max(own_look))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<H>> {
@@ -360,15 +361,10 @@ impl<H> Inner<H> {
         matches!(self.state, State::Gone)
     }
 
-    /// One, if nobody has looked since the peer was told to signal again, or was not even told.
-    fn look_due(&mut self) -> Option<NonZeroU64> {
-        match self.kicks {
-            Kicks::Wanted => None,
-            Kicks::WantedAgain => {
-                self.kicks = Kicks::Wanted;
-                Some(NonZeroU64::MIN)
-            }
-            Kicks::Suppressed => Some(NonZeroU64::MIN),
+    fn outcome(&self) -> Taken<H> {
+        match self.state {
+            State::Gone => Taken::Gone,
+            State::Paused(_) | State::Ready(_) | State::Out { .. } => Taken::Done,
         }
     }
 }

@@ -76,6 +76,11 @@ impl Table {
         Some(entry)
     }
 
+    /// All handlers, by value.
+    pub(super) fn into_entries(self) -> impl Iterator<Item = Arc<Entry>> {
+        self.places.into_iter().filter_map(|place| place.entry)
+    }
+
     /// All handlers.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.places.iter().filter_map(|place| place.entry.as_ref())

@@ -3,6 +3,7 @@
 
 use std::hint;
 use std::io;
+use std::mem;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ impl Loop {
         start: Instant,
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        let mut window = self.polling.window();
+        let mut window = self.polling.window(start);
         if let Some(deadline) = deadline {
             window = window.min(deadline.saturating_duration_since(start));
         }
@@ -119,7 +120,11 @@ impl Loop {
                 }
                 if self.backlog.is_empty() {
                     hint::spin_loop();
-                    now = Instant::now();
+                    let before = mem::replace(&mut now, Instant::now());
+                    if !self.polling.found_nothing(before, now) {
+                        // One more look, and kicks are wanted again.
+                        window = Duration::ZERO;
+                    }
                     continue;
                 }
             }

@@ -51,14 +51,6 @@ impl Signals for Watched {
             .reregister(&mut &*self.notifier, token, Interest::READABLE);
     }
 
-    fn remind(&self) {
-        // A counter that is not zero does as well, and one that is full could block the writer.
-        if !matches!(self.notifier.is_signalled(), Ok(true)) {
-            // It is an open eventfd, and there is room in it.
-            let _ = self.notifier.notify();
-        }
-    }
-
     fn take(&self) -> Result<Option<NonZeroU64>, Error> {
         let first = self.notifier.consume()?;
         let (Some(mut all), true) = (first, self.may_leave_a_rest()) else {
@@ -75,6 +67,18 @@ impl Signals for Watched {
 }
 
 impl Watched {
+    /// Signals, if there is no signal: what takes the next one looks for work.
+    ///
+    /// Call it with nothing locked: a peer that clears the file's O_NONBLOCK and fills the counter
+    /// just then blocks the write.
+    pub(super) fn remind(&self) {
+        // A counter that is not zero does as well.
+        if !matches!(self.notifier.is_signalled(), Ok(true)) {
+            // It is an open eventfd, and there is room in it.
+            let _ = self.notifier.notify();
+        }
+    }
+
     /// Whether one read may leave something in the counter, of which epoll does not tell again.
     pub(super) fn may_leave_a_rest(&self) -> bool {
         self.notifier.mode() != EventFdMode::Counter

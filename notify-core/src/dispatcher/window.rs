@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// Within which limits the windows tune themselves.
 ///
-/// The names and values are those of QEMU's I/O threads (`poll-max-ns`, `poll-grow`, `poll-shrink`).
+/// The names and values are those of QEMU's I/O threads (`poll-max-ns`, `poll-grow`,
+/// `poll-shrink`), except where a field says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PollLimits {
@@ -22,6 +23,12 @@ pub struct PollLimits {
     /// A handler that no poll has found work for in so long is polled no more until its next signal.
     /// 7 s unless set.
     pub idle: Duration,
+    /// The longest time between two readings of the clock, between which nothing but polls without
+    /// success happens, that polling can explain. After a longer one the thread must have been
+    /// preempted, and polls no more for a while: 0.1 s, then 1 s and 10 s if it happens again soon
+    /// after. 0.5 ms unless set, which is less than Linux's time slices and more than its
+    /// interrupts take. QEMU has no such limit.
+    pub longest_gap: Duration,
 }
 
 impl Default for PollLimits {
@@ -31,6 +38,7 @@ impl Default for PollLimits {
             grow: 0,
             shrink: 0,
             idle: Duration::from_secs(7),
+            longest_gap: Duration::from_micros(500),
         }
     }
 }
@@ -81,6 +89,11 @@ impl PollWindow {
     #[must_use]
     pub fn length(&self) -> Duration {
         self.length
+    }
+
+    /// A window that was so long when its handler left polling.
+    pub(super) fn with_length(length: Duration) -> Self {
+        Self { length }
     }
 
     /// Learns from an event that came so long after the dispatcher had begun to wait for it, polling

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use notify_core::dispatcher::{
     Dispatcher, Error, Failure, Handler, HandlerError, PollHandler, PollLimits, Progress, Reason,
+    Token,
 };
 
 use crate::support::{PATIENCE, counted, counting, expect_quiet_after, notifier, run, some};
@@ -67,6 +68,22 @@ fn an_error_and_a_panic_are_reported_and_the_others_go_on() {
     assert_eq!(count.signals(), 3);
 }
 
+/// There is no callback that could handle them.
+#[test]
+fn signals_that_came_meanwhile_stay_in_the_counter_where_a_failure_is_logged() {
+    let dispatcher = Dispatcher::new().unwrap();
+    let notifier = notifier();
+    let own = Arc::clone(&notifier);
+    let failing = move |_| {
+        (0..3).try_for_each(|_| own.notify())?;
+        Err("no ring there".into())
+    };
+    dispatcher.handle().add(&notifier, failing).unwrap();
+    notifier.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(notifier.consume().unwrap(), some(3));
+}
+
 #[test]
 fn the_callback_may_put_another_handler_in_its_place() {
     let handle: Arc<Mutex<Option<notify_core::dispatcher::DispatcherHandle>>> = Arc::default();
@@ -104,14 +121,20 @@ fn a_handler_that_fails_while_it_is_removed() {
     let handle = dispatcher.handle();
     let notifier = notifier();
     let (began, begun) = channel();
-    let own = Arc::clone(&notifier);
+    let (own, inner, name) = (Arc::clone(&notifier), handle.clone(), Arc::default());
+    let token: Arc<Mutex<Option<Token>>> = Arc::clone(&name);
     let add = handle.add(&notifier, move |_| {
         began.send(())?;
-        thread::sleep(Duration::from_millis(200));
+        let token = token.lock().unwrap().unwrap();
+        // Until the removal waits for this call.
+        while inner.resume(token).is_ok() {
+            thread::yield_now();
+        }
         own.notify()?;
         Err("too late".into())
     });
     let token = add.unwrap();
+    *name.lock().unwrap() = Some(token);
     thread::scope(|scope| {
         let running = scope.spawn(|| run(&dispatcher));
         notifier.notify().unwrap();

@@ -9,6 +9,7 @@
 )]
 
 mod adding;
+mod dropping;
 mod failing;
 mod fairness;
 mod pausing;

@@ -52,8 +52,8 @@ fn work_without_a_signal_is_found() {
 /// The last look, after kicks are wanted again and before the thread blocks.
 #[test]
 fn work_that_comes_while_kicks_are_about_to_be_wanted_is_found() {
-    let mut limits = PollLimits::with_max(Duration::from_millis(100));
-    limits.grow = 1_000_000;
+    let mut limits = eager();
+    limits.max = Duration::from_millis(100);
     let dispatcher = dispatcher(limits);
     let (ring, kick, _) = ring(&dispatcher);
     for round in 0..5 {
@@ -74,11 +74,12 @@ fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
     let (ring, kick, token) = ring(&dispatcher);
     open_window(&dispatcher, &ring, &kick);
     ring.late.store(1, Ordering::SeqCst);
-    dispatcher
-        .run_once(Some(Duration::from_micros(10)))
-        .unwrap();
-    // The time ran out in the middle of a window, so kicks are wanted again.
-    assert_eq!(ring.get(|ring| &ring.late), 0);
+    // The time runs out in the middle of a window, so kicks are wanted again; on a busy machine it
+    // may run out before the window begins.
+    while ring.get(|ring| &ring.late) > 0 {
+        let short = Some(Duration::from_micros(10));
+        dispatcher.run_once(short).unwrap();
+    }
     let served = || ring.get(|ring| &ring.served) == ring.get(|ring| &ring.added);
     if !served() {
         assert_eq!(
@@ -206,8 +207,14 @@ fn a_handler_that_fails_when_it_is_polled() {
         open_window(&dispatcher, &ring, &kick);
         ring.fails.store(!panics, Ordering::SeqCst);
         ring.panics_at_end.store(panics, Ordering::SeqCst);
-        let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
-        let failure = failures.try_recv().unwrap();
+        let start = Instant::now();
+        let failure = loop {
+            let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
+            match failures.try_recv() {
+                Ok(failure) => break failure,
+                Err(_) => assert!(start.elapsed() < PATIENCE),
+            }
+        };
         assert_eq!(failure.token, token);
         assert_eq!(failure.signalled, None);
         assert_eq!(failure.pending, some(1), "nobody has looked since");
@@ -223,28 +230,28 @@ fn a_handler_that_fails_when_it_is_polled() {
 #[test]
 fn an_idle_handler_is_polled_no_more() {
     let mut limits = eager();
-    limits.idle = Duration::ZERO;
+    limits.idle = Duration::from_millis(20);
     let dispatcher = dispatcher(limits);
     let (ring, kick, _) = ring(&dispatcher);
     open_window(&dispatcher, &ring, &kick);
-    // It has no success in the windows of these two, and leaves.
-    for _ in 0..2 {
-        let _ = dispatcher.run_once(Some(Duration::from_millis(1))).unwrap();
+    // It has no success any more, and leaves.
+    let start = Instant::now();
+    let mut polls = 0;
+    while ring.get(|ring| &ring.polls) > polls {
+        assert!(start.elapsed() < PATIENCE, "it is polled for ever");
+        polls = ring.get(|ring| &ring.polls);
+        let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
     }
-    let polls = ring.get(|ring| &ring.polls);
-    let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
-    assert_eq!(ring.get(|ring| &ring.polls), polls);
     assert!(!ring.suppressed.load(Ordering::SeqCst));
     ring.add(&kick);
     assert_eq!(
         dispatcher.run_once(Some(PATIENCE)).unwrap(),
         Turn::Worked(1)
     );
-    let _ = dispatcher.run_once(Some(Duration::from_millis(2))).unwrap();
-    assert!(
-        ring.get(|ring| &ring.polls) > polls,
-        "an event brings it back"
-    );
+    // An event brings it back, and it has the window that it had.
+    while_it_runs(&dispatcher, |_| {
+        wait_until(|| ring.get(|ring| &ring.polls) > polls + 10_000);
+    });
 }
 
 #[test]
@@ -267,11 +274,19 @@ fn a_longest_window_of_zero_switches_polling_off() {
 fn no_work_is_lost_between_polling_and_signals() {
     // Longer than QEMU's, so that they open on a busy machine, too.
     let longest = Duration::from_millis(1);
-    let dispatcher = dispatcher(PollLimits::with_max(longest));
+    let mut limits = PollLimits::with_max(longest);
+    limits.longest_gap = Duration::MAX;
+    let dispatcher = dispatcher(limits);
     let (ring, kick, _) = ring(&dispatcher);
+    let (found, told) = (
+        || ring.get(|ring| &ring.found),
+        || ring.get(|ring| &ring.told),
+    );
     while_it_runs(&dispatcher, |_| {
-        let mut random = 1u32;
-        for added in 1..=20_000 {
+        let (mut random, mut added) = (1u32, 0);
+        // Until both ways were taken.
+        while added < 5000 || found() == 0 || told() == 0 {
+            added += 1;
             ring.add(&kick);
             wait_until(|| ring.get(|ring| &ring.served) == added);
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -285,7 +300,4 @@ fn no_work_is_lost_between_polling_and_signals() {
             }
         }
     });
-    let found = ring.get(|ring| &ring.found);
-    assert!(found > 0, "{found} were found by polling");
-    assert!(ring.get(|ring| &ring.told) > 0, "and some by a signal");
 }

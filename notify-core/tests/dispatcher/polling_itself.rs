@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{
@@ -97,6 +97,16 @@ impl PollHandler for Acting {
     }
 }
 
+/// On a busy machine the time of a run may be over before it polls.
+fn run_until_polled(dispatcher: &Dispatcher, next: &Mutex<Option<Act>>) {
+    let start = Instant::now();
+    while next.lock().unwrap().is_some() {
+        assert!(start.elapsed() < PATIENCE, "it is not polled");
+        let short = Some(Duration::from_millis(2));
+        assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+    }
+}
+
 /// Lets a handler do something to itself in the first poll of its first window.
 fn in_its_first_poll(
     dispatcher: &Dispatcher,
@@ -115,9 +125,7 @@ fn in_its_first_poll(
         Turn::Worked(1)
     );
     *next.lock().unwrap() = Some(Box::new(move || act(&handle, token)));
-    let short = Some(Duration::from_millis(2));
-    assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
-    assert!(next.lock().unwrap().is_none(), "it was polled");
+    run_until_polled(dispatcher, &next);
     assert_eq!(ring.get(|ring| &ring.begins), 1);
     assert_eq!(ring.get(|ring| &ring.ends), 1);
     (ring, token)
@@ -130,6 +138,36 @@ fn a_handler_that_removes_itself_in_a_poll_is_told_to_look() {
     let act = move |handle: &DispatcherHandle, token| told.send(handle.remove(token)).unwrap();
     in_its_first_poll(&dispatcher, act);
     assert_eq!(removed.recv().unwrap().unwrap(), some(1));
+}
+
+/// The work comes after the look that the handler was told to take, and before kicks are wanted
+/// again.
+#[test]
+fn work_that_comes_while_a_handler_removes_itself_in_a_poll_has_a_signal() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, next) = (Arc::new(Ring::default()), notifier(), Arc::default());
+    let acting = Acting {
+        device: Device(Arc::clone(&ring)),
+        next: Arc::clone(&next),
+    };
+    let handle = dispatcher.handle();
+    let token = handle.add_polled(&kick, acting).unwrap();
+    ring.add(&kick);
+    let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+    assert_eq!(turn, Turn::Worked(1));
+    let own = Arc::clone(&ring);
+    let removes: Act = Box::new(move || {
+        assert_eq!(handle.remove(token).unwrap(), some(1));
+        own.serve();
+        own.late.store(1, Ordering::SeqCst);
+    });
+    *next.lock().unwrap() = Some(removes);
+    run_until_polled(&dispatcher, &next);
+    assert_eq!(
+        (ring.get(|ring| &ring.added), ring.get(|ring| &ring.served)),
+        (2, 1)
+    );
+    assert_eq!(kick.consume().unwrap(), some(1));
 }
 
 /// The work comes after the handler's last look, and before kicks are wanted again.
@@ -145,4 +183,34 @@ fn work_that_comes_while_a_handler_pauses_itself_in_a_poll_is_found_when_it_is_r
     let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
     assert_eq!(turn, Turn::Worked(1));
     assert_eq!(ring.get(|ring| &ring.served), 2);
+}
+
+/// As far as the clock tells, the thread was preempted in a window that would never end by itself.
+#[test]
+fn a_gap_between_two_looks_ends_the_polling() {
+    let mut limits = eager();
+    limits.max = Duration::from_secs(3600);
+    limits.longest_gap = Duration::from_millis(500);
+    let dispatcher = dispatcher(limits);
+    let (ring, kick, next) = (Arc::new(Ring::default()), notifier(), Arc::default());
+    let acting = Acting {
+        device: Device(Arc::clone(&ring)),
+        next: Arc::clone(&next),
+    };
+    dispatcher.handle().add_polled(&kick, acting).unwrap();
+    open_window(&dispatcher, &ring, &kick);
+    while_it_runs(&dispatcher, |_| {
+        wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+        let added = ring.get(|ring| &ring.added) + 1;
+        let late = Arc::clone(&ring);
+        let preempted: Act = Box::new(move || {
+            thread::sleep(Duration::from_millis(600));
+            late.late.store(1, Ordering::SeqCst);
+        });
+        *next.lock().unwrap() = Some(preempted);
+        wait_until(|| ring.get(|ring| &ring.served) == added);
+        wait_until(|| !ring.suppressed.load(Ordering::SeqCst));
+        ring.add(&kick);
+        wait_until(|| ring.get(|ring| &ring.served) == added + 1);
+    });
 }
