@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, DispatcherHandle, HandlerError, Token, Turn};
@@ -79,8 +79,7 @@ pub(crate) fn run(dispatcher: &Dispatcher) {
     }
 }
 
-/// How long something may take that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use kvm_test::{PATIENCE, wait_until};
 
 pub(crate) fn some(count: u64) -> Option<NonZeroU64> {
     Some(NonZeroU64::new(count).unwrap())
@@ -105,13 +104,4 @@ pub(crate) fn while_it_runs<R>(
         running.join().unwrap().unwrap();
         result
     })
-}
-
-#[track_caller]
-pub(crate) fn wait_until(what: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !what() {
-        assert!(start.elapsed() < PATIENCE);
-        thread::yield_now();
-    }
 }
