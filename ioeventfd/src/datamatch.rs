@@ -30,6 +30,13 @@ impl Width {
 /// Several doorbells with different values of one width can share an address; so can several with
 /// different widths. One that takes all values of a width excludes values of that width, and
 /// [`AnyWrite`](Self::AnyWrite) excludes everything else.
+///
+/// # Host kernels before Linux 7.2
+///
+/// A guest can reach a `BUG` of the host's kernel if a doorbell with a value is the first thing in a page: by a store of
+/// 16 bytes that starts in the page before, off a multiple of 8. Commit f1edbed787ba ("KVM: Replace guest-triggerable
+/// `BUG_ON()` in ioeventfd datamatch") is the fix, which stable kernels have too. Where a host may lack it, keep such
+/// doorbells off the start of a page, or take any value there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Datamatch {
     /// Every write, whatever its width and value.
