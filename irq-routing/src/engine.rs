@@ -7,7 +7,7 @@ use fixedbitset::FixedBitSet;
 use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
-use crate::request::{Demand, Edit, Failure, Request, guarded};
+use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
 use crate::{Error, Gsi};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
@@ -64,15 +64,18 @@ impl Engine {
             (Err(_), []) => {}
             (Err(failure), [request]) => {
                 request.outcome = Some(match (request.demand, failure) {
+                    // The search drops errors of the VM, which may panic.
                     (Demand::Retranslate, failure) => {
-                        self.translate_in_part(vm, &mut request.edits, failure)
+                        guarded(|| self.translate_in_part(vm, &mut request.edits, failure))
+                            .and_then(|found| found)
                     }
                     // A VM that is being closed delivers nothing by the routes that were left behind.
                     (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired(_))) => Ok(()),
                     (_, failure) => Err(failure),
                 });
             }
-            (Err(_), requests) => {
+            (Err(failure), requests) => {
+                discard(failure);
                 let (first, second) = requests.split_at_mut(requests.len() / 2);
                 self.carry_out(vm, first);
                 self.carry_out(vm, second);

@@ -79,6 +79,13 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(call)).map_err(Failure::Panic)
 }
 
+/// Drops a failure that no caller gets. What the translation or the VM has put into it may panic there, too.
+pub(crate) fn discard<T>(failure: T) {
+    if let Err(panic) = guarded(|| drop(failure)) {
+        std::mem::forget(panic);
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Request {
     /// By which the caller finds it again.

@@ -232,7 +232,8 @@ impl RoutingTable {
     ///
     /// # Panics
     ///
-    /// If the translation does; then all old translations are still in force.
+    /// If the translation does; then all old translations are still in force. If the VM does; then what is in force
+    /// is unknown until the next commit.
     pub fn retranslate(&self) -> Result<(), Error> {
         self.submit(Demand::Retranslate)
     }

@@ -82,6 +82,11 @@ impl Transaction {
     /// [`NoIrqChip`](crate::Error::NoIrqChip), [`Retired`](crate::Error::Retired),
     /// [`Refused`](crate::Error::Refused). In every case nothing has changed, and the transaction
     /// comes back inside.
+    ///
+    /// # Panics
+    ///
+    /// If the table's translation panics for one of the messages, or the VM for the edits. Then the table has not
+    /// changed. If it was the VM, what the kernel has is unknown until the next commit, which issues in any case.
     pub fn commit(mut self) -> Result<(), Rejected<Self>> {
         let shared = self.table.shared();
         match shared.submit(Demand::Edits, &mut self.edits) {

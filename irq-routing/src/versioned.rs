@@ -60,25 +60,26 @@ mod read {
 
     impl<'de, T: Form + Deserialize<'de>> Deserialize<'de> for Versioned<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let mut fields: &[&str] = &[];
-            let _ = T::deserialize(Ask(&mut fields));
-            deserializer.deserialize_struct("Snapshot", fields, FormVisitor(PhantomData))
+            let mut form: (&str, &[&str]) = ("", &[]);
+            let _ = T::deserialize(Ask(&mut form));
+            let (name, fields) = form;
+            deserializer.deserialize_struct(name, fields, FormVisitor(PhantomData))
         }
     }
 
-    /// Asks a struct for the names of its fields, and reads nothing.
-    struct Ask<'a>(&'a mut &'static [&'static str]);
+    /// Asks a struct for its name and those of its fields, and reads nothing.
+    struct Ask<'a>(&'a mut (&'static str, &'static [&'static str]));
 
     impl<'de> Deserializer<'de> for Ask<'_> {
         type Error = value::Error;
 
         fn deserialize_struct<V: Visitor<'de>>(
             self,
-            _: &'static str,
+            name: &'static str,
             fields: &'static [&'static str],
             visitor: V,
         ) -> Result<V::Value, value::Error> {
-            *self.0 = fields;
+            *self.0 = (name, fields);
             self.deserialize_any(visitor)
         }
 
@@ -90,6 +91,50 @@ mod read {
             bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
             option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
             ignored_any
+        }
+    }
+
+    /// The name of a field, or its place among the others where a format writes that instead.
+    enum Key {
+        Name(String),
+        Place(u64),
+    }
+
+    impl Key {
+        fn is_version(&self) -> bool {
+            match self {
+                Self::Name(name) => name == VERSION,
+                Self::Place(place) => *place == 0,
+            }
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Key {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            // As for a derived struct: a format may write the name of a field otherwise than a string.
+            deserializer.deserialize_identifier(KeyVisitor)
+        }
+    }
+
+    struct KeyVisitor;
+
+    impl Visitor<'_> for KeyVisitor {
+        type Value = Key;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a field")
+        }
+
+        fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
+            Ok(Key::Name(name.to_owned()))
+        }
+
+        fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Key, E> {
+            Ok(Key::Name(String::from_utf8_lossy(name).into_owned()))
+        }
+
+        fn visit_u64<E: Error>(self, place: u64) -> Result<Key, E> {
+            Ok(Key::Place(place))
         }
     }
 
@@ -125,7 +170,8 @@ mod read {
                 let fields = SeqAccessDeserializer::new(After { first, seq });
                 return T::deserialize(fields).map(Versioned::Known);
             }
-            // A format that does not say what follows cannot skip it, and need not.
+            // A format that is not self-describing cannot skip what follows. If the snapshot stands alone, it
+            // need not.
             while let Ok(Some(IgnoredAny)) = seq.next_element() {}
             Ok(Versioned::Unknown(version))
         }
@@ -150,9 +196,9 @@ mod read {
             }
         }
 
-        fn next_key(&mut self) -> Result<Option<String>, A::Error> {
-            let key = self.map.next_key::<String>()?;
-            self.at_version = key.as_deref() == Some(VERSION);
+        fn next_key(&mut self) -> Result<Option<Key>, A::Error> {
+            let key = self.map.next_key::<Key>()?;
+            self.at_version = key.as_ref().is_some_and(Key::is_version);
             if self.at_version && self.version.replace(self.map.next_value()?).is_some() {
                 return Err(A::Error::duplicate_field(VERSION));
             }
@@ -183,7 +229,11 @@ mod read {
             if let Some(version) = self.version.filter(|version| *version != T::VERSION) {
                 return Err(A::Error::custom(format_args!("version {version}")));
             }
-            seed.deserialize(key.into_deserializer()).map(Some)
+            match key {
+                Key::Name(name) => seed.deserialize(name.into_deserializer()),
+                Key::Place(place) => seed.deserialize(place.into_deserializer()),
+            }
+            .map(Some)
         }
 
         fn next_value_seed<V: DeserializeSeed<'de>>(

@@ -14,6 +14,8 @@ use irq_routing::{
 };
 use kvm_test::{Call, Recorder};
 use proptest::prelude::*;
+use serde::de::value::{BytesDeserializer, MapDeserializer};
+use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, Visitor};
 use serde_json::{Value, json};
 
 fn table() -> (Arc<Recorder>, RoutingTable) {
@@ -434,20 +436,19 @@ fn longer_lists_than_any_table_has_are_not_read() {
 #[test]
 fn formats_are_told_the_fields() {
     use serde::de::value::Error;
-    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
-    struct Names<'a>(&'a mut &'static [&'static str]);
+    struct Names<'a>(&'a mut (&'static str, &'static [&'static str]));
 
     impl<'de> Deserializer<'de> for Names<'_> {
         type Error = Error;
 
         fn deserialize_struct<V: Visitor<'de>>(
             self,
-            _: &'static str,
+            name: &'static str,
             fields: &'static [&'static str],
             visitor: V,
         ) -> Result<V::Value, Error> {
-            *self.0 = fields;
+            *self.0 = (name, fields);
             self.deserialize_any(visitor)
         }
 
@@ -462,7 +463,67 @@ fn formats_are_told_the_fields() {
         }
     }
 
-    let mut names: &[&str] = &[];
+    let mut names: (&str, &[&str]) = ("", &[]);
     assert!(Snapshot::deserialize(Names(&mut names)).is_err());
-    assert_eq!(names, ["version", "platform", "gsis"]);
+    let fields: &[&str] = &["version", "platform", "gsis"];
+    assert_eq!(names, ("Snapshot", fields));
+}
+
+/// A field's name as RON has it: an identifier, which is no string.
+struct Identifier(&'static str);
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Identifier {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Identifier {
+    type Error = serde_json::Error;
+
+    fn deserialize_identifier<V: Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, serde_json::Error> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, serde_json::Error> {
+        Err(serde_json::Error::custom("expected an identifier"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct struct map enum ignored_any
+    }
+}
+
+/// Formats write the names of fields as strings, as identifiers (RON), as bytes or as numbers (packed CBOR).
+#[test]
+fn fields_are_known_by_whatever_names_a_format_has() {
+    fn read<'de>(
+        fields: impl IntoIterator<Item = (impl IntoDeserializer<'de, serde_json::Error>, Value)>,
+    ) -> Snapshot {
+        Snapshot::deserialize(MapDeserializer::new(fields.into_iter())).unwrap()
+    }
+    let names = ["version", "platform", "gsis"];
+    for version in [1, 2] {
+        let values = || [json!(version), json!("x86"), json!([])];
+        let by_string = read(names.into_iter().zip(values()));
+        assert_eq!(
+            read(names.map(Identifier).into_iter().zip(values())),
+            by_string
+        );
+        let bytes = names.map(|name| BytesDeserializer::new(name.as_bytes()));
+        assert_eq!(read(bytes.into_iter().zip(values())), by_string);
+        assert_eq!(read((0_u64..).zip(values())), by_string);
+        let (_, table) = table();
+        let restored = table.restore(&by_string);
+        match version {
+            1 => restored.unwrap(),
+            _ => assert!(matches!(restored, Err(RestoreError::Version { found: 2 }))),
+        }
+    }
 }

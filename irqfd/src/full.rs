@@ -13,12 +13,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Whether it takes no more; if that cannot be found out, it does.
 pub(crate) fn is_full(notifier: BorrowedFd<'_>) -> bool {
-    loop {
-        let mut fds = [PollFd::new(notifier, PollFlags::POLLOUT)];
+    let mut fds = [PollFd::new(notifier, PollFlags::POLLOUT)];
+    // Even a call that does not wait is interrupted, if nothing is ready.
+    let polled = loop {
         match poll(&mut fds, PollTimeout::ZERO) {
-            // Even a call that does not wait is interrupted, if nothing is ready.
             Err(Errno::EINTR) => {}
-            ready => return ready == Ok(0),
+            polled => break polled,
         }
-    }
+    };
+    // If the kernel has added the last one, which a write cannot, the answer is POLLERR and not zero.
+    let [fd] = fds;
+    let events = fd.revents().unwrap_or(PollFlags::empty());
+    polled.is_ok() && !events.contains(PollFlags::POLLOUT)
 }

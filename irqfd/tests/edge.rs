@@ -7,14 +7,14 @@
 )]
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable};
 use irqfd::{Error, IrqFd, IrqSource};
-use kvm_test::{Call, Recorder};
+use kvm_test::{Call, Recorder, signal_from_kernel};
 use notify_core::EventNotifier;
 use vmm_sys_util::signal::{Killable, register_signal_handler};
 
@@ -247,6 +247,20 @@ fn a_gsi_that_could_not_be_disarmed_is_never_given_to_another() {
         transaction.commit().is_err(),
         "the stray notifier keeps its route"
     );
+}
+
+/// A peer fills the counter as far as a write can, and vhost adds the last one: POLLERR instead of POLLOUT.
+#[test]
+fn a_notifier_that_the_kernel_has_filled_is_emptied() {
+    let (_, table) = table();
+    let notifier = Arc::new(EventNotifier::new().unwrap());
+    notifier.as_ref().as_ref().write(u64::MAX - 1).unwrap();
+    signal_from_kernel(notifier.as_fd()).unwrap();
+    let lease = table.lease_msi(message()).unwrap();
+    let builder = IrqFd::builder(lease).notifier(Arc::clone(&notifier));
+    let irq = builder.assign().unwrap();
+    assert_eq!(notifier.consume().unwrap(), None, "it was emptied");
+    drop(irq);
 }
 
 /// How many signals were handled.

@@ -29,7 +29,8 @@ fn is_fit(name: &str) -> bool {
 /// `serde` it can be written and read in any format. What is read is believed only as far as
 /// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place: lists that are
 /// longer than any table are refused while they are read. Of a snapshot of a later version the version is read,
-/// which is its first field, and nothing else; it cannot be restored, nor written again.
+/// which is its first field, and nothing else; it cannot be restored, nor written again. A format that is not
+/// self-describing (bincode, postcard) cannot skip the rest of it: there, nothing that follows can be read.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -18,7 +18,11 @@ const MOST_GSIS: usize = crate::builder::MOST_GSIS as usize;
 const MOST_PINS: usize = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename = "Snapshot")
+)]
 pub(super) struct Saved {
     pub(super) version: u32,
     pub(super) platform: SavedPlatform,

@@ -281,3 +281,70 @@ fn a_panic_of_retranslate_is_not_that_of_the_thread_that_leads_its_round() {
     let came_about = (0..1000).any(|_| a_round_for_another_panics());
     assert!(came_about, "another thread leads now and then");
 }
+
+/// What a panic of the VM, or an error of it, carries: its drop panics too.
+#[derive(Debug)]
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a bug in a drop");
+        }
+    }
+}
+
+impl std::fmt::Display for Bomb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bomb")
+    }
+}
+
+impl std::error::Error for Bomb {}
+
+/// Those of the attempts that are tried again by halves are dropped in the middle of the round.
+#[test]
+fn a_failure_whose_drop_panics_holds_no_caller_up() {
+    for panics in [true, false] {
+        let (vm, table) = table();
+        let leases: Vec<_> = (0..3).map(|_| table.lease().unwrap()).collect();
+        let commit = |lease: &GsiLease| {
+            let mut transaction = table.transaction();
+            transaction.route(lease, message(lease.gsi().number()));
+            move || transaction.commit().is_ok()
+        };
+        let calls = AtomicU32::new(0);
+        let gate = Gate::new(&vm, move |_| {
+            match (calls.fetch_add(1, Ordering::Relaxed), panics) {
+                (1, true) => std::panic::resume_unwind(Box::new(Bomb)),
+                (1, false) => Err(io::Error::other(Bomb)),
+                _ => Ok(()),
+            }
+        });
+        let others = leases[1..].iter().map(commit).collect();
+        let (first, others) = gate.crowd(commit(&leases[0]), others, || {});
+        assert!(first.unwrap());
+        assert_eq!(others, [true, true]);
+        assert_eq!(table.routes().len(), 3);
+    }
+}
+
+#[test]
+fn an_error_whose_drop_panics_ends_the_search_for_a_refused_message_alone() {
+    let offset = Arc::new(AtomicU32::new(0));
+    let added = Arc::clone(&offset);
+    let vm = Arc::new(Recorder::default());
+    let builder = RoutingTable::builder(vm.clone()).translate(move |message| {
+        let data = message.data + added.load(Ordering::Relaxed);
+        Some(MsiMessage { data, ..message })
+    });
+    let table = builder.build().unwrap();
+    let leases = [1, 2, 3].map(|data| table.lease_msi(message(data)).unwrap());
+    offset.store(100, Ordering::Relaxed);
+    vm.on_routes(|_| Err(io::Error::new(io::ErrorKind::InvalidInput, Bomb)));
+    let retranslate = AssertUnwindSafe(|| table.retranslate());
+    assert!(catch_unwind(retranslate).is_err());
+    vm.on_routes(|_| Ok(()));
+    table.retranslate().unwrap();
+    drop(leases);
+}

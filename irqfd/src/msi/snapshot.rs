@@ -27,7 +27,11 @@ pub struct Snapshot(Versioned<Saved>);
 
 /// The written form. It changes with the version only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename = "Snapshot")
+)]
 struct Saved {
     version: u32,
     vectors: u32,

@@ -20,7 +20,8 @@ const VERSION: u32 = 1;
 /// can be written and read in any format. What is read is believed only as far as
 /// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more vectors than a table has
 /// at most are refused while they are read. Of a snapshot of a later version the version is read, which is its
-/// first field, and nothing else; it cannot be restored, nor written again.
+/// first field, and nothing else; it cannot be restored, nor written again. A format that is not self-describing
+/// (bincode, postcard) cannot skip the rest of it: there, nothing that follows can be read.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -54,7 +55,11 @@ pub struct Snapshot(Versioned<Saved>);
 
 /// The written form. It changes with the version only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename = "Snapshot")
+)]
 struct Saved {
     version: u32,
     enabled: bool,

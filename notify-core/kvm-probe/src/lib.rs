@@ -42,6 +42,11 @@ pub fn probe() -> Result<(), NoKvm> {
     if u32::try_from(kvm.get_api_version()) != Ok(KVM_API_VERSION) {
         return Err(NoKvm::NotKvm);
     }
-    let vm = kvm.create_vm();
-    vm.map(drop).map_err(|errno| NoKvm::CreateVm(errno.into()))
+    loop {
+        match kvm.create_vm().map_err(io::Error::from) {
+            // A signal that is pending ends the call, and says nothing of KVM.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            created => return created.map(drop).map_err(NoKvm::CreateVm),
+        }
+    }
 }

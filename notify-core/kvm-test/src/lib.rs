@@ -10,6 +10,7 @@
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one; [`Nothing`]
 //! does not even remember.
 //! [`refuse`] makes a system call fail, as a filter does.
+//! [`signal_from_kernel`] signals an eventfd as the kernel does.
 //! [`wait_until`] waits for what another thread does.
 //! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
 
@@ -22,6 +23,7 @@ mod machine;
 mod nothing;
 mod patience;
 mod recorder;
+mod signal;
 mod thread;
 
 use std::io;
@@ -38,6 +40,7 @@ pub use machine::{Machine, Requests};
 pub use nothing::Nothing;
 pub use patience::{PATIENCE, wait_until};
 pub use recorder::{Call, Recorder};
+pub use signal::signal_from_kernel;
 pub use thread::ThreadId;
 
 /// Why trials that need KVM cannot run here: asked once for all of them.
