@@ -189,7 +189,7 @@ impl DoorbellSet {
         // Exits have not been matched to the old notifiers since the ioctls began, and the kernel does not
         // signal them any more. What an exit was matched to before may be signalled only now.
         if !handovers.is_empty() {
-            self.count_handover();
+            self.count_handover(handovers);
         }
         epoch
     }
@@ -203,9 +203,6 @@ impl DoorbellSet {
     ) -> Vec<Handover> {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         self.publish(state);
-        if !handovers.is_empty() {
-            self.count_handover();
-        }
         let had: HashSet<_> = state
             .bells
             .iter()
@@ -213,7 +210,11 @@ impl DoorbellSet {
             .collect();
         self.registry
             .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
-        handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)))
+        let moves = handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)));
+        if !moves.is_empty() {
+            self.count_handover(&moves);
+        }
+        moves
     }
 
     /// Tries to get rid of what earlier failures left registered.
