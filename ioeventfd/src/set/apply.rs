@@ -81,6 +81,7 @@ impl DoorbellSet {
             gone.iter().map(|(_, bell)| *bell),
             kept.iter().map(|(_, bell)| *bell),
             &plan.additions,
+            state.past.notifiers(),
         );
         if state.started {
             self.publish_change(state, &kept, &gone, &plan.additions, &handovers);
@@ -234,6 +235,7 @@ impl DoorbellSet {
             }
         }
         // The kernel may have given it kicks since.
-        moves.extend(handover::find(gone.iter(), state.bells.iter(), &[]));
+        let kept = state.bells.iter();
+        moves.extend(handover::find(gone.iter(), kept, &[], std::iter::empty()));
     }
 }

@@ -207,11 +207,13 @@ impl Replaced {
 }
 
 /// The handovers of a change. A notifier that stays in the set, at whatever place, keeps what it has:
-/// its handler looks at it.
+/// its handler looks at it. When it leaves, the places in the `past` that still signal it are handed
+/// over with it, those of queues that left it before included.
 pub(super) fn find<'a>(
     removed: impl Iterator<Item = &'a Bell>,
     kept: impl Iterator<Item = &'a Bell>,
     added: &'a [Bell],
+    past: impl Iterator<Item = (u64, &'a Arc<EventNotifier>)>,
 ) -> Vec<Handover> {
     let mut removed = removed.peekable();
     if removed.peek().is_none() {
@@ -220,21 +222,21 @@ pub(super) fn find<'a>(
     let stays = added.iter().chain(kept);
     let stays: Vec<_> = stays.map(|bell| (bell.key, bell.notifier())).collect();
     let staying: HashSet<_> = stays.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
-    let mut gone = removed
-        .filter(|bell| !staying.contains(&Arc::as_ptr(bell.notifier())))
-        .peekable();
-    if gone.peek().is_none() {
+    let gone: Vec<_> = removed
+        .map(|bell| (bell.key, bell.notifier()))
+        .filter(|(_, one)| !staying.contains(&Arc::as_ptr(one)))
+        .collect();
+    if gone.is_empty() {
         return Vec::new();
     }
+    let leaving: HashSet<_> = gone.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
+    let past = past.filter(|(_, one)| leaving.contains(&Arc::as_ptr(one)));
     let successors: HashMap<_, _> = stays.into_iter().rev().collect();
-    let handover = |bell: &Bell| {
-        Some(Handover {
-            key: bell.key,
-            from: Arc::clone(bell.notifier()),
-            to: Arc::clone(successors.get(&bell.key)?),
-        })
+    let handover = |(key, from): (u64, &Arc<EventNotifier>)| {
+        let (from, to) = (Arc::clone(from), Arc::clone(successors.get(&key)?));
+        Some(Handover { key, from, to })
     };
-    in_groups(gone.filter_map(handover).collect())
+    in_groups(gone.into_iter().chain(past).filter_map(handover).collect())
 }
 
 /// The same backwards, but for new notifiers that the set had before too.

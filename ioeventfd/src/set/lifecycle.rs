@@ -40,8 +40,8 @@ impl DoorbellSet {
     /// Exits are matched from the beginning. A set that is started stays as it is, without a kick.
     ///
     /// Set memory slots and create vCPUs [before](Self#memory-slots-first): afterwards they wait for a
-    /// grace period. The kicks are sent with no lock held: if a peer makes a notifier block, the caller waits, and
-    /// other calls go on.
+    /// grace period. The kicks are sent one after the other, with no lock held: if a peer makes a notifier
+    /// block, the caller waits, and the kicks that follow wait with it; other calls go on.
     ///
     /// # Errors
     ///
