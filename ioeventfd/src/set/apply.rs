@@ -9,7 +9,7 @@ use super::handover::{self, Handover, Successors};
 use super::past::Epoch;
 use super::steps::{self, Step};
 use super::{DoorbellSet, Plan, State};
-use crate::claims::Additions;
+use crate::claims::Places;
 use crate::matcher::Target;
 use crate::place::Place;
 use crate::{Error, Rejected};
@@ -90,7 +90,8 @@ impl DoorbellSet {
         let there = state.bells.len();
         state.bells.append(&mut plan.additions);
 
-        if let Err(error) = steps::run(&mut state.bells, steps) {
+        let stuck = self.stuck(state);
+        if let Err(error) = steps::run(&mut state.bells, steps, stuck) {
             plan.additions = state.bells.split_off(there);
             if matches!(error, Error::NotUndone { .. }) {
                 // Some of the doorbells are not as they were, and some of the plan's are stuck.
@@ -118,7 +119,7 @@ impl DoorbellSet {
     ) -> impl Iterator<Item = Step> + Clone + use<> {
         // Nothing is looked for where nothing is removed.
         let places = wanted.iter().filter(|_| !plan.removals.is_empty());
-        let new = Additions::new(self.id, places.copied());
+        let new = Places::new(self.id, places.copied());
         let bell = |index: &usize| state.bells.get(*index);
         let registered = |index: &&usize| bell(index).is_some_and(|bell| bell.fd.is_registered());
         let in_the_way = |index: &usize| {
@@ -216,6 +217,11 @@ impl DoorbellSet {
             self.count_handover(&moves);
         }
         moves
+    }
+
+    /// Where the kernel has doorbells of this set that earlier failures left registered.
+    pub(super) fn stuck(&self, state: &State) -> Places {
+        Places::new(self.id, state.stuck.iter().map(Bell::place))
     }
 
     /// Tries to get rid of what earlier failures left registered.

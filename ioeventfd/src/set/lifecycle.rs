@@ -58,7 +58,8 @@ impl DoorbellSet {
             let missing = |bell: &Bell| !bell.fd.is_registered();
             let steps = steps_for(state, missing, Step::Register);
             state.generation += 1;
-            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
+            let stuck = self.stuck(state);
+            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied(), stuck) {
                 state.started = false;
                 self.publish(state);
                 return Err(error);
@@ -81,7 +82,8 @@ impl DoorbellSet {
         if state.generation != generation {
             return error;
         }
-        let error = steps::take_back(&mut state.bells, steps, error);
+        let stuck = self.stuck(state);
+        let error = steps::take_back(&mut state.bells, steps, stuck, error);
         state.started = false;
         state.generation += 1;
         self.publish(state);
@@ -105,7 +107,8 @@ impl DoorbellSet {
             self.clean(state, moves);
             let registered = |bell: &Bell| bell.fd.is_registered();
             let steps = steps_for(state, registered, Step::Deregister);
-            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
+            let stuck = self.stuck(state);
+            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied(), stuck) {
                 state.generation += 1;
                 return Err(error);
             }
