@@ -83,6 +83,9 @@ impl DoorbellSet {
             &plan.additions,
             state.past.notifiers(),
         );
+        if !handovers.is_empty() {
+            self.remember(&handovers);
+        }
         if state.started {
             self.publish_change(state, &kept, &gone, &plan.additions, &handovers);
         }
@@ -191,7 +194,7 @@ impl DoorbellSet {
         // Exits have not been matched to the old notifiers since the ioctls began, and the kernel does not
         // signal them any more. What an exit was matched to before may be signalled only now.
         if !handovers.is_empty() {
-            self.count_handover(handovers);
+            self.count_handover();
         }
         epoch
     }
@@ -204,18 +207,21 @@ impl DoorbellSet {
         (wanted, given_up): (&[Place], &[Place]),
     ) -> Vec<Handover> {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
-        self.publish(state);
         let had: HashSet<_> = state
             .bells
             .iter()
             .map(|bell| Arc::as_ptr(bell.notifier()))
             .collect();
-        self.registry
-            .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
         let moves = handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)));
         if !moves.is_empty() {
-            self.count_handover(&moves);
+            self.remember(&moves);
         }
+        self.publish(state);
+        if !moves.is_empty() {
+            self.count_handover();
+        }
+        self.registry
+            .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
         moves
     }
 

@@ -78,16 +78,21 @@ impl DoorbellSet {
         result
     }
 
-    /// From now on a signal that a change has overtaken is moved by the thread that sent it. The caller
-    /// holds the set's lock, so that no other change comes in between.
-    pub(super) fn count_handover(&self, handovers: &[Handover]) {
+    /// Remembers which keys the notifiers stand for that a change replaces. Call it under the set's
+    /// lock, before their places in the table go: from then on other threads may move their kicks.
+    pub(super) fn remember(&self, handovers: &[Handover]) {
         let before = Arc::clone(&self.exits().replaced);
         let mut replaced = Arc::new(before.and(handovers));
         let mut exits = self.exits.write().unwrap_or_else(PoisonError::into_inner);
-        exits.handovers += 1;
         std::mem::swap(&mut exits.replaced, &mut replaced);
         // The old list is freed without the lock.
         drop(exits);
+    }
+
+    /// From now on a signal that a change has overtaken is moved by the thread that sent it.
+    pub(super) fn count_handover(&self) {
+        let mut exits = self.exits.write().unwrap_or_else(PoisonError::into_inner);
+        exits.handovers += 1;
     }
 
     /// Signals a notifier. The set's locks must be free: a peer may make this wait.
