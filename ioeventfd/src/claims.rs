@@ -235,18 +235,34 @@ enum Look {
     AtNeighboursToo,
 }
 
-/// The places that a change adds.
+/// The places that a change adds, or that an earlier one left behind in the kernel.
 #[derive(Debug)]
-pub(crate) struct Additions(Map);
+pub(crate) struct Places(SetId, Map);
 
-impl Additions {
+impl Places {
     pub(crate) fn new(set: SetId, places: impl Iterator<Item = Place>) -> Self {
-        Self(places.map(|place| (place, set)).collect())
+        Self(set, places.map(|place| (place, set)).collect())
+    }
+
+    pub(crate) fn insert(&mut self, place: Place) {
+        self.1.insert(place, self.0);
+    }
+
+    /// Fails if KVM would register a doorbell beside one of them, and might then miss one of the two.
+    /// What is in the very same place KVM refuses itself.
+    pub(crate) fn refuse_beside(&self, place: Place) -> Result<(), Error> {
+        let there = clash(&self.1, place, Look::AtNeighboursToo, |there, _| {
+            there.collides(place)
+        });
+        match there.and_then(|there| Conflict::between(place, there)) {
+            Some(conflict) => Err(refuse(place, conflict)),
+            None => Ok(()),
+        }
     }
 
     /// Whether one of them cannot be beside this.
     pub(crate) fn clash_with(&self, place: Place) -> bool {
-        clash(&self.0, place, Look::AtNeighboursToo, |_, _| false).is_some()
+        clash(&self.1, place, Look::AtNeighboursToo, |_, _| false).is_some()
     }
 }
 

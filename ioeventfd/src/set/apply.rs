@@ -9,7 +9,7 @@ use super::handover::{self, Handover, Successors};
 use super::past::Epoch;
 use super::steps::{self, Step};
 use super::{DoorbellSet, Plan, State};
-use crate::claims::Additions;
+use crate::claims::Places;
 use crate::matcher::Target;
 use crate::place::Place;
 use crate::{Error, Rejected};
@@ -81,7 +81,11 @@ impl DoorbellSet {
             gone.iter().map(|(_, bell)| *bell),
             kept.iter().map(|(_, bell)| *bell),
             &plan.additions,
+            state.past.notifiers(),
         );
+        if !handovers.is_empty() {
+            self.remember(&handovers);
+        }
         if state.started {
             self.publish_change(state, &kept, &gone, &plan.additions, &handovers);
         }
@@ -89,7 +93,8 @@ impl DoorbellSet {
         let there = state.bells.len();
         state.bells.append(&mut plan.additions);
 
-        if let Err(error) = steps::run(&mut state.bells, steps) {
+        let stuck = self.stuck(state);
+        if let Err(error) = steps::run(&mut state.bells, steps, stuck) {
             plan.additions = state.bells.split_off(there);
             if matches!(error, Error::NotUndone { .. }) {
                 // Some of the doorbells are not as they were, and some of the plan's are stuck.
@@ -117,7 +122,7 @@ impl DoorbellSet {
     ) -> impl Iterator<Item = Step> + Clone + use<> {
         // Nothing is looked for where nothing is removed.
         let places = wanted.iter().filter(|_| !plan.removals.is_empty());
-        let new = Additions::new(self.id, places.copied());
+        let new = Places::new(self.id, places.copied());
         let bell = |index: &usize| state.bells.get(*index);
         let registered = |index: &&usize| bell(index).is_some_and(|bell| bell.fd.is_registered());
         let in_the_way = |index: &usize| {
@@ -202,18 +207,27 @@ impl DoorbellSet {
         (wanted, given_up): (&[Place], &[Place]),
     ) -> Vec<Handover> {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
-        self.publish(state);
-        if !handovers.is_empty() {
-            self.count_handover();
-        }
         let had: HashSet<_> = state
             .bells
             .iter()
             .map(|bell| Arc::as_ptr(bell.notifier()))
             .collect();
+        let moves = handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)));
+        if !moves.is_empty() {
+            self.remember(&moves);
+        }
+        self.publish(state);
+        if !moves.is_empty() {
+            self.count_handover();
+        }
         self.registry
             .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
-        handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)))
+        moves
+    }
+
+    /// Where the kernel has doorbells of this set that earlier failures left registered.
+    pub(super) fn stuck(&self, state: &State) -> Places {
+        Places::new(self.id, state.stuck.iter().map(Bell::place))
     }
 
     /// Tries to get rid of what earlier failures left registered.
@@ -233,6 +247,7 @@ impl DoorbellSet {
             }
         }
         // The kernel may have given it kicks since.
-        moves.extend(handover::find(gone.iter(), state.bells.iter(), &[]));
+        let kept = state.bells.iter();
+        moves.extend(handover::find(gone.iter(), kept, &[], std::iter::empty()));
     }
 }

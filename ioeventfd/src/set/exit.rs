@@ -3,11 +3,9 @@
 
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
-use notify_core::EventNotifier;
-
 use super::DoorbellSet;
-use super::handover::{Due, Handover};
-use crate::matcher::{Matcher, Target, pieces};
+use super::handover::{Due, Replaced};
+use crate::matcher::{Matcher, pieces};
 use crate::{Error, IoAddress};
 
 /// What exits are held against.
@@ -16,25 +14,8 @@ pub(super) struct Exits {
     pub(super) matcher: Matcher,
     /// How many changes have moved kicks from one notifier to another.
     pub(super) handovers: u64,
-}
-
-impl Exits {
-    /// What is to be moved after a kick of this key was sent to this notifier. `None`: it is where it
-    /// should be, or the key has no notifier any more.
-    pub(super) fn handover(&self, key: u64, from: &Arc<EventNotifier>) -> Option<Handover> {
-        let looked_at = |one: &&Target| {
-            let stands_for_it = one.is_current() || one.key == key;
-            stands_for_it && Arc::ptr_eq(&one.notifier, from)
-        };
-        let targets = self.matcher.targets();
-        if targets.iter().any(|one| looked_at(&one)) {
-            return None;
-        }
-        let of_key = targets.iter().filter(|one| one.key == key);
-        let latest = of_key.max_by_key(|one| one.rank)?;
-        let (from, to) = (Arc::clone(from), Arc::clone(&latest.notifier));
-        Some(Handover { key, from, to })
-    }
+    /// The notifiers that these changes have replaced.
+    pub(super) replaced: Arc<Replaced>,
 }
 
 /// What became of a write that left the guest.
@@ -84,7 +65,7 @@ impl DoorbellSet {
     }
 
     /// The notifier of the doorbell that takes a piece of a write.
-    fn due(&self, address: IoAddress, piece: &[u8]) -> Option<Due<[u64; 1]>> {
+    pub(super) fn due(&self, address: IoAddress, piece: &[u8]) -> Option<Due<[u64; 1]>> {
         let exits = self.exits();
         let target = exits.matcher.find(address, piece)?;
         Some(Due {

@@ -40,8 +40,8 @@ impl DoorbellSet {
     /// Exits are matched from the beginning. A set that is started stays as it is, without a kick.
     ///
     /// Set memory slots and create vCPUs [before](Self#memory-slots-first): afterwards they wait for a
-    /// grace period. The kicks are sent with no lock held: if a peer makes a notifier block, the caller waits, and
-    /// other calls go on.
+    /// grace period. The kicks are sent one after the other, with no lock held: if a peer makes a notifier
+    /// block, the caller waits, and the kicks that follow wait with it; other calls go on.
     ///
     /// # Errors
     ///
@@ -58,7 +58,8 @@ impl DoorbellSet {
             let missing = |bell: &Bell| !bell.fd.is_registered();
             let steps = steps_for(state, missing, Step::Register);
             state.generation += 1;
-            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
+            let stuck = self.stuck(state);
+            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied(), stuck) {
                 state.started = false;
                 self.publish(state);
                 return Err(error);
@@ -81,7 +82,8 @@ impl DoorbellSet {
         if state.generation != generation {
             return error;
         }
-        let error = steps::take_back(&mut state.bells, steps, error);
+        let stuck = self.stuck(state);
+        let error = steps::take_back(&mut state.bells, steps, stuck, error);
         state.started = false;
         state.generation += 1;
         self.publish(state);
@@ -105,7 +107,8 @@ impl DoorbellSet {
             self.clean(state, moves);
             let registered = |bell: &Bell| bell.fd.is_registered();
             let steps = steps_for(state, registered, Step::Deregister);
-            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied()) {
+            let stuck = self.stuck(state);
+            if let Err(error) = steps::run(&mut state.bells, steps.iter().copied(), stuck) {
                 state.generation += 1;
                 return Err(error);
             }

@@ -100,6 +100,12 @@ impl Past {
         }
     }
 
+    /// What exits at these places signal, and for which key.
+    pub(super) fn notifiers(&self) -> impl Iterator<Item = (u64, &Arc<EventNotifier>)> {
+        let left = self.left.iter().flat_map(|(_, left)| left);
+        left.map(|one| (one.key, &one.notifier))
+    }
+
     pub(super) fn targets(&self) -> impl Iterator<Item = Target> {
         let all = self.left.iter();
         all.flat_map(|(rank, left)| {

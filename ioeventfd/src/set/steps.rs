@@ -2,6 +2,7 @@
 //! A run of registrations and deregistrations that is carried out whole, or taken back.
 
 use super::doorbell::Bell;
+use crate::claims::Places;
 use crate::{Error, Unrestored};
 
 /// One ioctl, on the doorbell with this index.
@@ -24,12 +25,17 @@ impl Step {
         bells.get_mut(index)
     }
 
-    fn run(self, bells: &mut [Bell]) -> Result<(), Error> {
+    /// What is `stuck` is in the kernel, and KVM's bus would miss one of the two if a doorbell that is
+    /// in conflict with it were registered.
+    fn run(self, bells: &mut [Bell], stuck: &Places) -> Result<(), Error> {
         let Some(bell) = self.bell(bells) else {
             return Ok(());
         };
         match self {
-            Self::Register(_) => bell.fd.register(),
+            Self::Register(_) => {
+                stuck.refuse_beside(bell.place())?;
+                bell.fd.register()
+            }
             Self::Deregister(_) => bell.fd.deregister(),
         }
     }
@@ -40,24 +46,33 @@ impl Step {
 pub(super) fn run(
     bells: &mut [Bell],
     steps: impl Iterator<Item = Step> + Clone,
+    stuck: Places,
 ) -> Result<(), Error> {
     for (index, step) in steps.clone().enumerate() {
-        if let Err(cause) = step.run(bells) {
+        if let Err(cause) = step.run(bells, &stuck) {
             let done: Vec<_> = steps.take(index).collect();
-            return Err(take_back(bells, &done, cause));
+            return Err(take_back(bells, &done, stuck, cause));
         }
     }
     Ok(())
 }
 
 /// Takes back what was done, the last first, so that nothing is in the way of anything.
-pub(super) fn take_back(bells: &mut [Bell], done: &[Step], cause: Error) -> Error {
+pub(super) fn take_back(
+    bells: &mut [Bell],
+    done: &[Step],
+    mut stuck: Places,
+    cause: Error,
+) -> Error {
     let mut unrestored = Vec::new();
     for step in done.iter().rev().map(|step| step.back()) {
-        let Err(error) = step.run(bells) else {
+        let Err(error) = step.run(bells, &stuck) else {
             continue;
         };
         if let Some(bell) = step.bell(bells) {
+            if bell.fd.is_registered() {
+                stuck.insert(bell.place());
+            }
             unrestored.push(Unrestored {
                 key: bell.key,
                 address: bell.fd.address(),

@@ -15,8 +15,8 @@ const QUEUE_NOTIFY: u64 = 0x50;
 /// # Errors
 ///
 /// [`LayoutError::Misaligned`], [`LayoutError::AddressSpace`]; [`LayoutError::Overlap`] if a queue is
-/// named twice; [`LayoutError::Indistinct`] for more
-/// than one queue with notification data, whose writes the VMM has to take apart itself.
+/// named twice; [`LayoutError::Indistinct`] for more than one queue with notification data, whose writes
+/// the VMM has to take apart itself.
 ///
 /// ```
 /// use ioeventfd::virtio::{self, Notification};

@@ -69,6 +69,24 @@ fn one_notifier_of_two_queues_wakes_both_that_follow_it() {
     expect_kicks(&all, &[0, 1, 1]);
 }
 
+/// Two queues have one notifier. One of them leaves it and moves; then the other leaves it too.
+#[test]
+fn a_late_write_does_not_ring_a_notifier_that_has_left_the_set() {
+    let rig = rig();
+    let all = notifiers(3);
+    let have = |first: (u64, usize), second: usize| {
+        let first = mmio(0, first.0, W2, &all[first.1]);
+        have(&rig.set, [first, mmio(1, BASE + 4, W2, &all[second])])
+    };
+    have((BASE, 0), 0);
+    have((ELSEWHERE, 1), 0);
+    assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
+    expect_kicks(&all, &[1, 0, 0]);
+    have((ELSEWHERE, 1), 2);
+    assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
+    expect_kicks(&all, &[0, 1, 0]);
+}
+
 #[test]
 fn a_removed_doorbell_leaves_its_kicks_where_they_are() {
     let rig = rig();

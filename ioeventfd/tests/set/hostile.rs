@@ -224,3 +224,36 @@ fn a_kick_that_a_failed_change_overtakes_comes_back() {
         assert_eq!([empty(&all[0]), empty(&all[1])], [0, 0]);
     });
 }
+
+/// Two queues have one notifier, and a change that is under way gives each its own. What a thread moves
+/// in the middle of it may be of either queue.
+#[test]
+fn a_kick_that_is_moved_in_the_middle_of_a_change_comes_to_both_queues() {
+    let (vm, pause) = Pause::vm();
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm, &[]));
+    let all = notifiers(5);
+    let have = |these: [usize; 3]| {
+        let bell = |(key, one): (u64, usize)| mmio(key, BASE + key * 4, W2, &all[one]);
+        have(&set, (0..).zip(these).map(bell))
+    };
+    have([0, 0, 3]);
+    block(&all[0]);
+    fill(&all[0]);
+    std::thread::scope(|scope| {
+        let _release = Release(&all);
+        let kicker = asleep(scope, || {
+            set.on_exit_write(IoAddress::Mmio(BASE), &[0; 2]).unwrap()
+        });
+        // Another queue's hand-over, so that the kicker looks.
+        have([0, 0, 4]);
+        pause.arm();
+        let change = scope.spawn(|| have([1, 2, 4]));
+        pause.wait_until_entered();
+        assert_eq!(empty(&all[0]), FULL.into());
+        let kicked = kicker.join().unwrap();
+        let pending = [0, 1, 2].map(|one: usize| empty(&all[one]));
+        pause.resume();
+        change.join().unwrap();
+        assert_eq!((kicked, pending), (Rung::All, [0, 1, 1]));
+    });
+}

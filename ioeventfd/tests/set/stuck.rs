@@ -263,3 +263,36 @@ fn a_set_goes_on_without_doorbells_that_the_kernel_has_lost() {
         assert_eq!(rig.registry.quarantined(), 0);
     }
 }
+
+/// A doorbell for any write is stuck where the one that was there before ends. Registered again, that
+/// one would be deaf on KVM's bus, depending on what else is there.
+#[test]
+fn an_undo_registers_nothing_beside_what_is_stuck() {
+    for beside in 0..4 {
+        let rig = rig();
+        let all = notifiers(3);
+        let others = || (0..beside).map(|n| mmio(9, ELSEWHERE + n * 4, W2, &all[2]));
+        let before = || others().chain([mmio(0, BASE, W2, &all[0])]);
+        have(&rig.set, before());
+        rig.vm.fail(IoEventFdAssign, 2, ENOMEM);
+        rig.vm.fail(IoEventFdDeassign, 2, ENOMEM);
+        let after = [
+            mmio(0, BASE + 2, Datamatch::AnyWrite, &all[1]),
+            mmio(1, BASE + 8, W2, &all[1]),
+        ];
+        let error = change(&rig.set, others().chain(after)).unwrap_err();
+        let Error::NotUndone { unrestored, .. } = error else {
+            panic!("{error}");
+        };
+        let registered: Vec<_> = unrestored.iter().map(|one| one.registered).collect();
+        assert_eq!(registered, [true, false]);
+        // An exit rings it meanwhile, and no plan registers it while the other one stays.
+        assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
+        rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
+        let refused = change(&rig.set, before()).unwrap_err();
+        assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+        have(&rig.set, before());
+        assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
+        take(&all);
+    }
+}
