@@ -8,11 +8,11 @@
 
 use std::process::{Command, ExitCode};
 
-use kvm_test::kvm;
+use kvm_test::kvm_x86;
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    kvm_test::main(vec![kvm(
+    kvm_test::main(vec![kvm_x86(
         "a_level_round_trip_through_the_kernel_does_not_exit_to_user_space",
         counts_exits,
     )])

@@ -3,15 +3,15 @@
 
 use std::process::{Command, Output};
 
-use kvm_test::{Trial, anywhere, kvm};
+use kvm_test::{Trial, anywhere, kvm_x86};
 use serde_json::Value;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        kvm("bar_move_loses_nothing", || {
+        kvm_x86("bar_move_loses_nothing", || {
             loses_nothing(&["--backend", "kvm"]);
         }),
-        kvm("bar_move_loses_nothing_with_removals_first", || {
+        kvm_x86("bar_move_loses_nothing_with_removals_first", || {
             let report = loses_nothing(&["--backend", "kvm", "--order", "removals"]);
             assert!(report["by_exit"].as_u64().unwrap() > 0, "{report}");
         }),
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 assert_eq!(report["failed_moves"], 128, "{report}");
             }
         }),
-        kvm("bar_move_reports_to_a_person", reports),
+        kvm_x86("bar_move_reports_to_a_person", reports),
     ]
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         anywhere("doorbells_ring_after_an_undo", undone),
     ];
     #[cfg(target_arch = "x86_64")]
-    trials.push(kvm_test::kvm(
+    trials.push(kvm_test::kvm_x86(
         "two_doorbells_in_every_order_ring_in_the_kernel",
         real::two,
     ));

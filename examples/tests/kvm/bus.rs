@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         simulated,
     )];
     #[cfg(target_arch = "x86_64")]
-    trials.push(kvm_test::kvm(
+    trials.push(kvm_test::kvm_x86(
         "random_writes_of_a_guest_land_where_simvm_says",
         real::run,
     ));

@@ -3,14 +3,14 @@
 
 use std::process::{Command, Output};
 
-use kvm_test::{Trial, anywhere, kvm};
+use kvm_test::{Trial, anywhere, kvm_x86};
 use serde_json::Value;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        kvm("doorbell_loses_nothing", || loses_nothing("kvm")),
+        kvm_x86("doorbell_loses_nothing", || loses_nothing("kvm")),
         anywhere("doorbell_loses_nothing_on_simvm", || loses_nothing("sim")),
-        kvm("doorbell_reports_to_a_person", reports),
+        kvm_x86("doorbell_reports_to_a_person", reports),
         anywhere("doorbell_refuses_nonsense", refuses),
     ]
 }

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use ioeventfd::{Datamatch, IoAddress, IoEventFd};
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
-use kvm_test::{Machine, Trial, kvm};
+use kvm_test::{Machine, Trial, kvm_x86};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![kvm("a_forked_child_is_refused_and_disarms_nothing", forked)]
+    vec![kvm_x86(
+        "a_forked_child_is_refused_and_disarms_nothing",
+        forked,
+    )]
 }
 
 fn message(vector: u32) -> MsiMessage {

@@ -9,7 +9,7 @@ use ioeventfd::{Datamatch, IoAddress, IoEventFd, Width};
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
 use itertools::Itertools;
-use kvm_test::{Trial, kvm, open_fds};
+use kvm_test::{Trial, kvm_x86, open_fds};
 use notify_core::{EventFd, EventNotifier, KvmVm, NotifierPair};
 use tiny_guest::Machine;
 use tiny_guest::kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
@@ -17,9 +17,9 @@ use tiny_guest::layout::{DOORBELL, msi_address};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        kvm("guards_in_every_order_leave_the_kernel_clean", every_order),
-        kvm("guards_in_a_panic_leave_the_kernel_clean", in_a_panic),
-        kvm(
+        kvm_x86("guards_in_every_order_leave_the_kernel_clean", every_order),
+        kvm_x86("guards_in_a_panic_leave_the_kernel_clean", in_a_panic),
+        kvm_x86(
             "retired_guards_in_every_order_leave_no_file_open",
             retired_in_every_order,
         ),

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use kvm_test::{Trial, anywhere, kvm};
+use kvm_test::{Trial, anywhere, kvm_x86};
 use serde_json::Value;
 
 /// How many assertions a run has.
@@ -11,12 +11,12 @@ const ASSERTIONS: u64 = 2001;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        kvm("intx_reports_to_a_person", reports),
+        kvm_x86("intx_reports_to_a_person", reports),
         anywhere("intx_refuses_nonsense", refuses),
     ];
     for irqchip in ["full", "split"] {
         for chip in ["ioapic", "pic"] {
-            trials.push(kvm(
+            trials.push(kvm_x86(
                 &format!("intx_loses_nothing_and_nothing_sticks_{chip}_{irqchip}"),
                 move || loses_nothing("kvm", chip, irqchip),
             ));

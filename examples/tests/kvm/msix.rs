@@ -3,14 +3,14 @@
 
 use std::process::{Command, Output};
 
-use kvm_test::{Trial, anywhere, kvm};
+use kvm_test::{Trial, anywhere, kvm_x86};
 use serde_json::Value;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        kvm("msix_loses_nothing", || loses_nothing("kvm")),
+        kvm_x86("msix_loses_nothing", || loses_nothing("kvm")),
         anywhere("msix_loses_nothing_on_simvm", || loses_nothing("sim")),
-        kvm("msix_reports_to_a_person", reports),
+        kvm_x86("msix_reports_to_a_person", reports),
         anywhere("msix_refuses_nonsense", refuses),
     ]
 }

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
-use kvm_test::{Trial, anywhere, kvm};
+use kvm_test::{Trial, anywhere, kvm_x86};
 use serde_json::{Value, json};
 
 /// A table of a real guest.
@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         anywhere("routing_has_an_answer_everywhere", || {
             fresh(&["kvm", "sim"])
         }),
-        kvm("routing_explains_a_real_machine", || fresh(&["kvm"])),
+        kvm_x86("routing_explains_a_real_machine", || fresh(&["kvm"])),
     ]
 }
 

@@ -10,7 +10,7 @@ use std::thread;
 use ioeventfd::{Datamatch, IoAddress, IoEventFd, Width};
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
-use kvm_test::{PATIENCE, Trial, kvm};
+use kvm_test::{PATIENCE, Trial, kvm_x86};
 use notify_core::KvmVm;
 use tiny_guest::iced_x86::code_asm::{qword_ptr, rax};
 use tiny_guest::layout::{DOORBELL, msi_address};
@@ -18,12 +18,12 @@ use tiny_guest::{Exit, Machine, Program, ROUND, Vcpu};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        kvm("the_last_interrupt_of_a_storm_is_taken", last_interrupt),
-        kvm(
+        kvm_x86("the_last_interrupt_of_a_storm_is_taken", last_interrupt),
+        kvm_x86(
             "interrupts_follow_a_route_that_changes_all_the_time",
             changing_route,
         ),
-        kvm("kicks_of_a_storm_add_up", kicks_add_up),
+        kvm_x86("kicks_of_a_storm_add_up", kicks_add_up),
     ]
 }
 

@@ -50,6 +50,9 @@ static MISSING: LazyLock<Option<String>> =
 /// The kind of trials that need KVM, as the output shows it.
 const KIND: &str = "kvm";
 
+/// The kind of those that are x86 code, on other architectures.
+const KIND_X86: &str = "x86 only";
+
 /// Runs `trials` with the usual command line of a test binary.
 pub fn main(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
@@ -85,11 +88,21 @@ pub fn kvm(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     trial.with_kind(KIND).with_ignored_flag(ignored)
 }
 
-/// Stands for the trials of a suite that are x86 code, on other architectures: ignored, with the reason
-/// in its name.
+/// A test that needs KVM and is x86 code: a guest, or what only x86 interrupt controllers do. It is ignored on other
+/// architectures.
+pub fn kvm_x86(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
+    if cfg!(target_arch = "x86_64") {
+        return kvm(name, run);
+    }
+    let trial = Trial::test(name, || Ok(()));
+    trial.with_kind(KIND_X86).with_ignored_flag(true)
+}
+
+/// Stands for the trials of a suite that do not compile on other architectures than x86: ignored, with the reason as
+/// its name.
 pub fn x86_only(why: &str) -> Trial {
-    let trial = Trial::test(format!("x86_64 only: {why}"), || Ok(()));
-    trial.with_kind(KIND).with_ignored_flag(true)
+    let trial = Trial::test(why, || Ok(()));
+    trial.with_kind(KIND_X86).with_ignored_flag(true)
 }
 
 /// A test that runs anywhere, beside those that need `/dev/kvm`.

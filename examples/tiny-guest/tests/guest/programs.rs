@@ -3,6 +3,7 @@
 
 use kvm_test::{Trial, kvm};
 use tiny_guest::iced_x86::code_asm::{rbx, rsi};
+use tiny_guest::kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use tiny_guest::{Error, Exit, Irqchip, Machine, Program, ROUND, layout};
 
 use crate::support::{finish, guarded, machine, machine_with};
@@ -151,7 +152,12 @@ fn vcpus_outlive_the_machine() {
     vcpu.load(program).unwrap();
     // One that the library does not know of, with the page tables of the one it does.
     let foreign = machine.vm().create_vcpu(1).unwrap();
-    foreign.set_sregs(&vcpu.fd().get_sregs().unwrap()).unwrap();
+    let cpuid = vcpu.fd().get_cpuid2(KVM_MAX_CPUID_ENTRIES).unwrap();
+    foreign.set_cpuid2(&cpuid).unwrap();
+    let mut sregs = vcpu.fd().get_sregs().unwrap();
+    // That of the first vCPU has a bit that no other may have.
+    sregs.apic_base = foreign.get_sregs().unwrap().apic_base;
+    foreign.set_sregs(&sregs).unwrap();
     let sees_page_tables = || foreign.translate_gva(layout::DATA).unwrap().valid == 1;
 
     drop(machine);
