@@ -48,11 +48,11 @@ impl DoorbellSet {
     /// As [`apply`](Self::apply), and [`Error::Signal`]; the set is stopped then, as before, unless
     /// another thread changed it while the kicks were sent.
     pub fn start(&self) -> Result<(), Error> {
-        let started = self.change(|state, moves| {
+        let started = self.change(|state, deferred| {
             if state.started {
                 return Ok(None);
             }
-            self.clean(state, moves);
+            self.clean(state, deferred);
             state.started = true;
             self.publish(state);
             let missing = |bell: &Bell| !bell.fd.is_registered();
@@ -103,8 +103,8 @@ impl DoorbellSet {
     /// [`Error::Deassign`], [`Error::NotUndone`]: the set is started then, as before.
     /// [`Error::Drain`]: it is stopped, and what is pending is still there.
     pub fn stop(&self) -> Result<Stopped, Error> {
-        let (epoch, notifiers) = self.change(|state, moves| {
-            self.clean(state, moves);
+        let (epoch, notifiers) = self.change(|state, deferred| {
+            self.clean(state, deferred);
             let registered = |bell: &Bell| bell.fd.is_registered();
             let steps = steps_for(state, registered, Step::Deregister);
             let stuck = self.stuck(state);

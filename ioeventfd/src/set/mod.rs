@@ -10,6 +10,7 @@ mod past;
 mod plan;
 mod relocate;
 mod steps;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::fmt;
