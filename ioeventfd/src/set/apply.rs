@@ -97,9 +97,9 @@ impl DoorbellSet {
         if let Err(error) = steps::run(&mut state.bells, steps, stuck) {
             plan.additions = state.bells.split_off(there);
             let undone = undo::undo(plan.additions.iter(), handovers, &state.bells);
+            state.outdate_unless_undone(&error);
             if matches!(error, Error::NotUndone { .. }) {
-                // Some of the doorbells are not as they were, and some of the plan's are stuck.
-                state.generation += 1;
+                // Some of the plan's doorbells may be stuck.
                 let new = plan
                     .additions
                     .extract_if(.., |bell| bell.fd.is_registered());
@@ -184,7 +184,7 @@ impl DoorbellSet {
         if !(follow && plan.removals.is_empty()) {
             state.bells.sort_by_key(Bell::place);
         }
-        state.generation += 1;
+        state.next_generation();
         let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
         if !handovers.is_empty() {
