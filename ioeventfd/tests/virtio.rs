@@ -334,6 +334,11 @@ fn queues_that_share_an_offset_are_told_apart_by_value() {
     let twice = [PciQueue::new(3, 1), PciQueue::new(3, 1)];
     let overlap = Err(LayoutError::Overlap { queue: 3, other: 3 });
     assert_eq!(layout.doorbells(BAR, twice), overlap);
+    for other_place in [PciQueue::new(3, 2), PciQueue::new(3, 1).config_data(7)] {
+        let twice = [PciQueue::new(3, 1), PciQueue::new(0, 0), other_place];
+        assert_eq!(layout.doorbells(BAR, twice), overlap);
+        assert_eq!(data.doorbells(BAR, twice), overlap);
+    }
     assert_eq!(mmio(0, [3, 3], Notification::Index), overlap);
     assert_eq!(pci_legacy(0xc000, [3, 3]), overlap);
 }

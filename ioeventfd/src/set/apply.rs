@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Carrying a plan out: all of it, or nothing.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use super::doorbell::Bell;
 use super::handover::{self, Handover, Successors};
 use super::past::Epoch;
 use super::steps::{self, Step};
+use super::undo::{self, Deferred};
 use super::{DoorbellSet, Plan, State};
 use crate::claims::Places;
 use crate::matcher::Target;
@@ -24,8 +22,10 @@ impl DoorbellSet {
     /// If a key's doorbells change their notifier, what is pending in the old one goes to the new one,
     /// unless the set still signals the old one for something else. (An old one that vhost polled has
     /// all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier of a doorbell
-    /// that is removed for good stay there. If the change fails, the new one gives back to the old one
-    /// whatever it has. An exit that was matched before the change may signal the old notifier after
+    /// that is removed for good stay there. If the change fails, a notifier that is new to the set gives
+    /// what it has to the key's old one. A notifier that the set already had keeps what it has; if it is
+    /// new to a key, the key's old one is signalled once, since the guest may have kicked during the
+    /// change. An exit that was matched before the change may signal the old notifier after
     /// it, and then moves what is pending there, so do not give an old notifier to another user before
     /// [`vcpus_passed`](Self::vcpus_passed).
     ///
@@ -47,16 +47,16 @@ impl DoorbellSet {
         reason = "the plan comes back; a box would cost those that are carried out"
     )]
     pub fn apply(&self, mut plan: Plan) -> Result<Epoch, Rejected<Plan>> {
-        let carried_out = self.change(|state, moves| self.carry_out(state, &mut plan, moves));
+        let carried_out = self.change(|state, deferred| self.carry_out(state, &mut plan, deferred));
         carried_out.map_err(|error| Rejected::new(error, plan))
     }
 
-    /// Carries a plan out. The caller moves the kicks in `moves` when the lock is free.
+    /// Carries a plan out. The caller does what is `deferred` when the lock is free.
     pub(super) fn carry_out(
         &self,
         state: &mut State,
         plan: &mut Plan,
-        moves: &mut Vec<Handover>,
+        deferred: &mut Deferred,
     ) -> Result<Epoch, Error> {
         if plan.set != self.id || plan.generation != state.generation {
             return Err(Error::StalePlan);
@@ -64,7 +64,7 @@ impl DoorbellSet {
         if plan.is_empty() {
             return Ok(state.past.now());
         }
-        self.clean(state, moves);
+        self.clean(state, deferred);
         let given_up = plan.given_up(&state.bells);
         let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
         let checked = plan.checked.take();
@@ -96,19 +96,21 @@ impl DoorbellSet {
         let stuck = self.stuck(state);
         if let Err(error) = steps::run(&mut state.bells, steps, stuck) {
             plan.additions = state.bells.split_off(there);
+            let undone = undo::undo(plan.additions.iter(), handovers, &state.bells);
+            state.outdate_unless_undone(&error);
             if matches!(error, Error::NotUndone { .. }) {
-                // Some of the doorbells are not as they were, and some of the plan's are stuck.
-                state.generation += 1;
+                // Some of the plan's doorbells may be stuck.
                 let new = plan
                     .additions
                     .extract_if(.., |bell| bell.fd.is_registered());
                 state.stuck.extend(new);
             }
-            moves.extend(self.back(state, handovers, (&wanted, &given_up)));
+            self.back(state, &undone.moves, (&wanted, &given_up));
+            deferred.extend(undone);
             return Err(error);
         }
         let epoch = self.forth(state, plan, there, &handovers);
-        moves.extend(handovers);
+        deferred.moves.extend(handovers);
         self.registry.claims(|claims| claims.finish(&given_up));
         Ok(epoch)
     }
@@ -182,7 +184,7 @@ impl DoorbellSet {
         if !(follow && plan.removals.is_empty()) {
             state.bells.sort_by_key(Bell::place);
         }
-        state.generation += 1;
+        state.next_generation();
         let forgets = state.past.is_full();
         let epoch = state.past.leave(gone.iter().filter(|_| state.started));
         if !handovers.is_empty() {
@@ -199,22 +201,11 @@ impl DoorbellSet {
         epoch
     }
 
-    /// The change did not happen. Returns what is to be moved back.
-    fn back(
-        &self,
-        state: &State,
-        handovers: Vec<Handover>,
-        (wanted, given_up): (&[Place], &[Place]),
-    ) -> Vec<Handover> {
+    /// The change did not happen, and these kicks are moved back.
+    fn back(&self, state: &State, moves: &[Handover], (wanted, given_up): (&[Place], &[Place])) {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
-        let had: HashSet<_> = state
-            .bells
-            .iter()
-            .map(|bell| Arc::as_ptr(bell.notifier()))
-            .collect();
-        let moves = handover::reversed(handovers, |one| had.contains(&Arc::as_ptr(one)));
         if !moves.is_empty() {
-            self.remember(&moves);
+            self.remember(moves);
         }
         self.publish(state);
         if !moves.is_empty() {
@@ -222,7 +213,6 @@ impl DoorbellSet {
         }
         self.registry
             .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
-        moves
     }
 
     /// Where the kernel has doorbells of this set that earlier failures left registered.
@@ -231,7 +221,7 @@ impl DoorbellSet {
     }
 
     /// Tries to get rid of what earlier failures left registered.
-    pub(super) fn clean(&self, state: &mut State, moves: &mut Vec<Handover>) {
+    pub(super) fn clean(&self, state: &mut State, deferred: &mut Deferred) {
         self.registry.clean();
         let stuck = &mut state.stuck;
         let gone: Vec<_> = stuck
@@ -246,8 +236,10 @@ impl DoorbellSet {
                 self.registry.claims(|claims| claims.release(place));
             }
         }
-        // The kernel may have given it kicks since.
-        let kept = state.bells.iter();
-        moves.extend(handover::find(gone.iter(), kept, &[], std::iter::empty()));
+        // The kernel may have given it kicks since. Most changes find nothing to get rid of.
+        if gone.is_empty() {
+            return;
+        }
+        deferred.extend(undo::undo(gone.iter(), Vec::new(), &state.bells));
     }
 }

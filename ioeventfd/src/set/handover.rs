@@ -18,6 +18,7 @@ use notify_core::{EventFdMode, EventNotifier};
 
 use super::doorbell::Bell;
 use super::exit::Exits;
+use super::undo::Deferred;
 use super::{DoorbellSet, State};
 use crate::Error;
 
@@ -67,14 +68,25 @@ impl<K: AsRef<[u64]>> Due<K> {
 }
 
 impl DoorbellSet {
-    /// Runs a change, then moves the kicks that it says, when the lock is free again.
-    pub(super) fn change<R>(&self, act: impl FnOnce(&mut State, &mut Vec<Handover>) -> R) -> R {
-        let mut moves = Vec::new();
+    /// Runs a change, then sends and moves the kicks that it says, when the lock is free again.
+    pub(super) fn change<R>(&self, act: impl FnOnce(&mut State, &mut Deferred) -> R) -> R {
+        let mut deferred = Deferred::default();
         let mut state = self.lock();
-        let result = act(&mut state, &mut moves);
+        let result = act(&mut state, &mut deferred);
         let seen = self.exits().handovers;
         drop(state);
-        self.hand_over(moves, seen);
+        for (key, notifier) in deferred.kicks {
+            let keys = [key];
+            let due = Due {
+                keys,
+                notifier,
+                seen,
+            };
+            if let Err(error) = self.signal(&due) {
+                log::error!("a queue may have missed a kick during a change that failed: {error}");
+            }
+        }
+        self.hand_over(deferred.moves, seen);
         result
     }
 
@@ -244,22 +256,8 @@ pub(super) fn find<'a>(
     in_groups(gone.into_iter().chain(past).filter_map(handover).collect())
 }
 
-/// The same backwards, but for new notifiers that the set had before too.
-pub(super) fn reversed(
-    handovers: Vec<Handover>,
-    kept: impl Fn(&Arc<EventNotifier>) -> bool,
-) -> Vec<Handover> {
-    let back = handovers.into_iter().filter(|one| !kept(&one.to));
-    let reverse = |one: Handover| Handover {
-        key: one.key,
-        from: one.to,
-        to: one.from,
-    };
-    in_groups(back.map(reverse).collect())
-}
-
 /// Those of one old notifier together, and among them those of one new notifier.
-fn in_groups(mut handovers: Vec<Handover>) -> Vec<Handover> {
+pub(super) fn in_groups(mut handovers: Vec<Handover>) -> Vec<Handover> {
     handovers.sort_by_key(|one| (Arc::as_ptr(&one.from), Arc::as_ptr(&one.to)));
     handovers
 }

@@ -46,46 +46,52 @@ impl DoorbellSet {
     /// # Errors
     ///
     /// As [`apply`](Self::apply), and [`Error::Signal`]; the set is stopped then, as before, unless
-    /// another thread changed it while the kicks were sent.
+    /// another thread changed it while the kicks were sent. Plans from before are stale only after
+    /// [`Error::NotUndone`].
     pub fn start(&self) -> Result<(), Error> {
-        let started = self.change(|state, moves| {
+        let started = self.change(|state, deferred| {
             if state.started {
                 return Ok(None);
             }
-            self.clean(state, moves);
+            self.clean(state, deferred);
             state.started = true;
             self.publish(state);
             let missing = |bell: &Bell| !bell.fd.is_registered();
             let steps = steps_for(state, missing, Step::Register);
-            state.generation += 1;
             let stuck = self.stuck(state);
             if let Err(error) = steps::run(&mut state.bells, steps.iter().copied(), stuck) {
                 state.started = false;
+                state.outdate_unless_undone(&error);
                 self.publish(state);
                 return Err(error);
             }
-            Ok(Some((steps, state.generation, self.notifiers(state))))
+            let before = state.generation;
+            state.next_generation();
+            let generations = (before, state.generation);
+            Ok(Some((steps, generations, self.notifiers(state))))
         })?;
-        let Some((steps, generation, notifiers)) = started else {
+        let Some((steps, generations, notifiers)) = started else {
             return Ok(());
         };
         let mut kicks = notifiers.iter().map(|due| self.signal(due));
         kicks
             .try_for_each(|kicked| kicked)
-            .map_err(|error| self.take_start_back(&steps, generation, error))
+            .map_err(|error| self.take_start_back(&steps, generations, error))
     }
 
-    /// After a start whose kicks failed: unless the set was changed since.
-    fn take_start_back(&self, steps: &[Step], generation: u64, error: Error) -> Error {
+    /// After a start whose kicks failed: unless the set was changed since. The generations are those from
+    /// before the start and after it.
+    fn take_start_back(&self, steps: &[Step], (before, after): (u64, u64), error: Error) -> Error {
         let mut state = self.lock();
         let state = &mut *state;
-        if state.generation != generation {
+        if state.generation != after {
             return error;
         }
         let stuck = self.stuck(state);
         let error = steps::take_back(&mut state.bells, steps, stuck, error);
         state.started = false;
-        state.generation += 1;
+        state.generation = before;
+        state.outdate_unless_undone(&error);
         self.publish(state);
         error
     }
@@ -100,20 +106,21 @@ impl DoorbellSet {
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`], [`Error::NotUndone`]: the set is started then, as before.
+    /// [`Error::Deassign`], [`Error::NotUndone`]: the set is started then, as before; only after the
+    /// latter are plans from before stale.
     /// [`Error::Drain`]: it is stopped, and what is pending is still there.
     pub fn stop(&self) -> Result<Stopped, Error> {
-        let (epoch, notifiers) = self.change(|state, moves| {
-            self.clean(state, moves);
+        let (epoch, notifiers) = self.change(|state, deferred| {
+            self.clean(state, deferred);
             let registered = |bell: &Bell| bell.fd.is_registered();
             let steps = steps_for(state, registered, Step::Deregister);
             let stuck = self.stuck(state);
             if let Err(error) = steps::run(&mut state.bells, steps.iter().copied(), stuck) {
-                state.generation += 1;
+                state.outdate_unless_undone(&error);
                 return Err(error);
             }
             let epoch = if state.started {
-                state.generation += 1;
+                state.next_generation();
                 state.past.leave(state.bells.iter())
             } else {
                 state.past.now()
@@ -208,4 +215,46 @@ fn steps_for(state: &State, these: impl Fn(&Bell) -> bool, step: fn(usize) -> St
     let bells = state.bells.iter().enumerate();
     let these = bells.filter(|(_, bell)| these(bell));
     these.map(|(index, _)| step(index)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use notify_core::EventNotifier;
+    use notify_core::sim::SimVm;
+
+    use super::*;
+    use crate::{Datamatch, Doorbell, DoorbellRegistry, IoAddress, Plan};
+
+    fn plan(set: &DoorbellSet, ports: std::ops::Range<u16>, one: &Arc<EventNotifier>) -> Plan {
+        let bell = |port: u16| {
+            let address = IoAddress::Pio(port);
+            Doorbell::new(port.into(), address, Datamatch::U16(0), Arc::clone(one))
+        };
+        set.plan(ports.step_by(2).map(bell)).unwrap()
+    }
+
+    /// The kicks of a start fail with no lock held, so other threads may plan before it is taken back.
+    #[test]
+    fn only_plans_from_before_outlive_a_start_whose_kicks_fail() {
+        let vm = Arc::new(SimVm::builder().build());
+        let set = DoorbellSet::new(&DoorbellRegistry::new(vm, &[]));
+        let one = Arc::new(EventNotifier::new().unwrap());
+        drop(set.stop().unwrap());
+        set.apply(plan(&set, 0x10..0x14, &one)).unwrap();
+        let from_before = plan(&set, 0x10..0x18, &one);
+        let before = set.lock().generation;
+        set.start().unwrap();
+        let meanwhile = plan(&set, 0x10..0x12, &one);
+        let now = set.lock().generation;
+        let steps = [Step::Register(0), Step::Register(1)];
+        let error = set.take_start_back(&steps, (before, now), Error::StalePlan);
+        assert!(matches!(error, Error::StalePlan) && !set.is_started());
+        set.apply(from_before).unwrap();
+        assert_eq!(set.doorbells().len(), 4);
+        // That change must not get the number of the start.
+        let refused = set.apply(meanwhile).unwrap_err();
+        assert!(matches!(refused.error, Error::StalePlan), "{refused}");
+    }
 }

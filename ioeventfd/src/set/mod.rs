@@ -10,6 +10,7 @@ mod past;
 mod plan;
 mod relocate;
 mod steps;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,9 +22,9 @@ pub use lifecycle::{Leftover, Stopped};
 pub use past::Epoch;
 pub use plan::Plan;
 
-use crate::DoorbellRegistry;
 use crate::claims::SetId;
 use crate::matcher::{Matcher, Target};
+use crate::{DoorbellRegistry, Error};
 use doorbell::Bell;
 use exit::Exits;
 use past::Past;
@@ -109,8 +110,25 @@ struct State {
     stuck: Vec<Bell>,
     past: Past,
     started: bool,
-    /// Says whether a plan is still about what is there.
+    /// A plan of another generation is stale.
     generation: u64,
+    /// The latest generation that there was; an undo that is complete goes back to an earlier one.
+    latest: u64,
+}
+
+impl State {
+    /// Makes all plans stale that were made until now.
+    fn next_generation(&mut self) {
+        self.latest += 1;
+        self.generation = self.latest;
+    }
+
+    /// After a change that failed. If it was not undone, some doorbells are not as they were.
+    fn outdate_unless_undone(&mut self, error: &Error) {
+        if matches!(error, Error::NotUndone { .. }) {
+            self.next_generation();
+        }
+    }
 }
 
 impl DoorbellSet {
@@ -128,6 +146,7 @@ impl DoorbellSet {
                 past: Past::new(id),
                 started: true,
                 generation: 0,
+                latest: 0,
             }),
             exits: RwLock::default(),
         }
@@ -168,7 +187,7 @@ impl DoorbellSet {
             self.state.clear_poison();
             let mut state = poisoned.into_inner();
             state.bells.sort_by_key(Bell::place);
-            state.generation += 1;
+            state.next_generation();
             state
         })
     }

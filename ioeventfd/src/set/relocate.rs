@@ -26,11 +26,11 @@ impl DoorbellSet {
     /// [`Error::NotMovable`] if a doorbell would leave its address space, and those of
     /// [`plan`](Self::plan) and [`apply`](Self::apply). All doorbells are where they were then.
     pub fn relocate(&self, from: IoAddress, size: u64, to: IoAddress) -> Result<Epoch, Error> {
-        self.change(|state, moves| {
+        self.change(|state, deferred| {
             let wanted = state.bells.iter().map(|bell| moved(bell, from, size, to));
             let wanted = wanted.collect::<Result<_, _>>()?;
             let mut plan = self.compare(state, wanted)?;
-            self.carry_out(state, &mut plan, moves)
+            self.carry_out(state, &mut plan, deferred)
         })
     }
 }

@@ -46,7 +46,7 @@ pub fn mmio(
             Notification::Data => Datamatch::Width(Width::W4),
         },
     };
-    let doorbells: Vec<_> = distinct(queues)?.map(doorbell).collect();
+    let doorbells: Vec<_> = distinct(queues)?.into_iter().map(doorbell).collect();
     if notification == Notification::Data && doorbells.len() > 1 {
         return Err(LayoutError::Indistinct);
     }

@@ -120,7 +120,7 @@ pub enum LayoutError {
     },
 
     /// Two queues are kicked at one address by one value, or one queue is named twice.
-    #[error("queues {queue} and {other} are kicked at the same address by the same value")]
+    #[error("queue {queue} is named twice, or has the address and the value of queue {other}")]
     Overlap {
         /// The later one.
         queue: u16,
@@ -141,9 +141,7 @@ pub enum LayoutError {
 }
 
 /// Queues of which none may be named twice.
-fn distinct(
-    queues: impl IntoIterator<Item = u16>,
-) -> Result<impl Iterator<Item = u16>, LayoutError> {
+fn distinct(queues: impl IntoIterator<Item = u16>) -> Result<Vec<u16>, LayoutError> {
     let queues: Vec<_> = queues.into_iter().collect();
     let mut named = HashSet::new();
     match queues.iter().find(|queue| !named.insert(**queue)) {
@@ -151,7 +149,7 @@ fn distinct(
             queue,
             other: queue,
         }),
-        None => Ok(queues.into_iter()),
+        None => Ok(queues),
     }
 }
 

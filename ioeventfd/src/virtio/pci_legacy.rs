@@ -37,5 +37,5 @@ pub fn pci_legacy(
         // In the guest's own byte order, as everything legacy.
         datamatch: Datamatch::U16(queue),
     };
-    Ok(distinct(queues)?.map(doorbell).collect())
+    Ok(distinct(queues)?.into_iter().map(doorbell).collect())
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use notify_core::{Capability, Vm};
 
-use super::{LayoutError, Notification, QueueDoorbell, within, writable};
+use super::{LayoutError, Notification, QueueDoorbell, distinct, within, writable};
 use crate::{Datamatch, IoAddress, Width};
 
 /// The fields of a VIRTIO_PCI_CAP_NOTIFY_CFG capability.
@@ -150,9 +150,9 @@ impl PciModern {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::OutsideRegion`]; [`LayoutError::Overlap`] for two queues at one address with one
-    /// value; [`LayoutError::Indistinct`] for two at one address with notification data;
-    /// [`LayoutError::Misaligned`] and [`LayoutError::AddressSpace`] for the BAR.
+    /// [`LayoutError::OutsideRegion`]; [`LayoutError::Overlap`] if a queue is named twice, and for two
+    /// queues at one address with one value; [`LayoutError::Indistinct`] for two at one address with
+    /// notification data; [`LayoutError::Misaligned`] and [`LayoutError::AddressSpace`] for the BAR.
     pub fn doorbells(
         &self,
         bar: IoAddress,
@@ -170,6 +170,7 @@ impl PciModern {
             .into_iter()
             .map(with_offset)
             .collect::<Result<_, _>>()?;
+        distinct(queues.iter().map(|(queue, _)| queue.index))?;
         // Which values each address has, and whose they are.
         let mut taken: BTreeMap<u64, BTreeMap<u16, u16>> = BTreeMap::new();
         for (PciQueue { index, value, .. }, offset) in &queues {

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ioeventfd::{Datamatch, IoAddress};
+use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, IoAddress, Rung};
 use kvm_test::wait_until;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use notify_core::sim::CallKind;
 use notify_core::{EventFdMode, EventNotifier};
 
 use crate::common::*;
+use crate::hooked::Pause;
 
 #[test]
 fn what_is_pending_goes_to_the_new_notifier() {
@@ -151,6 +152,93 @@ fn a_notifier_that_was_there_before_gives_nothing_back() {
     rig.vm.fail(CallKind::IoEventFdDeassign, 1, 12);
     assert!(change(&rig.set, [other]).is_err());
     expect_kicks(&all, &[0, 1]);
+}
+
+/// Returns what is pending after a change of notifiers that fails. In the middle of the change queue 0 is
+/// kicked, by an exit or at the doorbell that the kernel has for the moment.
+fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: bool) -> Vec<u64> {
+    let (vm, pause) = Pause::vm();
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
+    let all = notifiers(3);
+    let bells = |these: &[usize]| {
+        let bell = |(key, one): (u64, &usize)| mmio(key, BASE + key * 4, W2, &all[*one]);
+        (0..).zip(these).map(bell).collect::<Vec<_>>()
+    };
+    have(&set, bells(before));
+    // A further doorbell, whose registration fails, so that those before it are made and taken back.
+    let further = mmio(9, BASE + 0x100, W2, &all[1]);
+    let wanted = bells(after).into_iter().chain([further]);
+    let changed = before.iter().zip(after).filter(|(old, new)| old != new);
+    let replaced = changed.count() as u64;
+    vm.vm.fail(CallKind::IoEventFdAssign, replaced + 1, 12);
+    std::thread::scope(|scope| {
+        pause.arm();
+        let change = scope.spawn(|| change(&set, wanted).is_err());
+        // The old doorbells are deregistered first. Before the last call all new ones but the further
+        // one are registered.
+        let calls_before = if by_exit { 1 } else { 2 * replaced };
+        for _ in 0..calls_before {
+            pause.wait_until_entered();
+            pause.arm();
+            pause.resume();
+        }
+        pause.wait_until_entered();
+        if by_exit {
+            let rung = set.on_exit_write(IoAddress::Mmio(BASE), &[0; 2]);
+            assert_eq!(rung.unwrap(), Rung::All);
+        } else {
+            assert!(kernel_takes(&vm.vm, BASE, &[0; 2]));
+        }
+        pause.resume();
+        assert!(change.join().unwrap());
+    });
+    take(&all)
+}
+
+/// The kick goes to the planned notifier, which another queue's handler reads, or no handler at all.
+#[test]
+fn a_kick_during_a_change_that_fails_comes_to_its_queue() {
+    for by_exit in [true, false] {
+        for (before, after, pending) in [
+            // The queue is to share the notifier of another queue.
+            ([0, 1], [1, 1], [1, 1, 0]),
+            // The other queue changes its notifier at the same time.
+            ([0, 1], [1, 2], [1, 1, 0]),
+            // Two queues exchange their notifiers, so either may have been kicked.
+            ([0, 1], [1, 0], [1, 2, 0]),
+            // The queue is to leave a notifier that another queue keeps.
+            ([0, 0], [2, 0], [1, 0, 0]),
+        ] {
+            let had = kicked_in_a_change_that_fails(&before, &after, by_exit);
+            assert_eq!(had, pending, "{before:?} {after:?}, exit: {by_exit}");
+        }
+    }
+}
+
+/// A queue that had left the set is to come back with another notifier. In the middle of the change, a
+/// late write arrives at its old place, which still signals the notifier of before.
+#[test]
+fn a_late_write_during_a_change_that_fails_comes_to_the_notifier_of_before() {
+    let (vm, pause) = Pause::vm();
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
+    let all = notifiers(3);
+    let leaves = mmio(1, BASE + 4, W2, &all[0]);
+    have(&set, [mmio(0, BASE, W2, &all[0]), leaves]);
+    have(&set, [mmio(0, BASE, W2, &all[0])]);
+    let comes_back = mmio(1, BASE + 8, W2, &all[2]);
+    let wanted = [mmio(0, BASE, W2, &all[1]), comes_back];
+    vm.vm.fail(CallKind::IoEventFdAssign, 1, 12);
+    pause.arm();
+    std::thread::scope(|scope| {
+        let change = scope.spawn(|| change(&set, wanted).is_err());
+        pause.wait_until_entered();
+        let rung = set.on_exit_write(IoAddress::Mmio(BASE + 4), &[0; 2]);
+        assert_eq!(rung.unwrap(), Rung::All);
+        assert_eq!(take(&all[..2]), [0, 0]);
+        pause.resume();
+        assert!(change.join().unwrap());
+    });
+    expect_kicks(&all, &[1, 0, 0]);
 }
 
 /// A guest kicks without pause while the queue's notifier changes again and again.

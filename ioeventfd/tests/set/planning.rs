@@ -343,6 +343,43 @@ fn a_plan_is_of_one_state_of_one_set() {
 }
 
 #[test]
+fn a_plan_outlives_a_start_or_stop_that_fails_and_is_undone() {
+    let rig = rig();
+    let all = notifiers(3);
+    have(&rig.set, queues(BASE, &all));
+    let plan = |first: usize| rig.set.plan(queues(BASE, &all[first..])).unwrap();
+    for undone in [true, false] {
+        let other_fault = |kind| {
+            if !undone {
+                rig.vm.fail(kind, 1, 12);
+            }
+        };
+        let try_out = |plan| {
+            rig.vm.clear_faults();
+            match rig.set.apply(plan).map_err(|refused| refused.error) {
+                Ok(_) => assert!(undone),
+                Err(error) => assert!(!undone && matches!(error, Error::StalePlan), "{error}"),
+            }
+        };
+        let of_started = plan(1);
+        rig.vm.fail(CallKind::IoEventFdDeassign, 2, 12);
+        other_fault(CallKind::IoEventFdAssign);
+        assert!(rig.set.stop().is_err());
+        try_out(of_started);
+
+        drop(rig.set.stop().unwrap());
+        have(&rig.set, queues(BASE, &all));
+        let of_stopped = plan(1);
+        rig.vm.fail(CallKind::IoEventFdAssign, 2, 12);
+        other_fault(CallKind::IoEventFdDeassign);
+        assert!(rig.set.start().is_err());
+        try_out(of_stopped);
+        have(&rig.set, queues(BASE, &all));
+        rig.set.start().unwrap();
+    }
+}
+
+#[test]
 fn a_doorbell_of_nobodys_shows_when_the_plan_is_applied() {
     let rig = rig();
     let address = IoAddress::Mmio(BASE);

@@ -101,6 +101,28 @@ fn a_kick_that_something_stuck_took_comes_to_its_queue() {
     }
 }
 
+/// What is stuck signals a notifier that another queue's handler reads.
+#[test]
+fn a_kick_that_something_stuck_gave_to_another_queue_comes_to_its_own() {
+    let rig = rig();
+    let all = notifiers(2);
+    have(&rig.set, queues(BASE, &all));
+    rig.vm.fail(IoEventFdAssign, 2, ENOMEM);
+    rig.vm.fail(IoEventFdDeassign, 2, ENOMEM);
+    let of_queue_1 = [BASE, BASE + 4, BASE + 8].map(|at| mmio((at - BASE) / 4, at, W2, &all[1]));
+    let refused = change(&rig.set, of_queue_1);
+    assert!(matches!(refused, Err(Error::NotUndone { .. })));
+    rig.vm.clear_faults();
+    take(&all);
+    assert!(kernel_takes(&rig.vm, BASE, &[0; 2]), "by what is stuck");
+    expect_kicks(&all, &[0, 1]);
+    // The next change gets rid of it. It may be one that replaces the notifier of the queue.
+    let fresh = [notifier(), Arc::clone(&all[1])];
+    have(&rig.set, queues(BASE, &fresh));
+    expect_kicks(&fresh, &[1, 0]);
+    expect_kicks(&all, &[0, 0]);
+}
+
 /// A doorbell at `BASE`, and in the kernel another one in its place, which `all[1]` hears.
 fn stuck(all: &[Arc<EventNotifier>]) -> Rig {
     let rig = rig();
