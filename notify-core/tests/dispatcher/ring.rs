@@ -110,7 +110,7 @@ pub(crate) fn ring(dispatcher: &Dispatcher) -> (Arc<Ring>, Arc<EventNotifier>, T
 }
 
 /// So many polls in one run are more than a handler's first window of 4 us has room for.
-const MANY: u64 = 500;
+pub(crate) const MANY: u64 = 500;
 
 /// An event makes the handler one that is polled, and another one that comes late opens its window,
 /// if it does not come too late, or before the wait for it: then again. What was polled leaves its
