@@ -21,14 +21,15 @@ mod wiring;
 
 use std::sync::Arc;
 
-use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, RoutingTable};
+use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, Platform, RoutingTable};
 use kvm_test::{Call, Recorder};
 
 const EINVAL: i32 = 22;
 
 fn table() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
-    let table = RoutingTable::new(vm.clone()).unwrap();
+    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let table = builder.build().unwrap();
     (vm, table)
 }
 

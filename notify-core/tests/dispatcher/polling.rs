@@ -242,7 +242,9 @@ fn an_idle_handler_is_polled_no_more() {
         assert!(start.elapsed() < PATIENCE, "it is polled for ever");
         polls = ring.get(|ring| &ring.polls);
         // Long enough that a slow machine polls in it, if it polls at all.
-        let _ = dispatcher.run_once(Some(Duration::from_millis(200))).unwrap();
+        let _ = dispatcher
+            .run_once(Some(Duration::from_millis(200)))
+            .unwrap();
     }
     assert!(!ring.suppressed.load(Ordering::SeqCst));
     ring.add(&kick);
