@@ -3,7 +3,7 @@
 
 use std::fs::read_to_string;
 
-/// The newest kernel whose answers the tests know.
+/// The newest kernel that the tests know.
 pub(crate) const NEWEST_KNOWN: (u32, u32, u32) = (7, 2, 0);
 
 /// Version of the running kernel, of three numbers; zeros where `/proc` does not tell.
