@@ -33,7 +33,7 @@ use std::sync::LazyLock;
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
 pub use jail::refuse;
-pub use kernel::{kernel, knows_logical_destinations, survives_split_stores};
+pub use kernel::{harmless_store, kernel, knows_logical_destinations};
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use kvm_test::{knows_logical_destinations, survives_split_stores};
+use kvm_test::{harmless_store, knows_logical_destinations};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -240,12 +240,7 @@ fn guest() -> impl Strategy<Value = Operation> {
     let write = |bus| {
         move |(address, len, value): (u64, usize, u64)| {
             let bytes = u128::from(value).to_le_bytes();
-            let splits = len == 16 && address % 8 != 0;
-            let len = if splits && !survives_split_stores() {
-                8
-            } else {
-                len
-            };
+            let len = harmless_store(address, len);
             Operation::Guest(bus, address, bytes[..len].to_vec())
         }
     };

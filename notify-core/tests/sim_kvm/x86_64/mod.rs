@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kvm_test::{Trial, bare, knows_logical_destinations, kvm, survives_split_stores};
+use kvm_test::{Trial, bare, harmless_store, knows_logical_destinations, kvm};
 use notify_core::sim::Profile;
 use notify_core::sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
 
@@ -403,12 +403,7 @@ fn doorbells() {
                 } else {
                     (random.of(&[1, 2, 4, 8, 16]), 0xd000_0ff0 + random.below(36))
                 };
-                let splits = len == 16 && address % 8 != 0;
-                let len = if splits && !survives_split_stores() {
-                    8
-                } else {
-                    len
-                };
+                let len = harmless_store(address, len);
                 pair.guest_write(pio, address, &wide[..len]);
             }
             let file = random.below(Pair::EVENTFDS as u64) as usize;
