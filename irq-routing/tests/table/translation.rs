@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use irq_routing::{Error, Explanation, IrqChip, Loss, MsiMessage, Route, RoutingTable};
+use irq_routing::{Error, Explanation, IrqChip, Loss, MsiMessage, Platform, Route, RoutingTable};
 use kvm_test::{Call, Recorder};
 use notify_core::{RouteEntry, RouteTarget};
 
@@ -21,8 +21,9 @@ fn adding(offset: &Arc<AtomicU32>) -> (Arc<Recorder>, RoutingTable) {
         message.data += offset.load(Ordering::Relaxed);
         (message.data < 1000).then_some(message)
     };
-    let table = RoutingTable::builder(vm.clone()).translate(translate);
-    (vm, table.build().unwrap())
+    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let table = table.translate(translate).build().unwrap();
+    (vm, table)
 }
 
 /// GSI and data of each message that the kernel was given, call by call; pins have no data.
