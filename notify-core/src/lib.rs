@@ -14,6 +14,8 @@
 //! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] answers with ioctls on a KVM
 //!   virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would and needs no `/dev/kvm`.
 //!   [`Vcpu`] is the same for the one thing that is asked of a vCPU.
+//! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or in
+//!   another process, and takes them back without losing a signal.
 //! - With the feature `mio`, `dispatcher::Dispatcher` calls handlers of many notifiers, and polls where
 //!   that pays.
 //!
@@ -38,6 +40,7 @@ mod error;
 pub mod event_loops;
 mod notifier;
 mod vm;
+pub mod vring;
 
 pub use error::{Error, Rejected};
 pub use notifier::{

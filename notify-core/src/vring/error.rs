@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`VringError`].
+
+use std::io;
+
+use crate::Error;
+
+/// Why an operation on [`Vrings`](super::Vrings) failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VringError {
+    /// One eventfd has two uses. As the kick of two rings it would wake both for each kick; as kick
+    /// and call it would wake the back-end by its own completions, for ever.
+    #[error("ring {ring} uses an eventfd that ring {other} already has; give each its own")]
+    SharedNotifier {
+        /// The ring whose pair was refused.
+        ring: usize,
+        /// The ring that has the eventfd; the same number if kick and call are one eventfd.
+        other: usize,
+    },
+
+    /// There is no ring of this number.
+    #[error("there is no ring {ring}, only {rings} of them")]
+    NoSuchRing {
+        /// The number that was given.
+        ring: usize,
+        /// How many there are.
+        rings: usize,
+    },
+
+    /// A back-end has the rings. Call `stop` or `abandon` first.
+    #[error("the rings have a back-end; stop or abandon it first")]
+    Started,
+
+    /// No back-end has the rings. Call `start` first.
+    #[error("the rings have no back-end; start one first")]
+    NotStarted,
+
+    /// The back-end refused one of a ring's eventfds.
+    #[error("the back-end refused the {notifier} eventfd of ring {ring}")]
+    SetNotifier {
+        /// "kick", "call" or "error".
+        notifier: &'static str,
+        /// The ring.
+        ring: usize,
+        /// The error of the request.
+        source: io::Error,
+    },
+
+    /// The back-end did not start.
+    #[error("the back-end did not start")]
+    Start(#[source] io::Error),
+
+    /// The back-end did not confirm that it stopped. If it has died, call `abandon`.
+    #[error("the back-end did not confirm that it stopped; if it has died, abandon it")]
+    Stop(#[source] io::Error),
+
+    /// An eventfd could not be created, read or written.
+    #[error(transparent)]
+    Notifier(#[from] Error),
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The eventfds of a device's queues, handed to a vhost back-end: a worker in the kernel, or a
+//! vhost-user daemon in another process.
+//!
+//! ```text
+//!  guest: store to the doorbell                                  guest: interrupt handler
+//!         │                                                             ▲
+//!         ▼ KVM: ioeventfd                                              │ KVM: irqfd
+//!   kick eventfd ──wakes──▶ vhost worker or daemon ──signals──▶ call eventfd
+//!                           (no thread of the VMM runs)
+//! ```
+//!
+//! [`Vrings`] holds a [`NotifierPair`](crate::NotifierPair) for each ring: the host notifier is the
+//! kick, the guest notifier is the call. It gives them to a back-end in the order that loses no
+//! signal, and takes them back. Doorbells and interrupts are the caller's: register the kick as an
+//! ioeventfd, and use the eventfd of an exported interrupt vector as the call, before
+//! [`Vrings::start`]. A vector that is masked keeps its eventfd, so masking changes nothing here.
+//!
+//! Ring addresses, sizes, features and guest memory are set on the back-end itself, before it is
+//! given to `start`.
+//!
+//! | what would be lost | what `Vrings` does |
+//! |---|---|
+//! | A kick before the back-end runs: the kernel's vsock worker uses it up, and so do daemons | Kicks each ring once more, after the back-end has confirmed that it runs |
+//! | A kick while the ring changes hands: vhost never reads the counter | Reads and clears the counter at stop, and reports it as [`StoppedRing::kicked`] |
+//! | A ring that was pending at a snapshot | Kicks at each start, so the new back-end looks |
+//! | A call that a back-end owed when it died | [`Vrings::abandon`]: the next start also signals each call |
+//! | What completes without a call eventfd | Never takes the call away from a back-end that runs |
+//!
+//! ```
+//! use notify_core::NotifierPair;
+//! use notify_core::vring::{VringBackend, Vrings};
+//! # use notify_core::EventNotifier;
+//! # use std::io;
+//! # #[derive(Debug)] struct Backend;
+//! # impl VringBackend for Backend {
+//! #     fn set_kick(&mut self, _: usize, _: &EventNotifier) -> io::Result<()> { Ok(()) }
+//! #     fn set_call(&mut self, _: usize, _: &EventNotifier) -> io::Result<()> { Ok(()) }
+//! #     fn set_err(&mut self, _: usize, _: &EventNotifier) -> io::Result<()> { Ok(()) }
+//! #     fn start(&mut self, _: usize) -> io::Result<()> { Ok(()) }
+//! #     fn stop(&mut self, rings: usize) -> io::Result<Vec<u32>> { Ok(vec![7; rings]) }
+//! # }
+//! # let backend = Backend;
+//! let (rx, tx) = (NotifierPair::new()?, NotifierPair::new()?);
+//! let mut vrings = Vrings::new([rx, tx])?;
+//! vrings.start(backend)?; // each ring is kicked once
+//! let stopped = vrings.stop()?;
+//! assert_eq!(stopped.rings[1].base, 7); // where the next back-end goes on
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod backend;
+mod error;
+#[cfg(feature = "vhost")]
+mod vhost;
+mod vrings;
+
+pub use backend::VringBackend;
+pub use error::VringError;
+#[cfg(feature = "vhost")]
+pub use vhost::NetWithTap;
+pub use vrings::{Stopped, StoppedRing, Vrings};

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Vrings`]: the eventfds of a device's rings, and the back-end that has them.
+
+use std::sync::Arc;
+
+use super::{VringBackend, VringError};
+use crate::{EventNotifier, NotifierPair, Rejected};
+
+/// The kick, call and error eventfds of all rings of one device, and the back-end that has them.
+///
+/// Drop stops the back-end, and ignores its answer; the counters of the kicks keep what they have.
+/// Nothing here takes a lock: share it in a `Mutex` where several threads start and stop. It is not
+/// on the data path.
+#[derive(Debug)]
+pub struct Vrings<B: VringBackend> {
+    rings: Vec<Ring>,
+    state: State<B>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    pair: NotifierPair,
+    err: Arc<EventNotifier>,
+}
+
+#[derive(Debug)]
+enum State<B> {
+    /// No back-end. After one that died, calls may be missing.
+    Idle {
+        calls_missing: bool,
+    },
+    Started(B),
+}
+
+/// A back-end that was stopped, and where it stopped.
+#[derive(Debug)]
+pub struct Stopped<B> {
+    /// The back-end. It still has the eventfds, and signals none of them.
+    pub backend: B,
+    /// By ring.
+    pub rings: Vec<StoppedRing>,
+}
+
+/// Where one ring stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoppedRing {
+    /// Index of the next available buffer (VHOST_GET_VRING_BASE). The next back-end gets it by
+    /// VHOST_SET_VRING_BASE.
+    pub base: u32,
+    /// Whether the kick was signalled and is now cleared. The back-end may have served those kicks:
+    /// the kernel never reads the counter. Process the ring once more if the VMM takes it over; a
+    /// back-end that is started on it looks by itself.
+    pub kicked: bool,
+}
+
+impl<B: VringBackend> Vrings<B> {
+    /// Creates the set, of a pair for each ring, and an error eventfd for each.
+    ///
+    /// # Errors
+    ///
+    /// [`VringError::SharedNotifier`] if two rings have the same kick, or a kick is also a call
+    /// (the same `Arc`: duplicates of an eventfd are not recognised); [`VringError::Notifier`] if an error
+    /// eventfd cannot be created. Several rings may have one call.
+    pub fn new(rings: impl IntoIterator<Item = NotifierPair>) -> Result<Self, VringError> {
+        let mut vrings = Self {
+            rings: Vec::new(),
+            state: State::Idle {
+                calls_missing: false,
+            },
+        };
+        for pair in rings {
+            vrings.check(vrings.rings.len(), &pair)?;
+            let err = Arc::new(EventNotifier::new()?);
+            vrings.rings.push(Ring { pair, err });
+        }
+        Ok(vrings)
+    }
+
+    /// Hands the rings to a back-end and starts it, then kicks each ring once. After
+    /// [`abandon`](Self::abandon) it also signals each call once: the guest must look for what the lost
+    /// back-end used without a call.
+    ///
+    /// Register the doorbells and arm the vectors before. Kicks that came earlier are merged into the
+    /// one at the end. Blocks as long as the back-end does; see also [`EventNotifier::notify`] for
+    /// eventfds that a hostile process shares.
+    ///
+    /// # Errors
+    ///
+    /// [`VringError::Started`], [`VringError::SetNotifier`], [`VringError::Start`],
+    /// [`VringError::Notifier`]. The back-end comes back inside, and does not run. All kicks that came
+    /// are still in their counters.
+    pub fn start(&mut self, mut backend: B) -> Result<(), Rejected<B, VringError>> {
+        let State::Idle { calls_missing } = self.state else {
+            return Err(Rejected::new(VringError::Started, backend));
+        };
+        if let Err(error) = self.hand_over(&mut backend) {
+            return Err(Rejected::new(error, backend));
+        }
+        if let Err(error) = self.signal_all(calls_missing) {
+            // The rings are as before, with a kick or a call too many at most.
+            let _ = backend.stop(self.rings.len());
+            return Err(Rejected::new(error, backend));
+        }
+        self.state = State::Started(backend);
+        Ok(())
+    }
+
+    /// Stops the back-end, then reads and clears each ring's kick.
+    ///
+    /// Keep the vectors armed until this has returned: the back-end signals calls until then. Remove
+    /// the doorbells before, if the VMM shall see each later kick as an exit.
+    ///
+    /// # Errors
+    ///
+    /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm, or returns
+    /// fewer bases than there are rings: it keeps the rings, and [`abandon`](Self::abandon) takes them
+    /// from it. [`VringError::Notifier`] if a kick cannot be read: the back-end has stopped, and only
+    /// `abandon` is left.
+    pub fn stop(&mut self) -> Result<Stopped<B>, VringError> {
+        let State::Started(backend) = &mut self.state else {
+            return Err(VringError::NotStarted);
+        };
+        let count = self.rings.len();
+        let bases = backend.stop(count).map_err(VringError::Stop)?;
+        if bases.len() != count {
+            let source = std::io::Error::other("it returned the bases of other rings");
+            return Err(VringError::Stop(source));
+        }
+        let mut rings = Vec::with_capacity(count);
+        for (ring, base) in self.rings.iter().zip(bases) {
+            let kicked = ring.pair.host_notifier().consume()?.is_some();
+            rings.push(StoppedRing { base, kicked });
+        }
+        let idle = State::Idle {
+            calls_missing: false,
+        };
+        match std::mem::replace(&mut self.state, idle) {
+            State::Started(backend) => Ok(Stopped { backend, rings }),
+            State::Idle { .. } => Err(VringError::NotStarted),
+        }
+    }
+
+    /// Takes the rings from a back-end that has died, without asking it, and returns it.
+    ///
+    /// A process that is not dead may go on using rings and eventfds. If that can be, give the rings
+    /// new eventfds by [`set_pair`](Self::set_pair) before the next start. The next back-end's base is
+    /// the used index in guest memory, since the lost one cannot tell it.
+    pub fn abandon(&mut self) -> Option<B> {
+        let calls_missing = match &self.state {
+            State::Idle { calls_missing } => *calls_missing,
+            State::Started(_) => true,
+        };
+        match std::mem::replace(&mut self.state, State::Idle { calls_missing }) {
+            State::Started(backend) => Some(backend),
+            State::Idle { .. } => None,
+        }
+    }
+
+    /// Gives a ring other eventfds: after its queue has moved to another vector, or before a peer that
+    /// shall not have the old ones.
+    ///
+    /// A back-end that runs gets them at once, first the call; the ring is then kicked once. Signals
+    /// that stand in the old kick stay there: move them with the doorbell, or leave them to this kick.
+    /// Calls that the old eventfd got stay with the old vector.
+    ///
+    /// # Errors
+    ///
+    /// [`VringError::NoSuchRing`] and [`VringError::SharedNotifier`]: nothing has changed.
+    /// [`VringError::SetNotifier`]: the ring has its old pair, and so does the back-end, unless it
+    /// refused the old call as well; then the call is reported. [`VringError::Notifier`].
+    pub fn set_pair(&mut self, ring: usize, pair: NotifierPair) -> Result<(), VringError> {
+        self.check(ring, &pair)?;
+        let rings = self.rings.len();
+        let Some(place) = self.rings.get_mut(ring) else {
+            return Err(VringError::NoSuchRing { ring, rings });
+        };
+        if let State::Started(backend) = &mut self.state {
+            let result = backend.set_call(ring, pair.guest_notifier());
+            result.map_err(refused("call", ring))?;
+            if let Err(source) = backend.set_kick(ring, pair.host_notifier()) {
+                let undone = backend.set_call(ring, place.pair.guest_notifier());
+                undone.map_err(refused("call", ring))?;
+                return Err(refused("kick", ring)(source));
+            }
+        }
+        place.pair = pair;
+        if matches!(self.state, State::Started(_)) {
+            signal(place.pair.host_notifier())?;
+        }
+        Ok(())
+    }
+
+    /// The rings whose error eventfd was signalled since the last call. Such a ring is dead until the
+    /// back-end is stopped and started: the kernel signals once, at the first malformed descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`VringError::Notifier`].
+    pub fn failed(&self) -> Result<Vec<usize>, VringError> {
+        let mut failed = Vec::new();
+        for (number, ring) in self.rings.iter().enumerate() {
+            if ring.err.consume()?.is_some() {
+                failed.push(number);
+            }
+        }
+        Ok(failed)
+    }
+
+    /// A ring's error eventfd. Add it to an event loop, and call [`failed`](Self::failed) when it is
+    /// readable.
+    #[must_use]
+    pub fn error_notifier(&self, ring: usize) -> Option<&Arc<EventNotifier>> {
+        self.rings.get(ring).map(|ring| &ring.err)
+    }
+
+    /// A ring's kick and call.
+    #[must_use]
+    pub fn pair(&self, ring: usize) -> Option<&NotifierPair> {
+        self.rings.get(ring).map(|ring| &ring.pair)
+    }
+
+    /// The back-end that has the rings.
+    #[must_use]
+    pub fn backend(&self) -> Option<&B> {
+        match &self.state {
+            State::Started(backend) => Some(backend),
+            State::Idle { .. } => None,
+        }
+    }
+
+    fn check(&self, ring: usize, pair: &NotifierPair) -> Result<(), VringError> {
+        let (kick, call) = (pair.host_notifier(), pair.guest_notifier());
+        if Arc::ptr_eq(kick, call) {
+            return Err(VringError::SharedNotifier { ring, other: ring });
+        }
+        for (other, there) in self.rings.iter().enumerate().filter(|it| it.0 != ring) {
+            let there = &there.pair;
+            if Arc::ptr_eq(kick, there.host_notifier())
+                || Arc::ptr_eq(kick, there.guest_notifier())
+                || Arc::ptr_eq(call, there.host_notifier())
+            {
+                return Err(VringError::SharedNotifier { ring, other });
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, backend: &mut B) -> Result<(), VringError> {
+        for (number, ring) in self.rings.iter().enumerate() {
+            // Errors of an earlier back-end.
+            ring.err.consume()?;
+            let result = backend.set_err(number, &ring.err);
+            result.map_err(refused("error", number))?;
+            let result = backend.set_call(number, ring.pair.guest_notifier());
+            result.map_err(refused("call", number))?;
+            let result = backend.set_kick(number, ring.pair.host_notifier());
+            result.map_err(refused("kick", number))?;
+        }
+        backend.start(self.rings.len()).map_err(VringError::Start)
+    }
+
+    fn signal_all(&self, calls_too: bool) -> Result<(), VringError> {
+        for ring in &self.rings {
+            signal(ring.pair.host_notifier())?;
+            if calls_too {
+                signal(ring.pair.guest_notifier())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<B: VringBackend> Drop for Vrings<B> {
+    fn drop(&mut self) {
+        if let State::Started(backend) = &mut self.state {
+            // There is no caller to report to, and the back-end is dropped next.
+            let _ = backend.stop(self.rings.len());
+        }
+    }
+}
+
+/// Signals, also where the counter is full: the waiting side hears nothing of a write that is refused.
+fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
+    if !notifier.try_notify()? {
+        notifier.consume()?;
+        notifier.notify()?;
+    }
+    Ok(())
+}
+
+fn refused(notifier: &'static str, ring: usize) -> impl FnOnce(std::io::Error) -> VringError {
+    move |source| VringError::SetNotifier {
+        notifier,
+        ring,
+        source,
+    }
+}

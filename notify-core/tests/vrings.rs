@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The contract of `Vrings`, on a back-end that records its requests and refuses one on demand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+
+use notify_core::vring::{VringBackend, VringError, Vrings};
+use notify_core::{EventFd, EventNotifier, NotifierPair};
+
+/// What the test and its back-end share.
+#[derive(Debug, Default)]
+struct Log {
+    requests: Vec<String>,
+    /// The request to refuse, by its text.
+    refuse: Option<String>,
+}
+
+/// A back-end that keeps duplicates of its eventfds, as the kernel does.
+#[derive(Debug, Default)]
+struct Fake {
+    log: Arc<Mutex<Log>>,
+    kicks: Vec<EventNotifier>,
+    /// Takes kicks before it runs, and forgets them.
+    uses_early_kicks_up: bool,
+    /// Returns so many bases too few.
+    bases_short: usize,
+}
+
+impl Fake {
+    fn new() -> (Self, Arc<Mutex<Log>>) {
+        let fake = Self::default();
+        let log = Arc::clone(&fake.log);
+        (fake, log)
+    }
+
+    fn request(&self, text: String) -> io::Result<()> {
+        let mut log = self.log.lock().unwrap();
+        log.requests.push(text.clone());
+        if log.refuse.as_ref() == Some(&text) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+}
+
+impl VringBackend for Fake {
+    fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
+        self.request(format!("kick {ring}"))?;
+        self.kicks
+            .push(EventNotifier::adopt_borrowed(kick.as_fd()).unwrap());
+        Ok(())
+    }
+
+    fn set_call(&mut self, ring: usize, _: &EventNotifier) -> io::Result<()> {
+        self.request(format!("call {ring}"))
+    }
+
+    fn set_err(&mut self, ring: usize, _: &EventNotifier) -> io::Result<()> {
+        self.request(format!("err {ring}"))
+    }
+
+    fn start(&mut self, rings: usize) -> io::Result<()> {
+        if self.uses_early_kicks_up {
+            self.kicks.iter().for_each(|kick| {
+                kick.consume().unwrap();
+            });
+        }
+        self.request(format!("start {rings}"))
+    }
+
+    fn stop(&mut self, rings: usize) -> io::Result<Vec<u32>> {
+        self.request(format!("stop {rings}"))?;
+        Ok((40..).take(rings - self.bases_short).collect())
+    }
+}
+
+fn pair() -> NotifierPair {
+    NotifierPair::new().unwrap()
+}
+
+fn count(notifier: &EventNotifier) -> u64 {
+    notifier.consume().unwrap().map_or(0, u64::from)
+}
+
+fn kicks(vrings: &Vrings<Fake>) -> Vec<u64> {
+    let of = |ring| vrings.pair(ring).map(|pair| count(pair.host_notifier()));
+    (0..).map_while(of).collect()
+}
+
+fn calls(vrings: &Vrings<Fake>) -> Vec<u64> {
+    let of = |ring| vrings.pair(ring).map(|pair| count(pair.guest_notifier()));
+    (0..).map_while(of).collect()
+}
+
+fn requests(log: &Mutex<Log>) -> Vec<String> {
+    std::mem::take(&mut log.lock().unwrap().requests)
+}
+
+fn two() -> Vrings<Fake> {
+    Vrings::new([pair(), pair()]).unwrap()
+}
+
+#[test]
+fn a_start_sets_all_eventfds_then_starts_then_kicks() {
+    let (fake, log) = Fake::new();
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    let order = "err 0, call 0, kick 0, err 1, call 1, kick 1, start 2";
+    assert_eq!(requests(&log).join(", "), order);
+    assert_eq!(kicks(&vrings), [1, 1]);
+    assert_eq!(calls(&vrings), [0, 0]);
+}
+
+/// The fault of back-ends that watch a ring before it is enabled.
+#[test]
+fn a_back_end_that_uses_early_kicks_up_is_kicked_again() {
+    let (mut fake, _) = Fake::new();
+    fake.uses_early_kicks_up = true;
+    let mut vrings = two();
+    vrings.pair(1).unwrap().host_notifier().notify().unwrap();
+    vrings.start(fake).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+}
+
+/// A queue that was pending when its VM was saved, and that the guest does not kick again.
+#[test]
+fn each_start_kicks_what_may_be_pending() {
+    let (fake, _) = Fake::new();
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+    let stopped = vrings.stop().unwrap();
+    vrings.start(stopped.backend).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+}
+
+#[test]
+fn a_full_kick_counter_is_emptied_so_that_the_kick_is_heard() {
+    let (fake, _) = Fake::new();
+    let mut vrings = two();
+    let kick = vrings.pair(0).unwrap().host_notifier();
+    let eventfd: &EventFd = (**kick).as_ref();
+    eventfd.write(u64::MAX - 1).unwrap();
+    vrings.start(fake).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+}
+
+#[test]
+fn a_stop_clears_the_kicks_and_reports_them_with_the_bases() {
+    let (fake, _) = Fake::new();
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+    vrings.pair(1).unwrap().host_notifier().notify().unwrap();
+    let stopped = vrings.stop().unwrap();
+    let rings: Vec<_> = stopped
+        .rings
+        .iter()
+        .map(|ring| (ring.base, ring.kicked))
+        .collect();
+    assert_eq!(rings, [(40, false), (41, true)]);
+    assert_eq!(kicks(&vrings), [0, 0]);
+    assert!(matches!(vrings.stop(), Err(VringError::NotStarted)));
+}
+
+#[test]
+fn a_refused_start_returns_the_back_end_and_keeps_the_kicks() {
+    let steps = "err 0, call 0, kick 0, err 1, call 1, kick 1, start 2";
+    for step in steps.split(", ") {
+        let (fake, log) = Fake::new();
+        let mut vrings = two();
+        vrings.pair(0).unwrap().host_notifier().notify().unwrap();
+        log.lock().unwrap().refuse = Some(step.to_owned());
+        let rejected = vrings.start(fake).unwrap_err();
+        let text = rejected.error.to_string();
+        let notifier = step.split(' ').next().unwrap();
+        assert!(
+            text.contains(&notifier.replace("err", "error")) || text.contains("did not start"),
+            "{step}: {text}"
+        );
+        assert_eq!(kicks(&vrings), [1, 0], "{step}");
+        // Nothing of the failure remains.
+        log.lock().unwrap().refuse = None;
+        vrings.start(rejected.value).unwrap();
+        assert_eq!((kicks(&vrings), calls(&vrings)), (vec![1, 1], vec![0, 0]));
+    }
+}
+
+#[test]
+fn a_back_end_that_does_not_stop_keeps_the_rings_until_it_is_abandoned() {
+    let (fake, log) = Fake::new();
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    log.lock().unwrap().refuse = Some("stop 2".to_owned());
+    assert!(matches!(vrings.stop(), Err(VringError::Stop(_))));
+    assert_eq!(kicks(&vrings), [1, 1], "they are its kicks");
+    assert!(vrings.backend().is_some());
+    vrings.pair(1).unwrap().host_notifier().notify().unwrap();
+    requests(&log);
+    assert!(vrings.abandon().is_some());
+    assert!(vrings.abandon().is_none());
+    assert!(requests(&log).is_empty(), "it was not asked");
+    // The next one looks at both rings, and the guest too.
+    vrings.start(Fake::new().0).unwrap();
+    assert_eq!((kicks(&vrings), calls(&vrings)), (vec![1, 2], vec![1, 1]));
+    // It was for that start only.
+    let stopped = vrings.stop().unwrap();
+    vrings.start(stopped.backend).unwrap();
+    assert_eq!(calls(&vrings), [0, 0]);
+}
+
+/// The calls are owed until a start has signalled them.
+#[test]
+fn a_start_that_fails_after_an_abandon_leaves_the_calls_to_the_next() {
+    let mut vrings = two();
+    vrings.start(Fake::new().0).unwrap();
+    vrings.abandon();
+    let (fake, log) = Fake::new();
+    log.lock().unwrap().refuse = Some("start 2".to_owned());
+    vrings.start(fake).unwrap_err();
+    assert_eq!(calls(&vrings), [0, 0]);
+    vrings.start(Fake::new().0).unwrap();
+    assert_eq!(calls(&vrings), [1, 1]);
+}
+
+#[test]
+fn bases_of_another_number_of_rings_are_no_stop() {
+    let (mut fake, _) = Fake::new();
+    fake.bases_short = 1;
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    assert!(matches!(vrings.stop(), Err(VringError::Stop(_))));
+    assert!(vrings.backend().is_some());
+}
+
+/// QEMU once gave one kick to vhost twice.
+#[test]
+fn one_eventfd_has_one_use() {
+    let (one, other) = (pair(), pair());
+    let with = |kick: &Arc<EventNotifier>, call: &Arc<EventNotifier>| {
+        let builder = NotifierPair::builder();
+        let builder = builder.host_notifier(Arc::clone(kick));
+        builder.guest_notifier(Arc::clone(call)).build().unwrap()
+    };
+    let same_kick = with(one.host_notifier(), other.guest_notifier());
+    let call_as_kick = with(one.guest_notifier(), other.guest_notifier());
+    let kick_as_call = with(other.host_notifier(), one.host_notifier());
+    for second in [same_kick, call_as_kick, kick_as_call] {
+        let error = Vrings::<Fake>::new([one.clone(), second]).unwrap_err();
+        let VringError::SharedNotifier { ring: 1, other: 0 } = error else {
+            panic!("{error}");
+        };
+    }
+    let itself = with(one.host_notifier(), one.host_notifier());
+    let error = Vrings::<Fake>::new([itself]).unwrap_err();
+    assert!(matches!(
+        error,
+        VringError::SharedNotifier { ring: 0, other: 0 }
+    ));
+    // Queues may share a vector.
+    let shared_call = with(other.host_notifier(), one.guest_notifier());
+    Vrings::<Fake>::new([one, shared_call]).unwrap();
+}
+
+#[test]
+fn a_second_back_end_is_refused_while_one_runs() {
+    let mut vrings = two();
+    vrings.start(Fake::new().0).unwrap();
+    let (second, log) = Fake::new();
+    let rejected = vrings.start(second).unwrap_err();
+    assert!(matches!(rejected.error, VringError::Started));
+    assert!(requests(&log).is_empty());
+}
+
+#[test]
+fn a_running_ring_gets_another_call_and_then_another_kick() {
+    let (fake, log) = Fake::new();
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+    requests(&log);
+    let new = pair();
+    vrings.set_pair(1, new.clone()).unwrap();
+    assert_eq!(requests(&log).join(", "), "call 1, kick 1");
+    assert_eq!(count(new.host_notifier()), 1);
+    assert!(Arc::ptr_eq(
+        vrings.pair(1).unwrap().guest_notifier(),
+        new.guest_notifier()
+    ));
+    let error = vrings.set_pair(2, pair()).unwrap_err();
+    assert!(matches!(
+        error,
+        VringError::NoSuchRing { ring: 2, rings: 2 }
+    ));
+    let error = vrings.set_pair(0, new).unwrap_err();
+    assert!(matches!(
+        error,
+        VringError::SharedNotifier { ring: 0, other: 1 }
+    ));
+}
+
+#[test]
+fn an_idle_ring_gets_another_pair_without_a_request() {
+    let mut vrings = two();
+    let new = pair();
+    vrings.set_pair(0, new.clone()).unwrap();
+    assert_eq!(count(new.host_notifier()), 0);
+    vrings.start(Fake::new().0).unwrap();
+    assert_eq!(count(new.host_notifier()), 1);
+}
+
+#[test]
+fn a_refused_pair_is_taken_back() {
+    for (step, order) in [("call 0", "call 0"), ("kick 0", "call 0, kick 0, call 0")] {
+        let (fake, log) = Fake::new();
+        let mut vrings = two();
+        vrings.start(fake).unwrap();
+        assert_eq!(kicks(&vrings), [1, 1]);
+        let old = vrings.pair(0).unwrap().clone();
+        requests(&log);
+        log.lock().unwrap().refuse = Some(step.to_owned());
+        let new = pair();
+        let error = vrings.set_pair(0, new.clone()).unwrap_err();
+        assert!(matches!(error, VringError::SetNotifier { ring: 0, .. }));
+        assert_eq!(requests(&log).join(", "), order);
+        assert!(Arc::ptr_eq(
+            vrings.pair(0).unwrap().host_notifier(),
+            old.host_notifier()
+        ));
+        assert_eq!(count(new.host_notifier()), 0);
+    }
+}
+
+#[test]
+fn errors_are_reported_once_and_forgotten_at_a_start() {
+    let mut vrings = two();
+    vrings.start(Fake::new().0).unwrap();
+    assert_eq!(vrings.failed().unwrap(), [0; 0]);
+    vrings.error_notifier(1).unwrap().notify().unwrap();
+    assert_eq!(vrings.failed().unwrap(), [1]);
+    assert_eq!(vrings.failed().unwrap(), [0; 0]);
+    vrings.error_notifier(0).unwrap().notify().unwrap();
+    let stopped = vrings.stop().unwrap();
+    vrings.start(stopped.backend).unwrap();
+    assert_eq!(vrings.failed().unwrap(), [0; 0]);
+    assert!(vrings.error_notifier(2).is_none());
+}
+
+#[test]
+fn a_drop_stops_the_back_end() {
+    let (fake, log) = Fake::new();
+    let mut vrings = two();
+    vrings.start(fake).unwrap();
+    requests(&log);
+    let kick = Arc::clone(vrings.pair(0).unwrap().host_notifier());
+    drop(vrings);
+    assert_eq!(requests(&log), ["stop 2"]);
+    assert_eq!(count(&kick), 1, "the kick stays");
+    // Without one there is nothing to stop.
+    drop(two());
+}
