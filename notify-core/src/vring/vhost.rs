@@ -118,8 +118,10 @@ impl<AS: PhysicalGuestAddressSpace> VringBackend for NetWithTap<AS> {
 /// A vhost-user daemon. `VHOST_USER_F_PROTOCOL_FEATURES` must have been negotiated, because without it
 /// rings cannot be enabled and disabled.
 ///
-/// Requests wait for the daemon's answer. A daemon that does not answer blocks the caller unless the
-/// socket has a time-out (`UnixStream::set_read_timeout`, before `Frontend::from_stream`).
+/// Each request waits for the daemon's reply, and a time-out of the socket does not end the wait: the `vhost`
+/// crate tries again. So call this on a thread that serves no other device, keep a clone of the
+/// `UnixStream`, and end a wait that takes too long with `UnixStream::shutdown` from another thread. The
+/// request then fails, and `Vrings::abandon` takes the rings back.
 impl VringBackend for Frontend {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
         self.set_vring_kick(ring, kick.as_ref()).map_err(io_error)?;

@@ -280,13 +280,11 @@ impl<B: VringBackend> Drop for Vrings<B> {
     }
 }
 
-/// Signals, also where the counter is full: the waiting side hears nothing of a write that is refused.
+/// Signals, also where the counter is full: the waiting side hears nothing of a write that is refused,
+/// and where another holder has cleared O_NONBLOCK the write would block.
 fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
-    if !notifier.try_notify()? {
-        notifier.consume()?;
-        notifier.notify()?;
-    }
-    Ok(())
+    notifier.consume()?;
+    Ok(notifier.notify()?)
 }
 
 fn refused(notifier: &'static str, ring: usize) -> impl FnOnce(std::io::Error) -> VringError {
