@@ -79,7 +79,11 @@ fn the_last_edit_of_a_gsi_counts() {
 fn the_first_commit_always_issues_and_a_vain_one_never() {
     let (vm, table) = table();
     table.transaction().commit().unwrap();
-    assert_eq!(committed(&vm), [vec![]], "the kernel's default is replaced");
+    assert_eq!(
+        committed(&vm),
+        [Vec::<u32>::new()],
+        "the kernel's default is replaced"
+    );
     table.transaction().commit().unwrap();
     let lease = table.lease().unwrap();
     route(&table, &lease, 1);

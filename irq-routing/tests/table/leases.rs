@@ -93,7 +93,7 @@ fn dropping_leases_costs_no_ioctl_and_the_next_commit_carries_the_removal() {
     assert!(vm.take().is_empty(), "nothing is left to remove");
     drop(kept);
     table.flush().unwrap();
-    assert_eq!(committed(&vm), [vec![]]);
+    assert_eq!(committed(&vm), [Vec::<u32>::new()]);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_translation_that_panics_has_not_touched_the_kernel() {
     table.retranslate().unwrap();
     assert!(vm.take().is_empty(), "its default table is left alone");
     table.transaction().commit().unwrap();
-    assert_eq!(committed(&vm), [vec![]]);
+    assert_eq!(committed(&vm), [Vec::<u32>::new()]);
 }
 
 /// The panic leaves the kernel's table unknown, so that even an empty one is given to it.

@@ -34,7 +34,7 @@ fn wiring_is_shared_and_stays_while_somebody_has_a_share() {
     drop(other);
     vm.take();
     unwire().unwrap();
-    assert_eq!(committed(&vm), [vec![]]);
+    assert_eq!(committed(&vm), [Vec::<u32>::new()]);
 
     let line = table.lease_exact(5).unwrap();
     line.set_route(message(1)).unwrap();
