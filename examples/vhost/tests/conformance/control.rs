@@ -103,7 +103,7 @@ pub(crate) fn add(trials: &mut Trials, path: &'static str, features: u64) {
         });
     }
     trials.add("control", "features", move || {
-        // Later kernels may have more.
+        // Later kernels have more: since 6.1 VIRTIO_F_RING_RESET has come to network devices.
         let vhost = Vhost::open(path).unwrap();
         let expected = features | VERSION_1;
         assert_eq!(vhost.features().unwrap() & expected, expected);
