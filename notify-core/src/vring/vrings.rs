@@ -191,8 +191,9 @@ impl<B: VringBackend> Vrings<B> {
         Ok(())
     }
 
-    /// The rings whose error eventfd was signalled since the last call. Such a ring is dead until the
-    /// back-end is stopped and started: the kernel signals once, at the first malformed descriptor.
+    /// The rings whose error eventfd was signalled since the last call. Such a ring is dead until its
+    /// content is mended and the back-end is started anew: the kernel stops at the first malformed
+    /// descriptor, and signals again for each kick that makes it look there.
     ///
     /// # Errors
     ///
