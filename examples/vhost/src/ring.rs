@@ -60,6 +60,12 @@ impl Ring {
         Self { address }
     }
 
+    /// Guest-physical address of the descriptor table.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        self.address
+    }
+
     /// Guest-physical address of the available ring.
     #[must_use]
     pub fn available(&self) -> u64 {
@@ -90,7 +96,7 @@ impl Ring {
         };
         for number in 0..SIZE {
             let at = u64::from(number);
-            let descriptor = GuestAddress(self.address + at * DESCRIPTOR);
+            let descriptor = GuestAddress(self.descriptors() + at * DESCRIPTOR);
             memory.write_obj(self.buffers() + at * BUFFER, descriptor)?;
             memory.write_obj(length, GuestAddress(descriptor.0 + 8))?;
             memory.write_obj(flags, GuestAddress(descriptor.0 + 12))?;
@@ -134,7 +140,7 @@ impl Ring {
             queue_max_size: SIZE,
             queue_size: SIZE,
             flags: 0,
-            desc_table_addr: host(self.address)?,
+            desc_table_addr: host(self.descriptors())?,
             used_ring_addr: host(self.used())?,
             avail_ring_addr: host(self.available())?,
             log_addr: None,

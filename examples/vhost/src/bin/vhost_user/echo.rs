@@ -79,18 +79,20 @@ impl<'a> Rings<'a> {
     /// A buffer to receive into. The guest need not kick for those that it gives back as long as there
     /// is one.
     fn buffer(&mut self) -> io::Result<Option<DescriptorChain<Memory<'a>>>> {
-        loop {
-            let buffer = self.receive.pop_descriptor_chain(self.memory);
-            if buffer.is_some() {
-                let quiet = self.receive.disable_notification(self.memory);
-                quiet.map_err(io::Error::other)?;
-                return Ok(buffer);
-            }
+        let mut buffer = self.receive.pop_descriptor_chain(self.memory);
+        if buffer.is_none() {
             let more = self.receive.enable_notification(self.memory);
             if !more.map_err(io::Error::other)? {
                 return Ok(None);
             }
+            // None again if the guest has made more available than there are.
+            buffer = self.receive.pop_descriptor_chain(self.memory);
         }
+        if buffer.is_some() {
+            let quiet = self.receive.disable_notification(self.memory);
+            quiet.map_err(io::Error::other)?;
+        }
+        Ok(buffer)
     }
 
     /// Whether the guest wants an interrupt of a ring.
@@ -133,4 +135,124 @@ where
     let descriptor = chain.next().filter(|it| u64::from(it.len()) >= bytes);
     let descriptor = descriptor.ok_or_else(|| io::Error::other("a buffer that is too short"))?;
     Ok(descriptor.addr())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use vhost_examples::ring::{BUFFER, Direction, RING, Ring, SIZE};
+    use vhost_examples::vsock::Addresses;
+
+    use super::*;
+
+    const ADDRESSES: Addresses = Addresses {
+        guest: (42, 1),
+        host: (2, 2),
+    };
+
+    struct Guest {
+        memory: GuestMemoryMmap,
+        receive: Ring,
+        transmit: Ring,
+    }
+
+    impl Guest {
+        fn new() -> Self {
+            let range = (GuestAddress(0), 1 << 20);
+            let memory = GuestMemoryMmap::from_ranges(&[range]).unwrap();
+            let (receive, transmit) = (Ring::new(0x1000), Ring::new(0x1000 + RING));
+            receive.prepare(&memory, Direction::Receive).unwrap();
+            let direction = Direction::Transmit(PACKET as u32);
+            transmit.prepare(&memory, direction).unwrap();
+            let packet = Packet::request(&ADDRESSES).to_bytes();
+            for number in 0..u64::from(SIZE) {
+                let address = GuestAddress(transmit.buffers() + number * BUFFER);
+                memory.write_slice(&packet, address).unwrap();
+            }
+            Self {
+                memory,
+                receive,
+                transmit,
+            }
+        }
+
+        /// Makes one more packet available.
+        fn send(&self) {
+            self.make_available(&self.transmit);
+        }
+
+        fn make_available(&self, ring: &Ring) {
+            let memory = &self.memory;
+            let index = ring.available_index(memory).unwrap() + 1;
+            let address = GuestAddress(ring.available() + 2);
+            memory.store(index, address, Ordering::Release).unwrap();
+        }
+
+        fn used(&self) -> (u16, u16) {
+            let used = |ring: &Ring| ring.used_index(&self.memory).unwrap();
+            (used(&self.receive), used(&self.transmit))
+        }
+
+        /// What a daemon that has just been started does, before it is killed.
+        fn steps(&self, steps: usize) -> Vec<Step> {
+            let [mut receive, mut transmit] = [&self.receive, &self.transmit].map(|ring| {
+                let mut queue = Queue::new(SIZE).unwrap();
+                let base = ring.used_index(&self.memory).unwrap();
+                let descriptors = GuestAddress(ring.descriptors());
+                queue.try_set_desc_table_address(descriptors).unwrap();
+                let available = GuestAddress(ring.available());
+                queue.try_set_avail_ring_address(available).unwrap();
+                let used = GuestAddress(ring.used());
+                queue.try_set_used_ring_address(used).unwrap();
+                queue.set_next_avail(base);
+                queue.set_next_used(base);
+                queue.set_ready(true);
+                queue
+            });
+            let mut rings = Rings {
+                memory: &self.memory,
+                receive: &mut receive,
+                transmit: &mut transmit,
+            };
+            (0..steps).map(|_| rings.step().unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn a_packet_that_was_answered_before_a_crash_is_only_completed() {
+        let guest = Guest::new();
+        guest.send();
+        assert_eq!(guest.steps(1), [Step::CallReceive]);
+        assert_eq!(guest.used(), (1, 0));
+        // The guest has the answer, so it may send the next packet before there is a new daemon.
+        guest.send();
+        assert_eq!(guest.steps(1), [Step::Continue]);
+        assert_eq!(guest.used(), (1, 1));
+        let rest = [Step::CallReceive, Step::Continue, Step::Wait];
+        assert_eq!(guest.steps(3), rest);
+        assert_eq!(guest.used(), (2, 2));
+    }
+
+    #[test]
+    fn a_guest_that_makes_too_much_available_does_not_make_the_daemon_spin() {
+        let guest = Guest::new();
+        guest.make_available(&guest.receive);
+        guest.send();
+        assert_eq!(guest.steps(1), [Step::Wait]);
+    }
+
+    #[test]
+    fn a_daemon_killed_after_each_step_answers_each_packet_once() {
+        let guest = Guest::new();
+        for packet in 1..=200 {
+            guest.send();
+            assert_eq!(guest.steps(1), [Step::CallReceive]);
+            assert_eq!(guest.used(), (packet, packet - 1));
+            guest.make_available(&guest.receive);
+            assert_eq!(guest.steps(1), [Step::Continue]);
+            assert_eq!(guest.steps(1), [Step::Wait]);
+            assert_eq!(guest.used(), (packet, packet));
+        }
+    }
 }
