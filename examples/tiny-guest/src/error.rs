@@ -27,6 +27,9 @@ pub enum Error {
     /// The RAM of the guest could not be allocated.
     #[error("cannot allocate the RAM of the guest")]
     Allocate(#[from] vm_memory::mmap::FromRangesError),
+    /// The file behind the RAM of the guest could not be created.
+    #[error("cannot create the file behind the RAM of the guest")]
+    File(#[source] io::Error),
     /// An access by the host fell outside of the guest's RAM.
     #[error("access outside of the guest's RAM")]
     Access(#[from] vm_memory::GuestMemoryError),

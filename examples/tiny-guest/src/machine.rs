@@ -35,6 +35,7 @@ pub struct MachineBuilder {
     irqchip: Irqchip,
     vcpus: u8,
     memory: u64,
+    shared: bool,
 }
 
 impl MachineBuilder {
@@ -53,6 +54,13 @@ impl MachineBuilder {
     /// Sets the size of the RAM in bytes; 4 MiB unless set.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// Backs the RAM by a memfd, so that another process can map it; it is private unless set. The file
+    /// descriptor is that of the only region of [`Machine::memory`].
+    pub fn shared_memory(mut self) -> Self {
+        self.shared = true;
         self
     }
 
@@ -76,7 +84,7 @@ impl MachineBuilder {
             .map_err(kvm("KVM_SET_IDENTITY_MAP_ADDR"))?;
         vm.set_tss_address(layout::KVM_PRIVATE as usize + 0x1000)
             .map_err(kvm("KVM_SET_TSS_ADDR"))?;
-        let ram = Arc::new(Ram::new(vm, self.memory)?);
+        let ram = Arc::new(Ram::new(vm, self.memory, self.shared)?);
         long_mode::write_tables(&ram.memory)?;
         create_irqchip(&ram.vm, self.irqchip)?;
 
@@ -104,6 +112,7 @@ impl Machine {
             irqchip: Irqchip::default(),
             vcpus: 1,
             memory: 0x40_0000,
+            shared: false,
         }
     }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The RAM of the guest, and the only unsafe request of KVM.
 
+use std::fs::File;
+
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use crate::error::kvm;
 use crate::{Error, layout};
@@ -18,11 +21,13 @@ pub(crate) struct Ram {
 }
 
 impl Ram {
-    pub(crate) fn new(vm: VmFd, size: u64) -> Result<Self, Error> {
+    pub(crate) fn new(vm: VmFd, size: u64, shared: bool) -> Result<Self, Error> {
         if !(layout::MIN_RAM..=layout::MAX_RAM).contains(&size) || !size.is_multiple_of(0x1000) {
             return Err(Error::Layout("the RAM is 2 MiB to 2 GiB, in whole pages"));
         }
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), size as usize)])?;
+        let file = shared.then(|| file(size)).transpose()?;
+        let range = (GuestAddress(0), size as usize, file);
+        let memory = GuestMemoryMmap::from_ranges_with_files([range])?;
         // Made before the region is set, so that dropping it always undoes what was done.
         let ram = Self { vm, memory };
         let host = ram.memory.get_host_address(GuestAddress(0))? as u64;
@@ -45,6 +50,14 @@ impl Ram {
         // accesses only, and which stays until `drop` has taken the region from the VM again.
         unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("KVM_SET_USER_MEMORY_REGION"))
     }
+}
+
+/// A file without a name that has so many bytes, all of them 0.
+fn file(size: u64) -> Result<FileOffset, Error> {
+    let fd = memfd_create("guest", MFdFlags::MFD_CLOEXEC);
+    let file = File::from(fd.map_err(|errno| Error::File(errno.into()))?);
+    file.set_len(size).map_err(Error::File)?;
+    Ok(FileOffset::new(file, 0))
 }
 
 impl Drop for Ram {

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A guest with a vsock device in another process, which is killed again and again in mid-traffic.
+//!
+//! The guest kicks by ioeventfd and is interrupted by irqfd, and both eventfds are in the hands of the
+//! daemon: no thread of the VMM takes part. After each kill the VMM connects a new daemon, with new
+//! eventfds. The report says what was sent, what came back, and what it cost the VMM.
+
+#[cfg(target_arch = "x86_64")]
+mod connection;
+mod daemon;
+#[cfg(target_arch = "x86_64")]
+mod device;
+mod echo;
+#[cfg(target_arch = "x86_64")]
+mod report;
+#[cfg(target_arch = "x86_64")]
+mod vmm;
+#[cfg(target_arch = "x86_64")]
+mod wiring;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use bpaf::{OptionParser, Parser, construct, long};
+use examples::arguments::{choice, count, seed};
+use examples::program::end;
+use vhost_examples::Idle;
+
+/// What the parent gives its daemon, and a person has no use for.
+const DAEMON: &str = "daemon";
+
+#[derive(Debug, Clone)]
+struct Arguments {
+    daemon: bool,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "the guest is x86-64 code")
+)]
+struct Settings {
+    packets: u32,
+    restarts: u32,
+    seed: u64,
+    idle: Idle,
+    json: bool,
+}
+
+fn arguments() -> OptionParser<Arguments> {
+    let packets = count(
+        long("packets").help("How many packets the guest sends"),
+        100_000,
+    );
+    let restarts = long("restarts").help("How many daemons are killed");
+    let restarts = restarts.argument("COUNT").fallback(20).display_fallback();
+    let seed = seed();
+    let idle = long("idle").help(
+        "How the guest waits for an interrupt: it halts, or it polls, for hosts whose emulation lets \
+         an interrupt in between sti and hlt [default: halt]",
+    );
+    let idle = choice(
+        idle,
+        "halt|spin",
+        &[("halt", Idle::Halt), ("spin", Idle::Spin)],
+    );
+    let idle = idle.fallback(Idle::Halt);
+    let json = long("json")
+        .help("Print one JSON object instead of the report")
+        .switch();
+    let settings = construct!(Settings {
+        packets,
+        restarts,
+        seed,
+        idle,
+        json
+    });
+    let daemon = long(DAEMON).switch().hide();
+    construct!(Arguments { daemon, settings }).to_options().descr(
+        "A guest whose device is a daemon of vhost-user, killed and started anew in mid-traffic.",
+    )
+}
+
+fn main() -> ExitCode {
+    let arguments = arguments().run();
+    let result = match arguments.daemon {
+        true => daemon::run().map(|()| ExitCode::SUCCESS),
+        false => run(&arguments.settings),
+    };
+    end("vhost_user", result)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn run(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
+    use examples::program::{show, verdict};
+
+    kvm_probe::probe().map_err(|why| format!("it needs KVM, and there is none: {why}"))?;
+    let report = vmm::run(settings)?;
+    if settings.json {
+        show(format_args!("{}\n", report.to_json()))?;
+    } else {
+        show(&report)?;
+    }
+    Ok(verdict(report.is_exact()))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn run(_: &Settings) -> Result<ExitCode, Box<dyn Error>> {
+    Err("the guest is x86-64 code, and this is another processor".into())
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The programs of this package, as a script runs them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod vhost_user;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    #[cfg_attr(
+        target_arch = "x86_64",
+        allow(unused_mut, reason = "one more on other architectures")
+    )]
+    let mut trials = vhost_user::trials();
+    #[cfg(not(target_arch = "x86_64"))]
+    trials.push(kvm_test::x86_only("the guest is x86-64 code"));
+    kvm_test::main(trials)
+}
