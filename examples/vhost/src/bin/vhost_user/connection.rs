@@ -3,9 +3,7 @@
 
 use std::error::Error;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
-use notify_core::EventNotifier;
 use vhost::vhost_user::message::{
     VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
 };
@@ -16,45 +14,16 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use crate::daemon::VERSION_1;
 
-/// The eventfds of one queue.
-#[derive(Debug)]
-pub(crate) struct Notifiers {
-    /// The guest signals it.
-    pub(crate) kick: Arc<EventNotifier>,
-    /// The daemon signals it.
-    pub(crate) call: Arc<EventNotifier>,
-    /// The daemon signals it when it finds a ring in disorder.
-    pub(crate) err: Arc<EventNotifier>,
-}
-
-/// Hands the queues to the daemon at the other end of a stream, and starts them.
-///
-/// After a crash the daemon before may have used a buffer without having called the guest, so the VMM
-/// calls it.
+/// Tells the daemon at the other end of a stream all about the device but its eventfds.
 pub(crate) fn connect(
     stream: UnixStream,
     memory: &GuestMemoryMmap,
     rings: &[Ring],
-    notifiers: &[Notifiers],
-    after_crash: bool,
 ) -> Result<Frontend, Box<dyn Error>> {
     let mut frontend = Frontend::from_stream(stream, rings.len() as u64);
     negotiate(&mut frontend, memory)?;
     for (queue, ring) in rings.iter().enumerate() {
         describe(&frontend, queue, ring, memory)?;
-    }
-    for (queue, notifiers) in notifiers.iter().enumerate() {
-        wire(&frontend, queue, notifiers)?;
-    }
-    for queue in 0..rings.len() {
-        frontend.set_vring_enable(queue, true)?;
-    }
-    for notifiers in notifiers {
-        // A kick that came before the queue was enabled may have been used up.
-        notifiers.kick.notify()?;
-        if after_crash {
-            notifiers.call.notify()?;
-        }
     }
     Ok(frontend)
 }
@@ -91,11 +60,4 @@ fn describe(
     frontend.set_vring_addr(queue, &ring.config(memory)?)?;
     frontend.set_vring_base(queue, ring.used_index(memory)?)?;
     Ok(())
-}
-
-/// The eventfds. The kick is the last: with it the ring starts.
-fn wire(frontend: &Frontend, queue: usize, notifiers: &Notifiers) -> Result<(), vhost::Error> {
-    frontend.set_vring_call(queue, (*notifiers.call).as_ref())?;
-    frontend.set_vring_err(queue, (*notifiers.err).as_ref())?;
-    frontend.set_vring_kick(queue, (*notifiers.kick).as_ref())
 }

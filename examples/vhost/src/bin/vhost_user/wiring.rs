@@ -9,11 +9,9 @@ use ioeventfd::{
 };
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::Vector;
-use notify_core::{EventNotifier, Vm};
+use notify_core::{NotifierPair, Vm};
 use tiny_guest::layout::{DOORBELL, msi_address};
 use vhost_examples::guest::Device;
-
-use crate::connection::Notifiers;
 
 /// How the guest reaches the device: a notify address for each queue, as with virtio-pci.
 pub(crate) const DEVICE: Device = Device {
@@ -53,23 +51,18 @@ impl Wiring {
     /// Gives every queue new eventfds. Kicks and calls that are in the old ones go to the new ones.
     ///
     /// No daemon may have the old ones: a kick that one is about to read would go to both.
-    pub(crate) fn renew(&self) -> Result<Vec<Notifiers>, Box<dyn Error>> {
-        let new = || -> Result<_, Box<dyn Error>> { Ok(Arc::new(EventNotifier::new()?)) };
+    pub(crate) fn renew(&self) -> Result<Vec<NotifierPair>, Box<dyn Error>> {
         let mut queues = Vec::new();
         for vector in &self.vectors {
-            let call = new()?;
-            let replaced = vector.replace_notifier(Arc::clone(&call));
+            let pair = NotifierPair::new()?;
+            let replaced = vector.replace_notifier(Arc::clone(pair.guest_notifier()));
             replaced.map_err(|rejected| rejected.error)?;
-            queues.push(Notifiers {
-                kick: new()?,
-                call,
-                err: new()?,
-            });
+            queues.push(pair);
         }
         let doorbells = (0..).zip(DEVICE.notify).zip(&queues);
-        let doorbells = doorbells.map(|((queue, address), notifiers)| {
+        let doorbells = doorbells.map(|((queue, address), pair)| {
             let width = Datamatch::Width(Width::W2);
-            let kick = Arc::clone(&notifiers.kick);
+            let kick = Arc::clone(pair.host_notifier());
             Doorbell::new(queue, IoAddress::Mmio(address), width, kick)
         });
         let plan = self.doorbells.plan(doorbells)?;
