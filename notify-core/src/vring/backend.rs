@@ -15,12 +15,11 @@ use crate::EventNotifier;
 pub trait VringBackend {
     /// Sets the eventfd that wakes the back-end for this ring (VHOST_SET_VRING_KICK).
     ///
-    /// A back-end that runs uses the new one from the return of this call on. It must look at the
-    /// ring if the eventfd is already signalled.
+    /// Called only while the back-end does not run.
     ///
     /// # Errors
     ///
-    /// Those of the request. The ring then has the eventfd that it had before.
+    /// Those of the request.
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()>;
 
     /// Sets the eventfd that the back-end signals when it has used buffers (VHOST_SET_VRING_CALL).
@@ -29,7 +28,7 @@ pub trait VringBackend {
     ///
     /// # Errors
     ///
-    /// Those of the request. The ring then has the eventfd that it had before.
+    /// Those of the request. If the connection broke, it is unknown which eventfd the ring has.
     fn set_call(&mut self, ring: usize, call: &EventNotifier) -> io::Result<()>;
 
     /// Sets the eventfd that the back-end signals when it gives the ring up (VHOST_SET_VRING_ERR).
@@ -43,7 +42,7 @@ pub trait VringBackend {
     ///
     /// # Errors
     ///
-    /// Those of the request. No ring runs then.
+    /// Those of the request. `stop` is called then, since some rings may run.
     fn start(&mut self, rings: usize) -> io::Result<()>;
 
     /// Stops the rings `0..rings`, and returns each one's base: the index of the next available

@@ -21,7 +21,7 @@
 //!
 //! | what would be lost | what `Vrings` does |
 //! |---|---|
-//! | A kick before the back-end runs: the kernel's vsock worker uses it up, and so do daemons | Kicks each ring once more, after the back-end has confirmed that it runs |
+//! | A kick before the back-end runs: the kernel's vsock worker uses it up, and so do some daemons | Kicks each ring once more, after the back-end has confirmed that it runs |
 //! | A kick while the ring changes hands: vhost never reads the counter | Reads and clears the counter at stop, and reports it as [`StoppedRing::kicked`] |
 //! | A ring that was pending at a snapshot | Kicks at each start, so the new back-end looks |
 //! | A call that a back-end owed when it died | [`Vrings::abandon`]: the next start also signals each call |

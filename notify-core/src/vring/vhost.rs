@@ -28,7 +28,7 @@ fn bases(backend: &impl VhostBackend, rings: usize) -> io::Result<Vec<u32>> {
     (0..rings).map(base).collect()
 }
 
-/// `/dev/vhost-vsock`. The queues for events are not vhost's: it has two rings, receive and transmit.
+/// `/dev/vhost-vsock`. The event queue is not vhost's: vhost has two rings, receive and transmit.
 impl<AS: PhysicalGuestAddressSpace> VringBackend for Vsock<AS> {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
         self.set_vring_kick(ring, kick.as_ref()).map_err(io_error)
@@ -124,16 +124,19 @@ impl<AS: PhysicalGuestAddressSpace> VringBackend for NetWithTap<AS> {
 /// request then fails, and `Vrings::abandon` takes the rings back.
 impl VringBackend for Frontend {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
+        numbered(ring)?;
         self.set_vring_kick(ring, kick.as_ref()).map_err(io_error)?;
         confirm(self)
     }
 
     fn set_call(&mut self, ring: usize, call: &EventNotifier) -> io::Result<()> {
+        numbered(ring)?;
         self.set_vring_call(ring, call.as_ref()).map_err(io_error)?;
         confirm(self)
     }
 
     fn set_err(&mut self, ring: usize, err: &EventNotifier) -> io::Result<()> {
+        numbered(ring)?;
         self.set_vring_err(ring, err.as_ref()).map_err(io_error)
     }
 
@@ -141,7 +144,7 @@ impl VringBackend for Frontend {
         let mut enable = |ring, on| self.set_vring_enable(ring, on).map_err(io_error);
         for ring in 0..rings {
             if let Err(error) = enable(ring, true) {
-                for started in 0..ring {
+                for started in 0..=ring {
                     // The connection is broken, or the daemon disobeys: nothing more can be done here.
                     let _ = enable(started, false);
                 }
@@ -155,6 +158,15 @@ impl VringBackend for Frontend {
         // GET_VRING_BASE stops the ring, and its answer confirms that.
         bases(self, rings)
     }
+}
+
+/// Messages have eight bits for the ring; the next one means that there is no descriptor.
+fn numbered(ring: usize) -> io::Result<()> {
+    if ring > 0xff {
+        let text = format!("vhost-user has no ring {ring}, 255 is the last");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
 }
 
 /// Waits until the daemon has carried out all requests so far. Without REPLY_ACK it confirms none of

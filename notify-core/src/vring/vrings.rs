@@ -8,7 +8,7 @@ use crate::{EventNotifier, NotifierPair, Rejected};
 
 /// The kick, call and error eventfds of all rings of one device, and the back-end that has them.
 ///
-/// Drop stops the back-end, and ignores its answer; the counters of the kicks keep what they have.
+/// Drop waits for the back-end as `stop` does, and ignores its errors: abandon one that may be silent. The counters of the kicks keep what they have.
 /// Nothing here takes a lock: share it in a `Mutex` where several threads start and stop. It is not
 /// on the data path.
 #[derive(Debug)]
@@ -87,19 +87,22 @@ impl<B: VringBackend> Vrings<B> {
     ///
     /// # Errors
     ///
-    /// [`VringError::Started`], [`VringError::SetNotifier`], [`VringError::Start`],
-    /// [`VringError::Notifier`]. The back-end comes back inside, and does not run. All kicks that came
-    /// are still in their counters.
+    /// [`VringError::Started`]: nothing has changed. [`VringError::SetNotifier`], [`VringError::Start`],
+    /// [`VringError::Notifier`]: the back-end was asked to stop, each ring is kicked once, so that no kick
+    /// is missing that the back-end used up, and the next start also signals each call. The back-end comes
+    /// back inside. Drop it before another one is started.
     pub fn start(&mut self, mut backend: B) -> Result<(), Rejected<B, VringError>> {
         let State::Idle { calls_missing } = self.state else {
             return Err(Rejected::new(VringError::Started, backend));
         };
-        if let Err(error) = self.hand_over(&mut backend) {
-            return Err(Rejected::new(error, backend));
-        }
-        if let Err(error) = self.signal_all(calls_missing) {
-            // The rings are as before, with a kick or a call too many at most.
+        let result = self.hand_over(&mut backend);
+        if let Err(error) = result.and_then(|()| self.signal_all(calls_missing)) {
+            // It may have used kicks up, and may owe calls. The error of the start counts, not these.
             let _ = backend.stop(self.rings.len());
+            let _ = self.signal_all(false);
+            self.state = State::Idle {
+                calls_missing: true,
+            };
             return Err(Rejected::new(error, backend));
         }
         self.state = State::Started(backend);
@@ -160,33 +163,31 @@ impl<B: VringBackend> Vrings<B> {
     /// Gives a ring other eventfds: after its queue has moved to another vector, or before a peer that
     /// shall not have the old ones.
     ///
-    /// A back-end that runs gets them at once, first the call; the ring is then kicked once. Signals
-    /// that stand in the old kick stay there: move them with the doorbell, or leave them to this kick.
-    /// Calls that the old eventfd got stay with the old vector.
+    /// A back-end that runs can get another call, and gets it at once; calls that the old eventfd got stay
+    /// with the old vector. Its kick cannot change while it runs, because common daemons do not watch the
+    /// new one: stop it first.
     ///
     /// # Errors
     ///
-    /// [`VringError::NoSuchRing`] and [`VringError::SharedNotifier`]: nothing has changed.
-    /// [`VringError::SetNotifier`]: the ring has its old pair, and so does the back-end, unless it
-    /// refused the old call as well; then the call is reported. [`VringError::Notifier`].
+    /// [`VringError::NoSuchRing`], [`VringError::SharedNotifier`], and [`VringError::Started`] for
+    /// another kick of a back-end that runs: nothing has changed. [`VringError::SetNotifier`]: the ring has
+    /// its old pair; over a connection that broke, the back-end may have the new call.
     pub fn set_pair(&mut self, ring: usize, pair: NotifierPair) -> Result<(), VringError> {
-        self.check(ring, &pair)?;
         let rings = self.rings.len();
-        let Some(place) = self.rings.get_mut(ring) else {
+        let Some(place) = self.rings.get(ring) else {
             return Err(VringError::NoSuchRing { ring, rings });
         };
+        let same_kick = Arc::ptr_eq(place.pair.host_notifier(), pair.host_notifier());
+        self.check(ring, &pair)?;
         if let State::Started(backend) = &mut self.state {
+            if !same_kick {
+                return Err(VringError::Started);
+            }
             let result = backend.set_call(ring, pair.guest_notifier());
             result.map_err(refused("call", ring))?;
-            if let Err(source) = backend.set_kick(ring, pair.host_notifier()) {
-                let undone = backend.set_call(ring, place.pair.guest_notifier());
-                undone.map_err(refused("call", ring))?;
-                return Err(refused("kick", ring)(source));
-            }
         }
-        place.pair = pair;
-        if matches!(self.state, State::Started(_)) {
-            signal(place.pair.host_notifier())?;
+        if let Some(place) = self.rings.get_mut(ring) {
+            place.pair = pair;
         }
         Ok(())
     }
@@ -232,6 +233,10 @@ impl<B: VringBackend> Vrings<B> {
 
     fn check(&self, ring: usize, pair: &NotifierPair) -> Result<(), VringError> {
         let (kick, call) = (pair.host_notifier(), pair.guest_notifier());
+        let is_error = |it: &Ring| Arc::ptr_eq(kick, &it.err) || Arc::ptr_eq(call, &it.err);
+        if let Some(other) = self.rings.iter().position(is_error) {
+            return Err(VringError::SharedNotifier { ring, other });
+        }
         if Arc::ptr_eq(kick, call) {
             return Err(VringError::SharedNotifier { ring, other: ring });
         }
@@ -284,8 +289,14 @@ impl<B: VringBackend> Drop for Vrings<B> {
 /// Signals, also where the counter is full: the waiting side hears nothing of a write that is refused,
 /// and where another holder has cleared O_NONBLOCK the write would block.
 fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
-    notifier.consume()?;
-    Ok(notifier.notify()?)
+    // A peer may fill it again in between, but not for ever.
+    for _ in 0..8 {
+        notifier.consume()?;
+        if notifier.try_notify()? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn refused(notifier: &'static str, ring: usize) -> impl FnOnce(std::io::Error) -> VringError {
