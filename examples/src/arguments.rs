@@ -31,6 +31,29 @@ pub fn count(name: NamedArg, default: u32) -> impl Parser<u32> {
         .display_fallback()
 }
 
+/// How a guest waits for an interrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// It halts.
+    Halt,
+    /// It polls, for hosts whose emulation lets an interrupt in between `sti` and `hlt`.
+    Spin,
+}
+
+/// `--idle halt` or `--idle spin`; halts unless given.
+pub fn idle() -> impl Parser<Idle> {
+    let name = long("idle").help(
+        "How a real guest waits for an interrupt: it halts, or it polls, for hosts whose emulation \
+         lets an interrupt in between sti and hlt [default: halt]",
+    );
+    choice(
+        name,
+        "halt|spin",
+        &[("halt", Idle::Halt), ("spin", Idle::Spin)],
+    )
+    .fallback(Idle::Halt)
+}
+
 /// One word of a few, each with its value. `words` is what the help shows of them.
 pub fn choice<T: Copy + 'static>(
     name: NamedArg,

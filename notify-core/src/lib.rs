@@ -2,7 +2,8 @@
 //! eventfd notifiers and the one port through which the upper crates reach a hypervisor.
 //!
 //! A virtual machine monitor (VMM) and its guest tell each other "look at your queue" through two
-//! eventfds per queue. QEMU calls them *host notifier* and *guest notifier*, and so does this crate:
+//! eventfds per queue. QEMU calls them *host notifier* and *guest notifier*, and so does this
+//! crate:
 //!
 //! ```text
 //!            kick                                     call
@@ -11,15 +12,16 @@
 //! ```
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
-//! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] answers with ioctls on a KVM
-//!   virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would and needs no `/dev/kvm`.
-//!   [`Vcpu`] is the same for the one thing that is asked of a vCPU.
-//! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or in
-//!   another process, and takes them back without losing a signal.
-//! - With the feature `mio`, `dispatcher::Dispatcher` calls handlers of many notifiers, and polls where
-//!   that pays.
+//! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] answers with ioctls
+//!   on a KVM virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would and needs
+//!   no `/dev/kvm`. [`Vcpu`] is the same for the one thing that is asked of a vCPU.
+//! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
+//!   in another process, and takes them back without losing a signal.
+//! - With the feature `mio`, `dispatcher::Dispatcher` calls handlers of many notifiers, and polls
+//!   where that pays.
 //!
-//! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in `irqfd`.
+//! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in
+//! `irqfd`.
 //!
 //! ```
 //! use notify_core::NotifierPair;

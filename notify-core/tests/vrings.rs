@@ -317,6 +317,24 @@ fn a_running_ring_gets_another_call_and_keeps_its_kick() {
 }
 
 #[test]
+fn a_semaphore_is_no_kick() {
+    let kick = Arc::new(EventNotifier::builder().semaphore(true).build().unwrap());
+    let pair = NotifierPair::builder().host_notifier(kick).build().unwrap();
+    let error = two().set_pair(1, pair).unwrap_err();
+    assert!(matches!(error, VringError::Semaphore { ring: 1 }));
+}
+
+#[test]
+fn a_refused_hand_over_keeps_reported_errors() {
+    let (fake, log) = Fake::new();
+    let mut vrings = two();
+    vrings.error_notifier(0).unwrap().notify().unwrap();
+    log.lock().unwrap().refuse = Some("kick 1".to_owned());
+    vrings.start(fake).unwrap_err();
+    assert_eq!(vrings.failed().unwrap(), [0]);
+}
+
+#[test]
 fn an_error_eventfd_is_no_kick() {
     let mut vrings = two();
     let err = Arc::clone(vrings.error_notifier(1).unwrap());

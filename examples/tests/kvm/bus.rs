@@ -14,7 +14,8 @@ use notify_core::{Bus, EventNotifier, Vm};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// Where doorbells and writes are: across a page, some ports, beside the PIC, at the I/O APIC's end.
+/// Where doorbells and writes are: across a page, some ports, beside the PIC, at the I/O APIC's
+/// end.
 const SPACES: [(Bus, u64, u64); 4] = [
     (Bus::Mmio, 0xd000_0ff0, 32),
     (Bus::Pio, 0xc000, 16),

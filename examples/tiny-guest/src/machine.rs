@@ -57,8 +57,8 @@ impl MachineBuilder {
         self
     }
 
-    /// Backs the RAM by a memfd, so that another process can map it; it is private unless set. The file
-    /// descriptor is that of the only region of [`Machine::memory`].
+    /// Backs the RAM by a memfd, so that another process can map it; it is private unless set. The
+    /// file descriptor is that of the only region of [`Machine::memory`].
     pub fn shared_memory(mut self) -> Self {
         self.shared = true;
         self

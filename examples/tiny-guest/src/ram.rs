@@ -13,7 +13,8 @@ use crate::{Error, layout};
 
 /// A VM together with the memory it runs in.
 ///
-/// The machine and its vCPUs share one of these, so that the memory is there as long as any of them.
+/// The machine and its vCPUs share one of these, so that the memory is there as long as any of
+/// them.
 #[derive(Debug)]
 pub(crate) struct Ram {
     pub(crate) vm: VmFd,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Guest`]: a driver of a vsock device, in a few hundred bytes of code.
 //!
-//! It opens a connection and sends packets with numbers, each when the one before has come back. It takes
-//! what comes on an interrupt alone: one that is lost stops it for good.
+//! It opens a connection and sends packets with numbers, each when the one before has come back. It
+//! takes what comes on an interrupt alone: one that is lost stops it for good.
 
+use examples::arguments::Idle;
 use tiny_guest::iced_x86::code_asm::{
     CodeLabel, ax, dword_ptr, eax, ebx, ecx, esi, qword_ptr, r8d, r9d, r12, r12d, r12w, r13, r14,
     rax, rbx, rcx, rdi, word_ptr,
@@ -11,7 +12,6 @@ use tiny_guest::iced_x86::code_asm::{
 use tiny_guest::{Asm, Emitted, Error, Machine, Program, ROUND, Slot};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::Idle;
 use crate::ring::{BUFFER, Direction, ENTRIES, INDEX, NO_NOTIFY, RING, Ring, SIZE};
 use crate::vsock::{
     Addresses, FORWARDED, HEADER, LENGTH, OPERATION, PACKET, PAYLOAD, Packet, READ_WRITE, REQUEST,
@@ -80,7 +80,8 @@ pub struct Device {
 }
 
 impl Guest {
-    /// Lays the queues out in the RAM of a machine, and fills the buffers as far as they stay the same.
+    /// Lays the queues out in the RAM of a machine, and fills the buffers as far as they stay the
+    /// same.
     ///
     /// # Errors
     ///
@@ -145,8 +146,8 @@ impl Guest {
 
     /// The program that sends so many packets and waits for each of them.
     ///
-    /// R12 has how many received packets it has taken, R13 how many interrupts it knows of, R14 how many
-    /// packets it has sent, and R9D how many bytes of payload it has received.
+    /// R12 has how many received packets it has taken, R13 how many interrupts it knows of, R14 how
+    /// many packets it has sent, and R9D how many bytes of payload it has received.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Ring`]: a split virtqueue in the guest's RAM, set up so that the guest has little to do.
 //!
-//! Descriptor i is of buffer i, and so is entry i of the available ring, for good. A device that uses the
-//! buffers in order, as these do, gets and gives them back in order, so the driver only counts.
+//! Descriptor i is of buffer i, and so is entry i of the available ring, for good. A device that
+//! uses the buffers in order, as these do, gets and gives them back in order, so the driver only
+//! counts.
 
 use std::sync::atomic::Ordering;
 

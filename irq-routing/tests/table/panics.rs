@@ -225,8 +225,9 @@ thread_local! {
     static RETRANSLATES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One thread asks for new translations, and the translation panics if another thread leads that round; a
-/// lease is dropped meanwhile. Returns whether another one led: that is the scheduler's choice.
+/// One thread asks for new translations, and the translation panics if another thread leads that
+/// round; a lease is dropped meanwhile. Returns whether another one led: that is the scheduler's
+/// choice.
 fn a_round_for_another_panics() -> bool {
     let vm = Arc::new(Recorder::default());
     let dropped: Arc<Mutex<Option<GsiLease>>> = Arc::default();

@@ -21,10 +21,11 @@ pub(crate) fn release() -> String {
     read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
-/// How many bytes a guest of random tests stores in place of `len` bytes at `address`: 8 in place of 16 where that
-/// could stop the **host**. On kernels without commit f1edbed787ba (in Linux 7.2 and 6.18.44), a store of 16 bytes that
-/// starts off a multiple of 8 and crosses into a page that starts with a doorbell with a datamatch runs into a BUG_ON in
-/// `ioeventfd_in_range`, under the locks of KVM.
+/// How many bytes a guest of random tests stores in place of `len` bytes at `address`: 8 in place
+/// of 16 where that could stop the **host**. On kernels without commit f1edbed787ba (in Linux 7.2
+/// and 6.18.44), a store of 16 bytes that starts off a multiple of 8 and crosses into a page that
+/// starts with a doorbell with a datamatch runs into a BUG_ON in `ioeventfd_in_range`, under the
+/// locks of KVM.
 #[must_use]
 pub fn harmless_store(address: u64, len: usize) -> usize {
     let kernel = kernel();
@@ -36,8 +37,9 @@ pub fn harmless_store(address: u64, len: usize) -> usize {
     }
 }
 
-/// Whether KVM says 0 of a message to a logical destination that no local APIC has, as Linux does from 6.3 on. Earlier
-/// kernels say -1 (EPERM from KVM_SIGNAL_MSI) as long as a local APIC is switched off.
+/// Whether KVM says 0 of a message to a logical destination that no local APIC has, as Linux does
+/// from 6.3 on. Earlier kernels say -1 (EPERM from KVM_SIGNAL_MSI) as long as a local APIC is
+/// switched off.
 #[must_use]
 pub fn knows_logical_destinations() -> bool {
     kernel() >= (6, 3, 0)

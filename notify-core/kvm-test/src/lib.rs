@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Runs tests that need KVM, and reports them as ignored, with the reason, where there is none.
 //!
-//! A trial made by [`kvm`] runs where [`kvm_probe::probe`] finds that KVM works. Elsewhere it is *ignored*,
-//! which the summary counts and [`main`] explains, or fails if the environment has `REQUIRE_KVM=1`.
-//! Trials that need an x86 guest or interrupt controller too are ignored on other architectures, see
-//! [`x86_only`]. Trials run one after the other unless the command line says otherwise: some count the
-//! file descriptors of the process.
+//! A trial made by [`kvm`] runs where [`kvm_probe::probe`] finds that KVM works. Elsewhere it is
+//! *ignored*, which the summary counts and [`main`] explains, or fails if the environment has
+//! `REQUIRE_KVM=1`. Trials that need an x86 guest or interrupt controller too are ignored on other
+//! architectures, see [`x86_only`]. Trials run one after the other unless the command line says
+//! otherwise: some count the file descriptors of the process.
 //!
-//! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one; [`Nothing`]
-//! does not even remember.
-//! [`refuse`] makes a system call fail, as a filter does.
-//! [`signal_from_kernel`] signals an eventfd as the kernel does.
-//! [`wait_until`] waits for what another thread does.
-//! [`Machine`] is a real one whose vCPU never runs, so that interrupts stay visible.
+//! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one;
+//! [`Nothing`] does not even remember. [`refuse`] makes a system call fail, as a filter does.
+//! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
+//! another thread does. [`Machine`] is a real one whose vCPU never runs, so that interrupts stay
+//! visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;
@@ -88,8 +87,8 @@ pub fn kvm(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     trial.with_kind(KIND).with_ignored_flag(ignored)
 }
 
-/// A test that needs KVM and is x86 code: a guest, or what only x86 interrupt controllers do. It is ignored on other
-/// architectures.
+/// A test that needs KVM and is x86 code: a guest, or what only x86 interrupt controllers do. It is
+/// ignored on other architectures.
 pub fn kvm_x86(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     if cfg!(target_arch = "x86_64") {
         return kvm(name, run);
@@ -98,8 +97,8 @@ pub fn kvm_x86(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     trial.with_kind(KIND_X86).with_ignored_flag(true)
 }
 
-/// Stands for the trials of a suite that do not compile on other architectures than x86: ignored, with the reason as
-/// its name.
+/// Stands for the trials of a suite that do not compile on other architectures than x86: ignored,
+/// with the reason as its name.
 pub fn x86_only(why: &str) -> Trial {
     let trial = Trial::test(why, || Ok(()));
     trial.with_kind(KIND_X86).with_ignored_flag(true)

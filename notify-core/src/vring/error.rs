@@ -19,6 +19,18 @@ pub enum VringError {
         other: usize,
     },
 
+    /// The kick is in semaphore mode: one read takes one signal of several, so `stop` could not
+    /// clear it.
+    #[error("the kick of ring {ring} is in semaphore mode; give it an eventfd that counts")]
+    Semaphore {
+        /// The ring whose pair was refused.
+        ring: usize,
+    },
+
+    /// A process that shares the eventfd fills its counter as fast as it is read.
+    #[error("a process that shares the eventfd keeps its counter full; abandon that back-end")]
+    KeptFull,
+
     /// There is no ring of this number.
     #[error("there is no ring {ring}, only {rings} of them")]
     NoSuchRing {

@@ -19,13 +19,18 @@
 //! Ring addresses, sizes, features and guest memory are set on the back-end itself, before it is
 //! given to `start`.
 //!
-//! | what would be lost | what `Vrings` does |
-//! |---|---|
-//! | A kick before the back-end runs: the kernel's vsock worker uses it up, and so do some daemons | Kicks each ring once more, after the back-end has confirmed that it runs |
-//! | A kick while the ring changes hands: vhost never reads the counter | Reads and clears the counter at stop, and reports it as [`StoppedRing::kicked`] |
-//! | A ring that was pending at a snapshot | Kicks at each start, so the new back-end looks |
-//! | A call that a back-end owed when it died | [`Vrings::abandon`]: the next start also signals each call |
-//! | What completes without a call eventfd | Never takes the call away from a back-end that runs |
+//! What would be lost, and what `Vrings` does about it:
+//!
+//! - A kick before the back-end runs. The kernel's vsock worker uses it up without a look at the
+//!   ring, and so do some daemons. `start` kicks each ring after the back-end has confirmed that it
+//!   runs.
+//! - A kick while the ring changes hands, because the kernel never reads the counter. `stop` reads
+//!   and clears it, and reports it as [`StoppedRing::kicked`].
+//! - A ring that was pending at a snapshot. Each start kicks, so the new back-end looks.
+//! - A call that a back-end owed when it died. After [`Vrings::abandon`] the next start also
+//!   signals each call.
+//! - What completes while a ring has no call eventfd. `Vrings` never takes the call away from a
+//!   back-end that runs.
 //!
 //! ```
 //! use notify_core::NotifierPair;

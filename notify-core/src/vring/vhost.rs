@@ -8,7 +8,7 @@ use vhost::net::VhostNet;
 use vhost::vhost_kern::PhysicalGuestAddressSpace;
 use vhost::vhost_kern::net::Net;
 use vhost::vhost_kern::vsock::Vsock;
-use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use vhost::vhost_user::{Error as User, Frontend, VhostUserFrontend};
 use vhost::vsock::VhostVsock;
 use vhost::{Error, VhostBackend};
 
@@ -19,6 +19,12 @@ use crate::EventNotifier;
 fn io_error(error: Error) -> io::Error {
     match error {
         Error::VhostOpen(source) | Error::IoctlError(source) | Error::IOError(source) => source,
+        Error::VhostUserProtocol(
+            User::SocketError(source) | User::SocketBroken(source) | User::SocketConnect(source),
+        ) => source,
+        Error::VhostUserProtocol(User::Disconnected | User::PartialMessage) => {
+            io::ErrorKind::ConnectionReset.into()
+        }
         other => io::Error::other(other),
     }
 }
@@ -115,13 +121,13 @@ impl<AS: PhysicalGuestAddressSpace> VringBackend for NetWithTap<AS> {
     }
 }
 
-/// A vhost-user daemon. `VHOST_USER_F_PROTOCOL_FEATURES` must have been negotiated, because without it
-/// rings cannot be enabled and disabled.
+/// A vhost-user daemon. `VHOST_USER_F_PROTOCOL_FEATURES` must have been negotiated, because without
+/// it rings cannot be enabled and disabled.
 ///
-/// Each request waits for the daemon's reply, and a time-out of the socket does not end the wait: the `vhost`
-/// crate tries again. So call this on a thread that serves no other device, keep a clone of the
-/// `UnixStream`, and end a wait that takes too long with `UnixStream::shutdown` from another thread. The
-/// request then fails, and `Vrings::abandon` takes the rings back.
+/// A request may wait for the daemon's reply. A time-out of the socket does not end the wait,
+/// because the `vhost` crate tries again. Call this on a thread that serves no other device, keep a
+/// clone of the `UnixStream`, and end a wait that takes too long by `UnixStream::shutdown` from
+/// another thread. The request then fails.
 impl VringBackend for Frontend {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
         numbered(ring)?;
@@ -145,7 +151,8 @@ impl VringBackend for Frontend {
         for ring in 0..rings {
             if let Err(error) = enable(ring, true) {
                 for started in 0..=ring {
-                    // The connection is broken, or the daemon disobeys: nothing more can be done here.
+                    // The connection is broken, or the daemon disobeys: nothing more can be done
+                    // here.
                     let _ = enable(started, false);
                 }
                 return Err(error);
@@ -155,8 +162,13 @@ impl VringBackend for Frontend {
     }
 
     fn stop(&mut self, rings: usize) -> io::Result<Vec<u32>> {
-        // GET_VRING_BASE stops the ring, and its answer confirms that.
-        bases(self, rings)
+        // GET_VRING_BASE stops the ring, and its reply confirms that.
+        let bases = bases(self, rings)?;
+        // Otherwise the ring would run from the next SET_VRING_KICK on.
+        let disable = |ring| self.set_vring_enable(ring, false).map_err(io_error);
+        (0..rings).try_for_each(disable)?;
+        confirm(self)?;
+        Ok(bases)
     }
 }
 
@@ -169,8 +181,8 @@ fn numbered(ring: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the daemon has carried out all requests so far. Without REPLY_ACK it confirms none of
-/// them; but it takes them in order, and answers this one.
+/// Waits until the daemon has carried out all requests so far. Without REPLY_ACK it confirms none
+/// of them; but it takes them in order, and replies to this one.
 fn confirm(frontend: &Frontend) -> io::Result<()> {
     frontend.get_features().map(drop).map_err(io_error)
 }

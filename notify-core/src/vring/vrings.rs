@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use super::{VringBackend, VringError};
-use crate::{EventNotifier, NotifierPair, Rejected};
+use crate::{EventFdMode, EventNotifier, NotifierPair, Rejected};
 
 /// The kick, call and error eventfds of all rings of one device, and the back-end that has them.
 ///
-/// Drop waits for the back-end as `stop` does, and ignores its errors: abandon one that may be silent. The counters of the kicks keep what they have.
-/// Nothing here takes a lock: share it in a `Mutex` where several threads start and stop. It is not
-/// on the data path.
+/// Drop waits for the back-end as `stop` does, and ignores its errors. Call
+/// [`abandon`](Self::abandon) first if the back-end may be silent. The kicks keep their counts.
+///
+/// `Vrings` takes no lock: put it into a `Mutex` if several threads start and stop. It is not on
+/// the data path.
 #[derive(Debug)]
 pub struct Vrings<B: VringBackend> {
     rings: Vec<Ring>,
@@ -35,7 +37,7 @@ enum State<B> {
 /// A back-end that was stopped, and where it stopped.
 #[derive(Debug)]
 pub struct Stopped<B> {
-    /// The back-end. It still has the eventfds, and signals none of them.
+    /// The back-end. It signals none of the eventfds any more.
     pub backend: B,
     /// By ring.
     pub rings: Vec<StoppedRing>,
@@ -45,8 +47,8 @@ pub struct Stopped<B> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoppedRing {
-    /// Index of the next available buffer (VHOST_GET_VRING_BASE). The next back-end gets it by
-    /// VHOST_SET_VRING_BASE.
+    /// Index of the next available buffer, as the back-end gave it (VHOST_GET_VRING_BASE). Check
+    /// what an untrusted process gave, then hand it to the next back-end (VHOST_SET_VRING_BASE).
     pub base: u32,
     /// Whether the kick was signalled and is now cleared. The back-end may have served those kicks:
     /// the kernel never reads the counter. Process the ring once more if the VMM takes it over; a
@@ -60,8 +62,9 @@ impl<B: VringBackend> Vrings<B> {
     /// # Errors
     ///
     /// [`VringError::SharedNotifier`] if two rings have the same kick, or a kick is also a call
-    /// (the same `Arc`: duplicates of an eventfd are not recognised); [`VringError::Notifier`] if an error
-    /// eventfd cannot be created. Several rings may have one call.
+    /// (the same `Arc`: duplicates of an eventfd are not recognised). [`VringError::Semaphore`].
+    /// [`VringError::Notifier`] if an error eventfd cannot be created. Several rings may have one
+    /// call.
     pub fn new(rings: impl IntoIterator<Item = NotifierPair>) -> Result<Self, VringError> {
         let mut vrings = Self {
             rings: Vec::new(),
@@ -78,26 +81,28 @@ impl<B: VringBackend> Vrings<B> {
     }
 
     /// Hands the rings to a back-end and starts it, then kicks each ring once. After
-    /// [`abandon`](Self::abandon) it also signals each call once: the guest must look for what the lost
-    /// back-end used without a call.
+    /// [`abandon`](Self::abandon) it also signals each call once: the guest must look for what the
+    /// lost back-end used without a call.
     ///
-    /// Register the doorbells and arm the vectors before. Kicks that came earlier are merged into the
-    /// one at the end. Blocks as long as the back-end does; see also [`EventNotifier::notify`] for
-    /// eventfds that a hostile process shares.
+    /// Register the doorbells and arm the vectors before. Kicks that came earlier are merged into
+    /// the one at the end. Blocks as long as the back-end does; see also [`EventNotifier::notify`]
+    /// for eventfds that a hostile process shares.
     ///
     /// # Errors
     ///
-    /// [`VringError::Started`]: nothing has changed. [`VringError::SetNotifier`], [`VringError::Start`],
-    /// [`VringError::Notifier`]: the back-end was asked to stop, each ring is kicked once, so that no kick
-    /// is missing that the back-end used up, and the next start also signals each call. The back-end comes
-    /// back inside. Drop it before another one is started.
+    /// [`VringError::Started`]: nothing has changed. [`VringError::SetNotifier`],
+    /// [`VringError::Start`], [`VringError::Notifier`], [`VringError::KeptFull`]: the back-end was
+    /// asked to stop. Each ring is kicked once, so that no kick is missing that the back-end used
+    /// up, and the next start also signals each call. The back-end comes back inside. Drop it
+    /// before another one is started.
     pub fn start(&mut self, mut backend: B) -> Result<(), Rejected<B, VringError>> {
         let State::Idle { calls_missing } = self.state else {
             return Err(Rejected::new(VringError::Started, backend));
         };
         let result = self.hand_over(&mut backend);
         if let Err(error) = result.and_then(|()| self.signal_all(calls_missing)) {
-            // It may have used kicks up, and may owe calls. The error of the start counts, not these.
+            // It may have used kicks up, and may owe calls. The error of the start counts, not
+            // these.
             let _ = backend.stop(self.rings.len());
             let _ = self.signal_all(false);
             self.state = State::Idle {
@@ -111,15 +116,15 @@ impl<B: VringBackend> Vrings<B> {
 
     /// Stops the back-end, then reads and clears each ring's kick.
     ///
-    /// Keep the vectors armed until this has returned: the back-end signals calls until then. Remove
-    /// the doorbells before, if the VMM shall see each later kick as an exit.
+    /// Keep the vectors armed until this has returned: the back-end signals calls until then.
+    /// Remove the doorbells before, if the VMM shall see each later kick as an exit.
     ///
     /// # Errors
     ///
-    /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm, or returns
-    /// fewer bases than there are rings: it keeps the rings, and [`abandon`](Self::abandon) takes them
-    /// from it. [`VringError::Notifier`] if a kick cannot be read: the back-end has stopped, and only
-    /// `abandon` is left.
+    /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm, or
+    /// returns another number of bases than there are rings: it keeps the rings, and
+    /// [`abandon`](Self::abandon) takes them from it. [`VringError::Notifier`] if a kick cannot be
+    /// read: the back-end has stopped, and only `abandon` is left.
     pub fn stop(&mut self) -> Result<Stopped<B>, VringError> {
         let State::Started(backend) = &mut self.state else {
             return Err(VringError::NotStarted);
@@ -127,7 +132,10 @@ impl<B: VringBackend> Vrings<B> {
         let count = self.rings.len();
         let bases = backend.stop(count).map_err(VringError::Stop)?;
         if bases.len() != count {
-            let source = std::io::Error::other("it returned the bases of other rings");
+            let source = std::io::Error::other(format!(
+                "it returned {} bases for {count} rings",
+                bases.len()
+            ));
             return Err(VringError::Stop(source));
         }
         let mut rings = Vec::with_capacity(count);
@@ -146,9 +154,12 @@ impl<B: VringBackend> Vrings<B> {
 
     /// Takes the rings from a back-end that has died, without asking it, and returns it.
     ///
-    /// A process that is not dead may go on using rings and eventfds. If that can be, give the rings
-    /// new eventfds by [`set_pair`](Self::set_pair) before the next start. The next back-end's base is
-    /// the used index in guest memory, since the lost one cannot tell it.
+    /// A process that is not dead may go on using rings and eventfds. If that can be, give the
+    /// rings new eventfds by [`set_pair`](Self::set_pair) before the next start. The error eventfds
+    /// stay.
+    ///
+    /// The lost back-end cannot return a base. For a split ring whose device uses buffers in order
+    /// it is the used index in guest memory; for others see VHOST_USER_GET_INFLIGHT_FD.
     pub fn abandon(&mut self) -> Option<B> {
         let calls_missing = match &self.state {
             State::Idle { calls_missing } => *calls_missing,
@@ -160,18 +171,19 @@ impl<B: VringBackend> Vrings<B> {
         }
     }
 
-    /// Gives a ring other eventfds: after its queue has moved to another vector, or before a peer that
-    /// shall not have the old ones.
+    /// Gives a ring other eventfds: after its queue has moved to another vector, or before a peer
+    /// that shall not have the old ones.
     ///
-    /// A back-end that runs can get another call, and gets it at once; calls that the old eventfd got stay
-    /// with the old vector. Its kick cannot change while it runs, because common daemons do not watch the
-    /// new one: stop it first.
+    /// A back-end that runs can get another call, and gets it at once; calls that the old eventfd
+    /// got stay with the old vector. Its kick cannot change while it runs, because common daemons
+    /// do not watch the new one: stop it first.
     ///
     /// # Errors
     ///
-    /// [`VringError::NoSuchRing`], [`VringError::SharedNotifier`], and [`VringError::Started`] for
-    /// another kick of a back-end that runs: nothing has changed. [`VringError::SetNotifier`]: the ring has
-    /// its old pair; over a connection that broke, the back-end may have the new call.
+    /// [`VringError::NoSuchRing`], [`VringError::SharedNotifier`], [`VringError::Semaphore`], and
+    /// [`VringError::Started`] for another kick of a back-end that runs: nothing has changed.
+    /// [`VringError::SetNotifier`]: the ring has its old pair; over a connection that broke, the
+    /// back-end may have the new call.
     pub fn set_pair(&mut self, ring: usize, pair: NotifierPair) -> Result<(), VringError> {
         let rings = self.rings.len();
         let Some(place) = self.rings.get(ring) else {
@@ -192,9 +204,9 @@ impl<B: VringBackend> Vrings<B> {
         Ok(())
     }
 
-    /// The rings whose error eventfd was signalled since the last call. Such a ring is dead until its
-    /// content is mended and the back-end is started anew: the kernel stops at the first malformed
-    /// descriptor, and signals again for each kick that makes it look there.
+    /// The rings whose error eventfd was signalled since the last call. Such a ring is dead until
+    /// its content is mended and the back-end is started anew: the kernel stops at the first
+    /// malformed descriptor, and signals again for each kick that makes it look there.
     ///
     /// # Errors
     ///
@@ -209,8 +221,8 @@ impl<B: VringBackend> Vrings<B> {
         Ok(failed)
     }
 
-    /// A ring's error eventfd. Add it to an event loop, and call [`failed`](Self::failed) when it is
-    /// readable.
+    /// A ring's error eventfd. Add it to an event loop, and call [`failed`](Self::failed) when it
+    /// is readable.
     #[must_use]
     pub fn error_notifier(&self, ring: usize) -> Option<&Arc<EventNotifier>> {
         self.rings.get(ring).map(|ring| &ring.err)
@@ -237,6 +249,9 @@ impl<B: VringBackend> Vrings<B> {
         if let Some(other) = self.rings.iter().position(is_error) {
             return Err(VringError::SharedNotifier { ring, other });
         }
+        if kick.mode() == EventFdMode::Semaphore {
+            return Err(VringError::Semaphore { ring });
+        }
         if Arc::ptr_eq(kick, call) {
             return Err(VringError::SharedNotifier { ring, other: ring });
         }
@@ -254,14 +269,16 @@ impl<B: VringBackend> Vrings<B> {
 
     fn hand_over(&self, backend: &mut B) -> Result<(), VringError> {
         for (number, ring) in self.rings.iter().enumerate() {
-            // Errors of an earlier back-end.
-            ring.err.consume()?;
             let result = backend.set_err(number, &ring.err);
             result.map_err(refused("error", number))?;
             let result = backend.set_call(number, ring.pair.guest_notifier());
             result.map_err(refused("call", number))?;
             let result = backend.set_kick(number, ring.pair.host_notifier());
             result.map_err(refused("kick", number))?;
+        }
+        for ring in &self.rings {
+            // Of an earlier back-end.
+            ring.err.consume()?;
         }
         backend.start(self.rings.len()).map_err(VringError::Start)
     }
@@ -286,17 +303,16 @@ impl<B: VringBackend> Drop for Vrings<B> {
     }
 }
 
-/// Signals, also where the counter is full: the waiting side hears nothing of a write that is refused,
-/// and where another holder has cleared O_NONBLOCK the write would block.
+/// Signals, also where the counter is full: the waiting side hears nothing of a write that is
+/// refused, and where another holder has cleared O_NONBLOCK the write would block.
 fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
-    // A peer may fill it again in between, but not for ever.
     for _ in 0..8 {
         notifier.consume()?;
         if notifier.try_notify()? {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
+    Err(VringError::KeptFull)
 }
 
 fn refused(notifier: &'static str, ring: usize) -> impl FnOnce(std::io::Error) -> VringError {

@@ -4,6 +4,7 @@
 //! It reads its time-stamp counter around each kick. What reading it costs, and setting up the
 //! operands, a second program finds out, which does all but the kick itself.
 
+use examples::arguments::Idle;
 use ioeventfd::{IoAddress, Width};
 use tiny_guest::iced_x86::code_asm::{
     AsmRegister64, al, ax, dword_ptr, dx, eax, edx, qword_ptr, r8, r12, r13, r14, rax, rbx, rcx,
@@ -11,7 +12,6 @@ use tiny_guest::iced_x86::code_asm::{
 };
 use tiny_guest::{Array, Asm, Emitted, Error, Machine, Program, Slot};
 
-use crate::Idle;
 use crate::bells::{self, BELLS, Bell, QUEUES};
 use crate::wiring::FIRST_VECTOR;
 

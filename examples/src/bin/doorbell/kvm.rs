@@ -8,17 +8,18 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use examples::arguments::Idle;
 use ioeventfd::IoAddress;
 use notify_core::{KvmVm, NotifierPair};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
+use crate::Outcome;
 use crate::bells;
 use crate::device::Device;
 use crate::guest::Shared;
 use crate::latency::Latency;
 use crate::report::{Counts, Phase, Report};
 use crate::wiring::{self, Wiring};
-use crate::{Idle, Outcome};
 
 const MEMORY: u64 = 8 << 20;
 /// A guest that has not moved for so long waits for an interrupt that was lost.

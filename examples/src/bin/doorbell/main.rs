@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest kicks eight doorbells of two queues, and the host answers each kick with an interrupt.
 //!
-//! Then it kicks them again with no ioeventfd registered, so that each kick exits to user space. The
-//! report says what was kicked, handled, signalled and taken, and what a kick costs the guest either
-//! way.
+//! Then it kicks them again with no ioeventfd registered, so that each kick exits to user space.
+//! The report says what was kicked, handled, signalled and taken, and what a kick costs the guest
+//! either way.
 
 mod bells;
 mod device;
@@ -20,7 +20,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
-use examples::arguments::{backend, choice, count};
+use examples::arguments::{Idle, backend, count, idle};
 use examples::program::{Backend, end, show, verdict};
 
 use report::Report;
@@ -40,28 +40,13 @@ struct Arguments {
 fn arguments() -> OptionParser<Arguments> {
     let kicks = count(long("kicks").help("How many kicks each way"), 20_000);
     let backend = backend();
-    let idle = long("idle").help(
-        "How a real guest waits for an interrupt: it halts, or it polls, for hosts whose emulation \
-         lets an interrupt in between sti and hlt [default: halt]",
-    );
-    let idle = choice(
-        idle,
-        "halt|spin",
-        &[("halt", Idle::Halt), ("spin", Idle::Spin)],
-    );
-    let idle = idle.fallback(Idle::Halt);
+    let idle = idle();
     let json = long("json")
         .help("Print one JSON object instead of the report")
         .switch();
     construct!(Arguments { kicks, backend, idle, json }).to_options().descr(
         "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing lost.",
     )
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Idle {
-    Halt,
-    Spin,
 }
 
 /// How a run ended.

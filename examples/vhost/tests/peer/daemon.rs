@@ -119,7 +119,8 @@ fn header(stream: &UnixStream) -> Option<([u32; 3], Option<OwnedFd>)> {
     for control in message.cmsgs().ok()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
             for number in numbers {
-                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+                // SAFETY: the kernel has just made this descriptor for us, and no other code has
+                // its number.
                 descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
             }
         }

@@ -185,8 +185,8 @@ fn entry(random: &Random, any_mode: bool) -> RoutingEntry {
     entry
 }
 
-/// Kinds of routes that the kernel refuses: those that there are not, and those of Hyper-V and Xen guests where it
-/// was built without them. `SimVm` is such a kernel.
+/// Kinds of routes that the kernel refuses: those that there are not, and those of Hyper-V and Xen
+/// guests where it was built without them. `SimVm` is such a kernel.
 fn refused_kinds() -> &'static [u32] {
     static KINDS: LazyLock<Vec<u32>> = LazyLock::new(|| {
         let vm = bare().unwrap();
@@ -252,7 +252,8 @@ fn interrupt_step(random: &Random, pair: &mut Pair, any_mode: bool, vcpus: usize
                 fd: random.file() as i32,
                 gsi: gsi(random),
                 flags,
-                // Two signals of a semaphore within one call are one to SimVm, so it is no such end.
+                // Two signals of a semaphore within one call are one to SimVm, so it is no such
+                // end.
                 resamplefd: match random.file() {
                     Pair::SEMAPHORE => 0,
                     file => file as i32,

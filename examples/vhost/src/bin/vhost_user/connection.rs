@@ -49,7 +49,8 @@ fn negotiate(frontend: &mut Frontend, memory: &GuestMemoryMmap) -> Result<(), Bo
     Ok(())
 }
 
-/// Size and addresses of a ring, and where in it the daemon goes on: behind the last buffer that was used.
+/// Size and addresses of a ring, and where in it the daemon goes on: behind the last buffer that
+/// was used.
 fn describe(
     frontend: &Frontend,
     queue: usize,

@@ -2,8 +2,9 @@
 //! The device: it sends every packet back, and keeps nothing but what is in the rings.
 //!
 //! Each packet of the guest is answered by one packet, and then completed. So the used index of the
-//! receive ring is that of the transmit ring, or one more: then the last packet was answered, and the
-//! daemon that did so was killed before it could complete it. What is owed follows from the rings alone.
+//! receive ring is that of the transmit ring, or one more: then the last packet was answered, and
+//! the daemon that did so was killed before it could complete it. What is owed follows from the
+//! rings alone.
 
 use std::io;
 use std::num::Wrapping;
@@ -76,8 +77,8 @@ impl<'a> Rings<'a> {
         self.call(true)
     }
 
-    /// A buffer to receive into. The guest need not kick for those that it gives back as long as there
-    /// is one.
+    /// A buffer to receive into. The guest need not kick for those that it gives back as long as
+    /// there is one.
     fn buffer(&mut self) -> io::Result<Option<DescriptorChain<Memory<'a>>>> {
         let mut buffer = self.receive.pop_descriptor_chain(self.memory);
         if buffer.is_none() {

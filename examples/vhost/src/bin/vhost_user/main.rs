@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest with a vsock device in another process, which is killed again and again in mid-traffic.
 //!
-//! The guest kicks by ioeventfd and is interrupted by irqfd, and both eventfds are in the hands of the
-//! daemon: no thread of the VMM takes part. After each kill the VMM connects a new daemon, with new
-//! eventfds. The report says what was sent, what came back, and what it cost the VMM.
+//! The guest kicks by ioeventfd and is interrupted by irqfd, and both eventfds are in the hands of
+//! the daemon: no thread of the VMM takes part. After each kill the VMM connects a new daemon, with
+//! new eventfds. The report says what was sent, what came back, and what it cost the VMM.
 
 #[cfg(target_arch = "x86_64")]
 mod connection;
@@ -22,9 +22,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
-use examples::arguments::{choice, count, seed};
+use examples::arguments::{Idle, count, idle, seed};
 use examples::program::end;
-use vhost_examples::Idle;
 
 /// What the parent gives its daemon, and a person has no use for.
 const DAEMON: &str = "daemon";
@@ -56,16 +55,7 @@ fn arguments() -> OptionParser<Arguments> {
     let restarts = long("restarts").help("How many daemons are killed");
     let restarts = restarts.argument("COUNT").fallback(20).display_fallback();
     let seed = seed();
-    let idle = long("idle").help(
-        "How the guest waits for an interrupt: it halts, or it polls, for hosts whose emulation lets \
-         an interrupt in between sti and hlt [default: halt]",
-    );
-    let idle = choice(
-        idle,
-        "halt|spin",
-        &[("halt", Idle::Halt), ("spin", Idle::Spin)],
-    );
-    let idle = idle.fallback(Idle::Halt);
+    let idle = idle();
     let json = long("json")
         .help("Print one JSON object instead of the report")
         .switch();

@@ -49,8 +49,8 @@ impl Report {
         doubled + u64::from(self.used.wrapping_sub(taken as u16))
     }
 
-    /// Exits for each packet. No thread of the VMM waits for a kick or a call, so there is nothing else to
-    /// wake.
+    /// Exits for each packet. No thread of the VMM waits for a kick or a call, so there is nothing
+    /// else to wake.
     #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
     fn wakeups_per_request(&self) -> f64 {
         self.exits as f64 / self.counts.requests.max(1) as f64

@@ -131,8 +131,9 @@ fn drive(vcpu: &mut Vcpu, wiring: &Wiring, exits: &Exits) -> Result<(), String> 
     }
 }
 
-/// Restarts the daemon when packets that were drawn have come back, and then waits for the end of the
-/// guest. Returns how many restarts there were; fewer than were wanted if the guest does not move.
+/// Restarts the daemon when packets that were drawn have come back, and then waits for the end of
+/// the guest. Returns how many restarts there were; fewer than were wanted if the guest does not
+/// move.
 fn kill_at_random(
     settings: &Settings,
     guest: &Guest,
@@ -160,7 +161,8 @@ fn kill_at_random(
     Ok(restarts)
 }
 
-/// Waits until so many packets have come back. Returns false if the guest ends before, or does not move.
+/// Waits until so many packets have come back. Returns false if the guest ends before, or does not
+/// move.
 fn reaches(guest: &Guest, packet: u64, is_over: impl Fn() -> bool) -> Result<bool, Box<dyn Error>> {
     let (mut last, mut moved) = (None, Instant::now());
     loop {

@@ -72,7 +72,8 @@ impl Wiring {
         Ok(queues)
     }
 
-    /// Takes a kick that has left the guest while its doorbell was changed. Returns whether it was one.
+    /// Takes a kick that has left the guest while its doorbell was changed. Returns whether it was
+    /// one.
     ///
     /// There is one vCPU, and this is its thread: no other kick is on its way.
     pub(crate) fn kicked(&self, address: u64, data: &[u8]) -> Result<bool, ioeventfd::Error> {
