@@ -8,7 +8,6 @@ use std::sync::Arc;
 use irq_routing::{Gsi, Line};
 use notify_core::{EventFdMode, EventNotifier, IrqFdRequest, Retired, Vm};
 
-use crate::full::is_full;
 use crate::{Error, IrqFd, IrqSource, Rejected};
 
 /// An interrupt that is not bound.
@@ -46,14 +45,17 @@ impl IrqFdBuilder {
     /// [`Error::NoIrqChip`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
         let irq = self.assign_as_it_is()?;
-        if is_full(irq.notifier().as_fd()) {
+        // KVM delivers what the notifier has and leaves the count there; the next signal takes it along.
+        // A counter that is full takes no next signal, so it is emptied. Any other is left alone: on a
+        // simulated machine signals are taken later than they come.
+        if irq.notifier().is_full().unwrap_or(false) {
             // If it cannot be read, it stays full.
             let _ = irq.notifier().consume();
         }
         Ok(irq)
     }
 
-    /// The same for a caller who sees to a notifier that [`is_full`].
+    /// The same for a caller who sees to a notifier that is full.
     pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self>> {
         let Self { source, notifier } = self;
         let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));

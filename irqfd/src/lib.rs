@@ -158,7 +158,6 @@
 mod builder;
 mod edge;
 mod error;
-mod full;
 pub mod inject;
 mod level;
 pub mod msi;

@@ -153,6 +153,16 @@ fn a_full_kick_counter_is_emptied_so_that_the_kick_is_heard() {
     assert_eq!(kicks(&vrings), [1, 1]);
 }
 
+/// A daemon that the guest's kick has woken reads the counter, and gives up if it is empty.
+#[test]
+fn a_start_takes_no_kick_away() {
+    let (fake, _) = Fake::new();
+    let mut vrings = two();
+    vrings.pair(0).unwrap().host_notifier().notify().unwrap();
+    vrings.start(fake).unwrap();
+    assert_eq!(kicks(&vrings), [2, 1]);
+}
+
 #[test]
 fn a_stop_clears_the_kicks_and_reports_them_with_the_bases() {
     let (fake, _) = Fake::new();
@@ -187,7 +197,7 @@ fn a_refused_start_returns_the_back_end_and_keeps_the_kicks() {
             "{step}: {text}"
         );
         // One for each ring, in case that the back-end has used some up.
-        assert_eq!(kicks(&vrings), [1, 1], "{step}");
+        assert_eq!(kicks(&vrings), [2, 1], "{step}");
         assert_eq!(requests(&log).last().unwrap(), "stop 2");
         // Nothing of the failure remains.
         log.lock().unwrap().refuse = None;
@@ -212,7 +222,7 @@ fn a_back_end_that_does_not_stop_keeps_the_rings_until_it_is_abandoned() {
     assert!(requests(&log).is_empty(), "it was not asked");
     // The next one looks at both rings, and the guest too.
     vrings.start(Fake::new().0).unwrap();
-    assert_eq!((kicks(&vrings), calls(&vrings)), (vec![1, 1], vec![1, 1]));
+    assert_eq!((kicks(&vrings), calls(&vrings)), (vec![1, 2], vec![1, 1]));
     // It was for that start only.
     let stopped = vrings.stop().unwrap();
     vrings.start(stopped.backend).unwrap();

@@ -10,7 +10,6 @@ use super::members::Member;
 use crate::Error;
 use crate::builder::explain;
 use crate::edge::disarm;
-use crate::full::is_full;
 
 /// Binds a member's trigger, so that an EOI signals its resample notifier.
 pub(super) fn bind(line: &Line, member: &mut Member) -> Result<(), Error> {
@@ -44,7 +43,7 @@ fn assign(line: &Line, request: &IrqFdRequest<'_>) -> Result<(), Error> {
 fn bound(member: &mut Member) {
     member.bound = true;
     if let Some(trigger) = &member.trigger
-        && is_full(trigger.as_fd())
+        && trigger.is_full().unwrap_or(false)
     {
         // It was delivered. If it cannot be read, it stays full.
         let _ = trigger.consume();

@@ -180,7 +180,18 @@ impl EventNotifier {
     ///
     /// [`Error::Poll`].
     pub fn is_signalled(&self) -> Result<bool, Error> {
-        self.poll_until(Some(Instant::now()))
+        self.poll_until(PollFlags::POLLIN, Some(Instant::now()))
+    }
+
+    /// Whether the counter is full: KVM and vhost are not woken by a write that it refuses. A process
+    /// that shares the eventfd can fill it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`].
+    pub fn is_full(&self) -> Result<bool, Error> {
+        let has_room = self.poll_until(PollFlags::POLLOUT, Some(Instant::now()));
+        has_room.map(|has_room| !has_room)
     }
 
     /// Waits for a signal and takes it, for at most `timeout` (`None`: for ever).
@@ -198,19 +209,23 @@ impl EventNotifier {
             if let Some(count) = self.consume()? {
                 return Ok(Some(count));
             }
-            if !self.poll_until(deadline)? {
+            if !self.poll_until(PollFlags::POLLIN, deadline)? {
                 return Ok(None);
             }
         }
     }
 
-    /// Whether the counter became readable before the deadline.
-    fn poll_until(&self, deadline: Option<Instant>) -> Result<bool, Error> {
+    /// Whether the counter became readable, or writable, before the deadline.
+    fn poll_until(&self, what: PollFlags, deadline: Option<Instant>) -> Result<bool, Error> {
         loop {
             let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(self.as_fd(), what)];
             match ppoll(&mut fds, remaining.map(TimeSpec::from_duration), None) {
-                Ok(ready) => return Ok(ready > 0),
+                // If the kernel has added the last one, which a write cannot, POLLERR alone is set.
+                Ok(_) => {
+                    let [fd] = fds;
+                    return Ok(fd.revents().is_some_and(|events| events.contains(what)));
+                }
                 Err(nix::Error::EINTR) => {}
                 Err(errno) => {
                     return Err(Error::Poll {

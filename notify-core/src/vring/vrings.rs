@@ -84,8 +84,7 @@ impl<B: VringBackend> Vrings<B> {
     /// [`abandon`](Self::abandon) it also signals each call once: the guest must look for what the
     /// lost back-end used without a call.
     ///
-    /// Register the doorbells and arm the vectors before. Kicks that came earlier are merged into
-    /// the one at the end. Blocks as long as the back-end does; see also [`EventNotifier::notify`]
+    /// Register the doorbells and arm the vectors before. Blocks as long as the back-end does; see also [`EventNotifier::notify`]
     /// for eventfds that a hostile process shares.
     ///
     /// # Errors
@@ -303,11 +302,16 @@ impl<B: VringBackend> Drop for Vrings<B> {
     }
 }
 
-/// Signals, also where the counter is full: the waiting side hears nothing of a write that is
+/// Signals, also where the counter is full: KVM, vhost and daemons are not woken by a write that is
 /// refused, and where another holder has cleared O_NONBLOCK the write would block.
+///
+/// Otherwise the counter is left alone. A daemon that was just woken by the guest's kick reads it, and
+/// may give up if it finds nothing there.
 fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
     for _ in 0..8 {
-        notifier.consume()?;
+        if notifier.is_full()? {
+            notifier.consume()?;
+        }
         if notifier.try_notify()? {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 
+use nix::sys::signal::{Signal, raise};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Error as ProtocolError, Listener};
 use vhost_examples::ring::SIZE;
@@ -25,11 +26,15 @@ use crate::echo::{Rings, Step};
 /// VIRTIO_F_VERSION_1.
 pub(crate) const VERSION_1: u64 = 1 << 32;
 
-/// Serves the listening socket that is this process's standard input.
-pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+/// Serves the listening socket that is this process's standard input. With a number other than 0 it
+/// kills itself at the moment of that number.
+pub(crate) fn run(last_moment: u32) -> Result<(), Box<dyn Error>> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let mut listener = Listener::from(UnixListener::from(socket));
-    let backend = Arc::new(Mutex::new(Device { memory: None }));
+    let backend = Arc::new(Mutex::new(Device {
+        memory: None,
+        left: last_moment,
+    }));
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let daemon = VhostUserDaemon::new("vhost_user".to_owned(), backend, memory);
     let mut daemon = daemon.map_err(|error| error.to_string())?;
@@ -48,11 +53,24 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
 
 struct Device {
     memory: Option<GuestMemoryAtomic<GuestMemoryMmap>>,
+    /// How many moments it has left; 0 if it is not to die.
+    left: u32,
 }
 
 impl Device {
+    /// A moment at which a crash would lose something that the rings do not show: a kick was read and
+    /// no ring looked at, or a buffer was used and the guest not called.
+    fn moment(&mut self) {
+        if self.left == 1 {
+            // It does not return.
+            let _ = raise(Signal::SIGKILL);
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+
     /// Does all that the rings have to be done, if both are enabled.
-    fn serve(&self, vrings: &[VringRwLock]) -> io::Result<()> {
+    fn serve(&mut self, vrings: &[VringRwLock]) -> io::Result<()> {
+        self.moment();
         let (Some(memory), [receive, transmit, ..]) = (&self.memory, vrings) else {
             return Ok(());
         };
@@ -68,7 +86,9 @@ impl Device {
                 receive: receive.get_queue_mut(),
                 transmit: transmit.get_queue_mut(),
             };
-            match rings.step()? {
+            let step = rings.step()?;
+            self.moment();
+            match step {
                 Step::Wait => return Ok(()),
                 Step::CallReceive => receive.signal_used_queue()?,
                 Step::CallTransmit => transmit.signal_used_queue()?,

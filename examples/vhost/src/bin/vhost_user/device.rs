@@ -54,15 +54,16 @@ impl<'a> Device<'a> {
         self.ring_errors
     }
 
-    /// Starts a daemon, and connects it with new eventfds.
-    pub(crate) fn start(&mut self) -> Result<(), Box<dyn Error>> {
+    /// Starts a daemon, which dies by itself at the moment of this number unless it is 0, and
+    /// connects it with new eventfds.
+    pub(crate) fn start(&mut self, last_moment: u32) -> Result<(), Box<dyn Error>> {
         let name = format!("vhost_user-{}-{}", process::id(), self.started);
         self.started += 1;
         let address = SocketAddr::from_abstract_name(name)?;
         let listener = UnixListener::bind_addr(&address)?;
         // It waits in the backlog until the daemon takes it, and breaks if the daemon dies before.
         let stream = UnixStream::connect_addr(&address)?;
-        self.daemon = Some(Killed(spawn(listener)?));
+        self.daemon = Some(Killed(spawn(listener, last_moment)?));
         let pairs = self.wiring.renew()?;
         let vrings = match &mut self.vrings {
             Some(vrings) => {
@@ -74,18 +75,31 @@ impl<'a> Device<'a> {
             none => none.insert(Vrings::new(pairs)?),
         };
         let frontend = connect(stream, self.memory, &self.rings)?;
-        Ok(vrings.start(frontend)?)
+        match vrings.start(frontend) {
+            // It was to die early, and has. The next one follows.
+            Err(_) if last_moment != 0 => self.daemon = None,
+            started => started?,
+        }
+        Ok(())
+    }
+
+    /// Whether the daemon has died by itself.
+    pub(crate) fn has_died(&mut self) -> io::Result<bool> {
+        match &mut self.daemon {
+            Some(daemon) => Ok(daemon.0.try_wait()?.is_some()),
+            None => Ok(true),
+        }
     }
 
     /// Kills the daemon, whatever it does, and starts another one.
-    pub(crate) fn restart(&mut self) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn restart(&mut self, last_moment: u32) -> Result<(), Box<dyn Error>> {
         // It is killed, and has ended.
         drop(self.daemon.take());
         if let Some(vrings) = &mut self.vrings {
             self.ring_errors += vrings.failed()?.len() as u64;
             drop(vrings.abandon());
         }
-        self.start()
+        self.start(last_moment)
     }
 
     /// Stops both queues, and waits until the daemon has ended by itself.
@@ -131,11 +145,11 @@ impl Drop for Killed {
 }
 
 /// This program once more, as a daemon whose standard input is the listening socket.
-fn spawn(listener: UnixListener) -> Result<Child, Box<dyn Error>> {
+fn spawn(listener: UnixListener, last_moment: u32) -> Result<Child, Box<dyn Error>> {
     let program = env::current_exe()?;
     let mut command = Command::new(program);
     command
-        .arg(format!("--{DAEMON}"))
+        .arg(format!("--{DAEMON}={last_moment}"))
         .stdin(OwnedFd::from(listener))
         .stdout(Stdio::null());
     Ok(command.spawn()?)

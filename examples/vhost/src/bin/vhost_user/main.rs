@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest with a vsock device in another process, which is killed again and again in mid-traffic.
+//! A guest with a vsock device in another process, which is killed again and again in mid-traffic: by
+//! the VMM at random, or by itself after it has read a kick, or used a buffer without a call.
 //!
 //! The guest kicks by ioeventfd and is interrupted by irqfd, and both eventfds are in the hands of
 //! the daemon: no thread of the VMM takes part. After each kill the VMM connects a new daemon, with
@@ -30,7 +31,7 @@ const DAEMON: &str = "daemon";
 
 #[derive(Debug, Clone)]
 struct Arguments {
-    daemon: bool,
+    daemon: Option<u32>,
     settings: Settings,
 }
 
@@ -66,7 +67,7 @@ fn arguments() -> OptionParser<Arguments> {
         idle,
         json
     });
-    let daemon = long(DAEMON).switch().hide();
+    let daemon = long(DAEMON).argument("MOMENT").optional().hide();
     construct!(Arguments { daemon, settings }).to_options().descr(
         "A guest whose device is a daemon of vhost-user, killed and started anew in mid-traffic.",
     )
@@ -75,8 +76,8 @@ fn arguments() -> OptionParser<Arguments> {
 fn main() -> ExitCode {
     let arguments = arguments().run();
     let result = match arguments.daemon {
-        true => daemon::run().map(|()| ExitCode::SUCCESS),
-        false => run(&arguments.settings),
+        Some(moment) => daemon::run(moment).map(|()| ExitCode::SUCCESS),
+        None => run(&arguments.settings),
     };
     end("vhost_user", result)
 }

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -52,7 +53,8 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let wiring = Wiring::new(vm)?;
     let mut device = Device::new(machine.memory(), *guest.rings(), &wiring);
-    device.start()?;
+    let mut random = Random::new(settings.seed, 0);
+    device.start(last_moment(settings, &mut random))?;
 
     let start = Instant::now();
     let exits = Exits::default();
@@ -60,7 +62,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let (restarts, ended) = thread::scope(|scope| {
         let running = scope.spawn(|| drive(&mut vcpu, &wiring, &exits));
         let is_over = || running.is_finished();
-        let restarts = kill_at_random(settings, &guest, &mut device, &exits, is_over);
+        let restarts = kill_at_random(settings, &mut random, &guest, &mut device, &exits, is_over);
         if !running.is_finished() {
             stopper.stop();
         }
@@ -131,43 +133,69 @@ fn drive(vcpu: &mut Vcpu, wiring: &Wiring, exits: &Exits) -> Result<(), String> 
     }
 }
 
-/// Restarts the daemon when packets that were drawn have come back, and then waits for the end of
+/// Restarts the daemon when it has died by itself, or when packets that were drawn have come back, and then waits for the end of
 /// the guest. Returns how many restarts there were; fewer than were wanted if the guest does not
 /// move.
 fn kill_at_random(
     settings: &Settings,
+    random: &mut Random,
     guest: &Guest,
     device: &mut Device<'_>,
     exits: &Exits,
     is_over: impl Fn() -> bool,
 ) -> Result<u32, Box<dyn Error>> {
-    let mut random = Random::new(settings.seed, 0);
     // Not among the last, so that the kill comes while there is traffic.
     let last = (settings.packets / 10 * 9).max(1);
     let mut packets: Vec<_> = (0..settings.restarts).map(|_| random.below(last)).collect();
     packets.sort_unstable();
     let mut restarts = 0;
     for packet in packets {
-        if !reaches(guest, u64::from(packet), &is_over)? {
+        if !reaches(guest, u64::from(packet), &is_over, || device.has_died())? {
             return Ok(restarts);
         }
         thread::sleep(Duration::from_micros(random.below(DELAY).into()));
         exits.begun.fetch_add(1, SeqCst);
-        device.restart()?;
+        // The last one has to see the end.
+        let is_last = restarts + 1 == settings.restarts;
+        let moment = if is_last {
+            0
+        } else {
+            last_moment(settings, random)
+        };
+        device.restart(moment)?;
         exits.ended.fetch_add(1, SeqCst);
         restarts += 1;
     }
-    reaches(guest, u64::MAX, &is_over)?;
+    reaches(guest, u64::MAX, &is_over, || Ok(false))?;
     Ok(restarts)
 }
 
-/// Waits until so many packets have come back. Returns false if the guest ends before, or does not
-/// move.
-fn reaches(guest: &Guest, packet: u64, is_over: impl Fn() -> bool) -> Result<bool, Box<dyn Error>> {
+/// The moment at which the next daemon kills itself: none for half of them, and for all if none is to
+/// be killed.
+fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
+    // A packet has three: a kick, an answer and a completion.
+    match settings
+        .packets
+        .saturating_mul(3)
+        .checked_div(settings.restarts)
+    {
+        Some(moments) if random.chance(2) => 1 + random.below(moments.max(1)),
+        _ => 0,
+    }
+}
+
+/// Waits until so many packets have come back, or the daemon has died by itself. Returns false if
+/// the guest ends before, or does not move.
+fn reaches(
+    guest: &Guest,
+    packet: u64,
+    is_over: impl Fn() -> bool,
+    mut has_died: impl FnMut() -> io::Result<bool>,
+) -> Result<bool, Box<dyn Error>> {
     let (mut last, mut moved) = (None, Instant::now());
     loop {
         let answered = guest.answered()?;
-        if answered >= packet {
+        if answered >= packet || has_died()? {
             return Ok(true);
         }
         if last != Some(answered) {
