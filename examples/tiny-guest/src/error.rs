@@ -18,6 +18,9 @@ pub enum Error {
         /// The errno it failed with.
         source: io::Error,
     },
+    /// The guest's last access has another part, which the host program has not seen yet.
+    #[error("the guest's last access has another part")]
+    Incomplete,
     /// The handler of the signal that stops vCPUs could not be installed.
     #[error("cannot install the handler of the signal that stops vCPUs")]
     Signal(#[source] io::Error),

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
 use kvm_ioctls::{Kvm, VmFd};
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use crate::error::kvm;
 use crate::ram::Ram;
@@ -124,6 +124,22 @@ impl Machine {
     /// The RAM of the guest.
     pub fn memory(&self) -> &GuestMemoryMmap {
         &self.ram.memory
+    }
+
+    /// Makes the RAM what that of another machine is. vCPUs that run meanwhile see a mixture.
+    ///
+    /// # Errors
+    ///
+    /// When the other machine has more RAM.
+    pub fn copy_ram(&self, from: &Self) -> Result<(), Error> {
+        for region in from.ram.memory.iter() {
+            let mut bytes = vec![0; region.len() as usize];
+            from.ram
+                .memory
+                .read_slice(&mut bytes, region.start_addr())?;
+            self.ram.memory.write_slice(&bytes, region.start_addr())?;
+        }
+        Ok(())
     }
 
     /// A variable of 8 bytes that host and guest share, 0 at first.

@@ -14,7 +14,7 @@ use crate::{Error, Exit, Irqchip, Program, VcpuStopper, cpuid, lapic, layout, lo
 /// A virtual processor. Its APIC ID is its index in the machine.
 #[derive(Debug)]
 pub struct Vcpu {
-    fd: VcpuFd,
+    pub(crate) fd: VcpuFd,
     id: u8,
     irqchip: Irqchip,
     stopper: VcpuStopper,
@@ -113,6 +113,19 @@ impl Vcpu {
                 Err(errno) => return Err(kvm("KVM_RUN")(errno)),
             }
         }
+    }
+
+    /// Lets KVM complete the access of the last exit, which it does on the way into the guest, and come
+    /// back before the guest executes an instruction.
+    pub(crate) fn complete_access(&mut self) -> Result<(), Error> {
+        self.fd.set_kvm_immediate_exit(1);
+        let completed = match self.fd.run() {
+            Ok(_) => Err(Error::Incomplete),
+            Err(errno) if errno.errno() == EINTR => Ok(()),
+            Err(errno) => Err(kvm("KVM_RUN")(errno)),
+        };
+        self.fd.set_kvm_immediate_exit(0);
+        completed
     }
 
     /// Whether KVM_INTERRUPT may follow: at its last exit the vCPU could take an interrupt of a PIC that

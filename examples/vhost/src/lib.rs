@@ -2,7 +2,19 @@
 //! What the programs of this package share: a guest with two virtqueues, and what a device sees of
 //! them.
 
+pub mod arguments;
 #[cfg(target_arch = "x86_64")]
 pub mod guest;
+#[cfg(target_arch = "x86_64")]
+pub mod registers;
+#[cfg(target_arch = "x86_64")]
+pub mod report;
 pub mod ring;
+#[cfg(target_arch = "x86_64")]
+pub mod session;
+#[cfg(target_arch = "x86_64")]
+pub mod vmm;
 pub mod vsock;
+pub mod wakeups;
+#[cfg(target_arch = "x86_64")]
+pub mod wiring;

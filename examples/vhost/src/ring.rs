@@ -128,23 +128,34 @@ impl Ring {
         memory.load(GuestAddress(self.used() + INDEX), Ordering::Acquire)
     }
 
-    /// What VHOST_SET_VRING_ADDR wants to know: addresses of this process.
+    /// What VHOST_SET_VRING_ADDR wants to know, by guest-physical addresses.
+    #[must_use]
+    pub fn config(&self) -> VringConfigData {
+        VringConfigData {
+            queue_max_size: SIZE,
+            queue_size: SIZE,
+            flags: 0,
+            desc_table_addr: self.descriptors(),
+            used_ring_addr: self.used(),
+            avail_ring_addr: self.available(),
+            log_addr: None,
+        }
+    }
+
+    /// The same by addresses of this process.
     ///
     /// # Errors
     ///
     /// Where it is not in RAM.
-    pub fn config(&self, memory: &GuestMemoryMmap) -> GuestMemoryResult<VringConfigData> {
+    pub fn host_config(&self, memory: &GuestMemoryMmap) -> GuestMemoryResult<VringConfigData> {
         let host = |address| -> Result<u64, GuestMemoryError> {
             Ok(memory.get_host_address(GuestAddress(address))? as u64)
         };
         Ok(VringConfigData {
-            queue_max_size: SIZE,
-            queue_size: SIZE,
-            flags: 0,
             desc_table_addr: host(self.descriptors())?,
             used_ring_addr: host(self.used())?,
             avail_ring_addr: host(self.available())?,
-            log_addr: None,
+            ..self.config()
         })
     }
 }

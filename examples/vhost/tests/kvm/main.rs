@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod program;
 mod vhost_user;
+mod vhost_vsock;
 
 use std::process::ExitCode;
 
@@ -17,7 +19,10 @@ fn main() -> ExitCode {
         target_arch = "x86_64",
         allow(unused_mut, reason = "one more on other architectures")
     )]
-    let mut trials = vhost_user::trials();
+    let mut trials: Vec<_> = vhost_user::trials()
+        .into_iter()
+        .chain(vhost_vsock::trials())
+        .collect();
     #[cfg(not(target_arch = "x86_64"))]
     trials.push(kvm_test::x86_only("the guest is x86-64 code"));
     kvm_test::main(trials)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`connect`]: what the VMM tells a daemon, in the order in which it must.
+//! [`connect`] and [`describe`]: what the VMM tells a daemon, in the order in which it must.
 
 use std::error::Error;
 use std::os::unix::net::UnixStream;
@@ -14,22 +14,30 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use crate::daemon::VERSION_1;
 
-/// Tells the daemon at the other end of a stream all about the device but its eventfds.
-pub(crate) fn connect(
-    stream: UnixStream,
-    memory: &GuestMemoryMmap,
-    rings: &[Ring],
-) -> Result<Frontend, Box<dyn Error>> {
-    let mut frontend = Frontend::from_stream(stream, rings.len() as u64);
-    negotiate(&mut frontend, memory)?;
-    for (queue, ring) in rings.iter().enumerate() {
-        describe(&frontend, queue, ring, memory)?;
-    }
+/// Agrees with the daemon at the other end of a stream on owner and features.
+pub(crate) fn connect(stream: UnixStream, rings: usize) -> Result<Frontend, Box<dyn Error>> {
+    let mut frontend = Frontend::from_stream(stream, rings as u64);
+    negotiate(&mut frontend)?;
     Ok(frontend)
 }
 
-/// Owner, features and memory.
-fn negotiate(frontend: &mut Frontend, memory: &GuestMemoryMmap) -> Result<(), Box<dyn Error>> {
+/// Tells a daemon all about the memory and the rings but their eventfds. The rings are stopped.
+pub(crate) fn describe(
+    frontend: &Frontend,
+    memory: &GuestMemoryMmap,
+    rings: &[Ring],
+) -> Result<(), Box<dyn Error>> {
+    let regions = memory
+        .iter()
+        .map(VhostUserMemoryRegionInfo::from_guest_region);
+    frontend.set_mem_table(&regions.collect::<Result<Vec<_>, _>>()?)?;
+    for (queue, ring) in rings.iter().enumerate() {
+        describe_ring(frontend, queue, ring, memory)?;
+    }
+    Ok(())
+}
+
+fn negotiate(frontend: &mut Frontend) -> Result<(), Box<dyn Error>> {
     frontend.set_owner()?;
     let wanted = VERSION_1 | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
     let offered = frontend.get_features()?;
@@ -42,23 +50,19 @@ fn negotiate(frontend: &mut Frontend, memory: &GuestMemoryMmap) -> Result<(), Bo
         frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
     }
     frontend.set_features(wanted)?;
-    let regions = memory
-        .iter()
-        .map(VhostUserMemoryRegionInfo::from_guest_region);
-    frontend.set_mem_table(&regions.collect::<Result<Vec<_>, _>>()?)?;
     Ok(())
 }
 
 /// Size and addresses of a ring, and where in it the daemon goes on: behind the last buffer that
 /// was used.
-fn describe(
+fn describe_ring(
     frontend: &Frontend,
     queue: usize,
     ring: &Ring,
     memory: &GuestMemoryMmap,
 ) -> Result<(), Box<dyn Error>> {
     frontend.set_vring_num(queue, SIZE)?;
-    frontend.set_vring_addr(queue, &ring.config(memory)?)?;
+    frontend.set_vring_addr(queue, &ring.host_config(memory)?)?;
     frontend.set_vring_base(queue, ring.used_index(memory)?)?;
     Ok(())
 }

@@ -9,42 +9,42 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 
+use notify_core::NotifierPair;
 use notify_core::vring::Vrings;
 use vhost::vhost_user::Frontend;
 use vhost_examples::guest::QUEUES;
-use vhost_examples::ring::Ring;
-use vm_memory::GuestMemoryMmap;
+use vhost_examples::session::Session;
+use vhost_examples::vmm;
 
 use crate::DAEMON;
-use crate::connection::connect;
-use crate::wiring::Wiring;
+use crate::connection::{connect, describe};
 
 /// A device in another process.
-pub(crate) struct Device<'a> {
-    memory: &'a GuestMemoryMmap,
-    rings: [Ring; QUEUES],
-    wiring: &'a Wiring,
+pub(crate) struct Device {
     /// Dropped before the connection, which would else wait for a daemon that may be stuck.
     daemon: Option<Killed>,
+    /// The moment at which it dies by itself; 0 if it does not.
+    last_moment: u32,
+    /// Its connection, while the rings are stopped.
+    idle: Option<Frontend>,
     vrings: Option<Vrings<Frontend>>,
-    started: u32,
+    /// Whether the guest has started the device.
+    runs: bool,
+    launched: u32,
     ring_errors: u64,
 }
 
-impl<'a> Device<'a> {
-    /// A device without a daemon.
-    pub(crate) fn new(
-        memory: &'a GuestMemoryMmap,
-        rings: [Ring; QUEUES],
-        wiring: &'a Wiring,
-    ) -> Self {
+impl Device {
+    /// A device without a daemon. Its first one dies by itself at the moment of this number unless
+    /// it is 0.
+    pub(crate) fn new(last_moment: u32) -> Self {
         Self {
-            memory,
-            rings,
-            wiring,
-            vrings: None,
             daemon: None,
-            started: 0,
+            last_moment,
+            idle: None,
+            vrings: None,
+            runs: false,
+            launched: 0,
             ring_errors: 0,
         }
     }
@@ -54,17 +54,69 @@ impl<'a> Device<'a> {
         self.ring_errors
     }
 
-    /// Starts a daemon, which dies by itself at the moment of this number unless it is 0, and
-    /// connects it with new eventfds.
-    pub(crate) fn start(&mut self, last_moment: u32) -> Result<(), Box<dyn Error>> {
-        let name = format!("vhost_user-{}-{}", process::id(), self.started);
-        self.started += 1;
+    /// Whether a daemon has died by itself.
+    pub(crate) fn has_died(&mut self) -> io::Result<bool> {
+        match &mut self.daemon {
+            Some(daemon) => Ok(daemon.0.try_wait()?.is_some()),
+            None => Ok(self.launched > 0),
+        }
+    }
+
+    /// Kills the daemon, whatever it does, and starts another one with new eventfds. That one dies
+    /// by itself at the moment of this number unless it is 0.
+    pub(crate) fn restart(
+        &mut self,
+        session: &Session,
+        last_moment: u32,
+    ) -> Result<(), Box<dyn Error>> {
+        self.lose()?;
+        self.last_moment = last_moment;
+        session.wiring().renew()?;
+        self.launch()?;
+        match self.runs {
+            true => self.start_rings(session),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until the daemon has ended by itself. The rings are stopped.
+    pub(crate) fn end(&mut self) -> Result<(), Box<dyn Error>> {
+        // The daemon ends when its connection does.
+        drop(self.idle.take());
+        let status = self.daemon.take().map(Killed::wait).transpose()?;
+        match status {
+            Some(status) if !status.success() => {
+                Err(format!("the daemon ended with {status}").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a daemon, and connects it.
+    fn launch(&mut self) -> Result<(), Box<dyn Error>> {
+        let name = format!("vhost_user-{}-{}", process::id(), self.launched);
+        self.launched += 1;
         let address = SocketAddr::from_abstract_name(name)?;
         let listener = UnixListener::bind_addr(&address)?;
         // It waits in the backlog until the daemon takes it, and breaks if the daemon dies before.
         let stream = UnixStream::connect_addr(&address)?;
-        self.daemon = Some(Killed(spawn(listener, last_moment)?));
-        let pairs = self.wiring.renew()?;
+        self.daemon = Some(Killed(spawn(listener, self.last_moment)?));
+        self.idle = Some(connect(stream, QUEUES)?);
+        Ok(())
+    }
+
+    /// Starts the rings on the connection.
+    fn start_rings(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+        let Some(frontend) = self.idle.take() else {
+            return Ok(());
+        };
+        let started = self.try_start(frontend, session);
+        self.forgive(started)
+    }
+
+    fn try_start(&mut self, frontend: Frontend, session: &Session) -> Result<(), Box<dyn Error>> {
+        describe(&frontend, session.memory(), session.guest().rings())?;
+        let pairs = session.wiring().pairs()?;
         let vrings = match &mut self.vrings {
             Some(vrings) => {
                 for (queue, pair) in pairs.into_iter().enumerate() {
@@ -74,56 +126,76 @@ impl<'a> Device<'a> {
             }
             none => none.insert(Vrings::new(pairs)?),
         };
-        let frontend = connect(stream, self.memory, &self.rings)?;
-        match vrings.start(frontend) {
-            // It was to die early, and has. The next one follows.
-            Err(_) if last_moment != 0 => self.daemon = None,
-            started => started?,
-        }
+        vrings.start(frontend)?;
         Ok(())
     }
 
-    /// Whether the daemon has died by itself.
-    pub(crate) fn has_died(&mut self) -> io::Result<bool> {
-        match &mut self.daemon {
-            Some(daemon) => Ok(daemon.0.try_wait()?.is_some()),
-            None => Ok(true),
-        }
-    }
-
-    /// Kills the daemon, whatever it does, and starts another one.
-    pub(crate) fn restart(&mut self, last_moment: u32) -> Result<(), Box<dyn Error>> {
-        // It is killed, and has ended.
-        drop(self.daemon.take());
-        if let Some(vrings) = &mut self.vrings {
-            self.ring_errors += vrings.failed()?.len() as u64;
-            drop(vrings.abandon());
-        }
-        self.start(last_moment)
-    }
-
-    /// Stops both queues, and waits until the daemon has ended by itself.
-    pub(crate) fn stop(&mut self) -> Result<(), Box<dyn Error>> {
-        let Some(mut vrings) = self.vrings.take() else {
+    fn try_stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+        let Some(vrings) = &mut self.vrings else {
             return Ok(());
         };
+        if vrings.backend().is_none() {
+            return Ok(());
+        }
         self.ring_errors += vrings.failed()?.len() as u64;
         let stopped = vrings.stop()?;
-        for (ring, stopped) in self.rings.iter().zip(&stopped.rings) {
-            let (base, used) = (stopped.base, ring.used_index(self.memory)?);
+        for (ring, stopped) in session.guest().rings().iter().zip(&stopped.rings) {
+            let (base, used) = (stopped.base, ring.used_index(session.memory())?);
             if base != u32::from(used) {
                 return Err(format!("a queue stopped at {base}, with {used} buffers used").into());
             }
         }
-        // The daemon ends when its connection does.
-        drop(stopped);
-        let status = self.daemon.take().map(Killed::wait).transpose()?;
-        match status {
-            Some(status) if !status.success() => {
-                Err(format!("the daemon ended with {status}").into())
-            }
-            _ => Ok(()),
+        self.idle = Some(stopped.backend);
+        Ok(())
+    }
+
+    /// An error of a daemon that was to die by itself, and has, is none: the next one follows.
+    fn forgive(&mut self, result: Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+        match result {
+            Err(error) if self.last_moment == 0 => Err(error),
+            Err(_) => self.lose(),
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// Kills the daemon, if it is not dead, and takes the rings from it.
+    fn lose(&mut self) -> Result<(), Box<dyn Error>> {
+        // It is killed, and has ended.
+        drop(self.daemon.take());
+        drop(self.idle.take());
+        if let Some(vrings) = &mut self.vrings {
+            self.ring_errors += vrings.failed()?.len() as u64;
+            drop(vrings.abandon());
+        }
+        Ok(())
+    }
+}
+
+impl vmm::Device for Device {
+    fn start(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+        self.runs = true;
+        if self.launched == 0 {
+            self.launch()?;
+        }
+        // There is no connection if the daemon has died. Its replacement starts the rings.
+        self.start_rings(session)
+    }
+
+    fn stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+        self.runs = false;
+        let stopped = self.try_stop(session);
+        self.forgive(stopped)
+    }
+
+    fn set_pair(&mut self, queue: usize, pair: NotifierPair) -> Result<(), Box<dyn Error>> {
+        let Some(vrings) = &mut self.vrings else {
+            return Ok(());
+        };
+        if vrings.backend().is_none() {
+            return Ok(());
+        }
+        let set = vrings.set_pair(queue, pair).map_err(Into::into);
+        self.forgive(set)
     }
 }
 

@@ -16,8 +16,6 @@ mod echo;
 mod report;
 #[cfg(target_arch = "x86_64")]
 mod vmm;
-#[cfg(target_arch = "x86_64")]
-mod wiring;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,6 +23,9 @@ use std::process::ExitCode;
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle, seed};
 use examples::program::end;
+use vhost_examples::arguments::changes;
+#[cfg(target_arch = "x86_64")]
+use vhost_examples::guest::Load;
 
 /// What the parent gives its daemon, and a person has no use for.
 const DAEMON: &str = "daemon";
@@ -43,9 +44,17 @@ struct Arguments {
 struct Settings {
     packets: u32,
     restarts: u32,
+    changes: u32,
     seed: u64,
     idle: Idle,
     json: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Settings {
+    fn load(&self) -> Load {
+        Load::new(self.packets, self.changes, self.idle)
+    }
 }
 
 fn arguments() -> OptionParser<Arguments> {
@@ -55,6 +64,7 @@ fn arguments() -> OptionParser<Arguments> {
     );
     let restarts = long("restarts").help("How many daemons are killed");
     let restarts = restarts.argument("COUNT").fallback(20).display_fallback();
+    let changes = changes();
     let seed = seed();
     let idle = idle();
     let json = long("json")
@@ -63,6 +73,7 @@ fn arguments() -> OptionParser<Arguments> {
     let settings = construct!(Settings {
         packets,
         restarts,
+        changes,
         seed,
         idle,
         json

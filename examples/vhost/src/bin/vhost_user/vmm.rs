@@ -3,22 +3,18 @@
 
 use std::error::Error;
 use std::fs;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use examples::random::Random;
-use notify_core::KvmVm;
-use tiny_guest::{Exit, Machine, Vcpu};
-use vhost_examples::guest::{DONE, Guest};
+use vhost_examples::report::Traffic;
+use vhost_examples::session::Session;
+use vhost_examples::vmm::{Device as _, Vmm};
 use vhost_examples::vsock::Addresses;
 
 use crate::Settings;
 use crate::device::Device;
 use crate::report::Report;
-use crate::wiring::{DEVICE, Wiring};
 
 /// Both ends of the connection. The host's context identifier is 2 (VIRTIO 1.3, 5.10.4).
 const ADDRESSES: Addresses = Addresses {
@@ -46,102 +42,53 @@ fn open_descriptors() -> Result<usize, Box<dyn Error>> {
 
 /// A machine from its beginning to its end.
 fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
-    let (machine, vcpus) = Machine::builder().shared_memory().build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
-    let guest = Guest::new(&machine, &ADDRESSES)?;
-    vcpu.load(guest.program(settings.packets, settings.idle, &DEVICE)?)?;
-    let vm = Arc::new(KvmVm::try_from(machine.vm())?);
-    let wiring = Wiring::new(vm)?;
-    let mut device = Device::new(machine.memory(), *guest.rings(), &wiring);
     let mut random = Random::new(settings.seed, 0);
-    device.start(last_moment(settings, &mut random))?;
+    let load = settings.load();
+    let (session, vcpu) = Session::new(&ADDRESSES, &load)?;
+    let device = Device::new(last_moment(settings, &mut random));
+    let vmm = Vmm::new(device, session);
 
     let start = Instant::now();
-    let exits = Exits::default();
-    let stopper = vcpu.stopper();
     let (restarts, ended) = thread::scope(|scope| {
-        let running = scope.spawn(|| drive(&mut vcpu, &wiring, &exits));
+        let running = scope.spawn(|| vmm.run(vcpu));
         let is_over = || running.is_finished();
-        let restarts = kill_at_random(settings, &mut random, &guest, &mut device, &exits, is_over);
-        if !running.is_finished() {
-            stopper.stop();
+        let restarts = kill_at_random(settings, &mut random, &vmm, is_over);
+        while !running.is_finished() {
+            vmm.session().stop();
+            thread::sleep(LOOK);
         }
         (restarts, running.join())
     });
     let took = start.elapsed();
     ended.map_err(|_| "the vCPU's thread panicked")??;
     let restarts = restarts?;
-    device.stop()?;
-
-    let [received, transmitted] = guest.rings();
-    let memory = machine.memory();
-    let used = received.used_index(memory)?;
-    let completed = transmitted.used_index(memory)?;
+    let mut hosted = vmm.lock();
+    let session = hosted.session.clone();
+    hosted.device.stop(&session)?;
+    hosted.device.end()?;
+    let ring_errors = hosted.device.ring_errors();
+    drop(hosted);
     Ok(Report {
-        packets: settings.packets,
+        traffic: Traffic {
+            load,
+            counts: session.guest().counts()?,
+            totals: vmm.totals()?,
+            took,
+        },
         wanted_restarts: settings.restarts,
         restarts,
-        counts: guest.counts()?,
-        used,
-        completed,
-        ring_errors: device.ring_errors(),
-        exits: exits.of_traffic.load(SeqCst),
-        restart_exits: exits.of_restarts.load(SeqCst),
+        ring_errors,
         descriptors: [0; 2],
-        took,
     })
 }
 
-/// Returns of KVM_RUN to user space, each of which is a wake-up of the VMM.
-#[derive(Debug, Default)]
-struct Exits {
-    of_traffic: AtomicU64,
-    of_restarts: AtomicU64,
-    /// How many restarts have begun and ended.
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl Exits {
-    /// Counts an exit of a run that began when so many restarts had ended.
-    ///
-    /// A restart makes the guest exit if it kicks while its doorbell gets another eventfd.
-    fn count(&self, ended: u64) {
-        let exits = match self.begun.load(SeqCst) > ended {
-            true => &self.of_restarts,
-            false => &self.of_traffic,
-        };
-        exits.fetch_add(1, SeqCst);
-    }
-}
-
-/// Runs the guest to its end.
-fn drive(vcpu: &mut Vcpu, wiring: &Wiring, exits: &Exits) -> Result<(), String> {
-    loop {
-        let ended = exits.ended.load(SeqCst);
-        let (address, data) = match vcpu.run().map_err(|error| error.to_string())? {
-            Exit::MmioWrite { address, data } => (address, data),
-            Exit::Finished(DONE) | Exit::Stopped => return Ok(()),
-            Exit::Finished(code) => return Err(format!("the guest gave up: {code}")),
-            other => return Err(format!("the guest did something unexpected: {other:?}")),
-        };
-        exits.count(ended);
-        let kicked = wiring.kicked(address, data);
-        if !kicked.map_err(|error| error.to_string())? {
-            return Err(format!("the guest wrote {data:?} to {address:#x}"));
-        }
-    }
-}
-
-/// Restarts the daemon when it has died by itself, or when packets that were drawn have come back, and then waits for the end of
-/// the guest. Returns how many restarts there were; fewer than were wanted if the guest does not
-/// move.
+/// Restarts the daemon when it has died by itself, or when packets that were drawn have come back,
+/// and then waits for the end of the guest. Returns how many restarts there were; fewer than were
+/// wanted if the guest does not move.
 fn kill_at_random(
     settings: &Settings,
     random: &mut Random,
-    guest: &Guest,
-    device: &mut Device<'_>,
-    exits: &Exits,
+    vmm: &Vmm<Device>,
     is_over: impl Fn() -> bool,
 ) -> Result<u32, Box<dyn Error>> {
     // Not among the last, so that the kill comes while there is traffic.
@@ -150,11 +97,10 @@ fn kill_at_random(
     packets.sort_unstable();
     let mut restarts = 0;
     for packet in packets {
-        if !reaches(guest, u64::from(packet), &is_over, || device.has_died())? {
+        if !reaches(vmm, u64::from(packet), &is_over)? {
             return Ok(restarts);
         }
         thread::sleep(Duration::from_micros(random.below(DELAY).into()));
-        exits.begun.fetch_add(1, SeqCst);
         // The last one has to see the end.
         let is_last = restarts + 1 == settings.restarts;
         let moment = if is_last {
@@ -162,11 +108,10 @@ fn kill_at_random(
         } else {
             last_moment(settings, random)
         };
-        device.restart(moment)?;
-        exits.ended.fetch_add(1, SeqCst);
+        vmm.replace(|hosted| hosted.device.restart(&hosted.session, moment))?;
         restarts += 1;
     }
-    reaches(guest, u64::MAX, &is_over, || Ok(false))?;
+    reaches(vmm, u64::MAX, &is_over)?;
     Ok(restarts)
 }
 
@@ -187,17 +132,18 @@ fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
 /// Waits until so many packets have come back, or the daemon has died by itself. Returns false if
 /// the guest ends before, or does not move.
 fn reaches(
-    guest: &Guest,
+    vmm: &Vmm<Device>,
     packet: u64,
     is_over: impl Fn() -> bool,
-    mut has_died: impl FnMut() -> io::Result<bool>,
 ) -> Result<bool, Box<dyn Error>> {
     let (mut last, mut moved) = (None, Instant::now());
     loop {
-        let answered = guest.answered()?;
-        if answered >= packet || has_died()? {
+        let mut hosted = vmm.lock();
+        let answered = hosted.session.guest().answered()?;
+        if answered >= packet || hosted.device.has_died()? {
             return Ok(true);
         }
+        drop(hosted);
         if last != Some(answered) {
             (last, moved) = (Some(answered), Instant::now());
         }

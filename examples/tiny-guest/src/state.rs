@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`VcpuState`]: what a vCPU has, for one in another machine.
+
+use kvm_bindings::{kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs, kvm_vcpu_events};
+
+use crate::error::kvm;
+use crate::{Error, Vcpu};
+
+/// The registers of a vCPU and its local APIC, with the interrupts that it has not taken.
+///
+/// Floating-point registers, model-specific registers and the time-stamp counter are not in it: no
+/// phrase of [`Asm`](crate::Asm) but those of time depends on them.
+#[derive(Clone, Debug)]
+pub struct VcpuState {
+    regs: kvm_regs,
+    sregs: kvm_sregs,
+    lapic: kvm_lapic_state,
+    events: kvm_vcpu_events,
+    mp_state: kvm_mp_state,
+}
+
+impl Vcpu {
+    /// Reads the state, after completing the access for which [`Vcpu::run`] returned. The guest
+    /// executes no instruction.
+    ///
+    /// To be called when nothing interrupts the vCPU any more: an interrupt that comes later is not
+    /// in the state.
+    ///
+    /// # Errors
+    ///
+    /// Where KVM does not return it, or the local APIC is not KVM's.
+    pub fn save(&mut self) -> Result<VcpuState, Error> {
+        self.complete_access()?;
+        Ok(VcpuState {
+            regs: self.fd.get_regs().map_err(kvm("KVM_GET_REGS"))?,
+            sregs: self.fd.get_sregs().map_err(kvm("KVM_GET_SREGS"))?,
+            lapic: self.fd.get_lapic().map_err(kvm("KVM_GET_LAPIC"))?,
+            events: self
+                .fd
+                .get_vcpu_events()
+                .map_err(kvm("KVM_GET_VCPU_EVENTS"))?,
+            mp_state: self.fd.get_mp_state().map_err(kvm("KVM_GET_MP_STATE"))?,
+        })
+    }
+
+    /// Goes on from a state, of a vCPU with the same index whose RAM was copied.
+    ///
+    /// # Errors
+    ///
+    /// Where KVM does not take it.
+    pub fn restore(&mut self, state: &VcpuState) -> Result<(), Error> {
+        // The base of the local APIC is in the special registers, so they come first.
+        self.fd
+            .set_sregs(&state.sregs)
+            .map_err(kvm("KVM_SET_SREGS"))?;
+        self.fd.set_regs(&state.regs).map_err(kvm("KVM_SET_REGS"))?;
+        self.fd
+            .set_lapic(&state.lapic)
+            .map_err(kvm("KVM_SET_LAPIC"))?;
+        self.fd
+            .set_vcpu_events(&state.events)
+            .map_err(kvm("KVM_SET_VCPU_EVENTS"))?;
+        self.fd
+            .set_mp_state(state.mp_state)
+            .map_err(kvm("KVM_SET_MP_STATE"))
+    }
+}

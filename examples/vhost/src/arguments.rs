@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Command line arguments that both programs take.
+
+use bpaf::{Parser, long};
+
+/// `--changes`, 60 unless given.
+pub fn changes() -> impl Parser<u32> {
+    let name = long("changes").help(
+        "How many times the guest changes its device in mid-traffic: masks or retargets a vector, \
+         moves a queue or the BAR, resets the device, goes on in another VM",
+    );
+    name.argument("COUNT").fallback(60).display_fallback()
+}

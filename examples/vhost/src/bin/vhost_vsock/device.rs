@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Device`]: `/dev/vhost-vsock`.
+
+use std::error::Error;
+
+use notify_core::NotifierPair;
+use notify_core::vring::Vrings;
+use vhost::vhost_kern::vsock::Vsock;
+use vhost::vsock::VhostVsock;
+use vhost::{VhostBackend, VhostUserMemoryRegionInfo};
+use vhost_examples::ring::SIZE;
+use vhost_examples::session::Session;
+use vhost_examples::vmm;
+use vm_memory::{GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap};
+
+type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+
+/// VIRTIO_F_VERSION_1.
+const VERSION_1: u64 = 1 << 32;
+
+/// A device in the kernel.
+pub(crate) struct Device {
+    /// The RAM of the machine of the moment.
+    memory: Memory,
+    /// The back-end, while the rings are stopped.
+    idle: Option<Vsock<Memory>>,
+    vrings: Option<Vrings<Vsock<Memory>>>,
+    ring_errors: u64,
+}
+
+impl Device {
+    /// A device that does not run, with this context identifier.
+    pub(crate) fn new(cid: u64) -> Result<Self, Box<dyn Error>> {
+        let memory = Memory::new(GuestMemoryMmap::new());
+        let vsock = Vsock::new(memory.clone());
+        let vsock = vsock.map_err(|error| format!("it needs /dev/vhost-vsock: {error}"))?;
+        vsock.set_owner()?;
+        let offered = vsock.get_features()?;
+        if offered & VERSION_1 == 0 {
+            return Err(format!("the device offers the features {offered:#x}").into());
+        }
+        vsock.set_features(VERSION_1)?;
+        vsock.set_guest_cid(cid)?;
+        Ok(Self {
+            memory,
+            idle: Some(vsock),
+            vrings: None,
+            ring_errors: 0,
+        })
+    }
+
+    /// How many rings the kernel has found in disorder.
+    pub(crate) fn ring_errors(&self) -> u64 {
+        self.ring_errors
+    }
+
+    /// Tells the kernel all about the memory and the rings but their eventfds.
+    fn describe(&self, vsock: &Vsock<Memory>, session: &Session) -> Result<(), Box<dyn Error>> {
+        let memory = session.memory();
+        let locked = self.memory.lock();
+        let guard = locked.map_err(|_| "a thread panicked while it replaced the memory")?;
+        guard.replace(memory.clone());
+        let regions = memory
+            .iter()
+            .map(VhostUserMemoryRegionInfo::from_guest_region);
+        vsock.set_mem_table(&regions.collect::<Result<Vec<_>, _>>()?)?;
+        for (queue, ring) in session.guest().rings().iter().enumerate() {
+            vsock.set_vring_num(queue, SIZE)?;
+            vsock.set_vring_addr(queue, &ring.config())?;
+            vsock.set_vring_base(queue, ring.used_index(memory)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl vmm::Device for Device {
+    fn start(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+        let vsock = self.idle.take().ok_or("the device runs")?;
+        self.describe(&vsock, session)?;
+        let pairs = session.wiring().pairs()?;
+        let vrings = match &mut self.vrings {
+            Some(vrings) => {
+                for (queue, pair) in pairs.into_iter().enumerate() {
+                    vrings.set_pair(queue, pair)?;
+                }
+                vrings
+            }
+            none => none.insert(Vrings::new(pairs)?),
+        };
+        vrings.start(vsock).map_err(|rejected| rejected.error)?;
+        Ok(())
+    }
+
+    fn stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+        let Some(vrings) = &mut self.vrings else {
+            return Ok(());
+        };
+        self.ring_errors += vrings.failed()?.len() as u64;
+        let stopped = vrings.stop()?;
+        for (ring, stopped) in session.guest().rings().iter().zip(&stopped.rings) {
+            let (base, used) = (stopped.base, ring.used_index(session.memory())?);
+            if base != u32::from(used) {
+                return Err(format!("a queue stopped at {base}, with {used} buffers used").into());
+            }
+        }
+        self.idle = Some(stopped.backend);
+        Ok(())
+    }
+
+    fn set_pair(&mut self, queue: usize, pair: NotifierPair) -> Result<(), Box<dyn Error>> {
+        match &mut self.vrings {
+            Some(vrings) => Ok(vrings.set_pair(queue, pair)?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! A guest whose vsock device is the kernel's `/dev/vhost-vsock`: it exchanges packets with a process
+//! of the host that has an ordinary AF_VSOCK socket.
+//!
+//! The guest kicks by ioeventfd, which wakes vhost's worker, and the worker interrupts it by irqfd: no
+//! thread of the VMM takes part. The report says what was sent, what came back, and what it cost the
+//! VMM.
+
+#[cfg(target_arch = "x86_64")]
+mod device;
+mod host;
+#[cfg(target_arch = "x86_64")]
+mod report;
+#[cfg(target_arch = "x86_64")]
+mod run;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use bpaf::{OptionParser, Parser, construct, long};
+use examples::arguments::{Idle, count, idle};
+use examples::program::end;
+use vhost_examples::arguments::changes;
+
+/// What the parent gives its echo, and a person has no use for.
+const HOST: &str = "host";
+
+#[derive(Debug, Clone)]
+struct Arguments {
+    host: bool,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "the guest is x86-64 code")
+)]
+struct Settings {
+    packets: u32,
+    changes: u32,
+    idle: Idle,
+    json: bool,
+}
+
+fn arguments() -> OptionParser<Arguments> {
+    let packets = count(
+        long("packets").help("How many packets the guest sends"),
+        100_000,
+    );
+    let changes = changes();
+    let idle = idle();
+    let json = long("json")
+        .help("Print one JSON object instead of the report")
+        .switch();
+    let settings = construct!(Settings {
+        packets,
+        changes,
+        idle,
+        json
+    });
+    let host = long(HOST).switch().hide();
+    construct!(Arguments { host, settings })
+        .to_options()
+        .descr("A guest whose vsock device is a worker of vhost in the kernel.")
+}
+
+fn main() -> ExitCode {
+    let arguments = arguments().run();
+    let result = match arguments.host {
+        true => host::run().map(|()| ExitCode::SUCCESS),
+        false => run(&arguments.settings),
+    };
+    end("vhost_vsock", result)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn run(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
+    use examples::program::{show, verdict};
+
+    kvm_probe::probe().map_err(|why| format!("it needs KVM, and there is none: {why}"))?;
+    let report = run::run(settings)?;
+    if settings.json {
+        show(format_args!("{}\n", report.to_json()))?;
+    } else {
+        show(&report)?;
+    }
+    Ok(verdict(report.is_exact()))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn run(_: &Settings) -> Result<ExitCode, Box<dyn Error>> {
+    Err("the guest is x86-64 code, and this is another processor".into())
+}

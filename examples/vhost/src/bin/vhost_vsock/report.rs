@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a person, or a script, wants to know of a run.
+
+use std::fmt;
+
+use serde_json::Value;
+use vhost_examples::report::Traffic;
+
+/// How many wake-ups are none: the kernel may let the watcher sleep twice for one wait.
+const FEW: u64 = 10;
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) traffic: Traffic,
+    /// Packets that the process of the host has sent back, each of them the next.
+    pub(crate) echoed: u64,
+    pub(crate) ring_errors: u64,
+    /// How many times threads of the VMM but the vCPU's were woken in all.
+    pub(crate) wakeups: u64,
+}
+
+impl Report {
+    /// Whether each packet came back exactly once, without the VMM.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.traffic.is_exact()
+            && self.echoed == self.traffic.counts.requests
+            && self.ring_errors == 0
+            && self.wakeups < FEW
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let mut values = self.traffic.to_json();
+        for (name, value) in [
+            ("packets_sent", self.traffic.counts.requests.into()),
+            ("packets_received", self.traffic.counts.answered.into()),
+            ("packets_echoed", self.echoed.into()),
+            ("exits_per_packet", self.traffic.exits_per_packet().into()),
+            ("vmm_wakeups", self.wakeups.into()),
+            ("ring_errors", self.ring_errors.into()),
+        ] {
+            values.insert(name.to_owned(), value);
+        }
+        Value::Object(values)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "vhost_vsock: a real guest on /dev/kvm, its device a worker of vhost in the kernel\n"
+        )?;
+        let others = [
+            ("packets of the host", self.echoed),
+            ("wake-ups of the VMM", self.wakeups),
+            ("errors of rings", self.ring_errors),
+        ];
+        self.traffic.show(f, &others)?;
+        let exact = if self.is_exact() { "yes" } else { "NO" };
+        writeln!(f, "  {:<24}{exact:>12}", "exact")?;
+        let seconds = self.traffic.took.as_secs_f64();
+        writeln!(f, "\n{seconds:.2} s")
+    }
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Guest`]: a driver of a vsock device, in a few hundred bytes of code.
+//!
+//! It opens a connection and sends packets with numbers, each when the one before has come back. It
+//! takes what comes on an interrupt alone: one that is lost stops it for good. While a packet is on
+//! its way it may rebind the device, see [`Change`].
+
+mod bindings;
+mod rebind;
+mod traffic;
+
+use examples::arguments::Idle;
+use tiny_guest::iced_x86::code_asm::{r9d, r12, r13, r14};
+use tiny_guest::{Error, Machine, Program, Slot};
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::ring::{BUFFER, Direction, RING, Ring, SIZE};
+use crate::vsock::{Addresses, PACKET, PAYLOAD, Packet, READ_WRITE, REQUEST};
+use bindings::Bindings;
+pub use rebind::Change;
+use traffic::Due;
+
+/// The queue by which the guest receives.
+pub const RECEIVE: usize = 0;
+/// The queue by which the guest transmits.
+pub const TRANSMIT: usize = 1;
+/// How many queues there are.
+pub const QUEUES: usize = 2;
+
+/// The code with which the guest finishes when all packets have come back.
+pub const DONE: u32 = 0;
+/// The code with which it finishes when the peer has reset the connection.
+pub const WAS_RESET: u32 = 1;
+
+/// The queues of a guest in its RAM, and its counters.
+#[derive(Debug)]
+pub struct Guest {
+    rings: [Ring; QUEUES],
+    bindings: Bindings,
+    interrupts: [Slot; QUEUES],
+    requests: Slot,
+    answered: Slot,
+    lost: Slot,
+    doubled: Slot,
+    others: Slot,
+    kicks: Slot,
+}
+
+/// What the guest has counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets that it has sent, without the one that asked for the connection.
+    pub requests: u64,
+    /// Packets that have come back when they were due.
+    pub answered: u64,
+    /// Packets that have come back before one that was due.
+    pub lost: u64,
+    /// Packets that have come back once more.
+    pub doubled: u64,
+    /// Packets without a number, but for the one that accepts the connection.
+    pub others: u64,
+    /// Kicks of both queues.
+    pub kicks: u64,
+    /// Interrupts of both queues.
+    pub interrupts: u64,
+    /// Changes that it has made to the device.
+    pub changes: u64,
+    /// Interrupts that came through a mask.
+    pub through_mask: u64,
+    /// Interrupts at the vector before.
+    pub stale: u64,
+    /// Packets that had come back, but were not completed, when the guest stopped the device.
+    pub unfinished: u64,
+}
+
+/// How much a guest does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// How many packets it sends.
+    pub packets: u32,
+    /// With how many packets it makes a [`Change`], all of them in turn; never if 0.
+    pub change_every: u32,
+    /// How it waits for an interrupt.
+    pub idle: Idle,
+}
+
+impl Load {
+    /// So many packets, with so many changes or a few more among them.
+    #[must_use]
+    pub fn new(packets: u32, changes: u32, idle: Idle) -> Self {
+        let change_every = packets.checked_div(changes).map_or(0, |every| every.max(1));
+        Self {
+            packets,
+            change_every,
+            idle,
+        }
+    }
+
+    /// How many changes the guest makes.
+    #[must_use]
+    pub fn changes(&self) -> u32 {
+        self.packets.checked_div(self.change_every).unwrap_or(0)
+    }
+}
+
+impl Guest {
+    /// Lays the queues out in the RAM of a machine, and fills the buffers as far as they stay the
+    /// same.
+    ///
+    /// # Errors
+    ///
+    /// Where there is not enough RAM.
+    pub fn new(machine: &Machine, addresses: &Addresses) -> Result<Self, Error> {
+        let guest = Self::of(machine)?;
+        let [receive, transmit] = &guest.rings;
+        let memory = machine.memory();
+        receive.prepare(memory, Direction::Receive)?;
+        transmit.prepare(memory, Direction::Transmit(PACKET as u32))?;
+        let packet = Packet::request(addresses).to_bytes();
+        for number in 0..u64::from(SIZE) {
+            let buffer = transmit.buffers() + number * BUFFER;
+            memory.write_slice(&packet, GuestAddress(buffer))?;
+        }
+        Ok(guest)
+    }
+
+    /// A guest whose RAM was copied to this machine, which has nothing else in it.
+    ///
+    /// # Errors
+    ///
+    /// Where there is not enough RAM.
+    pub fn of(machine: &Machine) -> Result<Self, Error> {
+        let words = u32::try_from(RING / 8).unwrap_or(u32::MAX);
+        let ring = || Ok::<_, Error>(Ring::new(machine.array(words)?.address()));
+        Ok(Self {
+            rings: [ring()?, ring()?],
+            bindings: Bindings::new(machine)?,
+            interrupts: [machine.slot()?, machine.slot()?],
+            requests: machine.slot()?,
+            answered: machine.slot()?,
+            lost: machine.slot()?,
+            doubled: machine.slot()?,
+            others: machine.slot()?,
+            kicks: machine.slot()?,
+        })
+    }
+
+    /// The queues, by number.
+    #[must_use]
+    pub fn rings(&self) -> &[Ring; QUEUES] {
+        &self.rings
+    }
+
+    /// How many packets have come back so far.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn answered(&self) -> Result<u64, Error> {
+        self.answered.load()
+    }
+
+    /// What it has counted so far.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn counts(&self) -> Result<Counts, Error> {
+        let interrupts = self.interrupts.iter().map(Slot::load);
+        Ok(Counts {
+            requests: self.requests.load()?,
+            answered: self.answered.load()?,
+            lost: self.lost.load()?,
+            doubled: self.doubled.load()?,
+            others: self.others.load()?,
+            kicks: self.kicks.load()?,
+            interrupts: interrupts.sum::<Result<_, _>>()?,
+            changes: self.bindings.changes.load()?,
+            through_mask: self.bindings.through_mask.load()?,
+            stale: self.bindings.stale.load()?,
+            unfinished: self.bindings.unfinished.load()?,
+        })
+    }
+
+    /// The program that starts the device, and then sends packets and waits for each of them.
+    ///
+    /// R12 has how many received packets it has taken, R13 how many interrupts it knows of, R14 how
+    /// many packets it has sent, both since the device was started, and R9D how many bytes of
+    /// payload it has received.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn program(&self, load: &Load) -> Result<Program, Error> {
+        let idle = load.idle;
+        let mut program = Program::new(|asm| {
+            asm.enable_lapic()?;
+            asm.sti()?;
+            [r12, r13, r14]
+                .into_iter()
+                .try_for_each(|register| asm.mov(register, 0_u64))?;
+            asm.xor(r9d, r9d)?;
+            self.bindings.bind(asm, load)?;
+            self.send(asm, REQUEST, 0)?;
+            self.receive(asm, Due::Response, idle)?;
+            asm.repeat(load.packets, |asm| {
+                let mut answered = asm.create_label();
+                asm.increment(&self.requests)?;
+                self.send(asm, READ_WRITE, PAYLOAD)?;
+                if load.change_every > 0 {
+                    self.change(asm, load, answered)?;
+                }
+                self.receive(asm, Due::Echo, idle)?;
+                asm.set_label(&mut answered)?;
+                asm.nop()
+            })?;
+            asm.finish(DONE)
+        })?;
+        for (queue, slot) in self.interrupts.iter().enumerate() {
+            for interrupt in Bindings::interrupts(queue) {
+                program = program.handler(interrupt, |asm| {
+                    asm.increment(slot)?;
+                    match queue {
+                        RECEIVE => self.bindings.check(asm, interrupt),
+                        _ => Ok(()),
+                    }
+                })?;
+            }
+        }
+        Ok(program)
+    }
+}

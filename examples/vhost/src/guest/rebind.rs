@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Change`]: what a guest does to its device while packets are on their way.
+
+use tiny_guest::iced_x86::code_asm::{
+    CodeLabel, ax, eax, qword_ptr, r12, r13, r14, r14w, rax, rcx, word_ptr,
+};
+use tiny_guest::{Asm, Emitted};
+
+use super::traffic::Due;
+use super::{Guest, Load, QUEUES};
+use crate::registers::{BAR, PLACES, STATUS, SUSPEND, interrupt};
+use crate::ring::{INDEX, SIZE};
+use crate::vsock::{PAYLOAD, READ_WRITE};
+
+/// What a guest does to its device after it has sent a packet and before it has the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It masks the vector of the receive queue until the answer is in the ring, and unmasks it:
+    /// only then the interrupt comes.
+    Mask,
+    /// It gives the vector of the receive queue another message.
+    Retarget,
+    /// It moves the receive queue to another vector.
+    MoveQueue,
+    /// It moves the BAR with the doorbells.
+    MoveBar,
+    /// It stops the device, makes its rings new, and starts it. A packet that the device has not
+    /// taken before is sent again.
+    Reset,
+    /// It goes on in another VM.
+    Suspend,
+}
+
+impl Change {
+    /// All of them, in the order in which a guest makes them.
+    pub const ALL: [Self; 6] = [
+        Self::Mask,
+        Self::Retarget,
+        Self::MoveQueue,
+        Self::MoveBar,
+        Self::Reset,
+        Self::Suspend,
+    ];
+}
+
+impl Guest {
+    /// Makes the next change if one is due. Jumps to `answered` if it has taken the answer.
+    pub(super) fn change(&self, asm: &mut Asm, load: &Load, answered: CodeLabel) -> Emitted {
+        let mut none = asm.create_label();
+        let countdown = self.bindings.countdown.address();
+        asm.dec(qword_ptr(countdown))?;
+        asm.jne(none)?;
+        asm.store(&self.bindings.countdown, u64::from(load.change_every))?;
+        asm.increment(&self.bindings.changes)?;
+        let next = Change::ALL.into_iter().cycle().skip(1);
+        for ((number, change), next) in (0..).zip(Change::ALL).zip(next) {
+            let mut another = asm.create_label();
+            asm.cmp(qword_ptr(self.bindings.next.address()), number)?;
+            asm.jne(another)?;
+            asm.store(&self.bindings.next, next as u64)?;
+            match change {
+                Change::Mask => self.mask(asm, load)?,
+                Change::Retarget => self.retarget(asm)?,
+                Change::MoveQueue => self.move_queue(asm)?,
+                Change::MoveBar => self.move_bar(asm)?,
+                Change::Reset => self.reset(asm, answered)?,
+                Change::Suspend => asm.mmio_write16(SUSPEND, 1)?,
+            }
+            asm.jmp(none)?;
+            asm.set_label(&mut another)?;
+            asm.nop()?;
+        }
+        asm.set_label(&mut none)?;
+        asm.nop()
+    }
+
+    fn mask(&self, asm: &mut Asm, load: &Load) -> Emitted {
+        let [ring, _] = &self.rings;
+        let [interrupts, _] = &self.interrupts;
+        let [mut look, mut come, mut quiet, mut early, mut done] =
+            [(); 5].map(|()| asm.create_label());
+        self.bindings.set_mask(asm, true)?;
+        // What was accepted before the mask comes here.
+        asm.nop()?;
+        asm.mov(rax, qword_ptr(interrupts.address()))?;
+        asm.cmp(rax, r13)?;
+        asm.mov(r13, rax)?;
+        asm.jne(early)?;
+        asm.set_label(&mut look)?;
+        self.compare_used(asm, ring)?;
+        asm.jne(come)?;
+        asm.pause()?;
+        asm.jmp(look)?;
+        asm.set_label(&mut come)?;
+        asm.cmp(qword_ptr(interrupts.address()), r13)?;
+        asm.je(quiet)?;
+        asm.increment(&self.bindings.through_mask)?;
+        asm.set_label(&mut quiet)?;
+        self.bindings.set_mask(asm, false)?;
+        self.wait(asm, load.idle)?;
+        asm.jmp(done)?;
+        asm.set_label(&mut early)?;
+        self.bindings.set_mask(asm, false)?;
+        asm.set_label(&mut done)?;
+        asm.nop()
+    }
+
+    fn retarget(&self, asm: &mut Asm) -> Emitted {
+        asm.store(&self.bindings.settled, 0)?;
+        asm.xor(qword_ptr(self.bindings.interrupt.address()), 1)?;
+        self.bindings.program_entry(asm)?;
+        asm.store(&self.bindings.settled, 1)
+    }
+
+    fn move_queue(&self, asm: &mut Asm) -> Emitted {
+        asm.store(&self.bindings.settled, 0)?;
+        asm.xor(qword_ptr(self.bindings.entry.address()), QUEUES as i32)?;
+        asm.mov(rax, qword_ptr(self.bindings.entry.address()))?;
+        asm.shl(rax, 1)?;
+        asm.add(rax, i32::from(interrupt(0, 0)))?;
+        asm.mov(qword_ptr(self.bindings.interrupt.address()), rax)?;
+        self.bindings.program_entry(asm)?;
+        self.bindings.bind_receive(asm)?;
+        asm.store(&self.bindings.settled, 1)
+    }
+
+    fn move_bar(&self, asm: &mut Asm) -> Emitted {
+        let [first, second] = PLACES;
+        asm.xor(qword_ptr(self.bindings.place.address()), 1)?;
+        asm.mov(rax, qword_ptr(self.bindings.place.address()))?;
+        asm.mov(rcx, BAR)?;
+        asm.mov(word_ptr(rcx), ax)?;
+        asm.mov(rax, first ^ second)?;
+        asm.xor(qword_ptr(self.bindings.notify.address()), rax)
+    }
+
+    fn reset(&self, asm: &mut Asm, answered: CodeLabel) -> Emitted {
+        let [_, transmit] = &self.rings;
+        let [mut nothing, mut finished, mut on_its_way, mut done] =
+            [(); 4].map(|()| asm.create_label());
+        let is_completed = |asm: &mut Asm| {
+            asm.movzx(eax, word_ptr(transmit.used() + INDEX))?;
+            asm.cmp(ax, r14w)
+        };
+        asm.mmio_write16(STATUS, 0)?;
+        self.take(asm, Due::Echo, |asm, _| asm.jmp(nothing))?;
+        is_completed(asm)?;
+        asm.je(finished)?;
+        asm.increment(&self.bindings.unfinished)?;
+        asm.set_label(&mut finished)?;
+        self.start_anew(asm)?;
+        asm.jmp(answered)?;
+
+        asm.set_label(&mut nothing)?;
+        is_completed(asm)?;
+        asm.je(on_its_way)?;
+        self.start_anew(asm)?;
+        self.send(asm, READ_WRITE, PAYLOAD)?;
+        asm.jmp(done)?;
+        asm.set_label(&mut on_its_way)?;
+        self.start_anew(asm)?;
+        asm.set_label(&mut done)?;
+        asm.nop()
+    }
+
+    /// Makes both rings as they were at first, and starts the device.
+    fn start_anew(&self, asm: &mut Asm) -> Emitted {
+        let [receive, transmit] = &self.rings;
+        for (ring, available) in [(receive, SIZE), (transmit, 0)] {
+            asm.mov(word_ptr(ring.available() + INDEX), u32::from(available))?;
+            asm.mov(word_ptr(ring.used()), 0)?;
+            asm.mov(word_ptr(ring.used() + INDEX), 0)?;
+        }
+        asm.mov(r12, 0_u64)?;
+        asm.mov(r14, 0_u64)?;
+        self.bindings.start(asm)
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Traffic`]: what both programs report.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::guest::{Change, Counts, Load};
+use crate::vmm::Totals;
+
+/// What went through a device.
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic {
+    /// What the guest was to do.
+    pub load: Load,
+    /// What the guest has counted.
+    pub counts: Counts,
+    /// What the VMM has counted.
+    pub totals: Totals,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Traffic {
+    /// Packets that have not come back when they were due.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.counts.requests - self.counts.answered
+    }
+
+    /// Packets that have come back twice, those included that the guest has not taken.
+    #[must_use]
+    pub fn doubled(&self) -> u64 {
+        let Counts {
+            answered,
+            lost,
+            doubled,
+            others,
+            ..
+        } = self.counts;
+        // One more, which has accepted the connection.
+        let taken = answered + lost + doubled + others + 1;
+        let [received, _] = self.totals.used;
+        doubled + u64::from(received.wrapping_sub(taken as u16))
+    }
+
+    /// Exits to user space for each packet.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
+    pub fn exits_per_packet(&self) -> f64 {
+        self.totals.exits as f64 / self.counts.requests.max(1) as f64
+    }
+
+    /// Whether each packet came back exactly once, without the VMM, and no change to the device went
+    /// wrong.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        let packets = u64::from(self.load.packets);
+        let changes = self.load.changes();
+        let [_, completed] = self.totals.used;
+        self.counts.requests == packets
+            && self.counts.answered == packets
+            && self.lost() == 0
+            && self.doubled() == 0
+            && completed == (packets + 1 - self.counts.unfinished) as u16
+            && self.counts.changes == u64::from(changes)
+            && self.totals.moves == changes / Change::ALL.len() as u32
+            && self.counts.through_mask == 0
+            && self.counts.stale == 0
+            && self.totals.exits == 0
+    }
+
+    /// Some lines of a report, with other counts behind them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the formatter.
+    pub fn show(&self, f: &mut fmt::Formatter<'_>, others: &[(&str, u64)]) -> fmt::Result {
+        let own = [
+            ("packets sent", self.counts.requests),
+            ("packets received", self.counts.answered),
+            ("lost", self.lost()),
+            ("doubled", self.doubled()),
+            ("kicks", self.counts.kicks),
+            ("interrupts", self.counts.interrupts),
+            ("changes to the device", self.counts.changes),
+            ("VMs after the first", self.totals.moves.into()),
+            ("interrupts while masked", self.counts.through_mask),
+            ("at the vector before", self.counts.stale),
+            ("exits of packets", self.totals.exits),
+            ("exits to registers", self.totals.register_exits),
+        ];
+        for (name, count) in own.iter().chain(others) {
+            writeln!(f, "  {name:<24}{count:>12}")?;
+        }
+        Ok(())
+    }
+
+    /// The same for a script.
+    #[must_use]
+    pub fn to_json(&self) -> Map<String, Value> {
+        let values = json!({
+            "lost": self.lost(),
+            "doubled": self.doubled(),
+            "others": self.counts.others,
+            "kicks": self.counts.kicks,
+            "interrupts": self.counts.interrupts,
+            "changes": self.counts.changes,
+            "moves": self.totals.moves,
+            "through_mask": self.counts.through_mask,
+            "stale": self.counts.stale,
+            "register_exits": self.totals.register_exits,
+            "seconds": self.took.as_secs_f64(),
+        });
+        match values {
+            Value::Object(values) => values,
+            _ => Map::new(),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Wiring`]: the eventfds between the guest and its device, on the side of KVM.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ioeventfd::{
+    Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, Rung, Width,
+};
+use irq_routing::RoutingTable;
+use irqfd::msix::{self, Binding, Table};
+use notify_core::{EventNotifier, NotifierPair, Vm};
+
+use crate::guest::QUEUES;
+use crate::registers::{ENTRIES, NOTIFY, PLACE, PLACES};
+
+/// The doorbells and the MSI-X table of a device. Both outlive each back-end, their eventfds need
+/// not.
+#[derive(Debug)]
+pub struct Wiring {
+    doorbells: DoorbellSet,
+    table: Table,
+    queues: [Binding; QUEUES],
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Where the doorbells are.
+    place: u64,
+    /// By queue.
+    kicks: Vec<Arc<EventNotifier>>,
+    /// The last change of the doorbells.
+    epoch: Option<Epoch>,
+}
+
+impl Wiring {
+    /// No doorbell yet, and a table as a reset leaves it, with all vectors exported.
+    ///
+    /// # Errors
+    ///
+    /// Those of the VM.
+    pub fn new(vm: Arc<dyn Vm>) -> Result<Self, Box<dyn Error>> {
+        let routing = RoutingTable::new(Arc::clone(&vm))?;
+        let table = Table::builder(&routing).vectors(ENTRIES.into()).build()?;
+        for vector in table.vectors() {
+            vector.export()?;
+        }
+        table.set_control(true, false);
+        let [place, _] = PLACES;
+        Ok(Self {
+            doorbells: DoorbellSet::new(&DoorbellRegistry::new(vm, &[])),
+            queues: [Binding::new(&table), Binding::new(&table)],
+            table,
+            state: Mutex::new(State {
+                place,
+                kicks: Vec::new(),
+                epoch: None,
+            }),
+        })
+    }
+
+    /// The MSI-X table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Gives every queue a new kick and every vector a new notifier. Kicks and calls that are in the
+    /// old ones go to the new ones.
+    ///
+    /// No back-end may have the old ones: a kick that one is about to read would go to both.
+    ///
+    /// # Errors
+    ///
+    /// Those of the VM.
+    pub fn renew(&self) -> Result<(), Box<dyn Error>> {
+        for vector in self.table.vectors() {
+            let replaced = vector.replace_notifier(Arc::new(EventNotifier::new()?));
+            replaced.map_err(|rejected| rejected.error)?;
+        }
+        let kicks =
+            (0..QUEUES).map(|_| Ok::<_, notify_core::Error>(Arc::new(EventNotifier::new()?)));
+        let kicks = kicks.collect::<Result<Vec<_>, _>>()?;
+        let mut state = self.lock();
+        let doorbells = (0..).zip(&kicks).map(|(queue, kick)| {
+            let address = IoAddress::Mmio(state.place + queue * NOTIFY);
+            let width = Datamatch::Width(Width::W2);
+            Doorbell::new(queue, address, width, Arc::clone(kick))
+        });
+        let plan = self.doorbells.plan(doorbells)?;
+        let changed = self.doorbells.apply(plan);
+        state.epoch = Some(changed.map_err(|rejected| rejected.error)?);
+        state.kicks = kicks;
+        Ok(())
+    }
+
+    /// A queue's kick, and the notifier of the vector that it uses.
+    ///
+    /// # Errors
+    ///
+    /// If it uses none, or was not given a kick.
+    pub fn pair(&self, queue: usize) -> Result<NotifierPair, Box<dyn Error>> {
+        let kick = self.lock().kicks.get(queue).map(Arc::clone);
+        let binding = self.queues.get(queue);
+        let vector = binding.and_then(Binding::vector);
+        let call = vector.and_then(|vector| vector.notifier());
+        let (Some(kick), Some(call)) = (kick, call) else {
+            return Err(format!("queue {queue} has no kick or no vector").into());
+        };
+        let pair = NotifierPair::builder()
+            .host_notifier(kick)
+            .guest_notifier(call)
+            .build()?;
+        Ok(pair)
+    }
+
+    /// The pairs of all queues.
+    ///
+    /// # Errors
+    ///
+    /// As for [`pair`](Self::pair).
+    pub fn pairs(&self) -> Result<Vec<NotifierPair>, Box<dyn Error>> {
+        (0..QUEUES).map(|queue| self.pair(queue)).collect()
+    }
+
+    /// The guest says which entry of the table a queue uses.
+    pub fn bind(&self, queue: usize, entry: u16) {
+        if let Some(binding) = self.queues.get(queue) {
+            binding.bind(entry);
+        }
+    }
+
+    /// The guest moves the BAR with the doorbells to the first or to the second place.
+    ///
+    /// # Errors
+    ///
+    /// Those of the VM.
+    pub fn move_bar(&self, place: u16) -> Result<(), Box<dyn Error>> {
+        let to = PLACES.get(usize::from(place));
+        let to = *to.ok_or_else(|| format!("there is no place {place} for the BAR"))?;
+        let mut state = self.lock();
+        let (from, to_address) = (IoAddress::Mmio(state.place), IoAddress::Mmio(to));
+        state.epoch = Some(self.doorbells.relocate(from, PLACE, to_address)?);
+        state.place = to;
+        Ok(())
+    }
+
+    /// Takes a kick that has left the guest while its doorbell was changed. Returns whether it was
+    /// one.
+    ///
+    /// There is one vCPU, and this is its thread: no other kick is on its way.
+    ///
+    /// # Errors
+    ///
+    /// If the kick cannot be signalled.
+    pub fn kicked(&self, address: u64, data: &[u8]) -> Result<bool, Box<dyn Error>> {
+        let epoch = self.lock().epoch;
+        let address = IoAddress::Mmio(address);
+        let rung = self.doorbells.on_exit_write(address, data)?;
+        if let Some(epoch) = epoch {
+            self.doorbells.vcpus_passed(epoch);
+        }
+        Ok(rung == Rung::All)
+    }
+
+    /// What another VM needs to go on. The device does not run.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        Saved {
+            table: self.table.snapshot(),
+            place: self.lock().place,
+            entries: [0, 1].map(|queue: usize| {
+                let binding = self.queues.get(queue);
+                binding.map_or(msix::NO_VECTOR, Binding::number)
+            }),
+        }
+    }
+
+    /// Goes on where another VM was saved.
+    ///
+    /// # Errors
+    ///
+    /// Those of the VM.
+    pub fn restore(&self, saved: &Saved) -> Result<(), Box<dyn Error>> {
+        self.table.restore(&saved.table)?;
+        self.lock().place = saved.place;
+        for (queue, entry) in self.queues.iter().zip(saved.entries) {
+            queue.bind(entry);
+        }
+        self.renew()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What [`Wiring::save`] returns.
+#[derive(Debug)]
+pub struct Saved {
+    table: msix::Snapshot,
+    place: u64,
+    entries: [u16; QUEUES],
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The program `vhost_vsock`, where there is `/dev/vhost-vsock`.
+
+use std::fs::File;
+
+use kvm_test::{Trial, anywhere, kvm_x86};
+
+use crate::program::{counts, report, run};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vhost_vsock");
+const DEVICE: &str = "/dev/vhost-vsock";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        with_device("vhost_vsock_needs_no_thread_of_the_vmm", needs_no_thread),
+        with_device("vhost_vsock_loses_nothing_when_its_guest_rebinds", rebinds),
+        anywhere("vhost_vsock_says_what_it_lacks", says_what_it_lacks),
+    ]
+}
+
+/// A trial that needs KVM and the device. It is ignored without the device, with the reason, and
+/// fails then with `REQUIRE_VHOST=1`.
+fn with_device(name: &str, run: fn()) -> Trial {
+    let required = std::env::var_os("REQUIRE_VHOST").is_some_and(|value| value == "1");
+    match File::options().read(true).write(true).open(DEVICE) {
+        Err(error) if !required => Trial::test(name, || Ok(()))
+            .with_kind(format!("{DEVICE}: {error}"))
+            .with_ignored_flag(true),
+        _ => kvm_x86(name, run),
+    }
+}
+
+fn needs_no_thread() {
+    let report = report(PROGRAM, "--packets 500 --changes 0 --idle spin");
+    let wanted = [
+        ("packets_sent", 500),
+        ("packets_received", 500),
+        ("packets_echoed", 500),
+        ("lost", 0),
+        ("doubled", 0),
+        ("ring_errors", 0),
+    ];
+    counts(&report, &wanted);
+    assert_eq!(report["exits_per_packet"], 0.0, "{report}");
+    let wakeups = report["vmm_wakeups"].as_u64();
+    assert!(wakeups.is_some_and(|wakeups| wakeups < 10), "{report}");
+}
+
+fn rebinds() {
+    let report = report(PROGRAM, "--packets 600 --changes 60 --idle spin");
+    let wanted = [
+        ("packets_received", 600),
+        ("packets_echoed", 600),
+        ("lost", 0),
+        ("doubled", 0),
+        ("changes", 60),
+        ("moves", 10),
+        ("through_mask", 0),
+        ("stale", 0),
+    ];
+    counts(&report, &wanted);
+    assert_eq!(report["exits_per_packet"], 0.0, "{report}");
+}
+
+fn says_what_it_lacks() {
+    if File::open(DEVICE).is_ok() && kvm_probe::probe().is_ok() {
+        return;
+    }
+    let output = run(PROGRAM, "--packets 10");
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    let lacks = ["/dev/vhost-vsock", "KVM", "another processor"];
+    assert!(lacks.iter().any(|it| error.contains(it)), "{error}");
+}
