@@ -45,6 +45,8 @@ mod row;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod sim;
+#[cfg(target_arch = "x86_64")]
+mod vhost;
 
 use std::error::Error;
 use std::path::Path;
@@ -54,7 +56,7 @@ use bpaf::{OptionParser, Parser, construct, long};
 use examples::program::{end, show};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use row::Row;
+use row::{Missing, Row};
 
 #[derive(Debug, Clone)]
 struct Arguments {
@@ -80,6 +82,9 @@ fn arguments() -> OptionParser<Arguments> {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = vhost_examples::child::serve("scorecard") {
+        return code;
+    }
     let arguments = arguments().run();
     if let Err(error) = raise_file_limit() {
         eprintln!("scorecard: cannot raise the limit of open files: {error}");
@@ -96,7 +101,14 @@ fn measure(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
             continue;
         }
-        let row = measure().map_err(|error| format!("{name}: {error}"))?;
+        let row = match measure() {
+            Ok(row) => row,
+            Err(error) if error.is::<Missing>() && arguments.only.is_none() => {
+                eprintln!("scorecard: no row {name}: {error}");
+                continue;
+            }
+            Err(error) => return Err(format!("{name}: {error}").into()),
+        };
         if arguments.json {
             show(format_args!("{}\n", row.to_json(name)))?;
         } else {

@@ -2,6 +2,8 @@
 //! [`Row`]: ours, the alternative, and their ratio.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 
 use serde_json::{Value, json};
 
@@ -17,6 +19,18 @@ pub(crate) struct Row {
     /// What a reader must know of how it came about.
     pub(crate) note: Cow<'static, str>,
 }
+
+/// A row that cannot be measured here, and why.
+#[derive(Debug)]
+pub(crate) struct Missing(pub(crate) String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Missing {}
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::row::Row;
 #[cfg(target_arch = "x86_64")]
 use crate::{
     dispatch, dispatch_neighbour, dispatch_polling, doorbells, doorbells_then_slots, inject, kick,
-    level, notify, retire, sim,
+    level, notify, retire, sim, vhost,
 };
 
 /// What measures a row.
@@ -54,6 +54,8 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("inject_interrupt", inject::interrupt),
     ("level_roundtrip", level::against_exit),
     ("shared_16", level::shared_by_16),
+    ("vhost_user_roundtrip", vhost::user),
+    ("vhost_vsock_roundtrip", vhost::vsock),
     ("retire", retire::against_one_by_one),
     ("dispatch_ready", dispatch::ready),
     ("dispatch_10000", dispatch::one_of_10000),

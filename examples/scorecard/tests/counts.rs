@@ -2,34 +2,71 @@
 //! What rows count. Their times are never asserted.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
+use std::fs::File;
 use std::process::{Command, ExitCode};
 
-use kvm_test::kvm_x86;
+use kvm_test::{Trial, kvm_x86};
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    kvm_test::main(vec![kvm_x86(
-        "a_level_round_trip_through_the_kernel_does_not_exit_to_user_space",
-        counts_exits,
-    )])
+    kvm_test::main(vec![
+        kvm_x86(
+            "a_level_round_trip_through_the_kernel_does_not_exit_to_user_space",
+            counts_exits,
+        ),
+        kvm_x86(
+            "a_packet_to_a_daemon_and_back_wakes_no_thread_of_the_vmm",
+            || counts_wakeups("vhost_user_roundtrip"),
+        ),
+        with_device(
+            "a_packet_to_the_kernel_and_back_wakes_no_thread_of_the_vmm",
+            || counts_wakeups("vhost_vsock_roundtrip"),
+        ),
+    ])
 }
 
-fn counts_exits() {
+/// A trial that needs KVM and `/dev/vhost-vsock`. It is ignored without the device, with the reason,
+/// and fails then with `REQUIRE_VHOST=1`.
+fn with_device(name: &str, run: fn()) -> Trial {
+    let device = "/dev/vhost-vsock";
+    let required = std::env::var_os("REQUIRE_VHOST").is_some_and(|value| value == "1");
+    match File::options().read(true).write(true).open(device) {
+        Err(error) if !required => Trial::test(name, || Ok(()))
+            .with_kind(format!("{device}: {error}"))
+            .with_ignored_flag(true),
+        _ => kvm_x86(name, run),
+    }
+}
+
+/// The note of a row.
+fn note(row: &str) -> String {
     let scorecard = Command::new(env!("CARGO_BIN_EXE_scorecard"))
-        .args(["--json", "--only", "level_roundtrip"])
+        .args(["--json", "--only", row])
         // Its plots go below where it runs.
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .output()
         .unwrap();
     assert!(scorecard.status.success(), "{scorecard:?}");
     let row: Value = serde_json::from_slice(&scorecard.stdout).unwrap();
-    let note = row["note"].as_str().unwrap();
+    row["note"].as_str().unwrap().to_owned()
+}
+
+fn counts_exits() {
+    let note = note("level_roundtrip");
     assert!(
         note.contains("exits to user space for it: 0 against 1;"),
         "{note}"
     );
+}
+
+fn counts_wakeups(row: &str) {
+    let note = note(row);
+    let exits = "exits 0.00 against 0.00, wake-ups of the VMM 0.00 against ";
+    let (_, relayed) = note.split_once(exits).unwrap_or_else(|| panic!("{note}"));
+    assert!(relayed.parse::<f64>().unwrap() >= 2.0, "{note}");
 }

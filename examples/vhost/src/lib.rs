@@ -3,18 +3,29 @@
 //! them.
 
 pub mod arguments;
+pub mod child;
 #[cfg(target_arch = "x86_64")]
 pub mod guest;
+pub mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod launch;
 #[cfg(target_arch = "x86_64")]
 pub mod registers;
+#[cfg(target_arch = "x86_64")]
+pub mod relay;
 #[cfg(target_arch = "x86_64")]
 pub mod report;
 pub mod ring;
 #[cfg(target_arch = "x86_64")]
+pub mod round_trip;
+#[cfg(target_arch = "x86_64")]
 pub mod session;
+pub mod user;
 #[cfg(target_arch = "x86_64")]
 pub mod vmm;
 pub mod vsock;
 pub mod wakeups;
+#[cfg(target_arch = "x86_64")]
+pub mod watch;
 #[cfg(target_arch = "x86_64")]
 pub mod wiring;

@@ -15,12 +15,13 @@ use crate::session::Session;
 
 /// A device whose rings a back-end serves.
 pub trait Device {
-    /// Starts the rings where they are in the RAM of a machine, with the eventfds of its wiring.
+    /// Starts the rings where they are in the RAM of a machine, with an eventfd of each kind for
+    /// each.
     ///
     /// # Errors
     ///
     /// Those of the back-end.
-    fn start(&mut self, session: &Session) -> Result<(), Box<dyn Error>>;
+    fn start(&mut self, session: &Session, pairs: Vec<NotifierPair>) -> Result<(), Box<dyn Error>>;
 
     /// Stops the rings, if they run: nothing uses them when this has returned.
     ///
@@ -141,6 +142,13 @@ impl<D: Device> Vmm<D> {
         })
     }
 
+    /// The device and the machine, at the end.
+    pub fn into_parts(self) -> (D, Arc<Session>) {
+        let hosted = self.hosted.into_inner();
+        let hosted = hosted.unwrap_or_else(PoisonError::into_inner);
+        (hosted.device, hosted.session)
+    }
+
     /// Runs the guest to its end.
     ///
     /// # Errors
@@ -198,7 +206,7 @@ impl<D: Device> Hosted<D> {
                 self.device.set_pair(queue, wiring.pair(queue)?)
             }
             Write::Bar(place) => wiring.move_bar(place),
-            Write::Start => self.device.start(&self.session),
+            Write::Start => self.device.start(&self.session, wiring.pairs()?),
             Write::Stop => {
                 self.device.stop(&self.session)?;
                 self.used = self.used_now()?;
@@ -214,7 +222,8 @@ impl<D: Device> Hosted<D> {
         let (session, vcpu) = self.session.resume_elsewhere(&mut vcpu)?;
         self.session = Arc::new(session);
         self.moves += 1;
-        self.device.start(&self.session)?;
+        let pairs = self.session.wiring().pairs()?;
+        self.device.start(&self.session, pairs)?;
         Ok(vcpu)
     }
 

@@ -2,8 +2,8 @@
 //! [`Guest`]: a driver of a vsock device, in a few hundred bytes of code.
 //!
 //! It opens a connection and sends packets with numbers, each when the one before has come back. It
-//! takes what comes on an interrupt alone: one that is lost stops it for good. While a packet is on
-//! its way it may rebind the device, see [`Change`].
+//! looks at the ring after an interrupt alone: one that is lost stops it for good. While a packet is
+//! on its way it may rebind the device, see [`Change`].
 
 mod bindings;
 mod rebind;
@@ -44,6 +44,8 @@ pub struct Guest {
     doubled: Slot,
     others: Slot,
     kicks: Slot,
+    began: Slot,
+    ended: Slot,
 }
 
 /// What the guest has counted.
@@ -142,6 +144,8 @@ impl Guest {
             doubled: machine.slot()?,
             others: machine.slot()?,
             kicks: machine.slot()?,
+            began: machine.slot()?,
+            ended: machine.slot()?,
         })
     }
 
@@ -158,6 +162,16 @@ impl Guest {
     /// None in practice.
     pub fn answered(&self) -> Result<u64, Error> {
         self.answered.load()
+    }
+
+    /// How many times the time-stamp counter has ticked from the first packet with a number to the end.
+    /// It means nothing if the guest has moved to another VM.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn ticks(&self) -> Result<u64, Error> {
+        Ok(self.ended.load()?.saturating_sub(self.began.load()?))
     }
 
     /// What it has counted so far.
@@ -202,18 +216,21 @@ impl Guest {
             asm.xor(r9d, r9d)?;
             self.bindings.bind(asm, load)?;
             self.send(asm, REQUEST, 0)?;
-            self.receive(asm, Due::Response, idle)?;
+            let mut come = asm.create_label();
+            self.receive(asm, Due::Response, idle, &mut come)?;
+            asm.store_tsc(&self.began)?;
             asm.repeat(load.packets, |asm| {
-                let mut answered = asm.create_label();
+                let [mut come, mut answered] = [(); 2].map(|()| asm.create_label());
                 asm.increment(&self.requests)?;
                 self.send(asm, READ_WRITE, PAYLOAD)?;
                 if load.change_every > 0 {
-                    self.change(asm, load, answered)?;
+                    self.change(asm, load, come, answered)?;
                 }
-                self.receive(asm, Due::Echo, idle)?;
+                self.receive(asm, Due::Echo, idle, &mut come)?;
                 asm.set_label(&mut answered)?;
                 asm.nop()
             })?;
+            asm.store_tsc(&self.ended)?;
             asm.finish(DONE)
         })?;
         for (queue, slot) in self.interrupts.iter().enumerate() {

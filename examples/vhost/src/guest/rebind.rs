@@ -44,8 +44,15 @@ impl Change {
 }
 
 impl Guest {
-    /// Makes the next change if one is due. Jumps to `answered` if it has taken the answer.
-    pub(super) fn change(&self, asm: &mut Asm, load: &Load, answered: CodeLabel) -> Emitted {
+    /// Makes the next change if one is due. Jumps to `come` if it has taken the interrupt, and to
+    /// `answered` if it has taken the answer, too.
+    pub(super) fn change(
+        &self,
+        asm: &mut Asm,
+        load: &Load,
+        come: CodeLabel,
+        answered: CodeLabel,
+    ) -> Emitted {
         let mut none = asm.create_label();
         let countdown = self.bindings.countdown.address();
         asm.dec(qword_ptr(countdown))?;
@@ -59,7 +66,7 @@ impl Guest {
             asm.jne(another)?;
             asm.store(&self.bindings.next, next as u64)?;
             match change {
-                Change::Mask => self.mask(asm, load)?,
+                Change::Mask => self.mask(asm, load, come)?,
                 Change::Retarget => self.retarget(asm)?,
                 Change::MoveQueue => self.move_queue(asm)?,
                 Change::MoveBar => self.move_bar(asm)?,
@@ -74,11 +81,11 @@ impl Guest {
         asm.nop()
     }
 
-    fn mask(&self, asm: &mut Asm, load: &Load) -> Emitted {
+    /// The interrupt comes before the mask, or after it is taken away.
+    fn mask(&self, asm: &mut Asm, load: &Load, come: CodeLabel) -> Emitted {
         let [ring, _] = &self.rings;
         let [interrupts, _] = &self.interrupts;
-        let [mut look, mut come, mut quiet, mut early, mut done] =
-            [(); 5].map(|()| asm.create_label());
+        let [mut look, mut arrived, mut quiet, mut early] = [(); 4].map(|()| asm.create_label());
         self.bindings.set_mask(asm, true)?;
         // What was accepted before the mask comes here.
         asm.nop()?;
@@ -88,21 +95,20 @@ impl Guest {
         asm.jne(early)?;
         asm.set_label(&mut look)?;
         self.compare_used(asm, ring)?;
-        asm.jne(come)?;
+        asm.jne(arrived)?;
         asm.pause()?;
         asm.jmp(look)?;
-        asm.set_label(&mut come)?;
+        asm.set_label(&mut arrived)?;
         asm.cmp(qword_ptr(interrupts.address()), r13)?;
         asm.je(quiet)?;
         asm.increment(&self.bindings.through_mask)?;
         asm.set_label(&mut quiet)?;
         self.bindings.set_mask(asm, false)?;
         self.wait(asm, load.idle)?;
-        asm.jmp(done)?;
+        asm.jmp(come)?;
         asm.set_label(&mut early)?;
         self.bindings.set_mask(asm, false)?;
-        asm.set_label(&mut done)?;
-        asm.nop()
+        asm.jmp(come)
     }
 
     fn retarget(&self, asm: &mut Asm) -> Emitted {

@@ -51,8 +51,18 @@ impl Guest {
         asm.mov(address, queue as u32)
     }
 
-    /// Takes packets until the one that is due has come.
-    pub(super) fn receive(&self, asm: &mut Asm, due: Due, idle: Idle) -> Emitted {
+    /// Waits for an interrupt, and takes packets until the one that is due has come. A jump to `come`
+    /// leads behind the first wait.
+    pub(super) fn receive(
+        &self,
+        asm: &mut Asm,
+        due: Due,
+        idle: Idle,
+        come: &mut CodeLabel,
+    ) -> Emitted {
+        self.wait(asm, idle)?;
+        asm.set_label(come)?;
+        asm.nop()?;
         self.take(asm, due, |asm, look| {
             self.wait(asm, idle)?;
             asm.jmp(look)

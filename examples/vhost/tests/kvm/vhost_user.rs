@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm_x86("vhost_user_loses_nothing_with_a_guest_that_polls", || {
             loses_nothing("--idle spin");
         }),
+        kvm_x86("vhost_user_signals_what_is_delivered", in_lock_step),
         kvm_x86("vhost_user_loses_nothing_when_its_guest_rebinds", rebinds),
         kvm_x86(
             "vhost_user_loses_nothing_when_all_happens_at_once",
@@ -39,6 +40,13 @@ fn loses_nothing(idle: &str) {
     counts(&report, &wanted);
     assert_eq!(report["fds_before"], report["fds_after"], "{report}");
     assert_eq!(report["vmm_wakeups_per_request"], 0.0, "{report}");
+}
+
+/// One kick and one interrupt for each packet, and for the one that opens the connection.
+fn in_lock_step() {
+    let arguments = "--packets 1000 --restarts 0 --changes 0 --idle spin";
+    let wanted = [("answered", 1000), ("kicks", 1001), ("interrupts", 1001)];
+    counts(&report(PROGRAM, arguments), &wanted);
 }
 
 fn rebinds() {

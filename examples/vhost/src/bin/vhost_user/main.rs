@@ -7,12 +7,6 @@
 //! new eventfds. The report says what was sent, what came back, and what it cost the VMM.
 
 #[cfg(target_arch = "x86_64")]
-mod connection;
-mod daemon;
-#[cfg(target_arch = "x86_64")]
-mod device;
-mod echo;
-#[cfg(target_arch = "x86_64")]
 mod report;
 #[cfg(target_arch = "x86_64")]
 mod vmm;
@@ -24,17 +18,9 @@ use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle, seed};
 use examples::program::end;
 use vhost_examples::arguments::changes;
+use vhost_examples::child;
 #[cfg(target_arch = "x86_64")]
 use vhost_examples::guest::Load;
-
-/// What the parent gives its daemon, and a person has no use for.
-const DAEMON: &str = "daemon";
-
-#[derive(Debug, Clone)]
-struct Arguments {
-    daemon: Option<u32>,
-    settings: Settings,
-}
 
 #[derive(Debug, Clone)]
 #[cfg_attr(
@@ -57,7 +43,7 @@ impl Settings {
     }
 }
 
-fn arguments() -> OptionParser<Arguments> {
+fn arguments() -> OptionParser<Settings> {
     let packets = count(
         long("packets").help("How many packets the guest sends"),
         100_000,
@@ -78,19 +64,16 @@ fn arguments() -> OptionParser<Arguments> {
         idle,
         json
     });
-    let daemon = long(DAEMON).argument("MOMENT").optional().hide();
-    construct!(Arguments { daemon, settings }).to_options().descr(
+    settings.to_options().descr(
         "A guest whose device is a daemon of vhost-user, killed and started anew in mid-traffic.",
     )
 }
 
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    let result = match arguments.daemon {
-        Some(moment) => daemon::run(moment).map(|()| ExitCode::SUCCESS),
-        None => run(&arguments.settings),
-    };
-    end("vhost_user", result)
+    if let Some(code) = child::serve("vhost_user") {
+        return code;
+    }
+    end("vhost_user", run(&arguments().run()))
 }
 
 #[cfg(target_arch = "x86_64")]

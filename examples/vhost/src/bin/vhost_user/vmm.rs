@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use examples::random::Random;
 use vhost_examples::report::Traffic;
 use vhost_examples::session::Session;
+use vhost_examples::user::Device;
 use vhost_examples::vmm::{Device as _, Vmm};
 use vhost_examples::vsock::Addresses;
 
 use crate::Settings;
-use crate::device::Device;
 use crate::report::Report;
 
 /// Both ends of the connection. The host's context identifier is 2 (VIRTIO 1.3, 5.10.4).

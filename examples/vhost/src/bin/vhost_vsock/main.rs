@@ -7,9 +7,6 @@
 //! VMM.
 
 #[cfg(target_arch = "x86_64")]
-mod device;
-mod host;
-#[cfg(target_arch = "x86_64")]
 mod report;
 #[cfg(target_arch = "x86_64")]
 mod run;
@@ -21,15 +18,7 @@ use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle};
 use examples::program::end;
 use vhost_examples::arguments::changes;
-
-/// What the parent gives its echo, and a person has no use for.
-const HOST: &str = "host";
-
-#[derive(Debug, Clone)]
-struct Arguments {
-    host: bool,
-    settings: Settings,
-}
+use vhost_examples::child;
 
 #[derive(Debug, Clone)]
 #[cfg_attr(
@@ -43,7 +32,7 @@ struct Settings {
     json: bool,
 }
 
-fn arguments() -> OptionParser<Arguments> {
+fn arguments() -> OptionParser<Settings> {
     let packets = count(
         long("packets").help("How many packets the guest sends"),
         100_000,
@@ -59,19 +48,16 @@ fn arguments() -> OptionParser<Arguments> {
         idle,
         json
     });
-    let host = long(HOST).switch().hide();
-    construct!(Arguments { host, settings })
+    settings
         .to_options()
         .descr("A guest whose vsock device is a worker of vhost in the kernel.")
 }
 
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    let result = match arguments.host {
-        true => host::run().map(|()| ExitCode::SUCCESS),
-        false => run(&arguments.settings),
-    };
-    end("vhost_vsock", result)
+    if let Some(code) = child::serve("vhost_vsock") {
+        return code;
+    }
+    end("vhost_vsock", run(&arguments().run()))
 }
 
 #[cfg(target_arch = "x86_64")]

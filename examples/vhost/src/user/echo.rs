@@ -11,8 +11,8 @@ use std::num::Wrapping;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
-use vhost_examples::ring::NO_INTERRUPT;
-use vhost_examples::vsock::{PACKET, Packet};
+use crate::ring::NO_INTERRUPT;
+use crate::vsock::{PACKET, Packet};
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -142,8 +142,8 @@ where
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use vhost_examples::ring::{BUFFER, Direction, RING, Ring, SIZE};
-    use vhost_examples::vsock::Addresses;
+    use crate::ring::{BUFFER, Direction, RING, Ring, SIZE};
+    use crate::vsock::Addresses;
 
     use super::*;
 

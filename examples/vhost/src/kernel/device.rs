@@ -2,15 +2,16 @@
 //! [`Device`]: `/dev/vhost-vsock`.
 
 use std::error::Error;
+use std::fmt;
 
+use crate::ring::SIZE;
+use crate::session::Session;
+use crate::vmm;
 use notify_core::NotifierPair;
 use notify_core::vring::Vrings;
 use vhost::vhost_kern::vsock::Vsock;
 use vhost::vsock::VhostVsock;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo};
-use vhost_examples::ring::SIZE;
-use vhost_examples::session::Session;
-use vhost_examples::vmm;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap};
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -19,7 +20,7 @@ type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 const VERSION_1: u64 = 1 << 32;
 
 /// A device in the kernel.
-pub(crate) struct Device {
+pub struct Device {
     /// The RAM of the machine of the moment.
     memory: Memory,
     /// The back-end, while the rings are stopped.
@@ -30,7 +31,11 @@ pub(crate) struct Device {
 
 impl Device {
     /// A device that does not run, with this context identifier.
-    pub(crate) fn new(cid: u64) -> Result<Self, Box<dyn Error>> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no `/dev/vhost-vsock`, or the identifier is taken.
+    pub fn new(cid: u64) -> Result<Self, Box<dyn Error>> {
         let memory = Memory::new(GuestMemoryMmap::new());
         let vsock = Vsock::new(memory.clone());
         let vsock = vsock.map_err(|error| format!("it needs /dev/vhost-vsock: {error}"))?;
@@ -50,7 +55,8 @@ impl Device {
     }
 
     /// How many rings the kernel has found in disorder.
-    pub(crate) fn ring_errors(&self) -> u64 {
+    #[must_use]
+    pub fn ring_errors(&self) -> u64 {
         self.ring_errors
     }
 
@@ -73,11 +79,19 @@ impl Device {
     }
 }
 
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut output = f.debug_struct("Device");
+        output
+            .field("runs", &self.idle.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
 impl vmm::Device for Device {
-    fn start(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+    fn start(&mut self, session: &Session, pairs: Vec<NotifierPair>) -> Result<(), Box<dyn Error>> {
         let vsock = self.idle.take().ok_or("the device runs")?;
         self.describe(&vsock, session)?;
-        let pairs = session.wiring().pairs()?;
         let vrings = match &mut self.vrings {
             Some(vrings) => {
                 for (queue, pair) in pairs.into_iter().enumerate() {

@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 
+use crate::ring::SIZE;
 use nix::sys::signal::{Signal, raise};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Error as ProtocolError, Listener};
-use vhost_examples::ring::SIZE;
 use vhost_user_backend::{
     Error as DaemonError, VhostUserBackendMut, VhostUserDaemon, VringRwLock, VringT,
 };
@@ -21,14 +21,18 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use crate::echo::{Rings, Step};
+use super::echo::{Rings, Step};
 
 /// VIRTIO_F_VERSION_1.
 pub(crate) const VERSION_1: u64 = 1 << 32;
 
 /// Serves the listening socket that is this process's standard input. With a number other than 0 it
 /// kills itself at the moment of that number.
-pub(crate) fn run(last_moment: u32) -> Result<(), Box<dyn Error>> {
+///
+/// # Errors
+///
+/// Those of the socket and of the VMM at its other end.
+pub fn run(last_moment: u32) -> Result<(), Box<dyn Error>> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let mut listener = Listener::from(UnixListener::from(socket));
     let backend = Arc::new(Mutex::new(Device {

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Device`]: the daemon of the moment, and its replacement by another.
 
-use std::env;
 use std::error::Error;
+use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process;
 
+use crate::guest::QUEUES;
+use crate::session::Session;
+use crate::vmm;
 use notify_core::NotifierPair;
 use notify_core::vring::Vrings;
 use vhost::vhost_user::Frontend;
-use vhost_examples::guest::QUEUES;
-use vhost_examples::session::Session;
-use vhost_examples::vmm;
 
-use crate::DAEMON;
-use crate::connection::{connect, describe};
+use super::connection::{connect, describe};
+use crate::launch::{Killed, daemon};
 
 /// A device in another process.
-pub(crate) struct Device {
+pub struct Device {
     /// Dropped before the connection, which would else wait for a daemon that may be stuck.
     daemon: Option<Killed>,
     /// The moment at which it dies by itself; 0 if it does not.
@@ -37,7 +36,8 @@ pub(crate) struct Device {
 impl Device {
     /// A device without a daemon. Its first one dies by itself at the moment of this number unless
     /// it is 0.
-    pub(crate) fn new(last_moment: u32) -> Self {
+    #[must_use]
+    pub fn new(last_moment: u32) -> Self {
         Self {
             daemon: None,
             last_moment,
@@ -50,37 +50,46 @@ impl Device {
     }
 
     /// How many rings daemons have found in disorder.
-    pub(crate) fn ring_errors(&self) -> u64 {
+    #[must_use]
+    pub fn ring_errors(&self) -> u64 {
         self.ring_errors
     }
 
     /// Whether a daemon has died by itself.
-    pub(crate) fn has_died(&mut self) -> io::Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn has_died(&mut self) -> io::Result<bool> {
         match &mut self.daemon {
-            Some(daemon) => Ok(daemon.0.try_wait()?.is_some()),
+            Some(daemon) => Ok(daemon.has_ended()?),
             None => Ok(self.launched > 0),
         }
     }
 
     /// Kills the daemon, whatever it does, and starts another one with new eventfds. That one dies
     /// by itself at the moment of this number unless it is 0.
-    pub(crate) fn restart(
-        &mut self,
-        session: &Session,
-        last_moment: u32,
-    ) -> Result<(), Box<dyn Error>> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the VM, and of the new daemon unless it has died by itself.
+    pub fn restart(&mut self, session: &Session, last_moment: u32) -> Result<(), Box<dyn Error>> {
         self.lose()?;
         self.last_moment = last_moment;
         session.wiring().renew()?;
         self.launch()?;
         match self.runs {
-            true => self.start_rings(session),
+            true => self.start_rings(session, session.wiring().pairs()?),
             false => Ok(()),
         }
     }
 
     /// Waits until the daemon has ended by itself. The rings are stopped.
-    pub(crate) fn end(&mut self) -> Result<(), Box<dyn Error>> {
+    ///
+    /// # Errors
+    ///
+    /// If it has failed.
+    pub fn end(&mut self) -> Result<(), Box<dyn Error>> {
         // The daemon ends when its connection does.
         drop(self.idle.take());
         let status = self.daemon.take().map(Killed::wait).transpose()?;
@@ -100,23 +109,31 @@ impl Device {
         let listener = UnixListener::bind_addr(&address)?;
         // It waits in the backlog until the daemon takes it, and breaks if the daemon dies before.
         let stream = UnixStream::connect_addr(&address)?;
-        self.daemon = Some(Killed(spawn(listener, self.last_moment)?));
+        self.daemon = Some(daemon(listener, self.last_moment)?);
         self.idle = Some(connect(stream, QUEUES)?);
         Ok(())
     }
 
     /// Starts the rings on the connection.
-    fn start_rings(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+    fn start_rings(
+        &mut self,
+        session: &Session,
+        pairs: Vec<NotifierPair>,
+    ) -> Result<(), Box<dyn Error>> {
         let Some(frontend) = self.idle.take() else {
             return Ok(());
         };
-        let started = self.try_start(frontend, session);
+        let started = self.try_start(frontend, session, pairs);
         self.forgive(started)
     }
 
-    fn try_start(&mut self, frontend: Frontend, session: &Session) -> Result<(), Box<dyn Error>> {
+    fn try_start(
+        &mut self,
+        frontend: Frontend,
+        session: &Session,
+        pairs: Vec<NotifierPair>,
+    ) -> Result<(), Box<dyn Error>> {
         describe(&frontend, session.memory(), session.guest().rings())?;
-        let pairs = session.wiring().pairs()?;
         let vrings = match &mut self.vrings {
             Some(vrings) => {
                 for (queue, pair) in pairs.into_iter().enumerate() {
@@ -171,14 +188,24 @@ impl Device {
     }
 }
 
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut output = f.debug_struct("Device");
+        output
+            .field("daemon", &self.daemon)
+            .field("launched", &self.launched)
+            .finish_non_exhaustive()
+    }
+}
+
 impl vmm::Device for Device {
-    fn start(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
+    fn start(&mut self, session: &Session, pairs: Vec<NotifierPair>) -> Result<(), Box<dyn Error>> {
         self.runs = true;
         if self.launched == 0 {
             self.launch()?;
         }
         // There is no connection if the daemon has died. Its replacement starts the rings.
-        self.start_rings(session)
+        self.start_rings(session, pairs)
     }
 
     fn stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
@@ -197,32 +224,4 @@ impl vmm::Device for Device {
         let set = vrings.set_pair(queue, pair).map_err(Into::into);
         self.forgive(set)
     }
-}
-
-/// A process that does not outlive this.
-struct Killed(Child);
-
-impl Killed {
-    fn wait(mut self) -> io::Result<ExitStatus> {
-        self.0.wait()
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // One that cannot be killed has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// This program once more, as a daemon whose standard input is the listening socket.
-fn spawn(listener: UnixListener, last_moment: u32) -> Result<Child, Box<dyn Error>> {
-    let program = env::current_exe()?;
-    let mut command = Command::new(program);
-    command
-        .arg(format!("--{DAEMON}={last_moment}"))
-        .stdin(OwnedFd::from(listener))
-        .stdout(Stdio::null());
-    Ok(command.spawn()?)
 }

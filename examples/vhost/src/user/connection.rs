@@ -4,15 +4,15 @@
 use std::error::Error;
 use std::os::unix::net::UnixStream;
 
+use crate::ring::{Ring, SIZE};
 use vhost::vhost_user::message::{
     VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
 };
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo};
-use vhost_examples::ring::{Ring, SIZE};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
-use crate::daemon::VERSION_1;
+use super::daemon::VERSION_1;
 
 /// Agrees with the daemon at the other end of a stream on owner and features.
 pub(crate) fn connect(stream: UnixStream, rings: usize) -> Result<Frontend, Box<dyn Error>> {

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Starts the other processes.
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use crate::child::{DAEMON, ECHO};
+
+/// A process that does not outlive this.
+#[derive(Debug)]
+pub(crate) struct Killed(Child);
+
+impl Killed {
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.0.try_wait()?.is_some())
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // One that cannot be killed has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A daemon, see [`run`](crate::user::daemon::run).
+pub(crate) fn daemon(listener: UnixListener, last_moment: u32) -> Result<Killed, Box<dyn Error>> {
+    let mut command = Command::new(env::current_exe()?);
+    command
+        .arg(format!("{DAEMON}{last_moment}"))
+        .stdin(OwnedFd::from(listener))
+        .stdout(Stdio::null());
+    Ok(Killed(command.spawn()?))
+}
+
+/// The process at the other end, see [`run`](crate::kernel::echo::run), and what it prints.
+pub(crate) fn echo() -> Result<(Killed, ChildStdout), Box<dyn Error>> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(ECHO).stdout(Stdio::piped());
+    let mut process = Killed(command.spawn()?);
+    let out = process.0.stdout.take();
+    let out = out.ok_or("a process without its standard output")?;
+    Ok((process, out))
+}

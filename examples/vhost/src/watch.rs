@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`run`]: the guest in a thread of its own, beside one that sleeps.
+
+use std::error::Error;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::unistd::gettid;
+use tiny_guest::Vcpu;
+
+use crate::vmm::{Device, Vmm};
+use crate::wakeups::wakeups;
+
+/// A guest that has not moved for so long waits for an interrupt that was lost.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a run has cost beside exits.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched {
+    /// How many times threads of this process but the vCPU's were woken, without the looks of the
+    /// one that watches.
+    pub wakeups: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs the guest to its end, or stops it when it does not move any more.
+///
+/// # Errors
+///
+/// Those of [`Vmm::run`].
+pub fn run<D: Device + Send>(vmm: &Vmm<D>, vcpu: Vcpu) -> Result<Watched, Box<dyn Error>> {
+    let (ready, is_ready) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let (over, is_over) = mpsc::channel();
+    let start = Instant::now();
+    let (watched, ended) = thread::scope(|scope| {
+        let running = scope.spawn(move || {
+            // The watcher waits for these, or has failed.
+            let _ = ready.send(gettid().as_raw());
+            let _: Result<(), _> = may_go.recv();
+            let ended = vmm.run(vcpu);
+            let _ = over.send(());
+            ended
+        });
+        let watched = is_ready.recv().map_err(Into::into).and_then(|vcpu| {
+            let before = wakeups(vcpu)?;
+            // Dropped here in any case, so that the other thread does not wait for ever.
+            let go = go;
+            go.send(())?;
+            let looks = watch(vmm, &is_over)?;
+            // It slept once more than it looked, until the guest was done.
+            Ok(wakeups(vcpu)?.saturating_sub(before + looks + 1))
+        });
+        while !running.is_finished() {
+            vmm.session().stop();
+            thread::sleep(Duration::from_millis(1));
+        }
+        (watched, running.join())
+    });
+    ended.map_err(|_| "the vCPU's thread panicked")??;
+    let wakeups = watched.map_err(|error: Box<dyn Error>| error)?;
+    Ok(Watched {
+        wakeups,
+        took: start.elapsed(),
+    })
+}
+
+/// Sleeps until the guest is done, or does not move. Returns how many times it has looked.
+fn watch<D: Device>(vmm: &Vmm<D>, is_over: &mpsc::Receiver<()>) -> Result<u64, Box<dyn Error>> {
+    let (mut last, mut looks) = (None, 0);
+    while is_over.recv_timeout(PATIENCE).is_err() {
+        looks += 1;
+        let answered = vmm.session().guest().answered()?;
+        if last.replace(answered) == Some(answered) {
+            break;
+        }
+    }
+    Ok(looks)
+}
