@@ -16,6 +16,9 @@
 //! ioeventfd, and use the eventfd of an exported interrupt vector as the call, before
 //! [`Vrings::start`]. A vector that is masked keeps its eventfd, so masking changes nothing here.
 //!
+//! [`flows`] is a guide: both kinds of back-end step by step, and what a VMM does at set-up, in
+//! traffic, at stop and at a daemon's death.
+//!
 //! Ring addresses, sizes, features and guest memory are set on the back-end itself, before it is
 //! given to `start`.
 //!
@@ -56,6 +59,7 @@
 
 mod backend;
 mod error;
+pub mod flows;
 #[cfg(feature = "vhost")]
 mod vhost;
 mod vrings;
