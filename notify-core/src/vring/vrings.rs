@@ -50,7 +50,7 @@ pub struct StoppedRing {
     /// Index of the next available buffer, as the back-end gave it (VHOST_GET_VRING_BASE). Check
     /// what an untrusted process gave, then hand it to the next back-end (VHOST_SET_VRING_BASE).
     pub base: u32,
-    /// Whether the kick was signalled and is now cleared. The back-end may have served those kicks:
+    /// Whether the kick was signalled and is now cleared, or could not be read. The back-end may have served those kicks:
     /// the kernel never reads the counter. Process the ring once more if the VMM takes it over; a
     /// back-end that is started on it looks by itself.
     pub kicked: bool,
@@ -122,8 +122,7 @@ impl<B: VringBackend> Vrings<B> {
     ///
     /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm, or
     /// returns another number of bases than there are rings: it keeps the rings, and
-    /// [`abandon`](Self::abandon) takes them from it. [`VringError::Notifier`] if a kick cannot be
-    /// read: the back-end has stopped, and only `abandon` is left.
+    /// [`abandon`](Self::abandon) takes them from it.
     pub fn stop(&mut self) -> Result<Stopped<B>, VringError> {
         let State::Started(backend) = &mut self.state else {
             return Err(VringError::NotStarted);
@@ -137,11 +136,11 @@ impl<B: VringBackend> Vrings<B> {
             ));
             return Err(VringError::Stop(source));
         }
-        let mut rings = Vec::with_capacity(count);
-        for (ring, base) in self.rings.iter().zip(bases) {
-            let kicked = ring.pair.host_notifier().consume()?.is_some();
-            rings.push(StoppedRing { base, kicked });
-        }
+        let take = |(ring, base): (&Ring, u32)| StoppedRing {
+            base,
+            kicked: !matches!(ring.pair.host_notifier().consume(), Ok(None)),
+        };
+        let rings = self.rings.iter().zip(bases).map(take).collect();
         let idle = State::Idle {
             calls_missing: false,
         };
