@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Panics that belong to a history print nothing: some are part of it, and the one that ends it is
+//! printed once, when the history is short.
+
+use std::cell::{Cell, RefCell};
+use std::panic;
+use std::sync::Once;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Until it is dropped, panics of this thread are kept instead of printed.
+pub(crate) struct Quiet(());
+
+/// Begins to be quiet.
+pub(crate) fn begin() -> Quiet {
+    static HOOK: Once = Once::new();
+
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if DEPTH.get() == 0 {
+                return usual(info);
+            }
+            let payload = info.payload();
+            let text = payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned());
+            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            let place = info.location().map(ToString::to_string);
+            let message = format!(
+                "{} at {}",
+                text.unwrap_or_default(),
+                place.unwrap_or_default()
+            );
+            LAST.with_borrow_mut(|last| *last = message);
+        }));
+    });
+    DEPTH.set(DEPTH.get() + 1);
+    Quiet(())
+}
+
+/// The message of the last panic, and where it was.
+pub(crate) fn last_message() -> String {
+    LAST.with_borrow(Clone::clone)
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
