@@ -6,32 +6,34 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bpaf::{OptionParser, Parser, construct, long, positional};
-use examples::arguments::{count, seed};
+use examples::arguments::seed;
 use examples::program::{end, show};
 use histories::targets::{TARGETS, of_name};
 use histories::{Target, random_bytes};
 
 #[derive(Debug, Clone)]
 struct Arguments {
-    minutes: u32,
+    time: Duration,
     seed: u64,
     target: Option<Target>,
 }
 
 fn arguments() -> OptionParser<Arguments> {
-    let minutes = count(long("minutes").help("How long each kind runs"), 1);
+    let minutes = long("minutes").help("How many minutes each kind runs [default: 1]");
+    let minutes = minutes.argument::<u64>("COUNT").map(|count| count * 60);
+    let seconds = long("seconds").help("How many seconds, instead");
+    let seconds = seconds.argument::<u64>("COUNT");
+    let time = construct!([minutes, seconds])
+        .fallback(60)
+        .map(Duration::from_secs);
     let seed = seed();
     let target =
         positional::<String>("TARGET").help("One kind of histories; all of them if left out");
     let target = target.parse(|name| of_name(&name).ok_or("there is no such target"));
     let target = target.optional();
-    construct!(Arguments {
-        minutes,
-        seed,
-        target
-    })
-    .to_options()
-    .descr("Random histories beside models. One that fails is shortened and printed.")
+    construct!(Arguments { time, seed, target })
+        .to_options()
+        .descr("Random histories beside models. One that fails is shortened and printed.")
 }
 
 fn main() -> ExitCode {
@@ -39,7 +41,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let time = Duration::from_secs(60 * u64::from(arguments.minutes));
     let targets = match &arguments.target {
         Some(target) => std::slice::from_ref(target),
         None => TARGETS,
@@ -53,7 +54,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         let (mut histories, mut steps) = (0_u64, 0_usize);
         let start = Instant::now();
-        while start.elapsed() < time {
+        while start.elapsed() < arguments.time {
             steps += (target.check)(&random_bytes(arguments.seed, histories));
             histories += 1;
         }
