@@ -126,7 +126,7 @@ impl Machine {
         &self.ram.memory
     }
 
-    /// Makes the RAM what that of another machine is. vCPUs that run meanwhile see a mixture.
+    /// Copies the RAM of another machine. vCPUs that run meanwhile see a mixture.
     ///
     /// # Errors
     ///

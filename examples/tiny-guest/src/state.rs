@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`VcpuState`]: what a vCPU has, for one in another machine.
+//! [`VcpuState`]: what a vCPU has, for one in another VM.
 
 use kvm_bindings::{kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs, kvm_vcpu_events};
 

@@ -20,16 +20,21 @@ impl Killed {
         self.0.wait()
     }
 
-    /// Whether it has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> io::Result<bool> {
-        Ok(self.0.try_wait()?.is_some())
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+
+    /// Kills it, unless it has ended. What waits for it goes on.
+    pub(crate) fn kill(&mut self) {
+        // One that cannot be killed has ended.
+        let _ = self.0.kill();
     }
 }
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // One that cannot be killed has ended.
-        let _ = self.0.kill();
+        self.kill();
         let _ = self.0.wait();
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod arguments;
 pub mod child;
+pub mod descriptors;
 #[cfg(target_arch = "x86_64")]
 pub mod guest;
 pub mod kernel;

@@ -42,6 +42,13 @@ pub const fn interrupt(entry: u16, message: u8) -> u8 {
     0x40 + 2 * entry as u8 + message
 }
 
+/// How far an address is from the start of the MSI-X table, if it is in it.
+#[must_use]
+pub fn table_offset(address: u64) -> Option<u64> {
+    let offset = address.checked_sub(TABLE)?;
+    (offset < u64::from(ENTRIES) * ENTRY).then_some(offset)
+}
+
 /// What the guest wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
@@ -65,9 +72,7 @@ impl Write {
     /// What a write means; nothing if there is no register.
     #[must_use]
     pub fn decode(address: u64, data: &[u8]) -> Option<Self> {
-        if let Some(offset) = address.checked_sub(TABLE)
-            && offset < u64::from(ENTRIES) * ENTRY
-        {
+        if let Some(offset) = table_offset(address) {
             return Some(Self::Table(offset));
         }
         if PLACES

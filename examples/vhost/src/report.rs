@@ -65,7 +65,7 @@ impl Traffic {
             && self.doubled() == 0
             && completed == (packets + 1 - self.counts.unfinished) as u16
             && self.counts.changes == u64::from(changes)
-            && self.totals.moves == changes / Change::ALL.len() as u32
+            && self.totals.moves == Change::moves(changes)
             && self.counts.through_mask == 0
             && self.counts.stale == 0
             && self.totals.exits == 0

@@ -12,7 +12,7 @@ use crate::guest::{Guest, Load};
 use crate::vsock::Addresses;
 use crate::wiring::Wiring;
 
-/// A machine with one vCPU, which is elsewhere.
+/// A VM with one vCPU, which is elsewhere.
 #[derive(Debug)]
 pub struct Session {
     guest: Guest,
@@ -22,7 +22,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A machine whose guest has not begun.
+    /// A VM whose guest has not begun.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Session {
     }
 }
 
-/// A machine whose RAM another process can map, and its vCPU.
+/// A VM whose RAM another process can map, and its vCPU.
 fn machine() -> Result<(Machine, Vcpu), Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().shared_memory().build()?;
     let vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use notify_core::NotifierPair;
 use tiny_guest::{Exit, Vcpu};
 
-use crate::guest::{DONE, Guest, QUEUES};
-use crate::registers::Write;
+use crate::guest::{DONE, QUEUES};
+use crate::registers::{Write, table_offset};
 use crate::session::Session;
 
 /// A device whose rings a back-end serves.
 pub trait Device {
-    /// Starts the rings where they are in the RAM of a machine, with an eventfd of each kind for
+    /// Starts the rings where they are in the RAM of a VM, with an eventfd of each kind for
     /// each.
     ///
     /// # Errors
@@ -38,24 +38,24 @@ pub trait Device {
     fn set_pair(&mut self, queue: usize, pair: NotifierPair) -> Result<(), Box<dyn Error>>;
 }
 
-/// A device, and the machine that it belongs to.
-#[derive(Debug)]
-pub struct Hosted<D> {
-    /// The device.
-    pub device: D,
-    /// The machine.
-    pub session: Arc<Session>,
-    /// By queue: how many buffers were used before the guest made its rings new.
-    used: [Wrapping<u16>; QUEUES],
-    /// How many machines there were before this one.
-    moves: u32,
-}
-
 /// A guest, its device, and what they cost.
 #[derive(Debug)]
 pub struct Vmm<D> {
-    hosted: Mutex<Hosted<D>>,
+    /// Held while the back-end is asked for something, which may take long.
+    device: Mutex<D>,
+    /// Never held for long.
+    current: Mutex<Current>,
     exits: Exits,
+}
+
+/// The VM, and what went on before it.
+#[derive(Debug)]
+struct Current {
+    session: Arc<Session>,
+    /// By queue: how many buffers were used before the guest made its rings new.
+    used: [Wrapping<u16>; QUEUES],
+    /// How many VMs there were before this one.
+    moves: u32,
 }
 
 /// Returns of KVM_RUN to user space, each of which is a wake-up of the VMM.
@@ -87,26 +87,25 @@ pub struct Totals {
 impl<D: Device> Vmm<D> {
     /// A device that was not started.
     pub fn new(device: D, session: Session) -> Self {
-        let hosted = Hosted {
-            device,
-            session: Arc::new(session),
-            used: [Wrapping(0); QUEUES],
-            moves: 0,
-        };
         Self {
-            hosted: Mutex::new(hosted),
+            device: Mutex::new(device),
+            current: Mutex::new(Current {
+                session: Arc::new(session),
+                used: [Wrapping(0); QUEUES],
+                moves: 0,
+            }),
             exits: Exits::default(),
         }
     }
 
-    /// The device and the machine. The guest's accesses to registers wait meanwhile.
-    pub fn lock(&self) -> MutexGuard<'_, Hosted<D>> {
-        self.hosted.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The device. The guest's accesses to registers wait meanwhile.
+    pub fn device(&self) -> MutexGuard<'_, D> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine of the moment.
+    /// The VM of now. Does not wait for the device.
     pub fn session(&self) -> Arc<Session> {
-        Arc::clone(&self.lock().session)
+        Arc::clone(&self.current().session)
     }
 
     /// Replaces the back-end. Kicks may leave the guest until it is done.
@@ -116,11 +115,11 @@ impl<D: Device> Vmm<D> {
     /// Those of the closure.
     pub fn replace(
         &self,
-        replace: impl FnOnce(&mut Hosted<D>) -> Result<(), Box<dyn Error>>,
+        replace: impl FnOnce(&mut D, &Session) -> Result<(), Box<dyn Error>>,
     ) -> Result<(), Box<dyn Error>> {
-        let mut hosted = self.lock();
+        let mut device = self.device();
         self.exits.begun.fetch_add(1, SeqCst);
-        let replaced = replace(&mut hosted);
+        let replaced = replace(&mut device, &self.session());
         self.exits.ended.fetch_add(1, SeqCst);
         replaced
     }
@@ -131,22 +130,25 @@ impl<D: Device> Vmm<D> {
     ///
     /// None in practice.
     pub fn totals(&self) -> Result<Totals, Box<dyn Error>> {
-        let hosted = self.lock();
-        let used = hosted.used_now()?;
+        let current = self.current();
+        let used = current.used_now()?;
         Ok(Totals {
             exits: self.exits.of_traffic.load(SeqCst),
             replacement_exits: self.exits.of_replacements.load(SeqCst),
             register_exits: self.exits.of_registers.load(SeqCst),
-            moves: hosted.moves,
+            moves: current.moves,
             used: used.map(|used| used.0),
         })
     }
 
-    /// The device and the machine, at the end.
+    /// The device and the VM, at the end.
     pub fn into_parts(self) -> (D, Arc<Session>) {
-        let hosted = self.hosted.into_inner();
-        let hosted = hosted.unwrap_or_else(PoisonError::into_inner);
-        (hosted.device, hosted.session)
+        let device = self.device.into_inner();
+        let current = self.current.into_inner();
+        (
+            device.unwrap_or_else(PoisonError::into_inner),
+            current.unwrap_or_else(PoisonError::into_inner).session,
+        )
     }
 
     /// Runs the guest to its end.
@@ -158,8 +160,16 @@ impl<D: Device> Vmm<D> {
         let text = |error: Box<dyn Error>| error.to_string();
         loop {
             let ended = self.exits.ended.load(SeqCst);
+            let session = self.session();
             let (address, data) = match vcpu.run().map_err(|error| error.to_string())? {
                 Exit::MmioWrite { address, data } => (address, data),
+                Exit::MmioRead { address, data } => {
+                    self.exits.of_registers.fetch_add(1, SeqCst);
+                    let offset = table_offset(address);
+                    let offset = offset.ok_or_else(|| format!("the guest read {address:#x}"))?;
+                    session.wiring().table().read(offset, data);
+                    continue;
+                }
                 Exit::Finished(DONE) | Exit::Stopped => return Ok(()),
                 Exit::Finished(code) => return Err(format!("the guest gave up: {code}")),
                 other => return Err(format!("the guest did something unexpected: {other:?}")),
@@ -167,18 +177,60 @@ impl<D: Device> Vmm<D> {
             let unexpected = || format!("the guest wrote {data:?} to {address:#x}");
             let write = Write::decode(address, data).ok_or_else(unexpected)?;
             self.exits.count(write, ended);
-            match write {
-                Write::Kick => {
-                    let session = self.session();
-                    if !session.wiring().kicked(address, data).map_err(text)? {
-                        return Err(unexpected());
-                    }
+            if write == Write::Kick {
+                let kicked = session.wiring().kicked(address, data);
+                if !kicked.map_err(text)? {
+                    return Err(unexpected());
                 }
-                Write::Table(offset) => self.session().wiring().table().write(offset, data),
-                Write::Suspend => vcpu = self.lock().suspend(vcpu).map_err(text)?,
-                other => self.lock().register(other).map_err(text)?,
+            }
+            // There is one vCPU, and it carries no other kick.
+            session.wiring().vcpu_passed();
+            match write {
+                Write::Kick => {}
+                Write::Table(offset) => session.wiring().table().write(offset, data),
+                Write::Suspend => vcpu = self.suspend(vcpu, &session).map_err(text)?,
+                other => self.register(other, &session).map_err(text)?,
             }
         }
+    }
+
+    /// The guest has written a register.
+    fn register(&self, write: Write, session: &Session) -> Result<(), Box<dyn Error>> {
+        let wiring = session.wiring();
+        let mut device = self.device();
+        match write {
+            Write::QueueVector(queue, entry) => {
+                wiring.bind(queue, entry);
+                device.set_pair(queue, wiring.pair(queue)?)
+            }
+            Write::Bar(place) => wiring.move_bar(place),
+            Write::Start => device.start(session, wiring.pairs()?),
+            Write::Stop => {
+                device.stop(session)?;
+                let mut current = self.current();
+                current.used = current.used_now()?;
+                Ok(())
+            }
+            Write::Table(_) | Write::Kick | Write::Suspend => Ok(()),
+        }
+    }
+
+    /// Goes on in another VM, with the same back-end.
+    fn suspend(&self, mut vcpu: Vcpu, session: &Session) -> Result<Vcpu, Box<dyn Error>> {
+        let mut device = self.device();
+        device.stop(session)?;
+        let (next, vcpu) = session.resume_elsewhere(&mut vcpu)?;
+        let next = Arc::new(next);
+        let mut current = self.current();
+        current.session = Arc::clone(&next);
+        current.moves += 1;
+        drop(current);
+        device.start(&next, next.wiring().pairs()?)?;
+        Ok(vcpu)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,47 +248,12 @@ impl Exits {
     }
 }
 
-impl<D: Device> Hosted<D> {
-    /// The guest has written a register.
-    fn register(&mut self, write: Write) -> Result<(), Box<dyn Error>> {
-        let wiring = self.session.wiring();
-        match write {
-            Write::QueueVector(queue, entry) => {
-                wiring.bind(queue, entry);
-                self.device.set_pair(queue, wiring.pair(queue)?)
-            }
-            Write::Bar(place) => wiring.move_bar(place),
-            Write::Start => self.device.start(&self.session, wiring.pairs()?),
-            Write::Stop => {
-                self.device.stop(&self.session)?;
-                self.used = self.used_now()?;
-                Ok(())
-            }
-            Write::Table(_) | Write::Kick | Write::Suspend => Ok(()),
-        }
-    }
-
-    /// Goes on in another machine, with the same back-end.
-    fn suspend(&mut self, mut vcpu: Vcpu) -> Result<Vcpu, Box<dyn Error>> {
-        self.device.stop(&self.session)?;
-        let (session, vcpu) = self.session.resume_elsewhere(&mut vcpu)?;
-        self.session = Arc::new(session);
-        self.moves += 1;
-        let pairs = self.session.wiring().pairs()?;
-        self.device.start(&self.session, pairs)?;
-        Ok(vcpu)
-    }
-
+impl Current {
     fn used_now(&self) -> Result<[Wrapping<u16>; QUEUES], Box<dyn Error>> {
         let mut sums = self.used;
         for (sum, ring) in sums.iter_mut().zip(self.session.guest().rings()) {
             *sum += Wrapping(ring.used_index(self.session.memory())?);
         }
         Ok(sums)
-    }
-
-    /// The guest of the machine.
-    pub fn guest(&self) -> &Guest {
-        self.session.guest()
     }
 }

@@ -35,7 +35,7 @@ pub fn run<D: Device + Send>(vmm: &Vmm<D>, vcpu: Vcpu) -> Result<Watched, Box<dy
     let (go, may_go) = mpsc::channel();
     let (over, is_over) = mpsc::channel();
     let start = Instant::now();
-    let (watched, ended) = thread::scope(|scope| {
+    let (watched, moved, ended) = thread::scope(|scope| {
         let running = scope.spawn(move || {
             // The watcher waits for these, or has failed.
             let _ = ready.send(gettid().as_raw());
@@ -49,33 +49,43 @@ pub fn run<D: Device + Send>(vmm: &Vmm<D>, vcpu: Vcpu) -> Result<Watched, Box<dy
             // Dropped here in any case, so that the other thread does not wait for ever.
             let go = go;
             go.send(())?;
-            let looks = watch(vmm, &is_over)?;
+            let (looks, moved) = watch(vmm, &is_over)?;
             // It slept once more than it looked, until the guest was done.
-            Ok(wakeups(vcpu)?.saturating_sub(before + looks + 1))
+            let wakeups = wakeups(vcpu)?.saturating_sub(before + looks + 1);
+            Ok((wakeups, moved))
         });
-        while !running.is_finished() {
+        let moved = matches!(&watched, Ok((_, true)));
+        while !moved && !running.is_finished() {
             vmm.session().stop();
             thread::sleep(Duration::from_millis(1));
         }
-        (watched, running.join())
+        (watched, moved, running.join())
     });
     ended.map_err(|_| "the vCPU's thread panicked")??;
-    let wakeups = watched.map_err(|error: Box<dyn Error>| error)?;
+    let (wakeups, _) = watched.map_err(|error: Box<dyn Error>| error)?;
+    if !moved {
+        let answered = vmm.session().guest().answered()?;
+        return Err(format!("the guest does not move: {answered} packets came back").into());
+    }
     Ok(Watched {
         wakeups,
         took: start.elapsed(),
     })
 }
 
-/// Sleeps until the guest is done, or does not move. Returns how many times it has looked.
-fn watch<D: Device>(vmm: &Vmm<D>, is_over: &mpsc::Receiver<()>) -> Result<u64, Box<dyn Error>> {
+/// Sleeps until the guest is done, or does not move. Returns how many times it has looked, and
+/// whether the guest is done.
+fn watch<D: Device>(
+    vmm: &Vmm<D>,
+    is_over: &mpsc::Receiver<()>,
+) -> Result<(u64, bool), Box<dyn Error>> {
     let (mut last, mut looks) = (None, 0);
     while is_over.recv_timeout(PATIENCE).is_err() {
         looks += 1;
         let answered = vmm.session().guest().answered()?;
         if last.replace(answered) == Some(answered) {
-            break;
+            return Ok((looks, false));
         }
     }
-    Ok(looks)
+    Ok((looks, true))
 }

@@ -149,19 +149,21 @@ impl Wiring {
     /// Takes a kick that has left the guest while its doorbell was changed. Returns whether it was
     /// one.
     ///
-    /// There is one vCPU, and this is its thread: no other kick is on its way.
-    ///
     /// # Errors
     ///
     /// If the kick cannot be signalled.
     pub fn kicked(&self, address: u64, data: &[u8]) -> Result<bool, Box<dyn Error>> {
-        let epoch = self.lock().epoch;
         let address = IoAddress::Mmio(address);
-        let rung = self.doorbells.on_exit_write(address, data)?;
+        Ok(self.doorbells.on_exit_write(address, data)? == Rung::All)
+    }
+
+    /// The only vCPU has left the guest, and the kick that it carried was taken: no older kick is on
+    /// its way.
+    pub fn vcpu_passed(&self) {
+        let epoch = self.lock().epoch.take();
         if let Some(epoch) = epoch {
             self.doorbells.vcpus_passed(epoch);
         }
-        Ok(rung == Rung::All)
     }
 
     /// What another VM needs to go on. The device does not run.

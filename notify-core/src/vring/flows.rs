@@ -49,13 +49,13 @@
 //! | eventfd | written by | woken by it | read by | never runs |
 //! |---|---|---|---|---|
 //! | kick | KVM, in the guest's store | vhost's worker; the daemon | the daemon; **nothing** with a worker, so the counter only grows | a thread of the VMM |
-//! | call | vhost's worker; the daemon | KVM, which injects at once if the GSI has one MSI route | **nothing**: KVM is called inside the write | a thread of the VMM |
-//! | error | vhost's worker; the daemon | the VMM's event loop | the VMM ([`Vrings::failed`](super::Vrings::failed)) | |
+//! | call | vhost's worker; the daemon | KVM, which is called inside the write, and injects at once if the GSI has one MSI route | KVM, in that write (before Linux 5.11: nothing) | a thread of the VMM |
+//! | error | vhost's worker; a daemon if it cares to (vhost-user-backend does not) | the VMM's event loop | the VMM ([`Vrings::failed`](super::Vrings::failed)) | |
 //!
 //! Two consequences. The vCPU does not return to user space for a kick, and the device needs no
-//! system call of the VMM for an interrupt. And where nothing reads a counter, it says nothing about
-//! what was served: [`Vrings::stop`](super::Vrings::stop) therefore reads the kick, and the next
-//! [`start`](super::Vrings::start) kicks once more.
+//! system call of the VMM for an interrupt. And since a worker does not read the kick, its counter
+//! says nothing about what was served: [`Vrings::stop`](super::Vrings::stop) therefore reads it, and
+//! the next [`start`](super::Vrings::start) kicks once more.
 //!
 //! # Set-up
 //!
@@ -102,4 +102,4 @@
 //! `cargo run --release --bin vhost_user` and `--bin vhost_vsock` do all of this with a real guest,
 //! and count exits, wake-ups, kicks and interrupts. The VMM's part is in `examples/vhost/src`:
 //! `wiring.rs` has doorbells and vectors, `user/device.rs` and `kernel/device.rs` the back-ends,
-//! `vmm.rs` what each register of the guest leads to.
+//! `vmm.rs` what is done when the guest writes a register.

@@ -84,8 +84,8 @@ impl<B: VringBackend> Vrings<B> {
     /// [`abandon`](Self::abandon) it also signals each call once: the guest must look for what the
     /// lost back-end used without a call.
     ///
-    /// Register the doorbells and arm the vectors before. Blocks as long as the back-end does; see also [`EventNotifier::notify`]
-    /// for eventfds that a hostile process shares.
+    /// Register the doorbells and arm the vectors before. Blocks as long as the back-end does; see
+    /// also [`EventNotifier::notify`] for eventfds that a hostile process shares.
     ///
     /// # Errors
     ///

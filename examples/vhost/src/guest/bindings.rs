@@ -103,6 +103,13 @@ impl Bindings {
         asm.mov(dword_ptr(rcx + MASK), u32::from(masked))
     }
 
+    /// Reads the mask of the receive queue's entry, as Linux does to be sure of it. An interrupt that
+    /// was accepted before the mask is handled before this ends.
+    pub(super) fn read_mask(&self, asm: &mut Asm) -> Emitted {
+        self.entry_address(asm)?;
+        asm.mov(eax, dword_ptr(rcx + MASK))
+    }
+
     /// Makes the entry of the receive queue send its interrupt, as Linux does it.
     pub(super) fn program_entry(&self, asm: &mut Asm) -> Emitted {
         self.set_mask(asm, true)?;
@@ -111,6 +118,12 @@ impl Bindings {
         asm.mov(rax, qword_ptr(self.interrupt.address()))?;
         asm.mov(dword_ptr(rcx + DATA), eax)?;
         asm.mov(dword_ptr(rcx + MASK), 0)
+    }
+
+    /// From now on only this interrupt may come.
+    pub(super) fn settle(&self, asm: &mut Asm) -> Emitted {
+        self.read_mask(asm)?;
+        asm.store(&self.settled, 1)
     }
 
     /// In the handler of an interrupt of the receive queue: counts one that may not come.

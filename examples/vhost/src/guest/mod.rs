@@ -106,7 +106,7 @@ impl Load {
 }
 
 impl Guest {
-    /// Lays the queues out in the RAM of a machine, and fills the buffers as far as they stay the
+    /// Lays the queues out in the RAM of a VM, and fills the buffers as far as they stay the
     /// same.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// A guest whose RAM was copied to this machine, which has nothing else in it.
+    /// A guest whose RAM was copied to this VM, which has nothing else in it.
     ///
     /// # Errors
     ///
@@ -222,9 +222,9 @@ impl Guest {
             asm.repeat(load.packets, |asm| {
                 let [mut come, mut answered] = [(); 2].map(|()| asm.create_label());
                 asm.increment(&self.requests)?;
-                self.send(asm, READ_WRITE, PAYLOAD)?;
-                if load.change_every > 0 {
-                    self.change(asm, load, come, answered)?;
+                match load.change_every {
+                    0 => self.send(asm, READ_WRITE, PAYLOAD)?,
+                    _ => self.send_and_change(asm, load, come, answered)?,
                 }
                 self.receive(asm, Due::Echo, idle, &mut come)?;
                 asm.set_label(&mut answered)?;

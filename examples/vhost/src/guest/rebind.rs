@@ -12,12 +12,17 @@ use crate::registers::{BAR, PLACES, STATUS, SUSPEND, interrupt};
 use crate::ring::{INDEX, SIZE};
 use crate::vsock::{PAYLOAD, READ_WRITE};
 
-/// What a guest does to its device after it has sent a packet and before it has the answer.
+/// How long a guest waits for the call after the answer is in the ring: some 10 us.
+const PAUSES: u32 = 500;
+
+/// What a guest does to its device while a packet is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It masks the vector of the receive queue until the answer is in the ring, and unmasks it:
-    /// only then the interrupt comes.
+    /// It masks the vector of the receive queue, sends the packet, and unmasks the vector when the
+    /// answer is in the ring: only then the interrupt comes.
     Mask,
+    /// The same, and before it unmasks the vector it goes on in another VM.
+    MaskAndSuspend,
     /// It gives the vector of the receive queue another message.
     Retarget,
     /// It moves the receive queue to another vector.
@@ -32,9 +37,22 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether the guest is in another VM then.
+    fn suspends(self) -> bool {
+        matches!(self, Self::MaskAndSuspend | Self::Suspend)
+    }
+
+    /// How many of the first so many changes take the guest to another VM.
+    #[must_use]
+    pub fn moves(changes: u32) -> u32 {
+        let first = Self::ALL.into_iter().cycle().take(changes as usize);
+        first.map(|change| u32::from(change.suspends())).sum()
+    }
+
     /// All of them, in the order in which a guest makes them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Mask,
+        Self::MaskAndSuspend,
         Self::Retarget,
         Self::MoveQueue,
         Self::MoveBar,
@@ -44,16 +62,16 @@ impl Change {
 }
 
 impl Guest {
-    /// Makes the next change if one is due. Jumps to `come` if it has taken the interrupt, and to
-    /// `answered` if it has taken the answer, too.
-    pub(super) fn change(
+    /// Sends the packet of the round, and makes the next change if one is due. Jumps to `come` if it
+    /// has taken the interrupt, and to `answered` if it has taken the answer, too.
+    pub(super) fn send_and_change(
         &self,
         asm: &mut Asm,
         load: &Load,
         come: CodeLabel,
         answered: CodeLabel,
     ) -> Emitted {
-        let mut none = asm.create_label();
+        let [mut none, mut done] = [(); 2].map(|()| asm.create_label());
         let countdown = self.bindings.countdown.address();
         asm.dec(qword_ptr(countdown))?;
         asm.jne(none)?;
@@ -66,56 +84,70 @@ impl Guest {
             asm.jne(another)?;
             asm.store(&self.bindings.next, next as u64)?;
             match change {
-                Change::Mask => self.mask(asm, load, come)?,
-                Change::Retarget => self.retarget(asm)?,
-                Change::MoveQueue => self.move_queue(asm)?,
-                Change::MoveBar => self.move_bar(asm)?,
-                Change::Reset => self.reset(asm, answered)?,
-                Change::Suspend => asm.mmio_write16(SUSPEND, 1)?,
+                Change::Mask | Change::MaskAndSuspend => {
+                    self.mask(asm, load, change.suspends())?;
+                    asm.jmp(come)?;
+                }
+                after => {
+                    self.send(asm, READ_WRITE, PAYLOAD)?;
+                    self.change(asm, after, answered)?;
+                    asm.jmp(done)?;
+                }
             }
-            asm.jmp(none)?;
             asm.set_label(&mut another)?;
             asm.nop()?;
         }
         asm.set_label(&mut none)?;
+        self.send(asm, READ_WRITE, PAYLOAD)?;
+        asm.set_label(&mut done)?;
         asm.nop()
     }
 
-    /// The interrupt comes before the mask, or after it is taken away.
-    fn mask(&self, asm: &mut Asm, load: &Load, come: CodeLabel) -> Emitted {
+    /// Makes a change after the packet was sent.
+    fn change(&self, asm: &mut Asm, change: Change, answered: CodeLabel) -> Emitted {
+        match change {
+            Change::Retarget => self.retarget(asm),
+            Change::MoveQueue => self.move_queue(asm),
+            Change::MoveBar => self.move_bar(asm),
+            Change::Reset => self.reset(asm, answered),
+            Change::Suspend => asm.mmio_write16(SUSPEND, 1),
+            Change::Mask | Change::MaskAndSuspend => Ok(()),
+        }
+    }
+
+    /// Sends a packet while the vector is masked, and takes the interrupt after that.
+    fn mask(&self, asm: &mut Asm, load: &Load, suspends: bool) -> Emitted {
         let [ring, _] = &self.rings;
         let [interrupts, _] = &self.interrupts;
-        let [mut look, mut arrived, mut quiet, mut early] = [(); 4].map(|()| asm.create_label());
+        let [mut look, mut arrived, mut quiet] = [(); 3].map(|()| asm.create_label());
         self.bindings.set_mask(asm, true)?;
-        // What was accepted before the mask comes here.
-        asm.nop()?;
-        asm.mov(rax, qword_ptr(interrupts.address()))?;
-        asm.cmp(rax, r13)?;
-        asm.mov(r13, rax)?;
-        asm.jne(early)?;
+        self.bindings.read_mask(asm)?;
+        asm.mov(r13, qword_ptr(interrupts.address()))?;
+        self.send(asm, READ_WRITE, PAYLOAD)?;
         asm.set_label(&mut look)?;
         self.compare_used(asm, ring)?;
         asm.jne(arrived)?;
         asm.pause()?;
         asm.jmp(look)?;
         asm.set_label(&mut arrived)?;
+        // The device calls after it has used the buffer.
+        asm.repeat(PAUSES, |asm| asm.pause())?;
+        if suspends {
+            asm.mmio_write16(SUSPEND, 1)?;
+        }
         asm.cmp(qword_ptr(interrupts.address()), r13)?;
         asm.je(quiet)?;
         asm.increment(&self.bindings.through_mask)?;
         asm.set_label(&mut quiet)?;
         self.bindings.set_mask(asm, false)?;
-        self.wait(asm, load.idle)?;
-        asm.jmp(come)?;
-        asm.set_label(&mut early)?;
-        self.bindings.set_mask(asm, false)?;
-        asm.jmp(come)
+        self.wait(asm, load.idle)
     }
 
     fn retarget(&self, asm: &mut Asm) -> Emitted {
         asm.store(&self.bindings.settled, 0)?;
         asm.xor(qword_ptr(self.bindings.interrupt.address()), 1)?;
         self.bindings.program_entry(asm)?;
-        asm.store(&self.bindings.settled, 1)
+        self.bindings.settle(asm)
     }
 
     fn move_queue(&self, asm: &mut Asm) -> Emitted {
@@ -127,7 +159,7 @@ impl Guest {
         asm.mov(qword_ptr(self.bindings.interrupt.address()), rax)?;
         self.bindings.program_entry(asm)?;
         self.bindings.bind_receive(asm)?;
-        asm.store(&self.bindings.settled, 1)
+        self.bindings.settle(asm)
     }
 
     fn move_bar(&self, asm: &mut Asm) -> Emitted {

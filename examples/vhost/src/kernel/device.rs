@@ -21,7 +21,7 @@ const VERSION_1: u64 = 1 << 32;
 
 /// A device in the kernel.
 pub struct Device {
-    /// The RAM of the machine of the moment.
+    /// The RAM of the current VM.
     memory: Memory,
     /// The back-end, while the rings are stopped.
     idle: Option<Vsock<Memory>>,

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process;
@@ -16,12 +15,12 @@ use notify_core::vring::Vrings;
 use vhost::vhost_user::Frontend;
 
 use super::connection::{connect, describe};
-use crate::launch::{Killed, daemon};
+use super::leash::Leash;
+use crate::launch::daemon;
 
 /// A device in another process.
 pub struct Device {
-    /// Dropped before the connection, which would else wait for a daemon that may be stuck.
-    daemon: Option<Killed>,
+    daemon: Leash,
     /// The moment at which it dies by itself; 0 if it does not.
     last_moment: u32,
     /// Its connection, while the rings are stopped.
@@ -30,7 +29,6 @@ pub struct Device {
     /// Whether the guest has started the device.
     runs: bool,
     launched: u32,
-    ring_errors: u64,
 }
 
 impl Device {
@@ -39,32 +37,19 @@ impl Device {
     #[must_use]
     pub fn new(last_moment: u32) -> Self {
         Self {
-            daemon: None,
+            daemon: Leash::default(),
             last_moment,
             idle: None,
             vrings: None,
             runs: false,
             launched: 0,
-            ring_errors: 0,
         }
     }
 
-    /// How many rings daemons have found in disorder.
+    /// A hold on the daemon of each moment.
     #[must_use]
-    pub fn ring_errors(&self) -> u64 {
-        self.ring_errors
-    }
-
-    /// Whether a daemon has died by itself.
-    ///
-    /// # Errors
-    ///
-    /// None in practice.
-    pub fn has_died(&mut self) -> io::Result<bool> {
-        match &mut self.daemon {
-            Some(daemon) => Ok(daemon.has_ended()?),
-            None => Ok(self.launched > 0),
-        }
+    pub fn leash(&self) -> Leash {
+        self.daemon.clone()
     }
 
     /// Kills the daemon, whatever it does, and starts another one with new eventfds. That one dies
@@ -74,7 +59,7 @@ impl Device {
     ///
     /// Those of the VM, and of the new daemon unless it has died by itself.
     pub fn restart(&mut self, session: &Session, last_moment: u32) -> Result<(), Box<dyn Error>> {
-        self.lose()?;
+        self.lose();
         self.last_moment = last_moment;
         session.wiring().renew()?;
         self.launch()?;
@@ -92,7 +77,7 @@ impl Device {
     pub fn end(&mut self) -> Result<(), Box<dyn Error>> {
         // The daemon ends when its connection does.
         drop(self.idle.take());
-        let status = self.daemon.take().map(Killed::wait).transpose()?;
+        let status = self.daemon.take().map(|daemon| daemon.wait()).transpose()?;
         match status {
             Some(status) if !status.success() => {
                 Err(format!("the daemon ended with {status}").into())
@@ -109,7 +94,7 @@ impl Device {
         let listener = UnixListener::bind_addr(&address)?;
         // It waits in the backlog until the daemon takes it, and breaks if the daemon dies before.
         let stream = UnixStream::connect_addr(&address)?;
-        self.daemon = Some(daemon(listener, self.last_moment)?);
+        self.daemon.put(daemon(listener, self.last_moment)?);
         self.idle = Some(connect(stream, QUEUES)?);
         Ok(())
     }
@@ -154,7 +139,6 @@ impl Device {
         if vrings.backend().is_none() {
             return Ok(());
         }
-        self.ring_errors += vrings.failed()?.len() as u64;
         let stopped = vrings.stop()?;
         for (ring, stopped) in session.guest().rings().iter().zip(&stopped.rings) {
             let (base, used) = (stopped.base, ring.used_index(session.memory())?);
@@ -166,25 +150,32 @@ impl Device {
         Ok(())
     }
 
-    /// An error of a daemon that was to die by itself, and has, is none: the next one follows.
+    /// An error is none if the daemon was to kill itself, and has: the next one follows.
     fn forgive(&mut self, result: Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
         match result {
-            Err(error) if self.last_moment == 0 => Err(error),
-            Err(_) => self.lose(),
-            Ok(()) => Ok(()),
+            Err(_) if self.last_moment != 0 && self.daemon.has_killed_itself()? => {
+                self.lose();
+                Ok(())
+            }
+            result => result,
         }
     }
 
     /// Kills the daemon, if it is not dead, and takes the rings from it.
-    fn lose(&mut self) -> Result<(), Box<dyn Error>> {
+    fn lose(&mut self) {
         // It is killed, and has ended.
         drop(self.daemon.take());
         drop(self.idle.take());
         if let Some(vrings) = &mut self.vrings {
-            self.ring_errors += vrings.failed()?.len() as u64;
             drop(vrings.abandon());
         }
-        Ok(())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // The rings would else ask a daemon that may be stuck to stop.
+        self.lose();
     }
 }
 

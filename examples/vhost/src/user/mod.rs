@@ -7,6 +7,10 @@ pub mod daemon;
 #[cfg(target_arch = "x86_64")]
 mod device;
 mod echo;
+#[cfg(target_arch = "x86_64")]
+mod leash;
 
 #[cfg(target_arch = "x86_64")]
 pub use device::Device;
+#[cfg(target_arch = "x86_64")]
+pub use leash::Leash;

@@ -47,14 +47,14 @@ fn needs_no_thread() {
 }
 
 fn rebinds() {
-    let report = report(PROGRAM, "--packets 600 --changes 60 --idle spin");
+    let report = report(PROGRAM, "--packets 700 --changes 70 --idle spin");
     let wanted = [
-        ("packets_received", 600),
-        ("packets_echoed", 600),
+        ("packets_received", 700),
+        ("packets_echoed", 700),
         ("lost", 0),
         ("doubled", 0),
-        ("changes", 60),
-        ("moves", 10),
+        ("changes", 70),
+        ("moves", 20),
         ("through_mask", 0),
         ("stale", 0),
     ];

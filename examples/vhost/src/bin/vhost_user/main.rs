@@ -13,6 +13,7 @@ mod vmm;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle, seed};
@@ -33,6 +34,7 @@ struct Settings {
     changes: u32,
     seed: u64,
     idle: Idle,
+    patience: Duration,
     json: bool,
 }
 
@@ -53,6 +55,12 @@ fn arguments() -> OptionParser<Settings> {
     let changes = changes();
     let seed = seed();
     let idle = idle();
+    let patience = long("patience").help(
+        "How many seconds the guest may stand still, or a daemon keep the VMM waiting, before the run \
+         ends with an error",
+    );
+    let patience = patience.argument::<u64>("SECONDS").fallback(20);
+    let patience = patience.display_fallback().map(Duration::from_secs);
     let json = long("json")
         .help("Print one JSON object instead of the report")
         .switch();
@@ -62,6 +70,7 @@ fn arguments() -> OptionParser<Settings> {
         changes,
         seed,
         idle,
+        patience,
         json
     });
     settings.to_options().descr(

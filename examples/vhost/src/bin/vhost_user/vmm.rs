@@ -2,14 +2,14 @@
 //! The VMM: it runs the guest, and kills the daemon at random.
 
 use std::error::Error;
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use examples::random::Random;
+use vhost_examples::descriptors;
 use vhost_examples::report::Traffic;
 use vhost_examples::session::Session;
-use vhost_examples::user::Device;
+use vhost_examples::user::{Device, Leash};
 use vhost_examples::vmm::{Device as _, Vmm};
 use vhost_examples::vsock::Addresses;
 
@@ -21,53 +21,56 @@ const ADDRESSES: Addresses = Addresses {
     guest: (42, 1024),
     host: (2, 1234),
 };
-/// A guest that has not moved for so long waits for an interrupt that was lost.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the thread that kills looks at the guest.
 const LOOK: Duration = Duration::from_micros(200);
 /// A kill comes up to so many microseconds after the packet that was drawn for it.
 const DELAY: u32 = 500;
 
 pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
-    let before = open_descriptors()?;
+    let before = descriptors::open()?;
     let mut report = traffic(settings)?;
-    report.descriptors = [before, open_descriptors()?];
+    report.descriptors = [before, descriptors::open()?];
     Ok(report)
 }
 
-/// How many file descriptors this process has, without the one that the count needs.
-fn open_descriptors() -> Result<usize, Box<dyn Error>> {
-    Ok(fs::read_dir("/proc/self/fd")?.count() - 1)
-}
-
-/// A machine from its beginning to its end.
+/// A guest from its beginning to its end.
 fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let mut random = Random::new(settings.seed, 0);
     let load = settings.load();
     let (session, vcpu) = Session::new(&ADDRESSES, &load)?;
     let device = Device::new(last_moment(settings, &mut random));
+    let leash = device.leash();
     let vmm = Vmm::new(device, session);
 
     let start = Instant::now();
     let (restarts, ended) = thread::scope(|scope| {
         let running = scope.spawn(|| vmm.run(vcpu));
         let is_over = || running.is_finished();
-        let restarts = kill_at_random(settings, &mut random, &vmm, is_over);
+        let restarts = kill_at_random(settings, &mut random, &vmm, &leash, is_over);
+        let moved = running.is_finished();
         while !running.is_finished() {
+            // Its thread may wait for the daemon, or be in the guest.
+            leash.kill();
             vmm.session().stop();
             thread::sleep(LOOK);
         }
-        (restarts, running.join())
+        (restarts, running.join().map(|ended| (moved, ended)))
     });
     let took = start.elapsed();
-    ended.map_err(|_| "the vCPU's thread panicked")??;
+    let (moved, ended) = ended.map_err(|_| "the vCPU's thread panicked")?;
+    let session = vmm.session();
+    if !moved {
+        let answered = session.guest().answered()?;
+        let packets = settings.packets;
+        return Err(format!("the guest does not move: {answered} of {packets} came back").into());
+    }
+    ended?;
     let restarts = restarts?;
-    let mut hosted = vmm.lock();
-    let session = hosted.session.clone();
-    hosted.device.stop(&session)?;
-    hosted.device.end()?;
-    let ring_errors = hosted.device.ring_errors();
-    drop(hosted);
+    leash.within(settings.patience, || {
+        let mut device = vmm.device();
+        device.stop(&session)?;
+        device.end()
+    })?;
     Ok(Report {
         traffic: Traffic {
             load,
@@ -77,7 +80,6 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
         },
         wanted_restarts: settings.restarts,
         restarts,
-        ring_errors,
         descriptors: [0; 2],
     })
 }
@@ -89,6 +91,7 @@ fn kill_at_random(
     settings: &Settings,
     random: &mut Random,
     vmm: &Vmm<Device>,
+    leash: &Leash,
     is_over: impl Fn() -> bool,
 ) -> Result<u32, Box<dyn Error>> {
     // Not among the last, so that the kill comes while there is traffic.
@@ -97,7 +100,7 @@ fn kill_at_random(
     packets.sort_unstable();
     let mut restarts = 0;
     for packet in packets {
-        if !reaches(vmm, u64::from(packet), &is_over)? {
+        if !reaches(vmm, leash, settings.patience, u64::from(packet), &is_over)? {
             return Ok(restarts);
         }
         thread::sleep(Duration::from_micros(random.below(DELAY).into()));
@@ -108,10 +111,12 @@ fn kill_at_random(
         } else {
             last_moment(settings, random)
         };
-        vmm.replace(|hosted| hosted.device.restart(&hosted.session, moment))?;
+        leash.within(settings.patience, || {
+            vmm.replace(|device, session| device.restart(session, moment))
+        })?;
         restarts += 1;
     }
-    reaches(vmm, u64::MAX, &is_over)?;
+    reaches(vmm, leash, settings.patience, u64::MAX, &is_over)?;
     Ok(restarts)
 }
 
@@ -133,21 +138,22 @@ fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
 /// the guest ends before, or does not move.
 fn reaches(
     vmm: &Vmm<Device>,
+    leash: &Leash,
+    patience: Duration,
     packet: u64,
     is_over: impl Fn() -> bool,
 ) -> Result<bool, Box<dyn Error>> {
     let (mut last, mut moved) = (None, Instant::now());
     loop {
-        let mut hosted = vmm.lock();
-        let answered = hosted.session.guest().answered()?;
-        if answered >= packet || hosted.device.has_died()? {
+        // Neither waits for the thread that may wait for the daemon.
+        let answered = vmm.session().guest().answered()?;
+        if answered >= packet || leash.has_died()? {
             return Ok(true);
         }
-        drop(hosted);
         if last != Some(answered) {
             (last, moved) = (Some(answered), Instant::now());
         }
-        if is_over() || moved.elapsed() > PATIENCE {
+        if is_over() || moved.elapsed() > patience {
             return Ok(false);
         }
         thread::sleep(LOOK);

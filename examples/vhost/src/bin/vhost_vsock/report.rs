@@ -18,18 +18,23 @@ pub(crate) struct Report {
     pub(crate) ring_errors: u64,
     /// How many times threads of the VMM but the vCPU's were woken in all.
     pub(crate) wakeups: u64,
+    /// File descriptors of this process before the VM was created, and after it was closed.
+    pub(crate) descriptors: [usize; 2],
 }
 
 impl Report {
     /// Whether each packet came back exactly once, without the VMM.
     pub(crate) fn is_exact(&self) -> bool {
+        let [before, after] = self.descriptors;
         self.traffic.is_exact()
+            && before == after
             && self.echoed == self.traffic.counts.requests
             && self.ring_errors == 0
             && self.wakeups < FEW
     }
 
     pub(crate) fn to_json(&self) -> Value {
+        let [before, after] = self.descriptors;
         let mut values = self.traffic.to_json();
         for (name, value) in [
             ("packets_sent", self.traffic.counts.requests.into()),
@@ -38,6 +43,8 @@ impl Report {
             ("exits_per_packet", self.traffic.exits_per_packet().into()),
             ("vmm_wakeups", self.wakeups.into()),
             ("ring_errors", self.ring_errors.into()),
+            ("fds_before", before.into()),
+            ("fds_after", after.into()),
         ] {
             values.insert(name.to_owned(), value);
         }
@@ -51,10 +58,13 @@ impl fmt::Display for Report {
             f,
             "vhost_vsock: a real guest on /dev/kvm, its device a worker of vhost in the kernel\n"
         )?;
+        let [before, after] = self.descriptors;
         let others = [
             ("packets of the host", self.echoed),
             ("wake-ups of the VMM", self.wakeups),
             ("errors of rings", self.ring_errors),
+            ("descriptors before", before as u64),
+            ("descriptors after", after as u64),
         ];
         self.traffic.show(f, &others)?;
         let exact = if self.is_exact() { "yes" } else { "NO" };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A run, from the first machine to the last.
+//! A run, from the first VM to the last.
 
 use std::error::Error;
 use std::process;
 
+use vhost_examples::descriptors;
 use vhost_examples::guest::Load;
 use vhost_examples::kernel::{Device, Host};
 use vhost_examples::report::Traffic;
@@ -23,6 +24,14 @@ const GUEST: u64 = 0x2000_0000;
 const PORT: u32 = 1024;
 
 pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
+    let before = descriptors::open()?;
+    let mut report = traffic(settings)?;
+    report.descriptors = [before, descriptors::open()?];
+    Ok(report)
+}
+
+/// A guest from its beginning to its end.
+fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let cid = GUEST + u64::from(process::id());
     let device = Device::new(cid)?;
     let (host, port) = Host::start()?;
@@ -35,11 +44,11 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let vmm = Vmm::new(device, session);
 
     let watched = watch::run(&vmm, vcpu)?;
-    let mut hosted = vmm.lock();
-    let session = hosted.session.clone();
-    hosted.device.stop(&session)?;
-    let ring_errors = hosted.device.ring_errors();
-    drop(hosted);
+    let session = vmm.session();
+    let mut device = vmm.device();
+    device.stop(&session)?;
+    let ring_errors = device.ring_errors();
+    drop(device);
     let traffic = Traffic {
         load,
         counts: session.guest().counts()?,
@@ -53,5 +62,6 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
         echoed: host.end()?,
         ring_errors,
         wakeups: watched.wakeups,
+        descriptors: [0; 2],
     })
 }
