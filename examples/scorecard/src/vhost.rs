@@ -83,13 +83,15 @@ fn compare(
     let time = |runs: &[RoundTrips]| median(runs.iter().map(|run| run.nanoseconds).collect());
     let [exits, their_exits] = [&ours, &others].map(|runs| each(runs, |run| run.exits));
     let [wakeups, their_wakeups] = [&ours, &others].map(|runs| each(runs, |run| run.wakeups));
+    let signals = each(&others, |run| run.signals);
     Ok(Row::times(
         "a thread of the VMM that carries kicks and calls",
         time(&ours),
         time(&others),
         format!(
             "kick, {device}, call, handler; for each packet: exits {exits:.2} against \
-             {their_exits:.2}, wake-ups of the VMM {wakeups:.2} against {their_wakeups:.2}"
+             {their_exits:.2}, wake-ups of the VMM {wakeups:.2} against {their_wakeups:.2} for {signals:.2} \
+             signals"
         ),
     ))
 }

@@ -68,5 +68,9 @@ fn counts_wakeups(row: &str) {
     let note = note(row);
     let exits = "exits 0.00 against 0.00, wake-ups of the VMM 0.00 against ";
     let (_, relayed) = note.split_once(exits).unwrap_or_else(|| panic!("{note}"));
-    assert!(relayed.parse::<f64>().unwrap() >= 2.0, "{note}");
+    let (wakeups, signals) = relayed.split_once(" for ").unwrap();
+    let signals = signals.trim_end_matches(" signals");
+    // One wake-up may serve a call and the next kick.
+    assert!(wakeups.parse::<f64>().unwrap() >= 1.0, "{note}");
+    assert!(signals.parse::<f64>().unwrap() >= 2.0, "{note}");
 }

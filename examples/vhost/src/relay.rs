@@ -20,7 +20,13 @@ use crate::vmm::Device;
 pub struct Relayed<D> {
     device: D,
     thread: Option<Thread>,
-    wakeups: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    wakeups: AtomicU64,
+    signals: AtomicU64,
 }
 
 impl<D: Device> Relayed<D> {
@@ -29,7 +35,7 @@ impl<D: Device> Relayed<D> {
         Self {
             device,
             thread: None,
-            wakeups: Arc::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -41,7 +47,14 @@ impl<D: Device> Relayed<D> {
     /// How many times the thread was woken by signals: returns of its poll.
     #[must_use]
     pub fn wakeups(&self) -> u64 {
-        self.wakeups.load(SeqCst)
+        self.counts.wakeups.load(SeqCst)
+    }
+
+    /// How many signals it has carried. A back-end that looks at its ring once more may have called
+    /// before it gets a kick, and one wake-up serves both.
+    #[must_use]
+    pub fn signals(&self) -> u64 {
+        self.counts.signals.load(SeqCst)
     }
 }
 
@@ -57,8 +70,8 @@ impl<D: Device> Device for Relayed<D> {
         }
         self.device.start(session, inner)?;
         let stop = Arc::new(EventNotifier::new()?);
-        let (told, wakeups) = (Arc::clone(&stop), Arc::clone(&self.wakeups));
-        let thread = thread::spawn(move || carry(&ways, &told, &wakeups));
+        let (told, counts) = (Arc::clone(&stop), Arc::clone(&self.counts));
+        let thread = thread::spawn(move || carry(&ways, &told, &counts));
         self.thread = Some((stop, thread));
         Ok(())
     }
@@ -91,7 +104,7 @@ type Way = (Arc<EventNotifier>, Arc<EventNotifier>);
 
 /// Carries signals, each from the first notifier of a way to the second one, until `stop` is
 /// signalled.
-fn carry(ways: &[Way], stop: &EventNotifier, wakeups: &AtomicU64) -> Result<(), String> {
+fn carry(ways: &[Way], stop: &EventNotifier, counts: &Counts) -> Result<(), String> {
     let text = |error: notify_core::Error| error.to_string();
     let from = ways.iter().map(|(from, _)| from.as_fd());
     let mut fds: Vec<_> = from
@@ -107,9 +120,10 @@ fn carry(ways: &[Way], stop: &EventNotifier, wakeups: &AtomicU64) -> Result<(), 
         if stop.is_signalled().map_err(text)? {
             return Ok(());
         }
-        wakeups.fetch_add(1, SeqCst);
+        counts.wakeups.fetch_add(1, SeqCst);
         for ((from, to), fd) in ways.iter().zip(&fds) {
             if fd.any() == Some(true) && from.consume().map_err(text)?.is_some() {
+                counts.signals.fetch_add(1, SeqCst);
                 to.notify().map_err(text)?;
             }
         }

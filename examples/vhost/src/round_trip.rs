@@ -20,6 +20,8 @@ pub struct RoundTrips {
     pub exits: u64,
     /// How many times a thread of the VMM was woken.
     pub wakeups: u64,
+    /// How many kicks and calls that thread has carried.
+    pub signals: u64,
 }
 
 /// Without a thread of the VMM. Returns the device, which has stopped.
@@ -46,7 +48,7 @@ pub fn relayed<D: Device + Send>(
     load: &Load,
 ) -> Result<(D, RoundTrips), Box<dyn Error>> {
     let (device, mut trips) = run(Relayed::new(device), addresses, load)?;
-    trips.wakeups = device.wakeups();
+    (trips.wakeups, trips.signals) = (device.wakeups(), device.signals());
     Ok((device.into_device(), trips))
 }
 
@@ -74,6 +76,7 @@ fn run<D: Device + Send>(
             nanoseconds: milliseconds * 1e6 / f64::from(load.packets),
             exits: totals.exits,
             wakeups: watched.wakeups,
+            signals: 0,
         },
     ))
 }

@@ -3,12 +3,17 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::vsock::PAYLOAD;
-use vsock::{VMADDR_CID_ANY, VsockListener};
+use vsock::{VMADDR_CID_ANY, VsockListener, VsockStream};
 
 /// VMADDR_PORT_ANY: any port that is free.
 const ANY_PORT: u32 = u32::MAX;
+
+/// A device that is stopped for so long is not started any more.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Prints its port, serves one connection to its end, and prints how many packets there were, or
 /// fails if one of them was not the next.
@@ -35,10 +40,25 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         if number != packets {
             return Err(format!("packet {number} came where {packets} was due").into());
         }
-        stream.write_all(&payload)?;
+        send(&mut stream, &payload)?;
     }
     writeln!(out, "{packets}")?;
     Ok(())
+}
+
+/// Sends a packet. Since Linux 7 it is refused while the device of the guest is stopped.
+fn send(stream: &mut VsockStream, payload: &[u8]) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match stream.write_all(payload) {
+            Err(error)
+                if error.kind() == io::ErrorKind::HostUnreachable && Instant::now() < end =>
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The guest does not end its connection: that of a device which is closed is reset.
