@@ -121,8 +121,7 @@ impl World {
         let is_bad = self.model.is_bad(self.model.lines[n].sends);
         let line = &mut self.model.lines[n];
         let exhausted = free == 0 && !line.has_gsi;
-        let signal_refused =
-            |why: &Error| by == By::Round && matches!(why, Error::Signal { .. });
+        let signal_refused = |why: &Error| by == By::Round && matches!(why, Error::Signal { .. });
         match state {
             VectorState::Armed => {
                 assert!(!is_bad, "armed on a route that the kernel refuses");
@@ -178,20 +177,26 @@ impl World {
                 }
                 Error::Relay { .. } => {
                     let others = self.model.lines.iter().enumerate();
-                    let relayed = |line: &super::model::Line| {
-                        line.notifier == at && line.arm == Arm::Relayed
-                    };
+                    let relayed =
+                        |line: &super::model::Line| line.notifier == at && line.arm == Arm::Relayed;
                     // In the last round they have ended.
                     let there = others.filter(|other| other.0 != n && other.1.notifier == at);
                     let mut there = there.map(|other| other.1);
                     let ended = self.owner.is_none();
-                    assert!(there.any(|line| ended || relayed(line)), "it can be watched");
+                    assert!(
+                        there.any(|line| ended || relayed(line)),
+                        "it can be watched"
+                    );
                 }
                 _ => {}
             }
         }
         if !std::mem::take(&mut self.replaced) {
-            assert_eq!(tally.unassigned, self.fired(Kind::Assign), "failed assignments");
+            assert_eq!(
+                tally.unassigned,
+                self.fired(Kind::Assign),
+                "failed assignments"
+            );
         }
         let calls = self.vm.calls(Kind::Routing.call());
         let faults = self.model.faults.iter();
@@ -285,7 +290,11 @@ impl World {
             assert!(as_expected, "vector {n} is {state:?}, not {line:?}");
             let vector = self.vector(n);
             assert_eq!(vector.is_masked(), !line.open, "mask of {n}");
-            assert_eq!(vector.is_pending(), self.model.is_pending(n), "pending of {n}");
+            assert_eq!(
+                vector.is_pending(),
+                self.model.is_pending(n),
+                "pending of {n}"
+            );
             let same = match (vector.notifier(), line.notifier) {
                 (None, None) => true,
                 (Some(one), Some(at)) => Arc::ptr_eq(&one, &self.notifiers[at]),
@@ -294,10 +303,15 @@ impl World {
             assert!(same, "notifier of {n}");
             let message = vector.message();
             let sends = (message.address, message.data);
-            assert!(!line.open || sends == line.sends, "message of {n}: {message}");
+            assert!(
+                !line.open || sends == line.sends,
+                "message of {n}: {message}"
+            );
         }
         let dead = self.table.dead().len() + self.msi.dead().len();
-        let expected = states.iter().filter(|state| matches!(state, VectorState::Dead(_)));
+        let expected = states
+            .iter()
+            .filter(|state| matches!(state, VectorState::Dead(_)));
         assert_eq!(dead, expected.count(), "dead vectors");
     }
 
@@ -306,7 +320,11 @@ impl World {
         let expected = &self.model.msix.bytes;
         for offset in (0..self.table.table_len()).step_by(8) {
             self.table.read(offset, &mut bytes);
-            assert_eq!(bytes.to_vec(), read(expected, offset, 8), "entry at {offset:#x}");
+            assert_eq!(
+                bytes.to_vec(),
+                read(expected, offset, 8),
+                "entry at {offset:#x}"
+            );
         }
         let pba = self.model.msix.pba(&self.model.pending(self.model.table()));
         for offset in (0..self.table.pba_len()).step_by(8) {
@@ -328,14 +346,19 @@ impl World {
         };
         let lines = || self.model.lines.iter().filter(|line| line.queue);
         let queued = lines().filter(|line| line.arm == Arm::Queued).count();
+        let again = lines().filter(|line| line.arm == Arm::Dead { again: true });
+        let waiting = queued + again.count();
         let relays = lines().any(|line| {
             let count = line.notifier.map_or(0, |at| self.model.notifiers[at].count);
             line.arm == Arm::Relayed && count > 0
         });
-        assert!(owner.len() >= queued, "{queued} wait");
+        assert!(owner.len() >= waiting, "{waiting} wait");
         let mut fds = [PollFd::new(owner.as_fd(), PollFlags::POLLIN)];
         let woken = poll(&mut fds, PollTimeout::ZERO).expect("it can be polled");
-        assert!(woken > 0 || (queued == 0 && !relays), "the owner is not woken");
+        assert!(
+            woken > 0 || (queued == 0 && !relays),
+            "the owner is not woken"
+        );
     }
 
     /// A round of the queue.
@@ -353,7 +376,10 @@ impl World {
         if self.owner.take().is_some() {
             self.model.begin_round();
             self.compare_by(By::LastRound);
-            self.model.lines.iter_mut().for_each(|line| line.queue = false);
+            self.model
+                .lines
+                .iter_mut()
+                .for_each(|line| line.queue = false);
         }
     }
 
@@ -373,7 +399,10 @@ impl World {
         let needed = usize::from(!elsewhere);
         match self.vector(n).state() {
             VectorState::Armed => {
-                assert!(failures == needed || failures == 1, "refused without reason");
+                assert!(
+                    failures == needed || failures == 1,
+                    "refused without reason"
+                );
                 self.model.bind(n);
             }
             VectorState::Dead(why) => {

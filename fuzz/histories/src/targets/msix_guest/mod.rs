@@ -10,7 +10,7 @@ mod step;
 mod steps;
 mod world;
 
-pub use step::{At, Device, Into, Kind, Msi, Rare, Shape, Step, Table, Vmm};
+pub use step::{At, Bytes, Device, Into, Kind, Msi, Rare, Shape, Step, Table, Vmm, Whole};
 
 use crate::History;
 use world::World;
@@ -23,7 +23,8 @@ impl History for MsixGuest {
     type Step = Step;
 
     fn run(steps: &[Step]) {
-        let mut world = World::new(false, Shape::FIRST);
+        let mut world = World::new(true, Shape::FIRST);
+        world.set_up();
         for step in steps {
             world.step(step);
         }

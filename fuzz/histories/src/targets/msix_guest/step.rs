@@ -28,14 +28,15 @@ pub enum Table {
     Unmask(u8),
     /// Sets it.
     Mask(u8),
-    /// Writes address and data of an entry, word by word.
+    /// Writes address and data of an entry, word by word; now and then an address that some kernels
+    /// refuse.
     Program(u8, u8),
     /// Writes a likely value to a word of an entry.
     Word(u8, u8, u8),
     /// Writes two likely values at once, to one half of an entry or across two.
     Pair(u8, u8, u8, u8),
     /// Writes anything.
-    Write(At, Vec<u8>),
+    Write(At, Bytes),
     /// Reads so many bytes.
     Read(At, u8),
     /// Reads so many bytes of the pending bits.
@@ -47,7 +48,7 @@ pub enum Table {
     /// The same, by the bits.
     Set(bool, bool),
     /// Writes to the capability.
-    Config(At, Vec<u8>),
+    Config(At, Bytes),
 }
 
 /// What the guest does to its MSI capability.
@@ -57,12 +58,14 @@ pub enum Msi {
     Control(bool, u8),
     /// Writes a likely address.
     Address(u8),
+    /// Writes the upper half of the address, if it has one.
+    High(bool),
     /// Writes data.
     Data(u8),
     /// Writes the mask bits.
     Mask(u8),
     /// Writes anything.
-    Write(At, Vec<u8>),
+    Write(At, Bytes),
     /// Reads so many bytes.
     Read(At, u8),
 }
@@ -89,6 +92,33 @@ impl At {
     }
 }
 
+/// What an access writes.
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Bytes {
+    /// A byte.
+    Byte(u8),
+    /// Two.
+    Half(u16),
+    /// Four.
+    Word(u32),
+    /// Eight.
+    Long(u64),
+    /// Any number.
+    Any(Vec<u8>),
+}
+
+impl Bytes {
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Self::Byte(byte) => vec![*byte],
+            Self::Half(half) => half.to_le_bytes().to_vec(),
+            Self::Word(word) => word.to_le_bytes().to_vec(),
+            Self::Long(long) => long.to_le_bytes().to_vec(),
+            Self::Any(bytes) => bytes.clone(),
+        }
+    }
+}
+
 /// What a device or a peer does.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Device {
@@ -111,6 +141,8 @@ pub enum Device {
 pub enum Vmm {
     /// Exports a vector.
     Export(u8),
+    /// Exports all vectors of one device.
+    ExportAll(bool),
     /// Makes it internal.
     Unexport(u8),
     /// Gives it a new notifier.
@@ -140,11 +172,18 @@ pub enum Rare {
     Snapshot(bool),
     /// The last snapshot is restored, into a fresh device or into the same.
     Restore(bool, Into),
-    /// A request fails: which kind, which of those from now on, how.
-    Fail(Kind, u8, bool),
+    /// Requests fail: which kind, which of those from now on, how many, and whether for a while only.
+    Fail(Kind, u8, u8, bool),
+    /// What is rarer still.
+    Whole(Whole),
+}
+
+/// What concerns all vectors.
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Whole {
     /// The queue's owner goes.
     DropQueue,
-    /// Fresh devices: vectors of the table, form of the capability, and whether they have a queue.
+    /// Fresh devices.
     Rebuild(Shape),
     /// Another VM, which refuses some addresses or not.
     Start(bool, Shape),
@@ -198,6 +237,8 @@ pub struct Shape {
     pub maskable: bool,
     /// Whether vectors have a queue.
     pub queue: bool,
+    /// Whether a driver has set both devices up.
+    pub driven: bool,
 }
 
 impl Shape {
@@ -207,6 +248,7 @@ impl Shape {
         wide: true,
         maskable: true,
         queue: true,
+        driven: true,
     };
 
     pub(super) fn table(self) -> usize {

@@ -11,7 +11,7 @@ use notify_core::EventNotifier;
 
 use super::model::{Arm, FULL};
 use super::registers::read;
-use super::step::{Device, Msi, Rare, Step, Table, Vmm, likely};
+use super::step::{Device, Msi, Rare, Step, Table, Vmm, Whole, likely};
 use super::world::World;
 
 /// Notifiers that one VM is given at most.
@@ -30,6 +30,24 @@ impl World {
         self.compare();
     }
 
+    /// What a driver does first, if there is one.
+    pub(super) fn set_up(&mut self) {
+        if !self.shape.driven {
+            return;
+        }
+        self.control(0x8000);
+        for n in 0..self.model.msix.vectors() as u64 {
+            for (at, word) in [(0, 0xfee0_0000), (8, 0x50 + n), (12, 0)] {
+                self.write_table(16 * n + at, &(word as u32).to_le_bytes());
+            }
+        }
+        let data_at = self.model.msi.data_at() as u64;
+        self.write_msi(4, &0xfee0_0000_u32.to_le_bytes());
+        self.write_msi(data_at, &[0x80, 0]);
+        self.write_msi(2, &[0x71, 0]);
+        self.compare();
+    }
+
     fn table_step(&mut self, step: &Table) {
         let entry = |entry: u8| 16 * (u64::from(entry) % self.model.msix.vectors() as u64);
         let word = |word: u8| 4 * u64::from(word % 4);
@@ -39,8 +57,9 @@ impl World {
             Table::Mask(n) => self.write_table(entry(*n) + 12, &[1, 0, 0, 0]),
             Table::Program(n, data) => {
                 let at = entry(*n);
+                let high = u32::from(data % 16 == 15);
                 let data = u32::from(0x40 + data % 16);
-                for (at, word) in [(at, 0xfee0_0000), (at + 4, 0), (at + 8, data)] {
+                for (at, word) in [(at, 0xfee0_0000), (at + 4, high), (at + 8, data)] {
                     self.write_table(at, &word.to_le_bytes());
                 }
             }
@@ -51,7 +70,7 @@ impl World {
                 let words = [likely(*low).to_le_bytes(), likely(*high).to_le_bytes()];
                 self.write_table(entry(*n) + word(*at), &words.concat());
             }
-            Table::Write(at, bytes) => self.write_table(at.offset(len), bytes),
+            Table::Write(at, bytes) => self.write_table(at.offset(len), &bytes.to_vec()),
             Table::Read(at, len_read) => {
                 let (offset, mut bytes) = (at.offset(len), vec![0x5a; usize::from(len_read % 12)]);
                 self.table.read(offset, &mut bytes);
@@ -73,9 +92,9 @@ impl World {
                 self.table_turned();
             }
             Table::Config(at, bytes) => {
-                let offset = at.offset(12);
-                self.table.config_write(offset, bytes);
-                self.model.msix.config(offset, bytes);
+                let (offset, bytes) = (at.offset(12), bytes.to_vec());
+                self.table.config_write(offset, &bytes);
+                self.model.msix.config(offset, &bytes);
                 self.table_turned();
             }
         }
@@ -107,9 +126,11 @@ impl World {
                 self.write_msi(2, &control.to_le_bytes());
             }
             Msi::Address(value) => self.write_msi(4, &likely(*value).to_le_bytes()),
+            Msi::High(set) if data_at > 8 => self.write_msi(8, &u32::from(*set).to_le_bytes()),
+            Msi::High(_) => {}
             Msi::Data(value) => self.write_msi(data_at, &(0x40 + u16::from(*value)).to_le_bytes()),
             Msi::Mask(bits) => self.write_msi(data_at + 4, &[*bits]),
-            Msi::Write(at, bytes) => self.write_msi(at.offset(len), bytes),
+            Msi::Write(at, bytes) => self.write_msi(at.offset(len), &bytes.to_vec()),
             Msi::Read(at, len_read) => self.read_msi(at.offset(len), usize::from(len_read % 32)),
         }
     }
@@ -130,7 +151,11 @@ impl World {
         let mut bytes = vec![0x5a; len];
         self.msi.read(offset, &mut bytes);
         let pending = self.model.pending(self.model.capability());
-        assert_eq!(bytes, self.model.msi.read(offset, len, &pending), "at {offset:#x}");
+        assert_eq!(
+            bytes,
+            self.model.msi.read(offset, len, &pending),
+            "at {offset:#x}"
+        );
     }
 
     fn device_step(&mut self, step: &Device) {
@@ -201,6 +226,16 @@ impl World {
     fn vmm_step(&mut self, step: &Vmm) {
         match *step {
             Vmm::Export(n) => self.export(self.line(n)),
+            Vmm::ExportAll(table) => {
+                let lines = match table {
+                    true => self.model.table(),
+                    false => self.model.capability(),
+                };
+                for n in lines {
+                    self.export(n);
+                    self.compare();
+                }
+            }
             Vmm::Unexport(n) => {
                 let n = self.line(n);
                 let result = self.vector(n).unexport();
@@ -222,13 +257,23 @@ impl World {
             }
             Vmm::Semaphore(n) => {
                 let semaphore = EventNotifier::builder().semaphore(true).build().unwrap();
-                let result = self.vector(self.line(n)).replace_notifier(Arc::new(semaphore));
+                let result = self
+                    .vector(self.line(n))
+                    .replace_notifier(Arc::new(semaphore));
                 assert!(result.is_err(), "a semaphore was taken");
             }
             Vmm::Bind(queue, number) => {
                 let vectors = self.model.msix.vectors() as u16;
-                let number = if number % 8 == 7 { number } else { number % (vectors + 2) };
-                let expected = if number < vectors { number } else { msix::NO_VECTOR };
+                let number = if number % 8 == 7 {
+                    number
+                } else {
+                    number % (vectors + 2)
+                };
+                let expected = if number < vectors {
+                    number
+                } else {
+                    msix::NO_VECTOR
+                };
                 let queue = &self.queues[usize::from(queue % 2)];
                 assert_eq!(queue.bind(number), expected);
                 assert_eq!(queue.number(), expected);
@@ -265,7 +310,9 @@ impl World {
     }
 
     fn replace(&mut self, n: usize, new: usize) {
-        let result = self.vector(n).replace_notifier(Arc::clone(&self.notifiers[new]));
+        let result = self
+            .vector(n)
+            .replace_notifier(Arc::clone(&self.notifiers[new]));
         let Some(old) = self.model.lines[n].notifier else {
             assert!(matches!(result, Ok(None)), "{result:?}");
             return self.model.export(n, new);
@@ -305,11 +352,19 @@ impl World {
             }
             Rare::Snapshot(table) => self.save(table),
             Rare::Restore(table, into) => self.restore(table, into),
-            Rare::Fail(kind, ahead, transient) => self.fail(kind, ahead, transient),
-            Rare::DropQueue => self.drop_queue(),
-            Rare::Rebuild(shape) => self.rebuild(shape),
-            Rare::Start(choosy, shape) => {
+            Rare::Fail(kind, ahead, more, transient) => {
+                for more in 0..=u64::from(more % 3) {
+                    self.fail(kind, 1 + u64::from(ahead % 3) + more, transient);
+                }
+            }
+            Rare::Whole(Whole::DropQueue) => self.drop_queue(),
+            Rare::Whole(Whole::Rebuild(shape)) => {
+                self.rebuild(shape);
+                self.set_up();
+            }
+            Rare::Whole(Whole::Start(choosy, shape)) => {
                 std::mem::replace(self, Self::new(choosy, shape)).end();
+                self.set_up();
             }
         }
     }

@@ -70,7 +70,9 @@ impl World {
         }
         let builder = RoutingTable::builder(vm.clone()).reserved_gsis(RESERVED);
         let routing = builder.build().expect("it has a routing table");
-        let owner = shape.queue.then(|| ArmQueue::new(&routing).expect("descriptors"));
+        let owner = shape
+            .queue
+            .then(|| ArmQueue::new(&routing).expect("descriptors"));
         let table = table_of(&routing, owner.as_ref(), shape);
         let msi = msi_of(&routing, owner.as_ref(), shape);
         Self {
@@ -120,8 +122,7 @@ impl World {
     }
 
     /// Makes a request fail, unless it does already.
-    pub(super) fn fail(&mut self, kind: Kind, ahead: u8, transient: bool) {
-        let ahead = 1 + u64::from(ahead % 4);
+    pub(super) fn fail(&mut self, kind: Kind, ahead: u64, transient: bool) {
         let number = self.vm.calls(kind.call()) + ahead;
         let there = |fault: &Fault| fault.kind == kind && fault.number == number;
         if !self.model.faults.iter().any(there) {
@@ -130,7 +131,8 @@ impl World {
                 number,
                 transient,
             });
-            self.vm.fail(kind.call(), ahead, if transient { 12 } else { 22 });
+            self.vm
+                .fail(kind.call(), ahead, if transient { 12 } else { 22 });
         }
     }
 
