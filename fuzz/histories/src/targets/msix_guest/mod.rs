@@ -3,11 +3,14 @@
 //! exports and takes back, GSIs are scarce and requests fail: every interrupt comes once, when it may, and
 //! with a message that its vector was opened with.
 
+mod arming;
 mod compare;
+mod guest;
 mod model;
 mod registers;
 mod step;
 mod steps;
+mod vectors;
 mod world;
 
 pub use step::{At, Bytes, Device, Into, Kind, Msi, Rare, Shape, Step, Table, Vmm, Whole};

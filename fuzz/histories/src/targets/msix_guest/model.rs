@@ -2,7 +2,9 @@
 //! The vectors of both devices and the eventfds, as the documents say that they behave: one pending
 //! bit for each vector, counters as eventfd(2) has them, irqfds as KVM does.
 
-use super::registers::{Msi, Msix, Wish};
+use std::ops::Range;
+
+use super::registers::{Msi, Msix};
 use super::step::Kind;
 
 /// As far as an eventfd counts.
@@ -34,7 +36,7 @@ pub(super) struct Line {
     pub(super) open: bool,
     pub(super) sends: Message,
     /// A trigger of an internal vector was kept.
-    kept: bool,
+    pub(super) kept: bool,
     pub(super) notifier: Option<usize>,
     pub(super) arm: Arm,
     pub(super) has_gsi: bool,
@@ -98,7 +100,7 @@ pub(super) struct Model {
 #[derive(Debug, Clone)]
 pub(super) struct Saved {
     pub(super) pending: bool,
-    sends: Message,
+    pub(super) sends: Message,
 }
 
 impl Line {
@@ -121,11 +123,11 @@ impl Model {
         self.choosy && address >> 32 & 0xff != 0
     }
 
-    pub(super) fn table(&self) -> std::ops::Range<usize> {
+    pub(super) fn table(&self) -> Range<usize> {
         0..self.msix.vectors()
     }
 
-    pub(super) fn capability(&self) -> std::ops::Range<usize> {
+    pub(super) fn capability(&self) -> Range<usize> {
         self.msix.vectors()..self.lines.len()
     }
 
@@ -137,7 +139,7 @@ impl Model {
         }
     }
 
-    pub(super) fn pending(&self, range: std::ops::Range<usize>) -> Vec<bool> {
+    pub(super) fn pending(&self, range: Range<usize>) -> Vec<bool> {
         range.map(|n| self.is_pending(n)).collect()
     }
 
@@ -155,7 +157,7 @@ impl Model {
         self.faults.len() < before
     }
 
-    fn deassign_fails(&mut self) -> bool {
+    pub(super) fn deassign_fails(&mut self) -> bool {
         self.deassigns += 1;
         self.meets_fault(Kind::Deassign, self.deassigns)
     }
@@ -182,7 +184,7 @@ impl Model {
     }
 
     /// As a device does: one that is full is emptied first.
-    fn signal_anew(&mut self, at: usize) {
+    pub(super) fn signal_anew(&mut self, at: usize) {
         if self.notifiers[at].count == FULL {
             self.notifiers[at].count = 0;
         }
@@ -220,7 +222,7 @@ impl Model {
         }
     }
 
-    fn unbind(&mut self, n: usize) {
+    pub(super) fn unbind(&mut self, n: usize) {
         let at = self.lines[n].notifier.expect("an exported one");
         // KVM drains it.
         let (count, bound) = (0, None);
@@ -229,7 +231,7 @@ impl Model {
     }
 
     /// The irqfd is taken off, or stays for ever.
-    fn disarm(&mut self, n: usize, tries: u32) {
+    pub(super) fn disarm(&mut self, n: usize, tries: u32) {
         if self.lines[n].arm == Arm::Armed {
             let fails = (0..tries).take_while(|_| self.deassign_fails()).count();
             let at = self.lines[n].notifier.expect("an exported one");
@@ -244,177 +246,5 @@ impl Model {
             }
         }
         self.lines[n].arm = Arm::Off;
-    }
-}
-
-/// Vectors.
-impl Model {
-    /// The registers say otherwise than before.
-    pub(super) fn turn(&mut self, range: std::ops::Range<usize>, wishes: Vec<Wish>, follows: bool) {
-        for (n, (open, message)) in range.zip(wishes) {
-            let line = &self.lines[n];
-            let moves = follows && open && line.sends != message;
-            if line.open && (!open || moves) {
-                self.close(n);
-            }
-            if open && !self.lines[n].open {
-                self.open(n, message);
-            }
-        }
-    }
-
-    fn close(&mut self, n: usize) {
-        self.disarm(n, 2);
-        self.lines[n].open = false;
-    }
-
-    fn open(&mut self, n: usize, message: Message) {
-        let line = &mut self.lines[n];
-        (line.open, line.sends) = (true, message);
-        self.wake(n);
-    }
-
-    /// One that is open is told what it is now.
-    fn wake(&mut self, n: usize) {
-        let line = &mut self.lines[n];
-        line.refused = false;
-        if line.notifier.is_none() {
-            if std::mem::take(&mut line.kept) {
-                self.direct.push(n);
-            }
-        } else if line.queue {
-            line.arm = Arm::Queued;
-        } else {
-            line.arm = Arm::Tried;
-        }
-    }
-
-    pub(super) fn trigger(&mut self, n: usize) {
-        let line = &mut self.lines[n];
-        match line.notifier {
-            Some(at) => self.signal_anew(at),
-            None if line.open => self.direct.push(n),
-            None => line.kept = true,
-        }
-    }
-
-    pub(super) fn clear(&mut self, n: usize) {
-        let line = &mut self.lines[n];
-        match line.notifier {
-            None => line.kept = false,
-            Some(_) if line.arm == Arm::Armed => {}
-            Some(at) => self.notifiers[at].count = 0,
-        }
-    }
-
-    /// Nothing if it is exported already.
-    pub(super) fn export(&mut self, n: usize, at: usize) {
-        let line = &mut self.lines[n];
-        line.notifier = Some(at);
-        if std::mem::take(&mut line.kept) {
-            self.signal_anew(at);
-        }
-        if self.lines[n].open {
-            self.wake(n);
-        }
-    }
-
-    pub(super) fn unexport(&mut self, n: usize) {
-        let Some(at) = self.lines[n].notifier else {
-            return;
-        };
-        self.disarm(n, 2);
-        let line = &mut self.lines[n];
-        (line.notifier, line.has_gsi) = (None, false);
-        line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
-        if line.open {
-            self.wake(n);
-        }
-    }
-
-    /// The irqfd of an armed vector was taken off, for another notifier. `false` if the kernel did not
-    /// let go.
-    pub(super) fn release(&mut self, n: usize) -> bool {
-        if self.deassign_fails() {
-            return false;
-        }
-        self.unbind(n);
-        true
-    }
-
-    /// Another notifier takes the place of one that is not bound, with what that one has.
-    pub(super) fn exchange(&mut self, n: usize, new: usize) {
-        let old = self.lines[n]
-            .notifier
-            .replace(new)
-            .expect("an exported one");
-        if std::mem::take(&mut self.notifiers[old].count) > 0 {
-            self.signal_anew(new);
-        }
-        if matches!(self.lines[n].arm, Arm::Relayed | Arm::Dead { .. }) {
-            self.wake(n);
-        }
-    }
-
-    pub(super) fn reset(&mut self, range: std::ops::Range<usize>) {
-        for n in range {
-            self.close(n);
-            self.clear(n);
-        }
-    }
-
-    /// The vectors are dropped.
-    pub(super) fn remove(&mut self, range: std::ops::Range<usize>) {
-        for n in range {
-            self.disarm(n, 1);
-            (self.lines[n].has_gsi, self.lines[n].notifier) = (false, None);
-        }
-    }
-
-    pub(super) fn save(&self, range: std::ops::Range<usize>) -> Vec<Saved> {
-        let save = |n: usize| Saved {
-            pending: self.is_pending(n),
-            sends: self.lines[n].sends,
-        };
-        range.map(save).collect()
-    }
-
-    /// After the registers are those of the snapshot.
-    pub(super) fn restore(&mut self, first: usize, wishes: Vec<Wish>, saved: &[Saved]) {
-        self.reset(first..first + saved.len());
-        for ((n, (open, _)), saved) in (first..).zip(wishes).zip(saved) {
-            if open {
-                self.open(n, saved.sends);
-            }
-        }
-        let mut met = Vec::new();
-        for (n, _) in (first..).zip(saved).filter(|(_, saved)| saved.pending) {
-            // The simulated VM merges signals between two requests, of vectors that share a notifier.
-            let bound = self.lines[n].notifier.filter(|at| self.is_bound(*at));
-            if bound.is_none() || !met.contains(&bound) {
-                met.push(bound);
-                self.trigger(n);
-            }
-        }
-    }
-
-    /// What was relayed is sent, what waits is tried.
-    pub(super) fn begin_round(&mut self) {
-        for n in 0..self.lines.len() {
-            let line = &self.lines[n];
-            if let (Arm::Relayed, Some(at), true) = (line.arm, line.notifier, line.queue)
-                && std::mem::take(&mut self.notifiers[at].count) > 0
-            {
-                self.direct.push(n);
-            }
-            let line = &mut self.lines[n];
-            let tried = matches!(
-                line.arm,
-                Arm::Queued | Arm::Relayed | Arm::Dead { again: true }
-            );
-            if line.queue && tried {
-                line.arm = Arm::Tried;
-            }
-        }
     }
 }
