@@ -95,7 +95,7 @@ impl Inner {
             // happened yet.
             if let Err(error) = control.bind(&notifier) {
                 if let Err(reason) = control.bind(&old) {
-                    control.arm = Arm::Dead(Arc::new(reason));
+                    self.lose(&mut control, reason);
                 }
                 return Err(Rejected::new(error, notifier));
             }
@@ -111,5 +111,17 @@ impl Inner {
             let _ = self.arm(control);
         }
         Ok(Some(old))
+    }
+
+    /// An armed vector could not be armed again. What may pass by itself the next round tries again, as it does
+    /// with what failed in a round; its owner does not know of this one, so it is woken.
+    fn lose(self: &Arc<Self>, control: &mut Control, reason: Error) {
+        if reason.is_transient()
+            && let Some(queue) = &self.queue
+            && self.enter(control, queue)
+        {
+            queue.wake();
+        }
+        control.arm = Arm::Dead(Arc::new(reason));
     }
 }

@@ -7,6 +7,7 @@ use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, Error, IrqFd, Vector};
 use notify_core::{EventFd, EventNotifier};
 
+use super::queue::is_readable;
 use super::{expect_state, exported, guilty, internal, message, queued, table};
 
 fn notifier() -> Arc<EventNotifier> {
@@ -161,6 +162,25 @@ fn if_neither_can_be_bound_it_is_dead_and_keeps_its_signals() {
     // A notifier that can be bound brings it back to life, with the signal.
     swap(&vector, &notifier());
     expect_state(&vector, "Armed");
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn if_neither_can_be_bound_for_want_of_memory_the_next_round_tries_again() {
+    use notify_core::sim::CallKind::IrqFdAssign;
+
+    let (vm, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, old) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    queue.run_pending();
+    vm.sim.fail(IrqFdAssign, 1, libc::ENOMEM);
+    vm.sim.fail(IrqFdAssign, 2, libc::ENOMEM);
+    vector.replace_notifier(notifier()).unwrap_err();
+    expect_state(&vector, "Dead(Assign");
+    assert!(is_readable(&queue));
+    old.notify().unwrap();
+    assert_eq!(queue.run_pending().armed, 1);
     vm.expect(&[0x40]);
 }
 

@@ -2,15 +2,23 @@
 //! The kinds of histories.
 
 pub mod driven;
+pub mod msix_guest;
 
 use crate::{Target, check};
 
 /// All of them.
-pub const TARGETS: &[Target] = &[Target {
-    name: "driven",
-    needs_kvm: false,
-    check: check::<driven::Driven>,
-}];
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "driven",
+        needs_kvm: false,
+        check: check::<driven::Driven>,
+    },
+    Target {
+        name: "msix_guest",
+        needs_kvm: false,
+        check: check::<msix_guest::MsixGuest>,
+    },
+];
 
 /// The one of this name.
 #[must_use]

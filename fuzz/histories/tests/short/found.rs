@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Histories that once failed, as they were printed.
 
-use kvm_test::Trial;
+use histories::History;
+use histories::targets::msix_guest::{Kind, MsixGuest, Rare, Step, Vmm};
+use kvm_test::{Trial, anywhere};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    Vec::new()
+    vec![anywhere(
+        "msix_guest::a_vector_that_lost_both_notifiers_for_want_of_memory_is_tried_again",
+        || {
+            MsixGuest::run(&[
+                Step::Vmm(Vmm::ExportAll(false)),
+                Step::Run,
+                Step::Rare(Rare::Fail(Kind::Assign, 0, 1, true)),
+                Step::Vmm(Vmm::Replace(7)),
+                Step::Run,
+            ]);
+        },
+    )]
 }

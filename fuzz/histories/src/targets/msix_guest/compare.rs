@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What can be seen after each step, beside the model.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use irqfd::{Error, Triggered, VectorState};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use notify_core::sim::{Injected, Interrupt};
+
+use super::arming::{By, Tally};
+use super::model::{Arm, GSIS, Sent};
+use super::registers::read;
+use super::step::Kind;
+use super::world::World;
+
+fn sent(injected: &Injected) -> Sent {
+    let Interrupt::Msi { address, data, .. } = injected.interrupt else {
+        panic!("{injected:?}");
+    };
+    Sent {
+        by_irqfd: injected.gsi.is_some(),
+        message: (address, data),
+    }
+}
+
+impl World {
+    /// Whether the kernel has refused the message of a vector.
+    pub(super) fn is_refused(&self, n: usize) -> bool {
+        let state = self.vector(n).state();
+        matches!(&state, VectorState::Dead(why) if matches!(**why, Error::Signal { .. }))
+    }
+
+    /// How many requests of a kind were made to fail and have come.
+    pub(super) fn fired(&self, kind: Kind) -> usize {
+        let calls = self.vm.calls(kind.call());
+        let come = self.model.faults.iter();
+        come.filter(|fault| fault.kind == kind && fault.number <= calls)
+            .count()
+    }
+
+    pub(super) fn compare(&mut self) {
+        self.compare_by(By::Caller);
+    }
+
+    pub(super) fn compare_by(&mut self, by: By) -> Tally {
+        let injected = self.vm.deliver();
+        let calls = self.vm.calls(Kind::Deassign.call());
+        assert_eq!(calls, self.model.deassigns, "irqfds were taken off");
+        let states: Vec<VectorState> = (0..self.model.lines.len())
+            .map(|n| self.vector(n).state())
+            .collect();
+        let free = self.free_gsis();
+        let mut tally = Tally::default();
+        let before: Vec<Arm> = self.model.lines.iter().map(|line| line.arm).collect();
+        for (n, state) in states.iter().enumerate() {
+            if before[n] == Arm::Tried {
+                self.resolve(n, state, (by, free), &mut tally);
+            }
+        }
+        self.justify(&states, &before, &tally);
+        self.compare_sent(&states, &injected, &mut tally);
+        let leased = self.model.lines.iter().filter(|line| line.has_gsi).count();
+        let gone = self.model.held + self.model.lost + leased;
+        assert_eq!(free, GSIS - gone, "free GSIs");
+        self.compare_states(&states);
+        self.compare_registers();
+        self.compare_queue();
+        let faults = std::mem::take(&mut self.model.faults);
+        let calls = Kind::ALL.map(|kind| (kind, self.vm.calls(kind.call())));
+        let due = |kind, number| calls.iter().any(|call| call.0 == kind && number <= call.1);
+        self.model.faults = faults
+            .into_iter()
+            .filter(|fault| !due(fault.kind, fault.number))
+            .collect();
+        tally
+    }
+
+    fn free_gsis(&self) -> usize {
+        let leases: Vec<_> = std::iter::from_fn(|| self.routing.lease().ok()).collect();
+        leases.len()
+    }
+
+    /// Every interrupt has come, once, and no other.
+    fn compare_sent(&mut self, states: &[VectorState], injected: &[Injected], tally: &mut Tally) {
+        let direct = std::mem::take(&mut self.model.direct);
+        let calls = self.vm.calls(Kind::Signal.call());
+        let made = calls - std::mem::replace(&mut self.signals, calls);
+        assert_eq!(made, direct.len() as u64, "messages sent directly");
+        let mut expected = std::mem::take(&mut self.model.injected);
+        let (mut failed, mut bad, mut hidden) = (0, 0, Vec::new());
+        for n in direct {
+            let line = &mut self.model.lines[n];
+            let (by_irqfd, message) = (false, line.sends);
+            let refused = |why: &Error| matches!(why, Error::Signal { .. });
+            let has_failed = match &states[n] {
+                VectorState::Open | VectorState::Relayed => false,
+                VectorState::Dead(why) if refused(why) => true,
+                _ => {
+                    hidden.push(Sent { by_irqfd, message });
+                    continue;
+                }
+            };
+            line.refused = has_failed;
+            if self.model.is_bad(message) {
+                assert!(has_failed, "a message that the kernel refuses");
+                bad += 1;
+            } else if has_failed {
+                failed += 1;
+            } else {
+                expected.push(Sent { by_irqfd, message });
+                tally.sent += 1;
+            }
+        }
+        let fired = self.fired(Kind::Signal);
+        assert!(failed <= fired, "refused without reason");
+        let mut found: Vec<Sent> = injected.iter().map(sent).collect();
+        found.sort_unstable();
+        // One that was relayed and is armed now does not say whether its last message was refused.
+        for sent in hidden {
+            let has = |all: &[Sent]| all.iter().filter(|one| **one == sent).count();
+            if has(&found) > has(&expected) {
+                expected.push(sent);
+                tally.sent += 1;
+            } else if self.model.is_bad(sent.message) {
+                bad += 1;
+            } else {
+                failed += 1;
+            }
+        }
+        expected.sort_unstable();
+        assert_eq!(found, expected, "what was injected");
+        assert!(failed <= fired && fired <= failed + bad, "refused messages");
+        if let Some(outcome) = self.outcome.take()
+            && let [only] = injected
+            && only.gsi.is_none()
+        {
+            assert_eq!(outcome == Triggered::Delivered, only.taken);
+        }
+    }
+
+    fn compare_states(&self, states: &[VectorState]) {
+        for (n, (line, state)) in self.model.lines.iter().zip(states).enumerate() {
+            let refused = matches!(state, VectorState::Dead(why)
+                if matches!(**why, Error::Signal { .. }));
+            let as_expected = match (line.open, line.notifier, line.arm) {
+                (false, ..) => matches!(state, VectorState::Masked),
+                (true, None, _) if line.refused => refused,
+                (true, None, _) => matches!(state, VectorState::Open),
+                (true, Some(_), Arm::Queued) => matches!(state, VectorState::Queued),
+                (true, Some(_), Arm::Armed) => matches!(state, VectorState::Armed),
+                (true, Some(_), Arm::Relayed) if line.refused => refused,
+                (true, Some(_), Arm::Relayed) => matches!(state, VectorState::Relayed),
+                (true, Some(_), Arm::Dead { .. }) => matches!(state, VectorState::Dead(_)),
+                (true, Some(_), Arm::Off | Arm::Tried) => false,
+            };
+            assert!(as_expected, "vector {n} is {state:?}, not {line:?}");
+            let vector = self.vector(n);
+            assert_eq!(vector.is_masked(), !line.open, "mask of {n}");
+            assert_eq!(
+                vector.is_pending(),
+                self.model.is_pending(n),
+                "pending of {n}"
+            );
+            let same = match (vector.notifier(), line.notifier) {
+                (None, None) => true,
+                (Some(one), Some(at)) => Arc::ptr_eq(&one, &self.notifiers[at]),
+                _ => false,
+            };
+            assert!(same, "notifier of {n}");
+            let message = vector.message();
+            let sends = (message.address, message.data);
+            assert!(
+                !line.open || sends == line.sends,
+                "message of {n}: {message}"
+            );
+        }
+        let dead = self.table.dead().len() + self.msi.dead().len();
+        let expected = states
+            .iter()
+            .filter(|state| matches!(state, VectorState::Dead(_)));
+        assert_eq!(dead, expected.count(), "dead vectors");
+    }
+
+    fn compare_registers(&self) {
+        let mut bytes = [0; 8];
+        let expected = &self.model.msix.bytes;
+        for offset in (0..self.table.table_len()).step_by(8) {
+            self.table.read(offset, &mut bytes);
+            assert_eq!(
+                bytes.to_vec(),
+                read(expected, offset, 8),
+                "entry at {offset:#x}"
+            );
+        }
+        let pba = self.model.msix.pba(&self.model.pending(self.model.table()));
+        for offset in (0..self.table.pba_len()).step_by(8) {
+            self.table.pba_read(offset, &mut bytes);
+            assert_eq!(bytes.to_vec(), read(&pba, offset, 8), "pending bits");
+        }
+        let registers = &self.model.msix;
+        assert_eq!(self.table.message_control(), registers.control());
+        assert_eq!(self.table.is_enabled(), registers.enabled);
+        assert_eq!(self.table.is_function_masked(), registers.masked);
+        self.read_msi(0, 26);
+        assert_eq!(usize::from(self.msi.granted()), self.model.msi.granted());
+    }
+
+    /// What waits is in the queue, and its owner is woken.
+    fn compare_queue(&self) {
+        let Some(owner) = &self.owner else {
+            return;
+        };
+        let lines = || self.model.lines.iter().filter(|line| line.queue);
+        let queued = lines().filter(|line| line.arm == Arm::Queued).count();
+        let again = lines().filter(|line| line.arm == Arm::Dead { again: true });
+        let waiting = queued + again.count();
+        let relays = lines().any(|line| {
+            let count = line.notifier.map_or(0, |at| self.model.notifiers[at].count);
+            line.arm == Arm::Relayed && count > 0
+        });
+        assert!(owner.len() >= waiting, "{waiting} wait");
+        let idle = queued == 0 && !relays;
+        assert!(idle || self.is_woken(), "the owner is not woken");
+    }
+
+    /// Whether the queue's owner is to run a round.
+    pub(super) fn is_woken(&self) -> bool {
+        let fds = self.owner.iter().map(|owner| owner.as_fd());
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        poll(&mut fds, PollTimeout::ZERO).expect("it can be polled") > 0
+    }
+
+    /// Nothing is left behind.
+    pub(super) fn end(mut self) {
+        self.drop_queue();
+        let lost = self.model.lost;
+        self.rebuild(super::step::Shape {
+            queue: false,
+            ..super::step::Shape::FIRST
+        });
+        self.held.clear();
+        self.model.held = 0;
+        for at in 0..self.notifiers.len() {
+            self.notifiers[at].notify().unwrap();
+            self.model.signal(at);
+        }
+        self.compare();
+        assert!(lost <= self.model.lost);
+    }
+}
