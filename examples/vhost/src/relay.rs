@@ -50,7 +50,7 @@ impl<D: Device> Relayed<D> {
         self.counts.wakeups.load(SeqCst)
     }
 
-    /// How many signals it has carried. A back-end that looks at its ring once more may have called
+    /// How many signals it was given to carry. A back-end that looks at its ring once more may call
     /// before it gets a kick, and one wake-up serves both.
     #[must_use]
     pub fn signals(&self) -> u64 {
@@ -122,8 +122,11 @@ fn carry(ways: &[Way], stop: &EventNotifier, counts: &Counts) -> Result<(), Stri
         }
         counts.wakeups.fetch_add(1, SeqCst);
         for ((from, to), fd) in ways.iter().zip(&fds) {
-            if fd.any() == Some(true) && from.consume().map_err(text)?.is_some() {
-                counts.signals.fetch_add(1, SeqCst);
+            if fd.any() != Some(true) {
+                continue;
+            }
+            if let Some(signals) = from.consume().map_err(text)? {
+                counts.signals.fetch_add(signals.get(), SeqCst);
                 to.notify().map_err(text)?;
             }
         }
