@@ -2,15 +2,29 @@
 //! The kinds of histories.
 
 pub mod driven;
+pub mod routing;
 
 use crate::{Target, check};
 
 /// All of them.
-pub const TARGETS: &[Target] = &[Target {
-    name: "driven",
-    needs_kvm: false,
-    check: check::<driven::Driven>,
-}];
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "driven",
+        needs_kvm: false,
+        check: check::<driven::Driven>,
+    },
+    Target {
+        name: "routing_commits",
+        needs_kvm: false,
+        check: check::<routing::RoutingCommits>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Target {
+        name: "routing_commits_kvm",
+        needs_kvm: true,
+        check: check::<routing::RoutingCommitsKvm>,
+    },
+];
 
 /// The one of this name.
 #[must_use]

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Model`]: a table as a list of what each GSI is, and two maps of routes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use irq_routing::{MsiMessage, Route};
+
+use super::kernel::{Event, planned_panic};
+use super::step::Rule;
+use super::why::Why;
+
+/// GSI and route.
+pub(super) type Routes = BTreeMap<u32, Route>;
+
+/// What a GSI is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Use {
+    #[default]
+    Free,
+    /// By the lease of this key.
+    Leased(u64),
+    Wired,
+    Quarantined,
+    Unclaimed,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slot {
+    pub(super) of: Use,
+    pub(super) route: Option<Route>,
+    pub(super) lines: u32,
+    pub(super) name: Option<&'static str>,
+}
+
+/// What is known of the kernel's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Nothing was ever committed.
+    Untouched,
+    Yes,
+    /// The VM panicked while it had a table.
+    Lost,
+}
+
+/// Something that issues no ioctl, with all that it concerns.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Action {
+    Lease { key: u64 },
+    Exact { gsi: u32, key: u64 },
+    Block { count: u32, key: u64 },
+    Claim { gsi: u32, key: u64 },
+    Name { gsi: u32, name: &'static str },
+    Drop { gsi: u32 },
+    /// Also one of a share of the wiring; the lease of any other goes with it.
+    DropLine { gsi: u32 },
+    IntoLine { gsi: u32 },
+    Share { gsi: u32 },
+    IntoLease { gsi: u32 },
+    Quarantine { gsi: u32 },
+    DropUnclaimed,
+    Look,
+    Snapshot,
+}
+
+/// What must come of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Expected {
+    Leases(Result<Vec<u32>, Why>),
+    Line(Result<u32, Why>),
+    Lease(Result<u32, u32>),
+    Nothing,
+    Seen(Seen),
+    Snapshot(Saved),
+}
+
+/// What can be seen of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Seen {
+    pub(super) routes: Vec<(u32, Route)>,
+    pub(super) leased: usize,
+    pub(super) unclaimed: Vec<u32>,
+}
+
+/// A snapshot: by GSI whether it is wired, its route and its name.
+pub(super) type Saved = BTreeMap<u32, (bool, Option<Route>, Option<&'static str>)>;
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) limit: u32,
+    reserved: u32,
+    pub(super) slots: Vec<Slot>,
+    pub(super) rules: [Rule; 4],
+    /// What the kernel should have: the translations of all routes, as of their last commits.
+    pub(super) wanted: Routes,
+    /// What the kernel was last given.
+    pub(super) kernel: Routes,
+    pub(super) known: Known,
+    /// What requests under way change.
+    pub(super) unsettled: BTreeSet<u32>,
+    /// Whether a search for refused messages ended early since the last one that did not.
+    pub(super) vague: bool,
+    pub(super) log: VecDeque<Event>,
+    pub(super) meanwhile: Vec<Action>,
+    pub(super) expected: Vec<Expected>,
+    /// One that may have to wait, and what came of it.
+    pub(super) waiter: Option<Action>,
+    pub(super) waited: Option<Expected>,
+    pub(super) joined: bool,
+}
+
+/// What is made of a message; a panic is an error.
+pub(super) fn translated(
+    rules: &[Rule; 4],
+    message: MsiMessage,
+) -> Result<Option<MsiMessage>, Why> {
+    let data = message.data;
+    let vector = |data| Some(MsiMessage { data, ..message });
+    match rules[data as usize % 4] {
+        Rule::Pass => Ok(Some(message)),
+        Rule::Change => Ok(vector(data + 0x20)),
+        Rule::Other => Ok(vector(data + 0x40)),
+        Rule::Block => Ok(None),
+        Rule::Bad => Ok(Some(MsiMessage {
+            address: message.address | 1 << 32,
+            ..message
+        })),
+        Rule::Panic => Err(Why::Panic),
+    }
+}
+
+/// The same as a translation.
+pub(super) fn translate(rules: &[Rule; 4], message: MsiMessage) -> Option<MsiMessage> {
+    translated(rules, message).unwrap_or_else(|_| planned_panic())
+}
+
+/// Whether the kernel refuses it.
+pub(super) fn is_bad(route: &Route) -> bool {
+    matches!(route, Route::Msi(message) if message.address >> 32 & 0xff != 0)
+}
+
+impl Model {
+    pub(super) fn new(limit: u32, reserved: u32) -> Self {
+        Self {
+            limit,
+            reserved,
+            slots: vec![Slot::default(); limit as usize],
+            rules: [Rule::Pass; 4],
+            wanted: Routes::new(),
+            kernel: Routes::new(),
+            known: Known::Untouched,
+            unsettled: BTreeSet::new(),
+            vague: false,
+            log: VecDeque::new(),
+            meanwhile: Vec::new(),
+            expected: Vec::new(),
+            waiter: None,
+            waited: None,
+            joined: false,
+        }
+    }
+
+    pub(super) fn slot(&self, gsi: u32) -> Slot {
+        self.slots[gsi as usize]
+    }
+
+    fn slot_mut(&mut self, gsi: u32) -> &mut Slot {
+        &mut self.slots[gsi as usize]
+    }
+
+    /// The free GSIs that are not reserved.
+    pub(super) fn free(&self) -> impl Iterator<Item = u32> + '_ {
+        (self.reserved..self.limit).filter(|gsi| self.slot(*gsi).of == Use::Free)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.of == Use::Free)
+    }
+
+    fn of_use(&self, test: impl Fn(Use) -> bool) -> impl Iterator<Item = (u32, &Slot)> {
+        let all = (0..).zip(&self.slots);
+        all.filter(move |(_, slot)| test(slot.of))
+    }
+
+    fn leased(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.of_use(|of| matches!(of, Use::Leased(_)))
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        let routed = |(gsi, slot): (u32, &Slot)| Some((gsi, slot.route?));
+        let unclaimed = self.of_use(|of| of == Use::Unclaimed);
+        Seen {
+            routes: self.of_use(|_| true).filter_map(routed).collect(),
+            leased: self.leased().count(),
+            unclaimed: unclaimed.map(|(gsi, _)| gsi).collect(),
+        }
+    }
+
+    fn saved(&self) -> Saved {
+        let kept = self.of_use(|of| !matches!(of, Use::Free | Use::Quarantined));
+        let save = |(gsi, slot): (u32, &Slot)| {
+            let name = slot.name.filter(|name| !name.contains('\n'));
+            (gsi, (slot.of == Use::Wired, slot.route, name))
+        };
+        kept.map(save).collect()
+    }
+
+    fn exhausted(&self, wanted: u32) -> Why {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.leased().filter_map(|(_, slot)| slot.name) {
+            *counts.entry(name).or_default() += 1;
+        }
+        let mut holders: Vec<(String, usize)> = Vec::new();
+        for count in (1..=self.slots.len()).rev() {
+            let with = counts.iter().filter(|(_, leases)| **leases == count);
+            holders.extend(with.map(|(name, leases)| ((*name).to_owned(), *leases)));
+        }
+        Why::Exhausted {
+            wanted,
+            leased: self.leased().count(),
+            holders,
+        }
+    }
+
+    /// The lowest so many in a row that begin at a multiple of a power of two.
+    fn block(&self, count: u32) -> Result<Vec<u32>, Why> {
+        let mut align = 1;
+        while align < count {
+            align *= 2;
+        }
+        let free: BTreeSet<u32> = self.free().collect();
+        let free = &free - &self.unsettled;
+        let begins = (0..self.limit).filter(|first| first % align == 0);
+        let mut blocks = begins.map(|first| first..first + count);
+        let block = blocks.find(|block| block.clone().all(|gsi| free.contains(&gsi)));
+        block.map(Vec::from_iter).ok_or(self.exhausted(count))
+    }
+
+    /// Whether it waits for a request under way.
+    pub(super) fn waits(&self, action: Action) -> bool {
+        let count = match action {
+            Action::Lease { .. } => 1,
+            Action::Block { count, .. } => count,
+            Action::Exact { gsi, .. } | Action::IntoLine { gsi } | Action::Share { gsi } => {
+                return self.unsettled.contains(&gsi);
+            }
+            _ => return false,
+        };
+        let unsettled = self.free().any(|gsi| self.unsettled.contains(&gsi));
+        unsettled && self.block(count).is_err()
+    }
+
+    fn lease(&mut self, gsis: Result<Vec<u32>, Why>, keys: u64) -> Expected {
+        for (gsi, key) in gsis.iter().flatten().zip(keys..) {
+            let slot = self.slot_mut(*gsi);
+            slot.of = Use::Leased(key);
+            slot.lines = 0;
+        }
+        Expected::Leases(gsis)
+    }
+
+    fn line(&mut self, gsi: u32) -> Expected {
+        let slot = self.slot_mut(gsi);
+        if slot.route.is_none() {
+            return Expected::Line(Err(Why::NoRoute(gsi)));
+        }
+        slot.lines += 1;
+        Expected::Line(Ok(gsi))
+    }
+
+    pub(super) fn act(&mut self, action: Action) -> Expected {
+        match action {
+            Action::Lease { key } => self.lease(self.block(1), key),
+            Action::Block { count, key } => self.lease(self.block(count), key),
+            Action::Exact { gsi, .. } if gsi >= self.limit => {
+                return Expected::Leases(Err(Why::OutOfRange(gsi)));
+            }
+            Action::Exact { gsi, key } => match self.slot(gsi).of {
+                Use::Free => self.lease(Ok(vec![gsi]), key),
+                _ => Expected::Leases(Err(Why::InUse(gsi))),
+            },
+            Action::Claim { gsi, .. } if gsi >= self.limit => {
+                return Expected::Leases(Err(Why::OutOfRange(gsi)));
+            }
+            Action::Claim { gsi, key } => match self.slot(gsi).of {
+                Use::Unclaimed => self.lease(Ok(vec![gsi]), key),
+                _ => Expected::Leases(Err(Why::NothingToClaim(gsi))),
+            },
+            Action::Name { gsi, name } => {
+                self.slot_mut(gsi).name = Some(name);
+                Expected::Lease(Ok(gsi))
+            }
+            Action::Drop { gsi } => {
+                *self.slot_mut(gsi) = Slot::default();
+                Expected::Nothing
+            }
+            Action::DropLine { gsi } => {
+                let slot = self.slot_mut(gsi);
+                slot.lines -= 1;
+                if slot.of != Use::Wired {
+                    *slot = Slot::default();
+                }
+                Expected::Nothing
+            }
+            Action::Share { gsi } if gsi >= self.limit => {
+                Expected::Line(Err(Why::OutOfRange(gsi)))
+            }
+            Action::Share { gsi } => match self.slot(gsi).of {
+                Use::Free | Use::Wired => self.line(gsi),
+                _ => Expected::Line(Err(Why::InUse(gsi))),
+            },
+            Action::IntoLine { gsi } => self.line(gsi),
+            Action::IntoLease { gsi } => {
+                let slot = self.slot_mut(gsi);
+                if slot.of == Use::Wired {
+                    return Expected::Lease(Err(gsi));
+                }
+                slot.lines -= 1;
+                Expected::Lease(Ok(gsi))
+            }
+            Action::Quarantine { gsi } => {
+                let slot = self.slot_mut(gsi);
+                if slot.of != Use::Wired {
+                    (slot.of, slot.lines) = (Use::Quarantined, 0);
+                }
+                Expected::Nothing
+            }
+            Action::DropUnclaimed => {
+                let unclaimed = self.slots.iter_mut();
+                unclaimed
+                    .filter(|slot| slot.of == Use::Unclaimed)
+                    .for_each(|slot| *slot = Slot::default());
+                Expected::Nothing
+            }
+            Action::Look => Expected::Seen(self.seen()),
+            Action::Snapshot => Expected::Snapshot(self.saved()),
+        }
+    }
+
+    /// Takes the leases of a snapshot, if it can be restored.
+    pub(super) fn begin_restore(&mut self, saved: &Saved) -> Result<(), Why> {
+        if let Some(gsi) = saved.keys().find(|gsi| **gsi >= self.limit) {
+            return Err(Why::OutOfRange(*gsi));
+        }
+        if !self.is_empty() {
+            return Err(Why::NotEmpty);
+        }
+        for (gsi, (wired, _, name)) in saved {
+            if !wired {
+                let slot = self.slot_mut(*gsi);
+                (slot.of, slot.name) = (Use::Leased(u64::from(*gsi)), *name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves them to their owners, or gives them back.
+    pub(super) fn end_restore(&mut self, restored: bool) {
+        for slot in &mut self.slots {
+            match (slot.of, restored) {
+                (Use::Leased(_), true) => slot.of = Use::Unclaimed,
+                (Use::Leased(_), false) => *slot = Slot::default(),
+                _ => {}
+            }
+        }
+    }
+}

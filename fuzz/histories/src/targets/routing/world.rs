@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`World`]: two tables with all that is held of them, each beside its model.
+
+use std::sync::{Arc, Mutex};
+
+use irq_routing::{
+    Explanation, GsiLease, IrqChip, Line, Loss, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
+    Snapshot,
+};
+use notify_core::Vm;
+
+use super::kernel::{Fault, Kernel};
+use super::model::{Known, Model, Saved, Seen, translate, translated};
+use super::requests::Open;
+use super::round::{Change, Edits, expect_table};
+use super::step::{Edit, Rule, Step};
+use super::why::Why;
+
+/// The second machine is the smaller one: it lacks some GSIs of the first.
+pub(super) const LIMITS: [u32; 2] = [10, 7];
+const RESERVED: [u32; 2] = [2, 0];
+
+/// A lease, its table and its key.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) lease: GsiLease,
+    pub(super) table: usize,
+    pub(super) key: u64,
+}
+
+/// A line, its table, and the key of its lease.
+#[derive(Debug)]
+pub(super) struct HeldLine {
+    pub(super) line: Line,
+    pub(super) table: usize,
+    pub(super) key: Option<u64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) tables: [RoutingTable; 2],
+    pub(super) kernels: [Arc<Kernel>; 2],
+    pub(super) models: [Model; 2],
+    pub(super) leases: Vec<Held>,
+    pub(super) lines: Vec<HeldLine>,
+    pub(super) open: Vec<Open>,
+    pub(super) snapshots: Vec<(Snapshot, Saved)>,
+    /// Keys that are used up.
+    pub(super) keys: u64,
+    /// What calls returned, for a comparison with another world.
+    pub(super) returned: Vec<String>,
+    rules: Arc<Mutex<[Rule; 4]>>,
+    /// Whether nothing panics.
+    is_tame: bool,
+}
+
+/// The message of a number. Of those behind the first twelve the kernel refuses each.
+pub(super) fn message(number: u8) -> MsiMessage {
+    let number = number % 14;
+    let high = if number < 12 { 0 } else { 1 << 32 };
+    MsiMessage::new(0xfee0_0000 | high, 0x40 + u32::from(number))
+}
+
+/// Pins of a few kinds; rarely of another platform.
+fn pins(number: u8) -> Pins {
+    let pin = |chip, number| Pin::new(chip, number).expect("the chip has it");
+    let low = u32::from(number / 16 % 4);
+    match number % 16 {
+        0 => pin(IrqChip::Gic, 40 + low).into(),
+        1..=5 => pin(IrqChip::IoApic, low).into(),
+        6..=8 => pin(IrqChip::PicMaster, low).into(),
+        9..=12 => Pins::new([IrqChip::IoApic, IrqChip::PicMaster].map(|chip| pin(chip, low)))
+            .expect("two chips"),
+        _ => Pins::new(
+            [IrqChip::PicSlave, IrqChip::IoApic, IrqChip::PicMaster].map(|chip| pin(chip, low)),
+        )
+        .expect("three chips"),
+    }
+}
+
+/// The thing of this number, if there is any.
+pub(super) fn pick(number: u8, count: usize) -> Option<usize> {
+    usize::from(number).checked_rem(count)
+}
+
+impl World {
+    /// Two machines; the tables go to these, or end in memory.
+    pub(super) fn new(vms: [Option<Arc<dyn Vm>>; 2], is_tame: bool) -> Self {
+        let rules = Arc::new(Mutex::new([Rule::Pass; 4]));
+        let mut number = 0..;
+        let kernels = vms.map(|vm| {
+            let number = number.next().expect("without end");
+            Arc::new(Kernel::new(LIMITS[number], vm))
+        });
+        let tables = [0, 1].map(|number| {
+            let rules = Arc::clone(&rules);
+            let builder = RoutingTable::builder(kernels[number].clone()).platform(Platform::X86);
+            let builder = builder.reserved_gsis(RESERVED[number]);
+            let translate = move |message| {
+                let rules = *rules.lock().expect("panics come later");
+                translate(&rules, message)
+            };
+            builder.translate(translate).build().expect("a table")
+        });
+        Self {
+            tables,
+            kernels,
+            models: [0, 1].map(|number| Model::new(LIMITS[number], RESERVED[number])),
+            leases: Vec::new(),
+            lines: Vec::new(),
+            open: Vec::new(),
+            snapshots: Vec::new(),
+            keys: 1000,
+            returned: Vec::new(),
+            rules,
+            is_tame,
+        }
+    }
+
+    /// Carries out a step. Signals are for machines that have them.
+    pub(super) fn step(&mut self, step: &Step) {
+        match step {
+            Step::Act(table, act) => self.act(usize::from(*table), act),
+            Step::Fill(table, left) => {
+                let table = usize::from(*table);
+                let left = usize::from(left % 4);
+                while self.models[table].free().count() > left {
+                    self.act(table, &super::step::Act::Lease);
+                }
+            }
+            Step::Stage(table, edits) => {
+                let open = self.stage(usize::from(*table), edits);
+                self.keep(open);
+            }
+            Step::Translate(class, rule) => self.set_rule(*class, *rule),
+            Step::Round(table, ask, faults) => {
+                self.round(usize::from(*table), ask, &[], None, &(0, vec![]), faults);
+            }
+            Step::Commit(table, first, rest) => {
+                let ask = super::step::Ask::Commit(first.clone(), rest.clone());
+                self.round(usize::from(*table), &ask, &[], None, &(0, vec![]), &[]);
+            }
+            Step::Crowd(table, first, others, wait, acts, faults) => {
+                let table = usize::from(*table);
+                let others = &others[..others.len().min(4)];
+                self.round(table, first, others, wait.as_ref(), acts, faults);
+            }
+            Step::Restore(table, number, faults) => {
+                self.restore(usize::from(*table), *number, faults);
+            }
+            Step::Signal(..) | Step::Send(_) => {}
+        }
+        self.check();
+    }
+
+    fn set_rule(&mut self, class: u8, rule: Rule) {
+        let rule = match rule {
+            Rule::Panic if self.is_tame => Rule::Block,
+            rule => rule,
+        };
+        let class = usize::from(class % 4);
+        self.rules.lock().expect("panics come later")[class] = rule;
+        for model in &mut self.models {
+            model.rules[class] = rule;
+        }
+    }
+
+    /// The faults of a step: at one of the first tables each.
+    pub(super) fn faults(&self, faults: &[(u8, Fault)]) -> Vec<(u8, Fault)> {
+        let tame = |fault| match fault {
+            Fault::PanicLater | Fault::PanicBefore | Fault::PanicAfter if self.is_tame => {
+                Fault::Enomem
+            }
+            fault => fault,
+        };
+        let faults = faults.iter();
+        faults.map(|(at, fault)| (at % 6, tame(*fault))).collect()
+    }
+
+    /// A lease of this table with its key, seldom one of the other table.
+    fn lease(&self, table: usize, number: u8) -> Option<(&GsiLease, u64)> {
+        let table = if number >= 0xf0 { 1 - table } else { table };
+        let leases = self.leases.iter().filter(|held| held.table == table);
+        let leases = leases.map(|held| (&held.lease, held.key));
+        let lines = self.lines.iter().filter(|held| held.table == table);
+        let lines = lines.filter_map(|held| Some((held.line.lease()?, held.key?)));
+        let all: Vec<_> = leases.chain(lines).collect();
+        pick(number, all.len()).map(|at| all[at])
+    }
+
+    /// Edits in a transaction, those that are possible at all.
+    pub(super) fn stage(&self, table: usize, edits: &[Edit]) -> Open {
+        let mut transaction = self.tables[table].transaction();
+        let mut staged = Edits::new();
+        for edit in edits {
+            let (lease, route) = match *edit {
+                Edit::Msi(lease, number) | Edit::MsiToo(lease, number) => {
+                    (lease, Some(Route::Msi(message(number))))
+                }
+                Edit::Pins(lease, number) => (lease, Some(Route::Pins(pins(number)))),
+                Edit::Unroute(lease) => (lease, None),
+                Edit::Wire(gsi, number) => {
+                    let (gsi, pins) = (u32::from(gsi) % LIMITS[0], pins(number));
+                    transaction.wire(self.tables[0].gsi(gsi).expect("below"), pins);
+                    staged.push((gsi, Change::Wiring(Some(pins))));
+                    continue;
+                }
+                Edit::Unwire(gsi) => {
+                    let gsi = u32::from(gsi) % LIMITS[0];
+                    transaction.unwire(self.tables[0].gsi(gsi).expect("below"));
+                    staged.push((gsi, Change::Wiring(None)));
+                    continue;
+                }
+            };
+            let Some((lease, key)) = self.lease(table, lease) else {
+                continue;
+            };
+            match route {
+                Some(route) => transaction.route(lease, route),
+                None => transaction.unroute(lease),
+            };
+            staged.push((lease.gsi().number(), Change::Lease(key, route)));
+        }
+        Open {
+            transaction,
+            edits: staged,
+            table,
+        }
+    }
+
+    /// Keeps a transaction that was not committed, a few of them at most.
+    pub(super) fn keep(&mut self, open: Open) {
+        if self.open.len() == 4 {
+            self.open.remove(0);
+        }
+        self.open.push(open);
+    }
+
+    /// Keys for leases that are to come.
+    pub(super) fn new_keys(&mut self, count: u32) -> u64 {
+        let first = self.keys;
+        self.keys += u64::from(count);
+        first
+    }
+
+    /// Compares all that can be seen.
+    fn check(&mut self) {
+        for number in [0, 1] {
+            let (table, model) = (&self.tables[number], &self.models[number]);
+            assert_eq!(seen(table), model.seen(), "the table of machine {number}");
+            // An explanation calls the translation.
+            for gsi in (0..model.limit).filter(|gsi| !panics(model, *gsi)) {
+                check_explanation(gsi, &table.explain(gsi), model);
+            }
+            if model.known == Known::Yes {
+                expect_table(&self.kernels[number].in_force(), &model.kernel);
+            }
+            let routed = model.wanted.iter();
+            let mut routed = routed.filter(|(gsi, _)| model.slot(**gsi).route.is_some());
+            assert!(
+                routed.all(|(gsi, route)| model.kernel.get(gsi) == Some(route)),
+                "a route that the kernel lacks"
+            );
+        }
+        let leases = self.leases.iter().map(|held| (&held.lease, held.table));
+        let of_lines = self.lines.iter();
+        let of_lines = of_lines.filter_map(|held| Some((held.line.lease()?, held.table)));
+        let mut holders = std::collections::BTreeSet::new();
+        for (lease, table) in leases.chain(of_lines) {
+            let gsi = lease.gsi().number();
+            assert!(holders.insert((table, gsi)), "GSI {gsi} has two holders");
+            let slot = self.models[table].slot(gsi);
+            assert_eq!(lease.route(), slot.route);
+            assert_eq!(lease.name().as_deref(), slot.name, "the name of GSI {gsi}");
+        }
+    }
+}
+
+pub(super) fn seen(table: &RoutingTable) -> Seen {
+    let routes = table.routes().into_iter();
+    let unclaimed = table.unclaimed().into_iter();
+    Seen {
+        routes: routes.map(|(gsi, route)| (gsi.number(), route)).collect(),
+        leased: table.leased(),
+        unclaimed: unclaimed.map(|gsi| gsi.number()).collect(),
+    }
+}
+
+fn panics(model: &Model, gsi: u32) -> bool {
+    match model.slot(gsi).route {
+        Some(Route::Msi(message)) => translated(&model.rules, message).is_err(),
+        _ => false,
+    }
+}
+
+fn check_explanation(gsi: u32, explanation: &Explanation, model: &Model) {
+    if model.known != Known::Yes {
+        assert_eq!(explanation, &Explanation::Unknown);
+        return;
+    }
+    let routed = model.slot(gsi).route.is_some();
+    let reason = match explanation {
+        Explanation::Lost { reason, .. } => Some(*reason),
+        _ => None,
+    };
+    if routed && !model.vague {
+        let blocked = !model.wanted.contains_key(&gsi);
+        assert_eq!(reason == Some(Loss::Blocked), blocked, "GSI {gsi}");
+    }
+    if !routed && model.kernel.contains_key(&gsi) {
+        assert_eq!(reason, Some(Loss::Stale), "GSI {gsi}");
+    }
+}
+
+impl From<&irq_routing::Rejected<Line>> for Why {
+    fn from(rejected: &irq_routing::Rejected<Line>) -> Self {
+        (&rejected.error).into()
+    }
+}
