@@ -9,7 +9,7 @@ use super::model::{Action, Expected, Saved, Seen};
 use super::round::{Change, Edits};
 use super::step::Act;
 use super::why::Why;
-use super::world::{Held, HeldLine, World, pick, seen};
+use super::world::{Held, HeldDriven, HeldLine, World, pick, seen};
 
 const NAMES: [&str; 4] = ["net0", "disk", "rng", "bad\nname"];
 
@@ -73,7 +73,13 @@ impl World {
         Some(self.leases.remove(all[pick(number, all.len())?]))
     }
 
-    fn take_line(&mut self, table: usize, number: u8) -> Option<HeldLine> {
+    fn take_driven(&mut self, table: usize, number: u8) -> Option<HeldDriven> {
+        let all = (0..self.driven.len()).filter(|at| self.driven[*at].table == table);
+        let all: Vec<usize> = all.collect();
+        Some(self.driven.remove(all[pick(number, all.len())?]))
+    }
+
+    pub(super) fn take_line(&mut self, table: usize, number: u8) -> Option<HeldLine> {
         let all = (0..self.lines.len()).filter(|at| self.lines[*at].table == table);
         let all: Vec<usize> = all.collect();
         Some(self.lines.remove(all[pick(number, all.len())?]))
@@ -104,7 +110,9 @@ impl World {
         match *act {
             Act::Lease => {
                 let key = self.new_keys(1);
-                leases(Action::Lease { key }, 0, |table, _| Ok(vec![table.lease()?]))
+                leases(Action::Lease { key }, 0, |table, _| {
+                    Ok(vec![table.lease()?])
+                })
             }
             Act::Exact(gsi) => {
                 let gsi = number(gsi);
@@ -115,7 +123,11 @@ impl World {
             Act::Block(count) => {
                 let count = u32::from(count % 6);
                 let key = self.new_keys(count);
-                leases(Action::Block { count, key }, count, RoutingTable::lease_block)
+                leases(
+                    Action::Block { count, key },
+                    count,
+                    RoutingTable::lease_block,
+                )
             }
             Act::Claim(gsi) => {
                 let unclaimed = handle.unclaimed();
@@ -168,6 +180,19 @@ impl World {
                 let HeldLine { line, .. } = self.take_line(table, line)?;
                 let gsi = line.gsi().number();
                 Some(nothing(Action::DropLine { gsi }, move || drop(line)))
+            }
+            Act::DropDriven(line) => {
+                let HeldDriven { line, .. } = self.take_driven(table, line)?;
+                let gsi = line.line().gsi().number();
+                Some(nothing(Action::DropDriven { gsi }, move || drop(line)))
+            }
+            Act::Undrive(line) => {
+                let HeldDriven { line, key, .. } = self.take_driven(table, line)?;
+                let gsi = line.line().gsi().number();
+                Some(Plan {
+                    action: Action::Undrive { gsi },
+                    run: Box::new(move || Done::Line(Ok(line.into_line()), key)),
+                })
             }
             Act::IntoLease(line) => {
                 let HeldLine { line, key, .. } = self.take_line(table, line)?;

@@ -213,7 +213,9 @@ impl Vm for Kernel {
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         let inner = self.inner.as_ref();
-        inner.map_or(Ok(LineStatus::Unknown), |inner| inner.set_irq_line(gsi, level))
+        inner.map_or(Ok(LineStatus::Unknown), |inner| {
+            inner.set_irq_line(gsi, level)
+        })
     }
 
     fn has_irqchip(&self) -> io::Result<bool> {

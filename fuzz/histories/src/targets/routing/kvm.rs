@@ -167,7 +167,11 @@ impl History for RoutingCommitsKvm {
         });
         for step in steps {
             worlds.iter_mut().for_each(|world| world.step(step));
-            same(worlds.each_mut().map(|world| std::mem::take(&mut world.returned)));
+            same(
+                worlds
+                    .each_mut()
+                    .map(|world| std::mem::take(&mut world.returned)),
+            );
             let model = |table: usize| &worlds[0].models[table];
             match *step {
                 Step::Signal(table, gsi, by_irqfd) => {
@@ -178,7 +182,9 @@ impl History for RoutingCommitsKvm {
                 }
                 Step::Send(number) => {
                     let message = message(number);
-                    let sent = worlds.each_ref().map(|world| world.tables[0].translate(message));
+                    let sent = worlds
+                        .each_ref()
+                        .map(|world| world.tables[0].translate(message));
                     let sent = same(sent);
                     assert_eq!(Ok(sent), translated(&model(0).rules, message));
                     if let Some(sent) = sent {

@@ -45,18 +45,50 @@ pub(super) enum Known {
 /// Something that issues no ioctl, with all that it concerns.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Action {
-    Lease { key: u64 },
-    Exact { gsi: u32, key: u64 },
-    Block { count: u32, key: u64 },
-    Claim { gsi: u32, key: u64 },
-    Name { gsi: u32, name: &'static str },
-    Drop { gsi: u32 },
+    Lease {
+        key: u64,
+    },
+    Exact {
+        gsi: u32,
+        key: u64,
+    },
+    Block {
+        count: u32,
+        key: u64,
+    },
+    Claim {
+        gsi: u32,
+        key: u64,
+    },
+    Name {
+        gsi: u32,
+        name: &'static str,
+    },
+    Drop {
+        gsi: u32,
+    },
     /// Also one of a share of the wiring; the lease of any other goes with it.
-    DropLine { gsi: u32 },
-    IntoLine { gsi: u32 },
-    Share { gsi: u32 },
-    IntoLease { gsi: u32 },
-    Quarantine { gsi: u32 },
+    DropLine {
+        gsi: u32,
+    },
+    DropDriven {
+        gsi: u32,
+    },
+    Undrive {
+        gsi: u32,
+    },
+    IntoLine {
+        gsi: u32,
+    },
+    Share {
+        gsi: u32,
+    },
+    IntoLease {
+        gsi: u32,
+    },
+    Quarantine {
+        gsi: u32,
+    },
     DropUnclaimed,
     Look,
     Snapshot,
@@ -95,6 +127,8 @@ pub(super) struct Model {
     /// What the kernel was last given.
     pub(super) kernel: Routes,
     pub(super) known: Known,
+    /// GSIs that one party drives.
+    pub(super) driven: BTreeSet<u32>,
     /// What requests under way change.
     pub(super) unsettled: BTreeSet<u32>,
     /// Whether a search for refused messages ended early since the last one that did not.
@@ -148,6 +182,7 @@ impl Model {
             wanted: Routes::new(),
             kernel: Routes::new(),
             known: Known::Untouched,
+            driven: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             vague: false,
             log: VecDeque::new(),
@@ -293,7 +328,14 @@ impl Model {
                 *self.slot_mut(gsi) = Slot::default();
                 Expected::Nothing
             }
-            Action::DropLine { gsi } => {
+            Action::Undrive { gsi } => {
+                self.driven.remove(&gsi);
+                Expected::Line(Ok(gsi))
+            }
+            Action::DropLine { gsi } | Action::DropDriven { gsi } => {
+                if matches!(action, Action::DropDriven { .. }) {
+                    self.driven.remove(&gsi);
+                }
                 let slot = self.slot_mut(gsi);
                 slot.lines -= 1;
                 if slot.of != Use::Wired {
@@ -301,9 +343,7 @@ impl Model {
                 }
                 Expected::Nothing
             }
-            Action::Share { gsi } if gsi >= self.limit => {
-                Expected::Line(Err(Why::OutOfRange(gsi)))
-            }
+            Action::Share { gsi } if gsi >= self.limit => Expected::Line(Err(Why::OutOfRange(gsi))),
             Action::Share { gsi } => match self.slot(gsi).of {
                 Use::Free | Use::Wired => self.line(gsi),
                 _ => Expected::Line(Err(Why::InUse(gsi))),

@@ -35,9 +35,7 @@ pub(super) struct Started<R> {
 }
 
 /// Starts a job. Worker threads are kept for later jobs of this thread.
-pub(super) fn start<R: Send + 'static>(
-    job: impl FnOnce() -> R + Send + 'static,
-) -> Started<R> {
+pub(super) fn start<R: Send + 'static>(job: impl FnOnce() -> R + Send + 'static) -> Started<R> {
     let idle = IDLE.with_borrow_mut(Vec::pop);
     let worker = idle.unwrap_or_else(Worker::new);
     let (send, result) = channel();

@@ -11,10 +11,10 @@ use super::acts::{Done, Plan};
 use super::kernel::{Fault, Name};
 use super::model::Action;
 use super::pool::{self, Started};
-use super::round::{Edits, Request};
+use super::round::{Edits, Request, last_of_each};
 use super::step::{Act, Ask, Wait};
 use super::why::Why;
-use super::world::{World, pick};
+use super::world::{HeldDriven, HeldLine, World, pick};
 
 /// A transaction, and what the model knows of it.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(super) struct Open {
 #[derive(Debug)]
 enum Call {
     Commit(Open),
+    Drive(HeldLine),
     Flush,
     Recommit,
     Retranslate,
@@ -38,12 +39,14 @@ enum Call {
 struct Returned {
     result: Result<(), Why>,
     rejected: Option<Open>,
+    drive: Option<Result<HeldDriven, HeldLine>>,
 }
 
 impl Call {
     fn request(&self) -> Request {
         match self {
             Self::Commit(open) => Request::Edits(open.edits.clone()),
+            Self::Drive(held) => Request::Drive(held.line.gsi().number()),
             Self::Flush => Request::Flush,
             Self::Recommit => Request::Recommit,
             Self::Retranslate => Request::Retranslate,
@@ -55,13 +58,34 @@ impl Call {
             let result = catch_unwind(AssertUnwindSafe(call));
             let result = result.map(|result| result.map_err(|error| Why::from(&error)));
             let result = result.unwrap_or(Err(Why::Panic));
-            let rejected = None;
-            Returned { result, rejected }
+            Returned {
+                result,
+                rejected: None,
+                drive: None,
+            }
         };
         match self {
             Self::Flush => result(&|| table.flush()),
             Self::Recommit => result(&|| table.recommit()),
             Self::Retranslate => result(&|| table.retranslate()),
+            Self::Drive(HeldLine { line, table, key }) => {
+                let (result, drive) = match line.drive() {
+                    Ok(line) => (Ok(()), Ok(HeldDriven { line, table, key })),
+                    Err(rejected) => (
+                        Err(Why::from(&rejected.error)),
+                        Err(HeldLine {
+                            line: rejected.value,
+                            table,
+                            key,
+                        }),
+                    ),
+                };
+                Returned {
+                    result,
+                    rejected: None,
+                    drive: Some(drive),
+                }
+            }
             Self::Commit(open) => {
                 let Open {
                     transaction,
@@ -73,18 +97,25 @@ impl Call {
                     Ok(Ok(())) => Returned {
                         result: Ok(()),
                         rejected: None,
+                        drive: None,
                     },
                     Ok(Err(rejected)) => Returned {
                         result: Err((&rejected.error).into()),
                         rejected: Some(Open {
                             transaction: rejected.value,
-                            edits,
+                            // What was validated has lost the edits that do not count.
+                            edits: match rejected.error {
+                                Error::GsiOutOfRange { .. } => edits,
+                                _ => last_of_each(&edits),
+                            },
                             table,
                         }),
+                        drive: None,
                     },
                     Err(_) => Returned {
                         result: Err(Why::Panic),
                         rejected: None,
+                        drive: None,
                     },
                 }
             }
@@ -141,6 +172,10 @@ impl World {
                     None => Call::Commit(self.stage(table, &[])),
                 }
             }
+            Ask::Drive(number) => match self.take_line(table, *number) {
+                Some(held) => Call::Drive(held),
+                None => Call::Flush,
+            },
             Ask::Flush => Call::Flush,
             Ask::Recommit => Call::Recommit,
             Ask::Retranslate => Call::Retranslate,
@@ -180,7 +215,13 @@ impl World {
 
         let kernel = Arc::clone(&self.kernels[table]);
         let _ = kernel.take_log();
-        kernel.arm(self.faults(faults));
+        // A panic would drop the line while other requests are carried out, before or after them.
+        let drives = requests.iter().chain([&request]);
+        let drives = drives
+            .filter(|one| matches!(one, Request::Drive(_)))
+            .count()
+            > 0;
+        kernel.arm(self.faults(faults, !drives));
         let joined: Shared<Joined<Returned>> = Arc::default();
         let waited: Shared<Joined<Done>> = Arc::default();
         let acted: Shared<Done> = Arc::default();
@@ -234,8 +275,14 @@ impl World {
         for ((action, expected), done) in waited.chain(all) {
             self.settle(table, action, expected, done);
         }
-        let rejected: Vec<Open> = returned.into_iter().filter_map(|one| one.rejected).collect();
-        rejected.into_iter().for_each(|open| self.keep(open));
+        for one in returned {
+            one.rejected.into_iter().for_each(|open| self.keep(open));
+            match one.drive {
+                Some(Ok(driven)) => self.driven.push(driven),
+                Some(Err(line)) => self.lines.push(line),
+                None => {}
+            }
+        }
     }
 
     /// Restores a snapshot, if there is any.
@@ -246,7 +293,7 @@ impl World {
         let (snapshot, saved) = self.snapshots[at].clone();
         let kernel = Arc::clone(&self.kernels[table]);
         let _ = kernel.take_log();
-        kernel.arm(self.faults(faults));
+        kernel.arm(self.faults(faults, true));
         let handle = &self.tables[table];
         let restored = catch_unwind(AssertUnwindSafe(|| handle.restore(&snapshot)));
         kernel.arm([]);

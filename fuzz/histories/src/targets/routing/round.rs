@@ -22,6 +22,7 @@ pub(super) type Edits = Vec<(u32, Change)>;
 #[derive(Debug, Clone)]
 pub(super) enum Request {
     Edits(Edits),
+    Drive(u32),
     Flush,
     Recommit,
     Retranslate,
@@ -33,8 +34,9 @@ struct Part<'a> {
     number: usize,
     request: &'a Request,
     given: Vec<(u32, Option<Route>)>,
-    /// Whether its translation panicked. It is carried out no more, but counts when a round is halved.
-    has_failed: bool,
+    /// Whether its translation panicked, or nothing is needed. It is carried out no more, but counts when a
+    /// round is halved.
+    is_done: bool,
 }
 
 type Outcome = Result<(), Why>;
@@ -55,11 +57,22 @@ fn route_of(change: Change) -> Option<Route> {
 }
 
 /// Only the last edit of each GSI counts.
-fn last_of_each(edits: &Edits) -> Edits {
+pub(super) fn last_of_each(edits: &Edits) -> Edits {
     let is_last = |at: usize, gsi: u32| edits[at + 1..].iter().all(|later| later.0 != gsi);
     let numbered = edits.iter().enumerate();
     let last = numbered.filter(|(at, edit)| is_last(*at, edit.0));
     last.map(|(_, edit)| *edit).collect()
+}
+
+/// Whether another GSI is routed to a pin of this one.
+fn shares_a_pin(gsi: u32, routes: &Routes) -> bool {
+    let pins = |of: u32| match routes.get(&of) {
+        Some(Route::Pins(pins)) => pins.iter().collect(),
+        _ => Vec::new(),
+    };
+    let others = routes.keys().filter(|other| **other != gsi);
+    let mut others = others.flat_map(|other| pins(*other));
+    others.any(|pin| pins(gsi).contains(&pin))
 }
 
 /// The entries of a table: those of pins by chip and GSI, then all messages, which may have any order.
@@ -119,19 +132,35 @@ impl Model {
         }
         let mut queue = others;
         while !queue.is_empty() {
-            let is_alone = |request: &Request| matches!(request, Request::Retranslate);
-            let together = match (self.joined, queue.iter().position(is_alone)) {
-                (false, _) | (true, Some(0)) => 1,
-                (true, Some(before)) => before,
-                (true, None) => queue.len(),
-            };
+            let lengths = (1..=queue.len()).rev();
+            let mut fitting = lengths.filter(|len| *len == 1 || self.fit_together(&queue[..*len]));
+            let together = fitting.next().filter(|_| self.joined).unwrap_or(1);
             let (round, rest) = queue.split_at(together);
             outcomes.extend(self.round(round));
             queue = rest;
         }
         self.act_meanwhile();
-        assert!(self.log.is_empty(), "more tables than needed: {:?}", self.log);
+        assert!(
+            self.log.is_empty(),
+            "more tables than needed: {:?}",
+            self.log
+        );
         outcomes
+    }
+
+    /// Whether these can share a round. What concerns pins goes one by one where a line is driven.
+    fn fit_together(&self, requests: &[Request]) -> bool {
+        let is_retranslate = |request: &Request| matches!(request, Request::Retranslate);
+        let is_drive = |request: &Request| matches!(request, Request::Drive(_));
+        let concerns_pins = |request: &&Request| match request {
+            Request::Edits(edits) => edits
+                .iter()
+                .any(|(_, change)| matches!(route_of(*change), Some(Route::Pins(_)))),
+            request => is_drive(request),
+        };
+        let driven = !self.driven.is_empty() || requests.iter().any(is_drive);
+        let fits = !driven || requests.iter().filter(concerns_pins).count() <= 1;
+        fits && !requests.iter().any(is_retranslate)
     }
 
     fn act_meanwhile(&mut self) {
@@ -164,6 +193,13 @@ impl Model {
                     let messages = routes.filter(|(_, route)| matches!(route, Route::Msi(_)));
                     messages.map(|(gsi, route)| (gsi, Some(route))).collect()
                 }
+                Request::Drive(gsi) => {
+                    if let Err(why) = self.validate_drive(*gsi) {
+                        outcomes[number] = Err(why);
+                        continue;
+                    }
+                    Vec::new()
+                }
                 _ => Vec::new(),
             };
             let given = |(gsi, route)| {
@@ -175,7 +211,9 @@ impl Model {
                 })
             };
             let given: Result<Vec<_>, Why> = routes.into_iter().map(given).collect();
-            let has_failed = given.is_err();
+            let is_message = |gsi: &u32| !matches!(self.slot(*gsi).route, Some(Route::Pins(_)));
+            let is_done =
+                matches!(request, Request::Drive(gsi) if is_message(gsi)) || given.is_err();
             if let Err(why) = &given {
                 outcomes[number] = Err(why.clone());
             }
@@ -183,7 +221,7 @@ impl Model {
                 number,
                 request,
                 given: given.unwrap_or_default(),
-                has_failed,
+                is_done,
             });
         }
         self.unsettled = unsettled.into_iter().collect();
@@ -193,6 +231,9 @@ impl Model {
                 last_of_each(edits)
                     .into_iter()
                     .for_each(|(gsi, change)| self.take_over(gsi, change));
+            }
+            if let (Request::Drive(gsi), Ok(())) = (request, outcome) {
+                self.driven.insert(*gsi);
             }
         }
         self.unsettled.clear();
@@ -222,7 +263,23 @@ impl Model {
                 _ => {}
             }
         }
-        Ok(())
+        let mut after = self.seen().routes.into_iter().collect::<Routes>();
+        for (gsi, change) in edits {
+            put(&mut after, *gsi, route_of(*change));
+        }
+        match self.driven.iter().any(|gsi| shares_a_pin(*gsi, &after)) {
+            true => Err(Why::PinShared),
+            false => Ok(()),
+        }
+    }
+
+    fn validate_drive(&self, gsi: u32) -> Outcome {
+        let routes = self.seen().routes.into_iter().collect();
+        match (self.driven.contains(&gsi), shares_a_pin(gsi, &routes)) {
+            (true, _) => Err(Why::AlreadyDriven(gsi)),
+            (false, true) => Err(Why::PinShared),
+            (false, false) => Ok(()),
+        }
     }
 
     /// A lease that was dropped meanwhile has no route any more.
@@ -241,7 +298,7 @@ impl Model {
     /// All together; if that fails, each half by itself.
     fn carry_out(&mut self, parts: &[Part<'_>], outcomes: &mut [Outcome]) {
         let given: Vec<_> = parts.iter().flat_map(|part| part.given.clone()).collect();
-        let pending = parts.iter().filter(|part| !part.has_failed);
+        let pending = parts.iter().filter(|part| !part.is_done);
         let requests: Vec<_> = pending.map(|part| part.request).collect();
         let Err((why, by_content)) = self.offer(&requests, &given) else {
             return;
@@ -252,10 +309,13 @@ impl Model {
             self.carry_out(second, outcomes);
             return;
         };
-        let has_bad = part.given.iter().any(|(_, route)| route.as_ref().is_some_and(is_bad));
+        let has_bad = part
+            .given
+            .iter()
+            .any(|(_, route)| route.as_ref().is_some_and(is_bad));
         assert!(!by_content || has_bad, "an innocent request was refused");
         outcomes[part.number] = match (part.request, why) {
-            (Request::Flush, Why::Retired) => Ok(()),
+            (Request::Flush | Request::Drive(_), Why::Retired) => Ok(()),
             (Request::Retranslate, why) => self.search(&part.given, why, by_content),
             (_, why) => Err(why),
         };
@@ -273,7 +333,9 @@ impl Model {
         self.search_in(given, why, &mut blocked, &mut only_content)?;
         self.vague = false;
         if only_content {
-            let bad = given.iter().filter(|(_, route)| route.as_ref().is_some_and(is_bad));
+            let bad = given
+                .iter()
+                .filter(|(_, route)| route.as_ref().is_some_and(is_bad));
             let bad: Vec<u32> = bad.map(|(gsi, _)| *gsi).collect();
             assert_eq!(blocked, bad, "those that are blocked");
         }
@@ -325,7 +387,7 @@ impl Model {
         let lost = self.known == Known::Lost;
         let is_needed = |request: &&Request| match request {
             Request::Edits(_) => changes || self.known != Known::Yes,
-            Request::Flush => leftovers || lost,
+            Request::Flush | Request::Drive(_) => leftovers || lost,
             Request::Retranslate => changes || lost,
             Request::Recommit => true,
         };
@@ -371,7 +433,11 @@ impl Model {
 
     fn next_table(&mut self) -> (Vec<RouteEntry>, Said) {
         loop {
-            match self.log.pop_front().expect("a table is needed, and none was given") {
+            match self
+                .log
+                .pop_front()
+                .expect("a table is needed, and none was given")
+            {
                 Event::Table(table, said) => return (table, said),
                 Event::Hook(Name::Meanwhile) => self.act_meanwhile(),
                 Event::Hook(Name::Joiners) => {

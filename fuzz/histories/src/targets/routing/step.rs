@@ -21,7 +21,14 @@ pub enum Step {
     /// Edits in a transaction of their own, without a fault.
     Commit(bool, Edit, Vec<Edit>),
     /// A request, others that come while its table is with the kernel, and acts at a later table.
-    Crowd(bool, Ask, Vec<Ask>, Option<Wait>, (u8, Vec<Act>), Vec<(u8, Fault)>),
+    Crowd(
+        bool,
+        Ask,
+        Vec<Ask>,
+        Option<Wait>,
+        (u8, Vec<Act>),
+        Vec<(u8, Fault)>,
+    ),
     /// Restores a snapshot.
     Restore(bool, u8, Vec<(u8, Fault)>),
     /// Signals a GSI: by an irqfd, or by its level.
@@ -51,6 +58,10 @@ pub enum Act {
     Share(u8),
     /// Drops a line.
     DropLine(u8),
+    /// Drops a line that is driven.
+    DropDriven(u8),
+    /// Makes a line of one that is driven.
+    Undrive(u8),
     /// Makes a lease of a line.
     IntoLease(u8),
     /// Keeps a line in place for ever.
@@ -85,6 +96,8 @@ pub enum Ask {
     Commit(Edit, Vec<Edit>),
     /// Edits that were staged, or that were rejected before.
     Staged(u8),
+    /// See `Line::drive`.
+    Drive(u8),
     /// See `RoutingTable::flush`.
     Flush,
     /// See `RoutingTable::recommit`.

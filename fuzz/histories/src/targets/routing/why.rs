@@ -29,8 +29,7 @@ pub(super) enum Why {
         errno: i32,
     },
     AlreadyDriven(u32),
-    /// The GSI that is driven and the other one.
-    Shared(u32, u32),
+    PinShared,
     Panic,
     Other(String),
 }
@@ -47,7 +46,7 @@ impl From<&Error> for Why {
             Error::NoSuchChip { gsi, .. } => Self::NoChip(gsi.number()),
             Error::TableFull { entries, .. } => Self::Full(*entries),
             Error::AlreadyDriven { gsi } => Self::AlreadyDriven(gsi.number()),
-            Error::PinShared { gsi, other, .. } => Self::Shared(gsi.number(), other.number()),
+            Error::PinShared { .. } => Self::PinShared,
             Error::Exhausted {
                 wanted,
                 leased,

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use irq_routing::{
-    Explanation, GsiLease, IrqChip, Line, Loss, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
-    Snapshot,
+    DrivenLine, Explanation, GsiLease, IrqChip, Line, Loss, MsiMessage, Pin, Pins, Platform, Route,
+    RoutingTable, Snapshot,
 };
 use notify_core::Vm;
 
@@ -14,7 +14,6 @@ use super::model::{Known, Model, Saved, Seen, translate, translated};
 use super::requests::Open;
 use super::round::{Change, Edits, expect_table};
 use super::step::{Edit, Rule, Step};
-use super::why::Why;
 
 /// The second machine is the smaller one: it lacks some GSIs of the first.
 pub(super) const LIMITS: [u32; 2] = [10, 7];
@@ -36,6 +35,14 @@ pub(super) struct HeldLine {
     pub(super) key: Option<u64>,
 }
 
+/// A line that is driven, its table, and the key of its lease.
+#[derive(Debug)]
+pub(super) struct HeldDriven {
+    pub(super) line: DrivenLine,
+    pub(super) table: usize,
+    pub(super) key: Option<u64>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct World {
@@ -44,6 +51,7 @@ pub(super) struct World {
     pub(super) models: [Model; 2],
     pub(super) leases: Vec<Held>,
     pub(super) lines: Vec<HeldLine>,
+    pub(super) driven: Vec<HeldDriven>,
     pub(super) open: Vec<Open>,
     pub(super) snapshots: Vec<(Snapshot, Saved)>,
     /// Keys that are used up.
@@ -109,6 +117,7 @@ impl World {
             models: [0, 1].map(|number| Model::new(LIMITS[number], RESERVED[number])),
             leases: Vec::new(),
             lines: Vec::new(),
+            driven: Vec::new(),
             open: Vec::new(),
             snapshots: Vec::new(),
             keys: 1000,
@@ -167,9 +176,11 @@ impl World {
     }
 
     /// The faults of a step: at one of the first tables each.
-    pub(super) fn faults(&self, faults: &[(u8, Fault)]) -> Vec<(u8, Fault)> {
+    pub(super) fn faults(&self, faults: &[(u8, Fault)], may_panic: bool) -> Vec<(u8, Fault)> {
         let tame = |fault| match fault {
-            Fault::PanicLater | Fault::PanicBefore | Fault::PanicAfter if self.is_tame => {
+            Fault::PanicLater | Fault::PanicBefore | Fault::PanicAfter
+                if self.is_tame || !may_panic =>
+            {
                 Fault::Enomem
             }
             fault => fault,
@@ -185,7 +196,9 @@ impl World {
         let leases = leases.map(|held| (&held.lease, held.key));
         let lines = self.lines.iter().filter(|held| held.table == table);
         let lines = lines.filter_map(|held| Some((held.line.lease()?, held.key?)));
-        let all: Vec<_> = leases.chain(lines).collect();
+        let driven = self.driven.iter().filter(|held| held.table == table);
+        let driven = driven.filter_map(|held| Some((held.line.line().lease()?, held.key?)));
+        let all: Vec<_> = leases.chain(lines).chain(driven).collect();
         pick(number, all.len()).map(|at| all[at])
     }
 
@@ -266,8 +279,10 @@ impl World {
         let leases = self.leases.iter().map(|held| (&held.lease, held.table));
         let of_lines = self.lines.iter();
         let of_lines = of_lines.filter_map(|held| Some((held.line.lease()?, held.table)));
+        let driven = self.driven.iter();
+        let driven = driven.filter_map(|held| Some((held.line.line().lease()?, held.table)));
         let mut holders = std::collections::BTreeSet::new();
-        for (lease, table) in leases.chain(of_lines) {
+        for (lease, table) in leases.chain(of_lines).chain(driven) {
             let gsi = lease.gsi().number();
             assert!(holders.insert((table, gsi)), "GSI {gsi} has two holders");
             let slot = self.models[table].slot(gsi);
@@ -310,11 +325,5 @@ fn check_explanation(gsi: u32, explanation: &Explanation, model: &Model) {
     }
     if !routed && model.kernel.contains_key(&gsi) {
         assert_eq!(reason, Some(Loss::Stale), "GSI {gsi}");
-    }
-}
-
-impl From<&irq_routing::Rejected<Line>> for Why {
-    fn from(rejected: &irq_routing::Rejected<Line>) -> Self {
-        (&rejected.error).into()
     }
 }
