@@ -5,11 +5,12 @@ use std::fmt;
 
 use irq_routing::{GsiLease, Line, Route, RoutingTable, Snapshot};
 
+use super::check::seen;
 use super::model::{Action, Expected, Saved, Seen};
 use super::round::{Change, Edits};
 use super::step::Act;
 use super::why::Why;
-use super::world::{Held, HeldDriven, HeldLine, World, pick, seen};
+use super::world::{Held, HeldDriven, HeldLine, World, pick};
 
 const NAMES: [&str; 4] = ["net0", "disk", "rng", "bad\nname"];
 

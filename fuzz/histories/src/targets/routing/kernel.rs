@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Kernel`]: a VM that logs each table it is given and what it said, with faults and hooks. The tables
-//! go to another VM, or end here.
+//! [`Kernel`]: a VM that logs each table it is given and what it said, with faults and hooks. The
+//! tables go to another VM, or end here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -123,7 +123,7 @@ impl Kernel {
     fn run_hooks(&self, table: u8) {
         for name in [Name::Joiners, Name::Meanwhile] {
             let mut state = self.lock();
-            if !state.hooks.get(&name).is_some_and(|(at, _)| *at == table) {
+            if state.hooks.get(&name).is_none_or(|(at, _)| *at != table) {
                 continue;
             }
             let hook = state.hooks.remove(&name);
@@ -136,8 +136,8 @@ impl Kernel {
     }
 }
 
-/// Whether a kernel takes them: a GSI has one message, or at most one pin of each chip; no message has any
-/// of the bits 32 to 39 of its address set.
+/// Whether a kernel takes them: a GSI has one message, or at most one pin of each chip; no message
+/// has any of the bits 32 to 39 of its address set.
 fn takes(entries: &[RouteEntry]) -> bool {
     let mut seen: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     entries.iter().all(|entry| {

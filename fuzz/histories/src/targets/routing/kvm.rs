@@ -20,8 +20,8 @@ use super::world::{LIMITS, World, message};
 /// Pin n of the IOAPIC delivers this vector plus n. Messages have greater ones.
 const FIRST_PIN: u8 = 0x30;
 
-/// A machine of each kind, with an irqfd on each GSI. They are kept for the next history: to create a real
-/// one takes as long as a thousand steps.
+/// A machine of each kind, with an irqfd on each GSI. They are kept for the next history: to create
+/// a real one takes as long as a thousand steps.
 #[derive(Debug)]
 struct Pair {
     real: Machine,
@@ -117,8 +117,8 @@ impl Pair {
             for call in &self.calls[gsi as usize] {
                 call.notify().expect("a counter that is not full");
             }
-            // A message is delivered in the call. All else KVM leaves to a worker, which takes the route
-            // that it finds when it comes to it.
+            // A message is delivered in the call. All else KVM leaves to a worker, which takes the
+            // route that it finds when it comes to it.
             if !matches!(route, Some(Route::Msi(_))) {
                 self.bind(gsi, false);
                 self.bind(gsi, true);

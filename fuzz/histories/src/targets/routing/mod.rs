@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Routing tables with all that can happen to them: leases, lines, commits of several callers whose order is
-//! forced, translations, refusals, panics, snapshots.
+//! Routing tables with all that can happen to them: leases, lines, commits of several callers whose
+//! order is forced, translations, refusals, panics, snapshots.
 
+mod actions;
 mod acts;
+mod call;
+mod check;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod kvm;
 mod model;
+mod offer;
 mod pool;
 mod requests;
 mod round;

@@ -5,149 +5,14 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{Error, RoutingTable, Transaction};
-
 use super::acts::{Done, Plan};
+use super::call::{Call, Joined, Open, Returned};
 use super::kernel::{Fault, Name};
 use super::model::Action;
-use super::pool::{self, Started};
-use super::round::{Edits, Request, last_of_each};
+use super::round::Request;
 use super::step::{Act, Ask, Wait};
 use super::why::Why;
-use super::world::{HeldDriven, HeldLine, World, pick};
-
-/// A transaction, and what the model knows of it.
-#[derive(Debug)]
-pub(super) struct Open {
-    pub(super) transaction: Transaction,
-    pub(super) edits: Edits,
-    pub(super) table: usize,
-}
-
-/// A call that may issue ioctls.
-#[derive(Debug)]
-enum Call {
-    Commit(Open),
-    Drive(HeldLine),
-    Flush,
-    Recommit,
-    Retranslate,
-}
-
-/// What it returned, with a transaction that was rejected.
-#[derive(Debug)]
-struct Returned {
-    result: Result<(), Why>,
-    rejected: Option<Open>,
-    drive: Option<Result<HeldDriven, HeldLine>>,
-}
-
-impl Call {
-    fn request(&self) -> Request {
-        match self {
-            Self::Commit(open) => Request::Edits(open.edits.clone()),
-            Self::Drive(held) => Request::Drive(held.line.gsi().number()),
-            Self::Flush => Request::Flush,
-            Self::Recommit => Request::Recommit,
-            Self::Retranslate => Request::Retranslate,
-        }
-    }
-
-    fn carry_out(self, table: &RoutingTable) -> Returned {
-        let result = |call: &dyn Fn() -> Result<(), Error>| {
-            let result = catch_unwind(AssertUnwindSafe(call));
-            let result = result.map(|result| result.map_err(|error| Why::from(&error)));
-            let result = result.unwrap_or(Err(Why::Panic));
-            Returned {
-                result,
-                rejected: None,
-                drive: None,
-            }
-        };
-        match self {
-            Self::Flush => result(&|| table.flush()),
-            Self::Recommit => result(&|| table.recommit()),
-            Self::Retranslate => result(&|| table.retranslate()),
-            Self::Drive(HeldLine { line, table, key }) => {
-                let (result, drive) = match line.drive() {
-                    Ok(line) => (Ok(()), Ok(HeldDriven { line, table, key })),
-                    Err(rejected) => (
-                        Err(Why::from(&rejected.error)),
-                        Err(HeldLine {
-                            line: rejected.value,
-                            table,
-                            key,
-                        }),
-                    ),
-                };
-                Returned {
-                    result,
-                    rejected: None,
-                    drive: Some(drive),
-                }
-            }
-            Self::Commit(open) => {
-                let Open {
-                    transaction,
-                    edits,
-                    table,
-                } = open;
-                let committed = catch_unwind(AssertUnwindSafe(|| transaction.commit()));
-                match committed {
-                    Ok(Ok(())) => Returned {
-                        result: Ok(()),
-                        rejected: None,
-                        drive: None,
-                    },
-                    Ok(Err(rejected)) => Returned {
-                        result: Err((&rejected.error).into()),
-                        rejected: Some(Open {
-                            transaction: rejected.value,
-                            // What was validated has lost the edits that do not count.
-                            edits: match rejected.error {
-                                Error::GsiOutOfRange { .. } => edits,
-                                _ => last_of_each(&edits),
-                            },
-                            table,
-                        }),
-                        drive: None,
-                    },
-                    Err(_) => Returned {
-                        result: Err(Why::Panic),
-                        rejected: None,
-                        drive: None,
-                    },
-                }
-            }
-        }
-    }
-}
-
-/// One that was started while another one's table was in the kernel, or carried out after it.
-#[derive(Debug)]
-enum Joined<R> {
-    Started(Started<R>),
-    Ended(R),
-}
-
-impl<R: Send + 'static> Joined<R> {
-    fn new(in_flight: bool, job: impl FnOnce() -> R + Send + 'static) -> Self {
-        if in_flight {
-            let started = pool::start(job);
-            started.wait_until_it_waits();
-            Self::Started(started)
-        } else {
-            Self::Ended(job())
-        }
-    }
-
-    fn join(self) -> R {
-        match self {
-            Self::Started(started) => started.join(),
-            Self::Ended(result) => result,
-        }
-    }
-}
+use super::world::{World, pick};
 
 type Shared<T> = Arc<Mutex<Vec<T>>>;
 
@@ -182,8 +47,9 @@ impl World {
         }
     }
 
-    /// Carries out a request. Others come while its first table is in the kernel, and wait, or one that wants
-    /// something else of a GSI does. Before a later table, or after all of them, there are some acts.
+    /// Carries out a request. Others come while its first table is in the kernel, and wait, or one
+    /// that wants something else of a GSI does. Before a later table, or after all of them, there
+    /// are some acts.
     pub(super) fn round(
         &mut self,
         table: usize,

@@ -4,15 +4,15 @@
 use std::sync::{Arc, Mutex};
 
 use irq_routing::{
-    DrivenLine, Explanation, GsiLease, IrqChip, Line, Loss, MsiMessage, Pin, Pins, Platform, Route,
-    RoutingTable, Snapshot,
+    DrivenLine, GsiLease, IrqChip, Line, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
+    Snapshot,
 };
 use notify_core::Vm;
 
+use super::call::Open;
 use super::kernel::{Fault, Kernel};
-use super::model::{Known, Model, Saved, Seen, translate, translated};
-use super::requests::Open;
-use super::round::{Change, Edits, expect_table};
+use super::model::{Model, Saved, translate};
+use super::round::{Change, Edits};
 use super::step::{Edit, Rule, Step};
 
 /// The second machine is the smaller one: it lacks some GSIs of the first.
@@ -255,75 +255,5 @@ impl World {
         let first = self.keys;
         self.keys += u64::from(count);
         first
-    }
-
-    /// Compares all that can be seen.
-    fn check(&mut self) {
-        for number in [0, 1] {
-            let (table, model) = (&self.tables[number], &self.models[number]);
-            assert_eq!(seen(table), model.seen(), "the table of machine {number}");
-            // An explanation calls the translation.
-            for gsi in (0..model.limit).filter(|gsi| !panics(model, *gsi)) {
-                check_explanation(gsi, &table.explain(gsi), model);
-            }
-            if model.known == Known::Yes {
-                expect_table(&self.kernels[number].in_force(), &model.kernel);
-            }
-            let routed = model.wanted.iter();
-            let mut routed = routed.filter(|(gsi, _)| model.slot(**gsi).route.is_some());
-            assert!(
-                routed.all(|(gsi, route)| model.kernel.get(gsi) == Some(route)),
-                "a route that the kernel lacks"
-            );
-        }
-        let leases = self.leases.iter().map(|held| (&held.lease, held.table));
-        let of_lines = self.lines.iter();
-        let of_lines = of_lines.filter_map(|held| Some((held.line.lease()?, held.table)));
-        let driven = self.driven.iter();
-        let driven = driven.filter_map(|held| Some((held.line.line().lease()?, held.table)));
-        let mut holders = std::collections::BTreeSet::new();
-        for (lease, table) in leases.chain(of_lines).chain(driven) {
-            let gsi = lease.gsi().number();
-            assert!(holders.insert((table, gsi)), "GSI {gsi} has two holders");
-            let slot = self.models[table].slot(gsi);
-            assert_eq!(lease.route(), slot.route);
-            assert_eq!(lease.name().as_deref(), slot.name, "the name of GSI {gsi}");
-        }
-    }
-}
-
-pub(super) fn seen(table: &RoutingTable) -> Seen {
-    let routes = table.routes().into_iter();
-    let unclaimed = table.unclaimed().into_iter();
-    Seen {
-        routes: routes.map(|(gsi, route)| (gsi.number(), route)).collect(),
-        leased: table.leased(),
-        unclaimed: unclaimed.map(|gsi| gsi.number()).collect(),
-    }
-}
-
-fn panics(model: &Model, gsi: u32) -> bool {
-    match model.slot(gsi).route {
-        Some(Route::Msi(message)) => translated(&model.rules, message).is_err(),
-        _ => false,
-    }
-}
-
-fn check_explanation(gsi: u32, explanation: &Explanation, model: &Model) {
-    if model.known != Known::Yes {
-        assert_eq!(explanation, &Explanation::Unknown);
-        return;
-    }
-    let routed = model.slot(gsi).route.is_some();
-    let reason = match explanation {
-        Explanation::Lost { reason, .. } => Some(*reason),
-        _ => None,
-    };
-    if routed && !model.vague {
-        let blocked = !model.wanted.contains_key(&gsi);
-        assert_eq!(reason == Some(Loss::Blocked), blocked, "GSI {gsi}");
-    }
-    if !routed && model.kernel.contains_key(&gsi) {
-        assert_eq!(reason, Some(Loss::Stale), "GSI {gsi}");
     }
 }
