@@ -93,7 +93,7 @@ impl Model {
                 Expected::Lease(Ok(gsi))
             }
             Action::Drop { gsi } => {
-                *self.slot_mut(gsi) = Slot::default();
+                self.give_back(gsi);
                 Expected::Nothing
             }
             Action::Undrive { gsi } => {
@@ -107,7 +107,7 @@ impl Model {
                 let slot = self.slot_mut(gsi);
                 slot.lines -= 1;
                 if slot.of != Use::Wired {
-                    *slot = Slot::default();
+                    self.give_back(gsi);
                 }
                 Expected::Nothing
             }
@@ -133,10 +133,9 @@ impl Model {
                 Expected::Nothing
             }
             Action::DropUnclaimed => {
-                let unclaimed = self.slots.iter_mut();
-                unclaimed
-                    .filter(|slot| slot.of == Use::Unclaimed)
-                    .for_each(|slot| *slot = Slot::default());
+                for gsi in self.seen().unclaimed {
+                    self.give_back(gsi);
+                }
                 Expected::Nothing
             }
             Action::Look => Expected::Seen(self.seen()),

@@ -76,6 +76,8 @@ fn check_explanation(gsi: u32, explanation: &Explanation, model: &Model) {
         let blocked = !model.wanted.contains_key(&gsi);
         assert_eq!(reason == Some(Loss::Blocked), blocked, "GSI {gsi}");
     }
+    let is_left = model.left.contains(&gsi) || model.left_before.contains(&gsi);
+    assert!(reason != Some(Loss::Stale) || is_left, "GSI {gsi}");
     if !routed && model.kernel.contains_key(&gsi) {
         assert_eq!(reason, Some(Loss::Stale), "GSI {gsi}");
     }

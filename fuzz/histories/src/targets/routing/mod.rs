@@ -23,7 +23,7 @@ use crate::History;
 pub use kernel::Fault;
 #[cfg(target_arch = "x86_64")]
 pub use kvm::RoutingCommitsKvm;
-pub use step::{Act, Ask, Edit, Rule, Step, Wait};
+pub use step::{Act, Ask, Crowd, Edit, Rule, Step, Wait};
 use world::World;
 
 /// Tables in memory.

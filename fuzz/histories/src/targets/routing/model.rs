@@ -127,6 +127,10 @@ pub(super) struct Model {
     /// What the kernel was last given.
     pub(super) kernel: Routes,
     pub(super) known: Known,
+    /// GSIs that were given back with a route, and that no table of a later round has left out yet.
+    pub(super) left: BTreeSet<u32>,
+    /// The same, those of before this round.
+    pub(super) left_before: BTreeSet<u32>,
     /// GSIs that one party drives.
     pub(super) driven: BTreeSet<u32>,
     /// What requests under way change.
@@ -182,6 +186,8 @@ impl Model {
             wanted: Routes::new(),
             kernel: Routes::new(),
             known: Known::Untouched,
+            left: BTreeSet::new(),
+            left_before: BTreeSet::new(),
             driven: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             vague: false,
@@ -200,6 +206,14 @@ impl Model {
 
     pub(super) fn slot_mut(&mut self, gsi: u32) -> &mut Slot {
         &mut self.slots[gsi as usize]
+    }
+
+    /// Gives a GSI back.
+    pub(super) fn give_back(&mut self, gsi: u32) {
+        let slot = std::mem::take(self.slot_mut(gsi));
+        if slot.route.is_some() {
+            self.left.insert(gsi);
+        }
     }
 
     /// The free GSIs that are not reserved.

@@ -172,6 +172,7 @@ impl Model {
         match said {
             Said::Ok => {
                 self.known = Known::Yes;
+                self.left_before.clear();
                 self.kernel.clone_from(&wanted);
                 self.wanted = wanted;
                 Ok(())

@@ -122,6 +122,7 @@ impl Model {
     }
 
     fn round(&mut self, requests: &[Request]) -> Vec<Outcome> {
+        self.left_before.append(&mut self.left);
         let slots = &self.slots;
         self.wanted
             .retain(|gsi, _| slots[*gsi as usize].route.is_some());
@@ -237,7 +238,7 @@ impl Model {
     fn take_over(&mut self, gsi: u32, change: Change) {
         let slot = &mut self.slots[gsi as usize];
         match change {
-            Change::Lease(..) if slot.of == Use::Free => {}
+            Change::Lease(..) if slot.of == Use::Free => drop(self.left.insert(gsi)),
             Change::Wiring(None) => *slot = Slot::default(),
             Change::Wiring(Some(pins)) => {
                 (slot.of, slot.route) = (Use::Wired, Some(Route::Pins(pins)));

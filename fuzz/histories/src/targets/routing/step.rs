@@ -20,21 +20,33 @@ pub enum Step {
     Round(bool, Ask, Vec<(u8, Fault)>),
     /// Edits in a transaction of their own, without a fault.
     Commit(bool, Edit, Vec<Edit>),
-    /// A request, others that come while its table is with the kernel, and acts at a later table.
-    Crowd(
-        bool,
-        Ask,
-        Vec<Ask>,
-        Option<Wait>,
-        (u8, Vec<Act>),
-        Vec<(u8, Fault)>,
-    ),
+    /// Several callers.
+    Crowd(bool, Crowd),
     /// Restores a snapshot.
     Restore(bool, u8, Vec<(u8, Fault)>),
     /// Signals a GSI: by an irqfd, or by its level.
     Signal(bool, u8, bool),
     /// Sends a message that is no route.
     Send(u8),
+}
+
+/// A request, and what comes while its first table is with the kernel.
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Crowd {
+    /// The request; a recommit, which always issues, if it is left out.
+    pub first: Option<Ask>,
+    /// One that waits for something else than its own request. Then there are no others.
+    pub wait: Option<Wait>,
+    /// Others.
+    pub others: (Ask, Ask),
+    /// More of them.
+    pub more: Vec<Ask>,
+    /// Before which table there are these acts.
+    pub at: u8,
+    /// What issues no ioctl.
+    pub acts: Vec<Act>,
+    /// What goes wrong at which table.
+    pub faults: Vec<(u8, Fault)>,
 }
 
 /// Something that issues no ioctl.

@@ -13,7 +13,7 @@ use super::call::Open;
 use super::kernel::{Fault, Kernel};
 use super::model::{Model, Saved, translate};
 use super::round::{Change, Edits};
-use super::step::{Edit, Rule, Step};
+use super::step::{Act, Ask, Edit, Rule, Step};
 
 /// The second machine is the smaller one: it lacks some GSIs of the first.
 pub(super) const LIMITS: [u32; 2] = [10, 7];
@@ -135,7 +135,7 @@ impl World {
                 let table = usize::from(*table);
                 let left = usize::from(left % 4);
                 while self.models[table].free().count() > left {
-                    self.act(table, &super::step::Act::Lease);
+                    self.act(table, &Act::Lease);
                 }
             }
             Step::Stage(table, edits) => {
@@ -147,13 +147,16 @@ impl World {
                 self.round(usize::from(*table), ask, &[], None, &(0, vec![]), faults);
             }
             Step::Commit(table, first, rest) => {
-                let ask = super::step::Ask::Commit(first.clone(), rest.clone());
+                let ask = Ask::Commit(first.clone(), rest.clone());
                 self.round(usize::from(*table), &ask, &[], None, &(0, vec![]), &[]);
             }
-            Step::Crowd(table, first, others, wait, acts, faults) => {
+            Step::Crowd(table, crowd) => {
+                let first = crowd.first.as_ref().unwrap_or(&Ask::Recommit);
+                let others = [&crowd.others.0, &crowd.others.1].into_iter();
+                let others: Vec<Ask> = others.chain(&crowd.more).take(5).cloned().collect();
+                let (wait, acts) = (crowd.wait.as_ref(), (crowd.at, crowd.acts.clone()));
                 let table = usize::from(*table);
-                let others = &others[..others.len().min(4)];
-                self.round(table, first, others, wait.as_ref(), acts, faults);
+                self.round(table, first, &others, wait, &acts, &crowd.faults);
             }
             Step::Restore(table, number, faults) => {
                 self.restore(usize::from(*table), *number, faults);
