@@ -5,7 +5,7 @@ use std::fmt;
 
 use irq_routing::{GsiLease, Line, Route, RoutingTable, Snapshot};
 
-use super::check::seen;
+use super::check::{check_snapshot, seen};
 use super::model::{Action, Expected, Saved, Seen};
 use super::round::{Change, Edits};
 use super::step::Act;
@@ -271,6 +271,7 @@ impl World {
                 let Expected::Snapshot(saved) = &expected else {
                     panic!("{expected:?}");
                 };
+                check_snapshot(&snapshot, saved);
                 if self.snapshots.len() == 3 {
                     self.snapshots.remove(0);
                 }

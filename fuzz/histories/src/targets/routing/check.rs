@@ -2,10 +2,11 @@
 //! All that can be seen of a [`World`], held against the models.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use irq_routing::{Explanation, Loss, Route, RoutingTable};
+use irq_routing::{Explanation, Loss, Platform, Route, RoutingTable, Snapshot};
 
-use super::model::{Known, Model, Seen, translated};
+use super::model::{Known, Model, Saved, Seen, translated};
 use super::offer::expect_table;
 use super::world::World;
 
@@ -53,6 +54,25 @@ pub(super) fn seen(table: &RoutingTable) -> Seen {
         leased: table.leased(),
         unclaimed: unclaimed.map(|gsi| gsi.number()).collect(),
     }
+}
+
+/// Restores a snapshot on a machine that takes everything.
+pub(super) fn check_snapshot(snapshot: &Snapshot, saved: &Saved) {
+    let builder = RoutingTable::builder(Arc::new(kvm_test::Nothing)).platform(Platform::X86);
+    let table = builder.build().expect("a table");
+    table.restore(snapshot).expect("it is empty");
+    let restored = table.routes().into_iter();
+    let mut restored: Saved = restored
+        .map(|(gsi, route)| (gsi.number(), (true, Some(route), None)))
+        .collect();
+    for gsi in table.unclaimed() {
+        let lease = table.claim(gsi.number()).expect("nothing has claimed it");
+        let name = lease.name();
+        let named = saved.get(&gsi.number()).and_then(|(.., name)| *name);
+        assert_eq!(name.as_deref(), named, "the name of GSI {gsi}");
+        restored.insert(gsi.number(), (false, lease.route(), named));
+    }
+    assert_eq!(&restored, saved, "what a snapshot has");
 }
 
 fn panics(model: &Model, gsi: u32) -> bool {

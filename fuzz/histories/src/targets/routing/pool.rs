@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Far longer than a commit takes: a caller that has not returned by then was never woken.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// After that, so that the history that fails is shortened soon.
+const SHORT_LIMIT: Duration = Duration::from_millis(500);
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread that waits for jobs.
@@ -84,8 +87,16 @@ impl<R> Started<R> {
 
     /// The job's result.
     pub(super) fn join(self) -> R {
-        let result = self.result.recv_timeout(LIMIT);
-        let result = result.expect("a caller was never woken");
+        static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+        let limit = match HAS_FAILED.load(Ordering::Relaxed) {
+            true => SHORT_LIMIT,
+            false => LIMIT,
+        };
+        let Ok(result) = self.result.recv_timeout(limit) else {
+            HAS_FAILED.store(true, Ordering::Relaxed);
+            panic!("a caller was never woken");
+        };
         IDLE.with_borrow_mut(|idle| idle.push(self.worker));
         result
     }

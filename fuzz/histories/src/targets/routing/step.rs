@@ -12,6 +12,8 @@ pub enum Step {
     Act(bool, Act),
     /// Takes leases until so many are held: most histories need some.
     Fill(bool, u8),
+    /// Drops a lease, takes its GSI again, and gives it the route that it had.
+    Again(bool, u8),
     /// Stages edits, for a later commit.
     Stage(bool, Vec<Edit>),
     /// What messages of a class are translated to from now on.

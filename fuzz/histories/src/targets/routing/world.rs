@@ -63,9 +63,14 @@ pub(super) struct World {
     is_tame: bool,
 }
 
-/// The message of a number. Of those behind the first twelve the kernel refuses each.
+/// The message of a number, half of the time one of two: a route is often the one that was left
+/// behind. Of those behind the first twelve the kernel refuses each.
 pub(super) fn message(number: u8) -> MsiMessage {
-    let number = number % 14;
+    let number = if number < 0x80 {
+        number % 14
+    } else {
+        number % 2
+    };
     let high = if number < 12 { 0 } else { 1 << 32 };
     MsiMessage::new(0xfee0_0000 | high, 0x40 + u32::from(number))
 }
@@ -138,6 +143,7 @@ impl World {
                     self.act(table, &Act::Lease);
                 }
             }
+            Step::Again(table, lease) => self.again(usize::from(*table), *lease),
             Step::Stage(table, edits) => {
                 let open = self.stage(usize::from(*table), edits);
                 self.keep(open);
@@ -164,6 +170,32 @@ impl World {
             Step::Signal(..) | Step::Send(_) => {}
         }
         self.check();
+    }
+
+    /// The kernel still has the route of the lease that is dropped: nothing is left to do.
+    fn again(&mut self, table: usize, number: u8) {
+        let held = self.leases.iter().filter(|held| held.table == table);
+        let held: Vec<&Held> = held.collect();
+        let Some(held) = pick(number, held.len()).map(|at| held[at]) else {
+            return;
+        };
+        let (gsi, route) = (held.lease.gsi().number(), held.lease.route());
+        self.act(table, &Act::Drop(number));
+        self.act(table, &Act::Exact(gsi as u8));
+        let (Some(held), Some(route)) = (self.leases.last(), route) else {
+            return;
+        };
+        let mut transaction = self.tables[table].transaction();
+        transaction.route(&held.lease, route);
+        let edits = vec![(gsi, Change::Lease(held.key, Some(route)))];
+        self.keep(Open {
+            transaction,
+            edits,
+            table,
+        });
+        let staged = self.open.iter().filter(|open| open.table == table).count();
+        let ask = Ask::Staged(staged as u8 - 1);
+        self.round(table, &ask, &[], None, &(0, vec![]), &[]);
     }
 
     fn set_rule(&mut self, class: u8, rule: Rule) {
