@@ -3,6 +3,7 @@
 
 pub mod driven;
 pub mod msix_guest;
+pub mod routing;
 
 use crate::{Target, check};
 
@@ -17,6 +18,17 @@ pub const TARGETS: &[Target] = &[
         name: "msix_guest",
         needs_kvm: false,
         check: check::<msix_guest::MsixGuest>,
+    },
+    Target {
+        name: "routing_commits",
+        needs_kvm: false,
+        check: check::<routing::RoutingCommits>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Target {
+        name: "routing_commits_kvm",
+        needs_kvm: true,
+        check: check::<routing::RoutingCommitsKvm>,
     },
 ];
 

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What issues no ioctl, as the [`Model`] has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Action, Expected, Model, Saved, Slot, Use};
+use super::why::Why;
+
+impl Model {
+    fn exhausted(&self, wanted: u32) -> Why {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.leased().filter_map(|(_, slot)| slot.name) {
+            *counts.entry(name).or_default() += 1;
+        }
+        let mut holders: Vec<(String, usize)> = Vec::new();
+        for count in (1..=self.slots.len()).rev() {
+            let with = counts.iter().filter(|(_, leases)| **leases == count);
+            holders.extend(with.map(|(name, leases)| ((*name).to_owned(), *leases)));
+        }
+        Why::Exhausted {
+            wanted,
+            leased: self.leased().count(),
+            holders,
+        }
+    }
+
+    /// The lowest so many in a row that begin at a multiple of a power of two.
+    fn block(&self, count: u32) -> Result<Vec<u32>, Why> {
+        let mut align = 1;
+        while align < count {
+            align *= 2;
+        }
+        let free: BTreeSet<u32> = self.free().collect();
+        let free = &free - &self.unsettled;
+        let begins = (0..self.limit).filter(|first| first % align == 0);
+        let mut blocks = begins.map(|first| first..first + count);
+        let block = blocks.find(|block| block.clone().all(|gsi| free.contains(&gsi)));
+        block.map(Vec::from_iter).ok_or(self.exhausted(count))
+    }
+
+    /// Whether it waits for a request under way.
+    pub(super) fn waits(&self, action: Action) -> bool {
+        let count = match action {
+            Action::Lease { .. } => 1,
+            Action::Block { count, .. } => count,
+            Action::Exact { gsi, .. } | Action::IntoLine { gsi } | Action::Share { gsi } => {
+                return self.unsettled.contains(&gsi);
+            }
+            _ => return false,
+        };
+        let unsettled = self.free().any(|gsi| self.unsettled.contains(&gsi));
+        unsettled && self.block(count).is_err()
+    }
+
+    fn lease(&mut self, gsis: Result<Vec<u32>, Why>, keys: u64) -> Expected {
+        for (gsi, key) in gsis.iter().flatten().zip(keys..) {
+            let slot = self.slot_mut(*gsi);
+            slot.of = Use::Leased(key);
+            slot.lines = 0;
+        }
+        Expected::Leases(gsis)
+    }
+
+    fn line(&mut self, gsi: u32) -> Expected {
+        let slot = self.slot_mut(gsi);
+        if slot.route.is_none() {
+            return Expected::Line(Err(Why::NoRoute(gsi)));
+        }
+        slot.lines += 1;
+        Expected::Line(Ok(gsi))
+    }
+
+    pub(super) fn act(&mut self, action: Action) -> Expected {
+        match action {
+            Action::Lease { key } => self.lease(self.block(1), key),
+            Action::Block { count, key } => self.lease(self.block(count), key),
+            Action::Exact { gsi, .. } if gsi >= self.limit => {
+                Expected::Leases(Err(Why::OutOfRange(gsi)))
+            }
+            Action::Exact { gsi, key } => match self.slot(gsi).of {
+                Use::Free => self.lease(Ok(vec![gsi]), key),
+                _ => Expected::Leases(Err(Why::InUse(gsi))),
+            },
+            Action::Claim { gsi, .. } if gsi >= self.limit => {
+                Expected::Leases(Err(Why::OutOfRange(gsi)))
+            }
+            Action::Claim { gsi, key } => match self.slot(gsi).of {
+                Use::Unclaimed => self.lease(Ok(vec![gsi]), key),
+                _ => Expected::Leases(Err(Why::NothingToClaim(gsi))),
+            },
+            Action::Name { gsi, name } => {
+                self.slot_mut(gsi).name = Some(name);
+                Expected::Lease(Ok(gsi))
+            }
+            Action::Drop { gsi } => {
+                self.give_back(gsi);
+                Expected::Nothing
+            }
+            Action::Undrive { gsi } => {
+                self.driven.remove(&gsi);
+                Expected::Line(Ok(gsi))
+            }
+            Action::DropLine { gsi } | Action::DropDriven { gsi } => {
+                if matches!(action, Action::DropDriven { .. }) {
+                    self.driven.remove(&gsi);
+                }
+                let slot = self.slot_mut(gsi);
+                slot.lines -= 1;
+                if slot.of != Use::Wired {
+                    self.give_back(gsi);
+                }
+                Expected::Nothing
+            }
+            Action::Share { gsi } if gsi >= self.limit => Expected::Line(Err(Why::OutOfRange(gsi))),
+            Action::Share { gsi } => match self.slot(gsi).of {
+                Use::Free | Use::Wired => self.line(gsi),
+                _ => Expected::Line(Err(Why::InUse(gsi))),
+            },
+            Action::IntoLine { gsi } => self.line(gsi),
+            Action::IntoLease { gsi } => {
+                let slot = self.slot_mut(gsi);
+                if slot.of == Use::Wired {
+                    return Expected::Lease(Err(gsi));
+                }
+                slot.lines -= 1;
+                Expected::Lease(Ok(gsi))
+            }
+            Action::Quarantine { gsi } => {
+                let slot = self.slot_mut(gsi);
+                if slot.of != Use::Wired {
+                    (slot.of, slot.lines) = (Use::Quarantined, 0);
+                }
+                Expected::Nothing
+            }
+            Action::DropUnclaimed => {
+                for gsi in self.seen().unclaimed {
+                    self.give_back(gsi);
+                }
+                Expected::Nothing
+            }
+            Action::Look => Expected::Seen(self.seen()),
+            Action::Snapshot => Expected::Snapshot(self.saved()),
+        }
+    }
+
+    /// Takes the leases of a snapshot, if it can be restored.
+    pub(super) fn begin_restore(&mut self, saved: &Saved) -> Result<(), Why> {
+        if let Some(gsi) = saved.keys().find(|gsi| **gsi >= self.limit) {
+            return Err(Why::OutOfRange(*gsi));
+        }
+        if !self.is_empty() {
+            return Err(Why::NotEmpty);
+        }
+        for (gsi, (wired, _, name)) in saved {
+            if !wired {
+                let slot = self.slot_mut(*gsi);
+                (slot.of, slot.name) = (Use::Leased(u64::from(*gsi)), *name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves them to their owners, or gives them back.
+    pub(super) fn end_restore(&mut self, restored: bool) {
+        for slot in &mut self.slots {
+            match (slot.of, restored) {
+                (Use::Leased(_), true) => slot.of = Use::Unclaimed,
+                (Use::Leased(_), false) => *slot = Slot::default(),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What issues no ioctl: planned, done on some thread, and settled.
+
+use std::fmt;
+
+use irq_routing::{GsiLease, Line, Route, RoutingTable, Snapshot};
+
+use super::check::{check_snapshot, seen};
+use super::model::{Action, Expected, Saved, Seen};
+use super::round::{Change, Edits};
+use super::step::Act;
+use super::why::Why;
+use super::world::{Held, HeldDriven, HeldLine, World, pick};
+
+const NAMES: [&str; 4] = ["net0", "disk", "rng", "bad\nname"];
+
+/// An act with all that it needs.
+pub(super) struct Plan {
+    pub(super) action: Action,
+    pub(super) run: Box<dyn FnOnce() -> Done + Send>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.action.fmt(f)
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    Leases(Result<Vec<GsiLease>, Why>),
+    /// With the lease that came back, and the key of a lease.
+    Line(Result<Line, (Why, Option<GsiLease>)>, Option<u64>),
+    /// With a share that has none.
+    Lease(Result<GsiLease, Line>, u64),
+    Nothing,
+    Seen(Seen),
+    Snapshot(Snapshot),
+}
+
+/// The edits by which a snapshot is restored: the wiring, then the leases.
+pub(super) fn edits_of(saved: &Saved) -> Edits {
+    let mut edits = Edits::new();
+    for (gsi, (wired, route, _)) in saved {
+        if let (true, Some(Route::Pins(pins))) = (wired, route) {
+            edits.push((*gsi, Change::Wiring(Some(*pins))));
+        }
+    }
+    for (gsi, (wired, route, _)) in saved {
+        if let (false, Some(route)) = (wired, route) {
+            edits.push((*gsi, Change::Lease(u64::from(*gsi), Some(*route))));
+        }
+    }
+    edits
+}
+
+impl World {
+    /// Does it at once.
+    pub(super) fn act(&mut self, table: usize, act: &Act) {
+        let Some(plan) = self.plan(table, act, &|_| true) else {
+            return;
+        };
+        let done = (plan.run)();
+        let expected = self.models[table].act(plan.action);
+        self.settle(table, plan.action, expected, done);
+        assert!(self.kernels[table].take_log().is_empty(), "an ioctl");
+    }
+
+    fn take_lease(&mut self, table: usize, number: u8, fits: &dyn Fn(u32) -> bool) -> Option<Held> {
+        let fits = |held: &Held| held.table == table && fits(held.lease.gsi().number());
+        let all = (0..self.leases.len()).filter(|at| fits(&self.leases[*at]));
+        let all: Vec<usize> = all.collect();
+        Some(self.leases.remove(all[pick(number, all.len())?]))
+    }
+
+    fn take_driven(&mut self, table: usize, number: u8) -> Option<HeldDriven> {
+        let all = (0..self.driven.len()).filter(|at| self.driven[*at].table == table);
+        let all: Vec<usize> = all.collect();
+        Some(self.driven.remove(all[pick(number, all.len())?]))
+    }
+
+    pub(super) fn take_line(&mut self, table: usize, number: u8) -> Option<HeldLine> {
+        let all = (0..self.lines.len()).filter(|at| self.lines[*at].table == table);
+        let all: Vec<usize> = all.collect();
+        Some(self.lines.remove(all[pick(number, all.len())?]))
+    }
+
+    /// Takes all that an act needs. What might wait for a GSI concerns only one that fits.
+    pub(super) fn plan(
+        &mut self,
+        table: usize,
+        act: &Act,
+        fits: &dyn Fn(u32) -> bool,
+    ) -> Option<Plan> {
+        type Leases = fn(&RoutingTable, u32) -> Result<Vec<GsiLease>, irq_routing::Error>;
+        let handle = self.tables[table].clone();
+        let leases = |action, argument: u32, take: Leases| {
+            let handle = handle.clone();
+            let run = move || {
+                let leases = take(&handle, argument);
+                Done::Leases(leases.map_err(|error| Why::from(&error)))
+            };
+            Some(Plan {
+                action,
+                run: Box::new(run),
+            })
+        };
+        // One beyond the last GSI is asked for, too.
+        let number = |gsi: u8| u32::from(gsi) % (self.models[table].limit + 1);
+        match *act {
+            Act::Lease => {
+                let key = self.new_keys(1);
+                leases(Action::Lease { key }, 0, |table, _| {
+                    Ok(vec![table.lease()?])
+                })
+            }
+            Act::Exact(gsi) => {
+                let gsi = number(gsi);
+                let key = self.new_keys(1);
+                let take: Leases = |table, gsi| Ok(vec![table.lease_exact(gsi)?]);
+                fits(gsi).then(|| leases(Action::Exact { gsi, key }, gsi, take))?
+            }
+            Act::Block(count) => {
+                let count = u32::from(count % 6);
+                let key = self.new_keys(count);
+                leases(
+                    Action::Block { count, key },
+                    count,
+                    RoutingTable::lease_block,
+                )
+            }
+            Act::Claim(gsi) => {
+                let unclaimed = handle.unclaimed();
+                let gsi = match pick(gsi, unclaimed.len()) {
+                    Some(at) if gsi < 0xe0 => unclaimed[at].number(),
+                    _ => number(gsi),
+                };
+                let key = self.new_keys(1);
+                let take: Leases = |table, gsi| Ok(vec![table.claim(gsi)?]);
+                leases(Action::Claim { gsi, key }, gsi, take)
+            }
+            Act::Name(lease, name) => {
+                let Held { lease, key, .. } = self.take_lease(table, lease, &|_| true)?;
+                let (gsi, name) = (lease.gsi().number(), NAMES[usize::from(name % 4)]);
+                Some(Plan {
+                    action: Action::Name { gsi, name },
+                    run: Box::new(move || Done::Lease(Ok(lease.named(name)), key)),
+                })
+            }
+            Act::Drop(lease) => {
+                let Held { lease, .. } = self.take_lease(table, lease, &|_| true)?;
+                let gsi = lease.gsi().number();
+                Some(nothing(Action::Drop { gsi }, move || drop(lease)))
+            }
+            Act::IntoLine(lease) => {
+                let Held { lease, key, .. } = self.take_lease(table, lease, fits)?;
+                let gsi = lease.gsi().number();
+                let run = move || {
+                    let line = lease.into_line();
+                    let line = line.map_err(|one| (Why::from(&one.error), Some(one.value)));
+                    Done::Line(line, Some(key))
+                };
+                Some(Plan {
+                    action: Action::IntoLine { gsi },
+                    run: Box::new(run),
+                })
+            }
+            Act::Share(gsi) => {
+                let gsi = number(gsi);
+                let run = move || {
+                    let line = handle.line(gsi);
+                    Done::Line(line.map_err(|error| (Why::from(&error), None)), None)
+                };
+                fits(gsi).then(|| Plan {
+                    action: Action::Share { gsi },
+                    run: Box::new(run),
+                })
+            }
+            Act::DropLine(line) => {
+                let HeldLine { line, .. } = self.take_line(table, line)?;
+                let gsi = line.gsi().number();
+                Some(nothing(Action::DropLine { gsi }, move || drop(line)))
+            }
+            Act::DropDriven(line) => {
+                let HeldDriven { line, .. } = self.take_driven(table, line)?;
+                let gsi = line.line().gsi().number();
+                Some(nothing(Action::DropDriven { gsi }, move || drop(line)))
+            }
+            Act::Undrive(line) => {
+                let HeldDriven { line, key, .. } = self.take_driven(table, line)?;
+                let gsi = line.line().gsi().number();
+                Some(Plan {
+                    action: Action::Undrive { gsi },
+                    run: Box::new(move || Done::Line(Ok(line.into_line()), key)),
+                })
+            }
+            Act::IntoLease(line) => {
+                let HeldLine { line, key, .. } = self.take_line(table, line)?;
+                let gsi = line.gsi().number();
+                let run = move || Done::Lease(line.into_lease(), key.unwrap_or(0));
+                Some(Plan {
+                    action: Action::IntoLease { gsi },
+                    run: Box::new(run),
+                })
+            }
+            Act::Quarantine(line) => {
+                let HeldLine { line, .. } = self.take_line(table, line)?;
+                let gsi = line.gsi().number();
+                Some(nothing(Action::Quarantine { gsi }, || line.quarantine()))
+            }
+            Act::DropUnclaimed => Some(nothing(Action::DropUnclaimed, move || {
+                handle.drop_unclaimed();
+            })),
+            Act::Look => Some(Plan {
+                action: Action::Look,
+                run: Box::new(move || Done::Seen(seen(&handle))),
+            }),
+            Act::Snapshot => Some(Plan {
+                action: Action::Snapshot,
+                run: Box::new(move || Done::Snapshot(handle.snapshot())),
+            }),
+        }
+    }
+
+    /// Compares what came of an act with what must have, and keeps what it gave.
+    pub(super) fn settle(&mut self, table: usize, action: Action, expected: Expected, done: Done) {
+        let number = |line: &Line| line.gsi().number();
+        let keys = match action {
+            Action::Lease { key }
+            | Action::Exact { key, .. }
+            | Action::Block { key, .. }
+            | Action::Claim { key, .. } => key,
+            _ => 0,
+        };
+        let mut lines = |line, key| self.lines.push(HeldLine { line, table, key });
+        let mut leases = |lease, key| self.leases.push(Held { lease, table, key });
+        let seen = match done {
+            Done::Leases(Ok(all)) => {
+                let gsis = all.iter().map(|lease| lease.gsi().number()).collect();
+                all.into_iter()
+                    .zip(keys..)
+                    .for_each(|(lease, key)| leases(lease, key));
+                Expected::Leases(Ok(gsis))
+            }
+            Done::Leases(Err(why)) => Expected::Leases(Err(why)),
+            Done::Line(Ok(line), key) => {
+                let gsi = number(&line);
+                lines(line, key);
+                Expected::Line(Ok(gsi))
+            }
+            Done::Line(Err((why, lease)), key) => {
+                if let (Some(lease), Some(key)) = (lease, key) {
+                    leases(lease, key);
+                }
+                Expected::Line(Err(why))
+            }
+            Done::Lease(Ok(lease), key) => {
+                let gsi = lease.gsi().number();
+                leases(lease, key);
+                Expected::Lease(Ok(gsi))
+            }
+            Done::Lease(Err(line), _) => {
+                let gsi = number(&line);
+                lines(line, None);
+                Expected::Lease(Err(gsi))
+            }
+            Done::Nothing => Expected::Nothing,
+            Done::Seen(seen) => Expected::Seen(seen),
+            Done::Snapshot(snapshot) => {
+                let Expected::Snapshot(saved) = &expected else {
+                    panic!("{expected:?}");
+                };
+                check_snapshot(&snapshot, saved);
+                if self.snapshots.len() == 3 {
+                    self.snapshots.remove(0);
+                }
+                self.snapshots.push((snapshot, saved.clone()));
+                Expected::Snapshot(saved.clone())
+            }
+        };
+        assert_eq!(seen, expected, "{action:?}");
+        self.returned.push(format!("{seen:?}"));
+    }
+}
+
+fn nothing(action: Action, run: impl FnOnce() + Send + 'static) -> Plan {
+    let run = Box::new(move || {
+        run();
+        Done::Nothing
+    });
+    Plan { action, run }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Routing tables with all that can happen to them: leases, lines, commits of several callers whose
+//! order is forced, translations, refusals, panics, snapshots.
+
+mod actions;
+mod acts;
+mod call;
+mod check;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
+mod model;
+mod offer;
+mod pool;
+mod requests;
+mod round;
+mod step;
+mod why;
+mod world;
+
+use crate::History;
+
+pub use kernel::Fault;
+#[cfg(target_arch = "x86_64")]
+pub use kvm::RoutingCommitsKvm;
+pub use step::{Act, Ask, Crowd, Edit, Rule, Step, Wait};
+use world::World;
+
+/// Tables in memory.
+#[derive(Debug)]
+pub enum RoutingCommits {}
+
+impl History for RoutingCommits {
+    type Step = Step;
+
+    fn run(steps: &[Step]) {
+        let mut world = World::new([None, None], false);
+        steps.iter().for_each(|step| world.step(step));
+    }
+}

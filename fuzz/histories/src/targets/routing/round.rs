@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What requests do to the [`Model`], by what the VM said to each table.
+
+use irq_routing::{Pins, Route};
+
+use super::model::{Model, Routes, Slot, Use, translated};
+use super::why::Why;
+
+/// What an edit wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    /// Under the lease of this key.
+    Lease(u64, Option<Route>),
+    Wiring(Option<Pins>),
+}
+
+/// GSI and change.
+pub(super) type Edits = Vec<(u32, Change)>;
+
+#[derive(Debug, Clone)]
+pub(super) enum Request {
+    Edits(Edits),
+    Drive(u32),
+    Flush,
+    Recommit,
+    Retranslate,
+}
+
+/// A valid request, with what the kernel is to be given for each of its GSIs.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) number: usize,
+    pub(super) request: &'a Request,
+    pub(super) given: Vec<(u32, Option<Route>)>,
+    /// Whether its translation panicked, or nothing is needed. It is carried out no more, but
+    /// counts when a round is halved.
+    pub(super) is_done: bool,
+}
+
+pub(super) type Outcome = Result<(), Why>;
+
+pub(super) fn put(routes: &mut Routes, gsi: u32, route: Option<Route>) -> bool {
+    let old = match route {
+        Some(route) => routes.insert(gsi, route),
+        None => routes.remove(&gsi),
+    };
+    old != route
+}
+
+fn route_of(change: Change) -> Option<Route> {
+    match change {
+        Change::Lease(_, route) => route,
+        Change::Wiring(pins) => pins.map(Route::Pins),
+    }
+}
+
+/// Only the last edit of each GSI counts.
+pub(super) fn last_of_each(edits: &Edits) -> Edits {
+    let is_last = |at: usize, gsi: u32| edits[at + 1..].iter().all(|later| later.0 != gsi);
+    let numbered = edits.iter().enumerate();
+    let last = numbered.filter(|(at, edit)| is_last(*at, edit.0));
+    last.map(|(_, edit)| *edit).collect()
+}
+
+/// Whether another GSI is routed to a pin of this one.
+fn shares_a_pin(gsi: u32, routes: &Routes) -> bool {
+    let pins = |of: u32| match routes.get(&of) {
+        Some(Route::Pins(pins)) => pins.iter().collect(),
+        _ => Vec::new(),
+    };
+    let others = routes.keys().filter(|other| **other != gsi);
+    let mut others = others.flat_map(|other| pins(*other));
+    others.any(|pin| pins(gsi).contains(&pin))
+}
+
+impl Model {
+    /// Carries out a request, and others that came while its table was in the kernel, or after it.
+    pub(super) fn run(&mut self, first: &Request, others: &[Request]) -> Vec<Outcome> {
+        self.joined = false;
+        let mut outcomes = self.round(std::slice::from_ref(first));
+        if let Some(waiter) = self.waiter.take() {
+            self.waited = Some(self.act(waiter));
+        }
+        let mut queue = others;
+        while !queue.is_empty() {
+            let lengths = (1..=queue.len()).rev();
+            let mut fitting = lengths.filter(|len| *len == 1 || self.fit_together(&queue[..*len]));
+            let together = fitting.next().filter(|_| self.joined).unwrap_or(1);
+            let (round, rest) = queue.split_at(together);
+            outcomes.extend(self.round(round));
+            queue = rest;
+        }
+        self.act_meanwhile();
+        assert!(
+            self.log.is_empty(),
+            "more tables than needed: {:?}",
+            self.log
+        );
+        outcomes
+    }
+
+    /// Whether these can share a round. What concerns pins goes one by one where a line is driven.
+    fn fit_together(&self, requests: &[Request]) -> bool {
+        let is_retranslate = |request: &Request| matches!(request, Request::Retranslate);
+        let is_drive = |request: &Request| matches!(request, Request::Drive(_));
+        let concerns_pins = |request: &&Request| match request {
+            Request::Edits(edits) => edits
+                .iter()
+                .any(|(_, change)| matches!(route_of(*change), Some(Route::Pins(_)))),
+            request => is_drive(request),
+        };
+        let driven = !self.driven.is_empty() || requests.iter().any(is_drive);
+        let fits = !driven || requests.iter().filter(concerns_pins).count() <= 1;
+        fits && !requests.iter().any(is_retranslate)
+    }
+
+    pub(super) fn act_meanwhile(&mut self) {
+        for action in std::mem::take(&mut self.meanwhile) {
+            let expected = self.act(action);
+            self.expected.push(expected);
+        }
+    }
+
+    fn round(&mut self, requests: &[Request]) -> Vec<Outcome> {
+        self.left_before.append(&mut self.left);
+        let slots = &self.slots;
+        self.wanted
+            .retain(|gsi, _| slots[*gsi as usize].route.is_some());
+        let mut outcomes = vec![Ok(()); requests.len()];
+        let mut parts = Vec::new();
+        let mut unsettled = Vec::new();
+        for (number, request) in requests.iter().enumerate() {
+            let routes: Vec<(u32, Option<Route>)> = match request {
+                Request::Edits(edits) => {
+                    if let Err(why) = self.validate(edits) {
+                        outcomes[number] = Err(why);
+                        continue;
+                    }
+                    unsettled.extend(edits.iter().map(|edit| edit.0));
+                    let edits = last_of_each(edits).into_iter();
+                    edits.map(|(gsi, change)| (gsi, route_of(change))).collect()
+                }
+                Request::Retranslate => {
+                    let routes = self.seen().routes.into_iter();
+                    let messages = routes.filter(|(_, route)| matches!(route, Route::Msi(_)));
+                    messages.map(|(gsi, route)| (gsi, Some(route))).collect()
+                }
+                Request::Drive(gsi) => {
+                    if let Err(why) = self.validate_drive(*gsi) {
+                        outcomes[number] = Err(why);
+                        continue;
+                    }
+                    Vec::new()
+                }
+                _ => Vec::new(),
+            };
+            let given = |(gsi, route)| {
+                Ok(match route {
+                    Some(Route::Msi(message)) => {
+                        (gsi, translated(&self.rules, message)?.map(Route::Msi))
+                    }
+                    other => (gsi, other),
+                })
+            };
+            let given: Result<Vec<_>, Why> = routes.into_iter().map(given).collect();
+            let is_message = |gsi: &u32| !matches!(self.slot(*gsi).route, Some(Route::Pins(_)));
+            let is_done =
+                matches!(request, Request::Drive(gsi) if is_message(gsi)) || given.is_err();
+            if let Err(why) = &given {
+                outcomes[number] = Err(why.clone());
+            }
+            parts.push(Part {
+                number,
+                request,
+                given: given.unwrap_or_default(),
+                is_done,
+            });
+        }
+        self.unsettled = unsettled.into_iter().collect();
+        self.carry_out(&parts, &mut outcomes);
+        for (request, outcome) in requests.iter().zip(&outcomes) {
+            if let (Request::Edits(edits), Ok(())) = (request, outcome) {
+                last_of_each(edits)
+                    .into_iter()
+                    .for_each(|(gsi, change)| self.take_over(gsi, change));
+            }
+            if let (Request::Drive(gsi), Ok(())) = (request, outcome) {
+                self.driven.insert(*gsi);
+            }
+        }
+        self.unsettled.clear();
+        outcomes
+    }
+
+    fn validate(&self, edits: &Edits) -> Outcome {
+        if let Some((gsi, _)) = edits.iter().find(|(gsi, _)| *gsi >= self.limit) {
+            return Err(Why::OutOfRange(*gsi));
+        }
+        for (gsi, change) in last_of_each(edits) {
+            let slot = self.slot(gsi);
+            match change {
+                Change::Lease(key, _) if slot.of != Use::Leased(key) => {
+                    return Err(Why::NotLeased(gsi));
+                }
+                Change::Wiring(_) if !matches!(slot.of, Use::Free | Use::Wired) => {
+                    return Err(Why::InUse(gsi));
+                }
+                _ => {}
+            }
+            match route_of(change) {
+                None if slot.lines > 0 => return Err(Why::Held(gsi)),
+                Some(Route::Pins(pins)) if pins.iter().any(|pin| pin.number() > 23) => {
+                    return Err(Why::NoChip(gsi));
+                }
+                _ => {}
+            }
+        }
+        let mut after = self.seen().routes.into_iter().collect::<Routes>();
+        for (gsi, change) in edits {
+            put(&mut after, *gsi, route_of(*change));
+        }
+        match self.driven.iter().any(|gsi| shares_a_pin(*gsi, &after)) {
+            true => Err(Why::PinShared),
+            false => Ok(()),
+        }
+    }
+
+    fn validate_drive(&self, gsi: u32) -> Outcome {
+        let routes = self.seen().routes.into_iter().collect();
+        match (self.driven.contains(&gsi), shares_a_pin(gsi, &routes)) {
+            (true, _) => Err(Why::AlreadyDriven(gsi)),
+            (false, true) => Err(Why::PinShared),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// A lease that was dropped meanwhile has no route any more.
+    fn take_over(&mut self, gsi: u32, change: Change) {
+        let slot = &mut self.slots[gsi as usize];
+        match change {
+            Change::Lease(..) if slot.of == Use::Free => drop(self.left.insert(gsi)),
+            Change::Wiring(None) => *slot = Slot::default(),
+            Change::Wiring(Some(pins)) => {
+                (slot.of, slot.route) = (Use::Wired, Some(Route::Pins(pins)));
+            }
+            Change::Lease(_, route) => slot.route = route,
+        }
+    }
+}
