@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The kinds of histories.
 
+pub mod doorbells;
 pub mod driven;
 
 use crate::{Target, check};
 
 /// All of them.
-pub const TARGETS: &[Target] = &[Target {
-    name: "driven",
-    needs_kvm: false,
-    check: check::<driven::Driven>,
-}];
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "doorbells",
+        needs_kvm: false,
+        check: check::<doorbells::Doorbells>,
+    },
+    Target {
+        name: "driven",
+        needs_kvm: false,
+        check: check::<driven::Driven>,
+    },
+];
 
 /// The one of this name.
 #[must_use]
