@@ -51,14 +51,14 @@ impl World {
             });
         model.stuck = stuck;
         // A queue that the set does not have is owed nothing.
-        let took = gone
-            .iter()
-            .filter(|one| one.took && model.own(one.bell.key).is_some());
-        let owed = took.map(|Stuck { bell, .. }| Owed {
-            set,
-            key: bell.key,
-            fd: bell.fd,
-            strict: true,
+        let took = gone.iter().filter(|one| one.took);
+        let owed = took.filter_map(|Stuck { bell, .. }| {
+            Some(Owed {
+                set,
+                key: bell.key,
+                fd: model.own(bell.key)?,
+                strict: true,
+            })
         });
         self.owed.extend(owed);
         let back = gone.iter().filter_map(|one| {

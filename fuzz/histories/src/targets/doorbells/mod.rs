@@ -29,17 +29,7 @@ impl History for Doorbells {
     fn run(steps: &[Step]) {
         let mut rig = Rig::new();
         for step in steps {
-            if std::env::var("DBG").is_ok() {
-                eprintln!("{step:?}");
-            }
             rig.run(step.clone());
-            if std::env::var("DBG").is_ok() {
-                let w = rig.machine.world();
-                eprintln!(
-                    "  {:?} owed {:?}\n   {:?}\n   past {:?}",
-                    w.counts, w.owed, w.models[1].bells, w.models[1].past
-                );
-            }
             rig.look();
         }
         rig.end();

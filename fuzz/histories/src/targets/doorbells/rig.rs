@@ -117,13 +117,17 @@ impl Rig {
             Step::Renew(set, removals_first) => self.renew(set.into(), removals_first),
             Step::Reserve(at, size) => self.reserve(at, size),
             Step::Fail(assign, nth, errno) => {
-                let (kind, errnos) = match assign {
-                    true => (CallKind::IoEventFdAssign, [12, 28, 17]),
-                    false => (CallKind::IoEventFdDeassign, [12, 12, 22]),
-                };
-                let (left, errno) = (u64::from(nth % 4), errnos[usize::from(errno) % 3]);
-                self.machine.sim.fail(kind, left + 1, errno);
-                self.machine.world().faults.push((assign, left, errno));
+                let errnos = if assign { [12, 28, 17] } else { [12, 12, 22] };
+                self.fail(assign, nth % 4, errnos[usize::from(errno) % 3]);
+            }
+            Step::Break(assign, deassign) => {
+                self.clear_faults();
+                self.fail(true, 1 + assign % 2, 12);
+                self.fail(false, deassign % 4, 12);
+                self.fail(false, deassign % 4 + deassign / 4 % 2, 12);
+                if deassign & 0x10 != 0 {
+                    self.fail(false, deassign % 4 + 2, 12);
+                }
             }
             Step::ClearFaults => self.clear_faults(),
             Step::Write(write) => {
@@ -400,6 +404,17 @@ impl Rig {
             }
             Err(error) => check_refusal(&error, true, refused),
         }
+    }
+
+    /// Lets so many requests succeed, and makes the next one fail.
+    fn fail(&self, assign: bool, left: u8, errno: i32) {
+        let kind = match assign {
+            true => CallKind::IoEventFdAssign,
+            false => CallKind::IoEventFdDeassign,
+        };
+        let left = u64::from(left);
+        self.machine.sim.fail(kind, left + 1, errno);
+        self.machine.world().faults.push((assign, left, errno));
     }
 
     fn clear_faults(&self) {

@@ -319,9 +319,6 @@ impl Vm for Machine {
     }
 
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{request:?}");
-        }
         if panicking() {
             return self.sim.ioeventfd(request);
         }
