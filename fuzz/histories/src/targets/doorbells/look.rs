@@ -98,16 +98,17 @@ impl World {
     fn check_owed(&mut self) {
         let models = &self.models;
         let counts = &self.counts;
-        self.owed.retain(|one| {
+        self.owed.retain_mut(|one| {
             let model = &models[one.set];
             let Some(own) = model.own(one.key) else {
                 return false;
             };
             let stays = !one.strict && model.has_notifier(one.fd) && counts[one.fd] > 0;
-            let comes = counts[own] > 0;
-            assert!(stays || comes, "a kick was lost: {one:?}");
+            assert!(stays || counts[own] > 0, "a kick was lost: {one:?}");
             // What a notifier has that stays for another queue is left to its handler.
-            comes
+            let is_left = stays && one.fd != own;
+            one.fd = own;
+            !is_left
         });
     }
 
