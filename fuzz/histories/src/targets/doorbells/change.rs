@@ -26,7 +26,7 @@ impl World {
     }
 
     /// What is in quarantine, then what is stuck was tried once more. Returns the other requests.
-    fn clean(&mut self, set: usize) -> (Effects, Vec<Call>) {
+    fn clean(&mut self, set: usize) -> (Vec<Bell>, Vec<Call>) {
         self.acting = None;
         let mut calls = std::mem::take(&mut self.calls);
         let mut is_gone = |all: usize, spot: Spot, fd: usize| {
@@ -61,36 +61,31 @@ impl World {
             })
         });
         self.owed.extend(owed);
-        let back = gone.iter().filter_map(|one| {
-            let Bell { key, fd, .. } = one.bell;
-            Some((key, fd, model.own(key)?))
-        });
-        (model.owed(back), calls)
+        (gone.iter().map(|one| one.bell).collect(), calls)
     }
 
     /// A plan was carried out, or not.
     pub(super) fn end_apply(&mut self, set: usize, plan: &Planned, result: Result<(), &Error>) {
-        let (first, calls) = self.clean(set);
+        let (freed, calls) = self.clean(set);
         let refused = self.is_refused(set, plan, true);
-        match result {
+        let effects = match result {
             Ok(()) => {
                 assert!(!refused, "a conflict was not found");
-                let then = self.done(set, plan, &calls);
-                self.take_effect(&[first, then]);
+                self.done(set, plan, &calls, &freed)
             }
             Err(Error::Conflict { .. }) if refused => {
                 assert_eq!(calls, [], "a conflict is found before");
-                self.take_effect(&[first]);
+                self.models[set].owed_for(&freed)
             }
             Err(error) => {
                 assert!(!refused, "a conflict was not found: {error}");
-                let then = self.failed(set, plan, &calls, error);
-                self.take_effect(&[first, then]);
+                self.failed(set, plan, &calls, error, &freed)
             }
-        }
+        };
+        self.take_effect(effects);
     }
 
-    fn done(&mut self, set: usize, plan: &Planned, calls: &[Call]) -> Effects {
+    fn done(&mut self, set: usize, plan: &Planned, calls: &[Call], freed: &[Bell]) -> Effects {
         let model = &mut self.models[set];
         let added = plan.added.iter().filter(|_| model.started);
         expect(calls, true, plan.repairs.iter().chain(added));
@@ -129,14 +124,21 @@ impl World {
         self.owed
             .iter_mut()
             .for_each(|one| one.strict &= one.set != set);
-        let mut effects = Effects::default();
+        let mut effects = model.owed_for(freed);
         for ((_, from), to) in follow {
             effects.moves.entry(from).or_default().insert(to);
         }
         effects
     }
 
-    fn failed(&mut self, set: usize, plan: &Planned, calls: &[Call], error: &Error) -> Effects {
+    fn failed(
+        &mut self,
+        set: usize,
+        plan: &Planned,
+        calls: &[Call],
+        error: &Error,
+        freed: &[Bell],
+    ) -> Effects {
         let unrestored = self.explain(set, calls, error);
         let model = &mut self.models[set];
         for one in unrestored {
@@ -153,11 +155,11 @@ impl World {
                 bell.expect("one of the set").on = one.registered;
             }
         }
-        let added = plan.added.iter();
-        let added = added.filter_map(|bell| Some((bell.key, bell.fd, model.own(bell.key)?)));
+        let back = plan.added.iter().chain(freed);
+        let back = back.filter_map(|bell| Some((bell.key, bell.fd, model.own(bell.key)?)));
         let follow = model.followers(plan);
         let follow = follow.into_iter().map(|((key, from), to)| (key, to, from));
-        model.owed(added.chain(follow))
+        model.owed(back.chain(follow))
     }
 
     /// Checks that a failure has its cause among the requests. What could not be undone comes back.
@@ -224,8 +226,8 @@ impl World {
     }
 
     pub(super) fn end_start(&mut self, set: usize, result: Result<(), &Error>) {
-        let (first, calls) = self.clean(set);
-        self.take_effect(&[first]);
+        let (freed, calls) = self.clean(set);
+        self.take_effect(self.models[set].owed_for(&freed));
         match result {
             Ok(()) => {
                 let model = &mut self.models[set];
@@ -241,8 +243,8 @@ impl World {
     }
 
     pub(super) fn end_stop(&mut self, set: usize, result: Result<(), &Error>) {
-        let (first, calls) = self.clean(set);
-        self.take_effect(&[first]);
+        let (freed, calls) = self.clean(set);
+        self.take_effect(self.models[set].owed_for(&freed));
         match result {
             Ok(()) => {
                 let model = &mut self.models[set];
@@ -276,10 +278,9 @@ impl World {
         all.into_iter().for_each(|fd| self.counts[fd] += 1);
     }
 
-    fn take_effect(&mut self, all: &[Effects]) {
-        let kicks = all.iter().flat_map(|one| &one.kicks);
-        kicks.for_each(|fd| self.counts[*fd] += 1);
-        for (from, to) in all.iter().flat_map(|one| &one.moves) {
+    fn take_effect(&mut self, effects: Effects) {
+        effects.kicks.iter().for_each(|fd| self.counts[*fd] += 1);
+        for (from, to) in &effects.moves {
             let kicks = std::mem::take(&mut self.counts[*from]);
             to.iter().for_each(|to| self.counts[*to] += kicks);
             for one in self.owed.iter_mut().filter(|one| one.fd == *from) {

@@ -200,6 +200,12 @@ impl Model {
         effects
     }
 
+    /// What queues are owed for doorbells that the set got rid of.
+    pub(super) fn owed_for(&self, freed: &[Bell]) -> Effects {
+        let back = freed.iter();
+        self.owed(back.filter_map(|bell| Some((bell.key, bell.fd, self.own(bell.key)?))))
+    }
+
     pub(super) fn leave(&mut self, bells: Vec<Bell>) {
         self.epoch += 1;
         if bells.is_empty() {

@@ -120,13 +120,26 @@ impl Rig {
                 let errnos = if assign { [12, 28, 17] } else { [12, 12, 22] };
                 self.fail(assign, nth % 4, errnos[usize::from(errno) % 3]);
             }
-            Step::Break(assign, deassign) => {
+            Step::Break(set, notifiers, which) => {
+                let mut wanted = self.there(set);
+                let rewire = |bell: &mut Bell| bell.fd = notifier(set, notifiers, bell.key);
+                wanted.iter_mut().for_each(rewire);
+                let old = self.there(set);
+                let changed = old
+                    .iter()
+                    .zip(&wanted)
+                    .filter(|(old, new)| old.fd != new.fd);
+                let changed = changed.count() as u8;
                 self.clear_faults();
-                self.fail(true, 1 + assign % 2, 12);
-                self.fail(false, deassign % 4, 12);
-                self.fail(false, deassign % 4 + deassign / 4 % 2, 12);
-                if deassign & 0x10 != 0 {
-                    self.fail(false, deassign % 4 + 2, 12);
+                // The last registration, and then one or two of the undo.
+                self.fail(true, changed.saturating_sub(1), 12);
+                self.fail(false, changed + which % 2, 12);
+                if which & 2 != 0 {
+                    self.fail(false, changed, 12);
+                }
+                self.change(set.into(), &wanted);
+                if which & 4 != 0 {
+                    self.clear_faults();
                 }
             }
             Step::ClearFaults => self.clear_faults(),
