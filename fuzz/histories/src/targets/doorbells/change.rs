@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a change was to do, held against the requests that it made and what it returned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ioeventfd::{Error, Unrestored};
 
@@ -26,7 +26,7 @@ impl World {
     }
 
     /// What is in quarantine, then what is stuck was tried once more. Returns the other requests.
-    fn clean(&mut self, set: usize) -> (Vec<Bell>, Vec<Call>) {
+    pub(super) fn clean(&mut self, set: usize) -> (Vec<Bell>, Vec<Call>) {
         self.acting = None;
         let mut calls = std::mem::take(&mut self.calls);
         let mut is_gone = |all: usize, spot: Spot, fd: usize| {
@@ -163,7 +163,12 @@ impl World {
     }
 
     /// Checks that a failure has its cause among the requests. What could not be undone comes back.
-    fn explain<'a>(&mut self, set: usize, calls: &[Call], error: &'a Error) -> &'a [Unrestored] {
+    pub(super) fn explain<'a>(
+        &mut self,
+        set: usize,
+        calls: &[Call],
+        error: &'a Error,
+    ) -> &'a [Unrestored] {
         let (cause, unrestored) = match error {
             Error::NotUndone { cause, unrestored } => (&**cause, &unrestored[..]),
             other => (other, &[][..]),
@@ -225,60 +230,7 @@ impl World {
         unrestored
     }
 
-    pub(super) fn end_start(&mut self, set: usize, result: Result<(), &Error>) {
-        let (freed, calls) = self.clean(set);
-        self.take_effect(self.models[set].owed_for(&freed));
-        match result {
-            Ok(()) => {
-                let model = &mut self.models[set];
-                expect(&calls, true, model.bells.iter().filter(|bell| !bell.on));
-                expect(&calls, false, [].iter());
-                model.bells.iter_mut().for_each(|bell| bell.on = true);
-                model.started = true;
-                model.version += 1;
-                self.kick(set);
-            }
-            Err(error) => self.not_all(set, &calls, error),
-        }
-    }
-
-    pub(super) fn end_stop(&mut self, set: usize, result: Result<(), &Error>) {
-        let (freed, calls) = self.clean(set);
-        self.take_effect(self.models[set].owed_for(&freed));
-        match result {
-            Ok(()) => {
-                let model = &mut self.models[set];
-                expect(&calls, true, [].iter());
-                expect(&calls, false, model.bells.iter().filter(|bell| bell.on));
-                model.bells.iter_mut().for_each(|bell| bell.on = false);
-                if model.started {
-                    model.version += 1;
-                    model.leave(model.bells.clone());
-                }
-                model.started = false;
-            }
-            Err(error) => self.not_all(set, &calls, error),
-        }
-    }
-
-    /// A start or a stop failed.
-    fn not_all(&mut self, set: usize, calls: &[Call], error: &Error) {
-        for one in self.explain(set, calls, error) {
-            let spot = Spot::of(one.address, one.datamatch);
-            let mut bells = self.models[set].bells.iter_mut();
-            let bell = bells.find(|bell| (bell.key, bell.spot) == (one.key, spot));
-            bell.expect("one of the set").on = one.registered;
-        }
-    }
-
-    /// Signals each notifier of a set once.
-    pub(super) fn kick(&mut self, set: usize) {
-        let bells = self.models[set].bells.iter();
-        let all: BTreeSet<_> = bells.map(|bell| bell.fd).collect();
-        all.into_iter().for_each(|fd| self.counts[fd] += 1);
-    }
-
-    fn take_effect(&mut self, effects: Effects) {
+    pub(super) fn take_effect(&mut self, effects: Effects) {
         effects.kicks.iter().for_each(|fd| self.counts[*fd] += 1);
         for (from, to) in &effects.moves {
             let kicks = std::mem::take(&mut self.counts[*from]);
@@ -319,7 +271,7 @@ impl World {
 
 /// Checks that these were registered (or deregistered) once each, and nothing else was.
 #[track_caller]
-fn expect<'a>(calls: &[Call], assign: bool, bells: impl Iterator<Item = &'a Bell>) {
+pub(super) fn expect<'a>(calls: &[Call], assign: bool, bells: impl Iterator<Item = &'a Bell>) {
     let of_kind = calls.iter().filter(|call| call.assign == assign);
     let mut count: BTreeMap<_, i32> = BTreeMap::new();
     for call in of_kind {

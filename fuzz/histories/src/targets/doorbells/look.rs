@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use notify_core::{EventNotifier, IoEventFdRequest, Vm};
 
+use super::machine::Machine;
 use super::rig::{Rig, SEMAPHORE};
 use super::spot::{Spot, bytes_of};
-use super::world::{Machine, World};
+use super::world::World;
 
 impl Rig {
     pub(super) fn look(&self) {

@@ -7,8 +7,12 @@
 //! share none.
 
 mod change;
+mod lifecycle;
 mod look;
+mod machine;
 mod model;
+mod others;
+mod plans;
 mod rig;
 mod spot;
 mod step;

@@ -3,20 +3,18 @@
 
 use std::sync::Arc;
 
-use ioeventfd::{
-    Doorbell, DoorbellRegistry, DoorbellSet, Epoch, Error, IoEventFd, Leftover, Plan, Window,
-};
+use ioeventfd::{DoorbellRegistry, DoorbellSet, Epoch, IoEventFd, Plan};
 use notify_core::EventNotifier;
 use notify_core::sim::CallKind;
 
-use super::model::{Bell, Model, Planned};
-use super::spot::address;
-use super::step::{Choice, SINGLES, Step, Wanted, slot};
-use super::world::{Machine, World};
+use super::machine::Machine;
+use super::model::{Bell, Planned};
+use super::step::{Choice, Step, Wanted};
+use super::world::World;
 
 /// How many notifiers each set has; one more is for the doorbells by themselves.
 const EACH: usize = 4;
-const OWN: usize = 2 * EACH;
+pub(super) const OWN: usize = 2 * EACH;
 /// One of set 0 is a semaphore.
 pub(super) const SEMAPHORE: usize = 3;
 
@@ -27,9 +25,9 @@ pub(super) struct Rig {
     pub(super) notifiers: Vec<Arc<EventNotifier>>,
     plans: [Option<(Plan, Planned)>; 4],
     /// Each with the set that gave it out.
-    epochs: Vec<(Epoch, u64, u64)>,
-    singles: Vec<IoEventFd>,
-    next_id: u64,
+    pub(super) epochs: Vec<(Epoch, u64, u64)>,
+    pub(super) singles: Vec<IoEventFd>,
+    pub(super) next_id: u64,
 }
 
 impl Rig {
@@ -175,250 +173,6 @@ impl Rig {
         self.machine.world().models[usize::from(set)].bells.clone()
     }
 
-    fn doorbell(&self, bell: &Bell) -> Doorbell {
-        let notifier = Arc::clone(&self.notifiers[bell.fd]);
-        Doorbell::new(
-            bell.key,
-            bell.spot.address(),
-            bell.spot.datamatch(),
-            notifier,
-        )
-    }
-
-    fn plan(&self, set: usize, wanted: &[Bell]) -> Option<(Plan, Planned)> {
-        let plan = self
-            .set(set)
-            .plan(wanted.iter().map(|bell| self.doorbell(bell)));
-        let world = self.machine.world();
-        let planned = world.models[set].compare(wanted);
-        let exists = planned.added.iter().all(|bell| bell.spot.exists());
-        let refused = world.is_refused(set, &planned, false);
-        match plan {
-            Ok(plan) => {
-                assert!(exists && !refused, "a conflict was not found: {plan:?}");
-                let numbers = (plan.additions(), plan.removals(), plan.is_empty());
-                let expected = (planned.added.len(), planned.gone.len(), planned.is_empty());
-                assert_eq!(numbers, expected);
-                Some((plan, planned))
-            }
-            Err(error) => {
-                check_refusal(&error, exists, refused);
-                None
-            }
-        }
-    }
-
-    /// The plan comes back if it was not carried out.
-    fn apply(&mut self, set: usize, plan: Plan, planned: &Planned) -> Option<Plan> {
-        let asks = self.begin(set, planned);
-        let result = self.set(set).apply(plan);
-        let mut world = self.machine.world();
-        match &result {
-            Err(rejected) if matches!(rejected.error, Error::StalePlan) => {
-                let model = &world.models[set];
-                let is_stale = (planned.set, planned.version) != (model.id, model.version);
-                assert!(is_stale, "the plan is of these doorbells");
-                world.end_without_effect(set);
-            }
-            _ if !asks => world.end_without_effect(set),
-            Ok(_) => world.end_apply(set, planned, Ok(())),
-            Err(rejected) => world.end_apply(set, planned, Err(&rejected.error)),
-        }
-        drop(world);
-        match result {
-            Ok(epoch) => {
-                self.epoch(set, epoch);
-                None
-            }
-            Err(rejected) => {
-                assert!(
-                    asks || matches!(rejected.error, Error::StalePlan),
-                    "{rejected}"
-                );
-                Some(rejected.value)
-            }
-        }
-    }
-
-    /// Whether carrying out a plan asks for anything.
-    fn begin(&self, set: usize, planned: &Planned) -> bool {
-        let mut world = self.machine.world();
-        let model = &world.models[set];
-        let is_stale = (planned.set, planned.version) != (model.id, model.version);
-        let view = model.started.then(|| model.view_during(planned));
-        let view = view.filter(|_| !is_stale);
-        world.begin(set, view);
-        !is_stale && !planned.is_empty()
-    }
-
-    fn change(&mut self, set: usize, wanted: &[Bell]) {
-        if let Some((plan, planned)) = self.plan(set, wanted) {
-            self.apply(set, plan, &planned);
-        }
-    }
-
-    fn relocate(&mut self, set: usize, from: u8, size: u8, to: u8) {
-        let ((pio, start), (to_pio, to)) = (slot(from), slot(to));
-        let size = u64::from(size % 32);
-        let mut wanted = self.machine.world().models[set].bells.clone();
-        let mut is_movable = true;
-        for bell in &mut wanted {
-            let spot = &mut bell.spot;
-            if spot.pio == pio && (start..start + size).contains(&spot.at) {
-                spot.at = spot.at - start + to;
-                is_movable &= pio == to_pio && (!pio || spot.at <= 0xffff);
-            }
-        }
-        let mut planned = Planned::default();
-        let mut is_plan = false;
-        if is_movable {
-            planned = self.machine.world().models[set].compare(&wanted);
-            let exists = planned.added.iter().all(|bell| bell.spot.exists());
-            is_plan = exists && !self.machine.world().is_refused(set, &planned, false);
-        }
-        let asks = is_plan && self.begin(set, &planned);
-        if !asks {
-            self.machine.world().begin(set, None);
-        }
-        let result = self
-            .set(set)
-            .relocate(address(pio, start), size, address(to_pio, to));
-        let mut world = self.machine.world();
-        match &result {
-            Err(Error::NotMovable { .. }) => {
-                assert!(!is_movable);
-                world.end_without_effect(set);
-            }
-            Err(Error::NoSuchWrite { .. } | Error::Conflict { .. }) if is_movable && !is_plan => {
-                world.end_without_effect(set);
-            }
-            Ok(_) if is_plan && !asks => world.end_without_effect(set),
-            result => {
-                assert!(asks, "{result:?}");
-                world.end_apply(set, &planned, result.as_ref().map(|_| ()));
-            }
-        }
-        drop(world);
-        if let Ok(epoch) = result {
-            self.epoch(set, epoch);
-        }
-    }
-
-    fn epoch(&mut self, set: usize, epoch: Epoch) {
-        let (id, at) = {
-            let model = &self.machine.world().models[set];
-            (model.id, model.epoch)
-        };
-        let same = |(one, of, when): &(Epoch, u64, u64)| (*one == epoch, (*of, *when) == (id, at));
-        for (is_same, expected) in self.epochs.iter().map(same) {
-            assert_eq!(is_same, expected, "epochs of set {set}");
-        }
-        self.epochs.push((epoch, id, at));
-        // Only the latest ones, so that a long history does not take long.
-        if self.epochs.len() > 16 {
-            self.epochs.remove(0);
-        }
-    }
-
-    fn stop(&mut self, set: usize) {
-        let view = self.machine.world().models[set].view();
-        self.machine.world().begin(set, Some(view));
-        let result = self.set(set).stop();
-        self.machine
-            .world()
-            .end_stop(set, result.as_ref().map(|_| ()));
-        if let Ok(stopped) = result {
-            self.expect_leftovers(set, &stopped.leftovers);
-            self.epoch(set, stopped.epoch);
-        }
-    }
-
-    fn start(&mut self, set: usize) {
-        let mut world = self.machine.world();
-        let was_started = world.models[set].started;
-        let mut view = world.models[set].view();
-        view.current = world.models[set].bells.clone();
-        world.begin(set, Some(view));
-        drop(world);
-        let result = self.set(set).start();
-        let mut world = self.machine.world();
-        if was_started {
-            assert!(result.is_ok());
-            world.end_without_effect(set);
-        } else {
-            world.end_start(set, result.as_ref().map(|()| ()));
-        }
-    }
-
-    fn expect_leftovers(&self, set: usize, leftovers: &[Leftover]) {
-        let mut world = self.machine.world();
-        let mut expected = Vec::new();
-        let mut seen = Vec::new();
-        for bell in world.models[set].bells.clone() {
-            if seen.contains(&bell.fd) {
-                continue;
-            }
-            seen.push(bell.fd);
-            let kicks = world.consume(bell.fd, bell.fd == SEMAPHORE);
-            if kicks > 0 {
-                expected.push((bell.key, kicks));
-            }
-        }
-        let taken = leftovers.iter().map(|one| (one.key, one.kicks.get()));
-        assert_eq!(taken.collect::<Vec<_>>(), expected, "what is left over");
-    }
-
-    fn passed(&mut self, set: usize, which: u8) {
-        let index = usize::from(which) % self.epochs.len().max(1);
-        if let Some((epoch, of, at)) = self.epochs.get(index).copied() {
-            self.set(set).vcpus_passed(epoch);
-            let model = &mut self.machine.world().models[set];
-            let (id, past) = (model.id, &mut model.past);
-            past.retain(|(left, _)| of != id || *left > at);
-        }
-    }
-
-    fn renew(&mut self, set: usize, removals_first: bool) {
-        self.machine.world().calls.clear();
-        let old = self.sets[set].take();
-        drop(Arc::try_unwrap(old.expect("it is there")));
-        self.machine.world().dropped(set);
-        let mut new = DoorbellSet::new(&self.registry);
-        if removals_first {
-            new = new.removals_first();
-        }
-        let new = Arc::new(new);
-        let mut world = self.machine.world();
-        world.models[set] = Model::new(self.next_id, removals_first);
-        world.sets[set] = Arc::downgrade(&new);
-        drop(world);
-        self.next_id += 1;
-        self.sets[set] = Some(new);
-    }
-
-    fn reserve(&self, at: u8, size: u8) {
-        let mut world = self.machine.world();
-        // No window is given up, and some doorbells must be possible.
-        if world.windows.len() == 2 {
-            return;
-        }
-        let (pio, start) = slot(at);
-        let start = start + u64::from(size >> 6);
-        let size = u64::from(size % 4);
-        let window = (pio, start, size);
-        let refused = world.claimed().iter().any(|spot| spot.is_in(window));
-        let reserved = self
-            .registry
-            .reserve(Window::new(address(pio, start), size, "a device"));
-        match reserved {
-            Ok(()) => {
-                assert!(!refused, "a doorbell is there");
-                world.windows.push(window);
-            }
-            Err(error) => check_refusal(&error, true, refused),
-        }
-    }
-
     /// Lets so many requests succeed, and makes the next one fail.
     fn fail(&self, assign: bool, left: u8, errno: i32) {
         let kind = match assign {
@@ -433,70 +187,6 @@ impl Rig {
     fn clear_faults(&self) {
         self.machine.sim.clear_faults();
         self.machine.world().faults.clear();
-    }
-
-    fn lose(&self, which: u8) {
-        let mut world = self.machine.world();
-        if world.kernel.is_empty() {
-            return;
-        }
-        world.faults.clear();
-        let index = usize::from(which) % world.kernel.len();
-        let (spot, fd) = world.kernel.remove(index);
-        world.lost.push((spot, fd));
-        self.machine.deregister(spot, &self.notifiers[fd]);
-    }
-
-    fn single(&mut self, choice: Choice) {
-        let spot = choice.single();
-        if self.singles.len() == SINGLES || !spot.exists() {
-            return;
-        }
-        self.machine.world().calls.clear();
-        let builder = IoEventFd::builder(self.machine.clone(), spot.address(), spot.datamatch());
-        let assigned = builder.notifier(Arc::clone(&self.notifiers[OWN])).assign();
-        let mut world = self.machine.world();
-        let calls = std::mem::take(&mut world.calls);
-        assert_eq!(
-            (calls.len(), calls[0].spot, calls[0].assign),
-            (1, spot, true)
-        );
-        assert_eq!(assigned.is_ok(), calls[0].errno.is_none());
-        match assigned {
-            Ok(single) => {
-                world.singles.push((spot, OWN));
-                self.singles.push(single);
-            }
-            Err(rejected) => {
-                let taken = matches!(rejected.error, Error::Taken { .. });
-                assert_eq!(taken, calls[0].errno == Some(17), "{rejected}");
-            }
-        }
-    }
-
-    fn no_single(&mut self, which: u8) {
-        if self.singles.is_empty() {
-            return;
-        }
-        let index = usize::from(which) % self.singles.len();
-        let single = self.singles.remove(index);
-        let key = self.machine.world().singles.remove(index);
-        self.machine.world().calls.clear();
-        let deassigned = single.deassign();
-        let calls = std::mem::take(&mut self.machine.world().calls);
-        assert_eq!(
-            (calls.len(), calls[0].spot, calls[0].assign),
-            (1, key.0, false)
-        );
-        assert_eq!(deassigned.is_ok(), calls[0].counts());
-        if let Err(rejected) = deassigned {
-            assert!(
-                matches!(rejected.error, Error::Deassign { .. }),
-                "{rejected}"
-            );
-            self.machine.world().singles.push(key);
-            self.singles.push(rejected.value);
-        }
     }
 
     /// Everything is dropped, and the kernel has nothing any more.
@@ -519,14 +209,6 @@ impl Rig {
         drop(self);
         assert_eq!(Arc::strong_count(&machine), 1, "a doorbell is left");
         assert_eq!(machine.world().kernel, [], "left in the kernel");
-    }
-}
-
-fn check_refusal(error: &Error, exists: bool, refused: bool) {
-    match error {
-        Error::NoSuchWrite { .. } => assert!(!exists, "{error}"),
-        Error::Conflict { .. } => assert!(exists && refused, "{error}"),
-        _ => panic!("{error}"),
     }
 }
 

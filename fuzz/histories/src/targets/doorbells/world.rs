@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`World`]: the kernel, the sets and the counters as the model has them; and [`Machine`], which
-//! tells it of each request, and lets the guest write in between.
+//! [`World`]: the kernel, the sets and the counters as the model has them.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::panicking;
+use std::sync::{Arc, Weak};
 
 use ioeventfd::{DoorbellSet, Rung};
-use notify_core::sim::{Profile, SimVm};
-use notify_core::{
-    Bus, Capability, EventNotifier, IoEventFdAction, IoEventFdRequest, IrqFdRequest, LineStatus,
-    MsiOutcome, MsiRequest, RouteBuffer, Vm,
-};
+use notify_core::sim::SimVm;
+use notify_core::{Bus, EventNotifier, IoEventFdAction, IoEventFdRequest};
 
 use super::model::{Bell, Model, View};
 use super::spot::{Spot, address, cut};
@@ -219,7 +214,7 @@ impl World {
         }
     }
 
-    fn before_call(&mut self, sim: &SimVm) {
+    pub(super) fn before_call(&mut self, sim: &SimVm) {
         let mut due = Vec::new();
         self.during.retain_mut(|(left, write)| {
             let now = *left == 0;
@@ -235,7 +230,7 @@ impl World {
         }
     }
 
-    fn after_call(&mut self, request: &IoEventFdRequest<'_>, result: &io::Result<()>) {
+    pub(super) fn after_call(&mut self, request: &IoEventFdRequest<'_>, result: &io::Result<()>) {
         let assign = request.action == IoEventFdAction::Assign;
         let spot = Spot {
             pio: request.bus == Bus::Pio,
@@ -286,57 +281,5 @@ impl World {
         let lost = self.lost.iter().position(is);
         self.lost.remove(lost.expect("it was registered once"));
         Some(ENOENT)
-    }
-}
-
-/// A machine that tells of what is asked of it.
-#[derive(Debug)]
-pub(super) struct Machine {
-    pub(super) sim: SimVm,
-    world: Mutex<World>,
-}
-
-impl Machine {
-    pub(super) fn new(world: World) -> Self {
-        Self {
-            sim: SimVm::builder().profile(Profile::None).build(),
-            world: Mutex::new(world),
-        }
-    }
-
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Vm for Machine {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.sim.capability(capability)
-    }
-
-    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
-        self.sim.irqfd(request)
-    }
-
-    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
-        if panicking() {
-            return self.sim.ioeventfd(request);
-        }
-        self.world().before_call(&self.sim);
-        let result = self.sim.ioeventfd(request);
-        self.world().after_call(request, &result);
-        result
-    }
-
-    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
-        self.sim.set_gsi_routing(table)
-    }
-
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
-        self.sim.signal_msi(message)
-    }
-
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.sim.set_irq_line(gsi, level)
     }
 }
