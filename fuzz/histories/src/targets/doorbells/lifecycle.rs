@@ -39,7 +39,7 @@ impl Rig {
             assert!(result.is_ok());
             world.end_without_effect(set);
         } else {
-            world.end_start(set, result.as_ref().map(|()| ()));
+            world.end_start(set, result.as_ref().copied());
         }
     }
 

@@ -132,7 +132,7 @@ pub(super) fn cut(pio: bool, at: u64, bytes: &[u8]) -> Vec<Vec<Piece>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let mut starts = Vec::new();
     for (offset, byte) in (0..).zip(bytes) {
-        if offset == 0 || (at + offset) % 4096 == 0 {
+        if offset == 0 || (at + offset).is_multiple_of(4096) {
             starts.push(at + offset);
             parts.push(Vec::new());
         }
