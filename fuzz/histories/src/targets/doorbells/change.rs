@@ -175,6 +175,17 @@ impl World {
         };
         let model = &mut self.models[set];
         model.version += u64::from(!unrestored.is_empty());
+        // What KVM itself refuses has something in its place that does not go.
+        let registered = unrestored.iter().filter(|one| one.registered);
+        let registered = registered.map(|one| Spot::of(one.address, one.datamatch));
+        let mut there: Vec<_> = registered.collect();
+        there.extend(model.stuck.iter().map(|one| one.bell.spot));
+        there.extend(self.singles.iter().map(|(spot, _)| *spot));
+        let refused = |call: &&Call| !call.counts() && !call.is_fault;
+        for call in calls.iter().filter(refused) {
+            let is_taken = there.iter().any(|one| one.is_refused_beside(&call.spot));
+            assert!(is_taken, "in a place that is free: {call:?}");
+        }
         let refused = calls.iter().find(|call| !call.counts());
         let (spot, expected) = match (cause, refused) {
             (

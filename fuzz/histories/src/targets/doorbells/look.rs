@@ -47,7 +47,10 @@ impl Rig {
             assert!(Arc::ptr_eq(&doorbell.notifier, &self.notifiers[bell.fd]));
         }
         let view = model.view();
-        let old = view.old.iter().rev().take(8).map(|(_, bell)| bell);
+        let old = view.old.iter().take(4);
+        let old = old
+            .chain(view.old.iter().rev().take(8))
+            .map(|(_, bell)| bell);
         for bell in model.bells.iter().chain(old) {
             let Spot {
                 pio,

@@ -8,7 +8,7 @@ use ioeventfd::{Doorbell, Epoch, Error, Plan};
 use super::model::{Bell, Planned};
 use super::rig::Rig;
 use super::spot::address;
-use super::step::slot;
+use super::step::in_bar;
 
 impl Rig {
     fn doorbell(&self, bell: &Bell) -> Doorbell {
@@ -94,7 +94,7 @@ impl Rig {
     }
 
     pub(super) fn relocate(&mut self, set: usize, from: u8, size: u8, to: u8) {
-        let ((pio, start), (to_pio, to)) = (slot(from), slot(to));
+        let ((pio, start), (to_pio, to)) = (in_bar(from), in_bar(to));
         let size = u64::from(size % 32);
         let mut wanted = self.machine.world().models[set].bells.clone();
         let mut is_movable = true;

@@ -9,7 +9,7 @@ use notify_core::sim::CallKind;
 
 use super::machine::Machine;
 use super::model::{Bell, Planned};
-use super::step::{Choice, Step, Wanted};
+use super::step::{Choice, Step, Wanted, may_move};
 use super::world::World;
 
 /// How many notifiers each set has; one more is for the doorbells by themselves.
@@ -97,8 +97,10 @@ impl Rig {
             }
             Step::Relocate(set, from, size, to) => self.relocate(set.into(), from, size, to),
             Step::Wander(set, times) => {
-                for turn in 0..times % 80 {
-                    self.relocate(set.into(), 0, 0x1f, 2 * (turn % 2) + times / 80);
+                // As many changes as a set remembers, and a few less or more.
+                for turn in 0..60 + times % 8 {
+                    let (from, to) = if turn % 2 == 0 { (0, 2) } else { (2, 0) };
+                    self.relocate(set.into(), from, 0x1f, to);
                 }
             }
             Step::Stop(set) => self.stop(set.into()),
@@ -120,14 +122,17 @@ impl Rig {
             }
             Step::Break(set, notifiers, which) => {
                 let mut wanted = self.there(set);
-                let rewire = |bell: &mut Bell| bell.fd = notifier(set, notifiers, bell.key);
-                wanted.iter_mut().for_each(rewire);
+                let off = u64::from(which >> 4 & 3);
+                for bell in &mut wanted {
+                    bell.fd = notifier(set, notifiers, bell.key);
+                    // By less than their width, so that they are in their own way.
+                    if which & 8 != 0 && may_move(&bell.spot) {
+                        bell.spot.at += off;
+                    }
+                }
                 let old = self.there(set);
-                let changed = old
-                    .iter()
-                    .zip(&wanted)
-                    .filter(|(old, new)| old.fd != new.fd);
-                let changed = changed.count() as u8;
+                let differ = |(old, new): &(&Bell, &Bell)| (old.fd, old.spot) != (new.fd, new.spot);
+                let changed = old.iter().zip(&wanted).filter(differ).count() as u8;
                 self.clear_faults();
                 // The last registration, and then one or two of the undo.
                 self.fail(true, changed.saturating_sub(1), 12);

@@ -77,7 +77,8 @@ pub enum Step {
     Reserve(u8, u8),
     /// Makes a registration (or a deregistration) fail: which one from now on, and the errno.
     Fail(bool, u8, u8),
-    /// Gives the queues other notifiers, in vain; and some of that cannot be taken back.
+    /// Gives the queues other notifiers, and perhaps moves the doorbells a little, in vain; and some of
+    /// that cannot be taken back.
     Break(Set, u8, u8),
     /// Forgets the faults that have not come.
     ClearFaults,
@@ -122,6 +123,16 @@ pub(super) const SINGLES: usize = 3;
 
 pub(super) fn slot(number: u8) -> (bool, u64) {
     SLOTS[usize::from(number) % SLOTS.len()]
+}
+
+/// One in a BAR: in a page with others, and not where the VMM has doorbells of its own.
+pub(super) fn in_bar(number: u8) -> (bool, u64) {
+    SLOTS[usize::from(number) % (SLOTS.len() - 1)]
+}
+
+/// Whether a doorbell is in memory that it shares with those of sets alone.
+pub(super) fn may_move(spot: &Spot) -> bool {
+    !spot.pio && (spot.pio, spot.at) != ALONE
 }
 
 impl Choice {

@@ -23,6 +23,8 @@ pub(super) struct Call {
     pub(super) spot: Spot,
     pub(super) fd: usize,
     pub(super) errno: Option<i32>,
+    /// Whether the failure was ordered.
+    pub(super) is_fault: bool,
 }
 
 impl Call {
@@ -258,6 +260,7 @@ impl World {
             spot,
             fd,
             errno,
+            is_fault: fault.is_some(),
         });
     }
 
@@ -269,6 +272,9 @@ impl World {
                 .iter()
                 .any(|(there, _)| spot.is_refused_beside(there));
             if !refused {
+                let mut there = self.kernel.iter();
+                let beside = there.find(|(there, _)| spot.is_against(there));
+                assert_eq!(beside, None, "the bus may miss {spot:?}");
                 self.kernel.push((spot, fd));
             }
             return refused.then_some(EEXIST);
