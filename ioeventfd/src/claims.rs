@@ -177,12 +177,13 @@ impl Claims {
         Ok(())
     }
 
-    /// The change is done.
-    pub(crate) fn finish(&mut self, given_up: &[Place]) {
+    /// The change is done. What is `stuck` keeps its place, which may be one that was given up.
+    pub(crate) fn finish(&mut self, set: SetId, given_up: &[Place], stuck: &[Place]) {
         self.version += 1;
         for place in given_up {
             self.leaving.remove(place);
         }
+        self.held.extend(stuck.iter().map(|place| (*place, set)));
     }
 
     /// The change did not happen, but for the places that are `stuck`.
@@ -196,9 +197,8 @@ impl Claims {
         for place in wanted {
             self.held.remove(place);
         }
-        self.finish(given_up);
-        let kept = given_up.iter().chain(stuck);
-        self.held.extend(kept.map(|place| (*place, set)));
+        self.finish(set, given_up, stuck);
+        self.held.extend(given_up.iter().map(|place| (*place, set)));
     }
 
     /// A set is dropped, and the kernel keeps one of its doorbells.
@@ -376,7 +376,7 @@ mod tests {
         let mut claims = Claims::new(&[]);
         let old: Vec<_> = places(0xd000_0004).collect();
         claims.begin(set, &old, &[], None).unwrap();
-        claims.finish(&[]);
+        claims.finish(set, &[], &[]);
         for distance in 1..=4 {
             for address in [0xd000_0004 - distance, 0xd000_0004 + distance] {
                 let looks = Cell::new(0);

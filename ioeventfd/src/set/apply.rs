@@ -2,7 +2,7 @@
 //! Carrying a plan out: all of it, or nothing.
 
 use super::doorbell::Bell;
-use super::handover::{self, Handover, Successors};
+use super::handover::{self, Handover, Successors, in_groups};
 use super::past::Epoch;
 use super::steps::{self, Step};
 use super::undo::{self, Deferred};
@@ -64,12 +64,17 @@ impl DoorbellSet {
         if plan.is_empty() {
             return Ok(state.past.now());
         }
-        self.clean(state, deferred);
+        let freed = self.clean(state);
         let given_up = plan.given_up(&state.bells);
         let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
         let checked = plan.checked.take();
-        self.registry
-            .claims(|claims| claims.begin(self.id, &wanted, &given_up, checked))?;
+        let begun = self
+            .registry
+            .claims(|claims| claims.begin(self.id, &wanted, &given_up, checked));
+        if let Err(error) = begun {
+            *deferred = undo::undo(freed.iter(), Vec::new(), &state.bells);
+            return Err(error);
+        }
 
         let removed = |index: &usize| plan.removals.binary_search(index).is_ok();
         let (gone, kept): (Vec<_>, Vec<_>) = state
@@ -96,7 +101,8 @@ impl DoorbellSet {
         let stuck = self.stuck(state);
         if let Err(error) = steps::run(&mut state.bells, steps, stuck) {
             plan.additions = state.bells.split_off(there);
-            let undone = undo::undo(plan.additions.iter(), handovers, &state.bells);
+            let taken_back = plan.additions.iter().chain(&freed);
+            let undone = undo::undo(taken_back, handovers, &state.bells);
             state.outdate_unless_undone(&error);
             if matches!(error, Error::NotUndone { .. }) {
                 // Some of the plan's doorbells may be stuck.
@@ -106,12 +112,17 @@ impl DoorbellSet {
                 state.stuck.extend(new);
             }
             self.back(state, &undone.moves, (&wanted, &given_up));
-            deferred.extend(undone);
+            *deferred = undone;
             return Err(error);
         }
         let epoch = self.forth(state, plan, there, &handovers);
+        // By what the set has now: a notifier that was stuck may signal a new doorbell's kicks already.
+        *deferred = undo::undo(freed.iter(), Vec::new(), &state.bells);
         deferred.moves.extend(handovers);
-        self.registry.claims(|claims| claims.finish(&given_up));
+        deferred.moves = in_groups(std::mem::take(&mut deferred.moves));
+        let stuck: Vec<_> = state.stuck.iter().map(Bell::place).collect();
+        self.registry
+            .claims(|claims| claims.finish(self.id, &given_up, &stuck));
         Ok(epoch)
     }
 
@@ -220,8 +231,9 @@ impl DoorbellSet {
         Places::new(self.id, state.stuck.iter().map(Bell::place))
     }
 
-    /// Tries to get rid of what earlier failures left registered.
-    pub(super) fn clean(&self, state: &mut State, deferred: &mut Deferred) {
+    /// Tries to get rid of what earlier failures left registered. Returns what is gone: the kernel may
+    /// have given its notifiers kicks since.
+    pub(super) fn clean(&self, state: &mut State) -> Vec<Bell> {
         self.registry.clean();
         let stuck = &mut state.stuck;
         let gone: Vec<_> = stuck
@@ -236,10 +248,6 @@ impl DoorbellSet {
                 self.registry.claims(|claims| claims.release(place));
             }
         }
-        // The kernel may have given it kicks since. Most changes find nothing to get rid of.
-        if gone.is_empty() {
-            return;
-        }
-        deferred.extend(undo::undo(gone.iter(), Vec::new(), &state.bells));
+        gone
     }
 }

@@ -9,6 +9,7 @@ use super::doorbell::Bell;
 use super::handover::{Due, give};
 use super::past::Epoch;
 use super::steps::{self, Step};
+use super::undo::undo;
 use super::{DoorbellSet, State};
 use crate::Error;
 
@@ -53,7 +54,8 @@ impl DoorbellSet {
             if state.started {
                 return Ok(None);
             }
-            self.clean(state, deferred);
+            let freed = self.clean(state);
+            *deferred = undo(freed.iter(), Vec::new(), &state.bells);
             state.started = true;
             self.publish(state);
             let missing = |bell: &Bell| !bell.fd.is_registered();
@@ -111,7 +113,8 @@ impl DoorbellSet {
     /// [`Error::Drain`]: it is stopped, and what is pending is still there.
     pub fn stop(&self) -> Result<Stopped, Error> {
         let (epoch, notifiers) = self.change(|state, deferred| {
-            self.clean(state, deferred);
+            let freed = self.clean(state);
+            *deferred = undo(freed.iter(), Vec::new(), &state.bells);
             let registered = |bell: &Bell| bell.fd.is_registered();
             let steps = steps_for(state, registered, Step::Deregister);
             let stuck = self.stuck(state);

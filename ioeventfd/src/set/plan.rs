@@ -117,9 +117,13 @@ impl DoorbellSet {
             }
         }
         let mut given_up = plan.given_up(&state.bells);
-        // Applying gets rid of these first, or fails.
+        // Applying gets rid of these first, or fails. A doorbell in the same place may stay.
         let stuck = state.stuck.iter().map(Bell::place);
-        given_up.extend(stuck);
+        let is_free = |place: &Place| {
+            let there = state.bells.binary_search_by(|bell| bell.place().cmp(place));
+            there.is_err()
+        };
+        given_up.extend(stuck.filter(is_free));
         given_up.sort_unstable();
         let wanted = plan.additions.iter().map(Bell::place);
         self.registry

@@ -24,13 +24,6 @@ pub(super) struct Deferred {
     pub(super) moves: Vec<Handover>,
 }
 
-impl Deferred {
-    pub(super) fn extend(&mut self, other: Self) {
-        self.kicks.extend(other.kicks);
-        self.moves.extend(other.moves);
-    }
-}
-
 /// What is due when doorbells are taken back, and handovers with them. The set has `bells` again.
 pub(super) fn undo<'a>(
     taken_back: impl Iterator<Item = &'a Bell>,

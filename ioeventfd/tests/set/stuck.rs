@@ -318,3 +318,66 @@ fn an_undo_registers_nothing_beside_what_is_stuck() {
         take(&all);
     }
 }
+
+#[test]
+fn the_place_of_what_is_stuck_stays_taken_when_the_doorbell_in_it_goes() {
+    let all = notifiers(2);
+    let rig = stuck(&all);
+    rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
+    have(&rig.set, []);
+    let other = DoorbellSet::new(&rig.registry);
+    for at in [BASE, BASE + 1] {
+        let planned = other.plan([mmio(0, at, W2, &all[0])]);
+        assert!(matches!(planned, Err(Error::Conflict { .. })), "{at:#x}");
+    }
+    have(&rig.set, [mmio(0, ELSEWHERE, W2, &all[0])]);
+    have(&other, [mmio(0, BASE, W2, &all[0])]);
+}
+
+/// What is stuck is in the very place of a doorbell that stays.
+#[test]
+fn a_plan_finds_a_conflict_with_a_doorbell_whose_place_is_also_stuck() {
+    let all = notifiers(2);
+    let rig = stuck(&all);
+    let beside = mmio(1, BASE + 1, W2, &all[0]);
+    let planned = rig.set.plan([mmio(0, BASE, W2, &all[0]), beside]);
+    assert!(matches!(planned, Err(Error::Conflict { .. })));
+}
+
+/// A notifier that something stuck signals is planned for another queue. That queue is kicked before the
+/// change ends, and its kick stays in the notifier.
+#[test]
+fn a_kick_of_a_new_queue_is_not_taken_for_one_of_what_was_stuck() {
+    let (vm, pause) = Pause::vm();
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
+    let all = notifiers(3);
+    have(&set, [mmio(0, BASE, W2, &all[0])]);
+    vm.vm.fail(IoEventFdAssign, 2, ENOMEM);
+    vm.vm.fail(IoEventFdDeassign, 2, ENOMEM);
+    let refused = change(
+        &set,
+        [mmio(0, BASE, W2, &all[1]), mmio(1, BASE + 4, W2, &all[1])],
+    );
+    assert!(matches!(refused, Err(Error::NotUndone { .. })));
+    let wanted = [
+        mmio(0, BASE, W2, &all[0]),
+        mmio(1, BASE + 4, W2, &all[1]),
+        mmio(2, BASE + 8, W2, &all[2]),
+    ];
+    std::thread::scope(|scope| {
+        pause.arm();
+        let change = scope.spawn(|| have(&set, wanted));
+        // What is stuck goes, and then the doorbells of queues 0 and 1 come.
+        for _ in 0..3 {
+            pause.wait_until_entered();
+            pause.arm();
+            pause.resume();
+        }
+        pause.wait_until_entered();
+        assert!(kernel_takes(&vm.vm, BASE + 4, &[0; 2]));
+        pause.resume();
+        change.join().unwrap();
+    });
+    // Whether queue 0 was kicked meanwhile the counter does not say.
+    expect_kicks(&all, &[1, 1, 0]);
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The kinds of histories.
 
+pub mod doorbells;
 pub mod driven;
 pub mod msix_guest;
 pub mod routing;
@@ -9,6 +10,11 @@ use crate::{Target, check};
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "doorbells",
+        needs_kvm: false,
+        check: check::<doorbells::Doorbells>,
+    },
     Target {
         name: "driven",
         needs_kvm: false,

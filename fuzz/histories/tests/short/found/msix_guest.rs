@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Histories that once failed, as they were printed.
+//! Of MSI-X tables and MSI capabilities.
 
 use histories::History;
 use histories::targets::msix_guest::{Kind, MsixGuest, Rare, Step, Vmm};

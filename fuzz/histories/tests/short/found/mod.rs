@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Histories that once failed, as they were printed.
+
+mod doorbells;
+mod msix_guest;
+
+use kvm_test::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = msix_guest::trials();
+    trials.extend(doorbells::trials());
+    trials
+}
