@@ -113,8 +113,8 @@ impl Inner {
         Ok(Some(old))
     }
 
-    /// An armed vector could not be armed again. What may pass by itself the next round tries again, as it does
-    /// with what failed in a round; its owner does not know of this one, so it is woken.
+    /// An armed vector could not be armed again. After a temporary error the next round of the queue
+    /// retries it. The owner of the queue does not know of that yet, so it is woken.
     fn lose(self: &Arc<Self>, control: &mut Control, reason: Error) {
         if reason.is_transient()
             && let Some(queue) = &self.queue
