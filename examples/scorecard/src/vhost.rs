@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A packet of a guest to its vhost device and back, with and without a thread of the VMM that carries
-//! kicks and calls.
+//! A packet of a guest to its vhost device and back, with and without a thread of the VMM that
+//! carries kicks and calls.
 
 use std::error::Error;
 use std::process;

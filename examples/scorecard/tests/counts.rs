@@ -30,8 +30,8 @@ fn main() -> ExitCode {
     ])
 }
 
-/// A trial that needs KVM and `/dev/vhost-vsock`. It is ignored without the device, with the reason,
-/// and fails then with `REQUIRE_VHOST=1`.
+/// A trial that needs KVM and `/dev/vhost-vsock`. It is ignored without the device, with the
+/// reason, and fails then with `REQUIRE_VHOST=1`.
 fn with_device(name: &str, run: fn()) -> Trial {
     let device = "/dev/vhost-vsock";
     let required = std::env::var_os("REQUIRE_VHOST").is_some_and(|value| value == "1");

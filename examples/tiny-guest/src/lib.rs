@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest of a few hundred bytes that kicks, takes interrupts and counts them.
 //!
-//! An ordinary guest hides what a test of interrupts and doorbells wants to see. The guests here are
-//! written instruction by instruction in the test itself: they start in 64-bit mode with paging on,
-//! run one [`Program`] per vCPU, share [`Slot`]s and [`Array`]s with the host, and finish by writing
-//! a code to a port.
+//! An ordinary guest hides what a test of interrupts and doorbells wants to see. The guests here
+//! are written instruction by instruction in the test itself: they start in 64-bit mode with paging
+//! on, run one [`Program`] per vCPU, share [`Slot`]s and [`Array`]s with the host, and finish by
+//! writing a code to a port.
 //!
 //! ```no_run
 //! use tiny_guest::{Error, Exit, Machine, Program, ROUND};

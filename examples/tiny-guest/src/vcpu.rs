@@ -66,8 +66,8 @@ impl Vcpu {
     ///
     /// # Errors
     ///
-    /// When it does not assemble or is longer than [`layout::CODE_SIZE`], or if KVM does not let the
-    /// registers be set.
+    /// When it does not assemble or is longer than [`layout::CODE_SIZE`], or if KVM does not let
+    /// the registers be set.
     pub fn load(&mut self, program: Program) -> Result<(), Error> {
         program.write(&self.ram.memory, self.id)?;
         let regs = kvm_regs {
@@ -103,10 +103,11 @@ impl Vcpu {
             let Some(_inside) = self.stopper.enter() else {
                 return Ok(Exit::Stopped);
             };
-            // SAFETY: `fd` is valid and nobody else's, as `self` is borrowed for longer than the exit,
-            // and no other statement here uses `self.fd`. There is never a second exit: the first ends
-            // the loop, and an error borrows nothing. Safe code could do the same, if the borrow
-            // checker saw that a borrow that is returned from one arm is over in the others.
+            // SAFETY: `fd` is valid and nobody else's, as `self` is borrowed for longer than the
+            // exit, and no other statement here uses `self.fd`. There is never a second exit: the
+            // first ends the loop, and an error borrows nothing. Safe code could do the same, if
+            // the borrow checker saw that a borrow that is returned from one arm is over in the
+            // others.
             match unsafe { &mut *fd }.run() {
                 Ok(exit) => return Ok(exit.into()),
                 Err(errno) if matches!(errno.errno(), EINTR | EAGAIN) => {}
@@ -115,8 +116,8 @@ impl Vcpu {
         }
     }
 
-    /// Lets KVM complete the access of the last exit, which it does on the way into the guest, and come
-    /// back before the guest executes an instruction.
+    /// Lets KVM complete the access of the last exit, which it does on the way into the guest, and
+    /// come back before the guest executes an instruction.
     pub(crate) fn complete_access(&mut self) -> Result<(), Error> {
         self.fd.set_kvm_immediate_exit(1);
         let completed = match self.fd.run() {
@@ -128,13 +129,14 @@ impl Vcpu {
         completed
     }
 
-    /// Whether KVM_INTERRUPT may follow: at its last exit the vCPU could take an interrupt of a PIC that
-    /// the host program emulates.
+    /// Whether KVM_INTERRUPT may follow: at its last exit the vCPU could take an interrupt of a PIC
+    /// that the host program emulates.
     pub fn is_ready_for_interrupt(&mut self) -> bool {
         self.fd.get_kvm_run().ready_for_interrupt_injection != 0
     }
 
-    /// Asks for an [`Exit::InterruptWindow`] as soon as the vCPU can take such an interrupt, or no longer.
+    /// Asks for an [`Exit::InterruptWindow`] as soon as the vCPU can take such an interrupt, or no
+    /// longer.
     pub fn request_interrupt_window(&mut self, wanted: bool) {
         self.fd.get_kvm_run().request_interrupt_window = wanted.into();
     }

@@ -52,8 +52,8 @@ impl Traffic {
         self.totals.exits as f64 / self.counts.requests.max(1) as f64
     }
 
-    /// Whether each packet came back exactly once, without the VMM, and no change to the device went
-    /// wrong.
+    /// Whether each packet came back exactly once, without the VMM, and no change to the device
+    /// went wrong.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         let packets = u64::from(self.load.packets);

@@ -66,8 +66,8 @@ impl Wiring {
         &self.table
     }
 
-    /// Gives every queue a new kick and every vector a new notifier. Kicks and calls that are in the
-    /// old ones go to the new ones.
+    /// Gives every queue a new kick and every vector a new notifier. Kicks and calls that are in
+    /// the old ones go to the new ones.
     ///
     /// No back-end may have the old ones: a kick that one is about to read would go to both.
     ///
@@ -157,8 +157,8 @@ impl Wiring {
         Ok(self.doorbells.on_exit_write(address, data)? == Rung::All)
     }
 
-    /// The only vCPU has left the guest, and the kick that it carried was taken: no older kick is on
-    /// its way.
+    /// The only vCPU has left the guest, and the kick that it carried was taken: no older kick is
+    /// on its way.
     pub fn vcpu_passed(&self) {
         let epoch = self.lock().epoch.take();
         if let Some(epoch) = epoch {

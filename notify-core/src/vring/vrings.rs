@@ -50,9 +50,9 @@ pub struct StoppedRing {
     /// Index of the next available buffer, as the back-end gave it (VHOST_GET_VRING_BASE). Check
     /// what an untrusted process gave, then hand it to the next back-end (VHOST_SET_VRING_BASE).
     pub base: u32,
-    /// Whether the kick was signalled and is now cleared, or could not be read. The back-end may have served those kicks:
-    /// the kernel never reads the counter. Process the ring once more if the VMM takes it over; a
-    /// back-end that is started on it looks by itself.
+    /// Whether the kick was signalled and is now cleared, or could not be read. The back-end may
+    /// have served those kicks: the kernel never reads the counter. Process the ring once more if
+    /// the VMM takes it over; a back-end that is started on it looks by itself.
     pub kicked: bool,
 }
 
@@ -304,8 +304,8 @@ impl<B: VringBackend> Drop for Vrings<B> {
 /// Signals, also where the counter is full: KVM, vhost and daemons are not woken by a write that is
 /// refused, and where another holder has cleared O_NONBLOCK the write would block.
 ///
-/// Otherwise the counter is left alone. A daemon that was just woken by the guest's kick reads it, and
-/// may give up if it finds nothing there.
+/// Otherwise the counter is left alone. A daemon that was just woken by the guest's kick reads it,
+/// and may give up if it finds nothing there.
 fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
     for _ in 0..8 {
         if notifier.is_full()? {

@@ -76,8 +76,8 @@ impl Bindings {
         self.start(asm)
     }
 
-    /// Tells the device which entries its queues use, and starts it. The receive queue has the entry
-    /// that it had before.
+    /// Tells the device which entries its queues use, and starts it. The receive queue has the
+    /// entry that it had before.
     pub(super) fn start(&self, asm: &mut Asm) -> Emitted {
         for queue in 0..QUEUES {
             match queue {
@@ -103,8 +103,8 @@ impl Bindings {
         asm.mov(dword_ptr(rcx + MASK), u32::from(masked))
     }
 
-    /// Reads the mask of the receive queue's entry, as Linux does to be sure of it. An interrupt that
-    /// was accepted before the mask is handled before this ends.
+    /// Reads the mask of the receive queue's entry, as Linux does to be sure of it. An interrupt
+    /// that was accepted before the mask is handled before this ends.
     pub(super) fn read_mask(&self, asm: &mut Asm) -> Emitted {
         self.entry_address(asm)?;
         asm.mov(eax, dword_ptr(rcx + MASK))

@@ -2,8 +2,8 @@
 //! [`Guest`]: a driver of a vsock device, in a few hundred bytes of code.
 //!
 //! It opens a connection and sends packets with numbers, each when the one before has come back. It
-//! looks at the ring after an interrupt alone: one that is lost stops it for good. While a packet is
-//! on its way it may rebind the device, see [`Change`].
+//! looks at the ring after an interrupt alone: one that is lost stops it for good. While a packet
+//! is on its way it may rebind the device, see [`Change`].
 
 mod bindings;
 mod rebind;
@@ -164,8 +164,8 @@ impl Guest {
         self.answered.load()
     }
 
-    /// How many times the time-stamp counter has ticked from the first packet with a number to the end.
-    /// It means nothing if the guest has moved to another VM.
+    /// How many times the time-stamp counter has ticked from the first packet with a number to the
+    /// end. It means nothing if the guest has moved to another VM.
     ///
     /// # Errors
     ///

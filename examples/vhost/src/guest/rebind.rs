@@ -62,8 +62,8 @@ impl Change {
 }
 
 impl Guest {
-    /// Sends the packet of the round, and makes the next change if one is due. Jumps to `come` if it
-    /// has taken the interrupt, and to `answered` if it has taken the answer, too.
+    /// Sends the packet of the round, and makes the next change if one is due. Jumps to `come` if
+    /// it has taken the interrupt, and to `answered` if it has taken the answer, too.
     pub(super) fn send_and_change(
         &self,
         asm: &mut Asm,

@@ -51,8 +51,8 @@ impl Guest {
         asm.mov(address, queue as u32)
     }
 
-    /// Waits for an interrupt, and takes packets until the one that is due has come. A jump to `come`
-    /// leads behind the first wait.
+    /// Waits for an interrupt, and takes packets until the one that is due has come. A jump to
+    /// `come` leads behind the first wait.
     pub(super) fn receive(
         &self,
         asm: &mut Asm,

@@ -62,8 +62,8 @@ struct Device {
 }
 
 impl Device {
-    /// A moment at which a crash would lose something that the rings do not show: a kick was read and
-    /// no ring looked at, or a buffer was used and the guest not called.
+    /// A moment at which a crash would lose something that the rings do not show: a kick was read
+    /// and no ring looked at, or a buffer was used and the guest not called.
     fn moment(&mut self) {
         if self.left == 1 {
             // It does not return.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Wiring, and lines that one party drives: no other line ever gets to their pins, and nothing else is
-//! refused.
+//! Wiring, and lines that one party drives: no other line ever gets to their pins, and nothing else
+//! is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -120,8 +120,8 @@ fn kill_at_random(
     Ok(restarts)
 }
 
-/// The moment at which the next daemon kills itself: none for half of them, and for all if none is to
-/// be killed.
+/// The moment at which the next daemon kills itself: none for half of them, and for all if none is
+/// to be killed.
 fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
     // A packet has three: a kick, an answer and a completion.
     match settings

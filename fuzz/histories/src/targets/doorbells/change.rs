@@ -253,8 +253,8 @@ impl World {
         }
     }
 
-    /// Whether something is in the way of a plan: when it is made, or when it is carried out and what
-    /// is stuck or in quarantine was tried.
+    /// Whether something is in the way of a plan: when it is made, or when it is carried out and
+    /// what is stuck or in quarantine was tried.
     pub(super) fn is_refused(&self, set: usize, plan: &Planned, now: bool) -> bool {
         let model = &self.models[set];
         let spot = |bell: &Bell| bell.spot;

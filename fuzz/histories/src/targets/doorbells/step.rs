@@ -77,8 +77,8 @@ pub enum Step {
     Reserve(u8, u8),
     /// Makes a registration (or a deregistration) fail: which one from now on, and the errno.
     Fail(bool, u8, u8),
-    /// Gives the queues other notifiers, and perhaps moves the doorbells a little, in vain; and some of
-    /// that cannot be taken back.
+    /// Gives the queues other notifiers, and perhaps moves the doorbells a little, in vain; and
+    /// some of that cannot be taken back.
     Break(Set, u8, u8),
     /// Forgets the faults that have not come.
     ClearFaults,

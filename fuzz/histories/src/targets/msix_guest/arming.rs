@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Whoever failed had a reason, and no reason has failed two.
+    /// Each failed vector had a reason of its own: no reason has failed two.
     pub(super) fn justify(&mut self, states: &[VectorState], before: &[Arm], tally: &Tally) {
         for (n, state) in states.iter().enumerate() {
             let VectorState::Dead(why) = state else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest that writes anything to its MSI-X table and its MSI capability, while devices trigger, the VMM
-//! exports and takes back, GSIs are scarce and requests fail: every interrupt comes once, when it may, and
-//! with a message that its vector was opened with.
+//! A guest that writes anything to its MSI-X table and its MSI capability, while devices trigger,
+//! the VMM exports and takes back, GSIs are scarce and requests fail: every interrupt comes once,
+//! when it may, and with a message that its vector was opened with.
 
 mod arming;
 mod compare;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The guest's registers: bytes, which of their bits can be written, and what the specification says
-//! of them.
+//! The guest's registers: bytes, which of their bits can be written, and what the specification
+//! says of them.
 
 /// A vector as the registers have it: open or not, and with which message it would be opened.
 pub(super) type Wish = (bool, (u64, u32));

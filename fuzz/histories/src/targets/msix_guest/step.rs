@@ -172,7 +172,8 @@ pub enum Rare {
     Snapshot(bool),
     /// The last snapshot is restored, into a fresh device or into the same.
     Restore(bool, Into),
-    /// Requests fail: which kind, which of those from now on, how many, and whether for a while only.
+    /// Requests fail: which kind, which of those from now on, how many, and whether for a while
+    /// only.
     Fail(Kind, u8, u8, bool),
     /// What is rarer still.
     Whole(Whole),

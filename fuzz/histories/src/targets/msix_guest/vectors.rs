@@ -90,8 +90,8 @@ impl Model {
         }
     }
 
-    /// The irqfd of an armed vector was taken off, for another notifier. `false` if the kernel did not
-    /// let go.
+    /// The irqfd of an armed vector was taken off, for another notifier. `false` if the kernel did
+    /// not let go.
     pub(super) fn release(&mut self, n: usize) -> bool {
         if self.deassign_fails() {
             return false;
@@ -147,7 +147,8 @@ impl Model {
         }
         let mut met = Vec::new();
         for (n, _) in (first..).zip(saved).filter(|(_, saved)| saved.pending) {
-            // The simulated VM merges signals between two requests, of vectors that share a notifier.
+            // The simulated VM merges signals between two requests, of vectors that share a
+            // notifier.
             let bound = self.lines[n].notifier.filter(|at| self.is_bound(*at));
             if bound.is_none() || !met.contains(&bound) {
                 met.push(bound);

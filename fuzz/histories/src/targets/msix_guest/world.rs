@@ -12,7 +12,7 @@ use super::model::{Fault, GSIS, Line, Model, Saved};
 use super::registers::{Msi, Msix};
 use super::step::{Into, Kind, Shape};
 
-/// GSIs of the VM that nobody can lease, so that the others are few.
+/// GSIs of the VM that cannot be leased, so that the others are few.
 const RESERVED: u32 = 4096 - GSIS as u32;
 
 pub(super) struct World {
