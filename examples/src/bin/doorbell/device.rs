@@ -31,6 +31,7 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// To be made before the guest kicks.
     pub(crate) fn new(queues: &[NotifierPair]) -> Result<Self, Box<dyn Error>> {
         let failure = Arc::new(Mutex::new(None));
         let failed = Arc::clone(&failure);
@@ -47,6 +48,9 @@ impl Device {
         let handle = running.get_or_init(|| dispatcher.handle());
         let counters = Arc::new(Counters::default());
         for queue in queues {
+            // The dispatcher of an earlier device may have left a look in the counter. It would be
+            // counted as a kick here.
+            queue.host_notifier().consume()?;
             let handler = Queue {
                 notifiers: queue.clone(),
                 counters: Arc::clone(&counters),
