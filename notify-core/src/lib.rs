@@ -12,8 +12,8 @@
 //! ```
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
-//! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] answers with ioctls
-//!   on a KVM virtual machine. With the feature `sim`, `sim::SimVm` answers as KVM would and needs
+//! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] issues ioctls
+//!   on a KVM VM. With the feature `sim`, `sim::SimVm` behaves as KVM does and needs
 //!   no `/dev/kvm`. [`Vcpu`] is the same for the one thing that is asked of a vCPU.
 //! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
 //!   in another process, and takes them back without losing a signal.

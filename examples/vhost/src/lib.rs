@@ -18,6 +18,8 @@ pub mod relay;
 pub mod report;
 pub mod ring;
 #[cfg(target_arch = "x86_64")]
+mod rings;
+#[cfg(target_arch = "x86_64")]
 pub mod round_trip;
 #[cfg(target_arch = "x86_64")]
 pub mod session;

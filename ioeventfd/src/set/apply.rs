@@ -19,29 +19,31 @@ impl DoorbellSet {
     /// Writes that exit meanwhile are matched against the new doorbells, then the old ones. The old
     /// ones stay so until [`vcpus_passed`](Self::vcpus_passed) is told the answer.
     ///
-    /// If a key's doorbells change their notifier, what is pending in the old one goes to the new one,
-    /// unless the set still signals the old one for something else. (An old one that vhost polled has
-    /// all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier of a doorbell
-    /// that is removed for good stay there. If the change fails, a notifier that is new to the set gives
-    /// what it has to the key's old one. A notifier that the set already had keeps what it has; if it is
-    /// new to a key, the key's old one is signalled once, since the guest may have kicked during the
-    /// change. An exit that was matched before the change may signal the old notifier after
-    /// it, and then moves what is pending there, so do not give an old notifier to another user before
-    /// [`vcpus_passed`](Self::vcpus_passed).
+    /// If a key's doorbells change their notifier, what is pending in the old one goes to the new
+    /// one, unless the set still signals the old one for something else. (An old one that vhost
+    /// polled has all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier
+    /// of a doorbell that is removed for good stay there. If the change fails, a notifier that is
+    /// new to the set gives what it has to the key's old one. A notifier that the set already had
+    /// keeps what it has; if it is new to a key, the key's old one is signalled once, since the
+    /// guest may have kicked during the change. An exit that was matched before the change may
+    /// signal the old notifier after it, and then moves what is pending there, so do not give an
+    /// old notifier to another user before [`vcpus_passed`](Self::vcpus_passed).
     ///
     /// # Blocking
     ///
-    /// Set memory slots [before](Self#memory-slots-first): a slot that is set afterwards waits for a
-    /// grace period. The ioctls are issued under the set's lock. Kicks are moved with no lock held: if
-    /// a peer fills the new notifier and makes it block, the caller waits, and other calls go on.
+    /// Set memory slots [before](Self#memory-slots-first): a slot that is set afterwards waits for
+    /// a grace period. The ioctls are issued under the set's lock. Kicks are moved with no lock
+    /// held: if a peer fills the new notifier and makes it block, the caller waits, and other calls
+    /// go on.
     ///
     /// # Errors
     ///
     /// [`Error::StalePlan`]; [`Error::Conflict`] if another set was faster; those of
-    /// [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and [`Error::Deassign`]. The plan
-    /// comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then what could
-    /// not be registered again is matched in user space only, and the next plan repairs it; and what
-    /// could not be deregistered is kept, with its notifier, until it can be. Plan anew then.
+    /// [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and [`Error::Deassign`]. The
+    /// plan comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then
+    /// what could not be registered again is matched in user space only, and the next plan repairs
+    /// it; and what could not be deregistered is kept, with its notifier, until it can be. Plan
+    /// anew then.
     #[expect(
         clippy::result_large_err,
         reason = "the plan comes back; a box would cost those that are carried out"
@@ -116,7 +118,8 @@ impl DoorbellSet {
             return Err(error);
         }
         let epoch = self.forth(state, plan, there, &handovers);
-        // By what the set has now: a notifier that was stuck may signal a new doorbell's kicks already.
+        // By what the set has now: a notifier that was stuck may signal a new doorbell's kicks
+        // already.
         *deferred = undo::undo(freed.iter(), Vec::new(), &state.bells);
         deferred.moves.extend(handovers);
         deferred.moves = in_groups(std::mem::take(&mut deferred.moves));
@@ -189,7 +192,8 @@ impl DoorbellSet {
                 gone.push(state.bells.swap_remove(*index));
             }
         }
-        // Long changes leave little in the caches: doorbells that only follow others are not looked at.
+        // Long changes leave little in the caches: doorbells that only follow others are not looked
+        // at.
         let place = |index: Option<usize>| Some(state.bells.get(index?)?.place());
         let follow = place(new.checked_sub(1)) <= place(Some(new));
         if !(follow && plan.removals.is_empty()) {
@@ -204,8 +208,9 @@ impl DoorbellSet {
         if forgets || !state.started {
             self.publish(state);
         }
-        // Exits have not been matched to the old notifiers since the ioctls began, and the kernel does not
-        // signal them any more. What an exit was matched to before may be signalled only now.
+        // Exits have not been matched to the old notifiers since the ioctls began, and the kernel
+        // does not signal them any more. What an exit was matched to before may be signalled only
+        // now.
         if !handovers.is_empty() {
             self.count_handover();
         }
@@ -231,8 +236,8 @@ impl DoorbellSet {
         Places::new(self.id, state.stuck.iter().map(Bell::place))
     }
 
-    /// Tries to get rid of what earlier failures left registered. Returns what is gone: the kernel may
-    /// have given its notifiers kicks since.
+    /// Tries to get rid of what earlier failures left registered. Returns what is gone: the kernel
+    /// may have given its notifiers kicks since.
     pub(super) fn clean(&self, state: &mut State) -> Vec<Bell> {
         self.registry.clean();
         let stuck = &mut state.stuck;

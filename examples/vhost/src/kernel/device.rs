@@ -5,10 +5,10 @@ use std::error::Error;
 use std::fmt;
 
 use crate::ring::SIZE;
+use crate::rings::Rings;
 use crate::session::Session;
 use crate::vmm;
 use notify_core::NotifierPair;
-use notify_core::vring::Vrings;
 use vhost::vhost_kern::vsock::Vsock;
 use vhost::vsock::VhostVsock;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo};
@@ -25,7 +25,7 @@ pub struct Device {
     memory: Memory,
     /// The back-end, while the rings are stopped.
     idle: Option<Vsock<Memory>>,
-    vrings: Option<Vrings<Vsock<Memory>>>,
+    rings: Rings<Vsock<Memory>>,
     ring_errors: u64,
 }
 
@@ -49,7 +49,7 @@ impl Device {
         Ok(Self {
             memory,
             idle: Some(vsock),
-            vrings: None,
+            rings: Rings::new(),
             ring_errors: 0,
         })
     }
@@ -92,39 +92,17 @@ impl vmm::Device for Device {
     fn start(&mut self, session: &Session, pairs: Vec<NotifierPair>) -> Result<(), Box<dyn Error>> {
         let vsock = self.idle.take().ok_or("the device runs")?;
         self.describe(&vsock, session)?;
-        let vrings = match &mut self.vrings {
-            Some(vrings) => {
-                for (queue, pair) in pairs.into_iter().enumerate() {
-                    vrings.set_pair(queue, pair)?;
-                }
-                vrings
-            }
-            none => none.insert(Vrings::new(pairs)?),
-        };
-        vrings.start(vsock).map_err(|rejected| rejected.error)?;
-        Ok(())
+        self.rings.start(vsock, pairs)
     }
 
     fn stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
-        let Some(vrings) = &mut self.vrings else {
-            return Ok(());
-        };
-        self.ring_errors += vrings.failed()?.len() as u64;
-        let stopped = vrings.stop()?;
-        for (ring, stopped) in session.guest().rings().iter().zip(&stopped.rings) {
-            let (base, used) = (stopped.base, ring.used_index(session.memory())?);
-            if base != u32::from(used) {
-                return Err(format!("a queue stopped at {base}, with {used} buffers used").into());
-            }
-        }
-        self.idle = Some(stopped.backend);
+        self.ring_errors += self.rings.failed()? as u64;
+        let stopped = self.rings.stop(session)?;
+        self.idle = stopped.or(self.idle.take());
         Ok(())
     }
 
     fn set_pair(&mut self, queue: usize, pair: NotifierPair) -> Result<(), Box<dyn Error>> {
-        match &mut self.vrings {
-            Some(vrings) => Ok(vrings.set_pair(queue, pair)?),
-            None => Ok(()),
-        }
+        self.rings.set_pair(queue, pair)
     }
 }

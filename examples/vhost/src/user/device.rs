@@ -11,12 +11,12 @@ use crate::guest::QUEUES;
 use crate::session::Session;
 use crate::vmm;
 use notify_core::NotifierPair;
-use notify_core::vring::Vrings;
 use vhost::vhost_user::Frontend;
 
 use super::connection::{connect, describe};
 use super::leash::Leash;
 use crate::launch::daemon;
+use crate::rings::Rings;
 
 /// A device in another process.
 pub struct Device {
@@ -25,7 +25,7 @@ pub struct Device {
     last_moment: u32,
     /// Its connection, while the rings are stopped.
     idle: Option<Frontend>,
-    vrings: Option<Vrings<Frontend>>,
+    rings: Rings<Frontend>,
     /// Whether the guest has started the device.
     runs: bool,
     launched: u32,
@@ -40,7 +40,7 @@ impl Device {
             daemon: Leash::default(),
             last_moment,
             idle: None,
-            vrings: None,
+            rings: Rings::new(),
             runs: false,
             launched: 0,
         }
@@ -119,35 +119,7 @@ impl Device {
         pairs: Vec<NotifierPair>,
     ) -> Result<(), Box<dyn Error>> {
         describe(&frontend, session.memory(), session.guest().rings())?;
-        let vrings = match &mut self.vrings {
-            Some(vrings) => {
-                for (queue, pair) in pairs.into_iter().enumerate() {
-                    vrings.set_pair(queue, pair)?;
-                }
-                vrings
-            }
-            none => none.insert(Vrings::new(pairs)?),
-        };
-        vrings.start(frontend)?;
-        Ok(())
-    }
-
-    fn try_stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
-        let Some(vrings) = &mut self.vrings else {
-            return Ok(());
-        };
-        if vrings.backend().is_none() {
-            return Ok(());
-        }
-        let stopped = vrings.stop()?;
-        for (ring, stopped) in session.guest().rings().iter().zip(&stopped.rings) {
-            let (base, used) = (stopped.base, ring.used_index(session.memory())?);
-            if base != u32::from(used) {
-                return Err(format!("a queue stopped at {base}, with {used} buffers used").into());
-            }
-        }
-        self.idle = Some(stopped.backend);
-        Ok(())
+        self.rings.start(frontend, pairs)
     }
 
     /// An error is none if the daemon was to kill itself, and has: the next one follows.
@@ -166,9 +138,7 @@ impl Device {
         // It is killed, and has ended.
         drop(self.daemon.take());
         drop(self.idle.take());
-        if let Some(vrings) = &mut self.vrings {
-            drop(vrings.abandon());
-        }
+        self.rings.abandon();
     }
 }
 
@@ -201,18 +171,13 @@ impl vmm::Device for Device {
 
     fn stop(&mut self, session: &Session) -> Result<(), Box<dyn Error>> {
         self.runs = false;
-        let stopped = self.try_stop(session);
+        let stopped = self.rings.stop(session);
+        let stopped = stopped.map(|frontend| self.idle = frontend.or(self.idle.take()));
         self.forgive(stopped)
     }
 
     fn set_pair(&mut self, queue: usize, pair: NotifierPair) -> Result<(), Box<dyn Error>> {
-        let Some(vrings) = &mut self.vrings else {
-            return Ok(());
-        };
-        if vrings.backend().is_none() {
-            return Ok(());
-        }
-        let set = vrings.set_pair(queue, pair).map_err(Into::into);
+        let set = self.rings.set_pair(queue, pair);
         self.forgive(set)
     }
 }
