@@ -96,7 +96,7 @@ fn ends_without_replies() {
     let program = command.spawn().unwrap();
     let mut daemon = None;
     wait_until(|| {
-        daemon = child_of(program.id());
+        daemon = daemon_of(program.id());
         daemon.is_some()
     });
     kill(Pid::from_raw(daemon.unwrap()), Signal::SIGSTOP).unwrap();
@@ -106,15 +106,16 @@ fn ends_without_replies() {
     assert!(!error.is_empty());
 }
 
-/// A process whose parent is this one.
-fn child_of(parent: u32) -> Option<i32> {
+/// The daemon that this process has started, once it is one: until then the program waits in
+/// `vfork`, and would wait for ever for a child that is stopped.
+fn daemon_of(parent: u32) -> Option<i32> {
+    let read = |id, name| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+    let parent = format!("PPid:\t{parent}");
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    ids.find(|id: &i32| {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        status
-            .lines()
-            .any(|line| line == format!("PPid:\t{parent}"))
+    ids.find(|&id: &i32| {
+        read(id, "status").lines().any(|line| line == parent)
+            && read(id, "cmdline").contains("--vhost-daemon=")
     })
 }
 
