@@ -61,7 +61,7 @@ impl DrivenLine {
     /// Keeps the route in place also when this has been dropped, as [`Line::quarantine`] does. A leased GSI is
     /// out of use at once.
     pub fn quarantine(&self) {
-        self.line.keep();
+        self.line.quarantine();
     }
 
     /// Gives up the right to drive the line, and keeps its route in place.

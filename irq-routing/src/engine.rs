@@ -7,8 +7,8 @@ use fixedbitset::FixedBitSet;
 use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
-use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
-use crate::{Error, Gsi};
+use crate::request::{Demand, Edit, Failure, Fate, Request, discard, guarded};
+use crate::{Error, Gsi, Platform};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
 #[derive(Debug)]
@@ -20,7 +20,15 @@ pub(crate) struct Engine {
     pub(crate) stale: FixedBitSet,
     /// GSIs that the edits of an attempt have met; empty in between.
     met: FixedBitSet,
+    /// Of this round.
+    pub(crate) ioctls: usize,
+    pub(crate) is_x86: bool,
+    /// Whether the kernel is known to refuse messages with a low byte in the upper half of the address.
+    pub(crate) has_32_bit_ids: bool,
 }
+
+/// Takes off what is armed on a GSI, and returns whether nothing is any more.
+pub(crate) type Disarm<'a> = &'a dyn Fn(Gsi) -> bool;
 
 /// What is known of the kernel's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +42,27 @@ enum Kernel {
 }
 
 impl Engine {
-    pub(crate) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32, platform: Platform) -> Self {
         Self {
+            is_x86: matches!(platform, Platform::X86 | Platform::X86Split),
             entries: Entries::default(),
             kernel: Kernel::Untouched,
             limit,
             stale: FixedBitSet::with_capacity(limit as usize),
             met: FixedBitSet::with_capacity(limit as usize),
+            ioctls: 0,
+            has_32_bit_ids: false,
         }
+    }
+
+    /// Whether the kernel has an entry for this GSI, as far as is known.
+    pub(crate) fn has_entry(&self, gsi: Gsi) -> bool {
+        self.entries.has(gsi)
+    }
+
+    /// Whether it is known what the kernel has.
+    pub(crate) fn is_known(&self) -> bool {
+        self.kernel != Kernel::Unknown
     }
 
     /// Whether the kernel has exactly this table.
@@ -50,37 +71,80 @@ impl Engine {
     }
 
     /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes them all. If
-    /// not, each half by itself: of many requests one that is refused, or at which the VM panics, costs about
-    /// two ioctls for each doubling, and spoils no other.
-    pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request]) {
+    /// not, the guilty are searched for, so that each fails alone.
+    pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request], disarm: Disarm<'_>) {
+        self.ioctls = 0;
         let pending = requests.iter().filter(|request| request.is_pending());
-        let demands = pending.clone().map(|request| request.demand);
-        let edits = pending.flat_map(|request| &request.edits);
-        match (self.attempt(vm, demands, edits), requests) {
-            (Ok(()), requests) => requests
-                .iter_mut()
-                .filter(|request| request.is_pending())
-                .for_each(|request| request.outcome = Some(Ok(()))),
-            (Err(_), []) => {}
-            (Err(failure), [request]) => {
-                request.outcome = Some(match (request.demand, failure) {
-                    // The search drops errors of the VM, which may panic.
-                    (Demand::Retranslate, failure) => {
-                        guarded(|| self.translate_in_part(vm, &mut request.edits, failure))
-                            .and_then(|found| found)
-                    }
-                    // A VM that is being closed delivers nothing by the routes that were left behind.
-                    (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired(_))) => Ok(()),
-                    (_, failure) => Err(failure),
-                });
-            }
-            (Err(failure), requests) => {
-                discard(failure);
-                let (first, second) = requests.split_at_mut(requests.len() / 2);
-                self.carry_out(vm, first);
-                self.carry_out(vm, second);
+        if pending.clone().next().is_none() {
+            return;
+        }
+        let attempted = self.attempt_all(vm, pending);
+        let pending = requests.iter_mut().filter(|one| one.is_pending());
+        let Err(failure) = attempted else {
+            pending.for_each(succeed);
+            return;
+        };
+        let mut pending: Vec<_> = pending.collect();
+        let failure = match pending.len() {
+            1 => Some(failure),
+            _ => self.without_broken_rules(vm, &mut pending, failure),
+        };
+        if let Some(failure) = failure {
+            self.halve(vm, &mut pending, failure, disarm);
+        }
+    }
+
+    fn attempt_all<'a>(
+        &mut self,
+        vm: &dyn Vm,
+        requests: impl Iterator<Item = &'a Request> + Clone,
+    ) -> Result<(), Failure> {
+        let demands = requests.clone().map(|request| request.demand);
+        let edits = requests.flat_map(|request| request.open_edits());
+        self.attempt(vm, demands, edits)
+    }
+
+    /// These requests have failed together: tries each half by itself. Of many requests one that is refused, or
+    /// at which the VM panics, costs about two ioctls for each doubling, and spoils no other.
+    fn halve(
+        &mut self,
+        vm: &dyn Vm,
+        requests: &mut [&mut Request],
+        failure: Failure,
+        disarm: Disarm<'_>,
+    ) {
+        if let [request] = requests {
+            return self.fail(vm, request, failure, disarm);
+        }
+        discard(failure);
+        let (first, second) = requests.split_at_mut(requests.len() / 2);
+        for half in [first, second] {
+            match self.attempt_all(vm, half.iter().map(|request| &**request)) {
+                Ok(()) => half.iter_mut().for_each(|request| succeed(request)),
+                Err(failure) => self.halve(vm, half, failure, disarm),
             }
         }
+    }
+
+    /// This request has failed, for itself alone.
+    fn fail(&mut self, vm: &dyn Vm, request: &mut Request, failure: Failure, disarm: Disarm<'_>) {
+        request.outcome = Some(match (request.demand, failure) {
+            // The search drops errors of the VM, which may panic.
+            (Demand::Retranslate, failure) => {
+                let edits = &mut request.edits;
+                guarded(|| self.translate_in_part(vm, edits, failure, disarm))
+                    .and_then(|found| found)
+            }
+            (Demand::Each, failure) => {
+                if let Some(failure) = self.without_broken_rules(vm, &mut [request], failure) {
+                    self.search(vm, request, failure);
+                }
+                Ok(())
+            }
+            // A VM that is being closed delivers nothing by the routes that were left behind.
+            (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired(_))) => Ok(()),
+            (_, failure) => Err(failure),
+        });
     }
 
     /// After a failure of them all, gives the kernel all new translations but those that it refuses, and blocks
@@ -90,9 +154,10 @@ impl Engine {
         vm: &dyn Vm,
         edits: &mut [Edit],
         failure: Failure,
+        disarm: Disarm<'_>,
     ) -> Result<(), Failure> {
         let mut blocked = Vec::new();
-        let source = self.translate_halves(vm, edits, failure, &mut blocked)?;
+        let source = self.translate_halves(vm, edits, failure, disarm, &mut blocked)?;
         match blocked.is_empty() {
             // The kernel has taken both halves of what it had refused as a whole.
             true => Ok(()),
@@ -106,6 +171,7 @@ impl Engine {
         vm: &dyn Vm,
         edits: &mut [Edit],
         failure: Failure,
+        disarm: Disarm<'_>,
         blocked: &mut Vec<Gsi>,
     ) -> Result<io::Error, Failure> {
         // Any other failure has nothing to do with the messages, and without one there is none to block.
@@ -119,22 +185,27 @@ impl Engine {
         };
         let demand = || std::iter::once(Demand::Retranslate);
         if let [edit] = edits {
-            edit.given = None;
-            blocked.push(edit.gsi);
-            self.attempt(vm, demand(), std::iter::once(&*edit))?;
+            if !self.has_entry(edit.gsi) || disarm(edit.gsi) {
+                edit.given = None;
+                blocked.push(edit.gsi);
+                self.attempt(vm, demand(), std::iter::once(&*edit))?;
+            } else {
+                edit.fate = Fate::Held;
+            }
             return Ok(source);
         }
         let (first, second) = edits.split_at_mut(edits.len() / 2);
         for half in [first, second] {
-            if let Err(failure) = self.attempt(vm, demand(), half.iter()) {
-                self.translate_halves(vm, half, failure, blocked)?;
+            let open = half.iter().filter(|edit| edit.is_open());
+            if let Err(failure) = self.attempt(vm, demand(), open) {
+                self.translate_halves(vm, half, failure, disarm, blocked)?;
             }
         }
         Ok(source)
     }
 
     /// One ioctl at most, and nothing has changed if it fails.
-    fn attempt<'a>(
+    pub(crate) fn attempt<'a>(
         &mut self,
         vm: &dyn Vm,
         mut demands: impl Iterator<Item = Demand>,
@@ -149,7 +220,7 @@ impl Engine {
         let cleaned = self.remove_stale();
         self.met.clear();
         let needed = demands.any(|demand| match demand {
-            Demand::Edits => edited || !self.is_committed(),
+            Demand::Edits | Demand::Each => edited || !self.is_committed(),
             Demand::Flush | Demand::Drive(_) => cleaned || self.kernel == Kernel::Unknown,
             Demand::Retranslate => edited || self.kernel == Kernel::Unknown,
             Demand::Recommit => true,
@@ -196,6 +267,7 @@ impl Engine {
             return Err(Failure::Error(Error::TableFull { entries, limit }));
         }
         let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
+        self.ioctls += 1;
         let issued = guarded(|| vm.set_gsi_routing(self.entries.buffer()))?;
         self.kernel = match issued {
             Ok(()) => Kernel::HasEntries,
@@ -205,6 +277,13 @@ impl Engine {
             return Ok(());
         };
         Err(Failure::Error(guarded(|| explain(vm, edits, source))?))
+    }
+}
+
+fn succeed(request: &mut Request) {
+    request.outcome = Some(Ok(()));
+    if request.demand == Demand::Each {
+        request.end_open(Ok(()));
     }
 }
 

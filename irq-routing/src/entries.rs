@@ -54,6 +54,11 @@ impl Entries {
         self.undo.len()
     }
 
+    /// Whether the GSI leads somewhere.
+    pub(crate) fn has(&self, gsi: Gsi) -> bool {
+        self.place(gsi.number()).is_some() || self.pins.contains_key(&gsi)
+    }
+
     /// Takes memory for edits of these GSIs.
     pub(crate) fn reserve(&mut self, gsis: impl Iterator<Item = Gsi>) {
         let (mut all, mut new) = (0, 0);

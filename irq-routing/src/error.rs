@@ -73,7 +73,7 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// The route cannot go while somebody may signal it.
+    /// The route cannot go: a [`Line`](crate::Line) has it, and what is armed there was not taken off.
     #[error("the route of GSI {gsi} is in use")]
     RouteHeld {
         /// The number.
@@ -182,6 +182,28 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Whether the same may succeed later, though nothing is changed: the kernel was short of something
+    /// (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted, or says that it is not ready yet (EAGAIN).
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let (Self::Refused { source, .. } | Self::Limit(source)) = self else {
+            return false;
+        };
+        matches!(
+            source.raw_os_error(),
+            Some(
+                libc::ENOMEM
+                    | libc::EAGAIN
+                    | libc::EINTR
+                    | libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOSPC
+            )
+        )
+    }
 }
 
 /// Somebody who holds leases.

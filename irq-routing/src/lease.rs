@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`GsiLease`]: the right to one GSI.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use crate::each::MessageEdit;
+use crate::request::{Change, Edit};
 use crate::slots::LeaseId;
-use crate::{Error, Gsi, Line, Rejected, Route, RoutingTable};
+use crate::{Armed, Error, Gsi, Line, MsiMessage, Registration, Rejected, Route, RoutingTable};
 
 /// The right to one GSI of a table, and to lead it somewhere.
 ///
@@ -32,11 +35,18 @@ pub struct GsiLease {
     table: RoutingTable,
     gsi: Gsi,
     id: LeaseId,
+    /// How many message edits were staged.
+    edits: AtomicU64,
 }
 
 impl GsiLease {
     pub(crate) fn new(table: RoutingTable, gsi: Gsi, id: LeaseId) -> Self {
-        Self { table, gsi, id }
+        Self {
+            table,
+            gsi,
+            id,
+            edits: AtomicU64::new(0),
+        }
     }
 
     /// The GSI.
@@ -82,6 +92,19 @@ impl GsiLease {
         Ok(transaction.commit()?)
     }
 
+    /// Stages an edit for [`RoutingTable::commit_each`], which leads the GSI to a message. It may be
+    /// committed on another thread and later: of the edits of a lease only the one that was staged last
+    /// counts, in whatever order they are committed.
+    #[must_use = "an edit does nothing until it is committed"]
+    pub fn edit(&self, message: MsiMessage) -> MessageEdit {
+        // Callers that stage at the same time have no order.
+        let number = self.edits.fetch_add(1, Ordering::Relaxed) + 1;
+        MessageEdit(Edit::new(
+            self.gsi,
+            Change::Message(self.id, number, message),
+        ))
+    }
+
     /// Keeps the route in place, so that something can be armed on it.
     ///
     /// # Errors
@@ -91,7 +114,20 @@ impl GsiLease {
         Line::leased(self)
     }
 
-    /// Leaves the GSI to whoever claims it.
+    /// The same as [`into_line`](Self::into_line) and [`Line::register`], in one step: the table never sees the line
+    /// without what is registered. Returns the line, the registration, and whether the message is blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoute`]; the lease comes back inside.
+    pub fn into_registered_line(
+        self,
+        armed: Weak<dyn Armed>,
+    ) -> Result<(Line, Registration, bool), Rejected<Self>> {
+        Line::registered(self, armed)
+    }
+
+    /// Leaves the GSI to the owner that claims it.
     pub(crate) fn leave_unclaimed(self) {
         self.table.lock().leave_unclaimed(self.gsi);
     }

@@ -38,10 +38,12 @@
 #![forbid(unsafe_code)]
 
 mod apic_message;
+mod armed;
 mod builder;
 mod chip;
 mod driven;
 mod dump;
+mod each;
 mod engine;
 mod entries;
 mod error;
@@ -55,6 +57,7 @@ mod platform;
 mod request;
 mod round;
 mod route;
+mod search;
 mod slots;
 mod snapshot;
 mod state;
@@ -67,12 +70,14 @@ pub mod versioned;
 mod wiring;
 
 pub use apic_message::{ApicMessage, DeliveryMode};
+pub use armed::{Armed, Registration, Translated};
 pub use builder::RoutingTableBuilder;
 pub use chip::{IrqChip, Pin};
 pub use driven::DrivenLine;
 pub use dump::{
     ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, MatrixCell, ParseError, Problem,
 };
+pub use each::{Answer, MessageEdit};
 pub use error::{Error, Holder};
 pub use explain::{Delay, Destination, Explanation, Hint, Loss};
 pub use gsi::Gsi;

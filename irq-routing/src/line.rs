@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Line`]: a GSI whose route stays.
 
+use std::sync::Weak;
+
 use crate::slots::Slot;
 use crate::state::State;
-use crate::{DrivenLine, Error, Gsi, GsiLease, Rejected, RoutingTable};
+use crate::{Armed, DrivenLine, Error, Gsi, GsiLease, Registration, Rejected, RoutingTable};
 
 /// A GSI with a route that stays as long as this lives: it may be changed, not removed.
 ///
@@ -44,6 +46,25 @@ impl Line {
             }),
             Err(error) => Err(Rejected::new(error, lease)),
         }
+    }
+
+    pub(crate) fn registered(
+        lease: GsiLease,
+        armed: Weak<dyn Armed>,
+    ) -> Result<(Self, Registration, bool), Rejected<GsiLease>> {
+        let (table, gsi) = (lease.table(), lease.gsi());
+        let mut state = table.lock_settled(gsi);
+        let hold = match Hold::take(table, gsi, &mut state) {
+            Ok(hold) => hold,
+            Err(error) => {
+                drop(state);
+                return Err(Rejected::new(error, lease));
+            }
+        };
+        let (registration, blocked) = Registration::armed(table, gsi, armed, &mut state);
+        drop(state);
+        let lease = Some(lease);
+        Ok((Self { hold, lease }, registration, blocked))
     }
 
     pub(crate) fn shared(table: &RoutingTable, gsi: Gsi) -> Result<Self, Error> {
@@ -89,6 +110,21 @@ impl Line {
         self.lease.take().ok_or(self)
     }
 
+    /// Registers what is armed on the GSI, so that it is taken off before a translation that blocks the
+    /// message takes the route away. Returns whether the message is blocked now: then nothing may be armed,
+    /// until [`Armed::rearm`] is called.
+    ///
+    /// Call this while the lock is held that [`Armed::disarm`] and [`Armed::rearm`] take. Otherwise another
+    /// thread's commit may call them before the caller has noted whether the message is blocked.
+    ///
+    /// A table without a translation needs no registration. In one with a translation, each line wants one
+    /// with everything that is armed on it: a route is not taken from a line that has none.
+    #[must_use = "dropping the registration ends it"]
+    pub fn register(&self, armed: Weak<dyn Armed>) -> (Registration, bool) {
+        let Hold { table, gsi } = &self.hold;
+        Registration::armed(table, *gsi, armed, &mut table.lock())
+    }
+
     /// Takes exclusive control of the line: its level and its EOIs; see [`DrivenLine`].
     ///
     /// It fails if another GSI is routed to one of its pins. It takes its turn among the commits, and waits for
@@ -102,14 +138,10 @@ impl Line {
         DrivenLine::new(self)
     }
 
-    /// Keeps the route in place for as long as the table lives, because something that could not be
-    /// disarmed may signal it still. A leased GSI is not given to anybody else: nobody must get those
-    /// signals. One of the wiring stays shared.
-    pub fn quarantine(self) {
-        self.keep();
-    }
-
-    pub(crate) fn keep(&self) {
+    /// Keeps the route in place for as long as the table lives, also when this has been dropped, because something
+    /// that could not be disarmed may signal it still. A leased GSI is out of use at once: no other device must get
+    /// those signals. One of the wiring stays shared.
+    pub fn quarantine(&self) {
         let mut state = self.table().lock();
         match &self.lease {
             Some(lease) => state.quarantine(lease.gsi()),

@@ -24,6 +24,8 @@ pub(crate) enum Slot {
         route: Option<Route>,
         /// How many [`Line`](crate::Line)s keep the route in place.
         lines: u32,
+        /// The greatest number of a message edit that a round has met.
+        edit: u64,
     },
     /// It belongs to the machine's own wiring, and to all devices together.
     Wired { pins: Pins, lines: u32 },
@@ -131,19 +133,15 @@ impl Slots {
     }
 
     /// The lowest GSI that is free and not reserved.
-    pub(crate) fn lease(&mut self) -> Result<(Gsi, LeaseId), Error> {
-        let lowest = self.available.difference(&self.unsettled).next();
-        match lowest.and_then(|index| self.gsi(index)) {
-            Some(gsi) => Ok((gsi, self.take(gsi, None))),
-            None => Err(self.exhausted(1)),
-        }
+    pub(crate) fn lease(&mut self) -> Option<(Gsi, LeaseId)> {
+        let lowest = self.available.difference(&self.unsettled).next()?;
+        let gsi = self.gsi(lowest)?;
+        Some((gsi, self.take(gsi, None)))
     }
 
     /// So many GSIs in a row; see [`RoutingTable::lease_block`](crate::RoutingTable::lease_block).
-    pub(crate) fn lease_block(&mut self, count: u32) -> Result<Vec<(Gsi, LeaseId)>, Error> {
-        let Some(align) = count.checked_next_power_of_two() else {
-            return Err(self.exhausted(count));
-        };
+    pub(crate) fn lease_block(&mut self, count: u32) -> Option<Vec<(Gsi, LeaseId)>> {
+        let align = count.checked_next_power_of_two()?;
         let (count_there, limit) = (count as usize, self.limit as usize);
         let mut blocks = (0..limit)
             .step_by(align as usize)
@@ -153,12 +151,10 @@ impl Slots {
                 && self.available.contains_all_in_range(block.clone())
                 && !self.unsettled.contains_any_in_range(block.clone())
         };
-        let Some(block) = blocks.find(free) else {
-            return Err(self.exhausted(count));
-        };
+        let block = blocks.find(free)?;
         let gsis: Vec<Gsi> = block.filter_map(|index| self.gsi(index)).collect();
         let take = |gsi: Gsi| (gsi, self.take(gsi, None));
-        Ok(gsis.into_iter().map(take).collect())
+        Some(gsis.into_iter().map(take).collect())
     }
 
     /// This GSI, reserved or not, if it is free.
@@ -192,7 +188,8 @@ impl Slots {
         self.iter().all(free) && self.unsettled.is_clear()
     }
 
-    fn exhausted(&self, wanted: u32) -> Error {
+    /// Why so many GSIs cannot be leased, with the names of those who hold the others.
+    pub(crate) fn exhausted(&self, wanted: u32) -> Error {
         let mut holders: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
         // One in quarantine, or that nobody has claimed, has kept its name and is held by nobody.
         let held = |gsi: Gsi| matches!(self.get(gsi), Slot::Leased { .. });
@@ -213,7 +210,7 @@ impl Slots {
         }
     }
 
-    fn gsi(&self, index: usize) -> Option<Gsi> {
+    pub(crate) fn gsi(&self, index: usize) -> Option<Gsi> {
         let number = u32::try_from(index).ok()?;
         Gsi::below(self.limit, number)
     }
@@ -239,8 +236,16 @@ impl Slots {
     }
 
     fn take(&mut self, gsi: Gsi, route: Option<Route>) -> LeaseId {
-        let (id, lines) = (LeaseId::next(), 0);
-        self.put(gsi, Slot::Leased { id, route, lines });
+        let id = LeaseId::next();
+        self.put(
+            gsi,
+            Slot::Leased {
+                id,
+                route,
+                lines: 0,
+                edit: 0,
+            },
+        );
         id
     }
 
@@ -263,6 +268,19 @@ impl Slots {
         if index < self.available.len() {
             self.available.set(index, available);
         }
+    }
+
+    /// Notes that a round has met the message edit of this number.
+    pub(crate) fn meet(&mut self, gsi: Gsi, number: u64) {
+        if let Some(Slot::Leased { edit, .. }) = self.slots.get_mut(gsi.index()) {
+            *edit = number.max(*edit);
+        }
+    }
+
+    /// Whether a message edit is the last that was staged, of those that rounds have met. One that has
+    /// failed may come again.
+    pub(crate) fn is_newest(&self, gsi: Gsi, number: u64) -> bool {
+        matches!(self.get(gsi), Slot::Leased { edit, .. } if edit == number)
     }
 
     /// Changes how many lines keep the route of a GSI in place.

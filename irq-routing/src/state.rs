@@ -2,13 +2,15 @@
 //! [`State`]: everything behind the table's lock.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
 
+use crate::armed::Registered;
 use crate::engine::Engine;
-use crate::request::{Change, Demand, Edit, Failure, Finished, Request};
+use crate::request::{Change, Demand, Edit, Failure, Fate, Finished, Request};
 use crate::slots::{LeaseId, Slot, Slots};
-use crate::{Error, Gsi, Pins, Platform, Route};
+use crate::{Armed, Error, Gsi, Pins, Platform, Route};
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -31,6 +33,7 @@ pub(crate) struct State {
     /// Absent while a round is under way.
     engine: Option<Box<Engine>>,
     tickets: u64,
+    pub(crate) registered: Registered,
     /// The memory of a round's requests, for the next.
     spare_requests: Vec<Request>,
     /// The memory of the last transaction, for the next.
@@ -50,7 +53,8 @@ impl State {
             met: FixedBitSet::with_capacity(limit as usize),
             queue: Vec::new(),
             done: Vec::new(),
-            engine: Some(Box::new(Engine::new(limit))),
+            engine: Some(Box::new(Engine::new(limit, platform))),
+            registered: Registered::default(),
             tickets: 0,
             spare_requests: Vec::new(),
             spare_edits: Vec::new(),
@@ -90,12 +94,7 @@ impl State {
     pub(crate) fn enqueue(&mut self, demand: Demand, edits: Vec<Edit>) -> u64 {
         self.tickets += 1;
         let ticket = self.tickets;
-        self.queue.push(Request {
-            ticket,
-            demand,
-            edits,
-            outcome: None,
-        });
+        self.queue.push(Request::new(ticket, demand, edits));
         ticket
     }
 
@@ -126,15 +125,66 @@ impl State {
         Some((engine, requests))
     }
 
-    /// Takes back what [`begin_round`](Self::begin_round) has handed out, all of it carried out.
-    pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
-        for request in requests.iter().filter(|request| request.took_effect()) {
-            request.edits.iter().for_each(|edit| self.take_over(edit));
-            if let Demand::Drive(gsi) = request.demand {
+    /// Marks a GSI as blocked whose entry is about to go, so that nothing is armed there from now on.
+    /// Returns whether the entry may go once everything that is armed there, which is returned too, has
+    /// been disarmed. The caller drops that without the lock.
+    pub(crate) fn block(&mut self, gsi: Gsi) -> (bool, Vec<Arc<dyn Armed>>) {
+        let slot = self.slots.get(gsi);
+        let armed: Vec<_> = self.registered.armed(gsi).collect();
+        // One whose last reference has gone may still be armed until its registration is dropped.
+        let all = armed.len() == self.registered.count(gsi);
+        let known = all && u32::try_from(armed.len()).is_ok_and(|count| count >= slot.lines());
+        let may_go = !matches!(slot, Slot::Quarantined(_)) && (slot.lines() == 0 || known);
+        if may_go {
+            self.blocked.insert(gsi.index());
+        }
+        (may_go, armed)
+    }
+
+    /// Enters what was carried out. Returns what is to be armed again.
+    pub(crate) fn enter(&mut self, engine: &Engine, requests: &[Request]) -> Vec<Arc<dyn Armed>> {
+        for request in requests {
+            for edit in request.effective() {
+                self.take_over(edit);
+                if edit.is_blocked() {
+                    self.blocked.insert(edit.gsi.index());
+                }
+            }
+            if let (Demand::Drive(gsi), Some(Ok(()))) = (request.demand, &request.outcome) {
                 self.driven.insert(gsi);
             }
         }
         self.slots.settle();
+        self.unblock(engine)
+    }
+
+    /// Removes the marks of GSIs that are blocked no more. Returns what is registered for those that have
+    /// a route. After a panic of the VM the marks stay until the kernel's table is known again.
+    fn unblock(&mut self, engine: &Engine) -> Vec<Arc<dyn Armed>> {
+        let mut unblocked = Vec::new();
+        if !engine.is_known() {
+            return unblocked;
+        }
+        for index in self.blocked.ones() {
+            let gsi = self.slots.gsi(index);
+            let routed = gsi.filter(|gsi| self.slots.get(*gsi).route().is_some());
+            if routed.is_some_and(|gsi| !engine.has_entry(gsi)) {
+                continue;
+            }
+            self.met.insert(index);
+            unblocked.extend(
+                routed
+                    .into_iter()
+                    .flat_map(|gsi| self.registered.armed(gsi)),
+            );
+        }
+        self.blocked.difference_with(&self.met);
+        self.met.clear();
+        unblocked
+    }
+
+    /// Takes back what [`begin_round`](Self::begin_round) has handed out, when it was entered.
+    pub(crate) fn end_round(&mut self, engine: Box<Engine>, mut requests: Vec<Request>) {
         for mut request in requests.drain(..) {
             if let Some(result) = request.outcome.take() {
                 self.done.push(request.finish(result));
@@ -162,16 +212,48 @@ impl State {
             }
             return Ok(());
         }
+        if request.demand == Demand::Each {
+            self.prepare_each(request);
+            return Ok(());
+        }
         self.keep_last_of_each_gsi(&mut request.edits)?;
         request
             .edits
             .iter()
             .try_for_each(|edit| self.validate(edit))?;
         self.validate_driven(&request.edits)?;
-        for edit in &request.edits {
+        for edit in &mut request.edits {
+            // It may have been committed before, in vain.
+            edit.fate = Fate::Open;
             self.slots.unsettle(edit.gsi);
         }
         Ok(())
+    }
+
+    /// The same for edits that stand for themselves.
+    fn prepare_each(&mut self, request: &mut Request) {
+        let mut edits = std::mem::take(&mut request.edits);
+        for edit in &mut edits {
+            edit.fate = match self.is_in_range(edit).and_then(|()| self.validate(edit)) {
+                Ok(()) => {
+                    self.slots.meet(edit.gsi, edit.number());
+                    Fate::Superseded
+                }
+                Err(error) => request.fate_of(Failure::Error(error)),
+            };
+        }
+        // Of one edit that is there twice, the second counts.
+        for edit in edits.iter_mut().rev() {
+            let is_newest = edit.fate == Fate::Superseded
+                && self.slots.is_newest(edit.gsi, edit.number())
+                && !self.met.put(edit.gsi.index());
+            if is_newest {
+                edit.fate = Fate::Open;
+                self.slots.unsettle(edit.gsi);
+            }
+        }
+        self.met.clear();
+        request.edits = edits;
     }
 
     /// How many of the first requests can share a round. A translation of all routes starts from those that are
@@ -194,12 +276,7 @@ impl State {
     }
 
     fn keep_last_of_each_gsi(&mut self, edits: &mut Vec<Edit>) -> Result<(), Error> {
-        let limit = self.slots.limit();
-        // One that is out of range comes from the table of a larger machine.
-        if let Some(edit) = edits.iter().find(|edit| edit.gsi.number() >= limit) {
-            let gsi = edit.gsi.number();
-            return Err(Error::GsiOutOfRange { gsi, limit });
-        }
+        edits.iter().try_for_each(|edit| self.is_in_range(edit))?;
         edits.reverse();
         edits.retain(|edit| !self.met.put(edit.gsi.index()));
         edits.reverse();
@@ -207,12 +284,22 @@ impl State {
         Ok(())
     }
 
+    /// One that is out of range comes from the table of a larger machine.
+    fn is_in_range(&self, edit: &Edit) -> Result<(), Error> {
+        let (gsi, limit) = (edit.gsi.number(), self.slots.limit());
+        match gsi < limit {
+            true => Ok(()),
+            false => Err(Error::GsiOutOfRange { gsi, limit }),
+        }
+    }
+
     fn validate(&self, edit: &Edit) -> Result<(), Error> {
         let gsi = edit.gsi;
         let slot = self.slots.get(gsi);
         match (edit.change, slot) {
-            (Change::Lease(id, _), Slot::Leased { id: holder, .. }) if id == holder => {}
-            (Change::Lease(..), _) => return Err(Error::NotLeased { gsi }),
+            (Change::Lease(id, _) | Change::Message(id, ..), Slot::Leased { id: holder, .. })
+                if id == holder => {}
+            (Change::Lease(..) | Change::Message(..), _) => return Err(Error::NotLeased { gsi }),
             (Change::Wiring(_), Slot::Free | Slot::Wired { .. }) | (Change::Translation(_), _) => {}
             (Change::Wiring(_), _) => return Err(Error::GsiInUse { gsi }),
         }
@@ -240,16 +327,28 @@ impl State {
     /// its GSI is nobody else's yet.
     fn take_over(&mut self, edit: &Edit) {
         let (gsi, route) = (edit.gsi, edit.route());
-        self.blocked
-            .set(gsi.index(), route.is_some() && edit.given.is_none());
         let lines = self.slots.get(gsi).lines();
         let slot = match (edit.change, self.slots.get(gsi)) {
             (Change::Translation(_), _) => return,
             (Change::Wiring(Some(pins)), _) => Slot::Wired { pins, lines },
             (Change::Wiring(None), _) => Slot::Free,
-            (Change::Lease(id, route), Slot::Leased { .. }) => Slot::Leased { id, route, lines },
-            (Change::Lease(..), Slot::Quarantined(_)) => Slot::Quarantined(route),
-            (Change::Lease(..), _) => {
+            (
+                Change::Lease(id, _) | Change::Message(id, ..),
+                Slot::Leased {
+                    edit: newest,
+                    id: holder,
+                    ..
+                },
+            ) if id == holder => Slot::Leased {
+                id,
+                route,
+                lines,
+                edit: newest,
+            },
+            (Change::Lease(..) | Change::Message(..), Slot::Quarantined(_)) => {
+                Slot::Quarantined(route)
+            }
+            (Change::Lease(..) | Change::Message(..), _) => {
                 self.stale.insert(gsi.index());
                 return;
             }

@@ -2,17 +2,19 @@
 //! [`RoutingTable`]: the handle that devices share.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use notify_core::Vm;
 
 use crate::builder::RoutingTableBuilder;
-use crate::request::Demand;
+use crate::request::{Demand, discard, guarded, unwind};
 use crate::slots::Slots;
 use crate::state::State;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::translation::Translation;
-use crate::{Error, Gsi, GsiLease, Line, MsiMessage, Platform, Route, Transaction};
+use crate::{
+    Error, Gsi, GsiLease, Line, MsiMessage, Platform, Registration, Route, Transaction, Translated,
+};
 
 /// The routing table of one machine. Clones share it.
 ///
@@ -121,6 +123,18 @@ impl RoutingTable {
         self.shared.translation.message(message)
     }
 
+    /// Whether the table has a translation.
+    #[inline]
+    #[must_use]
+    pub fn translates(&self) -> bool {
+        self.shared.translation.is_some()
+    }
+
+    /// Registers what sends messages of its own, so that [`retranslate`](Self::retranslate) reaches it.
+    pub fn register(&self, translated: Weak<dyn Translated>) -> Registration {
+        Registration::translated(self, translated)
+    }
+
     /// How many leases are held.
     #[must_use]
     pub fn leased(&self) -> usize {
@@ -155,8 +169,17 @@ impl RoutingTable {
     ///
     /// [`Error::Exhausted`].
     pub fn lease(&self) -> Result<GsiLease, Error> {
+        self.lease_if_free()
+            .ok_or_else(|| self.lock().slots.exhausted(1))
+    }
+
+    /// The same as [`lease`](Self::lease) for a caller that does not want to know who holds the others: the
+    /// error names the holders, which takes its time where there are thousands. It waits for a commit under way
+    /// only if no GSI is free but those that the commit changes.
+    #[must_use]
+    pub fn lease_if_free(&self) -> Option<GsiLease> {
         let (gsi, id) = self.take(Slots::lease)?;
-        Ok(GsiLease::new(self.clone(), gsi, id))
+        Some(GsiLease::new(self.clone(), gsi, id))
     }
 
     /// Takes this GSI, reserved or not, as a restored device does. No ioctl.
@@ -177,7 +200,8 @@ impl RoutingTable {
     ///
     /// [`Error::Exhausted`]: then none is taken.
     pub fn lease_block(&self, count: u32) -> Result<Vec<GsiLease>, Error> {
-        let block = self.take(|slots| slots.lease_block(count))?;
+        let block = self.take(|slots| slots.lease_block(count));
+        let block = block.ok_or_else(|| self.lock().slots.exhausted(count))?;
         let lease = |(gsi, id)| GsiLease::new(self.clone(), gsi, id);
         Ok(block.into_iter().map(lease).collect())
     }
@@ -227,7 +251,9 @@ impl RoutingTable {
     /// # Errors
     ///
     /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are blocked, and all
-    /// others are in force. Otherwise those of [`Transaction::commit`] that the kernel causes; then all old
+    /// others are in force. [`Error::RouteHeld`] names a GSI whose message is blocked, or refused, while its
+    /// route cannot go: its old translation is still in force, and that of others that are held. All others
+    /// are in force or blocked. Otherwise those of [`Transaction::commit`] that the kernel causes; then all old
     /// translations are still in force, or an unknown part of them if the search for a refused message failed.
     ///
     /// # Panics
@@ -235,7 +261,24 @@ impl RoutingTable {
     /// If the translation does; then all old translations are still in force. If the VM does; then what is in force
     /// is unknown until the next commit.
     pub fn retranslate(&self) -> Result<(), Error> {
-        self.submit(Demand::Retranslate)
+        let routes = guarded(|| self.submit(Demand::Retranslate));
+        let translated = self.lock().registered.translated();
+        let messages = translated
+            .iter()
+            .map(|one| guarded(|| Arc::clone(one).retranslate()));
+        // All of them, also after a panic: old translations must not stay in force.
+        let failed = messages.filter_map(Result::err).reduce(|first, other| {
+            discard(other);
+            first
+        });
+        let routes = match routes {
+            Ok(routes) => routes,
+            Err(failure) => return unwind(failure),
+        };
+        match failed {
+            Some(failure) => unwind(failure),
+            None => routes,
+        }
     }
 
     /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
@@ -262,11 +305,11 @@ impl RoutingTable {
 
     /// Takes of what is free. A commit under way may have some of it, and is waited for rather than
     /// going away empty-handed.
-    fn take<T>(&self, take: impl Fn(&mut Slots) -> Result<T, Error>) -> Result<T, Error> {
+    fn take<T>(&self, take: impl Fn(&mut Slots) -> Option<T>) -> Option<T> {
         let mut state = self.lock();
         loop {
             match take(&mut state.slots) {
-                Err(_) if state.slots.may_become_free() => state = self.shared.ended.wait(state),
+                None if state.slots.may_become_free() => state = self.shared.ended.wait(state),
                 taken => return taken,
             }
         }

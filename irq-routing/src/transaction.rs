@@ -91,7 +91,7 @@ impl Transaction {
         let shared = self.table.shared();
         match shared.submit(Demand::Edits, &mut self.edits) {
             Ok(()) => {
-                self.recycle();
+                self.table.recycle(std::mem::take(&mut self.edits));
                 Ok(())
             }
             Err(error) => Err(Rejected::new(error, self)),
@@ -106,13 +106,14 @@ impl Transaction {
         self.edits.push(Edit::new(gsi, change));
         self
     }
+}
 
-    /// Leaves the memory to the next transaction, so that a steady state allocates nothing.
-    fn recycle(&mut self) {
-        let mut edits = std::mem::take(&mut self.edits);
+impl RoutingTable {
+    /// Leaves the memory of edits to the next transaction, so that a steady state allocates nothing.
+    pub(crate) fn recycle(&self, mut edits: Vec<Edit>) {
         edits.clear();
         edits.shrink_to(KEPT_EDITS);
-        let spare = &mut self.table.lock().spare_edits;
+        let spare = &mut self.lock().spare_edits;
         if edits.capacity() > spare.capacity() {
             *spare = edits;
         }

@@ -18,6 +18,11 @@ impl Translation {
         Self(Some(Box::new(translate)))
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What the kernel is given for a message. Inlined, as it is on the way of every message, and nearly always
     /// there is no translation.
     #[inline]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Three callers that commit at once, in every order that their threads can take.
+//! Callers that commit, arm and retranslate at once, in every order that their threads can take.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p irq-routing --features loom --test loom`
 #![cfg(loom)]
@@ -11,10 +11,12 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
-    DrivenLine, Error, GsiLease, IrqChip, MsiMessage, Pin, Platform, Route, RoutingTable,
+    Answer, Armed, DrivenLine, Error, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin,
+    Platform, Registration, Route, RoutingTable,
 };
 use kvm_test::{Call, Recorder};
 use loom::thread;
@@ -361,4 +363,191 @@ fn a_driven_line_that_moves_never_shares_a_pin() {
             drop(driven);
         });
     }
+}
+
+fn commit_each(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
+    answers
+}
+
+#[test]
+fn of_two_edits_of_a_lease_the_later_wins_whoever_commits_first() {
+    explore(|| {
+        let (vm, kernel) = machine();
+        let table = RoutingTable::new(vm.clone()).unwrap();
+        let [lease, other] = [(); 2].map(|()| table.lease().unwrap());
+        let [one, two] = [1, 2].map(|data| lease.edit(message(data)));
+        let busy = keep_busy(&table);
+        let committer = table.clone();
+        let earlier = thread::spawn(move || commit_each(&committer, &[one]));
+        // A guilty edit makes a search of it.
+        let later = commit_each(&table, &[two, other.edit(message(GUILTY))]);
+        let earlier = earlier.join().unwrap();
+        assert!(matches!(later[..], [Answer::Committed, Answer::Failed(_)]));
+        assert!(matches!(
+            earlier[..],
+            [Answer::Committed | Answer::Superseded]
+        ));
+        assert_eq!(lease.route(), Some(Route::Msi(message(2))));
+        let leases = [lease, other];
+        assert_eq!(in_kernel(&kernel, &leases), [Some(2), None]);
+        busy.join().unwrap();
+    });
+}
+
+/// What is armed on GSI 24, and whether the kernel has an entry for that.
+#[derive(Default)]
+struct Armament {
+    bound: AtomicBool,
+    has_entry: AtomicBool,
+    /// Whether it was ever armed without an entry.
+    lost: AtomicBool,
+}
+
+impl Armament {
+    fn check(&self) {
+        let lost = self.bound.load(Ordering::SeqCst) && !self.has_entry.load(Ordering::SeqCst);
+        self.lost.fetch_or(lost, Ordering::SeqCst);
+    }
+}
+
+/// An irqfd as a device has it.
+struct Irqfd {
+    /// Whether the message is blocked.
+    blocked: loom::sync::Mutex<bool>,
+    armament: Arc<Armament>,
+}
+
+impl Irqfd {
+    fn set(&self, bound: bool) {
+        self.armament.bound.store(bound, Ordering::SeqCst);
+        self.armament.check();
+    }
+
+    /// Registers it and arms it, if the message is not blocked.
+    fn register(self: &Arc<Self>, line: &Line) -> Registration {
+        let mut blocked = self.blocked.lock().unwrap();
+        let weak: Weak<Self> = Arc::downgrade(self);
+        let (registration, is_blocked) = line.register(weak);
+        *blocked = is_blocked;
+        thread::yield_now();
+        if !is_blocked {
+            self.set(true);
+        }
+        registration
+    }
+}
+
+impl Armed for Irqfd {
+    fn disarm(&self) -> bool {
+        *self.blocked.lock().unwrap() = true;
+        self.set(false);
+        true
+    }
+
+    fn rearm(&self) {
+        let mut blocked = self.blocked.lock().unwrap();
+        *blocked = false;
+        self.set(true);
+    }
+}
+
+/// A table with a translation that blocks all messages while the number is not zero, with a line for two irqfds.
+fn armory() -> (RoutingTable, Line, [Arc<Irqfd>; 2], Arc<AtomicU32>) {
+    let (vm, blocks) = (Arc::new(Recorder::default()), Arc::new(AtomicU32::new(0)));
+    let armaments: [Arc<Armament>; 2] = Default::default();
+    let (kernel, number) = (armaments.clone(), Arc::clone(&blocks));
+    vm.on_routes(move |entries| {
+        let has_entry = entries.iter().any(|entry| entry.gsi == 24);
+        for armament in &kernel {
+            armament.has_entry.store(has_entry, Ordering::SeqCst);
+            armament.check();
+        }
+        Ok(())
+    });
+    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let builder =
+        builder.translate(move |message| (number.load(Ordering::SeqCst) == 0).then_some(message));
+    let table = builder.build().unwrap();
+    let lease = table.lease_exact(24).unwrap();
+    lease.set_route(message(1)).unwrap();
+    let irqfds = armaments.map(|armament| {
+        let blocked = loom::sync::Mutex::new(false);
+        Arc::new(Irqfd { blocked, armament })
+    });
+    let line = lease.into_line().unwrap();
+    (table, line, irqfds, blocks)
+}
+
+fn translate(table: &RoutingTable, blocks: &AtomicU32, number: u32) {
+    blocks.store(number, Ordering::SeqCst);
+    match table.retranslate() {
+        Ok(()) | Err(Error::RouteHeld { .. }) => {}
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+#[test]
+fn nothing_is_armed_without_an_entry() {
+    for other_first in [false, true] {
+        explore(move || {
+            let (table, line, [irqfd, other], blocks) = armory();
+            // Without one the line holds its route, unless it registers first.
+            let first = other_first.then(|| other.register(&line));
+            let translator = table.clone();
+            let blocker = thread::spawn(move || {
+                translate(&translator, &blocks, 1);
+                blocks
+            });
+            let registration = irqfd.register(&line);
+            let blocks = blocker.join().unwrap();
+            let armament = &irqfd.armament;
+            let bound = armament.bound.load(Ordering::SeqCst);
+            assert_eq!(bound, armament.has_entry.load(Ordering::SeqCst));
+            translate(&table, &blocks, 0);
+            assert!(armament.bound.load(Ordering::SeqCst));
+            assert!(!armament.lost.load(Ordering::SeqCst));
+            assert!(!other.armament.lost.load(Ordering::SeqCst));
+            drop((first, registration, line));
+        });
+    }
+}
+
+#[test]
+fn what_is_registered_while_its_message_is_let_through_is_armed() {
+    explore(|| {
+        let (table, line, [irqfd, second], blocks) = armory();
+        let first = irqfd.register(&line);
+        translate(&table, &blocks, 1);
+        let armament = Arc::clone(&irqfd.armament);
+        assert!(!armament.bound.load(Ordering::SeqCst));
+        let translator = table.clone();
+        let unblocker = thread::spawn(move || translate(&translator, &blocks, 0));
+        let registration = second.register(&line);
+        unblocker.join().unwrap();
+        for irqfd in [&irqfd, &second] {
+            assert!(irqfd.armament.bound.load(Ordering::SeqCst));
+            assert!(!irqfd.armament.lost.load(Ordering::SeqCst));
+        }
+        drop((first, registration, line));
+    });
+}
+
+#[test]
+fn what_is_armed_goes_while_its_message_is_blocked() {
+    explore(|| {
+        let (table, line, [irqfd, _], blocks) = armory();
+        let registration = irqfd.register(&line);
+        let armament = Arc::clone(&irqfd.armament);
+        let translator = table.clone();
+        let blocker = thread::spawn(move || translate(&translator, &blocks, 1));
+        let _ = irqfd.disarm();
+        drop(registration);
+        drop((irqfd, line));
+        blocker.join().unwrap();
+        assert!(!armament.lost.load(Ordering::SeqCst));
+        assert!(!armament.bound.load(Ordering::SeqCst));
+        assert_eq!(table.leased(), 0);
+    });
 }

@@ -2,12 +2,12 @@
 //! How an interrupt is bound.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use irq_routing::{Gsi, Line};
-use notify_core::{EventFdMode, EventNotifier, IrqFdRequest, Retired, Vm};
+use notify_core::{EventFdMode, EventNotifier, Retired, Vm};
 
+use crate::bound::{Bound, empty_if_full};
 use crate::{Error, IrqFd, IrqSource, Rejected};
 
 /// An interrupt that is not bound.
@@ -42,15 +42,11 @@ impl IrqFdBuilder {
     /// # Errors
     ///
     /// [`Error::Route`], [`Error::Notifier`], [`Error::Semaphore`], [`Error::AlreadyBound`],
-    /// [`Error::NoIrqChip`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
+    /// [`Error::NoIrqChip`], [`Error::IrqChipNotReady`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
         let irq = self.assign_as_it_is()?;
-        // KVM delivers what the notifier has and leaves the count there; the next signal takes it along.
-        // A counter that is full takes no next signal, so it is emptied. Any other is left alone: on a
-        // simulated machine signals are taken later than they come.
-        if irq.notifier().is_full().unwrap_or(false) {
-            // If it cannot be read, it stays full.
-            let _ = irq.notifier().consume();
+        if !irq.is_blocked() {
+            empty_if_full(irq.notifier());
         }
         Ok(irq)
     }
@@ -59,17 +55,18 @@ impl IrqFdBuilder {
     pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self>> {
         let Self { source, notifier } = self;
         let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));
-        let line = match source.into_line() {
-            Ok(line) => line,
+        let (line, bound) = match Bound::on(source) {
+            Ok(bound) => bound,
             Err(rejected) => {
                 let (error, source) = (rejected.error, rejected.value);
                 let error = Error::Route { gsi, source: error };
                 return Err(Rejected::new(error, Self { source, notifier }));
             }
         };
-        match bind(&line, notifier.as_ref()) {
-            Ok(notifier) => Ok(IrqFd::armed(line, notifier)),
+        match bind(&line, &bound, notifier.as_ref()) {
+            Ok(notifier) => Ok(IrqFd::armed(line, notifier, bound)),
             Err(error) => {
+                drop(bound);
                 let source = if leased {
                     IrqSource::from_lease_of(line)
                 } else {
@@ -81,7 +78,11 @@ impl IrqFdBuilder {
     }
 }
 
-fn bind(line: &Line, notifier: Option<&Arc<EventNotifier>>) -> Result<Arc<EventNotifier>, Error> {
+fn bind(
+    line: &Line,
+    bound: &Bound,
+    notifier: Option<&Arc<EventNotifier>>,
+) -> Result<Arc<EventNotifier>, Error> {
     let gsi = line.gsi();
     let notifier = match notifier {
         Some(notifier) => Arc::clone(notifier),
@@ -92,10 +93,9 @@ fn bind(line: &Line, notifier: Option<&Arc<EventNotifier>>) -> Result<Arc<EventN
     if notifier.mode() == EventFdMode::Semaphore {
         return Err(Error::Semaphore { gsi });
     }
-    let vm = line.table().vm();
-    match vm.irqfd(&IrqFdRequest::assign(notifier.as_fd(), gsi.number())) {
+    match bound.assign(line, &notifier, None) {
         Ok(()) => Ok(notifier),
-        Err(source) => Err(explain(&**vm, gsi, source)),
+        Err(source) => Err(explain(&**line.table().vm(), gsi, source)),
     }
 }
 
@@ -109,11 +109,11 @@ pub(crate) fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
     if source.kind() == io::ErrorKind::ResourceBusy {
         return Error::AlreadyBound { gsi, source };
     }
-    // KVM answers EINVAL without a controller, and arm64 EAGAIN before it is initialised.
-    let may_lack = matches!(
-        source.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::WouldBlock
-    );
+    // arm64, between the creation of the controller and its initialisation.
+    if source.kind() == io::ErrorKind::WouldBlock {
+        return Error::IrqChipNotReady { gsi, source };
+    }
+    let may_lack = source.kind() == io::ErrorKind::InvalidInput;
     if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
         return Error::NoIrqChip { gsi, source };
     }

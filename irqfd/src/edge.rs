@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IrqFd`]: an edge-triggered interrupt.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use irq_routing::{Gsi, GsiLease, Line};
-use notify_core::{EventNotifier, IrqFdRequest};
+use notify_core::EventNotifier;
 
+use crate::bound::Bound;
 use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
 ///
-/// Dropping it takes the notifier off, then gives the GSI back (if it was leased); a failure is logged
-/// and keeps the GSI out of use. While it is bound KVM takes every signal, so nobody else can read
-/// the notifier, and waiters on it are not woken. When it has been taken off, the counter is zero and
-/// later signals stay in it.
+/// Dropping it takes the notifier off, then gives the GSI back (if it was leased); a failure is
+/// logged and keeps the GSI out of use. While it is bound KVM takes every signal, so nobody else
+/// can read the notifier, and waiters on it are not woken. When it has been taken off, the counter
+/// is zero and later signals stay in it.
 ///
 /// Signals faster than the guest takes them merge. A signal for a masked or unacknowledged *pin* is
 /// lost, as an edge is on the wire; for a message it is kept by the local APIC.
+///
+/// Where the routing table translates messages and blocks the one of its GSI, the irqfd is taken
+/// off until it is let through ([`is_blocked`](Self::is_blocked)): the kernel never has an irqfd on
+/// a GSI without a route.
 ///
 /// It keeps its notifier and its machine open: closing the last descriptor of either would end it
 /// silently.
@@ -51,6 +55,7 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 pub struct IrqFd {
     gsi: Gsi,
     notifier: Arc<EventNotifier>,
+    bound: Bound,
     /// Until it is disarmed.
     armed: Option<Line>,
 }
@@ -65,10 +70,11 @@ impl IrqFd {
         }
     }
 
-    pub(crate) fn armed(line: Line, notifier: Arc<EventNotifier>) -> Self {
+    pub(crate) fn armed(line: Line, notifier: Arc<EventNotifier>, bound: Bound) -> Self {
         Self {
             gsi: line.gsi(),
             notifier,
+            bound,
             armed: Some(line),
         }
     }
@@ -83,6 +89,18 @@ impl IrqFd {
     #[must_use]
     pub fn notifier(&self) -> &Arc<EventNotifier> {
         &self.notifier
+    }
+
+    /// Whether the table's translation blocks the message of the GSI. Then the kernel has no irqfd,
+    /// and signals stay in the notifier; they are delivered when the message is let through.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.bound.is_blocked()
+    }
+
+    /// Why it could not be bound again when its message was let through.
+    pub(crate) fn lost(&self) -> Option<Arc<Error>> {
+        self.bound.lost()
     }
 
     /// The lease of its GSI, with which a transaction can lead it elsewhere; `None` for wiring.
@@ -106,24 +124,26 @@ impl IrqFd {
             let source = irq_routing::Error::NoRoute { gsi };
             return Err(Rejected::new(Error::Route { gsi, source }, self));
         };
-        match disarm(&line, &self.notifier) {
-            Ok(()) => Ok(IrqFdBuilder {
-                source: IrqSource::from_lease_of(line),
-                notifier: Some(Arc::clone(&self.notifier)),
-            }),
+        match self.disarm(&line) {
+            Ok(()) => {
+                self.bound.end();
+                Ok(IrqFdBuilder {
+                    source: IrqSource::from_lease_of(line),
+                    notifier: Some(Arc::clone(&self.notifier)),
+                })
+            }
             Err(error) => {
                 self.armed = Some(line);
                 Err(Rejected::new(error, self))
             }
         }
     }
-}
 
-pub(crate) fn disarm(line: &Line, notifier: &EventNotifier) -> Result<(), Error> {
-    let gsi = line.gsi();
-    let request = IrqFdRequest::deassign(notifier.as_fd(), gsi.number());
-    let result = line.table().vm().irqfd(&request);
-    result.map_err(|source| Error::Deassign { gsi, source })
+    fn disarm(&self, line: &Line) -> Result<(), Error> {
+        let gsi = self.gsi;
+        let result = self.bound.deassign(line, &self.notifier);
+        result.map_err(|source| Error::Deassign { gsi, source })
+    }
 }
 
 impl Drop for IrqFd {
@@ -131,9 +151,11 @@ impl Drop for IrqFd {
         let Some(line) = self.armed.take() else {
             return;
         };
-        if let Err(Error::Deassign { gsi, source }) = disarm(&line, &self.notifier) {
+        if let Err(Error::Deassign { gsi, source }) = self.disarm(&line) {
             log::error!("a notifier stays bound to GSI {gsi}, which is kept out of use: {source}");
             line.quarantine();
+            return;
         }
+        self.bound.end();
     }
 }

@@ -61,6 +61,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The interrupt controller was created and is not initialised yet (arm64): the same succeeds later.
+    #[error("cannot bind a notifier to GSI {gsi}: the interrupt controller is not initialised yet")]
+    IrqChipNotReady {
+        /// The GSI.
+        gsi: Gsi,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
     /// The machine is being closed.
     #[error("cannot bind a notifier to GSI {gsi}")]
     Retired {
@@ -258,8 +267,8 @@ pub enum Error {
     /// The vector's route cannot be committed.
     #[error("cannot route a vector")]
     Commit {
-        /// Why.
-        source: irq_routing::Error,
+        /// Why. It is shared by the vectors that one commit failed for.
+        source: Arc<irq_routing::Error>,
     },
 
     /// No GSI is free for the vector, and its notifier cannot be watched.
@@ -334,49 +343,25 @@ pub enum NoResample {
 }
 
 impl Error {
-    /// Why a vector has no route.
-    pub(crate) fn of_route(source: irq_routing::Error) -> Self {
-        match source {
-            irq_routing::Error::Exhausted { .. } => Self::Lease { source },
-            _ => Self::Commit { source },
-        }
-    }
-
-    /// Whether a commit may have failed for the sake of one vector alone, so that others are to be tried
-    /// without it.
-    pub(crate) fn is_of_one(&self) -> bool {
-        use irq_routing::Error::{NoIrqChip, Retired};
-        let of_all = matches!(
-            self,
-            Self::Commit {
-                source: NoIrqChip { .. } | Retired(_)
-            }
-        );
-        !of_all && !self.is_transient()
-    }
-
     /// Whether the same may succeed later, though nothing is changed.
     pub(crate) fn is_transient(&self) -> bool {
-        let (Self::Assign { source, .. }
-        | Self::Commit {
-            source: irq_routing::Error::Refused { source, .. },
+        match self {
+            Self::Commit { source } => source.is_transient(),
+            Self::Assign { source, .. } | Self::Relay { source } => is_transient(source),
+            Self::IrqChipNotReady { .. } | Self::Lease { .. } | Self::Abandoned => true,
+            _ => false,
         }
-        | Self::Relay { source }) = self
-        else {
-            return matches!(self, Self::Lease { .. } | Self::Abandoned);
-        };
-        matches!(
-            source.raw_os_error(),
-            Some(
-                libc::ENOMEM
-                    | libc::EAGAIN
-                    | libc::EINTR
-                    | libc::EMFILE
-                    | libc::ENFILE
-                    | libc::ENOSPC
-            )
-        )
     }
+}
+
+/// The kernel was short of something, or was interrupted.
+fn is_transient(source: &io::Error) -> bool {
+    matches!(
+        source.raw_os_error(),
+        Some(
+            libc::ENOMEM | libc::EAGAIN | libc::EINTR | libc::EMFILE | libc::ENFILE | libc::ENOSPC
+        )
+    )
 }
 
 impl<T> From<Rejected<T>> for Error {

@@ -107,9 +107,10 @@
 //!     Some(offset) => table.pba_read(offset, data),
 //!     None => table.read(offset, data),
 //! };
+//! let report = |dead: Vec<irqfd::Dead>| dead.iter().for_each(|dead| eprintln!("{dead}"));
 //! let bar_write = |offset: u64, data: &[u8]| {
 //!     if offset < PBA {
-//!         table.write(offset, data);
+//!         report(table.write(offset, data));
 //!     }
 //! };
 //!
@@ -122,7 +123,7 @@
 //! let call = tx.vector().map(|vector| vector.export()).transpose()?;
 //!
 //! // A driver: enabled and masked as a whole; for each entry its message and mask bit; open.
-//! table.config_write(2, &0xc000_u16.to_le_bytes());
+//! report(table.config_write(2, &0xc000_u16.to_le_bytes()));
 //! for vector in 1..3 {
 //!     bar_write(16 * vector, &0xfee0_0000_u32.to_le_bytes());
 //!     bar_write(16 * vector + 4, &0_u32.to_le_bytes());
@@ -133,14 +134,12 @@
 //! let mut pending = [0; 8];
 //! bar_read(PBA, &mut pending);
 //! assert_eq!(u64::from_le_bytes(pending), 1 << 1);
-//! table.config_write(2, &0x8000_u16.to_le_bytes());
+//! report(table.config_write(2, &0x8000_u16.to_le_bytes()));
 //!
 //! // The loop of the queue's owner, once around.
 //! let mut polled = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
 //! poll(&mut polled, PollTimeout::NONE)?;
-//! for (vector, reason) in queue.run_pending().failed {
-//!     eprintln!("{vector:?}: {reason}");
-//! }
+//! report(queue.run_pending().failed);
 //!
 //! if let Some(call) = call {
 //!     call.notify()?; // the worker
@@ -155,6 +154,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bound;
 mod builder;
 mod edge;
 mod error;
@@ -175,7 +175,7 @@ pub use error::{Error, NoResample};
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
 pub use queue::{ArmQueue, Quiesced, Round};
 pub use source::IrqSource;
-pub use vector::{Triggered, Vector, VectorBuilder, VectorState};
+pub use vector::{Dead, Triggered, Vector, VectorBuilder, VectorState};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

@@ -5,28 +5,34 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 
-use crate::{ArmQueue, Error, Vector, VectorState};
+use crate::vector::Device;
+use crate::{ArmQueue, Dead, Error, Vector, VectorState};
 
-/// So many vectors, masked and without messages.
+/// So many vectors of a device, masked and without messages.
 pub(crate) fn build(
     routing: &RoutingTable,
     queue: Option<&ArmQueue>,
+    device: &Arc<Device>,
     count: usize,
 ) -> Result<Box<[Vector]>, Error> {
-    let build = |_| match queue {
-        Some(queue) => Vector::builder(routing).queue(queue).build(),
-        None => Vector::builder(routing).build(),
+    let numbers = (0..=u16::MAX).take(count);
+    let build = |number| {
+        let builder = Vector::builder(routing).of(device, number);
+        match queue {
+            Some(queue) => builder.queue(queue).build(),
+            None => builder.build(),
+        }
     };
-    (0..count).map(build).collect()
+    numbers.map(build).collect()
 }
 
-/// Those that are open and lead nowhere, and why.
-pub(crate) fn dead(vectors: &[Vector]) -> Vec<(u16, Arc<Error>)> {
-    let dead = |(number, vector): (u16, &Vector)| match vector.state() {
-        VectorState::Dead(reason) => Some((number, reason)),
+/// Those that are open and lead nowhere.
+pub(crate) fn dead(vectors: &[Vector]) -> Vec<Dead> {
+    let dead = |vector: &Vector| match vector.state() {
+        VectorState::Dead(reason) => Some(Dead::new(&vector.inner, reason)),
         _ => None,
     };
-    (0..).zip(vectors).filter_map(dead).collect()
+    vectors.iter().filter_map(dead).collect()
 }
 
 /// Gives vectors of a restored device what they had pending, without the device's lock: a notifier that a hostile

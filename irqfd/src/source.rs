@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IrqSource`]: the GSI that an irqfd raises.
 
-use irq_routing::{Gsi, GsiLease, Line, Rejected};
+use irq_routing::{Gsi, GsiLease, Line};
 
 /// The GSI that an irqfd is to raise: leased to it, or a line that others may share.
 #[derive(Debug)]
@@ -22,18 +22,9 @@ impl IrqSource {
         }
     }
 
-    /// Lets go of the route, where [`into_line`](Self::into_line) held a lease's.
+    /// Lets go of the route, where it was a lease's.
     pub(crate) fn from_lease_of(line: Line) -> Self {
         line.into_lease().map_or_else(Self::Line, Self::Lease)
-    }
-
-    pub(crate) fn into_line(self) -> Result<Line, Rejected<Self>> {
-        match self {
-            Self::Line(line) => Ok(line),
-            Self::Lease(lease) => lease
-                .into_line()
-                .map_err(|rejected| Rejected::new(rejected.error, Self::Lease(rejected.value))),
-        }
     }
 }
 

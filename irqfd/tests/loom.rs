@@ -15,6 +15,8 @@
 
 #[path = "loom/level.rs"]
 mod level;
+#[path = "loom/translation.rs"]
+mod translation;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -48,11 +50,19 @@ struct Witness {
     routes: Mutex<BTreeMap<u32, u32>>,
     /// GSI and route of what is bound.
     bound: Mutex<BTreeMap<i32, (u32, Option<u32>)>>,
+    /// How many of the next tables are refused for want of memory.
+    refuse: AtomicUsize,
 }
 
 impl Witness {
     fn new() -> (Arc<Self>, RoutingTable) {
-        let witness = Arc::new(Self {
+        let witness = Self::witness();
+        let table = RoutingTable::new(witness.clone()).unwrap();
+        (witness, table)
+    }
+
+    fn witness() -> Arc<Self> {
+        Arc::new(Self {
             allowed: AtomicBool::new(true),
             injections: AtomicUsize::new(0),
             traces: AtomicU32::new(0),
@@ -61,9 +71,8 @@ impl Witness {
             messages: Mutex::default(),
             routes: Mutex::default(),
             bound: Mutex::default(),
-        });
-        let table = RoutingTable::new(witness.clone()).unwrap();
-        (witness, table)
+            refuse: AtomicUsize::new(0),
+        })
     }
 
     fn check(&self) {
@@ -92,7 +101,10 @@ impl Vm for Witness {
         let mut bound = self.bound.lock().unwrap();
         match request.action {
             IrqFdAction::Deassign => drop(bound.remove(&eventfd)),
-            _ => assert_eq!(bound.insert(eventfd, (request.gsi, route)), None),
+            _ => {
+                assert!(route.is_some(), "an irqfd without a route");
+                assert_eq!(bound.insert(eventfd, (request.gsi, route)), None);
+            }
         }
         Ok(())
     }
@@ -107,7 +119,19 @@ impl Vm for Witness {
             RouteTarget::Msi { data, .. } => Some((entry.gsi, data)),
             _ => None,
         });
-        *self.routes.lock().unwrap() = routes.collect();
+        let refuse = |left: usize| left.checked_sub(1);
+        if self
+            .refuse
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuse)
+            .is_ok()
+        {
+            return Err(io::Error::from_raw_os_error(12));
+        }
+        let routes: BTreeMap<_, _> = routes.collect();
+        let bound = self.bound.lock().unwrap();
+        let has_route = |(gsi, _): &(u32, _)| routes.contains_key(gsi);
+        assert!(bound.values().all(has_route), "an irqfd has lost its route");
+        *self.routes.lock().unwrap() = routes;
         Ok(())
     }
 
@@ -447,9 +471,9 @@ fn what_is_entered_while_a_round_runs_calls_the_owner() {
 /// A table without a queue, with one exported vector that is masked and has message 1.
 fn table_of_one(routing: &RoutingTable) -> Table {
     let table = Table::builder(routing).build().unwrap();
-    table.set_control(true, false);
+    drop(table.set_control(true, false));
     table.vectors()[0].export().unwrap();
-    table.write(8, &[1, 0, 0, 0]);
+    drop(table.write(8, &[1, 0, 0, 0]));
     table
 }
 
@@ -460,9 +484,9 @@ fn an_entry_is_opened_by_one_guest_and_masked_by_another() {
         let table = table_of_one(&routing);
         let opens = {
             let table = table.clone();
-            thread::spawn(move || table.write(12, &[0]))
+            thread::spawn(move || drop(table.write(12, &[0])))
         };
-        table.write(12, &[1]);
+        drop(table.write(12, &[1]));
         let mut masked = [0];
         table.read(12, &mut masked);
         let bound = witness.bound().len();
@@ -491,14 +515,39 @@ fn two_guests_open_an_entry_with_another_message() {
         let table = table_of_one(&routing);
         let opens = {
             let table = table.clone();
-            thread::spawn(move || table.write(12, &[0]))
+            thread::spawn(move || drop(table.write(12, &[0])))
         };
-        table.write(12, &[1]);
-        table.write(8, &[2, 0, 0, 0]);
-        table.write(12, &[0]);
+        drop(table.write(12, &[1]));
+        drop(table.write(8, &[2, 0, 0, 0]));
+        drop(table.write(12, &[0]));
         opens.join().unwrap();
         let vector = &table.vectors()[0];
         assert!(is_armed(vector));
         assert_eq!(witness.bound(), [Some(vector.message().data)]);
+    });
+}
+
+/// A commit fails for want of memory, while a guest masks and unmasks: the next round arms the vector, and calls for
+/// itself if nothing else does.
+#[test]
+fn what_failed_for_a_while_is_armed_by_a_later_round() {
+    explore(2, || {
+        let (witness, table) = Witness::new();
+        let queue = Arc::new(ArmQueue::new(&table).unwrap());
+        let vector = queued(&table, &queue);
+        vector.unmask().unwrap();
+        witness.refuse.store(1, Ordering::Relaxed);
+        let owner = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || drop(queue.run_pending()))
+        };
+        vector.mask();
+        vector.unmask().unwrap();
+        owner.join().unwrap();
+        assert_eq!(is_armed(&vector), queue.is_empty());
+        drop(queue.run_pending());
+        drop(queue.run_pending());
+        assert!(is_armed(&vector) && queue.is_empty());
+        assert_eq!(witness.bound(), [Some(1)]);
     });
 }

@@ -5,6 +5,8 @@
 //! that a reader sees the noise of the machine.
 
 #[cfg(target_arch = "x86_64")]
+mod counting;
+#[cfg(target_arch = "x86_64")]
 mod dispatch;
 #[cfg(target_arch = "x86_64")]
 mod dispatch_neighbour;

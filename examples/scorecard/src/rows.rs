@@ -4,7 +4,7 @@
 use std::error::Error;
 
 #[cfg(target_arch = "x86_64")]
-use crate::msix::{bringup, limit, retarget, trigger};
+use crate::msix::{bringup, hostile, limit, retarget, trigger};
 #[cfg(target_arch = "x86_64")]
 use crate::routing::{batch, dbs, group, memory, one, rebuild, share};
 use crate::row::Row;
@@ -48,6 +48,7 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("msix_trigger_exported", trigger::exported),
     ("msix_trigger_vs_irqfd", trigger::against_irqfd),
     ("msix_trigger_masked", trigger::masked),
+    ("hostile_2040", || hostile::delay(2040)),
     ("inject_msi", inject::message),
     ("inject_line", inject::line),
     ("inject_line_status", inject::line_status),

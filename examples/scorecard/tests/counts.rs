@@ -23,6 +23,10 @@ fn main() -> ExitCode {
             "a_packet_to_a_daemon_and_back_wakes_no_thread_of_the_vmm",
             || counts_wakeups("vhost_user_roundtrip"),
         ),
+        kvm_x86(
+            "a_device_whose_messages_kvm_refuses_costs_others_few_commits",
+            counts_commits_of_a_hostile_device,
+        ),
         with_device(
             "a_packet_to_the_kernel_and_back_wakes_no_thread_of_the_vmm",
             || counts_wakeups("vhost_vsock_roundtrip"),
@@ -62,6 +66,17 @@ fn counts_exits() {
         note.contains("exits to user space for it: 0 against 1;"),
         "{note}"
     );
+}
+
+fn counts_commits_of_a_hostile_device() {
+    let note = note("hostile_2040");
+    let counts = note
+        .split_once("commits until then ")
+        .and_then(|(_, counts)| counts.split_once(" against 1, in the hostile round "));
+    let (until_armed, of_the_round) = counts.unwrap_or_else(|| panic!("{note}"));
+    // Those of the hostile round, and then its own.
+    assert!(until_armed.parse::<u32>().unwrap() <= 3, "{note}");
+    assert!(of_the_round.parse::<u32>().unwrap() <= 2, "{note}");
 }
 
 fn counts_wakeups(row: &str) {

@@ -25,14 +25,50 @@ fn loses_nothing(backend: &str) {
     assert!(output.status.success(), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["backend"], backend);
-    let count = |name: &str| report[name].as_u64().unwrap();
-    assert_eq!(count("triggered"), 30_001);
-    assert_eq!(count("coalesced"), 30_001 - count("delivered"), "{report}");
-    for nothing in ["lost", "spurious", "stale", "torn"] {
+    let count = |path: &str| {
+        let number = report.pointer(path).and_then(Value::as_u64);
+        number.unwrap_or_else(|| panic!("no {path} in {report}"))
+    };
+    assert_eq!(count("/triggered"), 30_001);
+    // In lock-step the guest counts each trigger once, of internal and of exported vectors.
+    assert_eq!(count("/lock_step/triggered"), 15_000, "{report}");
+    for part in ["", "/internal", "/exported"] {
+        let triggered = count(&format!("/lock_step{part}/triggered"));
+        assert!(triggered > 0, "{part} of {report}");
+        let delivered = count(&format!("/lock_step{part}/delivered"));
+        assert_eq!(delivered, triggered, "{part} of {report}");
+        assert_eq!(count(&format!("/lock_step{part}/coalesced")), 0, "{report}");
+    }
+    // A storm coalesces, and its last trigger of each vector arrives.
+    assert_eq!(count("/storm/triggered"), 15_001, "{report}");
+    let coalesced = 15_001 - count("/storm/delivered");
+    assert_eq!(count("/storm/coalesced"), coalesced, "{report}");
+    for part in ["/lock_step", "/storm"] {
+        let sum = |name: &str| {
+            let of_kind = |kind: &str| count(&format!("{part}/{kind}/{name}"));
+            of_kind("internal") + of_kind("exported")
+        };
+        for name in ["triggered", "delivered", "coalesced", "lost", "doubled"] {
+            assert_eq!(sum(name), count(&format!("{part}/{name}")), "{report}");
+        }
+        for nothing in ["lost", "doubled"] {
+            assert_eq!(count(&format!("{part}/{nothing}")), 0, "{report}");
+        }
+    }
+    for nothing in ["/lost", "/doubled", "/spurious", "/stale", "/torn"] {
         assert_eq!(count(nothing), 0, "{nothing} of {report}");
     }
     // It is no test if nothing was masked, kept, armed or taken.
-    for something in ["delivered", "kept", "masks", "commits", "bursts"] {
+    for something in [
+        "/lock_step/kept",
+        "/storm/kept",
+        "/storm/coalesced",
+        "/storm/internal/delivered",
+        "/storm/exported/delivered",
+        "/masks",
+        "/commits",
+        "/rounds",
+    ] {
         assert!(count(something) > 0, "{something} of {report}");
     }
 }
@@ -43,6 +79,10 @@ fn reports() {
     let text = String::from_utf8(output.stdout).unwrap();
     for part in [
         "a real guest on /dev/kvm",
+        "in lock-step",
+        "in a storm",
+        "delivered",
+        "doubled",
         "coalesced",
         "lost",
         "spurious",

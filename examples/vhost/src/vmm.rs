@@ -187,7 +187,12 @@ impl<D: Device> Vmm<D> {
             session.wiring().vcpu_passed();
             match write {
                 Write::Kick => {}
-                Write::Table(offset) => session.wiring().table().write(offset, data),
+                Write::Table(offset) => {
+                    let dead = session.wiring().table().write(offset, data);
+                    if let Some(dead) = dead.first() {
+                        return Err(dead.to_string());
+                    }
+                }
                 Write::Suspend => vcpu = self.suspend(vcpu, &session).map_err(text)?,
                 other => self.register(other, &session).map_err(text)?,
             }

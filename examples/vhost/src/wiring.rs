@@ -46,7 +46,7 @@ impl Wiring {
         for vector in table.vectors() {
             vector.export()?;
         }
-        table.set_control(true, false);
+        let _ = table.set_control(true, false);
         let [place, _] = PLACES;
         Ok(Self {
             doorbells: DoorbellSet::new(&DoorbellRegistry::new(vm, &[])),

@@ -8,10 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod armed;
 mod batches;
 mod commits;
 mod crowd;
 mod driven;
+mod each;
 mod group;
 mod leases;
 mod panics;

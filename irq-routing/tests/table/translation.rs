@@ -108,9 +108,13 @@ fn a_blocked_message_leads_nowhere_until_it_is_let_through() {
     offset.store(50, Ordering::Relaxed);
     table.retranslate().unwrap();
     assert_eq!(given(&vm), [vec![(25, Some(51)), (24, Some(950))]]);
-    line.lease().unwrap().set_route(message(960)).unwrap();
+    let held = line.lease().unwrap().set_route(message(960)).unwrap_err();
+    assert!(matches!(held, Error::RouteHeld { gsi } if gsi == line.gsi()));
+    assert!(vm.take().is_empty(), "something may be armed on the line");
+    let blocked = line.into_lease().unwrap();
+    blocked.set_route(message(960)).unwrap();
     assert_eq!(given(&vm), [vec![(25, Some(51))]], "blocked by a commit");
-    drop((line, free));
+    drop((blocked, free));
     table.flush().unwrap();
     assert_eq!(given(&vm), [vec![]]);
 }

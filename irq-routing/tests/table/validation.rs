@@ -140,3 +140,23 @@ fn a_missing_irqchip_is_told_from_other_refusals() {
         "out of memory is another thing"
     );
 }
+
+#[test]
+fn what_the_kernel_is_short_of_may_be_there_later() {
+    let (vm, table) = table();
+    let short = [
+        libc::ENOMEM,
+        libc::EAGAIN,
+        libc::EINTR,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOSPC,
+    ];
+    let lasting = [EINVAL, libc::EPERM, libc::EFAULT, libc::ENOTTY];
+    for errno in short.into_iter().chain(lasting) {
+        vm.fail_after(0, errno);
+        let error = table.recommit().unwrap_err();
+        assert_eq!(error.is_transient(), short.contains(&errno), "{error:?}");
+    }
+    assert!(!Error::NoPins.is_transient());
+}

@@ -3,8 +3,12 @@
 
 use irq_routing::{DrivenLine, Line};
 
+use crate::bound::Bound;
+
 #[derive(Debug)]
 pub(super) struct Held {
+    /// The irqfds of the devices on the line.
+    bound: Bound,
     driven: DrivenLine,
     /// An irqfd could not be taken off.
     stuck: bool,
@@ -12,12 +16,19 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(driven: DrivenLine) -> Self {
-        let stuck = false;
-        Self { driven, stuck }
+        Self {
+            bound: Bound::new(driven.line()),
+            driven,
+            stuck: false,
+        }
     }
 
     pub(super) fn line(&self) -> &Line {
         self.driven.line()
+    }
+
+    pub(super) fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// The route is to stay when the line goes.

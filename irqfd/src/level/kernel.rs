@@ -82,7 +82,7 @@ impl Kernel {
     }
 
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
-        binding::bind(self.held.line(), member)
+        binding::bind(self.held.line(), self.held.bound(), member)
     }
 }
 

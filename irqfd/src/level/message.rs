@@ -117,7 +117,7 @@ impl Message {
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
         match self.entry.masked {
             true => Ok(()),
-            false => binding::bind_message(self.held.line(), member),
+            false => binding::bind_message(self.held.line(), self.held.bound(), member),
         }
     }
 
@@ -167,11 +167,11 @@ impl Message {
 
     /// Takes the irqfds off, or puts them back.
     fn rebind(&self, members: &mut Members, masked: bool) -> Result<(), Error> {
-        let line = self.held.line();
+        let (line, bound) = (self.held.line(), self.held.bound());
         let mut exported = members.iter_mut().filter(|member| member.exported);
         exported.try_for_each(|member| match masked {
-            true => binding::unbind(line, member),
-            false => binding::bind_message(line, member),
+            true => binding::unbind(line, bound, member),
+            false => binding::bind_message(line, bound, member),
         })
     }
 

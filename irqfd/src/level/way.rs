@@ -65,7 +65,7 @@ impl Way {
 
     pub(super) fn unbind(&mut self, member: &mut Member) -> Result<(), Error> {
         match self.held() {
-            Some(held) => binding::unbind(held.line(), member),
+            Some(held) => binding::unbind(held.line(), held.bound(), member),
             None => Ok(()),
         }
     }

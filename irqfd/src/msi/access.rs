@@ -4,7 +4,8 @@
 use super::Capability;
 use super::capability::State;
 use super::registers::{Registers, message_of};
-use crate::vector::Batch;
+use crate::Dead;
+use crate::vector::Opened;
 
 impl Capability {
     /// How many bytes the capability has in the configuration space: 10, 14, 20 or 24.
@@ -14,7 +15,8 @@ impl Capability {
         self.inner.shape.len()
     }
 
-    /// The guest reads, at an offset from the start of the capability. What is beyond it reads as zero.
+    /// The guest reads, at an offset from the start of the capability. What is beyond it reads as
+    /// zero.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         let state = self.inner.state.lock();
@@ -28,16 +30,18 @@ impl Capability {
         }
     }
 
-    /// The guest writes, at an offset from the start of the capability. What is beyond it, and what is
-    /// read-only, is ignored.
-    pub fn write(&self, offset: u64, data: &[u8]) {
+    /// The guest writes, at an offset from the start of the capability. What is beyond it, and what
+    /// is read-only, is ignored. Returns the vectors that the access was to open or to change, and
+    /// that are dead.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         if data.is_empty() {
             // Inside the data register it would end the writing of a message.
-            return;
+            return Vec::new();
         }
         let shape = self.inner.shape;
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-        let mut batch = Batch::default();
+        let mut opened = Opened::of(&self.inner.vectors);
         let mut state = self.inner.state.lock();
         let mut bytes = state.registers.bytes(shape, 0);
         let writable = bytes.iter_mut().take(shape.len()).skip(skipped);
@@ -47,23 +51,23 @@ impl Capability {
         let registers = Registers::from_bytes(shape, &bytes);
         let end = skipped.saturating_add(data.len());
         let message_complete = skipped < shape.data() + 2 && end > shape.data();
-        self.turn(&mut state, registers, message_complete, &mut batch);
+        self.turn(&mut state, registers, message_complete, &mut opened);
         drop(state);
-        batch.run();
+        opened.run()
     }
 
     /// Makes the vectors what new registers say.
-    fn turn(
-        &self,
+    fn turn<'a>(
+        &'a self,
         state: &mut State,
         registers: Registers,
         message_complete: bool,
-        batch: &mut Batch,
+        opened: &mut Opened<'a>,
     ) {
         let (was, is) = (state.registers.open_bits(), registers.open_bits());
         let regranted = registers.granted != state.registers.granted;
-        state.registers = registers;
-        // Whatever opens a vector, or says how many there are, ends the writing of a message.
+        self.inner.put_registers(state, registers);
+        // What opens a vector, or says how many there are, ends the writing of a message.
         if message_complete || regranted || is & !was != 0 {
             state.sends = registers.message(self.inner.devid);
         }
@@ -71,8 +75,8 @@ impl Capability {
             let message = message_of(state.sends, registers.granted, number);
             match (was >> number & 1, is >> number & 1) {
                 (1, 0) => vector.mask(),
-                (0, 1) => batch.unmask(vector, message),
-                (1, 1) => batch.retarget(vector, message),
+                (0, 1) => opened.unmask(vector, message),
+                (1, 1) => opened.retarget(vector, message),
                 _ => {}
             }
             if regranted && registers.granted_bits() >> number & 1 == 0 {

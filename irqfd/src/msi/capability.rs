@@ -9,31 +9,34 @@ use irq_routing::{MsiMessage, RoutingTable};
 use super::registers::{MAX, Registers, Shape};
 use crate::queue::{ArmQueue, Shared};
 use crate::sync::Mutex;
-use crate::{Error, Vector, numbered};
+use crate::vector::Device;
+use crate::{Dead, Error, Vector, numbered};
 
 /// The MSI capability of a device (PCI Local Bus 3.0, 6.8.1). Clones share it.
 ///
 /// The VMM passes on what the guest reads and writes of it, at offsets from its start in the
-/// configuration space; devices trigger the vectors ([`vector`](Self::vector)), or hand their notifiers
-/// out. A vector is open if MSI is enabled, the guest has granted that many vectors, and the vector's
-/// mask bit (if there are such) is clear. Otherwise triggers are kept, one for each vector.
+/// configuration space; devices trigger the vectors ([`vector`](Self::vector)), or hand their
+/// notifiers out. A vector is open if MSI is enabled, the guest has granted that many vectors, and
+/// the vector's mask bit (if there are such) is clear. Otherwise triggers are kept, one for each
+/// vector.
 ///
-/// A guest that grants more vectors than the device is capable of reads back what it is capable of. The vectors
-/// beyond those that are granted lose what they have pending when the number changes; a device should not
-/// trigger them ([`granted`](Self::granted)).
+/// A guest that grants more vectors than the device is capable of reads back what it is capable of.
+/// The vectors beyond those that are granted lose what they have pending when the number changes; a
+/// device should not trigger them ([`granted`](Self::granted)).
 ///
 /// # Messages are taken whole
 ///
-/// Address and data are several registers, and without mask bits a driver must write them while interrupts
-/// come. What was written to the address counts from when the data is written, which drivers do last; or
-/// when the guest opens a vector or grants another number of them. So a driver that writes address and data
-/// in turn never has a vector send old data to a new address.
+/// Address and data are several registers, and without mask bits a driver must write them while
+/// interrupts come. What was written to the address counts from when the data is written, which
+/// drivers do last; or when the guest opens a vector or grants another number of them. So a driver
+/// that writes address and data in turn never has a vector send old data to a new address.
 ///
 /// # Any access is answered
 ///
-/// Accesses of any length and at any offset read and write just those bytes. What is read-only stays as
-/// it is. Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead), and
-/// nobody else is disturbed. Accesses to internal vectors allocate nothing.
+/// Accesses of any length and at any offset read and write just those bytes. What is read-only
+/// stays as it is. Nothing that the guest does fails: a vector that cannot be opened is
+/// [`dead`](Self::dead), and nobody else is disturbed. Accesses to internal vectors allocate
+/// nothing.
 ///
 /// # Threads
 ///
@@ -68,6 +71,8 @@ pub(super) struct Inner {
     pub(super) vectors: Box<[Vector]>,
     pub(super) devid: Option<u32>,
     pub(super) queue: Option<Arc<Shared>>,
+    /// It knows whether MSI is enabled, which is written under the lock and read without.
+    device: Arc<Device>,
     /// Triggers do not take it.
     pub(super) state: Mutex<State>,
 }
@@ -90,9 +95,17 @@ pub struct CapabilityBuilder<'a> {
     next: u8,
     queue: Option<&'a ArmQueue>,
     devid: Option<u32>,
+    name: Option<Arc<str>>,
 }
 
 impl<'a> CapabilityBuilder<'a> {
+    /// The device's name, for the leases of its vectors, and for what is said of those that are
+    /// dead (default: none).
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// How many vectors the device is capable of: 1, 2, 4, 8, 16 or 32 (default: 1).
     pub fn vectors(mut self, vectors: usize) -> Self {
         self.vectors = vectors;
@@ -117,8 +130,8 @@ impl<'a> CapabilityBuilder<'a> {
         self
     }
 
-    /// Leaves it to this queue's owner to arm vectors that are exported (default: the access that opens
-    /// them commits their routes).
+    /// Leaves it to this queue's owner to arm vectors that are exported (default: the access that
+    /// opens them commits their routes).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
         self
@@ -142,7 +155,8 @@ impl<'a> CapabilityBuilder<'a> {
         let Some(Ok(capable)) = capable else {
             return Err(Error::MsiVectors { vectors: count });
         };
-        let vectors = numbered::build(self.routing, self.queue, count)?;
+        let device = Arc::new(Device::new(self.name, false));
+        let vectors = numbered::build(self.routing, self.queue, &device, count)?;
         Ok(Capability {
             inner: Arc::new(Inner {
                 shape: Shape {
@@ -154,6 +168,7 @@ impl<'a> CapabilityBuilder<'a> {
                 vectors,
                 devid: self.devid,
                 queue: self.queue.map(ArmQueue::shared),
+                device,
                 state: Mutex::default(),
             }),
         })
@@ -171,10 +186,12 @@ impl Capability {
             next: 0,
             queue: None,
             devid: None,
+            name: None,
         }
     }
 
-    /// A vector, to trigger or to export it. To mask it and to set its message is the capability's part.
+    /// A vector, to trigger or to export it. To mask it and to set its message is the capability's
+    /// part.
     #[must_use]
     pub fn vector(&self, number: u16) -> Option<&Vector> {
         self.inner.vectors.get(usize::from(number))
@@ -192,24 +209,34 @@ impl Capability {
         1 << self.inner.state.lock().registers.granted
     }
 
-    /// Whether the guest has enabled MSI. If not, the device is to use its INTx pin.
+    /// Whether the guest has enabled MSI. If not, the device is to use its INTx pin. No lock: it
+    /// never waits for an access of the guest.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        self.inner.state.lock().registers.enabled
+        self.inner.device.is_enabled()
     }
 
     /// What a reset of the device does: disabled, no message, no mask bit set, nothing pending.
     /// Vectors that are exported stay so.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
-        *state = State::default();
+        self.inner.put_registers(&mut state, Registers::default());
+        state.sends = MsiMessage::default();
         self.inner.vectors.iter().for_each(Vector::reset);
     }
 
-    /// The vectors that are open and lead nowhere, and why.
+    /// The vectors that are open and lead nowhere.
     #[must_use]
-    pub fn dead(&self) -> Vec<(u16, Arc<Error>)> {
+    pub fn dead(&self) -> Vec<Dead> {
         numbered::dead(&self.inner.vectors)
+    }
+}
+
+impl Inner {
+    /// Changes the registers, under the lock.
+    pub(super) fn put_registers(&self, state: &mut State, registers: Registers) {
+        state.registers = registers;
+        self.device.set_enabled(registers.enabled);
     }
 }
 

@@ -144,7 +144,8 @@ impl Registers {
     }
 }
 
-/// The message of one of so many vectors, whose number replaces the lowest bits of the data (6.8.1.6).
+/// The message of one of so many vectors, whose number replaces the lowest bits of the data
+/// (6.8.1.6).
 pub(super) fn message_of(message: MsiMessage, granted: u16, number: u32) -> MsiMessage {
     let low = (1 << granted) - 1;
     MsiMessage {

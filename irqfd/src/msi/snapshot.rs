@@ -5,18 +5,18 @@ use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
 use super::Capability;
-use super::capability::State;
 use super::registers::{Registers, UNALIGNED, message_of};
-use crate::vector::Batch;
-use crate::{Quiesced, Vector, numbered};
+use crate::vector::Opened;
+use crate::{Dead, Quiesced, Vector, numbered};
 
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 const VERSION: u32 = 1;
 
-/// What the guest wrote to a capability, and what is pending, for a machine that continues elsewhere.
+/// What the guest wrote to a capability, and what is pending, for a machine that continues
+/// elsewhere.
 ///
-/// It holds numbers only, as that of [`msix`](crate::msix::Snapshot) does, and is believed no further than
-/// [`Capability::restore`] has checked it. A later version is read as there.
+/// It holds numbers only, as that of [`msix`](crate::msix::Snapshot) does, and is believed no
+/// further than [`Capability::restore`] has checked it. A later version is read as there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -70,8 +70,8 @@ pub enum RestoreError {
         found: u32,
     },
 
-    /// It is of another number of vectors, of addresses of another width, or only one of the two has
-    /// mask bits.
+    /// It is of another number of vectors, of addresses of another width, or only one of the two
+    /// has mask bits.
     #[error("a snapshot of a capability of another form")]
     Form,
 
@@ -91,7 +91,8 @@ pub enum RestoreError {
         address: u64,
     },
 
-    /// Mask or pending bits of vectors that the device does not have, or mask bits where there are none.
+    /// Mask or pending bits of vectors that the device does not have, or mask bits where there are
+    /// none.
     #[error("the snapshot has the mask bits {masked:#x} and the pending bits {pending:#x}")]
     Bits {
         /// The mask bits.
@@ -147,9 +148,9 @@ impl Capability {
     ///
     /// # Errors
     ///
-    /// Everything in the snapshot is checked before anything is done; on failure the capability is as it
-    /// was.
-    pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+    /// Everything in the snapshot is checked before anything is done; on failure the capability is
+    /// as it was. Otherwise returns the vectors that are open and dead.
+    pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
         let known = snapshot.0.known();
         let snapshot = known.map_err(|found| RestoreError::Version { found })?;
         let registers = self.check(snapshot)?;
@@ -158,21 +159,21 @@ impl Capability {
             data: u32::from(snapshot.sends.data),
             devid: self.inner.devid,
         };
-        let mut batch = Batch::default();
+        let mut opened = Opened::of(&self.inner.vectors);
         let mut state = self.inner.state.lock();
-        *state = State { registers, sends };
+        self.inner.put_registers(&mut state, registers);
+        state.sends = sends;
         for (number, vector) in (0..).zip(&self.inner.vectors) {
             vector.reset();
             if registers.open_bits() >> number & 1 != 0 {
-                batch.unmask(vector, message_of(sends, registers.granted, number));
+                opened.unmask(vector, message_of(sends, registers.granted, number));
             }
         }
         drop(state);
         let numbered = (0..).zip(&self.inner.vectors);
         let pending = numbered.filter(|(number, _)| snapshot.pending >> number & 1 != 0);
         numbered::restore_pending(pending.map(|(_, vector)| vector));
-        batch.run();
-        Ok(())
+        Ok(opened.run())
     }
 
     fn check(&self, snapshot: &Saved) -> Result<Registers, RestoreError> {

@@ -3,7 +3,8 @@
 
 use super::Table;
 use super::entry::{ENTRY, Entry};
-use crate::vector::Batch;
+use crate::Dead;
+use crate::vector::Opened;
 
 /// Part of an access that falls into one entry: which one, and how many of its bytes come before.
 struct Piece {
@@ -36,14 +37,16 @@ impl Table {
         }
     }
 
-    /// The guest writes to the region of the table.
-    pub fn write(&self, offset: u64, data: &[u8]) {
+    /// The guest writes to the region of the table. Returns the vectors that the access was to
+    /// open, and that are dead.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         let Some((first, second, split)) = pieces(offset, data.len()) else {
-            return;
+            return Vec::new();
         };
-        let mut batch = Batch::default();
+        let mut opened = Opened::of(&self.inner.vectors);
         let mut state = self.inner.state.lock();
-        let open = state.is_open();
+        let open = self.inner.is_open();
         let (low, high) = data.split_at(split);
         for (piece, data) in [(first, low), (second, high)] {
             let vector = self.inner.vectors.get(piece.index);
@@ -59,15 +62,15 @@ impl Table {
             *entry = Entry::from_bytes(bytes);
             let (was_open, is_open) = (open && !was.masked, open && !entry.masked);
             self.inner
-                .turn(vector, *entry, was_open, is_open, &mut batch);
+                .turn(vector, *entry, was_open, is_open, &mut opened);
         }
         drop(state);
-        batch.run();
+        opened.run()
     }
 }
 
-/// The one or two entries that an access touches, and how many of its bytes fall into the first. `None` if
-/// its length is none that a vCPU has.
+/// The one or two entries that an access touches, and how many of its bytes fall into the first.
+/// `None` if its length is none that a vCPU has.
 fn pieces(offset: u64, len: usize) -> Option<(Piece, Piece, usize)> {
     if !matches!(len, 1 | 2 | 4 | 8) {
         return None;

@@ -8,26 +8,19 @@ use crate::{Error, Triggered, Vector};
 /// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
 pub const NO_VECTOR: u16 = 0xffff;
 
-/// What the guest chose of a table for one queue, or for changes of the configuration: a vector or none.
+/// What the guest chose of a table for one queue, or for changes of the configuration: a vector or
+/// none.
 ///
-/// It is the register `queue_msix_vector` or `config_msix_vector` of a virtio device. A number that the
-/// table does not have binds to none, and reads back as [`NO_VECTOR`]; none is an ordinary state, in which
-/// triggers do nothing.
+/// It is the register `queue_msix_vector` or `config_msix_vector` of a virtio device. A number that
+/// the table does not have binds to none, and reads back as [`NO_VECTOR`]; none is an ordinary
+/// state, in which triggers do nothing.
 ///
-/// ```
-/// # use std::sync::Arc;
-/// # use irq_routing::RoutingTable;
-/// # use irqfd::{Triggered, msix};
-/// # use notify_core::sim::SimVm;
-/// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
-/// # let table = msix::Table::builder(&routing).vectors(2).build()?;
-/// let queue = msix::Binding::new(&table);
-/// assert_eq!(queue.trigger()?, None);
-/// assert_eq!(queue.bind(1), 1);
-/// assert_eq!(queue.trigger()?, Some(Triggered::Kept));
-/// assert_eq!(queue.bind(2), msix::NO_VECTOR);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// ``` # use std::sync::Arc; # use irq_routing::RoutingTable; # use irqfd::{Triggered, msix}; # use
+/// notify_core::sim::SimVm; # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// # let table = msix::Table::builder(&routing).vectors(2).build()?; let queue =
+/// msix::Binding::new(&table); assert_eq!(queue.trigger()?, None); assert_eq!(queue.bind(1), 1);
+/// assert_eq!(queue.trigger()?, Some(Triggered::Disabled)); // MSI-X is: the device uses its INTx
+/// pin assert_eq!(queue.bind(2), msix::NO_VECTOR); # Ok::<(), Box<dyn std::error::Error>>(()) ```
 #[derive(Debug)]
 pub struct Binding {
     table: Table,

@@ -2,8 +2,9 @@
 //! The capability's Message Control register.
 
 use super::Table;
-use super::table::{Inner, State};
-use crate::vector::Batch;
+use super::table::Inner;
+use crate::Dead;
+use crate::vector::Opened;
 
 /// Message Control (PCI Local Bus 3.0, 6.8.2.3): bits of its own, and those of the table's size.
 const ENABLE: u16 = 1 << 15;
@@ -12,21 +13,24 @@ const FUNCTION_MASK: u16 = 1 << 14;
 const CONTROL_OFFSET: u64 = 2;
 
 impl Table {
-    /// The capability's Message Control register: enable in bit 15, function mask in bit 14, and the
-    /// table's size less one.
+    /// The capability's Message Control register: enable in bit 15, function mask in bit 14, and
+    /// the table's size less one.
     #[must_use]
     pub fn message_control(&self) -> u16 {
-        self.inner.message_control(&self.inner.state.lock())
+        self.inner.message_control()
     }
 
     /// The guest writes Message Control. Bits other than enable and function mask are read-only.
-    pub fn write_message_control(&self, control: u16) {
-        self.inner.change_control(|_| control);
+    /// Returns what [`write`](Self::write) does.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn write_message_control(&self, control: u16) -> Vec<Dead> {
+        self.inner.change_control(|_| control)
     }
 
-    /// The guest writes to the configuration space, at an offset from the start of the MSI-X capability.
-    /// Only two bits of it are not read-only.
-    pub fn config_write(&self, offset: u64, data: &[u8]) {
+    /// The guest writes to the configuration space, at an offset from the start of the MSI-X
+    /// capability. Only two bits of it are not read-only. Returns what [`write`](Self::write) does.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn config_write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         self.inner.change_control(|control| {
             let mut bytes = control.to_le_bytes();
             for (position, byte) in (CONTROL_OFFSET..).zip(&mut bytes) {
@@ -36,52 +40,55 @@ impl Table {
                 }
             }
             u16::from_le_bytes(bytes)
-        });
+        })
     }
 
-    /// Enables the function or not, and masks it as a whole or not. Entries, their mask bits and what is
-    /// pending stay as they are. A function that is not enabled keeps triggers as if it were masked.
-    pub fn set_control(&self, enabled: bool, function_masked: bool) {
+    /// Enables the function or not, and masks it as a whole or not. Entries, their mask bits and
+    /// what is pending stay as they are. A function that is not enabled keeps triggers as if it
+    /// were masked. Returns what [`write`](Self::write) does.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn set_control(&self, enabled: bool, function_masked: bool) -> Vec<Dead> {
         let control = bit(enabled, ENABLE) | bit(function_masked, FUNCTION_MASK);
-        self.write_message_control(control);
+        self.write_message_control(control)
     }
 
-    /// Whether the guest has enabled MSI-X. If not, the device is to use its INTx pin.
+    /// Whether the guest has enabled MSI-X. If not, the device is to use its INTx pin. No lock: it
+    /// never waits for an access of the guest.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        self.inner.state.lock().enabled
+        self.inner.device.is_enabled()
     }
 
-    /// Whether the guest has masked the function as a whole.
+    /// Whether the guest has masked the function as a whole. No lock.
     #[must_use]
     pub fn is_function_masked(&self) -> bool {
-        self.inner.state.lock().function_masked
+        self.inner.is_function_masked()
     }
 }
 
 impl Inner {
-    fn message_control(&self, state: &State) -> u16 {
+    fn message_control(&self) -> u16 {
         // The size is 2048 at most.
         let size = u16::try_from(self.vectors.len().saturating_sub(1)).unwrap_or(u16::MAX);
-        size | bit(state.enabled, ENABLE) | bit(state.function_masked, FUNCTION_MASK)
+        let enabled = bit(self.device.is_enabled(), ENABLE);
+        size | enabled | bit(self.is_function_masked(), FUNCTION_MASK)
     }
 
-    fn change_control(&self, change: impl FnOnce(u16) -> u16) {
-        let mut batch = Batch::default();
-        let mut state = self.state.lock();
-        let control = change(self.message_control(&state));
-        let was_open = state.is_open();
-        state.enabled = control & ENABLE != 0;
-        state.function_masked = control & FUNCTION_MASK != 0;
-        let is_open = state.is_open();
+    fn change_control(&self, change: impl FnOnce(u16) -> u16) -> Vec<Dead> {
+        let mut opened = Opened::of(&self.vectors);
+        let state = self.state.lock();
+        let control = change(self.message_control());
+        let was_open = self.is_open();
+        self.put_control(control & ENABLE != 0, control & FUNCTION_MASK != 0);
+        let is_open = self.is_open();
         if was_open != is_open {
             for (vector, entry) in self.vectors.iter().zip(&state.entries) {
                 let (was, is) = (was_open && !entry.masked, is_open && !entry.masked);
-                self.turn(vector, *entry, was, is, &mut batch);
+                self.turn(vector, *entry, was, is, &mut opened);
             }
         }
         drop(state);
-        batch.run();
+        opened.run()
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! MSI-X as the guest sees it: a table of vectors, their pending bits, and what queues choose of them.
+//! MSI-X as the guest sees it: a table of vectors, their pending bits, and what queues choose of
+//! them.
 //!
 //! The VMM has a [`Table`] for each device, and hands it what the guest writes to the region of the
 //! table and to the capability's Message Control register; the table masks and unmasks its

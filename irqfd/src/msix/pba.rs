@@ -13,9 +13,10 @@ impl Table {
         (self.inner.vectors.len() as u64).div_ceil(WORD) * (WORD / 8)
     }
 
-    /// The guest reads pending bits, as [`read`](Self::read) reads entries. The bit of a vector is set
-    /// while the vector is masked, or its function is, and has a trigger that will be sent when it is
-    /// not. Bits beyond the last vector are zero. Writes of the guest to this region are to be ignored.
+    /// The guest reads pending bits, as [`read`](Self::read) reads entries. The bit of a vector is
+    /// set while the vector is masked, or its function is, and has a trigger that will be sent when
+    /// it is not. Bits beyond the last vector are zero. Writes of the guest to this region are to
+    /// be ignored.
     ///
     /// For each vector that is exported and masked this asks its notifier (one system call).
     pub fn pba_read(&self, offset: u64, data: &mut [u8]) {
@@ -26,7 +27,7 @@ impl Table {
         let state = self.inner.state.lock();
         let pending = |number: usize| {
             let (entry, vector) = (state.entries.get(number)?, self.inner.vectors.get(number)?);
-            let masked = entry.masked || !state.is_open();
+            let masked = entry.masked || !self.inner.is_open();
             (masked && vector.is_pending()).then_some(())
         };
         for (ahead, byte) in (0..).zip(data) {

@@ -8,20 +8,21 @@ use irq_routing::versioned::{Form, Versioned};
 
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
-use crate::vector::Batch;
-use crate::{Quiesced, Vector, numbered};
+use crate::vector::Opened;
+use crate::{Dead, Quiesced, Vector, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 1;
 
 /// What the guest wrote to a table, and what is pending, for a machine that continues elsewhere.
 ///
-/// It holds numbers only: no eventfd, no GSI, nothing of who exported what. With the feature `serde` it
-/// can be written and read in any format. What is read is believed only as far as
-/// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more vectors than a table has
-/// at most are refused while they are read. Of a snapshot of a later version the version is read, which is its
-/// first field, and nothing else; it cannot be restored, nor written again. A format that is not self-describing
-/// (bincode, postcard) cannot skip the rest of it: there, nothing that follows can be read.
+/// It holds numbers only: no eventfd, no GSI, nothing of who exported what. With the feature
+/// `serde` it can be written and read in any format. What is read is believed only as far as
+/// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more vectors
+/// than a table has at most are refused while they are read. Of a snapshot of a later version the
+/// version is read, which is its first field, and nothing else; it cannot be restored, nor written
+/// again. A format that is not self-describing (bincode, postcard) cannot skip the rest of it:
+/// there, nothing that follows can be read.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -135,9 +136,10 @@ impl Table {
     /// What the guest has written, and what is pending: triggers that were kept, and signals of
     /// exported vectors that are not armed. (An armed one has none: KVM has injected it.)
     ///
-    /// To be taken while vCPUs and devices stand still. A round of the [`ArmQueue`](crate::ArmQueue) that
-    /// is under way is waited for. Whoever has quiesced the queue, as for more than one table, calls
-    /// [`snapshot_quiesced`](Self::snapshot_quiesced); this would wait forever.
+    /// To be taken while vCPUs and devices stand still. A round of the
+    /// [`ArmQueue`](crate::ArmQueue) that is under way is waited for. Whoever has quiesced the
+    /// queue, as for more than one table, calls [`snapshot_quiesced`](Self::snapshot_quiesced);
+    /// this would wait forever.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let _quiesced = self.inner.queue.as_ref().map(|queue| queue.quiesce());
@@ -153,7 +155,7 @@ impl Table {
     fn save(&self) -> Snapshot {
         let state = self.inner.state.lock();
         let save = |(vector, entry): (&Vector, &Entry)| {
-            let open = state.is_open() && !entry.masked;
+            let open = self.inner.is_open() && !entry.masked;
             let sends = vector.message();
             let differs = open && sends != self.inner.message(*entry);
             SavedVector {
@@ -169,8 +171,8 @@ impl Table {
         };
         Snapshot(Versioned::Known(Saved {
             version: VERSION,
-            enabled: state.enabled,
-            function_masked: state.function_masked,
+            enabled: self.is_enabled(),
+            function_masked: self.is_function_masked(),
             vectors: self
                 .inner
                 .vectors
@@ -181,27 +183,29 @@ impl Table {
         }))
     }
 
-    /// Makes the table what another one was. What it was before is forgotten; vectors that were exported
-    /// stay so, and what was pending is pending for their notifiers. Vectors that are open then are
-    /// opened as an access of the guest opens them, and what they had pending is delivered.
+    /// Makes the table what another one was. What it was before is forgotten; vectors that were
+    /// exported stay so, and what was pending is pending for their notifiers. Vectors that are open
+    /// then are opened as an access of the guest opens them, and what they had pending is
+    /// delivered.
     ///
-    /// The GSIs of exported vectors are not in the snapshot: each takes a new one. If the routing table
-    /// was restored as well, [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed) gives back
-    /// those that they had.
+    /// The GSIs of exported vectors are not in the snapshot: each takes a new one. If the routing
+    /// table was restored as well, [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed)
+    /// gives back those that they had.
     ///
     /// # Errors
     ///
-    /// Everything in the snapshot is checked before anything is done; on failure the table is as it was.
-    pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+    /// Everything in the snapshot is checked before anything is done; on failure the table is as it
+    /// was. Otherwise returns the vectors that are open and dead.
+    pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
         let known = snapshot.0.known();
         let snapshot = known.map_err(|found| RestoreError::Version { found })?;
         self.check(snapshot)?;
-        let mut batch = Batch::default();
+        let mut opened = Opened::of(&self.inner.vectors);
         let mut state = self.inner.state.lock();
         self.inner.vectors.iter().for_each(Vector::reset);
-        state.enabled = snapshot.enabled;
-        state.function_masked = snapshot.function_masked;
-        let open = state.is_open();
+        self.inner
+            .put_control(snapshot.enabled, snapshot.function_masked);
+        let open = self.inner.is_open();
         let saved = snapshot.vectors.iter();
         for ((entry, vector), saved) in state.entries.iter_mut().zip(&self.inner.vectors).zip(saved)
         {
@@ -216,7 +220,7 @@ impl Table {
                     data: sends.data,
                     devid: self.inner.devid,
                 });
-                batch.unmask(
+                opened.unmask(
                     vector,
                     message.unwrap_or_else(|| self.inner.message(*entry)),
                 );
@@ -226,8 +230,7 @@ impl Table {
         let vectors = self.inner.vectors.iter().zip(&snapshot.vectors);
         let pending = vectors.filter(|(_, saved)| saved.pending);
         numbered::restore_pending(pending.map(|(vector, _)| vector));
-        batch.run();
-        Ok(())
+        Ok(opened.run())
     }
 
     fn check(&self, snapshot: &Saved) -> Result<(), RestoreError> {

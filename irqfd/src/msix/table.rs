@@ -9,49 +9,50 @@ use irq_routing::{MsiMessage, RoutingTable};
 use super::entry::Entry;
 use crate::queue::{ArmQueue, Shared};
 use crate::sync::Mutex;
-use crate::vector::Batch;
-use crate::{Error, Vector, numbered};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::vector::{Device, Opened};
+use crate::{Dead, Error, Vector, numbered};
 
 /// How many entries a table can have.
 pub(super) const MAX: usize = 2048;
 
 /// The MSI-X table of a device. Clones share it.
 ///
-/// The guest writes here where its interrupts go, and masks them. The VMM passes on what the guest does:
-/// [`read`](Self::read) and [`write`](Self::write) for the region of the table,
+/// The guest writes here where its interrupts go, and masks them. The VMM passes on what the guest
+/// does: [`read`](Self::read) and [`write`](Self::write) for the region of the table,
 /// [`pba_read`](Self::pba_read) for the pending bits, [`config_write`](Self::config_write) or
 /// [`set_control`](Self::set_control) for the capability. Devices trigger the vectors
 /// ([`vector`](Self::vector)), or hand their notifiers out.
 ///
-/// A vector is open if the function is enabled and not masked as a whole, and the vector's own mask bit is
-/// clear. Otherwise triggers are kept, one for each vector, and shown as pending bits.
+/// A vector is open if the function is enabled and not masked as a whole, and the vector's own mask
+/// bit is clear. Otherwise triggers are kept, one for each vector, and shown as pending bits.
 ///
 /// # Messages are taken whole
 ///
-/// What the guest writes to an entry's address and data is what later reads answer. The vector takes it
-/// when it is opened, be it by its own mask bit, by the function's or by enabling. Writing to the
-/// message of an open vector has no effect until then: the specification calls the result undefined
-/// and lets devices do so (6.8.2, "permitted to cache"), and no trigger can fall between the
-/// guest's three writes. A write of eight bytes that holds both the data and a clear mask bit opens
-/// the vector with the new data.
+/// What the guest writes to an entry's address and data is what later reads answer. The vector
+/// takes it when it is opened, be it by its own mask bit, by the function's or by enabling. Writing
+/// to the message of an open vector has no effect until then: the specification calls the result
+/// undefined and lets devices do so (6.8.2, "permitted to cache"), and no trigger can fall between
+/// the guest's three writes. A write of eight bytes that holds both the data and a clear mask bit
+/// opens the vector with the new data.
 ///
 /// # Any access is answered
 ///
-/// The specification knows aligned accesses of four and eight bytes. Others of one, two, four or eight
-/// bytes read and write just those bytes, at any offset, across entries too. Accesses of any other
-/// length write nothing. What is beyond the end, and all of an access of another length, reads as ones.
-/// Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
+/// The specification knows aligned accesses of four and eight bytes. Others of one, two, four or
+/// eight bytes read and write just those bytes, at any offset, across entries too. Accesses of any
+/// other length write nothing. What is beyond the end, and all of an access of another length,
+/// reads as ones. Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
 ///
-/// Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead) until it is
-/// masked and unmasked again, and nobody else is disturbed. Accesses to internal vectors allocate nothing;
-/// what exported ones take is bounded by their number.
+/// Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead) until
+/// it is masked and unmasked again, and nobody else is disturbed. Accesses to internal vectors
+/// allocate nothing; what exported ones take is bounded by their number.
 ///
 /// # Threads
 ///
-/// Any thread may call anything at any time. Accesses are ordered by a lock that triggers do not take.
-/// What an access opens is committed without that lock: by the owner of the [`ArmQueue`], or else before
-/// the access returns, with one commit however many vectors it opens. An access that masks has
-/// masked when it returns, and waits for no commit.
+/// Any thread may call anything at any time. Accesses are ordered by a lock that triggers do not
+/// take. What an access opens is committed without that lock: by the owner of the [`ArmQueue`], or
+/// else before the access returns, with one commit however many vectors it opens. An access that
+/// masks has masked when it returns, and waits for no commit.
 ///
 /// Dropping the last clone drops the vectors.
 ///
@@ -93,7 +94,11 @@ pub(super) struct Inner {
     pub(super) vectors: Box<[Vector]>,
     pub(super) devid: Option<u32>,
     pub(super) queue: Option<Arc<Shared>>,
-    /// Triggers do not take it.
+    /// It knows whether MSI-X is enabled, which is written under the lock and read without.
+    pub(super) device: Arc<Device>,
+    /// The same.
+    function_masked: AtomicBool,
+    /// Triggers do not take it, nor do questions for what is enabled.
     pub(super) state: Mutex<State>,
 }
 
@@ -102,8 +107,6 @@ pub(super) struct Inner {
 pub(super) struct State {
     /// As many as there are vectors.
     pub(super) entries: Box<[Entry]>,
-    pub(super) enabled: bool,
-    pub(super) function_masked: bool,
 }
 
 /// Builds a [`Table`].
@@ -114,17 +117,25 @@ pub struct TableBuilder<'a> {
     vectors: usize,
     queue: Option<&'a ArmQueue>,
     devid: Option<u32>,
+    name: Option<Arc<str>>,
 }
 
 impl<'a> TableBuilder<'a> {
+    /// The device's name, for the leases of its vectors, and for what is said of those that are
+    /// dead (default: none).
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// How many entries it has (default: 1; at most 2048).
     pub fn vectors(mut self, vectors: usize) -> Self {
         self.vectors = vectors;
         self
     }
 
-    /// Leaves it to this queue's owner to arm vectors that are exported (default: the access that opens
-    /// them commits their routes).
+    /// Leaves it to this queue's owner to arm vectors that are exported (default: the access that
+    /// opens them commits their routes).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
         self
@@ -146,16 +157,17 @@ impl<'a> TableBuilder<'a> {
         if !(1..=MAX).contains(&count) {
             return Err(Error::TableSize { vectors: count });
         }
-        let vectors = numbered::build(self.routing, self.queue, count)?;
+        let device = Arc::new(Device::new(self.name, false));
+        let vectors = numbered::build(self.routing, self.queue, &device, count)?;
         Ok(Table {
             inner: Arc::new(Inner {
                 vectors,
                 devid: self.devid,
                 queue: self.queue.map(ArmQueue::shared),
+                device,
+                function_masked: AtomicBool::new(false),
                 state: Mutex::new(State {
                     entries: vec![Entry::default(); count].into(),
-                    enabled: false,
-                    function_masked: false,
                 }),
             }),
         })
@@ -170,11 +182,12 @@ impl Table {
             vectors: 1,
             queue: None,
             devid: None,
+            name: None,
         }
     }
 
-    /// A vector, to trigger or to export it, by a number that may come from the guest. To mask it and to
-    /// set its message is the table's part.
+    /// A vector, to trigger or to export it, by a number that may come from the guest. To mask it
+    /// and to set its message is the table's part.
     #[must_use]
     pub fn vector(&self, number: u16) -> Option<&Vector> {
         self.inner.vectors.get(usize::from(number))
@@ -190,39 +203,47 @@ impl Table {
     /// Vectors that are exported stay so.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
-        state.enabled = false;
-        state.function_masked = false;
+        self.inner.put_control(false, false);
         state.entries.fill(Entry::default());
         self.inner.vectors.iter().for_each(Vector::reset);
     }
 
-    /// The vectors that are open and lead nowhere, and why.
+    /// The vectors that are open and lead nowhere.
     #[must_use]
-    pub fn dead(&self) -> Vec<(u16, Arc<Error>)> {
+    pub fn dead(&self) -> Vec<Dead> {
         numbered::dead(&self.inner.vectors)
     }
 }
 
-impl State {
-    /// Whether those vectors are open whose own mask bits are clear.
-    pub(super) fn is_open(&self) -> bool {
-        self.enabled && !self.function_masked
-    }
-}
-
 impl Inner {
+    /// Whether those vectors are open whose own mask bits are clear. To be asked under the lock.
+    pub(super) fn is_open(&self) -> bool {
+        self.device.is_enabled() && !self.is_function_masked()
+    }
+
+    pub(super) fn is_function_masked(&self) -> bool {
+        self.function_masked.load(Ordering::Acquire)
+    }
+
+    /// Changes the two, under the lock.
+    pub(super) fn put_control(&self, enabled: bool, function_masked: bool) {
+        self.device.set_enabled(enabled);
+        self.function_masked
+            .store(function_masked, Ordering::Release);
+    }
+
     /// Opens or closes a vector, if it is to be other than it was.
-    pub(super) fn turn(
+    pub(super) fn turn<'a>(
         &self,
-        vector: &Vector,
+        vector: &'a Vector,
         entry: Entry,
         was_open: bool,
         is_open: bool,
-        batch: &mut Batch,
+        opened: &mut Opened<'a>,
     ) {
         match (was_open, is_open) {
             (true, false) => vector.mask(),
-            (false, true) => batch.unmask(vector, self.message(entry)),
+            (false, true) => opened.unmask(vector, self.message(entry)),
             _ => {}
         }
     }

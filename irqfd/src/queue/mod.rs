@@ -2,6 +2,7 @@
 //! [`ArmQueue`]: vectors that wait to be armed.
 
 mod relay;
+mod retry;
 mod round;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,30 +19,37 @@ use crate::vector::Inner;
 
 pub(crate) use relay::Relay;
 use relay::Relays;
+use retry::Retry;
 pub use round::Round;
 
 /// What the epoll says when it is the queue's own notifier.
 const READY: u64 = 0;
+/// What it says when it is the timer.
+const RETRY: u64 = u64::MAX;
 
 /// Arms exported vectors for a guest that unmasks them, many at once and not on the guest's time.
 ///
-/// A driver programs its vectors one by one, and each that is unmasked would want a commit of the whole
-/// routing table, on the vCPU's thread. With a queue, unmasking only enters the vector here. Whoever owns
-/// the queue waits until its file descriptor is readable, in whatever loop it has, and calls
-/// [`run_pending`](Self::run_pending): one commit for all that wait, then their irqfds. What is unmasked
-/// meanwhile waits for the next round, so the batches find their own size and no timer is needed.
+/// A driver programs its vectors one by one, and each that is unmasked would want a commit of the
+/// whole routing table, on the vCPU's thread. With a queue, unmasking only enters the vector here.
+/// Whoever owns the queue waits until its file descriptor is readable, in whatever loop it has, and
+/// calls [`run_pending`](Self::run_pending): one commit for all that wait, then their irqfds. What
+/// is unmasked meanwhile waits for the next round, so the batches find their own size and no timer
+/// is needed.
 ///
-/// Until its irqfd is armed, signals of a vector stay in its notifier, and are delivered once when it
-/// is. A vector that is masked again before its turn costs nothing.
+/// Until its irqfd is armed, signals of a vector stay in its notifier, and are delivered once when
+/// it is. A vector that is masked again before its turn costs nothing.
 ///
-/// Where no GSI is free, signals are *relayed*: the owner sends a message for each, and the descriptor is
-/// readable when there is one to send.
+/// Where no GSI is free, signals are *relayed*: the owner sends a message for each, and the
+/// descriptor is readable when there is one to send.
 ///
-/// A vector that cannot be armed is reported by the round, and its state says why. What may pass by itself
-/// (no memory, say) is tried again in the next round, for which the descriptor does not call.
+/// A vector that cannot be armed is reported by the round, and its state says why. What may pass by
+/// itself (no memory, or an interrupt controller that is not initialised yet) is tried again in the
+/// next round, and the descriptor becomes readable for it: after a millisecond at first, and at
+/// most a second.
 ///
 /// Dropping the queue runs it a last time; from then on its vectors are armed by whoever unmasks
-/// them. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are unmasked again.
+/// them. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are unmasked
+/// again.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -78,12 +86,14 @@ pub(crate) struct Shared {
     /// Readable when there is something to do.
     epoll: Epoll,
     ready: EventNotifier,
-    /// Whether the owner was told since it took the vectors. It saves a system call for each vector.
+    /// Whether the owner was told since it took the vectors. It saves a system call for each
+    /// vector.
     told: AtomicBool,
     waiting: Mutex<Waiting>,
     /// One round at a time.
     round: Mutex<()>,
     relays: Mutex<Relays>,
+    retry: Retry,
 }
 
 #[derive(Default)]
@@ -93,8 +103,8 @@ struct Waiting {
     closed: bool,
 }
 
-/// Keeps rounds from being run: [`ArmQueue::run_pending`] waits until it is dropped. Whoever has it must not
-/// run one.
+/// Keeps rounds from being run: [`ArmQueue::run_pending`] waits until it is dropped. Whoever has it
+/// must not run one.
 #[derive(Debug)]
 #[must_use = "rounds are run again when it is dropped"]
 pub struct Quiesced<'a> {
@@ -112,9 +122,10 @@ impl ArmQueue {
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
             let ready = EventNotifier::new().map_err(std::io::Error::other)?;
             epoll.add(&ready, EpollEvent::new(EpollFlags::EPOLLIN, READY))?;
-            Ok((epoll, ready))
+            let retry = Retry::new(&epoll, RETRY)?;
+            Ok((epoll, ready, retry))
         };
-        let (epoll, ready) = create().map_err(|source| Error::Queue { source })?;
+        let (epoll, ready, retry) = create().map_err(|source| Error::Queue { source })?;
         Ok(Self {
             shared: Arc::new(Shared {
                 table: table.clone(),
@@ -124,18 +135,19 @@ impl ArmQueue {
                 waiting: Mutex::default(),
                 round: Mutex::default(),
                 relays: Mutex::default(),
+                retry,
             }),
         })
     }
 
-    /// Arms what waits, and sends what is to be relayed. Any thread may call it at any time, with or
-    /// without need. It waits for a round that another thread runs, and while [`Quiesced`].
+    /// Arms what waits, and sends what is to be relayed. Any thread may call it at any time, with
+    /// or without need. It waits for a round that another thread runs, and while [`Quiesced`].
     pub fn run_pending(&self) -> Round {
         self.shared.run()
     }
 
-    /// Waits for the end of a round that is under way, and keeps others from being run: for a snapshot,
-    /// between the first vector and the last.
+    /// Waits for the end of a round that is under way, and keeps others from being run: for a
+    /// snapshot, between the first vector and the last.
     pub fn quiesce(&self) -> Quiesced<'_> {
         self.shared.quiesce()
     }
@@ -171,7 +183,7 @@ impl AsFd for ArmQueue {
 impl Drop for ArmQueue {
     fn drop(&mut self) {
         self.shared.waiting.lock().closed = true;
-        self.shared.run();
+        self.shared.run_last();
         self.shared.end_relays();
     }
 }
@@ -190,6 +202,27 @@ impl Shared {
             waiting.vectors.push(Arc::downgrade(vector));
         }
         !waiting.closed
+    }
+
+    /// The same in front of all others.
+    pub(crate) fn push_first(&self, vector: &Arc<Inner>) -> bool {
+        let mut waiting = self.waiting.lock();
+        if !waiting.closed {
+            waiting.vectors.insert(0, Arc::downgrade(vector));
+        }
+        !waiting.closed
+    }
+
+    /// Removes a vector's entry.
+    pub(crate) fn remove(&self, vector: &Arc<Inner>) {
+        let weak = Arc::downgrade(vector);
+        let mut waiting = self.waiting.lock();
+        waiting.vectors.retain(|entry| !entry.ptr_eq(&weak));
+    }
+
+    /// Tells the owner after a while that a round is wanted.
+    pub(crate) fn retry_later(&self) {
+        self.retry.later();
     }
 
     /// Tells the owner that a round is wanted soon.

@@ -10,7 +10,7 @@ use notify_core::EventNotifier;
 
 use super::{READY, Shared};
 use crate::Error;
-use crate::vector::Inner;
+use crate::vector::{Inner, Outcome};
 
 /// How many signals one round sends on at most; others wait for the next.
 const AT_ONCE: usize = 256;
@@ -60,8 +60,9 @@ impl Drop for Relay {
 }
 
 impl Shared {
-    /// Sends a message for each relayed vector that has a signal, and answers with how many were sent.
-    pub(super) fn relay_signals(&self) -> usize {
+    /// Sends a message for each relayed vector that has a signal, and answers with how many were
+    /// sent.
+    pub(super) fn relay_signals(&self, outcome: &mut Outcome) -> usize {
         let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = self
             .epoll
@@ -72,7 +73,8 @@ impl Shared {
             relays.vectors.get(&event.data()).and_then(Weak::upgrade)
         };
         let vectors = events.iter().take(count).filter_map(signalled);
-        vectors.filter(|vector| vector.relay()).count()
+        let relay = |vector: &Arc<Inner>| outcome.guard(|| vector.relay()) == Some(true);
+        vectors.filter(relay).count()
     }
 
     /// The vectors that are relayed.

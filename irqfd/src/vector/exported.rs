@@ -10,9 +10,9 @@ use crate::sync::{RwLock, RwLockReadGuard};
 
 /// The notifier of an exported vector; an internal one has none.
 ///
-/// It is exchanged only while the gate is closed and nothing is in flight. So a trigger in flight never
-/// meets a writer, and to read is one atomic operation that cannot wait. A trigger of an internal
-/// vector does not even read: the flag is enough.
+/// It is exchanged only while the gate is closed and nothing is in flight. So a trigger in flight
+/// never meets a writer, and to read is one atomic operation that cannot wait. A trigger of an
+/// internal vector does not even read: the flag is enough.
 #[derive(Debug)]
 pub(crate) struct Exported {
     is: AtomicBool,
@@ -27,7 +27,8 @@ impl Exported {
         }
     }
 
-    /// Whether there is one; for a trigger in flight or under the vector's lock, which order the memory.
+    /// Whether there is one; for a trigger in flight or under the vector's lock, which order the
+    /// memory.
     pub(crate) fn is_some(&self) -> bool {
         self.is.load(Ordering::Relaxed)
     }

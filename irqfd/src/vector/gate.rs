@@ -23,9 +23,9 @@ const SPINS: u32 = if cfg!(loom) { 1 } else { 200 };
 
 /// A gate for triggers. Passing takes two atomic operations and no lock.
 ///
-/// Whether it is open, whether a trigger was kept and how many are in flight stand in one word, so that a
-/// trigger either passes or is kept, and one that was kept is taken out once. Opening and closing belong
-/// to one thread at a time.
+/// Whether it is open, whether a trigger was kept and how many are in flight stand in one word, so
+/// that a trigger either passes or is kept, and one that was kept is taken out once. Opening and
+/// closing belong to one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: AtomicU32,
@@ -49,8 +49,8 @@ impl Gate {
     /// Passes, or leaves a pending trigger behind.
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
         let before = self.update(|state| {
-            // The write is needed even if the bit is there already: whoever takes it out must see all
-            // that this thread did before.
+            // The write is needed even if the bit is there already: whoever takes it out must see
+            // all that this thread did before.
             if state & OPEN == 0 {
                 state | PENDING
             } else {

@@ -7,9 +7,12 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// No device id; a real one has 32 bits.
 const NO_DEVID: u64 = u64::MAX;
+/// There is no message: the translation lets none through.
+const BLOCKED: u64 = u64::MAX - 1;
 
-/// A message in parts. It is whole for a trigger that is in flight, because it changes only while the
-/// gate is closed and nothing is; the gate orders the memory.
+/// What a trigger sends, in parts. It is whole for a trigger that is in flight, because it changes
+/// only while the gate is closed and nothing is; the gate orders the memory. For the owner of a
+/// queue the vector's lock does.
 #[derive(Debug)]
 pub(crate) struct SharedMessage {
     address: AtomicU64,
@@ -26,16 +29,19 @@ impl SharedMessage {
         }
     }
 
-    pub(crate) fn load(&self) -> MsiMessage {
+    pub(crate) fn load(&self) -> Option<MsiMessage> {
         let devid = self.devid.load(Ordering::Relaxed);
-        MsiMessage {
+        (devid != BLOCKED).then(|| MsiMessage {
             address: self.address.load(Ordering::Relaxed),
             data: self.data.load(Ordering::Relaxed),
             devid: u32::try_from(devid).ok(),
-        }
+        })
     }
 
-    pub(crate) fn store(&self, message: MsiMessage) {
+    pub(crate) fn store(&self, message: Option<MsiMessage>) {
+        let Some(message) = message else {
+            return self.devid.store(BLOCKED, Ordering::Relaxed);
+        };
         let devid = message.devid.map_or(NO_DEVID, u64::from);
         self.address.store(message.address, Ordering::Relaxed);
         self.data.store(message.data, Ordering::Relaxed);

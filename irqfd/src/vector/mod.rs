@@ -1,63 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Vector`]: one message-signalled interrupt of a device.
 
-mod arming;
-mod batch;
 mod builder;
-mod commit;
+mod committer;
 mod control;
+mod device;
 mod export;
 mod exported;
 mod gate;
+mod internal;
 mod message;
+mod opened;
+mod relay;
 mod state;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use irq_routing::{MsiMessage, RoutingTable};
+use irq_routing::{MsiMessage, Registration, RoutingTable};
 use notify_core::{Capability, EventNotifier, MsiOutcome};
 
 use crate::queue::{ArmQueue, Shared};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicI32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use crate::{Error, Rejected};
 
-pub(crate) use arming::Begun;
-pub(crate) use batch::Batch;
 pub use builder::VectorBuilder;
-pub(crate) use commit::commit_staged;
+use committer::Start;
+pub(crate) use committer::{Outcome, Task, run};
 use control::Control;
+pub use device::Dead;
+pub(crate) use device::Device;
 use exported::Exported;
 use gate::{Gate, Pass};
 use message::SharedMessage;
+pub(crate) use opened::Opened;
 pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X). Clones share it.
 ///
-/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread, without
-/// a lock. There are two ways to use one:
+/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
+/// without a lock. There are two ways to use one:
 ///
 /// - *internal*, as it starts: the VMM's own code triggers it. It injects the message
-///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is to
-///   write to memory.
-/// - *exported* ([`export`](Self::export)): its notifier was handed out, to vhost, VFIO or another
-///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked; masking takes
-///   the irqfd off and leaves the GSI and its route.
+/// (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is
+/// to   write to memory. - *exported* ([`export`](Self::export)): its notifier was handed out, to
+/// vhost, VFIO or another   process. A GSI, a route and an irqfd are taken the first time that it
+/// is unmasked; masking takes   the irqfd off and leaves the GSI and its route.
 ///
 /// Where the kernel has no KVM_SIGNAL_MSI, a vector is exported from the start.
 ///
 /// # What is promised
 ///
 /// - A trigger while the vector is masked is kept, and delivered once when it is unmasked. More of
-///   them merge into one.
-/// - When [`mask`](Self::mask) has returned, no injection starts or completes until the vector is unmasked.
-///   (One that the guest's local APIC has already taken is served all the same, as on hardware.)
-/// - The message that is injected is one that was set, never a mixture of two.
+/// them merge into one. - When [`mask`](Self::mask) has returned, no injection starts or completes
+/// until the vector is unmasked.   (One that the guest's local APIC has already taken is served all
+/// the same, as on hardware.) - The message that is injected is one that was set, never a mixture
+/// of two.
 ///
-/// A vector starts masked. Dropping the last clone takes the irqfd off and gives the GSI back; failures
-/// are logged. Two handles are equal if they are of one vector.
+/// # Translated messages
+///
+/// Where the routing table translates messages, they are translated when they are set, when the
+/// vector is unmasked or exported, and by [`RoutingTable::retranslate`]; never by a trigger or a
+/// mask. No lock of the vector is held then. A caller of these must not hold a lock that the
+/// translation takes. While the translation blocks the message of an exported vector, nothing is
+/// armed and signals stay in its notifier ([`VectorState::Blocked`]); a trigger of an internal one
+/// is lost, as by an IOMMU.
+///
+/// A vector starts masked. Dropping the last clone takes the irqfd off and gives the GSI back;
+/// failures are logged. Two handles are equal if they are of one vector.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -87,12 +99,20 @@ pub struct Vector {
 pub(crate) struct Inner {
     table: RoutingTable,
     queue: Option<Arc<Shared>>,
+    device: Arc<Device>,
+    number: Option<u16>,
     gate: Gate,
-    message: SharedMessage,
+    /// What triggers of an internal vector send, and the owner of the queue for a relayed one: the
+    /// message as the table translates it.
+    sent: SharedMessage,
     /// The errno with which the kernel refused the message, or 0.
     refusal: AtomicI32,
+    /// Whether an exported vector is dead, for triggers.
+    dead: AtomicBool,
     exported: Exported,
     control: Mutex<Control>,
+    /// Where the table translates messages, it says when the translation has changed.
+    registration: OnceLock<Registration>,
 }
 
 impl Vector {
@@ -102,69 +122,70 @@ impl Vector {
     }
 
     /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
-    /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile process
-    /// is said at [`EventNotifier::notify`].)
+    /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile
+    /// process is said at [`EventNotifier::notify`].)
     ///
-    /// Where the table has a translation, that is called, and must not itself mask or change the vector:
-    /// it would wait for its own end.
+    /// The table's translation is not called: the message was translated when the vector was
+    /// opened.
     ///
     /// # Errors
     ///
-    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is gone,
-    /// as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it is given
-    /// another message, is unmasked anew, or a trigger succeeds.
-    /// [`Error::Notify`]: the notifier, which somebody else shares, takes no signal.
+    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is
+    /// gone, as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it
+    /// is given another message, is unmasked anew, or a trigger succeeds. [`Error::Notify`]: the
+    /// notifier, which somebody else shares, takes no signal.
     pub fn trigger(&self) -> Result<Triggered, Error> {
         match self.inner.gate.enter() {
             Some(pass) => self.inner.inject(pass),
-            None => Ok(Triggered::Kept),
+            None if self.inner.device.is_enabled() => Ok(Triggered::Kept),
+            None => Ok(Triggered::Disabled),
         }
     }
 
     /// The message that was set last.
     #[must_use]
     pub fn message(&self) -> MsiMessage {
-        let control = self.inner.control.lock();
-        let message = self.inner.message.load();
-        drop(control);
-        message
+        self.inner.control.lock().message
     }
 
-    /// Sets the message, whole. If the vector is not masked, triggers go to the old one until this has
-    /// begun and to the new one when it has returned; in between they are kept. The message that it has
-    /// already changes nothing, but for a dead vector, which tries again.
+    /// Sets the message, whole. If the vector is not masked, triggers go to the old one until this
+    /// has begun and to the new one when it has returned; in between they are kept. The message
+    /// that it has already changes nothing, but for a dead vector, which tries again.
     ///
     /// # Errors
     ///
-    /// Those of [`unmask`](Self::unmask), if the vector is not masked. The message is set all the same.
+    /// Those of [`unmask`](Self::unmask), if the vector is not masked. The message is set all the
+    /// same.
     pub fn set_message(&self, message: MsiMessage) -> Result<(), Error> {
-        self.inner.set_message(message)
+        let start = self.inner.begin_set_message(message);
+        self.inner.carry_out(start)
     }
 
-    /// Keeps triggers from now on. When this returns nothing is in flight. It waits for triggers that are
-    /// in the middle of an injection, never for a commit.
+    /// Keeps triggers from now on. When this returns nothing is in flight. It waits for triggers
+    /// that are in the middle of an injection, never for a commit.
     ///
-    /// If the kernel does not let go of an irqfd, which is logged, its signals are injected still; its GSI
-    /// and route then stay out of use.
+    /// If the kernel does not let go of an irqfd, which is logged, its signals are injected still;
+    /// its GSI and route then stay out of use.
     pub fn mask(&self) {
         self.inner.mask();
     }
 
     /// Lets triggers through, the one that was kept first.
     ///
-    /// For an exported vector with a queue this only queues it. Otherwise its route is committed and its
-    /// irqfd armed before this returns, unless another thread is about to do so.
+    /// For an exported vector with a queue this only queues it. Otherwise its route is committed
+    /// and its irqfd armed before this returns, unless another thread is about to do so.
     ///
     /// # Errors
     ///
-    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Exported: [`Error::Dead`],
-    /// with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of [`IrqFdBuilder::assign`]);
-    /// signals stay in the notifier. Either way the vector is unmasked and
-    /// [`Dead`](VectorState::Dead), and nobody else is disturbed.
+    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Exported:
+    /// [`Error::Dead`], with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of
+    /// [`IrqFdBuilder::assign`]); signals stay in the notifier. Either way the vector is unmasked
+    /// and [`Dead`](VectorState::Dead), and nobody else is disturbed.
     ///
     /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn unmask(&self) -> Result<(), Error> {
-        self.inner.unmask()
+        let start = self.inner.begin_unmask();
+        self.inner.carry_out(start)
     }
 
     /// Whether it is masked.
@@ -173,14 +194,15 @@ impl Vector {
         self.inner.control.lock().masked
     }
 
-    /// Whether a trigger was kept. For an exported vector, whether its notifier is signalled and not armed.
+    /// Whether a trigger was kept. For an exported vector, whether its notifier is signalled and
+    /// not armed.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.inner.is_pending()
     }
 
-    /// Keeps a trigger, as a restored device does that had one. To be called while the vector is masked;
-    /// otherwise it is a trigger.
+    /// Keeps a trigger, as a restored device does that had one. To be called while the vector is
+    /// masked; otherwise it is a trigger.
     ///
     /// # Errors
     ///
@@ -194,13 +216,10 @@ impl Vector {
         self.inner.clear_pending();
     }
 
-    /// Masks it, and forgets its message and a trigger that was kept: a reset of the device. An exported
-    /// vector stays exported.
+    /// Masks it, and forgets its message and a trigger that was kept: a reset of the device. An
+    /// exported vector stays exported.
     pub fn reset(&self) {
-        self.inner.mask();
-        self.inner.clear_pending();
-        // A masked vector has nothing that could fail.
-        let _ = self.inner.set_message(MsiMessage::default());
+        self.inner.reset();
     }
 
     /// How far it is.
@@ -209,47 +228,54 @@ impl Vector {
         self.inner.state()
     }
 
-    /// Makes it one that somebody else signals, with a new notifier, and answers with the notifier. One
-    /// that is exported already stays as it is. A trigger that was kept goes to the notifier.
+    /// Makes it one that somebody else signals, with a new notifier, and answers with the notifier.
+    /// One that is exported already stays as it is. A trigger that was kept goes to the notifier.
     ///
-    /// Whoever fills the notifier's counter while the vector is not armed is not heard of any more once it is armed,
-    /// until [`trigger`](Self::trigger) or [`mask`](Self::mask) empties it.
+    /// Whoever fills the notifier's counter while the vector is not armed is not heard of any more
+    /// once it is armed, until [`trigger`](Self::trigger) or [`mask`](Self::mask) empties it.
     ///
     /// # Errors
     ///
     /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.
     pub fn export(&self) -> Result<Arc<EventNotifier>, Error> {
-        self.inner.export()
+        let (notifier, start) = self.inner.export()?;
+        // If it fails the state says so.
+        let _ = self.inner.carry_out(start);
+        Ok(notifier)
     }
 
     /// Gives it another notifier, or makes it an exported one with this notifier; answers with the
-    /// old notifier if there was one. A signal that the old one has goes to the new one; whoever still has
-    /// the old one signals it in vain from now on.
+    /// old notifier if there was one. A signal that the old one has goes to the new one; whoever
+    /// still has the old one signals it in vain from now on.
     ///
     /// # Errors
     ///
     /// [`Error::ExportSemaphore`], and for a vector that is armed [`Error::Deassign`] and those of
-    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back inside. For a
-    /// vector that is not armed nothing else can fail here: if the new notifier cannot be bound later,
-    /// [`state`](Self::state) says so.
+    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back
+    /// inside. For a vector that is not armed nothing else can fail here: if the new notifier
+    /// cannot be bound later, [`state`](Self::state) says so.
     ///
     /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn replace_notifier(
         &self,
         notifier: Arc<EventNotifier>,
     ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>>> {
-        self.inner.replace_notifier(notifier)
+        let (old, start) = self.inner.replace_notifier(notifier)?;
+        // If it fails the state says so.
+        let _ = self.inner.carry_out(start);
+        Ok(old)
     }
 
-    /// Makes it internal again. The irqfd is taken off and the GSI given back; a signal that the notifier
-    /// has is delivered, or kept if the vector is masked.
+    /// Makes it internal again. The irqfd is taken off and the GSI given back; a signal that the
+    /// notifier has is delivered, or kept if the vector is masked.
     ///
     /// # Errors
     ///
     /// [`Error::NoSignalMsi`]: the kernel cannot do without. [`Error::Signal`], as for
     /// [`trigger`](Self::trigger).
     pub fn unexport(&self) -> Result<(), Error> {
-        self.inner.unexport()
+        let start = self.inner.unexport()?;
+        self.inner.carry_out(start)
     }
 
     /// The notifier of an exported vector.
@@ -260,15 +286,41 @@ impl Vector {
 }
 
 impl Inner {
-    fn new(table: &RoutingTable, queue: Option<&ArmQueue>) -> Self {
+    fn new(
+        table: &RoutingTable,
+        queue: Option<&ArmQueue>,
+        device: Arc<Device>,
+        number: Option<u16>,
+    ) -> Self {
         Self {
             table: table.clone(),
             queue: queue.map(ArmQueue::shared),
+            device,
+            number,
             gate: Gate::new(),
-            message: SharedMessage::new(),
+            sent: SharedMessage::new(),
             refusal: AtomicI32::new(0),
+            dead: AtomicBool::new(false),
             exported: Exported::new(),
             control: Mutex::new(Control::default()),
+            registration: OnceLock::new(),
+        }
+    }
+
+    /// Does what is left to be done for a change.
+    fn carry_out(self: &Arc<Self>, start: Start) -> Result<(), Error> {
+        let mut outcome = Outcome::default();
+        match start {
+            Start::Nothing => {}
+            Start::Settle => {
+                // Kept as it is, for a caller that wants to know why.
+                return self.settle();
+            }
+            Start::Task(task) => run(std::slice::from_ref(&task), None, &mut outcome),
+        }
+        match outcome.finish().dead.pop() {
+            Some(dead) => Err(Error::Dead(dead.reason)),
+            None => Ok(()),
         }
     }
 
@@ -282,7 +334,7 @@ impl Inner {
     fn inject(&self, pass: Pass<'_>) -> Result<Triggered, Error> {
         let result = match self.exported.borrow().as_deref() {
             Some(Some(notifier)) => match signal_anew(notifier) {
-                Ok(()) => Ok(Triggered::Signalled),
+                Ok(()) => Ok(self.signalled()),
                 Err(source) => Err(Error::Notify { source }),
             },
             _ => self.signal(),
@@ -291,13 +343,24 @@ impl Inner {
         result
     }
 
+    /// What became of a trigger that went to the notifier.
+    #[inline]
+    fn signalled(&self) -> Triggered {
+        if self.dead.load(Ordering::Relaxed) {
+            Triggered::Dead
+        } else if self.device.is_enabled() {
+            Triggered::Signalled
+        } else {
+            Triggered::Disabled
+        }
+    }
+
     /// KVM_SIGNAL_MSI.
     fn signal(&self) -> Result<Triggered, Error> {
-        let message = self.message.load();
-        let Some(translated) = self.table.translate(message) else {
+        let Some(message) = self.sent.load() else {
             return Ok(Triggered::Blocked);
         };
-        match self.table.vm().signal_msi(&translated.into()) {
+        match self.table.vm().signal_msi(&message.into()) {
             Ok(outcome) => {
                 // What it was refused for has passed, if it was.
                 if self.refusal.load(Ordering::Relaxed) != 0 {
@@ -316,6 +379,18 @@ impl Inner {
         }
     }
 
+    /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
+    /// can cause this.
+    fn no_gsi(&self) -> Error {
+        let source = irq_routing::Error::Exhausted {
+            wanted: 1,
+            leased: self.table.leased(),
+            limit: self.table.limit(),
+            holders: Vec::new(),
+        };
+        Error::Lease { source }
+    }
+
     /// Why the kernel refused the message, if it did.
     fn refusal(&self) -> Option<io::Error> {
         let errno = self.refusal.load(Ordering::Relaxed);
@@ -323,8 +398,8 @@ impl Inner {
     }
 }
 
-/// Signals the notifier. One that somebody has filled is emptied first: of a write that it refuses KVM would
-/// not hear.
+/// Signals the notifier. One that somebody has filled is emptied first: of a write that it refuses
+/// KVM would not hear.
 #[inline]
 fn signal_anew(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
     if notifier.try_notify()? {

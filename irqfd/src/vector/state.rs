@@ -13,13 +13,19 @@ use crate::Error;
 pub enum Triggered {
     /// A local APIC has taken the message, or merged it with one that it had.
     Delivered,
-    /// Nobody took the message: no such destination, one that is switched off, or a translation that
-    /// lets it through nowhere.
+    /// No local APIC has taken the message: no such destination, one that is switched off, or a
+    /// translation that lets it through nowhere.
     Blocked,
     /// The notifier of an exported vector has it.
     Signalled,
     /// The vector is masked; the trigger is kept.
     Kept,
+    /// The guest has not enabled MSI-X (or MSI), so the device is to use its INTx pin. The trigger
+    /// is kept as well, or the notifier has it.
+    Disabled,
+    /// The notifier of an exported vector has it, and the vector is [`Dead`](VectorState::Dead): it
+    /// is delivered if the vector is armed some day.
+    Dead,
 }
 
 /// How far a vector is.
@@ -32,13 +38,18 @@ pub enum VectorState {
     Open,
     /// Exported, and in the queue: signals stay in the notifier.
     Queued,
-    /// Exported, and its route is on the way to the kernel: signals stay in the notifier.
+    /// Exported, and its route is on the way to the kernel: signals stay in the notifier. Internal,
+    /// and its message is being translated: triggers are kept.
     Arming,
     /// Exported: signals inject the message.
     Armed,
+    /// Exported, and the table's translation blocks its message: nothing is armed, and signals stay
+    /// in the notifier until the message is let through.
+    Blocked,
     /// Exported, and no GSI was free: the queue's owner sends a message for each signal.
     Relayed,
-    /// It leads nowhere. Triggers of an exported vector stay in its notifier; those of an internal one fail.
+    /// It leads nowhere. Triggers of an exported vector stay in its notifier; those of an internal
+    /// one fail.
     Dead(Arc<Error>),
 }
 
@@ -49,21 +60,22 @@ impl Inner {
             return VectorState::Masked;
         }
         let refused = || {
-            let (message, source) = (self.message.load(), self.refusal()?);
+            let source = self.refusal()?;
+            let message = control.message;
             let reason = Error::Signal { message, source };
             Some(VectorState::Dead(Arc::new(reason)))
         };
-        if !self.exported.is_some() {
-            return refused().unwrap_or(VectorState::Open);
-        }
+        let exported = self.exported.is_some();
         match &control.arm {
+            Arm::Off if !exported => refused().unwrap_or(VectorState::Open),
             // Not seen: an exported vector that is unmasked is on its way or has failed.
             Arm::Off => VectorState::Masked,
-            Arm::Queued => VectorState::Queued,
-            Arm::Arming { .. } => VectorState::Arming,
+            Arm::Queued(None) => VectorState::Queued,
+            Arm::Arming(_) => VectorState::Arming,
+            Arm::Armed(irq) if irq.is_blocked() => VectorState::Blocked,
             Arm::Armed(_) => VectorState::Armed,
-            Arm::Relayed { .. } => refused().unwrap_or(VectorState::Relayed),
-            Arm::Dead(reason) => VectorState::Dead(Arc::clone(reason)),
+            Arm::Relayed(_) => refused().unwrap_or(VectorState::Relayed),
+            Arm::Dead(reason) | Arm::Queued(Some(reason)) => VectorState::Dead(Arc::clone(reason)),
         }
     }
 }

@@ -265,8 +265,8 @@ fn isolation() {
     vectors[5].trigger().unwrap();
     let round = queue.run_pending();
     assert_eq!(round.armed, 15);
-    assert!(round.failed[0].0 == vectors[5] && round.failed.len() == 1);
-    assert!(matches!(&*round.failed[0].1, Error::Commit { .. }));
+    assert!(round.failed[0].vector == vectors[5] && round.failed.len() == 1);
+    assert!(matches!(&*round.failed[0].reason, Error::Commit { .. }));
     for (n, vector) in vectors.iter().enumerate().filter(|(n, _)| *n != 5) {
         vector.trigger().unwrap();
         expect(&machine, &[0x50 + u8::try_from(n).unwrap()]);
@@ -311,11 +311,11 @@ fn given_back() {
         })
         .collect();
     drop(queue.run_pending());
-    assert_eq!(open_fds().unwrap(), fds + 2 + 8);
+    assert_eq!(open_fds().unwrap(), fds + 3 + 8);
     for vector in &vectors[..4] {
         vector.unexport().unwrap();
     }
-    assert_eq!((open_fds().unwrap(), table.leased()), (fds + 2 + 4, 4));
+    assert_eq!((open_fds().unwrap(), table.leased()), (fds + 3 + 4, 4));
     drop((vectors, queue));
     assert_eq!((open_fds().unwrap(), table.leased()), (fds, 0));
     assert_eq!(vm.bound(), 0);

@@ -2,6 +2,7 @@
 //! Lines of a split irqchip, whose redirection entries the VMM has.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use irq_routing::{MsiMessage, Platform, Route, RoutingTable};
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
@@ -358,4 +359,55 @@ fn whoever_leaves_takes_nothing_along() {
     let card = LevelIrq::builder(&line).trigger(trigger).build().unwrap();
     expect(&vm, &[VECTOR]);
     drop(card);
+}
+
+/// The translation blocks the line's message: no irqfd is on its GSI then, and what devices signal waits.
+#[test]
+fn a_blocked_message_takes_the_irqfds_off_until_it_is_let_through() {
+    let blocked = Arc::new(AtomicBool::new(false));
+    let block = Arc::clone(&blocked);
+    let profile = notify_core::sim::Profile::X86Split { pins: 24 };
+    let vm = Arc::new(SimVm::builder().profile(profile).build());
+    vm.enable_lapic(0);
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86Split)
+        .reserved_gsis(24)
+        .translate(move |message| (!block.load(Ordering::SeqCst)).then_some(message))
+        .build()
+        .unwrap();
+    let exits = EoiExits::new();
+    let lease = table.lease_exact(GSI).unwrap();
+    lease.set_route(MsiMessage::default()).unwrap();
+    let line = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
+    let line = line.build().unwrap();
+    let (card, nic) = (exported(&line), exported(&line));
+    line.redirect(level(VECTOR), false).unwrap();
+    blocked.store(true, Ordering::SeqCst);
+    table.retranslate().unwrap();
+    assert_eq!(vm.calls(CallKind::IrqFdDeassign), 2);
+    signal(&card);
+    drop(vm.deliver());
+    expect(&vm, &[]);
+    // One leaves, and one comes.
+    drop(nic);
+    let nic = exported(&line);
+    blocked.store(false, Ordering::SeqCst);
+    table.retranslate().unwrap();
+    drop(vm.deliver());
+    expect(&vm, &[VECTOR]);
+    serve(&vm, &exits, VECTOR);
+    signal(&nic);
+    drop(vm.deliver());
+    expect(&vm, &[VECTOR]);
+    serve(&vm, &exits, VECTOR);
+    // The guest writes an entry whose message is blocked.
+    blocked.store(true, Ordering::SeqCst);
+    line.redirect(level(VECTOR + 1), false).unwrap();
+    signal(&card);
+    drop(vm.deliver());
+    expect(&vm, &[]);
+    blocked.store(false, Ordering::SeqCst);
+    table.retranslate().unwrap();
+    drop(vm.deliver());
+    expect(&vm, &[VECTOR + 1]);
 }

@@ -228,7 +228,7 @@ fn play(log: u32, wide: bool, maskable: bool, has_queue: bool, steps: Vec<Step>)
     for step in steps {
         match step {
             Step::Write(offset, bytes) => {
-                msi.write(offset, &bytes);
+                let _ = msi.write(offset, &bytes);
                 model.write(offset, &bytes);
             }
             Step::Read(offset, len) => {

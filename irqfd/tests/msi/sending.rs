@@ -37,9 +37,9 @@ fn vectors_that_were_not_granted_are_silent() {
     expect_kept(&msi, 2);
     expect_kept(&msi, 3);
     assert_eq!(read32(&msi, 20), 0b1100);
-    msi.write(2, &[0x11]);
+    let _ = msi.write(2, &[0x11]);
     assert_eq!(read32(&msi, 20), 0);
-    msi.write(2, &[0x21]);
+    let _ = msi.write(2, &[0x21]);
     write32(&msi, 16, 0);
     bench.expect(&[]);
     // All others have a new message now.
@@ -53,13 +53,13 @@ fn another_number_of_vectors_changes_what_open_ones_send() {
     let msi = driven(&bench, 8, 0, 0x47);
     vector(&msi, 0).trigger().unwrap();
     bench.expect(&[0x47]);
-    msi.write(2, &[0x31]);
+    let _ = msi.write(2, &[0x31]);
     vector(&msi, 0).trigger().unwrap();
     vector(&msi, 7).trigger().unwrap();
     bench.expect(&[0x40, 0x47]);
     // What was written to the address counts then, though no vector is opened.
     write32(&msi, 4, 0xfee0_1000);
-    msi.write(2, &[0x11]);
+    let _ = msi.write(2, &[0x11]);
     assert_eq!(vector(&msi, 0).message().address, 0xfee0_1000);
 }
 
@@ -92,11 +92,11 @@ fn without_mask_bits_enabling_is_all_that_counts() {
     write32(&msi, 8, 0x41);
     expect_kept(&msi, 0);
     assert_eq!(read32(&msi, 16), 0);
-    msi.write(2, &[1]);
+    let _ = msi.write(2, &[1]);
     bench.expect(&[0x41]);
-    msi.write(2, &[0]);
+    let _ = msi.write(2, &[0]);
     expect_kept(&msi, 0);
-    msi.write(2, &[1]);
+    let _ = msi.write(2, &[1]);
     bench.expect(&[0x41]);
 }
 
@@ -112,16 +112,16 @@ fn a_message_counts_from_when_its_data_is_written() {
         bench.expect(&[0x41]);
     }
     write32(&msi, 4, LAPIC as u32);
-    msi.write(12, &[0x50]);
+    let _ = msi.write(12, &[0x50]);
     vector(&msi, 1).trigger().unwrap();
     bench.expect(&[0x51]);
     // The upper byte of the data is data too.
     write32(&msi, 4, 0xfee0_1000);
-    msi.write(13, &[0]);
+    let _ = msi.write(13, &[0]);
     assert_eq!(vector(&msi, 1).message().address, 0xfee0_1000);
     // Not the reserved half behind it.
     write32(&msi, 4, LAPIC as u32);
-    msi.write(14, &[0, 0]);
+    let _ = msi.write(14, &[0, 0]);
     assert_eq!(vector(&msi, 1).message().address, 0xfee0_1000);
     // Masking and unmasking is as good.
     write32(&msi, 16, 0b10);
@@ -142,10 +142,10 @@ fn however_many_vectors_one_access_takes_one_commit() {
         let msi = builder.build().unwrap();
         let vectors = msi.vectors().iter();
         let notifiers: Vec<_> = vectors.map(|vector| vector.export().unwrap()).collect();
-        msi.write(4, &LAPIC.to_le_bytes());
-        msi.write(12, &0x40_u16.to_le_bytes());
+        let _ = msi.write(4, &LAPIC.to_le_bytes());
+        let _ = msi.write(12, &0x40_u16.to_le_bytes());
         bench.vm.reset_calls();
-        msi.write(2, &[0x51]);
+        let _ = msi.write(2, &[0x51]);
         let expected = if with_queue { (0, 0) } else { (1, 32) };
         let calls = || (bench.vm.calls(SetGsiRouting), bench.vm.calls(IrqFdAssign));
         assert_eq!(calls(), expected);
@@ -154,9 +154,9 @@ fn however_many_vectors_one_access_takes_one_commit() {
         notifiers[9].notify().unwrap();
         bench.expect(&[0x49]);
         // The same once more is nothing; another message for all is one commit again.
-        msi.write(12, &0x40_u16.to_le_bytes());
+        let _ = msi.write(12, &0x40_u16.to_le_bytes());
         assert_eq!(calls(), (1, 32));
-        msi.write(12, &0x80_u16.to_le_bytes());
+        let _ = msi.write(12, &0x80_u16.to_le_bytes());
         notifiers[9].notify().unwrap();
         queue.run_pending();
         assert_eq!(calls(), (2, 64));
@@ -185,9 +185,9 @@ fn a_reset_forgets_everything_but_who_was_exported() {
     fresh[..4].copy_from_slice(&[5, 0, 0x84, 0x01]);
     assert_eq!(bytes, fresh);
     assert!(vector(&msi, 1).notifier().is_some());
-    msi.write(4, &LAPIC.to_le_bytes());
-    msi.write(12, &[0x40]);
-    msi.write(2, &[0x21]);
+    let _ = msi.write(4, &LAPIC.to_le_bytes());
+    let _ = msi.write(12, &[0x40]);
+    let _ = msi.write(2, &[0x21]);
     bench.expect(&[]);
 }
 
@@ -195,6 +195,6 @@ fn a_reset_forgets_everything_but_who_was_exported() {
 fn a_device_may_have_an_identity() {
     let bench = Bench::new();
     let msi = bench.builder().devid(0x18).build().unwrap();
-    msi.write(2, &[1]);
+    let _ = msi.write(2, &[1]);
     assert_eq!(vector(&msi, 0).message().devid, Some(0x18));
 }

@@ -12,22 +12,22 @@ use super::{program, set_mask, vector};
 fn play(table: &Table, binding: &Binding) {
     let mut bytes = [0; 8];
     for offset in [0, 7, 12, 15, 4096, u64::MAX] {
-        table.write(offset, &bytes);
+        let _ = table.write(offset, &bytes);
         table.read(offset, &mut bytes);
         table.pba_read(offset, &mut bytes);
-        table.config_write(offset, &bytes);
+        let _ = table.config_write(offset, &bytes);
     }
     for number in 0..4 {
         program(table, number, 0x40);
         set_mask(table, number, true);
         vector(table, number as u16).trigger().unwrap();
         set_mask(table, number, false);
-        table.set_control(true, true);
-        table.set_control(true, false);
+        let _ = table.set_control(true, true);
+        let _ = table.set_control(true, false);
         binding.bind(number as u16 + 2);
         binding.trigger().unwrap();
     }
-    table.set_control(false, false);
+    let _ = table.set_control(false, false);
     table.reset();
 }
 

@@ -16,9 +16,9 @@ fn export_all(table: &Table) -> Vec<Arc<EventNotifier>> {
 
 /// Linux: enabled and masked as a whole while every entry is masked, then vector by vector.
 fn bring_up(table: &Table, vectors: u64) {
-    table.set_control(true, true);
+    let _ = table.set_control(true, true);
     (0..vectors).for_each(|number| set_mask(table, number, true));
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     for number in 0..vectors {
         program(table, number, 0x40 + number as u32 % 0xb0);
         set_mask(table, number, false);
@@ -31,8 +31,8 @@ fn internal_vectors_take_none() {
     let table = bench.table(2048);
     let before = bench.vm.total_calls();
     bring_up(&table, 2048);
-    table.set_control(true, true);
-    table.set_control(true, false);
+    let _ = table.set_control(true, true);
+    let _ = table.set_control(true, false);
     assert_eq!(bench.vm.total_calls(), before);
     assert_eq!(bench.routing.leased(), 0);
     vector(&table, 2047).trigger().unwrap();
@@ -81,7 +81,7 @@ fn opening_the_whole_function_takes_one() {
         set_mask(&table, number, number == 63);
     }
     bench.vm.reset_calls();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     assert_eq!(
         (bench.vm.calls(SetGsiRouting), bench.vm.calls(IrqFdAssign)),
         (1, 63)
@@ -91,8 +91,8 @@ fn opening_the_whole_function_takes_one() {
     bench.expect(&[0x43]);
 
     // Off and on again: the routes are there still.
-    table.set_control(false, false);
-    table.set_control(true, false);
+    let _ = table.set_control(false, false);
+    let _ = table.set_control(true, false);
     assert_eq!(bench.vm.calls(SetGsiRouting), 1);
     assert_eq!(bench.vm.calls(IrqFdAssign), 2 * 63);
 }
@@ -110,7 +110,7 @@ fn a_queue_whose_owner_is_gone_is_no_queue() {
         set_mask(&table, number, false);
     });
     bench.vm.reset_calls();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     assert_eq!(bench.vm.calls(SetGsiRouting), 1);
     let armed = |number| matches!(vector(&table, number).state(), VectorState::Armed);
     assert!((0..8).all(armed));

@@ -51,12 +51,12 @@ fn one_bad_message_among_many_kills_one_vector() {
             set_mask(&table, number, false);
         }
         aim_badly(&table, 11);
-        table.set_control(true, false);
+        let _ = table.set_control(true, false);
         queue.run_pending();
         let dead = table.dead();
         assert_eq!(dead.len(), 1);
-        assert_eq!(dead[0].0, 11);
-        assert!(matches!(*dead[0].1, Error::Commit { .. }), "{dead:?}");
+        assert_eq!(dead[0].number, Some(11));
+        assert!(matches!(*dead[0].reason, Error::Commit { .. }), "{dead:?}");
         let armed = table.vectors().iter().map(Vector::state);
         let armed = armed.filter(|state| matches!(state, VectorState::Armed));
         assert_eq!(armed.count(), 15);
@@ -83,8 +83,8 @@ fn an_internal_vector_whose_message_is_refused_is_dead_until_it_is_opened_again(
     assert!(vector(&table, 1).trigger().is_err());
     let dead = table.dead();
     assert_eq!(dead.len(), 1);
-    assert_eq!(dead[0].0, 1);
-    let Error::Signal { message, .. } = &*dead[0].1 else {
+    assert_eq!(dead[0].number, Some(1));
+    let Error::Signal { message, .. } = &*dead[0].reason else {
         panic!("{dead:?}");
     };
     assert_eq!(*message, MsiMessage::new(super::LAPIC, 0x41));
@@ -107,11 +107,11 @@ fn a_guest_without_gsis_left_gets_what_there_are() {
         program(&table, number, 0x40);
         set_mask(&table, number, false);
     }
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
     let dead = table.dead();
-    assert_eq!([dead[0].0, dead[1].0], [1, 2]);
-    assert!(matches!(*dead[0].1, Error::Lease { .. }));
+    assert_eq!([dead[0].number, dead[1].number], [Some(1), Some(2)]);
+    assert!(matches!(*dead[0].reason, Error::Lease { .. }));
     drop(leases);
     set_mask(&table, 2, true);
     set_mask(&table, 2, false);
@@ -128,7 +128,7 @@ fn routes_come_before_irqfds_and_irqfds_go_first() {
         set_mask(&table, number, false);
     }
     vm.take();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     drop(table);
     routing.flush().unwrap();
     let calls = vm.take();
@@ -156,15 +156,15 @@ fn a_panic_of_the_machine_leaves_a_table_that_works() {
     }
     vm.on_routes(|_| panic!("on purpose"));
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        table.set_control(true, false);
+        let _ = table.set_control(true, false);
     }));
     assert!(opened.is_err());
     let dead = table.dead();
     assert_eq!(dead.len(), 2);
-    assert!(matches!(*dead[0].1, Error::Abandoned));
+    assert!(matches!(*dead[0].reason, Error::Abandoned));
     vm.on_routes(|_| Ok(()));
-    table.set_control(false, false);
-    table.set_control(true, false);
+    let _ = table.set_control(false, false);
+    let _ = table.set_control(true, false);
     assert!(table.dead().is_empty());
     assert!(matches!(vector(&table, 1).state(), VectorState::Armed));
 }

@@ -71,7 +71,7 @@ fn what_waits_for_a_queue_is_not_masked_and_so_not_pending() {
         .queue(&queue)
         .build()
         .unwrap();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     let notifier = vector(&table, 0).export().unwrap();
     program(&table, 0, 0x41);
     notifier.notify().unwrap();

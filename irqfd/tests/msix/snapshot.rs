@@ -145,7 +145,7 @@ fn what_is_open_and_not_armed_is_saved_with_its_signal() {
         .queue(&queue)
         .build()
         .unwrap();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     program(&table, 0, 0x41);
     let notifier = vector(&table, 0).export().unwrap();
     set_mask(&table, 0, false);
@@ -319,7 +319,7 @@ proptest! {
         let before = table.snapshot();
         match table.restore(&snapshot) {
             Err(_) => prop_assert_eq!(table.snapshot(), before),
-            Ok(()) => {
+            Ok(_) => {
                 let now = serde_json::to_value(table.snapshot()).unwrap();
                 let then = serde_json::to_value(&snapshot).unwrap();
                 for n in 0..3 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Guest accesses from several vCPUs, and triggers, at once.
 
+use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
@@ -8,7 +9,10 @@ use std::thread;
 use irq_routing::RoutingTable;
 use irqfd::msix::Table;
 use irqfd::{Triggered, VectorState};
-use kvm_test::{Call, PATIENCE, Recorder};
+use kvm_test::{Call, Nothing, PATIENCE, Recorder, wait_until};
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+};
 
 use super::{Bench, pending, program, read32, set_mask, vector};
 
@@ -47,7 +51,7 @@ fn holds_nobody_up(open: fn(&Table)) {
 #[test]
 fn a_mask_bits_commit_holds_nobody_up() {
     holds_nobody_up(|table| {
-        table.set_control(true, false);
+        let _ = table.set_control(true, false);
         set_mask(table, 0, false);
     });
 }
@@ -56,7 +60,7 @@ fn a_mask_bits_commit_holds_nobody_up() {
 fn a_functions_commit_holds_nobody_up() {
     holds_nobody_up(|table| {
         set_mask(table, 0, false);
-        table.set_control(true, false);
+        let _ = table.set_control(true, false);
     });
 }
 
@@ -70,26 +74,35 @@ fn the_commit_of_what_is_restored_holds_nobody_up() {
     });
 }
 
-/// Another vCPU retargets the vector while its first message is on the way: the one who commits sees to
-/// the second as well.
+/// Another vCPU retargets the vector while its first message is on the way: each commits its own, and the second
+/// one alone is armed.
 #[test]
 fn what_is_wanted_during_a_commit_is_committed_after_it() {
     let vm = Arc::new(Recorder::default());
     let routing = RoutingTable::new(vm.clone()).unwrap();
     let table = Table::builder(&routing).build().unwrap();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     vector(&table, 0).export().unwrap();
     program(&table, 0, 0x40);
     let (other, once) = (table.clone(), Once::new());
+    let second = Arc::new(Mutex::new(None));
+    let vcpu = Arc::clone(&second);
     vm.on_routes(move |_| {
         once.call_once(|| {
-            set_mask(&other, 0, true);
-            program(&other, 0, 0x41);
-            set_mask(&other, 0, false);
+            let table = other.clone();
+            let retargets = thread::spawn(move || {
+                set_mask(&table, 0, true);
+                program(&table, 0, 0x41);
+                set_mask(&table, 0, false);
+            });
+            *vcpu.lock().unwrap() = Some(retargets);
+            wait_until(|| vector(&other, 0).message().data == 0x41);
         });
         Ok(())
     });
     set_mask(&table, 0, false);
+    let retargets = second.lock().unwrap().take().unwrap();
+    retargets.join().unwrap();
     assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
     let calls = vm.take();
     let [Call::Routes(_), Call::Routes(second), Call::Assign(..)] = calls.as_slice() else {
@@ -120,14 +133,14 @@ fn the_last_write_counts() {
                         let number = (vcpu * 7 + round) % 4;
                         set_mask(table, number, (round + vcpu) % 3 == 0);
                         if round % 16 == vcpu {
-                            table.set_control(true, round % 32 < 16);
+                            let _ = table.set_control(true, round % 32 < 16);
                         }
                     }
                 });
             }
         });
         for function_masked in [false, true] {
-            table.set_control(true, function_masked);
+            let _ = table.set_control(true, function_masked);
             for number in 0..4_u16 {
                 let masked = function_masked || read32(&table, u64::from(number) * 16 + 12) == 1;
                 assert_eq!(vector(&table, number).is_masked(), masked);
@@ -142,25 +155,56 @@ fn the_last_write_counts() {
     }
 }
 
+/// A machine in which messages with data 0x40 hang.
+#[derive(Debug)]
+struct Hanging {
+    started: Mutex<mpsc::Sender<()>>,
+    released: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Vm for Hanging {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        Nothing.capability(capability)
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        Nothing.irqfd(request)
+    }
+
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        Nothing.ioeventfd(request)
+    }
+
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        Nothing.set_gsi_routing(table)
+    }
+
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        if message.data == 0x40 {
+            let _ = self.started.lock().unwrap().send(());
+            let _ = self.released.lock().unwrap().recv();
+        }
+        Nothing.signal_msi(message)
+    }
+
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        Nothing.set_irq_line(gsi, level)
+    }
+}
+
 /// One vCPU waits for a trigger that hangs in the machine, with the table's lock. Triggers of other
-/// vectors, and of the same one, go on.
+/// vectors, and of the same one, go on, and so do questions for what is enabled.
 #[test]
 fn triggers_do_not_take_the_tables_lock() {
     let (started, start) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    let (started, released) = (Mutex::new(started), Mutex::new(released));
-    let routing = RoutingTable::builder(Arc::new(Recorder::default()))
-        .translate(move |message| {
-            if message.data == 0x40 {
-                let _ = started.lock().unwrap().send(());
-                let _ = released.lock().unwrap().recv();
-            }
-            Some(message)
-        })
-        .build()
-        .unwrap();
+    let vm = Hanging {
+        started: Mutex::new(started),
+        released: Mutex::new(released),
+    };
+    let routing = RoutingTable::new(Arc::new(vm)).unwrap();
     let table = Table::builder(&routing).vectors(2).build().unwrap();
-    table.set_control(true, false);
+    let _ = table.set_control(true, false);
     for number in 0..2 {
         program(&table, number, 0x40 + number as u32);
         set_mask(&table, number, false);
@@ -179,6 +223,8 @@ fn triggers_do_not_take_the_tables_lock() {
             .unwrap()
             .wait_until_asleep()
             .unwrap();
+        assert!(table.is_enabled() && !table.is_function_masked());
+        assert_eq!(table.message_control(), 0x8001);
         assert_eq!(vector(&table, 1).trigger().unwrap(), Triggered::Delivered);
         assert_eq!(vector(&table, 0).trigger().unwrap(), Triggered::Kept);
         assert!(!masks.is_finished(), "a trigger is in flight");
@@ -199,8 +245,8 @@ fn what_is_triggered_in_between_is_delivered() {
     for _ in 0..2000 {
         thread::scope(|scope| {
             scope.spawn(|| {
-                table.set_control(true, true);
-                table.set_control(true, false);
+                let _ = table.set_control(true, true);
+                let _ = table.set_control(true, false);
             });
             vector(&table, 0).trigger().unwrap();
         });

@@ -12,17 +12,21 @@ use super::{Machine, expect_state, exported, guilty, message, queued, table};
 fn both(run: impl Fn(&Arc<Machine>, Vector, Arc<EventNotifier>, &dyn Fn(&Vector))) {
     let (vm, table_) = table();
     let (vector, notifier) = exported(&table_, 0x40);
+    let machine = Arc::clone(&vm);
     run(&vm, vector, notifier, &|vector| {
         let _ = vector.unmask();
+        machine.join();
     });
 
     let (vm, table_) = table();
     let queue = ArmQueue::new(&table_).unwrap();
     let (vector, notifier) = queued(&queue, &table_, 0x40);
+    let machine = Arc::clone(&vm);
     run(&vm, vector, notifier, &|vector| {
         vector.unmask().unwrap();
         while !queue.is_empty() {
             drop(queue.run_pending());
+            machine.join();
         }
     });
 }
@@ -75,12 +79,12 @@ fn a_trigger_empties_a_notifier_that_was_full() {
 #[test]
 fn a_new_message_is_committed_before_anything_is_armed() {
     both(|vm, vector, notifier, arm| {
-        let other = vector.clone();
-        vm.during_commit(move || {
+        let (other, seen) = (vector.clone(), vector.clone());
+        let change = move || {
             notifier.notify().unwrap();
             other.set_message(message(0x41)).unwrap();
-            expect_state(&other, "Arming");
-        });
+        };
+        vm.elsewhere_during_commit(change, move || seen.message() == message(0x41));
         arm(&vector);
         expect_state(&vector, "Armed");
         vm.expect(&[0x41]);
@@ -91,14 +95,15 @@ fn a_new_message_is_committed_before_anything_is_armed() {
 #[test]
 fn masked_changed_and_unmasked() {
     both(|vm, vector, notifier, arm| {
-        let other = vector.clone();
-        vm.during_commit(move || {
+        let (other, seen) = (vector.clone(), vector.clone());
+        let change = move || {
             other.mask();
             other.set_message(message(0x41)).unwrap();
             notifier.notify().unwrap();
             other.unmask().unwrap();
-            expect_state(&other, "Arming");
-        });
+        };
+        let has_begun = move || seen.message() == message(0x41) && !seen.is_masked();
+        vm.elsewhere_during_commit(change, has_begun);
         arm(&vector);
         expect_state(&vector, "Armed");
         vm.expect(&[0x41]);
@@ -110,8 +115,9 @@ fn masked_changed_and_unmasked() {
 fn a_bad_message_that_is_mended_meanwhile_is_no_failure() {
     both(|vm, vector, notifier, arm| {
         vector.set_message(guilty(0x40)).unwrap();
-        let other = vector.clone();
-        vm.during_commit(move || other.set_message(message(0x41)).unwrap());
+        let (other, seen) = (vector.clone(), vector.clone());
+        let mend = move || other.set_message(message(0x41)).unwrap();
+        vm.elsewhere_during_commit(mend, move || seen.message() == message(0x41));
         notifier.notify().unwrap();
         arm(&vector);
         expect_state(&vector, "Armed");
@@ -140,12 +146,14 @@ fn unexport_leaves_it_internal() {
 #[test]
 fn unexported_and_exported_anew() {
     both(|vm, vector, _, arm| {
-        let other = vector.clone();
-        vm.during_commit(move || {
+        let (other, old) = (vector.clone(), vector.notifier().unwrap());
+        let seen = vector.clone();
+        let change = move || {
             other.unexport().unwrap();
             other.export().unwrap();
-            expect_state(&other, "Arming");
-        });
+        };
+        let is_new = move || seen.notifier().is_some_and(|new| !Arc::ptr_eq(&new, &old));
+        vm.elsewhere_during_commit(change, is_new);
         arm(&vector);
         expect_state(&vector, "Armed");
         vector.trigger().unwrap();
@@ -190,10 +198,12 @@ fn the_owner_may_go_meanwhile() {
     let (vector, notifier) = queued(&queue, &table, 0x40);
     vector.unmask().unwrap();
     notifier.notify().unwrap();
-    let other = vector.clone();
+    let (other, seen) = (vector.clone(), vector.clone());
     // In the last round the message changes: there is no other round, and no other owner.
-    vm.during_commit(move || other.set_message(message(0x41)).unwrap());
+    let change = move || other.set_message(message(0x41)).unwrap();
+    vm.elsewhere_during_commit(change, move || seen.message() == message(0x41));
     drop(queue);
+    vm.join();
     expect_state(&vector, "Armed");
     vm.expect(&[0x41]);
     vm.expect_calls([2, 1, 0, 0]);

@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use kvm_test::wait_until;
 
 use notify_core::sim::{CallKind, Interrupt, SimVm};
 use notify_core::{
@@ -21,7 +24,10 @@ pub(crate) struct Machine {
     during_commit: Mutex<Vec<Act>>,
     during_bind: Mutex<Vec<Act>>,
     during_signal: Mutex<Vec<Act>>,
+    /// Threads that a call has started and that wait for its end.
+    elsewhere: Arc<Mutex<Vec<JoinHandle<()>>>>,
     lacks_signal_msi: AtomicBool,
+    panics_when_asked: AtomicBool,
 }
 
 impl Default for Machine {
@@ -34,7 +40,9 @@ impl Default for Machine {
             during_commit: Mutex::default(),
             during_bind: Mutex::default(),
             during_signal: Mutex::default(),
+            elsewhere: Arc::default(),
             lacks_signal_msi: AtomicBool::new(false),
+            panics_when_asked: AtomicBool::new(false),
         }
     }
 }
@@ -45,10 +53,37 @@ impl Machine {
         self.lacks_signal_msi.store(true, Ordering::Relaxed);
     }
 
+    /// Panics when it is asked for a capability the next time.
+    pub(crate) fn panic_when_asked(&self) {
+        self.panics_when_asked.store(true, Ordering::Relaxed);
+    }
+
     /// Does this in the middle of the next commit, after the kernel has taken it. Several are for several
     /// commits.
     pub(crate) fn during_commit(&self, act: impl FnOnce() + Send + 'static) {
         self.during_commit.lock().unwrap().push(Box::new(act));
+    }
+
+    /// Does this on another thread in the middle of the next commit, which ends when it has begun, as far as
+    /// `has_begun` shows. It may wait for the commit itself; [`join`](Self::join) waits for it.
+    pub(crate) fn elsewhere_during_commit(
+        &self,
+        act: impl FnOnce() + Send + 'static,
+        has_begun: impl Fn() -> bool + Send + 'static,
+    ) {
+        let elsewhere = Arc::clone(&self.elsewhere);
+        self.during_commit(move || {
+            elsewhere.lock().unwrap().push(thread::spawn(act));
+            wait_until(has_begun);
+        });
+    }
+
+    /// Waits for what was done elsewhere.
+    pub(crate) fn join(&self) {
+        let threads = std::mem::take(&mut *self.elsewhere.lock().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
     }
 
     /// Does this when the next irqfd has just been bound.
@@ -99,6 +134,8 @@ impl Machine {
 
 impl Vm for Machine {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
+        let panics = self.panics_when_asked.swap(false, Ordering::Relaxed);
+        assert!(!panics, "as ordered");
         if capability == Capability::SignalMsi && self.lacks_signal_msi.load(Ordering::Relaxed) {
             return Ok(0);
         }

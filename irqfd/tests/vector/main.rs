@@ -7,16 +7,19 @@
     reason = "a test fails by panicking"
 )]
 
+mod committer;
 mod during;
 mod exported;
 mod faults;
 mod internal;
+mod left_behind;
 mod machine;
 mod ownership;
 mod queue;
 mod refused;
 mod relay;
 mod swap;
+mod translation;
 
 use std::sync::Arc;
 

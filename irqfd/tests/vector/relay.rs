@@ -175,7 +175,7 @@ fn without_signal_msi_it_is_told_and_tried_again() {
     vector.unmask().unwrap();
     for _ in 0..2 {
         let round = queue.run_pending();
-        assert!(matches!(&*round.failed[0].1, Error::Lease { .. }));
+        assert!(matches!(&*round.failed[0].reason, Error::Lease { .. }));
         expect_state(&vector, "Dead(Lease");
     }
     drop(leases.pop());

@@ -7,6 +7,8 @@ use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, Error, IrqFd, Vector};
 use notify_core::{EventFd, EventNotifier};
 
+use kvm_test::wait_until;
+
 use super::queue::is_readable;
 use super::{expect_state, exported, guilty, internal, message, queued, table};
 
@@ -178,7 +180,7 @@ fn if_neither_can_be_bound_for_want_of_memory_the_next_round_tries_again() {
     vm.sim.fail(IrqFdAssign, 2, libc::ENOMEM);
     vector.replace_notifier(notifier()).unwrap_err();
     expect_state(&vector, "Dead(Assign");
-    assert!(is_readable(&queue));
+    wait_until(|| is_readable(&queue));
     old.notify().unwrap();
     assert_eq!(queue.run_pending().armed, 1);
     vm.expect(&[0x40]);

@@ -71,8 +71,8 @@ fn deferred(vectors: u32) -> Result<BringUp, Box<dyn Error>> {
                 // Interrupted or not, the queue says what there is to do.
                 let _ = poll(&mut fds, PollTimeout::NONE);
                 let round = queue.run_pending();
-                if let Some((_, error)) = round.failed.first() {
-                    return Err(error.to_string());
+                if let Some(dead) = round.failed.first() {
+                    return Err(dead.to_string());
                 }
                 armed += round.armed;
                 commits += u32::from(round.armed > 0);

@@ -37,7 +37,7 @@ impl Device {
         for vector in table.vectors().iter().filter(|_| exported) {
             vector.export()?;
         }
-        table.set_control(true, false);
+        let _ = table.set_control(true, false);
         Ok(Self {
             queue,
             table,
@@ -80,7 +80,7 @@ impl Device {
 
     fn write(&self, index: u32, offset: u64, word: u32) {
         let offset = u64::from(index) * ENTRY + offset;
-        self.table.write(offset, &word.to_le_bytes());
+        let _ = self.table.write(offset, &word.to_le_bytes());
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod bringup;
 mod device;
+pub(crate) mod hostile;
 pub(crate) mod limit;
 mod others;
 pub(crate) mod retarget;

@@ -2,19 +2,14 @@
 //! Eight threads that change routes at once, against the same with a lock around each commit.
 
 use std::error::Error;
-use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use irq_routing::GsiLease;
-use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
-};
 
 use super::{VECTOR, machine, message, routed};
+use crate::counting::Counting;
 use crate::measure::median;
 use crate::row::Row;
 
@@ -24,19 +19,16 @@ const ROUNDS: u32 = 5;
 
 pub(crate) fn eight_by_256() -> Result<Row, Box<dyn Error>> {
     let (_vm_fd, vm) = machine()?;
-    let vm = Arc::new(Counting {
-        vm,
-        tables: AtomicU32::new(0),
-    });
+    let vm = Arc::new(Counting::new(vm));
     let (_table, leases) = routed(vm.clone(), u32::try_from(THREADS * ROUTES)?)?;
     let mut vector = VECTOR;
     let (mut ours, mut others) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         for (lock, times) in [(None, &mut ours), (Some(Mutex::new(())), &mut others)] {
             vector ^= 1;
-            vm.tables.store(0, Ordering::Relaxed);
+            vm.reset();
             let ns = retarget_all(&leases, vector, lock.as_ref())?;
-            times.push((ns, f64::from(vm.tables.load(Ordering::Relaxed))));
+            times.push((ns, f64::from(vm.commits())));
         }
     }
     let medians = |runs: Vec<(f64, f64)>| {
@@ -82,36 +74,4 @@ fn retarget_all(
         }
         Ok(start.elapsed().as_secs_f64() * 1e9)
     })
-}
-
-/// A machine that counts the tables that it is given.
-#[derive(Debug)]
-struct Counting {
-    vm: Arc<KvmVm>,
-    tables: AtomicU32,
-}
-
-impl Vm for Counting {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.vm.capability(capability)
-    }
-    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
-        self.vm.irqfd(request)
-    }
-    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
-        self.vm.ioeventfd(request)
-    }
-    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
-        self.tables.fetch_add(1, Ordering::Relaxed);
-        self.vm.set_gsi_routing(table)
-    }
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
-        self.vm.signal_msi(message)
-    }
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.vm.set_irq_line(gsi, level)
-    }
-    fn has_irqchip(&self) -> io::Result<bool> {
-        self.vm.has_irqchip()
-    }
 }

@@ -4,16 +4,16 @@
 use std::error::Error;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use irq_routing::RoutingTable;
-use irqfd::{ArmQueue, Triggered, Vector, msix};
+use irqfd::{ArmQueue, Dead, Triggered, Vector, VectorState, msix};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::{EventNotifier, Vm};
 
 use crate::layout::{
-    CONTROL, DATA, ENABLE, END, ENTRY, FUNCTION_MASK, PENDING, TABLE, VECTOR_CONTROL, VECTORS,
-    is_exported,
+    CONTROL, DATA, ENABLE, END, ENTRY, FUNCTION_MASK, PENDING, TABLE, VCPUS, VECTOR_CONTROL,
+    VECTORS, is_exported,
 };
 use crate::watch::Watch;
 
@@ -25,6 +25,8 @@ pub(crate) struct Device {
     masked: Vec<AtomicBool>,
     /// Whether the guest has masked or disabled the function.
     function_closed: AtomicBool,
+    /// Of each vCPU: how many accesses it has made.
+    accesses: Vec<AtomicU64>,
 }
 
 impl Device {
@@ -50,12 +52,14 @@ impl Device {
             queue,
             masked: (0..VECTORS).map(|_| AtomicBool::new(true)).collect(),
             function_closed: AtomicBool::new(true),
+            accesses: (0..VCPUS).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
-    /// The guest writes to the device's region. What it opens or closes is told to the watch: closed
-    /// when this has returned, and open when it begins.
-    pub(crate) fn write(&self, offset: u64, data: &[u8]) {
+    /// The guest writes to the device's region. The watch is notified before a vector opens, and
+    /// after it has closed.
+    pub(crate) fn write(&self, vcpu: u8, offset: u64, data: &[u8]) {
+        self.count_access(vcpu);
         match offset {
             PENDING.. if offset < CONTROL => {}
             CONTROL.. => self.write_control(data),
@@ -68,18 +72,21 @@ impl Device {
         let control = control.and_then(|index| data.get(usize::try_from(index).ok()?));
         let vector = u16::try_from(offset / ENTRY).ok();
         let own = vector.and_then(|vector| self.masked.get(usize::from(vector)));
-        let (Some(control), Some(vector), Some(own)) = (control, vector, own) else {
-            return self.table.write(offset, data);
-        };
-        let mask = control & 1 == 1;
-        let changes = own.swap(mask, Ordering::SeqCst) != mask;
-        if changes && !mask {
-            self.watch
-                .sends(vector, self.message_data(vector, offset, data));
+        // The vector whose mask this changes, and whether it is masked then.
+        let mut change = None;
+        if let (Some(control), Some(vector), Some(own)) = (control, vector, own) {
+            let mask = control & 1 == 1;
+            if own.swap(mask, Ordering::SeqCst) != mask {
+                change = Some((vector, mask));
+            }
+        }
+        if let Some((vector, false)) = change {
+            let message_data = self.message_data(vector, offset, data);
+            self.watch.sends(vector, message_data);
             self.watch.opens(vector);
         }
-        self.table.write(offset, data);
-        if changes && mask {
+        report(&self.table.write(offset, data));
+        if let Some((vector, true)) = change {
             self.watch.closed(vector);
         }
     }
@@ -103,14 +110,15 @@ impl Device {
         if changes && !close {
             (0..VECTORS).for_each(|vector| self.watch.opens(vector));
         }
-        self.table.write_message_control(control);
+        report(&self.table.write_message_control(control));
         if changes && close {
             (0..VECTORS).for_each(|vector| self.watch.closed(vector));
         }
     }
 
     /// The guest reads from the device's region.
-    pub(crate) fn read(&self, offset: u64, data: &mut [u8]) {
+    pub(crate) fn read(&self, vcpu: u8, offset: u64, data: &mut [u8]) {
+        self.count_access(vcpu);
         match offset {
             CONTROL..END => data.fill(0),
             PENDING.. => self.table.pba_read(offset - PENDING, data),
@@ -118,8 +126,21 @@ impl Device {
         }
     }
 
-    /// Raises an interrupt: as the VMM does, or as another process does that has the notifier. Answers
-    /// whether it was kept, as far as is known.
+    fn count_access(&self, vcpu: u8) {
+        if let Some(accesses) = self.accesses.get(usize::from(vcpu)) {
+            accesses.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Of each vCPU: how many accesses it has made to the device.
+    pub(crate) fn accesses(&self) -> impl Iterator<Item = u64> {
+        let accesses = self.accesses.iter();
+        accesses.map(|accesses| accesses.load(Ordering::SeqCst))
+    }
+
+    /// Triggers a vector: as the VMM does, or as another process does that has the notifier.
+    ///
+    /// Returns whether the trigger was kept; `false` for an exported vector, where it is not known.
     pub(crate) fn trigger(&self, number: u16) -> Result<bool, String> {
         let vector = self.vector(number)?;
         if let Some(notifier) = vector.notifier() {
@@ -127,13 +148,22 @@ impl Device {
             return Ok(false);
         }
         match vector.trigger().map_err(|error| error.to_string())? {
-            Triggered::Kept => Ok(true),
+            Triggered::Kept | Triggered::Disabled => Ok(true),
             Triggered::Delivered => Ok(false),
             other => Err(format!("vector {number} was {other:?}")),
         }
     }
 
-    /// What is known of a vector, for whoever wonders where its interrupt is.
+    /// Whether a signal of the vector injects its message.
+    pub(crate) fn is_open(&self, number: u16) -> Result<bool, String> {
+        use VectorState::{Armed, Open, Relayed};
+        Ok(matches!(
+            self.vector(number)?.state(),
+            Open | Armed | Relayed
+        ))
+    }
+
+    /// The state of a vector, for the message that says that its interrupt is lost.
     pub(crate) fn describe(&self, number: u16) -> String {
         match self.vector(number) {
             Ok(vector) => format!("{vector:?}"),
@@ -148,8 +178,8 @@ impl Device {
         while !stop.is_signalled().map_err(|error| error.to_string())? {
             // Interrupted or not, the queue says what there is to do.
             let _ = poll(&mut fds, PollTimeout::NONE);
-            if let Some((_, error)) = self.queue.run_pending().failed.first() {
-                return Err(format!("a vector cannot be armed: {error}"));
+            if let Some(dead) = self.queue.run_pending().failed.first() {
+                return Err(dead.to_string());
             }
         }
         Ok(())
@@ -159,5 +189,12 @@ impl Device {
         self.table
             .vector(number)
             .ok_or_else(|| format!("there is no vector {number}"))
+    }
+}
+
+/// The messages of this guest are good, so there are none.
+fn report(dead: &[Dead]) {
+    for dead in dead {
+        eprintln!("msix: {dead}");
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the guest's driver does: accesses to the device, drawn by lot.
+//! What the guest's driver does: accesses to the device, drawn at random.
 
 use examples::random::Random;
 
@@ -60,7 +60,7 @@ fn close_function(random: &mut Random, accesses: &mut Vec<Access>) {
     accesses.push(Access::Write16(CONTROL, ENABLE));
 }
 
-/// Masks a vector, leads it elsewhere or not, and unmasks it.
+/// Masks a vector, retargets it or not, and unmasks it.
 fn close_vector(vector: u16, random: &mut Random, accesses: &mut Vec<Access>) {
     let entry = entry(vector);
     accesses.push(Access::Write32(entry + VECTOR_CONTROL, 1));
@@ -106,7 +106,7 @@ fn entry(vector: u16) -> u64 {
     TABLE + u64::from(vector) * ENTRY
 }
 
-fn pick<T: Copy>(from: &[T], random: &mut Random) -> Option<T> {
+pub(crate) fn pick<T: Copy>(from: &[T], random: &mut Random) -> Option<T> {
     let count = u32::try_from(from.len()).ok().filter(|count| *count > 0)?;
     from.get(random.below(count) as usize).copied()
 }

@@ -7,7 +7,7 @@ use tiny_guest::{Asm, Emitted, Error, Machine, Program, Slot};
 
 use crate::driver::Access;
 use crate::layout::{VCPUS, VECTORS, interrupt};
-use crate::storm::Memory;
+use crate::triggers::Memory;
 
 /// Where the device's region is.
 pub(crate) const REGION: u64 = DOORBELL;
@@ -22,12 +22,13 @@ pub(crate) struct Shared {
     pub(crate) stop: Slot,
 }
 
-/// What one vCPU writes, and nobody else.
+/// What only this vCPU writes.
 #[derive(Debug)]
 struct OfVcpu {
     /// By vector: the number that its handler has read last.
     seen: Vec<Slot>,
-    taken: Slot,
+    /// By vector: how many interrupts it has taken.
+    taken: Vec<Slot>,
     torn: Slot,
     ready: Slot,
     /// What it has read of the device.
@@ -43,7 +44,7 @@ impl Shared {
         let of_vcpu = |_| {
             Ok(OfVcpu {
                 seen: by_vector()?,
-                taken: machine.slot()?,
+                taken: by_vector()?,
                 torn: machine.slot()?,
                 ready: machine.slot()?,
                 read: machine.slot()?,
@@ -83,7 +84,8 @@ impl Shared {
             asm.cmp(qword_ptr(self.stop.address()), 0)?;
             asm.je(again)
         })?;
-        for (vector, (published, seen)) in (0..).zip(self.published.iter().zip(&own.seen)) {
+        let slots = self.published.iter().zip(own.seen.iter().zip(&own.taken));
+        for (vector, (published, (seen, taken))) in (0..).zip(slots) {
             for target in 0..VCPUS {
                 program = program.handler(interrupt(vector, target), |asm| {
                     if target != vcpu {
@@ -91,16 +93,22 @@ impl Shared {
                     }
                     asm.mov(rax, qword_ptr(published.address()))?;
                     asm.mov(qword_ptr(seen.address()), rax)?;
-                    asm.increment(&own.taken)
+                    asm.increment(taken)
                 })?;
             }
         }
         Ok(Some(program))
     }
 
-    fn sum(&self, of: fn(&OfVcpu) -> &Slot) -> Result<u64, String> {
-        let values = self.vcpus.iter().map(|vcpu| of(vcpu).load());
-        values.sum::<Result<_, _>>().map_err(text)
+    /// Of each vCPU, what its handlers have written for a vector.
+    fn of_vector(
+        &self,
+        vector: u16,
+        slots: fn(&OfVcpu) -> &[Slot],
+    ) -> impl Iterator<Item = Result<u64, String>> {
+        let slot = move |vcpu| slots(vcpu).get(usize::from(vector)).ok_or("no slot");
+        let load = move |vcpu| slot(vcpu)?.load().map_err(text);
+        self.vcpus.iter().map(load)
     }
 }
 
@@ -126,20 +134,17 @@ impl Memory for Shared {
     }
 
     fn seen(&self, vector: u16) -> Result<u64, String> {
-        let mut highest = 0;
-        for vcpu in &self.vcpus {
-            let slot = vcpu.seen.get(usize::from(vector)).ok_or("no slot")?;
-            highest = highest.max(slot.load().map_err(text)?);
-        }
-        Ok(highest)
+        self.of_vector(vector, |vcpu| &vcpu.seen)
+            .try_fold(0, |highest, seen| Ok(highest.max(seen?)))
     }
 
-    fn delivered(&self) -> Result<u64, String> {
-        self.sum(|vcpu| &vcpu.taken)
+    fn delivered(&self, vector: u16) -> Result<u64, String> {
+        self.of_vector(vector, |vcpu| &vcpu.taken).sum()
     }
 
     fn torn(&self) -> Result<u64, String> {
-        self.sum(|vcpu| &vcpu.torn)
+        let values = self.vcpus.iter().map(|vcpu| vcpu.torn.load());
+        values.sum::<Result<_, _>>().map_err(text)
     }
 }
 

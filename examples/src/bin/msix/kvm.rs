@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run on `/dev/kvm`: a machine of two vCPUs, whose accesses to the device exit to this program.
+//! The run on `/dev/kvm`: a VM of two vCPUs, whose accesses to the device exit to this program.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -16,11 +16,10 @@ use crate::guest::{REGION, Shared};
 use crate::layout::{END, VCPUS};
 
 use crate::report::Report;
-use crate::storm::Storm;
-use crate::{Settings, driver, storm};
+use crate::{Settings, driver, triggers};
 
 /// A guest that takes so long to start, or to stop, does neither.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Report, Box<dyn Error>> {
     let (machine, mut vcpus) = Machine::builder().vcpus(VCPUS).build()?;
@@ -37,18 +36,18 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
     let stop = EventNotifier::new()?;
     let stoppers: Vec<VcpuStopper> = vcpus.iter().map(Vcpu::stopper).collect();
     let start = Instant::now();
-    let (storm, guests, owner) = thread::scope(|scope| {
+    let (outcome, guests, owner) = thread::scope(|scope| {
         let (device, stop) = (&device, &stop);
         let owner = scope.spawn(move || device.serve(stop));
         let drive = |mut vcpu: Vcpu| scope.spawn(move || drive(&mut vcpu, device));
         let guests: Vec<_> = vcpus.into_iter().map(drive).collect();
         // In a thread, so that the guest is stopped even if it panics.
         let shared = &shared;
-        let storm = scope.spawn(move || {
+        let triggers = scope.spawn(move || {
             ready(shared)?;
-            storm::run(device, shared, settings, interrupted)
+            triggers::run(device, shared, settings, interrupted)
         });
-        let storm = storm.join();
+        let outcome = triggers.join();
         // A guest that cannot be told, or does not listen, is stopped.
         let _ = shared.stop.store(1);
         let end = Instant::now() + PATIENCE;
@@ -61,24 +60,24 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
             }
         }
         let guests: Vec<_> = guests.into_iter().map(|guest| guest.join()).collect();
-        // One that cannot be told has failed, and returns.
+        // If this fails, so has the queue's owner, which then returns.
         let _ = stop.notify();
-        (storm, guests, owner.join())
+        (outcome, guests, owner.join())
     });
     owner.map_err(|_| "the queue's owner panicked")??;
     for guest in guests {
         guest.map_err(|_| "a vCPU's thread panicked")??;
     }
-    let storm: Storm = storm.map_err(|_| "the storm panicked")??;
+    let outcome = outcome.map_err(|_| "the thread that triggers panicked")??;
     let report = Report::new(
         "kvm",
         settings,
         start.elapsed(),
-        storm,
+        outcome,
         &device.watch,
         &shared,
     )?;
-    // The machine goes with everything in it; there is nothing to undo one by one.
+    // The VM is closed with everything in it; there is nothing to undo one by one.
     vm.retire();
     Ok(report)
 }
@@ -96,14 +95,14 @@ fn ready(shared: &Shared) -> Result<(), String> {
 
 /// Runs a vCPU to its end.
 fn drive(vcpu: &mut Vcpu, device: &Device) -> Result<(), String> {
-    let end = REGION + END;
+    let (id, end) = (vcpu.id(), REGION + END);
     loop {
         match vcpu.run().map_err(|error| error.to_string())? {
             Exit::MmioWrite { address, data } if (REGION..end).contains(&address) => {
-                device.write(address - REGION, data);
+                device.write(id, address - REGION, data);
             }
             Exit::MmioRead { address, data } if (REGION..end).contains(&address) => {
-                device.read(address - REGION, data);
+                device.read(id, address - REGION, data);
             }
             Exit::Finished(_) | Exit::Stopped => return Ok(()),
             other => return Err(format!("the guest did something unexpected: {other:?}")),

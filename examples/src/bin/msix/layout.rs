@@ -2,7 +2,7 @@
 //! What guest and device agree on.
 
 /// How many vectors the device has.
-pub(crate) const VECTORS: u16 = 8;
+pub(crate) const VECTORS: u16 = 32;
 /// How many vCPUs take its interrupts.
 pub(crate) const VCPUS: u8 = 2;
 
@@ -26,18 +26,41 @@ pub(crate) const VECTOR_CONTROL: u64 = 12;
 const MSI_ADDRESS: u32 = 0xfee0_0000;
 const FIRST_INTERRUPT: u8 = 0x40;
 
-/// Whether others signal the vector, by its notifier.
+/// How the host triggers a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The next trigger comes only after the guest has counted the previous one.
+    LockStep,
+    /// As fast as the host can, so that triggers coalesce.
+    Storm,
+}
+
+impl Part {
+    pub(crate) fn of(vector: u16) -> Self {
+        if vector < VECTORS / 2 {
+            Self::LockStep
+        } else {
+            Self::Storm
+        }
+    }
+
+    pub(crate) fn vectors(self) -> impl Iterator<Item = u16> {
+        (0..VECTORS).filter(move |vector| Self::of(*vector) == self)
+    }
+}
+
+/// Whether a vector is signalled by its notifier, as another process would.
 pub(crate) fn is_exported(vector: u16) -> bool {
     vector % 2 == 1
 }
 
-/// The vCPU that programs a vector, alone; each has vectors of both kinds.
+/// The vCPU that programs a vector. Each vCPU has internal and exported vectors of both parts.
 pub(crate) fn owner(vector: u16) -> u8 {
     u8::from(vector / 2 % 2 == 1)
 }
 
-/// The interrupt of a vector at a vCPU. Each vCPU has its own, so that a message with a new address and
-/// old data, or the other way round, is told from one that is whole.
+/// The interrupt of a vector at a vCPU. Each vCPU has its own, so that a message with a new address
+/// and old data, or the other way round, is told from one that is whole.
 pub(crate) fn interrupt(vector: u16, vcpu: u8) -> u8 {
     let number = u16::from(FIRST_INTERRUPT) + vector * u16::from(VCPUS) + u16::from(vcpu);
     u8::try_from(number).unwrap_or(u8::MAX)

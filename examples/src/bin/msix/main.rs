@@ -2,8 +2,13 @@
 //! A guest of two vCPUs programs the MSI-X table of a device, while threads of the host trigger it.
 //!
 //! Half of the vectors are internal, the others exported. The guest masks and unmasks them, and the
-//! function as a whole, and leads them from one vCPU to the other, at random. The report says what was
-//! triggered and delivered, what was lost, and what came while it must not.
+//! function as a whole, and retargets them from one vCPU to the other, at random.
+//!
+//! Half of the triggers are in lock-step: the next trigger of a vector comes only after the guest
+//! has counted the previous one, so the guest takes exactly as many interrupts as were triggered.
+//! The other half are a storm, whose triggers coalesce. Internal and exported vectors have both.
+//! The report counts each part: what was triggered, delivered, lost, doubled or coalesced, and
+//! what was injected while the vector was masked.
 
 mod device;
 mod driver;
@@ -14,7 +19,7 @@ mod kvm;
 mod layout;
 mod report;
 mod sim;
-mod storm;
+mod triggers;
 mod watch;
 
 use std::error::Error;
@@ -42,15 +47,26 @@ struct Settings {
 }
 
 fn arguments() -> OptionParser<Arguments> {
-    let triggers = count(long("triggers").help("How many triggers"), 100_000).map(u64::from);
+    let triggers = count(
+        long("triggers").help("How many triggers, half of them in lock-step"),
+        100_000,
+    )
+    .map(u64::from);
     let seed = seed();
     let settings = construct!(Settings { triggers, seed });
     let backend = backend();
     let json = long("json")
         .help("Print one JSON object instead of the report")
         .switch();
-    construct!(Arguments { settings, backend, json }).to_options().descr(
-        "A storm of interrupts, while the guest masks and retargets them: none lost, none while masked.",
+    construct!(Arguments {
+        settings,
+        backend,
+        json
+    })
+    .to_options()
+    .descr(
+        "Interrupts in lock-step and in a storm, while the guest masks and retargets its vectors: \
+         none lost, none doubled, none while masked.",
     )
 }
 
@@ -75,8 +91,8 @@ fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Result<Report, Box<dyn Error>> {
-    let told = Arc::clone(interrupted);
-    ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
+    let interrupted_by_signal = Arc::clone(interrupted);
+    ctrlc::set_handler(move || interrupted_by_signal.store(true, Ordering::Relaxed))?;
     match arguments.backend.unwrap_or_else(|| Backend::choose("msix")) {
         #[cfg(target_arch = "x86_64")]
         Backend::Kvm => kvm::run(&arguments.settings, interrupted),

@@ -5,11 +5,11 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Settings;
-use crate::layout::{VCPUS, VECTORS};
-use crate::storm::{Memory, Storm};
+use crate::layout::{Part, VCPUS, VECTORS, is_exported};
+use crate::triggers::{Memory, Outcome};
 use crate::watch::Watch;
 
 #[derive(Debug)]
@@ -17,9 +17,9 @@ pub(crate) struct Report {
     backend: &'static str,
     seed: u64,
     elapsed: Duration,
-    storm: Storm,
-    /// Interrupts that the guest has taken.
-    delivered: u64,
+    outcome: Outcome,
+    lock_step: Counts,
+    storm: Counts,
     torn: u64,
     spurious: u64,
     stale: u64,
@@ -27,12 +27,31 @@ pub(crate) struct Report {
     commits: u64,
 }
 
+/// The triggers of one part, by kind of vector.
+#[derive(Debug)]
+struct Counts {
+    internal: Tally,
+    exported: Tally,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    triggered: u64,
+    /// Interrupts that the guest has counted.
+    delivered: u64,
+    /// Vectors of which the last trigger did not reach the guest.
+    lost: u64,
+    /// Interrupts beyond the number of triggers.
+    doubled: u64,
+}
+
 impl Report {
+    /// Counts what the guest has taken, so the guest must have stopped.
     pub(crate) fn new(
         backend: &'static str,
         settings: &Settings,
         elapsed: Duration,
-        storm: Storm,
+        outcome: Outcome,
         watch: &Watch,
         memory: &dyn Memory,
     ) -> Result<Self, Box<dyn Error>> {
@@ -40,48 +59,119 @@ impl Report {
             backend,
             seed: settings.seed,
             elapsed,
-            storm,
-            delivered: memory.delivered()?,
+            lock_step: Counts::of(Part::LockStep, &outcome, memory)?,
+            storm: Counts::of(Part::Storm, &outcome, memory)?,
+            outcome,
             torn: memory.torn()?,
             spurious: watch.spurious(),
             stale: watch.stale(),
-            closings: watch.closings(),
+            closings: (0..VECTORS).map(|vector| watch.closings(vector)).sum(),
             commits: watch.commits(),
         })
     }
 
     pub(crate) fn triggered(&self) -> u64 {
-        self.storm.triggered
+        self.lock_step.all().triggered + self.storm.all().triggered
     }
 
-    /// Whether every vector's last number was seen, and nothing came that should not.
+    /// Whether each trigger in lock-step was delivered once, the last number of every vector was
+    /// seen, and nothing came that should not.
     pub(crate) fn is_exact(&self) -> bool {
-        self.storm.lost == 0 && self.spurious == 0 && self.stale == 0 && self.torn == 0
+        let (lock_step, storm) = (self.lock_step.all(), self.storm.all());
+        let wrong = [self.spurious, self.stale, self.torn];
+        lock_step.delivered == lock_step.triggered
+            && [lock_step, storm]
+                .iter()
+                .all(|part| part.lost == 0 && part.doubled == 0)
+            && wrong.iter().all(|count| *count == 0)
     }
 
-    /// Triggers that merged with others.
-    fn coalesced(&self) -> u64 {
-        self.storm.triggered.saturating_sub(self.delivered)
-    }
-
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> Value {
+        let (lock_step, storm) = (&self.lock_step, &self.storm);
         json!({
             "backend": self.backend,
             "seed": self.seed,
             "seconds": self.elapsed.as_secs_f64(),
             "vectors": VECTORS,
             "vcpus": VCPUS,
-            "triggered": self.storm.triggered,
-            "delivered": self.delivered,
-            "coalesced": self.coalesced(),
-            "lost": self.storm.lost,
+            "triggered": self.triggered(),
+            "lock_step": lock_step.to_json(self.outcome.lock_step_kept),
+            "storm": storm.to_json(self.outcome.storm_kept),
+            "lost": self.outcome.lost.len(),
+            "doubled": lock_step.all().doubled + storm.all().doubled,
             "spurious": self.spurious,
             "stale": self.stale,
             "torn": self.torn,
-            "kept": self.storm.kept,
-            "bursts": self.storm.bursts,
+            "rounds": self.outcome.rounds,
             "masks": self.closings,
             "commits": self.commits,
+        })
+    }
+}
+
+impl Counts {
+    fn of(part: Part, outcome: &Outcome, memory: &dyn Memory) -> Result<Self, String> {
+        let (mut internal, mut exported) = (Tally::default(), Tally::default());
+        for vector in part.vectors() {
+            let tally = if is_exported(vector) {
+                &mut exported
+            } else {
+                &mut internal
+            };
+            let (triggered, delivered) = (memory.published(vector)?, memory.delivered(vector)?);
+            tally.triggered += triggered;
+            tally.delivered += delivered;
+            tally.lost += u64::from(outcome.lost.contains(&vector));
+            tally.doubled += delivered.saturating_sub(triggered);
+        }
+        Ok(Self { internal, exported })
+    }
+
+    fn all(&self) -> Tally {
+        let (internal, exported) = (self.internal, self.exported);
+        Tally {
+            triggered: internal.triggered + exported.triggered,
+            delivered: internal.delivered + exported.delivered,
+            lost: internal.lost + exported.lost,
+            doubled: internal.doubled + exported.doubled,
+        }
+    }
+
+    fn to_json(&self, kept: u64) -> Value {
+        let all = self.all();
+        json!({
+            "triggered": all.triggered,
+            "delivered": all.delivered,
+            "coalesced": all.coalesced(),
+            "lost": all.lost,
+            "doubled": all.doubled,
+            "kept": kept,
+            "internal": self.internal.to_json(),
+            "exported": self.exported.to_json(),
+        })
+    }
+
+    /// One line of the report: the count of all vectors, the internal ones and the exported ones.
+    fn line(&self, f: &mut fmt::Formatter<'_>, name: &str, of: fn(&Tally) -> u64) -> fmt::Result {
+        let counts = [self.all(), self.internal, self.exported].map(|tally| of(&tally));
+        let [all, internal, exported] = counts;
+        writeln!(f, "    {name:<28}{all:>12}{internal:>12}{exported:>12}")
+    }
+}
+
+impl Tally {
+    /// Triggers that merged with others. In lock-step none should.
+    fn coalesced(&self) -> u64 {
+        self.triggered.saturating_sub(self.delivered)
+    }
+
+    fn to_json(self) -> Value {
+        json!({
+            "triggered": self.triggered,
+            "delivered": self.delivered,
+            "coalesced": self.coalesced(),
+            "lost": self.lost,
+            "doubled": self.doubled,
         })
     }
 }
@@ -97,15 +187,28 @@ impl fmt::Display for Report {
             f,
             "msix: {guest}, {VECTORS} vectors, {VCPUS} vCPUs, {seconds:.1} s, seed {seed}\n"
         )?;
+        let (lock_step, storm) = (&self.lock_step, &self.storm);
+        let kept = "kept while masked";
+        writeln!(
+            f,
+            "  {:<30}{:>12}{:>12}{:>12}",
+            "in lock-step", "all", "internal", "exported"
+        )?;
+        lock_step.line(f, "triggered", |tally| tally.triggered)?;
+        lock_step.line(f, "delivered", |tally| tally.delivered)?;
+        lock_step.line(f, "lost", |tally| tally.lost)?;
+        lock_step.line(f, "doubled", |tally| tally.doubled)?;
+        writeln!(f, "    {kept:<40}{:>12}", self.outcome.lock_step_kept)?;
+        writeln!(f, "  in a storm")?;
+        storm.line(f, "triggered", |tally| tally.triggered)?;
+        storm.line(f, "delivered", |tally| tally.delivered)?;
+        storm.line(f, "coalesced", Tally::coalesced)?;
+        storm.line(f, "lost", |tally| tally.lost)?;
+        writeln!(f, "    {kept:<40}{:>12}", self.outcome.storm_kept)?;
         for (name, count) in [
-            ("triggered", self.storm.triggered),
-            ("interrupts delivered", self.delivered),
-            ("coalesced", self.coalesced()),
-            ("kept while masked (internal)", self.storm.kept),
-            ("bursts", self.storm.bursts),
+            ("rounds", self.outcome.rounds),
             ("times a vector was masked", self.closings),
             ("commits of routes", self.commits),
-            ("lost", self.storm.lost),
             ("spurious", self.spurious),
             ("stale messages", self.stale),
             ("torn messages", self.torn),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run without a kernel's help: a simulated machine, and vCPUs that are threads.
+//! The run without `/dev/kvm`: a simulated VM, and vCPUs that are threads.
 
 use std::error::Error;
 use std::hint::spin_loop;
@@ -18,14 +18,14 @@ use crate::driver::{self, Access};
 use crate::layout::{VCPUS, VECTORS, sender};
 
 use crate::report::Report;
-use crate::storm::{self, Memory};
+use crate::triggers::{self, Memory};
 
-/// What the handlers read and write.
-#[derive(Debug, Default)]
+/// What the handlers read and write, by vector.
+#[derive(Debug)]
 struct Shared {
-    published: [AtomicU64; VECTORS as usize],
-    seen: [AtomicU64; VECTORS as usize],
-    taken: AtomicU64,
+    published: Vec<AtomicU64>,
+    seen: Vec<AtomicU64>,
+    taken: Vec<AtomicU64>,
     torn: AtomicU64,
 }
 
@@ -33,16 +33,16 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
     let vm = Arc::new(SimVm::builder().vcpus(VCPUS.into()).build());
     (0..usize::from(VCPUS)).for_each(|vcpu| vm.enable_lapic(vcpu));
     let device = Device::new(vm.clone())?;
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared::new());
     let handlers = Arc::clone(&shared);
     let delivery = DeliveryThread::start(&vm, move |vm, _| {
         (0..VCPUS).for_each(|vcpu| handlers.take_all(vm, vcpu));
     })?;
 
-    (0..VCPUS).for_each(|vcpu| perform(&device, &driver::start(vcpu)));
+    (0..VCPUS).for_each(|vcpu| perform(&device, vcpu, &driver::start(vcpu)));
     let (stop, over) = (EventNotifier::new()?, AtomicBool::new(false));
     let start = Instant::now();
-    let (storm, guests, owner) = thread::scope(|scope| {
+    let (outcome, guests, owner) = thread::scope(|scope| {
         let (device, stop, over) = (&device, &stop, &over);
         let owner = scope.spawn(move || device.serve(stop));
         let drive = |vcpu: u8| {
@@ -50,20 +50,20 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
             let steps = driver::steps(vcpu, &mut random);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    perform(device, &steps);
+                    perform(device, vcpu, &steps);
                 }
             })
         };
         let guests: Vec<_> = (0..VCPUS).map(drive).collect();
         // In a thread, so that the guest is stopped even if it panics.
         let shared = &*shared;
-        let storm = scope.spawn(move || storm::run(device, shared, settings, interrupted));
-        let storm = storm.join();
+        let triggers = scope.spawn(move || triggers::run(device, shared, settings, interrupted));
+        let outcome = triggers.join();
         over.store(true, Ordering::Relaxed);
         let guests: Vec<_> = guests.into_iter().map(|guest| guest.join()).collect();
-        // One that cannot be told has failed, and returns.
+        // If this fails, so has the queue's owner, which then returns.
         let _ = stop.notify();
-        (storm, guests, owner.join())
+        (outcome, guests, owner.join())
     });
     drop(delivery);
     owner.map_err(|_| "the queue's owner panicked")??;
@@ -74,40 +74,55 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
         "sim",
         settings,
         start.elapsed(),
-        storm.map_err(|_| "the storm panicked")??,
+        outcome.map_err(|_| "the thread that triggers panicked")??,
         &device.watch,
         &*shared,
     )
 }
 
 /// Does what the driver says. Nothing is registered at the device's region: every access exits.
-fn perform(device: &Device, accesses: &[Access]) {
+fn perform(device: &Device, vcpu: u8, accesses: &[Access]) {
     for access in accesses {
         match *access {
-            Access::Write16(offset, value) => device.write(offset, &value.to_le_bytes()),
-            Access::Write32(offset, value) => device.write(offset, &value.to_le_bytes()),
-            Access::Write64(offset, value) => device.write(offset, &value.to_le_bytes()),
-            Access::Read64(offset) => device.read(offset, &mut [0; 8]),
-            Access::Wait(turns) => (0..turns * 10).for_each(|_| spin_loop()),
+            Access::Write16(offset, value) => device.write(vcpu, offset, &value.to_le_bytes()),
+            Access::Write32(offset, value) => device.write(vcpu, offset, &value.to_le_bytes()),
+            Access::Write64(offset, value) => device.write(vcpu, offset, &value.to_le_bytes()),
+            Access::Read64(offset) => device.read(vcpu, offset, &mut [0; 8]),
+            Access::Wait(turns) => {
+                (0..turns * 10).for_each(|_| spin_loop());
+                // The threads that trigger and deliver may have no processor of their own.
+                thread::yield_now();
+            }
         }
     }
 }
 
 impl Shared {
+    fn new() -> Self {
+        let by_vector = || (0..VECTORS).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            published: by_vector(),
+            seen: by_vector(),
+            taken: by_vector(),
+            torn: AtomicU64::new(0),
+        }
+    }
+
     /// The handlers of a vCPU: for each interrupt that it takes.
     fn take_all(&self, vm: &SimVm, vcpu: u8) {
         while let Some(interrupt) = vm.take_vector(vcpu.into()) {
             if let Some((vector, target)) = sender(interrupt.into())
-                && let (Some(published), Some(seen)) = (
+                && let (Some(published), Some(seen), Some(taken)) = (
                     self.published.get(usize::from(vector)),
                     self.seen.get(usize::from(vector)),
+                    self.taken.get(usize::from(vector)),
                 )
             {
                 self.torn
                     .fetch_add(u64::from(target != vcpu), Ordering::Relaxed);
                 seen.store(published.load(Ordering::Acquire), Ordering::Release);
+                taken.fetch_add(1, Ordering::Release);
             }
-            self.taken.fetch_add(1, Ordering::Relaxed);
             vm.lapic_eoi(vcpu.into());
         }
     }
@@ -130,8 +145,9 @@ impl Memory for Shared {
         Ok(seen.load(Ordering::Acquire))
     }
 
-    fn delivered(&self) -> Result<u64, String> {
-        Ok(self.taken.load(Ordering::Relaxed))
+    fn delivered(&self, vector: u16) -> Result<u64, String> {
+        let taken = self.taken.get(usize::from(vector)).ok_or("no number")?;
+        Ok(taken.load(Ordering::Acquire))
     }
 
     fn torn(&self) -> Result<u64, String> {

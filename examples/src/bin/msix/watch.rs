@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Watch`]: a machine that sees injections where there must be none.
+//! [`Watch`]: a VM that notices injections where there must be none.
 //!
 //! From the return of the write that closed a vector until the beginning of the one that opens it,
 //! nothing may be injected. What is counted as *spurious*:
 //!
-//! - a KVM_SIGNAL_MSI with the vector's data that starts in such a time, or ends in it, or has it within;
+//! - a KVM_SIGNAL_MSI with the vector's data that starts or ends in such a time, or spans it;
 //! - the same of binding the vector's irqfd, which injects what its notifier has;
-//! - an irqfd that is bound still when such a time begins: whoever signals it would inject. (That
-//!   nothing is injected once KVM has taken an irqfd off is KVM's part.)
+//! - an irqfd that is still assigned when such a time begins: a signal of its notifier would
+//!   inject. (That nothing is injected once KVM has deassigned an irqfd is KVM's part.)
 //!
-//! What is injected must be what the guest has written before it opened the vector, in the message or in
-//! the route that the irqfd is bound to. Anything else counts as *stale*.
+//! What is injected must be what the guest has written before it opened the vector, in the message
+//! or in the route that the irqfd is bound to. Anything else counts as *stale*.
 
 use std::collections::HashMap;
 use std::io;
@@ -91,11 +91,9 @@ impl Watch {
     }
 
     /// How often a vector was closed.
-    pub(crate) fn closings(&self) -> u64 {
-        self.windows
-            .iter()
-            .map(|window| window.closings.load(SeqCst))
-            .sum()
+    pub(crate) fn closings(&self, vector: u16) -> u64 {
+        self.window(vector)
+            .map_or(0, |window| window.closings.load(SeqCst))
     }
 
     /// The write that closes it has returned.

@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::sim::{Injected, Interrupt};
 
 use super::arming::{By, Tally};
-use super::model::{Arm, GSIS, Sent};
+use super::model::{Arm, Fault, GSIS, Line, Sent, is_high};
 use super::registers::read;
 use super::step::Kind;
 use super::world::World;
@@ -53,12 +53,14 @@ impl World {
         let free = self.free_gsis();
         let mut tally = Tally::default();
         let before: Vec<Arm> = self.model.lines.iter().map(|line| line.arm).collect();
+        self.deceive();
         for (n, state) in states.iter().enumerate() {
             if before[n] == Arm::Tried {
                 self.resolve(n, state, (by, free), &mut tally);
             }
         }
         self.justify(&states, &before, &tally);
+        self.compare_returned(&states, &before);
         self.compare_sent(&states, &injected, &mut tally);
         let leased = self.model.lines.iter().filter(|line| line.has_gsi).count();
         let gone = self.model.held + self.model.lost + leased;
@@ -74,6 +76,50 @@ impl World {
             .filter(|fault| !due(fault.kind, fault.number))
             .collect();
         tally
+    }
+
+    /// A commit with a message that other kernels refuse was made to fail as these do.
+    fn deceive(&mut self) {
+        let tried = |line: &Line| line.arm == Arm::Tried && is_high(line.sends);
+        let calls = self.vm.calls(Kind::Routing.call());
+        let mut faults = self.model.faults.iter();
+        let fails = |fault: &Fault| {
+            fault.kind == Kind::Routing && fault.number <= calls && !fault.transient
+        };
+        if faults.any(fails) && self.model.lines.iter().any(tried) {
+            self.model.deceived |= !self.model.choosy;
+        }
+    }
+
+    /// Accesses return just those vectors that they were to open and that are dead.
+    fn compare_returned(&mut self, states: &[VectorState], before: &[Arm]) {
+        let Some(returned) = self.returned.take() else {
+            return;
+        };
+        let mut found: Vec<usize> = returned
+            .iter()
+            .map(|dead| {
+                let n = (0..states.len()).find(|n| self.vector(*n) == dead.vector);
+                let n = n.expect("a vector of the devices");
+                assert_eq!(
+                    dead.number.map(usize::from),
+                    Some(match self.model.table().contains(&n) {
+                        true => n,
+                        false => n - self.model.table().len(),
+                    })
+                );
+                n
+            })
+            .collect();
+        found.sort_unstable();
+        let opened = |n: &usize| before[*n] == Arm::Tried || self.model.direct.contains(n);
+        let opened = (0..states.len()).filter(opened);
+        let dead = opened.filter(|n| matches!(states[*n], VectorState::Dead(_)));
+        assert_eq!(
+            found,
+            Vec::from_iter(dead),
+            "the dead that an access returns"
+        );
     }
 
     fn free_gsis(&self) -> usize {

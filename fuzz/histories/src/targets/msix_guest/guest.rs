@@ -63,13 +63,15 @@ impl World {
             Table::Enable => self.control(0x8000),
             Table::Control(control) => self.control(*control),
             Table::Set(enabled, masked) => {
-                self.table.set_control(*enabled, *masked);
+                let dead = self.table.set_control(*enabled, *masked);
+                self.access(dead);
                 (self.model.msix.enabled, self.model.msix.masked) = (*enabled, *masked);
                 self.table_turned();
             }
             Table::Config(at, bytes) => {
                 let (offset, bytes) = (at.offset(12), bytes.to_vec());
-                self.table.config_write(offset, &bytes);
+                let dead = self.table.config_write(offset, &bytes);
+                self.access(dead);
                 self.model.msix.config(offset, &bytes);
                 self.table_turned();
             }
@@ -77,13 +79,15 @@ impl World {
     }
 
     fn write_table(&mut self, offset: u64, bytes: &[u8]) {
-        self.table.write(offset, bytes);
+        let dead = self.table.write(offset, bytes);
+        self.access(dead);
         self.model.msix.write(offset, bytes);
         self.table_turned();
     }
 
     fn control(&mut self, control: u16) {
-        self.table.write_message_control(control);
+        let dead = self.table.write_message_control(control);
+        self.access(dead);
         self.model.msix.write_control(control);
         self.table_turned();
     }
@@ -113,7 +117,8 @@ impl World {
 
     fn write_msi(&mut self, offset: u64, bytes: &[u8]) {
         let granted = self.model.msi.granted();
-        self.msi.write(offset, bytes);
+        let dead = self.msi.write(offset, bytes);
+        self.access(dead);
         self.model.msi.write(offset, bytes);
         let (range, wishes) = (self.model.capability(), self.model.msi.wishes());
         self.model.turn(range.clone(), wishes, true);

@@ -44,6 +44,8 @@ pub(super) struct Line {
     pub(super) refused: bool,
     /// Whether its queue has an owner.
     pub(super) queue: bool,
+    /// Whether it was relayed when the last round began.
+    pub(super) relayed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +90,8 @@ pub(super) struct Model {
     pub(super) faults: Vec<Fault>,
     /// Whether the kernel refuses addresses with bits 32 to 39.
     pub(super) choosy: bool,
+    /// Whether the table may believe that such a kernel is choosy, since a request was made to fail.
+    pub(super) deceived: bool,
     /// Requests that take an irqfd off, since the start.
     pub(super) deassigns: u64,
     /// What irqfds inject in this step.
@@ -103,6 +107,11 @@ pub(super) struct Saved {
     pub(super) sends: Message,
 }
 
+/// Whether some kernels refuse it.
+pub(super) fn is_high((address, _): Message) -> bool {
+    address >> 32 & 0xff != 0
+}
+
 impl Line {
     pub(super) fn new(queue: bool) -> Self {
         Self {
@@ -114,13 +123,14 @@ impl Line {
             has_gsi: false,
             refused: false,
             queue,
+            relayed: false,
         }
     }
 }
 
 impl Model {
-    pub(super) fn is_bad(&self, (address, _): Message) -> bool {
-        self.choosy && address >> 32 & 0xff != 0
+    pub(super) fn is_bad(&self, message: Message) -> bool {
+        self.choosy && is_high(message)
     }
 
     pub(super) fn table(&self) -> Range<usize> {
@@ -129,6 +139,14 @@ impl Model {
 
     pub(super) fn capability(&self) -> Range<usize> {
         self.msix.vectors()..self.lines.len()
+    }
+
+    /// Whether the guest has enabled the interrupts of the vector's device.
+    pub(super) fn is_enabled(&self, n: usize) -> bool {
+        match self.table().contains(&n) {
+            true => self.msix.enabled,
+            false => self.msi.is_enabled(),
+        }
     }
 
     pub(super) fn is_pending(&self, n: usize) -> bool {

@@ -160,10 +160,14 @@ impl Msi {
         self.data_at
     }
 
+    pub(super) fn is_enabled(&self) -> bool {
+        self.bytes[2] & 1 != 0
+    }
+
     fn is_open(&self, n: usize) -> bool {
         let mask = self.data_at + 4 + n / 8;
         let masked = self.maskable && self.bytes[mask] >> (n % 8) & 1 != 0;
-        self.bytes[2] & 1 != 0 && n < self.granted() && !masked
+        self.is_enabled() && n < self.granted() && !masked
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {

@@ -76,14 +76,19 @@ impl World {
     }
 
     fn triggered(&mut self, n: usize, trigger: impl FnOnce(&Self) -> Result<Triggered, Error>) {
+        let line = &self.model.lines[n];
+        let dead = line.notifier.is_some() && matches!(line.arm, Arm::Dead { .. });
+        let disabled = !self.model.is_enabled(n);
         let result = trigger(self);
         self.model.trigger(n);
         let line = &self.model.lines[n];
         let direct = self.model.direct.contains(&n);
         self.outcome = result.as_ref().ok().copied();
         match result {
-            Ok(Triggered::Kept) => assert!(line.notifier.is_none() && !direct),
-            Ok(Triggered::Signalled) => assert!(line.notifier.is_some()),
+            Ok(Triggered::Dead) => assert!(dead, "it is not dead"),
+            Ok(Triggered::Disabled) => assert!(disabled && !dead && !direct),
+            Ok(Triggered::Kept) => assert!(line.notifier.is_none() && !direct && !disabled),
+            Ok(Triggered::Signalled) => assert!(line.notifier.is_some() && !dead && !disabled),
             Ok(_) => assert!(direct, "sent while masked"),
             Err(Error::Signal { .. }) => {
                 assert!(direct && self.is_refused(n), "{result:?}");
@@ -203,7 +208,7 @@ impl World {
         }
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         if self.owner.is_some() {
             self.round();
         }

@@ -167,6 +167,7 @@ impl Model {
                 self.direct.push(n);
             }
             let line = &mut self.lines[n];
+            line.relayed = line.arm == Arm::Relayed;
             let tried = matches!(
                 line.arm,
                 Arm::Queued | Arm::Relayed | Arm::Dead { again: true }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{GsiLease, RoutingTable};
-use irqfd::{ArmQueue, Triggered, Vector, msi, msix};
+use irqfd::{ArmQueue, Dead, Triggered, Vector, msi, msix};
 use notify_core::EventNotifier;
 use notify_core::sim::SimVm;
 
@@ -31,6 +31,13 @@ pub(super) struct World {
     pub(super) signals: u64,
     /// In this step the notifier of an armed vector was to be replaced.
     pub(super) replaced: bool,
+    /// The vectors that the accesses of this step have returned, if there were any.
+    pub(super) returned: Option<Vec<Dead>>,
+    /// The vectors that a round has returned.
+    pub(super) failed: Vec<Dead>,
+    /// Commits before this step, and whether it was learned which messages the kernel refuses.
+    pub(super) commits: u64,
+    pub(super) has_learned: bool,
     /// What the trigger of this step has said.
     pub(super) outcome: Option<Triggered>,
     table_saved: Option<(msix::Snapshot, Msix, Vec<Saved>)>,
@@ -94,12 +101,17 @@ impl World {
                 lost: 0,
                 faults: Vec::new(),
                 choosy,
+                deceived: false,
                 deassigns: 0,
                 injected: Vec::new(),
                 direct: Vec::new(),
             },
             signals: 0,
             replaced: false,
+            returned: None,
+            failed: Vec::new(),
+            commits: 0,
+            has_learned: false,
             outcome: None,
             table_saved: None,
             msi_saved: None,
@@ -109,6 +121,11 @@ impl World {
     /// Which line is meant.
     pub(super) fn line(&self, n: u8) -> usize {
         usize::from(n) % self.model.lines.len()
+    }
+
+    /// An access has returned these.
+    pub(super) fn access(&mut self, dead: Vec<Dead>) {
+        self.returned.get_or_insert_default().extend(dead);
     }
 
     /// Which notifier is meant, if there is one.
@@ -190,7 +207,8 @@ impl World {
                 let range = self.model.table();
                 self.model.lines[range].fill(Line::new(queue));
             }
-            self.table.restore(&snapshot).expect("it is its own");
+            let dead = self.table.restore(&snapshot).expect("it is its own");
+            self.access(dead);
             let wishes = registers.wishes();
             self.model.restore(0, wishes, &saved);
             self.model.msix = registers;
@@ -206,7 +224,8 @@ impl World {
                 let range = self.model.capability();
                 self.model.lines[range].fill(Line::new(queue));
             }
-            self.msi.restore(&snapshot).expect("it is its own");
+            let dead = self.msi.restore(&snapshot).expect("it is its own");
+            self.access(dead);
             let wishes = registers.wishes();
             let first = self.model.capability().start;
             self.model.restore(first, wishes, &saved);

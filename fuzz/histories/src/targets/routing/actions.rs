@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::armed::Registered;
 use super::model::{Action, Expected, Model, Saved, Slot, Use};
 use super::why::Why;
 
@@ -107,6 +108,7 @@ impl Model {
                 let slot = self.slot_mut(gsi);
                 slot.lines -= 1;
                 if slot.of != Use::Wired {
+                    self.registered.remove(&gsi);
                     self.give_back(gsi);
                 }
                 Expected::Nothing
@@ -123,14 +125,22 @@ impl Model {
                     return Expected::Lease(Err(gsi));
                 }
                 slot.lines -= 1;
+                self.registered.remove(&gsi);
                 Expected::Lease(Ok(gsi))
             }
             Action::Quarantine { gsi } => {
                 let slot = self.slot_mut(gsi);
                 if slot.of != Use::Wired {
                     (slot.of, slot.lines) = (Use::Quarantined, 0);
+                    self.registered.remove(&gsi);
                 }
                 Expected::Nothing
+            }
+            Action::Register { gsi, manner } => {
+                let blocked = self.blocked.contains(&gsi);
+                let armed = !blocked;
+                self.registered.insert(gsi, Registered { armed, manner });
+                Expected::Registered(gsi, blocked)
             }
             Action::DropUnclaimed => {
                 for gsi in self.seen().unclaimed {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use irq_routing::{GsiLease, Line, Route, RoutingTable, Snapshot};
 
+use super::armed::Arming;
 use super::check::{check_snapshot, seen};
 use super::model::{Action, Expected, Saved, Seen};
 use super::round::{Change, Edits};
@@ -32,6 +33,10 @@ pub(super) enum Done {
     Leases(Result<Vec<GsiLease>, Why>),
     /// With the lease that came back, and the key of a lease.
     Line(Result<Line, (Why, Option<GsiLease>)>, Option<u64>),
+    /// A line with what it was driven with.
+    Undriven(HeldLine),
+    /// With whether its message is blocked.
+    Registered(HeldLine, bool),
     /// With a share that has none.
     Lease(Result<GsiLease, Line>, u64),
     Nothing,
@@ -178,37 +183,68 @@ impl World {
                 })
             }
             Act::DropLine(line) => {
-                let HeldLine { line, .. } = self.take_line(table, line)?;
-                let gsi = line.gsi().number();
-                Some(nothing(Action::DropLine { gsi }, move || drop(line)))
+                let held = self.take_line(table, line)?;
+                let gsi = held.line.gsi().number();
+                Some(nothing(Action::DropLine { gsi }, move || drop(held)))
             }
             Act::DropDriven(line) => {
-                let HeldDriven { line, .. } = self.take_driven(table, line)?;
-                let gsi = line.line().gsi().number();
-                Some(nothing(Action::DropDriven { gsi }, move || drop(line)))
+                let held = self.take_driven(table, line)?;
+                let gsi = held.line.line().gsi().number();
+                Some(nothing(Action::DropDriven { gsi }, move || drop(held)))
             }
             Act::Undrive(line) => {
-                let HeldDriven { line, key, .. } = self.take_driven(table, line)?;
-                let gsi = line.line().gsi().number();
+                let held = self.take_driven(table, line)?;
+                let gsi = held.line.line().gsi().number();
+                let HeldDriven {
+                    line,
+                    table,
+                    key,
+                    arming,
+                } = held;
+                let run = move || {
+                    let line = line.into_line();
+                    Done::Undriven(HeldLine {
+                        line,
+                        table,
+                        key,
+                        arming,
+                    })
+                };
                 Some(Plan {
                     action: Action::Undrive { gsi },
-                    run: Box::new(move || Done::Line(Ok(line.into_line()), key)),
+                    run: Box::new(run),
                 })
             }
             Act::IntoLease(line) => {
-                let HeldLine { line, key, .. } = self.take_line(table, line)?;
-                let gsi = line.gsi().number();
-                let run = move || Done::Lease(line.into_lease(), key.unwrap_or(0));
+                let held = self.take_line(table, line)?;
+                let gsi = held.line.gsi().number();
+                let run = move || {
+                    let lease = held.line.into_lease();
+                    drop(held.arming);
+                    Done::Lease(lease, held.key.unwrap_or(0))
+                };
                 Some(Plan {
                     action: Action::IntoLease { gsi },
                     run: Box::new(run),
                 })
             }
             Act::Quarantine(line) => {
-                let HeldLine { line, .. } = self.take_line(table, line)?;
+                let HeldLine { line, arming, .. } = self.take_line(table, line)?;
                 let gsi = line.gsi().number();
-                Some(nothing(Action::Quarantine { gsi }, || line.quarantine()))
+                let kernel = std::sync::Arc::clone(&self.kernels[table]);
+                Some(nothing(Action::Quarantine { gsi }, move || {
+                    line.quarantine();
+                    if let Some(Arming {
+                        registration,
+                        recorder,
+                    }) = arming
+                    {
+                        drop(registration);
+                        kernel.keep_armed(recorder);
+                    }
+                }))
             }
+            Act::Register(line, manner) => self.plan_register(table, line, manner),
             Act::DropUnclaimed => Some(nothing(Action::DropUnclaimed, move || {
                 handle.drop_unclaimed();
             })),
@@ -233,7 +269,6 @@ impl World {
             | Action::Claim { key, .. } => key,
             _ => 0,
         };
-        let mut lines = |line, key| self.lines.push(HeldLine { line, table, key });
         let mut leases = |lease, key| self.leases.push(Held { lease, table, key });
         let seen = match done {
             Done::Leases(Ok(all)) => {
@@ -246,8 +281,24 @@ impl World {
             Done::Leases(Err(why)) => Expected::Leases(Err(why)),
             Done::Line(Ok(line), key) => {
                 let gsi = number(&line);
-                lines(line, key);
+                let arming = key.map(|_| self.arm_unregistered(table, gsi));
+                self.lines.push(HeldLine {
+                    line,
+                    table,
+                    key,
+                    arming,
+                });
                 Expected::Line(Ok(gsi))
+            }
+            Done::Undriven(held) => {
+                let gsi = number(&held.line);
+                self.lines.push(held);
+                Expected::Line(Ok(gsi))
+            }
+            Done::Registered(held, blocked) => {
+                let gsi = number(&held.line);
+                self.lines.push(held);
+                Expected::Registered(gsi, blocked)
             }
             Done::Line(Err((why, lease)), key) => {
                 if let (Some(lease), Some(key)) = (lease, key) {
@@ -262,7 +313,13 @@ impl World {
             }
             Done::Lease(Err(line), _) => {
                 let gsi = number(&line);
-                lines(line, None);
+                let (key, arming) = (None, None);
+                self.lines.push(HeldLine {
+                    line,
+                    table,
+                    key,
+                    arming,
+                });
                 Expected::Lease(Err(gsi))
             }
             Done::Nothing => Expected::Nothing,

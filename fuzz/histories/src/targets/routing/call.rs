@@ -3,10 +3,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use irq_routing::{Error, RoutingTable, Transaction};
+use irq_routing::{Error, MessageEdit, RoutingTable, Transaction};
 
+use super::each::{EachEdit, Reply};
 use super::pool::{self, Started};
-use super::round::{Edits, Request, last_of_each};
+use super::round::{Edits, Outcome, Request, last_of_each};
 use super::why::Why;
 use super::world::{HeldDriven, HeldLine};
 
@@ -22,6 +23,7 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) enum Call {
     Commit(Open),
+    Each(Vec<MessageEdit>, Vec<EachEdit>),
     Drive(HeldLine),
     Flush,
     Recommit,
@@ -31,7 +33,7 @@ pub(super) enum Call {
 /// What it returned, with a transaction that was rejected.
 #[derive(Debug)]
 pub(super) struct Returned {
-    pub(super) result: Result<(), Why>,
+    pub(super) result: Outcome,
     pub(super) rejected: Option<Open>,
     pub(super) drive: Option<Result<HeldDriven, HeldLine>>,
 }
@@ -40,6 +42,7 @@ impl Call {
     pub(super) fn request(&self) -> Request {
         match self {
             Self::Commit(open) => Request::Edits(open.edits.clone()),
+            Self::Each(_, edits) => Request::Each(edits.clone()),
             Self::Drive(held) => Request::Drive(held.line.gsi().number()),
             Self::Flush => Request::Flush,
             Self::Recommit => Request::Recommit,
@@ -51,7 +54,7 @@ impl Call {
         let result = |call: &dyn Fn() -> Result<(), Error>| {
             let result = catch_unwind(AssertUnwindSafe(call));
             let result = result.map(|result| result.map_err(|error| Why::from(&error)));
-            let result = result.unwrap_or(Err(Why::Panic));
+            let result = result.unwrap_or(Err(Why::Panic)).map(|()| vec![]);
             Returned {
                 result,
                 rejected: None,
@@ -62,15 +65,34 @@ impl Call {
             Self::Flush => result(&|| table.flush()),
             Self::Recommit => result(&|| table.recommit()),
             Self::Retranslate => result(&|| table.retranslate()),
-            Self::Drive(HeldLine { line, table, key }) => {
+            Self::Each(edits, _) => Returned {
+                result: Ok(commit_each(table, edits)),
+                rejected: None,
+                drive: None,
+            },
+            Self::Drive(HeldLine {
+                line,
+                table,
+                key,
+                arming,
+            }) => {
                 let (result, drive) = match line.drive() {
-                    Ok(line) => (Ok(()), Ok(HeldDriven { line, table, key })),
+                    Ok(line) => (
+                        Ok(vec![]),
+                        Ok(HeldDriven {
+                            line,
+                            table,
+                            key,
+                            arming,
+                        }),
+                    ),
                     Err(rejected) => (
                         Err(Why::from(&rejected.error)),
                         Err(HeldLine {
                             line: rejected.value,
                             table,
                             key,
+                            arming,
                         }),
                     ),
                 };
@@ -89,7 +111,7 @@ impl Call {
                 let committed = catch_unwind(AssertUnwindSafe(|| transaction.commit()));
                 match committed {
                     Ok(Ok(())) => Returned {
-                        result: Ok(()),
+                        result: Ok(vec![]),
                         rejected: None,
                         drive: None,
                     },
@@ -115,6 +137,20 @@ impl Call {
             }
         }
     }
+}
+
+/// A panic goes on when all answers have come.
+fn commit_each(table: &RoutingTable, edits: Vec<MessageEdit>) -> Vec<Reply> {
+    let (count, mut replies) = (edits.len(), Vec::new());
+    let committed = catch_unwind(AssertUnwindSafe(|| {
+        table.commit_each(edits, |at, answer| {
+            assert_eq!(at, replies.len(), "answers in their order");
+            replies.push(Reply::from(answer));
+        });
+    }));
+    assert_eq!(replies.len(), count, "an answer for each edit");
+    assert_eq!(committed.is_err(), replies.contains(&Reply::Panicked));
+    replies
 }
 
 /// One that was started while another one's table was in the kernel, or carried out after it.

@@ -30,6 +30,7 @@ impl World {
                 "a route that the kernel lacks"
             );
         }
+        self.check_armed();
         let leases = self.leases.iter().map(|held| (&held.lease, held.table));
         let of_lines = self.lines.iter();
         let of_lines = of_lines.filter_map(|held| Some((held.line.lease()?, held.table)));

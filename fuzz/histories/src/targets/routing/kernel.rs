@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arbitrary::Arbitrary;
 use notify_core::{
@@ -14,8 +14,14 @@ use notify_core::{
     RouteBuffer, RouteEntry, RouteTarget, Vm,
 };
 
+use super::armed::Recorder;
+
 pub(super) const EINVAL: i32 = 22;
 pub(super) const ENOMEM: i32 = 12;
+
+/// The kernel refuses messages with this bit in the data. KVM has no such rule: it stands for all
+/// those that tables do not know.
+pub(super) const UNKNOWN_RULE: u32 = 0x1_0000;
 
 /// What goes wrong at one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
@@ -70,6 +76,11 @@ struct State {
     hooks: BTreeMap<Name, (u8, Hook)>,
     question: Option<Fault>,
     in_force: Vec<RouteEntry>,
+    /// What may be armed on a GSI.
+    watched: Vec<Weak<Recorder>>,
+    /// What stays armed for ever.
+    stuck: Vec<Arc<Recorder>>,
+    violation: Option<String>,
 }
 
 /// See the module.
@@ -116,6 +127,21 @@ impl Kernel {
         self.lock().in_force.clone()
     }
 
+    /// Sees to it that no table lacks the GSI of this while it is armed.
+    pub(super) fn watch(&self, armed: Weak<Recorder>) {
+        self.lock().watched.push(armed);
+    }
+
+    /// The same for something that is armed for ever.
+    pub(super) fn keep_armed(&self, armed: Arc<Recorder>) {
+        self.lock().stuck.push(armed);
+    }
+
+    /// What was armed when a table without its GSI came.
+    pub(super) fn violation(&self) -> Option<String> {
+        self.lock().violation.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +160,22 @@ impl Kernel {
             }
         }
     }
+}
+
+impl State {
+    fn check_armed(&mut self, table: &[RouteEntry]) {
+        self.watched.retain(|armed| armed.strong_count() > 0);
+        let watched = self.watched.iter().filter_map(Weak::upgrade);
+        let mut all = watched.chain(self.stuck.iter().cloned());
+        let has = |gsi: u32| table.iter().any(|entry| entry.gsi == gsi);
+        if let Some(armed) = all.find(|armed| armed.is_armed() && !has(armed.gsi())) {
+            self.violation = Some(format!("{armed:?}"));
+        }
+    }
+}
+
+fn breaks_unknown_rule(entry: &RouteEntry) -> bool {
+    matches!(entry.target, RouteTarget::Msi { data, .. } if data & UNKNOWN_RULE != 0)
 }
 
 /// Whether a kernel takes them: a GSI has one message, or at most one pin of each chip; no message
@@ -175,9 +217,13 @@ impl Vm for Kernel {
         let number = self.lock().tables;
         self.run_hooks(number);
         let entries: Vec<RouteEntry> = table.iter().collect();
+        self.lock().check_armed(&entries);
         let fault = self.lock().faults.get(&number).copied();
         let applied = match (fault, &self.inner) {
             (Some(fault), _) if fault != Fault::PanicAfter => None,
+            _ if entries.iter().any(breaks_unknown_rule) => {
+                Some(Err(io::Error::from_raw_os_error(EINVAL)))
+            }
             (_, Some(inner)) => Some(inner.set_gsi_routing(table)),
             (_, None) if takes(&entries) => Some(Ok(())),
             (_, None) => Some(Err(io::Error::from_raw_os_error(EINVAL))),

@@ -4,8 +4,10 @@
 
 mod actions;
 mod acts;
+mod armed;
 mod call;
 mod check;
+mod each;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod kvm;
@@ -20,10 +22,11 @@ mod world;
 
 use crate::History;
 
+pub use armed::Manner;
 pub use kernel::Fault;
 #[cfg(target_arch = "x86_64")]
 pub use kvm::RoutingCommitsKvm;
-pub use step::{Act, Ask, Crowd, Edit, Rule, Step, Wait};
+pub use step::{Act, Ask, Crowd, Edit, Item, Rule, Step, Wait};
 use world::World;
 
 /// Tables in memory.

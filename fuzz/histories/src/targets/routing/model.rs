@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use irq_routing::{MsiMessage, Route};
 
-use super::kernel::{Event, planned_panic};
+use super::armed::{Manner, Registered};
+use super::kernel::{Event, UNKNOWN_RULE, planned_panic};
 use super::step::Rule;
 use super::why::Why;
 
@@ -89,6 +90,10 @@ pub(super) enum Action {
     Quarantine {
         gsi: u32,
     },
+    Register {
+        gsi: u32,
+        manner: Manner,
+    },
     DropUnclaimed,
     Look,
     Snapshot,
@@ -100,6 +105,8 @@ pub(super) enum Expected {
     Leases(Result<Vec<u32>, Why>),
     Line(Result<u32, Why>),
     Lease(Result<u32, u32>),
+    /// With whether its message is blocked.
+    Registered(u32, bool),
     Nothing,
     Seen(Seen),
     Snapshot(Saved),
@@ -133,6 +140,16 @@ pub(super) struct Model {
     pub(super) left_before: BTreeSet<u32>,
     /// GSIs that one party drives.
     pub(super) driven: BTreeSet<u32>,
+    /// What is registered on lines, by GSI.
+    pub(super) registered: BTreeMap<u32, Registered>,
+    /// GSIs whose route is not in the kernel, or is about to go, since its message is blocked.
+    pub(super) blocked: BTreeSet<u32>,
+    /// By key of a lease: the greatest number of its edits that a round has met.
+    pub(super) newest: BTreeMap<u64, u64>,
+    /// Whether it was learned that the kernel has 32-bit APIC ids.
+    pub(super) has_learned: bool,
+    /// Tables of this round.
+    pub(super) tables: usize,
     /// What requests under way change.
     pub(super) unsettled: BTreeSet<u32>,
     /// Whether a search for refused messages ended early since the last one that did not.
@@ -171,9 +188,15 @@ pub(super) fn translate(rules: &[Rule; 4], message: MsiMessage) -> Option<MsiMes
     translated(rules, message).unwrap_or_else(|_| planned_panic())
 }
 
+/// Whether the kernel refuses it by a rule that tables know.
+pub(super) fn breaks_rule(route: &Route) -> bool {
+    matches!(route, Route::Msi(message) if message.address >> 32 & 0xff != 0)
+}
+
 /// Whether the kernel refuses it.
 pub(super) fn is_bad(route: &Route) -> bool {
-    matches!(route, Route::Msi(message) if message.address >> 32 & 0xff != 0)
+    let unknown = matches!(route, Route::Msi(message) if message.data & UNKNOWN_RULE != 0);
+    unknown || breaks_rule(route)
 }
 
 impl Model {
@@ -189,6 +212,11 @@ impl Model {
             left: BTreeSet::new(),
             left_before: BTreeSet::new(),
             driven: BTreeSet::new(),
+            registered: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            newest: BTreeMap::new(),
+            has_learned: false,
+            tables: 0,
             unsettled: BTreeSet::new(),
             vague: false,
             log: VecDeque::new(),

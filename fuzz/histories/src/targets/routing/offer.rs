@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The tables that the VM must be given, by what it said to each.
 
+use std::ops::Range;
+
 use irq_routing::{MsiMessage, Pin, Route};
 use notify_core::{RouteEntry, RouteTarget};
 
 use super::kernel::{EINVAL, ENOMEM, Event, Fault, Name, Said};
-use super::model::{Known, Model, Routes, is_bad};
+use super::model::{Known, Model, Routes, breaks_rule, is_bad};
 use super::round::{Outcome, Part, Request, put};
 use super::why::Why;
 
@@ -56,88 +58,193 @@ pub(super) fn expect_table(table: &[RouteEntry], routes: &Routes) {
     }
     assert_eq!((seen_pins, seen), (pins, messages), "the kernel's table");
 }
+/// Why an attempt has failed.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) why: Why,
+    /// Whether the VM refused what is in the table.
+    pub(super) by_content: bool,
+}
+
+impl Offered {
+    /// Whether one edit of many may be the cause.
+    pub(super) fn is_of_one(&self) -> bool {
+        match self.why {
+            Why::Refused { errno, .. } => errno != ENOMEM,
+            Why::Panic | Why::Full(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Model {
-    /// All together; if that fails, each half by itself.
-    pub(super) fn carry_out(&mut self, parts: &[Part<'_>], outcomes: &mut [Outcome]) {
-        let given: Vec<_> = parts.iter().flat_map(|part| part.given.clone()).collect();
-        let pending = parts.iter().filter(|part| !part.is_done);
-        let requests: Vec<_> = pending.map(|part| part.request).collect();
-        let Err((why, by_content)) = self.offer(&requests, &given) else {
+    /// All together; if that fails, without what breaks a known rule; if that does, each half by itself.
+    pub(super) fn carry_out(&mut self, parts: &mut [Part<'_>], outcomes: &mut [Outcome]) {
+        let pending = parts.iter_mut().filter(|part| !part.is_done);
+        let mut pending: Vec<&mut Part<'_>> = pending.collect();
+        if pending.is_empty() {
             return;
+        }
+        let Err(why) = self.offer_all(&pending, &[], |_, _| true) else {
+            return pending.iter_mut().for_each(|part| part.succeed());
         };
-        let [part] = parts else {
-            let (first, second) = parts.split_at(parts.len() / 2);
-            self.carry_out(first, outcomes);
-            self.carry_out(second, outcomes);
-            return;
+        let why = match pending.len() {
+            // See `fail`.
+            1 => Some(why),
+            _ => self.without_broken_rules(&mut pending, why),
         };
-        let has_bad = part
-            .given
+        if let Some(why) = why {
+            self.halve(&mut pending, why, outcomes);
+        }
+    }
+
+    /// The edits of these that are to be tried, as far as they fit.
+    fn offer_all(
+        &mut self,
+        parts: &[&mut Part<'_>],
+        others: &[Request],
+        fits: impl Fn(&Request, &Option<Route>) -> bool,
+    ) -> Result<(), Offered> {
+        let mut given = Vec::new();
+        for part in parts {
+            let open = part.open().into_iter();
+            given.extend(open.filter(|(_, route)| fits(part.request, route)));
+        }
+        let requests = parts.iter().map(|part| part.request);
+        let requests: Vec<_> = requests.chain(others).collect();
+        self.offer(&requests, &given)
+    }
+
+    fn without_broken_rules(
+        &mut self,
+        parts: &mut [&mut Part<'_>],
+        why: Offered,
+    ) -> Option<Offered> {
+        let breaks = |request: &Request, route: &Option<Route>| {
+            matches!(request, Request::Each(_)) && route.as_ref().is_some_and(breaks_rule)
+        };
+        let mut all = parts.iter().flat_map(|part| {
+            let open = part.open().into_iter();
+            open.map(|(_, route)| (part.request, route))
+        });
+        let any = all.any(|(request, route)| breaks(request, &route));
+        if !any || !matches!(why.why, Why::Refused { errno: EINVAL, .. }) {
+            return Some(why);
+        }
+        // By a table in any case, as proof.
+        let proof = [Request::Recommit];
+        let rest = |request: &Request, route: &Option<Route>| !breaks(request, route);
+        if let Err(why) = self.offer_all(parts, &proof, rest) {
+            return Some(why);
+        }
+        self.has_learned = true;
+        for part in parts {
+            if let Request::Each(_) = part.request {
+                Self::refuse_broken_rules(part);
+            }
+            part.succeed();
+        }
+        None
+    }
+
+    fn halve(&mut self, parts: &mut [&mut Part<'_>], why: Offered, outcomes: &mut [Outcome]) {
+        if let [part] = parts {
+            return self.fail(part, why, outcomes);
+        }
+        let (first, second) = parts.split_at_mut(parts.len() / 2);
+        for half in [first, second] {
+            match self.offer_all(half, &[], |_, _| true) {
+                Ok(()) => half.iter_mut().for_each(|part| part.succeed()),
+                Err(why) => self.halve(half, why, outcomes),
+            }
+        }
+    }
+
+    /// One by itself has failed.
+    fn fail(&mut self, part: &mut Part<'_>, why: Offered, outcomes: &mut [Outcome]) {
+        let open = part.open();
+        let has_bad = open
             .iter()
             .any(|(_, route)| route.as_ref().is_some_and(is_bad));
-        assert!(!by_content || has_bad, "an innocent request was refused");
-        outcomes[part.number] = match (part.request, why) {
-            (Request::Flush | Request::Drive(_), Why::Retired) => Ok(()),
-            (Request::Retranslate, why) => self.search(&part.given, why, by_content),
+        assert!(
+            !why.by_content || has_bad,
+            "an innocent request was refused"
+        );
+        outcomes[part.number] = match (part.request, why.why) {
+            (Request::Flush | Request::Drive(_), Why::Retired) => Ok(vec![]),
+            (Request::Retranslate, reason) => self.search(part, reason, why.by_content),
+            (Request::Each(_), reason) => {
+                let why = Offered {
+                    why: reason,
+                    by_content: why.by_content,
+                };
+                if let Some(why) = self.without_broken_rules(&mut [&mut *part], why) {
+                    self.search_each(part, why);
+                }
+                Ok(vec![])
+            }
             (_, why) => Err(why),
         };
     }
 
     /// After a refusal of all new translations: those that are refused by themselves are blocked.
-    fn search(
-        &mut self,
-        given: &[(u32, Option<Route>)],
-        why: Why,
-        mut only_content: bool,
-    ) -> Outcome {
+    fn search(&mut self, part: &mut Part<'_>, why: Why, mut only_content: bool) -> Outcome {
         let mut blocked = Vec::new();
         self.vague = true;
-        self.search_in(given, why, &mut blocked, &mut only_content)?;
+        let range = 0..part.given.len();
+        self.search_in(part, range, why, &mut blocked, &mut only_content)?;
         self.vague = false;
         if only_content {
-            let bad = given
-                .iter()
-                .filter(|(_, route)| route.as_ref().is_some_and(is_bad));
-            let bad: Vec<u32> = bad.map(|(gsi, _)| *gsi).collect();
+            let bad = part.open().into_iter();
+            let bad = bad.filter(|(_, route)| route.as_ref().is_some_and(is_bad));
+            let bad: Vec<u32> = bad.map(|(gsi, _)| gsi).collect();
             assert_eq!(blocked, bad, "those that are blocked");
         }
         match blocked.is_empty() {
-            true => Ok(()),
+            true => Ok(vec![]),
             false => Err(Why::Untranslated(blocked)),
         }
     }
 
     fn search_in(
         &mut self,
-        given: &[(u32, Option<Route>)],
+        part: &mut Part<'_>,
+        range: Range<usize>,
         why: Why,
         blocked: &mut Vec<u32>,
         only_content: &mut bool,
-    ) -> Outcome {
-        if !matches!(why, Why::Refused { errno: EINVAL, .. }) || given.is_empty() {
+    ) -> Result<(), Why> {
+        if !matches!(why, Why::Refused { errno: EINVAL, .. }) || range.is_empty() {
             return Err(why);
         }
-        if let [(gsi, _)] = given {
-            blocked.push(*gsi);
-            let removed = self.offer(&[&Request::Retranslate], &[(*gsi, None)]);
-            return removed.map_err(|(why, _)| why);
+        if range.len() == 1 {
+            let (gsi, _) = part.given[range.start];
+            if !self.disarm(gsi) {
+                part.held.insert(range.start);
+                return Ok(());
+            }
+            blocked.push(gsi);
+            let removed = self.offer(&[&Request::Retranslate], &[(gsi, None)]);
+            return removed.map_err(|offered| offered.why);
         }
-        let (first, second) = given.split_at(given.len() / 2);
-        for half in [first, second] {
-            if let Err((why, by_content)) = self.offer(&[&Request::Retranslate], half) {
-                *only_content &= by_content;
-                self.search_in(half, why, blocked, only_content)?;
+        let middle = range.start + range.len() / 2;
+        for half in [range.start..middle, middle..range.end] {
+            let open = half.clone().filter(|at| !part.held.contains(at));
+            let open: Vec<_> = open.map(|at| part.given[at]).collect();
+            if let Err(offered) = self.offer(&[&Request::Retranslate], &open) {
+                *only_content &= offered.by_content;
+                self.search_in(part, half, offered.why, blocked, only_content)?;
             }
         }
         Ok(())
     }
 
-    /// One table at most. The error says also whether the VM refused what is in it.
-    fn offer(
+    /// One table at most.
+    pub(super) fn offer(
         &mut self,
         requests: &[&Request],
         given: &[(u32, Option<Route>)],
-    ) -> Result<(), (Why, bool)> {
+    ) -> Result<(), Offered> {
         let (mut wanted, mut kernel) = (self.wanted.clone(), self.kernel.clone());
         let mut changes = false;
         for (gsi, route) in given {
@@ -148,7 +255,7 @@ impl Model {
         let leftovers = self.kernel.keys().any(is_left);
         let lost = self.known == Known::Lost;
         let is_needed = |request: &&Request| match request {
-            Request::Edits(_) => changes || self.known != Known::Yes,
+            Request::Edits(_) | Request::Each(_) => changes || self.known != Known::Yes,
             Request::Flush | Request::Drive(_) => leftovers || lost,
             Request::Retranslate => changes || lost,
             Request::Recommit => true,
@@ -160,8 +267,13 @@ impl Model {
         let (pins, messages) = entries(&wanted);
         let count = pins.len() + messages.len();
         if count > self.limit as usize {
-            return Err((Why::Full(count), false));
+            let why = Why::Full(count);
+            return Err(Offered {
+                why,
+                by_content: false,
+            });
         }
+        self.tables += 1;
         let (table, said) = self.next_table();
         expect_table(&table, &wanted);
         let refused = |errno| Why::Refused {
@@ -177,7 +289,10 @@ impl Model {
                 self.wanted = wanted;
                 Ok(())
             }
-            Said::Errno(errno) => Err((refused(errno), true)),
+            Said::Errno(errno) => Err(Offered {
+                why: refused(errno),
+                by_content: true,
+            }),
             Said::Fault(fault) => {
                 if matches!(fault, Fault::PanicBefore | Fault::PanicAfter) {
                     self.known = Known::Lost;
@@ -189,7 +304,10 @@ impl Model {
                     Fault::Retired => Why::Retired,
                     _ => Why::Panic,
                 };
-                Err((why, false))
+                Err(Offered {
+                    why,
+                    by_content: false,
+                })
             }
         }
     }

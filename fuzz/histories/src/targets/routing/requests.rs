@@ -37,6 +37,15 @@ impl World {
                     None => Call::Commit(self.stage(table, &[])),
                 }
             }
+            Ask::Each(items) => {
+                let (edits, known) = self.edits_each(table, items);
+                Call::Each(edits, known)
+            }
+            Ask::Flood(bad, number) => {
+                let items = self.flood(table, *bad, *number);
+                let (edits, known) = self.edits_each(table, &items);
+                Call::Each(edits, known)
+            }
             Ask::Drive(number) => match self.take_line(table, *number) {
                 Some(held) => Call::Drive(held),
                 None => Call::Flush,
@@ -172,7 +181,7 @@ impl World {
         let expected = model.begin_restore(&saved).and_then(|()| {
             let request = Request::Edits(super::acts::edits_of(&saved));
             let mut outcomes = model.run(&request, &[]);
-            let outcome = outcomes.remove(0);
+            let outcome = outcomes.remove(0).map(drop);
             model.end_restore(outcome.is_ok());
             outcome
         });
@@ -242,6 +251,7 @@ impl World {
 fn edited_by(request: &Request) -> Vec<u32> {
     match request {
         Request::Edits(edits) => edits.iter().map(|(gsi, _)| *gsi).collect(),
+        Request::Each(edits) => edits.iter().map(|edit| edit.gsi).collect(),
         _ => Vec::new(),
     }
 }

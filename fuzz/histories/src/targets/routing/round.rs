@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What requests do to the [`Model`], by what the VM said to each table.
 
+use std::collections::BTreeSet;
+
 use irq_routing::{Pins, Route};
 
+use super::each::{EachEdit, Reply};
 use super::model::{Model, Routes, Slot, Use, translated};
 use super::why::Why;
 
@@ -20,6 +23,7 @@ pub(super) type Edits = Vec<(u32, Change)>;
 #[derive(Debug, Clone)]
 pub(super) enum Request {
     Edits(Edits),
+    Each(Vec<EachEdit>),
     Drive(u32),
     Flush,
     Recommit,
@@ -31,13 +35,19 @@ pub(super) enum Request {
 pub(super) struct Part<'a> {
     pub(super) number: usize,
     pub(super) request: &'a Request,
+    /// Those that it edits.
+    gsis: Vec<u32>,
     pub(super) given: Vec<(u32, Option<Route>)>,
-    /// Whether its translation panicked, or nothing is needed. It is carried out no more, but
-    /// counts when a round is halved.
+    /// Of edits that stand for themselves; none for those that are to be tried.
+    pub(super) replies: Vec<Option<Reply>>,
+    /// Translations that are not in force, since the old route must stay.
+    pub(super) held: BTreeSet<usize>,
+    /// Whether its translation panicked, or nothing is needed. It is carried out no more.
     pub(super) is_done: bool,
 }
 
-pub(super) type Outcome = Result<(), Why>;
+/// Of edits that stand for themselves, what came of each.
+pub(super) type Outcome = Result<Vec<Reply>, Why>;
 
 pub(super) fn put(routes: &mut Routes, gsi: u32, route: Option<Route>) -> bool {
     let old = match route {
@@ -122,77 +132,144 @@ impl Model {
     }
 
     fn round(&mut self, requests: &[Request]) -> Vec<Outcome> {
+        self.tables = 0;
         self.left_before.append(&mut self.left);
         let slots = &self.slots;
         self.wanted
             .retain(|gsi, _| slots[*gsi as usize].route.is_some());
-        let mut outcomes = vec![Ok(()); requests.len()];
+        let mut outcomes = vec![Ok(vec![]); requests.len()];
         let mut parts = Vec::new();
-        let mut unsettled = Vec::new();
+        self.unsettled.clear();
         for (number, request) in requests.iter().enumerate() {
-            let routes: Vec<(u32, Option<Route>)> = match request {
-                Request::Edits(edits) => {
-                    if let Err(why) = self.validate(edits) {
-                        outcomes[number] = Err(why);
-                        continue;
-                    }
-                    unsettled.extend(edits.iter().map(|edit| edit.0));
-                    let edits = last_of_each(edits).into_iter();
-                    edits.map(|(gsi, change)| (gsi, route_of(change))).collect()
-                }
-                Request::Retranslate => {
-                    let routes = self.seen().routes.into_iter();
-                    let messages = routes.filter(|(_, route)| matches!(route, Route::Msi(_)));
-                    messages.map(|(gsi, route)| (gsi, Some(route))).collect()
-                }
-                Request::Drive(gsi) => {
-                    if let Err(why) = self.validate_drive(*gsi) {
-                        outcomes[number] = Err(why);
-                        continue;
-                    }
-                    Vec::new()
-                }
-                _ => Vec::new(),
-            };
-            let given = |(gsi, route)| {
-                Ok(match route {
-                    Some(Route::Msi(message)) => {
-                        (gsi, translated(&self.rules, message)?.map(Route::Msi))
-                    }
-                    other => (gsi, other),
-                })
-            };
-            let given: Result<Vec<_>, Why> = routes.into_iter().map(given).collect();
-            let is_message = |gsi: &u32| !matches!(self.slot(*gsi).route, Some(Route::Pins(_)));
-            let is_done =
-                matches!(request, Request::Drive(gsi) if is_message(gsi)) || given.is_err();
-            if let Err(why) = &given {
-                outcomes[number] = Err(why.clone());
+            match self.prepare(number, request) {
+                Ok(part) => parts.push(part),
+                Err(why) => outcomes[number] = Err(why),
             }
-            parts.push(Part {
-                number,
-                request,
-                given: given.unwrap_or_default(),
-                is_done,
-            });
         }
-        self.unsettled = unsettled.into_iter().collect();
-        self.carry_out(&parts, &mut outcomes);
-        for (request, outcome) in requests.iter().zip(&outcomes) {
-            if let (Request::Edits(edits), Ok(())) = (request, outcome) {
-                last_of_each(edits)
+        for part in &mut parts {
+            self.translate(part, &mut outcomes);
+        }
+        self.carry_out(&mut parts, &mut outcomes);
+        for part in parts {
+            let number = part.number;
+            match (part.request, &outcomes[number]) {
+                (Request::Edits(edits), Ok(_)) => last_of_each(edits)
                     .into_iter()
-                    .for_each(|(gsi, change)| self.take_over(gsi, change));
+                    .for_each(|(gsi, change)| self.take_over(gsi, change)),
+                (Request::Drive(gsi), Ok(_)) => drop(self.driven.insert(*gsi)),
+                (Request::Retranslate, Ok(_) | Err(Why::Untranslated(_))) => {
+                    if let Some(at) = part.held.iter().min() {
+                        outcomes[number] = Err(Why::Held(part.given[*at].0));
+                    }
+                }
+                (Request::Each(edits), _) => {
+                    let all = edits.iter().zip(&part.replies);
+                    let is_done = |reply| matches!(reply, &Some(Reply::Committed | Reply::Blocked));
+                    for (edit, _) in all.filter(|(_, reply)| is_done(reply)) {
+                        self.take_over(edit.gsi, Change::Lease(edit.key, Some(edit.route())));
+                    }
+                    let replies = part.replies.into_iter();
+                    let replies = replies.map(|reply| reply.expect("all edits are done with"));
+                    outcomes[number] = Ok(replies.collect());
+                }
+                _ => {}
             }
-            if let (Request::Drive(gsi), Ok(())) = (request, outcome) {
-                self.driven.insert(*gsi);
-            }
+            part.gsis.into_iter().for_each(|gsi| self.mark(gsi));
         }
+        self.rearm();
         self.unsettled.clear();
         outcomes
     }
 
-    fn validate(&self, edits: &Edits) -> Outcome {
+    /// A request that is valid, before it is translated.
+    fn prepare<'a>(&mut self, number: usize, request: &'a Request) -> Result<Part<'a>, Why> {
+        let (mut replies, mut is_done) = (Vec::new(), false);
+        let given: Vec<(u32, Option<Route>)> = match request {
+            Request::Edits(edits) => {
+                self.validate(edits)?;
+                self.unsettled.extend(edits.iter().map(|edit| edit.0));
+                let edits = last_of_each(edits).into_iter();
+                edits.map(|(gsi, change)| (gsi, route_of(change))).collect()
+            }
+            Request::Each(edits) => {
+                replies = self.prepare_each(edits);
+                let tried = edits
+                    .iter()
+                    .zip(&replies)
+                    .filter(|(_, reply)| reply.is_none());
+                self.unsettled.extend(tried.map(|(edit, _)| edit.gsi));
+                edits
+                    .iter()
+                    .map(|edit| (edit.gsi, Some(edit.route())))
+                    .collect()
+            }
+            Request::Retranslate => {
+                let routes = self.seen().routes.into_iter();
+                let messages = routes.filter(|(_, route)| matches!(route, Route::Msi(_)));
+                messages.map(|(gsi, route)| (gsi, Some(route))).collect()
+            }
+            Request::Drive(gsi) => {
+                self.validate_drive(*gsi)?;
+                is_done = !matches!(self.slot(*gsi).route, Some(Route::Pins(_)));
+                Vec::new()
+            }
+            Request::Flush | Request::Recommit => Vec::new(),
+        };
+        let gsis = given.iter().map(|(gsi, _)| *gsi);
+        Ok(Part {
+            number,
+            request,
+            gsis: gsis.filter(|gsi| *gsi < self.limit).collect(),
+            given,
+            replies,
+            held: BTreeSet::new(),
+            is_done,
+        })
+    }
+
+    /// What the kernel is to be given, and what of it cannot be.
+    fn translate(&mut self, part: &mut Part<'_>, outcomes: &mut [Outcome]) {
+        let is_each = matches!(part.request, Request::Each(_));
+        let mut blocked = Vec::new();
+        for at in 0..part.given.len() {
+            let (gsi, route) = part.given[at];
+            let Some(Route::Msi(message)) = route.filter(|_| part.is_open(at)) else {
+                continue;
+            };
+            match translated(&self.rules, message) {
+                Ok(given) => {
+                    part.given[at].1 = given.map(Route::Msi);
+                    blocked.extend(given.is_none().then_some((at, gsi)));
+                }
+                Err(_) if is_each => part.replies[at] = Some(Reply::Panicked),
+                Err(why) => {
+                    outcomes[part.number] = Err(why);
+                    part.is_done = true;
+                    return;
+                }
+            }
+        }
+        if is_each && self.has_learned {
+            Self::refuse_broken_rules(part);
+        }
+        for (at, gsi) in blocked {
+            if self.disarm(gsi) {
+                continue;
+            }
+            match part.request {
+                Request::Each(_) => part.replies[at] = Some(Reply::Failed(Why::Held(gsi))),
+                Request::Retranslate => drop(part.held.insert(at)),
+                _ if part.is_done => {}
+                _ => {
+                    outcomes[part.number] = Err(Why::Held(gsi));
+                    part.is_done = true;
+                }
+            }
+        }
+        part.is_done |= is_each && part.replies.iter().all(Option::is_some);
+    }
+
+    fn validate(&self, edits: &Edits) -> Result<(), Why> {
         if let Some((gsi, _)) = edits.iter().find(|(gsi, _)| *gsi >= self.limit) {
             return Err(Why::OutOfRange(*gsi));
         }
@@ -225,7 +302,7 @@ impl Model {
         }
     }
 
-    fn validate_drive(&self, gsi: u32) -> Outcome {
+    fn validate_drive(&self, gsi: u32) -> Result<(), Why> {
         let routes = self.seen().routes.into_iter().collect();
         match (self.driven.contains(&gsi), shares_a_pin(gsi, &routes)) {
             (true, _) => Err(Why::AlreadyDriven(gsi)),

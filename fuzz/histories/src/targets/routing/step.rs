@@ -3,6 +3,7 @@
 
 use arbitrary::Arbitrary;
 
+use super::armed::Manner;
 use super::kernel::Fault;
 
 /// One operation. Of two tables it concerns the one of its first number.
@@ -12,10 +13,14 @@ pub enum Step {
     Act(bool, Act),
     /// Takes leases until so many are held: most histories need some.
     Fill(bool, u8),
+    /// Takes a lease, routes it to a message, makes a line of it and registers what is armed there.
+    Arm(bool, u8, Manner),
     /// Drops a lease, takes its GSI again, and gives it the route that it had.
     Again(bool, u8),
     /// Stages edits, for a later commit.
     Stage(bool, Vec<Edit>),
+    /// Stages an edit that stands for itself, for later commits.
+    StageEach(bool, Item),
     /// What messages of a class are translated to from now on.
     Translate(u8, Rule),
     /// A request by itself, or the first of several.
@@ -80,6 +85,8 @@ pub enum Act {
     IntoLease(u8),
     /// Keeps a line in place for ever.
     Quarantine(u8),
+    /// Registers what is armed on a line.
+    Register(u8, Manner),
     /// Gives back all that was not claimed.
     DropUnclaimed,
     /// Looks at everything.
@@ -110,6 +117,11 @@ pub enum Ask {
     Commit(Edit, Vec<Edit>),
     /// Edits that were staged, or that were rejected before.
     Staged(u8),
+    /// See `RoutingTable::commit_each`.
+    Each(Vec<Item>),
+    /// The same with an edit for each lease. The bits of the first number say which of the messages
+    /// the kernel refuses, the second which other messages there are and how many owners.
+    Flood(u16, u8),
     /// See `Line::drive`.
     Drive(u8),
     /// See `RoutingTable::flush`.
@@ -118,6 +130,16 @@ pub enum Ask {
     Recommit,
     /// See `RoutingTable::retranslate`.
     Retranslate,
+}
+
+/// An edit that stands for itself.
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Item {
+    /// Lease, message and owner.
+    New(u8, u8, u8),
+    /// One of those that were staged before, be it the newest of its lease or not. It may have been
+    /// committed already.
+    Kept(u8),
 }
 
 /// One edit. A lease is one of the table, seldom one of the other table.

@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`World`]: two tables with all that is held of them, each beside its model.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use irq_routing::{
-    DrivenLine, GsiLease, IrqChip, Line, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
-    Snapshot,
+    DrivenLine, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin, Pins, Platform, Route,
+    RoutingTable, Snapshot,
 };
 use notify_core::Vm;
 
+use super::armed::Arming;
 use super::call::Open;
-use super::kernel::{Fault, Kernel};
+use super::each::EachEdit;
+use super::kernel::{Fault, Kernel, UNKNOWN_RULE};
 use super::model::{Model, Saved, translate};
 use super::round::{Change, Edits};
 use super::step::{Act, Ask, Edit, Rule, Step};
 
 /// The second machine is the smaller one: it lacks some GSIs of the first.
-pub(super) const LIMITS: [u32; 2] = [10, 7];
+pub(super) const LIMITS: [u32; 2] = [13, 7];
 const RESERVED: [u32; 2] = [2, 0];
 
 /// A lease, its table and its key.
@@ -33,6 +36,8 @@ pub(super) struct HeldLine {
     pub(super) line: Line,
     pub(super) table: usize,
     pub(super) key: Option<u64>,
+    /// What is armed on it, unless it is of the wiring.
+    pub(super) arming: Option<Arming>,
 }
 
 /// A line that is driven, its table, and the key of its lease.
@@ -41,6 +46,7 @@ pub(super) struct HeldDriven {
     pub(super) line: DrivenLine,
     pub(super) table: usize,
     pub(super) key: Option<u64>,
+    pub(super) arming: Option<Arming>,
 }
 
 /// See the module.
@@ -53,6 +59,10 @@ pub(super) struct World {
     pub(super) lines: Vec<HeldLine>,
     pub(super) driven: Vec<HeldDriven>,
     pub(super) open: Vec<Open>,
+    /// Edits that stand for themselves, for later commits.
+    pub(super) kept: Vec<(MessageEdit, EachEdit)>,
+    /// How many of them were staged, by key of their lease.
+    pub(super) staged: BTreeMap<u64, u64>,
     pub(super) snapshots: Vec<(Snapshot, Saved)>,
     /// Keys that are used up.
     pub(super) keys: u64,
@@ -60,19 +70,21 @@ pub(super) struct World {
     pub(super) returned: Vec<String>,
     rules: Arc<Mutex<[Rule; 4]>>,
     /// Whether nothing panics.
-    is_tame: bool,
+    pub(super) is_tame: bool,
 }
 
 /// The message of a number, half of the time one of two: a route is often the one that was left
-/// behind. Of those behind the first twelve the kernel refuses each.
+/// behind. Of those behind the first twelve the kernel refuses each: one by a rule that is known,
+/// the other by another one.
 pub(super) fn message(number: u8) -> MsiMessage {
-    let number = if number < 0x80 {
-        number % 14
-    } else {
-        number % 2
+    let number = match number {
+        0..0x80 => number % 14,
+        0x80..0xf0 => number % 2,
+        _ => 13,
     };
-    let high = if number < 12 { 0 } else { 1 << 32 };
-    MsiMessage::new(0xfee0_0000 | high, 0x40 + u32::from(number))
+    let high = if number == 12 { 1 << 32 } else { 0 };
+    let unknown = if number == 13 { UNKNOWN_RULE } else { 0 };
+    MsiMessage::new(0xfee0_0000 | high, (0x40 + u32::from(number)) | unknown)
 }
 
 /// Pins of a few kinds; rarely of another platform.
@@ -124,6 +136,8 @@ impl World {
             lines: Vec::new(),
             driven: Vec::new(),
             open: Vec::new(),
+            kept: Vec::new(),
+            staged: BTreeMap::new(),
             snapshots: Vec::new(),
             keys: 1000,
             returned: Vec::new(),
@@ -143,11 +157,13 @@ impl World {
                     self.act(table, &Act::Lease);
                 }
             }
+            Step::Arm(table, number, manner) => self.arm(usize::from(*table), *number, *manner),
             Step::Again(table, lease) => self.again(usize::from(*table), *lease),
             Step::Stage(table, edits) => {
                 let open = self.stage(usize::from(*table), edits);
                 self.keep(open);
             }
+            Step::StageEach(table, item) => self.stage_each(usize::from(*table), item),
             Step::Translate(class, rule) => self.set_rule(*class, *rule),
             Step::Round(table, ask, faults) => {
                 self.round(usize::from(*table), ask, &[], None, &(0, vec![]), faults);
@@ -225,7 +241,7 @@ impl World {
     }
 
     /// A lease of this table with its key, seldom one of the other table.
-    fn lease(&self, table: usize, number: u8) -> Option<(&GsiLease, u64)> {
+    pub(super) fn lease(&self, table: usize, number: u8) -> Option<(&GsiLease, u64)> {
         let table = if number >= 0xf0 { 1 - table } else { table };
         let leases = self.leases.iter().filter(|held| held.table == table);
         let leases = leases.map(|held| (&held.lease, held.key));

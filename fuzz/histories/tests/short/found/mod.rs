@@ -3,11 +3,13 @@
 
 mod doorbells;
 mod msix_guest;
+mod routing_commits;
 
 use kvm_test::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = msix_guest::trials();
     trials.extend(doorbells::trials());
+    trials.extend(routing_commits::trials());
     trials
 }

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Counting`]: a VM that counts its commits.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, MsiRequest,
+    RouteBuffer, Vm,
+};
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// Counts KVM_SET_GSI_ROUTING, refused or not, and calls a hook when the next one begins.
+pub(crate) struct Counting {
+    vm: Arc<KvmVm>,
+    commits: AtomicU32,
+    at_next: Mutex<Option<Hook>>,
+}
+
+impl Counting {
+    pub(crate) fn new(vm: Arc<KvmVm>) -> Self {
+        Self {
+            vm,
+            commits: AtomicU32::new(0),
+            at_next: Mutex::new(None),
+        }
+    }
+
+    /// Returns how many commits have begun since the last call of [`reset`](Self::reset).
+    pub(crate) fn commits(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Counts from 0.
+    pub(crate) fn reset(&self) {
+        self.commits.store(0, Ordering::Relaxed);
+    }
+
+    /// Sets what the thread of the next commit calls before the ioctl.
+    pub(crate) fn at_next_commit(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.hook() = Some(Box::new(hook));
+    }
+
+    fn hook(&self) -> MutexGuard<'_, Option<Hook>> {
+        self.at_next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counting")
+            .field("vm", &self.vm)
+            .field("commits", &self.commits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vm for Counting {
+    fn capability(&self, capability: Capability) -> io::Result<u32> {
+        self.vm.capability(capability)
+    }
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        self.vm.irqfd(request)
+    }
+    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+        self.vm.ioeventfd(request)
+    }
+    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        // The lock is released before the call.
+        let hook = self.hook().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.vm.set_gsi_routing(table)
+    }
+    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        self.vm.signal_msi(message)
+    }
+    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.vm.set_irq_line(gsi, level)
+    }
+    fn has_irqchip(&self) -> io::Result<bool> {
+        self.vm.has_irqchip()
+    }
+}

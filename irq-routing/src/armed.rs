@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What is told of routes that go and come: [`Armed`] things, and those who send [`Translated`]
+//! messages.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use crate::state::State;
+use crate::{Gsi, RoutingTable};
+
+/// What signals the GSI of a [`Line`](crate::Line), an irqfd for instance.
+///
+/// Where the table's translation blocks a message, the kernel's route goes. KVM must not have an
+/// irqfd on a GSI without a route: with posted interrupts the processor goes on to deliver to the
+/// old vector, and AMD hosts before Linux 5.18 read beyond an array. So the table has it taken off
+/// first.
+///
+/// Both are called on the thread of a caller that commits, while the table holds no lock. They must
+/// not commit, nor wait for a thread that does. Either may still be called, once, by a commit that
+/// was under way when the [`Registration`] was dropped. A panic of `disarm` counts as `false`.
+///
+/// The object must keep its own lock from the decision to arm until it has armed, and take the same
+/// lock in both functions; see [`Line::register`](crate::Line::register).
+pub trait Armed: Send + Sync {
+    /// The route is about to go. Takes off what signals the GSI, keeps it off until
+    /// [`rearm`](Self::rearm), and returns whether nothing signals the GSI any more. If not, the
+    /// old route stays, and the commit fails.
+    fn disarm(&self) -> bool;
+
+    /// The GSI has a route again, or still. After a panic of the VM this is called by a later
+    /// commit, when the kernel's table is known again.
+    fn rearm(&self);
+}
+
+/// What sends messages of its own by the table's translation (KVM_SIGNAL_MSI).
+pub trait Translated: Send + Sync {
+    /// The translation has changed. When this returns no message goes where an old translation led.
+    ///
+    /// It is called on the thread of one that calls [`RoutingTable::retranslate`], while no lock is
+    /// held.
+    fn retranslate(self: Arc<Self>);
+}
+
+/// Keeps something registered at a table until it is dropped. That of an [`Armed`] object must be
+/// dropped before the object's line, and after it is disarmed: while it lives and the object does
+/// not, the route stays.
+#[must_use = "dropping it ends the registration"]
+pub struct Registration {
+    table: RoutingTable,
+    key: Key,
+}
+
+/// By what a registration is found.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Armed(Gsi, u64),
+    Translated(u64),
+}
+
+/// Everything that is registered at a table.
+#[derive(Default)]
+pub(crate) struct Registered {
+    armed: BTreeMap<(Gsi, u64), Weak<dyn Armed>>,
+    translated: BTreeMap<u64, Weak<dyn Translated>>,
+    last: u64,
+}
+
+impl Registered {
+    /// What may be armed on a GSI.
+    pub(crate) fn armed(&self, gsi: Gsi) -> impl Iterator<Item = Arc<dyn Armed>> + '_ {
+        let of_gsi = self.armed.range((gsi, 0)..=(gsi, u64::MAX));
+        of_gsi.filter_map(|(_, armed)| armed.upgrade())
+    }
+
+    /// How many things have been registered for a GSI.
+    pub(crate) fn count(&self, gsi: Gsi) -> usize {
+        self.armed.range((gsi, 0)..=(gsi, u64::MAX)).count()
+    }
+
+    pub(crate) fn translated(&self) -> Vec<Arc<dyn Translated>> {
+        let translated = self.translated.values();
+        translated.filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Registration {
+    /// Registers what is armed on a GSI. Returns whether its message is blocked as well.
+    pub(crate) fn armed(
+        table: &RoutingTable,
+        gsi: Gsi,
+        armed: Weak<dyn Armed>,
+        state: &mut State,
+    ) -> (Self, bool) {
+        state.registered.last += 1;
+        let number = state.registered.last;
+        state.registered.armed.insert((gsi, number), armed);
+        let (table, key) = (table.clone(), Key::Armed(gsi, number));
+        (Self { table, key }, state.is_blocked(gsi))
+    }
+
+    pub(crate) fn translated(table: &RoutingTable, translated: Weak<dyn Translated>) -> Self {
+        let mut state = table.lock();
+        state.registered.last += 1;
+        let number = state.registered.last;
+        state.registered.translated.insert(number, translated);
+        drop(state);
+        let (table, key) = (table.clone(), Key::Translated(number));
+        Self { table, key }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let registered = &mut self.table.lock().registered;
+        match self.key {
+            Key::Armed(gsi, number) => drop(registered.armed.remove(&(gsi, number))),
+            Key::Translated(number) => drop(registered.translated.remove(&number)),
+        }
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered")
+            .field("armed", &self.armed.len())
+            .field("translated", &self.translated.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Opened`]: vectors that one access of the guest opens.
+
+use std::sync::atomic::AtomicU64;
+
+use irq_routing::MsiMessage;
+
+use super::committer::{Outcome, Start, Task, run};
+use super::{Dead, Vector};
+use crate::Error;
+
+/// Vectors that one access of the guest opens.
+///
+/// What opens a vector is a write to a register, under the lock that orders such writes. All that
+/// may take a while goes without that lock, in [`run`](Self::run), so that masking a vector waits
+/// for none of it. If this is dropped before, because of a panic, its vectors are dead.
+#[must_use = "what was opened is not armed until it is run"]
+pub(crate) struct Opened<'a> {
+    /// Those of the device.
+    vectors: &'a [Vector],
+    tasks: Vec<Task>,
+    /// Internal ones, as many as an access to the table can open. If there are more, all vectors
+    /// are looked at, so that no access allocates.
+    internal: [Option<&'a Vector>; 2],
+    more: bool,
+    /// By which vectors know the access.
+    access: u64,
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) fn of(vectors: &'a [Vector]) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self {
+            vectors,
+            tasks: Vec::new(),
+            internal: [None; 2],
+            more: false,
+            access: LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
+        }
+    }
+
+    /// Gives a masked vector its message and unmasks it.
+    pub(crate) fn unmask(&mut self, vector: &'a Vector, message: MsiMessage) {
+        match vector.inner.begin_unmask_with(message, self.access) {
+            Start::Nothing => {}
+            Start::Task(task) => self.tasks.push(task),
+            Start::Settle => match self.internal.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = Some(vector),
+                None => self.more = true,
+            },
+        }
+    }
+
+    /// Makes a vector that is not masked send another message.
+    pub(crate) fn retarget(&mut self, vector: &'a Vector, message: MsiMessage) {
+        if vector.message() != message {
+            vector.mask();
+            self.unmask(vector, message);
+        }
+    }
+
+    /// The internal ones that this access has opened, unless another one has unmasked them since.
+    fn internal(&self) -> impl Iterator<Item = &'a Vector> {
+        let (few, access) = (self.internal.into_iter().flatten(), self.access);
+        let all = self.vectors.iter().filter(|_| self.more);
+        few.chain(all.filter(move |vector| vector.inner.control.lock().access == access))
+    }
+
+    /// Arms and opens them. Returns those for which that failed.
+    pub(crate) fn run(mut self) -> Vec<Dead> {
+        let mut outcome = Outcome::default();
+        for vector in self.internal() {
+            vector.inner.settle_in(&mut outcome);
+        }
+        (self.internal, self.more) = ([None; 2], false);
+        run(&std::mem::take(&mut self.tasks), None, &mut outcome);
+        outcome.finish().dead
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            if let Some(control) = task.lock() {
+                task.end(control, Err(Error::Abandoned), &mut Outcome::default());
+            }
+        }
+        self.internal().for_each(|vector| vector.inner.abandon());
+    }
+}

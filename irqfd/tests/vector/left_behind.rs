@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What panics, races and retries must not leave behind: a vector without an owner, or something
+//! old.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irqfd::{ArmQueue, Triggered, msi};
+use kvm_test::{ThreadId, wait_until};
+use notify_core::EventNotifier;
+use notify_core::sim::CallKind;
+
+use super::queue::is_readable;
+use super::{Machine, expect_state, exported, guilty, internal, message, queued, table};
+
+type Ends = (Sender<()>, Receiver<()>);
+
+/// A translation that adds a number to the data, and stops at the next message when it is told to;
+/// then it panics if it is told to.
+#[derive(Default)]
+struct Hook {
+    offset: AtomicU32,
+    stop: Mutex<Option<(u32, Ends)>>,
+    panics: AtomicBool,
+}
+
+impl Hook {
+    fn new() -> (Arc<Self>, Arc<Machine>, RoutingTable) {
+        let (hook, vm) = (Arc::<Self>::default(), Arc::new(Machine::default()));
+        let translate = Arc::clone(&hook);
+        let table = RoutingTable::builder(vm.clone())
+            .platform(Platform::X86)
+            .translate(move |message| translate.translate(message))
+            .build()
+            .unwrap();
+        (hook, vm, table)
+    }
+
+    fn translate(&self, mut message: MsiMessage) -> Option<MsiMessage> {
+        message.data += self.offset.load(Ordering::SeqCst);
+        let mut stop = self.stop.lock().unwrap();
+        let ends = stop.take_if(|(data, _)| *data == message.data);
+        drop(stop);
+        if let Some((_, (tell, wait))) = ends {
+            let _ = tell.send(());
+            let _ = wait.recv();
+            assert!(!self.panics.load(Ordering::SeqCst), "as ordered");
+        }
+        Some(message)
+    }
+
+    /// Stops at the next message with this data. Returns what hears of it, and what lets it go.
+    fn stop_at(&self, data: u32) -> (Receiver<()>, Sender<()>) {
+        let (tell, told) = channel();
+        let (go, wait) = channel();
+        *self.stop.lock().unwrap() = Some((data, (tell, wait)));
+        (told, go)
+    }
+}
+
+#[test]
+fn a_vector_that_was_armed_at_the_second_try_is_not_dead() {
+    let (vm, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    vm.sim.fail(CallKind::SetGsiRouting, 1, libc::ENOMEM);
+    assert_eq!(queue.run_pending().failed.len(), 1);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
+    assert_eq!(queue.run_pending().armed, 1);
+    expect_state(&vector, "Armed");
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+}
+
+#[test]
+fn a_queue_whose_last_round_panics_does_not_panic_and_leaves_no_relays() {
+    let (vm, table) = table();
+    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (relayed, notifier) = queued(&queue, &table, 0x40);
+    relayed.unmask().unwrap();
+    drop(queue.run_pending());
+    let (other, _) = queued(&queue, &table, 0x41);
+    other.unmask().unwrap();
+    notifier.notify().unwrap();
+    vm.during_signal(|| panic!("as ordered"));
+    catch_unwind(AssertUnwindSafe(|| drop(queue))).unwrap();
+    expect_state(&relayed, "Dead(QueueGone");
+    expect_state(&other, "Dead(QueueGone");
+    drop(leases.drain(0..2));
+}
+
+#[test]
+fn a_panic_of_a_capability_leaves_no_vector_of_the_round_behind() {
+    let (vm, table) = table();
+    let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let vectors = [0x40, 0x41].map(|data| queued(&queue, &table, data).0);
+    vectors.iter().for_each(|vector| vector.unmask().unwrap());
+    vm.panic_when_asked();
+    catch_unwind(AssertUnwindSafe(|| queue.run_pending())).unwrap_err();
+    expect_state(&vectors[0], "Dead(Abandoned");
+    expect_state(&vectors[1], "Relayed");
+    wait_until(|| is_readable(&queue));
+    drop(queue.run_pending());
+    expect_state(&vectors[0], "Relayed");
+    drop(leases);
+}
+
+#[test]
+fn a_panic_while_a_notifier_is_exchanged_leaves_the_vector_dead() {
+    for panics in 1..=2 {
+        let (vm, table) = table();
+        let (vector, _) = exported(&table, 0x40);
+        vector.unmask().unwrap();
+        let new = Arc::new(EventNotifier::new().unwrap());
+        for _ in 0..panics {
+            vm.during_bind(|| panic!("as ordered"));
+        }
+        let exchange = || vector.replace_notifier(Arc::clone(&new));
+        catch_unwind(AssertUnwindSafe(exchange)).unwrap_err();
+        expect_state(&vector, "Dead(Abandoned");
+        assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
+        vm.during_bind(|| {});
+        vector.mask();
+        let _ = catch_unwind(AssertUnwindSafe(|| vector.unmask()));
+        vector.mask();
+        vector.unmask().unwrap();
+        vm.expect(&[0x40]);
+    }
+}
+
+/// No GSI is free but one that a commit under way changes, and the round waits for that commit. A
+/// mask does not.
+#[test]
+fn a_mask_of_a_relayed_vector_waits_for_no_commit() {
+    let (vm, table) = table();
+    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = Arc::new(ArmQueue::new(&table).unwrap());
+    let (vector, _) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    expect_state(&vector, "Relayed");
+    let lease = leases.pop().unwrap();
+    let mut transaction = table.transaction();
+    transaction.route(&lease, message(0x41));
+    let (other, rounds) = (vector.clone(), Arc::clone(&queue));
+    let (tell, told) = channel();
+    vm.during_commit(move || {
+        drop(lease);
+        let (sender, id) = channel();
+        thread::spawn(move || {
+            sender.send(ThreadId::current().unwrap()).unwrap();
+            drop(rounds.run_pending());
+            let _ = tell.send(());
+        });
+        id.recv().unwrap().wait_until_asleep().unwrap();
+        let masks = thread::spawn(move || other.mask());
+        wait_until(|| masks.is_finished());
+    });
+    transaction.commit().unwrap();
+    told.recv().unwrap();
+    expect_state(&vector, "Masked");
+}
+
+#[test]
+fn a_vector_that_becomes_relayed_during_retranslate_has_no_old_translation() {
+    let (hook, vm, table) = Hook::new();
+    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, notifier) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    let (told, go) = hook.stop_at(0x40);
+    thread::scope(|scope| {
+        let round = scope.spawn(|| drop(queue.run_pending()));
+        told.recv().unwrap();
+        hook.offset.store(1, Ordering::SeqCst);
+        table.retranslate().unwrap();
+        go.send(()).unwrap();
+        round.join().unwrap();
+    });
+    expect_state(&vector, "Relayed");
+    notifier.notify().unwrap();
+    assert_eq!(queue.run_pending().relayed, 1);
+    vm.expect(&[0x41]);
+}
+
+/// It is to be armed now that a GSI is free, and has another notifier when that fails.
+#[test]
+fn a_relayed_vector_whose_notifier_is_exchanged_while_it_is_armed_hears_the_new_one() {
+    let (vm, table) = table();
+    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, old) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    drop(leases.pop());
+    let new = Arc::new(EventNotifier::new().unwrap());
+    let (other, theirs) = (vector.clone(), Arc::clone(&new));
+    vm.during_commit(move || drop(other.replace_notifier(theirs).unwrap()));
+    vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
+    drop(queue.run_pending());
+    assert_eq!(Arc::strong_count(&old), 1, "no relay has the old one");
+    new.notify().unwrap();
+    wait_until(|| {
+        drop(queue.run_pending());
+        super::name(&vector.state()) == "Armed"
+    });
+    vm.expect(&[0x40]);
+}
+
+/// It is to be armed now that a GSI is free, and is relayed again when that fails.
+#[test]
+fn a_vector_that_is_relayed_again_after_retranslate_has_no_old_translation() {
+    let (hook, vm, table) = Hook::new();
+    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, notifier) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    drop(leases.pop());
+    let (other, _) = queued(&queue, &table, 0x80);
+    other.unmask().unwrap();
+    vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
+    let (told, go) = hook.stop_at(0x80);
+    thread::scope(|scope| {
+        let round = scope.spawn(|| drop(queue.run_pending()));
+        told.recv().unwrap();
+        expect_state(&vector, "Arming");
+        hook.offset.store(1, Ordering::SeqCst);
+        table.retranslate().unwrap();
+        go.send(()).unwrap();
+        round.join().unwrap();
+    });
+    expect_state(&vector, "Relayed");
+    notifier.notify().unwrap();
+    assert_eq!(queue.run_pending().relayed, 1);
+    vm.expect(&[0x41]);
+}
+
+/// A GSI that is bound as far as is known belongs to nobody else.
+#[test]
+fn a_gsi_is_kept_if_a_panic_may_have_left_an_irqfd_on_it() {
+    let (vm, table) = table();
+    let (vector, _) = exported(&table, 0x40);
+    let machine = Arc::clone(&vm);
+    vm.during_bind(move || {
+        machine.sim.fail(CallKind::IrqFdDeassign, 1, libc::EIO);
+        panic!("as ordered");
+    });
+    catch_unwind(AssertUnwindSafe(|| vector.unmask())).unwrap_err();
+    let first = table.routes()[0].0;
+    vector.mask();
+    let _ = vector.unmask();
+    assert_eq!(table.routes()[0].0, first, "its route stays");
+    assert!(table.lease_exact(first.number()).is_err());
+}
+
+/// What cannot be bound again when its message is let through is not armed.
+#[test]
+fn an_irqfd_that_does_not_come_back_is_no_armed_vector() {
+    for has_queue in [false, true] {
+        let (block, vm) = (Arc::<AtomicBool>::default(), Arc::new(Machine::default()));
+        let blocks = Arc::clone(&block);
+        let table = RoutingTable::builder(vm.clone())
+            .platform(Platform::X86)
+            .translate(move |message| (!blocks.load(Ordering::SeqCst)).then_some(message))
+            .build()
+            .unwrap();
+        let queue = ArmQueue::new(&table).unwrap();
+        let (vector, notifier) = match has_queue {
+            true => queued(&queue, &table, 0x40),
+            false => exported(&table, 0x40),
+        };
+        vector.unmask().unwrap();
+        drop(queue.run_pending());
+        for panics in [false, true] {
+            block.store(true, Ordering::SeqCst);
+            table.retranslate().unwrap();
+            expect_state(&vector, "Blocked");
+            block.store(false, Ordering::SeqCst);
+            match panics {
+                true => vm.during_bind(|| panic!("as ordered")),
+                false => vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM),
+            }
+            table.retranslate().unwrap();
+            expect_state(
+                &vector,
+                ["Dead(Assign", "Dead(Abandoned"][usize::from(panics)],
+            );
+            assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
+            vm.expect(&[]);
+            match has_queue {
+                true => wait_until(|| is_readable(&queue)),
+                false => vector.set_message(message(0x40)).unwrap(),
+            }
+            drop(queue.run_pending());
+            expect_state(&vector, "Armed");
+            vm.expect(&[0x40]);
+            notifier.notify().unwrap();
+            vm.expect(&[0x40]);
+        }
+    }
+}
+
+/// A relayed vector whose translation panics leads nowhere, so it says so, and is tried again.
+#[test]
+fn a_relayed_vector_whose_retranslation_panics_is_dead() {
+    let (hook, vm, table) = Hook::new();
+    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, notifier) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    drop(hook.stop_at(0x40));
+    hook.panics.store(true, Ordering::SeqCst);
+    catch_unwind(AssertUnwindSafe(|| table.retranslate())).unwrap_err();
+    expect_state(&vector, "Dead(Abandoned");
+    notifier.notify().unwrap();
+    wait_until(|| is_readable(&queue));
+    drop(queue.run_pending());
+    expect_state(&vector, "Relayed");
+    drop(queue.run_pending());
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn a_refusal_ends_with_the_translation_that_was_refused() {
+    let is_bad = Arc::new(AtomicBool::new(true));
+    let (bad, vm) = (Arc::clone(&is_bad), Arc::new(Machine::default()));
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86)
+        .translate(move |message| match bad.load(Ordering::SeqCst) {
+            true => Some(guilty(message.data)),
+            false => Some(message),
+        })
+        .build()
+        .unwrap();
+    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (relayed, _) = queued(&queue, &table, 0x40);
+    let internal = internal(&table, 0x41);
+    relayed.unmask().unwrap();
+    internal.unmask().unwrap();
+    drop(queue.run_pending());
+    relayed.trigger().unwrap();
+    internal.trigger().unwrap_err();
+    drop(queue.run_pending());
+    expect_state(&relayed, "Dead(Signal");
+    expect_state(&internal, "Dead(Signal");
+    is_bad.store(false, Ordering::SeqCst);
+    table.retranslate().unwrap();
+    expect_state(&relayed, "Relayed");
+    expect_state(&internal, "Open");
+    vm.expect(&[]);
+}
+
+/// What was refused while the vector was relayed is not so of a vector that is armed: the same
+/// message changes nothing.
+#[test]
+fn an_old_refusal_does_not_arm_a_vector_again() {
+    let (vm, table) = table();
+    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _) = queued(&queue, &table, 0x40);
+    vector.unmask().unwrap();
+    drop(queue.run_pending());
+    vector.trigger().unwrap();
+    vm.sim.fail(CallKind::SignalMsi, 1, libc::ENOMEM);
+    drop(leases.pop());
+    drop(queue.run_pending());
+    expect_state(&vector, "Armed");
+    vm.sim.reset_calls();
+    vector.set_message(message(0x40)).unwrap();
+    expect_state(&vector, "Armed");
+    vm.expect_calls([0, 0, 0, 0]);
+}
+
+/// Two accesses open many vectors of a device at the same time: each says which of its own are
+/// dead.
+#[test]
+fn an_access_reports_its_own_vectors_alone() {
+    let (hook, _vm, table) = Hook::new();
+    let device = msi::Capability::builder(&table).vectors(8).build().unwrap();
+    drop(device.write(0x4, &0x1_fee0_0000_u64.to_le_bytes()));
+    drop(device.write(0x10, &0xff_u32.to_le_bytes()));
+    drop(device.write(0xc, &0x40_u16.to_le_bytes()));
+    drop(device.write(0x2, &0x31_u16.to_le_bytes()));
+    device.vector(2).unwrap().trigger().unwrap();
+    device.vector(4).unwrap().trigger().unwrap();
+    let (told, go) = hook.stop_at(0x40);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| device.write(0x10, &0xf8_u32.to_le_bytes()));
+        told.recv().unwrap();
+        let second = device.write(0x10, &0xc0_u32.to_le_bytes());
+        go.send(()).unwrap();
+        let numbers = [first.join().unwrap(), second].map(|dead| {
+            let numbers = dead.iter().map(|dead| dead.number.unwrap());
+            numbers.collect::<Vec<_>>()
+        });
+        assert_eq!(numbers, [vec![2], vec![4]]);
+    });
+}
