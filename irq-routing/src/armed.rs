@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use crate::slots::LeaseId;
 use crate::state::State;
 use crate::{Gsi, RoutingTable};
 
@@ -42,9 +43,9 @@ pub trait Translated: Send + Sync {
     fn retranslate(self: Arc<Self>);
 }
 
-/// Keeps something registered at a table until it is dropped. That of an [`Armed`] object must be
-/// dropped before the object's line, and after it is disarmed: while it lives and the object does
-/// not, the route stays.
+/// Keeps something registered at a table until it is dropped. That of an [`Armed`] object counts for the
+/// lease of its line alone. It must not be dropped before the object is disarmed; while it lives and the
+/// object does not, the route stays. A line that is there longer than its registration keeps its route, too.
 #[must_use = "dropping it ends the registration"]
 pub struct Registration {
     table: RoutingTable,
@@ -61,21 +62,30 @@ enum Key {
 /// Everything that is registered at a table.
 #[derive(Default)]
 pub(crate) struct Registered {
-    armed: BTreeMap<(Gsi, u64), Weak<dyn Armed>>,
+    armed: BTreeMap<(Gsi, u64), One>,
     translated: BTreeMap<u64, Weak<dyn Translated>>,
     last: u64,
 }
 
-impl Registered {
-    /// What may be armed on a GSI.
-    pub(crate) fn armed(&self, gsi: Gsi) -> impl Iterator<Item = Arc<dyn Armed>> + '_ {
-        let of_gsi = self.armed.range((gsi, 0)..=(gsi, u64::MAX));
-        of_gsi.filter_map(|(_, armed)| armed.upgrade())
-    }
+struct One {
+    /// Under which the GSI was held.
+    lease: Option<LeaseId>,
+    armed: Weak<dyn Armed>,
+}
 
-    /// How many things have been registered for a GSI.
-    pub(crate) fn count(&self, gsi: Gsi) -> usize {
-        self.armed.range((gsi, 0)..=(gsi, u64::MAX)).count()
+impl Registered {
+    /// What may be armed on a GSI under a lease, or on a wired one; and whether this is all that is registered:
+    /// one whose last reference has gone may be armed still, until its registration is dropped. What was
+    /// registered under an earlier lease is about to go, and concerns no other one.
+    pub(crate) fn armed(&self, gsi: Gsi, lease: Option<LeaseId>) -> (Vec<Arc<dyn Armed>>, bool) {
+        let of_gsi = self.armed.range((gsi, 0)..=(gsi, u64::MAX));
+        let of_lease = of_gsi.filter(|(_, one)| one.lease == lease);
+        let count = of_lease.clone().count();
+        let armed: Vec<_> = of_lease
+            .filter_map(|(_, one)| one.armed.upgrade())
+            .collect();
+        let all = armed.len() == count;
+        (armed, all)
     }
 
     pub(crate) fn translated(&self) -> Vec<Arc<dyn Translated>> {
@@ -88,13 +98,14 @@ impl Registration {
     /// Registers what is armed on a GSI. Returns whether its message is blocked as well.
     pub(crate) fn armed(
         table: &RoutingTable,
-        gsi: Gsi,
+        (gsi, lease): (Gsi, Option<LeaseId>),
         armed: Weak<dyn Armed>,
         state: &mut State,
     ) -> (Self, bool) {
         state.registered.last += 1;
         let number = state.registered.last;
-        state.registered.armed.insert((gsi, number), armed);
+        let one = One { lease, armed };
+        state.registered.armed.insert((gsi, number), one);
         let (table, key) = (table.clone(), Key::Armed(gsi, number));
         (Self { table, key }, state.is_blocked(gsi))
     }

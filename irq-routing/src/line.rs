@@ -61,7 +61,8 @@ impl Line {
                 return Err(Rejected::new(error, lease));
             }
         };
-        let (registration, blocked) = Registration::armed(table, gsi, armed, &mut state);
+        let place = (gsi, Some(lease.id()));
+        let (registration, blocked) = Registration::armed(table, place, armed, &mut state);
         drop(state);
         let lease = Some(lease);
         Ok((Self { hold, lease }, registration, blocked))
@@ -122,7 +123,8 @@ impl Line {
     #[must_use = "dropping the registration ends it"]
     pub fn register(&self, armed: Weak<dyn Armed>) -> (Registration, bool) {
         let Hold { table, gsi } = &self.hold;
-        Registration::armed(table, *gsi, armed, &mut table.lock())
+        let place = (*gsi, self.lease.as_ref().map(GsiLease::id));
+        Registration::armed(table, place, armed, &mut table.lock())
     }
 
     /// Takes exclusive control of the line: its level and its EOIs; see [`DrivenLine`].

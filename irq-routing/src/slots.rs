@@ -44,6 +44,14 @@ impl Slot {
         }
     }
 
+    /// Under which it is held.
+    pub(crate) fn lease(&self) -> Option<LeaseId> {
+        match *self {
+            Self::Leased { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     pub(crate) fn lines(&self) -> u32 {
         match *self {
             Self::Free | Self::Quarantined(_) | Self::Unclaimed(_) => 0,

@@ -130,9 +130,7 @@ impl State {
     /// been disarmed. The caller drops that without the lock.
     pub(crate) fn block(&mut self, gsi: Gsi) -> (bool, Vec<Arc<dyn Armed>>) {
         let slot = self.slots.get(gsi);
-        let armed: Vec<_> = self.registered.armed(gsi).collect();
-        // One whose last reference has gone may still be armed until its registration is dropped.
-        let all = armed.len() == self.registered.count(gsi);
+        let (armed, all) = self.registered.armed(gsi, slot.lease());
         let known = all && u32::try_from(armed.len()).is_ok_and(|count| count >= slot.lines());
         let may_go = !matches!(slot, Slot::Quarantined(_)) && (slot.lines() == 0 || known);
         if may_go {
@@ -175,7 +173,7 @@ impl State {
             unblocked.extend(
                 routed
                     .into_iter()
-                    .flat_map(|gsi| self.registered.armed(gsi)),
+                    .flat_map(|gsi| self.registered.armed(gsi, self.slots.get(gsi).lease()).0),
             );
         }
         self.blocked.difference_with(&self.met);

@@ -93,11 +93,6 @@ impl Bound {
         self.0.as_ref().map(|followed| &*followed.irqfds)
     }
 
-    /// Nothing is bound any more, and the line is about to go.
-    pub(crate) fn end(&mut self) {
-        self.0 = None;
-    }
-
     /// Whether the message is blocked, so that the kernel has none of them.
     pub(crate) fn is_blocked(&self) -> bool {
         let irqfds = self.irqfds();

@@ -66,7 +66,6 @@ impl IrqFdBuilder {
         match bind(&line, &bound, notifier.as_ref()) {
             Ok(notifier) => Ok(IrqFd::armed(line, notifier, bound)),
             Err(error) => {
-                drop(bound);
                 let source = if leased {
                     IrqSource::from_lease_of(line)
                 } else {

@@ -125,13 +125,11 @@ impl IrqFd {
             return Err(Rejected::new(Error::Route { gsi, source }, self));
         };
         match self.disarm(&line) {
-            Ok(()) => {
-                self.bound.end();
-                Ok(IrqFdBuilder {
-                    source: IrqSource::from_lease_of(line),
-                    notifier: Some(Arc::clone(&self.notifier)),
-                })
-            }
+            // The route is let go before what is registered, which is dropped with `self`.
+            Ok(()) => Ok(IrqFdBuilder {
+                source: IrqSource::from_lease_of(line),
+                notifier: Some(Arc::clone(&self.notifier)),
+            }),
             Err(error) => {
                 self.armed = Some(line);
                 Err(Rejected::new(error, self))
@@ -154,8 +152,7 @@ impl Drop for IrqFd {
         if let Err(Error::Deassign { gsi, source }) = self.disarm(&line) {
             log::error!("a notifier stays bound to GSI {gsi}, which is kept out of use: {source}");
             line.quarantine();
-            return;
         }
-        self.bound.end();
+        // The line is let go before what is registered.
     }
 }

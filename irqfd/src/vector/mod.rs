@@ -40,24 +40,26 @@ pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X). Clones share it.
 ///
-/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
-/// without a lock. There are two ways to use one:
+/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread, without
+/// a lock. There are two ways to use one:
 ///
 /// - *internal*, as it starts: the VMM's own code triggers it. It injects the message
-/// (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is
-/// to   write to memory. - *exported* ([`export`](Self::export)): its notifier was handed out, to
-/// vhost, VFIO or another   process. A GSI, a route and an irqfd are taken the first time that it
-/// is unmasked; masking takes   the irqfd off and leaves the GSI and its route.
+///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is to
+///   write to memory.
+/// - *exported* ([`export`](Self::export)): its notifier was handed out, to vhost, VFIO or another
+///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked; masking takes
+///   the irqfd off and leaves the GSI and its route.
 ///
 /// Where the kernel has no KVM_SIGNAL_MSI, a vector is exported from the start.
 ///
 /// # What is promised
 ///
 /// - A trigger while the vector is masked is kept, and delivered once when it is unmasked. More of
-/// them merge into one. - When [`mask`](Self::mask) has returned, no injection starts or completes
-/// until the vector is unmasked.   (One that the guest's local APIC has already taken is served all
-/// the same, as on hardware.) - The message that is injected is one that was set, never a mixture
-/// of two.
+///   them merge into one.
+/// - When [`mask`](Self::mask) has returned, no injection starts or completes until the vector is
+///   unmasked. (One that the guest's local APIC has already taken is served all the same, as on
+///   hardware.)
+/// - The message that is injected is one that was set, never a mixture of two.
 ///
 /// # Translated messages
 ///
