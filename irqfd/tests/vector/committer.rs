@@ -363,6 +363,10 @@ fn a_round_of_unknown_refusals_is_bounded() {
         drop(queue.run_pending());
         let commits = commits.load(Ordering::SeqCst);
         assert!(commits <= 16, "{commits} in round {round}");
+        assert!(
+            queue.is_empty() || is_readable(&queue),
+            "what was not tried"
+        );
         expect_state(&bystander, "Armed");
     };
     drop(device.set_control(true, false));
