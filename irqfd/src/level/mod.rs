@@ -157,6 +157,9 @@ impl LevelLine {
     /// message each time that the line rises while it is not masked, and nobody hears of EOIs; an exported
     /// device is told when it turns level-triggered again.
     ///
+    /// The commit calls the table's translation, if there is one, while the line is locked: a thread
+    /// that holds a lock which the translation takes must not use the line.
+    ///
     /// # Errors
     ///
     /// [`Error::NoMessage`] for a line that has none. [`Error::Redirect`], [`Error::Assign`], [`Error::Deassign`],

@@ -47,8 +47,12 @@ const RETRY: u64 = u64::MAX;
 /// next round, and the descriptor becomes readable for it: after a millisecond at first, and at
 /// most a second.
 ///
-/// Dropping the queue runs it a last time; from then on its vectors are armed by whoever unmasks
-/// them. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are unmasked
+/// A round calls the table's translation, if there is one, while it keeps other rounds from being
+/// run. So a thread that holds a lock which the translation takes must not run a round, nor
+/// [`quiesce`](Self::quiesce) the queue or take a snapshot of a table that has it.
+///
+/// Dropping the queue runs it a last time; from then on a vector is armed by the thread that unmasks
+/// it. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are unmasked
 /// again.
 ///
 /// ```

@@ -49,7 +49,7 @@ pub enum VectorState {
     /// Exported, and no GSI was free: the queue's owner sends a message for each signal.
     Relayed,
     /// It leads nowhere. Triggers of an exported vector stay in its notifier; those of an internal
-    /// one fail.
+    /// one fail, or are kept if the table's translation has panicked.
     Dead(Arc<Error>),
 }
 
