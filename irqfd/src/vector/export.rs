@@ -28,8 +28,6 @@ impl Inner {
 
     /// Makes an internal vector an exported one.
     fn export_as(self: &Arc<Self>, control: &mut Control, notifier: &Arc<EventNotifier>) -> Start {
-        // It may be about to be opened.
-        control.disarm();
         self.exchange(Some(notifier));
         match control.masked {
             true => Start::Nothing,

@@ -10,6 +10,28 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{expect_state, exported, message, queued, table};
 
+/// A vector that is not exported any more has no entry.
+#[test]
+fn unexport_takes_the_entry_out() {
+    let (vm, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _) = queued(&queue, &table, 0x40);
+    for _ in 0..3 {
+        vector.unmask().unwrap();
+        assert_eq!(queue.len(), 1);
+        vector.unexport().unwrap();
+        assert!(queue.is_empty());
+        expect_state(&vector, "Open");
+        vector.export().unwrap();
+        assert_eq!(queue.len(), 1);
+        vector.mask();
+    }
+    vector.unmask().unwrap();
+    assert_eq!(queue.run_pending().armed, 1);
+    vector.trigger().unwrap();
+    vm.expect(&[0x40]);
+}
+
 pub(crate) fn is_readable(queue: &ArmQueue) -> bool {
     let mut fds = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
