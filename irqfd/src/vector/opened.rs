@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Opened`]: vectors that one access of the guest opens.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use irq_routing::MsiMessage;
 
@@ -28,20 +28,35 @@ pub(crate) struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
+    #[inline]
     pub(crate) fn of(vectors: &'a [Vector]) -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
         Self {
             vectors,
             tasks: Vec::new(),
             internal: [None; 2],
             more: false,
-            access: LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
+            access: 0,
         }
+    }
+
+    /// By which the vectors know the access. Most accesses open none.
+    fn access(&mut self) -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        if self.access == 0 {
+            self.access = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        }
+        self.access
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && matches!(self.internal, [None, _]) && !self.more
     }
 
     /// Gives a masked vector its message and unmasks it.
     pub(crate) fn unmask(&mut self, vector: &'a Vector, message: MsiMessage) {
-        match vector.inner.begin_unmask_with(message, self.access) {
+        let access = self.access();
+        match vector.inner.begin_unmask_with(message, access) {
             Start::Nothing => {}
             Start::Task(task) => self.tasks.push(task),
             Start::Settle => match self.internal.iter_mut().find(|place| place.is_none()) {
@@ -62,12 +77,19 @@ impl<'a> Opened<'a> {
     /// The internal ones that this access has opened, unless another one has unmasked them since.
     fn internal(&self) -> impl Iterator<Item = &'a Vector> {
         let (few, access) = (self.internal.into_iter().flatten(), self.access);
-        let all = self.vectors.iter().filter(|_| self.more);
+        let all = if self.more { self.vectors } else { &[] };
+        let all = all.iter();
         few.chain(all.filter(move |vector| vector.inner.control.lock().access == access))
     }
 
     /// Arms and opens them. Returns those for which that failed.
+    #[inline]
     pub(crate) fn run(mut self) -> Vec<Dead> {
+        if self.is_empty() {
+            // Most accesses: there is nothing to be dropped either.
+            std::mem::forget(self);
+            return Vec::new();
+        }
         let mut outcome = Outcome::default();
         for vector in self.internal() {
             vector.inner.settle_in(&mut outcome);
