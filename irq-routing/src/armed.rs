@@ -43,9 +43,10 @@ pub trait Translated: Send + Sync {
     fn retranslate(self: Arc<Self>);
 }
 
-/// Keeps something registered at a table until it is dropped. That of an [`Armed`] object counts for the
-/// lease of its line alone. It must not be dropped before the object is disarmed; while it lives and the
-/// object does not, the route stays. A line that is there longer than its registration keeps its route, too.
+/// Keeps something registered at a table until it is dropped. That of an [`Armed`] object counts
+/// for the lease of its line alone. It must not be dropped before the object is disarmed; while it
+/// lives and the object does not, the route stays. A line that is there longer than its
+/// registration keeps its route, too.
 #[must_use = "dropping it ends the registration"]
 pub struct Registration {
     table: RoutingTable,
@@ -74,9 +75,10 @@ struct One {
 }
 
 impl Registered {
-    /// What may be armed on a GSI under a lease, or on a wired one; and whether this is all that is registered:
-    /// one whose last reference has gone may be armed still, until its registration is dropped. What was
-    /// registered under an earlier lease is about to go, and concerns no other one.
+    /// What may be armed on a GSI under a lease, or on a wired one; and whether this is all that is
+    /// registered: one whose last reference has gone may be armed still, until its registration is
+    /// dropped. What was registered under an earlier lease is about to go, and concerns no other
+    /// one.
     pub(crate) fn armed(&self, gsi: Gsi, lease: Option<LeaseId>) -> (Vec<Arc<dyn Armed>>, bool) {
         let of_gsi = self.armed.range((gsi, 0)..=(gsi, u64::MAX));
         let of_lease = of_gsi.filter(|(_, one)| one.lease == lease);

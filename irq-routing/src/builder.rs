@@ -50,20 +50,20 @@ impl RoutingTableBuilder {
 
     /// A translation through which every message passes before the kernel sees it (default: none):
     /// extended destination ids, the interrupt remapping of an emulated IOMMU, an arm64 doorbell's
-    /// address. `None` blocks the message, as an IOMMU does: the kernel has no route for its GSI until
-    /// [`RoutingTable::retranslate`] or another commit finds a translation. What is
+    /// address. `None` blocks the message, as an IOMMU does: the kernel has no route for its GSI
+    /// until [`RoutingTable::retranslate`] or another commit finds a translation. What is
     /// [`Armed`](crate::Armed) on the GSI is taken off before that.
     ///
     /// The table itself keeps the untranslated messages. The translation is called once for each
     /// message of a commit, on the thread of one that commits, while the table holds no lock. If it
-    /// panics, the commit of that message fails, and its caller gets the panic. If it commits something
-    /// itself, or takes a GSI that a commit under way changes, it waits for ever; a handle to the table
-    /// in it keeps the table alive.
+    /// panics, the commit of that message fails, and its caller gets the panic. If it commits
+    /// something itself, or takes a GSI that a commit under way changes, it waits for ever; a
+    /// handle to the table in it keeps the table alive.
     ///
     /// It may take locks of the VMM. Then no thread may hold one of these while it commits (also by
     /// unmasking a vector, setting its message, or running a queue) or calls
-    /// [`RoutingTable::retranslate`]: it would wait for itself, or for a thread that commits for it. A
-    /// vector's `trigger` and `mask` never call the translation, and never wait for one.
+    /// [`RoutingTable::retranslate`]: it would wait for itself, or for a thread that commits for
+    /// it. A vector's `trigger` and `mask` never call the translation, and never wait for one.
     ///
     /// ```
     /// # use std::sync::Arc;

@@ -22,8 +22,10 @@ pub(crate) struct Engine {
     met: FixedBitSet,
     /// Of this round.
     pub(crate) ioctls: usize,
+    /// Whether it is a machine whose kernel may have 32-bit APIC ids.
     pub(crate) is_x86: bool,
-    /// Whether the kernel is known to refuse messages with a low byte in the upper half of the address.
+    /// Whether the kernel is known to refuse messages with a low byte in the upper half of the
+    /// address.
     pub(crate) has_32_bit_ids: bool,
 }
 
@@ -70,8 +72,8 @@ impl Engine {
         self.kernel == Kernel::HasEntries
     }
 
-    /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes them all. If
-    /// not, the guilty are searched for, so that each fails alone.
+    /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes
+    /// them all. If not, the guilty are searched for, so that each fails alone.
     pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request], disarm: Disarm<'_>) {
         self.ioctls = 0;
         let pending = requests.iter().filter(|request| request.is_pending());
@@ -104,8 +106,9 @@ impl Engine {
         self.attempt(vm, demands, edits)
     }
 
-    /// These requests have failed together: tries each half by itself. Of many requests one that is refused, or
-    /// at which the VM panics, costs about two ioctls for each doubling, and spoils no other.
+    /// These requests have failed together: tries each half by itself. Of many requests one that is
+    /// refused, or at which the VM panics, costs about two ioctls for each doubling, and spoils no
+    /// other.
     fn halve(
         &mut self,
         vm: &dyn Vm,
@@ -147,8 +150,8 @@ impl Engine {
         });
     }
 
-    /// After a failure of them all, gives the kernel all new translations but those that it refuses, and blocks
-    /// these: the old ones must not stay in force.
+    /// After a failure of them all, gives the kernel all new translations but those that it
+    /// refuses, and blocks these: the old ones must not stay in force.
     fn translate_in_part(
         &mut self,
         vm: &dyn Vm,
@@ -174,7 +177,8 @@ impl Engine {
         disarm: Disarm<'_>,
         blocked: &mut Vec<Gsi>,
     ) -> Result<io::Error, Failure> {
-        // Any other failure has nothing to do with the messages, and without one there is none to block.
+        // Any other failure has nothing to do with the messages, and without one there is none to
+        // block.
         let source = match failure {
             Failure::Error(Error::Refused { source, .. })
                 if source.kind() == io::ErrorKind::InvalidInput && !edits.is_empty() =>
@@ -243,8 +247,8 @@ impl Engine {
         result
     }
 
-    /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers whether
-    /// there were any.
+    /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers
+    /// whether there were any.
     fn remove_stale(&mut self) -> bool {
         let before = self.entries.edits();
         for index in self.stale.difference(&self.met) {

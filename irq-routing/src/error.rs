@@ -73,7 +73,8 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// The route cannot go: a [`Line`](crate::Line) has it, and what is armed there was not taken off.
+    /// The route cannot go: a [`Line`](crate::Line) has it, and what is armed there was not taken
+    /// off.
     #[error("the route of GSI {gsi} is in use")]
     RouteHeld {
         /// The number.
@@ -87,8 +88,8 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// A GSI with a [`DrivenLine`](crate::DrivenLine) and another one would lead to one pin; only the one that
-    /// stands last in the kernel's table hears the ends of the pin's interrupts.
+    /// A GSI with a [`DrivenLine`](crate::DrivenLine) and another one would lead to one pin; only
+    /// the one that stands last in the kernel's table hears the ends of the pin's interrupts.
     #[error(
         "GSI {gsi} is driven, and GSI {other} leads to {pin} too: only one of them would hear its EOIs"
     )]
@@ -185,8 +186,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may succeed later, though nothing is changed: the kernel was short of something
-    /// (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted, or says that it is not ready yet (EAGAIN).
+    /// Whether the same may succeed later, though nothing is changed: the kernel was short of
+    /// something (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted, or says that it is not ready
+    /// yet (EAGAIN).
     #[must_use]
     pub fn is_transient(&self) -> bool {
         let (Self::Refused { source, .. } | Self::Limit(source)) = self else {

@@ -61,8 +61,8 @@ impl GsiLease {
         &self.table
     }
 
-    /// The same lease, held under this name: that of a device, or of one of its vectors. When no GSI
-    /// is left, [`Error::Exhausted`] says who holds how many.
+    /// The same lease, held under this name: that of a device, or of one of its vectors. When no
+    /// GSI is left, [`Error::Exhausted`] says who holds how many.
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         self.table.lock().slots.set_name(self.gsi, name.into());
         self
@@ -80,8 +80,8 @@ impl GsiLease {
         self.table.route(self.gsi)
     }
 
-    /// Leads it to a message or to pins: a transaction of one edit. Several routes are better changed by
-    /// one transaction.
+    /// Leads it to a message or to pins: a transaction of one edit. Several routes are better
+    /// changed by one transaction.
     ///
     /// # Errors
     ///
@@ -92,9 +92,9 @@ impl GsiLease {
         Ok(transaction.commit()?)
     }
 
-    /// Stages an edit for [`RoutingTable::commit_each`], which leads the GSI to a message. It may be
-    /// committed on another thread and later: of the edits of a lease only the one that was staged last
-    /// counts, in whatever order they are committed.
+    /// Stages an edit for [`RoutingTable::commit_each`], which leads the GSI to a message. It may
+    /// be committed on another thread and later: of the edits of a lease only the one that was
+    /// staged last counts, in whatever order they are committed.
     #[must_use = "an edit does nothing until it is committed"]
     pub fn edit(&self, message: MsiMessage) -> MessageEdit {
         // Callers that stage at the same time have no order.
@@ -114,8 +114,9 @@ impl GsiLease {
         Line::leased(self)
     }
 
-    /// The same as [`into_line`](Self::into_line) and [`Line::register`], in one step: the table never sees the line
-    /// without what is registered. Returns the line, the registration, and whether the message is blocked.
+    /// The same as [`into_line`](Self::into_line) and [`Line::register`], in one step: the table
+    /// never sees the line without what is registered. Returns the line, the registration, and
+    /// whether the message is blocked.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ use crate::{Armed, DrivenLine, Error, Gsi, GsiLease, Registration, Rejected, Rou
 /// A GSI with a route that stays as long as this lives: it may be changed, not removed.
 ///
 /// Whatever signals a GSI holds its `Line`, because KVM takes signals for a GSI without a route and
-/// loses them. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping it gives the
-/// GSI back. The other is a share of a GSI that the machine's wiring leads to pins
+/// loses them. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping it gives
+/// the GSI back. The other is a share of a GSI that the machine's wiring leads to pins
 /// ([`RoutingTable::line`]).
 ///
 /// ```
@@ -111,15 +111,17 @@ impl Line {
         self.lease.take().ok_or(self)
     }
 
-    /// Registers what is armed on the GSI, so that it is taken off before a translation that blocks the
-    /// message takes the route away. Returns whether the message is blocked now: then nothing may be armed,
-    /// until [`Armed::rearm`] is called.
+    /// Registers what is armed on the GSI, so that it is taken off before a translation that blocks
+    /// the message takes the route away. Returns whether the message is blocked now: then nothing
+    /// may be armed, until [`Armed::rearm`] is called.
     ///
-    /// Call this while the lock is held that [`Armed::disarm`] and [`Armed::rearm`] take. Otherwise another
-    /// thread's commit may call them before the caller has noted whether the message is blocked.
+    /// Call this while the lock is held that [`Armed::disarm`] and [`Armed::rearm`] take. Otherwise
+    /// another thread's commit may call them before the caller has noted whether the message is
+    /// blocked.
     ///
-    /// A table without a translation needs no registration. In one with a translation, each line wants one
-    /// with everything that is armed on it: a route is not taken from a line that has none.
+    /// A table without a translation needs no registration. In one with a translation, each line
+    /// wants one with everything that is armed on it: a route is not taken from a line that has
+    /// none.
     #[must_use = "dropping the registration ends it"]
     pub fn register(&self, armed: Weak<dyn Armed>) -> (Registration, bool) {
         let Hold { table, gsi } = &self.hold;
@@ -129,20 +131,21 @@ impl Line {
 
     /// Takes exclusive control of the line: its level and its EOIs; see [`DrivenLine`].
     ///
-    /// It fails if another GSI is routed to one of its pins. It takes its turn among the commits, and waits for
-    /// those before it. One ioctl if dropped leases left routes behind, which may lead to the pins, otherwise none.
+    /// It fails if another GSI is routed to one of its pins. It takes its turn among the commits,
+    /// and waits for those before it. One ioctl if dropped leases left routes behind, which may
+    /// lead to the pins, otherwise none.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyDriven`], [`Error::PinShared`], and those of [`RoutingTable::flush`]; the line comes
-    /// back inside.
+    /// [`Error::AlreadyDriven`], [`Error::PinShared`], and those of [`RoutingTable::flush`]; the
+    /// line comes back inside.
     pub fn drive(self) -> Result<DrivenLine, Rejected<Self>> {
         DrivenLine::new(self)
     }
 
-    /// Keeps the route in place for as long as the table lives, also when this has been dropped, because something
-    /// that could not be disarmed may signal it still. A leased GSI is out of use at once: no other device must get
-    /// those signals. One of the wiring stays shared.
+    /// Keeps the route in place for as long as the table lives, also when this has been dropped,
+    /// because something that could not be disarmed may signal it still. A leased GSI is out of use
+    /// at once: no other device must get those signals. One of the wiring stays shared.
     pub fn quarantine(&self) {
         let mut state = self.table().lock();
         match &self.lease {

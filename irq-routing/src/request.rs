@@ -40,7 +40,8 @@ pub(crate) enum Fate {
     Failed(usize),
     /// The translation or the VM panicked for it.
     Panicked,
-    /// Its message is blocked, and something that is armed on the GSI does not go. The old route stays.
+    /// Its message is blocked, and something that is armed on the GSI does not go. The old route
+    /// stays.
     Held,
 }
 
@@ -48,8 +49,8 @@ pub(crate) enum Fate {
 pub(crate) enum Change {
     /// The holder of this lease leads it somewhere, or nowhere.
     Lease(LeaseId, Option<Route>),
-    /// The holder of this lease leads it to a message. Of several such edits the one with the greatest
-    /// number was staged last.
+    /// The holder of this lease leads it to a message. Of several such edits the one with the
+    /// greatest number was staged last.
     Message(LeaseId, u64, MsiMessage),
     /// The machine's wiring changes.
     Wiring(Option<Pins>),
@@ -109,8 +110,8 @@ pub(crate) enum Demand {
     Each,
     /// If dropped leases left routes behind.
     Flush,
-    /// As [`Flush`](Self::Flush): the GSI is driven from then on, and a route that was left behind may lead to
-    /// one of its pins.
+    /// As [`Flush`](Self::Flush): the GSI is driven from then on, and a route that was left behind
+    /// may lead to one of its pins.
     Drive(Gsi),
     /// In any case.
     Recommit,
@@ -146,7 +147,8 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(call)).map_err(Failure::Panic)
 }
 
-/// Drops a failure that no caller gets. What the translation or the VM has put into it may panic there, too.
+/// Drops a failure that no caller gets. What the translation or the VM has put into it may panic
+/// there, too.
 pub(crate) fn discard<T>(failure: T) {
     if let Err(panic) = guarded(|| drop(failure)) {
         std::mem::forget(panic);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Group commit: requests that come while one is in the kernel go there together.
 //!
-//! A caller queues its request. If nobody is at work it takes the engine and all that waits, and
-//! carries it out without the lock, so that leases can be taken and dropped meanwhile. What comes
-//! in between waits for the next round, which one of those callers leads: nobody works for requests
-//! that came after its own round has begun, and no thread of the table's own is needed. (Some
-//! requests do not share a round, see `State::together`, so that a caller may lead others before
-//! its own.)
+//! A caller queues its request. If no thread is at work, it takes the engine and all that waits,
+//! and carries it out without the lock, so that leases can be taken and dropped meanwhile. What
+//! comes in between waits for the next round, which one of those callers leads. So a caller never
+//! works for requests that came after its own round has begun, and the table needs no thread of its
+//! own. (Some requests do not share a round, see `State::together`, so a caller may lead others
+//! before its own.)
 //!
 //! A round calls the translation and the VM, which may panic. A panic is handled as a refusal of
 //! the kernel is: the request that causes it fails alone, and its caller gets the panic, whichever

@@ -223,8 +223,8 @@ impl Slots {
         Gsi::below(self.limit, number)
     }
 
-    /// Whether a commit under way changes this GSI. It must not become another's, or be relied on, until
-    /// that has ended.
+    /// Whether a commit under way changes this GSI. It must not become another's, or be relied on,
+    /// until that has ended.
     pub(crate) fn is_unsettled(&self, gsi: Gsi) -> bool {
         self.unsettled.contains(gsi.index())
     }
@@ -285,8 +285,8 @@ impl Slots {
         }
     }
 
-    /// Whether a message edit is the last that was staged, of those that rounds have met. One that has
-    /// failed may come again.
+    /// Whether a message edit is the last that was staged, of those that rounds have met. One that
+    /// has failed may come again.
     pub(crate) fn is_newest(&self, gsi: Gsi, number: u64) -> bool {
         matches!(self.get(gsi), Slot::Leased { edit, .. } if edit == number)
     }

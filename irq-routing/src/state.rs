@@ -105,7 +105,8 @@ impl State {
         Some(self.done.swap_remove(index))
     }
 
-    /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the engine.
+    /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the
+    /// engine.
     pub(crate) fn begin_round(&mut self) -> Option<(Box<Engine>, Vec<Request>)> {
         let mut engine = self.engine.take()?;
         engine.stale.union_with(&self.stale);
@@ -125,9 +126,9 @@ impl State {
         Some((engine, requests))
     }
 
-    /// Marks a GSI as blocked whose entry is about to go, so that nothing is armed there from now on.
-    /// Returns whether the entry may go once everything that is armed there, which is returned too, has
-    /// been disarmed. The caller drops that without the lock.
+    /// Marks a GSI as blocked whose entry is about to go, so that nothing is armed there from now
+    /// on. Returns whether the entry may go once everything that is armed there, which is returned
+    /// too, has been disarmed. The caller drops that without the lock.
     pub(crate) fn block(&mut self, gsi: Gsi) -> (bool, Vec<Arc<dyn Armed>>) {
         let slot = self.slots.get(gsi);
         let (armed, all) = self.registered.armed(gsi, slot.lease());
@@ -156,8 +157,9 @@ impl State {
         self.unblock(engine)
     }
 
-    /// Removes the marks of GSIs that are blocked no more. Returns what is registered for those that have
-    /// a route. After a panic of the VM the marks stay until the kernel's table is known again.
+    /// Removes the marks of GSIs that are blocked no more. Returns what is registered for those
+    /// that have a route. After a panic of the VM the marks stay until the kernel's table is known
+    /// again.
     fn unblock(&mut self, engine: &Engine) -> Vec<Arc<dyn Armed>> {
         let mut unblocked = Vec::new();
         if !engine.is_known() {
@@ -254,9 +256,9 @@ impl State {
         request.edits = edits;
     }
 
-    /// How many of the first requests can share a round. A translation of all routes starts from those that are
-    /// committed, so it shares none. What concerns pins is validated against those that are committed, too,
-    /// where a line is driven.
+    /// How many of the first requests can share a round. A translation of all routes starts from
+    /// those that are committed, so it shares none. What concerns pins is validated against those
+    /// that are committed, too, where a line is driven.
     fn together(&self, requests: &[Request]) -> usize {
         let (mut driven, mut pins) = (!self.driven.is_empty(), false);
         for (before, request) in requests.iter().enumerate() {
@@ -321,8 +323,8 @@ impl State {
         }
     }
 
-    /// Enters what the kernel has taken. Meanwhile a lease may have been dropped or put in quarantine;
-    /// its GSI is nobody else's yet.
+    /// Enters what the kernel has taken. Meanwhile a lease may have been dropped or put in
+    /// quarantine; its GSI is nobody else's yet.
     fn take_over(&mut self, edit: &Edit) {
         let (gsi, route) = (edit.gsi, edit.route());
         let lines = self.slots.get(gsi).lines();

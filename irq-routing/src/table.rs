@@ -19,9 +19,9 @@ use crate::{
 /// The routing table of one machine. Clones share it.
 ///
 /// KVM replaces its table whole, so a machine has one `RoutingTable`, and everything that wants a
-/// route goes through it. The table starts *unknown*: KVM may have put its own default in place, which
-/// nobody can read, and which the first commit replaces. A machine whose devices use pins wires them
-/// first; pins that are left out lead nowhere from then on.
+/// route goes through it. The table starts *unknown*: KVM may have put its own default in place,
+/// which nobody can read, and which the first commit replaces. A machine whose devices use pins
+/// wires them first; pins that are left out lead nowhere from then on.
 ///
 /// Dropping the last handle leaves the kernel's table as it is.
 ///
@@ -130,7 +130,8 @@ impl RoutingTable {
         self.shared.translation.is_some()
     }
 
-    /// Registers what sends messages of its own, so that [`retranslate`](Self::retranslate) reaches it.
+    /// Registers what sends messages of its own, so that [`retranslate`](Self::retranslate) reaches
+    /// it.
     pub fn register(&self, translated: Weak<dyn Translated>) -> Registration {
         Registration::translated(self, translated)
     }
@@ -173,9 +174,9 @@ impl RoutingTable {
             .ok_or_else(|| self.lock().slots.exhausted(1))
     }
 
-    /// The same as [`lease`](Self::lease) for a caller that does not want to know who holds the others: the
-    /// error names the holders, which takes its time where there are thousands. It waits for a commit under way
-    /// only if no GSI is free but those that the commit changes.
+    /// The same as [`lease`](Self::lease) for a caller that does not want to know who holds the
+    /// others: the error names the holders, which takes its time where there are thousands. It
+    /// waits for a commit under way only if no GSI is free but those that the commit changes.
     #[must_use]
     pub fn lease_if_free(&self) -> Option<GsiLease> {
         let (gsi, id) = self.take(Slots::lease)?;
@@ -193,8 +194,8 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// Takes `count` GSIs in a row, of which the first is a multiple of `count`, or of the next power
-    /// of two: the lowest that are free and not reserved. No ioctl.
+    /// Takes `count` GSIs in a row, of which the first is a multiple of `count`, or of the next
+    /// power of two: the lowest that are free and not reserved. No ioctl.
     ///
     /// # Errors
     ///
@@ -234,8 +235,8 @@ impl RoutingTable {
         Transaction::new(self.clone(), spare)
     }
 
-    /// Gives the kernel the whole table again, with one ioctl: after something else has replaced it,
-    /// as the initialisation of an arm64 GIC does.
+    /// Gives the kernel the whole table again, with one ioctl: after something else has replaced
+    /// it, as the initialisation of an arm64 GIC does.
     ///
     /// # Errors
     ///
@@ -250,16 +251,17 @@ impl RoutingTable {
     ///
     /// # Errors
     ///
-    /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are blocked, and all
-    /// others are in force. [`Error::RouteHeld`] names a GSI whose message is blocked, or refused, while its
-    /// route cannot go: its old translation is still in force, and that of others that are held. All others
-    /// are in force or blocked. Otherwise those of [`Transaction::commit`] that the kernel causes; then all old
-    /// translations are still in force, or an unknown part of them if the search for a refused message failed.
+    /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are
+    /// blocked, and all others are in force. [`Error::RouteHeld`] names a GSI whose message is
+    /// blocked, or refused, while its route cannot go: its old translation is still in force, and
+    /// that of others that are held. All others are in force or blocked. Otherwise those of
+    /// [`Transaction::commit`] that the kernel causes; then all old translations are still in
+    /// force, or an unknown part of them if the search for a refused message failed.
     ///
     /// # Panics
     ///
-    /// If the translation does; then all old translations are still in force. If the VM does; then what is in force
-    /// is unknown until the next commit.
+    /// If the translation does; then all old translations are still in force. If the VM does; then
+    /// what is in force is unknown until the next commit.
     pub fn retranslate(&self) -> Result<(), Error> {
         let routes = guarded(|| self.submit(Demand::Retranslate));
         let translated = self.lock().registered.translated();
@@ -282,7 +284,8 @@ impl RoutingTable {
     }
 
     /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
-    /// Otherwise the next commit that changes something does it. There is nothing to do for a machine that is being closed.
+    /// Otherwise the next commit that changes something does it. There is nothing to do for a
+    /// machine that is being closed.
     ///
     /// # Errors
     ///

@@ -38,7 +38,8 @@ impl Transaction {
         }
     }
 
-    /// Takes memory for so many edits more, where many are to come; none, where there is not so much.
+    /// Takes memory for so many edits more, where many are to come; none, where there is not so
+    /// much.
     pub fn reserve(&mut self, additional: usize) -> &mut Self {
         // The edits take what they need, one by one.
         let _ = self.edits.try_reserve(additional);
@@ -68,9 +69,9 @@ impl Transaction {
 
     /// Makes the edits effective: for the kernel, then for the table.
     ///
-    /// If they change nothing there is no ioctl; otherwise there is one, shared with commits that came
-    /// at the same time (more if the kernel refuses one of those), and when this returns every irqfd
-    /// follows the new routes. The first commit to a table always issues.
+    /// If they change nothing there is no ioctl; otherwise there is one, shared with commits that
+    /// came at the same time (more if the kernel refuses one of those), and when this returns every
+    /// irqfd follows the new routes. The first commit to a table always issues.
     ///
     /// # Errors
     ///
@@ -85,8 +86,9 @@ impl Transaction {
     ///
     /// # Panics
     ///
-    /// If the table's translation panics for one of the messages, or the VM for the edits. Then the table has not
-    /// changed. If it was the VM, what the kernel has is unknown until the next commit, which issues in any case.
+    /// If the table's translation panics for one of the messages, or the VM for the edits. Then the
+    /// table has not changed. If it was the VM, what the kernel has is unknown until the next
+    /// commit, which issues in any case.
     pub fn commit(mut self) -> Result<(), Rejected<Self>> {
         let shared = self.table.shared();
         match shared.submit(Demand::Edits, &mut self.edits) {
@@ -109,7 +111,8 @@ impl Transaction {
 }
 
 impl RoutingTable {
-    /// Leaves the memory of edits to the next transaction, so that a steady state allocates nothing.
+    /// Leaves the memory of edits to the next transaction, so that a steady state allocates
+    /// nothing.
     pub(crate) fn recycle(&self, mut edits: Vec<Edit>) {
         edits.clear();
         edits.shrink_to(KEPT_EDITS);

@@ -272,7 +272,8 @@ fn on_pin(kernel: &Mutex<Vec<RouteEntry>>, pin: u32) -> Vec<u32> {
     there.map(|entry| entry.gsi).collect()
 }
 
-/// Commits a message in another thread: while that is in the kernel, other requests meet in the queue.
+/// Commits a message in another thread: while that is in the kernel, other requests meet in the
+/// queue.
 fn keep_busy(table: &RoutingTable) -> thread::JoinHandle<()> {
     let (table, lease) = (table.clone(), table.lease().unwrap());
     thread::spawn(move || commit(&table, &lease, 1).unwrap())
@@ -338,8 +339,8 @@ fn the_route_of_a_dropped_lease_is_gone_when_its_pin_is_driven() {
     });
 }
 
-/// The driven line leaves its pin and another GSI goes there, or both go to one that is free. The kernel
-/// may refuse that the line leaves.
+/// The driven line leaves its pin and another GSI goes there, or both go to one that is free. The
+/// kernel may refuse that the line leaves.
 #[test]
 fn a_driven_line_that_moves_never_shares_a_pin() {
     for (to, others) in [(GUILTY_PIN, 10), (11, 10), (11, 11)] {
@@ -453,7 +454,8 @@ impl Armed for Irqfd {
     }
 }
 
-/// A table with a translation that blocks all messages while the number is not zero, with a line for two irqfds.
+/// A table with a translation that blocks all messages while the number is not zero, with a line
+/// for two irqfds.
 fn armory() -> (RoutingTable, Line, [Arc<Irqfd>; 2], Arc<AtomicU32>) {
     let (vm, blocks) = (Arc::new(Recorder::default()), Arc::new(AtomicU32::new(0)));
     let armaments: [Arc<Armament>; 2] = Default::default();

@@ -18,8 +18,9 @@ pub struct IrqFdBuilder {
 }
 
 impl IrqFdBuilder {
-    /// Binds this notifier (default: a new one). A signal that it already has is delivered soon after
-    /// it is bound, from a thread of the kernel; KVM leaves the count there until the next signal.
+    /// Binds this notifier (default: a new one). A signal that it already has is delivered soon
+    /// after it is bound, from a thread of the kernel; KVM leaves the count there until the next
+    /// signal.
     #[must_use = "a builder binds nothing"]
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
@@ -42,7 +43,8 @@ impl IrqFdBuilder {
     /// # Errors
     ///
     /// [`Error::Route`], [`Error::Notifier`], [`Error::Semaphore`], [`Error::AlreadyBound`],
-    /// [`Error::NoIrqChip`], [`Error::IrqChipNotReady`], [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
+    /// [`Error::NoIrqChip`], [`Error::IrqChipNotReady`], [`Error::Retired`], [`Error::Assign`]; the
+    /// builder comes back inside.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
         let irq = self.assign_as_it_is()?;
         if !irq.is_blocked() {

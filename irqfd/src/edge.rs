@@ -12,7 +12,7 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
 ///
 /// Dropping it takes the notifier off, then gives the GSI back (if it was leased); a failure is
-/// logged and keeps the GSI out of use. While it is bound KVM takes every signal, so nobody else
+/// logged and keeps the GSI out of use. While it is bound KVM takes every signal, so no other thread
 /// can read the notifier, and waiters on it are not woken. When it has been taken off, the counter
 /// is zero and later signals stay in it.
 ///

@@ -9,7 +9,8 @@ use notify_core::Retired;
 
 use crate::Rejected;
 
-/// Why an operation on an interrupt failed. Unless the operation says otherwise nothing has changed then.
+/// Why an operation on an interrupt failed. Unless the operation says otherwise nothing has changed
+/// then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -39,9 +40,9 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// The notifier, or a duplicate of it, is bound to a GSI already: of this machine, or from Linux
-    /// 6.17 on of any. (Earlier kernels take one eventfd in two machines, and only one of them gets
-    /// the signals.)
+    /// The notifier, or a duplicate of it, is bound to a GSI already: of this machine, or from
+    /// Linux 6.17 on of any. (Earlier kernels take one eventfd in two machines, and only one of
+    /// them gets the signals.)
     #[error("cannot bind a notifier to GSI {gsi}: it is bound already")]
     AlreadyBound {
         /// The GSI.
@@ -61,7 +62,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The interrupt controller was created and is not initialised yet (arm64): the same succeeds later.
+    /// The interrupt controller was created and is not initialised yet (arm64): the same succeeds
+    /// later.
     #[error("cannot bind a notifier to GSI {gsi}: the interrupt controller is not initialised yet")]
     IrqChipNotReady {
         /// The GSI.
@@ -116,9 +118,9 @@ pub enum Error {
         source: irq_routing::Error,
     },
 
-    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, that of whoever came last:
-    /// devices of the VMM, which set it, and exported ones, which trigger, would take each other's away; and so
-    /// would an EOI from a device of the VMM that wants to be told of it.
+    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, that of whoever
+    /// came last: devices of the VMM, which set it, and exported ones, which trigger, would take
+    /// each other's away; and so would an EOI from a device of the VMM that wants to be told of it.
     #[error(
         "GSI {gsi} has one level for all: its devices are all exported, or all the VMM's and not told of EOIs"
     )]
@@ -210,8 +212,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// Nothing is in the kernel that could take messages or lines. The VMM has its own interrupt controllers then,
-    /// and injects with [`inject::vcpu`](crate::inject::vcpu()).
+    /// Nothing is in the kernel that could take messages or lines. The VMM has its own interrupt
+    /// controllers then, and injects with [`inject::vcpu`](crate::inject::vcpu()).
     #[error("cannot inject: the machine has no interrupt controller in the kernel")]
     NoController {
         /// What the kernel said.

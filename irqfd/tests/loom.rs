@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Vectors and their queue, and level-triggered lines, in every order that their threads can take.
 //!
-//! Atomics, locks and threads of the crate and of the routing table are loom's. Eventfds and the epoll are
-//! real: a call of the kernel is one step, and nothing here waits in one. loom shows old values to loads,
-//! but does not let a load see a store of its future.
+//! Atomics, locks and threads of the crate and of the routing table are loom's. Eventfds and the
+//! epoll are real: a call of the kernel is one step, and nothing here waits in one. loom shows old
+//! values to loads, but does not let a load see a store of its future.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --features loom --test loom`
 #![cfg(loom)]
@@ -527,8 +527,8 @@ fn two_guests_open_an_entry_with_another_message() {
     });
 }
 
-/// A commit fails for want of memory, while a guest masks and unmasks: the next round arms the vector, and calls for
-/// itself if nothing else does.
+/// A commit fails for want of memory, while a guest masks and unmasks: the next round arms the
+/// vector, and calls for itself if nothing else does.
 #[test]
 fn what_failed_for_a_while_is_armed_by_a_later_round() {
     explore(2, || {

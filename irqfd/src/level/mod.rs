@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`LevelLine`]: a level-triggered interrupt line, which devices share.
 //!
-//! Locks are taken in this order: a line, then the routing table or the VMM's own controller. The registry of an
-//! [`EoiExits`] is let go before a line is locked. Notifiers are signalled out of a line's lock.
+//! Locks are taken in this order: a line, then the routing table or the VMM's own controller. The
+//! registry of an [`EoiExits`] is let go before a line is locked. Notifiers are signalled out of a
+//! line's lock.
 
 mod binding;
 mod builder;
@@ -35,8 +36,9 @@ use way::Way;
 
 /// A level-triggered interrupt line: the wired-OR of the devices on it. Clones share it.
 ///
-/// A device is on it by a [`LevelIrq`]. The line is high while any of them asserts; when the guest ends the
-/// interrupt (EOI), those that want to know are told, once each, and one that still asserts is heard again.
+/// A device is on it by a [`LevelIrq`]. The line is high while any of them asserts; when the guest
+/// ends the interrupt (EOI), those that want to know are told, once each, and one that still
+/// asserts is heard again.
 ///
 /// What stands behind it depends on the machine:
 ///
@@ -46,13 +48,13 @@ use way::Way;
 /// | a split irqchip: the GSI has a message | KVM_IRQ_LINE and irqfds send the message | KVM_EXIT_IOAPIC_EOI, to [`EoiExits`] |
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
-/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). Nobody else should drive
-/// the GSI itself: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or [`inject::line`](crate::inject::line()), lowers
-/// what the VMM's devices hold up. A GSI of the wiring
-/// that is led to other pins while it is high leaves the old ones high.
+/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). Nobody
+/// else should drive the GSI itself: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
+/// [`inject::line`](crate::inject::line()), lowers what the VMM's devices hold up. A GSI of the
+/// wiring that is led to other pins while it is high leaves the old ones high.
 ///
-/// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl, unless the last
-/// device could not lower it. Two handles are equal if they are of one line.
+/// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl,
+/// unless the last device could not lower it. Two handles are equal if they are of one line.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -90,14 +92,16 @@ pub struct LevelLine {
 }
 
 impl LevelLine {
-    /// A line of a GSI: one that leads to pins in the kernel, or on a split irqchip one that has a message.
+    /// A line of a GSI: one that leads to pins in the kernel, or on a split irqchip one that has a
+    /// message.
     #[must_use = "a builder does nothing"]
     pub fn builder(line: Line) -> LevelLineBuilder {
         LevelLineBuilder::new(line)
     }
 
-    /// A line to a pin of the VMM's own interrupt controller, of a machine that has none in the kernel, or a split
-    /// irqchip whose VMM keeps the state of its IOAPIC itself. It starts low; nothing is called.
+    /// A line to a pin of the VMM's own interrupt controller, of a machine that has none in the
+    /// kernel, or a split irqchip whose VMM keeps the state of its IOAPIC itself. It starts low;
+    /// nothing is called.
     ///
     /// The controller is called with the line's lock held; see [`Controller`].
     pub fn on_controller(pin: u32, controller: Arc<dyn Controller>, exits: &EoiExits) -> Self {
@@ -137,58 +141,62 @@ impl LevelLine {
         Ok(LevelIrq::builder(self).build()?)
     }
 
-    /// Whether the line is high, as far as this process knows: a signal that the kernel takes raises it unseen.
+    /// Whether the line is high, as far as this process knows: a signal that the kernel takes
+    /// raises it unseen.
     #[must_use]
     pub fn is_asserted(&self) -> bool {
         self.inner.lock().members.level()
     }
 
-    /// The guest has written the redirection entry of this line's pin, of an IOAPIC in user space: this is the
-    /// message now, in the form of an MSI (bit 15 of the data for level-triggered), and whether it is masked. The
-    /// entry starts masked, as after a reset.
+    /// The guest has written the redirection entry of this line's pin, of an IOAPIC in user space:
+    /// this is the message now, in the form of an MSI (bit 15 of the data for level-triggered), and
+    /// whether it is masked. The entry starts masked, as after a reset.
     ///
-    /// While it is masked nothing is injected: what the VMM's devices assert is remembered, signals of exported
-    /// ones stay in their triggers, and the message is only remembered too. When it is not, a new message is
-    /// committed to the routing table, and an interrupt is sent if the line is high and none is in service.
+    /// While it is masked nothing is injected: what the VMM's devices assert is remembered, signals
+    /// of exported ones stay in their triggers, and the message is only remembered too. When it is
+    /// not, a new message is committed to the routing table, and an interrupt is sent if the line
+    /// is high and none is in service.
     ///
-    /// If an interrupt is in service and the vector changes, or the entry turns edge-triggered, then the
-    /// service ends as by an EOI, and all who want to know are told: the EOI of the old vector may never come.
-    /// With an exported device on the line one may always be in service. An edge-triggered entry gets one
-    /// message each time that the line rises while it is not masked, and nobody hears of EOIs; an exported
-    /// device is told when it turns level-triggered again.
+    /// If an interrupt is in service and the vector changes, or the entry turns edge-triggered,
+    /// then the service ends as by an EOI, and all who want to know are told: the EOI of the old
+    /// vector may never come. With an exported device on the line one may always be in service. An
+    /// edge-triggered entry gets one message each time that the line rises while it is not masked,
+    /// and nobody hears of EOIs; an exported device is told when it turns level-triggered again.
     ///
-    /// The commit calls the table's translation, if there is one, while the line is locked: a thread
-    /// that holds a lock which the translation takes must not use the line.
+    /// The commit calls the table's translation, if there is one, while the line is locked: a
+    /// thread that holds a lock which the translation takes must not use the line.
     ///
     /// # Errors
     ///
-    /// [`Error::NoMessage`] for a line that has none. [`Error::Redirect`], [`Error::Assign`], [`Error::Deassign`],
-    /// [`Error::SetLevel`] and the like: the entry is what it was. Exported devices may be told then, as the end of
-    /// what they signalled meanwhile might not be heard of.
+    /// [`Error::NoMessage`] for a line that has none. [`Error::Redirect`], [`Error::Assign`],
+    /// [`Error::Deassign`], [`Error::SetLevel`] and the like: the entry is what it was. Exported
+    /// devices may be told then, as the end of what they signalled meanwhile might not be heard of.
     pub fn redirect(&self, message: MsiMessage, masked: bool) -> Result<(), Error> {
         self.inner.redirect(Entry { message, masked })
     }
 
-    /// An interrupt of this line has ended, as the VMM knows that has the controller. Those who want to know
-    /// are told, and a line that is still high calls again. Where the kernel hears of EOIs itself this does
-    /// nothing.
+    /// An interrupt of this line has ended, as the VMM knows that has the controller. Those who
+    /// want to know are told, and a line that is still high calls again. Where the kernel hears of
+    /// EOIs itself this does nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]: the line does not call again, and tries with its next change of any kind. All were told.
+    /// [`Error::SetLevel`]: the line does not call again, and tries with its next change of any
+    /// kind. All were told.
     pub fn on_eoi(&self) -> Result<(), Error> {
         self.inner.on_eoi()
     }
 
-    /// Says once more that the line is high, if it is. For a VMM whose own devices are on a line to pins in the kernel
-    /// together with devices that are told of EOIs: it is to call this each time that one of its notifiers
-    /// ([`LevelIrqBuilder::eoi`]) is signalled.
+    /// Says once more that the line is high, if it is. For a VMM whose own devices are on a line to
+    /// pins in the kernel together with devices that are told of EOIs: it is to call this each time
+    /// that one of its notifiers ([`LevelIrqBuilder::eoi`]) is signalled.
     ///
-    /// When a guest unmasks an IOAPIC pin that waits, Linux tells all who resample the line instead of interrupting,
-    /// and takes it that they raise the line again (6.3 and later, `ioapic_write_indirect` in
-    /// `arch/x86/kvm/ioapic.c`). What KVM_IRQ_LINE has raised is forgotten with the rest, and a device that does
-    /// not know of it waits for ever. One ioctl if a device of the VMM's own asserts, else none; nobody is told.
-    /// Anywhere else it does nothing, as the line calls again by itself.
+    /// When a guest unmasks an IOAPIC pin that waits, Linux tells all who resample the line instead
+    /// of interrupting, and takes it that they raise the line again (6.3 and later,
+    /// `ioapic_write_indirect` in `arch/x86/kvm/ioapic.c`). What KVM_IRQ_LINE has raised is
+    /// forgotten with the rest, and a device that does not know of it waits for ever. One ioctl if
+    /// a device of the VMM's own asserts, else none; nobody is told. Anywhere else it does nothing,
+    /// as the line calls again by itself.
     ///
     /// # Errors
     ///
@@ -197,9 +205,9 @@ impl LevelLine {
         self.inner.reassert()
     }
 
-    /// Sends the level anew, and tells all who want to know as an EOI does: after the state of a controller was
-    /// restored or reset, which may have forgotten what it was told, and interrupts that were in service. At worst an
-    /// interrupt is spurious.
+    /// Sends the level anew, and tells all who want to know as an EOI does: after the state of a
+    /// controller was restored or reset, which may have forgotten what it was told, and interrupts
+    /// that were in service. At worst an interrupt is spurious.
     ///
     /// # Errors
     ///

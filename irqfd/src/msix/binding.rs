@@ -15,12 +15,21 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// the table does not have binds to none, and reads back as [`NO_VECTOR`]; none is an ordinary
 /// state, in which triggers do nothing.
 ///
-/// ``` # use std::sync::Arc; # use irq_routing::RoutingTable; # use irqfd::{Triggered, msix}; # use
-/// notify_core::sim::SimVm; # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
-/// # let table = msix::Table::builder(&routing).vectors(2).build()?; let queue =
-/// msix::Binding::new(&table); assert_eq!(queue.trigger()?, None); assert_eq!(queue.bind(1), 1);
-/// assert_eq!(queue.trigger()?, Some(Triggered::Disabled)); // MSI-X is: the device uses its INTx
-/// pin assert_eq!(queue.bind(2), msix::NO_VECTOR); # Ok::<(), Box<dyn std::error::Error>>(()) ```
+/// ```
+/// # use std::sync::Arc;
+/// # use irq_routing::RoutingTable;
+/// # use irqfd::{Triggered, msix};
+/// # use notify_core::sim::SimVm;
+/// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// # let table = msix::Table::builder(&routing).vectors(2).build()?;
+/// let queue = msix::Binding::new(&table);
+/// assert_eq!(queue.trigger()?, None);
+/// assert_eq!(queue.bind(1), 1);
+/// // MSI-X is disabled, so the device uses its INTx pin.
+/// assert_eq!(queue.trigger()?, Some(Triggered::Disabled));
+/// assert_eq!(queue.bind(2), msix::NO_VECTOR);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Binding {
     table: Table,

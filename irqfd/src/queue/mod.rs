@@ -51,9 +51,9 @@ const RETRY: u64 = u64::MAX;
 /// run. So a thread that holds a lock which the translation takes must not run a round, nor
 /// [`quiesce`](Self::quiesce) the queue or take a snapshot of a table that has it.
 ///
-/// Dropping the queue runs it a last time; from then on a vector is armed by the thread that unmasks
-/// it. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are unmasked
-/// again.
+/// Dropping the queue runs it a last time; from then on a vector is armed by the thread that
+/// unmasks it. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are
+/// unmasked again.
 ///
 /// ```
 /// # use std::sync::Arc;

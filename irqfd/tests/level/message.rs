@@ -361,7 +361,8 @@ fn whoever_leaves_takes_nothing_along() {
     drop(card);
 }
 
-/// The translation blocks the line's message: no irqfd is on its GSI then, and what devices signal waits.
+/// The translation blocks the line's message: no irqfd is on its GSI then, and what devices signal
+/// waits.
 #[test]
 fn a_blocked_message_takes_the_irqfds_off_until_it_is_let_through() {
     let blocked = Arc::new(AtomicBool::new(false));

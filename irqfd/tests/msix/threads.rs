@@ -74,8 +74,8 @@ fn the_commit_of_what_is_restored_holds_nobody_up() {
     });
 }
 
-/// Another vCPU retargets the vector while its first message is on the way: each commits its own, and the second
-/// one alone is armed.
+/// Another vCPU retargets the vector while its first message is on the way: each commits its own,
+/// and the second one alone is armed.
 #[test]
 fn what_is_wanted_during_a_commit_is_committed_after_it() {
     let vm = Arc::new(Recorder::default());

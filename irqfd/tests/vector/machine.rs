@@ -58,14 +58,15 @@ impl Machine {
         self.panics_when_asked.store(true, Ordering::Relaxed);
     }
 
-    /// Does this in the middle of the next commit, after the kernel has taken it. Several are for several
-    /// commits.
+    /// Does this in the middle of the next commit, after the kernel has taken it. Several are for
+    /// several commits.
     pub(crate) fn during_commit(&self, act: impl FnOnce() + Send + 'static) {
         self.during_commit.lock().unwrap().push(Box::new(act));
     }
 
-    /// Does this on another thread in the middle of the next commit, which ends when it has begun, as far as
-    /// `has_begun` shows. It may wait for the commit itself; [`join`](Self::join) waits for it.
+    /// Does this on another thread in the middle of the next commit, which ends when it has begun,
+    /// as far as `has_begun` shows. It may wait for the commit itself; [`join`](Self::join) waits
+    /// for it.
     pub(crate) fn elsewhere_during_commit(
         &self,
         act: impl FnOnce() + Send + 'static,
@@ -107,7 +108,8 @@ impl Machine {
         assert_eq!(data.collect::<Vec<_>>(), messages);
     }
 
-    /// How many tables, irqfds, ends of irqfds and messages the kernel was asked for since the last time.
+    /// How many tables, irqfds, ends of irqfds and messages the kernel was asked for since the last
+    /// time.
     #[track_caller]
     pub(crate) fn expect_calls(&self, calls: [u64; 4]) {
         assert_eq!(self.calls(), calls);

@@ -210,7 +210,8 @@ impl World {
     }
 
     pub(super) fn drop_queue(&mut self) {
-        // What fails of relayed vectors in the last round is not known, nor which of them have a GSI then.
+        // What fails of relayed vectors in the last round is not known, nor which of them have a
+        // GSI then.
         let relayed = |line: &Line| line.arm == Arm::Relayed && line.queue;
         if self.model.lines.iter().any(relayed) && !self.model.faults.is_empty() {
             self.run();

@@ -90,7 +90,8 @@ pub(super) struct Model {
     pub(super) faults: Vec<Fault>,
     /// Whether the kernel refuses addresses with bits 32 to 39.
     pub(super) choosy: bool,
-    /// Whether the table may believe that such a kernel is choosy, since a request was made to fail.
+    /// Whether the table may believe that such a kernel is choosy, since a request was made to
+    /// fail.
     pub(super) deceived: bool,
     /// Requests that take an irqfd off, since the start.
     pub(super) deassigns: u64,

@@ -78,7 +78,8 @@ impl Offered {
 }
 
 impl Model {
-    /// All together; if that fails, without what breaks a known rule; if that does, each half by itself.
+    /// All together; if that fails, without what breaks a known rule; if that does, each half by
+    /// itself.
     pub(super) fn carry_out(&mut self, parts: &mut [Part<'_>], outcomes: &mut [Outcome]) {
         let pending = parts.iter_mut().filter(|part| !part.is_done);
         let mut pending: Vec<&mut Part<'_>> = pending.collect();
