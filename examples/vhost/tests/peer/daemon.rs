@@ -2,6 +2,7 @@
 //! A vhost-user daemon that only speaks the protocol, as well or as badly as a test wants.
 
 use std::io::{IoSliceMut, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
@@ -40,25 +41,55 @@ pub(crate) enum Next {
     Silent,
 }
 
-/// A connection whose other end is served by a thread, until one of the two closes it. `next` is
-/// asked before each request is carried out.
-pub(crate) fn connect(
-    next: impl FnMut(u32, &mut Given) -> Next + Send + 'static,
-) -> (Frontend, UnixStream, JoinHandle<Given>) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let daemon = thread::spawn(move || serve(theirs, next));
-    let clone = ours.try_clone().unwrap();
-    (Frontend::from_stream(ours, 2), clone, daemon)
+/// A daemon at the other end of a connection, served by a thread. Its end, and a test's end too,
+/// waits for that thread: no descriptor of it is open afterwards.
+pub(crate) struct Daemon {
+    stream: UnixStream,
+    thread: Option<JoinHandle<Given>>,
 }
 
-/// The same, with the features negotiated.
+impl Daemon {
+    /// Ends the connection; both sides see it closed.
+    pub(crate) fn disconnect(stream: &UnixStream) {
+        // It fails if the other side has closed already.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+
+    /// The connection, as the side of the front-end has it.
+    pub(crate) fn stream(&self) -> UnixStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    /// Ends the connection and the daemon.
+    pub(crate) fn end(mut self) -> Given {
+        Self::disconnect(&self.stream);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            Self::disconnect(&self.stream);
+            // A test that fails says more than its daemon.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A front-end, with the features negotiated, and its daemon. `next` is asked before each request
+/// is carried out.
 pub(crate) fn negotiated(
     next: impl FnMut(u32, &mut Given) -> Next + Send + 'static,
-) -> (Frontend, UnixStream, JoinHandle<Given>) {
-    let (frontend, stream, daemon) = connect(next);
+) -> (Frontend, Daemon) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stream = ours.try_clone().unwrap();
+    let thread = Some(thread::spawn(move || serve(theirs, next)));
+    let daemon = Daemon { stream, thread };
+    let frontend = Frontend::from_stream(ours, 2);
     let features = frontend.get_features().unwrap();
     frontend.set_features(features).unwrap();
-    (frontend, stream, daemon)
+    (frontend, daemon)
 }
 
 fn serve(mut stream: UnixStream, mut next: impl FnMut(u32, &mut Given) -> Next) -> Given {

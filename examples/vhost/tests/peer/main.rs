@@ -13,7 +13,6 @@
 
 mod daemon;
 
-use std::net::Shutdown;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +22,7 @@ use std::time::Duration;
 use daemon::request::{
     GET_FEATURES, GET_VRING_BASE, SET_VRING_CALL, SET_VRING_ENABLE, SET_VRING_ERR, SET_VRING_KICK,
 };
-use daemon::{Next, negotiated};
+use daemon::{Daemon, Next, negotiated};
 use kvm_test::{anywhere, open_fds};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::vring::{VringError, Vrings};
@@ -64,7 +63,7 @@ fn count(notifier: &EventNotifier) -> u64 {
 fn confirmed() {
     let early = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&early);
-    let (frontend, stream, daemon) = negotiated(move |request, given| {
+    let (frontend, daemon) = negotiated(move |request, given| {
         if request == SET_VRING_ENABLE {
             thread::sleep(Duration::from_millis(20));
             let kicks: u64 = given.kicks.iter().map(count).sum();
@@ -76,12 +75,11 @@ fn confirmed() {
     vrings.start(frontend).unwrap();
     assert_eq!(early.load(Ordering::Relaxed), 0);
     assert_eq!([0, 1].map(|ring| count(kick(&vrings, ring))), [1, 1]);
-    drop((vrings, stream));
-    assert_eq!(daemon.join().unwrap().kicks.len(), 2);
+    assert_eq!(daemon.end().kicks.len(), 2);
 }
 
 fn stopped() {
-    let (frontend, _stream, _daemon) = negotiated(|_, _| Next::Obey);
+    let (frontend, _daemon) = negotiated(|_, _| Next::Obey);
     let mut vrings = two();
     vrings.start(frontend).unwrap();
     assert_eq!([0, 1].map(|ring| count(kick(&vrings, ring))), [1, 1]);
@@ -105,7 +103,7 @@ fn closing() {
     ];
     for last in at {
         let mut features = 0;
-        let (frontend, _stream, _daemon) = negotiated(move |request, _| {
+        let (frontend, _daemon) = negotiated(move |request, _| {
             // The first one negotiates.
             features += u32::from(request == GET_FEATURES);
             if request == last && (request != GET_FEATURES || features > 1) {
@@ -129,7 +127,7 @@ fn closing() {
             [2, 1],
             "{last}"
         );
-        let (frontend, _stream, _daemon) = negotiated(|_, _| Next::Obey);
+        let (frontend, _daemon) = negotiated(|_, _| Next::Obey);
         vrings.start(frontend).unwrap();
     }
 }
@@ -137,7 +135,7 @@ fn closing() {
 /// The `vhost` crate waits on after a time-out of the socket; a shutdown ends the wait.
 fn silent() {
     let mut features = 0;
-    let (frontend, stream, _daemon) = negotiated(move |request, _| {
+    let (frontend, daemon) = negotiated(move |request, _| {
         features += u32::from(request == GET_FEATURES);
         if features > 1 {
             Next::Silent
@@ -146,9 +144,10 @@ fn silent() {
         }
     });
     let mut vrings = two();
+    let stream = daemon.stream();
     let watchdog = thread::spawn(move || {
         thread::sleep(Duration::from_millis(50));
-        stream.shutdown(Shutdown::Both).unwrap();
+        Daemon::disconnect(&stream);
     });
     vrings.start(frontend).unwrap_err();
     watchdog.join().unwrap();
@@ -164,13 +163,13 @@ fn owed() {
             Next::Obey
         }
     };
-    let (frontend, _stream, _daemon) = negotiated(dies);
+    let (frontend, _daemon) = negotiated(dies);
     let mut vrings = two();
     vrings.start(frontend).unwrap();
     assert!(matches!(vrings.stop(), Err(VringError::Stop(_))));
     vrings.abandon().unwrap();
     assert_eq!([0, 1].map(|ring| count(call(&vrings, ring))), [0, 0]);
-    let (frontend, _stream, _daemon) = negotiated(|_, _| Next::Obey);
+    let (frontend, _daemon) = negotiated(|_, _| Next::Obey);
     vrings.start(frontend).unwrap();
     assert_eq!([0, 1].map(|ring| count(call(&vrings, ring))), [1, 1]);
     assert_eq!([0, 1].map(|ring| count(kick(&vrings, ring))), [2, 2]);
@@ -185,7 +184,7 @@ fn filled() {
         let eventfd: &EventFd = notifier.as_ref();
         eventfd.write(u64::MAX - 1).unwrap();
     };
-    let (frontend, _stream, _daemon) = negotiated(move |request, given| {
+    let (frontend, _daemon) = negotiated(move |request, given| {
         if request == SET_VRING_ENABLE {
             given.kicks.iter().chain(&given.calls).for_each(fill);
         }
@@ -201,20 +200,19 @@ fn filled() {
     vrings.start(stopped.backend).unwrap();
     vrings.abandon();
     fill(call(&vrings, 0));
-    let (frontend, _stream, _daemon) = negotiated(|_, _| Next::Obey);
+    let (frontend, _daemon) = negotiated(|_, _| Next::Obey);
     vrings.start(frontend).unwrap();
     assert_eq!(count(call(&vrings, 0)), 1);
 }
 
 fn exchanged() {
-    let (frontend, stream, daemon) = negotiated(|_, _| Next::Obey);
+    let (frontend, daemon) = negotiated(|_, _| Next::Obey);
     let mut vrings = two();
     vrings.start(frontend).unwrap();
     let kept = Arc::clone(kick(&vrings, 1));
     let new = NotifierPair::builder().host_notifier(kept).build().unwrap();
     vrings.set_pair(1, new.clone()).unwrap();
-    drop((vrings, stream));
-    let given = daemon.join().unwrap();
+    let given = daemon.end();
     assert_eq!((given.kicks.len(), given.calls.len()), (2, 3));
     given.calls[2].notify().unwrap();
     assert_eq!(count(new.guest_notifier()), 1);
@@ -224,12 +222,12 @@ fn reconnecting() {
     let mut vrings = two();
     let before = open_fds().unwrap();
     for round in 0..300 {
-        let (frontend, stream, daemon) = negotiated(|_, _| Next::Obey);
+        let (frontend, daemon) = negotiated(|_, _| Next::Obey);
         let pair = NotifierPair::new().unwrap();
         vrings.set_pair(round % 2, pair).unwrap();
         vrings.start(frontend).unwrap();
-        drop((vrings.abandon(), stream));
-        daemon.join().unwrap();
+        drop(vrings.abandon());
+        daemon.end();
     }
     assert_eq!(open_fds().unwrap(), before);
 }
