@@ -40,6 +40,10 @@ impl IrqFdBuilder {
 
     /// Binds the notifier to the GSI: from now on a signal raises the interrupt.
     ///
+    /// KVM may raise it twice for a signal that comes at this very moment, from another thread or
+    /// process: its assignment looks at the counter without the lock under which a signal counts
+    /// and wakes the irqfd. It raises it once at least.
+    ///
     /// # Errors
     ///
     /// [`Error::Route`], [`Error::Notifier`], [`Error::Semaphore`], [`Error::AlreadyBound`],

@@ -9,6 +9,9 @@
 //! - an irqfd that is still assigned when such a time begins: a signal of its notifier would
 //!   inject. (That nothing is injected once KVM has deassigned an irqfd is KVM's part.)
 //!
+//! KVM may inject a signal twice that comes while its irqfd is being assigned. The watch knows which
+//! triggers may have met that, and counts those that did.
+//!
 //! What is injected must be what the guest has written before it opened the vector, in the message
 //! or in the route that the irqfd is bound to. Anything else counts as *stale*.
 
@@ -49,6 +52,12 @@ pub(crate) struct Window {
     bound: AtomicBool,
     /// What it is to send, since it was unmasked.
     data: AtomicU32,
+    /// How often an assignment of its irqfd has begun or ended.
+    assignments: AtomicU64,
+    /// Whether the last trigger came beside an assignment, and is not known to have been doubled.
+    beside_assignment: AtomicBool,
+    /// How many triggers KVM has doubled.
+    doubled_by_kvm: AtomicU64,
 }
 
 impl Watch {
@@ -59,6 +68,9 @@ impl Watch {
             closings: AtomicU64::new(0),
             bound: AtomicBool::new(false),
             data: AtomicU32::new(0),
+            assignments: AtomicU64::new(0),
+            beside_assignment: AtomicBool::new(false),
+            doubled_by_kvm: AtomicU64::new(0),
         };
         Self {
             vm,
@@ -120,6 +132,36 @@ impl Watch {
         }
     }
 
+    /// Triggers a vector, and remembers whether its irqfd was being assigned meanwhile.
+    pub(crate) fn beside_assignment<T>(&self, vector: u16, trigger: impl FnOnce() -> T) -> T {
+        let Some(window) = self.window(vector) else {
+            return trigger();
+        };
+        let before = window.assignments.load(SeqCst);
+        let result = trigger();
+        let under_way = before % 2 == 1;
+        let beside = under_way || window.assignments.load(SeqCst) != before;
+        window.beside_assignment.store(beside, SeqCst);
+        result
+    }
+
+    /// One more interrupt was counted than there were triggers. Returns whether that is KVM's: it
+    /// is, once, if the last trigger came beside an assignment.
+    pub(crate) fn is_doubled_by_kvm(&self, vector: u16) -> bool {
+        let Some(window) = self.window(vector) else {
+            return false;
+        };
+        let beside = window.beside_assignment.swap(false, SeqCst);
+        window.doubled_by_kvm.fetch_add(beside.into(), SeqCst);
+        beside
+    }
+
+    /// How many triggers of a vector KVM has doubled.
+    pub(crate) fn doubled_by_kvm(&self, vector: u16) -> u64 {
+        self.window(vector)
+            .map_or(0, |window| window.doubled_by_kvm.load(SeqCst))
+    }
+
     fn window(&self, vector: u16) -> Option<&Window> {
         self.windows.get(usize::from(vector))
     }
@@ -172,7 +214,9 @@ impl Vm for Watch {
         }
         window.bound.store(true, SeqCst);
         let data = self.routes().get(&request.gsi).copied();
+        window.assignments.fetch_add(1, SeqCst);
         let result = self.injecting(Some(window), data, || self.vm.irqfd(request));
+        window.assignments.fetch_add(1, SeqCst);
         if result.is_err() {
             window.bound.store(false, SeqCst);
         }
