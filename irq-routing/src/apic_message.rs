@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`ApicMessage`]: what a message says to the local APICs of an x86 machine. Compiled everywhere, for
-//! dumps of other machines.
+//! [`ApicMessage`]: what a message says to the local APICs of an x86 machine. Compiled everywhere,
+//! for dumps of other machines.
 
 use std::fmt;
 
 use crate::MsiMessage;
 
-/// A message as KVM reads it on x86 (Intel SDM volume 3, "Message Signalled Interrupts"; kernel source:
-/// `kvm_set_msi_irq`, later `kvm_msi_to_lapic_irq`).
+/// A message as KVM reads it on x86 (Intel SDM volume 3, "Message Signalled Interrupts"; kernel
+/// source: `kvm_set_msi_irq`, later `kvm_msi_to_lapic_irq`).
 ///
 /// ```
 /// use irq_routing::{ApicMessage, MsiMessage};
@@ -22,8 +22,8 @@ use crate::MsiMessage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ApicMessage {
-    /// To whom: bits 19 to 12 of the address, and above them bits 63 to 40, which count once the VMM has
-    /// enabled KVM_CAP_X2APIC_API with 32-bit ids.
+    /// To whom: bits 19 to 12 of the address, and above them bits 63 to 40, which count once the
+    /// VMM has enabled KVM_CAP_X2APIC_API with 32-bit ids.
     pub destination: u32,
     /// Whether the destination is a logical one (address bit 2), else the id of an APIC.
     pub logical: bool,
@@ -62,7 +62,8 @@ impl ApicMessage {
     /// The first vector that a local APIC delivers; those below are illegal.
     pub const FIRST_VECTOR: u8 = 16;
 
-    /// Reads a message as KVM does, which looks neither at the rest of the address nor at the format.
+    /// Reads a message as KVM does, which looks neither at the rest of the address nor at the
+    /// format.
     #[must_use]
     pub const fn decode(message: MsiMessage) -> Self {
         let MsiMessage { address, data, .. } = message;
@@ -77,6 +78,17 @@ impl ApicMessage {
             vector,
             level: control & 0x80 != 0,
         }
+    }
+
+    /// Whether it is a fixed interrupt for one local APIC, by its id, whether or not the VMM has
+    /// enabled 32-bit ids. It is the kind that processors with posted interrupts deliver to a
+    /// running vCPU by themselves, without KVM.
+    #[must_use]
+    pub const fn is_for_one_apic(self) -> bool {
+        // Without 32-bit ids the lowest byte is all that counts.
+        let to_all = self.destination & 0xff == 0xff;
+        let fixed = matches!(self.delivery, DeliveryMode::Fixed);
+        fixed && !to_all && !self.logical && !self.redirection_hint && !self.level
     }
 
     /// Whether a vector is delivered at all: interrupts have one, the others not.

@@ -46,6 +46,10 @@ impl RoutingTable {
     /// it refuses some, these alone fail. `answer` is called for each edit with its index and what
     /// came of it, on this thread, in the order of the edits, and without a lock.
     ///
+    /// If the kernel's table has too few entries, even after all parked leases were taken back
+    /// ([`GsiLease::park`](crate::GsiLease::park)), only those edits fail for which no entry is
+    /// left ([`Error::TableFull`]).
+    ///
     /// If nothing changes there is no ioctl. A round in which the kernel refuses edits costs two,
     /// if it does so by a rule that is known (with 32-bit APIC ids, KVM_CAP_X2APIC_API, bits 32 to
     /// 39 of an address must be zero). Otherwise it costs 16 at most, and what was not tried by

@@ -7,17 +7,19 @@ use fixedbitset::FixedBitSet;
 use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
-use crate::request::{Demand, Edit, Failure, Fate, Request, discard, guarded};
+use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
 use crate::{Error, Gsi, Platform};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    entries: Entries,
+    pub(crate) entries: Entries,
     kernel: Kernel,
-    limit: u32,
+    pub(crate) limit: u32,
     /// GSIs without a route, for which the kernel may still have one.
     pub(crate) stale: FixedBitSet,
+    /// GSIs whose entries went in this round so that others fit.
+    pub(crate) gone: FixedBitSet,
     /// GSIs that the edits of an attempt have met; empty in between.
     met: FixedBitSet,
     /// Of this round.
@@ -29,8 +31,18 @@ pub(crate) struct Engine {
     pub(crate) has_32_bit_ids: bool,
 }
 
-/// Takes off what is armed on a GSI, and returns whether nothing is any more.
-pub(crate) type Disarm<'a> = &'a dyn Fn(Gsi) -> bool;
+/// What a round calls outside of the engine.
+#[derive(Clone, Copy)]
+pub(crate) struct Outside<'a> {
+    pub(crate) vm: &'a dyn Vm,
+    /// Takes off what is armed on a GSI, and returns whether nothing is any more.
+    pub(crate) disarm: &'a dyn Fn(Gsi) -> bool,
+    /// See [`State::make_room`](crate::state::State::make_room).
+    pub(crate) make_room: MakeRoom<'a>,
+}
+
+/// How many entries too many there are, and how many a GSI has.
+type MakeRoom<'a> = &'a dyn Fn(usize, &dyn Fn(Gsi) -> usize) -> Result<Vec<Gsi>, usize>;
 
 /// What is known of the kernel's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +63,7 @@ impl Engine {
             kernel: Kernel::Untouched,
             limit,
             stale: FixedBitSet::with_capacity(limit as usize),
+            gone: FixedBitSet::with_capacity(limit as usize),
             met: FixedBitSet::with_capacity(limit as usize),
             ioctls: 0,
             has_32_bit_ids: false,
@@ -74,13 +87,14 @@ impl Engine {
 
     /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes
     /// them all. If not, the guilty are searched for, so that each fails alone.
-    pub(crate) fn carry_out(&mut self, vm: &dyn Vm, requests: &mut [Request], disarm: Disarm<'_>) {
+    pub(crate) fn carry_out(&mut self, outside: &Outside<'_>, requests: &mut [Request]) {
         self.ioctls = 0;
+        self.gone.clear();
         let pending = requests.iter().filter(|request| request.is_pending());
         if pending.clone().next().is_none() {
             return;
         }
-        let attempted = self.attempt_all(vm, pending);
+        let attempted = self.attempt_all(outside, pending);
         let pending = requests.iter_mut().filter(|one| one.is_pending());
         let Err(failure) = attempted else {
             pending.for_each(succeed);
@@ -89,58 +103,51 @@ impl Engine {
         let mut pending: Vec<_> = pending.collect();
         let failure = match pending.len() {
             1 => Some(failure),
-            _ => self.without_broken_rules(vm, &mut pending, failure),
+            _ => self.without_broken_rules(outside, &mut pending, failure),
         };
         if let Some(failure) = failure {
-            self.halve(vm, &mut pending, failure, disarm);
+            self.halve(outside, &mut pending, failure);
         }
     }
 
     fn attempt_all<'a>(
         &mut self,
-        vm: &dyn Vm,
+        outside: &Outside<'_>,
         requests: impl Iterator<Item = &'a Request> + Clone,
     ) -> Result<(), Failure> {
         let demands = requests.clone().map(|request| request.demand);
         let edits = requests.flat_map(|request| request.open_edits());
-        self.attempt(vm, demands, edits)
+        self.attempt(outside, demands, edits)
     }
 
     /// These requests have failed together: tries each half by itself. Of many requests one that is
     /// refused, or at which the VM panics, costs about two ioctls for each doubling, and spoils no
     /// other.
-    fn halve(
-        &mut self,
-        vm: &dyn Vm,
-        requests: &mut [&mut Request],
-        failure: Failure,
-        disarm: Disarm<'_>,
-    ) {
+    fn halve(&mut self, outside: &Outside<'_>, requests: &mut [&mut Request], failure: Failure) {
         if let [request] = requests {
-            return self.fail(vm, request, failure, disarm);
+            return self.fail(outside, request, failure);
         }
         discard(failure);
         let (first, second) = requests.split_at_mut(requests.len() / 2);
         for half in [first, second] {
-            match self.attempt_all(vm, half.iter().map(|request| &**request)) {
+            match self.attempt_all(outside, half.iter().map(|request| &**request)) {
                 Ok(()) => half.iter_mut().for_each(|request| succeed(request)),
-                Err(failure) => self.halve(vm, half, failure, disarm),
+                Err(failure) => self.halve(outside, half, failure),
             }
         }
     }
 
     /// This request has failed, for itself alone.
-    fn fail(&mut self, vm: &dyn Vm, request: &mut Request, failure: Failure, disarm: Disarm<'_>) {
+    fn fail(&mut self, outside: &Outside<'_>, request: &mut Request, failure: Failure) {
         request.outcome = Some(match (request.demand, failure) {
             // The search drops errors of the VM, which may panic.
             (Demand::Retranslate, failure) => {
                 let edits = &mut request.edits;
-                guarded(|| self.translate_in_part(vm, edits, failure, disarm))
-                    .and_then(|found| found)
+                guarded(|| self.translate_in_part(outside, edits, failure)).and_then(|found| found)
             }
             (Demand::Each, failure) => {
-                if let Some(failure) = self.without_broken_rules(vm, &mut [request], failure) {
-                    self.search(vm, request, failure);
+                if let Some(failure) = self.without_broken_rules(outside, &mut [request], failure) {
+                    self.search(outside, request, failure);
                 }
                 Ok(())
             }
@@ -150,73 +157,18 @@ impl Engine {
         });
     }
 
-    /// After a failure of them all, gives the kernel all new translations but those that it
-    /// refuses, and blocks these: the old ones must not stay in force.
-    fn translate_in_part(
-        &mut self,
-        vm: &dyn Vm,
-        edits: &mut [Edit],
-        failure: Failure,
-        disarm: Disarm<'_>,
-    ) -> Result<(), Failure> {
-        let mut blocked = Vec::new();
-        let source = self.translate_halves(vm, edits, failure, disarm, &mut blocked)?;
-        match blocked.is_empty() {
-            // The kernel has taken both halves of what it had refused as a whole.
-            true => Ok(()),
-            false => Err(Failure::Error(Error::Untranslated { blocked, source })),
-        }
-    }
-
-    /// Returns why the edits as a whole were refused.
-    fn translate_halves(
-        &mut self,
-        vm: &dyn Vm,
-        edits: &mut [Edit],
-        failure: Failure,
-        disarm: Disarm<'_>,
-        blocked: &mut Vec<Gsi>,
-    ) -> Result<io::Error, Failure> {
-        // Any other failure has nothing to do with the messages, and without one there is none to
-        // block.
-        let source = match failure {
-            Failure::Error(Error::Refused { source, .. })
-                if source.kind() == io::ErrorKind::InvalidInput && !edits.is_empty() =>
-            {
-                source
-            }
-            failure => return Err(failure),
-        };
-        let demand = || std::iter::once(Demand::Retranslate);
-        if let [edit] = edits {
-            if !self.has_entry(edit.gsi) || disarm(edit.gsi) {
-                edit.given = None;
-                blocked.push(edit.gsi);
-                self.attempt(vm, demand(), std::iter::once(&*edit))?;
-            } else {
-                edit.fate = Fate::Held;
-            }
-            return Ok(source);
-        }
-        let (first, second) = edits.split_at_mut(edits.len() / 2);
-        for half in [first, second] {
-            let open = half.iter().filter(|edit| edit.is_open());
-            if let Err(failure) = self.attempt(vm, demand(), open) {
-                self.translate_halves(vm, half, failure, disarm, blocked)?;
-            }
-        }
-        Ok(source)
-    }
-
     /// One ioctl at most, and nothing has changed if it fails.
     pub(crate) fn attempt<'a>(
         &mut self,
-        vm: &dyn Vm,
+        outside: &Outside<'_>,
         mut demands: impl Iterator<Item = Demand>,
         edits: impl Iterator<Item = &'a Edit> + Clone,
     ) -> Result<(), Failure> {
         self.entries.reserve(edits.clone().map(|edit| edit.gsi));
         for edit in edits.clone() {
+            if self.is_gone(edit) {
+                continue;
+            }
             self.entries.set(edit.gsi, edit.given.as_ref());
             self.met.insert(edit.gsi.index());
         }
@@ -230,7 +182,7 @@ impl Engine {
             Demand::Recommit => true,
         });
         let result = if needed {
-            self.issue(vm, edits.clone())
+            self.issue(outside, edits.clone())
         } else {
             Ok(())
         };
@@ -242,9 +194,17 @@ impl Engine {
         }
         if result.is_ok() {
             // One may have found the route that it wanted where a dropped lease had left it.
+            let gone = &self.gone;
+            let edits = edits.filter(|edit| !gone.contains(edit.gsi.index()));
             edits.for_each(|edit| self.stale.remove(edit.gsi.index()));
         }
         result
+    }
+
+    /// Whether the entry that an edit translates went in this round, because its lease was taken
+    /// back. No other edit is of such a GSI.
+    pub(crate) fn is_gone(&self, edit: &Edit) -> bool {
+        self.gone.contains(edit.gsi.index())
     }
 
     /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers
@@ -262,14 +222,12 @@ impl Engine {
 
     fn issue<'a>(
         &mut self,
-        vm: &dyn Vm,
+        outside: &Outside<'_>,
         edits: impl Iterator<Item = &'a Edit> + Clone,
     ) -> Result<(), Failure> {
+        let vm = outside.vm;
         self.entries.lay_out_pins();
-        let (entries, limit) = (self.entries.buffer().len(), self.limit);
-        if entries > limit as usize {
-            return Err(Failure::Error(Error::TableFull { entries, limit }));
-        }
+        self.make_room(outside)?;
         let before = std::mem::replace(&mut self.kernel, Kernel::Unknown);
         self.ioctls += 1;
         let issued = guarded(|| vm.set_gsi_routing(self.entries.buffer()))?;

@@ -59,6 +59,12 @@ impl Entries {
         self.place(gsi.number()).is_some() || self.pins.contains_key(&gsi)
     }
 
+    /// How many entries the GSI has.
+    pub(crate) fn count(&self, gsi: Gsi) -> usize {
+        let pins = self.pins.get(&gsi).map_or(0, |pins| pins.iter().count());
+        pins + usize::from(self.place(gsi.number()).is_some())
+    }
+
     /// Takes memory for edits of these GSIs.
     pub(crate) fn reserve(&mut self, gsis: impl Iterator<Item = Gsi>) {
         let (mut all, mut new) = (0, 0);

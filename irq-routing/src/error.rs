@@ -142,10 +142,11 @@ pub enum Error {
         platform: Platform,
     },
 
-    /// The kernel takes no more routes than the machine has GSIs (a GSI may need several).
+    /// The kernel takes no more routes than the machine has GSIs (a GSI may need several), and
+    /// without the parked leases that the table could take back there would still be more.
     #[error("the table would have {entries} entries, and the kernel takes {limit}")]
     TableFull {
-        /// How many it would have.
+        /// How many it would have, without those of the parked leases.
         entries: usize,
         /// How many the kernel takes.
         limit: u32,
@@ -162,8 +163,8 @@ pub enum Error {
     #[error("cannot set GSI routes")]
     Retired(#[source] Retired),
 
-    /// The kernel refused the new translations of some messages. They are blocked; all others are
-    /// in force.
+    /// The kernel refused the new translations of some messages, or has no entry for them (ENOSPC).
+    /// They are blocked; all others are in force.
     #[error("the kernel refused the translated messages of {} GSIs, the first of them {}", .blocked.len(),
         .blocked.first().copied().map_or(0, Gsi::number))]
     Untranslated {

@@ -13,7 +13,8 @@ use crate::{Armed, Error, Gsi, Line, MsiMessage, Registration, Rejected, Route, 
 ///
 /// Dropping it gives the number back and issues no ioctl: the route that the kernel still has is
 /// removed by the next commit that changes something, overwritten by the next holder, or removed by
-/// [`RoutingTable::flush`].
+/// [`RoutingTable::flush`]. A holder that does not need the GSI for a while, and wants it back
+/// without a commit, [parks](Self::park) the lease instead.
 ///
 /// ```
 /// # use std::sync::Arc;

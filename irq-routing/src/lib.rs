@@ -7,6 +7,8 @@
 //!
 //! - [`RoutingTable`] is the table of one machine, shared by its devices.
 //! - [`GsiLease`] is the right to one GSI; dropping it gives the number back.
+//! - [`ParkedLease`] is a lease that its holder does not need now, and that the table may take
+//!   back.
 //! - [`Transaction`] stages any number of edits and commits them with at most one ioctl, or not at
 //!   all.
 //! - [`Line`] keeps a route in place while something may signal it; [`DrivenLine`] also keeps other GSIs
@@ -50,14 +52,18 @@ mod error;
 mod explain;
 mod gsi;
 mod lease;
+mod leasing;
 mod line;
 mod message;
+mod parked;
 mod pins;
 mod platform;
 mod request;
+mod retranslation;
 mod round;
 mod route;
 mod search;
+mod shortage;
 mod slots;
 mod snapshot;
 mod state;
@@ -84,6 +90,7 @@ pub use gsi::Gsi;
 pub use lease::GsiLease;
 pub use line::Line;
 pub use message::MsiMessage;
+pub use parked::ParkedLease;
 pub use pins::Pins;
 pub use platform::Platform;
 pub use route::Route;

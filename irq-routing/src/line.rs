@@ -72,7 +72,7 @@ impl Line {
         let mut state = table.lock_settled(gsi);
         if matches!(
             state.slots.get(gsi),
-            Slot::Leased { .. } | Slot::Quarantined(_) | Slot::Unclaimed(_)
+            Slot::Leased { .. } | Slot::Parked { .. } | Slot::Quarantined(_) | Slot::Unclaimed(_)
         ) {
             return Err(Error::GsiInUse { gsi });
         }

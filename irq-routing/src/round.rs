@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Outside};
 use crate::request::{Demand, Edit, Failure, Fate, Finished, Request, discard, guarded, unwind};
 use crate::table::Shared;
 use crate::{Armed, Error, Gsi};
@@ -70,7 +70,12 @@ impl Shared {
                 request.outcome = Some(Ok(()));
             }
         }
-        engine.carry_out(&*self.vm, requests, &|gsi| self.disarm(gsi));
+        let outside = Outside {
+            vm: &*self.vm,
+            disarm: &|gsi| self.disarm(gsi),
+            make_room: &|excess, entries| self.state.lock().make_room(excess, entries),
+        };
+        engine.carry_out(&outside, requests);
         for request in requests {
             let held = request.edits.iter().find(|edit| edit.fate == Fate::Held);
             // This before `Untranslated`, which says that no old translation is in force.

@@ -4,9 +4,7 @@
 use std::io;
 use std::ops::Range;
 
-use notify_core::Vm;
-
-use crate::engine::Engine;
+use crate::engine::{Engine, Outside};
 use crate::request::{Demand, Edit, Failure, Fate, Request, discard};
 use crate::{Error, Route};
 
@@ -19,7 +17,7 @@ impl Engine {
     /// is known to be in force from then on. Otherwise returns why.
     pub(crate) fn without_broken_rules(
         &mut self,
-        vm: &dyn Vm,
+        outside: &Outside<'_>,
         requests: &mut [&mut Request],
         failure: Failure,
     ) -> Option<Failure> {
@@ -40,7 +38,7 @@ impl Engine {
             let open = request.open_edits();
             open.filter(move |edit| !(stands_for_itself && breaks_32_bit_ids(edit)))
         });
-        if let Err(other) = self.attempt(vm, demands, edits) {
+        if let Err(other) = self.attempt(outside, demands, edits) {
             discard(failure);
             return Some(other);
         }
@@ -59,32 +57,59 @@ impl Engine {
     /// The open edits of a request have failed together: halves them until each guilty one stands
     /// alone. Owners are told apart first, so that the innocent ones are found in the first round.
     /// Then the search goes to the end of each part before it begins the next, so that each round
-    /// finds some of the guilty.
-    pub(crate) fn search(&mut self, vm: &dyn Vm, request: &mut Request, failure: Failure) {
+    /// finds some of the guilty. If the kernel's table has too few entries, those edits that fit
+    /// are tried first, and the others fail when no entry is left.
+    pub(crate) fn search(
+        &mut self,
+        outside: &Outside<'_>,
+        request: &mut Request,
+        failure: Failure,
+    ) {
         let mut failed = vec![(0..request.edits.len(), failure)];
         while let Some((range, failure)) = next(request, &mut failed) {
             if request.open(&range) <= 1 || !failure.is_of_one() {
                 request.end(&range, failure);
                 continue;
             }
-            let [first, second] = request.halves(&range);
+            let Some([first, second]) = self.divide(request, &range, &failure) else {
+                self.fail_excess(request, &range, failure);
+                if request.open(&range) > 0 {
+                    failed.extend(self.try_part(outside, request, range));
+                }
+                continue;
+            };
             match (request.open(&first), request.open(&second)) {
                 // This is what has failed.
                 (0, _) => failed.push((second, failure)),
                 (_, 0) => failed.push((first, failure)),
                 _ => {
                     discard(failure);
-                    let parts = [first, second].map(|part| self.try_part(vm, request, part));
+                    let parts = [first, second].map(|part| self.try_part(outside, request, part));
                     failed.extend(parts.into_iter().rev().flatten());
                 }
             }
         }
     }
 
+    /// Divides edits that have failed together; see [`fitting`](Self::fitting) for `None`.
+    fn divide(
+        &self,
+        request: &Request,
+        part: &Range<usize>,
+        failure: &Failure,
+    ) -> Option<[Range<usize>; 2]> {
+        let &Failure::Error(Error::TableFull { entries, limit }) = failure else {
+            return Some(request.halves(part));
+        };
+        let excess = entries.saturating_sub(limit as usize);
+        let fitting = self.fitting(request, part, excess)?;
+        Some([part.start..fitting, fitting..part.end])
+    }
+
     /// Returns the part, and why it was refused, if it was.
     fn try_part(
         &mut self,
-        vm: &dyn Vm,
+        outside: &Outside<'_>,
         request: &mut Request,
         part: Range<usize>,
     ) -> Option<(Range<usize>, Failure)> {
@@ -94,7 +119,7 @@ impl Engine {
         }
         let edits = request.edits.get(part.clone()).unwrap_or_default();
         let edits = edits.iter().filter(|edit| edit.is_open());
-        match self.attempt(vm, std::iter::once(Demand::Each), edits) {
+        match self.attempt(outside, std::iter::once(Demand::Each), edits) {
             Ok(()) => {
                 request.end_with(&part, Fate::Done);
                 None

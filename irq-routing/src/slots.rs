@@ -4,12 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fixedbitset::FixedBitSet;
 
+use crate::parked::Parkings;
 use crate::{Error, Gsi, Holder, Pins, Route};
 
 /// What a GSI is used for.
@@ -27,6 +27,15 @@ pub(crate) enum Slot {
         /// The greatest number of a message edit that a round has met.
         edit: u64,
     },
+    /// A lease had it and may have it back, unless the GSI is needed before.
+    Parked {
+        id: LeaseId,
+        route: Option<Route>,
+        /// As of a lease.
+        edit: u64,
+        /// The number of the parking.
+        since: u64,
+    },
     /// It belongs to the machine's own wiring, and to all devices together.
     Wired { pins: Pins, lines: u32 },
     /// Nobody any more: something that could not be disarmed may signal it.
@@ -39,29 +48,32 @@ impl Slot {
     pub(crate) fn route(&self) -> Option<Route> {
         match *self {
             Self::Free => None,
-            Self::Leased { route, .. } | Self::Quarantined(route) | Self::Unclaimed(route) => route,
+            Self::Leased { route, .. }
+            | Self::Parked { route, .. }
+            | Self::Quarantined(route)
+            | Self::Unclaimed(route) => route,
             Self::Wired { pins, .. } => Some(Route::Pins(pins)),
         }
     }
 
-    /// Under which it is held.
+    /// Under which it is held or parked.
     pub(crate) fn lease(&self) -> Option<LeaseId> {
         match *self {
-            Self::Leased { id, .. } => Some(id),
+            Self::Leased { id, .. } | Self::Parked { id, .. } => Some(id),
             _ => None,
         }
     }
 
     pub(crate) fn lines(&self) -> u32 {
         match *self {
-            Self::Free | Self::Quarantined(_) | Self::Unclaimed(_) => 0,
+            Self::Free | Self::Parked { .. } | Self::Quarantined(_) | Self::Unclaimed(_) => 0,
             Self::Leased { lines, .. } | Self::Wired { lines, .. } => lines,
         }
     }
 
     pub(crate) fn lines_mut(&mut self) -> Option<&mut u32> {
         match self {
-            Self::Free | Self::Quarantined(_) | Self::Unclaimed(_) => None,
+            Self::Free | Self::Parked { .. } | Self::Quarantined(_) | Self::Unclaimed(_) => None,
             Self::Leased { lines, .. } | Self::Wired { lines, .. } => Some(lines),
         }
     }
@@ -72,7 +84,7 @@ impl Slot {
 pub(crate) struct LeaseId(NonZeroU64);
 
 impl LeaseId {
-    fn next() -> Self {
+    pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // 2^64 leases, at a thousand million a second, take five hundred years.
@@ -86,12 +98,13 @@ pub(crate) struct Slots {
     limit: u32,
     /// Up to the highest GSI ever used; those above are free.
     slots: Vec<Slot>,
-    /// The GSIs that [`lease`](Self::lease) may give: free, and not reserved.
-    available: FixedBitSet,
+    /// The GSIs that [`State::lease`](crate::state::State::lease) may give: free, and not reserved.
+    pub(crate) available: FixedBitSet,
     /// The GSIs that a commit under way changes.
-    unsettled: FixedBitSet,
+    pub(crate) unsettled: FixedBitSet,
     /// What the holders of leases are called, if they gave a name.
     names: BTreeMap<Gsi, Arc<str>>,
+    pub(crate) parkings: Parkings,
     reserved: u32,
     leased: usize,
 }
@@ -107,6 +120,7 @@ impl Slots {
             available,
             unsettled: FixedBitSet::with_capacity(limit as usize),
             names: BTreeMap::new(),
+            parkings: Parkings::default(),
             reserved,
             leased: 0,
         }
@@ -140,47 +154,6 @@ impl Slots {
             .filter_map(|(gsi, slot)| Some((gsi, slot.route()?)))
     }
 
-    /// The lowest GSI that is free and not reserved.
-    pub(crate) fn lease(&mut self) -> Option<(Gsi, LeaseId)> {
-        let lowest = self.available.difference(&self.unsettled).next()?;
-        let gsi = self.gsi(lowest)?;
-        Some((gsi, self.take(gsi, None)))
-    }
-
-    /// So many GSIs in a row; see [`RoutingTable::lease_block`](crate::RoutingTable::lease_block).
-    pub(crate) fn lease_block(&mut self, count: u32) -> Option<Vec<(Gsi, LeaseId)>> {
-        let align = count.checked_next_power_of_two()?;
-        let (count_there, limit) = (count as usize, self.limit as usize);
-        let mut blocks = (0..limit)
-            .step_by(align as usize)
-            .map(|first| first..first + count_there);
-        let free = |block: &Range<usize>| {
-            block.end <= limit
-                && self.available.contains_all_in_range(block.clone())
-                && !self.unsettled.contains_any_in_range(block.clone())
-        };
-        let block = blocks.find(free)?;
-        let gsis: Vec<Gsi> = block.filter_map(|index| self.gsi(index)).collect();
-        let take = |gsi: Gsi| (gsi, self.take(gsi, None));
-        Some(gsis.into_iter().map(take).collect())
-    }
-
-    /// This GSI, reserved or not, if it is free.
-    pub(crate) fn lease_exact(&mut self, gsi: Gsi) -> Result<LeaseId, Error> {
-        match self.get(gsi) {
-            Slot::Free => Ok(self.take(gsi, None)),
-            _ => Err(Error::GsiInUse { gsi }),
-        }
-    }
-
-    /// This GSI, if a snapshot had it and nobody has come for it yet.
-    pub(crate) fn claim(&mut self, gsi: Gsi) -> Result<LeaseId, Error> {
-        match self.get(gsi) {
-            Slot::Unclaimed(route) => Ok(self.take(gsi, route)),
-            _ => Err(Error::NothingToClaim { gsi }),
-        }
-    }
-
     /// What the holder of a lease is called.
     pub(crate) fn name(&self, gsi: Gsi) -> Option<&Arc<str>> {
         self.names.get(&gsi)
@@ -199,7 +172,7 @@ impl Slots {
     /// Why so many GSIs cannot be leased, with the names of those who hold the others.
     pub(crate) fn exhausted(&self, wanted: u32) -> Error {
         let mut holders: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-        // One in quarantine, or that nobody has claimed, has kept its name and is held by nobody.
+        // One that is parked, in quarantine, or not claimed has kept its name and is not held.
         let held = |gsi: Gsi| matches!(self.get(gsi), Slot::Leased { .. });
         for (_, name) in self.names.iter().filter(|(gsi, _)| held(**gsi)) {
             *holders.entry(name).or_default() += 1;
@@ -231,7 +204,7 @@ impl Slots {
 
     /// Whether a commit under way keeps a GSI from being leased.
     pub(crate) fn may_become_free(&self) -> bool {
-        !self.available.is_disjoint(&self.unsettled)
+        !self.available.is_disjoint(&self.unsettled) || self.may_be_taken_back()
     }
 
     pub(crate) fn unsettle(&mut self, gsi: Gsi) {
@@ -241,20 +214,6 @@ impl Slots {
     /// The commit has ended.
     pub(crate) fn settle(&mut self) {
         self.unsettled.clear();
-    }
-
-    fn take(&mut self, gsi: Gsi, route: Option<Route>) -> LeaseId {
-        let id = LeaseId::next();
-        self.put(
-            gsi,
-            Slot::Leased {
-                id,
-                route,
-                lines: 0,
-                edit: 0,
-            },
-        );
-        id
     }
 
     /// Puts something else into the slot of a GSI.
@@ -269,6 +228,8 @@ impl Slots {
         let old = std::mem::replace(place, slot);
         self.leased -= usize::from(matches!(old, Slot::Leased { .. }));
         self.leased += usize::from(matches!(slot, Slot::Leased { .. }));
+        self.parkings.count -= usize::from(matches!(old, Slot::Parked { .. }));
+        self.parkings.count += usize::from(matches!(slot, Slot::Parked { .. }));
         if matches!(slot, Slot::Free) {
             self.names.remove(&gsi);
         }
@@ -280,7 +241,8 @@ impl Slots {
 
     /// Notes that a round has met the message edit of this number.
     pub(crate) fn meet(&mut self, gsi: Gsi, number: u64) {
-        if let Some(Slot::Leased { edit, .. }) = self.slots.get_mut(gsi.index()) {
+        let slot = self.slots.get_mut(gsi.index());
+        if let Some(Slot::Leased { edit, .. } | Slot::Parked { edit, .. }) = slot {
             *edit = number.max(*edit);
         }
     }
@@ -288,7 +250,10 @@ impl Slots {
     /// Whether a message edit is the last that was staged, of those that rounds have met. One that
     /// has failed may come again.
     pub(crate) fn is_newest(&self, gsi: Gsi, number: u64) -> bool {
-        matches!(self.get(gsi), Slot::Leased { edit, .. } if edit == number)
+        match self.get(gsi) {
+            Slot::Leased { edit, .. } | Slot::Parked { edit, .. } => edit == number,
+            _ => false,
+        }
     }
 
     /// Changes how many lines keep the route of a GSI in place.

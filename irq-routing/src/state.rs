@@ -21,7 +21,7 @@ pub(crate) struct State {
     /// Whether the kernel's table is ours.
     committed: bool,
     /// GSIs that were given back while the kernel still had their route.
-    stale: FixedBitSet,
+    pub(crate) stale: FixedBitSet,
     /// GSIs whose route is not in the kernel, since its translation let nothing through.
     blocked: FixedBitSet,
     /// GSIs that the edits of a request have met; empty in between.
@@ -65,13 +65,14 @@ impl State {
     /// armed on it any more, and nobody can arm something before it is routed anew.
     pub(crate) fn release(&mut self, gsi: Gsi, lease: LeaseId) {
         match self.slots.get(gsi) {
-            Slot::Leased { id, route, .. } if id == lease => {
+            Slot::Leased { id, route, .. } | Slot::Parked { id, route, .. } if id == lease => {
                 self.slots.put(gsi, Slot::Free);
                 if route.is_some() {
                     self.stale.insert(gsi.index());
                 }
             }
-            // It is in quarantine, or was left to an owner, who may have claimed it already.
+            // It was taken back, is in quarantine, or was left to an owner, who may have claimed it
+            // already.
             _ => {}
         }
     }
@@ -297,8 +298,7 @@ impl State {
         let gsi = edit.gsi;
         let slot = self.slots.get(gsi);
         match (edit.change, slot) {
-            (Change::Lease(id, _) | Change::Message(id, ..), Slot::Leased { id: holder, .. })
-                if id == holder => {}
+            (Change::Lease(id, _) | Change::Message(id, ..), slot) if slot.lease() == Some(id) => {}
             (Change::Lease(..) | Change::Message(..), _) => return Err(Error::NotLeased { gsi }),
             (Change::Wiring(_), Slot::Free | Slot::Wired { .. }) | (Change::Translation(_), _) => {}
             (Change::Wiring(_), _) => return Err(Error::GsiInUse { gsi }),
@@ -323,8 +323,8 @@ impl State {
         }
     }
 
-    /// Enters what the kernel has taken. Meanwhile a lease may have been dropped or put in
-    /// quarantine; its GSI is nobody else's yet.
+    /// Enters what the kernel has taken. Meanwhile a lease may have been dropped, parked or put
+    /// in quarantine; its GSI is nobody else's yet.
     fn take_over(&mut self, edit: &Edit) {
         let (gsi, route) = (edit.gsi, edit.route());
         let lines = self.slots.get(gsi).lines();
@@ -344,6 +344,20 @@ impl State {
                 route,
                 lines,
                 edit: newest,
+            },
+            (
+                Change::Lease(id, _) | Change::Message(id, ..),
+                Slot::Parked {
+                    id: holder,
+                    edit,
+                    since,
+                    ..
+                },
+            ) if id == holder => Slot::Parked {
+                id,
+                route,
+                edit,
+                since,
             },
             (Change::Lease(..) | Change::Message(..), Slot::Quarantined(_)) => {
                 Slot::Quarantined(route)

@@ -8,7 +8,6 @@ use notify_core::Vm;
 
 use crate::builder::RoutingTableBuilder;
 use crate::request::{Demand, discard, guarded, unwind};
-use crate::slots::Slots;
 use crate::state::State;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::translation::Translation;
@@ -136,7 +135,7 @@ impl RoutingTable {
         Registration::translated(self, translated)
     }
 
-    /// How many leases are held.
+    /// How many leases are held. Parked ones are not.
     #[must_use]
     pub fn leased(&self) -> usize {
         self.lock().slots.leased()
@@ -164,7 +163,8 @@ impl RoutingTable {
         self.lock().slots.routes().collect()
     }
 
-    /// Takes the lowest GSI that is free and not reserved. It leads nowhere yet. No ioctl.
+    /// Takes the lowest GSI that is free and not reserved. If there is none, takes back the lease
+    /// that has been parked longest ([`GsiLease::park`]). The GSI leads nowhere yet. No ioctl.
     ///
     /// # Errors
     ///
@@ -176,32 +176,35 @@ impl RoutingTable {
 
     /// The same as [`lease`](Self::lease) for a caller that does not want to know who holds the
     /// others: the error names the holders, which takes its time where there are thousands. It
-    /// waits for a commit under way only if no GSI is free but those that the commit changes.
+    /// waits for a commit under way only if no GSI is free or parked but those that the commit
+    /// changes.
     #[must_use]
     pub fn lease_if_free(&self) -> Option<GsiLease> {
-        let (gsi, id) = self.take(Slots::lease)?;
+        let (gsi, id) = self.take(State::lease)?;
         Some(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// Takes this GSI, reserved or not, as a restored device does. No ioctl.
+    /// Takes this GSI, reserved or not, as a restored device does, also from a parked lease. It
+    /// waits for a commit under way that changes the GSI. No ioctl.
     ///
     /// # Errors
     ///
     /// [`Error::GsiInUse`], [`Error::GsiOutOfRange`].
     pub fn lease_exact(&self, number: u32) -> Result<GsiLease, Error> {
         let gsi = self.gsi(number)?;
-        let id = self.lock_settled(gsi).slots.lease_exact(gsi)?;
+        let id = self.lock_settled(gsi).lease_exact(gsi)?;
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
     /// Takes `count` GSIs in a row, of which the first is a multiple of `count`, or of the next
-    /// power of two: the lowest that are free and not reserved. No ioctl.
+    /// power of two: the lowest that are free and not reserved. If there are none, the lowest that
+    /// are free or parked; then the parked leases among them are taken back. No ioctl.
     ///
     /// # Errors
     ///
     /// [`Error::Exhausted`]: then none is taken.
     pub fn lease_block(&self, count: u32) -> Result<Vec<GsiLease>, Error> {
-        let block = self.take(|slots| slots.lease_block(count));
+        let block = self.take(|state| state.lease_block(count));
         let block = block.ok_or_else(|| self.lock().slots.exhausted(count))?;
         let lease = |(gsi, id)| GsiLease::new(self.clone(), gsi, id);
         Ok(block.into_iter().map(lease).collect())
@@ -251,12 +254,12 @@ impl RoutingTable {
     ///
     /// # Errors
     ///
-    /// [`Error::Untranslated`] names those whose new translation the kernel refuses. They are
-    /// blocked, and all others are in force. [`Error::RouteHeld`] names a GSI whose message is
-    /// blocked, or refused, while its route cannot go: its old translation is still in force, and
-    /// that of others that are held. All others are in force or blocked. Otherwise those of
-    /// [`Transaction::commit`] that the kernel causes; then all old translations are still in
-    /// force, or an unknown part of them if the search for a refused message failed.
+    /// [`Error::Untranslated`] names those whose new translation the kernel refuses, or has no
+    /// entry for. They are blocked, and all others are in force. [`Error::RouteHeld`] names a GSI
+    /// whose message is blocked, or refused, while its route cannot go: its old translation is
+    /// still in force, and that of others that are held. All others are in force or blocked.
+    /// Otherwise those of [`Transaction::commit`] that the kernel causes; then all old translations
+    /// are still in force, or an unknown part of them if the search for a refused message failed.
     ///
     /// # Panics
     ///
@@ -306,12 +309,12 @@ impl RoutingTable {
         self.shared.state.lock()
     }
 
-    /// Takes of what is free. A commit under way may have some of it, and is waited for rather than
-    /// going away empty-handed.
-    fn take<T>(&self, take: impl Fn(&mut Slots) -> Option<T>) -> Option<T> {
+    /// Takes of what is free or parked. A commit under way may have some of it; then this waits for
+    /// the end of that commit before it fails.
+    fn take<T>(&self, take: impl Fn(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.lock();
         loop {
-            match take(&mut state.slots) {
+            match take(&mut state) {
                 None if state.slots.may_become_free() => state = self.shared.ended.wait(state),
                 taken => return taken,
             }

@@ -73,6 +73,10 @@ impl Transaction {
     /// came at the same time (more if the kernel refuses one of those), and when this returns every
     /// irqfd follows the new routes. The first commit to a table always issues.
     ///
+    /// If the kernel's table has too few entries for the edits, this takes back parked leases
+    /// ([`GsiLease::park`]), the longest parked first. They stay taken back if the kernel then
+    /// refuses the table.
+    ///
     /// # Errors
     ///
     /// The edits are validated first: [`NotLeased`](crate::Error::NotLeased),

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A steady state of retargeting and of leasing allocates nothing.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use irq_routing::{MsiMessage, RoutingTable};
+use irq_routing::{MsiMessage, ParkedLease, RoutingTable};
 use kvm_test::Nothing;
 
 #[test]
@@ -80,4 +84,24 @@ fn a_large_transaction_leaves_nothing_but_its_routes() {
     // The kernel's entry, in a vector that doubles, and its place.
     assert!(kept < ROUTES * (64 + 8 + 8), "{kept} bytes");
     assert!(kept > ROUTES * 48);
+}
+
+#[test]
+fn parking_allocates_nothing() {
+    let table = RoutingTable::new(Arc::new(Nothing)).unwrap();
+    let message = MsiMessage::new(0xfee0_0000, 1);
+    let mut leases: Vec<_> = (0..500)
+        .map(|_| Some(table.lease_msi(message).unwrap()))
+        .collect();
+    let mut parked: Vec<_> = (0..500).map(|_| None).collect();
+    let mut step = |number: usize| {
+        let place = number * 7 % 500;
+        match leases[place].take() {
+            Some(lease) => parked[place] = Some(lease.park()),
+            None => leases[place] = parked[place].take().and_then(ParkedLease::unpark),
+        }
+    };
+    (0..5000).for_each(&mut step);
+    let counted = measure(|| (0..5000).for_each(&mut step));
+    assert_eq!(counted.count_total, 0);
 }

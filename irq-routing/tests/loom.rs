@@ -9,6 +9,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "loom/parked.rs"]
+mod parked;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -14,6 +14,11 @@ pub enum Hint {
     #[error("the dump does not tell the details")]
     Untold,
 
+    /// The lease of the GSI is parked ([`GsiLease::park`](crate::GsiLease::park)): its holder has
+    /// nothing armed on the GSI.
+    #[error("its lease is parked: nothing is armed on it, and the table may take it back")]
+    Parked,
+
     /// x86: address and data are 0.
     #[error("the message is all zero: the guest has not programmed it")]
     NeverProgrammed,

@@ -139,6 +139,15 @@ impl Explanation {
             Self::Unknown => &[],
         }
     }
+
+    fn hints_mut(&mut self) -> Option<&mut Vec<Hint>> {
+        match self {
+            Self::InAtomic { hints, .. }
+            | Self::Deferred { hints, .. }
+            | Self::Lost { hints, .. } => Some(hints),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// What becomes of a signal of a GSI with these entries. The number of the GSI is in range.
@@ -241,7 +250,11 @@ impl RoutingTable {
             Some(route) => {
                 let route = self.shared().translated(route).unwrap_or(route);
                 let entries: Vec<_> = DumpTarget::of_route(&route).collect();
-                targets(self.platform(), &entries)
+                let mut explanation = targets(self.platform(), &entries);
+                if let (Slot::Parked { .. }, Some(hints)) = (slot, explanation.hints_mut()) {
+                    hints.push(Hint::Parked);
+                }
+                explanation
             }
             None if stale => Explanation::lost(Loss::Stale),
             None if matches!(slot, Slot::Free) => Explanation::lost(Loss::NoRoute),

@@ -64,7 +64,8 @@ pub struct Snapshot(Versioned<Saved>);
 
 impl RoutingTable {
     /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
-    /// quarantine are left out, since nothing is armed in the machine that continues. Messages are
+    /// quarantine are left out, since nothing is armed in the machine that continues, and so are
+    /// parked leases, which are not held. Messages are
     /// those of the devices, before any translation. Names that are longer than 128 bytes, or have control
     /// characters in them, are left out.
     #[must_use]
@@ -79,7 +80,7 @@ impl RoutingTable {
                     .map(|name| name.to_string())
             };
             match slot {
-                Slot::Free | Slot::Quarantined(_) => None,
+                Slot::Free | Slot::Parked { .. } | Slot::Quarantined(_) => None,
                 Slot::Wired { pins, .. } => Some(SavedGsi::wired(gsi, pins)),
                 Slot::Leased { route, .. } | Slot::Unclaimed(route) => {
                     Some(SavedGsi::leased(gsi, route, name()))

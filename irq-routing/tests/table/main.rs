@@ -17,6 +17,7 @@ mod each;
 mod group;
 mod leases;
 mod panics;
+mod parked;
 mod translation;
 mod validation;
 mod wiring;

@@ -3,12 +3,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use irq_routing::{Error, Explanation, IrqChip, Loss, MsiMessage, Platform, Route, RoutingTable};
+use irq_routing::{
+    Error, Explanation, IrqChip, Loss, MsiMessage, Platform, Route, RoutingTable, Wiring,
+};
 use kvm_test::{Call, Recorder};
-use notify_core::{RouteEntry, RouteTarget};
+use notify_core::{Capability, RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
 use crate::{message, pin};
@@ -308,4 +310,43 @@ fn a_table_that_is_refused_for_its_pins_keeps_them() {
     table.recommit().unwrap();
     assert_eq!(given(&vm).pop(), before);
     drop(lease);
+}
+
+/// More messages are let through than the kernel has entries for. One whose translation has changed
+/// does not stay where it was for their sake.
+#[test]
+fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
+    let vm = Arc::new(Recorder::default());
+    vm.answer(Capability::IrqRouting, 44);
+    let later = Arc::new(AtomicBool::new(false));
+    let is_later = Arc::clone(&later);
+    let translate = move |mut message: MsiMessage| {
+        let later = is_later.load(Ordering::Relaxed);
+        message.data += u32::from(later);
+        (later || message.data < 0x80).then_some(message)
+    };
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86)
+        .translate(translate)
+        .build()
+        .unwrap();
+    // 38 entries.
+    table.wire_all(&Wiring::pc()).unwrap();
+    let data = (0x80..0x84).chain([0x40]).chain(0x84..0x88);
+    let leases: Vec<_> = data
+        .map(|data| table.lease_msi(message(data)).unwrap())
+        .collect();
+    vm.take();
+    later.store(true, Ordering::Relaxed);
+    let Err(Error::Untranslated { blocked, source }) = table.retranslate() else {
+        panic!("there are six entries for nine messages");
+    };
+    assert_eq!(blocked.len(), 3);
+    assert_eq!(source.raw_os_error(), Some(libc::ENOSPC));
+    let mut entries = given(&vm).pop().unwrap();
+    assert_eq!(entries.len(), 44);
+    entries.retain(|(gsi, _)| *gsi >= 24);
+    assert!(entries.contains(&(leases[4].gsi().number(), Some(0x41))));
+    let named = |gsi: &u32| blocked.iter().any(|blocked| blocked.number() == *gsi);
+    assert!(entries.iter().all(|(gsi, _)| !named(gsi)));
 }

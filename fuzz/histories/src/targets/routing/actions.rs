@@ -25,13 +25,34 @@ impl Model {
         }
     }
 
-    /// The lowest so many in a row that begin at a multiple of a power of two.
-    fn block(&self, count: u32) -> Result<Vec<u32>, Why> {
+    /// The parked ones that can be leased when they are taken back.
+    fn takable(&self) -> impl Iterator<Item = u32> + Clone + '_ {
+        let parked = self.parked.iter().copied();
+        parked.filter(|gsi| *gsi >= self.reserved)
+    }
+
+    /// Those that a new lease gets: free ones, or else parked ones, of which it takes the first.
+    fn place(&self, count: Option<u32>) -> Result<Vec<u32>, Why> {
+        let number = count.unwrap_or(1);
+        let free = self.block(number, std::iter::empty());
+        free.or_else(|why| match count {
+            Some(count) => self.block(count, self.takable()),
+            None => {
+                let mut parked = self.takable();
+                let first = parked.find(|gsi| !self.unsettled.contains(gsi));
+                first.map(|gsi| vec![gsi]).ok_or(why)
+            }
+        })
+    }
+
+    /// The lowest so many in a row that begin at a multiple of a power of two, and are free or one
+    /// of these.
+    fn block(&self, count: u32, with: impl Iterator<Item = u32>) -> Result<Vec<u32>, Why> {
         let mut align = 1;
         while align < count {
             align *= 2;
         }
-        let free: BTreeSet<u32> = self.free().collect();
+        let free: BTreeSet<u32> = self.free().chain(with).collect();
         let free = &free - &self.unsettled;
         let begins = (0..self.limit).filter(|first| first % align == 0);
         let mut blocks = begins.map(|first| first..first + count);
@@ -42,19 +63,22 @@ impl Model {
     /// Whether it waits for a request under way.
     pub(super) fn waits(&self, action: Action) -> bool {
         let count = match action {
-            Action::Lease { .. } => 1,
-            Action::Block { count, .. } => count,
+            Action::Lease { .. } => None,
+            Action::Block { count, .. } => Some(count),
             Action::Exact { gsi, .. } | Action::IntoLine { gsi } | Action::Share { gsi } => {
                 return self.unsettled.contains(&gsi);
             }
             _ => return false,
         };
-        let unsettled = self.free().any(|gsi| self.unsettled.contains(&gsi));
-        unsettled && self.block(count).is_err()
+        let mut all = self.free().chain(self.takable());
+        all.any(|gsi| self.unsettled.contains(&gsi)) && self.place(count).is_err()
     }
 
     fn lease(&mut self, gsis: Result<Vec<u32>, Why>, keys: u64) -> Expected {
         for (gsi, key) in gsis.iter().flatten().zip(keys..) {
+            if let Use::Parked(_) = self.slot(*gsi).of {
+                self.give_back(*gsi);
+            }
             let slot = self.slot_mut(*gsi);
             slot.of = Use::Leased(key);
             slot.lines = 0;
@@ -73,13 +97,13 @@ impl Model {
 
     pub(super) fn act(&mut self, action: Action) -> Expected {
         match action {
-            Action::Lease { key } => self.lease(self.block(1), key),
-            Action::Block { count, key } => self.lease(self.block(count), key),
+            Action::Lease { key } => self.lease(self.place(None), key),
+            Action::Block { count, key } => self.lease(self.place(Some(count)), key),
             Action::Exact { gsi, .. } if gsi >= self.limit => {
                 Expected::Leases(Err(Why::OutOfRange(gsi)))
             }
             Action::Exact { gsi, key } => match self.slot(gsi).of {
-                Use::Free => self.lease(Ok(vec![gsi]), key),
+                Use::Free | Use::Parked(_) => self.lease(Ok(vec![gsi]), key),
                 _ => Expected::Leases(Err(Why::InUse(gsi))),
             },
             Action::Claim { gsi, .. } if gsi >= self.limit => {
@@ -150,6 +174,27 @@ impl Model {
             }
             Action::Look => Expected::Seen(self.seen()),
             Action::Snapshot => Expected::Snapshot(self.saved()),
+            Action::Park { gsi } => {
+                if let Use::Leased(key) = self.slot(gsi).of {
+                    self.slot_mut(gsi).of = Use::Parked(key);
+                    self.parked.push(gsi);
+                }
+                Expected::Nothing
+            }
+            Action::Unpark { gsi, key } => {
+                let is_there = self.slot(gsi).of == Use::Parked(key);
+                if is_there {
+                    self.slot_mut(gsi).of = Use::Leased(key);
+                    self.parked.retain(|parked| *parked != gsi);
+                }
+                Expected::Unparked(is_there)
+            }
+            Action::DropParked { gsi, key } => {
+                if self.slot(gsi).of == Use::Parked(key) {
+                    self.give_back(gsi);
+                }
+                Expected::Nothing
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::model::{Action, Expected, Saved, Seen};
 use super::round::{Change, Edits};
 use super::step::Act;
 use super::why::Why;
-use super::world::{Held, HeldDriven, HeldLine, World, pick};
+use super::world::{Held, HeldDriven, HeldLine, HeldParked, World, pick};
 
 const NAMES: [&str; 4] = ["net0", "disk", "rng", "bad\nname"];
 
@@ -42,6 +42,9 @@ pub(super) enum Done {
     Nothing,
     Seen(Seen),
     Snapshot(Snapshot),
+    Parked(HeldParked),
+    /// With the key of the lease.
+    Unparked(Option<GsiLease>, u64),
 }
 
 /// The edits by which a snapshot is restored: the wiring, then the leases.
@@ -77,6 +80,12 @@ impl World {
         let all = (0..self.leases.len()).filter(|at| fits(&self.leases[*at]));
         let all: Vec<usize> = all.collect();
         Some(self.leases.remove(all[pick(number, all.len())?]))
+    }
+
+    fn take_parked(&mut self, table: usize, number: u8) -> Option<HeldParked> {
+        let all = (0..self.parked.len()).filter(|at| self.parked[*at].table == table);
+        let all: Vec<usize> = all.collect();
+        Some(self.parked.remove(all[pick(number, all.len())?]))
     }
 
     fn take_driven(&mut self, table: usize, number: u8) -> Option<HeldDriven> {
@@ -256,6 +265,37 @@ impl World {
                 action: Action::Snapshot,
                 run: Box::new(move || Done::Snapshot(handle.snapshot())),
             }),
+            Act::Park(lease) => {
+                let Held { lease, key, .. } = self.take_lease(table, lease, &|_| true)?;
+                let gsi = lease.gsi().number();
+                let run = move || {
+                    let parked = lease.park();
+                    Done::Parked(HeldParked {
+                        parked,
+                        table,
+                        key,
+                        gsi,
+                    })
+                };
+                Some(Plan {
+                    action: Action::Park { gsi },
+                    run: Box::new(run),
+                })
+            }
+            Act::Unpark(number) => {
+                let held = self.take_parked(table, number)?;
+                let HeldParked { gsi, key, .. } = held;
+                Some(Plan {
+                    action: Action::Unpark { gsi, key },
+                    run: Box::new(move || Done::Unparked(held.parked.unpark(), key)),
+                })
+            }
+            Act::DropParked(number) => {
+                let held = self.take_parked(table, number)?;
+                let HeldParked { gsi, key, .. } = held;
+                let action = Action::DropParked { gsi, key };
+                Some(nothing(action, move || drop(held)))
+            }
         }
     }
 
@@ -321,6 +361,15 @@ impl World {
                     arming,
                 });
                 Expected::Lease(Err(gsi))
+            }
+            Done::Parked(parked) => {
+                self.parked.push(parked);
+                Expected::Nothing
+            }
+            Done::Unparked(lease, key) => {
+                let is_there = lease.is_some();
+                lease.into_iter().for_each(|lease| leases(lease, key));
+                Expected::Unparked(is_there)
             }
             Done::Nothing => Expected::Nothing,
             Done::Seen(seen) => Expected::Seen(seen),

@@ -142,10 +142,12 @@ impl World {
         self.act(table, &Act::Register(lines.saturating_sub(1) as u8, manner));
     }
 
-    /// Something is armed on a line that knows of no registration, if there is a route.
+    /// Something is armed on a line that knows of no registration, if there is a route. After a
+    /// panic of the VM the table does not know what routes there are, so nothing is.
     pub(super) fn arm_unregistered(&self, table: usize, gsi: u32) -> Arming {
         let in_force = self.kernels[table].in_force();
-        let armed = in_force.iter().any(|entry| entry.gsi == gsi);
+        let is_known = self.models[table].known == super::model::Known::Yes;
+        let armed = is_known && in_force.iter().any(|entry| entry.gsi == gsi);
         let recorder = Arc::new(Recorder::new(gsi, Manner::Refuses, armed));
         self.kernels[table].watch(Arc::downgrade(&recorder));
         Arming {

@@ -5,7 +5,7 @@ use irq_routing::{Answer, MessageEdit, MsiMessage, Route};
 
 use super::kernel::EINVAL;
 use super::model::{Model, breaks_rule, is_bad};
-use super::offer::Offered;
+use super::offer::{Offered, entries_of};
 use super::round::{Part, Request};
 use super::step::Item;
 use super::why::Why;
@@ -136,7 +136,7 @@ impl Model {
                 .any(|other| other.key == edit.key && other.number == edit.number);
             replies[at] = if gsi >= self.limit {
                 Some(Reply::Failed(Why::OutOfRange(gsi)))
-            } else if self.slot(gsi).of != super::model::Use::Leased(edit.key) {
+            } else if !self.slot(gsi).of.is_lease(edit.key) {
                 Some(Reply::Failed(Why::NotLeased(gsi)))
             } else if Some(edit.number) < newest || again {
                 Some(Reply::Superseded)
@@ -185,6 +185,18 @@ impl Model {
                     .for_each(|at| part.replies[*at] = Some(reply.clone()));
                 continue;
             }
+            if let Why::Full(count) = why.why {
+                let excess = count as isize - self.limit as isize;
+                let Some(end) = self.room_for(part, &group, excess) else {
+                    self.fail_without_room(part, &group, count);
+                    groups.extend(self.try_group(part, group));
+                    continue;
+                };
+                let [front, rest] = [group[..end].to_vec(), group[end..].to_vec()];
+                let tried = [front, rest].map(|half| self.try_group(part, half));
+                groups.extend(tried.into_iter().rev().flatten());
+                continue;
+            }
             let middle = group.len() / 2;
             let borders = (1..group.len()).filter(|at| owner(group[*at]) != owner(group[*at - 1]));
             let border = borders
@@ -196,28 +208,60 @@ impl Model {
                 groups.push((halves[1 - closed].clone(), why));
                 continue;
             }
-            let mut refused = Vec::new();
-            for half in halves {
-                let open: Vec<usize> = half
-                    .iter()
-                    .copied()
-                    .filter(|at| part.is_open(*at))
-                    .collect();
-                if self.tables >= MOST_TABLES {
-                    open.iter()
-                        .for_each(|at| part.replies[*at] = Some(Reply::NotTried));
-                    continue;
-                }
-                let given: Vec<_> = open.iter().map(|at| part.given[*at]).collect();
-                match self.offer(&[part.request], &given) {
-                    Ok(()) => part.succeed_with(&open),
-                    Err(why) => refused.push((half, why)),
-                }
-            }
-            groups.extend(refused.into_iter().rev());
+            let tried = halves.map(|half| self.try_group(part, half));
+            groups.extend(tried.into_iter().rev().flatten());
         }
         if only_content {
             self.check_found(part);
+        }
+    }
+
+    /// Offers the edits of a group that are open. Returns it if they are refused.
+    fn try_group(
+        &mut self,
+        part: &mut Part<'_>,
+        group: Vec<usize>,
+    ) -> Option<(Vec<usize>, Offered)> {
+        let open = group.iter().copied().filter(|at| part.is_open(*at));
+        let open: Vec<usize> = open.collect();
+        if open.is_empty() {
+            return None;
+        }
+        if self.tables >= MOST_TABLES {
+            let replies = open.iter();
+            replies.for_each(|at| part.replies[*at] = Some(Reply::NotTried));
+            return None;
+        }
+        let given: Vec<_> = open.iter().map(|at| part.given[*at]).collect();
+        match self.offer(&[part.request], &given) {
+            Ok(()) => part.succeed_with(&open),
+            Err(why) => return Some((group, why)),
+        }
+        None
+    }
+
+    /// By how many entries the table grows by an edit.
+    fn growth(&self, part: &Part<'_>, at: usize) -> isize {
+        let (gsi, route) = part.given[at];
+        let after = route.iter().map(entries_of).sum::<isize>();
+        after - self.wanted.get(&gsi).map_or(0, entries_of)
+    }
+
+    /// The first of a group for which there is no room, if there is room for any.
+    fn room_for(&self, part: &Part<'_>, group: &[usize], excess: isize) -> Option<usize> {
+        let open = |end: usize| group[..end].iter().filter(|at| part.is_open(**at));
+        let need = |end| open(end).map(|at| self.growth(part, *at)).sum::<isize>();
+        let room = need(group.len()) - excess;
+        let mut ends = 1..=group.len();
+        (room > 0).then(|| ends.find(|end| need(*end) > room).expect("too many") - 1)
+    }
+
+    fn fail_without_room(&self, part: &mut Part<'_>, group: &[usize], count: usize) {
+        let open = group.iter().copied().filter(|at| part.is_open(*at));
+        let (growing, others): (Vec<_>, Vec<_>) = open.partition(|at| self.growth(part, *at) > 0);
+        let given_up: isize = others.iter().map(|at| -self.growth(part, *at)).sum();
+        for at in growing.into_iter().skip(given_up as usize) {
+            part.replies[at] = Some(Reply::Failed(Why::Full(count)));
         }
     }
 

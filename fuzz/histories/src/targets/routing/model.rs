@@ -23,6 +23,15 @@ pub(super) enum Use {
     Wired,
     Quarantined,
     Unclaimed,
+    /// The lease of this key was parked.
+    Parked(u64),
+}
+
+impl Use {
+    /// Whether the lease of this key has the GSI, be it parked or not.
+    pub(super) fn is_lease(self, key: u64) -> bool {
+        [Self::Leased(key), Self::Parked(key)].contains(&self)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,6 +106,18 @@ pub(super) enum Action {
     DropUnclaimed,
     Look,
     Snapshot,
+    Park {
+        gsi: u32,
+    },
+    /// The GSI may be another lease's by now.
+    Unpark {
+        gsi: u32,
+        key: u64,
+    },
+    DropParked {
+        gsi: u32,
+        key: u64,
+    },
 }
 
 /// What must come of it.
@@ -110,6 +131,7 @@ pub(super) enum Expected {
     Nothing,
     Seen(Seen),
     Snapshot(Saved),
+    Unparked(bool),
 }
 
 /// What can be seen of a table.
@@ -126,7 +148,7 @@ pub(super) type Saved = BTreeMap<u32, (bool, Option<Route>, Option<&'static str>
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) limit: u32,
-    reserved: u32,
+    pub(super) reserved: u32,
     pub(super) slots: Vec<Slot>,
     pub(super) rules: [Rule; 4],
     /// What the kernel should have: the translations of all routes, as of their last commits.
@@ -138,6 +160,10 @@ pub(super) struct Model {
     pub(super) left: BTreeSet<u32>,
     /// The same, those of before this round.
     pub(super) left_before: BTreeSet<u32>,
+    /// The GSIs of parked leases, in the order of their parking.
+    pub(super) parked: Vec<u32>,
+    /// Those whose entries went for others in this round.
+    pub(super) gone: BTreeSet<u32>,
     /// GSIs that one party drives.
     pub(super) driven: BTreeSet<u32>,
     /// What is registered on lines, by GSI.
@@ -211,6 +237,8 @@ impl Model {
             known: Known::Untouched,
             left: BTreeSet::new(),
             left_before: BTreeSet::new(),
+            parked: Vec::new(),
+            gone: BTreeSet::new(),
             driven: BTreeSet::new(),
             registered: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -238,6 +266,7 @@ impl Model {
 
     /// Gives a GSI back.
     pub(super) fn give_back(&mut self, gsi: u32) {
+        self.parked.retain(|parked| *parked != gsi);
         let slot = std::mem::take(self.slot_mut(gsi));
         if slot.route.is_some() {
             self.left.insert(gsi);
@@ -273,7 +302,7 @@ impl Model {
     }
 
     pub(super) fn saved(&self) -> Saved {
-        let kept = self.of_use(|of| !matches!(of, Use::Free | Use::Quarantined));
+        let kept = self.of_use(|of| !matches!(of, Use::Free | Use::Quarantined | Use::Parked(_)));
         let save = |(gsi, slot): (u32, &Slot)| {
             let name = slot.name.filter(|name| !name.contains('\n'));
             (gsi, (slot.of == Use::Wired, slot.route, name))

@@ -7,7 +7,7 @@ use irq_routing::{MsiMessage, Pin, Route};
 use notify_core::{RouteEntry, RouteTarget};
 
 use super::kernel::{EINVAL, ENOMEM, Event, Fault, Name, Said};
-use super::model::{Known, Model, Routes, breaks_rule, is_bad};
+use super::model::{Known, Model, Routes, Use, breaks_rule, is_bad};
 use super::round::{Outcome, Part, Request, put};
 use super::why::Why;
 
@@ -27,6 +27,14 @@ fn entries(routes: &Routes) -> (Vec<(u32, u32, u32)>, Routes) {
     }
     pins.sort_unstable();
     (pins, messages)
+}
+
+/// How many entries a route has.
+pub(super) fn entries_of(route: &Route) -> isize {
+    match route {
+        Route::Pins(pins) => pins.iter().count() as isize,
+        _ => 1,
+    }
 }
 
 /// Whether a table is that of these routes.
@@ -188,7 +196,8 @@ impl Model {
         };
     }
 
-    /// After a refusal of all new translations: those that are refused by themselves are blocked.
+    /// After a refusal of all new translations, or for want of entries: those that are refused by
+    /// themselves, or do not fit, are blocked.
     fn search(&mut self, part: &mut Part<'_>, why: Why, mut only_content: bool) -> Outcome {
         let mut blocked = Vec::new();
         self.vague = true;
@@ -198,6 +207,7 @@ impl Model {
         if only_content {
             let bad = part.open().into_iter();
             let bad = bad.filter(|(_, route)| route.as_ref().is_some_and(is_bad));
+            let bad = bad.filter(|(gsi, _)| !self.gone.contains(gsi));
             let bad: Vec<u32> = bad.map(|(gsi, _)| gsi).collect();
             assert_eq!(blocked, bad, "those that are blocked");
         }
@@ -215,11 +225,15 @@ impl Model {
         blocked: &mut Vec<u32>,
         only_content: &mut bool,
     ) -> Result<(), Why> {
-        if !matches!(why, Why::Refused { errno: EINVAL, .. }) || range.is_empty() {
+        let is_of_messages = matches!(why, Why::Refused { errno: EINVAL, .. } | Why::Full(_));
+        if !is_of_messages || range.is_empty() {
             return Err(why);
         }
         if range.len() == 1 {
             let (gsi, _) = part.given[range.start];
+            if self.gone.contains(&gsi) {
+                return Ok(());
+            }
             if !self.disarm(gsi) {
                 part.held.insert(range.start);
                 return Ok(());
@@ -248,11 +262,13 @@ impl Model {
     ) -> Result<(), Offered> {
         let (mut wanted, mut kernel) = (self.wanted.clone(), self.kernel.clone());
         let mut changes = false;
-        for (gsi, route) in given {
+        let there = given.iter().filter(|(gsi, _)| !self.gone.contains(gsi));
+        let there: Vec<_> = there.copied().collect();
+        for (gsi, route) in &there {
             changes |= put(&mut kernel, *gsi, *route);
             put(&mut wanted, *gsi, *route);
         }
-        let is_left = |gsi: &u32| !wanted.contains_key(gsi) && given.iter().all(|(g, _)| g != gsi);
+        let is_left = |gsi: &u32| !wanted.contains_key(gsi) && there.iter().all(|(g, _)| g != gsi);
         let leftovers = self.kernel.keys().any(is_left);
         let lost = self.known == Known::Lost;
         let is_needed = |request: &&Request| match request {
@@ -265,9 +281,7 @@ impl Model {
             self.wanted = wanted;
             return Ok(());
         }
-        let (pins, messages) = entries(&wanted);
-        let count = pins.len() + messages.len();
-        if count > self.limit as usize {
+        if let Err(count) = self.make_room(&mut wanted) {
             let why = Why::Full(count);
             return Err(Offered {
                 why,
@@ -311,6 +325,41 @@ impl Model {
                 })
             }
         }
+    }
+
+    /// Removes what may go from a table that is too long: routes that were given back in this
+    /// round, then those of parked leases. The error is how long it is without all of those.
+    fn make_room(&mut self, wanted: &mut Routes) -> Result<(), usize> {
+        let length = |routes: &Routes| routes.values().map(entries_of).sum::<isize>();
+        let limit = self.limit as isize;
+        if length(wanted) <= limit {
+            return Ok(());
+        }
+        let routed = |gsi: &u32| self.slot(*gsi).route.is_some();
+        let given_back = wanted.keys().filter(|gsi| !routed(gsi));
+        let parked = self.parked.iter().filter(|gsi| routed(gsi));
+        let all = given_back.chain(parked).copied();
+        let may_go: Vec<u32> = all.filter(|gsi| !self.unsettled.contains(gsi)).collect();
+        let (mut shorter, mut going) = (wanted.clone(), Vec::new());
+        for gsi in may_go {
+            if length(&shorter) > limit && shorter.remove(&gsi).is_some() {
+                going.push(gsi);
+            }
+        }
+        if length(&shorter) > limit {
+            return Err(length(&shorter) as usize);
+        }
+        *wanted = shorter;
+        for gsi in going {
+            if let Use::Parked(_) = self.slot(gsi).of {
+                self.give_back(gsi);
+            }
+            self.left.remove(&gsi);
+            self.left_before.insert(gsi);
+            self.wanted.remove(&gsi);
+            self.gone.insert(gsi);
+        }
+        Ok(())
     }
 
     fn next_table(&mut self) -> (Vec<RouteEntry>, Said) {

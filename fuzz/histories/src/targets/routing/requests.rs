@@ -201,9 +201,12 @@ impl World {
         waiter: Option<&Plan>,
     ) -> Vec<Plan> {
         let model = &self.models[table];
-        let mut left = model.free().filter(|gsi| !edited.contains(gsi)).count();
+        let parked = model.parked.iter().copied();
+        let parked = parked.filter(|gsi| *gsi >= model.reserved);
+        let takable = model.free().chain(parked);
+        let mut left = takable.filter(|gsi| !edited.contains(gsi)).count();
         let takes = |action: &Action| match action {
-            Action::Lease { .. } | Action::Exact { .. } => 1,
+            Action::Lease { .. } | Action::Exact { .. } | Action::Unpark { .. } => 1,
             Action::Block { count, .. } => *count as usize,
             _ => 0,
         };

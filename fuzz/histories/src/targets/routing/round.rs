@@ -133,6 +133,7 @@ impl Model {
 
     fn round(&mut self, requests: &[Request]) -> Vec<Outcome> {
         self.tables = 0;
+        self.gone.clear();
         self.left_before.append(&mut self.left);
         let slots = &self.slots;
         self.wanted
@@ -276,7 +277,7 @@ impl Model {
         for (gsi, change) in last_of_each(edits) {
             let slot = self.slot(gsi);
             match change {
-                Change::Lease(key, _) if slot.of != Use::Leased(key) => {
+                Change::Lease(key, _) if !slot.of.is_lease(key) => {
                     return Err(Why::NotLeased(gsi));
                 }
                 Change::Wiring(_) if !matches!(slot.of, Use::Free | Use::Wired) => {

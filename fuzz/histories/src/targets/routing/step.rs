@@ -15,6 +15,8 @@ pub enum Step {
     Fill(bool, u8),
     /// Takes a lease, routes it to a message, makes a line of it and registers what is armed there.
     Arm(bool, u8, Manner),
+    /// Parks the leases of these bits.
+    ParkSome(bool, u16),
     /// Drops a lease, takes its GSI again, and gives it the route that it had.
     Again(bool, u8),
     /// Stages edits, for a later commit.
@@ -93,6 +95,12 @@ pub enum Act {
     Look,
     /// Keeps a snapshot.
     Snapshot,
+    /// Parks a lease.
+    Park(u8),
+    /// Takes a lease that was parked, if it is still there.
+    Unpark(u8),
+    /// Drops a parked lease.
+    DropParked(u8),
 }
 
 /// Who waits, while a table is with the kernel, to learn how that ends.

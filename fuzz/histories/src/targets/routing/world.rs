@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use irq_routing::{
-    DrivenLine, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin, Pins, Platform, Route,
-    RoutingTable, Snapshot,
+    DrivenLine, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, ParkedLease, Pin, Pins, Platform,
+    Route, RoutingTable, Snapshot,
 };
 use notify_core::Vm;
 
@@ -28,6 +28,15 @@ pub(super) struct Held {
     pub(super) lease: GsiLease,
     pub(super) table: usize,
     pub(super) key: u64,
+}
+
+/// A parked lease, its table, its key and its GSI.
+#[derive(Debug)]
+pub(super) struct HeldParked {
+    pub(super) parked: ParkedLease,
+    pub(super) table: usize,
+    pub(super) key: u64,
+    pub(super) gsi: u32,
 }
 
 /// A line, its table, and the key of its lease.
@@ -56,6 +65,7 @@ pub(super) struct World {
     pub(super) kernels: [Arc<Kernel>; 2],
     pub(super) models: [Model; 2],
     pub(super) leases: Vec<Held>,
+    pub(super) parked: Vec<HeldParked>,
     pub(super) lines: Vec<HeldLine>,
     pub(super) driven: Vec<HeldDriven>,
     pub(super) open: Vec<Open>,
@@ -133,6 +143,7 @@ impl World {
             kernels,
             models: [0, 1].map(|number| Model::new(LIMITS[number], RESERVED[number])),
             leases: Vec::new(),
+            parked: Vec::new(),
             lines: Vec::new(),
             driven: Vec::new(),
             open: Vec::new(),
@@ -158,6 +169,11 @@ impl World {
                 }
             }
             Step::Arm(table, number, manner) => self.arm(usize::from(*table), *number, *manner),
+            Step::ParkSome(table, bits) => {
+                for at in (0..16).rev().filter(|at| bits >> at & 1 == 1) {
+                    self.act(usize::from(*table), &Act::Park(at));
+                }
+            }
             Step::Again(table, lease) => self.again(usize::from(*table), *lease),
             Step::Stage(table, edits) => {
                 let open = self.stage(usize::from(*table), edits);

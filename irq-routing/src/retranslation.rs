@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The search for messages whose new translation the kernel refuses, or for which it has no entry.
+
+use std::io;
+
+use crate::engine::{Engine, Outside};
+use crate::request::{Demand, Edit, Failure, Fate};
+use crate::{Error, Gsi};
+
+impl Engine {
+    /// After a failure of them all, gives the kernel all new translations but those that it
+    /// refuses, and blocks these: the old ones must not stay in force.
+    pub(crate) fn translate_in_part(
+        &mut self,
+        outside: &Outside<'_>,
+        edits: &mut [Edit],
+        failure: Failure,
+    ) -> Result<(), Failure> {
+        let mut blocked = Vec::new();
+        let source = self.translate_halves(outside, edits, failure, &mut blocked)?;
+        match blocked.is_empty() {
+            // The kernel has taken both halves of what it had refused as a whole.
+            true => Ok(()),
+            false => Err(Failure::Error(Error::Untranslated { blocked, source })),
+        }
+    }
+
+    /// Returns why the edits as a whole were refused.
+    fn translate_halves(
+        &mut self,
+        outside: &Outside<'_>,
+        edits: &mut [Edit],
+        failure: Failure,
+        blocked: &mut Vec<Gsi>,
+    ) -> Result<io::Error, Failure> {
+        // Any other failure has nothing to do with the messages, and without one there is none to
+        // block.
+        let source = match failure {
+            Failure::Error(Error::Refused { source, .. })
+                if source.kind() == io::ErrorKind::InvalidInput && !edits.is_empty() =>
+            {
+                source
+            }
+            // Of messages that were blocked before and are let through. Others must not stay where
+            // they were for their sake.
+            Failure::Error(Error::TableFull { .. }) if !edits.is_empty() => {
+                io::Error::from_raw_os_error(libc::ENOSPC)
+            }
+            failure => return Err(failure),
+        };
+        let demand = || std::iter::once(Demand::Retranslate);
+        if let [edit] = edits {
+            // Its lease was taken back in this round: there is no message to block.
+            if self.is_gone(edit) {
+                return Ok(source);
+            }
+            if !self.has_entry(edit.gsi) || (outside.disarm)(edit.gsi) {
+                edit.given = None;
+                blocked.push(edit.gsi);
+                self.attempt(outside, demand(), std::iter::once(&*edit))?;
+            } else {
+                edit.fate = Fate::Held;
+            }
+            return Ok(source);
+        }
+        let (first, second) = edits.split_at_mut(edits.len() / 2);
+        for half in [first, second] {
+            let open = half.iter().filter(|edit| edit.is_open());
+            if let Err(failure) = self.attempt(outside, demand(), open) {
+                self.translate_halves(outside, half, failure, blocked)?;
+            }
+        }
+        Ok(source)
+    }
+}
