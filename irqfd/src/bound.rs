@@ -40,8 +40,6 @@ struct IrqFds {
 struct State {
     blocked: bool,
     all: Vec<One>,
-    /// Why the last one could not be bound again that the translation had let through.
-    lost: Option<Arc<Error>>,
 }
 
 #[derive(Debug)]
@@ -50,6 +48,8 @@ struct One {
     resample: Option<Arc<EventNotifier>>,
     /// Whether the kernel has it.
     is_bound: bool,
+    /// Why it could not be bound again when the translation had let the message through.
+    lost: Option<Arc<Error>>,
 }
 
 impl Bound {
@@ -102,7 +102,8 @@ impl Bound {
     /// Why they could not all be bound again when the message was let through.
     pub(crate) fn lost(&self) -> Option<Arc<Error>> {
         let followed = self.0.as_ref()?;
-        followed.irqfds.state.lock().lost.clone()
+        let state = followed.irqfds.state.lock();
+        state.all.iter().find_map(|one| one.lost.clone())
     }
 
     /// Binds a notifier, now or when the message is let through.
@@ -124,6 +125,7 @@ impl Bound {
             trigger: Arc::clone(trigger),
             resample: resample.map(Arc::clone),
             is_bound,
+            lost: None,
         });
         Ok(())
     }
@@ -179,7 +181,7 @@ impl Armed for IrqFds {
     fn disarm(&self) -> bool {
         let mut state = self.state.lock();
         state.blocked = true;
-        state.lost = None;
+        state.all.iter_mut().for_each(|one| one.lost = None);
         for one in state.all.iter_mut().filter(|one| one.is_bound) {
             if let Err(source) = deassign(&*self.vm, self.gsi.number(), &one.trigger) {
                 log::error!(
@@ -195,9 +197,8 @@ impl Armed for IrqFds {
 
     fn rearm(&self) {
         let mut state = self.state.lock();
-        let State { blocked, all, lost } = &mut *state;
-        *blocked = false;
-        for one in all.iter_mut().filter(|one| !one.is_bound) {
+        state.blocked = false;
+        for one in state.all.iter_mut().filter(|one| !one.is_bound) {
             let gsi = self.gsi.number();
             let assigned = assign(&*self.vm, gsi, &one.trigger, one.resample.as_ref());
             let assigned = match assigned {
@@ -219,7 +220,7 @@ impl Armed for IrqFds {
                         "GSI {} has a route again, and its irqfd cannot be bound: {error}",
                         self.gsi.number()
                     );
-                    *lost = Some(Arc::new(error));
+                    one.lost = Some(Arc::new(error));
                 }
             }
         }

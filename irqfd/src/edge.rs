@@ -7,6 +7,7 @@ use irq_routing::{Gsi, GsiLease, Line};
 use notify_core::EventNotifier;
 
 use crate::bound::Bound;
+use crate::builder::explain;
 use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
@@ -135,6 +136,35 @@ impl IrqFd {
                 Err(Rejected::new(error, self))
             }
         }
+    }
+
+    /// Binds another notifier in place of its own: the new one first, so that the GSI is never
+    /// without one. When this returns the old one has no effect, and its counter was zero.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Deassign`], and those of [`IrqFdBuilder::assign`]: its own notifier is bound still.
+    pub(crate) fn replace_notifier(&mut self, new: &Arc<EventNotifier>) -> Result<(), Error> {
+        let Some(line) = &self.armed else {
+            // Not reached, as in `deassign`.
+            return Err(Error::NoLease);
+        };
+        let gsi = self.gsi;
+        if let Err(source) = self.bound.assign(line, new, None) {
+            return Err(explain(&**line.table().vm(), gsi, source));
+        }
+        if let Err(error) = self.disarm(line) {
+            if let Err(source) = self.bound.deassign(line, new) {
+                log::error!(
+                    "two notifiers are bound to GSI {gsi}, which is kept out of use when it is \
+                     given back: {source}"
+                );
+                line.quarantine();
+            }
+            return Err(error);
+        }
+        self.notifier = Arc::clone(new);
+        Ok(())
     }
 
     fn disarm(&self, line: &Line) -> Result<(), Error> {

@@ -255,7 +255,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// No GSI is free for the vector, and there is no queue whose owner could relay its signals.
+    /// No GSI is free for the vector.
     #[error("no GSI for a vector")]
     Lease {
         /// Why.
@@ -273,20 +273,9 @@ pub enum Error {
         source: Arc<irq_routing::Error>,
     },
 
-    /// No GSI is free for the vector, and its notifier cannot be watched.
-    #[error("cannot relay the signals of a vector")]
-    Relay {
-        /// Why.
-        source: io::Error,
-    },
-
     /// The vector is dead, for this reason.
     #[error("the vector cannot be armed")]
     Dead(#[source] Arc<Error>),
-
-    /// The vector was relayed or queued, and the queue's owner is gone.
-    #[error("the queue of a vector is gone")]
-    QueueGone,
 
     /// A table of vectors has 1 to 2048 entries (PCI Local Bus 3.0, 6.8.2.3).
     #[error("an MSI-X table of {vectors} vectors")]
@@ -348,8 +337,12 @@ impl Error {
     /// Whether the same may succeed later, though nothing is changed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Commit { source } => source.is_transient(),
-            Self::Assign { source, .. } | Self::Relay { source } => is_transient(source),
+            // The table is full of routes that others need, as `Lease` is of GSIs.
+            Self::Commit { source } => {
+                let full = matches!(**source, irq_routing::Error::TableFull { .. });
+                full || source.is_transient()
+            }
+            Self::Assign { source, .. } => is_transient(source),
             Self::IrqChipNotReady { .. } | Self::Lease { .. } | Self::Abandoned => true,
             _ => false,
         }

@@ -82,7 +82,9 @@
 //! - reads of the pending bits: [`pba_read`](msix::Table::pba_read) (writes are ignored);
 //! - accesses to Message Control in the configuration space:
 //!   [`message_control`](msix::Table::message_control), [`config_write`](msix::Table::config_write);
-//! - the vector that a virtio driver chooses for a queue: [`Binding::bind`](msix::Binding::bind);
+//! - the vector that a virtio driver chooses for a queue: [`Binding::bind`](msix::Binding::bind) if
+//!   the VMM's own code serves it, [`Binding::bind_call`](msix::Binding::bind_call) if a vhost
+//!   back-end does, which starts with [`Binding::call`](msix::Binding::call);
 //! - resets: [`reset`](msix::Table::reset), and to every binding [`NO_VECTOR`](msix::NO_VECTOR).
 //!
 //! One of its threads waits until the queue's descriptor is readable, and arms what waits.
@@ -118,9 +120,10 @@
 //! let rx = msix::Binding::new(&table);
 //! let tx = msix::Binding::new(&table);
 //! assert_eq!(rx.bind(1), 1);
-//! assert_eq!(tx.bind(2), 2);
-//! // The VMM's own code triggers the vector of `rx`; the worker gets the notifier of the other.
-//! let call = tx.vector().map(|vector| vector.export()).transpose()?;
+//! // Until the worker runs there is nothing to ask of it (later: VHOST_SET_VRING_CALL).
+//! assert_eq!(tx.bind_call(2, |_| Ok::<_, std::io::Error>(()))?, 2);
+//! // The VMM's own code triggers the vector of `rx`; the worker starts with the call of `tx`.
+//! let call = tx.call()?;
 //!
 //! // A driver: enabled and masked as a whole; for each entry its message and mask bit; open.
 //! report(table.config_write(2, &0xc000_u16.to_le_bytes()));
@@ -141,9 +144,7 @@
 //! poll(&mut polled, PollTimeout::NONE)?;
 //! report(queue.run_pending().failed);
 //!
-//! if let Some(call) = call {
-//!     call.notify()?; // the worker
-//! }
+//! call.notify()?; // the worker
 //! assert_eq!(vm.pending_vectors(0), [0x41, 0x42]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

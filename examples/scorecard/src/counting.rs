@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Counting`]: a VM that counts its commits.
+//! [`Counting`]: a VM that counts its commits and its irqfds.
 
 use std::fmt;
 use std::io;
@@ -13,10 +13,12 @@ use notify_core::{
 
 type Hook = Box<dyn FnOnce() + Send>;
 
-/// Counts KVM_SET_GSI_ROUTING, refused or not, and calls a hook when the next one begins.
+/// Counts KVM_SET_GSI_ROUTING and KVM_IRQFD, refused or not, and calls a hook when the next commit
+/// begins.
 pub(crate) struct Counting {
     vm: Arc<KvmVm>,
     commits: AtomicU32,
+    irqfds: AtomicU32,
     at_next: Mutex<Option<Hook>>,
 }
 
@@ -25,6 +27,7 @@ impl Counting {
         Self {
             vm,
             commits: AtomicU32::new(0),
+            irqfds: AtomicU32::new(0),
             at_next: Mutex::new(None),
         }
     }
@@ -34,9 +37,15 @@ impl Counting {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Returns how many calls of KVM_IRQFD have begun since then, of either kind.
+    pub(crate) fn irqfds(&self) -> u32 {
+        self.irqfds.load(Ordering::Relaxed)
+    }
+
     /// Counts from 0.
     pub(crate) fn reset(&self) {
         self.commits.store(0, Ordering::Relaxed);
+        self.irqfds.store(0, Ordering::Relaxed);
     }
 
     /// Sets what the thread of the next commit calls before the ioctl.
@@ -54,6 +63,7 @@ impl fmt::Debug for Counting {
         f.debug_struct("Counting")
             .field("vm", &self.vm)
             .field("commits", &self.commits)
+            .field("irqfds", &self.irqfds)
             .finish_non_exhaustive()
     }
 }
@@ -63,6 +73,7 @@ impl Vm for Counting {
         self.vm.capability(capability)
     }
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        self.irqfds.fetch_add(1, Ordering::Relaxed);
         self.vm.irqfd(request)
     }
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {

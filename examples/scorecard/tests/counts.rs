@@ -27,6 +27,14 @@ fn main() -> ExitCode {
             "a_device_whose_messages_kvm_refuses_costs_others_few_commits",
             counts_commits_of_a_hostile_device,
         ),
+        kvm_x86(
+            "an_armed_vector_is_retargeted_by_one_commit",
+            counts_ioctls_of_a_retarget,
+        ),
+        kvm_x86(
+            "vectors_that_a_guest_retargets_share_a_commit",
+            counts_commits_of_retargets,
+        ),
         with_device(
             "a_packet_to_the_kernel_and_back_wakes_no_thread_of_the_vmm",
             || counts_wakeups("vhost_vsock_roundtrip"),
@@ -77,6 +85,19 @@ fn counts_commits_of_a_hostile_device() {
     // Those of the hostile round, and then its own.
     assert!(until_armed.parse::<u32>().unwrap() <= 3, "{note}");
     assert!(of_the_round.parse::<u32>().unwrap() <= 2, "{note}");
+}
+
+fn counts_ioctls_of_a_retarget() {
+    let note = note("msix_retarget_armed");
+    assert!(note.contains("commits 1, irqfds 0;"), "{note}");
+}
+
+fn counts_commits_of_retargets() {
+    let note = note("msix_retarget_exported_64");
+    let count = note.split_once("commits in a round at most ");
+    let (count, _) = count.and_then(|(_, rest)| rest.split_once(',')).unwrap();
+    // None would mean that nothing was retargeted.
+    assert_eq!(count.parse(), Ok(1), "{note}");
 }
 
 fn counts_wakeups(row: &str) {

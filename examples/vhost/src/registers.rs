@@ -26,7 +26,7 @@ pub const MASK: u64 = 12;
 
 /// The other registers.
 pub const CONTROL: u64 = DOORBELL + 0x3_0000;
-/// By queue, in 2 bytes: the entry that it uses.
+/// By queue, in 2 bytes: the entry that it uses, or NO_VECTOR.
 pub const QUEUE_VECTOR: u64 = CONTROL;
 /// In 2 bytes: the place of the BAR, 0 or 1.
 pub const BAR: u64 = CONTROL + 0x10;

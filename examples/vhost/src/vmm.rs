@@ -205,8 +205,7 @@ impl<D: Device> Vmm<D> {
         let mut device = self.device();
         match write {
             Write::QueueVector(queue, entry) => {
-                wiring.bind(queue, entry);
-                device.set_pair(queue, wiring.pair(queue)?)
+                wiring.bind(queue, entry, |pair| device.set_pair(queue, pair))
             }
             Write::Bar(place) => wiring.move_bar(place),
             Write::Start => device.start(session, wiring.pairs()?),

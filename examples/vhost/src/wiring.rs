@@ -8,7 +8,7 @@ use ioeventfd::{
     Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, Rung, Width,
 };
 use irq_routing::RoutingTable;
-use irqfd::msix::{self, Binding, Table};
+use irqfd::msix::{self, BindCallError, Binding, Table};
 use notify_core::{EventNotifier, NotifierPair, Vm};
 
 use crate::guest::QUEUES;
@@ -95,24 +95,13 @@ impl Wiring {
         Ok(())
     }
 
-    /// A queue's kick, and the notifier of the vector that it uses.
+    /// A queue's kick and call.
     ///
     /// # Errors
     ///
-    /// If it uses none, or was not given a kick.
+    /// If it was not given a kick, and those of the VM.
     pub fn pair(&self, queue: usize) -> Result<NotifierPair, Box<dyn Error>> {
-        let kick = self.lock().kicks.get(queue).map(Arc::clone);
-        let binding = self.queues.get(queue);
-        let vector = binding.and_then(Binding::vector);
-        let call = vector.and_then(|vector| vector.notifier());
-        let (Some(kick), Some(call)) = (kick, call) else {
-            return Err(format!("queue {queue} has no kick or no vector").into());
-        };
-        let pair = NotifierPair::builder()
-            .host_notifier(kick)
-            .guest_notifier(call)
-            .build()?;
-        Ok(pair)
+        self.pair_with(queue, self.binding(queue)?.call()?)
     }
 
     /// The pairs of all queues.
@@ -124,10 +113,24 @@ impl Wiring {
         (0..QUEUES).map(|queue| self.pair(queue)).collect()
     }
 
-    /// The guest says which entry of the table a queue uses.
-    pub fn bind(&self, queue: usize, entry: u16) {
-        if let Some(binding) = self.queues.get(queue) {
-            binding.bind(entry);
+    /// The guest says which entry of the table a queue uses, or that it uses none. A back-end that
+    /// runs is to get the new pair, by `set_pair`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`pair`](Self::pair), and those of `set_pair`.
+    pub fn bind(
+        &self,
+        queue: usize,
+        entry: u16,
+        set_pair: impl FnOnce(NotifierPair) -> Result<(), Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let set_call =
+            |call: &Arc<EventNotifier>| set_pair(self.pair_with(queue, Arc::clone(call))?);
+        match self.binding(queue)?.bind_call(entry, set_call) {
+            Ok(_) => Ok(()),
+            Err(BindCallError::Call(error)) => Err(error.into()),
+            Err(BindCallError::SetCall(error)) => Err(error),
         }
     }
 
@@ -191,6 +194,25 @@ impl Wiring {
             queue.bind(entry);
         }
         self.renew()
+    }
+
+    fn binding(&self, queue: usize) -> Result<&Binding, Box<dyn Error>> {
+        let binding = self.queues.get(queue);
+        binding.ok_or_else(|| format!("there is no queue {queue}").into())
+    }
+
+    fn pair_with(
+        &self,
+        queue: usize,
+        call: Arc<EventNotifier>,
+    ) -> Result<NotifierPair, Box<dyn Error>> {
+        let kick = self.lock().kicks.get(queue).map(Arc::clone);
+        let kick = kick.ok_or_else(|| format!("queue {queue} has no kick"))?;
+        let pair = NotifierPair::builder()
+            .host_notifier(kick)
+            .guest_notifier(call)
+            .build()?;
+        Ok(pair)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

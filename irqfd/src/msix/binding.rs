@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Binding`]: which vector a queue uses.
+//! [`Binding`]: which vector a queue uses, and where its back-end signals.
+
+use std::mem;
+use std::sync::Arc;
+
+use notify_core::EventNotifier;
 
 use super::Table;
+use super::users::Use;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, Ordering};
+use crate::vector::signal_moved;
 use crate::{Error, Triggered, Vector};
 
 /// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
@@ -30,10 +38,92 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// assert_eq!(queue.bind(2), msix::NO_VECTOR);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # A queue that a vhost back-end serves
+///
+/// The back-end, a worker in the kernel or a vhost-user daemon, signals an eventfd: the *call* of
+/// the queue. It starts with the one that [`call`](Self::call) returns. When the guest writes the
+/// register, [`bind_call`](Self::bind_call) gives the back-end the call of the new vector, and
+/// moves the signals that the old vector had pending. No signal is lost, whether the guest has
+/// masked the old vector, masks it meanwhile, or moves the queue to no vector and back.
+///
+/// ```text
+///  guest writes queue_msix_vector
+///    │
+///    ├─ find the new vector, export it if it is not
+///    ├─ set_call: VHOST_SET_VRING_CALL ──▶ from here on the back-end signals the new call alone
+///    ├─ take what is pending at the old vector (what KVM has injected there is served there)
+///    └─ if there was a signal: signal the new call
+/// ```
+///
+/// ```
+/// # use std::io;
+/// # use std::sync::Arc;
+/// # use irq_routing::RoutingTable;
+/// # use irqfd::{Vector, msix};
+/// # use notify_core::EventNotifier;
+/// # use notify_core::sim::SimVm;
+/// # struct Backend { call: Arc<EventNotifier> }
+/// # impl Backend {
+/// #     fn set_vring_call(&mut self, call: &Arc<EventNotifier>) -> io::Result<()> {
+/// #         self.call = Arc::clone(call);
+/// #         Ok(())
+/// #     }
+/// # }
+/// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// let table = msix::Table::builder(&routing).vectors(2).build()?;
+/// table.set_control(true, false);
+/// let queue = msix::Binding::new(&table);
+/// queue.bind_call(0, |_| Ok::<_, io::Error>(()))?; // no back-end yet
+/// let mut backend = Backend { call: queue.call()? };
+///
+/// // The guest has masked vector 0, the back-end signals, and the guest moves the queue.
+/// backend.call.notify()?;
+/// let number = queue.bind_call(1, |call| backend.set_vring_call(call))?;
+/// assert_eq!(number, 1);
+/// let pending: Vec<_> = table.vectors().iter().map(Vector::is_pending).collect();
+/// assert_eq!(pending, [false, true]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Two queues may share a vector. Which of them a signal belongs to is not known: if one of them
+/// moves, a pending signal stays at the old vector and goes to the new one as well. So each use of
+/// a vector must have a binding of its own.
+///
+/// With [`NO_VECTOR`] the back-end signals an eventfd of the binding, which holds its signals until
+/// the queue gets a vector. The device sends no interrupt meanwhile, and the guest has none to
+/// expect: a snapshot of the table does not contain these signals.
+///
+/// Dropping the binding gives the vector up. Nothing is moved.
 #[derive(Debug)]
 pub struct Binding {
     table: Table,
+    /// Read by triggers, without a lock. Written under the lock, together with `state.used`.
     number: AtomicU16,
+    /// Held while the back-end is asked, so that moves take place one after the other. Before the
+    /// locks of [`Use`] and of vectors; triggers do not take it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    used: Use,
+    /// What the back-end signals while there is no vector.
+    holding: Option<Arc<EventNotifier>>,
+    /// How many moves have taken a signal that is not in the new notifier yet.
+    unsent: usize,
+}
+
+/// Why a queue did not move to another vector. It is bound as before.
+#[derive(Debug, thiserror::Error)]
+pub enum BindCallError<E> {
+    /// The vector has no notifier, and none could be created ([`Error::Export`]).
+    #[error("cannot move a queue to another vector")]
+    Call(#[source] Error),
+
+    /// The back-end has not taken its new call.
+    #[error("the back-end of a queue does not take another call")]
+    SetCall(#[source] E),
 }
 
 impl Binding {
@@ -43,17 +133,102 @@ impl Binding {
         Self {
             table: table.clone(),
             number: AtomicU16::new(NO_VECTOR),
+            state: Mutex::new(State {
+                used: Use::new(table, NO_VECTOR),
+                holding: None,
+                unsent: 0,
+            }),
         }
     }
 
-    /// The guest writes the register. Answers with what it reads from now on.
+    /// The guest writes the register. Returns what it reads from now on.
+    ///
+    /// For a queue that the VMM's own code serves, by [`trigger`](Self::trigger), and for a reset.
+    /// The signals of a back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while
+    /// another thread is in that.
     pub fn bind(&self, number: u16) -> u16 {
-        let number = match self.table.vector(number) {
-            Some(_) => number,
-            None => NO_VECTOR,
+        let mut state = self.state.lock();
+        let next = Use::new(&self.table, number);
+        self.switch(&mut state, next);
+        self.number()
+    }
+
+    /// The guest writes the register of a queue that a back-end serves. Returns what it reads from
+    /// now on.
+    ///
+    /// `set_call` gives the back-end its new call (VHOST_SET_VRING_CALL). It is called once, also
+    /// if the queue has that vector already, so that a back-end that was restarted gets its call
+    /// by the same way. It returns
+    ///
+    /// - `Ok` when the back-end signals the new call alone, or if no back-end runs: the next one
+    ///   gets what [`call`](Self::call) returns then;
+    /// - an error if the back-end still has the old call. If that is not known, as when a
+    ///   connection broke, the back-end must not be used on; start another one.
+    ///
+    /// It may call [`number`](Self::number) and [`trigger`](Self::trigger) of this binding, and
+    /// blocks forever in anything else of it.
+    ///
+    /// When this returns, a signal of the back-end is at the new vector, or KVM has injected it at
+    /// the old one. Do not replace or take back the notifier of either vector meanwhile. If
+    /// two threads move the queue at once, a signal may be delivered at both vectors.
+    ///
+    /// Blocks as long as `set_call`, and as long as another thread is in this for the same queue.
+    /// The last step writes to the new call, see [`EventNotifier::notify`] for what a hostile
+    /// process that shares it can do; no lock is held then.
+    ///
+    /// # Errors
+    ///
+    /// The queue has the vector that it had, and no signal was moved. The new vector may be
+    /// exported all the same.
+    pub fn bind_call<E>(
+        &self,
+        number: u16,
+        set_call: impl FnOnce(&Arc<EventNotifier>) -> Result<(), E>,
+    ) -> Result<u16, BindCallError<E>> {
+        let mut state = self.state.lock();
+        // Counted before the back-end signals there: a queue that leaves that vector meanwhile
+        // leaves its signal behind.
+        let next = Use::new(&self.table, number);
+        let number = next.number();
+        let call = next.call(&mut state.holding).map_err(BindCallError::Call)?;
+        set_call(&call).map_err(BindCallError::SetCall)?;
+
+        let before = self.switch(&mut state, next);
+        if before.number() == number {
+            return Ok(number);
+        }
+        let holding = state.holding.as_ref();
+        let taken = match before.vector() {
+            Some(_) => before.end(),
+            // If it cannot be read it may be signalled.
+            None => holding.is_some_and(|holding| !matches!(holding.consume(), Ok(None))),
         };
-        self.number.store(number, Ordering::Release);
-        number
+        // A signal that another move has taken may reach the old call only after this.
+        if taken || state.unsent > 0 {
+            state.unsent += 1;
+            drop(state);
+            if let Err(error) = signal_moved(&call) {
+                log::error!(
+                    "an interrupt of a queue that moves to another vector is lost: {error}"
+                );
+            }
+            self.state.lock().unsent -= 1;
+        }
+        Ok(number)
+    }
+
+    /// The eventfd that the queue's back-end has to signal: the notifier of the vector, which is
+    /// exported if it is not yet, or with [`NO_VECTOR`] one of the binding.
+    ///
+    /// For the start of a back-end. Do not move the queue until the back-end has it. Blocks while
+    /// another thread is in [`bind_call`](Self::bind_call).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`].
+    pub fn call(&self) -> Result<Arc<EventNotifier>, Error> {
+        let State { used, holding, .. } = &mut *self.state.lock();
+        used.call(holding)
     }
 
     /// What the guest reads: the vector's number or [`NO_VECTOR`].
@@ -68,12 +243,20 @@ impl Binding {
         self.table.vector(self.number())
     }
 
-    /// Triggers the vector, or does nothing and answers `None`. No lock, no allocation.
+    /// Triggers the vector, or does nothing and returns `None`. No lock, no allocation.
+    ///
+    /// If another thread moves the queue meanwhile, the trigger may be at the old vector.
     ///
     /// # Errors
     ///
     /// Those of [`Vector::trigger`].
     pub fn trigger(&self) -> Result<Option<Triggered>, Error> {
         self.vector().map(Vector::trigger).transpose()
+    }
+
+    /// Uses another vector from now on. Returns the use of the old one.
+    fn switch(&self, state: &mut State, next: Use) -> Use {
+        self.number.store(next.number(), Ordering::Release);
+        mem::replace(&mut state.used, next)
     }
 }

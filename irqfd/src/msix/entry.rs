@@ -10,7 +10,7 @@ pub(super) const UNALIGNED: u64 = 0x3;
 /// Bit 0 of Vector Control (6.8.2.9). The others are reserved.
 const MASK: u32 = 0x1;
 
-/// What the guest wrote. It is what the vector sends only once the vector has been unmasked.
+/// What the guest wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) address: u64,

@@ -13,7 +13,8 @@ mod entry;
 mod pba;
 mod snapshot;
 mod table;
+mod users;
 
-pub use binding::{Binding, NO_VECTOR};
+pub use binding::{BindCallError, Binding, NO_VECTOR};
 pub use snapshot::{RestoreError, Snapshot};
 pub use table::{Table, TableBuilder};

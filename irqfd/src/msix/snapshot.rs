@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Snapshot`]: a table that outlives its machine.
 
-use irq_routing::MsiMessage;
 #[cfg(feature = "serde")]
 use irq_routing::versioned::at_most;
 use irq_routing::versioned::{Form, Versioned};
@@ -12,7 +11,7 @@ use crate::vector::Opened;
 use crate::{Dead, Quiesced, Vector, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the guest wrote to a table, and what is pending, for a machine that continues elsewhere.
 ///
@@ -84,15 +83,6 @@ struct SavedVector {
     data: u32,
     masked: bool,
     pending: bool,
-    /// What an open vector sends, if the guest has written something else since it was opened.
-    sends: Option<SavedMessage>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-struct SavedMessage {
-    address: u64,
-    data: u32,
 }
 
 /// Why a snapshot was not restored. The table is as it was.
@@ -123,13 +113,6 @@ pub enum RestoreError {
         /// Its address.
         address: u64,
     },
-
-    /// A message is sent by a vector that is not open.
-    #[error("vector {vector} is masked and has a message in use")]
-    MaskedInUse {
-        /// Which entry.
-        vector: usize,
-    },
 }
 
 impl Table {
@@ -154,20 +137,11 @@ impl Table {
 
     fn save(&self) -> Snapshot {
         let state = self.inner.state.lock();
-        let save = |(vector, entry): (&Vector, &Entry)| {
-            let open = self.inner.is_open() && !entry.masked;
-            let sends = vector.message();
-            let differs = open && sends != self.inner.message(*entry);
-            SavedVector {
-                address: entry.address,
-                data: entry.data,
-                masked: entry.masked,
-                pending: vector.is_pending(),
-                sends: differs.then_some(SavedMessage {
-                    address: sends.address,
-                    data: sends.data,
-                }),
-            }
+        let save = |(vector, entry): (&Vector, &Entry)| SavedVector {
+            address: entry.address,
+            data: entry.data,
+            masked: entry.masked,
+            pending: vector.is_pending(),
         };
         Snapshot(Versioned::Known(Saved {
             version: VERSION,
@@ -215,15 +189,7 @@ impl Table {
                 masked: saved.masked,
             };
             if open && !saved.masked {
-                let message = saved.sends.map(|sends| MsiMessage {
-                    address: sends.address,
-                    data: sends.data,
-                    devid: self.inner.devid,
-                });
-                opened.unmask(
-                    vector,
-                    message.unwrap_or_else(|| self.inner.message(*entry)),
-                );
+                opened.unmask(vector, self.inner.message(*entry));
             }
         }
         drop(state);
@@ -238,18 +204,13 @@ impl Table {
         if found != wanted {
             return Err(RestoreError::Size { found, wanted });
         }
-        let open = snapshot.enabled && !snapshot.function_masked;
-        for (vector, saved) in snapshot.vectors.iter().enumerate() {
-            let sends = saved.sends.map(|sends| sends.address);
-            for address in [Some(saved.address), sends].into_iter().flatten() {
-                if address & UNALIGNED != 0 {
-                    return Err(RestoreError::Address { vector, address });
-                }
-            }
-            if sends.is_some() && (saved.masked || !open) {
-                return Err(RestoreError::MaskedInUse { vector });
-            }
+        let addresses = snapshot.vectors.iter().map(|saved| saved.address);
+        let unaligned = addresses
+            .enumerate()
+            .find(|(_, address)| address & UNALIGNED != 0);
+        match unaligned {
+            Some((vector, address)) => Err(RestoreError::Address { vector, address }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -27,14 +27,17 @@ pub(super) const MAX: usize = 2048;
 /// A vector is open if the function is enabled and not masked as a whole, and the vector's own mask
 /// bit is clear. Otherwise triggers are kept, one for each vector, and shown as pending bits.
 ///
-/// # Messages are taken whole
+/// # Messages
 ///
-/// What the guest writes to an entry's address and data is what later reads answer. The vector
-/// takes it when it is opened, be it by its own mask bit, by the function's or by enabling. Writing
-/// to the message of an open vector has no effect until then: the specification calls the result
-/// undefined and lets devices do so (6.8.2, "permitted to cache"), and no trigger can fall between
-/// the guest's three writes. A write of eight bytes that holds both the data and a clear mask bit
-/// opens the vector with the new data.
+/// What the guest writes to an entry's address and data is what later reads return. A vector takes
+/// it, whole, when it is opened, be it by its own mask bit, by the function's or by enabling. A
+/// write of eight bytes that holds both the data and a clear mask bit opens the vector with the new
+/// data.
+///
+/// A guest should mask a vector before it writes a new message (6.8.2: otherwise the result is
+/// undefined). If it does not, as Linux before 5.14, the vector takes what each access has written
+/// at once. Between the accesses of such a guest it sends what is half old and half new, as devices
+/// do.
 ///
 /// # Any access is answered
 ///
@@ -92,6 +95,8 @@ pub struct Table {
 
 pub(super) struct Inner {
     pub(super) vectors: Box<[Vector]>,
+    /// By vector: how many bindings use it. Held while one leaves, before the vector's lock.
+    pub(super) users: Box<[Mutex<usize>]>,
     pub(super) devid: Option<u32>,
     pub(super) queue: Option<Arc<Shared>>,
     /// It knows whether MSI-X is enabled, which is written under the lock and read without.
@@ -162,6 +167,7 @@ impl<'a> TableBuilder<'a> {
         Ok(Table {
             inner: Arc::new(Inner {
                 vectors,
+                users: std::iter::repeat_with(Mutex::default).take(count).collect(),
                 devid: self.devid,
                 queue: self.queue.map(ArmQueue::shared),
                 device,
@@ -244,7 +250,8 @@ impl Inner {
         match (was_open, is_open) {
             (true, false) => vector.mask(),
             (false, true) => opened.unmask(vector, self.message(entry)),
-            _ => {}
+            (true, true) => opened.retarget(vector, self.message(entry)),
+            (false, false) => {}
         }
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`ArmQueue`]: vectors that wait to be armed.
 
-mod relay;
 mod retry;
 mod round;
 
@@ -17,15 +16,13 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::vector::Inner;
 
-pub(crate) use relay::Relay;
-use relay::Relays;
 use retry::Retry;
 pub use round::Round;
 
 /// What the epoll says when it is the queue's own notifier.
 const READY: u64 = 0;
 /// What it says when it is the timer.
-const RETRY: u64 = u64::MAX;
+const RETRY: u64 = 1;
 
 /// Arms exported vectors for a guest that unmasks them, many at once and not on the guest's time.
 ///
@@ -39,21 +36,18 @@ const RETRY: u64 = u64::MAX;
 /// Until its irqfd is armed, signals of a vector stay in its notifier, and are delivered once when
 /// it is. A vector that is masked again before its turn costs nothing.
 ///
-/// Where no GSI is free, signals are *relayed*: the owner sends a message for each, and the
-/// descriptor is readable when there is one to send.
-///
 /// A vector that cannot be armed is reported by the round, and its state says why. What may pass by
-/// itself (no memory, or an interrupt controller that is not initialised yet) is tried again in the
-/// next round, and the descriptor becomes readable for it: after a millisecond at first, and at
-/// most a second.
+/// itself (no GSI is free, no memory, or an interrupt controller that is not initialised yet) is
+/// tried again in the next round, and the descriptor becomes readable for it: after a millisecond
+/// at first, and at most a second.
 ///
 /// A round calls the table's translation, if there is one, while it keeps other rounds from being
 /// run. So a thread that holds a lock which the translation takes must not run a round, nor
 /// [`quiesce`](Self::quiesce) the queue or take a snapshot of a table that has it.
 ///
 /// Dropping the queue runs it a last time; from then on a vector is armed by the thread that
-/// unmasks it. Those that were relayed are [`Dead`](crate::VectorState::Dead) until they are
-/// unmasked again.
+/// unmasks it. Those that cannot be armed in the last round are [`Dead`](crate::VectorState::Dead)
+/// until they are unmasked again.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -96,7 +90,6 @@ pub(crate) struct Shared {
     waiting: Mutex<Waiting>,
     /// One round at a time.
     round: Mutex<()>,
-    relays: Mutex<Relays>,
     retry: Retry,
 }
 
@@ -138,13 +131,12 @@ impl ArmQueue {
                 told: AtomicBool::new(false),
                 waiting: Mutex::default(),
                 round: Mutex::default(),
-                relays: Mutex::default(),
                 retry,
             }),
         })
     }
 
-    /// Arms what waits, and sends what is to be relayed. Any thread may call it at any time, with
+    /// Arms what waits. Any thread may call it at any time, with
     /// or without need. It waits for a round that another thread runs, and while [`Quiesced`].
     pub fn run_pending(&self) -> Round {
         self.shared.run()
@@ -188,7 +180,6 @@ impl Drop for ArmQueue {
     fn drop(&mut self) {
         self.shared.waiting.lock().closed = true;
         self.shared.run_last();
-        self.shared.end_relays();
     }
 }
 
@@ -224,9 +215,10 @@ impl Shared {
         waiting.vectors.retain(|entry| !entry.ptr_eq(&weak));
     }
 
-    /// Tells the owner after a while that a round is wanted.
-    pub(crate) fn retry_later(&self) {
-        self.retry.later();
+    /// Tells the owner after a while that a round is wanted for a vector, which has failed so often
+    /// in a row.
+    pub(crate) fn retry_later(&self, failures: u32) {
+        self.retry.later(failures);
     }
 
     /// Tells the owner that a round is wanted soon.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Retry`]: calls the owner again some time after a failure that may pass by itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::time::TimeSpec;
@@ -9,21 +9,16 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::sync::Mutex;
 
-/// How long the first retry waits. Each further one waits twice as long as the one before.
+/// How long the first retry of a vector waits. Each further one waits twice as long.
 const FIRST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(1);
+/// How often that is doubled: up to a second.
+const DOUBLINGS: u32 = 10;
 
 /// A timer that makes the queue's descriptor readable.
 pub(super) struct Retry {
     timer: TimerFd,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Whether the timer runs, or has run out.
-    set: bool,
-    delay: Duration,
+    /// When the timer runs out, or has run out.
+    due: Mutex<Option<Instant>>,
 }
 
 impl Retry {
@@ -34,22 +29,21 @@ impl Retry {
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
         Ok(Self {
             timer,
-            state: Mutex::new(State {
-                set: false,
-                delay: FIRST,
-            }),
+            due: Mutex::default(),
         })
     }
 
-    /// The owner is to be called again.
-    pub(super) fn later(&self) {
-        let mut state = self.state.lock();
-        if state.set {
+    /// The owner is to be called again for a vector that has failed so often in a row. One that
+    /// fails again and again does not make others wait for their first retry.
+    pub(super) fn later(&self, failures: u32) {
+        let delay = FIRST * (1 << failures.saturating_sub(1).min(DOUBLINGS));
+        let mut due = self.due.lock();
+        let new = Instant::now() + delay;
+        if due.is_some_and(|due| due <= new) {
             return;
         }
-        let expiration = Expiration::OneShot(TimeSpec::from_duration(state.delay));
-        state.set = true;
-        state.delay = (state.delay * 2).min(LONGEST);
+        *due = Some(new);
+        let expiration = Expiration::OneShot(TimeSpec::from_duration(delay));
         if let Err(error) = self.timer.set(expiration, TimerSetTimeFlags::empty()) {
             log::error!(
                 "a vector is tried again in the next round, which nothing calls for: {error}"
@@ -57,21 +51,11 @@ impl Retry {
         }
     }
 
-    /// A round begins. Returns whether it was called for.
-    pub(super) fn begin(&self) -> bool {
-        let mut state = self.state.lock();
-        if state.set {
+    /// A round begins, in which all are tried.
+    pub(super) fn begin(&self) {
+        if self.due.lock().take().is_some() {
             // Setting a timer to nothing cannot fail, and makes it unreadable.
             let _ = self.timer.unset();
-        }
-        std::mem::take(&mut state.set)
-    }
-
-    /// It has ended. If nothing has failed, the next failure is a first one.
-    pub(super) fn end(&self, retried: bool) {
-        let mut state = self.state.lock();
-        if retried && !state.set {
-            state.delay = FIRST;
         }
     }
 }

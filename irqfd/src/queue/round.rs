@@ -14,9 +14,6 @@ use crate::vector::{Inner, Outcome, Task, run};
 pub struct Round {
     /// How many vectors were armed.
     pub armed: usize,
-    /// How many vectors had a signal that was sent on as a message, because no GSI is free for
-    /// them.
-    pub relayed: usize,
     /// Vectors that could not be armed. Of these, what may pass by itself is tried again in a later
     /// round, for which the descriptor becomes readable.
     pub failed: Vec<Dead>,
@@ -24,22 +21,19 @@ pub struct Round {
 
 impl Shared {
     pub(super) fn run(self: &Arc<Self>) -> Round {
-        let (outcome, relayed) = self.run_round();
-        let outcome = outcome.finish();
+        let outcome = self.run_round().finish();
         Round {
             armed: outcome.armed,
-            relayed,
             failed: outcome.dead,
         }
     }
 
     /// The last round, in which a panic of the VM or the table's translation is dropped.
     pub(super) fn run_last(self: &Arc<Self>) {
-        self.run_round().0.forget();
+        self.run_round().forget();
     }
 
-    /// Returns what came of the vectors, and how many signals were sent on.
-    fn run_round(self: &Arc<Self>) -> (Outcome, usize) {
+    fn run_round(self: &Arc<Self>) -> Outcome {
         let _one_at_a_time = self.round.lock();
         // In this order, and before the vectors are taken: what comes after that signals anew, and
         // a thread that was spared the signal has entered its vector.
@@ -47,21 +41,12 @@ impl Shared {
         self.told.swap(false, Ordering::AcqRel);
         // So does this: the timer that is set after it is for a vector that may not have been
         // taken.
-        let retried = self.retry.begin();
+        self.retry.begin();
         let taken = self.take();
-        let mut tasks: Vec<Task> = taken.iter().filter_map(Inner::begin_round).collect();
+        let tasks: Vec<Task> = taken.iter().filter_map(Inner::begin_round).collect();
         let mut outcome = Outcome::default();
-        let relayed = self.relay_signals(&mut outcome);
-        for vector in self.relayed() {
-            match vector.begin_arming_relayed() {
-                Ok(task) => tasks.extend(task),
-                // The others get none either.
-                Err(_) => break,
-            }
-        }
         run(&tasks, Some(self), &mut outcome);
-        self.retry.end(retried);
-        (outcome, relayed)
+        outcome
     }
 
     fn take(&self) -> Vec<Arc<Inner>> {

@@ -2,21 +2,22 @@
 //! The committer: how vectors are armed and opened, one or many.
 //!
 //! An exported vector gets a GSI, a route and an irqfd: in this order, and the first two but once.
-//! The routes of many are committed together. An internal vector gets its message, as the table's
-//! translation has it, and is opened. All of this goes without the vector's lock, for one turn of
-//! the vector, see [`control`](super::control).
+//! One that is armed may get another route. The routes of many are committed together. An internal
+//! vector gets its message, as the table's translation has it, and is opened. All of this goes
+//! without the vector's lock, for one turn of the vector, see [`control`](super::control).
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use irq_routing::Error::NotLeased;
 use irq_routing::{Answer, MessageEdit};
 
-use super::control::{Arm, Control};
+use super::control::{Arm, Control, OwnGsi};
 use super::{Dead, Inner};
 use crate::Error;
-use crate::queue::{Relay, Shared};
+use crate::queue::Shared;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 
@@ -54,6 +55,8 @@ type Panic = Box<dyn Any + Send>;
 pub(crate) struct Outcome {
     pub(crate) armed: usize,
     pub(crate) dead: Vec<Dead>,
+    /// No GSI was free: the others get none either, and do not wait for commits to learn that.
+    none_free: bool,
     /// Those of the dead that were not logged yet, by their places.
     unlogged: Vec<usize>,
     panic: Option<Panic>,
@@ -75,68 +78,29 @@ impl Task {
         (control.turn == self.turn).then_some(control)
     }
 
-    /// Takes a GSI, and stages the route. If no GSI is free the vector's signals are relayed.
-    fn stage(&self, queue: Option<&Arc<Shared>>, outcome: &mut Outcome) -> Option<MessageEdit> {
+    /// Takes a GSI, and stages the route.
+    fn stage(&self, outcome: &mut Outcome) -> Option<MessageEdit> {
         if self.stage.replace(Stage::Done) == Stage::Done {
             return None;
         }
-        let wants_gsi = self.lock().is_some_and(|control| control.lease.is_none());
-        let lease = wants_gsi
-            .then(|| self.vector.table.lease_if_free())
-            .flatten();
-        let lease = lease.map(|lease| match self.vector.device.name() {
-            Some(name) => lease.named(Arc::clone(name)),
-            None => lease,
-        });
         let mut control = self.lock()?;
-        if control.lease.is_none() {
-            control.lease = lease;
-        }
-        if let Some(lease) = &control.lease {
-            self.stage.set(Stage::Staged);
-            let edit = lease.edit(control.message);
-            return Some(edit.owned_by(self.vector.device.owner));
-        }
-        match queue {
-            Some(queue) => {
-                drop(control);
-                self.relay(queue, outcome);
-            }
-            None => self.end(control, Err(self.vector.no_gsi()), outcome),
-        }
-        None
-    }
-
-    fn relay(&self, queue: &Arc<Shared>, outcome: &mut Outcome) {
-        let vector = &self.vector;
-        let (mut control, translated) = loop {
-            let Some(control) = self.lock() else {
-                return;
-            };
-            let (message, retranslated) = (control.message, control.retranslated);
+        control.unpark();
+        if control.lease().is_none() {
             drop(control);
-            let translate = || vector.signals().then(|| vector.table.translate(message));
-            let translated = outcome.guard(translate);
-            let Some(control) = self.lock() else {
-                return;
-            };
-            // Otherwise it may be an old translation.
-            if control.retranslated == retranslated {
-                break (control, translated);
-            }
-        };
-        let relay = match (translated, vector.exported.get()) {
-            (Some(Some(translated)), Some(notifier)) => {
-                vector.sent.store(translated);
-                Relay::new(queue, vector, notifier).map_err(|source| Error::Relay { source })
-            }
-            (Some(None), _) => Err(vector.no_gsi()),
-            _ => Err(Error::Abandoned),
-        };
-        match relay {
-            Ok(relay) => control.arm = Arm::Relayed(relay),
-            Err(error) => self.end(control, Err(error), outcome),
+            // Without the lock: it may wait for a commit.
+            let free = (!outcome.none_free).then(|| self.vector.free_gsi());
+            let lease = free.flatten();
+            outcome.none_free = lease.is_none();
+            control = self.lock()?;
+            control.gsi = lease.map_or(OwnGsi::None, OwnGsi::Leased);
         }
+        let Some(lease) = control.lease() else {
+            self.end(control, Err(self.vector.no_gsi()), outcome);
+            return None;
+        };
+        self.stage.set(Stage::Staged);
+        let edit = lease.edit(control.message);
+        Some(edit.owned_by(self.vector.device.owner))
     }
 
     /// Arms the vector now that its route was committed.
@@ -146,6 +110,8 @@ impl Task {
             return;
         };
         let result = match answer {
+            // It was another message.
+            Answer::Committed | Answer::Blocked if control.is_bound() => Ok(()),
             Answer::Committed | Answer::Blocked => match self.vector.exported.get() {
                 Some(notifier) => outcome
                     .guard(|| control.bind(&notifier))
@@ -153,6 +119,10 @@ impl Task {
                 // Not reached: that would have been another turn.
                 None => Err(Error::NoLease),
             },
+            Answer::Failed(source) if matches!(*source, NotLeased { .. }) => {
+                control.give_up_gsi();
+                return self.stage.set(Stage::Fresh);
+            }
             Answer::Failed(source) => Err(Error::Commit { source }),
             Answer::NotTried | Answer::Superseded => return self.stage.set(Stage::Fresh),
             _ => Err(Error::Abandoned),
@@ -187,16 +157,7 @@ impl Task {
             }
             Err(reason) => Arc::new(reason),
         };
-        match std::mem::take(&mut control.arm) {
-            // It was relayed until now. Its GSI stays, for the next round.
-            Arm::Arming(Some(relay)) if reason.is_transient() => {
-                control.arm = Arm::Relayed(relay);
-                if let Some(queue) = &self.vector.queue {
-                    queue.retry_later();
-                }
-            }
-            _ => self.vector.kill(&mut control, Arc::clone(&reason)),
-        }
+        self.vector.kill(&mut control, Arc::clone(&reason));
         outcome.died(&mut control, Dead::new(&self.vector, reason));
     }
 }
@@ -216,36 +177,10 @@ impl Inner {
         }
         // It may have failed before.
         self.dead.store(false, Ordering::Relaxed);
-        control.arm = Arm::Arming(None);
+        control.arm = Arm::Arming;
         Some(Task::new(self, &control))
     }
-
-    /// A relayed vector is to be armed, now that a GSI may be free. Returns an error if none is.
-    pub(crate) fn begin_arming_relayed(self: &Arc<Self>) -> Result<Option<Task>, NoGsi> {
-        // Without the lock: it may wait for a commit.
-        let has_lease = self.control.lock().lease.is_some();
-        let lease = match has_lease {
-            true => None,
-            false => Some(self.table.lease_if_free().ok_or(NoGsi)?),
-        };
-        let mut control = self.control.lock();
-        match std::mem::take(&mut control.arm) {
-            Arm::Relayed(relay) => {
-                control.turn += 1;
-                control.arm = Arm::Arming(Some(relay));
-                control.lease = control.lease.take().or(lease);
-                Ok(Some(Task::new(self, &control)))
-            }
-            other => {
-                control.arm = other;
-                Ok(None)
-            }
-        }
-    }
 }
-
-/// No GSI is free.
-pub(crate) struct NoGsi;
 
 impl Outcome {
     /// Calls what may panic, against its contract: the VM or the table's translation. The panic
@@ -306,7 +241,8 @@ pub(crate) fn run(tasks: &[Task], queue: Option<&Arc<Shared>>, outcome: &mut Out
     let table = &first.vector.table;
     let outcome = RefCell::new(outcome);
     while tasks.iter().any(|task| task.stage.get() == Stage::Fresh) {
-        let stage = |task: &Task| task.stage(queue, &mut outcome.borrow_mut());
+        outcome.borrow_mut().none_free = false;
+        let stage = |task: &Task| task.stage(&mut outcome.borrow_mut());
         let mut staged = tasks
             .iter()
             .filter(|task| task.stage.get() == Stage::Staged);

@@ -11,8 +11,10 @@ use crate::sync::{RwLock, RwLockReadGuard};
 /// The notifier of an exported vector; an internal one has none.
 ///
 /// It is exchanged only while the gate is closed and nothing is in flight. So a trigger in flight
-/// never meets a writer, and to read is one atomic operation that cannot wait. A trigger of an
-/// internal vector does not even read: the flag is enough.
+/// never meets a writer, and to copy the notifier is two atomic operations that cannot wait. A
+/// trigger of an internal vector does not even read: the flag is enough. A trigger that has
+/// signalled the notifier looks whether it is the notifier still; that may meet a writer, for the
+/// time that it takes to store a pointer.
 #[derive(Debug)]
 pub(crate) struct Exported {
     is: AtomicBool,
@@ -34,8 +36,14 @@ impl Exported {
     }
 
     /// The notifier, where [`is_some`](Self::is_some) may be asked.
-    pub(crate) fn borrow(&self) -> Option<RwLockReadGuard<'_, Option<Arc<EventNotifier>>>> {
-        self.is_some().then(|| self.read())
+    pub(crate) fn copy(&self) -> Option<Arc<EventNotifier>> {
+        self.is_some().then(|| self.get()).flatten()
+    }
+
+    /// Whether this is the notifier, for anybody.
+    pub(crate) fn is(&self, notifier: &Arc<EventNotifier>) -> bool {
+        let current = self.read();
+        current.as_ref().is_some_and(|it| Arc::ptr_eq(it, notifier))
     }
 
     /// The notifier, for anybody.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use irq_routing::Translated;
 
 use super::committer::Outcome;
-use super::control::{Arm, Control};
+use super::control::Arm;
 use super::{Dead, Inner};
 use crate::Error;
-use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 
 impl Inner {
@@ -18,7 +17,7 @@ impl Inner {
     /// trigger that was kept is sent. If the vector has changed meanwhile, its new turn opens it.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let control = self.control.lock();
-        if !matches!(control.arm, Arm::Arming(_)) || self.exported.is_some() {
+        if !matches!(control.arm, Arm::Arming) || self.exported.is_some() {
             return Ok(());
         }
         let (turn, message) = (control.turn, control.message);
@@ -26,7 +25,7 @@ impl Inner {
         let translated = catch_unwind(AssertUnwindSafe(|| self.table.translate(message)));
         let mut control = self.control.lock();
         // Another caller may have settled the same turn.
-        if control.turn != turn || !matches!(control.arm, Arm::Arming(_)) {
+        if control.turn != turn || !matches!(control.arm, Arm::Arming) {
             return translated.map_or_else(|panic| resume_unwind(panic), |_| Ok(()));
         }
         match translated {
@@ -35,7 +34,8 @@ impl Inner {
                 self.sent.store(translated);
                 let kept = self.gate.open();
                 drop(control);
-                kept.map_or(Ok(()), |pass| self.inject(pass).map(drop))
+                let triggered = kept.and_then(|pass| self.inject(pass));
+                triggered.map_or(Ok(()), |triggered| triggered.map(drop))
             }
             // The gate stays closed.
             Err(panic) => {
@@ -64,37 +64,10 @@ impl Inner {
     /// A panic has come before an internal vector was opened.
     pub(super) fn abandon(&self) {
         let mut control = self.control.lock();
-        if matches!(control.arm, Arm::Arming(_)) && !self.exported.is_some() {
+        if matches!(control.arm, Arm::Arming) && !self.exported.is_some() {
             control.turn += 1;
             control.arm = Arm::Dead(Arc::new(Error::Abandoned));
             self.dead.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Translates the message of a relayed vector anew, or of one that is relayed again if it
-    /// cannot be armed.
-    fn retranslate_relayed(self: &Arc<Self>, control: MutexGuard<'_, Control>) {
-        let (retranslated, message) = (control.retranslated, control.message);
-        drop(control);
-        let translated = catch_unwind(AssertUnwindSafe(|| self.table.translate(message)));
-        let mut control = self.control.lock();
-        if control.retranslated == retranslated && control.message == message {
-            match (&translated, &control.arm) {
-                (Ok(translated), _) => {
-                    self.sent.store(*translated);
-                    self.refusal.store(0, Ordering::Relaxed);
-                }
-                // Nothing must go where the old translation led.
-                (Err(_), Arm::Relayed(_) | Arm::Arming(Some(_))) => {
-                    control.disarm();
-                    self.kill(&mut control, Arc::new(Error::Abandoned));
-                }
-                (Err(_), _) => {}
-            }
-        }
-        drop(control);
-        if let Err(panic) = translated {
-            resume_unwind(panic);
         }
     }
 }
@@ -102,9 +75,7 @@ impl Inner {
 impl Translated for Inner {
     fn retranslate(self: Arc<Self>) {
         let mut control = self.control.lock();
-        control.retranslated += 1;
         match (self.exported.is_some(), &control.arm) {
-            (true, Arm::Relayed(_) | Arm::Arming(Some(_))) => self.retranslate_relayed(control),
             (true, Arm::Armed(irq)) => {
                 if let Some(reason) = irq.lost() {
                     control.disarm();
@@ -120,7 +91,7 @@ impl Translated for Inner {
             (false, _) if control.masked => {}
             (false, _) => {
                 control.turn += 1;
-                control.arm = Arm::Arming(None);
+                control.arm = Arm::Arming;
                 self.gate.close();
                 // Another message may not be refused.
                 self.refusal.store(0, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //! [`Vector`]: one message-signalled interrupt of a device.
 
 mod builder;
+mod changes;
 mod committer;
 mod control;
 mod device;
@@ -11,14 +12,14 @@ mod gate;
 mod internal;
 mod message;
 mod opened;
-mod relay;
+mod pending;
 mod state;
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use irq_routing::{MsiMessage, Registration, RoutingTable};
+use irq_routing::{Gsi, GsiLease, MsiMessage, Registration, RoutingTable};
 use notify_core::{Capability, EventNotifier, MsiOutcome};
 
 use crate::queue::{ArmQueue, Shared};
@@ -36,19 +37,22 @@ use exported::Exported;
 use gate::{Gate, Pass};
 use message::SharedMessage;
 pub(crate) use opened::Opened;
+pub(crate) use pending::signal_moved;
 pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X). Clones share it.
 ///
-/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread, without
-/// a lock. There are two ways to use one:
+/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
+/// without a lock. There are two ways to use one:
 ///
 /// - *internal*, as it starts: the VMM's own code triggers it. It injects the message
 ///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is to
 ///   write to memory.
 /// - *exported* ([`export`](Self::export)): its notifier was handed out, to vhost, VFIO or another
-///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked; masking takes
-///   the irqfd off and leaves the GSI and its route.
+///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked. Masking takes
+///   the irqfd off and leaves the GSI, with its route, to the table: unmasking takes it back without
+///   a commit, unless the table has needed it for another vector meanwhile. A VM that has more
+///   unmasked vectors than GSIs should give them a queue, which tries those again that got none.
 ///
 /// Where the kernel has no KVM_SIGNAL_MSI, a vector is exported from the start.
 ///
@@ -104,8 +108,7 @@ pub(crate) struct Inner {
     device: Arc<Device>,
     number: Option<u16>,
     gate: Gate,
-    /// What triggers of an internal vector send, and the owner of the queue for a relayed one: the
-    /// message as the table translates it.
+    /// What triggers of an internal vector send: the message as the table translates it.
     sent: SharedMessage,
     /// The errno with which the kernel refused the message, or 0.
     refusal: AtomicI32,
@@ -137,11 +140,7 @@ impl Vector {
     /// is given another message, is unmasked anew, or a trigger succeeds. [`Error::Notify`]: the
     /// notifier, which somebody else shares, takes no signal.
     pub fn trigger(&self) -> Result<Triggered, Error> {
-        match self.inner.gate.enter() {
-            Some(pass) => self.inner.inject(pass),
-            None if self.inner.device.is_enabled() => Ok(Triggered::Kept),
-            None => Ok(Triggered::Disabled),
-        }
+        self.inner.trigger()
     }
 
     /// The message that was set last.
@@ -151,15 +150,21 @@ impl Vector {
     }
 
     /// Sets the message, whole. If the vector is not masked, triggers go to the old one until this
-    /// has begun and to the new one when it has returned; in between they are kept. The message
-    /// that it has already changes nothing, but for a dead vector, which tries again.
+    /// has begun and to the new one when it has returned; in between they are kept, or go to one of
+    /// the two. The message that it has already changes nothing, but for a dead vector, which tries
+    /// again.
+    ///
+    /// An armed vector stays armed while its route is exchanged, with one ioctl, on x86, without a
+    /// queue or a translation, and if both messages are for one local APIC
+    /// ([`ApicMessage::is_for_one_apic`](irq_routing::ApicMessage::is_for_one_apic)). Otherwise its
+    /// irqfd is taken off first and bound again.
     ///
     /// # Errors
     ///
     /// Those of [`unmask`](Self::unmask), if the vector is not masked. The message is set all the
     /// same.
     pub fn set_message(&self, message: MsiMessage) -> Result<(), Error> {
-        let start = self.inner.begin_set_message(message);
+        let start = self.inner.begin_set_message(message, 0);
         self.inner.carry_out(start)
     }
 
@@ -240,15 +245,19 @@ impl Vector {
     ///
     /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.
     pub fn export(&self) -> Result<Arc<EventNotifier>, Error> {
-        let (notifier, start) = self.inner.export()?;
-        // If it fails the state says so.
-        let _ = self.inner.carry_out(start);
+        let (notifier, exchanged) = self.inner.export()?;
+        self.inner.finish_exchange(exchanged);
         Ok(notifier)
     }
 
-    /// Gives it another notifier, or makes it an exported one with this notifier; answers with the
-    /// old notifier if there was one. A signal that the old one has goes to the new one; whoever
-    /// still has the old one signals it in vain from now on.
+    /// Gives it another notifier, or makes it an exported one with this notifier; returns the old
+    /// notifier if there was one. A signal that the old one has goes to the new one. A thread that
+    /// is in the middle of [`trigger`](Self::trigger) is not waited for, since a peer that shares
+    /// the old notifier may block it there: it triggers the new one when it goes on, so that one
+    /// interrupt may come twice. It may also write to the old one once more. Who has the old one
+    /// from elsewhere signals it in vain from now on.
+    ///
+    /// For a vector that is armed the new notifier is bound before the old one is taken off.
     ///
     /// # Errors
     ///
@@ -262,10 +271,8 @@ impl Vector {
         &self,
         notifier: Arc<EventNotifier>,
     ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>>> {
-        let (old, start) = self.inner.replace_notifier(notifier)?;
-        // If it fails the state says so.
-        let _ = self.inner.carry_out(start);
-        Ok(old)
+        let exchanged = self.inner.replace_notifier(notifier)?;
+        Ok(self.inner.finish_exchange(exchanged))
     }
 
     /// Makes it internal again. The irqfd is taken off and the GSI given back; a signal that the
@@ -276,8 +283,16 @@ impl Vector {
     /// [`Error::NoSignalMsi`]: the kernel cannot do without. [`Error::Signal`], as for
     /// [`trigger`](Self::trigger).
     pub fn unexport(&self) -> Result<(), Error> {
-        let start = self.inner.unexport()?;
-        self.inner.carry_out(start)
+        let exchanged = self.inner.unexport()?;
+        self.inner.carry_out(exchanged.start)
+    }
+
+    /// The GSI that it holds: that of an exported vector that is armed, or about to be. An internal
+    /// one has none, and a masked one has left its own to the table.
+    #[must_use]
+    pub fn gsi(&self) -> Option<Gsi> {
+        let control = self.inner.control.lock();
+        control.lease().map(GsiLease::gsi)
     }
 
     /// The notifier of an exported vector.
@@ -332,17 +347,44 @@ impl Inner {
         answer.is_ok_and(|answer| answer > 0)
     }
 
-    /// Sends the message or signals the notifier, on behalf of a trigger in flight.
-    fn inject(&self, pass: Pass<'_>) -> Result<Triggered, Error> {
-        let result = match self.exported.borrow().as_deref() {
-            Some(Some(notifier)) => match signal_anew(notifier) {
-                Ok(()) => Ok(self.signalled()),
-                Err(source) => Err(Error::Notify { source }),
-            },
-            _ => self.signal(),
+    fn trigger(&self) -> Result<Triggered, Error> {
+        loop {
+            match self.gate.enter() {
+                Some(pass) => {
+                    if let Some(triggered) = self.inject(pass) {
+                        return triggered;
+                    }
+                }
+                None if self.device.is_enabled() => return Ok(Triggered::Kept),
+                None => return Ok(Triggered::Disabled),
+            }
+        }
+    }
+
+    /// Sends the message or signals the notifier. Returns nothing if the notifier has been
+    /// exchanged meanwhile: the new one wants the signal too.
+    ///
+    /// A write to a notifier may take as long as a peer likes that shares it, so the trigger is not
+    /// in flight any more then, and nothing waits for it. What comes too late for the exchange,
+    /// which reads the old notifier, sees the new one.
+    fn inject(&self, pass: Pass<'_>) -> Option<Result<Triggered, Error>> {
+        let Some(notifier) = self.exported.copy() else {
+            let result = self.signal();
+            drop(pass);
+            return Some(result);
         };
         drop(pass);
-        result
+        // For loom a call of the kernel belongs to the step before it; here another thread may run.
+        #[cfg(loom)]
+        crate::sync::thread::yield_now();
+        let signalled = signal_anew(&notifier);
+        if !self.exported.is(&notifier) {
+            return None;
+        }
+        Some(match signalled {
+            Ok(()) => Ok(self.signalled()),
+            Err(source) => Err(Error::Notify { source }),
+        })
     }
 
     /// What became of a trigger that went to the notifier.
@@ -379,6 +421,15 @@ impl Inner {
                 Err(Error::Signal { message, source })
             }
         }
+    }
+
+    /// A GSI for it, under its device's name. It may wait for a commit.
+    fn free_gsi(&self) -> Option<GsiLease> {
+        let lease = self.table.lease_if_free()?;
+        Some(match self.device.name() {
+            Some(name) => lease.named(Arc::clone(name)),
+            None => lease,
+        })
     }
 
     /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest

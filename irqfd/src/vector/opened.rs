@@ -56,21 +56,27 @@ impl<'a> Opened<'a> {
     /// Gives a masked vector its message and unmasks it.
     pub(crate) fn unmask(&mut self, vector: &'a Vector, message: MsiMessage) {
         let access = self.access();
-        match vector.inner.begin_unmask_with(message, access) {
+        let start = vector.inner.begin_unmask_with(message, access);
+        self.add(vector, start);
+    }
+
+    /// Makes a vector that is not masked send another message.
+    pub(crate) fn retarget(&mut self, vector: &'a Vector, message: MsiMessage) {
+        if vector.message() != message {
+            let access = self.access();
+            let start = vector.inner.begin_set_message(message, access);
+            self.add(vector, start);
+        }
+    }
+
+    fn add(&mut self, vector: &'a Vector, start: Start) {
+        match start {
             Start::Nothing => {}
             Start::Task(task) => self.tasks.push(task),
             Start::Settle => match self.internal.iter_mut().find(|place| place.is_none()) {
                 Some(place) => *place = Some(vector),
                 None => self.more = true,
             },
-        }
-    }
-
-    /// Makes a vector that is not masked send another message.
-    pub(crate) fn retarget(&mut self, vector: &'a Vector, message: MsiMessage) {
-        if vector.message() != message {
-            vector.mask();
-            self.unmask(vector, message);
         }
     }
 

@@ -46,8 +46,6 @@ pub enum VectorState {
     /// Exported, and the table's translation blocks its message: nothing is armed, and signals stay
     /// in the notifier until the message is let through.
     Blocked,
-    /// Exported, and no GSI was free: the queue's owner sends a message for each signal.
-    Relayed,
     /// It leads nowhere. Triggers of an exported vector stay in its notifier; those of an internal
     /// one fail, or are kept if the table's translation has panicked.
     Dead(Arc<Error>),
@@ -71,10 +69,9 @@ impl Inner {
             // Not seen: an exported vector that is unmasked is on its way or has failed.
             Arm::Off => VectorState::Masked,
             Arm::Queued(None) => VectorState::Queued,
-            Arm::Arming(_) => VectorState::Arming,
+            Arm::Arming => VectorState::Arming,
             Arm::Armed(irq) if irq.is_blocked() => VectorState::Blocked,
             Arm::Armed(_) => VectorState::Armed,
-            Arm::Relayed(_) => refused().unwrap_or(VectorState::Relayed),
             Arm::Dead(reason) | Arm::Queued(Some(reason)) => VectorState::Dead(Arc::clone(reason)),
         }
     }

@@ -130,20 +130,21 @@ impl Model {
         }
     }
 
-    /// Whatever changes masks goes through here.
+    /// Whatever changes masks and messages goes through here.
     fn change(&mut self, change: impl FnOnce(&mut Self)) {
         let before: Vec<_> = (0..self.lines.len()).map(|n| self.masked(n)).collect();
         change(self);
         for (n, was_masked) in before.into_iter().enumerate() {
-            if was_masked == self.masked(n) {
-                continue;
-            }
             if self.masked(n) {
                 self.lines[n].arm = Arm::Off;
                 continue;
             }
             let address = u64::from(self.word(16 * n + 4)) << 32 | u64::from(self.word(16 * n));
-            self.lines[n].sends = (address, self.word(16 * n + 8));
+            let message = (address, self.word(16 * n + 8));
+            let sent = std::mem::replace(&mut self.lines[n].sends, message);
+            if !was_masked && sent == message {
+                continue;
+            }
             if self.lines[n].exported {
                 self.arm(n, self.has_queue);
             } else if self.lines[n].kept {

@@ -213,32 +213,6 @@ fn a_panic_of_a_disarm_keeps_the_gsi_out_of_use_and_unwinds_nowhere() {
     assert_eq!((table.leased(), table.routes().len()), (0, 2));
 }
 
-#[test]
-fn a_panic_of_a_relay_leaves_no_entry_behind() {
-    let (vm, table) = table();
-    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (relayed, notifier) = queued(&queue, &table, 0x40);
-    relayed.unmask().unwrap();
-    drop(queue.run_pending());
-    expect_state(&relayed, "Relayed");
-    drop(leases.drain(0..8));
-    // One that was unmasked and masked again: its entry remains.
-    let (other, _) = queued(&queue, &table, 0x41);
-    other.unmask().unwrap();
-    other.mask();
-    notifier.notify().unwrap();
-    vm.during_signal(|| panic!("as ordered"));
-    catch_unwind(AssertUnwindSafe(|| queue.run_pending())).unwrap_err();
-    expect_state(&relayed, "Armed");
-    other.trigger().unwrap();
-    other.unmask().unwrap();
-    assert_eq!(queue.run_pending().armed, 1);
-    expect_state(&other, "Armed");
-    // The message was with the kernel when the panic came.
-    vm.expect(&[0x40, 0x41]);
-}
-
 /// arm64 says EAGAIN until the GIC is initialised, as it is when a machine is restored.
 #[test]
 fn an_irqchip_that_is_not_ready_is_tried_again() {

@@ -29,7 +29,7 @@ fn the_gsi_is_taken_at_the_first_unmask() {
 }
 
 #[test]
-fn mask_takes_the_irqfd_off_and_leaves_gsi_and_route() {
+fn mask_takes_the_irqfd_off_and_parks_the_gsi_with_its_route() {
     let (vm, table) = table();
     let (vector, notifier) = exported(&table, 0x40);
     vector.unmask().unwrap();
@@ -38,7 +38,8 @@ fn mask_takes_the_irqfd_off_and_leaves_gsi_and_route() {
     vector.mask();
     expect_state(&vector, "Masked");
     vm.expect_calls([0, 0, 1, 0]);
-    assert_eq!((table.routes(), table.leased()), (routes, 1));
+    assert_eq!((table.routes(), table.leased()), (routes, 0));
+    assert_eq!(vector.gsi(), None);
 
     for _ in 0..3 {
         notifier.notify().unwrap();
@@ -75,13 +76,13 @@ fn a_trigger_adds_to_what_the_notifier_has() {
 }
 
 #[test]
-fn a_new_message_of_an_armed_vector_is_routed_first() {
+fn a_new_message_of_an_armed_vector_takes_one_commit() {
     let (vm, table) = table();
     let (vector, notifier) = exported(&table, 0x40);
     vector.unmask().unwrap();
     vm.expect_calls([1, 1, 0, 0]);
     vector.set_message(message(0x41)).unwrap();
-    vm.expect_calls([1, 1, 1, 0]);
+    vm.expect_calls([1, 0, 0, 0]);
     expect_state(&vector, "Armed");
     notifier.notify().unwrap();
     vm.expect(&[0x41]);

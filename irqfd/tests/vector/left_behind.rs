@@ -10,7 +10,7 @@ use std::thread;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::{ArmQueue, Triggered, msi};
-use kvm_test::{ThreadId, wait_until};
+use kvm_test::wait_until;
 use notify_core::EventNotifier;
 use notify_core::sim::CallKind;
 
@@ -77,41 +77,6 @@ fn a_vector_that_was_armed_at_the_second_try_is_not_dead() {
 }
 
 #[test]
-fn a_queue_whose_last_round_panics_does_not_panic_and_leaves_no_relays() {
-    let (vm, table) = table();
-    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (relayed, notifier) = queued(&queue, &table, 0x40);
-    relayed.unmask().unwrap();
-    drop(queue.run_pending());
-    let (other, _) = queued(&queue, &table, 0x41);
-    other.unmask().unwrap();
-    notifier.notify().unwrap();
-    vm.during_signal(|| panic!("as ordered"));
-    catch_unwind(AssertUnwindSafe(|| drop(queue))).unwrap();
-    expect_state(&relayed, "Dead(QueueGone");
-    expect_state(&other, "Dead(QueueGone");
-    drop(leases.drain(0..2));
-}
-
-#[test]
-fn a_panic_of_a_capability_leaves_no_vector_of_the_round_behind() {
-    let (vm, table) = table();
-    let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let vectors = [0x40, 0x41].map(|data| queued(&queue, &table, data).0);
-    vectors.iter().for_each(|vector| vector.unmask().unwrap());
-    vm.panic_when_asked();
-    catch_unwind(AssertUnwindSafe(|| queue.run_pending())).unwrap_err();
-    expect_state(&vectors[0], "Dead(Abandoned");
-    expect_state(&vectors[1], "Relayed");
-    wait_until(|| is_readable(&queue));
-    drop(queue.run_pending());
-    expect_state(&vectors[0], "Relayed");
-    drop(leases);
-}
-
-#[test]
 fn a_panic_while_a_notifier_is_exchanged_leaves_the_vector_dead() {
     for panics in 1..=2 {
         let (vm, table) = table();
@@ -132,114 +97,6 @@ fn a_panic_while_a_notifier_is_exchanged_leaves_the_vector_dead() {
         vector.unmask().unwrap();
         vm.expect(&[0x40]);
     }
-}
-
-/// No GSI is free but one that a commit under way changes, and the round waits for that commit. A
-/// mask does not.
-#[test]
-fn a_mask_of_a_relayed_vector_waits_for_no_commit() {
-    let (vm, table) = table();
-    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = Arc::new(ArmQueue::new(&table).unwrap());
-    let (vector, _) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    drop(queue.run_pending());
-    expect_state(&vector, "Relayed");
-    let lease = leases.pop().unwrap();
-    let mut transaction = table.transaction();
-    transaction.route(&lease, message(0x41));
-    let (other, rounds) = (vector.clone(), Arc::clone(&queue));
-    let (tell, told) = channel();
-    vm.during_commit(move || {
-        drop(lease);
-        let (sender, id) = channel();
-        thread::spawn(move || {
-            sender.send(ThreadId::current().unwrap()).unwrap();
-            drop(rounds.run_pending());
-            let _ = tell.send(());
-        });
-        id.recv().unwrap().wait_until_asleep().unwrap();
-        let masks = thread::spawn(move || other.mask());
-        wait_until(|| masks.is_finished());
-    });
-    transaction.commit().unwrap();
-    told.recv().unwrap();
-    expect_state(&vector, "Masked");
-}
-
-#[test]
-fn a_vector_that_becomes_relayed_during_retranslate_has_no_old_translation() {
-    let (hook, vm, table) = Hook::new();
-    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, notifier) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    let (told, go) = hook.stop_at(0x40);
-    thread::scope(|scope| {
-        let round = scope.spawn(|| drop(queue.run_pending()));
-        told.recv().unwrap();
-        hook.offset.store(1, Ordering::SeqCst);
-        table.retranslate().unwrap();
-        go.send(()).unwrap();
-        round.join().unwrap();
-    });
-    expect_state(&vector, "Relayed");
-    notifier.notify().unwrap();
-    assert_eq!(queue.run_pending().relayed, 1);
-    vm.expect(&[0x41]);
-}
-
-/// It is to be armed now that a GSI is free, and has another notifier when that fails.
-#[test]
-fn a_relayed_vector_whose_notifier_is_exchanged_while_it_is_armed_hears_the_new_one() {
-    let (vm, table) = table();
-    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, old) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    drop(queue.run_pending());
-    drop(leases.pop());
-    let new = Arc::new(EventNotifier::new().unwrap());
-    let (other, theirs) = (vector.clone(), Arc::clone(&new));
-    vm.during_commit(move || drop(other.replace_notifier(theirs).unwrap()));
-    vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
-    drop(queue.run_pending());
-    assert_eq!(Arc::strong_count(&old), 1, "no relay has the old one");
-    new.notify().unwrap();
-    wait_until(|| {
-        drop(queue.run_pending());
-        super::name(&vector.state()) == "Armed"
-    });
-    vm.expect(&[0x40]);
-}
-
-/// It is to be armed now that a GSI is free, and is relayed again when that fails.
-#[test]
-fn a_vector_that_is_relayed_again_after_retranslate_has_no_old_translation() {
-    let (hook, vm, table) = Hook::new();
-    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, notifier) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    drop(queue.run_pending());
-    drop(leases.pop());
-    let (other, _) = queued(&queue, &table, 0x80);
-    other.unmask().unwrap();
-    vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
-    let (told, go) = hook.stop_at(0x80);
-    thread::scope(|scope| {
-        let round = scope.spawn(|| drop(queue.run_pending()));
-        told.recv().unwrap();
-        expect_state(&vector, "Arming");
-        hook.offset.store(1, Ordering::SeqCst);
-        table.retranslate().unwrap();
-        go.send(()).unwrap();
-        round.join().unwrap();
-    });
-    expect_state(&vector, "Relayed");
-    notifier.notify().unwrap();
-    assert_eq!(queue.run_pending().relayed, 1);
-    vm.expect(&[0x41]);
 }
 
 /// A GSI that is bound as far as is known belongs to nobody else.
@@ -307,24 +164,40 @@ fn an_irqfd_that_does_not_come_back_is_no_armed_vector() {
     }
 }
 
-/// A relayed vector whose translation panics leads nowhere, so it says so, and is tried again.
+/// It did not come back, and was exchanged for one that is bound before its vector is told.
 #[test]
-fn a_relayed_vector_whose_retranslation_panics_is_dead() {
-    let (hook, vm, table) = Hook::new();
-    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, notifier) = queued(&queue, &table, 0x40);
+fn what_is_told_of_an_irqfd_that_was_exchanged_concerns_no_other() {
+    type Act = Box<dyn FnOnce() + Send>;
+    let (block, vm) = (Arc::<AtomicBool>::default(), Arc::new(Machine::default()));
+    let (blocks, act) = (Arc::clone(&block), Arc::new(Mutex::new(None::<Act>)));
+    let acts = Arc::clone(&act);
+    let table = RoutingTable::builder(vm.clone())
+        .platform(Platform::X86)
+        .translate(move |message| {
+            if message.data == 0x30 {
+                let act = acts.lock().unwrap().take();
+                act.into_iter().for_each(|act| act());
+            }
+            (!blocks.load(Ordering::SeqCst)).then_some(message)
+        })
+        .build()
+        .unwrap();
+    // It is told first.
+    let internal = internal(&table, 0x30);
+    internal.unmask().unwrap();
+    let (vector, _) = exported(&table, 0x40);
     vector.unmask().unwrap();
-    drop(queue.run_pending());
-    drop(hook.stop_at(0x40));
-    hook.panics.store(true, Ordering::SeqCst);
-    catch_unwind(AssertUnwindSafe(|| table.retranslate())).unwrap_err();
-    expect_state(&vector, "Dead(Abandoned");
-    notifier.notify().unwrap();
-    wait_until(|| is_readable(&queue));
-    drop(queue.run_pending());
-    expect_state(&vector, "Relayed");
-    drop(queue.run_pending());
+    block.store(true, Ordering::SeqCst);
+    table.retranslate().unwrap();
+    block.store(false, Ordering::SeqCst);
+    vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
+    let new = Arc::new(EventNotifier::new().unwrap());
+    let (other, inner) = (vector.clone(), Arc::clone(&new));
+    let exchange = move || drop(other.replace_notifier(inner).unwrap());
+    *act.lock().unwrap() = Some(Box::new(exchange));
+    table.retranslate().unwrap();
+    expect_state(&vector, "Armed");
+    new.notify().unwrap();
     vm.expect(&[0x40]);
 }
 
@@ -340,44 +213,14 @@ fn a_refusal_ends_with_the_translation_that_was_refused() {
         })
         .build()
         .unwrap();
-    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (relayed, _) = queued(&queue, &table, 0x40);
     let internal = internal(&table, 0x41);
-    relayed.unmask().unwrap();
     internal.unmask().unwrap();
-    drop(queue.run_pending());
-    relayed.trigger().unwrap();
     internal.trigger().unwrap_err();
-    drop(queue.run_pending());
-    expect_state(&relayed, "Dead(Signal");
     expect_state(&internal, "Dead(Signal");
     is_bad.store(false, Ordering::SeqCst);
     table.retranslate().unwrap();
-    expect_state(&relayed, "Relayed");
     expect_state(&internal, "Open");
     vm.expect(&[]);
-}
-
-/// What was refused while the vector was relayed is not so of a vector that is armed: the same
-/// message changes nothing.
-#[test]
-fn an_old_refusal_does_not_arm_a_vector_again() {
-    let (vm, table) = table();
-    let mut leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, _) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    drop(queue.run_pending());
-    vector.trigger().unwrap();
-    vm.sim.fail(CallKind::SignalMsi, 1, libc::ENOMEM);
-    drop(leases.pop());
-    drop(queue.run_pending());
-    expect_state(&vector, "Armed");
-    vm.sim.reset_calls();
-    vector.set_message(message(0x40)).unwrap();
-    expect_state(&vector, "Armed");
-    vm.expect_calls([0, 0, 0, 0]);
 }
 
 /// Two accesses open many vectors of a device at the same time: each says which of its own are
@@ -404,4 +247,16 @@ fn an_access_reports_its_own_vectors_alone() {
         });
         assert_eq!(numbers, [vec![2], vec![4]]);
     });
+}
+
+#[test]
+fn a_queue_whose_last_round_panics_does_not_panic() {
+    let (vm, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let vectors = [0x40, 0x41].map(|data| queued(&queue, &table, data).0);
+    vectors.iter().for_each(|vector| vector.unmask().unwrap());
+    vm.during_bind(|| panic!("as ordered"));
+    catch_unwind(AssertUnwindSafe(|| drop(queue))).unwrap();
+    expect_state(&vectors[0], "Dead(Abandoned");
+    expect_state(&vectors[1], "Armed");
 }

@@ -27,7 +27,6 @@ pub(crate) struct Machine {
     /// Threads that a call has started and that wait for its end.
     elsewhere: Arc<Mutex<Vec<JoinHandle<()>>>>,
     lacks_signal_msi: AtomicBool,
-    panics_when_asked: AtomicBool,
 }
 
 impl Default for Machine {
@@ -42,7 +41,6 @@ impl Default for Machine {
             during_signal: Mutex::default(),
             elsewhere: Arc::default(),
             lacks_signal_msi: AtomicBool::new(false),
-            panics_when_asked: AtomicBool::new(false),
         }
     }
 }
@@ -51,11 +49,6 @@ impl Machine {
     /// A kernel without KVM_SIGNAL_MSI.
     pub(crate) fn lack_signal_msi(&self) {
         self.lacks_signal_msi.store(true, Ordering::Relaxed);
-    }
-
-    /// Panics when it is asked for a capability the next time.
-    pub(crate) fn panic_when_asked(&self) {
-        self.panics_when_asked.store(true, Ordering::Relaxed);
     }
 
     /// Does this in the middle of the next commit, after the kernel has taken it. Several are for
@@ -136,8 +129,6 @@ impl Machine {
 
 impl Vm for Machine {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
-        let panics = self.panics_when_asked.swap(false, Ordering::Relaxed);
-        assert!(!panics, "as ordered");
         if capability == Capability::SignalMsi && self.lacks_signal_msi.load(Ordering::Relaxed) {
             return Ok(0);
         }

@@ -9,6 +9,7 @@
 
 mod committer;
 mod during;
+mod exhausted;
 mod exported;
 mod faults;
 mod internal;
@@ -17,7 +18,7 @@ mod machine;
 mod ownership;
 mod queue;
 mod refused;
-mod relay;
+mod retarget;
 mod swap;
 mod translation;
 

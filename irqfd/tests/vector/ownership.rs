@@ -26,7 +26,7 @@ fn in_every_state(queue: &ArmQueue, table: &RoutingTable) -> Vec<Vector> {
         "Masked",
         "Armed",
         "Dead(Commit",
-        "Relayed",
+        "Dead(Lease",
         "Queued",
         "Open",
     ];

@@ -2,14 +2,15 @@
 //! Exchanging the notifier: no signal is lost, and a refusal changes nothing.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 
 use irq_routing::RoutingTable;
-use irqfd::{ArmQueue, Error, IrqFd, Vector};
+use irqfd::{ArmQueue, Error, IrqFd, Vector, msix};
+use kvm_test::ThreadId;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::{EventFd, EventNotifier};
 
-use kvm_test::wait_until;
-
-use super::queue::is_readable;
 use super::{expect_state, exported, guilty, internal, message, queued, table};
 
 fn notifier() -> Arc<EventNotifier> {
@@ -149,41 +150,83 @@ fn a_semaphore_is_refused() {
     vm.expect(&[0x40]);
 }
 
+/// The new one is bound first, so a failure leaves the old one armed.
 #[test]
-fn if_neither_can_be_bound_it_is_dead_and_keeps_its_signals() {
-    use notify_core::sim::CallKind::IrqFdAssign;
-    let (vm, table) = table();
-    let (vector, old) = exported(&table, 0x40);
-    vector.unmask().unwrap();
-    vm.sim.fail(IrqFdAssign, 1, libc::ENOMEM);
-    vm.sim.fail(IrqFdAssign, 2, libc::ENOMEM);
-    let rejected = vector.replace_notifier(notifier()).unwrap_err();
-    assert!(matches!(rejected.error, Error::Assign { .. }));
-    expect_state(&vector, "Dead(Assign");
-    old.notify().unwrap();
-    // A notifier that can be bound brings it back to life, with the signal.
-    swap(&vector, &notifier());
-    expect_state(&vector, "Armed");
-    vm.expect(&[0x40]);
+fn a_failure_leaves_the_old_one_armed() {
+    use notify_core::sim::CallKind::{IrqFdAssign, IrqFdDeassign};
+
+    for call in [IrqFdAssign, IrqFdDeassign] {
+        let (vm, table) = table();
+        let (vector, old) = exported(&table, 0x40);
+        vector.unmask().unwrap();
+        vm.sim.fail(call, 1, libc::ENOMEM);
+        let rejected = vector.replace_notifier(notifier()).unwrap_err();
+        assert!(matches!(
+            (rejected.error, call),
+            (Error::Assign { .. }, IrqFdAssign) | (Error::Deassign { .. }, IrqFdDeassign)
+        ));
+        assert_eq!(Arc::strong_count(&rejected.value), 1);
+        expect_state(&vector, "Armed");
+        rejected.value.notify().unwrap();
+        vm.expect(&[]);
+        old.notify().unwrap();
+        vector.trigger().unwrap();
+        vm.expect(&[0x40]);
+        let new = notifier();
+        swap(&vector, &new);
+        vector.mask();
+        new.notify().unwrap();
+        vm.expect(&[]);
+    }
 }
 
+/// Neither goes: then both are bound, and the GSI is kept out of use.
 #[test]
-fn if_neither_can_be_bound_for_want_of_memory_the_next_round_tries_again() {
-    use notify_core::sim::CallKind::IrqFdAssign;
+fn if_neither_goes_the_gsi_is_not_used_again() {
+    use notify_core::sim::CallKind::IrqFdDeassign;
 
     let (vm, table) = table();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, old) = queued(&queue, &table, 0x40);
+    let (vector, _old) = exported(&table, 0x40);
     vector.unmask().unwrap();
-    queue.run_pending();
-    vm.sim.fail(IrqFdAssign, 1, libc::ENOMEM);
-    vm.sim.fail(IrqFdAssign, 2, libc::ENOMEM);
-    vector.replace_notifier(notifier()).unwrap_err();
-    expect_state(&vector, "Dead(Assign");
-    wait_until(|| is_readable(&queue));
-    old.notify().unwrap();
-    assert_eq!(queue.run_pending().armed, 1);
+    let gsi = table.routes()[0].0;
+    vm.sim.fail(IrqFdDeassign, 1, libc::EIO);
+    vm.sim.fail(IrqFdDeassign, 2, libc::EIO);
+    let rejected = vector.replace_notifier(notifier()).unwrap_err();
+    assert!(matches!(rejected.error, Error::Deassign { .. }));
+    expect_state(&vector, "Armed");
+    vector.mask();
+    vector.unmask().unwrap();
+    vector.trigger().unwrap();
     vm.expect(&[0x40]);
+    drop(vector);
+    assert!(table.lease_exact(gsi.number()).is_err());
+    assert!(table.route(gsi).is_some());
+}
+
+/// Another message finds another GSI, whether the vector is disarmed for it or not.
+#[test]
+fn a_gsi_that_is_not_used_again_takes_no_message_either() {
+    use notify_core::sim::CallKind::IrqFdDeassign;
+
+    for has_queue in [false, true] {
+        let (vm, table) = table();
+        let queue = ArmQueue::new(&table).unwrap();
+        let (vector, _old) = match has_queue {
+            true => queued(&queue, &table, 0x40),
+            false => exported(&table, 0x40),
+        };
+        vector.unmask().unwrap();
+        queue.run_pending();
+        vm.sim.fail(IrqFdDeassign, 1, libc::EIO);
+        vm.sim.fail(IrqFdDeassign, 2, libc::EIO);
+        vector.replace_notifier(notifier()).unwrap_err();
+        vector.set_message(message(0x41)).unwrap();
+        queue.run_pending();
+        queue.run_pending();
+        expect_state(&vector, "Armed");
+        vector.trigger().unwrap();
+        vm.expect(&[0x41]);
+    }
 }
 
 #[test]
@@ -245,5 +288,54 @@ fn during_a_commit_too() {
     expect_state(&vector, "Armed");
     vm.expect(&[0x40]);
     new.notify().unwrap();
+    vm.expect(&[0x40]);
+}
+
+/// A peer that shares the notifier fills it and makes it blocking. Who triggers waits for the peer;
+/// the exchange does not, and it sends the trigger on.
+#[test]
+fn a_trigger_that_a_peer_blocks_holds_up_nothing() {
+    let (vm, table) = table();
+    let device = msix::Table::builder(&table).vectors(2).build().unwrap();
+    let _ = device.set_control(true, false);
+    let _ = device.write(0, &0xfee0_0000_u64.to_le_bytes());
+    let _ = device.write(8, &0x40_u64.to_le_bytes());
+    let vector = device.vector(0).unwrap().clone();
+    let old = vector.export().unwrap();
+    let _ = device.write(12, &1_u32.to_le_bytes());
+    let eventfd: &EventFd = (*old).as_ref();
+    eventfd.write(u64::MAX - 1).unwrap();
+    fcntl(&*old, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
+    let (tell, told) = channel();
+    let other = vector.clone();
+    let triggers = thread::spawn(move || {
+        tell.send(ThreadId::current().unwrap()).unwrap();
+        other.trigger().unwrap()
+    });
+    told.recv().unwrap().wait_until_asleep().unwrap();
+    assert!(vector.is_pending());
+    device.read(16, &mut [0; 4]);
+    let new = notifier();
+    swap(&vector, &new);
+    triggers.join().unwrap();
+    // Once for what the old one had, and once for the trigger, which came too late for that.
+    assert_eq!(new.consume().unwrap(), std::num::NonZeroU64::new(2));
+    new.notify().unwrap();
+    let _ = device.write(12, &0_u32.to_le_bytes());
+    vm.expect(&[0x40]);
+}
+
+/// The new notifier is of a peer that has filled it and made it blocking.
+#[test]
+fn an_exchange_for_a_full_notifier_returns() {
+    let (vm, table) = table();
+    let (vector, old) = exported(&table, 0x40);
+    old.notify().unwrap();
+    let new = notifier();
+    let eventfd: &EventFd = (*new).as_ref();
+    eventfd.write(u64::MAX - 1).unwrap();
+    fcntl(&*new, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
+    swap(&vector, &new);
+    vector.unmask().unwrap();
     vm.expect(&[0x40]);
 }

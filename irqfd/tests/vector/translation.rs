@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
-use irqfd::{ArmQueue, IrqFd, Triggered, Vector, msix};
+use irqfd::{IrqFd, Triggered, Vector, msix};
 use kvm_test::{Call, Recorder, wait_until};
 use notify_core::{EventFd, EventNotifier};
 
-use super::{Machine, expect_state, exported, internal, message, queued};
+use super::{Machine, expect_state, exported, internal, message};
 
 fn translating(
     translate: impl Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync + 'static,
@@ -154,33 +154,6 @@ fn a_blocked_internal_message_goes_nowhere() {
     vm.expect(&[]);
     assert_eq!(vector.trigger().unwrap(), Triggered::Delivered);
     vm.expect(&[0x41]);
-}
-
-#[test]
-fn a_relayed_vector_follows_the_translation() {
-    let (remap, vm, table) = Remap::new();
-    let _leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, notifier) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    drop(queue.run_pending());
-    expect_state(&vector, "Relayed");
-    for (offset, block, expected) in [
-        (1, false, Some(0x41)),
-        (0, true, None),
-        (2, false, Some(0x42)),
-    ] {
-        remap.set(offset, block);
-        table.retranslate().unwrap();
-        notifier.notify().unwrap();
-        drop(queue.run_pending());
-        vm.expect(expected.as_slice());
-    }
-    vector.set_message(message(0x50)).unwrap();
-    notifier.notify().unwrap();
-    drop(queue.run_pending());
-    drop(queue.run_pending());
-    vm.expect(&[0x52]);
 }
 
 /// Every call in its order: no irqfd is ever on a GSI without a route.

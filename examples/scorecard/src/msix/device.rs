@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Device`]: vectors with a queue, and what a guest writes to their table.
+//! [`Device`]: vectors, and what a guest writes to their table.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use kvm_ioctls::VmFd;
 use notify_core::KvmVm;
 
 use super::{ADDRESS, machine};
+use crate::counting::Counting;
 
 /// Bytes of an entry, and where its words stand.
 const ENTRY: u64 = 16;
@@ -19,21 +20,29 @@ const VECTOR_CONTROL: u64 = 12;
 
 pub(super) struct Device {
     pub(super) queue: ArmQueue,
-    table: msix::Table,
-    vm: Arc<KvmVm>,
+    pub(super) table: msix::Table,
+    pub(super) counting: Arc<Counting>,
+    pub(super) vm: Arc<KvmVm>,
     _vm_fd: VmFd,
 }
 
 impl Device {
-    /// So many masked vectors, of which each is exported or none.
+    /// So many masked vectors, of which each is exported or none. They have the queue.
     pub(super) fn new(vectors: u32, exported: bool) -> Result<Self, Box<dyn Error>> {
+        Self::build(vectors, exported, true)
+    }
+
+    fn build(vectors: u32, exported: bool, queued: bool) -> Result<Self, Box<dyn Error>> {
         let (vm_fd, vm) = machine()?;
-        let routing = RoutingTable::new(vm.clone())?;
+        let counting = Arc::new(Counting::new(Arc::clone(&vm)));
+        let routing = RoutingTable::new(counting.clone())?;
         let queue = ArmQueue::new(&routing)?;
-        let table = msix::Table::builder(&routing)
-            .vectors(vectors as usize)
-            .queue(&queue)
-            .build()?;
+        let table = msix::Table::builder(&routing).vectors(vectors as usize);
+        let table = match queued {
+            true => table.queue(&queue),
+            false => table,
+        };
+        let table = table.build()?;
         for vector in table.vectors().iter().filter(|_| exported) {
             vector.export()?;
         }
@@ -41,6 +50,7 @@ impl Device {
         Ok(Self {
             queue,
             table,
+            counting,
             vm,
             _vm_fd: vm_fd,
         })
@@ -51,6 +61,16 @@ impl Device {
         let device = Self::new(vectors, exported)?;
         (0..vectors).for_each(|index| device.program(index, data));
         device.queue.run_pending();
+        device.expect_ready()?;
+        Ok(device)
+    }
+
+    /// So many exported vectors without a queue, armed with one commit.
+    pub(super) fn armed_at_once(vectors: u32, data: u32) -> Result<Self, Box<dyn Error>> {
+        let device = Self::build(vectors, true, false)?;
+        let _ = device.table.set_control(true, true);
+        (0..vectors).for_each(|index| device.program(index, data));
+        let _ = device.table.set_control(true, false);
         device.expect_ready()?;
         Ok(device)
     }
@@ -72,6 +92,11 @@ impl Device {
         self.write(index, UPPER_ADDRESS, 0);
         self.write(index, DATA, data);
         self.write(index, VECTOR_CONTROL, 0);
+    }
+
+    /// Gives it other data, whether or not it is masked.
+    pub(super) fn retarget(&self, index: u32, data: u32) {
+        self.write(index, DATA, data);
     }
 
     pub(super) fn mask(&self, index: u32) {

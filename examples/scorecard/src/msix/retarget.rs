@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A vector masked, given another message and unmasked, as a guest does that balances its interrupts.
+//! A vector given another message, as a guest does that balances its interrupts: masked meanwhile,
+//! or not.
 
 use std::error::Error;
 
-use super::VECTOR;
+use notify_core::{RouteBuffer, RouteEntry, RouteTarget, Vm};
+
 use super::device::Device;
 use super::others::Others;
-use crate::measure::{Step, median, timed};
+use super::{ADDRESS, VECTOR};
+use crate::measure::{Step, alternate, median, timed};
 use crate::processor::Pinned;
 use crate::routing::dbs;
 use crate::row::Row;
@@ -79,13 +82,70 @@ fn one_by_one(
     ))
 }
 
+/// An armed vector without a queue, which the guest does not mask, and which stays armed. The other
+/// commits to the same VM a table that differs from the last one in one route.
+pub(crate) fn armed() -> Result<Row, Box<dyn Error>> {
+    let device = Device::armed_at_once(ROUTES, VECTOR)?;
+    let mut routes: RouteBuffer = device
+        .table
+        .vectors()
+        .iter()
+        .filter_map(|vector| Some(route(vector.gsi()?.number(), VECTOR)))
+        .collect();
+    if routes.len() != ROUTES as usize {
+        return Err(format!("{} vectors have a route", routes.len()).into());
+    }
+    device.counting.reset();
+    let (mut our_turns, mut other_turns, mut retargeted) = (turns(), turns(), 0);
+    let ours = || {
+        let (index, data) = our_turns.next().ok_or("no turn")?;
+        device.retarget(index, data);
+        retargeted += 1;
+        Ok(())
+    };
+    let other = || {
+        let (index, data) = other_turns.next().ok_or("no turn")?;
+        let index = index as usize;
+        let gsi = routes.get(index).ok_or("no such route")?.gsi;
+        routes.replace(index, route(gsi, data));
+        Ok(device.vm.set_gsi_routing(&routes)?)
+    };
+    let (ours, others) = alternate(ROUNDS, 64, ours, other)?;
+    device.expect_ready()?;
+    let each = |count: u32| f64::from(count) / f64::from(retargeted);
+    Ok(Row::times(
+        "a bare KVM_SET_GSI_ROUTING",
+        ours,
+        others,
+        format!(
+            "an armed vector without a queue, led to another vector, among {ROUTES}: commits {}, \
+             irqfds {}; the other changes one entry of a ready-made buffer",
+            each(device.counting.commits()),
+            each(device.counting.irqfds())
+        ),
+    ))
+}
+
+fn route(gsi: u32, data: u32) -> RouteEntry {
+    let (address, devid) = (u64::from(ADDRESS), None);
+    RouteEntry::new(
+        gsi,
+        RouteTarget::Msi {
+            address,
+            data,
+            devid,
+        },
+    )
+}
+
 /// A burst of vectors whose notifiers were handed out, on the processor that ends grace periods.
 pub(crate) fn exported(burst: u32) -> Result<Row, Box<dyn Error>> {
     let _pinned = Pinned::to_first()?;
     of_exported(burst, "on the first processor")
 }
 
-/// The same on another one, which wakes that processor and waits for it at each irqfd that is taken off.
+/// The same on another one, which wakes that processor and waits for it at each irqfd that is taken
+/// off.
 pub(crate) fn exported_far(burst: u32) -> Result<Row, Box<dyn Error>> {
     let _pinned = Pinned::to_last()?;
     of_exported(burst, "on the last processor")
@@ -94,10 +154,11 @@ pub(crate) fn exported_far(burst: u32) -> Result<Row, Box<dyn Error>> {
 fn of_exported(burst: u32, place: &str) -> Result<Row, Box<dyn Error>> {
     let device = Device::armed(ROUTES, true, VECTOR)?;
     let mut others = Others::armed(ROUTES, VECTOR)?;
-    let mut data = VECTOR;
+    let (mut data, mut commits) = (VECTOR, 0);
     let (mut our_times, mut other_times) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         data ^= 1;
+        device.counting.reset();
         our_times.push(timed(1, &mut || {
             for index in 0..burst {
                 device.mask(index);
@@ -108,6 +169,7 @@ fn of_exported(burst: u32, place: &str) -> Result<Row, Box<dyn Error>> {
                 false => Err("not all were armed".into()),
             }
         })?);
+        commits = commits.max(device.counting.commits());
         other_times.push(timed(1, &mut || {
             (0..burst).try_for_each(|index| {
                 others.mask(index)?;
@@ -120,7 +182,8 @@ fn of_exported(burst: u32, place: &str) -> Result<Row, Box<dyn Error>> {
         median(our_times),
         median(other_times),
         format!(
-            "{burst} vectors masked, led to another vector, unmasked and armed again, among 1024, {place}: 1 commit, the other {burst}"
+            "{burst} vectors masked, led to another vector, unmasked and armed again, among {ROUTES}, \
+             {place}: commits in a round at most {commits}, the other {burst}"
         ),
     ))
 }

@@ -156,11 +156,8 @@ impl Device {
 
     /// Whether a signal of the vector injects its message.
     pub(crate) fn is_open(&self, number: u16) -> Result<bool, String> {
-        use VectorState::{Armed, Open, Relayed};
-        Ok(matches!(
-            self.vector(number)?.state(),
-            Open | Armed | Relayed
-        ))
+        use VectorState::{Armed, Open};
+        Ok(matches!(self.vector(number)?.state(), Open | Armed))
     }
 
     /// The state of a vector, for the message that says that its interrupt is lost.

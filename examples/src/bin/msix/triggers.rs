@@ -126,8 +126,8 @@ fn burst(
 /// Triggers each lock-step vector after the guest has counted its previous trigger and the vector
 /// has rested. Returns how many triggers are known to have been kept.
 ///
-/// Returns early if the guest has counted nothing for [`PATIENCE`], or has counted a trigger twice:
-/// later triggers could coalesce and hide that.
+/// Returns early if the guest has counted a trigger twice: later triggers could coalesce and hide
+/// that. It is an error if no vector could be triggered for [`PATIENCE`].
 fn lock_step(
     device: &Device,
     memory: &dyn Memory,
@@ -167,6 +167,17 @@ fn lock_step(
             }
         }
         thread::sleep(PAUSE);
+    }
+    if left > 0 {
+        for (vector, rest) in &vectors {
+            let (published, delivered) = (memory.published(*vector)?, memory.delivered(*vector)?);
+            let (resting, known) = (rest.is_some(), device.describe(*vector));
+            eprintln!(
+                "msix: vector {vector}: {published} published, {delivered} delivered, \
+                 resting: {resting}; {known}"
+            );
+        }
+        return Err(format!("nothing to trigger in lock-step for {PATIENCE:?}"));
     }
     Ok(kept)
 }

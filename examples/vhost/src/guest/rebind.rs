@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Change`]: what a guest does to its device while packets are on their way.
 
+use irqfd::msix::NO_VECTOR;
 use tiny_guest::iced_x86::code_asm::{
     CodeLabel, ax, eax, qword_ptr, r12, r13, r14, r14w, rax, rcx, word_ptr,
 };
 use tiny_guest::{Asm, Emitted};
 
 use super::traffic::Due;
-use super::{Guest, Load, QUEUES};
-use crate::registers::{BAR, PLACES, STATUS, SUSPEND, interrupt};
+use super::{Guest, Load, QUEUES, RECEIVE};
+use crate::registers::{BAR, PLACES, QUEUE_VECTOR, STATUS, SUSPEND, interrupt};
 use crate::ring::{INDEX, SIZE};
 use crate::vsock::{PAYLOAD, READ_WRITE};
 
@@ -25,7 +26,8 @@ pub enum Change {
     MaskAndSuspend,
     /// It gives the vector of the receive queue another message.
     Retarget,
-    /// It moves the receive queue to another vector.
+    /// It masks the vector of the receive queue, moves the queue to no vector, and then to another
+    /// vector: the interrupt comes there.
     MoveQueue,
     /// It moves the BAR with the doorbells.
     MoveBar,
@@ -152,6 +154,8 @@ impl Guest {
 
     fn move_queue(&self, asm: &mut Asm) -> Emitted {
         asm.store(&self.bindings.settled, 0)?;
+        self.bindings.set_mask(asm, true)?;
+        asm.mmio_write16(QUEUE_VECTOR + 2 * RECEIVE as u64, NO_VECTOR)?;
         asm.xor(qword_ptr(self.bindings.entry.address()), QUEUES as i32)?;
         asm.mov(rax, qword_ptr(self.bindings.entry.address()))?;
         asm.shl(rax, 1)?;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Arming: what has come of those that were tried, and why.
 
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 
 use irqfd::{Error, VectorState};
 
-use super::model::{Arm, Line, is_high};
+use super::model::{Arm, is_high};
 use super::step::Kind;
 use super::world::World;
 
@@ -23,39 +23,49 @@ pub(super) enum By {
 }
 
 /// What has come of those that were tried.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
     pub(super) armed: usize,
     pub(super) dead: usize,
-    /// Messages that were sent directly.
-    pub(super) sent: usize,
     batch: usize,
     bad: usize,
     /// Those that the kernel may have been believed to refuse.
     suspect: usize,
     innocent: usize,
-    unassigned: usize,
-    /// Those that were relayed, and whose failure in the last round is not known.
-    hidden: usize,
+    /// How many commits are needed, and how many if all doubtful entries are gone.
+    commits: RangeInclusive<u64>,
+    /// Those that go first in the next round: it had no ioctl left for them, or their GSIs were not
+    /// theirs any more.
+    untried: usize,
 }
 
-impl Tally {
-    /// The table or KVM has refused a vector.
-    fn refused(&mut self, why: &Error, is_bad: bool, is_suspect: bool) {
-        let commit = matches!(why, Error::Commit { .. });
-        assert!(commit || !is_bad, "a refused route was committed");
-        self.batch += 1;
-        self.bad += usize::from(is_bad);
-        self.suspect += usize::from(is_suspect);
-        self.innocent += usize::from(commit && !is_bad && !is_suspect);
-        self.unassigned += usize::from(matches!(why, Error::Assign { .. }));
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            armed: 0,
+            dead: 0,
+            batch: 0,
+            bad: 0,
+            suspect: 0,
+            innocent: 0,
+            commits: 0..=0,
+            untried: 0,
+        }
     }
+}
+
+/// Whether the kernel's table had another message for a GSI than that of its vector, if that is
+/// known.
+struct Differs {
+    known: Option<bool>,
+    /// It has that of its vector now.
+    is_committed: bool,
 }
 
 fn is_transient(error: &Error) -> bool {
     let errno = match error {
         Error::Lease { .. } => return true,
-        Error::Assign { source, .. } | Error::Relay { source } => source.raw_os_error(),
+        Error::Assign { source, .. } => source.raw_os_error(),
         Error::Commit { source } => match &**source {
             irq_routing::Error::Refused { source, .. } => source.raw_os_error(),
             _ => None,
@@ -66,110 +76,161 @@ fn is_transient(error: &Error) -> bool {
 }
 
 impl World {
-    /// What has come of an attempt to arm a vector.
-    pub(super) fn resolve(
-        &mut self,
-        n: usize,
-        state: &VectorState,
-        how: (By, usize),
-        tally: &mut Tally,
-    ) {
-        let (by, free) = how;
-        let is_bad = self.model.is_bad(self.model.lines[n].sends);
-        let is_suspect = self.model.deceived && is_high(self.model.lines[n].sends);
-        let vector = self.vector(n);
-        let mut failed = self.failed.iter().filter(|dead| dead.vector == vector);
-        let failure = failed.next().map(|dead| Arc::clone(&dead.reason));
-        let line = &mut self.model.lines[n];
-        let exhausted = free == 0 && !line.has_gsi;
-        let is_relayed = match state {
-            VectorState::Relayed => true,
-            VectorState::Dead(why) => by == By::Round && matches!(**why, Error::Signal { .. }),
+    /// What has come of the attempts to arm vectors, or to route armed ones elsewhere.
+    pub(super) fn resolve(&mut self, states: &[VectorState], by: By) -> Tally {
+        let mut tally = Tally::default();
+        while !self.model.tried.is_empty() {
+            self.pass(states, by, &mut tally);
+        }
+        let commits = self.vm.calls(Kind::Routing.call()) - self.commits;
+        if by != By::Round && commits >= MOST_COMMITS {
+            // Some may have been parked after a first part of the commits, and others later.
+            let all: Vec<_> = std::iter::from_fn(|| self.routing.lease().ok()).collect();
+            self.model.forget_parked();
+            drop(all);
+        }
+        tally
+    }
+
+    /// Each vector takes a GSI, then all routes are committed, then the irqfds are bound. Those
+    /// whose GSIs were lost take others in the next pass, or in the next round.
+    fn pass(&mut self, states: &[VectorState], by: By, tally: &mut Tally) {
+        let mut tried = std::mem::take(&mut self.model.tried);
+        tried.retain(|n| {
+            if self.model.has_lost_gsi(*n) {
+                return true;
+            }
+            let is_out_of_gsis = matches!(&states[*n], VectorState::Dead(why)
+                if matches!(**why, Error::Lease { .. }));
+            let has_gsi = self.model.take(*n);
+            assert_eq!(is_out_of_gsis, !has_gsi, "whether {n} has a GSI");
+            if is_out_of_gsis {
+                tally.dead += 1;
+                self.kill(*n, by == By::Round);
+            }
+            has_gsi
+        });
+        let (mut least, mut most, mut has_changed) = (0, 0, false);
+        for n in &tried {
+            if self.model.has_lost_gsi(*n) {
+                continue;
+            }
+            tally.batch += 1;
+            let differs = self.resolve_route(*n, &states[*n], tally);
+            least |= u64::from(differs.known == Some(true));
+            most |= u64::from(differs.known != Some(false));
+            has_changed |= differs.is_committed && differs.known == Some(true);
+        }
+        tally.commits = tally.commits.start() + least..=tally.commits.end() + most;
+        if has_changed {
+            self.model.gsis.committed();
+        }
+        for n in &tried {
+            self.resolve_irqfd(*n, &states[*n], by, tally);
+        }
+    }
+
+    /// Whether the route of a vector was committed.
+    fn resolve_route(&mut self, n: usize, state: &VectorState, tally: &mut Tally) -> Differs {
+        let line = &self.model.lines[n];
+        let (sends, gsi) = (line.sends, line.gsi.expect("it has taken one"));
+        let is_bad = self.model.is_bad(sends);
+        let is_suspect = self.model.deceived && is_high(sends);
+        let known = self.model.gsis.differs(gsi, sends);
+        let is_committed = match state {
+            VectorState::Armed => true,
+            VectorState::Dead(why) => {
+                let is_committed = !matches!(**why, Error::Commit { .. });
+                tally.bad += usize::from(is_bad);
+                tally.suspect += usize::from(is_suspect);
+                tally.innocent += usize::from(!is_committed && !is_bad && !is_suspect);
+                is_committed
+            }
             _ => false,
         };
+        assert!(!(is_bad && is_committed), "a refused route was committed");
+        if is_committed {
+            self.model.gsis.commit(gsi, sends);
+        }
+        Differs {
+            known,
+            is_committed,
+        }
+    }
+
+    /// Whether the irqfd of a vector was bound.
+    fn resolve_irqfd(&mut self, n: usize, state: &VectorState, by: By, tally: &mut Tally) {
+        let is_moved = self.model.lines[n].arm == Arm::Moved;
+        if self.model.has_lost_gsi(n) {
+            self.model.take_off(n, 2);
+            self.model.give_back(n);
+            self.model.lines[n].arm = Arm::Tried;
+            return match by {
+                By::Round => self.untried(n, tally),
+                _ => self.model.tried.push(n),
+            };
+        }
         match state {
+            VectorState::Armed if is_moved => self.model.lines[n].arm = Arm::Armed,
             VectorState::Armed => {
-                assert!(!is_bad, "armed on a route that the kernel refuses");
                 tally.armed += 1;
-                tally.batch += 1;
-                self.model.bind(n);
-            }
-            _ if is_relayed => {
-                line.arm = Arm::Relayed;
-                let Some(why) = failure else {
-                    return assert!(by == By::Round && exhausted, "relayed, where a GSI is free");
-                };
-                // It has a GSI, for the next round.
-                assert!(line.relayed && is_transient(&why), "it is not dead: {why}");
-                line.has_gsi = true;
-                tally.dead += 1;
-                tally.refused(&why, is_bad, is_suspect);
+                self.model.assigns += 1;
+                self.model.arm(n);
             }
             VectorState::Queued if by == By::Round => {
                 let commits = self.vm.calls(Kind::Routing.call()) - self.commits;
                 assert!(commits >= MOST_COMMITS, "a vector was not tried");
-                (line.arm, line.has_gsi) = (Arm::Queued, true);
+                self.untried(n, tally);
             }
             VectorState::Dead(why) => {
-                assert!(!(by == By::Round && line.relayed && is_transient(why)));
                 tally.dead += 1;
-                let again = by == By::Round && is_transient(why);
-                line.arm = Arm::Dead { again };
                 match **why {
-                    Error::Lease { .. } => assert!(by == By::Caller && exhausted, "a GSI is free"),
-                    Error::QueueGone => {
-                        assert!(by == By::LastRound && (exhausted || line.relayed && line.has_gsi));
-                        tally.hidden += usize::from(line.has_gsi);
-                    }
-                    // `justify` looks for the other one.
-                    Error::Relay { .. } => assert!(by != By::Caller && exhausted),
-                    Error::Commit { .. } | Error::Assign { .. } | Error::AlreadyBound { .. } => {
-                        line.has_gsi = true;
-                        tally.refused(why, is_bad, is_suspect);
+                    Error::Commit { .. } => {}
+                    Error::Assign { .. } | Error::AlreadyBound { .. } if !is_moved => {
+                        self.model.assigns += 1;
                     }
                     _ => panic!("vector {n} is dead: {why}"),
                 }
+                self.kill(n, by == By::Round && is_transient(why));
             }
             _ => panic!("vector {n} was not tried: {state:?}"),
         }
     }
 
+    /// A vector goes first in the next round, behind those before it.
+    fn untried(&mut self, n: usize, tally: &mut Tally) {
+        self.model.lines[n].arm = Arm::Queued;
+        self.model.queue.insert(tally.untried, Some(n));
+        tally.untried += 1;
+    }
+
+    /// A vector is dead, and perhaps tried again by the next round.
+    fn kill(&mut self, n: usize, again: bool) {
+        self.model.disarm(n, 2);
+        self.model.lines[n].arm = Arm::Dead { again };
+        if again {
+            self.model.enter(n);
+        }
+    }
+
     /// Each failed vector had a reason of its own: no reason has failed two.
-    pub(super) fn justify(&mut self, states: &[VectorState], before: &[Arm], tally: &Tally) {
+    pub(super) fn justify(&mut self, states: &[VectorState], tried: &[bool], tally: &Tally) {
+        let mut unassigned = 0;
         for (n, state) in states.iter().enumerate() {
             let VectorState::Dead(why) = state else {
                 continue;
             };
             let at = self.model.lines[n].notifier;
             match **why {
-                _ if before[n] != Arm::Tried => {}
+                _ if !tried[n] => {}
+                Error::Assign { .. } => unassigned += 1,
                 Error::AlreadyBound { .. } => {
                     assert!(self.model.is_bound(at.unwrap()), "it is bound nowhere");
-                }
-                Error::Relay { .. } => {
-                    let others = self.model.lines.iter().enumerate();
-                    // One that was relayed is so until it is armed.
-                    let relayed = |line: &Line| line.relayed || line.arm == Arm::Relayed;
-                    // In the last round they have ended.
-                    let there = others.filter(|other| other.0 != n && other.1.notifier == at);
-                    let mut there = there.map(|other| other.1);
-                    let ended = self.owner.is_none();
-                    assert!(
-                        there.any(|line| ended || relayed(line)),
-                        "it can be watched"
-                    );
                 }
                 _ => {}
             }
         }
-        if !std::mem::take(&mut self.replaced) {
-            let fired = self.fired(Kind::Assign);
-            let most = tally.unassigned + tally.hidden;
-            assert!(
-                (tally.unassigned..=most).contains(&fired),
-                "failed assignments"
-            );
-        }
+        assert_eq!(unassigned, self.fired(Kind::Assign), "failed assignments");
         let calls = self.vm.calls(Kind::Routing.call());
         let made = calls - std::mem::replace(&mut self.commits, calls);
         let faults = self.model.faults.iter();
@@ -184,6 +245,12 @@ impl World {
             };
             assert!(made <= most, "{made} commits");
             self.has_learned = true;
+        }
+        if fired.is_empty() && tally.bad + tally.suspect == 0 {
+            assert!(tally.commits.contains(&made), "{made} commits");
+        }
+        if made > *tally.commits.start() {
+            self.model.gsis.doubt();
         }
         if !fired.iter().any(|fault| fault.transient) {
             let alone = tally.batch == 1 || tally.bad + tally.suspect > 0;
@@ -200,22 +267,13 @@ impl World {
     pub(super) fn round(&mut self) {
         let owner = self.owner.as_ref().expect("there is one");
         let round = owner.run_pending();
-        self.failed.clone_from(&round.failed);
         self.model.begin_round();
         let tally = self.compare_by(By::Round);
-        self.failed.clear();
         assert_eq!(round.armed, tally.armed, "armed in a round");
-        assert_eq!(round.relayed, tally.sent, "relayed in a round");
         assert_eq!(round.failed.len(), tally.dead, "failed in a round");
     }
 
     pub(super) fn drop_queue(&mut self) {
-        // What fails of relayed vectors in the last round is not known, nor which of them have a
-        // GSI then.
-        let relayed = |line: &Line| line.arm == Arm::Relayed && line.queue;
-        if self.model.lines.iter().any(relayed) && !self.model.faults.is_empty() {
-            self.run();
-        }
         if self.owner.take().is_some() {
             self.model.begin_round();
             self.compare_by(By::LastRound);
@@ -223,37 +281,6 @@ impl World {
                 .lines
                 .iter_mut()
                 .for_each(|line| line.queue = false);
-        }
-    }
-
-    /// An armed vector was to have another notifier.
-    pub(super) fn replace_armed(&mut self, n: usize, new: usize, replaced: bool) {
-        self.replaced = true;
-        if !self.model.release(n) {
-            assert!(!replaced, "replaced, though the old one is bound");
-            return;
-        }
-        let (failures, elsewhere) = (self.fired(Kind::Assign), self.model.is_bound(new));
-        if replaced {
-            assert!(failures == 0 && !elsewhere, "bound against all odds");
-            self.model.lines[n].notifier = Some(new);
-            return self.model.bind(n);
-        }
-        let needed = usize::from(!elsewhere);
-        match self.vector(n).state() {
-            VectorState::Armed => {
-                assert!(
-                    failures == needed || failures == 1,
-                    "refused without reason"
-                );
-                self.model.bind(n);
-            }
-            VectorState::Dead(why) => {
-                assert!(failures > needed, "the old one was lost: {why}");
-                let again = self.model.lines[n].queue && is_transient(&why);
-                self.model.lines[n].arm = Arm::Dead { again };
-            }
-            state => panic!("{state:?}"),
         }
     }
 }

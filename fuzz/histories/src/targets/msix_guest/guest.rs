@@ -37,6 +37,7 @@ impl World {
                 let data = u32::from(0x40 + data % 16);
                 for (at, word) in [(at, 0xfee0_0000), (at + 4, high), (at + 8, data)] {
                     self.write_table(at, &word.to_le_bytes());
+                    self.compare();
                 }
             }
             Table::Word(n, at, value) => {
@@ -94,7 +95,7 @@ impl World {
 
     fn table_turned(&mut self) {
         let wishes = self.model.msix.wishes();
-        self.model.turn(self.model.table(), wishes, false);
+        self.model.turn(self.model.table(), wishes);
     }
 
     pub(super) fn msi_step(&mut self, step: &Msi) {
@@ -121,7 +122,7 @@ impl World {
         self.access(dead);
         self.model.msi.write(offset, bytes);
         let (range, wishes) = (self.model.capability(), self.model.msi.wishes());
-        self.model.turn(range.clone(), wishes, true);
+        self.model.turn(range.clone(), wishes);
         if self.model.msi.granted() != granted {
             let not_granted = range.skip(self.model.msi.granted());
             not_granted.for_each(|n| self.model.clear(n));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest that writes anything to its MSI-X table and its MSI capability, while devices trigger,
 //! the VMM exports and takes back, GSIs are scarce and requests fail: every interrupt comes once,
-//! when it may, and with a message that its vector was opened with.
+//! when it may, and with the message that its vector has.
 
 mod arming;
 mod compare;
+mod gsis;
 mod guest;
 mod model;
 mod registers;

@@ -4,13 +4,12 @@
 
 use std::ops::Range;
 
+use super::gsis::Gsis;
 use super::registers::{Msi, Msix};
 use super::step::Kind;
 
 /// As far as an eventfd counts.
 pub(super) const FULL: u64 = u64::MAX - 1;
-/// GSIs that can be leased.
-pub(super) const GSIS: usize = 8;
 
 pub(super) type Message = (u64, u32);
 
@@ -24,7 +23,8 @@ pub(super) enum Arm {
     /// In this step it is tried.
     Tried,
     Armed,
-    Relayed,
+    /// It is armed, and in this step its GSI is to be routed to another message.
+    Moved,
     /// Whether the next round tries again.
     Dead {
         again: bool,
@@ -39,26 +39,21 @@ pub(super) struct Line {
     pub(super) kept: bool,
     pub(super) notifier: Option<usize>,
     pub(super) arm: Arm,
-    pub(super) has_gsi: bool,
+    /// Its GSI, whether it holds that or has parked it.
+    pub(super) gsi: Option<usize>,
     /// The kernel has refused the last message that was sent directly.
     pub(super) refused: bool,
     /// Whether its queue has an owner.
     pub(super) queue: bool,
-    /// Whether it was relayed when the last round began.
-    pub(super) relayed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    Line(usize),
-    /// The kernel did not let go: whatever comes of it has this message.
-    Stuck(Message),
+    /// Whether it was built with a queue.
+    pub(super) built_with_queue: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notifier {
     pub(super) count: u64,
-    bound: Option<Bound>,
+    /// The GSI that it is bound to.
+    bound: Option<usize>,
 }
 
 /// An interrupt that is to come in this step.
@@ -83,17 +78,19 @@ pub(super) struct Model {
     /// Those of the table, then those of the capability.
     pub(super) lines: Vec<Line>,
     pub(super) notifiers: Vec<Notifier>,
-    /// GSIs of other devices.
-    pub(super) held: usize,
-    /// GSIs that are out of use.
-    pub(super) lost: usize,
+    pub(super) gsis: Gsis,
+    /// What the queue has, in its order: vectors, or nothing for those that were dropped.
+    pub(super) queue: Vec<Option<usize>>,
+    /// What is tried in this step, in this order.
+    pub(super) tried: Vec<usize>,
     pub(super) faults: Vec<Fault>,
     /// Whether the kernel refuses addresses with bits 32 to 39.
     pub(super) choosy: bool,
     /// Whether the table may believe that such a kernel is choosy, since a request was made to
     /// fail.
     pub(super) deceived: bool,
-    /// Requests that take an irqfd off, since the start.
+    /// Requests that bind an irqfd, since the start, and those that take one off.
+    pub(super) assigns: u64,
     pub(super) deassigns: u64,
     /// What irqfds inject in this step.
     pub(super) injected: Vec<Sent>,
@@ -101,16 +98,19 @@ pub(super) struct Model {
     pub(super) direct: Vec<usize>,
 }
 
-/// What a snapshot holds of a vector.
-#[derive(Debug, Clone)]
-pub(super) struct Saved {
-    pub(super) pending: bool,
-    pub(super) sends: Message,
-}
-
 /// Whether some kernels refuse it.
 pub(super) fn is_high((address, _): Message) -> bool {
     address >> 32 & 0xff != 0
+}
+
+/// Whether it is an edge-triggered fixed interrupt for a single processor, by the id of its APIC
+/// (Intel SDM volume 3, 12.11).
+pub(super) fn has_one_target((address, data): Message) -> bool {
+    let broadcast = match address >> 40 {
+        0 | 0xff_ffff => address >> 12 & 0xff == 0xff,
+        _ => false,
+    };
+    data & 0x8700 == 0 && address & 0xc == 0 && !broadcast
 }
 
 impl Line {
@@ -121,11 +121,21 @@ impl Line {
             kept: false,
             notifier: None,
             arm: Arm::Off,
-            has_gsi: false,
+            gsi: None,
             refused: false,
             queue,
-            relayed: false,
+            built_with_queue: queue,
         }
+    }
+
+    /// Whether the kernel takes what comes to its notifier.
+    pub(super) fn is_armed(&self) -> bool {
+        matches!(self.arm, Arm::Armed | Arm::Moved)
+    }
+
+    /// Whether arming it, or routing it elsewhere, is tried in this step.
+    pub(super) fn is_tried(&self) -> bool {
+        matches!(self.arm, Arm::Tried | Arm::Moved)
     }
 }
 
@@ -154,7 +164,7 @@ impl Model {
         let line = &self.lines[n];
         match line.notifier {
             None => line.kept,
-            Some(at) => line.arm != Arm::Armed && self.notifiers[at].count > 0,
+            Some(at) => !line.is_armed() && self.notifiers[at].count > 0,
         }
     }
 
@@ -169,7 +179,7 @@ impl Model {
     }
 
     /// Whether the request of this kind and number is one that fails.
-    fn meets_fault(&mut self, kind: Kind, number: u64) -> bool {
+    pub(super) fn meets_fault(&mut self, kind: Kind, number: u64) -> bool {
         let before = self.faults.len();
         self.faults
             .retain(|fault| fault.kind != kind || fault.number != number);
@@ -190,16 +200,15 @@ impl Model {
             // The write is refused, and KVM does not hear of it.
             return;
         }
-        let message = match self.notifiers[at].bound {
+        let gsi = match self.notifiers[at].bound {
             None => {
                 self.notifiers[at].count += 1;
                 return;
             }
-            Some(Bound::Line(n)) => self.lines[n].sends,
-            Some(Bound::Stuck(message)) => message,
+            Some(gsi) => gsi,
         };
         self.notifiers[at].count = 0;
-        self.inject(message);
+        self.inject(gsi);
     }
 
     /// As a device does: one that is full is emptied first.
@@ -223,47 +232,24 @@ impl Model {
         self.notifiers[at].bound.is_some()
     }
 
-    fn inject(&mut self, message: Message) {
-        let by_irqfd = true;
+    fn inject(&mut self, gsi: usize) {
+        let (by_irqfd, message) = (true, self.gsis.route(gsi));
         self.injected.push(Sent { by_irqfd, message });
     }
 
-    /// KVM_IRQFD has taken the notifier. What is in the counter is delivered, and stays there.
-    pub(super) fn bind(&mut self, n: usize) {
-        let line = &mut self.lines[n];
-        (line.arm, line.has_gsi) = (Arm::Armed, true);
-        let (at, message) = (line.notifier.expect("an exported one"), line.sends);
+    /// KVM_IRQFD has taken a notifier. What is in the counter is delivered, and stays there.
+    pub(super) fn bind(&mut self, at: usize, gsi: usize) {
         let notifier = &mut self.notifiers[at];
         assert!(notifier.bound.is_none(), "one notifier is bound twice");
-        notifier.bound = Some(Bound::Line(n));
+        notifier.bound = Some(gsi);
         if notifier.count > 0 {
-            self.inject(message);
+            self.inject(gsi);
         }
     }
 
-    pub(super) fn unbind(&mut self, n: usize) {
-        let at = self.lines[n].notifier.expect("an exported one");
-        // KVM drains it.
+    /// KVM_IRQFD has taken it off, and has emptied it.
+    pub(super) fn unbind(&mut self, at: usize) {
         let (count, bound) = (0, None);
         self.notifiers[at] = Notifier { count, bound };
-        self.lines[n].arm = Arm::Off;
-    }
-
-    /// The irqfd is taken off, or stays for ever.
-    pub(super) fn disarm(&mut self, n: usize, tries: u32) {
-        if self.lines[n].arm == Arm::Armed {
-            let fails = (0..tries).take_while(|_| self.deassign_fails()).count();
-            let at = self.lines[n].notifier.expect("an exported one");
-            if fails > 0 {
-                self.lines[n].has_gsi = false;
-            }
-            if fails == tries as usize {
-                self.lost += 1;
-                self.notifiers[at].bound = Some(Bound::Stuck(self.lines[n].sends));
-            } else {
-                self.unbind(n);
-            }
-        }
-        self.lines[n].arm = Arm::Off;
     }
 }

@@ -12,7 +12,7 @@ use notify_core::EventNotifier;
 use super::model::{Arm, FULL};
 use super::registers::Msix;
 use super::step::{Device, Rare, Step, Vmm, Whole};
-use super::world::World;
+use super::world::{World, gsi};
 
 /// Notifiers that one VM is given at most.
 const NOTIFIERS: usize = 40;
@@ -155,20 +155,28 @@ impl World {
                 assert_eq!(queue.bind(number), expected);
                 assert_eq!(queue.number(), expected);
             }
-            Vmm::Hold => self.held.extend(self.routing.lease()),
-            Vmm::HoldAll => {
-                while let Ok(lease) = self.routing.lease() {
-                    self.held.push(lease);
+            Vmm::Hold => drop(self.hold()),
+            Vmm::HoldAll => while self.hold() {},
+            Vmm::Release => {
+                if let Some(lease) = self.held.pop() {
+                    self.model.release(gsi(lease.gsi()));
                 }
             }
-            Vmm::Release => drop(self.held.pop()),
             Vmm::Clear(n) => {
                 let n = self.line(n);
                 self.vector(n).clear_pending();
                 self.model.clear(n);
             }
         }
-        self.model.held = self.held.len();
+    }
+
+    /// Another device takes a GSI, if there is one.
+    fn hold(&mut self) -> bool {
+        let lease = self.routing.lease().ok();
+        let found = lease.as_ref().map(|lease| gsi(lease.gsi()));
+        assert_eq!(found, self.model.hold(), "the GSI of another device");
+        self.held.extend(lease);
+        found.is_some()
     }
 
     fn export(&mut self, n: usize) {
@@ -195,7 +203,7 @@ impl World {
             return self.model.export(n, new);
         };
         if old != new && self.model.lines[n].arm == Arm::Armed {
-            self.replace_armed(n, new, result.is_ok());
+            assert_eq!(result.is_ok(), self.model.swap(n, new), "{result:?}");
         } else {
             assert!(result.is_ok(), "{result:?}");
             if old != new {

@@ -3,21 +3,33 @@
 
 use std::ops::Range;
 
-use super::model::{Arm, Message, Model, Saved};
+use super::model::{Arm, Message, Model, has_one_target};
 use super::registers::Wish;
 
 impl Model {
     /// The registers say otherwise than before.
-    pub(super) fn turn(&mut self, range: Range<usize>, wishes: Vec<Wish>, follows: bool) {
+    pub(super) fn turn(&mut self, range: Range<usize>, wishes: Vec<Wish>) {
         for (n, (open, message)) in range.zip(wishes) {
             let line = &self.lines[n];
-            let moves = follows && open && line.sends != message;
-            if line.open && (!open || moves) {
-                self.close(n);
+            match (line.open, open) {
+                (true, false) => self.close(n),
+                (false, true) => self.open(n, message),
+                (true, true) if line.sends != message => self.retarget(n, message),
+                _ => {}
             }
-            if open && !self.lines[n].open {
-                self.open(n, message);
-            }
+        }
+    }
+
+    /// One that is armed stays so if the kernel exchanges its message in one step.
+    fn retarget(&mut self, n: usize, message: Message) {
+        let line = &mut self.lines[n];
+        let in_one_step = has_one_target(line.sends) && has_one_target(message);
+        if line.is_armed() && !line.built_with_queue && in_one_step {
+            (line.arm, line.sends) = (Arm::Moved, message);
+            self.tried.push(n);
+        } else {
+            self.take_off(n, 2);
+            self.open(n, message);
         }
     }
 
@@ -34,6 +46,9 @@ impl Model {
 
     /// One that is open is told what it is now.
     fn wake(&mut self, n: usize) {
+        if self.lines[n].notifier.is_some() {
+            self.unpark(n);
+        }
         let line = &mut self.lines[n];
         line.refused = false;
         if line.notifier.is_none() {
@@ -42,8 +57,17 @@ impl Model {
             }
         } else if line.queue {
             line.arm = Arm::Queued;
+            self.enter(n);
         } else {
             line.arm = Arm::Tried;
+            self.tried.push(n);
+        }
+    }
+
+    /// It is in the queue, where it was if it is there already.
+    pub(super) fn enter(&mut self, n: usize) {
+        if !self.queue.contains(&Some(n)) {
+            self.queue.push(Some(n));
         }
     }
 
@@ -60,7 +84,7 @@ impl Model {
         let line = &mut self.lines[n];
         match line.notifier {
             None => line.kept = false,
-            Some(_) if line.arm == Arm::Armed => {}
+            Some(_) if line.is_armed() => {}
             Some(at) => self.notifiers[at].count = 0,
         }
     }
@@ -82,22 +106,14 @@ impl Model {
             return;
         };
         self.disarm(n, 2);
+        self.give_back(n);
+        self.queue.retain(|entry| *entry != Some(n));
         let line = &mut self.lines[n];
-        (line.notifier, line.has_gsi) = (None, false);
+        line.notifier = None;
         line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
         if line.open {
             self.wake(n);
         }
-    }
-
-    /// The irqfd of an armed vector was taken off, for another notifier. `false` if the kernel did
-    /// not let go.
-    pub(super) fn release(&mut self, n: usize) -> bool {
-        if self.deassign_fails() {
-            return false;
-        }
-        self.unbind(n);
-        true
     }
 
     /// Another notifier takes the place of one that is not bound, with what that one has.
@@ -109,7 +125,7 @@ impl Model {
         if std::mem::take(&mut self.notifiers[old].count) > 0 {
             self.signal_anew(new);
         }
-        if matches!(self.lines[n].arm, Arm::Relayed | Arm::Dead { .. }) {
+        if matches!(self.lines[n].arm, Arm::Dead { .. }) {
             self.wake(n);
         }
     }
@@ -125,28 +141,25 @@ impl Model {
     pub(super) fn remove(&mut self, range: Range<usize>) {
         for n in range {
             self.disarm(n, 1);
-            (self.lines[n].has_gsi, self.lines[n].notifier) = (false, None);
+            self.give_back(n);
+            self.lines[n].notifier = None;
+            let entries = self.queue.iter_mut();
+            entries
+                .filter(|entry| **entry == Some(n))
+                .for_each(|entry| *entry = None);
         }
     }
 
-    pub(super) fn save(&self, range: Range<usize>) -> Vec<Saved> {
-        let save = |n: usize| Saved {
-            pending: self.is_pending(n),
-            sends: self.lines[n].sends,
-        };
-        range.map(save).collect()
-    }
-
-    /// After the registers are those of the snapshot.
-    pub(super) fn restore(&mut self, first: usize, wishes: Vec<Wish>, saved: &[Saved]) {
-        self.reset(first..first + saved.len());
-        for ((n, (open, _)), saved) in (first..).zip(wishes).zip(saved) {
+    /// After the registers are those of the snapshot, with what was pending.
+    pub(super) fn restore(&mut self, first: usize, wishes: Vec<Wish>, pending: &[bool]) {
+        self.reset(first..first + pending.len());
+        for (n, (open, message)) in (first..).zip(wishes) {
             if open {
-                self.open(n, saved.sends);
+                self.open(n, message);
             }
         }
         let mut met = Vec::new();
-        for (n, _) in (first..).zip(saved).filter(|(_, saved)| saved.pending) {
+        for (n, _) in (first..).zip(pending).filter(|(_, pending)| **pending) {
             // The simulated VM merges signals between two requests, of vectors that share a
             // notifier.
             let bound = self.lines[n].notifier.filter(|at| self.is_bound(*at));
@@ -157,23 +170,12 @@ impl Model {
         }
     }
 
-    /// What was relayed is sent, what waits is tried.
+    /// What waits is tried, unless it was masked since.
     pub(super) fn begin_round(&mut self) {
-        for n in 0..self.lines.len() {
-            let line = &self.lines[n];
-            if let (Arm::Relayed, Some(at), true) = (line.arm, line.notifier, line.queue)
-                && std::mem::take(&mut self.notifiers[at].count) > 0
-            {
-                self.direct.push(n);
-            }
-            let line = &mut self.lines[n];
-            line.relayed = line.arm == Arm::Relayed;
-            let tried = matches!(
-                line.arm,
-                Arm::Queued | Arm::Relayed | Arm::Dead { again: true }
-            );
-            if line.queue && tried {
-                line.arm = Arm::Tried;
+        for n in std::mem::take(&mut self.queue).into_iter().flatten() {
+            if self.lines[n].open {
+                self.lines[n].arm = Arm::Tried;
+                self.tried.push(n);
             }
         }
     }

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use irq_routing::{GsiLease, RoutingTable};
+use irq_routing::{Gsi, GsiLease, RoutingTable};
 use irqfd::{ArmQueue, Dead, Triggered, Vector, msi, msix};
 use notify_core::EventNotifier;
 use notify_core::sim::SimVm;
 
-use super::model::{Fault, GSIS, Line, Model, Saved};
+use super::gsis::{GSIS, Gsis};
+use super::model::{Fault, Line, Model};
 use super::registers::{Msi, Msix};
 use super::step::{Into, Kind, Shape};
 
@@ -29,19 +30,16 @@ pub(super) struct World {
     pub(super) model: Model,
     /// Messages that were sent directly, before this step.
     pub(super) signals: u64,
-    /// In this step the notifier of an armed vector was to be replaced.
-    pub(super) replaced: bool,
     /// The vectors that the accesses of this step have returned, if there were any.
     pub(super) returned: Option<Vec<Dead>>,
-    /// The vectors that a round has returned.
-    pub(super) failed: Vec<Dead>,
     /// Commits before this step, and whether it was learned which messages the kernel refuses.
     pub(super) commits: u64,
     pub(super) has_learned: bool,
     /// What the trigger of this step has said.
     pub(super) outcome: Option<Triggered>,
-    table_saved: Option<(msix::Snapshot, Msix, Vec<Saved>)>,
-    msi_saved: Option<(msi::Snapshot, Msi, Vec<Saved>)>,
+    /// With what was pending.
+    table_saved: Option<(msix::Snapshot, Msix, Vec<bool>)>,
+    msi_saved: Option<(msi::Snapshot, Msi, Vec<bool>)>,
 }
 
 fn table_of(routing: &RoutingTable, owner: Option<&ArmQueue>, shape: Shape) -> msix::Table {
@@ -61,6 +59,11 @@ fn msi_of(routing: &RoutingTable, owner: Option<&ArmQueue>, shape: Shape) -> msi
         None => builder,
     };
     builder.build().expect("nothing that can fail")
+}
+
+/// Which of the few GSIs it is.
+pub(super) fn gsi(gsi: Gsi) -> usize {
+    gsi.number().checked_sub(RESERVED).expect("a free one") as usize
 }
 
 fn lines(shape: Shape) -> Vec<Line> {
@@ -97,19 +100,19 @@ impl World {
                 msi: Msi::new(shape.log(), shape.wide, shape.maskable),
                 lines: lines(shape),
                 notifiers: Vec::new(),
-                held: 0,
-                lost: 0,
+                gsis: Gsis::default(),
+                queue: Vec::new(),
+                tried: Vec::new(),
                 faults: Vec::new(),
                 choosy,
                 deceived: false,
+                assigns: 0,
                 deassigns: 0,
                 injected: Vec::new(),
                 direct: Vec::new(),
             },
             signals: 0,
-            replaced: false,
             returned: None,
-            failed: Vec::new(),
             commits: 0,
             has_learned: false,
             outcome: None,
@@ -183,11 +186,11 @@ impl World {
 
     pub(super) fn save(&mut self, table: bool) {
         if table {
-            let lines = self.model.save(self.model.table());
-            self.table_saved = Some((self.table.snapshot(), self.model.msix.clone(), lines));
+            let pending = self.model.pending(self.model.table());
+            self.table_saved = Some((self.table.snapshot(), self.model.msix.clone(), pending));
         } else {
-            let lines = self.model.save(self.model.capability());
-            self.msi_saved = Some((self.msi.snapshot(), self.model.msi.clone(), lines));
+            let pending = self.model.pending(self.model.capability());
+            self.msi_saved = Some((self.msi.snapshot(), self.model.msi.clone(), pending));
         }
     }
 
@@ -195,7 +198,7 @@ impl World {
     pub(super) fn restore(&mut self, table: bool, into: Into) {
         let queue = self.shape.queue && self.owner.is_some();
         if table {
-            let Some((snapshot, registers, saved)) = self.table_saved.clone() else {
+            let Some((snapshot, registers, pending)) = self.table_saved.clone() else {
                 return;
             };
             if into == Into::Fresh {
@@ -210,13 +213,13 @@ impl World {
             let dead = self.table.restore(&snapshot).expect("it is its own");
             self.access(dead);
             let wishes = registers.wishes();
-            self.model.restore(0, wishes, &saved);
+            self.model.restore(0, wishes, &pending);
             self.model.msix = registers;
-            if saved.iter().all(|saved| !saved.pending) {
+            if !pending.contains(&true) {
                 assert!(self.table.snapshot() == snapshot, "another snapshot");
             }
         } else {
-            let Some((snapshot, registers, saved)) = self.msi_saved.clone() else {
+            let Some((snapshot, registers, pending)) = self.msi_saved.clone() else {
                 return;
             };
             if into == Into::Fresh {
@@ -228,7 +231,7 @@ impl World {
             self.access(dead);
             let wishes = registers.wishes();
             let first = self.model.capability().start;
-            self.model.restore(first, wishes, &saved);
+            self.model.restore(first, wishes, &pending);
             self.model.msi = registers;
         }
     }

@@ -2,7 +2,7 @@
 //! Of MSI-X tables and MSI capabilities.
 
 use histories::History;
-use histories::targets::msix_guest::{Device, Kind, MsixGuest, Rare, Step, Vmm};
+use histories::targets::msix_guest::{Device, Kind, Msi, MsixGuest, Rare, Shape, Step, Vmm, Whole};
 use kvm_test::{Trial, anywhere};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             },
         ),
         anywhere(
-            "msix_guest::a_vector_that_lost_both_notifiers_for_want_of_memory_is_tried_again",
+            "msix_guest::a_swap_for_which_there_is_no_memory_leaves_the_old_notifier_armed",
             || {
                 MsixGuest::run(&[
                     Step::Vmm(Vmm::ExportAll(false)),
@@ -30,6 +30,28 @@ pub(crate) fn trials() -> Vec<Trial> {
                     Step::Rare(Rare::Fail(Kind::Assign, 0, 1, true)),
                     Step::Vmm(Vmm::Replace(7)),
                     Step::Run,
+                ]);
+            },
+        ),
+        anywhere(
+            "msix_guest::a_vector_whose_gsi_is_lost_is_retargeted_through_another_one",
+            || {
+                let shape = Shape {
+                    vectors: 1,
+                    log: 0,
+                    wide: false,
+                    maskable: false,
+                    queue: false,
+                    driven: true,
+                };
+                // The vector of the capability is the last one.
+                MsixGuest::run(&[
+                    Step::Rare(Rare::Whole(Whole::Rebuild(shape))),
+                    Step::Vmm(Vmm::Export(2)),
+                    Step::Rare(Rare::Fail(Kind::Deassign, 0, 1, false)),
+                    Step::Vmm(Vmm::Replace(2)),
+                    Step::Msi(Msi::Data(15)),
+                    Step::Device(Device::Trigger(2)),
                 ]);
             },
         ),

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The few GSIs of the VM: who has each of them, where it is routed, and what the kernel's table
+//! has of it. The irqfds of vectors.
+
+use super::model::{Arm, Message, Model};
+use super::step::Kind;
+
+/// GSIs that can be leased.
+pub(super) const GSIS: usize = 8;
+
+/// Who has a GSI.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Holder {
+    #[default]
+    Free,
+    /// Another device.
+    Other,
+    /// A vector.
+    Line(usize),
+    /// The kernel did not let go of something that is bound to it, so it is used no more.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Gsi {
+    holder: Holder,
+    /// The message that its holder has routed it to.
+    route: Option<Message>,
+    /// The message in the kernel's table. That of the last holder stays until the table changes.
+    entry: Option<Message>,
+    /// The kernel may have got another table, without that entry.
+    is_doubtful: bool,
+}
+
+/// All GSIs.
+#[derive(Debug, Default)]
+pub(super) struct Gsis {
+    all: [Gsi; GSIS],
+    /// Those that vectors have parked, the longest parked first.
+    parked: Vec<usize>,
+}
+
+impl Gsis {
+    /// Of one that something is bound to.
+    pub(super) fn route(&self, gsi: usize) -> Message {
+        self.all[gsi].route.expect("nothing is bound without one")
+    }
+
+    /// Whether the vector that has it may use it.
+    pub(super) fn is_usable(&self, gsi: usize) -> bool {
+        self.all[gsi].holder != Holder::Lost
+    }
+
+    fn count(&self, is: impl Fn(Holder) -> bool) -> usize {
+        self.all.iter().filter(|gsi| is(gsi.holder)).count()
+    }
+
+    pub(super) fn lost(&self) -> usize {
+        self.count(|holder| holder == Holder::Lost)
+    }
+
+    /// How many are held.
+    pub(super) fn held(&self) -> usize {
+        let held = |holder| matches!(holder, Holder::Other | Holder::Line(_));
+        self.count(held) - self.parked.len()
+    }
+
+    fn give_back(&mut self, gsi: usize) {
+        let Gsi { holder, route, .. } = &mut self.all[gsi];
+        if *holder != Holder::Lost {
+            (*holder, *route) = (Holder::Free, None);
+        }
+        self.parked.retain(|parked| *parked != gsi);
+    }
+
+    /// The kernel's table has this message for it now.
+    pub(super) fn commit(&mut self, gsi: usize, message: Message) {
+        let (route, entry) = (Some(message), Some(message));
+        (self.all[gsi].route, self.all[gsi].entry) = (route, entry);
+        self.all[gsi].is_doubtful = false;
+    }
+
+    /// The kernel has got another table.
+    pub(super) fn committed(&mut self) {
+        for gsi in &mut self.all {
+            (gsi.entry, gsi.is_doubtful) = (gsi.route, false);
+        }
+    }
+
+    /// The kernel may have got another table.
+    pub(super) fn doubt(&mut self) {
+        for gsi in &mut self.all {
+            gsi.is_doubtful = gsi.entry != gsi.route;
+        }
+    }
+
+    /// Whether the kernel's table has another message than this, if that is known.
+    pub(super) fn differs(&self, gsi: usize, message: Message) -> Option<bool> {
+        let Gsi {
+            entry, is_doubtful, ..
+        } = self.all[gsi];
+        match entry == Some(message) {
+            true if is_doubtful => None,
+            same => Some(!same),
+        }
+    }
+}
+
+impl Model {
+    /// The lowest that is free is taken, or else the longest parked.
+    fn take_gsi(&mut self, holder: Holder) -> Option<usize> {
+        let all = self.gsis.all.iter();
+        let free = all
+            .enumerate()
+            .find(|(_, gsi)| gsi.holder == Holder::Free)
+            .map(|(gsi, _)| gsi);
+        let gsi = free.or(self.gsis.parked.first().copied())?;
+        if let Holder::Line(n) = self.gsis.all[gsi].holder {
+            self.give_back(n);
+        }
+        self.gsis.all[gsi].holder = holder;
+        Some(gsi)
+    }
+
+    /// Another device takes one.
+    pub(super) fn hold(&mut self) -> Option<usize> {
+        self.take_gsi(Holder::Other)
+    }
+
+    /// It gives one back.
+    pub(super) fn release(&mut self, gsi: usize) {
+        self.gsis.give_back(gsi);
+    }
+
+    /// All parked ones are taken, and given back.
+    pub(super) fn forget_parked(&mut self) {
+        while let Some(gsi) = self.gsis.parked.first().copied() {
+            if let Holder::Line(n) = self.gsis.all[gsi].holder {
+                self.give_back(n);
+            }
+        }
+    }
+
+    /// The vector has no GSI any more.
+    pub(super) fn give_back(&mut self, n: usize) {
+        if let Some(gsi) = self.lines[n].gsi.take() {
+            self.gsis.give_back(gsi);
+        }
+    }
+
+    /// The vector takes the GSI that it has parked, or another one. Returns whether it has one.
+    pub(super) fn take(&mut self, n: usize) -> bool {
+        self.unpark(n);
+        if self.lines[n].gsi.is_none() {
+            self.lines[n].gsi = self.take_gsi(Holder::Line(n));
+        }
+        self.lines[n].gsi.is_some()
+    }
+
+    /// The vector has its GSI for itself again, if it has one still.
+    pub(super) fn unpark(&mut self, n: usize) {
+        if let Some(gsi) = self.lines[n].gsi {
+            self.gsis.parked.retain(|parked| *parked != gsi);
+        }
+    }
+
+    /// Others may take the vector's GSI from now on.
+    fn park(&mut self, n: usize) {
+        match self.lines[n].gsi {
+            Some(gsi) if !self.gsis.is_usable(gsi) => self.lines[n].gsi = None,
+            Some(gsi) if !self.gsis.parked.contains(&gsi) => self.gsis.parked.push(gsi),
+            _ => {}
+        }
+    }
+
+    /// Whether the GSI of a vector cannot be routed any more.
+    pub(super) fn has_lost_gsi(&self, n: usize) -> bool {
+        let gsi = self.lines[n].gsi;
+        gsi.is_some_and(|gsi| !self.gsis.is_usable(gsi))
+    }
+
+    /// The GSI of a vector that is armed, or that is about to be.
+    pub(super) fn gsi_in_use(&self, n: usize) -> Option<usize> {
+        let gsi = self.lines[n].gsi;
+        gsi.filter(|gsi| !self.gsis.parked.contains(gsi))
+    }
+
+    /// KVM_IRQFD has taken the vector's notifier.
+    pub(super) fn arm(&mut self, n: usize) {
+        let line = &mut self.lines[n];
+        line.arm = Arm::Armed;
+        let (at, gsi) = (line.notifier, line.gsi);
+        self.bind(at.expect("an exported one"), gsi.expect("one with a route"));
+    }
+
+    /// Nothing is to be armed. Others may take the GSI.
+    pub(super) fn disarm(&mut self, n: usize, tries: u32) {
+        self.take_off(n, tries);
+        self.park(n);
+    }
+
+    /// The irqfd is taken off, or stays for ever.
+    pub(super) fn take_off(&mut self, n: usize, tries: u32) {
+        let line = self.lines[n].clone();
+        self.lines[n].arm = Arm::Off;
+        if line.is_armed() {
+            let fails = (0..tries).take_while(|_| self.deassign_fails()).count();
+            let (at, gsi) = (line.notifier, line.gsi.expect("one that is armed"));
+            match fails == tries as usize {
+                true => self.gsis.all[gsi].holder = Holder::Lost,
+                false => self.unbind(at.expect("an exported one")),
+            }
+            if fails > 0 {
+                self.give_back(n);
+            }
+        }
+    }
+
+    /// Another notifier takes the place of that of an armed vector: it is bound, then the old one
+    /// is taken off. Returns whether that is so; if the old one does not go, the new one does.
+    pub(super) fn swap(&mut self, n: usize, new: usize) -> bool {
+        let line = &self.lines[n];
+        let (old, gsi) = (line.notifier, line.gsi.expect("one that is armed"));
+        self.assigns += 1;
+        if self.meets_fault(Kind::Assign, self.assigns) || self.is_bound(new) {
+            return false;
+        }
+        self.bind(new, gsi);
+        if !self.deassign_fails() {
+            self.unbind(old.expect("an exported one"));
+            self.lines[n].notifier = Some(new);
+            return true;
+        }
+        match self.deassign_fails() {
+            true => self.gsis.all[gsi].holder = Holder::Lost,
+            false => self.unbind(new),
+        }
+        false
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the guest and the VMM change of a vector: its mask and its message. Each change begins a
+//! turn, see [`control`](super::control).
+
+use std::sync::Arc;
+
+use irq_routing::{ApicMessage, MsiMessage, Platform};
+
+use super::Inner;
+use super::committer::{Start, Task};
+use super::control::{Arm, Control};
+use crate::Error;
+use crate::sync::atomic::Ordering;
+
+impl Inner {
+    pub(super) fn mask(&self) {
+        self.mask_locked(&mut self.control.lock());
+    }
+
+    /// In one step, so that a vector that is unmasked meanwhile is not left to a caller that does
+    /// not arm it.
+    pub(super) fn reset(&self) {
+        let mut control = self.control.lock();
+        self.mask_locked(&mut control);
+        self.clear_pending_locked(&control);
+        control.message = MsiMessage::default();
+    }
+
+    fn mask_locked(&self, control: &mut Control) {
+        if control.masked {
+            return;
+        }
+        control.masked = true;
+        control.disarm();
+        self.dead.store(false, Ordering::Relaxed);
+        if !self.exported.is_some() {
+            self.gate.close();
+        }
+    }
+
+    /// Unmasks the vector. Returns what is left to be done without the lock.
+    pub(super) fn begin_unmask(self: &Arc<Self>) -> Start {
+        let mut control = self.control.lock();
+        if !control.masked {
+            return Start::Nothing;
+        }
+        control.masked = false;
+        self.start(&mut control)
+    }
+
+    /// The same for an access of the guest, with this message.
+    pub(super) fn begin_unmask_with(self: &Arc<Self>, message: MsiMessage, access: u64) -> Start {
+        let mut control = self.control.lock();
+        if !control.masked {
+            return Start::Nothing;
+        }
+        control.masked = false;
+        control.message = message;
+        control.access = access;
+        self.start(&mut control)
+    }
+
+    /// Begins to arm or open a vector that is not masked, and of which nothing is armed or open.
+    pub(super) fn start(self: &Arc<Self>, control: &mut Control) -> Start {
+        control.turn += 1;
+        control.failures = 0;
+        self.refusal.store(0, Ordering::Relaxed);
+        self.dead.store(false, Ordering::Relaxed);
+        if !self.exported.is_some() {
+            control.arm = Arm::Arming;
+            return Start::Settle;
+        }
+        // At once: until its turn comes, others that wait for a GSI may be served.
+        control.unpark();
+        if let Some(queue) = &self.queue
+            && self.enter(control, None)
+        {
+            queue.wake();
+            return Start::Nothing;
+        }
+        control.arm = Arm::Arming;
+        Start::Task(Task::new(self, control))
+    }
+
+    /// Enters the vector in its queue, unless there is none or its owner is gone.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        control: &mut Control,
+        reason: Option<Arc<Error>>,
+    ) -> bool {
+        let Some(queue) = &self.queue else {
+            return false;
+        };
+        let entered = matches!(control.arm, Arm::Queued(_)) || queue.push(self);
+        if entered {
+            control.arm = Arm::Queued(reason);
+        }
+        entered
+    }
+
+    /// Gives it another message, for an access of the guest or, with 0, for another caller.
+    pub(super) fn begin_set_message(self: &Arc<Self>, message: MsiMessage, access: u64) -> Start {
+        let mut control = self.control.lock();
+        // The same message once more is a second chance for a dead vector.
+        if control.message == message && !self.is_dead(&control) {
+            return Start::Nothing;
+        }
+        let old = std::mem::replace(&mut control.message, message);
+        if control.masked {
+            return Start::Nothing;
+        }
+        control.access = access;
+        if matches!(control.arm, Arm::Armed(_)) && self.may_exchange(old, message) {
+            control.turn += 1;
+            return Start::Task(Task::new(self, &control));
+        }
+        control.disarm_for_now();
+        if !self.exported.is_some() {
+            self.gate.close();
+        }
+        self.start(&mut control)
+    }
+
+    /// Whether the route of an armed vector may be exchanged, so that it need not be disarmed.
+    ///
+    /// KVM exchanges a route whole. Where interrupts of a device are posted to a running vCPU
+    /// without KVM, a message that cannot be posted ends that, which kernels before 6.15 do not do
+    /// in every case. So both messages must be of the kind that is posted. Whether that is so of
+    /// translated messages is not known before they are translated. A queue's owner commits later:
+    /// until then signals would go to the old message. On other architectures (arm64 before 6.16)
+    /// the kernel does not move what a device injects directly.
+    fn may_exchange(&self, old: MsiMessage, new: MsiMessage) -> bool {
+        let is_x86 = matches!(self.table.platform(), Platform::X86 | Platform::X86Split);
+        let is_posted = |message| ApicMessage::decode(message).is_for_one_apic();
+        let commits_now = self.queue.is_none() && !self.table.translates();
+        is_x86 && commits_now && is_posted(old) && is_posted(new)
+    }
+
+    fn is_dead(&self, control: &Control) -> bool {
+        match control.arm {
+            Arm::Dead(_) | Arm::Queued(Some(_)) => true,
+            Arm::Off => self.refusal().is_some(),
+            _ => false,
+        }
+    }
+
+    /// The vector is dead from now on, for this reason, or until the queue's owner has tried again.
+    /// Nothing stays armed.
+    pub(super) fn kill(self: &Arc<Self>, control: &mut Control, reason: Arc<Error>) {
+        self.dead.store(true, Ordering::Relaxed);
+        control.failures = control.failures.saturating_add(1);
+        // What does not go is dropped below, as in `disarm`.
+        let _ = control.take_off();
+        control.park();
+        if !(reason.is_transient() && self.enter(control, Some(Arc::clone(&reason)))) {
+            control.arm = Arm::Dead(reason);
+        } else if let Some(queue) = &self.queue {
+            queue.retry_later(control.failures);
+        }
+    }
+}
