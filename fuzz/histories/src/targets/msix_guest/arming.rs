@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub(super) armed: usize,
     pub(super) dead: usize,
     batch: usize,
+    /// Whether one of them was committed by itself: a failure of that commit is its own.
+    alone: bool,
     bad: usize,
     /// Those that the kernel may have been believed to refuse.
     suspect: usize,
@@ -45,6 +47,7 @@ impl Default for Tally {
             armed: 0,
             dead: 0,
             batch: 0,
+            alone: false,
             bad: 0,
             suspect: 0,
             innocent: 0,
@@ -111,16 +114,19 @@ impl World {
             has_gsi
         });
         let (mut least, mut most, mut has_changed) = (0, 0, false);
+        let mut in_pass = 0;
         for n in &tried {
             if self.model.has_lost_gsi(*n) {
                 continue;
             }
             tally.batch += 1;
+            in_pass += 1;
             let differs = self.resolve_route(*n, &states[*n], tally);
             least |= u64::from(differs.known == Some(true));
             most |= u64::from(differs.known != Some(false));
             has_changed |= differs.is_committed && differs.known == Some(true);
         }
+        tally.alone |= in_pass == 1;
         tally.commits = tally.commits.start() + least..=tally.commits.end() + most;
         if has_changed {
             self.model.gsis.committed();
@@ -253,7 +259,7 @@ impl World {
             self.model.gsis.doubt();
         }
         if !fired.iter().any(|fault| fault.transient) {
-            let alone = tally.batch == 1 || tally.bad + tally.suspect > 0;
+            let alone = tally.alone || tally.bad + tally.suspect > 0;
             let most = match fired.len() {
                 0 => 0,
                 1 if !alone => 0,
