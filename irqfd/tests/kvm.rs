@@ -11,6 +11,9 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/few_gsis.rs"]
+mod few_gsis;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/guest.rs"]
 mod guest;
 #[cfg(target_arch = "x86_64")]
@@ -48,6 +51,7 @@ mod on_this_architecture {
         trials.extend(crate::level::trials());
         trials.extend(crate::passthrough::trials());
         trials.extend(crate::storm::trials());
+        trials.extend(crate::few_gsis::trials());
         trials
     }
 }

@@ -22,6 +22,9 @@ pub(crate) struct Watched {
     /// By the interrupt's vector: whether it is masked, and how often it was injected all the same.
     masked: Vec<AtomicBool>,
     spurious: AtomicU64,
+    /// Whether some of the calls fail, and how many might have.
+    failing: AtomicBool,
+    chances: AtomicU64,
 }
 
 impl Watched {
@@ -33,6 +36,8 @@ impl Watched {
             bound: Mutex::default(),
             masked: (0..256).map(|_| AtomicBool::new(false)).collect(),
             spurious: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            chances: AtomicU64::new(0),
         }
     }
 
@@ -61,6 +66,23 @@ impl Watched {
         self.spurious.load(Ordering::SeqCst)
     }
 
+    /// Whether, from now on, about one in 50 assignments of irqfds and commits fails with ENOMEM.
+    pub(crate) fn fail_some(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
+    }
+
+    fn chance(&self) -> io::Result<()> {
+        if !self.failing.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let chance = self.chances.fetch_add(1, Ordering::SeqCst);
+        // Multiplied by a large odd number, the upper bits look random.
+        match (chance.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 50 {
+            0 => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+            _ => Ok(()),
+        }
+    }
+
     fn look(&self, message: &MsiRequest) {
         let masked = self.masked[(message.data & 0xff) as usize].load(Ordering::SeqCst);
         self.spurious.fetch_add(u64::from(masked), Ordering::SeqCst);
@@ -80,7 +102,8 @@ impl Vm for Watched {
             self.assigned.fetch_add(1, Ordering::SeqCst);
             self.bound.lock().unwrap().insert(eventfd);
         }
-        let result = self.kvm.irqfd(request);
+        let chance = if assigns { self.chance() } else { Ok(()) };
+        let result = chance.and_then(|()| self.kvm.irqfd(request));
         if result.is_ok() != assigns {
             self.bound.lock().unwrap().remove(&eventfd);
         }
@@ -93,6 +116,7 @@ impl Vm for Watched {
 
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        self.chance()?;
         self.kvm.set_gsi_routing(table)
     }
 
