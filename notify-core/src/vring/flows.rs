@@ -74,7 +74,7 @@
 //! |---|---|---|
 //! | masks or unmasks a vector | `irqfd::msix::Table::write` | nothing: the call stays the same eventfd, and KVM does not listen to it meanwhile |
 //! | changes a vector's message | the same | nothing |
-//! | moves a queue to another vector | [`Vrings::set_pair`](super::Vrings::set_pair) with the same kick | VHOST_SET_VRING_CALL |
+//! | moves a queue to another vector | `irqfd::msix::Binding::bind_call`, which calls [`Vrings::set_pair`](super::Vrings::set_pair) with the same kick | VHOST_SET_VRING_CALL |
 //! | moves the BAR with the doorbells | `ioeventfd::DoorbellSet::relocate` | nothing |
 //! | resets the device | [`Vrings::stop`](super::Vrings::stop), later `start` with bases of 0 | stop, start |
 //!
