@@ -207,7 +207,7 @@ impl Engine {
         self.gone.contains(edit.gsi.index())
     }
 
-    /// Removes the routes of dropped leases, but for those of GSIs that were met since. Answers
+    /// Removes the routes of dropped leases, but for those of GSIs that were met since. Returns
     /// whether there were any.
     fn remove_stale(&mut self) -> bool {
         let before = self.entries.edits();

@@ -90,7 +90,7 @@ impl Slots {
         }
     }
 
-    /// This GSI, if a snapshot had it and nobody has come for it yet.
+    /// This GSI, if a snapshot had it and its owner has not claimed it yet.
     pub(crate) fn claim(&mut self, gsi: Gsi) -> Result<LeaseId, Error> {
         match self.get(gsi) {
             Slot::Unclaimed(route) => Ok(self.take(gsi, route)),

@@ -106,7 +106,7 @@ impl State {
         Some(self.done.swap_remove(index))
     }
 
-    /// Hands out the engine and what waits, as far as it is valid, unless somebody else has the
+    /// Hands out the engine and what waits, as far as it is valid, unless another thread has the
     /// engine.
     pub(crate) fn begin_round(&mut self) -> Option<(Box<Engine>, Vec<Request>)> {
         let mut engine = self.engine.take()?;
@@ -324,7 +324,7 @@ impl State {
     }
 
     /// Enters what the kernel has taken. Meanwhile a lease may have been dropped, parked or put
-    /// in quarantine; its GSI is nobody else's yet.
+    /// in quarantine; its GSI has no other holder yet.
     fn take_over(&mut self, edit: &Edit) {
         let (gsi, route) = (edit.gsi, edit.route());
         let lines = self.slots.get(gsi).lines();

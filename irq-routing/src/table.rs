@@ -19,7 +19,7 @@ use crate::{
 ///
 /// KVM replaces its table whole, so a machine has one `RoutingTable`, and everything that wants a
 /// route goes through it. The table starts *unknown*: KVM may have put its own default in place,
-/// which nobody can read, and which the first commit replaces. A machine whose devices use pins
+/// which cannot be read, and which the first commit replaces. A machine whose devices use pins
 /// wires them first; pins that are left out lead nowhere from then on.
 ///
 /// Dropping the last handle leaves the kernel's table as it is.

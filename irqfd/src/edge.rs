@@ -13,9 +13,9 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
 ///
 /// Dropping it takes the notifier off, then gives the GSI back (if it was leased); a failure is
-/// logged and keeps the GSI out of use. While it is bound KVM takes every signal, so no other thread
-/// can read the notifier, and waiters on it are not woken. When it has been taken off, the counter
-/// is zero and later signals stay in it.
+/// logged and keeps the GSI out of use. While it is bound KVM takes every signal, so no other
+/// thread can read the notifier, and waiters on it are not woken. When it has been taken off, the
+/// counter is zero and later signals stay in it.
 ///
 /// Signals faster than the guest takes them merge. A signal for a masked or unacknowledged *pin* is
 /// lost, as an edge is on the wire; for a message it is kept by the local APIC.

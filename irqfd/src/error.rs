@@ -118,8 +118,8 @@ pub enum Error {
         source: irq_routing::Error,
     },
 
-    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, that of whoever
-    /// came last: devices of the VMM, which set it, and exported ones, which trigger, would take
+    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, the one that was
+    /// set last: devices of the VMM, which set it, and exported ones, which trigger, would take
     /// each other's away; and so would an EOI from a device of the VMM that wants to be told of it.
     #[error(
         "GSI {gsi} has one level for all: its devices are all exported, or all the VMM's and not told of EOIs"

@@ -323,7 +323,10 @@ fn a_search_takes_back_for_those_that_the_kernel_takes() {
     const GUILTY: u32 = 666;
     let (vm, table) = pc();
     vm.on_routes(|entries| {
-        let guilty = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data, .. } if data == GUILTY);
+        let guilty = |entry: &RouteEntry| match entry.target {
+            RouteTarget::Msi { data, .. } => data == GUILTY,
+            _ => false,
+        };
         match entries.iter().any(guilty) {
             true => Err(std::io::Error::from_raw_os_error(EINVAL)),
             false => Ok(()),

@@ -48,8 +48,8 @@ use way::Way;
 /// | a split irqchip: the GSI has a message | KVM_IRQ_LINE and irqfds send the message | KVM_EXIT_IOAPIC_EOI, to [`EoiExits`] |
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
-/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). Nobody
-/// else should drive the GSI itself: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
+/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). The
+/// GSI itself should have no other driver: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
 /// [`inject::line`](crate::inject::line()), lowers what the VMM's devices hold up. A GSI of the
 /// wiring that is led to other pins while it is high leaves the old ones high.
 ///

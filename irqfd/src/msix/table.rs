@@ -47,7 +47,7 @@ pub(super) const MAX: usize = 2048;
 /// reads as ones. Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
 ///
 /// Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead) until
-/// it is masked and unmasked again, and nobody else is disturbed. Accesses to internal vectors
+/// it is masked and unmasked again, and no other is disturbed. Accesses to internal vectors
 /// allocate nothing; what exported ones take is bounded by their number.
 ///
 /// # Threads

@@ -224,7 +224,7 @@ impl Shared {
     /// Tells the owner that a round is wanted soon.
     pub(crate) fn wake(&self) {
         if !self.told.swap(true, Ordering::AcqRel) {
-            // Nobody else has the notifier, and a counter that cannot grow is signalled already.
+            // The notifier is the queue's own, and a counter that cannot grow is signalled already.
             let _ = self.ready.notify();
         }
     }

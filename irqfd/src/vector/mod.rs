@@ -46,13 +46,14 @@ pub use state::{Triggered, VectorState};
 /// without a lock. There are two ways to use one:
 ///
 /// - *internal*, as it starts: the VMM's own code triggers it. It injects the message
-///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is to
-///   write to memory.
+///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is
+///   to write to memory.
 /// - *exported* ([`export`](Self::export)): its notifier was handed out, to vhost, VFIO or another
-///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked. Masking takes
-///   the irqfd off and leaves the GSI, with its route, to the table: unmasking takes it back without
-///   a commit, unless the table has needed it for another vector meanwhile. A VM that has more
-///   unmasked vectors than GSIs should give them a queue, which tries those again that got none.
+///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked. Masking
+///   takes the irqfd off and leaves the GSI, with its route, to the table. Unmasking takes it back
+///   without a commit, unless the table has needed it for another vector meanwhile. A VM that has
+///   more unmasked vectors than GSIs should give them a queue, which tries those again that got
+///   none.
 ///
 /// Where the kernel has no KVM_SIGNAL_MSI, a vector is exported from the start.
 ///
@@ -126,7 +127,7 @@ impl Vector {
         VectorBuilder::new(table)
     }
 
-    /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for nobody and
+    /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for no other thread and
     /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile
     /// process is said at [`EventNotifier::notify`].)
     ///
@@ -187,7 +188,7 @@ impl Vector {
     /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Exported:
     /// [`Error::Dead`], with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of
     /// [`IrqFdBuilder::assign`]); signals stay in the notifier. Either way the vector is unmasked
-    /// and [`Dead`](VectorState::Dead), and nobody else is disturbed.
+    /// and [`Dead`](VectorState::Dead), and no other vector is disturbed.
     ///
     /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn unmask(&self) -> Result<(), Error> {

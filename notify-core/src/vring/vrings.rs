@@ -173,8 +173,8 @@ impl<B: VringBackend> Vrings<B> {
     /// that shall not have the old ones.
     ///
     /// A back-end that runs can get another call, and gets it at once. Calls that the old eventfd
-    /// got stay there; `irqfd::msix::Binding::bind_call` takes them along. Its kick cannot change while it runs, because common daemons
-    /// do not watch the new one: stop it first.
+    /// got stay there; `irqfd::msix::Binding::bind_call` takes them along. Its kick cannot change
+    /// while it runs, because common daemons do not watch the new one: stop it first.
     ///
     /// # Errors
     ///

@@ -9,8 +9,8 @@
 //! - an irqfd that is still assigned when such a time begins: a signal of its notifier would
 //!   inject. (That nothing is injected once KVM has deassigned an irqfd is KVM's part.)
 //!
-//! KVM may inject a signal twice that comes while its irqfd is being assigned. The watch knows which
-//! triggers may have met that, and counts those that did.
+//! KVM may inject a signal twice that comes while its irqfd is being assigned. The watch knows
+//! which triggers may have met that, and counts those that did.
 //!
 //! What is injected must be what the guest has written before it opened the vector, in the message
 //! or in the route that the irqfd is bound to. Anything else counts as *stale*.
