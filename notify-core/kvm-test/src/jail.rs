@@ -1,31 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`refuse`]: a system call filter, as jails have them.
+//! System call filters, as jails have them: [`refuse`] and [`allow_only`].
 #![allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
 
 use std::io;
 
+const LOAD: u16 = 0x20;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+const ALLOW: u32 = 0x7fff_0000;
+const ERRNO: u32 = 0x0005_0000;
+const KILL_PROCESS: u32 = 0x8000_0000;
+/// Where `struct seccomp_data` has the call's number, and the low half of its second argument.
+const NUMBER: u32 = 0;
+const SECOND: u32 = if cfg!(target_endian = "little") {
+    24
+} else {
+    28
+};
+
+/// A system call, and the only second argument that is meant, if there is one: one ioctl of all.
+pub type SystemCall = (libc::c_long, Option<u32>);
+
 /// Makes a system call of the calling thread fail with `errno`, for as long as the thread lives.
-///
-/// With `request`, only calls whose second argument is that number fail: one ioctl of all.
 ///
 /// # Errors
 ///
 /// Where the kernel installs no filter.
 pub fn refuse(call: libc::c_long, request: Option<u32>, errno: i32) -> io::Result<()> {
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const ALLOW: u32 = 0x7fff_0000;
-    const ERRNO: u32 = 0x0005_0000;
-    /// Where `struct seccomp_data` has the call's number, and the low half of its second argument.
-    const NUMBER: u32 = 0;
-    const SECOND: u32 = if cfg!(target_endian = "little") {
-        24
-    } else {
-        28
-    };
+    let errno = ERRNO | errno.cast_unsigned();
+    let mut filter = arm((call, request), errno)?;
+    filter.push(statement(RETURN, 0, ALLOW));
+    install(filter)
+}
 
-    let statement = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+/// Kills the process at any other system call of the calling thread, for as long as the thread
+/// lives.
+///
+/// # Errors
+///
+/// Where the kernel installs no filter.
+pub fn allow_only(calls: &[SystemCall]) -> io::Result<()> {
+    let mut filter = Vec::new();
+    for call in calls {
+        filter.extend(arm(*call, ALLOW)?);
+    }
+    filter.push(statement(RETURN, 0, KILL_PROCESS));
+    install(filter)
+}
+
+const fn statement(code: u16, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt: 0, jf, k }
+}
+
+/// Ends the filter with `verdict` if it is this call.
+fn arm((call, request): SystemCall, verdict: u32) -> io::Result<Vec<libc::sock_filter>> {
     let call = u32::try_from(call).map_err(io::Error::other)?;
     let mut filter = vec![statement(LOAD, 0, NUMBER)];
     match request {
@@ -36,10 +64,11 @@ pub fn refuse(call: libc::c_long, request: Option<u32>, errno: i32) -> io::Resul
         ]),
         None => filter.push(statement(JUMP_IF_EQUAL, 1, call)),
     }
-    filter.extend([
-        statement(RETURN, 0, ERRNO | errno.cast_unsigned()),
-        statement(RETURN, 0, ALLOW),
-    ]);
+    filter.push(statement(RETURN, 0, verdict));
+    Ok(filter)
+}
+
+fn install(mut filter: Vec<libc::sock_filter>) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_mut_ptr(),

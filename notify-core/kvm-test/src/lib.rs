@@ -8,7 +8,8 @@
 //! otherwise: some count the file descriptors of the process.
 //!
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one;
-//! [`Nothing`] does not even remember. [`refuse`] makes a system call fail, as a filter does.
+//! [`Nothing`] does not even remember. [`refuse`] makes a system call fail, as a filter does, and
+//! [`allow_only`] kills at all others.
 //! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
 //! another thread does. [`Machine`] is a real one whose vCPU never runs, so that interrupts stay
 //! visible.
@@ -31,7 +32,7 @@ use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
-pub use jail::refuse;
+pub use jail::{SystemCall, allow_only, refuse};
 pub use kernel::{harmless_store, kernel, knows_logical_destinations};
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
@@ -110,6 +111,16 @@ pub fn anywhere(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
         run();
         Ok(())
     })
+}
+
+/// How many snapshots the tests take that count what is lost over one: as many as
+/// `SNAPSHOT_ROUNDS` in the environment says, or 1000.
+#[must_use]
+pub fn snapshot_rounds() -> u32 {
+    let rounds = std::env::var("SNAPSHOT_ROUNDS").ok();
+    rounds
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(1000)
 }
 
 /// How many file descriptors this process has open.

@@ -85,8 +85,8 @@ impl Machine {
         &self.vm_fd
     }
 
-    /// Lets messages name APIC ids of 32 bits. From then on the kernel refuses a table with a message
-    /// of which any of the bits 32 to 39 of the address is set.
+    /// Lets messages name APIC ids of 32 bits. From then on the kernel refuses a table with a
+    /// message of which any of the bits 32 to 39 of the address is set.
     ///
     /// # Errors
     ///
@@ -147,8 +147,8 @@ impl Machine {
             self.chip(KVM_IRQCHIP_PIC_SLAVE)?,
             self.chip(KVM_IRQCHIP_IOAPIC)?,
         ];
-        // SAFETY: KVM filled each union as the chip that was asked for. The fields that are read are
-        // integers, for which any bytes are valid.
+        // SAFETY: KVM filled each union as the chip that was asked for. The fields that are read
+        // are integers, for which any bytes are valid.
         let (pic_master, pic_slave, ioapic) = unsafe {
             (
                 master.chip.pic.irr,
@@ -170,6 +170,24 @@ impl Machine {
         };
         self.vm_fd.get_irqchip(&mut chip)?;
         Ok(chip)
+    }
+
+    /// The state of the local APIC (KVM_GET_LAPIC), as a VMM saves it.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn lapic(&self) -> io::Result<kvm_lapic_state> {
+        Ok(self.vcpu.get_lapic()?)
+    }
+
+    /// Puts the state of another machine's local APIC in place of its own (KVM_SET_LAPIC).
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn set_lapic(&self, lapic: &kvm_lapic_state) -> io::Result<()> {
+        Ok(self.vcpu.set_lapic(lapic)?)
     }
 
     /// Forgets what was delivered.
