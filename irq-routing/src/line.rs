@@ -10,8 +10,11 @@ use crate::{Armed, DrivenLine, Error, Gsi, GsiLease, Registration, Rejected, Rou
 /// A GSI with a route that stays as long as this lives: it may be changed, not removed.
 ///
 /// Whatever signals a GSI holds its `Line`, because KVM takes signals for a GSI without a route and
-/// loses them. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping it gives
-/// the GSI back. The other is a share of a GSI that the machine's wiring leads to pins
+/// loses them. It may do worse where a device's interrupts are posted to a vCPU without KVM: Intel
+/// hosts go on posting the old message, and AMD hosts with Linux before 5.18 read beyond an array,
+/// which can crash the host. So the route stays until what is armed is disarmed, whichever caller
+/// asks for its removal. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping
+/// it gives the GSI back. The other is a share of a GSI that the machine's wiring leads to pins
 /// ([`RoutingTable::line`]).
 ///
 /// ```

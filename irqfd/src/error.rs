@@ -188,9 +188,25 @@ pub enum Error {
     #[error("cannot export a notifier in semaphore mode")]
     ExportSemaphore,
 
-    /// The queue was made for the vectors of another table.
-    #[error("the queue is of another routing table")]
-    QueueOfAnotherTable,
+    /// A queue or a lease is of another routing table than the vector.
+    #[error("the queue or the lease is of another routing table than the vector")]
+    OtherTable,
+
+    /// The device has no vector of this number.
+    #[error("the device has no vector {number}")]
+    NoVector {
+        /// The number.
+        number: u16,
+    },
+
+    /// A snapshot of what is not paused. KVM may be about to inject an interrupt that would be in
+    /// neither the snapshot nor the local APIC.
+    #[error("the device or line is not paused: call `pause` before `snapshot`")]
+    NotPaused,
+
+    /// The vector is armed on its GSI, or about to be.
+    #[error("the vector is armed: mask or pause it before it is given another GSI")]
+    InUse,
 
     /// The notifier of an exported vector takes no signal.
     #[error("cannot signal the notifier of a vector")]
@@ -198,10 +214,6 @@ pub enum Error {
         /// Why.
         source: notify_core::Error,
     },
-
-    /// The kernel has no KVM_SIGNAL_MSI, so the vector cannot be internal.
-    #[error("the machine cannot inject a message without an irqfd")]
-    NoSignalMsi,
 
     /// The kernel refuses the message.
     #[error("cannot send {message}")]

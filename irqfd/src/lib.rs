@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Interrupts into a guest from eventfds.
 //!
-//! A device *calls* its guest by signalling an eventfd. An [`IrqFd`] binds one to a GSI, and KVM
-//! injects the interrupt to which the routing table leads that GSI, in the signaller's own context if
-//! it is a message. The device may be another thread, another process or the kernel.
+//! A device *calls* its guest by signalling an eventfd. An [`IrqFd`] binds an eventfd to a GSI. KVM
+//! then injects the interrupt to which the GSI is routed. The device may be another thread, another
+//! process or the kernel. A message for one vCPU is injected in the context of the signaller.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -24,22 +24,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each: it needs an eventfd
-//! only if somebody else is to signal it, and the guest masks and retargets it at any time. An
-//! [`ArmQueue`] arms many vectors at once.
+//! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each of them. A
+//! vector needs an eventfd only if vhost, VFIO or another process signals it. The guest masks and
+//! retargets it at any time. An [`ArmQueue`] arms many vectors at once.
 //!
-//! [`inject`] is for interrupts without an eventfd: a message, a line's level, a vector of a vCPU, each with what
-//! became of it. [`inject::choose`](inject::choose()) says which way an interrupt should take.
+//! [`inject`] injects interrupts without an eventfd: a message, the level of a line, or a vector of
+//! a vCPU. Each call returns the outcome. [`inject::choose`](inject::choose()) selects the method.
 //!
 //! # Level-triggered lines
 //!
-//! Devices share a [`LevelLine`], which is high while any of them asserts. A device of the VMM has a
-//! [`LevelIrq`] that it asserts and de-asserts; one that is somebody else's has a trigger, and a notifier by
-//! which it is told that the guest has ended the interrupt. The INTx interrupt of a passed-through device is a
-//! [`vfio::PassthroughIntx`].
+//! Devices share a [`LevelLine`], which is high while any of them asserts. A device of the VMM has
+//! a [`LevelIrq`] that it asserts and deasserts. A device of another process, vhost or VFIO has a
+//! trigger that it signals, and a notifier that is signalled at each EOI. The INTx interrupt of a
+//! passed-through device is a [`vfio::PassthroughIntx`].
 //!
-//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to its redirection entries,
-//! and the EOIs with which KVM exits ([`EoiExits`]):
+//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to its redirection
+//! entries, and the EOIs with which KVM exits ([`EoiExits`]):
 //!
 //! ```
 //! use std::sync::Arc;
@@ -51,7 +51,7 @@
 //! let vm = Arc::new(vm); // or a KvmVm
 //! vm.enable_lapic(0); // the guest's part
 //! let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split).build()?;
-//! let exits = EoiExits::new(); // one for the machine
+//! let exits = EoiExits::new(); // one for the VM
 //!
 //! // Pin 10: the GSI of the same number, with a message. Its entry is masked.
 //! let lease = table.lease_exact(10)?;
@@ -72,10 +72,10 @@
 //!
 //! # What the guest of a PCI device sees
 //!
-//! The guest writes a table of messages, and masks and unmasks its entries. A [`msix::Table`] takes these
-//! accesses, whatever they are, and opens and closes its vectors; device code triggers them, or hands
-//! their notifiers to vhost, VFIO or another process. Devices with the older capability have a
-//! [`msi::Capability`]. The VMM passes on
+//! The guest writes a table of messages, and masks and unmasks its entries. A [`msix::Table`] takes
+//! these accesses, whatever they are, and opens and closes its vectors; device code triggers them,
+//! or hands their notifiers to vhost, VFIO or another process. Devices with the older capability
+//! have a [`msi::Capability`]. The VMM passes on
 //!
 //! - reads and writes of the table's region of a BAR: [`read`](msix::Table::read),
 //!   [`write`](msix::Table::write);
@@ -85,9 +85,11 @@
 //! - the vector that a virtio driver chooses for a queue: [`Binding::bind`](msix::Binding::bind) if
 //!   the VMM's own code serves it, [`Binding::bind_call`](msix::Binding::bind_call) if a vhost
 //!   back-end does, which starts with [`Binding::call`](msix::Binding::call);
-//! - resets: [`reset`](msix::Table::reset), and to every binding [`NO_VECTOR`](msix::NO_VECTOR).
+//! - a reset of the PCI function: [`reset`](msix::Table::reset), and
+//!   [`unbind`](msix::Binding::unbind) of each queue; a reset of the virtio device: [`unbind`](msix::Binding::unbind) alone.
 //!
-//! One of its threads waits until the queue's descriptor is readable, and arms what waits.
+//! One thread of the VMM waits until the queue's descriptor is readable, and arms the queued
+//! vectors.
 //!
 //! ```
 //! use std::os::fd::AsFd;
@@ -100,7 +102,7 @@
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! vm.enable_lapic(0); // the guest's part
 //! let routing = RoutingTable::new(vm.clone())?;
-//! let queue = ArmQueue::new(&routing)?; // one for the machine
+//! let queue = ArmQueue::new(&routing)?; // one for the VM
 //! let table = msix::Table::builder(&routing).vectors(3).queue(&queue).build()?;
 //!
 //! // Exits of the guest: a BAR that has the table at its start and the pending bits further on.
@@ -149,9 +151,54 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Snapshots
+//!
+//! KVM may be about to inject an interrupt that is neither in a notifier nor in the local APIC. A
+//! pause waits for KVM, and the paused object keeps later interrupts. To save a VM, in this order:
+//!
+//! 1. Stop the vCPUs. Report the EOI exits with which they have stopped ([`EoiExits`]).
+//! 2. Stop the back-ends: vhost, VFIO and device threads. The owner of an [`ArmQueue`] may go on.
+//! 3. Pause tables, capabilities, bare vectors and lines. Deassign each [`IrqFd`].
+//! 4. Save them and the interrupt controllers (KVM_GET_IRQCHIP, KVM_GET_LAPIC), in any order. Save
+//!    [`number`](msix::Binding::number) of each [`msix::Binding`], and the routing table if its
+//!    GSIs are to be the same. A signal that came while a queue had no vector is in the
+//!    [`call`](msix::Binding::call) of its binding: save whether that is signalled.
+//!
+//! To restore it in another VM:
+//!
+//! 1. Restore the routing table, while it is empty.
+//! 2. Build the objects, let the devices join their lines, and pause all of them.
+//! 3. Restore the interrupt controllers (KVM_SET_IRQCHIP, KVM_SET_LAPIC).
+//! 4. Restore the paused objects, then give vectors their GSIs (`set_lease`), if they are saved.
+//! 5. Bind each [`msix::Binding`] to its vector.
+//!
+//! To go on, in the same VM or in the other one:
+//!
+//! 1. Resume tables, capabilities and vectors in one [`ResumeBatch`]: one commit for those without
+//!    a queue. Resume each line. Assign each [`IrqFd`].
+//! 2. If there is an [`ArmQueue`], wait until its owner has armed what is queued.
+//! 3. Start the back-ends. KVM may inject a signal twice if it comes while an irqfd is assigned.
+//! 4. Start the vCPUs.
+//!
+//! | object | pause | saved state | resume |
+//! |---|---|---|---|
+//! | MSI-X | [`Table::pause`](msix::Table::pause) | [`msix::Snapshot`], or [`msix::Registers`] for another format | [`Table::resume_in`](msix::Table::resume_in) |
+//! | MSI | [`Capability::pause`](msi::Capability::pause) | [`msi::Snapshot`], [`msi::Registers`] | [`Capability::resume_in`](msi::Capability::resume_in) |
+//! | a bare vector | [`Vector::pause`] | `message`, `is_masked`, `is_pending` | [`Vector::resume_in`] |
+//! | a level-triggered line | [`LevelLine::pause`] | [`LevelSnapshot`] | [`LevelLine::resume`] |
+//! | an [`IrqFd`] | [`IrqFd::deassign`] | whether its notifier is signalled | [`IrqFdBuilder::assign`] |
+//!
+//! # Device code
+//!
+//! Device code gets a [`VectorHandle`], which triggers the vector and exports its notifier. Masks,
+//! messages and resets stay with the table. Use *private* vectors for device threads of the VMM
+//! whose system call filter does not allow KVM_SIGNAL_MSI
+//! ([`TableBuilder::private_irqfd`](msix::TableBuilder::private_irqfd)): `write`, KVM_IRQFD and
+//! KVM_SET_GSI_ROUTING are all that they need.
+//!
 //! # Features
 //!
-//! `serde`: snapshots of tables and capabilities can be written and read.
+//! `serde`: snapshots of tables, capabilities and lines can be written and read.
 
 #![forbid(unsafe_code)]
 
@@ -174,9 +221,10 @@ pub use builder::IrqFdBuilder;
 pub use edge::IrqFd;
 pub use error::{Error, NoResample};
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
-pub use queue::{ArmQueue, Quiesced, Round};
+pub use level::{LevelRestoreError, LevelSnapshot};
+pub use queue::{ArmQueue, Round};
 pub use source::IrqSource;
-pub use vector::{Dead, Triggered, Vector, VectorBuilder, VectorState};
+pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorHandle, VectorState};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

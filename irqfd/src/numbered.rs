@@ -6,40 +6,43 @@ use std::sync::Arc;
 use irq_routing::RoutingTable;
 
 use crate::vector::Device;
-use crate::{ArmQueue, Dead, Error, Vector, VectorState};
+use crate::{ArmQueue, Dead, Error, Vector, VectorHandle, VectorState};
 
 /// So many vectors of a device, masked and without messages.
 pub(crate) fn build(
     routing: &RoutingTable,
     queue: Option<&ArmQueue>,
+    private: bool,
     device: &Arc<Device>,
     count: usize,
-) -> Result<Box<[Vector]>, Error> {
+) -> Result<Box<[VectorHandle]>, Error> {
     let numbers = (0..=u16::MAX).take(count);
     let build = |number| {
-        let builder = Vector::builder(routing).of(device, number);
+        let builder = Vector::builder(routing)
+            .private_irqfd(private)
+            .of(device, number);
         match queue {
-            Some(queue) => builder.queue(queue).build(),
-            None => builder.build(),
+            Some(queue) => builder.queue(queue).build_handle(),
+            None => builder.build_handle(),
         }
     };
     numbers.map(build).collect()
 }
 
-/// Those that are open and lead nowhere.
-pub(crate) fn dead(vectors: &[Vector]) -> Vec<Dead> {
-    let dead = |vector: &Vector| match vector.state() {
+/// Those that are open and cannot deliver.
+pub(crate) fn dead(vectors: &[VectorHandle]) -> Vec<Dead> {
+    let dead = |vector: &VectorHandle| match vector.state() {
         VectorState::Dead(reason) => Some(Dead::new(&vector.inner, reason)),
         _ => None,
     };
     vectors.iter().filter_map(dead).collect()
 }
 
-/// Gives vectors of a restored device what they had pending, without the device's lock: a notifier that a hostile
-/// peer shares may block who signals it.
-pub(crate) fn restore_pending<'a>(vectors: impl Iterator<Item = &'a Vector>) {
+/// Gives vectors of a restored device what they had pending, without the device's lock: a hostile
+/// peer that shares a notifier may block a write to it.
+pub(crate) fn restore_pending<'a>(vectors: impl Iterator<Item = &'a VectorHandle>) {
     for vector in vectors {
-        if let Err(error) = vector.restore_pending() {
+        if let Err(error) = vector.trigger() {
             log::error!("a pending interrupt is lost: {error}");
         }
     }

@@ -23,14 +23,23 @@ mod inject;
 #[path = "kvm/x86_64.rs"]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
+#[path = "kvm/jail.rs"]
+mod jail;
+#[cfg(target_arch = "x86_64")]
 #[path = "kvm/level.rs"]
 mod level;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/level_saved.rs"]
+mod level_saved;
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/msix.rs"]
 mod msix;
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/passthrough.rs"]
 mod passthrough;
+#[cfg(target_arch = "x86_64")]
+#[path = "kvm/snapshot.rs"]
+mod snapshot;
 #[cfg(target_arch = "x86_64")]
 #[path = "kvm/storm.rs"]
 mod storm;
@@ -48,8 +57,11 @@ mod on_this_architecture {
         trials.extend(crate::vectors::trials());
         trials.extend(crate::msix::trials());
         trials.extend(crate::inject::trials());
+        trials.extend(crate::jail::trials());
         trials.extend(crate::level::trials());
+        trials.extend(crate::level_saved::trials());
         trials.extend(crate::passthrough::trials());
+        trials.extend(crate::snapshot::trials());
         trials.extend(crate::storm::trials());
         trials.extend(crate::few_gsis::trials());
         trials

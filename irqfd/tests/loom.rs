@@ -15,6 +15,8 @@
 
 #[path = "loom/level.rs"]
 mod level;
+#[path = "loom/paused.rs"]
+mod paused;
 #[path = "loom/swap.rs"]
 mod swap;
 #[path = "loom/translation.rs"]
@@ -28,7 +30,7 @@ use std::sync::{Arc, Mutex};
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::Table;
-use irqfd::{ArmQueue, Triggered, Vector, VectorState};
+use irqfd::{ArmQueue, Triggered, Vector, VectorHandle, VectorState};
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -57,6 +59,8 @@ struct Witness {
     refuse: AtomicUsize,
     /// Signals that the kernel has taken from notifiers.
     by_irqfd: AtomicU64,
+    /// Those of them that were there at an assignment.
+    at_assign: AtomicU64,
     deassigned: AtomicUsize,
 }
 
@@ -79,6 +83,7 @@ impl Witness {
             bound: Mutex::default(),
             refuse: AtomicUsize::new(0),
             by_irqfd: AtomicU64::new(0),
+            at_assign: AtomicU64::new(0),
             deassigned: AtomicUsize::new(0),
         })
     }
@@ -105,12 +110,14 @@ impl Witness {
 
     /// Takes what is in the counter: at an assignment what was there before, at a deassignment what
     /// came in between.
-    fn take(&self, eventfd: BorrowedFd<'_>) {
+    fn take(&self, eventfd: BorrowedFd<'_>) -> u64 {
         let mut count = [0; 8];
-        if read(eventfd, &mut count).is_ok() {
-            let count = u64::from_ne_bytes(count);
-            self.by_irqfd.fetch_add(count, Ordering::Relaxed);
-        }
+        let count = match read(eventfd, &mut count) {
+            Ok(_) => u64::from_ne_bytes(count),
+            Err(_) => 0,
+        };
+        self.by_irqfd.fetch_add(count, Ordering::Relaxed);
+        count
     }
 
     /// Where that leads what is bound.
@@ -139,7 +146,8 @@ impl Vm for Witness {
             _ => {
                 assert!(has_route, "an irqfd without a route");
                 assert_eq!(bound.insert(eventfd, request.gsi), None);
-                self.take(request.eventfd);
+                let taken = self.take(request.eventfd);
+                self.at_assign.fetch_add(taken, Ordering::Relaxed);
             }
         }
         Ok(())
@@ -216,7 +224,7 @@ fn queued(table: &RoutingTable, queue: &ArmQueue) -> Vector {
     vector
 }
 
-fn is_armed(vector: &Vector) -> bool {
+fn is_armed(vector: &VectorHandle) -> bool {
     matches!(vector.state(), VectorState::Armed)
 }
 

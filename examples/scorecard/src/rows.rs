@@ -47,6 +47,7 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("msix_retarget_far_64", || retarget::exported_far(64)),
     ("msix_trigger_internal", trigger::internal),
     ("msix_trigger_exported", trigger::exported),
+    ("msix_trigger_private", trigger::private),
     ("msix_trigger_vs_irqfd", trigger::against_irqfd),
     ("msix_trigger_masked", trigger::masked),
     ("hostile_2040", || hostile::delay(2040)),

@@ -4,7 +4,7 @@
 use kvm_bindings::{kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs, kvm_vcpu_events};
 
 use crate::error::kvm;
-use crate::{Error, Vcpu};
+use crate::{Error, Vcpu, lapic};
 
 /// The registers of a vCPU and its local APIC, with the interrupts that it has not taken.
 ///
@@ -17,6 +17,13 @@ pub struct VcpuState {
     lapic: kvm_lapic_state,
     events: kvm_vcpu_events,
     mp_state: kvm_mp_state,
+}
+
+impl VcpuState {
+    /// The vectors that the local APIC had accepted and the vCPU had not taken, in rising order.
+    pub fn pending_vectors(&self) -> Vec<u8> {
+        lapic::pending_vectors(&self.lapic)
+    }
 }
 
 impl Vcpu {

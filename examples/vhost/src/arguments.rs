@@ -11,3 +11,12 @@ pub fn changes() -> impl Parser<u32> {
     );
     name.argument("COUNT").fallback(60).display_fallback()
 }
+
+/// `--snapshots`; none unless given.
+pub fn snapshots() -> impl Parser<Option<u32>> {
+    let name = long("snapshots").help(
+        "How many times the VMM saves the VM in mid-traffic, at moments drawn at random, and \
+         continues in another one [default: one for 5000 packets]",
+    );
+    name.argument("COUNT").optional()
+}

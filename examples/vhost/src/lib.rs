@@ -6,6 +6,8 @@ pub mod arguments;
 pub mod child;
 pub mod descriptors;
 #[cfg(target_arch = "x86_64")]
+mod exits;
+#[cfg(target_arch = "x86_64")]
 pub mod guest;
 pub mod kernel;
 #[cfg(target_arch = "x86_64")]
@@ -16,13 +18,21 @@ pub mod registers;
 pub mod relay;
 #[cfg(target_arch = "x86_64")]
 pub mod report;
+#[cfg(target_arch = "x86_64")]
+mod requests;
 pub mod ring;
 #[cfg(target_arch = "x86_64")]
 mod rings;
 #[cfg(target_arch = "x86_64")]
 pub mod round_trip;
 #[cfg(target_arch = "x86_64")]
+pub mod saved;
+#[cfg(target_arch = "x86_64")]
 pub mod session;
+#[cfg(target_arch = "x86_64")]
+pub mod snapshots;
+#[cfg(target_arch = "x86_64")]
+mod totals;
 pub mod user;
 #[cfg(target_arch = "x86_64")]
 pub mod vmm;

@@ -14,6 +14,8 @@ use crate::vmm::Totals;
 pub struct Traffic {
     /// What the guest was to do.
     pub load: Load,
+    /// How many snapshots the VMM was to take.
+    pub wanted_snapshots: u32,
     /// What the guest has counted.
     pub counts: Counts,
     /// What the VMM has counted.
@@ -65,7 +67,8 @@ impl Traffic {
             && self.doubled() == 0
             && completed == (packets + 1 - self.counts.unfinished) as u16
             && self.counts.changes == u64::from(changes)
-            && self.totals.moves == Change::moves(changes)
+            && self.totals.snapshots.of_guest == Change::moves(changes)
+            && self.totals.snapshots.of_vmm == self.wanted_snapshots
             && self.counts.through_mask == 0
             && self.counts.stale == 0
             && self.totals.exits == 0
@@ -77,6 +80,7 @@ impl Traffic {
     ///
     /// Those of the formatter.
     pub fn show(&self, f: &mut fmt::Formatter<'_>, others: &[(&str, u64)]) -> fmt::Result {
+        let snapshots = self.totals.snapshots;
         let own = [
             ("packets sent", self.counts.requests),
             ("packets received", self.counts.answered),
@@ -85,7 +89,10 @@ impl Traffic {
             ("kicks", self.counts.kicks),
             ("interrupts", self.counts.interrupts),
             ("changes to the device", self.counts.changes),
-            ("VMs after the first", self.totals.moves.into()),
+            ("snapshots by the guest", snapshots.of_guest.into()),
+            ("snapshots by the VMM", snapshots.of_vmm.into()),
+            ("pending in a vector", snapshots.pending_in_vector.into()),
+            ("pending in the APIC", snapshots.pending_in_apic.into()),
             ("interrupts while masked", self.counts.through_mask),
             ("at the vector before", self.counts.stale),
             ("exits of packets", self.totals.exits),
@@ -107,7 +114,10 @@ impl Traffic {
             "kicks": self.counts.kicks,
             "interrupts": self.counts.interrupts,
             "changes": self.counts.changes,
-            "moves": self.totals.moves,
+            "moves": self.totals.snapshots.of_guest,
+            "snapshots": self.totals.snapshots.of_vmm,
+            "pending_in_vector": self.totals.snapshots.pending_in_vector,
+            "pending_in_apic": self.totals.snapshots.pending_in_apic,
             "through_mask": self.counts.through_mask,
             "stale": self.counts.stale,
             "register_exits": self.totals.register_exits,

@@ -7,6 +7,7 @@ use std::error::Error;
 use crate::guest::Load;
 use crate::relay::Relayed;
 use crate::session::Session;
+use crate::snapshots::Plan;
 use crate::vmm::{Device, Vmm};
 use crate::vsock::Addresses;
 use crate::watch;
@@ -61,7 +62,7 @@ fn run<D: Device + Send>(
     let (session, vcpu) = Session::new(addresses, load)?;
     let tsc_khz = f64::from(vcpu.tsc_khz()?);
     let vmm = Vmm::new(device, session);
-    let watched = watch::run(&vmm, vcpu)?;
+    let watched = watch::run(&vmm, vcpu, &Plan::NONE)?;
     let totals = vmm.totals()?;
     let (mut device, session) = vmm.into_parts();
     device.stop(&session)?;

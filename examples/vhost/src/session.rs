@@ -5,10 +5,11 @@ use std::error::Error;
 use std::sync::Arc;
 
 use notify_core::KvmVm;
-use tiny_guest::{Machine, Vcpu, VcpuStopper};
+use tiny_guest::{Machine, Vcpu, VcpuState, VcpuStopper};
 use vm_memory::GuestMemoryMmap;
 
 use crate::guest::{Guest, Load};
+use crate::saved::SavedWiring;
 use crate::vsock::Addresses;
 use crate::wiring::Wiring;
 
@@ -36,20 +37,31 @@ impl Session {
         Ok((session, vcpu))
     }
 
-    /// Another machine, which goes on where this one is. No device may run.
+    /// What another VM needs to go on. The vCPU and the back-end have stopped.
     ///
     /// # Errors
     ///
     /// Those of KVM.
-    pub fn resume_elsewhere(&self, vcpu: &mut Vcpu) -> Result<(Self, Vcpu), Box<dyn Error>> {
-        let wiring = self.wiring.save();
-        let state = vcpu.save()?;
+    pub fn save(&self, vcpu: &mut Vcpu, number: u32) -> Result<Saved, Box<dyn Error>> {
+        // In this order: see `Wiring::save`.
+        let wiring = self.wiring.save(number)?;
+        let vcpu = vcpu.save()?;
+        Ok(Saved { wiring, vcpu })
+    }
+
+    /// Another VM, which goes on where this one was saved, with a copy of its RAM. Its MSI-X table
+    /// is paused.
+    ///
+    /// # Errors
+    ///
+    /// Those of KVM.
+    pub fn elsewhere(&self, saved: &Saved) -> Result<(Self, Vcpu), Box<dyn Error>> {
         let (machine, mut vcpu) = machine()?;
         machine.copy_ram(&self.machine)?;
-        vcpu.restore(&state)?;
+        vcpu.restore(&saved.vcpu)?;
         let guest = Guest::of(&machine)?;
         let session = Self::of(machine, guest, &vcpu)?;
-        session.wiring.restore(&wiring)?;
+        session.wiring.restore(&saved.wiring)?;
         Ok((session, vcpu))
     }
 
@@ -84,6 +96,26 @@ impl Session {
     /// Makes the vCPU return.
     pub fn stop(&self) {
         self.stopper.stop();
+    }
+}
+
+/// A VM between two runs, without its RAM.
+#[derive(Debug)]
+pub struct Saved {
+    wiring: SavedWiring,
+    vcpu: VcpuState,
+}
+
+impl Saved {
+    /// Where the interrupt was that the guest had not taken: in a vector that was masked, and in
+    /// the local APIC.
+    ///
+    /// # Errors
+    ///
+    /// If the state of the table cannot be read.
+    pub fn pending(&self) -> Result<[bool; 2], Box<dyn Error>> {
+        let in_apic = !self.vcpu.pending_vectors().is_empty();
+        Ok([self.wiring.is_pending()?, in_apic])
     }
 }
 

@@ -3,15 +3,18 @@
 
 use std::error::Error;
 use std::num::Wrapping;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::NotifierPair;
 use tiny_guest::{Exit, Vcpu};
 
+use crate::exits::Exits;
 use crate::guest::{DONE, QUEUES};
 use crate::registers::{Write, table_offset};
+use crate::requests::Requests;
 use crate::session::Session;
+pub use crate::totals::{Snapshots, Totals};
 
 /// A device whose rings a back-end serves.
 pub trait Device {
@@ -46,42 +49,18 @@ pub struct Vmm<D> {
     /// Never held for long.
     current: Mutex<Current>,
     exits: Exits,
+    requests: Requests,
 }
 
 /// The VM, and what went on before it.
 #[derive(Debug)]
 struct Current {
     session: Arc<Session>,
+    /// Whether the guest has started the device.
+    runs: bool,
     /// By queue: how many buffers were used before the guest made its rings new.
     used: [Wrapping<u16>; QUEUES],
-    /// How many VMs there were before this one.
-    moves: u32,
-}
-
-/// Returns of KVM_RUN to user space, each of which is a wake-up of the VMM.
-#[derive(Debug, Default)]
-struct Exits {
-    of_traffic: AtomicU64,
-    of_replacements: AtomicU64,
-    of_registers: AtomicU64,
-    /// How many replacements of the back-end have begun and ended.
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-/// What a run has cost, and where it ended.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Totals {
-    /// Exits that the traffic caused.
-    pub exits: u64,
-    /// Kicks that left the guest because the back-end was replaced.
-    pub replacement_exits: u64,
-    /// Exits by which the guest reached the device's registers.
-    pub register_exits: u64,
-    /// How many times the guest has gone on in another VM.
-    pub moves: u32,
-    /// By queue: how many buffers were used, modulo 2^16.
-    pub used: [u16; QUEUES],
+    snapshots: Snapshots,
 }
 
 impl<D: Device> Vmm<D> {
@@ -91,10 +70,12 @@ impl<D: Device> Vmm<D> {
             device: Mutex::new(device),
             current: Mutex::new(Current {
                 session: Arc::new(session),
+                runs: false,
                 used: [Wrapping(0); QUEUES],
-                moves: 0,
+                snapshots: Snapshots::default(),
             }),
             exits: Exits::default(),
+            requests: Requests::default(),
         }
     }
 
@@ -124,6 +105,24 @@ impl<D: Device> Vmm<D> {
         replaced
     }
 
+    /// Asks for a snapshot, whatever the guest and the device do. The vCPU's thread leaves the
+    /// guest and takes it; this does not wait for it.
+    pub fn request_snapshot(&self) {
+        self.requests.snapshots.fetch_add(1, SeqCst);
+        self.session().stop();
+    }
+
+    /// Asks the vCPU's thread to leave the guest for good.
+    pub fn end(&self) {
+        self.requests.end.store(true, SeqCst);
+        self.session().stop();
+    }
+
+    /// Whether the guest has ended, or is to.
+    pub fn is_ending(&self) -> bool {
+        self.requests.end.load(SeqCst)
+    }
+
     /// What the run has cost.
     ///
     /// # Errors
@@ -136,7 +135,7 @@ impl<D: Device> Vmm<D> {
             exits: self.exits.of_traffic.load(SeqCst),
             replacement_exits: self.exits.of_replacements.load(SeqCst),
             register_exits: self.exits.of_registers.load(SeqCst),
-            moves: current.moves,
+            snapshots: current.snapshots,
             used: used.map(|used| used.0),
         })
     }
@@ -151,52 +150,78 @@ impl<D: Device> Vmm<D> {
         )
     }
 
-    /// Runs the guest to its end.
+    /// Runs the guest to its end, or until [`end`](Self::end).
     ///
     /// # Errors
     ///
     /// If it does something unexpected, or the device fails.
-    pub fn run(&self, mut vcpu: Vcpu) -> Result<(), String> {
-        let text = |error: Box<dyn Error>| error.to_string();
-        loop {
+    pub fn run(&self, vcpu: Vcpu) -> Result<(), String> {
+        let ended = self.run_guest(vcpu);
+        self.requests.end.store(true, SeqCst);
+        ended.map_err(|error| error.to_string())
+    }
+
+    fn run_guest(&self, mut vcpu: Vcpu) -> Result<(), Box<dyn Error>> {
+        while !self.is_ending() {
+            if self.requests.take_snapshot() {
+                vcpu = self.move_elsewhere(vcpu, |snapshots| &mut snapshots.of_vmm)?;
+                continue;
+            }
             let ended = self.exits.ended.load(SeqCst);
             let session = self.session();
-            let (address, data) = match vcpu.run().map_err(|error| error.to_string())? {
-                Exit::MmioWrite { address, data } => (address, data),
+            match vcpu.run()? {
+                Exit::MmioWrite { address, data } => {
+                    let write = self.written(address, data, &session, ended)?;
+                    if write == Write::Suspend {
+                        vcpu = self.move_elsewhere(vcpu, |snapshots| &mut snapshots.of_guest)?;
+                    }
+                }
                 Exit::MmioRead { address, data } => {
                     self.exits.of_registers.fetch_add(1, SeqCst);
                     let offset = table_offset(address);
                     let offset = offset.ok_or_else(|| format!("the guest read {address:#x}"))?;
                     session.wiring().table().read(offset, data);
-                    continue;
                 }
-                Exit::Finished(DONE) | Exit::Stopped => return Ok(()),
-                Exit::Finished(code) => return Err(format!("the guest gave up: {code}")),
-                other => return Err(format!("the guest did something unexpected: {other:?}")),
-            };
-            let unexpected = || format!("the guest wrote {data:?} to {address:#x}");
-            let write = Write::decode(address, data).ok_or_else(unexpected)?;
-            self.exits.count(write, ended);
-            if write == Write::Kick {
-                let kicked = session.wiring().kicked(address, data);
-                if !kicked.map_err(text)? {
-                    return Err(unexpected());
+                // The loop looks why.
+                Exit::Stopped => {}
+                Exit::Finished(DONE) => break,
+                Exit::Finished(code) => return Err(format!("the guest gave up: {code}").into()),
+                other => {
+                    return Err(format!("the guest did something unexpected: {other:?}").into());
                 }
-            }
-            // There is one vCPU, and it carries no other kick.
-            session.wiring().vcpu_passed();
-            match write {
-                Write::Kick => {}
-                Write::Table(offset) => {
-                    let dead = session.wiring().table().write(offset, data);
-                    if let Some(dead) = dead.first() {
-                        return Err(dead.to_string());
-                    }
-                }
-                Write::Suspend => vcpu = self.suspend(vcpu, &session).map_err(text)?,
-                other => self.register(other, &session).map_err(text)?,
             }
         }
+        Ok(())
+    }
+
+    /// The guest has written where there is no RAM, in a run that began when so many replacements
+    /// of the back-end had ended.
+    fn written(
+        &self,
+        address: u64,
+        data: &[u8],
+        session: &Session,
+        ended: u64,
+    ) -> Result<Write, Box<dyn Error>> {
+        let unexpected = || format!("the guest wrote {data:?} to {address:#x}");
+        let write = Write::decode(address, data).ok_or_else(unexpected)?;
+        self.exits.count(write, ended);
+        if write == Write::Kick && !session.wiring().kicked(address, data)? {
+            return Err(unexpected().into());
+        }
+        // There is one vCPU, and it carries no other kick.
+        session.wiring().vcpu_passed();
+        match write {
+            Write::Kick | Write::Suspend => {}
+            Write::Table(offset) => {
+                let dead = session.wiring().table().write(offset, data);
+                if let Some(dead) = dead.first() {
+                    return Err(dead.to_string().into());
+                }
+            }
+            other => self.register(other, session)?,
+        }
+        Ok(write)
     }
 
     /// The guest has written a register.
@@ -208,10 +233,14 @@ impl<D: Device> Vmm<D> {
                 wiring.bind(queue, entry, |pair| device.set_pair(queue, pair))
             }
             Write::Bar(place) => wiring.move_bar(place),
-            Write::Start => device.start(session, wiring.pairs()?),
+            Write::Start => {
+                self.current().runs = true;
+                device.start(session, wiring.pairs()?)
+            }
             Write::Stop => {
                 device.stop(session)?;
                 let mut current = self.current();
+                current.runs = false;
                 current.used = current.used_now()?;
                 Ok(())
             }
@@ -219,36 +248,39 @@ impl<D: Device> Vmm<D> {
         }
     }
 
-    /// Goes on in another VM, with the same back-end.
-    fn suspend(&self, mut vcpu: Vcpu, session: &Session) -> Result<Vcpu, Box<dyn Error>> {
+    /// Saves the VM, and continues in another one with the same back-end. The vCPU is not in the
+    /// guest. Counts it in the field that `count` chooses.
+    fn move_elsewhere(
+        &self,
+        mut vcpu: Vcpu,
+        count: impl FnOnce(&mut Snapshots) -> &mut u32,
+    ) -> Result<Vcpu, Box<dyn Error>> {
         let mut device = self.device();
-        device.stop(session)?;
-        let (next, vcpu) = session.resume_elsewhere(&mut vcpu)?;
+        let session = self.session();
+        let number = self.current().snapshots.total();
+        device.stop(&session)?;
+        let saved = session.save(&mut vcpu, number)?;
+        let (next, vcpu) = session.elsewhere(&saved)?;
         let next = Arc::new(next);
+        let [in_vector, in_apic] = saved.pending()?;
         let mut current = self.current();
         current.session = Arc::clone(&next);
-        current.moves += 1;
+        *count(&mut current.snapshots) += 1;
+        current.snapshots.pending_in_vector += u32::from(in_vector);
+        current.snapshots.pending_in_apic += u32::from(in_apic);
+        let runs = current.runs;
         drop(current);
-        device.start(&next, next.wiring().pairs()?)?;
+        // KVM may inject a signal twice that comes while its irqfd is being assigned, so the
+        // back-end does not run yet.
+        next.wiring().resume()?;
+        if runs {
+            device.start(&next, next.wiring().pairs()?)?;
+        }
         Ok(vcpu)
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Exits {
-    /// Counts an exit of a run that began when so many replacements had ended.
-    ///
-    /// A replacement makes the guest exit if it kicks while its doorbell gets another eventfd.
-    fn count(&self, write: Write, ended: u64) {
-        let exits = match write {
-            Write::Kick if self.begun.load(SeqCst) > ended => &self.of_replacements,
-            Write::Kick => &self.of_traffic,
-            _ => &self.of_registers,
-        };
-        exits.fetch_add(1, SeqCst);
     }
 }
 

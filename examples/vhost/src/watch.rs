@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::gettid;
 use tiny_guest::Vcpu;
 
+use crate::snapshots::Plan;
 use crate::vmm::{Device, Vmm};
 use crate::wakeups::wakeups;
 
@@ -18,50 +19,63 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What a run has cost beside exits.
 #[derive(Debug, Clone, Copy)]
 pub struct Watched {
-    /// How many times threads of this process but the vCPU's were woken, without the looks of the
-    /// one that watches.
+    /// How many times threads of this process were woken, but for the vCPU's and the one that asks
+    /// for snapshots, and without the looks of the one that watches.
     pub wakeups: u64,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Runs the guest to its end, or stops it when it does not move any more.
+/// Runs the guest to its end, with snapshots meanwhile, or stops it when it does not move any more.
 ///
 /// # Errors
 ///
 /// Those of [`Vmm::run`].
-pub fn run<D: Device + Send>(vmm: &Vmm<D>, vcpu: Vcpu) -> Result<Watched, Box<dyn Error>> {
+pub fn run<D: Device + Send>(
+    vmm: &Vmm<D>,
+    vcpu: Vcpu,
+    plan: &Plan,
+) -> Result<Watched, Box<dyn Error>> {
     let (ready, is_ready) = mpsc::channel();
     let (go, may_go) = mpsc::channel();
     let (over, is_over) = mpsc::channel();
     let start = Instant::now();
-    let (watched, moved, ended) = thread::scope(|scope| {
-        let running = scope.spawn(move || {
+    let (watched, moved, ended, asked) = thread::scope(|scope| {
+        let asks = ready.clone();
+        let asking = scope.spawn(move || {
             // The watcher waits for these, or has failed.
+            let _ = asks.send(gettid().as_raw());
+            plan.carry_out(vmm)
+        });
+        let running = scope.spawn(move || {
             let _ = ready.send(gettid().as_raw());
             let _: Result<(), _> = may_go.recv();
             let ended = vmm.run(vcpu);
             let _ = over.send(());
             ended
         });
-        let watched = is_ready.recv().map_err(Into::into).and_then(|vcpu| {
-            let before = wakeups(vcpu)?;
+        let threads = is_ready.recv().and_then(|one| Ok([one, is_ready.recv()?]));
+        let watched = threads.map_err(Into::into).and_then(|without| {
+            let before = wakeups(&without)?;
             // Dropped here in any case, so that the other thread does not wait for ever.
             let go = go;
             go.send(())?;
             let (looks, moved) = watch(vmm, &is_over)?;
             // It slept once more than it looked, until the guest was done.
-            let wakeups = wakeups(vcpu)?.saturating_sub(before + looks + 1);
+            let wakeups = wakeups(&without)?.saturating_sub(before + looks + 1);
             Ok((wakeups, moved))
         });
         let moved = matches!(&watched, Ok((_, true)));
         while !moved && !running.is_finished() {
-            vmm.session().stop();
+            vmm.end();
             thread::sleep(Duration::from_millis(1));
         }
-        (watched, moved, running.join())
+        let ended = running.join();
+        vmm.end();
+        (watched, moved, ended, asking.join())
     });
     ended.map_err(|_| "the vCPU's thread panicked")??;
+    asked.map_err(|_| "the thread that asks for snapshots panicked")??;
     let (wakeups, _) = watched.map_err(|error: Box<dyn Error>| error)?;
     if !moved {
         let answered = vmm.session().guest().answered()?;

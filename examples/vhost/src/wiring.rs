@@ -8,11 +8,12 @@ use ioeventfd::{
     Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, Rung, Width,
 };
 use irq_routing::RoutingTable;
-use irqfd::msix::{self, BindCallError, Binding, Table};
+use irqfd::msix::{BindCallError, Binding, Table};
 use notify_core::{EventNotifier, NotifierPair, Vm};
 
 use crate::guest::QUEUES;
 use crate::registers::{ENTRIES, NOTIFY, PLACE, PLACES};
+use crate::saved::{SavedQueue, SavedTable, SavedWiring};
 
 /// The doorbells and the MSI-X table of a device. Both outlive each back-end, their eventfds need
 /// not.
@@ -169,31 +170,47 @@ impl Wiring {
         }
     }
 
-    /// What another VM needs to go on. The device does not run.
-    #[must_use]
-    pub fn save(&self) -> Saved {
-        Saved {
-            table: self.table.snapshot(),
-            place: self.lock().place,
-            entries: [0, 1].map(|queue: usize| {
-                let binding = self.queues.get(queue);
-                binding.map_or(msix::NO_VECTOR, Binding::number)
-            }),
-        }
-    }
-
-    /// Goes on where another VM was saved.
+    /// Pauses the table, and returns what another VM needs to go on. The vCPU and the back-end have
+    /// stopped. The local APIC is to be read after this: KVM may inject until the table is paused.
     ///
     /// # Errors
     ///
     /// Those of the VM.
-    pub fn restore(&self, saved: &Saved) -> Result<(), Box<dyn Error>> {
-        self.table.restore(&saved.table)?;
+    pub fn save(&self, number: u32) -> Result<SavedWiring, Box<dyn Error>> {
+        self.table.pause();
+        let [receive, transmit] = &self.queues;
+        Ok(SavedWiring {
+            table: SavedTable::new(&self.table.snapshot()?, number)?,
+            place: self.lock().place,
+            queues: [SavedQueue::of(receive)?, SavedQueue::of(transmit)?],
+        })
+    }
+
+    /// Continues where another VM was saved. The table is paused until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    ///
+    /// Those of the VM, and if what was saved cannot be read.
+    pub fn restore(&self, saved: &SavedWiring) -> Result<(), Box<dyn Error>> {
+        self.table.pause();
+        let _ = self.table.restore(&saved.table.snapshot()?)?;
         self.lock().place = saved.place;
-        for (queue, entry) in self.queues.iter().zip(saved.entries) {
-            queue.bind(entry);
+        for (queue, saved) in self.queues.iter().zip(&saved.queues) {
+            saved.restore(queue)?;
         }
         self.renew()
+    }
+
+    /// Lets the table interrupt the guest again.
+    ///
+    /// # Errors
+    ///
+    /// If a vector cannot be armed.
+    pub fn resume(&self) -> Result<(), Box<dyn Error>> {
+        match self.table.resume().into_iter().next() {
+            Some(dead) => Err(dead.to_string().into()),
+            None => Ok(()),
+        }
     }
 
     fn binding(&self, queue: usize) -> Result<&Binding, Box<dyn Error>> {
@@ -218,12 +235,4 @@ impl Wiring {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What [`Wiring::save`] returns.
-#[derive(Debug)]
-pub struct Saved {
-    table: msix::Snapshot,
-    place: u64,
-    entries: [u16; QUEUES],
 }

@@ -32,8 +32,10 @@ use past::Past;
 /// The doorbells of a device, or of one of its BARs: planned, applied, moved, stopped and started
 /// together, with an answer for writes that left the guest meanwhile.
 ///
-/// Dropping it deregisters them all; a failure is logged, and what the kernel did not let go of stays
-/// in the [registry](DoorbellRegistry)'s quarantine. Signals that came before stay in the notifiers.
+/// Dropping it deregisters them all; a failure is logged, and what the kernel did not let go of
+/// stays in the [registry](DoorbellRegistry)'s quarantine. The drop blocks for one KVM_IOEVENTFD
+/// each, and on kernels since 6.18 for a grace period (below). Signals that came before stay in the
+/// notifiers.
 ///
 /// A new set has no doorbells and is *started*: what is applied is registered at once.
 ///
@@ -50,10 +52,11 @@ use past::Past;
 /// # Memory slots first
 ///
 /// Since Linux 6.18 the next memory slot that is set, vCPU that is created or doorbell that is
-/// deregistered after a registration waits for that grace period. So a VMM that brings devices up, or
-/// follows a guest that moves BARs, sets all memory slots first (KVM_SET_USER_MEMORY_REGION), and then
-/// [starts](Self::start), [applies](Self::apply) or [relocates](Self::relocate) the doorbells. For 64
-/// doorbells and 8 slots that was 0.4 ms; doorbells first 7 ms; device by device 75 ms.
+/// deregistered after a registration waits for that grace period. So a VMM that brings devices up,
+/// or follows a guest that moves BARs, sets all memory slots first (KVM_SET_USER_MEMORY_REGION),
+/// and then [starts](Self::start), [applies](Self::apply) or [relocates](Self::relocate) the
+/// doorbells. For 64 doorbells and 8 slots that was 0.4 ms; doorbells first 7 ms; device by device
+/// 75 ms.
 ///
 /// # Exits
 ///
@@ -153,8 +156,8 @@ impl DoorbellSet {
     }
 
     /// Makes every change remove first and add then. On Linux 6.18 moving 64 doorbells takes a
-    /// fraction of a millisecond so, instead of several; but in between the guest's writes exit, and
-    /// only [`on_exit_write`](Self::on_exit_write) keeps them from being lost.
+    /// fraction of a millisecond so, instead of several; but in between the guest's writes exit,
+    /// and only [`on_exit_write`](Self::on_exit_write) keeps them from being lost.
     #[must_use]
     pub fn removals_first(mut self) -> Self {
         self.removals_first = true;
@@ -181,9 +184,9 @@ impl DoorbellSet {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| {
-            // Nothing of ours panics with the lock held. If a `Vm` did, against its contract, the change
-            // that was under way is neither done nor taken back. Each doorbell knows whether it is
-            // registered, so the next plan can go on from here, if they are in order again.
+            // Nothing of ours panics with the lock held. If a `Vm` did, against its contract, the
+            // change that was under way is neither done nor taken back. Each doorbell knows whether
+            // it is registered, so the next plan can go on from here, if they are in order again.
             self.state.clear_poison();
             let mut state = poisoned.into_inner();
             state.bells.sort_by_key(Bell::place);

@@ -11,12 +11,12 @@ use crate::Error;
 use crate::bound::{Bound, empty_if_full};
 use crate::builder::explain;
 
-/// Binds a member's trigger, so that an EOI signals its resample notifier.
+/// Binds a member's trigger, unless it is bound, so that an EOI signals its resample notifier.
 pub(super) fn bind(line: &Line, bound: &Bound, member: &mut Member) -> Result<(), Error> {
     let resample = member.resample.clone();
     match resample {
-        Some(_) => assign(line, bound, member, resample.as_ref()),
-        None => Ok(()),
+        Some(_) if !member.bound => assign(line, bound, member, resample.as_ref()),
+        _ => Ok(()),
     }
 }
 

@@ -10,17 +10,19 @@ use crate::Error;
 
 /// An interrupt controller in user space: a PIC, an IOAPIC whose state the VMM keeps.
 ///
-/// It is called with the line's lock held, so that levels come in their order. So it must not call back into
-/// the line from there, nor wait for a thread that does; and whoever reports the end of an interrupt
-/// ([`EoiExits::on_pin`](super::EoiExits::on_pin), [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have
-/// let go of the locks that `set_level` takes.
+/// It is called with the line's lock held, so that levels come in their order. So it must not call
+/// back into the line from there, nor wait for a thread that does; and whoever reports the end of
+/// an interrupt ([`EoiExits::on_pin`](super::EoiExits::on_pin),
+/// [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have let go of the locks that `set_level`
+/// takes.
 pub trait Controller: fmt::Debug + Send + Sync {
-    /// The pin has this level from now on. It may have it already: after the end of an interrupt a level that is
-    /// still high is said once more.
+    /// The pin has this level from now on. It may have it already: after the end of an interrupt a
+    /// level that is still high is said once more.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the controller from taking it. Nothing has changed then, and the caller of the line is told.
+    /// Whatever keeps the controller from taking it. Nothing has changed then, and the caller of
+    /// the line is told.
     fn set_level(&self, pin: u32, level: bool) -> io::Result<()>;
 }
 
@@ -31,6 +33,14 @@ pub(super) struct OnController {
     controller: Arc<dyn Controller>,
     /// The level that the controller has.
     level: bool,
+    paused: Option<Paused>,
+}
+
+/// What a line has while it is paused.
+#[derive(Debug)]
+struct Paused {
+    /// At resume the controller gets the level even if it has it.
+    send_again: bool,
 }
 
 impl OnController {
@@ -39,17 +49,56 @@ impl OnController {
             pin,
             controller,
             level: false,
+            paused: None,
         }
     }
 
+    /// The level that the controller was given last.
+    pub(super) fn level(&self) -> bool {
+        self.level
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Gives the controller the level, unless it has it. While the line is paused this waits for
+    /// the resume.
     pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
-        if self.level == level {
+        if self.is_paused() || self.level == level {
             return Ok(());
         }
-        self.send(level)
+        self.send_now(level)
     }
 
+    /// Gives the controller the level though it may have it.
     pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
+        match &mut self.paused {
+            Some(paused) => {
+                paused.send_again = true;
+                Ok(())
+            }
+            None => self.send_now(level),
+        }
+    }
+
+    pub(super) fn pause(&mut self) {
+        let send_again = false;
+        self.paused.get_or_insert(Paused { send_again });
+    }
+
+    pub(super) fn resume(&mut self, level: bool) -> Result<(), Error> {
+        let Some(Paused { send_again }) = self.paused else {
+            return Ok(());
+        };
+        if send_again || level != self.level {
+            self.send_now(level)?;
+        }
+        self.paused = None;
+        Ok(())
+    }
+
+    fn send_now(&mut self, level: bool) -> Result<(), Error> {
         let line = self.pin;
         let result = self.controller.set_level(line, level);
         result.map_err(|source| Error::SetLevel { line, source })?;
@@ -57,8 +106,8 @@ impl OnController {
         Ok(())
     }
 
-    /// An interrupt has ended: triggers that were signalled count no longer, and a level that is still high is
-    /// said again.
+    /// An interrupt has ended: triggers that were signalled count no longer, and a level that is
+    /// still high is said again.
     pub(super) fn end(&mut self, members: &mut Members) -> Result<(), Error> {
         for member in members.iter_mut() {
             member.level.triggered = false;

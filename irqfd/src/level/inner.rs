@@ -7,7 +7,7 @@ use irq_routing::Gsi;
 use notify_core::EventNotifier;
 
 use super::members::{Level, Member, Members, Place};
-use super::message::Entry;
+use super::message::{Entry, Message};
 use super::way::Way;
 use crate::Error;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -16,8 +16,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// What the clones of a line share.
 pub(super) struct Inner {
     pub(super) number: Number,
-    /// The vector whose EOI ends an interrupt of this line, or [`NO_VECTOR`], or [`CHANGING`]: written under the
-    /// lock, and read without it to find out which lines an EOI may concern.
+    /// The vector whose EOI ends an interrupt of this line, or [`NO_VECTOR`], or [`CHANGING`]:
+    /// written under the lock, and read without it to find out which lines an EOI may concern.
     ended_by: AtomicU32,
     state: Mutex<State>,
 }
@@ -32,8 +32,8 @@ pub(super) enum Number {
 
 const NO_VECTOR: u32 = u32::MAX;
 
-/// The entry is being written. An interrupt that this sends may end before the writer is told that it was sent, so
-/// whoever reports an EOI waits for the lock to find out.
+/// The entry is being written. An interrupt that this sends may end before the writer is told that
+/// it was sent, so whoever reports an EOI waits for the lock to find out.
 const CHANGING: u32 = u32::MAX - 1;
 
 #[derive(Debug)]
@@ -131,13 +131,19 @@ impl Inner {
             let line = self.number();
             return Err(Error::NoMessage { line });
         };
-        self.ended_by.store(CHANGING, Ordering::Release);
-        let (ended, result) = message.redirect(members, new);
-        let vector = message.ended_by().map_or(NO_VECTOR, u32::from);
-        self.ended_by.store(vector, Ordering::Release);
+        let (ended, result) = self.change(message, |message| message.redirect(members, new));
         let told = ended.then(|| members.told());
         drop(state);
         told.iter().for_each(|told| tell(told));
+        result
+    }
+
+    /// Changes the redirection entry.
+    fn change<T>(&self, message: &mut Message, change: impl FnOnce(&mut Message) -> T) -> T {
+        self.ended_by.store(CHANGING, Ordering::Release);
+        let result = change(message);
+        let vector = message.ended_by().map_or(NO_VECTOR, u32::from);
+        self.ended_by.store(vector, Ordering::Release);
         result
     }
 
@@ -147,7 +153,8 @@ impl Inner {
             return None;
         }
         let state = self.lock();
-        // The guest may have written the entry since. The service of its old vector has ended with that.
+        // The guest may have written the entry since. The service of its old vector has ended with
+        // that.
         let is_it =
             matches!(&state.way, Way::Message(message) if message.ended_by() == Some(vector));
         is_it.then(|| Self::end(state))
@@ -199,6 +206,55 @@ impl Inner {
         tell(&told);
         result
     }
+
+    pub(super) fn set_paused(&self, paused: bool) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { members, way } = &mut *state;
+        let (missed, result) = way.set_paused(members, paused);
+        drop(state);
+        tell(&missed);
+        result
+    }
+
+    /// Gives the line the state of another one. All devices that want EOIs are notified: a device
+    /// may not have read its notifier in the first VM.
+    pub(super) fn restore(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        restored: Restored,
+    ) -> Result<(), Error> {
+        let State { members, way } = &mut *state;
+        let Restored {
+            levels,
+            sent,
+            entry,
+        } = restored;
+        let level = levels.iter().copied().any(Level::is_high);
+        match (way, entry) {
+            (Way::Kernel(kernel), _) => kernel.restore(sent, level)?,
+            (Way::Controller(controller), _) => controller.send(level)?,
+            (Way::Message(message), Some(entry)) => self.change(message, |message| {
+                message.restore(members, entry, (sent, level))
+            })?,
+            (Way::Message(_), None) => {}
+        }
+        for (member, level) in members.iter_mut().zip(levels) {
+            member.level = level;
+        }
+        let told = members.told();
+        drop(state);
+        tell(&told);
+        Ok(())
+    }
+}
+
+/// The state of another line, checked.
+pub(super) struct Restored {
+    /// Of each member.
+    pub(super) levels: Vec<Level>,
+    /// The level that was sent last.
+    pub(super) sent: bool,
+    pub(super) entry: Option<Entry>,
 }
 
 /// Signals all of them. A signal that is there already is as good.

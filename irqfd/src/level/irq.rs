@@ -12,22 +12,25 @@ use crate::{Error, Rejected};
 
 /// One device's share of a [`LevelLine`].
 ///
-/// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert) whether it wants
-/// an interrupt. One that somebody else has (another process, vhost, VFIO) is *exported*: they signal its
-/// [`trigger`](Self::trigger), and are told by [`resample`](Self::resample) that the guest has ended the
-/// interrupt, which takes back all triggers; if there is still a reason they signal again.
+/// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert)
+/// whether it wants an interrupt. One that somebody else has (another process, vhost, VFIO) is
+/// *exported*: they signal its [`trigger`](Self::trigger), and are told by
+/// [`resample`](Self::resample) that the guest has ended the interrupt, which takes back all
+/// triggers; if there is still a reason they signal again.
 ///
-/// Each device with a resample notifier is told once of every EOI of the line, whoever raised it. Some kernels also
-/// tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does not); a VMM whose own devices share such a line answers
-/// with [`LevelLine::reassert`].
+/// Each device with a resample notifier is told once of every EOI of the line, whoever raised it.
+/// Some kernels also tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does not); a VMM
+/// whose own devices share such a line answers with [`LevelLine::reassert`].
 ///
-/// Dropping it takes it off the line, which stays as high as the others hold it. One exception: where pins are
-/// in the kernel, a trigger that was signalled holds the line up until the next EOI if other devices that are
-/// told of EOIs stay behind, so at most one interrupt is spurious. (If nobody else is told, the kernel lowers
-/// the line, but stops hearing of EOIs a few milliseconds before: one whose trigger holds the line up then may
-/// interrupt many times meanwhile.) Where no kernel tells of EOIs, one that is being told of may still signal its
-/// notifier after it has left. What cannot be undone is logged; if that is an irqfd, the GSI stays out of
-/// use when the line goes.
+/// Dropping it takes it off the line, which stays as high as the others hold it. One exception:
+/// where pins are in the kernel, a trigger that was signalled holds the line up until the next EOI
+/// if other devices that are told of EOIs stay behind, so at most one interrupt is spurious. (If
+/// nobody else is told, the kernel lowers the line, but stops hearing of EOIs a few milliseconds
+/// before: one whose trigger holds the line up then may interrupt many times meanwhile.) Where no
+/// kernel tells of EOIs, one that is being told of may still signal its notifier after it has left.
+/// The drop blocks for one KVM_IRQ_LINE if it was the last that asserts, and for one KVM_IRQFD if
+/// it has an irqfd. What cannot be undone is logged; if that is an irqfd, the GSI stays out of use
+/// when the line goes.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -90,8 +93,9 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64; [`Error::NoPin`], there and on
-    /// riscv64, if the GSI was led to a message since. Nothing has changed.
+    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64;
+    /// [`Error::NoPin`], there and on riscv64, if the GSI was led to a message since. Nothing has
+    /// changed.
     pub fn assert(&self) -> Result<(), Error> {
         self.set(true)
     }
@@ -101,7 +105,8 @@ impl LevelIrq {
     /// # Errors
     ///
     /// [`Error::SetLevel`]; nothing has changed. A machine that was said to be closing
-    /// ([`KvmVm::retire`](notify_core::KvmVm::retire)) is no reason, nor for [`leave`](Self::leave).
+    /// ([`KvmVm::retire`](notify_core::KvmVm::retire)) is no reason, nor for
+    /// [`leave`](Self::leave).
     pub fn deassert(&self) -> Result<(), Error> {
         self.set(false)
     }
@@ -126,11 +131,12 @@ impl LevelIrq {
         self.resample.as_ref()
     }
 
-    /// On a line of the VMM's own controller: takes the signals of the trigger, which nobody else does there,
-    /// and holds the line up until the next EOI if there were any. To be called when the trigger is readable.
-    /// Answers whether there were signals.
+    /// On a line of the VMM's own controller: takes the signals of the trigger, which nobody else
+    /// does there, and holds the line up until the next EOI if there were any. To be called when
+    /// the trigger is readable. Answers whether there were signals.
     ///
-    /// On any other line the kernel takes them, or they are to wait until the pin is unmasked: `false`.
+    /// On any other line the kernel takes them, or they are to wait until the pin is unmasked:
+    /// `false`.
     ///
     /// # Errors
     ///
@@ -162,7 +168,8 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`], [`Error::Deassign`]: it is on the line as before, and comes back inside.
+    /// [`Error::SetLevel`], [`Error::Deassign`]: it is on the line as before, and comes back
+    /// inside.
     pub fn leave(mut self) -> Result<(), Rejected<Self>> {
         let Some(place) = self.place else {
             return Ok(());

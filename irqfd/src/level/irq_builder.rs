@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use notify_core::{EventFdMode, EventNotifier};
 
-use super::members::{Level, Member};
+use super::members::Member;
 use super::way::Way;
 use super::{LevelIrq, LevelLine};
 use crate::{Error, Rejected};
@@ -38,8 +38,9 @@ impl LevelIrqBuilder {
         self
     }
 
-    /// Somebody else has the device: it gets a trigger, which they signal to raise the line, and a notifier by
-    /// which they are told of EOIs, upon which they trigger again if there is still a reason to.
+    /// Somebody else has the device: it gets a trigger, which they signal to raise the line, and a
+    /// notifier by which they are told of EOIs, upon which they trigger again if there is still a
+    /// reason to.
     pub fn exported(mut self) -> Self {
         self.exported = true;
         self
@@ -62,10 +63,11 @@ impl LevelIrqBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`]; [`Error::NoResample`]
-    /// where the kernel has the pins and does not tell of EOIs; [`Error::OneSource`] on arm64; those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder comes back
-    /// inside.
+    /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`];
+    /// [`Error::NoResample`] where the kernel has the pins and does not tell of EOIs;
+    /// [`Error::OneSource`] on arm64; those of
+    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder
+    /// comes back inside.
     pub fn build(self) -> Result<LevelIrq, Rejected<Self>> {
         let joined = self.member().and_then(|member| {
             let notifiers = (member.trigger.clone(), member.resample.clone());
@@ -97,13 +99,7 @@ impl LevelIrqBuilder {
         if trigger.as_ref().is_some_and(is_semaphore) {
             return Err(Error::LineSemaphore { line });
         }
-        Ok(Member {
-            level: Level::default(),
-            exported: self.exported,
-            trigger,
-            resample,
-            bound: false,
-        })
+        Ok(Member::new(self.exported, trigger, resample))
     }
 
     fn notifier(

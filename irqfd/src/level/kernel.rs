@@ -7,38 +7,74 @@ use notify_core::{Capability, Retired};
 use super::binding;
 use super::held::Held;
 use super::members::{Member, Members};
+use super::placeholder::{Missed, Placeholder};
 use crate::inject::line_number;
 use crate::{Error, NoResample};
 
-/// A line to pins of interrupt controllers in the kernel. The VMM's own devices have one level there
-/// (KVM_IRQ_LINE), the resampling irqfds have another; the kernel does the rest.
+/// A line to pins of interrupt controllers in the kernel. The VMM's own devices have one level
+/// there (KVM_IRQ_LINE), the resampling irqfds have another; the kernel does the rest.
 #[derive(Debug)]
 pub(super) struct Kernel {
     held: Held,
     /// The level that the VMM's own devices have in the kernel.
     level: bool,
+    paused: Option<Paused>,
+}
+
+/// What a line has while it is paused.
+#[derive(Debug, Default)]
+struct Paused {
+    /// If irqfds were bound when it was paused.
+    placeholder: Option<Placeholder>,
+    /// At resume the kernel gets the level even if it has it.
+    send_again: bool,
 }
 
 impl Kernel {
     pub(super) fn new(held: Held) -> Self {
-        Self { held, level: false }
+        Self {
+            held,
+            level: false,
+            paused: None,
+        }
     }
 
     pub(super) fn held(&mut self) -> &mut Held {
         &mut self.held
     }
 
-    /// Gives the kernel the level of the VMM's own devices, unless it has it.
+    /// The level of the VMM's own devices that the kernel was given last.
+    pub(super) fn level(&self) -> bool {
+        self.level
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Gives the kernel the level of the VMM's own devices, unless it has it. While the line is
+    /// paused this waits for the resume.
     pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
-        if self.level == level {
+        if self.is_paused() || self.level == level {
             return Ok(());
         }
-        self.send(level)
+        self.send_now(level)
+    }
+
+    /// Gives the kernel the level though it may have it.
+    pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
+        match &mut self.paused {
+            Some(paused) => {
+                paused.send_again = true;
+                Ok(())
+            }
+            None => self.send_now(level),
+        }
     }
 
     /// The status is not asked for: the real-time clock's pin would lose a level to it, as
     /// [`inject::line_status`](crate::inject::line_status) says.
-    pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
+    fn send_now(&mut self, level: bool) -> Result<(), Error> {
         let (table, gsi) = (self.held.line().table(), self.held.line().gsi());
         match table.vm().irq_line(line_number(table, gsi)?, level) {
             // A machine that is being closed takes the level along, as it does irqfds.
@@ -81,23 +117,148 @@ impl Kernel {
         Ok(())
     }
 
+    /// Binds the trigger of a member. While the line is paused this waits for the resume.
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
-        binding::bind(self.held.line(), self.held.bound(), member)
+        match self.paused {
+            Some(_) => Ok(()),
+            None => binding::bind(self.held.line(), self.held.bound(), member),
+        }
     }
+
+    /// Takes the irqfds of exported devices off, which waits for what they have under way in the
+    /// kernel. Returns the devices that an EOI missed.
+    pub(super) fn pause(&mut self, members: &mut Members) -> (Missed, Result<(), Error>) {
+        if self.is_paused() {
+            return (Missed::new(), Ok(()));
+        }
+        let before = bindings(members);
+        let placeholder = before.contains(&true).then(|| Placeholder::new(&self.held));
+        let placeholder = match placeholder.transpose() {
+            Ok(placeholder) => placeholder,
+            Err(error) => return (Missed::new(), Err(error)),
+        };
+        let (line, bound) = (self.held.line(), self.held.bound());
+        let unbind = |member| binding::unbind(line, bound, member);
+        let unbound = members.exported().try_for_each(unbind);
+        match unbound {
+            Ok(()) => {
+                let send_again = false;
+                self.paused = Some(Paused {
+                    placeholder,
+                    send_again,
+                });
+                (Missed::new(), Ok(()))
+            }
+            Err(error) => {
+                self.put_back(members, &before);
+                let missed = placeholder.map(|placeholder| {
+                    let placeholder = placeholder.remove_or_keep(&mut self.held);
+                    placeholder.missed(members)
+                });
+                (missed.unwrap_or_default(), Err(error))
+            }
+        }
+    }
+
+    /// Binds what is to be bound, gives the kernel the level, and takes the placeholder off.
+    /// Returns the devices that an EOI missed.
+    pub(super) fn resume(&mut self, members: &mut Members) -> (Missed, Result<(), Error>) {
+        let (before, level) = (bindings(members), self.level);
+        match self.try_resume(members) {
+            Ok(()) => {
+                let placeholder = self.paused.take().and_then(|paused| paused.placeholder);
+                let missed = placeholder.map(|placeholder| placeholder.missed(members));
+                (missed.unwrap_or_default(), Ok(()))
+            }
+            Err(error) => {
+                self.put_back(members, &before);
+                if self.level != level
+                    && let Err(error) = self.send_now(level)
+                {
+                    log::error!("a line that stays paused has its new level: {error}");
+                }
+                (Missed::new(), Err(error))
+            }
+        }
+    }
+
+    fn try_resume(&mut self, members: &mut Members) -> Result<(), Error> {
+        let Some(paused) = &mut self.paused else {
+            return Ok(());
+        };
+        // For devices that have joined: if this fails they are taken off again, and what they have
+        // signalled keeps the pin high.
+        if paused.placeholder.is_none() && members.iter().any(|member| member.resample.is_some()) {
+            paused.placeholder = Some(Placeholder::new(&self.held)?);
+        }
+        let send_again = paused.send_again;
+        let (line, bound) = (self.held.line(), self.held.bound());
+        for member in members.iter_mut() {
+            binding::bind(line, bound, member)?;
+        }
+        let level = members.level();
+        if send_again || level != self.level {
+            self.send_now(level)?;
+        }
+        match &mut self.paused {
+            Some(Paused {
+                placeholder: Some(placeholder),
+                ..
+            }) => placeholder.remove(&self.held),
+            _ => Ok(()),
+        }
+    }
+
+    /// The line has this level now, and state of a VM whose kernel had been given the level
+    /// `saved`. KVM_SET_IRQCHIP restores a pin that was high, and forgets who raised it: the next
+    /// EOI lowers it, or a level that is given anew.
+    pub(super) fn restore(&mut self, saved: bool, level: bool) -> Result<(), Error> {
+        match &mut self.paused {
+            Some(paused) => {
+                self.level |= saved;
+                paused.send_again |= self.level;
+                Ok(())
+            }
+            None if saved || level || self.level => self.send_now(level),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the irqfds of the members what they were, after something has failed half way.
+    fn put_back(&self, members: &mut Members, before: &[bool]) {
+        let (line, bound) = (self.held.line(), self.held.bound());
+        for (member, was_bound) in members.iter_mut().zip(before) {
+            let result = match was_bound {
+                true => binding::bind(line, bound, member),
+                false => binding::unbind(line, bound, member),
+            };
+            if let Err(error) = result {
+                let gsi = line.gsi();
+                log::error!("an irqfd of GSI {gsi} is not what it was before: {error}");
+            }
+        }
+    }
+}
+
+fn bindings(members: &Members) -> Vec<bool> {
+    members.iter().map(|member| member.bound).collect()
 }
 
 /// A level that could not be lowered when the last device left would be the next line's.
 impl Drop for Kernel {
     fn drop(&mut self) {
+        if let Some(placeholder) = self.paused.take().and_then(|paused| paused.placeholder) {
+            placeholder.remove_or_keep(&mut self.held);
+        }
         if let Err(Error::SetLevel { line, source }) = self.follow(false) {
             log::error!("line {line} stays high, and nobody asserts it: {source}");
         }
     }
 }
 
-/// Whether the controllers to which a line leads keep a level for each source and or them, as those of x86 do
-/// (`kvm_irq_line_state` in `arch/x86/kvm/irq.h`). Those of arm64 and riscv64 have one level, which is that of
-/// whoever came last (`vgic_irqfd_set_irq`, `kvm_riscv_aia_aplic_inject`).
+/// Whether the controllers to which a line leads keep a level for each source and or them, as those
+/// of x86 do (`kvm_irq_line_state` in `arch/x86/kvm/irq.h`). Those of arm64 and riscv64 have one
+/// level, which is that of whoever came last (`vgic_irqfd_set_irq`, `kvm_riscv_aia_aplic_inject`).
 fn has_a_level_for_each_source(platform: Platform) -> bool {
     matches!(platform, Platform::X86)
 }

@@ -11,11 +11,29 @@ pub(super) struct Member {
     pub(super) level: Level,
     /// Somebody else signals the trigger.
     pub(super) exported: bool,
-    /// Also a device of the VMM's own has one where the kernel wants it for an irqfd; nobody signals it.
+    /// Also a device of the VMM's own has one where the kernel wants it for an irqfd; nobody
+    /// signals it.
     pub(super) trigger: Option<Arc<EventNotifier>>,
     pub(super) resample: Option<Arc<EventNotifier>>,
     /// Whether the trigger is bound as an irqfd.
     pub(super) bound: bool,
+}
+
+impl Member {
+    /// A device that does not assert, and whose trigger is not bound.
+    pub(super) fn new(
+        exported: bool,
+        trigger: Option<Arc<EventNotifier>>,
+        resample: Option<Arc<EventNotifier>>,
+    ) -> Self {
+        Self {
+            level: Level::default(),
+            exported,
+            trigger,
+            resample,
+            bound: false,
+        }
+    }
 }
 
 /// Why a device holds its line up.
@@ -23,26 +41,29 @@ pub(super) struct Member {
 pub(super) struct Level {
     /// It says so.
     pub(super) asserted: bool,
-    /// Its trigger was signalled, and no interrupt has ended since. Only where no kernel sees the signal.
+    /// Its trigger was signalled, and no interrupt has ended since. Only where no kernel sees the
+    /// signal.
     pub(super) triggered: bool,
 }
 
 impl Level {
-    fn is_high(self) -> bool {
+    pub(super) fn is_high(self) -> bool {
         self.asserted || self.triggered
     }
 }
 
-/// Names a member of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(usize);
+/// Names a member of a line. Those that join later have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u64);
 
-/// The devices on a line.
+/// The devices on a line, in the order in which they joined.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    places: Vec<Option<Member>>,
-    /// Whom to tell of an EOI: exchanged whole when somebody joins or leaves, so that it can be taken along
-    /// out of the lock without an allocation.
+    places: Vec<(Place, Member)>,
+    /// How many have joined so far.
+    joined: u64,
+    /// Whom to tell of an EOI: exchanged whole when somebody joins or leaves, so that it can be
+    /// taken along out of the lock without an allocation.
     told: Arc<[Arc<EventNotifier>]>,
 }
 
@@ -54,30 +75,42 @@ impl Members {
 
     /// The level that the line would have if this were what a member holds it up for.
     pub(super) fn level_with(&self, place: Place, level: Level) -> bool {
-        let members = (0..).zip(&self.places);
-        let mut others = members.filter(|(index, _)| *index != place.0);
-        let is_high = |member: &Member| member.level.is_high();
-        level.is_high() || others.any(|(_, member)| member.as_ref().is_some_and(is_high))
+        let mut others = self.places.iter().filter(|(other, _)| *other != place);
+        level.is_high() || others.any(|(_, member)| member.level.is_high())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.places.iter().flatten()
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.places.iter().map(|(_, member)| member)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.places.iter_mut().flatten()
+        self.places.iter_mut().map(|(_, member)| member)
+    }
+
+    pub(super) fn exported(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.iter_mut().filter(|member| member.exported)
     }
 
     pub(super) fn has_exported(&self) -> bool {
         self.iter().any(|member| member.exported)
     }
 
+    fn find(&self, place: Place) -> Option<usize> {
+        let found = self
+            .places
+            .binary_search_by_key(&place, |(place, _)| *place);
+        found.ok()
+    }
+
     pub(super) fn get(&self, place: Place) -> Option<&Member> {
-        self.places.get(place.0)?.as_ref()
+        let (_, member) = self.places.get(self.find(place)?)?;
+        Some(member)
     }
 
     pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Member> {
-        self.places.get_mut(place.0)?.as_mut()
+        let index = self.find(place)?;
+        let (_, member) = self.places.get_mut(index)?;
+        Some(member)
     }
 
     /// Changes why a member holds the line up.
@@ -88,20 +121,15 @@ impl Members {
     }
 
     pub(super) fn insert(&mut self, member: Member) -> Place {
-        let free = self.places.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.places.len());
-        match self.places.get_mut(index) {
-            Some(place) => *place = Some(member),
-            None => self.places.push(Some(member)),
-        }
+        let place = Place(self.joined);
+        self.joined += 1;
+        self.places.push((place, member));
         self.tell_all();
-        Place(index)
+        place
     }
 
     pub(super) fn remove(&mut self, place: Place) {
-        if let Some(place) = self.places.get_mut(place.0) {
-            *place = None;
-        }
+        self.places.retain(|(other, _)| *other != place);
         self.tell_all();
     }
 

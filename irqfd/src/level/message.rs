@@ -9,11 +9,11 @@ use super::held::Held;
 use super::members::{Member, Members};
 use crate::Error;
 
-/// A pin of an IOAPIC in user space, as far as its interrupts go through the kernel: the GSI has the message of
-/// the pin's redirection entry.
+/// A pin of an IOAPIC in user space, as far as its interrupts go through the kernel: the GSI has
+/// the message of the pin's redirection entry.
 ///
-/// While the entry is masked what the guest writes there is only remembered, so that it reaches the kernel
-/// whole.
+/// While the entry is masked what the guest writes there is only remembered, so that it reaches the
+/// kernel whole.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) held: Held,
@@ -21,14 +21,19 @@ pub(super) struct Message {
     committed: MsiMessage,
     /// The redirection entry.
     entry: Entry,
-    /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the kernel sends
-    /// for an irqfd is not seen here.
+    /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the
+    /// kernel sends for an irqfd is not seen here.
     in_service: bool,
-    /// The entry has been edge-triggered and not masked since it was last level-triggered: who triggered then
-    /// waits for an EOI that nobody heard of.
+    /// The entry has been edge-triggered and not masked since it was last level-triggered: who
+    /// triggered then waits for an EOI that nobody heard of.
     had_edges: bool,
     /// The level of the VMM's own devices.
     pub(super) level: bool,
+    /// Nothing is sent, as while the entry is masked.
+    paused: bool,
+    /// The line has risen while it was paused and the entry edge-triggered: the message is due at
+    /// resume.
+    has_risen: bool,
 }
 
 /// A redirection entry.
@@ -39,8 +44,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is no interrupt (an
-    /// NMI, for instance).
+    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is
+    /// no interrupt (an NMI, for instance).
     fn ended_by(&self) -> Option<u8> {
         let message = ApicMessage::decode(self.message);
         let has_vector = matches!(
@@ -48,6 +53,17 @@ impl Entry {
             DeliveryMode::Fixed | DeliveryMode::LowestPriority
         );
         (message.level && has_vector).then_some(message.vector)
+    }
+
+    /// The same, masked also while the line is paused.
+    fn masked_if(self, paused: bool) -> Self {
+        let masked = self.masked || paused;
+        Self { masked, ..self }
+    }
+
+    /// Whether it sends a message each time that the line rises.
+    fn waits_for_edges(&self) -> bool {
+        !self.masked && self.ended_by().is_none()
     }
 }
 
@@ -65,7 +81,22 @@ impl Message {
             in_service: false,
             had_edges: false,
             level: false,
+            paused: false,
+            has_risen: false,
         }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The level of which the guest has been told, as far as its entry lets it be told.
+    pub(super) fn sent_level(&self) -> bool {
+        self.level && !self.has_risen
     }
 
     /// The vector whose EOI ends an interrupt of the line.
@@ -73,22 +104,28 @@ impl Message {
         self.entry.ended_by()
     }
 
-    /// The level of the VMM's own devices is this from now on. An interrupt that is called for is sent.
+    /// The level of the VMM's own devices is this from now on. An interrupt that is called for is
+    /// sent.
     pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
         let rises = level && !self.level;
-        self.in_service = self.send(self.entry, level, rises, self.in_service)?;
+        let entry = self.entry.masked_if(self.paused);
+        self.in_service = self.send(entry, level, rises, self.in_service)?;
         self.level = level;
+        self.has_risen |= self.paused && rises && self.entry.waits_for_edges();
         Ok(())
     }
 
-    /// The service has ended, and with it what the guest was told: a level that is high calls again.
+    /// The service has ended, and with it what the guest was told: a level that is high calls
+    /// again.
     pub(super) fn end(&mut self) -> Result<(), Error> {
         self.in_service = false;
-        self.in_service = self.send(self.entry, self.level, false, false)?;
+        let entry = self.entry.masked_if(self.paused);
+        self.in_service = self.send(entry, self.level, false, false)?;
         Ok(())
     }
 
-    /// Sends a message if an entry calls for one, and answers whether an interrupt is in service then.
+    /// Sends a message if an entry calls for one, and answers whether an interrupt is in service
+    /// then.
     fn send(
         &self,
         entry: Entry,
@@ -115,40 +152,89 @@ impl Message {
     }
 
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
-        match self.entry.masked {
+        match self.entry.masked || self.paused {
             true => Ok(()),
             false => binding::bind_message(self.held.line(), self.held.bound(), member),
         }
     }
 
-    /// The guest has written the entry. Answers whether that ends a service, or may have, also if it fails.
+    /// The guest has written the entry. Answers whether that ends a service, or may have, also if
+    /// it fails.
     pub(super) fn redirect(
         &mut self,
         members: &mut Members,
         new: Entry,
+    ) -> (bool, Result<(), Error>) {
+        self.change(members, new, self.paused)
+    }
+
+    /// Pauses or resumes. An EOI of what a resume that fails has sent is heard of, as the entry
+    /// stays.
+    pub(super) fn set_paused(&mut self, members: &mut Members, paused: bool) -> Result<(), Error> {
+        match self.paused == paused {
+            true => Ok(()),
+            false => self.change(members, self.entry, paused).1,
+        }
+    }
+
+    /// The line has this entry and this level now, of a VM in which the guest had been told of the
+    /// level `saved`. No interrupt is in service: KVM may have had the EOI exit of one still to
+    /// make when the VM was saved, and has lost it then. At worst this sends one that is spurious.
+    pub(super) fn restore(
+        &mut self,
+        members: &mut Members,
+        entry: Entry,
+        (saved, level): (bool, bool),
+    ) -> Result<(), Error> {
+        let Self {
+            in_service,
+            had_edges,
+            level: old_level,
+            has_risen,
+            ..
+        } = *self;
+        (self.in_service, self.had_edges, self.level) = (false, false, level);
+        self.has_risen = level && !saved && entry.waits_for_edges();
+        let (_, result) = self.change(members, entry, self.paused);
+        if result.is_err() {
+            (self.in_service, self.had_edges) = (in_service, had_edges);
+            (self.level, self.has_risen) = (old_level, has_risen);
+        }
+        result
+    }
+
+    /// Makes the kernel follow an entry, and a pause. Answers whether that ends a service, or may
+    /// have, also if it fails.
+    fn change(
+        &mut self,
+        members: &mut Members,
+        new: Entry,
+        paused: bool,
     ) -> (bool, Result<(), Error>) {
         let old = self.entry;
         // What irqfds have sent is not known.
         let may_be_sent = old.ended_by().is_some() || self.had_edges;
         let may_wait = self.in_service || may_be_sent && members.has_exported();
         let ends = old.ended_by() != new.ended_by() && may_wait;
-        if !new.masked
-            && let Err(error) = self.commit(new.message)
-        {
+        let effective = new.masked_if(paused);
+        let masked = effective.masked;
+        if !masked && let Err(error) = self.commit(new.message) {
             return (false, Err(error));
         }
         let in_service = self.in_service && !ends;
-        let rebound = self.rebind(members, new.masked);
-        match rebound.and_then(|()| self.send(new, self.level, false, in_service)) {
+        let rebound = self.rebind(members, masked);
+        let rises = self.has_risen;
+        match rebound.and_then(|()| self.send(effective, self.level, rises, in_service)) {
             Ok(in_service) => {
-                (self.entry, self.in_service) = (new, in_service);
-                self.had_edges = new.ended_by().is_none() && (self.had_edges || !new.masked);
+                (self.entry, self.paused, self.in_service) = (new, paused, in_service);
+                self.had_edges = new.ended_by().is_none() && (self.had_edges || !masked);
+                self.has_risen &= paused;
                 (ends, Ok(()))
             }
             Err(error) => {
                 self.undo(members, old);
                 // What irqfds have sent meanwhile has no end that would be heard of.
-                (!new.masked && members.has_exported(), Err(error))
+                (!masked && members.has_exported(), Err(error))
             }
         }
     }
@@ -168,7 +254,7 @@ impl Message {
     /// Takes the irqfds off, or puts them back.
     fn rebind(&self, members: &mut Members, masked: bool) -> Result<(), Error> {
         let (line, bound) = (self.held.line(), self.held.bound());
-        let mut exported = members.iter_mut().filter(|member| member.exported);
+        let mut exported = members.exported();
         exported.try_for_each(|member| match masked {
             true => binding::unbind(line, bound, member),
             false => binding::bind_message(line, bound, member),
@@ -177,14 +263,15 @@ impl Message {
 
     /// Makes everything what it was with this entry, after something has failed half way.
     fn undo(&mut self, members: &mut Members, old: Entry) {
-        let rebound = self.rebind(members, old.masked);
-        let committed = match old.masked {
+        let masked = old.masked_if(self.paused).masked;
+        let rebound = self.rebind(members, masked);
+        let committed = match masked {
             true => Ok(()),
             false => self.commit(old.message),
         };
         for error in [rebound, committed].into_iter().filter_map(Result::err) {
             let gsi = self.held.line().gsi();
-            log::error!("a redirection of GSI {gsi} cannot be taken back: {error}");
+            log::error!("a change of GSI {gsi} cannot be taken back: {error}");
         }
     }
 }

@@ -16,6 +16,9 @@ mod irq_builder;
 mod kernel;
 mod members;
 mod message;
+mod pause;
+mod placeholder;
+mod snapshot;
 mod way;
 
 use std::fmt;
@@ -32,6 +35,7 @@ use inner::{Inner, Number};
 pub use irq::LevelIrq;
 pub use irq_builder::LevelIrqBuilder;
 use message::Entry;
+pub use snapshot::{LevelRestoreError, LevelSnapshot};
 use way::Way;
 
 /// A level-triggered interrupt line: the wired-OR of the devices on it. Clones share it.
@@ -52,6 +56,9 @@ use way::Way;
 /// GSI itself should have no other driver: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
 /// [`inject::line`](crate::inject::line()), lowers what the VMM's devices hold up. A GSI of the
 /// wiring that is led to other pins while it is high leaves the old ones high.
+///
+/// While a VM is saved its lines are [paused](Self::pause); see there in which order.
+/// [`snapshot`](Self::snapshot) and [`restore`](Self::restore) take a line to another VM.
 ///
 /// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl,
 /// unless the last device could not lower it. Two handles are equal if they are of one line.

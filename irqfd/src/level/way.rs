@@ -6,7 +6,8 @@ use super::controller::OnController;
 use super::held::Held;
 use super::kernel::Kernel;
 use super::members::{Member, Members};
-use super::message::Message;
+use super::message::{Entry, Message};
+use super::placeholder::Missed;
 use crate::Error;
 
 /// Who carries the level to the guest, and hears of EOIs.
@@ -38,6 +39,50 @@ impl Way {
         };
         if let Err(error) = result {
             log::error!("a line is low that should be high: {error}");
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        match self {
+            Self::Kernel(kernel) => kernel.is_paused(),
+            Self::Message(message) => message.is_paused(),
+            Self::Controller(controller) => controller.is_paused(),
+        }
+    }
+
+    /// Pauses or resumes. Returns the devices that an EOI missed.
+    pub(super) fn set_paused(
+        &mut self,
+        members: &mut Members,
+        paused: bool,
+    ) -> (Missed, Result<(), Error>) {
+        let result = match self {
+            Self::Kernel(kernel) if paused => return kernel.pause(members),
+            Self::Kernel(kernel) => return kernel.resume(members),
+            Self::Message(message) => message.set_paused(members, paused),
+            Self::Controller(controller) if paused => {
+                controller.pause();
+                Ok(())
+            }
+            Self::Controller(controller) => controller.resume(members.level()),
+        };
+        (Missed::new(), result)
+    }
+
+    /// The level that was given last to what stands behind the line.
+    pub(super) fn sent_level(&self) -> bool {
+        match self {
+            Self::Kernel(kernel) => kernel.level(),
+            Self::Message(message) => message.sent_level(),
+            Self::Controller(controller) => controller.level(),
+        }
+    }
+
+    /// The redirection entry, if the line has one.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        match self {
+            Self::Message(message) => Some(message.entry()),
+            Self::Kernel(_) | Self::Controller(_) => None,
         }
     }
 

@@ -3,12 +3,13 @@
 
 use super::Capability;
 use super::capability::State;
-use super::registers::{Registers, message_of};
+use super::registers::{Written, message_of};
 use crate::Dead;
 use crate::vector::Opened;
 
 impl Capability {
-    /// How many bytes the capability has in the configuration space: 10, 14, 20 or 24.
+    /// How many bytes the capability has in the configuration space: with mask bits 20 or 24, by
+    /// the width of addresses; without them 10 or 14, and two more with Extended Message Data.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
@@ -48,9 +49,10 @@ impl Capability {
         for (place, byte) in writable.zip(data) {
             *place = *byte;
         }
-        let registers = Registers::from_bytes(shape, &bytes);
+        let registers = Written::from_bytes(shape, &bytes);
         let end = skipped.saturating_add(data.len());
-        let message_complete = skipped < shape.data() + 2 && end > shape.data();
+        let completing = registers.data_bytes(shape);
+        let message_complete = skipped < completing.end && end > completing.start;
         self.turn(&mut state, registers, message_complete, &mut opened);
         drop(state);
         opened.run()
@@ -60,27 +62,28 @@ impl Capability {
     fn turn<'a>(
         &'a self,
         state: &mut State,
-        registers: Registers,
+        registers: Written,
         message_complete: bool,
         opened: &mut Opened<'a>,
     ) {
         let (was, is) = (state.registers.open_bits(), registers.open_bits());
         let regranted = registers.granted != state.registers.granted;
+        let extended = registers.extended_enabled != state.registers.extended_enabled;
         self.inner.put_registers(state, registers);
-        // What opens a vector, or says how many there are, ends the writing of a message.
-        if message_complete || regranted || is & !was != 0 {
-            state.sends = registers.message(self.inner.devid);
+        // What opens a vector, or changes how messages are made, ends the writing of a message.
+        if message_complete || regranted || extended || is & !was != 0 {
+            state.sends = registers.message(state.devid);
         }
         for (number, vector) in (0..).zip(&self.inner.vectors) {
             let message = message_of(state.sends, registers.granted, number);
             match (was >> number & 1, is >> number & 1) {
-                (1, 0) => vector.mask(),
+                (1, 0) => vector.inner.mask(),
                 (0, 1) => opened.unmask(vector, message),
                 (1, 1) => opened.retarget(vector, message),
                 _ => {}
             }
             if regranted && registers.granted_bits() >> number & 1 == 0 {
-                vector.clear_pending();
+                vector.inner.clear_pending();
             }
         }
     }
@@ -90,7 +93,7 @@ impl Capability {
         if !self.inner.shape.maskable {
             return 0;
         }
-        let may = state.registers.granted_bits() & !state.registers.open_bits();
+        let may = state.registers.pending_bits();
         let numbered = (0..).zip(&self.inner.vectors);
         let pending =
             numbered.filter(|(number, vector)| may >> number & 1 != 0 && vector.is_pending());

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
 
-use super::registers::{MAX, Registers, Shape};
-use crate::queue::{ArmQueue, Shared};
+use super::registers::{MAX, Shape, Written};
+use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::vector::Device;
-use crate::{Dead, Error, Vector, numbered};
+use crate::{Dead, Error, VectorHandle, numbered};
 
 /// The MSI capability of a device (PCI Local Bus 3.0, 6.8.1). Clones share it.
 ///
@@ -30,6 +30,20 @@ use crate::{Dead, Error, Vector, numbered};
 /// interrupts come. What was written to the address counts from when the data is written, which
 /// drivers do last; or when the guest opens a vector or grants another number of them. So a driver
 /// that writes address and data in turn never has a vector send old data to a new address.
+///
+/// # Extended Message Data
+///
+/// A device may be capable of it ([`extended_data`](CapabilityBuilder::extended_data)). While the
+/// guest has it enabled, Extended Message Data is the upper half of the data of messages; otherwise
+/// the upper half is zero. The number of a vector replaces low bits in both cases.
+///
+/// While it is enabled, an access that writes any of the four bytes of the data completes the
+/// message. A driver that writes both halves in one access of four bytes has its message taken
+/// whole. If it writes one half after the other, an open vector has the new half beside the old one
+/// in between. It does not wait for the other half: a driver that changes one half only would never
+/// be served. A driver that needs two accesses masks the vector, or disables MSI, meanwhile.
+///
+/// While it is disabled, writing it completes no message. Enabling or disabling it does.
 ///
 /// # Any access is answered
 ///
@@ -68,9 +82,7 @@ pub struct Capability {
 
 pub(super) struct Inner {
     pub(super) shape: Shape,
-    pub(super) vectors: Box<[Vector]>,
-    pub(super) devid: Option<u32>,
-    pub(super) queue: Option<Arc<Shared>>,
+    pub(super) vectors: Box<[VectorHandle]>,
     /// It knows whether MSI is enabled, which is written under the lock and read without.
     device: Arc<Device>,
     /// Triggers do not take it.
@@ -79,9 +91,11 @@ pub(super) struct Inner {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) registers: Registers,
+    pub(super) registers: Written,
     /// The message that was taken last, of which vectors make theirs.
     pub(super) sends: MsiMessage,
+    pub(super) devid: Option<u32>,
+    pub(super) paused: bool,
 }
 
 /// Builds a [`Capability`].
@@ -92,8 +106,10 @@ pub struct CapabilityBuilder<'a> {
     vectors: usize,
     wide: bool,
     maskable: bool,
+    extended: bool,
     next: u8,
     queue: Option<&'a ArmQueue>,
+    private: bool,
     devid: Option<u32>,
     name: Option<Arc<str>>,
 }
@@ -124,26 +140,44 @@ impl<'a> CapabilityBuilder<'a> {
         self
     }
 
+    /// Whether the device is capable of Extended Message Data (default: it is not). If so, the
+    /// guest may enable it, and the data of messages has 32 bits instead of 16 (PCI Express Base
+    /// 5.0, 7.7.1.2 and 7.7.1.6).
+    pub fn extended_data(mut self, extended: bool) -> Self {
+        self.extended = extended;
+        self
+    }
+
     /// Where the next capability is in the configuration space (default: 0, there is none).
     pub fn next(mut self, next: u8) -> Self {
         self.next = next;
         self
     }
 
-    /// Leaves it to this queue's owner to arm vectors that are exported (default: the access that
-    /// opens them commits their routes).
+    /// Leaves it to this queue's owner to arm vectors that are private or exported (default: the
+    /// access that opens them commits their routes).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// Says who sends the messages, where the interrupt controller asks (arm64 with an ITS).
+    /// Whether its vectors are *private*, with irqfds of their own instead of KVM_SIGNAL_MSI; see
+    /// [`VectorBuilder::private_irqfd`](crate::VectorBuilder::private_irqfd) (default: only where
+    /// the kernel does not have that).
+    pub fn private_irqfd(mut self, private: bool) -> Self {
+        self.private = private;
+        self
+    }
+
+    /// The device id of its messages, where the interrupt controller asks for one (arm64 with an
+    /// ITS). It can be changed later, see [`Capability::set_devid`].
     pub fn devid(mut self, devid: u32) -> Self {
         self.devid = Some(devid);
         self
     }
 
-    /// A capability as it is after a reset: disabled, and no mask bit set. No ioctl.
+    /// A capability as it is after a reset: disabled, and no mask bit set. No ioctl, but for
+    /// KVM_CHECK_EXTENSION, once for a VM; private vectors take an eventfd each.
     ///
     /// # Errors
     ///
@@ -156,20 +190,22 @@ impl<'a> CapabilityBuilder<'a> {
             return Err(Error::MsiVectors { vectors: count });
         };
         let device = Arc::new(Device::new(self.name, false));
-        let vectors = numbered::build(self.routing, self.queue, &device, count)?;
+        let vectors = numbered::build(self.routing, self.queue, self.private, &device, count)?;
         Ok(Capability {
             inner: Arc::new(Inner {
                 shape: Shape {
                     capable,
                     wide: self.wide,
                     maskable: self.maskable,
+                    extended: self.extended,
                     next: self.next,
                 },
                 vectors,
-                devid: self.devid,
-                queue: self.queue.map(ArmQueue::shared),
                 device,
-                state: Mutex::default(),
+                state: Mutex::new(State {
+                    devid: self.devid,
+                    ..State::default()
+                }),
             }),
         })
     }
@@ -183,24 +219,31 @@ impl Capability {
             vectors: 1,
             wide: true,
             maskable: true,
+            extended: false,
             next: 0,
             queue: None,
+            private: false,
             devid: None,
             name: None,
         }
     }
 
-    /// A vector, to trigger or to export it. To mask it and to set its message is the capability's
-    /// part.
+    /// The handle of a vector, for device code.
     #[must_use]
-    pub fn vector(&self, number: u16) -> Option<&Vector> {
+    pub fn vector(&self, number: u16) -> Option<&VectorHandle> {
         self.inner.vectors.get(usize::from(number))
     }
 
-    /// All vectors that the device is capable of, in order.
+    /// The handles of all vectors that the device is capable of, in order.
     #[must_use]
-    pub fn vectors(&self) -> &[Vector] {
+    pub fn vectors(&self) -> &[VectorHandle] {
         &self.inner.vectors
+    }
+
+    /// The device's name, if it was given one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.inner.device.name().map(|name| &**name)
     }
 
     /// How many vectors the guest has granted to the device (Multiple Message Enable).
@@ -216,16 +259,20 @@ impl Capability {
         self.inner.device.is_enabled()
     }
 
-    /// What a reset of the device does: disabled, no message, no mask bit set, nothing pending.
-    /// Vectors that are exported stay so.
+    /// A reset of the PCI function: disabled, no message, no mask bit set, nothing pending. Vectors
+    /// that are exported stay so, and a capability that is paused stays paused. The reset of a
+    /// virtio device by its status register leaves MSI alone.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
-        self.inner.put_registers(&mut state, Registers::default());
+        self.inner.put_registers(&mut state, Written::default());
         state.sends = MsiMessage::default();
-        self.inner.vectors.iter().for_each(Vector::reset);
+        self.inner
+            .vectors
+            .iter()
+            .for_each(|vector| vector.inner.reset());
     }
 
-    /// The vectors that are open and lead nowhere.
+    /// The vectors that are open and cannot deliver.
     #[must_use]
     pub fn dead(&self) -> Vec<Dead> {
         numbered::dead(&self.inner.vectors)
@@ -234,7 +281,7 @@ impl Capability {
 
 impl Inner {
     /// Changes the registers, under the lock.
-    pub(super) fn put_registers(&self, state: &mut State, registers: Registers) {
+    pub(super) fn put_registers(&self, state: &mut State, registers: Written) {
         state.registers = registers;
         self.device.set_enabled(registers.enabled);
     }
@@ -244,7 +291,6 @@ impl fmt::Debug for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Capability");
         debug.field("shape", &self.inner.shape);
-        debug.field("devid", &self.inner.devid);
         debug.field("registers", &self.inner.state.lock().registers);
         debug.finish_non_exhaustive()
     }

@@ -6,8 +6,14 @@
 
 mod access;
 mod capability;
+mod error;
+mod foreign;
+mod pause;
 mod registers;
+mod settings;
 mod snapshot;
 
 pub use capability::{Capability, CapabilityBuilder};
-pub use snapshot::{RestoreError, Snapshot};
+pub use error::RestoreError;
+pub use foreign::Registers;
+pub use snapshot::Snapshot;

@@ -61,8 +61,10 @@ impl Table {
             }
             *entry = Entry::from_bytes(bytes);
             let (was_open, is_open) = (open && !was.masked, open && !entry.masked);
+            let entry = *entry;
+            let message = state.message(entry);
             self.inner
-                .turn(vector, *entry, was_open, is_open, &mut opened);
+                .turn(vector, message, was_open, is_open, &mut opened);
         }
         drop(state);
         opened.run()

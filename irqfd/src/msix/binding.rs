@@ -11,7 +11,7 @@ use super::users::Use;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::vector::signal_moved;
-use crate::{Error, Triggered, Vector};
+use crate::{Error, Triggered, VectorHandle};
 
 /// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
 pub const NO_VECTOR: u16 = 0xffff;
@@ -60,7 +60,7 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// # use std::io;
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
-/// # use irqfd::{Vector, msix};
+/// # use irqfd::{VectorHandle, msix};
 /// # use notify_core::EventNotifier;
 /// # use notify_core::sim::SimVm;
 /// # struct Backend { call: Arc<EventNotifier> }
@@ -81,7 +81,7 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// backend.call.notify()?;
 /// let number = queue.bind_call(1, |call| backend.set_vring_call(call))?;
 /// assert_eq!(number, 1);
-/// let pending: Vec<_> = table.vectors().iter().map(Vector::is_pending).collect();
+/// let pending: Vec<_> = table.vectors().iter().map(VectorHandle::is_pending).collect();
 /// assert_eq!(pending, [false, true]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -151,6 +151,15 @@ impl Binding {
         let next = Use::new(&self.table, number);
         self.switch(&mut state, next);
         self.number()
+    }
+
+    /// Binds to no vector: what the reset of a virtio device does to each queue, and to the
+    /// configuration's vector. The table keeps what the guest has written, and MSI-X stays enabled
+    /// (VIRTIO 1.3, 4.1.5.1.2; [`Table::reset`] is for a reset of the PCI function).
+    ///
+    /// As [`bind`](Self::bind) does, it moves no signal: the back-end is stopped then.
+    pub fn unbind(&self) {
+        self.bind(NO_VECTOR);
     }
 
     /// The guest writes the register of a queue that a back-end serves. Returns what it reads from
@@ -239,7 +248,7 @@ impl Binding {
 
     /// The vector, if it is bound to one.
     #[must_use]
-    pub fn vector(&self) -> Option<&Vector> {
+    pub fn vector(&self) -> Option<&VectorHandle> {
         self.table.vector(self.number())
     }
 
@@ -249,9 +258,9 @@ impl Binding {
     ///
     /// # Errors
     ///
-    /// Those of [`Vector::trigger`].
+    /// Those of [`VectorHandle::trigger`].
     pub fn trigger(&self) -> Result<Option<Triggered>, Error> {
-        self.vector().map(Vector::trigger).transpose()
+        self.vector().map(VectorHandle::trigger).transpose()
     }
 
     /// Uses another vector from now on. Returns the use of the old one.

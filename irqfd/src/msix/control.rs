@@ -7,8 +7,8 @@ use crate::Dead;
 use crate::vector::Opened;
 
 /// Message Control (PCI Local Bus 3.0, 6.8.2.3): bits of its own, and those of the table's size.
-const ENABLE: u16 = 1 << 15;
-const FUNCTION_MASK: u16 = 1 << 14;
+pub(super) const ENABLE: u16 = 1 << 15;
+pub(super) const FUNCTION_MASK: u16 = 1 << 14;
 /// Where Message Control stands in the capability, and how much of it there is.
 const CONTROL_OFFSET: u64 = 2;
 
@@ -68,10 +68,8 @@ impl Table {
 
 impl Inner {
     fn message_control(&self) -> u16 {
-        // The size is 2048 at most.
-        let size = u16::try_from(self.vectors.len().saturating_sub(1)).unwrap_or(u16::MAX);
-        let enabled = bit(self.device.is_enabled(), ENABLE);
-        size | enabled | bit(self.is_function_masked(), FUNCTION_MASK)
+        let (enabled, masked) = (self.device.is_enabled(), self.is_function_masked());
+        message_control(self.vectors.len(), enabled, masked)
     }
 
     fn change_control(&self, change: impl FnOnce(u16) -> u16) -> Vec<Dead> {
@@ -84,12 +82,18 @@ impl Inner {
         if was_open != is_open {
             for (vector, entry) in self.vectors.iter().zip(&state.entries) {
                 let (was, is) = (was_open && !entry.masked, is_open && !entry.masked);
-                self.turn(vector, *entry, was, is, &mut opened);
+                self.turn(vector, state.message(*entry), was, is, &mut opened);
             }
         }
         drop(state);
         opened.run()
     }
+}
+
+pub(super) fn message_control(vectors: usize, enabled: bool, function_masked: bool) -> u16 {
+    // There are 2048 at most.
+    let size = u16::try_from(vectors.saturating_sub(1)).unwrap_or(u16::MAX);
+    size | bit(enabled, ENABLE) | bit(function_masked, FUNCTION_MASK)
 }
 
 fn bit(set: bool, bit: u16) -> u16 {

@@ -10,11 +10,15 @@ mod access;
 mod binding;
 mod control;
 mod entry;
+mod pause;
 mod pba;
+mod registers;
+mod settings;
 mod snapshot;
 mod table;
 mod users;
 
 pub use binding::{BindCallError, Binding, NO_VECTOR};
+pub use registers::Registers;
 pub use snapshot::{RestoreError, Snapshot};
 pub use table::{Table, TableBuilder};

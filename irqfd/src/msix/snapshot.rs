@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Snapshot`]: a table that outlives its machine.
+//! [`Snapshot`]: a table that outlives its VM.
 
 #[cfg(feature = "serde")]
 use irq_routing::versioned::at_most;
@@ -8,20 +8,20 @@ use irq_routing::versioned::{Form, Versioned};
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
 use crate::vector::Opened;
-use crate::{Dead, Quiesced, Vector, numbered};
+use crate::{Dead, Error, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 2;
 
-/// What the guest wrote to a table, and what is pending, for a machine that continues elsewhere.
+/// What the guest wrote to a table, and what is pending, for a VM that continues elsewhere.
 ///
-/// It holds numbers only: no eventfd, no GSI, nothing of who exported what. With the feature
-/// `serde` it can be written and read in any format. What is read is believed only as far as
-/// [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more vectors
-/// than a table has at most are refused while they are read. Of a snapshot of a later version the
-/// version is read, which is its first field, and nothing else; it cannot be restored, nor written
-/// again. A format that is not self-describing (bincode, postcard) cannot skip the rest of it:
-/// there, nothing that follows can be read.
+/// It holds numbers only: no eventfd, no GSI, no device id, nothing of what was exported. With the
+/// feature `serde` it can be written and read in any format. What is read is believed only as far
+/// as [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more
+/// vectors than a table has at most are refused while they are read. Of a snapshot of a later
+/// version the version is read, which is its first field, and nothing else; it cannot be restored,
+/// nor written again. A format that is not self-describing (bincode, postcard) cannot skip the rest
+/// of it: there, nothing that follows can be read.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -34,14 +34,20 @@ const VERSION: u32 = 2;
 /// let table = msix::Table::builder(&routing).vectors(4).build()?;
 /// table.write(0, &0xfee0_0000_u64.to_le_bytes());
 /// table.write(8, &0x41_u64.to_le_bytes());
+/// table.set_control(true, false);
+/// table.pause(); // when vCPUs and back-ends have stopped
 /// if let Some(vector) = table.vector(0) {
-///     vector.trigger()?;
+///     vector.trigger()?; // kept, because the table is paused
 /// }
-/// let snapshot = table.snapshot();
+/// let snapshot = table.snapshot()?;
 ///
+/// // In another VM.
 /// let restored = msix::Table::builder(&routing).vectors(4).build()?;
+/// restored.pause();
 /// restored.restore(&snapshot)?;
-/// restored.set_control(true, false);
+/// for dead in restored.resume() {
+///     eprintln!("{dead}");
+/// }
 /// assert_eq!(vm.pending_vectors(0), [0x41]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -60,15 +66,15 @@ pub struct Snapshot(Versioned<Saved>);
     derive(serde::Serialize, serde::Deserialize),
     serde(rename = "Snapshot")
 )]
-struct Saved {
+pub(super) struct Saved {
     version: u32,
-    enabled: bool,
-    function_masked: bool,
+    pub(super) enabled: bool,
+    pub(super) function_masked: bool,
     #[cfg_attr(
         feature = "serde",
         serde(deserialize_with = "at_most::<{ super::table::MAX }, _, _>")
     )]
-    vectors: Vec<SavedVector>,
+    pub(super) vectors: Vec<SavedVector>,
 }
 
 impl Form for Saved {
@@ -78,14 +84,15 @@ impl Form for Saved {
 /// The written form of an entry. It changes with the version only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-struct SavedVector {
+pub(super) struct SavedVector {
     address: u64,
     data: u32,
     masked: bool,
-    pending: bool,
+    pub(super) pending: bool,
 }
 
-/// Why a snapshot was not restored. The table is as it was.
+/// Why a snapshot was not restored, or cannot be made of [`Registers`](super::Registers). A table
+/// is as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
@@ -97,9 +104,9 @@ pub enum RestoreError {
     },
 
     /// It is of a table of another size.
-    #[error("a snapshot of {found} vectors for a table of {wanted}")]
+    #[error("{found} vectors for a table of {wanted}")]
     Size {
-        /// The snapshot's size.
+        /// The snapshot's size, or the one that Message Control says.
         found: usize,
         /// The table's size.
         wanted: usize,
@@ -113,83 +120,134 @@ pub enum RestoreError {
         /// Its address.
         address: u64,
     },
+
+    /// The bytes of a foreign table are not 1 to 2048 entries of 16 bytes.
+    #[error("an MSI-X table of {bytes} bytes")]
+    Bytes {
+        /// How many bytes it has.
+        bytes: usize,
+    },
+
+    /// A foreign pending bit array has a bit for a vector that its table does not have.
+    #[error("vector {vector} is pending, which the table does not have")]
+    Pending {
+        /// Which bit.
+        vector: usize,
+    },
 }
 
-impl Table {
-    /// What the guest has written, and what is pending: triggers that were kept, and signals of
-    /// exported vectors that are not armed. (An armed one has none: KVM has injected it.)
-    ///
-    /// To be taken while vCPUs and devices stand still. A round of the
-    /// [`ArmQueue`](crate::ArmQueue) that is under way is waited for. Whoever has quiesced the
-    /// queue, as for more than one table, calls [`snapshot_quiesced`](Self::snapshot_quiesced);
-    /// this would wait forever.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let _quiesced = self.inner.queue.as_ref().map(|queue| queue.quiesce());
-        self.save()
+impl Saved {
+    pub(super) fn check_addresses(&self) -> Result<(), RestoreError> {
+        let addresses = self.vectors.iter().map(|saved| saved.address);
+        let unaligned = addresses
+            .enumerate()
+            .find(|(_, address)| address & UNALIGNED != 0);
+        match unaligned {
+            Some((vector, address)) => Err(RestoreError::Address { vector, address }),
+            None => Ok(()),
+        }
     }
+}
 
-    /// The same as [`snapshot`](Self::snapshot), while the table's queue is quiesced.
-    #[must_use]
-    pub fn snapshot_quiesced(&self, _: &Quiesced<'_>) -> Snapshot {
-        self.save()
-    }
-
-    fn save(&self) -> Snapshot {
-        let state = self.inner.state.lock();
-        let save = |(vector, entry): (&Vector, &Entry)| SavedVector {
+impl SavedVector {
+    pub(super) fn new(entry: Entry, pending: bool) -> Self {
+        Self {
             address: entry.address,
             data: entry.data,
             masked: entry.masked,
-            pending: vector.is_pending(),
-        };
-        Snapshot(Versioned::Known(Saved {
+            pending,
+        }
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            address: self.address,
+            data: self.data,
+            masked: self.masked,
+        }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn of(enabled: bool, function_masked: bool, vectors: Vec<SavedVector>) -> Self {
+        Self(Versioned::Known(Saved {
             version: VERSION,
-            enabled: self.is_enabled(),
-            function_masked: self.is_function_masked(),
-            vectors: self
-                .inner
-                .vectors
-                .iter()
-                .zip(&state.entries)
-                .map(save)
-                .collect(),
+            enabled,
+            function_masked,
+            vectors,
         }))
     }
 
-    /// Makes the table what another one was. What it was before is forgotten; vectors that were
-    /// exported stay so, and what was pending is pending for their notifiers. Vectors that are open
-    /// then are opened as an access of the guest opens them, and what they had pending is
-    /// delivered.
+    pub(super) fn saved(&self) -> Result<&Saved, RestoreError> {
+        let known = self.0.known();
+        known.map_err(|found| RestoreError::Version { found })
+    }
+}
+
+impl Table {
+    /// What the guest has written, and what is pending: triggers that were kept, and signals in the
+    /// notifiers of exported vectors. The table must be [paused](Self::pause).
     ///
-    /// The GSIs of exported vectors are not in the snapshot: each takes a new one. If the routing
-    /// table was restored as well, [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed)
-    /// gives back those that they had.
+    /// Stop the back-ends first: a signal that comes after this call is not in the snapshot.
+    ///
+    /// Any thread may call this. Issues one system call for each exported vector.
     ///
     /// # Errors
     ///
-    /// Everything in the snapshot is checked before anything is done; on failure the table is as it
-    /// was. Otherwise returns the vectors that are open and dead.
+    /// [`Error::NotPaused`].
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        let state = self.inner.state.lock();
+        if !state.paused {
+            return Err(Error::NotPaused);
+        }
+        let vectors = self.inner.vectors.iter().zip(&state.entries);
+        let vectors = vectors.map(|(vector, entry)| SavedVector::new(*entry, vector.is_pending()));
+        Ok(Snapshot::of(
+            self.is_enabled(),
+            self.is_function_masked(),
+            vectors.collect(),
+        ))
+    }
+
+    /// Replaces the registers and the pending bits of the table by those of the snapshot.
+    ///
+    /// Signals that are in the notifiers of exported vectors are discarded. Exported vectors stay
+    /// exported.
+    ///
+    /// On a paused table this opens no vector and returns an empty list; [`resume`](Self::resume)
+    /// opens them. To restore many devices with one commit, pause each table, restore it, and
+    /// resume all in one [`ResumeBatch`](crate::ResumeBatch). A table that is not paused opens its
+    /// unmasked vectors now, and delivers what is pending. Returns the vectors that could not be
+    /// opened.
+    ///
+    /// The snapshot has no device id: give the table its own ([`set_devid`](Self::set_devid))
+    /// before the resume. It has no GSIs either: each vector takes a new one. To give a vector its
+    /// old GSI, call [`set_lease`](Self::set_lease) between this and the resume, with a lease from
+    /// [`lease_exact`](irq_routing::RoutingTable::lease_exact), or from
+    /// [`claim`](irq_routing::RoutingTable::claim) if the routing table was restored as well. Then
+    /// [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed) frees the GSIs that no vector
+    /// has claimed.
+    ///
+    /// Restore the local APICs (KVM_SET_LAPIC) before the vectors are resumed: it would overwrite
+    /// the interrupts that the resume injects.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Version`], [`RestoreError::Size`], [`RestoreError::Address`]. The snapshot
+    /// is checked first; on failure the table has not changed.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
-        let known = snapshot.0.known();
-        let snapshot = known.map_err(|found| RestoreError::Version { found })?;
+        let snapshot = snapshot.saved()?;
         self.check(snapshot)?;
         let mut opened = Opened::of(&self.inner.vectors);
         let mut state = self.inner.state.lock();
-        self.inner.vectors.iter().for_each(Vector::reset);
+        self.inner.reset_vectors();
         self.inner
             .put_control(snapshot.enabled, snapshot.function_masked);
-        let open = self.inner.is_open();
-        let saved = snapshot.vectors.iter();
-        for ((entry, vector), saved) in state.entries.iter_mut().zip(&self.inner.vectors).zip(saved)
-        {
-            *entry = Entry {
-                address: saved.address,
-                data: saved.data,
-                masked: saved.masked,
-            };
-            if open && !saved.masked {
-                opened.unmask(vector, self.inner.message(*entry));
+        state.entries = snapshot.vectors.iter().map(SavedVector::entry).collect();
+        if self.inner.is_open() {
+            let vectors = self.inner.vectors.iter().zip(&state.entries);
+            for (vector, entry) in vectors.filter(|(_, entry)| !entry.masked) {
+                opened.unmask(vector, state.message(*entry));
             }
         }
         drop(state);
@@ -201,16 +259,9 @@ impl Table {
 
     fn check(&self, snapshot: &Saved) -> Result<(), RestoreError> {
         let (found, wanted) = (snapshot.vectors.len(), self.inner.vectors.len());
-        if found != wanted {
-            return Err(RestoreError::Size { found, wanted });
-        }
-        let addresses = snapshot.vectors.iter().map(|saved| saved.address);
-        let unaligned = addresses
-            .enumerate()
-            .find(|(_, address)| address & UNALIGNED != 0);
-        match unaligned {
-            Some((vector, address)) => Err(RestoreError::Address { vector, address }),
-            None => Ok(()),
+        match found == wanted {
+            true => snapshot.check_addresses(),
+            false => Err(RestoreError::Size { found, wanted }),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::{NO_VECTOR, Table};
-use crate::{Error, Vector};
+use crate::{Error, VectorHandle};
 
 /// That a binding uses a vector, or none. The table counts the uses of each vector.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Use {
         self.number
     }
 
-    pub(super) fn vector(&self) -> Option<&Vector> {
+    pub(super) fn vector(&self) -> Option<&VectorHandle> {
         self.table.vector(self.number)
     }
 
@@ -63,7 +63,7 @@ impl Use {
         // Both under the lock: of two that leave at once, one finds the signal that the other left.
         let mut users = users.lock();
         *users -= 1;
-        vector.take_pending(*users > 0)
+        vector.inner.take_pending(*users > 0)
     }
 }
 

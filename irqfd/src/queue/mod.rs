@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`ArmQueue`]: vectors that wait to be armed.
 
+mod calls;
 mod retry;
 mod round;
 
@@ -8,23 +9,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 
 use irq_routing::RoutingTable;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use notify_core::EventNotifier;
 
 use crate::Error;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 use crate::vector::Inner;
 
-use retry::Retry;
+use calls::Calls;
 pub use round::Round;
 
-/// What the epoll says when it is the queue's own notifier.
-const READY: u64 = 0;
-/// What it says when it is the timer.
-const RETRY: u64 = 1;
-
-/// Arms exported vectors for a guest that unmasks them, many at once and not on the guest's time.
+/// Arms private and exported vectors for a guest that unmasks them, many at once and not on the
+/// guest's time.
 ///
 /// A driver programs its vectors one by one, and each that is unmasked would want a commit of the
 /// whole routing table, on the vCPU's thread. With a queue, unmasking only enters the vector here.
@@ -42,12 +36,12 @@ const RETRY: u64 = 1;
 /// at first, and at most a second.
 ///
 /// A round calls the table's translation, if there is one, while it keeps other rounds from being
-/// run. So a thread that holds a lock which the translation takes must not run a round, nor
-/// [`quiesce`](Self::quiesce) the queue or take a snapshot of a table that has it.
+/// run. So a thread that holds a lock which the translation takes must not run a round.
 ///
-/// Dropping the queue runs it a last time; from then on a vector is armed by the thread that
-/// unmasks it. Those that cannot be armed in the last round are [`Dead`](crate::VectorState::Dead)
-/// until they are unmasked again.
+/// Dropping the queue runs it a last time, and closes its descriptors; from then on a vector is
+/// armed by the thread that unmasks it. The drop blocks as long as that round: one commit, and a
+/// KVM_IRQFD for each vector. Those that cannot be armed in the last round are
+/// [`Dead`](crate::VectorState::Dead) until they are unmasked again.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -76,21 +70,17 @@ const RETRY: u64 = 1;
 #[derive(Debug)]
 pub struct ArmQueue {
     shared: Arc<Shared>,
+    calls: Arc<Calls>,
 }
 
 /// What vectors know of their queue.
 pub(crate) struct Shared {
     table: RoutingTable,
-    /// Readable when there is something to do.
-    epoll: Epoll,
-    ready: EventNotifier,
-    /// Whether the owner was told since it took the vectors. It saves a system call for each
-    /// vector.
-    told: AtomicBool,
+    /// Gone with the owner, so that vectors keep no descriptor open.
+    calls: Weak<Calls>,
     waiting: Mutex<Waiting>,
     /// One round at a time.
     round: Mutex<()>,
-    retry: Retry,
 }
 
 #[derive(Default)]
@@ -100,14 +90,6 @@ struct Waiting {
     closed: bool,
 }
 
-/// Keeps rounds from being run: [`ArmQueue::run_pending`] waits until it is dropped. Whoever has it
-/// must not run one.
-#[derive(Debug)]
-#[must_use = "rounds are run again when it is dropped"]
-pub struct Quiesced<'a> {
-    _round: MutexGuard<'a, ()>,
-}
-
 impl ArmQueue {
     /// An empty queue for vectors whose messages go through this table.
     ///
@@ -115,37 +97,23 @@ impl ArmQueue {
     ///
     /// [`Error::Queue`].
     pub fn new(table: &RoutingTable) -> Result<Self, Error> {
-        let create = || {
-            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-            let ready = EventNotifier::new().map_err(std::io::Error::other)?;
-            epoll.add(&ready, EpollEvent::new(EpollFlags::EPOLLIN, READY))?;
-            let retry = Retry::new(&epoll, RETRY)?;
-            Ok((epoll, ready, retry))
-        };
-        let (epoll, ready, retry) = create().map_err(|source| Error::Queue { source })?;
+        let calls = Calls::new().map_err(|source| Error::Queue { source })?;
+        let calls = Arc::new(calls);
         Ok(Self {
             shared: Arc::new(Shared {
                 table: table.clone(),
-                epoll,
-                ready,
-                told: AtomicBool::new(false),
+                calls: Arc::downgrade(&calls),
                 waiting: Mutex::default(),
                 round: Mutex::default(),
-                retry,
             }),
+            calls,
         })
     }
 
-    /// Arms what waits. Any thread may call it at any time, with
-    /// or without need. It waits for a round that another thread runs, and while [`Quiesced`].
+    /// Arms what waits. Any thread may call it at any time, with or without need. Blocks while
+    /// another thread runs a round.
     pub fn run_pending(&self) -> Round {
         self.shared.run()
-    }
-
-    /// Waits for the end of a round that is under way, and keeps others from being run: for a
-    /// snapshot, between the first vector and the last.
-    pub fn quiesce(&self) -> Quiesced<'_> {
-        self.shared.quiesce()
     }
 
     /// How many vectors wait.
@@ -172,7 +140,7 @@ impl ArmQueue {
 /// Readable when [`ArmQueue::run_pending`] has something to do.
 impl AsFd for ArmQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.epoll.0.as_fd()
+        self.calls.epoll.0.as_fd()
     }
 }
 
@@ -184,12 +152,6 @@ impl Drop for ArmQueue {
 }
 
 impl Shared {
-    pub(crate) fn quiesce(&self) -> Quiesced<'_> {
-        Quiesced {
-            _round: self.round.lock(),
-        }
-    }
-
     /// Enters a vector for the next round that there is, unless the owner is gone.
     pub(crate) fn push(&self, vector: &Arc<Inner>) -> bool {
         let mut waiting = self.waiting.lock();
@@ -218,22 +180,27 @@ impl Shared {
     /// Tells the owner after a while that a round is wanted for a vector, which has failed so often
     /// in a row.
     pub(crate) fn retry_later(&self, failures: u32) {
-        self.retry.later(failures);
+        if let Some(calls) = self.calls.upgrade() {
+            calls.retry_later(failures);
+        }
     }
 
     /// Tells the owner that a round is wanted soon.
     pub(crate) fn wake(&self) {
-        if !self.told.swap(true, Ordering::AcqRel) {
-            // The notifier is the queue's own, and a counter that cannot grow is signalled already.
-            let _ = self.ready.notify();
+        if let Some(calls) = self.calls.upgrade() {
+            calls.wake();
         }
+    }
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls").finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ArmQueue")
-            .field("ready", &self.ready)
-            .finish_non_exhaustive()
+        f.debug_struct("ArmQueue").finish_non_exhaustive()
     }
 }

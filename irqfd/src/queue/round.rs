@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::Dead;
-use crate::sync::atomic::Ordering;
 use crate::vector::{Inner, Outcome, Task, run};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
@@ -35,13 +34,9 @@ impl Shared {
 
     fn run_round(self: &Arc<Self>) -> Outcome {
         let _one_at_a_time = self.round.lock();
-        // In this order, and before the vectors are taken: what comes after that signals anew, and
-        // a thread that was spared the signal has entered its vector.
-        let _ = self.ready.consume();
-        self.told.swap(false, Ordering::AcqRel);
-        // So does this: the timer that is set after it is for a vector that may not have been
-        // taken.
-        self.retry.begin();
+        if let Some(calls) = self.calls.upgrade() {
+            calls.begin_round();
+        }
         let taken = self.take();
         let tasks: Vec<Task> = taken.iter().filter_map(Inner::begin_round).collect();
         let mut outcome = Outcome::default();

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How a vector is made.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use irq_routing::RoutingTable;
 
-use super::{Device, Inner, Vector};
+use super::control::Control;
+use super::gate::Gate;
+use super::message::SharedMessage;
+use super::outlet::{Outlet, Output};
+use super::{Device, Inner, Vector, VectorHandle};
 use crate::Error;
 use crate::queue::ArmQueue;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicI32};
 
 /// Builds a [`Vector`].
 #[derive(Debug)]
@@ -15,6 +21,7 @@ use crate::queue::ArmQueue;
 pub struct VectorBuilder<'a> {
     table: &'a RoutingTable,
     queue: Option<&'a ArmQueue>,
+    private: bool,
     name: Option<Arc<str>>,
     place: Option<(Arc<Device>, u16)>,
 }
@@ -24,15 +31,24 @@ impl<'a> VectorBuilder<'a> {
         Self {
             table,
             queue: None,
+            private: false,
             name: None,
             place: None,
         }
     }
 
-    /// Leaves it to this queue's owner to arm the vector when it is exported (default: the thread
-    /// that unmasks it commits its route at once).
+    /// Leaves it to this queue's owner to arm the vector, if it is private or exported (default:
+    /// the thread that unmasks it commits its route at once).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
+        self
+    }
+
+    /// Whether it is a *private* vector, with an irqfd of its own instead of KVM_SIGNAL_MSI
+    /// (default: only where the kernel does not have that). For a VMM whose system call filter does
+    /// not allow KVM_SIGNAL_MSI on the threads of its devices.
+    pub fn private_irqfd(mut self, private: bool) -> Self {
+        self.private = private;
         self
     }
 
@@ -48,30 +64,51 @@ impl<'a> VectorBuilder<'a> {
         self
     }
 
-    /// A masked vector without a message. No ioctl.
+    /// A masked vector without a message. No ioctl, but for KVM_CHECK_EXTENSION, once for a VM, if
+    /// it is not to have an irqfd.
     ///
     /// # Errors
     ///
-    /// [`Error::QueueOfAnotherTable`]; [`Error::Export`], where it has to be exported from the
-    /// start.
+    /// [`Error::OtherTable`]: the queue is of another routing table. [`Error::Export`]: it needs a
+    /// notifier, which cannot be created.
     pub fn build(self) -> Result<Vector, Error> {
+        Ok(Vector {
+            handle: self.build_handle()?,
+        })
+    }
+
+    pub(crate) fn build_handle(self) -> Result<VectorHandle, Error> {
         if self.queue.is_some_and(|queue| queue.table() != self.table) {
-            return Err(Error::QueueOfAnotherTable);
+            return Err(Error::OtherTable);
         }
         let (device, number) = match self.place {
             Some((device, number)) => (device, Some(number)),
             None => (Arc::new(Device::new(self.name, true)), None),
         };
-        let inner = Arc::new(Inner::new(self.table, self.queue, device, number));
+        let mut inner = Inner {
+            table: self.table.clone(),
+            queue: self.queue.map(ArmQueue::shared),
+            device,
+            number,
+            by_irqfd: self.private,
+            gate: Gate::new(),
+            sent: SharedMessage::new(),
+            refusal: AtomicI32::new(0),
+            dead: AtomicBool::new(false),
+            outlet: Outlet::new(Output::Message),
+            control: Mutex::new(Control::default()),
+            registration: OnceLock::new(),
+        };
+        if self.private || !inner.signals() {
+            inner.by_irqfd = true;
+            inner.outlet = Outlet::new(inner.private_output()?);
+        }
+        let inner = Arc::new(inner);
         if self.table.translates() {
             let weak = Arc::downgrade(&inner);
             // It is set once.
             let _ = inner.registration.set(self.table.register(weak));
         }
-        let vector = Vector { inner };
-        if !vector.inner.signals() {
-            vector.export()?;
-        }
-        Ok(vector)
+        Ok(VectorHandle { inner })
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the guest and the VMM change of a vector: its mask and its message. Each change begins a
+//! What the guest and the VMM change of a vector: its masks and its message. Each change begins a
 //! turn, see [`control`](super::control).
 
 use std::sync::Arc;
@@ -8,67 +8,116 @@ use irq_routing::{ApicMessage, MsiMessage, Platform};
 
 use super::Inner;
 use super::committer::{Start, Task};
-use super::control::{Arm, Control};
+use super::control::{Arm, Control, Masks};
+use super::outlet::Kind;
 use crate::Error;
 use crate::sync::atomic::Ordering;
 
 impl Inner {
-    pub(super) fn mask(&self) {
-        self.mask_locked(&mut self.control.lock());
+    /// Closes the vector for one more reason.
+    pub(crate) fn add_mask(&self, mask: Masks) {
+        self.add_mask_locked(&mut self.control.lock(), mask);
     }
 
-    /// In one step, so that a vector that is unmasked meanwhile is not left to a caller that does
-    /// not arm it.
-    pub(super) fn reset(&self) {
+    fn add_mask_locked(&self, control: &mut Control, mask: Masks) {
+        let was_open = control.masks.is_none();
+        control.masks = control.masks.with(mask);
+        if was_open {
+            self.close(control);
+        }
+        control.park_if_masked();
+    }
+
+    /// The guest masks it.
+    pub(crate) fn mask(&self) {
+        self.add_mask(Masks::GUEST);
+    }
+
+    /// A reset. In one step, so that a vector that is unmasked meanwhile is not left to a caller
+    /// that does not arm it.
+    pub(crate) fn reset(&self) {
         let mut control = self.control.lock();
-        self.mask_locked(&mut control);
+        self.add_mask_locked(&mut control, Masks::GUEST);
         self.clear_pending_locked(&control);
         control.message = MsiMessage::default();
     }
 
-    fn mask_locked(&self, control: &mut Control) {
-        if control.masked {
-            return;
-        }
-        control.masked = true;
-        control.disarm();
+    /// Disarms the vector and closes its gate. When this returns nothing is injected. The GSI stays
+    /// the vector's.
+    pub(super) fn close(&self, control: &mut Control) {
+        self.unbind(control, Control::disarm);
         self.dead.store(false, Ordering::Relaxed);
-        if !self.exported.is_some() {
+    }
+
+    /// Closes the gate of a vector, unless its notifier was handed out, and takes its irqfd off in
+    /// this way.
+    pub(super) fn unbind(&self, control: &mut Control, take_off: fn(&mut Control)) {
+        // Before the irqfd is taken off: a trigger in flight may be about to signal the vector's
+        // own notifier, and what it signals is injected still.
+        if !self.outlet.is_shared() {
             self.gate.close();
         }
+        take_off(control);
+        // While the translation blocks the message, the notifier is not bound, and its signal waits
+        // there.
+        if self.table.translates() && self.outlet.take_own_signal() {
+            drop(self.gate.enter());
+        }
     }
 
-    /// Unmasks the vector. Returns what is left to be done without the lock.
-    pub(super) fn begin_unmask(self: &Arc<Self>) -> Start {
-        let mut control = self.control.lock();
-        if !control.masked {
+    /// One reason less for the vector to be closed. Returns what is left to be done without the
+    /// lock.
+    pub(super) fn remove_mask(self: &Arc<Self>, mask: Masks) -> Start {
+        self.remove_mask_locked(&mut self.control.lock(), mask)
+    }
+
+    fn remove_mask_locked(self: &Arc<Self>, control: &mut Control, mask: Masks) -> Start {
+        if !control.masks.has(mask) {
             return Start::Nothing;
         }
-        control.masked = false;
-        self.start(&mut control)
+        control.masks = control.masks.without(mask);
+        if control.masks == Masks::PAUSE && matches!(self.outlet.kind(), Kind::Own | Kind::Shared) {
+            // As if it had not been masked meanwhile: it keeps its GSI until it is resumed.
+            control.unpark();
+        }
+        self.start_if_open(control)
     }
 
-    /// The same for an access of the guest, with this message.
+    /// An access of the guest unmasks it, with this message.
     pub(super) fn begin_unmask_with(self: &Arc<Self>, message: MsiMessage, access: u64) -> Start {
         let mut control = self.control.lock();
-        if !control.masked {
+        if !control.masks.has(Masks::GUEST) {
             return Start::Nothing;
         }
-        control.masked = false;
         control.message = message;
         control.access = access;
-        self.start(&mut control)
+        self.remove_mask_locked(&mut control, Masks::GUEST)
     }
 
-    /// Begins to arm or open a vector that is not masked, and of which nothing is armed or open.
-    pub(super) fn start(self: &Arc<Self>, control: &mut Control) -> Start {
+    /// Begins to arm or open a vector of which nothing is armed or open, unless it is closed for a
+    /// reason.
+    pub(super) fn start_if_open(self: &Arc<Self>, control: &mut Control) -> Start {
+        match control.masks.is_none() {
+            true => self.start(control),
+            false => Start::Nothing,
+        }
+    }
+
+    fn start(self: &Arc<Self>, control: &mut Control) -> Start {
         control.turn += 1;
         control.failures = 0;
         self.refusal.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
-        if !self.exported.is_some() {
-            control.arm = Arm::Arming;
-            return Start::Settle;
+        match self.outlet.kind() {
+            Kind::Message => {
+                control.arm = Arm::Arming;
+                return Start::Settle { turn: control.turn };
+            }
+            Kind::Nothing => {
+                control.park();
+                return Start::Nothing;
+            }
+            Kind::Own | Kind::Shared => {}
         }
         // At once: until its turn comes, others that wait for a GSI may be served.
         control.unpark();
@@ -106,7 +155,7 @@ impl Inner {
             return Start::Nothing;
         }
         let old = std::mem::replace(&mut control.message, message);
-        if control.masked {
+        if !control.masks.is_none() {
             return Start::Nothing;
         }
         control.access = access;
@@ -114,10 +163,7 @@ impl Inner {
             control.turn += 1;
             return Start::Task(Task::new(self, &control));
         }
-        control.disarm_for_now();
-        if !self.exported.is_some() {
-            self.gate.close();
-        }
+        self.close(&mut control);
         self.start(&mut control)
     }
 
@@ -147,11 +193,10 @@ impl Inner {
     /// The vector is dead from now on, for this reason, or until the queue's owner has tried again.
     /// Nothing stays armed.
     pub(super) fn kill(self: &Arc<Self>, control: &mut Control, reason: Arc<Error>) {
+        self.close(control);
+        control.park();
         self.dead.store(true, Ordering::Relaxed);
         control.failures = control.failures.saturating_add(1);
-        // What does not go is dropped below, as in `disarm`.
-        let _ = control.take_off();
-        control.park();
         if !(reason.is_transient() && self.enter(control, Some(Arc::clone(&reason)))) {
             control.arm = Arm::Dead(reason);
         } else if let Some(queue) = &self.queue {

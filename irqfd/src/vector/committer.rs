@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The committer: how vectors are armed and opened, one or many.
 //!
-//! An exported vector gets a GSI, a route and an irqfd: in this order, and the first two but once.
-//! One that is armed may get another route. The routes of many are committed together. An internal
-//! vector gets its message, as the table's translation has it, and is opened. All of this goes
-//! without the vector's lock, for one turn of the vector, see [`control`](super::control).
+//! A vector with a notifier gets a GSI, a route and an irqfd: in this order, and the first two but
+//! once. One that is armed may get another route. The routes of many are committed together. A
+//! vector that sends its message gets it as the table's translation has it, and is opened. All of
+//! this goes without the vector's lock, for one turn of the vector, see
+//! [`control`](super::control).
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use irq_routing::Error::NotLeased;
-use irq_routing::{Answer, MessageEdit};
+use irq_routing::{Answer, MessageEdit, RoutingTable};
 
 use super::control::{Arm, Control, OwnGsi};
 use super::{Dead, Inner};
@@ -26,8 +27,10 @@ use crate::sync::atomic::Ordering;
 pub(super) enum Start {
     Nothing,
     /// An internal vector is to be opened, see [`Inner::settle`].
-    Settle,
-    /// An exported vector is to be armed.
+    Settle {
+        turn: u64,
+    },
+    /// A vector with a notifier is to be armed.
     Task(Task),
 }
 
@@ -72,6 +75,10 @@ impl Task {
         }
     }
 
+    pub(super) fn table(&self) -> &RoutingTable {
+        &self.vector.table
+    }
+
     /// The vector, if nothing has changed since the turn began.
     pub(super) fn lock(&self) -> Option<MutexGuard<'_, Control>> {
         let control = self.vector.control.lock();
@@ -112,7 +119,7 @@ impl Task {
         let result = match answer {
             // It was another message.
             Answer::Committed | Answer::Blocked if control.is_bound() => Ok(()),
-            Answer::Committed | Answer::Blocked => match self.vector.exported.get() {
+            Answer::Committed | Answer::Blocked => match self.vector.outlet.notifier() {
                 Some(notifier) => outcome
                     .guard(|| control.bind(&notifier))
                     .unwrap_or(Err(Error::Abandoned)),
@@ -120,7 +127,7 @@ impl Task {
                 None => Err(Error::NoLease),
             },
             Answer::Failed(source) if matches!(*source, NotLeased { .. }) => {
-                control.give_up_gsi();
+                self.vector.unbind(&mut control, Control::give_up_gsi);
                 return self.stage.set(Stage::Fresh);
             }
             Answer::Failed(source) => Err(Error::Commit { source }),
@@ -153,7 +160,7 @@ impl Task {
         let reason = match result {
             Ok(()) => {
                 outcome.armed += 1;
-                return;
+                return self.vector.open_own(control);
             }
             Err(reason) => Arc::new(reason),
         };
@@ -162,8 +169,24 @@ impl Task {
     }
 }
 
-/// What a queue's round does with its entries.
 impl Inner {
+    /// Does what is left to be done for a change.
+    pub(super) fn carry_out(self: &Arc<Self>, start: Start) -> Result<(), Error> {
+        let mut outcome = Outcome::default();
+        match start {
+            Start::Nothing => {}
+            Start::Settle { .. } => {
+                // Kept as it is, for a caller that wants to know why.
+                return self.settle();
+            }
+            Start::Task(task) => run(std::slice::from_ref(&task), None, &mut outcome),
+        }
+        match outcome.finish().dead.pop() {
+            Some(dead) => Err(Error::Dead(dead.reason)),
+            None => Ok(()),
+        }
+    }
+
     /// The vector's entry was taken out of the queue. Returns what is to be done.
     pub(crate) fn begin_round(self: &Arc<Self>) -> Option<Task> {
         let mut control = self.control.lock();
@@ -171,7 +194,7 @@ impl Inner {
             return None;
         }
         control.turn += 1;
-        if control.masked {
+        if !control.masks.is_none() {
             control.arm = Arm::Off;
             return None;
         }
@@ -232,13 +255,13 @@ impl Outcome {
     }
 }
 
-/// Commits the routes of all, and arms the irqfds. In a round of a queue, what was not tried goes
-/// first in the next one; elsewhere it is tried until it was.
+/// Commits the routes of all, which are of one table, and arms the irqfds. In a round of a queue,
+/// what was not tried goes first in the next one; elsewhere it is tried until it was.
 pub(crate) fn run(tasks: &[Task], queue: Option<&Arc<Shared>>, outcome: &mut Outcome) {
     let Some(first) = tasks.first() else {
         return;
     };
-    let table = &first.vector.table;
+    let table = first.table();
     let outcome = RefCell::new(outcome);
     while tasks.iter().any(|task| task.stage.get() == Stage::Fresh) {
         outcome.borrow_mut().none_free = false;

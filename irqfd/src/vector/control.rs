@@ -17,10 +17,11 @@ use crate::{Error, IrqFd, IrqFdBuilder, IrqSource};
 
 #[derive(Debug)]
 pub(super) struct Control {
-    pub(super) masked: bool,
+    /// Why the vector is closed; it is open if there is no reason.
+    pub(super) masks: Masks,
     /// What the guest has set.
     pub(super) message: MsiMessage,
-    /// The GSI of an exported vector, unless the irqfd has it.
+    /// The GSI of a vector with a notifier, unless the irqfd has it.
     pub(super) gsi: OwnGsi,
     pub(super) arm: Arm,
     /// Counts the changes.
@@ -33,10 +34,41 @@ pub(super) struct Control {
     pub(super) failures: u32,
 }
 
-/// How far a vector is that is exported, or is to be opened.
+/// Reasons for a vector to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Masks(u8);
+
+impl Masks {
+    const NONE: Self = Self(0);
+    /// The guest has masked it.
+    pub(crate) const GUEST: Self = Self(1);
+    /// The VMM has disabled it.
+    pub(crate) const VMM: Self = Self(1 << 1);
+    /// It is paused.
+    pub(crate) const PAUSE: Self = Self(1 << 2);
+
+    pub(super) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    pub(super) fn has(self, mask: Self) -> bool {
+        self.0 & mask.0 != 0
+    }
+
+    pub(super) fn with(self, mask: Self) -> Self {
+        Self(self.0 | mask.0)
+    }
+
+    pub(super) fn without(self, mask: Self) -> Self {
+        Self(self.0 & !mask.0)
+    }
+}
+
+/// How far a vector is that is armed, or is to be opened.
 #[derive(Debug, Default)]
 pub(super) enum Arm {
-    /// Nothing is armed, and nothing is on its way. An internal vector that is not masked is open.
+    /// Nothing is armed, and nothing is on its way. A vector that sends its message is open then,
+    /// if it is not closed for a reason.
     #[default]
     Off,
     /// The queue has an entry for the vector, and its owner will arm it, unless it is masked. With
@@ -63,7 +95,7 @@ pub(super) enum OwnGsi {
 impl Default for Control {
     fn default() -> Self {
         Self {
-            masked: true,
+            masks: Masks::GUEST,
             message: MsiMessage::default(),
             gsi: OwnGsi::None,
             arm: Arm::Off,
@@ -76,15 +108,9 @@ impl Default for Control {
 }
 
 impl Control {
-    /// Takes off what is armed, so that nothing is injected any more when this returns, and ends
-    /// what is on its way. The GSI is left to the table.
+    /// Takes off what is armed, so that KVM injects nothing any more when this returns, and ends
+    /// what is on its way. The vector keeps its GSI.
     pub(super) fn disarm(&mut self) {
-        self.disarm_for_now();
-        self.park();
-    }
-
-    /// The same for a vector that is armed anew: it keeps its GSI.
-    pub(super) fn disarm_for_now(&mut self) {
         self.turn += 1;
         // What does not go is dropped here: that tries again, and otherwise keeps the GSI out of
         // use.
@@ -101,6 +127,13 @@ impl Control {
             OwnGsi::Leased(lease) => OwnGsi::Parked(lease.park()),
             other => other,
         };
+    }
+
+    /// The same, but for a vector that is only paused: it keeps its GSI, so that it can be resumed.
+    pub(super) fn park_if_masked(&mut self) {
+        if self.masks != Masks::PAUSE {
+            self.park();
+        }
     }
 
     /// Takes the GSI back, unless the table has it.
@@ -175,6 +208,11 @@ impl Control {
             (_, OwnGsi::Leased(lease)) => Some(lease),
             _ => None,
         }
+    }
+
+    /// Whether the translation blocks the message of a vector that would be armed otherwise.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(&self.arm, Arm::Armed(irq) if irq.is_blocked())
     }
 
     /// Whether KVM takes what comes to the notifier.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Device`]: what the vectors of one device have in common; [`Dead`]: one of them that leads
-//! nowhere.
+//! [`Device`]: what the vectors of one device have in common; [`Dead`]: one of them that cannot
+//! deliver.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::{Inner, Vector};
+use super::{Inner, VectorHandle};
 use crate::Error;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,16 +43,17 @@ impl Device {
     }
 }
 
-/// A vector that leads nowhere although it is not masked: it was refused a GSI, a route or an
+/// A vector that cannot deliver although it is not masked: it was refused a GSI, a route or an
 /// irqfd.
 ///
-/// Signals stay in its notifier. It is tried again when it is masked and unmasked, when it gets
-/// another message, and, if the reason may pass by itself and it has a queue, by the queue's owner.
+/// Signals stay in its notifier, or are kept. It is tried again when it is masked and unmasked,
+/// when it gets another message, and, if the reason may pass by itself and it has a queue, by the
+/// queue's owner.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Dead {
     /// The vector.
-    pub vector: Vector,
+    pub vector: VectorHandle,
     /// Its number in its device, if it belongs to one.
     pub number: Option<u16>,
     /// The name of its device, if it was given one.
@@ -64,7 +65,7 @@ pub struct Dead {
 impl Dead {
     pub(crate) fn new(inner: &Arc<Inner>, reason: Arc<Error>) -> Self {
         Self {
-            vector: Vector {
+            vector: VectorHandle {
                 inner: Arc::clone(inner),
             },
             number: inner.number,

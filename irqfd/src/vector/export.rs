@@ -9,13 +9,14 @@ use notify_core::{EventFdMode, EventNotifier};
 use super::Inner;
 use super::committer::Start;
 use super::control::{Arm, Control, OwnGsi};
+use super::outlet::{Kind, Output};
 use crate::bound::empty_if_full;
 use crate::{Error, Rejected};
 
 /// What is left to be done for an exchange, without the vector's lock.
 #[must_use = "the vector waits for it"]
 pub(super) struct Exchanged {
-    /// The notifier that was replaced.
+    /// The notifier that was replaced, if it was one that was handed out.
     pub(super) old: Option<Arc<EventNotifier>>,
     /// A trigger was kept, or a signal is to be taken over, so the vector is triggered.
     pub(super) trigger: bool,
@@ -25,75 +26,104 @@ pub(super) struct Exchanged {
 impl Inner {
     pub(super) fn export(self: &Arc<Self>) -> Result<(Arc<EventNotifier>, Exchanged), Error> {
         let mut control = self.control.lock();
-        if let Some(notifier) = self.exported.get() {
+        if let Some(notifier) = self.outlet.shared() {
             return Ok((notifier, Exchanged::nothing(None)));
         }
-        let notifier = EventNotifier::new().map_err(|source| Error::Export { source })?;
-        let notifier = Arc::new(notifier);
+        if let Some(notifier) = self.outlet.notifier() {
+            // It stays bound, if it is.
+            let (old, trigger) = self.exchange(Output::Shared(Arc::clone(&notifier)));
+            let start = Start::Nothing;
+            let exchanged = Exchanged {
+                old,
+                trigger,
+                start,
+            };
+            return Ok((notifier, exchanged));
+        }
+        let notifier = new_notifier()?;
         let exchanged = self.export_as(&mut control, &notifier);
         Ok((notifier, exchanged))
     }
 
-    /// Makes an internal vector an exported one.
+    /// Gives a notifier to a vector that has none.
     fn export_as(
         self: &Arc<Self>,
         control: &mut Control,
         notifier: &Arc<EventNotifier>,
     ) -> Exchanged {
-        let (old, trigger) = self.exchange(Some(notifier));
-        let start = match control.masked {
-            true => Start::Nothing,
-            false => self.start(control),
-        };
+        let (old, trigger) = self.exchange(Output::Shared(Arc::clone(notifier)));
         Exchanged {
             old,
             trigger,
-            start,
+            start: self.start_if_open(control),
         }
     }
 
-    /// Exchanges what triggers use. Returns the old notifier, and whether a trigger was kept.
+    /// Exchanges what triggers do. Returns the old notifier if it was handed out, and whether a
+    /// trigger was kept.
     ///
-    /// The gate of an exported vector stays open: masked or not, the notifier takes the signal.
-    fn exchange(
-        &self,
-        notifier: Option<&Arc<EventNotifier>>,
-    ) -> (Option<Arc<EventNotifier>>, bool) {
+    /// The gate of an exported vector stays open: masked or not, the notifier takes the signal. Any
+    /// other gate stays closed, and is opened when the vector is.
+    fn exchange(&self, output: Output) -> (Option<Arc<EventNotifier>>, bool) {
+        let opens = matches!(output, Output::Shared(_));
         self.gate.close();
-        let old = self.exported.swap(notifier.cloned());
-        let kept = notifier.is_some() && self.gate.open().is_some();
+        let old = self.outlet.swap(output).into_shared();
+        let kept = opens && self.gate.open().is_some();
         (old, kept)
     }
 
     pub(super) fn unexport(self: &Arc<Self>) -> Result<Exchanged, Error> {
-        if !self.signals() {
-            return Err(Error::NoSignalMsi);
-        }
         let mut control = self.control.lock();
-        if !self.exported.is_some() {
+        if matches!(self.outlet.kind(), Kind::Message | Kind::Own) {
             return Ok(Exchanged::nothing(None));
         }
-        control.disarm();
-        control.gsi = OwnGsi::None;
+        let output = self.private_output()?;
+        let old = self.take_back(&mut control, output);
+        Ok(Exchanged {
+            old,
+            trigger: false,
+            start: self.start_if_open(&mut control),
+        })
+    }
+
+    /// What triggers do as long as no notifier is handed out.
+    pub(super) fn private_output(&self) -> Result<Output, Error> {
+        match self.by_irqfd {
+            true => new_notifier().map(Output::Own),
+            false => Ok(Output::Message),
+        }
+    }
+
+    pub(super) fn take_notifier(self: &Arc<Self>) -> Option<Arc<EventNotifier>> {
+        let mut control = self.control.lock();
+        if !self.outlet.is_shared() {
+            return None;
+        }
+        self.take_back(&mut control, Output::Nothing)
+    }
+
+    /// Disarms the vector and exchanges its output for one that is not handed out. A signal that
+    /// the notifier has is kept.
+    fn take_back(
+        self: &Arc<Self>,
+        control: &mut Control,
+        output: Output,
+    ) -> Option<Arc<EventNotifier>> {
+        self.close(control);
         if let (Arm::Queued(_), Some(queue)) = (&control.arm, &self.queue) {
             queue.remove(self);
             control.arm = Arm::Off;
         }
-        let (old, _) = self.exchange(None);
-        let signalled = old.as_deref().is_some_and(takes_signal);
-        if signalled {
+        match output {
+            Output::Message => control.gsi = OwnGsi::None,
+            _ => control.park_if_masked(),
+        }
+        let (old, _) = self.exchange(output);
+        if old.as_deref().is_some_and(takes_signal) {
             // The gate is closed, and keeps it.
             drop(self.gate.enter());
         }
-        let start = match control.masked {
-            true => Start::Nothing,
-            false => self.start(&mut control),
-        };
-        Ok(Exchanged {
-            old,
-            trigger: false,
-            start,
-        })
+        old
     }
 
     pub(super) fn replace_notifier(
@@ -104,36 +134,45 @@ impl Inner {
             return Err(Rejected::new(Error::ExportSemaphore, notifier));
         }
         let mut control = self.control.lock();
-        let Some(old) = self.exported.get() else {
+        let Some(current) = self.outlet.notifier() else {
             return Ok(self.export_as(&mut control, &notifier));
         };
-        if Arc::ptr_eq(&old, &notifier) {
-            return Ok(Exchanged::nothing(Some(old)));
+        let shared = self.outlet.shared();
+        if shared.as_ref().is_some_and(|it| Arc::ptr_eq(it, &notifier)) {
+            return Ok(Exchanged::nothing(shared));
+        }
+        if !self.outlet.is_shared() {
+            // What triggers signal from now on is taken from the new one.
+            self.gate.close();
         }
         if let Arm::Armed(irq) = &mut control.arm {
             // If the VM panics the vector is dead.
             let replaced = catch_unwind(AssertUnwindSafe(|| irq.replace_notifier(&notifier)));
             match replaced {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Rejected::new(error, notifier)),
+                Ok(Err(error)) => {
+                    self.open_own(control);
+                    return Err(Rejected::new(error, notifier));
+                }
                 Err(panic) => {
                     self.kill(&mut control, Arc::new(Error::Abandoned));
                     resume_unwind(panic);
                 }
             }
         }
-        let (_, kept) = self.exchange(Some(&notifier));
-        let trigger = takes_signal(&old) || kept;
+        let may_have_signal = self.outlet.is_shared() || self.table.translates();
+        let (old, kept) = self.exchange(Output::Shared(notifier));
+        let trigger = may_have_signal && takes_signal(&current) || kept;
         // What the old one was refused for may not be so of the new one.
         let start = match control.arm {
             Arm::Dead(_) | Arm::Queued(Some(_)) => {
                 control.disarm();
-                self.start(&mut control)
+                self.start_if_open(&mut control)
             }
             _ => Start::Nothing,
         };
         Ok(Exchanged {
-            old: Some(old),
+            old,
             trigger,
             start,
         })
@@ -147,7 +186,7 @@ impl Inner {
     ) -> Option<Arc<EventNotifier>> {
         if exchanged.trigger {
             // A peer may have filled it and made it blocking.
-            if let Some(notifier) = self.exported.get() {
+            if let Some(notifier) = self.outlet.shared() {
                 empty_if_full(&notifier);
             }
             // Every eventfd takes it.
@@ -167,6 +206,11 @@ impl Exchanged {
             start: Start::Nothing,
         }
     }
+}
+
+fn new_notifier() -> Result<Arc<EventNotifier>, Error> {
+    let notifier = EventNotifier::new().map_err(|source| Error::Export { source })?;
+    Ok(Arc::new(notifier))
 }
 
 /// Takes the signal of a notifier that is not armed. Returns whether there was one.

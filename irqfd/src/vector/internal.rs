@@ -8,6 +8,7 @@ use irq_routing::Translated;
 
 use super::committer::Outcome;
 use super::control::Arm;
+use super::outlet::Kind;
 use super::{Dead, Inner};
 use crate::Error;
 use crate::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ impl Inner {
     /// trigger that was kept is sent. If the vector has changed meanwhile, its new turn opens it.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let control = self.control.lock();
-        if !matches!(control.arm, Arm::Arming) || self.exported.is_some() {
+        if !matches!(control.arm, Arm::Arming) || !self.sends_message() {
             return Ok(());
         }
         let (turn, message) = (control.turn, control.message);
@@ -56,15 +57,25 @@ impl Inner {
         }
     }
 
+    /// Whether nothing has changed since this turn began.
+    pub(super) fn is_in_turn(&self, turn: u64) -> bool {
+        self.control.lock().turn == turn
+    }
+
     fn died(self: &Arc<Self>, reason: Error, outcome: &mut Outcome) {
         let dead = Dead::new(self, Arc::new(reason));
         outcome.died(&mut self.control.lock(), dead);
     }
 
+    /// Whether triggers send the message; to be asked under the lock.
+    fn sends_message(&self) -> bool {
+        self.outlet.kind() == Kind::Message
+    }
+
     /// A panic has come before an internal vector was opened.
     pub(super) fn abandon(&self) {
         let mut control = self.control.lock();
-        if matches!(control.arm, Arm::Arming) && !self.exported.is_some() {
+        if matches!(control.arm, Arm::Arming) && self.sends_message() {
             control.turn += 1;
             control.arm = Arm::Dead(Arc::new(Error::Abandoned));
             self.dead.store(true, Ordering::Relaxed);
@@ -75,10 +86,9 @@ impl Inner {
 impl Translated for Inner {
     fn retranslate(self: Arc<Self>) {
         let mut control = self.control.lock();
-        match (self.exported.is_some(), &control.arm) {
-            (true, Arm::Armed(irq)) => {
+        match (self.sends_message(), &control.arm) {
+            (false, Arm::Armed(irq)) => {
                 if let Some(reason) = irq.lost() {
-                    control.disarm();
                     self.kill(&mut control, Arc::clone(&reason));
                     let mut outcome = Outcome::default();
                     outcome.died(&mut control, Dead::new(&self, reason));
@@ -87,12 +97,13 @@ impl Translated for Inner {
                 }
             }
             // Routes are translated by the table.
-            (true, _) => {}
-            (false, _) if control.masked => {}
-            (false, _) => {
+            (false, _) => {}
+            (true, _) if !control.masks.is_none() => {}
+            (true, _) => {
                 control.turn += 1;
                 control.arm = Arm::Arming;
                 self.gate.close();
+                self.dead.store(false, Ordering::Relaxed);
                 // Another message may not be refused.
                 self.refusal.store(0, Ordering::Relaxed);
                 drop(control);

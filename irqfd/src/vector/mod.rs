@@ -1,61 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Vector`]: one message-signalled interrupt of a device.
 
+mod batch;
 mod builder;
 mod changes;
 mod committer;
 mod control;
 mod device;
 mod export;
-mod exported;
 mod gate;
+mod handle;
 mod internal;
+mod lease;
 mod message;
 mod opened;
+mod outlet;
 mod pending;
 mod state;
+mod trigger;
 
-use std::fmt;
-use std::io;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use irq_routing::{Gsi, GsiLease, MsiMessage, Registration, RoutingTable};
-use notify_core::{Capability, EventNotifier, MsiOutcome};
+use irq_routing::{GsiLease, MsiMessage, Registration, RoutingTable};
 
-use crate::queue::{ArmQueue, Shared};
+use crate::queue::Shared;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI32};
 use crate::{Error, Rejected};
 
+pub use batch::ResumeBatch;
 pub use builder::VectorBuilder;
-use committer::Start;
 pub(crate) use committer::{Outcome, Task, run};
 use control::Control;
+pub(crate) use control::Masks;
 pub use device::Dead;
 pub(crate) use device::Device;
-use exported::Exported;
-use gate::{Gate, Pass};
+use gate::Gate;
+pub use handle::VectorHandle;
 use message::SharedMessage;
 pub(crate) use opened::Opened;
+use outlet::Outlet;
 pub(crate) use pending::signal_moved;
 pub use state::{Triggered, VectorState};
 
-/// One message-signalled interrupt of a device (MSI or MSI-X). Clones share it.
+/// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set
+/// its message. Clones share it.
 ///
 /// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
-/// without a lock. There are two ways to use one:
+/// without a lock. Device code gets a [`handle`](Self::handle), with which it can trigger the
+/// vector and hand its notifier out, and no more. A `Vector` derefs to its handle, since it has all
+/// of these methods too.
 ///
-/// - *internal*, as it starts: the VMM's own code triggers it. It injects the message
-///   (KVM_SIGNAL_MSI), and needs no eventfd, no GSI and no route. To mask, unmask or retarget it is
-///   to write to memory.
-/// - *exported* ([`export`](Self::export)): its notifier was handed out, to vhost, VFIO or another
-///   process. A GSI, a route and an irqfd are taken the first time that it is unmasked. Masking
-///   takes the irqfd off and leaves the GSI, with its route, to the table. Unmasking takes it back
-///   without a commit, unless the table has needed it for another vector meanwhile. A VM that has
-///   more unmasked vectors than GSIs should give them a queue, which tries those again that got
-///   none.
+/// There are three kinds:
 ///
-/// Where the kernel has no KVM_SIGNAL_MSI, a vector is exported from the start.
+/// | kind | a trigger | needs | mask and unmask |
+/// |---|---|---|---|
+/// | *internal*, as it starts | KVM_SIGNAL_MSI | nothing | write to memory |
+/// | *private* ([`VectorBuilder::private_irqfd`]) | `write` to an eventfd that only the vector has | a GSI, a route, an irqfd | KVM_IRQFD |
+/// | *exported* ([`export`](VectorHandle::export)) | `write` to a notifier that was handed out | a GSI, a route, an irqfd | KVM_IRQFD |
+///
+/// - An internal vector is for devices of the VMM's own code.
+/// - A private one is the same where the VMM's system call filter does not allow KVM_SIGNAL_MSI, or
+///   the kernel does not have it. Its eventfd is never written while it is not bound, and never
+///   read: triggers are kept in memory meanwhile. Its ioctls are KVM_IRQFD and, when it gets a new
+///   route, KVM_SET_GSI_ROUTING. (In a table with a translation the eventfd is written while the
+///   translation blocks the message, and read when the vector is masked.)
+/// - The notifier of an exported vector is signalled by vhost, VFIO or another process. While the
+///   vector is not armed, signals stay in the notifier.
+///
+/// A GSI, a route and an irqfd are taken the first time that a private or exported vector is
+/// unmasked. Masking unbinds the irqfd and leaves the GSI, with its route, to the table. Unmasking
+/// takes it back without a commit, unless the table has needed it for another vector meanwhile. A
+/// VM that has more unmasked vectors than GSIs should give them a queue, which tries those again
+/// that got none.
 ///
 /// # What is promised
 ///
@@ -66,6 +84,25 @@ pub use state::{Triggered, VectorState};
 ///   hardware.)
 /// - The message that is injected is one that was set, never a mixture of two.
 ///
+/// # Snapshots
+///
+/// KVM injects some interrupts from a worker thread: what a notifier has when it is bound, and
+/// messages that may go to several vCPUs. Until the worker has run, such an interrupt is neither in
+/// the notifier nor in what KVM_GET_LAPIC returns. [`pause`](Self::pause) waits for the worker, and
+/// keeps all later triggers. The [crate's page](crate#snapshots) has the order of all steps.
+///
+/// To restore a vector: [`pause`](Self::pause), [`set_message`](Self::set_message),
+/// [`restore_pending`](Self::restore_pending) if it was pending, [`unmask`](Self::unmask) if it was
+/// not masked, and [`resume_in`](Self::resume_in).
+///
+/// # Devices that are passed through
+///
+/// An exported vector whose notifier VFIO has may have its interrupts posted to the vCPU by the
+/// processor. Masking ends that, because the irqfd is unbound. Linux 6.17 and 6.18 without the fix
+/// for CVE-2026-23198 do not: interrupts go on after the mask, and on AMD hosts the kernel uses
+/// freed memory. On such a host take the trigger out of VFIO (VFIO_DEVICE_SET_IRQS) before the
+/// vector is masked, or do not use posted interrupts.
+///
 /// # Translated messages
 ///
 /// Where the routing table translates messages, they are translated when they are set, when the
@@ -75,8 +112,9 @@ pub use state::{Triggered, VectorState};
 /// armed and signals stay in its notifier ([`VectorState::Blocked`]); a trigger of an internal one
 /// is lost, as by an IOMMU.
 ///
-/// A vector starts masked. Dropping the last clone takes the irqfd off and gives the GSI back;
-/// failures are logged. Two handles are equal if they are of one vector.
+/// A vector starts masked. Dropping the last clone and handle unbinds the irqfd and gives the GSI
+/// back; failures are logged. That blocks for one KVM_IRQFD if the vector is armed: some
+/// microseconds, and more on a loaded host. Two handles are equal if they are of one vector.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -98,9 +136,9 @@ pub use state::{Triggered, VectorState};
 /// notifier.notify()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vector {
-    pub(crate) inner: Arc<Inner>,
+    handle: VectorHandle,
 }
 
 pub(crate) struct Inner {
@@ -108,14 +146,16 @@ pub(crate) struct Inner {
     queue: Option<Arc<Shared>>,
     device: Arc<Device>,
     number: Option<u16>,
+    /// Whether it has an irqfd of its own while no notifier is handed out.
+    by_irqfd: bool,
     gate: Gate,
-    /// What triggers of an internal vector send: the message as the table translates it.
+    /// What triggers send that send the message: as the table translates it.
     sent: SharedMessage,
     /// The errno with which the kernel refused the message, or 0.
     refusal: AtomicI32,
-    /// Whether an exported vector is dead, for triggers.
+    /// Whether the vector is dead, for triggers.
     dead: AtomicBool,
-    exported: Exported,
+    outlet: Outlet,
     control: Mutex<Control>,
     /// Where the table translates messages, it says when the translation has changed.
     registration: OnceLock<Registration>,
@@ -127,38 +167,20 @@ impl Vector {
         VectorBuilder::new(table)
     }
 
-    /// Raises the interrupt, or keeps the trigger if the vector is masked. It waits for no other thread and
-    /// allocates nothing. (What may hold up a signal to a notifier that is shared with a hostile
-    /// process is said at [`EventNotifier::notify`].)
-    ///
-    /// The table's translation is not called: the message was translated when the vector was
-    /// opened.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is
-    /// gone, as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it
-    /// is given another message, is unmasked anew, or a trigger succeeds. [`Error::Notify`]: the
-    /// notifier, which somebody else shares, takes no signal.
-    pub fn trigger(&self) -> Result<Triggered, Error> {
-        self.inner.trigger()
-    }
-
-    /// The message that was set last.
+    /// A handle for device code, which can trigger the vector and hand its notifier out.
     #[must_use]
-    pub fn message(&self) -> MsiMessage {
-        self.inner.control.lock().message
+    pub fn handle(&self) -> &VectorHandle {
+        &self.handle
     }
 
-    /// Sets the message, whole. If the vector is not masked, triggers go to the old one until this
-    /// has begun and to the new one when it has returned; in between they are kept, or go to one of
-    /// the two. The message that it has already changes nothing, but for a dead vector, which tries
-    /// again.
+    /// Sets the message. A trigger during this call is kept, or sends the old or the new message,
+    /// never a mixture. After the call, triggers send the new message. Setting the same message
+    /// again does nothing, unless the vector is dead: then it is armed again.
     ///
     /// An armed vector stays armed while its route is exchanged, with one ioctl, on x86, without a
     /// queue or a translation, and if both messages are for one local APIC
     /// ([`ApicMessage::is_for_one_apic`](irq_routing::ApicMessage::is_for_one_apic)). Otherwise its
-    /// irqfd is taken off first and bound again.
+    /// irqfd is unbound first and bound again.
     ///
     /// # Errors
     ///
@@ -169,52 +191,94 @@ impl Vector {
         self.inner.carry_out(start)
     }
 
-    /// Keeps triggers from now on. When this returns nothing is in flight. It waits for triggers
-    /// that are in the middle of an injection, never for a commit.
+    /// Masks the vector for the guest: triggers are kept from now on. When this returns, no
+    /// injection is in flight.
     ///
-    /// If the kernel does not let go of an irqfd, which is logged, its signals are injected still;
-    /// its GSI and route then stay out of use.
+    /// Waits for triggers that are injecting, and for one KVM_IRQFD if the vector is armed. Never
+    /// waits for a commit.
+    ///
+    /// If KVM refuses to unbind an irqfd, that is logged. Its signals are still injected, and its
+    /// GSI and route stay out of use.
     pub fn mask(&self) {
-        self.inner.mask();
+        self.inner.add_mask(Masks::GUEST);
     }
 
-    /// Lets triggers through, the one that was kept first.
+    /// The guest unmasks it: lets triggers through, the one that was kept first.
     ///
-    /// For an exported vector with a queue this only queues it. Otherwise its route is committed
+    /// With a queue this only queues a private or exported vector. Otherwise its route is committed
     /// and its irqfd armed before this returns, unless another thread is about to do so.
     ///
     /// # Errors
     ///
-    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Exported:
+    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Private or exported:
     /// [`Error::Dead`], with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of
-    /// [`IrqFdBuilder::assign`]); signals stay in the notifier. Either way the vector is unmasked
-    /// and [`Dead`](VectorState::Dead), and no other vector is disturbed.
+    /// [`IrqFdBuilder::assign`]); signals are kept. Either way the vector is unmasked and
+    /// [`Dead`](VectorState::Dead), and no other vector is disturbed.
     ///
     /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
     pub fn unmask(&self) -> Result<(), Error> {
-        let start = self.inner.begin_unmask();
+        let start = self.inner.remove_mask(Masks::GUEST);
         self.inner.carry_out(start)
     }
 
-    /// Whether it is masked.
-    #[must_use]
-    pub fn is_masked(&self) -> bool {
-        self.inner.control.lock().masked
+    /// The VMM disables it, whether the guest masks it or not: triggers are kept until
+    /// [`enable`](Self::enable), and return [`Triggered::Disabled`], as those of a device whose
+    /// guest has not enabled MSI-X. As for [`mask`](Self::mask), nothing is in flight when this
+    /// returns, and the GSI is left to the table.
+    ///
+    /// A vector starts enabled.
+    pub fn disable(&self) {
+        self.inner.device.set_enabled(false);
+        self.inner.add_mask(Masks::VMM);
     }
 
-    /// Whether a trigger was kept. For an exported vector, whether its notifier is signalled and
-    /// not armed.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        self.inner.is_pending()
-    }
-
-    /// Keeps a trigger, as a restored device does that had one. To be called while the vector is
-    /// masked; otherwise it is a trigger.
+    /// Takes [`disable`](Self::disable) back. If the guest has not masked the vector this does what
+    /// [`unmask`](Self::unmask) does.
     ///
     /// # Errors
     ///
-    /// Those of [`trigger`](Self::trigger).
+    /// Those of [`unmask`](Self::unmask).
+    pub fn enable(&self) -> Result<(), Error> {
+        self.inner.device.set_enabled(true);
+        let start = self.inner.remove_mask(Masks::VMM);
+        self.inner.carry_out(start)
+    }
+
+    /// Pauses it for a snapshot: triggers are kept until [`resume`](Self::resume). The guest's mask
+    /// and message may be changed meanwhile. Pausing what is paused changes nothing.
+    ///
+    /// When this returns, KVM has injected all that it took from the vector's notifier. Blocks for
+    /// one KVM_IRQFD if the vector is armed. Commits nothing: an unmasked vector keeps its GSI and
+    /// route. If KVM refuses to unbind the irqfd, [`mask`](Self::mask) says what happens.
+    pub fn pause(&self) {
+        self.inner.add_mask(Masks::PAUSE);
+    }
+
+    /// Takes [`pause`](Self::pause) back. To resume many vectors, or the vectors of many devices,
+    /// with one commit, use [`resume_in`](Self::resume_in). Does nothing for a vector that is in a
+    /// batch already: it is opened when that is run.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unmask`](Self::unmask).
+    pub fn resume(&self) -> Result<(), Error> {
+        let start = self.inner.remove_mask(Masks::PAUSE);
+        self.inner.carry_out(start)
+    }
+
+    /// Adds the vector to a batch, which resumes it with others when it is run.
+    ///
+    /// A vector with a queue does not wait for the batch: it enters its queue now.
+    pub fn resume_in(&self, batch: &mut ResumeBatch) {
+        batch.resume(self.handle());
+    }
+
+    /// Sets the pending bit of a restored vector. Call it while the vector is masked or paused;
+    /// otherwise it triggers the vector. For an exported vector this signals the notifier.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`trigger`](VectorHandle::trigger).
     pub fn restore_pending(&self) -> Result<(), Error> {
         self.trigger().map(drop)
     }
@@ -225,259 +289,36 @@ impl Vector {
     }
 
     /// Masks it, and forgets its message and a trigger that was kept: a reset of the device. An
-    /// exported vector stays exported.
+    /// exported vector stays exported, a paused one paused.
     pub fn reset(&self) {
         self.inner.reset();
     }
 
-    /// How far it is.
-    #[must_use]
-    pub fn state(&self) -> VectorState {
-        self.inner.state()
-    }
-
-    /// Makes it one that somebody else signals, with a new notifier, and answers with the notifier.
-    /// One that is exported already stays as it is. A trigger that was kept goes to the notifier.
+    /// Gives it this GSI, for instance the one that it had in a saved state of another format. It
+    /// is armed on it the next time that it is unmasked or resumed. A GSI that it had is given
+    /// back.
     ///
-    /// Whoever fills the notifier's counter while the vector is not armed is not heard of any more
-    /// once it is armed, until [`trigger`](Self::trigger) or [`mask`](Self::mask) empties it.
+    /// A private or exported vector that is queued, or paused and not masked, keeps the GSI. Any
+    /// other vector leaves it to the table, which may take it for another vector;
+    /// [`gsi`](VectorHandle::gsi) returns `None` then.
+    ///
+    /// To restore a VM: pause and restore first, then call this, then resume.
     ///
     /// # Errors
     ///
-    /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.
-    pub fn export(&self) -> Result<Arc<EventNotifier>, Error> {
-        let (notifier, exchanged) = self.inner.export()?;
-        self.inner.finish_exchange(exchanged);
-        Ok(notifier)
-    }
-
-    /// Gives it another notifier, or makes it an exported one with this notifier; returns the old
-    /// notifier if there was one. A signal that the old one has goes to the new one. A thread that
-    /// is in the middle of [`trigger`](Self::trigger) is not waited for, since a peer that shares
-    /// the old notifier may block it there: it triggers the new one when it goes on, so that one
-    /// interrupt may come twice. It may also write to the old one once more. Who has the old one
-    /// from elsewhere signals it in vain from now on.
-    ///
-    /// For a vector that is armed the new notifier is bound before the old one is taken off.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ExportSemaphore`], and for a vector that is armed [`Error::Deassign`] and those of
-    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back
-    /// inside. For a vector that is not armed nothing else can fail here: if the new notifier
-    /// cannot be bound later, [`state`](Self::state) says so.
-    ///
-    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
-    pub fn replace_notifier(
-        &self,
-        notifier: Arc<EventNotifier>,
-    ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>>> {
-        let exchanged = self.inner.replace_notifier(notifier)?;
-        Ok(self.inner.finish_exchange(exchanged))
-    }
-
-    /// Makes it internal again. The irqfd is taken off and the GSI given back; a signal that the
-    /// notifier has is delivered, or kept if the vector is masked.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSignalMsi`]: the kernel cannot do without. [`Error::Signal`], as for
-    /// [`trigger`](Self::trigger).
-    pub fn unexport(&self) -> Result<(), Error> {
-        let exchanged = self.inner.unexport()?;
-        self.inner.carry_out(exchanged.start)
-    }
-
-    /// The GSI that it holds: that of an exported vector that is armed, or about to be. An internal
-    /// one has none, and a masked one has left its own to the table.
-    #[must_use]
-    pub fn gsi(&self) -> Option<Gsi> {
-        let control = self.inner.control.lock();
-        control.lease().map(GsiLease::gsi)
-    }
-
-    /// The notifier of an exported vector.
-    #[must_use]
-    pub fn notifier(&self) -> Option<Arc<EventNotifier>> {
-        self.inner.exported.get()
+    /// [`Error::OtherTable`]: the lease is of another routing table. [`Error::InUse`]: the vector
+    /// is armed, is being armed, or is in a [`ResumeBatch`]; mask or pause it first. The error
+    /// returns the lease.
+    pub fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+        self.inner.set_lease(lease)
     }
 }
 
-impl Inner {
-    fn new(
-        table: &RoutingTable,
-        queue: Option<&ArmQueue>,
-        device: Arc<Device>,
-        number: Option<u16>,
-    ) -> Self {
-        Self {
-            table: table.clone(),
-            queue: queue.map(ArmQueue::shared),
-            device,
-            number,
-            gate: Gate::new(),
-            sent: SharedMessage::new(),
-            refusal: AtomicI32::new(0),
-            dead: AtomicBool::new(false),
-            exported: Exported::new(),
-            control: Mutex::new(Control::default()),
-            registration: OnceLock::new(),
-        }
-    }
+/// A vector has all that its handle has, and more, as a `String` has of `str`.
+impl Deref for Vector {
+    type Target = VectorHandle;
 
-    /// Does what is left to be done for a change.
-    fn carry_out(self: &Arc<Self>, start: Start) -> Result<(), Error> {
-        let mut outcome = Outcome::default();
-        match start {
-            Start::Nothing => {}
-            Start::Settle => {
-                // Kept as it is, for a caller that wants to know why.
-                return self.settle();
-            }
-            Start::Task(task) => run(std::slice::from_ref(&task), None, &mut outcome),
-        }
-        match outcome.finish().dead.pop() {
-            Some(dead) => Err(Error::Dead(dead.reason)),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether the kernel has KVM_SIGNAL_MSI.
-    fn signals(&self) -> bool {
-        let answer = self.table.vm().capability(Capability::SignalMsi);
-        answer.is_ok_and(|answer| answer > 0)
-    }
-
-    fn trigger(&self) -> Result<Triggered, Error> {
-        loop {
-            match self.gate.enter() {
-                Some(pass) => {
-                    if let Some(triggered) = self.inject(pass) {
-                        return triggered;
-                    }
-                }
-                None if self.device.is_enabled() => return Ok(Triggered::Kept),
-                None => return Ok(Triggered::Disabled),
-            }
-        }
-    }
-
-    /// Sends the message or signals the notifier. Returns nothing if the notifier has been
-    /// exchanged meanwhile: the new one wants the signal too.
-    ///
-    /// A write to a notifier may take as long as a peer likes that shares it, so the trigger is not
-    /// in flight any more then, and nothing waits for it. What comes too late for the exchange,
-    /// which reads the old notifier, sees the new one.
-    fn inject(&self, pass: Pass<'_>) -> Option<Result<Triggered, Error>> {
-        let Some(notifier) = self.exported.copy() else {
-            let result = self.signal();
-            drop(pass);
-            return Some(result);
-        };
-        drop(pass);
-        // For loom a call of the kernel belongs to the step before it; here another thread may run.
-        #[cfg(loom)]
-        crate::sync::thread::yield_now();
-        let signalled = signal_anew(&notifier);
-        if !self.exported.is(&notifier) {
-            return None;
-        }
-        Some(match signalled {
-            Ok(()) => Ok(self.signalled()),
-            Err(source) => Err(Error::Notify { source }),
-        })
-    }
-
-    /// What became of a trigger that went to the notifier.
-    #[inline]
-    fn signalled(&self) -> Triggered {
-        if self.dead.load(Ordering::Relaxed) {
-            Triggered::Dead
-        } else if self.device.is_enabled() {
-            Triggered::Signalled
-        } else {
-            Triggered::Disabled
-        }
-    }
-
-    /// KVM_SIGNAL_MSI.
-    fn signal(&self) -> Result<Triggered, Error> {
-        let Some(message) = self.sent.load() else {
-            return Ok(Triggered::Blocked);
-        };
-        match self.table.vm().signal_msi(&message.into()) {
-            Ok(outcome) => {
-                // What it was refused for has passed, if it was.
-                if self.refusal.load(Ordering::Relaxed) != 0 {
-                    self.refusal.store(0, Ordering::Relaxed);
-                }
-                Ok(match outcome {
-                    MsiOutcome::Delivered(_) => Triggered::Delivered,
-                    _ => Triggered::Blocked,
-                })
-            }
-            Err(source) => {
-                let errno = source.raw_os_error().unwrap_or(libc::EIO);
-                self.refusal.store(errno, Ordering::Relaxed);
-                Err(Error::Signal { message, source })
-            }
-        }
-    }
-
-    /// A GSI for it, under its device's name. It may wait for a commit.
-    fn free_gsi(&self) -> Option<GsiLease> {
-        let lease = self.table.lease_if_free()?;
-        Some(match self.device.name() {
-            Some(name) => lease.named(Arc::clone(name)),
-            None => lease,
-        })
-    }
-
-    /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
-    /// can cause this.
-    fn no_gsi(&self) -> Error {
-        let source = irq_routing::Error::Exhausted {
-            wanted: 1,
-            leased: self.table.leased(),
-            limit: self.table.limit(),
-            holders: Vec::new(),
-        };
-        Error::Lease { source }
-    }
-
-    /// Why the kernel refused the message, if it did.
-    fn refusal(&self) -> Option<io::Error> {
-        let errno = self.refusal.load(Ordering::Relaxed);
-        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
-    }
-}
-
-/// Signals the notifier. One that somebody has filled is emptied first: of a write that it refuses
-/// KVM would not hear.
-#[inline]
-fn signal_anew(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
-    if notifier.try_notify()? {
-        return Ok(());
-    }
-    notifier.consume()?;
-    notifier.notify()
-}
-
-impl PartialEq for Vector {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
-    }
-}
-
-impl Eq for Vector {}
-
-impl fmt::Debug for Vector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vector")
-            .field("message", &self.message())
-            .field("state", &self.state())
-            .field("pending", &self.is_pending())
-            .field("notifier", &self.notifier())
-            .finish_non_exhaustive()
+    fn deref(&self) -> &VectorHandle {
+        &self.handle
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use irq_routing::MsiMessage;
 
 use super::committer::{Outcome, Start, Task, run};
-use super::{Dead, Vector};
+use super::{Dead, VectorHandle};
 use crate::Error;
 
 /// Vectors that one access of the guest opens.
@@ -17,11 +17,11 @@ use crate::Error;
 #[must_use = "what was opened is not armed until it is run"]
 pub(crate) struct Opened<'a> {
     /// Those of the device.
-    vectors: &'a [Vector],
+    vectors: &'a [VectorHandle],
     tasks: Vec<Task>,
     /// Internal ones, as many as an access to the table can open. If there are more, all vectors
     /// are looked at, so that no access allocates.
-    internal: [Option<&'a Vector>; 2],
+    internal: [Option<&'a VectorHandle>; 2],
     more: bool,
     /// By which vectors know the access.
     access: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Opened<'a> {
 
 impl<'a> Opened<'a> {
     #[inline]
-    pub(crate) fn of(vectors: &'a [Vector]) -> Self {
+    pub(crate) fn of(vectors: &'a [VectorHandle]) -> Self {
         Self {
             vectors,
             tasks: Vec::new(),
@@ -54,14 +54,14 @@ impl<'a> Opened<'a> {
     }
 
     /// Gives a masked vector its message and unmasks it.
-    pub(crate) fn unmask(&mut self, vector: &'a Vector, message: MsiMessage) {
+    pub(crate) fn unmask(&mut self, vector: &'a VectorHandle, message: MsiMessage) {
         let access = self.access();
         let start = vector.inner.begin_unmask_with(message, access);
         self.add(vector, start);
     }
 
     /// Makes a vector that is not masked send another message.
-    pub(crate) fn retarget(&mut self, vector: &'a Vector, message: MsiMessage) {
+    pub(crate) fn retarget(&mut self, vector: &'a VectorHandle, message: MsiMessage) {
         if vector.message() != message {
             let access = self.access();
             let start = vector.inner.begin_set_message(message, access);
@@ -69,11 +69,11 @@ impl<'a> Opened<'a> {
         }
     }
 
-    fn add(&mut self, vector: &'a Vector, start: Start) {
+    fn add(&mut self, vector: &'a VectorHandle, start: Start) {
         match start {
             Start::Nothing => {}
             Start::Task(task) => self.tasks.push(task),
-            Start::Settle => match self.internal.iter_mut().find(|place| place.is_none()) {
+            Start::Settle { .. } => match self.internal.iter_mut().find(|place| place.is_none()) {
                 Some(place) => *place = Some(vector),
                 None => self.more = true,
             },
@@ -81,7 +81,7 @@ impl<'a> Opened<'a> {
     }
 
     /// The internal ones that this access has opened, unless another one has unmasked them since.
-    fn internal(&self) -> impl Iterator<Item = &'a Vector> {
+    fn internal(&self) -> impl Iterator<Item = &'a VectorHandle> {
         let (few, access) = (self.internal.into_iter().flatten(), self.access);
         let all = if self.more { self.vectors } else { &[] };
         let all = all.iter();

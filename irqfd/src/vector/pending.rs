@@ -1,52 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Signals that a vector keeps, and what a queue takes along when it moves to another vector.
 
+use std::sync::Arc;
+
 use notify_core::EventNotifier;
 
+use super::Inner;
 use super::control::Control;
-use super::{Inner, signal_anew};
-use crate::Vector;
+use super::outlet::Kind;
+use super::trigger::signal_anew;
 use crate::bound::empty_if_full;
 
 impl Inner {
-    pub(super) fn is_pending(&self) -> bool {
-        let control = self.control.lock();
-        match self.exported.get() {
-            None => self.gate.is_pending(),
-            // KVM takes all that comes.
-            Some(_) if control.is_armed() => false,
-            Some(notifier) => notifier.is_signalled().unwrap_or(false),
-        }
+    /// The notifier of which KVM takes no signal, so that one that it has is pending: one that was
+    /// handed out and is not armed, or the vector's own while the translation blocks the message.
+    fn unheard(&self, control: &Control) -> Option<Arc<EventNotifier>> {
+        let may_have_signal = match self.outlet.kind() {
+            Kind::Shared => !control.is_armed(),
+            Kind::Own => control.is_blocked(),
+            Kind::Message | Kind::Nothing => false,
+        };
+        may_have_signal.then(|| self.outlet.notifier()).flatten()
     }
 
-    pub(super) fn clear_pending(&self) {
+    pub(super) fn is_pending(&self) -> bool {
+        let control = self.control.lock();
+        let signalled = |notifier: Arc<EventNotifier>| notifier.is_signalled().unwrap_or(false);
+        self.gate.is_pending() || self.unheard(&control).is_some_and(signalled)
+    }
+
+    pub(crate) fn clear_pending(&self) {
         self.clear_pending_locked(&self.control.lock());
     }
 
     pub(super) fn clear_pending_locked(&self, control: &Control) {
-        match self.exported.get() {
-            None => drop(self.gate.take_pending()),
-            Some(notifier) if !control.is_armed() => drop(notifier.consume()),
-            Some(_) => {}
+        self.gate.take_pending();
+        if let Some(notifier) = self.unheard(control) {
+            // If it cannot be read, it keeps what it has.
+            let _ = notifier.consume();
         }
     }
-}
 
-impl Vector {
     /// Takes the signal that [`is_pending`](Self::is_pending) reports, and returns whether there
     /// was one. With `keep` it also stays here.
-    ///
-    /// What is in the notifier of an armed vector is not pending: KVM has injected it.
     pub(crate) fn take_pending(&self, keep: bool) -> bool {
-        let control = self.inner.control.lock();
-        match self.inner.exported.get() {
-            None if keep => self.inner.gate.is_pending(),
-            None => self.inner.gate.take_pending(),
-            Some(_) if control.is_armed() => false,
-            // If it cannot be read it may be signalled.
-            Some(notifier) if keep => notifier.is_signalled().unwrap_or(true),
-            Some(notifier) => !matches!(notifier.consume(), Ok(None)),
-        }
+        let control = self.control.lock();
+        // If it cannot be read it may be signalled.
+        let signalled = |notifier: Arc<EventNotifier>| match keep {
+            true => notifier.is_signalled().unwrap_or(true),
+            false => !matches!(notifier.consume(), Ok(None)),
+        };
+        let kept = match keep {
+            true => self.gate.is_pending(),
+            false => self.gate.take_pending(),
+        };
+        self.unheard(&control).is_some_and(signalled) || kept
     }
 }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::control::Arm;
+use super::control::{Arm, Masks};
+use super::outlet::Kind;
 use crate::Error;
 
 /// What became of a trigger.
@@ -16,14 +17,17 @@ pub enum Triggered {
     /// No local APIC has taken the message: no such destination, one that is switched off, or a
     /// translation that lets it through nowhere.
     Blocked,
-    /// The notifier of an exported vector has it.
+    /// The notifier of an exported or private vector has it.
     Signalled,
-    /// The vector is masked; the trigger is kept.
+    /// The trigger is kept: an internal or private vector is masked, paused or not armed yet, or
+    /// the notifier was taken away. (An exported vector returns [`Signalled`](Self::Signalled)
+    /// then.)
     Kept,
-    /// The guest has not enabled MSI-X (or MSI), so the device is to use its INTx pin. The trigger
-    /// is kept as well, or the notifier has it.
+    /// The guest has not enabled MSI-X (or MSI), so the device is to use its INTx pin; or the VMM
+    /// has [disabled](crate::Vector::disable) the vector. The trigger is kept as well, or the
+    /// notifier has it.
     Disabled,
-    /// The notifier of an exported vector has it, and the vector is [`Dead`](VectorState::Dead): it
+    /// The vector is [`Dead`](VectorState::Dead). Its notifier has the trigger, or it is kept: it
     /// is delivered if the vector is armed some day.
     Dead,
 }
@@ -32,30 +36,41 @@ pub enum Triggered {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum VectorState {
-    /// Triggers are kept.
+    /// The guest has masked it, or the VMM has [disabled](crate::Vector::disable) it: triggers are
+    /// kept.
     Masked,
+    /// It is not masked, and [paused](crate::Vector::pause): triggers are kept.
+    Paused,
     /// Internal: triggers inject the message.
     Open,
-    /// Exported, and in the queue: signals stay in the notifier.
+    /// In the queue. Signals of an exported vector stay in its notifier, triggers of a private one
+    /// are kept.
     Queued,
-    /// Exported, and its route is on the way to the kernel: signals stay in the notifier. Internal,
-    /// and its message is being translated: triggers are kept.
+    /// Exported or private, and its route is on the way to the kernel, or will be when a batch is
+    /// run: as `Queued`. Internal, and its message is being translated, or it is in a batch:
+    /// triggers are kept.
     Arming,
-    /// Exported: signals inject the message.
+    /// Exported or private: its irqfd is bound, and signals inject the message.
     Armed,
-    /// Exported, and the table's translation blocks its message: nothing is armed, and signals stay
-    /// in the notifier until the message is let through.
+    /// Exported or private, and the table's translation blocks its message: nothing is bound, and
+    /// signals stay in the notifier until the message is let through.
     Blocked,
-    /// It leads nowhere. Triggers of an exported vector stay in its notifier; those of an internal
-    /// one fail, or are kept if the table's translation has panicked.
+    /// Its notifier was [taken away](crate::VectorHandle::take_notifier), and triggers are kept.
+    NoNotifier,
+    /// It cannot deliver, for this reason. Triggers of an exported vector stay in its notifier,
+    /// those of a private one are kept, and those of an internal one fail, or are kept if the
+    /// table's translation has panicked.
     Dead(Arc<Error>),
 }
 
 impl Inner {
     pub(super) fn state(&self) -> VectorState {
         let control = self.control.lock();
-        if control.masked {
+        if control.masks.has(Masks::GUEST.with(Masks::VMM)) {
             return VectorState::Masked;
+        }
+        if control.masks.has(Masks::PAUSE) {
+            return VectorState::Paused;
         }
         let refused = || {
             let source = self.refusal()?;
@@ -63,11 +78,12 @@ impl Inner {
             let reason = Error::Signal { message, source };
             Some(VectorState::Dead(Arc::new(reason)))
         };
-        let exported = self.exported.is_some();
         match &control.arm {
-            Arm::Off if !exported => refused().unwrap_or(VectorState::Open),
-            // Not seen: an exported vector that is unmasked is on its way or has failed.
-            Arm::Off => VectorState::Masked,
+            Arm::Off if self.outlet.kind() == Kind::Message => {
+                refused().unwrap_or(VectorState::Open)
+            }
+            // Any other one that is not closed is on its way, armed, or has failed.
+            Arm::Off => VectorState::NoNotifier,
             Arm::Queued(None) => VectorState::Queued,
             Arm::Arming => VectorState::Arming,
             Arm::Armed(irq) if irq.is_blocked() => VectorState::Blocked,

@@ -9,14 +9,16 @@ use notify_core::EventNotifier;
 use super::{IntxDevice, IntxError, IntxStep};
 use crate::{LevelIrq, LevelLine};
 
-/// The INTx interrupt of a passed-through device, on a line: KVM and VFIO hand it to and fro without user space.
+/// The INTx interrupt of a passed-through device, on a line: KVM and VFIO hand it to and fro
+/// without user space.
 ///
-/// An interrupt of the device signals the trigger, which raises the line; the guest's EOI lowers it and signals
-/// the eventfd by which VFIO unmasks the interrupt. (On a split irqchip, or with the VMM's own controller, the
-/// line does the second half; with the latter the VMM also takes the trigger: [`irq`](Self::irq),
-/// [`LevelIrq::take_trigger`].)
+/// An interrupt of the device signals the trigger, which raises the line; the guest's EOI lowers it
+/// and signals the eventfd by which VFIO unmasks the interrupt. (On a split irqchip, or with the
+/// VMM's own controller, the line does the second half; with the latter the VMM also takes the
+/// trigger: [`irq`](Self::irq), [`LevelIrq::take_trigger`].)
 ///
-/// Dropping it disables the interrupt; what fails is logged.
+/// Dropping it disables the interrupt; what fails is logged. That blocks for three calls of the
+/// device (VFIO_DEVICE_SET_IRQS) and one KVM_IRQFD.
 ///
 /// QEMU source: `vfio_intx_enable_kvm` and `vfio_intx_disable_kvm` in `hw/vfio/pci.c`.
 ///
@@ -56,9 +58,9 @@ pub struct PassthroughIntx {
 type Rejected<T> = notify_core::Rejected<T, IntxError>;
 
 impl PassthroughIntx {
-    /// Connects the interrupt of a device to a line, in this order: the trigger, without which there is nothing
-    /// to mask; mask; forget what came meanwhile, which comes again if it still holds; bind trigger and
-    /// resample notifier; let the latter unmask; unmask.
+    /// Connects the interrupt of a device to a line, in this order: the trigger, without which
+    /// there is nothing to mask; mask; forget what came meanwhile, which comes again if it still
+    /// holds; bind trigger and resample notifier; let the latter unmask; unmask.
     ///
     /// # Errors
     ///
@@ -93,8 +95,9 @@ impl PassthroughIntx {
     ///
     /// # Errors
     ///
-    /// [`IntxError`], at the first step that fails. What is left comes back inside, and can be disabled again. It
-    /// is masked, if that was not it; while it is still on the line, until the next EOI.
+    /// [`IntxError`], at the first step that fails. What is left comes back inside, and can be
+    /// disabled again. It is masked, if that was not it; while it is still on the line, until the
+    /// next EOI.
     pub fn disable(mut self) -> Result<(), Rejected<Self>> {
         match self.try_disable() {
             Ok(()) => Ok(()),

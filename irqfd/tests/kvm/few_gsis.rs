@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use irq_routing::{Gsi, GsiLease, MsiMessage, RoutingTable};
 use irqfd::msix::Table;
-use irqfd::{ArmQueue, IrqFd, Vector, VectorState};
+use irqfd::{ArmQueue, IrqFd, VectorHandle, VectorState};
 use kvm_test::{Machine, Trial, kvm};
 use notify_core::EventNotifier;
 
@@ -61,14 +61,14 @@ fn is_of_queue(n: u32) -> bool {
     n % ENTRIES < OF_QUEUE
 }
 
-fn swap(vector: &Vector) {
+fn swap(vector: &VectorHandle) {
     let new = Arc::new(EventNotifier::new().unwrap());
     // Refused where it cannot be bound, and the old one stays.
     drop(vector.replace_notifier(new));
 }
 
 impl Bench {
-    fn vector(&self, n: u32) -> &Vector {
+    fn vector(&self, n: u32) -> &VectorHandle {
         &self.tables[(n / ENTRIES) as usize].vectors()[(n % ENTRIES) as usize]
     }
 

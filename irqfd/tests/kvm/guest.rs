@@ -68,7 +68,7 @@ pub(crate) enum Listens {
 }
 
 pub(crate) struct Guest {
-    vcpu: VcpuFd,
+    pub(crate) vcpu: VcpuFd,
     pub(crate) vm_fd: VmFd,
     pub(crate) vm: Arc<KvmVm>,
     pub(crate) table: RoutingTable,
@@ -147,9 +147,9 @@ impl Guest {
         (0..50).for_each(|_| assert_eq!(self.run(), Ok(IDLE)));
     }
 
-    /// No interrupt comes, but for those of a host that runs guests by emulation: its local APIC ends an
-    /// interrupt of the IOAPIC when it delivers it, while the pin is still high. Answers how many of these
-    /// there were.
+    /// No interrupt comes, but for those of a host that runs guests by emulation: its local APIC
+    /// ends an interrupt of the IOAPIC when it delivers it, while the pin is still high. Answers
+    /// how many of these there were.
     #[track_caller]
     pub(crate) fn settle(&mut self) -> u64 {
         if self.listens != Listens::IoApic {
@@ -166,8 +166,8 @@ impl Guest {
         spurious
     }
 
-    /// An interrupt comes, soon (a pin is raised by a thread of the kernel). The guest's handler calls `act`,
-    /// then ends it. Answers the vectors of EOI exits.
+    /// An interrupt comes, soon (a pin is raised by a thread of the kernel). The guest's handler
+    /// calls `act`, then ends it. Answers the vectors of EOI exits.
     #[track_caller]
     pub(crate) fn expect_interrupt(&mut self, act: impl FnOnce()) -> Vec<u8> {
         wait_until(|| self.run() == Ok(TAKEN));
@@ -175,7 +175,8 @@ impl Guest {
         self.end()
     }
 
-    /// The same, if there is one by the time that the main loop has gone round; EOI exits are reported.
+    /// The same, if there is one by the time that the main loop has gone round; EOI exits are
+    /// reported.
     pub(crate) fn poll_interrupt(&mut self, report: impl FnMut(u8)) -> bool {
         let taken = self.run() == Ok(TAKEN);
         if taken {
@@ -213,8 +214,8 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and nothing of this process looks into it. A vCPU that still had
-        // it would fault; it does not run any more.
+        // SAFETY: it was mapped with this length, and nothing of this process looks into it. A vCPU
+        // that still had it would fault; it does not run any more.
         unsafe { libc::munmap(self.memory.cast(), MEMORY) };
     }
 }
@@ -263,7 +264,7 @@ fn start(kvm: &Kvm, vcpu: &VcpuFd) {
     vcpu.set_regs(&regs).unwrap();
 }
 
-fn chip(vm_fd: &VmFd, chip_id: u32) -> kvm_irqchip {
+pub(crate) fn chip(vm_fd: &VmFd, chip_id: u32) -> kvm_irqchip {
     let mut chip = kvm_irqchip {
         chip_id,
         ..kvm_irqchip::default()

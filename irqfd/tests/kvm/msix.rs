@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::Table;
-use irqfd::{ArmQueue, Error, Triggered, Vector, VectorState, msi};
+use irqfd::{ArmQueue, Error, Triggered, VectorHandle, VectorState, msi};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
 use kvm_test::{Machine, Trial, kvm, wait_until};
 
@@ -115,7 +115,7 @@ fn both_kinds() {
 fn one_commit() {
     let bench = Bench::new();
     let table = Table::builder(&bench.routing).vectors(64).build().unwrap();
-    let notifiers: Vec<_> = table.vectors().iter().map(Vector::export).collect();
+    let notifiers: Vec<_> = table.vectors().iter().map(VectorHandle::export).collect();
     for number in 0..64 {
         program(&table, number, 0x40 + u32::try_from(number).unwrap());
         set_mask(&table, number, false);
@@ -139,7 +139,10 @@ fn brought_up() {
     let builder = Table::builder(&bench.routing).vectors(2048).queue(&queue);
     let table = builder.build().unwrap();
     let last = table.vectors()[2047].export().unwrap();
-    let exported: Vec<_> = table.vectors()[..100].iter().map(Vector::export).collect();
+    let exported: Vec<_> = table.vectors()[..100]
+        .iter()
+        .map(VectorHandle::export)
+        .collect();
     let _ = table.set_control(true, false);
     for number in 0..2048 {
         program(&table, number, 0x60);
@@ -161,7 +164,10 @@ fn bad_entry() {
     };
     bench.machine.vm_fd().enable_cap(&cap).unwrap();
     let table = Table::builder(&bench.routing).vectors(8).build().unwrap();
-    let exported: Vec<_> = table.vectors()[..4].iter().map(Vector::export).collect();
+    let exported: Vec<_> = table.vectors()[..4]
+        .iter()
+        .map(VectorHandle::export)
+        .collect();
     for number in 0..8 {
         program(&table, number, 0x40 + u32::try_from(number).unwrap());
         set_mask(&table, number, false);
@@ -202,7 +208,8 @@ fn moves() {
     }
     let notifier = table.vectors()[1].export().unwrap();
     table.vectors()[2].trigger().unwrap();
-    let snapshot = table.snapshot();
+    table.pause();
+    let snapshot = table.snapshot().unwrap();
     drop(table);
 
     let bench = Bench::new();
@@ -210,8 +217,10 @@ fn moves() {
     table.vectors()[1]
         .replace_notifier(Arc::clone(&notifier))
         .unwrap();
+    table.pause();
     table.restore(&snapshot).unwrap();
-    assert_eq!(table.snapshot(), snapshot);
+    assert_eq!(table.snapshot().unwrap(), snapshot);
+    assert!(table.resume().is_empty());
     bench.expect(&[]);
     notifier.notify().unwrap();
     table.vectors()[0].trigger().unwrap();

@@ -19,15 +19,15 @@ const KINDS: [CallKind; 4] = [
 const VECTOR: u8 = 0x52;
 
 /// A line with devices on it.
-struct Bench {
-    vm: Arc<SimVm>,
+pub(super) struct Bench {
+    pub(super) vm: Arc<SimVm>,
     table: RoutingTable,
-    line: LevelLine,
+    pub(super) line: LevelLine,
     exits: Option<EoiExits>,
-    disk: LevelIrq,
-    net: LevelIrq,
-    card: LevelIrq,
-    nic: LevelIrq,
+    pub(super) disk: LevelIrq,
+    pub(super) net: LevelIrq,
+    pub(super) card: LevelIrq,
+    pub(super) nic: LevelIrq,
 }
 
 impl Bench {
@@ -48,16 +48,16 @@ impl Bench {
         }
     }
 
-    fn pc() -> Self {
+    pub(super) fn pc() -> Self {
         Self::new(bench::pc(), None)
     }
 
-    fn masked() -> Self {
+    pub(super) fn masked() -> Self {
         let (vm, table, line, exits) = bench::split();
         Self::new((vm, table, line), Some(exits))
     }
 
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let bench = Self::masked();
         bench.line.redirect(level(VECTOR), false).unwrap();
         bench
@@ -83,8 +83,9 @@ impl Bench {
 
     /// An interrupt for each kind of device, and everybody hears of its end.
     #[track_caller]
-    fn expect_all_well(&self, context: &str) {
+    pub(super) fn expect_all_well(&self, context: &str) {
         let (vm, line) = (&self.vm, &self.line);
+        line.resume().unwrap();
         match self.exits {
             None => bench::use_ioapic(vm),
             Some(_) => {
@@ -113,7 +114,7 @@ impl Bench {
         }
     }
 
-    fn end(&self) -> Option<u8> {
+    pub(super) fn end(&self) -> Option<u8> {
         let vector = self.vm.take_vector(0)?;
         self.vm.lapic_eoi(0);
         if let Some(exits) = &self.exits {
@@ -124,7 +125,10 @@ impl Bench {
 }
 
 /// Runs `operation` with each of its ioctls failing once. Nobody is told of anything.
-fn fail_each<R>(make: impl Fn() -> Bench, operation: impl Fn(&Bench) -> Result<R, irqfd::Error>) {
+pub(super) fn fail_each<R>(
+    make: impl Fn() -> Bench,
+    operation: impl Fn(&Bench) -> Result<R, irqfd::Error>,
+) {
     fail_each_after(make, operation, |bench, _| {
         assert_eq!(bench.told(), [false; 3]);
     });
@@ -169,7 +173,7 @@ fn fail_each_after<R>(
     assert!(failed > 0);
 }
 
-fn with(bench: Bench, prepare: impl Fn(&Bench)) -> Bench {
+pub(super) fn with(bench: Bench, prepare: impl Fn(&Bench)) -> Bench {
     prepare(&bench);
     bench
 }
@@ -266,7 +270,7 @@ fn a_leave_that_fails_sends_nothing() {
     assert_eq!(bench.vm.take_vector(0), Some(VECTOR));
     bench.vm.fail(CallKind::IrqFdDeassign, 1, libc::EINVAL);
     let leaving = leaving.leave().unwrap_err().value;
-    assert_eq!(bench.vm.pending_vectors(0), []);
+    assert_eq!(bench.vm.pending_vectors(0), [0_u8; 0]);
     assert!(leaving.is_asserted() && bench.line.is_asserted());
     leaving.leave().unwrap();
     assert!(!bench.line.is_asserted());
@@ -320,7 +324,7 @@ fn an_eoi_that_fails_is_made_up_for() {
     bench.vm.fail(CallKind::IrqLine, 1, libc::ENOMEM);
     bench.line.on_eoi().unwrap_err();
     assert_eq!(heard(&bench.net), 1);
-    assert_eq!(bench.vm.pending_vectors(0), []);
+    assert_eq!(bench.vm.pending_vectors(0), [0_u8; 0]);
     bench.net.assert().unwrap();
     assert_eq!(bench.vm.pending_vectors(0), [VECTOR]);
 }
@@ -340,7 +344,8 @@ fn building_a_line_that_fails_gives_everything_back() {
     assert_eq!(table.leased(), 0);
 }
 
-/// What was signalled is sent under the new entry, and the end of that is the end of nobody's interrupt.
+/// What was signalled is sent under the new entry, and the end of that is the end of nobody's
+/// interrupt.
 #[test]
 fn a_redirection_that_fails_loses_no_signal() {
     let bench = Bench::masked();

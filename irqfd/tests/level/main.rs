@@ -15,9 +15,11 @@ mod kernel;
 mod machines;
 mod message;
 mod passthrough;
+mod paused;
 mod races;
 mod random;
 mod reassert;
+mod saved;
 mod threads;
 
 use irqfd::{LevelIrq, LevelLine};

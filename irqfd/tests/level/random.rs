@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Random histories of a line beside a model, on each kind of machine.
 //!
-//! The model is the wire: it is high while anybody holds it up. What an interrupt controller makes of that is
-//! written down once more for each kind, without a thought to how a line does it.
+//! The model is the wire: it is high while anybody holds it up. What an interrupt controller makes
+//! of that is written down once more for each kind, without a thought to how a line does it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ enum Step {
     /// It writes the redirection entry.
     Redirect(Entry),
     Resync,
+    Pause,
+    Resume,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::End),
         4 => entry.prop_map(Step::Redirect),
         1 => Just(Step::Resync),
+        2 => Just(Step::Pause),
+        3 => Just(Step::Resume),
     ]
 }
 
@@ -80,8 +84,10 @@ struct Device {
     asserted: bool,
     /// Its trigger has been signalled, and it was not told since.
     waits: bool,
-    /// The signal is in the eventfd, since the entry is masked.
+    /// The signal is in the eventfd, since the entry is masked or the line paused.
     kept: bool,
+    /// It has joined while the line was paused.
+    late: bool,
     told: u64,
 }
 
@@ -91,6 +97,19 @@ enum Guest {
     Pic(Arc<SimVm>),
     Split(Arc<SimVm>, EoiExits),
     Controller(Arc<Chip>, EoiExits),
+}
+
+/// What the guest sees of a line that is paused.
+#[derive(Clone, Copy)]
+struct Paused {
+    own_level: bool,
+    level: bool,
+    /// The kernel tells of EOIs.
+    resamples: bool,
+    /// It has told of one.
+    missed: bool,
+    /// An edge-triggered entry has a message to come.
+    has_risen: bool,
 }
 
 struct World {
@@ -108,6 +127,7 @@ struct World {
     /// Nobody has heard of the EOIs of late.
     had_edges: bool,
     entry: Entry,
+    paused: Option<Paused>,
 }
 
 impl World {
@@ -147,7 +167,12 @@ impl World {
                 level: !is_split,
                 masked: is_split,
             },
+            paused: None,
         }
+    }
+
+    fn in_kernel(&self) -> bool {
+        matches!(self.guest, Guest::IoApic(_) | Guest::Pic(_))
     }
 
     fn is_split(&self) -> bool {
@@ -163,19 +188,29 @@ impl World {
         self.own_level() || self.triggered
     }
 
+    /// What the controller sees of that.
+    fn pin(&self) -> bool {
+        match self.paused {
+            Some(paused) if self.in_kernel() => paused.own_level || self.triggered,
+            Some(paused) => paused.level,
+            None => self.level(),
+        }
+    }
+
     /// The controller looks at the line.
     fn settle(&mut self) {
         let entry = self.entry;
         match self.guest {
             // An IOAPIC sends the vector, and waits for its EOI, whatever the line does meanwhile.
             Guest::IoApic(_) => {
-                if self.level() && !self.in_service {
+                if self.pin() && !self.in_service {
                     self.in_service = true;
                     self.pending.insert(VECTOR);
                 }
             }
             Guest::Split(..) => {
-                let called = entry.level && !entry.masked && self.own_level();
+                let is_open = !entry.masked && self.paused.is_none();
+                let called = entry.level && is_open && self.own_level();
                 if called && !self.in_service {
                     self.in_service = true;
                     self.pending.insert(entry.vector);
@@ -183,7 +218,7 @@ impl World {
             }
             // These show the line as it is, until the processor takes the interrupt.
             Guest::Pic(_) | Guest::Controller(..) => {
-                let wanted = self.level() && self.serving.is_empty();
+                let wanted = self.pin() && self.serving.is_empty();
                 self.pending.clear();
                 self.pending.extend(wanted.then_some(VECTOR));
             }
@@ -192,8 +227,69 @@ impl World {
 
     fn tell(&mut self) {
         for device in &mut self.devices {
-            device.waits = false;
+            device.waits = device.kept;
             device.told += u64::from(device.kind != Kind::Own);
+        }
+    }
+
+    /// The kernel tells all who are bound.
+    fn tell_by_kernel(&mut self) {
+        let Some(paused) = &mut self.paused else {
+            return self.tell();
+        };
+        paused.missed |= paused.resamples;
+        for device in &mut self.devices {
+            device.told += u64::from(device.kind == Kind::Told && !device.late);
+        }
+    }
+
+    fn pause(&mut self) {
+        self.line.pause().unwrap();
+        let resamples = self.devices.iter().any(|device| device.kind != Kind::Own);
+        self.paused.get_or_insert(Paused {
+            own_level: self.own_level(),
+            level: self.level(),
+            resamples,
+            missed: false,
+            has_risen: false,
+        });
+    }
+
+    fn resume(&mut self) {
+        self.line.resume().unwrap();
+        let Some(paused) = self.paused.take() else {
+            return;
+        };
+        let (entry, in_kernel) = (self.entry, self.in_kernel());
+        let is_edge = self.is_split() && !entry.level;
+        if is_edge && !entry.masked && paused.has_risen {
+            self.pending.insert(entry.vector);
+        }
+        self.had_edges = is_edge && (self.had_edges || !entry.masked);
+        for device in &mut self.devices {
+            device.late = false;
+            if in_kernel && paused.missed && device.kind == Kind::Exported {
+                device.told += 1;
+                device.waits = device.kept;
+            }
+        }
+        self.deliver_kept();
+        let someone_hears = self.devices.iter().any(|device| device.kind != Kind::Own);
+        self.triggered &= someone_hears || !in_kernel;
+    }
+
+    /// What waits in the eventfds is delivered, if it may be.
+    fn deliver_kept(&mut self) {
+        if self.entry.masked || self.paused.is_some() {
+            return;
+        }
+        for device in &mut self.devices {
+            if std::mem::take(&mut device.kept) {
+                match self.guest {
+                    Guest::Split(..) => drop(self.pending.insert(self.entry.vector)),
+                    _ => self.triggered = true,
+                }
+            }
         }
     }
 
@@ -209,6 +305,8 @@ impl World {
                     _ => {}
                 }
             }
+            Step::Pause => self.pause(),
+            Step::Resume => self.resume(),
             Step::Take => self.take(),
             Step::End => self.end(),
             Step::Redirect(entry) => self.redirect(*entry),
@@ -235,6 +333,7 @@ impl World {
             asserted: false,
             waits: false,
             kept: false,
+            late: self.paused.is_some(),
             told: 0,
         });
     }
@@ -249,12 +348,12 @@ impl World {
                     true => drop(device.irq),
                     false => device.irq.leave().unwrap(),
                 }
-                let in_kernel = matches!(self.guest, Guest::IoApic(_) | Guest::Pic(_));
                 let someone_hears = self.devices.iter().any(|device| device.kind != Kind::Own);
                 let others_wait = self.devices.iter().any(|device| device.waits);
                 // A kernel that has one level for all who trigger lowers it for the last of them.
-                self.triggered &= if in_kernel {
-                    someone_hears
+                // While the line is paused it has one of its own there.
+                self.triggered &= if self.in_kernel() {
+                    someone_hears || self.paused.is_some()
                 } else {
                     others_wait
                 };
@@ -264,7 +363,10 @@ impl World {
                 device.asserted = true;
                 let rises = !was_high && !self.entry.level && !self.entry.masked;
                 if self.is_split() && rises {
-                    self.pending.insert(self.entry.vector);
+                    match &mut self.paused {
+                        Some(paused) => paused.has_risen = true,
+                        None => drop(self.pending.insert(self.entry.vector)),
+                    }
                 }
             }
             Step::Deassert(_) => {
@@ -276,6 +378,12 @@ impl World {
                 device.waits = true;
                 match &self.guest {
                     Guest::Split(_, _) if self.entry.masked => device.kept = true,
+                    Guest::Split(vm, _) | Guest::IoApic(vm) | Guest::Pic(vm)
+                        if self.paused.is_some() =>
+                    {
+                        drop(vm.deliver());
+                        device.kept = true;
+                    }
                     Guest::Split(vm, _) => {
                         drop(vm.deliver());
                         self.pending.insert(self.entry.vector);
@@ -318,7 +426,10 @@ impl World {
         // Before it is carried out, since the line tells at once.
         let of_line = !self.is_split() || self.entry.level && self.entry.vector == vector;
         if of_line {
-            self.tell();
+            match self.in_kernel() {
+                true => self.tell_by_kernel(),
+                false => self.tell(),
+            }
             (self.in_service, self.triggered) = (false, false);
         }
         match &self.guest {
@@ -356,14 +467,9 @@ impl World {
             self.tell();
             self.in_service = false;
         }
-        self.had_edges = !new.level && (self.had_edges || !new.masked);
-        if !new.masked {
-            for device in &mut self.devices {
-                if std::mem::take(&mut device.kept) {
-                    self.pending.insert(new.vector);
-                }
-            }
-        }
+        let is_open = !new.masked && self.paused.is_none();
+        self.had_edges = !new.level && (self.had_edges || is_open);
+        self.deliver_kept();
     }
 
     #[track_caller]
@@ -376,17 +482,17 @@ impl World {
         let pending: Vec<u8> = self.pending.iter().copied().collect();
         match &self.guest {
             Guest::IoApic(vm) => {
-                assert_eq!(bench::pin(vm), self.level(), "the pin");
+                assert_eq!(bench::pin(vm), self.pin(), "the pin");
                 assert_eq!(vm.pending_vectors(0), pending);
             }
             Guest::Pic(vm) => {
-                assert_eq!(bench::pin(vm), self.level(), "the pin");
+                assert_eq!(bench::pin(vm), self.pin(), "the pin");
                 let irr = vm.pic().unwrap()[1].irr;
-                assert_eq!(irr != 0, self.level(), "the PIC's pin");
+                assert_eq!(irr != 0, self.pin(), "the PIC's pin");
             }
             Guest::Split(vm, _) => assert_eq!(vm.pending_vectors(0), pending),
             Guest::Controller(chip, _) => {
-                assert_eq!(chip.level(), self.level(), "the pin");
+                assert_eq!(chip.level(), self.pin(), "the pin");
                 assert_eq!(chip.wants(), !pending.is_empty());
             }
         }
@@ -400,11 +506,11 @@ impl World {
         self.check_nobody_waits_for_ever();
     }
 
-    /// Said once more, and without what the model thinks of an interrupt in service: whoever wants one has one to
-    /// come.
+    /// Said once more, and without what the model thinks of an interrupt in service: whoever wants
+    /// one has one to come.
     #[track_caller]
     fn check_nobody_waits_for_ever(&self) {
-        if !self.entry.level || self.entry.masked {
+        if !self.entry.level || self.entry.masked || self.paused.is_some() {
             return;
         }
         let vector = self.entry.vector;
@@ -419,6 +525,7 @@ impl World {
     /// Everybody leaves, and the line is low.
     fn end_of_all(mut self) {
         self.devices.clear();
+        self.line.resume().unwrap();
         assert!(!self.line.is_asserted());
         match &self.guest {
             Guest::IoApic(vm) | Guest::Pic(vm) => assert!(!bench::pin(vm)),

@@ -46,7 +46,8 @@ impl Split {
         (vm, line, exits)
     }
 
-    /// The guest takes an interrupt and ends it, if there is one. Answers whether that was an EOI of the line.
+    /// The guest takes an interrupt and ends it, if there is one. Answers whether that was an EOI
+    /// of the line.
     fn serve(&self, exits: &EoiExits) -> Option<usize> {
         let mut apic = self.apic.lock().unwrap();
         let vector = apic.requested.pop()?;
@@ -232,7 +233,8 @@ fn a_redirection_loses_nothing() {
     });
 }
 
-/// The guest moves the pin without masking it, and takes what comes of it before its write has returned.
+/// The guest moves the pin without masking it, and takes what comes of it before its write has
+/// returned.
 #[test]
 fn a_redirection_of_an_open_entry_loses_nothing() {
     explore(3, || {
@@ -256,5 +258,34 @@ fn a_redirection_of_an_open_entry_loses_nothing() {
             .requested
             .retain(|vector| *vector == NEW);
         expect_heard_to_the_end(&vm, &exits, vec![disk]);
+    });
+}
+
+/// A device asserts and the guest ends an interrupt while the line is paused and resumed.
+#[test]
+fn a_pause_loses_nothing_and_sends_nothing() {
+    explore(3, || {
+        let (vm, line, exits) = Split::line(VECTOR);
+        let (disk, late) = (line.join().unwrap(), line.join().unwrap());
+        let net = LevelIrq::builder(&line).eoi().build().unwrap();
+        disk.assert().unwrap();
+        let guest = {
+            let (vm, exits) = (vm.clone(), exits.clone());
+            thread::spawn(move || vm.serve(&exits).unwrap_or(0))
+        };
+        let device = thread::spawn(move || {
+            disk.deassert().unwrap();
+            late.assert().unwrap();
+            (disk, late)
+        });
+        line.pause().unwrap();
+        let before = vm.requests(VECTOR);
+        thread::yield_now();
+        assert!(before || !vm.requests(VECTOR), "it is paused");
+        line.resume().unwrap();
+        let mut eois = guest.join().unwrap();
+        let (_disk, late) = device.join().unwrap();
+        eois += expect_heard_to_the_end(&vm, &exits, vec![late]);
+        assert_eq!(told(&net), eois, "told once of each");
     });
 }

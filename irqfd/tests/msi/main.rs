@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod foreign;
 mod random;
 mod registers;
 mod sending;
@@ -17,8 +18,8 @@ mod threads;
 use std::sync::Arc;
 
 use irq_routing::RoutingTable;
-use irqfd::msi::{Capability, CapabilityBuilder};
-use irqfd::{Triggered, Vector};
+use irqfd::msi::{Capability, CapabilityBuilder, Snapshot};
+use irqfd::{Triggered, VectorHandle};
 use notify_core::sim::SimVm;
 
 const LAPIC: u64 = 0xfee0_0000;
@@ -40,12 +41,29 @@ impl Bench {
         Capability::builder(&self.routing)
     }
 
+    /// One of the [`SHAPES`]: 64-bit addresses, mask bits, Extended Message Data.
+    fn shaped(&self, (wide, maskable, extended): (bool, bool, bool)) -> CapabilityBuilder<'_> {
+        let builder = self.builder().wide(wide).maskable(maskable);
+        builder.extended_data(extended)
+    }
+
     #[track_caller]
     fn expect(&self, vectors: &[u8]) {
         assert_eq!(self.vm.pending_vectors(0), vectors);
         self.vm.clear_vectors(0);
     }
 }
+
+const SHAPES: [(bool, bool, bool); 8] = [
+    (false, false, false),
+    (false, false, true),
+    (false, true, false),
+    (false, true, true),
+    (true, false, false),
+    (true, false, true),
+    (true, true, false),
+    (true, true, true),
+];
 
 /// A capability with 64-bit addresses and mask bits, as a driver sets it up for so many vectors.
 fn driven(bench: &Bench, vectors: usize, granted: u16, data: u16) -> Capability {
@@ -68,11 +86,20 @@ fn read32(msi: &Capability, offset: u64) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
+/// A snapshot of a capability that goes on.
+#[track_caller]
+fn save(msi: &Capability) -> Snapshot {
+    msi.pause();
+    let snapshot = msi.snapshot().unwrap();
+    let _ = msi.resume();
+    snapshot
+}
+
 fn write32(msi: &Capability, offset: u64, value: u32) {
     let _ = msi.write(offset, &value.to_le_bytes());
 }
 
-fn vector(msi: &Capability, number: u16) -> &Vector {
+fn vector(msi: &Capability, number: u16) -> &VectorHandle {
     msi.vector(number).unwrap()
 }
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random histories of a capability, beside a model that is an array of bytes and what the specification
-//! says of them. What the model sends goes to a second machine.
+//! Random histories of a capability, beside a model that is an array of bytes and what the
+//! specification says of them. What the model sends goes to a second machine.
 
 use std::sync::Arc;
 
 use irqfd::ArmQueue;
+use irqfd::msi::Snapshot;
 use notify_core::sim::SimVm;
 use notify_core::{MsiRequest, Vm};
 use proptest::prelude::*;
 
-use super::Bench;
+use super::{Bench, SHAPES, save};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -24,7 +25,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let offset = || {
         prop_oneof![
-            8 => prop::sample::select(vec![2_u64, 2, 4, 8, 12, 16, 20]),
+            8 => prop::sample::select(vec![2_u64, 2, 4, 8, 10, 12, 14, 16, 20]),
             3 => 0..28_u64,
             1 => any::<u64>(),
             1 => (0..9_u64).prop_map(|less| u64::MAX - less),
@@ -33,6 +34,9 @@ fn step() -> impl Strategy<Value = Step> {
     let word = prop_oneof![
         3 => Just(0xfee0_0000_u32),
         1 => Just(0xfee0_1003),
+        // Enabled with Extended Message Data, and data for it.
+        1 => Just(0x0000_0401),
+        1 => Just(0x0001_0041),
         3 => 0x40..0x80_u32,
         4 => 0..0x80_u32,
         2 => Just(0),
@@ -65,8 +69,7 @@ struct Line {
 
 struct Model {
     log: u32,
-    wide: bool,
-    maskable: bool,
+    shape: (bool, bool, bool),
     has_queue: bool,
     bytes: Vec<u8>,
     /// What of the bytes can be written.
@@ -77,8 +80,10 @@ struct Model {
 }
 
 impl Model {
-    fn new(log: u32, wide: bool, maskable: bool, has_queue: bool, guest: Arc<SimVm>) -> Self {
-        let low = [0, 0, 0x71, 0, 0xfc, 0xff, 0xff, 0xff];
+    fn new(log: u32, shape: (bool, bool, bool), has_queue: bool, guest: Arc<SimVm>) -> Self {
+        let (wide, maskable, extended) = shape;
+        let enable = if extended { 4 } else { 0 };
+        let low = [0, 0, 0x71, enable, 0xfc, 0xff, 0xff, 0xff];
         let mut writable = low.to_vec();
         if wide {
             writable.extend([0xff; 4]);
@@ -86,14 +91,15 @@ impl Model {
         writable.extend([0xff; 2]);
         if maskable {
             let bits = ((1_u64 << (1 << log)) - 1) as u32;
-            writable.extend([0; 2]);
+            writable.resize(writable.len() + 2, if extended { 0xff } else { 0 });
             writable.extend(bits.to_le_bytes());
             writable.extend([0; 4]);
+        } else if extended {
+            writable.extend([0xff; 2]);
         }
         let mut model = Self {
             log,
-            wide,
-            maskable,
+            shape,
             has_queue,
             bytes: Vec::new(),
             writable,
@@ -108,8 +114,8 @@ impl Model {
     fn reset(&mut self) {
         self.bytes = vec![0; self.writable.len()];
         self.bytes[0] = 5;
-        self.bytes[2] = (self.log << 1) as u8 | u8::from(self.wide) << 7;
-        self.bytes[3] = self.maskable.into();
+        self.bytes[2] = (self.log << 1) as u8 | u8::from(self.shape.0) << 7;
+        self.bytes[3] = u8::from(self.shape.1) | u8::from(self.shape.2) << 1;
         self.taken = (0, 0);
         for line in &mut self.lines {
             let exported = line.exported;
@@ -126,20 +132,26 @@ impl Model {
 
     fn is_open(&self, n: usize) -> bool {
         let mask = self.data_at() + 4;
-        let masked = self.maskable && self.bytes[mask + n / 8] >> (n % 8) & 1 != 0;
+        let masked = self.shape.1 && self.bytes[mask + n / 8] >> (n % 8) & 1 != 0;
         self.bytes[2] & 1 != 0 && n < self.granted() && !masked
     }
 
     fn data_at(&self) -> usize {
-        if self.wide { 12 } else { 8 }
+        if self.shape.0 { 12 } else { 8 }
+    }
+
+    /// How many bytes of data count.
+    fn data_len(&self) -> usize {
+        if self.bytes[3] & 4 != 0 { 4 } else { 2 }
     }
 
     fn written(&self) -> (u64, u32) {
         let mut address = self.bytes[4..self.data_at()].to_vec();
         address.resize(8, 0);
-        let data = &self.bytes[self.data_at()..][..2];
-        let data = u16::from_le_bytes(data.try_into().unwrap());
-        (u64::from_le_bytes(address.try_into().unwrap()), data.into())
+        let mut data = self.bytes[self.data_at()..][..self.data_len()].to_vec();
+        data.resize(4, 0);
+        let data = u32::from_le_bytes(data.try_into().unwrap());
+        (u64::from_le_bytes(address.try_into().unwrap()), data)
     }
 
     fn send(&mut self, n: usize) {
@@ -162,23 +174,27 @@ impl Model {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) {
         let was: Vec<_> = (0..self.lines.len()).map(|n| self.is_open(n)).collect();
-        let (granted, mut data_written) = (self.granted(), false);
+        let (granted, len) = (self.granted(), self.data_len());
+        let mut written = Vec::new();
         for (n, byte) in bytes.iter().enumerate() {
             let at = u128::from(offset) + n as u128;
             if at >= self.bytes.len() as u128 {
                 continue;
             }
             let at = at as usize;
-            data_written |= (self.data_at()..self.data_at() + 2).contains(&at);
+            written.push(at);
             let mask = self.writable[at];
             self.bytes[at] = self.bytes[at] & !mask | byte & mask;
             if at == 2 && u32::from(self.bytes[2] >> 4 & 7) > self.log {
                 self.bytes[2] = self.bytes[2] & 0x8f | (self.log << 4) as u8;
             }
         }
+        let data = self.data_at()..self.data_at() + self.data_len();
+        let data_written = written.iter().any(|at| data.contains(at));
+        let another_len = self.data_len() != len;
         let regranted = self.granted() != granted;
         let opened = (0..self.lines.len()).any(|n| self.is_open(n) && !was[n]);
-        if data_written || regranted || opened {
+        if data_written || another_len || regranted || opened {
             self.taken = self.written();
         }
         for (n, was_open) in was.into_iter().enumerate() {
@@ -198,7 +214,7 @@ impl Model {
 
     fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
-        if self.maskable {
+        if self.shape.1 {
             for (n, line) in self.lines.iter().enumerate().take(self.granted()) {
                 if line.kept && !self.is_open(n) {
                     bytes[self.data_at() + 8 + n / 8] |= 1 << (n % 8);
@@ -212,19 +228,15 @@ impl Model {
     }
 }
 
-fn play(log: u32, wide: bool, maskable: bool, has_queue: bool, steps: Vec<Step>) {
+fn play(log: u32, shape: (bool, bool, bool), has_queue: bool, steps: Vec<Step>) {
     let (bench, other) = (Bench::new(), Bench::new());
     let queue = ArmQueue::new(&bench.routing).unwrap();
-    let mut builder = bench
-        .builder()
-        .vectors(1 << log)
-        .wide(wide)
-        .maskable(maskable);
+    let mut builder = bench.shaped(shape).vectors(1 << log);
     if has_queue {
         builder = builder.queue(&queue);
     }
     let msi = builder.build().unwrap();
-    let mut model = Model::new(log, wide, maskable, has_queue, other.vm);
+    let mut model = Model::new(log, shape, has_queue, other.vm);
     for step in steps {
         match step {
             Step::Write(offset, bytes) => {
@@ -278,6 +290,30 @@ fn play(log: u32, wide: bool, maskable: bool, has_queue: bool, steps: Vec<Step>)
         let masked = msi.vectors().iter().map(|vector| !vector.is_masked());
         let open: Vec<_> = (0..1 << log).map(|n| model.is_open(n)).collect();
         assert_eq!(masked.collect::<Vec<_>>(), open);
+        for n in (0..1 << log).filter(|n| open[*n]) {
+            let message = msi.vectors()[n].message();
+            assert_eq!((message.address, message.data), model.lines[n].sends);
+        }
+    }
+    // Whatever has happened, it can be saved.
+    let snapshot = save(&msi);
+    let registers = snapshot.registers().unwrap();
+    assert_eq!(registers.capability, model.read(0, msi.len()));
+    let again = Snapshot::try_from(&registers).unwrap();
+    assert_eq!(again.registers().unwrap(), registers);
+    let other = Bench::new();
+    let restored = other.shaped(shape).vectors(1 << log).build().unwrap();
+    for snapshot in [&again, &snapshot] {
+        let _ = restored.restore(snapshot).unwrap();
+        let mut all = vec![0; msi.len()];
+        restored.read(0, &mut all);
+        assert_eq!(all, registers.capability);
+    }
+    for (vector, twin) in msi.vectors().iter().zip(restored.vectors()) {
+        assert_eq!(vector.is_masked(), twin.is_masked());
+        if !vector.is_masked() {
+            assert_eq!(vector.message(), twin.message());
+        }
     }
 }
 
@@ -285,11 +321,10 @@ proptest! {
     #[test]
     fn a_capability_is_what_the_specification_says(
         log in 0..6_u32,
-        wide in any::<bool>(),
-        maskable in any::<bool>(),
+        shape in prop::sample::select(&SHAPES[..]),
         has_queue in any::<bool>(),
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        play(log, wide, maskable, has_queue, steps);
+        play(log, shape, has_queue, steps);
     }
 }

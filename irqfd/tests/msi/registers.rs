@@ -8,19 +8,24 @@ use irqfd::Error;
 use irqfd::msi::Capability;
 use kvm_test::Recorder;
 
-use super::{Bench, LAPIC, driven, read16, read32, vector, write32};
+use super::{Bench, LAPIC, SHAPES, driven, read16, read32, vector, write32};
 
 #[test]
-fn there_are_four_forms() {
-    for (wide, maskable, len, control) in [
-        (false, false, 10, 0x000a),
-        (true, false, 14, 0x008a),
-        (false, true, 20, 0x010a),
-        (true, true, 24, 0x018a),
-    ] {
+fn there_are_eight_forms() {
+    let expected = [
+        (10, 0x000a),
+        (12, 0x020a),
+        (20, 0x010a),
+        (20, 0x030a),
+        (14, 0x008a),
+        (16, 0x028a),
+        (24, 0x018a),
+        (24, 0x038a),
+    ];
+    for (shape, (len, control)) in SHAPES.into_iter().zip(expected) {
+        let (wide, maskable, extended) = shape;
         let bench = Bench::new();
-        let builder = bench.builder().vectors(32).wide(wide).maskable(maskable);
-        let msi = builder.next(0x70).build().unwrap();
+        let msi = bench.shaped(shape).vectors(32).next(0x70).build().unwrap();
         assert_eq!(msi.len(), len);
         assert_eq!(read16(&msi, 0), 0x7005);
         assert_eq!(read16(&msi, 2), control);
@@ -34,10 +39,18 @@ fn there_are_four_forms() {
         if wide {
             assert_eq!(read32(&msi, 8), 0xffff_ffff);
         }
-        assert_eq!(read32(&msi, data), 0xffff);
+        let all = if extended { 0xffff_ffff } else { 0xffff };
+        assert_eq!(read32(&msi, data), all);
         assert_eq!(read32(&msi, data + 4), mask(0xffff_ffff));
         assert_eq!(read32(&msi, data + 8), 0, "pending bits are read-only");
         assert_eq!(read32(&msi, data + 12), 0);
+        // Extended Message Data Enable is read-only where there is none.
+        let _ = msi.write(2, &0xffff_u16.to_le_bytes());
+        let enable = if extended { 0x0400 } else { 0 };
+        assert_eq!(read16(&msi, 2), control | 0x0051 | enable);
+        let _ = msi.write(2, &[0, 0]);
+        assert_eq!(read16(&msi, 2), control);
+        assert_eq!(read32(&msi, data), all, "it stays while it is disabled");
     }
 }
 

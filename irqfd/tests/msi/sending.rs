@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What vectors send, and when.
 
+use irqfd::msi::Capability;
 use irqfd::{ArmQueue, Triggered, VectorState};
 use notify_core::sim::CallKind::{IrqFdAssign, SetGsiRouting};
 
-use super::{Bench, LAPIC, driven, expect_kept, read32, vector, write32};
+use super::{Bench, LAPIC, SHAPES, driven, expect_kept, read32, vector, write32};
 
 #[test]
 fn a_vectors_number_replaces_the_low_bits_of_the_data() {
@@ -128,6 +129,88 @@ fn a_message_counts_from_when_its_data_is_written() {
     assert_eq!(vector(&msi, 1).message().address, 0xfee0_1000);
     write32(&msi, 16, 0);
     assert_eq!(vector(&msi, 1).message().address, LAPIC);
+}
+
+/// Address and data of the message of a vector.
+fn sent(msi: &Capability, number: u16) -> (u64, u32) {
+    let message = vector(msi, number).message();
+    (message.address, message.data)
+}
+
+#[test]
+fn extended_message_data_is_the_upper_half_while_it_is_enabled() {
+    for shape in SHAPES.into_iter().filter(|(_, _, extended)| *extended) {
+        let bench = Bench::new();
+        let data = if shape.0 { 12 } else { 8 };
+        let msi = bench.shaped(shape).vectors(4).build().unwrap();
+        write32(&msi, 4, LAPIC as u32);
+        write32(&msi, data, 0x1234_5678);
+        let _ = msi.write(2, &0x21_u16.to_le_bytes());
+        assert_eq!(sent(&msi, 3), (LAPIC, 0x567b), "not enabled");
+        let _ = msi.write(2, &0x421_u16.to_le_bytes());
+        assert_eq!(sent(&msi, 3), (LAPIC, 0x1234_567b));
+        // The number replaces low bits alone, whatever the upper half is.
+        write32(&msi, data, 0xffff_ffff);
+        assert_eq!(sent(&msi, 0), (LAPIC, 0xffff_fffc));
+        let _ = msi.write(2, &0x21_u16.to_le_bytes());
+        assert_eq!(sent(&msi, 0), (LAPIC, 0xfffc));
+        msi.reset();
+        assert_eq!((read32(&msi, data), read32(&msi, 0) >> 26), (0, 0));
+    }
+}
+
+#[test]
+fn each_half_of_the_data_completes_a_message_while_both_count() {
+    let bench = Bench::new();
+    let msi = bench.builder().extended_data(true).build().unwrap();
+    let _ = msi.write(4, &LAPIC.to_le_bytes());
+    write32(&msi, 12, 0x1_0040);
+    let _ = msi.write(2, &0x401_u16.to_le_bytes());
+    // One access: nothing in between is sent.
+    write32(&msi, 4, 0xfee0_1000);
+    assert_eq!(sent(&msi, 0), (LAPIC, 0x1_0040));
+    write32(&msi, 12, 0x2_0050);
+    assert_eq!(sent(&msi, 0), (0xfee0_1000, 0x2_0050));
+    // Low, then high; and any byte of them.
+    write32(&msi, 4, 0xfee0_2000);
+    let _ = msi.write(12, &0x60_u16.to_le_bytes());
+    assert_eq!(sent(&msi, 0), (0xfee0_2000, 0x2_0060));
+    write32(&msi, 4, 0xfee0_3000);
+    let _ = msi.write(14, &[3]);
+    assert_eq!(sent(&msi, 0), (0xfee0_3000, 0x3_0060));
+    write32(&msi, 4, 0xfee0_4000);
+    let _ = msi.write(15, &[4]);
+    assert_eq!(sent(&msi, 0), (0xfee0_4000, 0x403_0060));
+    // Mask bits behind them do not, on a vector that stays open.
+    write32(&msi, 4, LAPIC as u32);
+    write32(&msi, 16, 0);
+    assert_eq!(sent(&msi, 0), (0xfee0_4000, 0x403_0060));
+    // Masked meanwhile, two accesses are taken whole.
+    write32(&msi, 16, 1);
+    let _ = msi.write(12, &0x70_u16.to_le_bytes());
+    let _ = msi.write(14, &0_u16.to_le_bytes());
+    write32(&msi, 16, 0);
+    assert_eq!(sent(&msi, 0), (LAPIC, 0x70));
+    vector(&msi, 0).trigger().unwrap();
+    bench.expect(&[0x70]);
+}
+
+#[test]
+fn extended_message_data_that_is_disabled_completes_nothing() {
+    let bench = Bench::new();
+    let msi = bench.builder().extended_data(true).build().unwrap();
+    let _ = msi.write(4, &LAPIC.to_le_bytes());
+    let _ = msi.write(12, &[0x40]);
+    let _ = msi.write(2, &0x1_u16.to_le_bytes());
+    write32(&msi, 4, 0xfee0_1000);
+    let _ = msi.write(14, &[1, 0]);
+    assert_eq!(sent(&msi, 0), (LAPIC, 0x40));
+    // To enable it does, as the specification's order is: data, extended data, enabled.
+    let _ = msi.write(3, &[4]);
+    assert_eq!(sent(&msi, 0), (0xfee0_1000, 0x1_0040));
+    write32(&msi, 4, LAPIC as u32);
+    let _ = msi.write(3, &[0]);
+    assert_eq!(sent(&msi, 0), (LAPIC, 0x40));
 }
 
 #[test]

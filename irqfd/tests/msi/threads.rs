@@ -10,7 +10,7 @@ use irqfd::VectorState;
 use irqfd::msi::Capability;
 use kvm_test::{PATIENCE, Recorder};
 
-use super::{Bench, driven, read32, vector, write32};
+use super::{Bench, driven, read32, save, vector, write32};
 
 /// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
 fn holds_nobody_up(open: fn(&Capability)) {
@@ -47,6 +47,6 @@ fn a_commit_under_way_holds_nobody_up() {
 fn the_commit_of_what_is_restored_holds_nobody_up() {
     holds_nobody_up(|msi| {
         let saved = driven(&Bench::new(), 2, 0, 0x40);
-        msi.restore(&saved.snapshot()).unwrap();
+        msi.restore(&save(&saved)).unwrap();
     });
 }

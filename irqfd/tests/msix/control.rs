@@ -2,6 +2,7 @@
 //! Enable, function mask and reset.
 
 use irqfd::Triggered;
+use irqfd::msix::{Binding, NO_VECTOR};
 
 use super::{Bench, expect_kept, pending, program, read32, set_mask, vector};
 
@@ -171,4 +172,30 @@ fn a_reset_forgets_everything_but_who_was_exported() {
     let _ = table.set_control(true, false);
     (0..2).for_each(|number| set_mask(&table, number, false));
     bench.expect(&[]);
+}
+
+/// A driver may enable MSI-X before it resets its virtio device, as FreeBSD's does. That reset is
+/// not one of the PCI function.
+#[test]
+fn the_reset_of_a_virtio_device_leaves_msix_alone() {
+    let bench = Bench::new();
+    let table = bench.enabled(2);
+    program(&table, 1, 0x41);
+    set_mask(&table, 1, false);
+    let queue = Binding::new(&table);
+    assert_eq!(queue.bind(1), 1);
+    queue.unbind();
+    assert_eq!(queue.number(), NO_VECTOR);
+    assert!(table.is_enabled());
+    assert_eq!(queue.trigger().unwrap(), None);
+    // The driver sets its queue up, and finds its vector as it has left it.
+    queue.bind(1);
+    queue.trigger().unwrap();
+    bench.expect(&[0x41]);
+
+    // A reset of the function forgets everything.
+    table.reset();
+    queue.unbind();
+    assert_eq!(table.message_control(), 1);
+    assert_eq!(read32(&table, 16 + 8), 0);
 }

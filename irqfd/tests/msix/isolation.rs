@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::Table;
-use irqfd::{ArmQueue, Error, Vector, VectorState};
+use irqfd::{ArmQueue, Error, VectorState};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::CallKind;
 
@@ -57,7 +57,7 @@ fn one_bad_message_among_many_kills_one_vector() {
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].number, Some(11));
         assert!(matches!(*dead[0].reason, Error::Commit { .. }), "{dead:?}");
-        let armed = table.vectors().iter().map(Vector::state);
+        let armed = table.vectors().iter().map(|vector| vector.state());
         let armed = armed.filter(|state| matches!(state, VectorState::Armed));
         assert_eq!(armed.count(), 15);
 

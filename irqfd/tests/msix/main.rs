@@ -13,6 +13,7 @@ mod allocations;
 mod binding;
 mod commits;
 mod control;
+mod foreign;
 mod isolation;
 mod pba;
 mod random;
@@ -22,8 +23,8 @@ mod threads;
 use std::sync::Arc;
 
 use irq_routing::RoutingTable;
-use irqfd::msix::Table;
-use irqfd::{Triggered, Vector};
+use irqfd::msix::{Snapshot, Table};
+use irqfd::{Triggered, VectorHandle};
 use notify_core::sim::SimVm;
 
 const LAPIC: u64 = 0xfee0_0000;
@@ -62,6 +63,15 @@ impl Bench {
     }
 }
 
+/// A snapshot of a table that goes on.
+#[track_caller]
+fn save(table: &Table) -> Snapshot {
+    table.pause();
+    let snapshot = table.snapshot().unwrap();
+    let _ = table.resume();
+    snapshot
+}
+
 fn write32(table: &Table, offset: u64, value: u32) {
     let _ = table.write(offset, &value.to_le_bytes());
 }
@@ -89,7 +99,7 @@ fn set_mask(table: &Table, number: u64, masked: bool) {
     write32(table, 16 * number + 12, masked.into());
 }
 
-fn vector(table: &Table, number: u16) -> &Vector {
+fn vector(table: &Table, number: u16) -> &VectorHandle {
     table.vector(number).unwrap()
 }
 

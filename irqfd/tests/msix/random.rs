@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random histories of a table, beside a model that is an array of bytes and what the specification says of
-//! them. What the model sends goes to a second machine, which must end up with the same interrupts.
+//! Random histories of a table, beside a model that is an array of bytes and what the specification
+//! says of them. What the model sends goes to a second machine, which must end up with the same
+//! interrupts.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use notify_core::sim::SimVm;
 use notify_core::{MsiRequest, Vm};
 use proptest::prelude::*;
 
-use super::Bench;
+use super::{Bench, save};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -354,10 +355,10 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
                 model.reset();
             }
             Step::Restore => {
-                let snapshot = table.snapshot();
+                let snapshot = save(&table);
                 table.restore(&snapshot).unwrap();
                 model.restore();
-                assert!(has_queue || table.snapshot() == snapshot || !table.dead().is_empty());
+                assert!(has_queue || save(&table) == snapshot || !table.dead().is_empty());
             }
         }
         check(&model, &table, &bench.vm);

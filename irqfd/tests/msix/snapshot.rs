@@ -15,7 +15,7 @@ use notify_core::sim::SimVm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Bench, LAPIC, expect_kept, pending, program, read32, set_mask, vector, write32};
+use super::{Bench, LAPIC, expect_kept, pending, program, read32, save, set_mask, vector, write32};
 
 /// Open, with a message that was changed while it was; masked and pending; exported, masked and
 /// pending.
@@ -27,7 +27,7 @@ fn written() -> Value {
     write32(&table, 8, 0x50);
     expect_kept(&table, 1);
     vector(&table, 2).export().unwrap().notify().unwrap();
-    serde_json::to_value(table.snapshot()).unwrap()
+    serde_json::to_value(save(&table)).unwrap()
 }
 
 fn read(value: Value) -> Snapshot {
@@ -56,7 +56,7 @@ fn what_is_restored_is_what_was_written() {
     let table = bench.table(3);
     let snapshot = read(written());
     table.restore(&snapshot).unwrap();
-    assert_eq!(table.snapshot(), snapshot);
+    assert_eq!(save(&table), snapshot);
     assert_eq!(table.message_control(), 0x8002);
     assert_eq!(pending(&table, 0), 0b110);
     bench.expect(&[]);
@@ -153,12 +153,12 @@ fn what_is_open_and_not_armed_is_saved_with_its_signal() {
     let notifier = vector(&table, 0).export().unwrap();
     set_mask(&table, 0, false);
     notifier.notify().unwrap();
-    let snapshot = table.snapshot();
+    let snapshot = save(&table);
     queue.run_pending();
     bench.expect(&[0x41]);
     // An armed one has nothing to be saved.
     notifier.notify().unwrap();
-    assert_ne!(table.snapshot(), snapshot);
+    assert_ne!(save(&table), snapshot);
 
     let bench = Bench::new();
     let table = bench.table(1);
@@ -167,26 +167,22 @@ fn what_is_open_and_not_armed_is_saved_with_its_signal() {
 }
 
 #[test]
-fn a_snapshot_waits_for_a_round() {
+fn a_snapshot_of_what_is_not_paused_is_refused() {
     let bench = Bench::new();
-    let queue = ArmQueue::new(&bench.routing).unwrap();
-    let table = Table::builder(&bench.routing)
-        .queue(&queue)
-        .build()
-        .unwrap();
-    std::thread::scope(|scope| {
-        let quiesced = queue.quiesce();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        scope.spawn(|| {
-            let sender = sender;
-            sender.send(kvm_test::ThreadId::current().unwrap()).unwrap();
-            table.snapshot()
-        });
-        receiver.recv().unwrap().wait_until_asleep().unwrap();
-        // Whoever holds the rounds up takes as many as there are.
-        let _ = table.snapshot_quiesced(&quiesced);
-        drop(quiesced);
-    });
+    let table = bench.enabled(1);
+    let expect_refused = || {
+        let error = table.snapshot().unwrap_err();
+        assert!(matches!(error, irqfd::Error::NotPaused));
+        assert!(error.to_string().contains("call `pause`"), "{error}");
+    };
+    expect_refused();
+    table.pause();
+    table.pause();
+    assert!(table.is_paused());
+    table.snapshot().unwrap();
+    assert!(table.resume().is_empty());
+    assert!(!table.is_paused());
+    expect_refused();
 }
 
 /// Restores after a change, and expects to find the table untouched.
@@ -198,9 +194,9 @@ fn refused(change: impl FnOnce(&mut Value)) -> RestoreError {
     let table = bench.enabled(3);
     program(&table, 1, 0x77);
     expect_kept(&table, 1);
-    let before = table.snapshot();
+    let before = save(&table);
     let error = table.restore(&read(value)).unwrap_err();
-    assert_eq!(table.snapshot(), before);
+    assert_eq!(save(&table), before);
     bench.expect(&[]);
     error
 }
@@ -307,11 +303,11 @@ proptest! {
         let bench = Bench::new();
         let table = bench.table(3);
         (0..3).filter(|n| exported >> n & 1 != 0).for_each(|n| drop(vector(&table, n).export()));
-        let before = table.snapshot();
+        let before = save(&table);
         match table.restore(&snapshot) {
-            Err(_) => prop_assert_eq!(table.snapshot(), before),
+            Err(_) => prop_assert_eq!(save(&table), before),
             Ok(_) => {
-                let now = serde_json::to_value(table.snapshot()).unwrap();
+                let now = serde_json::to_value(save(&table)).unwrap();
                 let then = serde_json::to_value(&snapshot).unwrap();
                 for n in 0..3 {
                     for field in ["address", "data", "masked"] {

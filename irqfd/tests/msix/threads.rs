@@ -14,7 +14,7 @@ use notify_core::{
     Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
 };
 
-use super::{Bench, pending, program, read32, set_mask, vector};
+use super::{Bench, pending, program, read32, save, set_mask, vector};
 
 /// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
 fn holds_nobody_up(open: fn(&Table)) {
@@ -70,7 +70,7 @@ fn the_commit_of_what_is_restored_holds_nobody_up() {
         let bench = Bench::new();
         let saved = bench.enabled(2);
         set_mask(&saved, 0, false);
-        table.restore(&saved.snapshot()).unwrap();
+        table.restore(&save(&saved)).unwrap();
     });
 }
 

@@ -222,7 +222,7 @@ fn no_more_are_dead_than_do_not_fit() {
         vectors.iter().for_each(|vector| drop(vector.unmask()));
         queue.run_pending();
         let armed = || {
-            let states = vectors.iter().map(Vector::state);
+            let states = vectors.iter().map(|vector| vector.state());
             states
                 .filter(|state| matches!(state, VectorState::Armed))
                 .count()

@@ -184,7 +184,7 @@ fn an_old_refusal_does_not_stick_to_a_new_message() {
 }
 
 #[test]
-fn a_machine_without_signal_msi_exports_from_the_start() {
+fn a_machine_without_signal_msi_has_private_vectors() {
     let vm = Arc::new(Machine::default());
     vm.lack_signal_msi();
     let table = RoutingTable::builder(vm.clone())
@@ -192,15 +192,19 @@ fn a_machine_without_signal_msi_exports_from_the_start() {
         .build()
         .unwrap();
     let vector = internal(&table, 0x40);
-    assert!(vector.notifier().is_some());
-    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+    assert!(vector.notifier().is_none());
+    assert_eq!(vector.trigger().unwrap(), Triggered::Kept);
     vector.unmask().unwrap();
     vm.expect(&[0x40]);
-    vector.trigger().unwrap();
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
     vm.expect(&[0x40]);
-    assert!(matches!(vector.unexport(), Err(Error::NoSignalMsi)));
-    expect_state(&vector, "Armed");
     vm.expect_calls([1, 1, 0, 0]);
+    vector.export().unwrap().notify().unwrap();
+    vm.expect(&[0x40]);
+    vm.expect_calls([0, 0, 0, 0]);
+    vector.unexport().unwrap();
+    expect_state(&vector, "Armed");
+    assert!(vector.notifier().is_none());
 }
 
 #[test]
@@ -241,7 +245,7 @@ fn a_queue_is_of_the_table_of_its_vectors() {
     let (_, table) = table();
     let queue = irqfd::ArmQueue::new(&other).unwrap();
     let refused = Vector::builder(&table).queue(&queue).build();
-    assert!(matches!(refused, Err(Error::QueueOfAnotherTable)));
+    assert!(matches!(refused, Err(Error::OtherTable)));
 }
 
 #[test]
@@ -261,7 +265,8 @@ fn dropping_the_last_handle_disarms() {
     vm.expect(&[]);
 }
 
-/// The kernel takes what comes, but may leave what had been there (a semaphore's rest, for instance).
+/// The kernel takes what comes, but may leave what had been there (a semaphore's rest, for
+/// instance).
 #[test]
 fn what_an_armed_notifier_holds_is_not_pending() {
     let table = RoutingTable::new(Arc::new(kvm_test::Recorder::default())).unwrap();

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod batch;
 mod committer;
 mod during;
 mod exhausted;
@@ -16,6 +17,8 @@ mod internal;
 mod left_behind;
 mod machine;
 mod ownership;
+mod paused;
+mod private;
 mod queue;
 mod refused;
 mod retarget;
@@ -25,7 +28,7 @@ mod translation;
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
-use irqfd::{ArmQueue, Vector, VectorState};
+use irqfd::{ArmQueue, Vector, VectorHandle, VectorState};
 use machine::Machine;
 use notify_core::EventNotifier;
 
@@ -70,7 +73,7 @@ fn queued(queue: &ArmQueue, table: &RoutingTable, data: u32) -> (Vector, Arc<Eve
 }
 
 #[track_caller]
-fn expect_state(vector: &Vector, state: &str) {
+fn expect_state(vector: &VectorHandle, state: &str) {
     assert_eq!(name(&vector.state()), state);
 }
 

@@ -46,7 +46,10 @@ fn everything() -> (Arc<Machine>, RoutingTable, ArmQueue, Vec<Vector>) {
 #[test]
 fn vectors_first() {
     let (vm, table, queue, vectors) = everything();
-    let notifiers: Vec<_> = vectors.iter().filter_map(Vector::notifier).collect();
+    let notifiers: Vec<_> = vectors
+        .iter()
+        .filter_map(|vector| vector.notifier())
+        .collect();
     drop(vectors);
     assert!(
         notifiers

@@ -195,28 +195,6 @@ fn two_threads_may_run_it() {
 }
 
 #[test]
-fn quiesced_it_runs_no_round() {
-    let (vm, table) = table();
-    let queue = ArmQueue::new(&table).unwrap();
-    let (vector, _) = queued(&queue, &table, 0x40);
-    vector.unmask().unwrap();
-    thread::scope(|scope| {
-        let quiesced = queue.quiesce();
-        let (tell, told) = std::sync::mpsc::channel();
-        let queue = &queue;
-        let runner = scope.spawn(move || {
-            tell.send(kvm_test::ThreadId::current().unwrap()).unwrap();
-            queue.run_pending().armed
-        });
-        told.recv().unwrap().wait_until_asleep().unwrap();
-        expect_state(&vector, "Queued");
-        vm.expect_calls([0, 0, 0, 0]);
-        drop(quiesced);
-        assert_eq!(runner.join().unwrap(), 1);
-    });
-}
-
-#[test]
 fn without_a_queue_each_vector_has_a_commit_of_its_own() {
     let (vm, table) = table();
     let vectors: Vec<_> = (0..8).map(|n| exported(&table, 0x40 + n)).collect();

@@ -37,7 +37,7 @@ fn the_guilty_alone_are_dead() {
             .iter()
             .all(|dead| matches!(&*dead.reason, Error::Commit { .. }))
     );
-    assert!(round.failed.iter().any(|dead| dead.vector == vectors[17]));
+    assert!(round.failed.iter().any(|dead| dead.vector == *vectors[17]));
     for (n, vector) in vectors.iter().enumerate() {
         let dead = [0, 17, 63].contains(&n);
         expect_state(vector, if dead { "Dead(Commit" } else { "Armed" });

@@ -6,9 +6,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use irq_routing::RoutingTable;
-use irqfd::{ArmQueue, Error, IrqFd, Vector, msix};
+use irqfd::{ArmQueue, Error, IrqFd, Triggered, VectorHandle, msix};
 use kvm_test::ThreadId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use notify_core::sim::CallKind;
 use notify_core::{EventFd, EventNotifier};
 
 use super::{expect_state, exported, guilty, internal, message, queued, table};
@@ -26,7 +27,7 @@ fn bound(table: &RoutingTable) -> (IrqFd, Arc<EventNotifier>) {
 }
 
 #[track_caller]
-fn swap(vector: &Vector, new: &Arc<EventNotifier>) -> Option<Arc<EventNotifier>> {
+fn swap(vector: &VectorHandle, new: &Arc<EventNotifier>) -> Option<Arc<EventNotifier>> {
     let old = vector.replace_notifier(Arc::clone(new)).unwrap();
     assert!(Arc::ptr_eq(&vector.notifier().unwrap(), new));
     old
@@ -240,6 +241,34 @@ fn a_dead_vector_tries_the_new_one() {
     swap(&vector, &notifier());
     expect_state(&vector, "Armed");
     vector.trigger().unwrap();
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn a_dead_vector_that_waits_for_a_round_with_the_new_one_is_not_dead() {
+    let (vm, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _) = queued(&queue, &table, 0x40);
+    vm.sim.fail(CallKind::SetGsiRouting, 1, libc::EINVAL);
+    vector.unmask().unwrap();
+    assert_eq!(queue.run_pending().failed.len(), 1);
+    assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
+    swap(&vector, &notifier());
+    expect_state(&vector, "Queued");
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
+    assert_eq!(queue.run_pending().armed, 1);
+    vm.expect(&[0x40]);
+}
+
+#[test]
+fn a_dead_vector_that_the_new_one_arms_is_not_dead() {
+    let (vm, table) = table();
+    let (vector, _) = exported(&table, 0x40);
+    vm.sim.fail(CallKind::IrqFdAssign, 1, libc::EINVAL);
+    vector.unmask().unwrap_err();
+    swap(&vector, &notifier());
+    expect_state(&vector, "Armed");
+    assert_eq!(vector.trigger().unwrap(), Triggered::Signalled);
     vm.expect(&[0x40]);
 }
 

@@ -412,3 +412,25 @@ fn what_is_dropped_is_not_told_any_more() {
     drop(irq);
     wait_until(|| Arc::strong_count(&notifier) == 1);
 }
+
+/// Its translation has panicked, and the next one does not.
+#[test]
+fn a_vector_that_is_translated_anew_is_dead_no_more() {
+    let panics = Arc::new(AtomicBool::new(true));
+    let hook = Arc::clone(&panics);
+    let (vm, table) = translating(move |message| {
+        assert!(!hook.load(Ordering::SeqCst), "as ordered");
+        Some(message)
+    });
+    let vector = internal(&table, 0x40);
+    catch_unwind(AssertUnwindSafe(|| vector.unmask())).unwrap_err();
+    assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
+    panics.store(false, Ordering::SeqCst);
+    table.retranslate().unwrap();
+    vm.expect(&[0x40]);
+    vector.mask();
+    vector.unmask().unwrap();
+    assert_eq!(vector.trigger().unwrap(), Triggered::Delivered);
+    vector.mask();
+    assert_eq!(vector.trigger().unwrap(), Triggered::Kept);
+}

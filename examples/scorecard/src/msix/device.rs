@@ -77,7 +77,7 @@ impl Device {
 
     /// Whether every vector is ready for signals.
     pub(super) fn expect_ready(&self) -> Result<(), String> {
-        let not_ready = |vector: &&irqfd::Vector| {
+        let not_ready = |vector: &&irqfd::VectorHandle| {
             !matches!(vector.state(), VectorState::Armed | VectorState::Open)
         };
         match self.table.vectors().iter().find(not_ready) {

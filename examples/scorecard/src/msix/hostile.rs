@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
-use irqfd::{ArmQueue, Vector, VectorState, msix};
+use irqfd::{ArmQueue, Vector, VectorHandle, VectorState, msix};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
 use kvm_ioctls::VmFd;
 use notify_core::KvmVm;
@@ -138,7 +138,7 @@ impl Scene {
         let unmasked = receiver.try_recv();
         let start = unmasked.map_err(|_| "the hostile round has committed nothing")??;
         let wait = self.until_armed(start, hostile)?;
-        let armed = |vector: &Vector| matches!(vector.state(), VectorState::Armed);
+        let armed = |vector: &VectorHandle| matches!(vector.state(), VectorState::Armed);
         match device.vectors().iter().any(armed) {
             true => Err("KVM took a message of the hostile device".into()),
             false => Ok(wait),

@@ -21,7 +21,7 @@ const BATCH: u32 = 1000;
 /// KVM_SIGNAL_MSI with and without a gate around it.
 pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
-    let vector = bench.vector(false)?;
+    let vector = bench.vector(Kind::Internal)?;
     let vm_fd = bench.machine.vm();
     let message = kvm_msi {
         address_lo: layout::msi_address(0) as u32,
@@ -45,7 +45,7 @@ pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
 /// A write to an irqfd with and without a gate around it.
 pub(crate) fn exported() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
-    let vector = bench.vector(true)?;
+    let vector = bench.vector(Kind::Exported)?;
     let notifier = vector.notifier().ok_or("no notifier")?;
     let ours = || expect(&vector, Triggered::Signalled);
     let (ours, others) = alternate(ROUNDS, BATCH, ours, || bare(&notifier))?;
@@ -57,11 +57,27 @@ pub(crate) fn exported() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
+/// The same for an eventfd that only the vector has, which is not written unless it is bound.
+pub(crate) fn private() -> Result<Row, Box<dyn Error>> {
+    let bench = Bench::new()?;
+    let vector = bench.vector(Kind::Private)?;
+    let exported = bench.vector(Kind::Exported)?;
+    let notifier = exported.notifier().ok_or("no notifier")?;
+    let ours = || expect(&vector, Triggered::Signalled);
+    let (ours, others) = alternate(ROUNDS, BATCH, ours, || bare(&notifier))?;
+    Ok(Row::times(
+        "a bare write(2)",
+        ours,
+        others,
+        "trigger of a private vector, and a write to an irqfd",
+    ))
+}
+
 /// What our devices do, against what those of others do.
 pub(crate) fn against_irqfd() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
-    let vector = bench.vector(false)?;
-    let exported = bench.vector(true)?;
+    let vector = bench.vector(Kind::Internal)?;
+    let exported = bench.vector(Kind::Exported)?;
     let locked = Mutex::new(exported.notifier().ok_or("no notifier")?);
     let other = || bare(&locked.lock().unwrap_or_else(PoisonError::into_inner));
     let ours = || expect(&vector, Triggered::Delivered);
@@ -77,7 +93,7 @@ pub(crate) fn against_irqfd() -> Result<Row, Box<dyn Error>> {
 /// A trigger that is kept.
 pub(crate) fn masked() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
-    let (vector, open) = (bench.vector(false)?, bench.vector(false)?);
+    let (vector, open) = (bench.vector(Kind::Internal)?, bench.vector(Kind::Internal)?);
     vector.mask();
     let ours = || expect(&vector, Triggered::Kept);
     let other = || expect(&open, Triggered::Delivered);
@@ -103,6 +119,13 @@ fn bare(notifier: &EventNotifier) -> Step {
     Ok(())
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Internal,
+    Private,
+    Exported,
+}
+
 /// A machine that never runs, and takes interrupts all the same.
 struct Bench {
     machine: Machine,
@@ -123,10 +146,11 @@ impl Bench {
     }
 
     /// One that is ready.
-    fn vector(&self, exported: bool) -> Result<Vector, Box<dyn Error>> {
-        let vector = Vector::builder(&self.table).build()?;
+    fn vector(&self, kind: Kind) -> Result<Vector, Box<dyn Error>> {
+        let builder = Vector::builder(&self.table).private_irqfd(kind == Kind::Private);
+        let vector = builder.build()?;
         vector.set_message(MsiMessage::new(layout::msi_address(0), VECTOR))?;
-        if exported {
+        if kind == Kind::Exported {
             vector.export()?;
         }
         vector.unmask()?;

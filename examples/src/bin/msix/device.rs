@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use irq_routing::RoutingTable;
-use irqfd::{ArmQueue, Dead, Triggered, Vector, VectorState, msix};
+use irqfd::{ArmQueue, Dead, Triggered, VectorHandle, VectorState, msix};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::{EventNotifier, Vm};
 
@@ -182,7 +182,7 @@ impl Device {
         Ok(())
     }
 
-    fn vector(&self, number: u16) -> Result<&Vector, String> {
+    fn vector(&self, number: u16) -> Result<&VectorHandle, String> {
         self.table
             .vector(number)
             .ok_or_else(|| format!("there is no vector {number}"))

@@ -31,6 +31,7 @@ pub(super) struct Bindings {
     pub(super) through_mask: Slot,
     pub(super) stale: Slot,
     pub(super) unfinished: Slot,
+    pub(super) early: Slot,
 }
 
 impl Bindings {
@@ -47,6 +48,7 @@ impl Bindings {
             through_mask: machine.slot()?,
             stale: machine.slot()?,
             unfinished: machine.slot()?,
+            early: machine.slot()?,
         })
     }
 

@@ -73,6 +73,9 @@ pub struct Counts {
     pub stale: u64,
     /// Packets that had come back, but were not completed, when the guest stopped the device.
     pub unfinished: u64,
+    /// Packets that it has taken after it had stopped the device, before an interrupt for them: the
+    /// device may have been stopped before it called.
+    pub early: u64,
 }
 
 /// How much a guest does.
@@ -193,6 +196,7 @@ impl Guest {
             through_mask: self.bindings.through_mask.load()?,
             stale: self.bindings.stale.load()?,
             unfinished: self.bindings.unfinished.load()?,
+            early: self.bindings.early.load()?,
         })
     }
 

@@ -22,7 +22,8 @@ pub enum Change {
     /// It masks the vector of the receive queue, sends the packet, and unmasks the vector when the
     /// answer is in the ring: only then the interrupt comes.
     Mask,
-    /// The same, and before it unmasks the vector it goes on in another VM.
+    /// The same, and it goes on in another VM before it unmasks the vector, and once more right
+    /// after: KVM may not have injected the interrupt yet.
     MaskAndSuspend,
     /// It gives the vector of the receive queue another message.
     Retarget,
@@ -39,16 +40,20 @@ pub enum Change {
 }
 
 impl Change {
-    /// Whether the guest is in another VM then.
-    fn suspends(self) -> bool {
-        matches!(self, Self::MaskAndSuspend | Self::Suspend)
+    /// How many times the guest goes on in another VM.
+    fn suspends(self) -> u32 {
+        match self {
+            Self::MaskAndSuspend => 2,
+            Self::Suspend => 1,
+            _ => 0,
+        }
     }
 
     /// How many of the first so many changes take the guest to another VM.
     #[must_use]
     pub fn moves(changes: u32) -> u32 {
         let first = Self::ALL.into_iter().cycle().take(changes as usize);
-        first.map(|change| u32::from(change.suspends())).sum()
+        first.map(Self::suspends).sum()
     }
 
     /// All of them, in the order in which a guest makes them.
@@ -87,7 +92,7 @@ impl Guest {
             asm.store(&self.bindings.next, next as u64)?;
             match change {
                 Change::Mask | Change::MaskAndSuspend => {
-                    self.mask(asm, load, change.suspends())?;
+                    self.mask(asm, load, change == Change::MaskAndSuspend)?;
                     asm.jmp(come)?;
                 }
                 after => {
@@ -142,6 +147,9 @@ impl Guest {
         asm.increment(&self.bindings.through_mask)?;
         asm.set_label(&mut quiet)?;
         self.bindings.set_mask(asm, false)?;
+        if suspends {
+            asm.mmio_write16(SUSPEND, 1)?;
+        }
         self.wait(asm, load.idle)
     }
 
@@ -178,14 +186,27 @@ impl Guest {
 
     fn reset(&self, asm: &mut Asm, answered: CodeLabel) -> Emitted {
         let [_, transmit] = &self.rings;
-        let [mut nothing, mut finished, mut on_its_way, mut done] =
-            [(); 4].map(|()| asm.create_label());
+        let [interrupts, _] = &self.interrupts;
+        let [
+            mut nothing,
+            mut called,
+            mut finished,
+            mut on_its_way,
+            mut done,
+        ] = [(); 5].map(|()| asm.create_label());
         let is_completed = |asm: &mut Asm| {
             asm.movzx(eax, word_ptr(transmit.used() + INDEX))?;
             asm.cmp(ax, r14w)
         };
         asm.mmio_write16(STATUS, 0)?;
         self.take(asm, Due::Echo, |asm, _| asm.jmp(nothing))?;
+        // The device is stopped, so an interrupt that it has sent was taken.
+        asm.mov(rax, qword_ptr(interrupts.address()))?;
+        asm.cmp(rax, r13)?;
+        asm.jne(called)?;
+        asm.increment(&self.bindings.early)?;
+        asm.set_label(&mut called)?;
+        asm.mov(r13, rax)?;
         is_completed(asm)?;
         asm.je(finished)?;
         asm.increment(&self.bindings.unfinished)?;

@@ -27,6 +27,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             all_at_once,
         ),
         kvm_x86(
+            "vhost_user_has_each_interrupt_once_in_a_hundred_snapshots",
+            saved_in_lock_step,
+        ),
+        kvm_x86(
+            "vhost_user_loses_nothing_in_a_hundred_snapshots_while_its_guest_rebinds",
+            saved_while_it_rebinds,
+        ),
+        kvm_x86(
             "vhost_user_ends_if_its_daemon_does_not_reply",
             ends_without_replies,
         ),
@@ -65,7 +73,7 @@ fn rebinds() {
         ("lost", 0),
         ("doubled", 0),
         ("changes", 70),
-        ("moves", 20),
+        ("moves", 30),
         ("through_mask", 0),
         ("stale", 0),
     ];
@@ -74,16 +82,54 @@ fn rebinds() {
     assert_eq!(report["vmm_wakeups_per_request"], 0.0, "{report}");
 }
 
-fn all_at_once() {
-    let arguments = "--packets 700 --restarts 9 --changes 70 --idle spin";
+/// The VM is saved between a kick and its interrupt, at moments that the guest does not know of.
+fn saved_in_lock_step() {
+    let arguments = "--packets 6000 --restarts 0 --changes 0 --snapshots 100 --idle halt";
     let report = report(PROGRAM, arguments);
     let wanted = [
-        ("answered", 700),
+        ("answered", 6000),
+        ("lost", 0),
+        ("doubled", 0),
+        ("kicks", 6001),
+        ("interrupts", 6001),
+        ("snapshots", 100),
+    ];
+    counts(&report, &wanted);
+    assert_eq!(report["fds_before"], report["fds_after"], "{report}");
+    assert_eq!(report["vmm_wakeups_per_request"], 0.0, "{report}");
+}
+
+/// The same at each step of a change. One change in seven saves the VM while the vector is masked
+/// and pending, and once more when KVM is about to inject what was pending.
+fn saved_while_it_rebinds() {
+    let arguments = "--packets 4200 --restarts 0 --changes 1050 --snapshots 100 --idle spin";
+    let report = report(PROGRAM, arguments);
+    let wanted = [
+        ("answered", 4200),
+        ("lost", 0),
+        ("doubled", 0),
+        ("changes", 1050),
+        ("moves", 450),
+        ("snapshots", 100),
+        ("through_mask", 0),
+        ("stale", 0),
+    ];
+    counts(&report, &wanted);
+    let pending = report["pending_in_vector"].as_u64();
+    assert!(pending.is_some_and(|pending| pending >= 150), "{report}");
+}
+
+fn all_at_once() {
+    let arguments = "--packets 2100 --restarts 9 --changes 210 --snapshots 20 --idle spin";
+    let report = report(PROGRAM, arguments);
+    let wanted = [
+        ("answered", 2100),
         ("lost", 0),
         ("doubled", 0),
         ("restarts", 9),
-        ("changes", 70),
-        ("moves", 20),
+        ("changes", 210),
+        ("moves", 90),
+        ("snapshots", 20),
     ];
     counts(&report, &wanted);
 }
@@ -123,7 +169,7 @@ fn reports() {
     let output = run(PROGRAM, "--packets 200 --restarts 1 --changes 7");
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["received", "lost", "restarts", "exits"] {
+    for part in ["received", "lost", "restarts", "snapshots", "exits"] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
 }

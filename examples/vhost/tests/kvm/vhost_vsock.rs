@@ -14,6 +14,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         with_device("vhost_vsock_needs_no_thread_of_the_vmm", needs_no_thread),
         with_device("vhost_vsock_loses_nothing_when_its_guest_rebinds", rebinds),
+        with_device(
+            "vhost_vsock_loses_nothing_in_a_hundred_snapshots",
+            saved_in_mid_traffic,
+        ),
         anywhere("vhost_vsock_says_what_it_lacks", says_what_it_lacks),
     ]
 }
@@ -54,12 +58,31 @@ fn rebinds() {
         ("lost", 0),
         ("doubled", 0),
         ("changes", 70),
-        ("moves", 20),
+        ("moves", 30),
         ("through_mask", 0),
         ("stale", 0),
     ];
     counts(&report, &wanted);
     assert_eq!(report["exits_per_packet"], 0.0, "{report}");
+}
+
+fn saved_in_mid_traffic() {
+    let arguments = "--packets 4200 --changes 420 --snapshots 100 --idle spin";
+    let report = report(PROGRAM, arguments);
+    let wanted = [
+        ("packets_received", 4200),
+        ("packets_echoed", 4200),
+        ("lost", 0),
+        ("doubled", 0),
+        ("changes", 420),
+        ("moves", 180),
+        ("snapshots", 100),
+        ("through_mask", 0),
+        ("stale", 0),
+        ("ring_errors", 0),
+    ];
+    counts(&report, &wanted);
+    assert_eq!(report["fds_before"], report["fds_after"], "{report}");
 }
 
 fn says_what_it_lacks() {

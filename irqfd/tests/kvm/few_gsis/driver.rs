@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::Gsi;
 use irqfd::msix::Table;
-use irqfd::{Dead, Vector};
+use irqfd::{Dead, VectorHandle};
 use kvm_test::Machine;
 
 use super::{FIRST, VECTORS};
@@ -91,7 +91,7 @@ impl Driver {
         driver
     }
 
-    fn vector(&self, entry: u32) -> &Vector {
+    fn vector(&self, entry: u32) -> &VectorHandle {
         &self.table.vectors()[entry as usize]
     }
 

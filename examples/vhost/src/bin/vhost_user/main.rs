@@ -18,10 +18,12 @@ use std::time::Duration;
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle, seed};
 use examples::program::end;
-use vhost_examples::arguments::changes;
+use vhost_examples::arguments::{changes, snapshots};
 use vhost_examples::child;
 #[cfg(target_arch = "x86_64")]
 use vhost_examples::guest::Load;
+#[cfg(target_arch = "x86_64")]
+use vhost_examples::snapshots::Plan;
 
 #[derive(Debug, Clone)]
 #[cfg_attr(
@@ -32,6 +34,7 @@ struct Settings {
     packets: u32,
     restarts: u32,
     changes: u32,
+    snapshots: Option<u32>,
     seed: u64,
     idle: Idle,
     patience: Duration,
@@ -43,6 +46,11 @@ impl Settings {
     fn load(&self) -> Load {
         Load::new(self.packets, self.changes, self.idle)
     }
+
+    /// When the VMM takes snapshots.
+    fn plan(&self) -> Plan {
+        Plan::new(self.snapshots, self.packets, self.seed)
+    }
 }
 
 fn arguments() -> OptionParser<Settings> {
@@ -53,13 +61,14 @@ fn arguments() -> OptionParser<Settings> {
     let restarts = long("restarts").help("How many daemons are killed");
     let restarts = restarts.argument("COUNT").fallback(20).display_fallback();
     let changes = changes();
+    let snapshots = snapshots();
     let seed = seed();
     let idle = idle();
     let patience = long("patience").help(
         "How many seconds the guest may stand still, or a daemon keep the VMM waiting, before the run \
          ends with an error",
     );
-    let patience = patience.argument::<u64>("SECONDS").fallback(20);
+    let patience = patience.argument::<u64>("SECONDS").fallback(60);
     let patience = patience.display_fallback().map(Duration::from_secs);
     let json = long("json")
         .help("Print one JSON object instead of the report")
@@ -68,6 +77,7 @@ fn arguments() -> OptionParser<Settings> {
         packets,
         restarts,
         changes,
+        snapshots,
         seed,
         idle,
         patience,

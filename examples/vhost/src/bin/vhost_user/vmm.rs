@@ -43,7 +43,9 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let vmm = Vmm::new(device, session);
 
     let start = Instant::now();
-    let (restarts, ended) = thread::scope(|scope| {
+    let plan = settings.plan();
+    let (restarts, ended, asked) = thread::scope(|scope| {
+        let asking = scope.spawn(|| plan.carry_out(&vmm));
         let running = scope.spawn(|| vmm.run(vcpu));
         let is_over = || running.is_finished();
         let restarts = kill_at_random(settings, &mut random, &vmm, &leash, is_over);
@@ -51,10 +53,12 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
         while !running.is_finished() {
             // Its thread may wait for the daemon, or be in the guest.
             leash.kill();
-            vmm.session().stop();
+            vmm.end();
             thread::sleep(LOOK);
         }
-        (restarts, running.join().map(|ended| (moved, ended)))
+        let ended = running.join().map(|ended| (moved, ended));
+        vmm.end();
+        (restarts, ended, asking.join())
     });
     let took = start.elapsed();
     let (moved, ended) = ended.map_err(|_| "the vCPU's thread panicked")?;
@@ -66,6 +70,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     }
     ended?;
     let restarts = restarts?;
+    asked.map_err(|_| "the thread that asks for snapshots panicked")??;
     leash.within(settings.patience, || {
         let mut device = vmm.device();
         device.stop(&session)?;
@@ -74,6 +79,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     Ok(Report {
         traffic: Traffic {
             load,
+            wanted_snapshots: plan.count,
             counts: session.guest().counts()?,
             totals: vmm.totals()?,
             took,

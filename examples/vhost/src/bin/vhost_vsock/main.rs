@@ -15,10 +15,12 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
-use examples::arguments::{Idle, count, idle};
+use examples::arguments::{Idle, count, idle, seed};
 use examples::program::end;
-use vhost_examples::arguments::changes;
+use vhost_examples::arguments::{changes, snapshots};
 use vhost_examples::child;
+#[cfg(target_arch = "x86_64")]
+use vhost_examples::snapshots::Plan;
 
 #[derive(Debug, Clone)]
 #[cfg_attr(
@@ -28,8 +30,18 @@ use vhost_examples::child;
 struct Settings {
     packets: u32,
     changes: u32,
+    snapshots: Option<u32>,
+    seed: u64,
     idle: Idle,
     json: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Settings {
+    /// When the VMM takes snapshots.
+    fn plan(&self) -> Plan {
+        Plan::new(self.snapshots, self.packets, self.seed)
+    }
 }
 
 fn arguments() -> OptionParser<Settings> {
@@ -38,6 +50,8 @@ fn arguments() -> OptionParser<Settings> {
         100_000,
     );
     let changes = changes();
+    let snapshots = snapshots();
+    let seed = seed();
     let idle = idle();
     let json = long("json")
         .help("Print one JSON object instead of the report")
@@ -45,6 +59,8 @@ fn arguments() -> OptionParser<Settings> {
     let settings = construct!(Settings {
         packets,
         changes,
+        snapshots,
+        seed,
         idle,
         json
     });

@@ -43,7 +43,8 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let (session, vcpu) = Session::new(&addresses, &load)?;
     let vmm = Vmm::new(device, session);
 
-    let watched = watch::run(&vmm, vcpu)?;
+    let plan = settings.plan();
+    let watched = watch::run(&vmm, vcpu, &plan)?;
     let session = vmm.session();
     let mut device = vmm.device();
     device.stop(&session)?;
@@ -51,6 +52,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     drop(device);
     let traffic = Traffic {
         load,
+        wanted_snapshots: plan.count,
         counts: session.guest().counts()?,
         totals: vmm.totals()?,
         took: watched.took,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use irqfd::{Error, VectorState};
 
-use super::model::{Arm, is_high};
+use super::line::{Arm, is_high};
 use super::step::Kind;
 use super::world::World;
 
@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub(super) armed: usize,
     pub(super) dead: usize,
     batch: usize,
+    /// Passes that had something to commit.
+    passes: u64,
     /// Whether one of them was committed by itself: a failure of that commit is its own.
     alone: bool,
     bad: usize,
@@ -47,6 +49,7 @@ impl Default for Tally {
             armed: 0,
             dead: 0,
             batch: 0,
+            passes: 0,
             alone: false,
             bad: 0,
             suspect: 0,
@@ -126,6 +129,7 @@ impl World {
             most |= u64::from(differs.known != Some(false));
             has_changed |= differs.is_committed && differs.known == Some(true);
         }
+        tally.passes += u64::from(in_pass > 0);
         tally.alone |= in_pass == 1;
         tally.commits = tally.commits.start() + least..=tally.commits.end() + most;
         if has_changed {
@@ -226,7 +230,7 @@ impl World {
             let VectorState::Dead(why) = state else {
                 continue;
             };
-            let at = self.model.lines[n].notifier;
+            let at = self.model.lines[n].notifier();
             match **why {
                 _ if !tried[n] => {}
                 Error::Assign { .. } => unassigned += 1,
@@ -244,11 +248,14 @@ impl World {
             .filter(|fault| fault.kind == Kind::Routing && fault.number <= calls)
             .collect();
         if fired.is_empty() && tally.bad > 0 {
-            // All together, then without those; later these without a commit.
-            let most = match self.has_learned {
-                true => u64::from(tally.batch > tally.bad),
-                false => 2,
-            };
+            // All together, then without those; later these without a commit. Then those whose GSIs
+            // were lost.
+            let most = tally.passes.saturating_sub(1);
+            let most = most
+                + match self.has_learned {
+                    true => u64::from(tally.batch > tally.bad),
+                    false => 2,
+                };
             assert!(made <= most, "{made} commits");
             self.has_learned = true;
         }

@@ -10,18 +10,25 @@ use notify_core::sim::{Injected, Interrupt};
 
 use super::arming::{By, Tally};
 use super::gsis::GSIS;
-use super::model::{Arm, Fault, Line, Sent, is_high};
+use super::line::{Arm, Line, Outlet, is_high};
+use super::model::{Fault, Sent};
 use super::registers::read;
-use super::step::Kind;
+use super::step::{Kind, Shape};
 use super::world::{World, gsi};
 
 fn sent(injected: &Injected) -> Sent {
-    let Interrupt::Msi { address, data, .. } = injected.interrupt else {
+    let Interrupt::Msi {
+        address,
+        data,
+        devid,
+        ..
+    } = injected.interrupt
+    else {
         panic!("{injected:?}");
     };
     Sent {
         by_irqfd: injected.gsi.is_some(),
-        message: (address, data),
+        message: (address, data, devid),
     }
 }
 
@@ -173,14 +180,17 @@ impl World {
         for (n, (line, state)) in self.model.lines.iter().zip(states).enumerate() {
             let refused = matches!(state, VectorState::Dead(why)
                 if matches!(**why, Error::Signal { .. }));
-            let as_expected = match (line.open, line.notifier, line.arm) {
-                (false, ..) => matches!(state, VectorState::Masked),
-                (true, None, _) if line.refused => refused,
-                (true, None, _) => matches!(state, VectorState::Open),
-                (true, Some(_), Arm::Queued) => matches!(state, VectorState::Queued),
-                (true, Some(_), Arm::Armed) => matches!(state, VectorState::Armed),
-                (true, Some(_), Arm::Dead { .. }) => matches!(state, VectorState::Dead(_)),
-                (true, Some(_), Arm::Off | Arm::Tried | Arm::Moved) => false,
+            let as_expected = match (line.outlet, line.arm) {
+                _ if !line.open => matches!(state, VectorState::Masked),
+                _ if line.paused => matches!(state, VectorState::Paused),
+                (Outlet::Nothing, _) => matches!(state, VectorState::NoNotifier),
+                (_, Arm::Batched) => matches!(state, VectorState::Arming),
+                (Outlet::Message, _) if line.refused => refused,
+                (Outlet::Message, _) => matches!(state, VectorState::Open),
+                (_, Arm::Queued) => matches!(state, VectorState::Queued),
+                (_, Arm::Armed) => matches!(state, VectorState::Armed),
+                (_, Arm::Dead { .. }) => matches!(state, VectorState::Dead(_)),
+                (_, Arm::Off | Arm::Tried | Arm::Moved) => false,
             };
             assert!(as_expected, "vector {n} is {state:?}, not {line:?}");
             let vector = self.vector(n);
@@ -190,19 +200,21 @@ impl World {
                 self.model.is_pending(n),
                 "pending of {n}"
             );
-            let same = match (vector.notifier(), line.notifier) {
+            let same = match (vector.notifier(), line.shared()) {
                 (None, None) => true,
-                (Some(one), Some(at)) => Arc::ptr_eq(&one, &self.notifiers[at]),
+                (Some(one), Some(at)) => Arc::ptr_eq(&one, &self.notifiers[&at]),
                 _ => false,
             };
             assert!(same, "notifier of {n}");
             let message = vector.message();
-            let sends = (message.address, message.data);
+            let sends = (message.address, message.data, message.devid);
             assert!(
                 !line.open || sends == line.sends,
                 "message of {n}: {message}"
             );
         }
+        let paused = [true, false].map(|table| self.model.is_paused(self.range(table)));
+        assert_eq!([self.table.is_paused(), self.msi.is_paused()], paused);
         let dead = self.table.dead().len() + self.msi.dead().len();
         let expected = states
             .iter()
@@ -254,17 +266,18 @@ impl World {
 
     /// Nothing is left behind.
     pub(super) fn end(mut self) {
+        self.run_batches();
         self.drop_queue();
-        self.rebuild(super::step::Shape {
+        self.rebuild(Shape {
             queue: false,
-            ..super::step::Shape::FIRST
+            ..Shape::FIRST
         });
         for lease in std::mem::take(&mut self.held) {
             self.model.release(gsi(lease.gsi()));
         }
-        for at in 0..self.notifiers.len() {
-            self.notifiers[at].notify().unwrap();
-            self.model.signal(at);
+        for (at, notifier) in &self.notifiers {
+            notifier.notify().unwrap();
+            self.model.signal(*at);
         }
         self.compare();
         let leases: Vec<_> = std::iter::from_fn(|| self.routing.lease().ok()).collect();

@@ -2,7 +2,8 @@
 //! The few GSIs of the VM: who has each of them, where it is routed, and what the kernel's table
 //! has of it. The irqfds of vectors.
 
-use super::model::{Arm, Message, Model};
+use super::line::{Arm, Message, Outlet};
+use super::model::Model;
 use super::step::Kind;
 
 /// GSIs that can be leased.
@@ -157,6 +158,25 @@ impl Model {
         self.lines[n].gsi.is_some()
     }
 
+    /// The VMM gives the vector a GSI of another device. Returns whether it takes that.
+    pub(super) fn give(&mut self, n: usize, gsi: usize) -> bool {
+        let line = &self.lines[n];
+        if line.is_armed() || line.arm == Arm::Batched {
+            return false;
+        }
+        let is_in_queue = matches!(line.arm, Arm::Queued | Arm::Dead { again: true });
+        let (is_active, has_notifier) = (line.is_active(), line.notifier().is_some());
+        self.give_back(n);
+        self.gsis.all[gsi].holder = Holder::Line(n);
+        self.lines[n].gsi = Some(gsi);
+        match has_notifier {
+            false => self.park(n),
+            true if is_in_queue && is_active => {}
+            true => self.park_unless_paused(n),
+        }
+        true
+    }
+
     /// The vector has its GSI for itself again, if it has one still.
     pub(super) fn unpark(&mut self, n: usize) {
         if let Some(gsi) = self.lines[n].gsi {
@@ -165,11 +185,19 @@ impl Model {
     }
 
     /// Others may take the vector's GSI from now on.
-    fn park(&mut self, n: usize) {
+    pub(super) fn park(&mut self, n: usize) {
         match self.lines[n].gsi {
             Some(gsi) if !self.gsis.is_usable(gsi) => self.lines[n].gsi = None,
             Some(gsi) if !self.gsis.parked.contains(&gsi) => self.gsis.parked.push(gsi),
             _ => {}
+        }
+    }
+
+    /// The same, but for one that would be open if it were not paused.
+    pub(super) fn park_unless_paused(&mut self, n: usize) {
+        let line = &self.lines[n];
+        if !(line.open && line.paused) {
+            self.park(n);
         }
     }
 
@@ -189,8 +217,13 @@ impl Model {
     pub(super) fn arm(&mut self, n: usize) {
         let line = &mut self.lines[n];
         line.arm = Arm::Armed;
-        let (at, gsi) = (line.notifier, line.gsi);
-        self.bind(at.expect("an exported one"), gsi.expect("one with a route"));
+        let (at, gsi) = (line.notifier(), line.gsi);
+        let at = at.expect("one with a notifier");
+        self.bind(at, gsi.expect("one with a route"));
+        let line = &mut self.lines[n];
+        if line.outlet == Outlet::Own(at) && std::mem::take(&mut line.kept) {
+            self.signal(at);
+        }
     }
 
     /// Nothing is to be armed. Others may take the GSI.
@@ -205,10 +238,10 @@ impl Model {
         self.lines[n].arm = Arm::Off;
         if line.is_armed() {
             let fails = (0..tries).take_while(|_| self.deassign_fails()).count();
-            let (at, gsi) = (line.notifier, line.gsi.expect("one that is armed"));
+            let (at, gsi) = (line.notifier(), line.gsi.expect("one that is armed"));
             match fails == tries as usize {
                 true => self.gsis.all[gsi].holder = Holder::Lost,
-                false => self.unbind(at.expect("an exported one")),
+                false => self.unbind(at.expect("one with a notifier")),
             }
             if fails > 0 {
                 self.give_back(n);
@@ -220,15 +253,15 @@ impl Model {
     /// is taken off. Returns whether that is so; if the old one does not go, the new one does.
     pub(super) fn swap(&mut self, n: usize, new: usize) -> bool {
         let line = &self.lines[n];
-        let (old, gsi) = (line.notifier, line.gsi.expect("one that is armed"));
+        let (old, gsi) = (line.notifier(), line.gsi.expect("one that is armed"));
         self.assigns += 1;
         if self.meets_fault(Kind::Assign, self.assigns) || self.is_bound(new) {
             return false;
         }
         self.bind(new, gsi);
         if !self.deassign_fails() {
-            self.unbind(old.expect("an exported one"));
-            self.lines[n].notifier = Some(new);
+            self.unbind(old.expect("one with a notifier"));
+            self.lines[n].outlet = Outlet::Shared(new);
             return true;
         }
         match self.deassign_fails() {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What the guest does to its registers, on both sides.
 
+use super::access::likely;
 use super::registers::read;
-use super::step::{Msi, Table, likely};
+use super::step::{Msi, Table};
 use super::world::World;
 
 impl World {
@@ -16,6 +17,7 @@ impl World {
             for (at, word) in [(0, 0xfee0_0000), (8, 0x50 + n), (12, 0)] {
                 self.write_table(16 * n + at, &(word as u32).to_le_bytes());
             }
+            self.compare();
         }
         let data_at = self.model.msi.data_at() as u64;
         self.write_msi(4, &0xfee0_0000_u32.to_le_bytes());

@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest that writes anything to its MSI-X table and its MSI capability, while devices trigger,
-//! the VMM exports and takes back, GSIs are scarce and requests fail: every interrupt comes once,
-//! when it may, and with the message that its vector has.
+//! the VMM exports and takes back, pauses and resumes, GSIs are scarce and requests fail: every
+//! interrupt comes once, when it may, and with the message that its vector has.
 
+mod access;
 mod arming;
 mod compare;
 mod gsis;
 mod guest;
+mod line;
 mod model;
+mod pauses;
 mod registers;
+mod saves;
 mod step;
 mod steps;
 mod vectors;
+mod vmm;
 mod world;
 
-pub use step::{At, Bytes, Device, Into, Kind, Msi, Rare, Shape, Step, Table, Vmm, Whole};
+pub use access::{At, Bytes};
+pub use step::{
+    Damage, Device, Into, Kind, Msi, Pause, Rare, ResumeBatch, Shape, Step, Table, Vmm, Whole,
+};
 
 use crate::History;
 use world::World;

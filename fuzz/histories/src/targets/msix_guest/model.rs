@@ -5,49 +5,12 @@
 use std::ops::Range;
 
 use super::gsis::Gsis;
+use super::line::{Line, Message, Outlet, is_high};
 use super::registers::{Msi, Msix};
 use super::step::Kind;
 
 /// As far as an eventfd counts.
 pub(super) const FULL: u64 = u64::MAX - 1;
-
-pub(super) type Message = (u64, u32);
-
-/// How far an exported vector that is open is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arm {
-    /// Not at all, since it is masked or internal.
-    Off,
-    /// It waits for a round.
-    Queued,
-    /// In this step it is tried.
-    Tried,
-    Armed,
-    /// It is armed, and in this step its GSI is to be routed to another message.
-    Moved,
-    /// Whether the next round tries again.
-    Dead {
-        again: bool,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    pub(super) open: bool,
-    pub(super) sends: Message,
-    /// A trigger of an internal vector was kept.
-    pub(super) kept: bool,
-    pub(super) notifier: Option<usize>,
-    pub(super) arm: Arm,
-    /// Its GSI, whether it holds that or has parked it.
-    pub(super) gsi: Option<usize>,
-    /// The kernel has refused the last message that was sent directly.
-    pub(super) refused: bool,
-    /// Whether its queue has an owner.
-    pub(super) queue: bool,
-    /// Whether it was built with a queue.
-    pub(super) built_with_queue: bool,
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notifier {
@@ -79,6 +42,11 @@ pub(super) struct Model {
     pub(super) lines: Vec<Line>,
     pub(super) notifiers: Vec<Notifier>,
     pub(super) gsis: Gsis,
+    /// The device ids of the table and of the capability.
+    pub(super) devids: [Option<u32>; 2],
+    /// What was resumed and waits for each of two batches, in its order; perhaps also what waits no
+    /// more.
+    pub(super) joined: [Vec<usize>; 2],
     /// What the queue has, in its order: vectors, or nothing for those that were dropped.
     pub(super) queue: Vec<Option<usize>>,
     /// What is tried in this step, in this order.
@@ -96,47 +64,6 @@ pub(super) struct Model {
     pub(super) injected: Vec<Sent>,
     /// Vectors whose message is sent directly in this step.
     pub(super) direct: Vec<usize>,
-}
-
-/// Whether some kernels refuse it.
-pub(super) fn is_high((address, _): Message) -> bool {
-    address >> 32 & 0xff != 0
-}
-
-/// Whether it is an edge-triggered fixed interrupt for a single processor, by the id of its APIC
-/// (Intel SDM volume 3, 12.11).
-pub(super) fn has_one_target((address, data): Message) -> bool {
-    let broadcast = match address >> 40 {
-        0 | 0xff_ffff => address >> 12 & 0xff == 0xff,
-        _ => false,
-    };
-    data & 0x8700 == 0 && address & 0xc == 0 && !broadcast
-}
-
-impl Line {
-    pub(super) fn new(queue: bool) -> Self {
-        Self {
-            open: false,
-            sends: (0, 0),
-            kept: false,
-            notifier: None,
-            arm: Arm::Off,
-            gsi: None,
-            refused: false,
-            queue,
-            built_with_queue: queue,
-        }
-    }
-
-    /// Whether the kernel takes what comes to its notifier.
-    pub(super) fn is_armed(&self) -> bool {
-        matches!(self.arm, Arm::Armed | Arm::Moved)
-    }
-
-    /// Whether arming it, or routing it elsewhere, is tried in this step.
-    pub(super) fn is_tried(&self) -> bool {
-        matches!(self.arm, Arm::Tried | Arm::Moved)
-    }
 }
 
 impl Model {
@@ -162,7 +89,7 @@ impl Model {
 
     pub(super) fn is_pending(&self, n: usize) -> bool {
         let line = &self.lines[n];
-        match line.notifier {
+        match line.shared() {
             None => line.kept,
             Some(at) => !line.is_armed() && self.notifiers[at].count > 0,
         }
@@ -170,6 +97,25 @@ impl Model {
 
     pub(super) fn pending(&self, range: Range<usize>) -> Vec<bool> {
         range.map(|n| self.is_pending(n)).collect()
+    }
+
+    /// The device id of the vectors of a device.
+    pub(super) fn devid(&self, range: &Range<usize>) -> Option<u32> {
+        self.devids[usize::from(*range != self.table())]
+    }
+
+    /// Whether a device is paused, which are all of its vectors or none.
+    pub(super) fn is_paused(&self, range: Range<usize>) -> bool {
+        self.lines[range.start].paused
+    }
+
+    /// A vector as it is built.
+    pub(super) fn new_line(&mut self, queue: bool, private: bool) -> Line {
+        let outlet = match private {
+            true => Outlet::Own(self.add_notifier()),
+            false => Outlet::Message,
+        };
+        Line::new(queue, outlet)
     }
 
     pub(super) fn add_notifier(&mut self) -> usize {

@@ -2,6 +2,8 @@
 //! The guest's registers: bytes, which of their bits can be written, and what the specification
 //! says of them.
 
+use irqfd::msix::Registers;
+
 /// A vector as the registers have it: open or not, and with which message it would be opened.
 pub(super) type Wish = (bool, (u64, u32));
 
@@ -103,6 +105,35 @@ impl Msix {
         entries
             .map(|entry| (open && entry[12] == 0, message(entry)))
             .collect()
+    }
+
+    /// In the form of another VMM.
+    pub(super) fn foreign(&self, pending: &[bool]) -> Registers {
+        let mut words = vec![0; pending.len().div_ceil(64)];
+        for n in (0..pending.len()).filter(|n| pending[*n]) {
+            words[n / 64] |= 1 << (n % 64);
+        }
+        Registers {
+            control: self.control(),
+            table: self.bytes.clone(),
+            pending: words,
+        }
+    }
+
+    /// What such registers say, if they agree: as if a guest had written them to a fresh table.
+    pub(super) fn of_foreign(foreign: &Registers) -> Option<(Self, Vec<bool>)> {
+        let vectors = usize::from(foreign.control & 0x7ff) + 1;
+        let bit = |n: usize| foreign.pending[n / 64] >> (n % 64) & 1 != 0;
+        let mut pending = Vec::from_iter((0..64 * foreign.pending.len()).map(bit));
+        let none = pending.iter().skip(vectors).all(|pending| !pending);
+        pending.resize(vectors, false);
+        let mut registers = Self::new(vectors);
+        for (offset, bytes) in (0..).step_by(4).zip(foreign.table.chunks(4)) {
+            registers.write(offset, bytes);
+        }
+        registers.write_control(foreign.control);
+        let agree = none && foreign.table.len() == 16 * vectors;
+        agree.then_some((registers, pending))
     }
 
     pub(super) fn pba(&self, pending: &[bool]) -> Vec<u8> {

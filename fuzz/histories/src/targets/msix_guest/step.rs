@@ -4,6 +4,8 @@
 use arbitrary::Arbitrary;
 use notify_core::sim::CallKind;
 
+use super::access::{At, Bytes};
+
 /// One operation.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Step {
@@ -15,6 +17,8 @@ pub enum Step {
     Device(Device),
     /// Handing out and taking back.
     Vmm(Vmm),
+    /// Pausing and resuming.
+    Pause(Pause),
     /// A round of the queue.
     Run,
     /// What is rare.
@@ -70,55 +74,6 @@ pub enum Msi {
     Read(At, u8),
 }
 
-/// An offset of an access.
-#[derive(Debug, Clone, Arbitrary)]
-pub enum At {
-    /// Inside, or close behind.
-    Near(u8),
-    /// So many bytes before 2^64.
-    End(u8),
-    /// Anywhere.
-    Far(u64),
-}
-
-impl At {
-    /// The offset, where this many bytes are of interest.
-    pub(super) fn offset(&self, len: u64) -> u64 {
-        match *self {
-            Self::Near(near) => u64::from(near) % (len + 4),
-            Self::End(back) => u64::MAX - u64::from(back % 20),
-            Self::Far(far) => far,
-        }
-    }
-}
-
-/// What an access writes.
-#[derive(Debug, Clone, Arbitrary)]
-pub enum Bytes {
-    /// A byte.
-    Byte(u8),
-    /// Two.
-    Half(u16),
-    /// Four.
-    Word(u32),
-    /// Eight.
-    Long(u64),
-    /// Any number.
-    Any(Vec<u8>),
-}
-
-impl Bytes {
-    pub(super) fn to_vec(&self) -> Vec<u8> {
-        match self {
-            Self::Byte(byte) => vec![*byte],
-            Self::Half(half) => half.to_le_bytes().to_vec(),
-            Self::Word(word) => word.to_le_bytes().to_vec(),
-            Self::Long(long) => long.to_le_bytes().to_vec(),
-            Self::Any(bytes) => bytes.clone(),
-        }
-    }
-}
-
 /// What a device or a peer does.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Device {
@@ -143,8 +98,10 @@ pub enum Vmm {
     Export(u8),
     /// Exports all vectors of one device.
     ExportAll(bool),
-    /// Makes it internal.
+    /// Makes it internal, or private.
     Unexport(u8),
+    /// Takes its notifier away.
+    Take(u8),
     /// Gives it a new notifier.
     Replace(u8),
     /// Gives it a notifier that there is, or was, perhaps that of another one.
@@ -153,14 +110,44 @@ pub enum Vmm {
     Semaphore(u8),
     /// The guest moves a queue to another vector.
     Bind(u8, u16),
+    /// The reset of a virtio device.
+    Unbind(u8),
     /// Another device takes a GSI.
     Hold,
     /// Another device takes all GSIs.
     HoldAll,
     /// It gives one back.
     Release,
-    /// Forgets what is pending.
-    Clear(u8),
+    /// It gives one to a vector.
+    Lease(u8),
+    /// The guest numbers its buses anew: the messages of one device have this id, or none.
+    Devid(bool, u8),
+}
+
+/// Of the MSI-X table (true) or the MSI capability.
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Pause {
+    /// Pauses it.
+    Pause(bool),
+    /// Pauses it and takes a snapshot.
+    Save(bool),
+    /// Resumes it.
+    Resume(bool),
+    /// Resumes it in one of two batches.
+    Join(bool, ResumeBatch),
+    /// Resumes both in a batch, this one first, and runs that.
+    Both(bool, ResumeBatch),
+    /// Runs a batch, or drops it.
+    Run(ResumeBatch, bool),
+}
+
+/// One of two batches.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub enum ResumeBatch {
+    /// The one.
+    One,
+    /// The other.
+    Other,
 }
 
 /// What is rare.
@@ -168,10 +155,12 @@ pub enum Vmm {
 pub enum Rare {
     /// A reset of one of the devices.
     Reset(bool),
-    /// A snapshot of one of them.
+    /// A snapshot of one of them, if it is paused.
     Snapshot(bool),
     /// The last snapshot is restored, into a fresh device or into the same.
     Restore(bool, Into),
+    /// The table gets registers from another VMM: those that it has, but for this.
+    Import([Damage; 2]),
     /// Requests fail: which kind, which of those from now on, how many, and whether for a while
     /// only.
     Fail(Kind, u8, u8, bool),
@@ -197,6 +186,29 @@ pub enum Into {
     Same,
     /// A new one.
     Fresh,
+    /// A new one that is paused.
+    Paused,
+}
+
+/// What is other in registers from another VMM.
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// Bits of Message Control.
+    Control(u16),
+    /// A byte of the table.
+    Byte(u8, u8),
+    /// Bytes are missing at its end.
+    Shorter(u8),
+    /// It has more bytes.
+    Longer(u8),
+    /// It is of another size. A few values give many entries.
+    Entries(u8),
+    /// A word of the pending bits.
+    Pending(u8, u64),
+    /// Their number of words; more have this value.
+    Words(u8, u8),
 }
 
 /// A kind of request.
@@ -240,6 +252,8 @@ pub struct Shape {
     pub queue: bool,
     /// Whether a driver has set both devices up.
     pub driven: bool,
+    /// Whether vectors are private: those of the table in bit 0, of the capability in bit 1.
+    pub private: u8,
 }
 
 impl Shape {
@@ -250,6 +264,7 @@ impl Shape {
         maskable: true,
         queue: true,
         driven: true,
+        private: 0,
     };
 
     pub(super) fn table(self) -> usize {
@@ -259,28 +274,14 @@ impl Shape {
         }
     }
 
+    pub(super) fn is_private(self, table: bool) -> bool {
+        self.private & if table { 1 } else { 2 } != 0
+    }
+
     pub(super) fn log(self) -> u32 {
         match self.log {
             250.. => 5,
             few => u32::from(few % 4),
         }
-    }
-}
-
-/// A value that a word of a message, or of Vector Control, is likely to have.
-pub(super) fn likely(value: u8) -> u32 {
-    const VALUES: [u32; 8] = [
-        0xfee0_0000,
-        0xfee0_0003,
-        0xfee0_1000,
-        0,
-        1,
-        2,
-        0xffff_ffff,
-        0xfee0_0000,
-    ];
-    match VALUES.get(usize::from(value % 24)) {
-        Some(value) => *value,
-        None => u32::from(0x40 + value % 16),
     }
 }

@@ -3,13 +3,16 @@
 
 use std::ops::Range;
 
-use super::model::{Arm, Message, Model, has_one_target};
+use super::line::{Arm, Message, Outlet, has_one_target};
+use super::model::Model;
 use super::registers::Wish;
 
 impl Model {
     /// The registers say otherwise than before.
     pub(super) fn turn(&mut self, range: Range<usize>, wishes: Vec<Wish>) {
-        for (n, (open, message)) in range.zip(wishes) {
+        let devid = self.devid(&range);
+        for (n, (open, (address, data))) in range.zip(wishes) {
+            let message = (address, data, devid);
             let line = &self.lines[n];
             match (line.open, open) {
                 (true, false) => self.close(n),
@@ -21,10 +24,12 @@ impl Model {
     }
 
     /// One that is armed stays so if the kernel exchanges its message in one step.
-    fn retarget(&mut self, n: usize, message: Message) {
+    pub(super) fn retarget(&mut self, n: usize, message: Message) {
         let line = &mut self.lines[n];
         let in_one_step = has_one_target(line.sends) && has_one_target(message);
-        if line.is_armed() && !line.built_with_queue && in_one_step {
+        if line.paused {
+            line.sends = message;
+        } else if line.is_armed() && !line.built_with_queue && in_one_step {
             (line.arm, line.sends) = (Arm::Moved, message);
             self.tried.push(n);
         } else {
@@ -41,23 +46,51 @@ impl Model {
     fn open(&mut self, n: usize, message: Message) {
         let line = &mut self.lines[n];
         (line.open, line.sends) = (true, message);
+        if line.paused && line.notifier().is_some() {
+            self.unpark(n);
+        }
         self.wake(n);
     }
 
-    /// One that is open is told what it is now.
+    /// One that may send is told what it is now.
     fn wake(&mut self, n: usize) {
-        if self.lines[n].notifier.is_some() {
+        if self.start(n) {
+            self.carry_out(n);
+        }
+    }
+
+    /// The same, up to what its caller is to do. Returns whether there is such work.
+    pub(super) fn start(&mut self, n: usize) -> bool {
+        if !self.lines[n].is_active() {
+            return false;
+        }
+        if self.lines[n].notifier().is_some() {
             self.unpark(n);
         }
         let line = &mut self.lines[n];
-        line.refused = false;
-        if line.notifier.is_none() {
+        (line.refused, line.arm) = (false, Arm::Off);
+        match line.outlet {
+            Outlet::Message => true,
+            Outlet::Nothing => {
+                self.park(n);
+                false
+            }
+            Outlet::Own(_) | Outlet::Shared(_) if line.queue => {
+                line.arm = Arm::Queued;
+                self.enter(n);
+                false
+            }
+            Outlet::Own(_) | Outlet::Shared(_) => true,
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, n: usize) {
+        let line = &mut self.lines[n];
+        if line.outlet == Outlet::Message {
+            line.arm = Arm::Off;
             if std::mem::take(&mut line.kept) {
                 self.direct.push(n);
             }
-        } else if line.queue {
-            line.arm = Arm::Queued;
-            self.enter(n);
         } else {
             line.arm = Arm::Tried;
             self.tried.push(n);
@@ -73,56 +106,74 @@ impl Model {
 
     pub(super) fn trigger(&mut self, n: usize) {
         let line = &mut self.lines[n];
-        match line.notifier {
-            Some(at) => self.signal_anew(at),
-            None if line.open => self.direct.push(n),
-            None => line.kept = true,
+        match line.outlet {
+            _ if !line.lets_through() => line.kept = true,
+            Outlet::Own(at) | Outlet::Shared(at) => self.signal_anew(at),
+            Outlet::Message | Outlet::Nothing => self.direct.push(n),
         }
     }
 
     pub(super) fn clear(&mut self, n: usize) {
         let line = &mut self.lines[n];
-        match line.notifier {
+        match line.shared() {
             None => line.kept = false,
             Some(_) if line.is_armed() => {}
             Some(at) => self.notifiers[at].count = 0,
         }
     }
 
-    /// Nothing if it is exported already.
+    /// Gives a notifier to a vector that has none, or hands out the one that it has.
     pub(super) fn export(&mut self, n: usize, at: usize) {
         let line = &mut self.lines[n];
-        line.notifier = Some(at);
+        let had_none = line.notifier().is_none();
+        line.outlet = Outlet::Shared(at);
         if std::mem::take(&mut line.kept) {
             self.signal_anew(at);
         }
-        if self.lines[n].open {
+        if had_none {
             self.wake(n);
         }
+    }
+
+    /// Takes away the notifier that was handed out, if there is one.
+    pub(super) fn take_notifier(&mut self, n: usize) {
+        let Some(at) = self.lines[n].shared() else {
+            return;
+        };
+        self.take_off(n, 2);
+        self.park_unless_paused(n);
+        self.queue.retain(|entry| *entry != Some(n));
+        let line = &mut self.lines[n];
+        line.outlet = Outlet::Nothing;
+        line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
     }
 
     pub(super) fn unexport(&mut self, n: usize) {
-        let Some(at) = self.lines[n].notifier else {
+        self.take_notifier(n);
+        if self.lines[n].outlet != Outlet::Nothing {
             return;
-        };
-        self.disarm(n, 2);
-        self.give_back(n);
-        self.queue.retain(|entry| *entry != Some(n));
-        let line = &mut self.lines[n];
-        line.notifier = None;
-        line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
-        if line.open {
-            self.wake(n);
         }
+        // What it was given while it had none.
+        self.park_unless_paused(n);
+        self.lines[n].outlet = match self.lines[n].private {
+            true => Outlet::Own(self.add_notifier()),
+            false => Outlet::Message,
+        };
+        if !self.lines[n].private {
+            self.give_back(n);
+        }
+        self.wake(n);
     }
 
-    /// Another notifier takes the place of one that is not bound, with what that one has.
+    /// Another notifier takes the place of one that is not bound, with what was kept.
     pub(super) fn exchange(&mut self, n: usize, new: usize) {
-        let old = self.lines[n]
-            .notifier
-            .replace(new)
-            .expect("an exported one");
-        if std::mem::take(&mut self.notifiers[old].count) > 0 {
+        let line = &mut self.lines[n];
+        let has_signal = match line.shared() {
+            Some(old) => std::mem::take(&mut self.notifiers[old].count) > 0,
+            None => std::mem::take(&mut line.kept),
+        };
+        line.outlet = Outlet::Shared(new);
+        if has_signal {
             self.signal_anew(new);
         }
         if matches!(self.lines[n].arm, Arm::Dead { .. }) {
@@ -142,7 +193,7 @@ impl Model {
         for n in range {
             self.disarm(n, 1);
             self.give_back(n);
-            self.lines[n].notifier = None;
+            self.lines[n].outlet = Outlet::Nothing;
             let entries = self.queue.iter_mut();
             entries
                 .filter(|entry| **entry == Some(n))
@@ -152,17 +203,19 @@ impl Model {
 
     /// After the registers are those of the snapshot, with what was pending.
     pub(super) fn restore(&mut self, first: usize, wishes: Vec<Wish>, pending: &[bool]) {
-        self.reset(first..first + pending.len());
-        for (n, (open, message)) in (first..).zip(wishes) {
+        let range = first..first + pending.len();
+        let devid = self.devid(&range);
+        self.reset(range);
+        for (n, (open, (address, data))) in (first..).zip(wishes) {
             if open {
-                self.open(n, message);
+                self.open(n, (address, data, devid));
             }
         }
         let mut met = Vec::new();
         for (n, _) in (first..).zip(pending).filter(|(_, pending)| **pending) {
             // The simulated VM merges signals between two requests, of vectors that share a
             // notifier.
-            let bound = self.lines[n].notifier.filter(|at| self.is_bound(*at));
+            let bound = self.lines[n].shared().filter(|at| self.is_bound(*at));
             if bound.is_none() || !met.contains(&bound) {
                 met.push(bound);
                 self.trigger(n);
@@ -170,10 +223,10 @@ impl Model {
         }
     }
 
-    /// What waits is tried, unless it was masked since.
+    /// What waits is tried, unless it was masked or paused since.
     pub(super) fn begin_round(&mut self) {
         for n in std::mem::take(&mut self.queue).into_iter().flatten() {
-            if self.lines[n].open {
+            if self.lines[n].is_active() {
                 self.lines[n].arm = Arm::Tried;
                 self.tried.push(n);
             }

@@ -1,28 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`World`]: a VM with two devices that share a queue and few GSIs, and the model beside them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use irq_routing::{Gsi, GsiLease, RoutingTable};
-use irqfd::{ArmQueue, Dead, Triggered, Vector, msi, msix};
+use irqfd::{ArmQueue, Dead, ResumeBatch, Triggered, VectorHandle, msi, msix};
 use notify_core::EventNotifier;
 use notify_core::sim::SimVm;
 
 use super::gsis::{GSIS, Gsis};
-use super::model::{Fault, Line, Model};
+use super::model::{Fault, Model};
 use super::registers::{Msi, Msix};
-use super::step::{Into, Kind, Shape};
+use super::saves::Saves;
+use super::step::{Kind, Shape};
 
 /// GSIs of the VM that cannot be leased, so that the others are few.
 const RESERVED: u32 = 4096 - GSIS as u32;
 
 pub(super) struct World {
     // What uses the devices is dropped before them.
+    /// What was resumed and waits until these are run.
+    pub(super) batches: [ResumeBatch; 2],
     pub(super) queues: [msix::Binding; 2],
     pub(super) table: msix::Table,
     pub(super) msi: msi::Capability,
     pub(super) owner: Option<ArmQueue>,
-    pub(super) notifiers: Vec<Arc<EventNotifier>>,
+    /// Those that were handed out or in, by the numbers of the model.
+    pub(super) notifiers: BTreeMap<usize, Arc<EventNotifier>>,
     pub(super) held: Vec<GsiLease>,
     pub(super) routing: RoutingTable,
     pub(super) vm: Arc<SimVm>,
@@ -37,13 +42,12 @@ pub(super) struct World {
     pub(super) has_learned: bool,
     /// What the trigger of this step has said.
     pub(super) outcome: Option<Triggered>,
-    /// With what was pending.
-    table_saved: Option<(msix::Snapshot, Msix, Vec<bool>)>,
-    msi_saved: Option<(msi::Snapshot, Msi, Vec<bool>)>,
+    pub(super) saves: Saves,
 }
 
 fn table_of(routing: &RoutingTable, owner: Option<&ArmQueue>, shape: Shape) -> msix::Table {
     let builder = msix::Table::builder(routing).vectors(shape.table());
+    let builder = builder.private_irqfd(shape.is_private(true));
     let builder = match owner {
         Some(owner) => builder.queue(owner),
         None => builder,
@@ -54,6 +58,7 @@ fn table_of(routing: &RoutingTable, owner: Option<&ArmQueue>, shape: Shape) -> m
 fn msi_of(routing: &RoutingTable, owner: Option<&ArmQueue>, shape: Shape) -> msi::Capability {
     let builder = msi::Capability::builder(routing).vectors(1 << shape.log());
     let builder = builder.wide(shape.wide).maskable(shape.maskable);
+    let builder = builder.private_irqfd(shape.is_private(false));
     let builder = match owner {
         Some(owner) => builder.queue(owner),
         None => builder,
@@ -64,11 +69,6 @@ fn msi_of(routing: &RoutingTable, owner: Option<&ArmQueue>, shape: Shape) -> msi
 /// Which of the few GSIs it is.
 pub(super) fn gsi(gsi: Gsi) -> usize {
     gsi.number().checked_sub(RESERVED).expect("a free one") as usize
-}
-
-fn lines(shape: Shape) -> Vec<Line> {
-    let lines = shape.table() + (1 << shape.log());
-    vec![Line::new(shape.queue); lines]
 }
 
 impl World {
@@ -85,12 +85,13 @@ impl World {
             .then(|| ArmQueue::new(&routing).expect("descriptors"));
         let table = table_of(&routing, owner.as_ref(), shape);
         let msi = msi_of(&routing, owner.as_ref(), shape);
-        Self {
+        let mut world = Self {
+            batches: Default::default(),
             queues: [msix::Binding::new(&table), msix::Binding::new(&table)],
             table,
             msi,
             owner,
-            notifiers: Vec::new(),
+            notifiers: BTreeMap::new(),
             held: Vec::new(),
             routing,
             vm,
@@ -98,9 +99,11 @@ impl World {
             model: Model {
                 msix: Msix::new(shape.table()),
                 msi: Msi::new(shape.log(), shape.wide, shape.maskable),
-                lines: lines(shape),
+                lines: Vec::new(),
                 notifiers: Vec::new(),
                 gsis: Gsis::default(),
+                devids: [None; 2],
+                joined: Default::default(),
                 queue: Vec::new(),
                 tried: Vec::new(),
                 faults: Vec::new(),
@@ -116,9 +119,23 @@ impl World {
             commits: 0,
             has_learned: false,
             outcome: None,
-            table_saved: None,
-            msi_saved: None,
+            saves: Saves::default(),
+        };
+        world.build_lines();
+        world
+    }
+
+    /// The vectors of both devices, as they are built.
+    fn build_lines(&mut self) {
+        let shape = self.shape;
+        let (table, msi) = (shape.table(), 1 << shape.log());
+        let devices = [(table, true), (msi, false)];
+        let mut lines = Vec::new();
+        for (vectors, table) in devices {
+            let private = shape.is_private(table);
+            lines.extend((0..vectors).map(|_| self.model.new_line(shape.queue, private)));
         }
+        self.model.lines = lines;
     }
 
     /// Which line is meant.
@@ -133,10 +150,11 @@ impl World {
 
     /// Which notifier is meant, if there is one.
     pub(super) fn notifier(&self, n: u8) -> Option<usize> {
-        usize::from(n).checked_rem(self.notifiers.len())
+        let n = usize::from(n).checked_rem(self.notifiers.len())?;
+        self.notifiers.keys().nth(n).copied()
     }
 
-    pub(super) fn vector(&self, n: usize) -> Vector {
+    pub(super) fn vector(&self, n: usize) -> VectorHandle {
         let mut vectors = self.table.vectors().iter().chain(self.msi.vectors());
         vectors.nth(n).expect("a line").clone()
     }
@@ -157,6 +175,7 @@ impl World {
     }
 
     pub(super) fn rebuild(&mut self, shape: Shape) {
+        self.run_batches();
         if shape.queue && self.owner.is_none() {
             self.owner = Some(ArmQueue::new(&self.routing).expect("descriptors"));
         }
@@ -164,75 +183,24 @@ impl World {
         self.replace_msi(shape);
         self.model.msi = Msi::new(shape.log(), shape.wide, shape.maskable);
         self.model.msix = Msix::new(shape.table());
-        self.model.lines = lines(shape);
         self.shape = shape;
-        self.table_saved = None;
-        self.msi_saved = None;
+        self.build_lines();
+        self.saves = Saves::default();
     }
 
-    fn replace_table(&mut self, shape: Shape) {
+    pub(super) fn replace_table(&mut self, shape: Shape) {
         let owner = self.owner.as_ref().filter(|_| shape.queue);
         self.model.remove(self.model.table());
         let table = table_of(&self.routing, owner, shape);
         self.queues = [msix::Binding::new(&table), msix::Binding::new(&table)];
         self.table = table;
+        self.model.devids[0] = None;
     }
 
-    fn replace_msi(&mut self, shape: Shape) {
+    pub(super) fn replace_msi(&mut self, shape: Shape) {
         let owner = self.owner.as_ref().filter(|_| shape.queue);
         self.model.remove(self.model.capability());
         self.msi = msi_of(&self.routing, owner, shape);
-    }
-
-    pub(super) fn save(&mut self, table: bool) {
-        if table {
-            let pending = self.model.pending(self.model.table());
-            self.table_saved = Some((self.table.snapshot(), self.model.msix.clone(), pending));
-        } else {
-            let pending = self.model.pending(self.model.capability());
-            self.msi_saved = Some((self.msi.snapshot(), self.model.msi.clone(), pending));
-        }
-    }
-
-    /// Into a fresh device its vectors come with those that were exported internal.
-    pub(super) fn restore(&mut self, table: bool, into: Into) {
-        let queue = self.shape.queue && self.owner.is_some();
-        if table {
-            let Some((snapshot, registers, pending)) = self.table_saved.clone() else {
-                return;
-            };
-            if into == Into::Fresh {
-                let bound = [self.queues[0].number(), self.queues[1].number()];
-                self.replace_table(self.shape);
-                for (queue, number) in self.queues.iter().zip(bound) {
-                    queue.bind(number);
-                }
-                let range = self.model.table();
-                self.model.lines[range].fill(Line::new(queue));
-            }
-            let dead = self.table.restore(&snapshot).expect("it is its own");
-            self.access(dead);
-            let wishes = registers.wishes();
-            self.model.restore(0, wishes, &pending);
-            self.model.msix = registers;
-            if !pending.contains(&true) {
-                assert!(self.table.snapshot() == snapshot, "another snapshot");
-            }
-        } else {
-            let Some((snapshot, registers, pending)) = self.msi_saved.clone() else {
-                return;
-            };
-            if into == Into::Fresh {
-                self.replace_msi(self.shape);
-                let range = self.model.capability();
-                self.model.lines[range].fill(Line::new(queue));
-            }
-            let dead = self.msi.restore(&snapshot).expect("it is its own");
-            self.access(dead);
-            let wishes = registers.wishes();
-            let first = self.model.capability().start;
-            self.model.restore(first, wishes, &pending);
-            self.model.msi = registers;
-        }
+        self.model.devids[1] = None;
     }
 }

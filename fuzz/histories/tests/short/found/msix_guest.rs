@@ -43,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                     maskable: false,
                     queue: false,
                     driven: true,
+                    private: 0,
                 };
                 // The vector of the capability is the last one.
                 MsixGuest::run(&[
@@ -51,6 +52,29 @@ pub(crate) fn trials() -> Vec<Trial> {
                     Step::Rare(Rare::Fail(Kind::Deassign, 0, 1, false)),
                     Step::Vmm(Vmm::Replace(2)),
                     Step::Msi(Msi::Data(15)),
+                    Step::Device(Device::Trigger(2)),
+                ]);
+            },
+        ),
+        anywhere(
+            "msix_guest::a_dead_vector_that_waits_with_another_notifier_was_dead_for_triggers",
+            || {
+                // Two private vectors, which are the last ones.
+                let shape = Shape {
+                    vectors: 0,
+                    log: 1,
+                    wide: true,
+                    maskable: false,
+                    queue: true,
+                    driven: true,
+                    private: 2,
+                };
+                MsixGuest::run(&[
+                    Step::Vmm(Vmm::Replace(0)),
+                    Step::Rare(Rare::Whole(Whole::Rebuild(shape))),
+                    Step::Rare(Rare::Fail(Kind::Routing, 0, 2, false)),
+                    Step::Run,
+                    Step::Vmm(Vmm::Share(2, 0)),
                     Step::Device(Device::Trigger(2)),
                 ]);
             },

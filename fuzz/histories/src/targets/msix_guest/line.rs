@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Line`]: a vector of the model.
+
+/// Address, data and device id.
+pub(super) type Message = (u64, u32, Option<u32>);
+
+/// How far a vector is that is open and not paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arm {
+    /// Not at all, since it is masked, paused, or has no notifier.
+    Off,
+    /// It waits for a round.
+    Queued,
+    /// It waits until the batch is run.
+    Batched,
+    /// In this step it is tried.
+    Tried,
+    Armed,
+    /// It is armed, and in this step its GSI is to be routed to another message.
+    Moved,
+    /// Whether the next round tries again.
+    Dead {
+        again: bool,
+    },
+}
+
+/// What a trigger does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlet {
+    /// It sends the message.
+    Message,
+    /// It signals a notifier that was never handed out, if that is bound.
+    Own(usize),
+    /// It signals one that was handed out.
+    Shared(usize),
+    /// Its notifier was taken away.
+    Nothing,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// The guest's registers let it send.
+    pub(super) open: bool,
+    pub(super) paused: bool,
+    pub(super) sends: Message,
+    /// A trigger was kept outside of a notifier.
+    pub(super) kept: bool,
+    pub(super) outlet: Outlet,
+    pub(super) arm: Arm,
+    /// Its GSI, whether it holds that or has parked it.
+    pub(super) gsi: Option<usize>,
+    /// The kernel has refused the last message that was sent directly.
+    pub(super) refused: bool,
+    /// Whether its queue has an owner.
+    pub(super) queue: bool,
+    /// Whether it was built with a queue.
+    pub(super) built_with_queue: bool,
+    /// Whether it was built with an irqfd of its own.
+    pub(super) private: bool,
+}
+
+/// Whether some kernels refuse it.
+pub(super) fn is_high((address, ..): Message) -> bool {
+    address >> 32 & 0xff != 0
+}
+
+/// Whether it is an edge-triggered fixed interrupt for a single processor, by the id of its APIC
+/// (Intel SDM volume 3, 12.11).
+pub(super) fn has_one_target((address, data, _): Message) -> bool {
+    let broadcast = match address >> 40 {
+        0 | 0xff_ffff => address >> 12 & 0xff == 0xff,
+        _ => false,
+    };
+    data & 0x8700 == 0 && address & 0xc == 0 && !broadcast
+}
+
+impl Line {
+    pub(super) fn new(queue: bool, outlet: Outlet) -> Self {
+        Self {
+            open: false,
+            paused: false,
+            sends: (0, 0, None),
+            kept: false,
+            outlet,
+            arm: Arm::Off,
+            gsi: None,
+            refused: false,
+            queue,
+            built_with_queue: queue,
+            private: outlet != Outlet::Message,
+        }
+    }
+
+    /// Whether it may send.
+    pub(super) fn is_active(&self) -> bool {
+        self.open && !self.paused
+    }
+
+    /// What is bound, or is to be.
+    pub(super) fn notifier(&self) -> Option<usize> {
+        match self.outlet {
+            Outlet::Own(at) | Outlet::Shared(at) => Some(at),
+            Outlet::Message | Outlet::Nothing => None,
+        }
+    }
+
+    /// The notifier that was handed out.
+    pub(super) fn shared(&self) -> Option<usize> {
+        match self.outlet {
+            Outlet::Shared(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel takes what comes to its notifier.
+    pub(super) fn is_armed(&self) -> bool {
+        matches!(self.arm, Arm::Armed | Arm::Moved)
+    }
+
+    /// Whether arming it, or routing it elsewhere, is tried in this step.
+    pub(super) fn is_tried(&self) -> bool {
+        matches!(self.arm, Arm::Tried | Arm::Moved)
+    }
+
+    /// Whether a trigger gets through, and is not kept.
+    pub(super) fn lets_through(&self) -> bool {
+        match self.outlet {
+            Outlet::Message => self.is_active() && self.arm == Arm::Off,
+            Outlet::Own(_) => self.is_armed(),
+            Outlet::Shared(_) => true,
+            Outlet::Nothing => false,
+        }
+    }
+}

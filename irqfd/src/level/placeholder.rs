@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Placeholder`]: what keeps a pin as it is while the exported devices of its line are off.
+
+use std::sync::Arc;
+
+use notify_core::EventNotifier;
+
+use super::binding;
+use super::held::Held;
+use super::members::{Member, Members};
+use crate::Error;
+
+/// A resampling irqfd of the line's own, whose trigger is never signalled.
+///
+/// KVM lowers a pin when the last resampling irqfd of its GSI goes (`irqfd_resampler_shutdown` in
+/// `virt/kvm/eventfd.c`), and raises it no more when they are back. So this one is bound before the
+/// others go, and goes after they are back.
+#[derive(Debug)]
+pub(super) struct Placeholder(Member);
+
+/// The resample notifiers of devices that an EOI missed.
+pub(super) type Missed = Vec<Arc<EventNotifier>>;
+
+impl Placeholder {
+    pub(super) fn new(held: &Held) -> Result<Self, Error> {
+        let line = held.line();
+        let new = || {
+            let line = line.gsi().number();
+            let new = EventNotifier::new().map(Arc::new);
+            new.map_err(|source| Error::LineNotifier { line, source })
+        };
+        let mut member = Member::new(false, Some(new()?), Some(new()?));
+        binding::bind(line, held.bound(), &mut member)?;
+        Ok(Self(member))
+    }
+
+    pub(super) fn remove(&mut self, held: &Held) -> Result<(), Error> {
+        binding::unbind(held.line(), held.bound(), &mut self.0)
+    }
+
+    /// Removes it where nothing can be done if that fails.
+    pub(super) fn remove_or_keep(mut self, held: &mut Held) -> Self {
+        if let Err(error) = self.remove(held) {
+            let gsi = held.line().gsi();
+            log::error!("GSI {gsi} keeps an irqfd that is never signalled: {error}");
+            held.keep();
+        }
+        self
+    }
+
+    /// The exported devices, if a vCPU has ended an interrupt while this stood in for them.
+    pub(super) fn missed(&self, members: &mut Members) -> Missed {
+        let resample = self.0.resample.iter();
+        let mut counters = resample.map(|resample| resample.is_signalled().unwrap_or(true));
+        if !counters.any(|signalled| signalled) {
+            return Missed::new();
+        }
+        let exported = members.exported();
+        exported
+            .filter_map(|member| member.resample.clone())
+            .collect()
+    }
+}

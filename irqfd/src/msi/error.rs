@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`RestoreError`]: what a snapshot, or registers, cannot be.
+
+use super::snapshot::VERSION;
+
+/// Why a snapshot was not restored, or why [`Registers`](super::Registers) are no snapshot. The
+/// capability is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// It was written by a version whose form is not known.
+    #[error("a snapshot of version {found}, where {VERSION} is known")]
+    Version {
+        /// The snapshot's version.
+        found: u32,
+    },
+
+    /// It is of another number of vectors, of addresses of another width, or only one of the two
+    /// has mask bits or Extended Message Data. Or no device has so many vectors.
+    #[error("a snapshot of a capability of another form")]
+    Form,
+
+    /// It grants a number of vectors that cannot be granted.
+    #[error("the snapshot grants {granted} vectors of {vectors}")]
+    Granted {
+        /// How many it grants.
+        granted: u32,
+        /// How many the device is capable of.
+        vectors: u32,
+    },
+
+    /// An address has bits set that are always zero.
+    #[error("the snapshot has the address {address:#x}")]
+    Address {
+        /// The address.
+        address: u64,
+    },
+
+    /// Data is wider than 16 bits where Extended Message Data is missing, or what open vectors send
+    /// is, where it is not enabled.
+    #[error("the snapshot has the data {data:#x}, which is wider than 16 bits")]
+    Data {
+        /// The data.
+        data: u32,
+    },
+
+    /// Extended Message Data is enabled, of which the device is not capable.
+    #[error("the snapshot enables Extended Message Data, which the capability does not have")]
+    ExtendedData,
+
+    /// Mask or pending bits of vectors that the device does not have, or mask bits where there are
+    /// none.
+    #[error("the snapshot has the mask bits {masked:#x} and the pending bits {pending:#x}")]
+    Bits {
+        /// The mask bits.
+        masked: u32,
+        /// The pending bits.
+        pending: u32,
+    },
+
+    /// The bytes of a capability are not as many as its Message Control says.
+    #[error("{found} bytes, where an MSI capability has {wanted}")]
+    Length {
+        /// How many bytes there are.
+        found: usize,
+        /// How many there should be; the fewest that are possible if Message Control is missing.
+        wanted: usize,
+    },
+
+    /// The bytes are those of another capability.
+    #[error("a capability with the ID {found:#04x}, where MSI has 0x05")]
+    Id {
+        /// The ID.
+        found: u8,
+    },
+
+    /// A byte of a capability has bits set that are always zero, or a number of vectors that is
+    /// not possible.
+    #[error("the byte {found:#04x} at the offset {offset:#x} of the capability is not possible")]
+    Reserved {
+        /// Where the byte is, from the start of the capability.
+        offset: usize,
+        /// The byte.
+        found: u8,
+    },
+}

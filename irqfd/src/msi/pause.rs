@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Pausing a capability for a snapshot, and resuming it; as for an MSI-X table.
+
+use super::Capability;
+use crate::vector::Masks;
+use crate::{Dead, ResumeBatch};
+
+impl Capability {
+    /// Pauses the device's interrupts for a snapshot, as
+    /// [`msix::Table::pause`](crate::msix::Table::pause) does.
+    pub fn pause(&self) {
+        let mut state = self.inner.state.lock();
+        state.paused = true;
+        for vector in &self.inner.vectors {
+            vector.inner.add_mask(Masks::PAUSE);
+        }
+    }
+
+    /// Takes [`pause`](Self::pause) back, as
+    /// [`msix::Table::resume`](crate::msix::Table::resume) does.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn resume(&self) -> Vec<Dead> {
+        let mut batch = ResumeBatch::new();
+        self.resume_in(&mut batch);
+        batch.run()
+    }
+
+    /// Adds the vectors to a batch, which resumes them with those of other devices when it is run.
+    ///
+    /// Vectors with a queue do not wait for the batch: they enter their queue now.
+    pub fn resume_in(&self, batch: &mut ResumeBatch) {
+        let mut state = self.inner.state.lock();
+        state.paused = false;
+        let vectors = self.inner.vectors.iter();
+        vectors.for_each(|vector| batch.resume(vector));
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.inner.state.lock().paused
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the VMM changes of a table: its device id, and the GSIs of its vectors.
+
+use irq_routing::GsiLease;
+
+use super::Table;
+use crate::vector::Opened;
+use crate::{Dead, Error, Rejected};
+
+impl Table {
+    /// Changes the device id of its messages ([`TableBuilder::devid`](super::TableBuilder::devid)):
+    /// a guest that numbers its buses anew changes the requester id of the devices behind them.
+    /// Vectors that are open send with the new id when this returns, or when the owner of their
+    /// queue has armed them.
+    ///
+    /// Returns the vectors that are open and dead. Blocks for one commit if private or exported
+    /// vectors without a queue are open.
+    #[must_use = "vectors that cannot be armed deliver nothing"]
+    pub fn set_devid(&self, devid: Option<u32>) -> Vec<Dead> {
+        let mut opened = Opened::of(&self.inner.vectors);
+        let mut state = self.inner.state.lock();
+        state.devid = devid;
+        if self.inner.is_open() {
+            let vectors = self.inner.vectors.iter().zip(&state.entries);
+            for (vector, entry) in vectors.filter(|(_, entry)| !entry.masked) {
+                opened.retarget(vector, state.message(*entry));
+            }
+        }
+        drop(state);
+        opened.run()
+    }
+
+    /// Gives a vector this GSI, as [`Vector::set_lease`](crate::Vector::set_lease) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and [`Error::NoVector`].
+    pub fn set_lease(&self, number: u16, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+        match self.vector(number) {
+            Some(vector) => vector.inner.set_lease(lease),
+            None => Err(Rejected::new(Error::NoVector { number }, lease)),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`VectorHandle`]: what device code has of a vector.
+
+use std::fmt;
+use std::sync::Arc;
+
+use irq_routing::{Gsi, GsiLease, MsiMessage};
+use notify_core::EventNotifier;
+
+use super::control::Masks;
+use super::{Inner, Triggered, VectorState};
+use crate::{Error, Rejected};
+
+/// What device code has of a vector: it can trigger it, hand its notifier out, and look at it.
+///
+/// What the guest decides (mask, message, reset) is not here. It belongs to the
+/// [`msix::Table`](crate::msix::Table) or [`msi::Capability`](crate::msi::Capability), or to the
+/// owner of a bare [`Vector`](crate::Vector), which has these methods too.
+///
+/// Clones are of the same vector. Two handles are equal if they are of one vector. The vector is
+/// disarmed when the last handle and the table or [`Vector`](crate::Vector) are dropped. That may
+/// block for one KVM_IRQFD, as [`Vector`](crate::Vector) says.
+#[derive(Clone)]
+pub struct VectorHandle {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl VectorHandle {
+    /// Raises the interrupt, or keeps the trigger if the vector is closed. It waits for no other
+    /// thread and allocates nothing. ([`EventNotifier::notify`] says what may hold up a signal to a
+    /// notifier that is shared with a hostile process.)
+    ///
+    /// The table's translation is not called: the message was translated when the vector was
+    /// opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is
+    /// gone, as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it
+    /// is given another message, is unmasked anew, or a trigger succeeds. [`Error::Notify`]: the
+    /// notifier, which another process shares, takes no signal.
+    pub fn trigger(&self) -> Result<Triggered, Error> {
+        self.inner.trigger()
+    }
+
+    /// The message that was set last.
+    #[must_use]
+    pub fn message(&self) -> MsiMessage {
+        self.inner.control.lock().message
+    }
+
+    /// Whether the guest has masked it.
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        self.inner.control.lock().masks.has(Masks::GUEST)
+    }
+
+    /// Returns whether a trigger was kept, or is in the notifier of a vector that is not armed.
+    ///
+    /// Takes the vector's lock. Issues one system call for an exported vector that is not armed,
+    /// and for a private vector whose message is blocked; otherwise none.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.inner.is_pending()
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn state(&self) -> VectorState {
+        self.inner.state()
+    }
+
+    /// Its number in its device, unless it is a bare [`Vector`](crate::Vector).
+    #[must_use]
+    pub fn number(&self) -> Option<u16> {
+        self.inner.number
+    }
+
+    /// The name of its device, or its own, if it was given one. Its GSI is leased under this name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.inner.device.name().map(|name| &**name)
+    }
+
+    /// Returns the GSI of a private or exported vector that is armed, is about to be armed, or is
+    /// paused and not masked. Returns `None` for a masked vector, whose GSI is left to the table,
+    /// and for an internal one. A paused vector that was never armed may have none yet.
+    ///
+    /// If a saved format wants a GSI for each vector, write any number for those without one. They
+    /// take a GSI when they are armed, or get one from
+    /// [`Vector::set_lease`](crate::Vector::set_lease).
+    #[must_use]
+    pub fn gsi(&self) -> Option<Gsi> {
+        let control = self.inner.control.lock();
+        control.lease().map(GsiLease::gsi)
+    }
+
+    /// Makes it an exported one, which vhost, VFIO or another process signals, and returns its
+    /// notifier. One that is exported already stays as it is. A trigger that was kept goes to the
+    /// notifier.
+    ///
+    /// A private vector hands its own notifier out, and stays armed. If a peer fills the counter
+    /// while the vector is not armed, later signals are lost until [`trigger`](Self::trigger) or a
+    /// mask drains it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.
+    pub fn export(&self) -> Result<Arc<EventNotifier>, Error> {
+        let (notifier, exchanged) = self.inner.export()?;
+        self.inner.finish_exchange(exchanged);
+        Ok(notifier)
+    }
+
+    /// Gives it another notifier, or makes it an exported one with this notifier. Returns the old
+    /// notifier if one was handed out. A signal that the old one has goes to the new one.
+    ///
+    /// Does not wait for a thread that is in the middle of [`trigger`](Self::trigger), since a peer
+    /// that shares the old notifier may block it there. That thread triggers the new one when it
+    /// goes on, so that one interrupt may come twice. It may also write to the old one once more.
+    /// From now on signals of the old notifier have no effect.
+    ///
+    /// For a vector that is armed the new notifier is bound before the old one is unbound.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ExportSemaphore`], and for a vector that is armed [`Error::Deassign`] and those of
+    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back
+    /// inside. For a vector that is not armed nothing else can fail here: if the new notifier
+    /// cannot be bound later, [`state`](Self::state) says so.
+    ///
+    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
+    pub fn replace_notifier(
+        &self,
+        notifier: Arc<EventNotifier>,
+    ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>>> {
+        let exchanged = self.inner.replace_notifier(notifier)?;
+        Ok(self.inner.finish_exchange(exchanged))
+    }
+
+    /// Takes the notifier of an exported vector away, and returns it. Until it gets another one
+    /// ([`replace_notifier`](Self::replace_notifier), [`export`](Self::export)) or none is needed
+    /// ([`unexport`](Self::unexport)), triggers are kept, and nothing is armed
+    /// ([`VectorState::NoNotifier`]). A signal that the notifier has is kept too.
+    ///
+    /// Returns `None`, and changes nothing, if no notifier is handed out. Blocks for one KVM_IRQFD
+    /// if the vector is armed. A thread that is in the middle of [`trigger`](Self::trigger) may
+    /// write to the notifier once more; its trigger is kept all the same, so that one interrupt may
+    /// come twice.
+    pub fn take_notifier(&self) -> Option<Arc<EventNotifier>> {
+        self.inner.take_notifier()
+    }
+
+    /// Makes the vector internal or private again, as it was built. Unbinds the notifier. A signal
+    /// in the notifier is delivered, or kept if the vector is masked or paused.
+    ///
+    /// A thread that is in [`trigger`](Self::trigger) meanwhile may write to the notifier once
+    /// more, and then triggers the vector again: one interrupt may be delivered twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Export`]: a private vector needs a new notifier, which cannot be created; nothing
+    /// has changed. [`Error::Signal`], as for [`trigger`](Self::trigger); [`Error::Dead`], as for
+    /// [`Vector::unmask`](crate::Vector::unmask).
+    pub fn unexport(&self) -> Result<(), Error> {
+        let exchanged = self.inner.unexport()?;
+        self.inner.carry_out(exchanged.start)
+    }
+
+    /// The notifier that was handed out, if the vector is exported.
+    #[must_use]
+    pub fn notifier(&self) -> Option<Arc<EventNotifier>> {
+        self.inner.outlet.shared()
+    }
+}
+
+impl PartialEq for VectorHandle {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for VectorHandle {}
+
+impl fmt::Debug for VectorHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vector")
+            .field("number", &self.number())
+            .field("message", &self.message())
+            .field("state", &self.state())
+            .field("pending", &self.is_pending())
+            .field("gsi", &self.gsi())
+            .field("notifier", &self.notifier())
+            .finish_non_exhaustive()
+    }
+}

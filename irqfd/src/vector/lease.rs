@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The GSI of a vector: taken from the table, or given to it.
+
+use std::sync::Arc;
+
+use irq_routing::GsiLease;
+
+use super::Inner;
+use super::control::{Arm, OwnGsi};
+use super::outlet::Kind;
+use crate::{Error, Rejected};
+
+impl Inner {
+    /// A GSI for it, under its device's name. It may wait for a commit.
+    pub(super) fn free_gsi(&self) -> Option<GsiLease> {
+        let lease = self.table.lease_if_free()?;
+        Some(self.named(lease))
+    }
+
+    fn named(&self, lease: GsiLease) -> GsiLease {
+        match self.device.name() {
+            Some(name) => lease.named(Arc::clone(name)),
+            None => lease,
+        }
+    }
+
+    /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
+    /// can cause this.
+    pub(super) fn no_gsi(&self) -> Error {
+        let source = irq_routing::Error::Exhausted {
+            wanted: 1,
+            leased: self.table.leased(),
+            limit: self.table.limit(),
+            holders: Vec::new(),
+        };
+        Error::Lease { source }
+    }
+
+    pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+        if *lease.table() != self.table {
+            return Err(Rejected::new(Error::OtherTable, lease));
+        }
+        let mut control = self.control.lock();
+        if matches!(control.arm, Arm::Arming | Arm::Armed(_)) {
+            return Err(Rejected::new(Error::InUse, lease));
+        }
+        control.gsi = OwnGsi::Leased(self.named(lease));
+        match self.outlet.kind() {
+            Kind::Message | Kind::Nothing => control.park(),
+            // It is about to be armed.
+            _ if matches!(control.arm, Arm::Queued(_)) && control.masks.is_none() => {}
+            _ => control.park_if_masked(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a trigger does, on the device's thread, without a lock.
+
+use std::io;
+
+use notify_core::{Capability, EventNotifier, MsiOutcome};
+
+use super::gate::Pass;
+use super::outlet::Kind;
+use super::{Inner, Triggered};
+use crate::Error;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
+use crate::vector::control::Control;
+
+impl Inner {
+    pub(super) fn trigger(&self) -> Result<Triggered, Error> {
+        loop {
+            match self.gate.enter() {
+                Some(pass) => {
+                    if let Some(triggered) = self.inject(pass) {
+                        return triggered;
+                    }
+                }
+                None => return Ok(self.became(Triggered::Kept)),
+            }
+        }
+    }
+
+    /// Sends the message or signals the notifier. Returns nothing if a notifier that was handed out
+    /// has been exchanged meanwhile: the new one wants the signal too.
+    ///
+    /// A write to such a notifier may take as long as a peer likes that shares it, so the trigger
+    /// is not in flight any more then, and nothing waits for it. What comes too late for the
+    /// exchange, which reads the old notifier, sees the new one.
+    pub(super) fn inject(&self, pass: Pass<'_>) -> Option<Result<Triggered, Error>> {
+        let notifier = match self.outlet.kind() {
+            Kind::Message => {
+                let result = self.signal();
+                drop(pass);
+                return Some(result);
+            }
+            Kind::Own | Kind::Nothing => {
+                let signalled = self.outlet.signal_own();
+                drop(pass);
+                return Some(self.signalled(signalled));
+            }
+            Kind::Shared => self.outlet.shared()?,
+        };
+        drop(pass);
+        // For loom a call of the kernel belongs to the step before it; here another thread may run.
+        #[cfg(loom)]
+        crate::sync::thread::yield_now();
+        let signalled = signal_anew(&notifier);
+        if !self.outlet.is(&notifier) {
+            return None;
+        }
+        Some(self.signalled(signalled))
+    }
+
+    #[inline]
+    fn signalled(&self, result: Result<(), notify_core::Error>) -> Result<Triggered, Error> {
+        match result {
+            Ok(()) => Ok(self.became(Triggered::Signalled)),
+            Err(source) => Err(Error::Notify { source }),
+        }
+    }
+
+    /// What became of a trigger that is kept, or that the notifier has.
+    #[inline]
+    fn became(&self, triggered: Triggered) -> Triggered {
+        if self.dead.load(Ordering::Relaxed) {
+            Triggered::Dead
+        } else if self.device.is_enabled() {
+            triggered
+        } else {
+            Triggered::Disabled
+        }
+    }
+
+    /// Lets triggers through to the vector's own notifier, now that it is bound; the one that was
+    /// kept first.
+    pub(super) fn open_own(&self, control: MutexGuard<'_, Control>) {
+        if self.outlet.kind() != Kind::Own {
+            return;
+        }
+        let kept = self.gate.open();
+        drop(control);
+        // An eventfd that nothing else writes to takes it.
+        let _ = kept.and_then(|pass| self.inject(pass));
+    }
+
+    /// Whether the kernel has KVM_SIGNAL_MSI.
+    pub(super) fn signals(&self) -> bool {
+        let answer = self.table.vm().capability(Capability::SignalMsi);
+        answer.is_ok_and(|answer| answer > 0)
+    }
+
+    /// KVM_SIGNAL_MSI.
+    fn signal(&self) -> Result<Triggered, Error> {
+        let Some(message) = self.sent.load() else {
+            return Ok(Triggered::Blocked);
+        };
+        match self.table.vm().signal_msi(&message.into()) {
+            Ok(outcome) => {
+                // What it was refused for has passed, if it was.
+                if self.refusal.load(Ordering::Relaxed) != 0 {
+                    self.refusal.store(0, Ordering::Relaxed);
+                }
+                Ok(match outcome {
+                    MsiOutcome::Delivered(_) => Triggered::Delivered,
+                    _ => Triggered::Blocked,
+                })
+            }
+            Err(source) => {
+                let errno = source.raw_os_error().unwrap_or(libc::EIO);
+                self.refusal.store(errno, Ordering::Relaxed);
+                Err(Error::Signal { message, source })
+            }
+        }
+    }
+
+    /// Why the kernel refused the message, if it did.
+    pub(super) fn refusal(&self) -> Option<io::Error> {
+        let errno = self.refusal.load(Ordering::Relaxed);
+        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+    }
+}
+
+/// Signals the notifier. One that a peer has filled is emptied first: of a write that it refuses
+/// KVM would not hear.
+#[inline]
+pub(super) fn signal_anew(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
+    if notifier.try_notify()? {
+        return Ok(());
+    }
+    notifier.consume()?;
+    notifier.notify()
+}
