@@ -67,10 +67,8 @@ pub(super) fn is_high((address, ..): Message) -> bool {
 /// Whether it is an edge-triggered fixed interrupt for a single processor, by the id of its APIC
 /// (Intel SDM volume 3, 12.11).
 pub(super) fn has_one_target((address, data, _): Message) -> bool {
-    let broadcast = match address >> 40 {
-        0 | 0xff_ffff => address >> 12 & 0xff == 0xff,
-        _ => false,
-    };
+    // To all without 32-bit ids, whatever the upper half says; and what is not known counts as that.
+    let broadcast = address >> 12 & 0xff == 0xff;
     data & 0x8700 == 0 && address & 0xc == 0 && !broadcast
 }
 

@@ -2,11 +2,34 @@
 //! Of MSI-X tables and MSI capabilities.
 
 use histories::History;
-use histories::targets::msix_guest::{Device, Kind, Msi, MsixGuest, Rare, Shape, Step, Vmm, Whole};
+use histories::targets::msix_guest::{
+    At, Bytes, Device, Kind, Msi, MsixGuest, Rare, Shape, Step, Table, Vmm, Whole,
+};
 use kvm_test::{Trial, anywhere};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
+        anywhere(
+            "msix_guest::a_message_that_may_be_for_all_is_not_exchanged_in_place",
+            || {
+                let shape = Shape {
+                    vectors: 166,
+                    log: 248,
+                    wide: false,
+                    maskable: true,
+                    queue: false,
+                    driven: true,
+                    private: 135,
+                };
+                MsixGuest::run(&[
+                    Step::Rare(Rare::Whole(Whole::Start(false, shape))),
+                    Step::Table(Table::Write(
+                        At::Near(145),
+                        Bytes::Long(7886187963998400502),
+                    )),
+                ]);
+            },
+        ),
         anywhere(
             "msix_guest::a_vector_that_a_round_has_armed_is_not_dead",
             || {
