@@ -67,15 +67,15 @@ fn rebinds() {
 }
 
 fn saved_in_mid_traffic() {
-    let arguments = "--packets 4200 --changes 420 --snapshots 100 --idle spin";
+    let arguments = "--packets 1400 --changes 140 --snapshots 100 --idle spin";
     let report = report(PROGRAM, arguments);
     let wanted = [
-        ("packets_received", 4200),
-        ("packets_echoed", 4200),
+        ("packets_received", 1400),
+        ("packets_echoed", 1400),
         ("lost", 0),
         ("doubled", 0),
-        ("changes", 420),
-        ("moves", 180),
+        ("changes", 140),
+        ("moves", 60),
         ("snapshots", 100),
         ("through_mask", 0),
         ("stale", 0),
