@@ -63,7 +63,7 @@
 //! // The guest writes the entry: vector 0x51, level-triggered, not masked.
 //! line.redirect(MsiMessage::new(0xfee0_0000, 0x8051), false)?;
 //! assert_eq!(vm.take_vector(0), Some(0x51));
-//! // KVM_EXIT_IOAPIC_EOI, and nobody has served the disk.
+//! // KVM_EXIT_IOAPIC_EOI, and the disk was not served.
 //! vm.lapic_eoi(0);
 //! assert_eq!(exits.on_vector(0x51), 1);
 //! assert_eq!(vm.pending_vectors(0), [0x51]);
@@ -86,7 +86,8 @@
 //!   the VMM's own code serves it, [`Binding::bind_call`](msix::Binding::bind_call) if a vhost
 //!   back-end does, which starts with [`Binding::call`](msix::Binding::call);
 //! - a reset of the PCI function: [`reset`](msix::Table::reset), and
-//!   [`unbind`](msix::Binding::unbind) of each queue; a reset of the virtio device: [`unbind`](msix::Binding::unbind) alone.
+//!   [`unbind`](msix::Binding::unbind) of each queue;
+//! - a reset of the virtio device: [`unbind`](msix::Binding::unbind) alone.
 //!
 //! One thread of the VMM waits until the queue's descriptor is readable, and arms the queued
 //! vectors.

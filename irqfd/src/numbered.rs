@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use irq_routing::RoutingTable;
+use irq_routing::{GsiLease, RoutingTable};
 
-use crate::vector::Device;
-use crate::{ArmQueue, Dead, Error, Vector, VectorHandle, VectorState};
+use crate::vector::{Device, Masks};
+use crate::{ArmQueue, Dead, Error, Rejected, ResumeBatch, Vector, VectorHandle, VectorState};
 
 /// So many vectors of a device, masked and without messages.
 pub(crate) fn build(
@@ -36,6 +36,30 @@ pub(crate) fn dead(vectors: &[VectorHandle]) -> Vec<Dead> {
         _ => None,
     };
     vectors.iter().filter_map(dead).collect()
+}
+
+/// Pauses all of them.
+pub(crate) fn pause(vectors: &[VectorHandle]) {
+    for vector in vectors {
+        vector.inner.add_mask(Masks::PAUSE);
+    }
+}
+
+/// Adds all of them to a batch.
+pub(crate) fn resume_in(vectors: &[VectorHandle], batch: &mut ResumeBatch) {
+    vectors.iter().for_each(|vector| batch.resume(vector));
+}
+
+/// Gives one of them this GSI.
+pub(crate) fn set_lease(
+    vectors: &[VectorHandle],
+    number: u16,
+    lease: GsiLease,
+) -> Result<(), Rejected<GsiLease>> {
+    match vectors.get(usize::from(number)) {
+        Some(vector) => vector.inner.set_lease(lease),
+        None => Err(Rejected::new(Error::NoVector { number }, lease)),
+    }
 }
 
 /// Gives vectors of a restored device what they had pending, without the device's lock: a hostile

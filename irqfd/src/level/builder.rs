@@ -30,8 +30,8 @@ impl LevelLineBuilder {
         Self { line, exits }
     }
 
-    /// Where the VMM reports the ends of interrupts that the kernel does not keep to itself. Where the kernel
-    /// hears of them it is not used.
+    /// Where the VMM reports the ends of interrupts that the kernel does not keep to itself. Where
+    /// the kernel hears of them it is not used.
     pub fn eoi_exits(mut self, exits: &EoiExits) -> Self {
         self.exits = Some(exits.clone());
         self
@@ -49,14 +49,15 @@ impl LevelLineBuilder {
 
     /// Becomes the one who drives the line.
     ///
-    /// A GSI with a message is one of a split irqchip, whose EOIs come as exits. Whether the machine is one is
-    /// found out by asking for a resampling irqfd, which a split irqchip refuses.
+    /// A GSI with a message is one of a split irqchip, whose EOIs come as exits. Whether the
+    /// machine is one is found out by asking for a resampling irqfd, which a split irqchip refuses.
     ///
     /// # Errors
     ///
-    /// [`Error::Drive`]. For a GSI with a message [`Error::NoResample`]: no [`EoiExits`] were given, or none
-    /// will come. [`Error::LineNotifier`] and those of [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign),
-    /// from finding out. The builder comes back inside.
+    /// [`Error::Drive`]. For a GSI with a message [`Error::NoResample`]: no [`EoiExits`] were
+    /// given, or none will come. [`Error::LineNotifier`] and those of
+    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign), from finding out. The builder comes
+    /// back inside.
     pub fn build(self) -> Result<LevelLine, Rejected<Self>> {
         let gsi = self.line.gsi();
         let message = match self.find_message() {
@@ -105,7 +106,8 @@ impl LevelLineBuilder {
         Err(Error::NoResample { gsi, reason })
     }
 
-    /// What the kernel has against a resampling irqfd, if that it is a split irqchip; see `kvm_arch_irqfd_allowed`.
+    /// What the kernel has against a resampling irqfd, if that it is a split irqchip; see
+    /// `kvm_arch_irqfd_allowed`.
     fn refusal(&self) -> Result<Option<io::Error>, Error> {
         let (vm, gsi) = (self.line.table().vm(), self.line.gsi());
         let line = gsi.number();

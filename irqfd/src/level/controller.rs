@@ -11,8 +11,8 @@ use crate::Error;
 /// An interrupt controller in user space: a PIC, an IOAPIC whose state the VMM keeps.
 ///
 /// It is called with the line's lock held, so that levels come in their order. So it must not call
-/// back into the line from there, nor wait for a thread that does; and whoever reports the end of
-/// an interrupt ([`EoiExits::on_pin`](super::EoiExits::on_pin),
+/// back into the line from there, nor wait for a thread that does; and the caller that reports the
+/// end of an interrupt ([`EoiExits::on_pin`](super::EoiExits::on_pin),
 /// [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have let go of the locks that `set_level`
 /// takes.
 pub trait Controller: fmt::Debug + Send + Sync {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`EoiExits`]: where the VMM reports the ends of interrupts that the kernel does not keep to itself.
+//! [`EoiExits`]: where the VMM reports the ends of interrupts that the kernel does not keep to
+//! itself.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
@@ -8,12 +9,13 @@ use super::inner::Inner;
 use crate::Error;
 use crate::sync::RwLock;
 
-/// Where a VMM reports that a guest has ended an interrupt, for lines of which the kernel cannot tell itself.
-/// Clones share it; one for a machine is enough.
+/// Where a VMM reports that a guest has ended an interrupt, for lines of which the kernel cannot
+/// tell itself. Clones share it; one for a machine is enough.
 ///
-/// A report may come from any thread, and does not allocate. It waits for a line whose level is being set or
-/// whose entry is being committed, and for no other; nobody who builds or drops a line waits for it. (What may hold up a signal to a notifier that is shared
-/// with a hostile process is said at [`EventNotifier::notify`](notify_core::EventNotifier::notify).)
+/// A report may come from any thread, and does not allocate. It waits for a line whose level is
+/// being set or whose entry is being committed, and for no other; no thread that builds or drops a
+/// line waits for it. (What may hold up a signal to a notifier that is shared with a hostile
+/// process is said at [`EventNotifier::notify`](notify_core::EventNotifier::notify).)
 ///
 /// It keeps no line alive.
 ///
@@ -42,16 +44,17 @@ impl EoiExits {
         }
     }
 
-    /// KVM_EXIT_IOAPIC_EOI: an interrupt of **every** line whose redirection entry is level-triggered and has this
-    /// vector has ended. Answers how many there are.
+    /// KVM_EXIT_IOAPIC_EOI: an interrupt of **every** line whose redirection entry is
+    /// level-triggered and has this vector has ended. Returns how many there are.
     ///
-    /// A line that cannot raise its interrupt again logs that, and tries with the next change of any kind.
+    /// A line that cannot raise its interrupt again logs that, and tries with the next change of
+    /// any kind.
     pub fn on_vector(&self, vector: u8) -> usize {
         self.on_each(|line| line.end_of_vector(vector))
     }
 
-    /// An interrupt of a pin of the VMM's own controller has ended. Answers how many lines there are at pins of
-    /// this number; for a line of a split irqchip that is its GSI.
+    /// An interrupt of a pin of the VMM's own controller has ended. Returns how many lines there
+    /// are at pins of this number; for a line of a split irqchip that is its GSI.
     pub fn on_pin(&self, pin: u32) -> usize {
         self.on_each(|line| line.end_of_pin(pin))
     }

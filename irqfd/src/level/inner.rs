@@ -33,7 +33,7 @@ pub(super) enum Number {
 const NO_VECTOR: u32 = u32::MAX;
 
 /// The entry is being written. An interrupt that this sends may end before the writer is told that
-/// it was sent, so whoever reports an EOI waits for the lock to find out.
+/// it was sent, so the thread that reports an EOI waits for the lock to find out.
 const CHANGING: u32 = u32::MAX - 1;
 
 #[derive(Debug)]

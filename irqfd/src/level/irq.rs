@@ -13,24 +13,24 @@ use crate::{Error, Rejected};
 /// One device's share of a [`LevelLine`].
 ///
 /// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert)
-/// whether it wants an interrupt. One that somebody else has (another process, vhost, VFIO) is
+/// whether it wants an interrupt. One of another process, of vhost or of VFIO is
 /// *exported*: they signal its [`trigger`](Self::trigger), and are told by
 /// [`resample`](Self::resample) that the guest has ended the interrupt, which takes back all
 /// triggers; if there is still a reason they signal again.
 ///
-/// Each device with a resample notifier is told once of every EOI of the line, whoever raised it.
-/// Some kernels also tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does not); a VMM
-/// whose own devices share such a line answers with [`LevelLine::reassert`].
+/// Each device with a resample notifier is notified once of every EOI of the line, whichever device
+/// raised it. Some kernels also tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does
+/// not); a VMM whose own devices share such a line calls [`LevelLine::reassert`] then.
 ///
 /// Dropping it takes it off the line, which stays as high as the others hold it. One exception:
 /// where pins are in the kernel, a trigger that was signalled holds the line up until the next EOI
-/// if other devices that are told of EOIs stay behind, so at most one interrupt is spurious. (If
-/// nobody else is told, the kernel lowers the line, but stops hearing of EOIs a few milliseconds
-/// before: one whose trigger holds the line up then may interrupt many times meanwhile.) Where no
-/// kernel tells of EOIs, one that is being told of may still signal its notifier after it has left.
-/// The drop blocks for one KVM_IRQ_LINE if it was the last that asserts, and for one KVM_IRQFD if
-/// it has an irqfd. What cannot be undone is logged; if that is an irqfd, the GSI stays out of use
-/// when the line goes.
+/// if other devices that are told of EOIs stay behind, so at most one interrupt is spurious. (If no
+/// other device is notified, the kernel lowers the line, but stops hearing of EOIs a few
+/// milliseconds before: one whose trigger holds the line up then may interrupt many times
+/// meanwhile.) Where no kernel tells of EOIs, one that is being told of may still signal its
+/// notifier after it has left. The drop blocks for one KVM_IRQ_LINE if it was the last that
+/// asserts, and for one KVM_IRQFD if it has an irqfd. What cannot be undone is logged; if that is
+/// an irqfd, the GSI stays out of use when the line goes.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -131,9 +131,9 @@ impl LevelIrq {
         self.resample.as_ref()
     }
 
-    /// On a line of the VMM's own controller: takes the signals of the trigger, which nobody else
-    /// does there, and holds the line up until the next EOI if there were any. To be called when
-    /// the trigger is readable. Answers whether there were signals.
+    /// On a line of the VMM's own controller: takes the signals of the trigger, which no other
+    /// thread does there, and holds the line up until the next EOI if there were any. To be called
+    /// when the trigger is readable. Returns whether there were signals.
     ///
     /// On any other line the kernel takes them, or they are to wait until the pin is unmasked:
     /// `false`.

@@ -38,9 +38,9 @@ impl LevelIrqBuilder {
         self
     }
 
-    /// Somebody else has the device: it gets a trigger, which they signal to raise the line, and a
-    /// notifier by which they are told of EOIs, upon which they trigger again if there is still a
-    /// reason to.
+    /// Another process, vhost or VFIO has the device: it gets a trigger, which they signal to raise
+    /// the line, and a notifier by which they are told of EOIs, upon which they trigger again if
+    /// there is still a reason to.
     pub fn exported(mut self) -> Self {
         self.exported = true;
         self

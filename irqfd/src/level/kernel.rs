@@ -258,7 +258,7 @@ impl Drop for Kernel {
 
 /// Whether the controllers to which a line leads keep a level for each source and or them, as those
 /// of x86 do (`kvm_irq_line_state` in `arch/x86/kvm/irq.h`). Those of arm64 and riscv64 have one
-/// level, which is that of whoever came last (`vgic_irqfd_set_irq`, `kvm_riscv_aia_aplic_inject`).
+/// level, which is that of the last caller (`vgic_irqfd_set_irq`, `kvm_riscv_aia_aplic_inject`).
 fn has_a_level_for_each_source(platform: Platform) -> bool {
     matches!(platform, Platform::X86)
 }

@@ -9,9 +9,9 @@ use notify_core::EventNotifier;
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) level: Level,
-    /// Somebody else signals the trigger.
+    /// Another process, vhost or VFIO signals the trigger.
     pub(super) exported: bool,
-    /// Also a device of the VMM's own has one where the kernel wants it for an irqfd; nobody
+    /// Also a device of the VMM's own has one where the kernel wants it for an irqfd; nothing
     /// signals it.
     pub(super) trigger: Option<Arc<EventNotifier>>,
     pub(super) resample: Option<Arc<EventNotifier>>,
@@ -62,7 +62,7 @@ pub(super) struct Members {
     places: Vec<(Place, Member)>,
     /// How many have joined so far.
     joined: u64,
-    /// Whom to tell of an EOI: exchanged whole when somebody joins or leaves, so that it can be
+    /// Whom to tell of an EOI: exchanged whole when a device joins or leaves, so that it can be
     /// taken along out of the lock without an allocation.
     told: Arc<[Arc<EventNotifier>]>,
 }

@@ -25,7 +25,7 @@ pub(super) struct Message {
     /// kernel sends for an irqfd is not seen here.
     in_service: bool,
     /// The entry has been edge-triggered and not masked since it was last level-triggered: who
-    /// triggered then waits for an EOI that nobody heard of.
+    /// triggered then waits for an EOI of which no exit came.
     had_edges: bool,
     /// The level of the VMM's own devices.
     pub(super) level: bool,
@@ -146,7 +146,7 @@ impl Message {
         let gsi = line.gsi().number();
         let status = line.table().vm().set_irq_line(gsi, true);
         let status = status.map_err(|source| Error::SetLevel { line: gsi, source })?;
-        // No EOI will come of a message that nobody took.
+        // No EOI will come of a message that no local APIC took.
         let taken = matches!(status, LineStatus::Delivered(_) | LineStatus::Unknown);
         Ok(is_level && taken)
     }
@@ -158,7 +158,7 @@ impl Message {
         }
     }
 
-    /// The guest has written the entry. Answers whether that ends a service, or may have, also if
+    /// The guest has written the entry. Returns whether that ends a service, or may have, also if
     /// it fails.
     pub(super) fn redirect(
         &mut self,
@@ -203,7 +203,7 @@ impl Message {
         result
     }
 
-    /// Makes the kernel follow an entry, and a pause. Answers whether that ends a service, or may
+    /// Makes the kernel follow an entry, and a pause. Returns whether that ends a service, or may
     /// have, also if it fails.
     fn change(
         &mut self,

@@ -168,7 +168,7 @@ impl LevelLine {
     /// then the service ends as by an EOI, and all who want to know are told: the EOI of the old
     /// vector may never come. With an exported device on the line one may always be in service. An
     /// edge-triggered entry gets one message each time that the line rises while it is not masked,
-    /// and nobody hears of EOIs; an exported device is told when it turns level-triggered again.
+    /// and no EOI is reported; an exported device is told when it turns level-triggered again.
     ///
     /// The commit calls the table's translation, if there is one, while the line is locked: a
     /// thread that holds a lock which the translation takes must not use the line.
@@ -202,8 +202,8 @@ impl LevelLine {
     /// of interrupting, and takes it that they raise the line again (6.3 and later,
     /// `ioapic_write_indirect` in `arch/x86/kvm/ioapic.c`). What KVM_IRQ_LINE has raised is
     /// forgotten with the rest, and a device that does not know of it waits for ever. One ioctl if
-    /// a device of the VMM's own asserts, else none; nobody is told. Anywhere else it does nothing,
-    /// as the line calls again by itself.
+    /// a device of the VMM's own asserts, else none; no device is notified. Anywhere else it does
+    /// nothing, as the line calls again by itself.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ use crate::{Dead, Error, VectorHandle, numbered};
 ///
 /// Accesses of any length and at any offset read and write just those bytes. What is read-only
 /// stays as it is. Nothing that the guest does fails: a vector that cannot be opened is
-/// [`dead`](Self::dead), and nobody else is disturbed. Accesses to internal vectors allocate
+/// [`dead`](Self::dead), and no other device is disturbed. Accesses to internal vectors allocate
 /// nothing.
 ///
 /// # Threads

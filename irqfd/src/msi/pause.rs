@@ -2,8 +2,7 @@
 //! Pausing a capability for a snapshot, and resuming it; as for an MSI-X table.
 
 use super::Capability;
-use crate::vector::Masks;
-use crate::{Dead, ResumeBatch};
+use crate::{Dead, ResumeBatch, numbered};
 
 impl Capability {
     /// Pauses the device's interrupts for a snapshot, as
@@ -11,9 +10,7 @@ impl Capability {
     pub fn pause(&self) {
         let mut state = self.inner.state.lock();
         state.paused = true;
-        for vector in &self.inner.vectors {
-            vector.inner.add_mask(Masks::PAUSE);
-        }
+        numbered::pause(&self.inner.vectors);
     }
 
     /// Takes [`pause`](Self::pause) back, as
@@ -31,8 +28,7 @@ impl Capability {
     pub fn resume_in(&self, batch: &mut ResumeBatch) {
         let mut state = self.inner.state.lock();
         state.paused = false;
-        let vectors = self.inner.vectors.iter();
-        vectors.for_each(|vector| batch.resume(vector));
+        numbered::resume_in(&self.inner.vectors, batch);
     }
 
     /// Whether it is paused.

@@ -6,19 +6,17 @@ use irq_routing::GsiLease;
 use super::Capability;
 use super::registers::message_of;
 use crate::vector::Opened;
-use crate::{Dead, Error, Rejected};
+use crate::{Dead, Rejected, numbered};
 
 impl Capability {
     /// Gives a vector this GSI, as [`Vector::set_lease`](crate::Vector::set_lease) does.
     ///
     /// # Errors
     ///
-    /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and [`Error::NoVector`].
+    /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and
+    /// [`Error::NoVector`](crate::Error::NoVector).
     pub fn set_lease(&self, number: u16, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
-        match self.vector(number) {
-            Some(vector) => vector.inner.set_lease(lease),
-            None => Err(Rejected::new(Error::NoVector { number }, lease)),
-        }
+        numbered::set_lease(&self.inner.vectors, number, lease)
     }
 
     /// Changes the device id of its messages, as

@@ -2,8 +2,7 @@
 //! Pausing a table for a snapshot, and resuming it.
 
 use super::Table;
-use crate::vector::Masks;
-use crate::{Dead, ResumeBatch};
+use crate::{Dead, ResumeBatch, numbered};
 
 impl Table {
     /// Pauses the device's interrupts for a snapshot: triggers are kept until
@@ -24,9 +23,7 @@ impl Table {
     pub fn pause(&self) {
         let mut state = self.inner.state.lock();
         state.paused = true;
-        for vector in &self.inner.vectors {
-            vector.inner.add_mask(Masks::PAUSE);
-        }
+        numbered::pause(&self.inner.vectors);
     }
 
     /// Takes [`pause`](Self::pause) back, and delivers what was kept. The routes of all vectors are
@@ -48,8 +45,7 @@ impl Table {
     pub fn resume_in(&self, batch: &mut ResumeBatch) {
         let mut state = self.inner.state.lock();
         state.paused = false;
-        let vectors = self.inner.vectors.iter();
-        vectors.for_each(|vector| batch.resume(vector));
+        numbered::resume_in(&self.inner.vectors, batch);
     }
 
     /// Whether it is paused.

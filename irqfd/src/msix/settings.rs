@@ -5,7 +5,7 @@ use irq_routing::GsiLease;
 
 use super::Table;
 use crate::vector::Opened;
-use crate::{Dead, Error, Rejected};
+use crate::{Dead, Rejected, numbered};
 
 impl Table {
     /// Changes the device id of its messages ([`TableBuilder::devid`](super::TableBuilder::devid)):
@@ -34,11 +34,9 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and [`Error::NoVector`].
+    /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and
+    /// [`Error::NoVector`](crate::Error::NoVector).
     pub fn set_lease(&self, number: u16, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
-        match self.vector(number) {
-            Some(vector) => vector.inner.set_lease(lease),
-            None => Err(Rejected::new(Error::NoVector { number }, lease)),
-        }
+        numbered::set_lease(&self.inner.vectors, number, lease)
     }
 }

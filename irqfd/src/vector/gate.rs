@@ -12,7 +12,7 @@ use crate::sync::{Mutex, spin_loop};
 const OPEN: u32 = 1 << 31;
 /// A trigger came while the gate was closed.
 const PENDING: u32 = 1 << 30;
-/// Somebody sleeps until nothing is in flight.
+/// A thread sleeps until nothing is in flight.
 const AWAITED: u32 = 1 << 29;
 /// How many triggers are in flight.
 const IN_FLIGHT: u32 = AWAITED - 1;
@@ -49,8 +49,8 @@ impl Gate {
     /// Passes, or leaves a pending trigger behind.
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
         let before = self.update(|state| {
-            // The write is needed even if the bit is there already: whoever takes it out must see
-            // all that this thread did before.
+            // The write is needed even if the bit is there already: the thread that takes it out
+            // must see all that this thread did before.
             if state & OPEN == 0 {
                 state | PENDING
             } else {
@@ -101,7 +101,7 @@ impl Gate {
         self.state.load(Ordering::Acquire) & IN_FLIGHT == 0
     }
 
-    /// Answers with the state before.
+    /// Returns the state before.
     fn update(&self, change: impl Fn(u32) -> u32) -> u32 {
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         let change = |state| Some(change(state));
@@ -123,7 +123,7 @@ impl Drop for Pass<'_> {
     }
 }
 
-/// Sleeps until somebody calls, or a while.
+/// Sleeps until it is unparked, or a while.
 #[cfg(not(loom))]
 fn park() {
     thread::park_timeout(Duration::from_millis(1));

@@ -67,7 +67,7 @@ pub(super) fn is_high((address, ..): Message) -> bool {
 /// Whether it is an edge-triggered fixed interrupt for a single processor, by the id of its APIC
 /// (Intel SDM volume 3, 12.11).
 pub(super) fn has_one_target((address, data, _): Message) -> bool {
-    // To all without 32-bit ids, whatever the upper half says; and what is not known counts as that.
+    // Without 32-bit ids this is a message to all, whatever the upper half of the address is.
     let broadcast = address >> 12 & 0xff == 0xff;
     data & 0x8700 == 0 && address & 0xc == 0 && !broadcast
 }
