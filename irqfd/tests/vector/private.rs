@@ -292,11 +292,13 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
     // An internal one has no use for it before it is exported.
     let internal = internal(&routing, 0x50);
     internal.unmask().unwrap();
+    internal.pause();
     drop(late);
     internal
         .set_lease(routing.lease_exact(80).unwrap())
         .unwrap();
     assert_eq!((internal.gsi(), routing.leased()), (None, 1));
+    internal.resume().unwrap();
     internal.export().unwrap();
     assert_eq!(internal.gsi().map(|gsi| gsi.number()), Some(80));
 
