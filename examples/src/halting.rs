@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use notify_core::KvmVm;
 use tiny_guest::{Exit, Irqchip, Machine, Program, Slot, Vcpu};
 
@@ -49,7 +49,7 @@ fn keeps_one_back() -> Result<bool, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().irqchip(irqchip).build()?;
     let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
-    let builder = RoutingTable::builder(vm).platform(Platform::X86Split);
+    let builder = RoutingTable::builder(vm);
     let lease = builder.reserved_gsis(PINS).build()?.lease_exact(PIN)?;
     let message = MsiMessage::new(0xfee0_0000, u32::from(VECTOR) | LEVEL);
     lease.set_route(message)?;

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`RoutingTableBuilder`]: a table for any machine.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use notify_core::{Capability, Vm};
 
 use crate::slots::Slots;
+use crate::start::{reserved_gsis, wiring_of};
 use crate::state::State;
 use crate::sync::{Condvar, Mutex};
-use crate::table::Shared;
+use crate::table::{Claim, Shared};
 use crate::translation::Translation;
-use crate::{Error, MsiMessage, Platform, RoutingTable};
+use crate::{Error, MsiMessage, RoutingTable, Wiring};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
 pub(crate) const MOST_GSIS: u32 = 1 << 16;
 
-/// Builds a [`RoutingTable`] for a machine that is not of this architecture's usual kind.
+/// Builds a [`RoutingTable`] that starts with another wiring, or translates messages.
 #[derive(Debug)]
 #[must_use]
 pub struct RoutingTableBuilder {
     vm: Arc<dyn Vm>,
-    platform: Platform,
+    wiring: Option<Wiring>,
     reserved: Option<u32>,
     translation: Translation,
 }
@@ -29,20 +30,29 @@ impl RoutingTableBuilder {
     pub(crate) fn new(vm: Arc<dyn Vm>) -> Self {
         Self {
             vm,
-            platform: Platform::default(),
+            wiring: None,
             reserved: None,
             translation: Translation::default(),
         }
     }
 
-    /// The machine's kind (default: a full irqchip of the host's architecture).
-    pub fn platform(mut self, platform: Platform) -> Self {
-        self.platform = platform;
+    /// What the table starts with, and for which interrupt controllers it is.
+    ///
+    /// Without it the VM is asked ([`Vm::platform`]). On x86 the table starts with what KVM has
+    /// installed: [`Wiring::kernel_default_x86`] for a full irqchip, nothing for a split one. That
+    /// is decided now if the VM has its irqchip, and by the first commit otherwise. On arm64 and
+    /// riscv64 KVM does not tell the number of pins, so the caller says it: `Wiring::gic(spis)`,
+    /// `Wiring::aia(sources)`. [`Wiring::none`] starts an empty table.
+    ///
+    /// A table that the VMM has set before, by other means, is not known, and is replaced.
+    pub fn wiring(mut self, wiring: Wiring) -> Self {
+        self.wiring = Some(wiring);
         self
     }
 
-    /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone (default:
-    /// [`Platform::reserved_gsis`]). A split irqchip reserves as many as it was created with.
+    /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone. The default is the number
+    /// of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. A split
+    /// irqchip reserves as many as it was created with.
     pub fn reserved_gsis(mut self, count: u32) -> Self {
         self.reserved = Some(count);
         self
@@ -83,11 +93,13 @@ impl RoutingTableBuilder {
         self
     }
 
-    /// Asks the machine for its number of GSIs. No route is set.
+    /// Builds the table: asks the VM for its number of GSIs, and for its interrupt controllers
+    /// unless [`wiring`](Self::wiring) was given. No route is set.
     ///
     /// # Errors
     ///
-    /// [`Error::Limit`], [`Error::NoRoutingTable`].
+    /// [`Error::Limit`], [`Error::NoRoutingTable`], [`Error::SecondTable`], and
+    /// [`Error::GsiOutOfRange`] if the wiring has GSIs that the VM has not.
     pub fn build(self) -> Result<RoutingTable, Error> {
         let answer = self
             .vm
@@ -97,15 +109,23 @@ impl RoutingTableBuilder {
         if limit == 0 {
             return Err(Error::NoRoutingTable);
         }
-        let reserved = self.reserved.unwrap_or(self.platform.reserved_gsis());
-        let state = State::new(Slots::new(limit, reserved), self.platform);
+        // What cannot be found out now is an error of the first commit.
+        let wiring = self.wiring.or_else(|| wiring_of(&*self.vm).ok());
+        let platform = wiring.as_ref().map(Wiring::platform);
+        let usual = reserved_gsis(platform.unwrap_or_default());
+        let mut state = State::new(Slots::new(limit, self.reserved.unwrap_or(usual)));
+        if let Some(wiring) = &wiring {
+            state.start(wiring)?;
+        }
+        let claim = Claim::take(&self.vm)?;
         let shared = Arc::new(Shared {
             vm: self.vm,
-            platform: self.platform,
+            platform: platform.map_or_else(OnceLock::new, OnceLock::from),
             limit,
             translation: self.translation,
             state: Mutex::new(state),
             ended: Condvar::new(),
+            _claim: claim,
         });
         Ok(RoutingTable { shared })
     }

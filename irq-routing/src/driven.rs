@@ -24,8 +24,7 @@ use crate::{Error, Gsi, Line, Pin, Rejected, Route, RoutingTable};
 /// # use irq_routing::{Error, IrqChip, Pin, Platform, RoutingTable, Wiring};
 /// # use notify_core::sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
-/// # let table = RoutingTable::builder(vm).platform(Platform::X86).build()?;
-/// table.wire_all(&Wiring::pc())?;
+/// # let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
 /// let driven = table.line(10)?.drive()?;
 ///
 /// let mut transaction = table.transaction();

@@ -8,7 +8,7 @@ use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
 use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
-use crate::{Error, Gsi, Platform};
+use crate::{Error, Gsi, Platform, Route};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(crate) struct Engine {
     met: FixedBitSet,
     /// Of this round.
     pub(crate) ioctls: usize,
-    /// Whether it is a machine whose kernel may have 32-bit APIC ids.
-    pub(crate) is_x86: bool,
+    /// Which interrupt controllers the table is for.
+    pub(crate) platform: Platform,
     /// Whether the kernel is known to refuse messages with a low byte in the upper half of the
     /// address.
     pub(crate) has_32_bit_ids: bool,
@@ -56,9 +56,9 @@ enum Kernel {
 }
 
 impl Engine {
-    pub(crate) fn new(limit: u32, platform: Platform) -> Self {
+    pub(crate) fn new(limit: u32) -> Self {
         Self {
-            is_x86: matches!(platform, Platform::X86 | Platform::X86Split),
+            platform: Platform::default(),
             entries: Entries::default(),
             kernel: Kernel::Untouched,
             limit,
@@ -68,6 +68,18 @@ impl Engine {
             ioctls: 0,
             has_32_bit_ids: false,
         }
+    }
+
+    /// Enters what the kernel is to have besides what is committed, while nothing was committed yet.
+    pub(crate) fn start(&mut self, routes: impl Iterator<Item = (Gsi, Option<Route>)>) {
+        routes.for_each(|(gsi, route)| self.entries.set(gsi, route.as_ref()));
+        self.entries.lay_out_pins();
+        self.entries.accept();
+    }
+
+    /// Whether nothing was ever committed.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.kernel == Kernel::Untouched
     }
 
     /// Whether the kernel has an entry for this GSI, as far as is known.
@@ -220,6 +232,11 @@ impl Engine {
         self.entries.edits() > before
     }
 
+    /// Of which platform the pins of the table are, if there are any.
+    fn platform_of_pins(&self) -> Option<Platform> {
+        self.entries.has_pins().then_some(self.platform)
+    }
+
     fn issue<'a>(
         &mut self,
         outside: &Outside<'_>,
@@ -238,7 +255,9 @@ impl Engine {
         let Err(source) = issued else {
             return Ok(());
         };
-        Err(Failure::Error(guarded(|| explain(vm, edits, source))?))
+        Err(Failure::Error(guarded(|| {
+            explain(vm, self.platform_of_pins(), edits, source)
+        })?))
     }
 }
 
@@ -252,6 +271,7 @@ fn succeed(request: &mut Request) {
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
 fn explain<'a>(
     vm: &dyn Vm,
+    pins: Option<Platform>,
     mut edits: impl Iterator<Item = &'a Edit> + Clone,
     source: io::Error,
 ) -> Error {
@@ -260,8 +280,17 @@ fn explain<'a>(
     }
     // EINVAL is what KVM answers without a controller, and what it answers to most else.
     let may_lack = source.kind() == io::ErrorKind::InvalidInput;
-    if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
-        return Error::NoIrqChip { source };
+    match may_lack.then(|| vm.platform()) {
+        Some(Ok(None)) => {
+            return Error::NoIrqChip {
+                source: Some(source),
+            };
+        }
+        Some(Ok(Some(vm))) => match pins {
+            Some(table) if table != vm => return Error::OtherPlatform { table, vm, source },
+            _ => {}
+        },
+        _ => {}
     }
     Error::Refused {
         edits: edits.clone().count(),

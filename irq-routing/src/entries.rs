@@ -59,6 +59,11 @@ impl Entries {
         self.place(gsi.number()).is_some() || self.pins.contains_key(&gsi)
     }
 
+    /// Whether any GSI leads to pins.
+    pub(crate) fn has_pins(&self) -> bool {
+        !self.pins.is_empty()
+    }
+
     /// How many entries the GSI has.
     pub(crate) fn count(&self, gsi: Gsi) -> usize {
         let pins = self.pins.get(&gsi).map_or(0, |pins| pins.iter().count());

@@ -152,12 +152,42 @@ pub enum Error {
         limit: u32,
     },
 
-    /// The machine has no interrupt controller in the kernel, or not yet.
-    #[error("cannot set GSI routes: the machine has no interrupt controller in the kernel")]
+    /// The VM has no interrupt controller in the kernel, or not yet.
+    #[error(
+        "cannot set GSI routes: the VM has no interrupt controller in the kernel; create it before \
+         the first commit"
+    )]
     NoIrqChip {
+        /// What the kernel said, if it was asked.
+        source: Option<io::Error>,
+    },
+
+    /// It cannot be found out what the table starts with.
+    #[error("{}; say what the table starts with (RoutingTableBuilder::wiring)", why_unknown(*.platform))]
+    UnknownWiring {
+        /// The VM's kind, if it is known: KVM does not tell how many pins such a VM has.
+        platform: Option<Platform>,
+    },
+
+    /// The VM would not say which interrupt controllers it has.
+    #[error("cannot ask the VM for its interrupt controllers")]
+    Platform(#[source] io::Error),
+
+    /// The table was built for other interrupt controllers than the VM has.
+    #[error("the table was built for an {table}, and the VM has an {vm}")]
+    OtherPlatform {
+        /// What the table's wiring is for.
+        table: Platform,
+        /// What the VM has.
+        vm: Platform,
         /// What the kernel said.
         source: io::Error,
     },
+
+    /// The VM has a routing table already. Each table would delete the routes of the other, since
+    /// KVM replaces the routes of a VM all at once.
+    #[error("the VM has a routing table already: share it, by a clone of RoutingTable")]
+    SecondTable,
 
     /// The machine is being closed.
     #[error("cannot set GSI routes")]
@@ -216,6 +246,13 @@ pub struct Holder {
     pub name: Arc<str>,
     /// How many leases it holds under this name.
     pub leases: usize,
+}
+
+fn why_unknown(platform: Option<Platform>) -> String {
+    match platform {
+        Some(platform) => format!("KVM does not tell how many pins an {platform} has"),
+        None => "the VM does not tell which interrupt controllers it has".to_owned(),
+    }
 }
 
 fn wanted_gsis(wanted: u32) -> String {

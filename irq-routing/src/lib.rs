@@ -57,7 +57,6 @@ mod line;
 mod message;
 mod parked;
 mod pins;
-mod platform;
 mod request;
 mod retranslation;
 mod round;
@@ -66,6 +65,7 @@ mod search;
 mod shortage;
 mod slots;
 mod snapshot;
+mod start;
 mod state;
 mod sync;
 mod table;
@@ -92,12 +92,14 @@ pub use line::Line;
 pub use message::MsiMessage;
 pub use parked::ParkedLease;
 pub use pins::Pins;
-pub use platform::Platform;
 pub use route::Route;
 pub use snapshot::{RestoreError, Snapshot};
 pub use table::RoutingTable;
 pub use transaction::Transaction;
 pub use wiring::Wiring;
+
+/// Which interrupt controllers a VM has.
+pub use notify_core::Platform;
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

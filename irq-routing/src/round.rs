@@ -28,6 +28,10 @@ impl Shared {
     }
 
     pub(crate) fn carry_out(&self, demand: Demand, edits: Vec<Edit>) -> Finished {
+        let edits = match self.start_for(demand, edits) {
+            Ok(edits) => edits,
+            Err(failed) => return failed,
+        };
         let mut state = self.state.lock();
         let ticket = state.enqueue(demand, edits);
         loop {

@@ -28,7 +28,7 @@ impl Engine {
         let breaks = |request: &&mut Request| {
             request.demand == Demand::Each && request.open_edits().any(breaks_32_bit_ids)
         };
-        if !self.is_x86 || source != Some(libc::EINVAL) || !requests.iter().any(breaks) {
+        if !self.platform.is_x86() || source != Some(libc::EINVAL) || !requests.iter().any(breaks) {
             return Some(failure);
         }
         let demands = requests.iter().map(|request| request.demand);

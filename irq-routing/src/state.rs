@@ -15,7 +15,8 @@ use crate::{Armed, Error, Gsi, Pins, Platform, Route};
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) slots: Slots,
-    platform: Platform,
+    /// Which chips the pins of a route may be of.
+    pub(crate) platform: Platform,
     /// GSIs whose pins belong to nobody else; see [`DrivenLine`](crate::DrivenLine).
     pub(crate) driven: BTreeSet<Gsi>,
     /// Whether the kernel's table is ours.
@@ -31,7 +32,7 @@ pub(crate) struct State {
     /// What was carried out, until its caller comes for it.
     done: Vec<Finished>,
     /// Absent while a round is under way.
-    engine: Option<Box<Engine>>,
+    pub(crate) engine: Option<Box<Engine>>,
     tickets: u64,
     pub(crate) registered: Registered,
     /// The memory of a round's requests, for the next.
@@ -41,11 +42,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(slots: Slots, platform: Platform) -> Self {
+    pub(crate) fn new(slots: Slots) -> Self {
         let limit = slots.limit();
         Self {
             slots,
-            platform,
+            platform: Platform::default(),
             driven: BTreeSet::new(),
             committed: false,
             stale: FixedBitSet::with_capacity(limit as usize),
@@ -53,7 +54,7 @@ impl State {
             met: FixedBitSet::with_capacity(limit as usize),
             queue: Vec::new(),
             done: Vec::new(),
-            engine: Some(Box::new(Engine::new(limit, platform))),
+            engine: Some(Box::new(Engine::new(limit))),
             registered: Registered::default(),
             tickets: 0,
             spare_requests: Vec::new(),

@@ -2,7 +2,7 @@
 //! [`RoutingTable`]: the handle that devices share.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use notify_core::Vm;
 
@@ -17,10 +17,15 @@ use crate::{
 
 /// The routing table of one machine. Clones share it.
 ///
-/// KVM replaces its table whole, so a machine has one `RoutingTable`, and everything that wants a
-/// route goes through it. The table starts *unknown*: KVM may have put its own default in place,
-/// which cannot be read, and which the first commit replaces. A machine whose devices use pins
-/// wires them first; pins that are left out lead nowhere from then on.
+/// KVM replaces its table whole, so a VM has one `RoutingTable`, and everything that needs a route
+/// goes through it. A second one is refused ([`Error::SecondTable`]) as long as a handle of the
+/// first, or a guard that holds one, is alive. Two `KvmVm`s over duplicates of one descriptor, and
+/// a [`Vm`] without [`routing_claim`](Vm::routing_claim), cannot be told apart.
+///
+/// The table starts with the pins that KVM has wired when it created the irqchip, so that serial
+/// port, PIT and RTC keep their interrupts; see [`RoutingTableBuilder::wiring`]. KVM's table
+/// cannot be read. So a table that the VMM has set before by other means is replaced by the first
+/// commit.
 ///
 /// Dropping the last handle leaves the kernel's table as it is.
 ///
@@ -28,22 +33,20 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use irq_routing::{IrqChip, Pin, Pins, RoutingTable};
+/// use irq_routing::{IrqChip, MsiMessage, Pin, Pins, RoutingTable};
 /// use notify_core::{Vm, LineStatus};
 /// use notify_core::sim::SimVm;
 ///
-/// let vm = Arc::new(SimVm::builder().build());
+/// let vm = Arc::new(SimVm::builder().build()); // with a full irqchip; or a KvmVm
 /// let table = RoutingTable::new(vm.clone())?;
 ///
-/// // The machine's own wiring, as on a PC: GSI 4 leads to both controllers.
+/// // As KVM has it: GSI 4, the serial port, is routed to both controllers.
 /// let pins = Pins::new([Pin::new(IrqChip::PicMaster, 4)?, Pin::new(IrqChip::IoApic, 4)?])?;
-/// let mut transaction = table.transaction();
-/// transaction.wire(table.gsi(4)?, pins);
-/// transaction.commit()?;
 /// assert_eq!(table.route(table.gsi(4)?), Some(pins.into()));
 ///
-/// // KVM's default, in which GSI 5 led somewhere, is gone.
-/// assert_eq!(vm.set_irq_line(5, true)?, LineStatus::Ignored);
+/// // A commit keeps it.
+/// let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+/// assert_ne!(vm.set_irq_line(4, true)?, LineStatus::Ignored);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -53,12 +56,34 @@ pub struct RoutingTable {
 
 pub(crate) struct Shared {
     pub(crate) vm: Arc<dyn Vm>,
-    pub(crate) platform: Platform,
+    /// Set when it is decided what the table starts with.
+    pub(crate) platform: OnceLock<Platform>,
     pub(crate) limit: u32,
     pub(crate) translation: Translation,
     pub(crate) state: Mutex<State>,
     /// A round of commits has ended.
     pub(crate) ended: Condvar,
+    pub(crate) _claim: Claim,
+}
+
+/// That no other table is of this VM.
+pub(crate) struct Claim(Arc<dyn Vm>);
+
+impl Claim {
+    pub(crate) fn take(vm: &Arc<dyn Vm>) -> Result<Self, Error> {
+        match vm.routing_claim() {
+            Some(claim) if !claim.take() => Err(Error::SecondTable),
+            _ => Ok(Self(Arc::clone(vm))),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(claim) = self.0.routing_claim() {
+            claim.release();
+        }
+    }
 }
 
 impl Shared {
@@ -72,16 +97,17 @@ impl Shared {
 }
 
 impl RoutingTable {
-    /// The table of a machine with a full irqchip of the host's architecture.
+    /// The table of an x86 VM, with a full or a split irqchip, which may be created later. On other
+    /// architectures [`RoutingTableBuilder::wiring`] is needed.
     ///
     /// # Errors
     ///
-    /// [`Error::Limit`], [`Error::NoRoutingTable`].
+    /// [`Error::Limit`], [`Error::NoRoutingTable`], [`Error::SecondTable`].
     pub fn new(vm: Arc<dyn Vm>) -> Result<Self, Error> {
         Self::builder(vm).build()
     }
 
-    /// The table of any machine.
+    /// The table of any VM.
     pub fn builder(vm: Arc<dyn Vm>) -> RoutingTableBuilder {
         RoutingTableBuilder::new(vm)
     }
@@ -93,11 +119,15 @@ impl RoutingTable {
         &self.shared.vm
     }
 
-    /// The machine's kind.
+    /// The interrupt controllers that the table is for: those of the builder's wiring, or of the
+    /// VM. If the VM has none yet, those that are usual on the host's architecture.
     #[inline]
     #[must_use]
     pub fn platform(&self) -> Platform {
-        self.shared.platform
+        match self.shared.platform.get() {
+            Some(platform) => *platform,
+            None => self.vm().platform().ok().flatten().unwrap_or_default(),
+        }
     }
 
     /// How many GSIs the machine has: all numbers below this.
@@ -222,14 +252,21 @@ impl RoutingTable {
         Ok(lease)
     }
 
-    /// A share of a GSI of the machine's own wiring; see [`Transaction::wire`].
+    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If nothing was committed
+    /// yet this commits what the table starts with, by one ioctl, so that the kernel has the route.
     ///
     /// # Errors
     ///
     /// [`Error::NoRoute`] if it is not wired, [`Error::GsiInUse`] if it is leased,
-    /// [`Error::GsiOutOfRange`].
+    /// [`Error::GsiOutOfRange`], and those of a first commit.
     pub fn line(&self, number: u32) -> Result<Line, Error> {
-        Line::shared(self, self.gsi(number)?)
+        let gsi = self.gsi(number)?;
+        self.shared.start()?;
+        let line = Line::shared(self, gsi)?;
+        if !self.lock().is_committed() {
+            self.submit(Demand::Edits)?;
+        }
+        Ok(line)
     }
 
     /// Starts a transaction. It holds no lock, and any number may be under way.
@@ -344,7 +381,7 @@ impl fmt::Debug for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoutingTable")
             .field("vm", &self.shared.vm)
-            .field("platform", &self.shared.platform)
+            .field("platform", &self.shared.platform.get())
             .field("limit", &self.shared.limit)
             .finish_non_exhaustive()
     }

@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Wiring`]: the tables that machines start with.
 
-use crate::{Error, Gsi, IrqChip, Pin, Pins, Platform, RoutingTable, Transaction};
+use crate::{Error, IrqChip, Pin, Pins, Platform};
 
 /// Which GSI leads to which pins on a kind of machine: a plain value, to be committed whole.
 ///
-/// KVM installs a table of its own when it creates its interrupt controllers, and the first table that
-/// is set replaces it, pins and all. So a machine whose devices use pins commits one of these first:
+/// KVM installs a table of its own when it creates its interrupt controllers, and the first table
+/// that is set replaces it, pins and all. So a table starts with one of these
+/// ([`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring)):
 ///
-/// | the machine | its wiring |
+/// | the VM | its wiring |
 /// |---|---|
 /// | a PC with ACPI, whose firmware tables are modelled on QEMU's | [`pc`](Self::pc) |
-/// | x86, to add messages and change nothing else | [`kernel_default_x86`](Self::kernel_default_x86) |
-/// | x86 with the IOAPIC in user space | [`split`](Self::split) |
+/// | x86, as KVM has wired it | [`kernel_default_x86`](Self::kernel_default_x86), the default |
+/// | x86 with the IOAPIC in user space | [`none`](Self::none), the default there |
 /// | arm64 | [`gic`](Self::gic) |
 /// | riscv64 | [`aia`](Self::aia) |
 ///
 /// ```
 /// use std::sync::Arc;
-/// use irq_routing::{Platform, RoutingTable, Wiring};
+/// use irq_routing::{MsiMessage, RoutingTable, Wiring};
 /// use notify_core::sim::{CallKind, SimVm};
 ///
 /// let vm = Arc::new(SimVm::builder().build());
-/// let table = RoutingTable::builder(vm.clone()).platform(Platform::X86).build()?;
-/// table.wire_all(&Wiring::pc())?;
-/// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+/// let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;
+/// let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+/// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1, "the wiring and the message");
 ///
 /// let timer = table.route(table.gsi(0)?).map(|route| route.to_string());
 /// assert_eq!(timer.as_deref(), Some("PIC master pin 0, IOAPIC pin 2"));
@@ -62,11 +63,12 @@ impl Wiring {
         Self::x86(0..IrqChip::IoApic.pins(), |gsi| gsi)
     }
 
-    /// Nothing: on a split irqchip the pins are user space's, and the kernel refuses routes to them.
+    /// Nothing: no GSI is routed to a pin until a commit does so. It is the wiring of a split
+    /// irqchip, whose pins are user space's: the kernel refuses routes to them.
     #[must_use]
-    pub fn split() -> Self {
+    pub fn none(platform: Platform) -> Self {
         Self {
-            platform: Platform::X86Split,
+            platform,
             lines: Vec::new(),
         }
     }
@@ -135,32 +137,5 @@ impl Wiring {
     /// The GSIs and their pins, in the order of the GSIs.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, Pins)> + '_ {
         self.lines.iter().copied()
-    }
-}
-
-impl Transaction {
-    /// Leads every GSI of a [`Wiring`] to its pins, as [`wire`](Self::wire) does. Those that it does
-    /// not name stay as they are.
-    ///
-    /// A GSI that the machine does not have, or a chip, is found at the commit.
-    pub fn wire_all(&mut self, wiring: &Wiring) -> &mut Self {
-        let known = |(number, pins)| Some((Gsi::below(u32::MAX, number)?, pins));
-        for (gsi, pins) in wiring.iter().filter_map(known) {
-            self.wire(gsi, pins);
-        }
-        self
-    }
-}
-
-impl RoutingTable {
-    /// Commits a [`Wiring`]: a transaction of nothing else, one ioctl at most.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Transaction::commit`].
-    pub fn wire_all(&self, wiring: &Wiring) -> Result<(), Error> {
-        let mut transaction = self.transaction();
-        transaction.wire_all(wiring);
-        Ok(transaction.commit()?)
     }
 }

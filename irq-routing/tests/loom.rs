@@ -251,7 +251,7 @@ fn wired() -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
         *taken.lock().unwrap() = entries.to_vec();
         Ok(())
     });
-    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     let table = builder.build().unwrap();
     wire(&table, 10, 10).unwrap();
     (table, kernel)
@@ -471,7 +471,7 @@ fn armory() -> (RoutingTable, Line, [Arc<Irqfd>; 2], Arc<AtomicU32>) {
         }
         Ok(())
     });
-    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     let builder =
         builder.translate(move |message| (number.load(Ordering::SeqCst) == 0).then_some(message));
     let table = builder.build().unwrap();

@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable};
+use irq_routing::{
+    GsiLease, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable, Wiring,
+};
 use kvm_test::{Call, Recorder};
 use notify_core::{RouteEntry, RouteTarget};
 use proptest::prelude::*;
@@ -106,7 +108,7 @@ impl Bench {
     fn new() -> Self {
         let vm = Arc::new(Recorder::default());
         let table = RoutingTable::builder(vm.clone())
-            .platform(Platform::X86)
+            .wiring(Wiring::none(Platform::X86))
             .build()
             .unwrap();
         Self {

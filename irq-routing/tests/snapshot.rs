@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use irq_routing::{
     Error, IrqChip, MsiMessage, Pin, Pins, Platform, RestoreError, Route, RoutingTable, Snapshot,
+    Wiring,
 };
 use kvm_test::{Call, Recorder};
 use proptest::prelude::*;
@@ -20,8 +21,9 @@ use serde_json::{Value, json};
 
 fn table() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .build()
         .unwrap();
     (vm, table)
@@ -181,7 +183,8 @@ fn a_machine_of_another_kind_is_refused() {
     let error = refused(|value| value["platform"] = json!("arm64-gic"));
     let expected = "a snapshot of the kind arm64 GIC for a machine of the kind x86 irqchip";
     assert_eq!(error.to_string(), expected);
-    let split = RoutingTable::builder(Arc::new(Recorder::default())).platform(Platform::X86Split);
+    let split = RoutingTable::builder(Arc::new(Recorder::default()))
+        .wiring(Wiring::none(Platform::X86Split));
     let snapshot: Snapshot = serde_json::from_str(&written()).unwrap();
     let error = split.build().unwrap().restore(&snapshot).unwrap_err();
     assert!(matches!(error, RestoreError::Platform { .. }));

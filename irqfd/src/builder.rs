@@ -119,7 +119,7 @@ pub(crate) fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
         return Error::IrqChipNotReady { gsi, source };
     }
     let may_lack = source.kind() == io::ErrorKind::InvalidInput;
-    if may_lack && matches!(vm.has_irqchip(), Ok(false)) {
+    if may_lack && matches!(vm.platform(), Ok(None)) {
         return Error::NoIrqChip { gsi, source };
     }
     Error::Assign { gsi, source }

@@ -43,14 +43,14 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use irq_routing::{MsiMessage, Platform, RoutingTable};
+//! use irq_routing::{MsiMessage, RoutingTable};
 //! use irqfd::{EoiExits, LevelLine};
 //! use notify_core::sim::{Profile, SimVm};
 //!
 //! let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).build();
 //! let vm = Arc::new(vm); // or a KvmVm
 //! vm.enable_lapic(0); // the guest's part
-//! let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split).build()?;
+//! let table = RoutingTable::new(vm.clone())?;
 //! let exits = EoiExits::new(); // one for the VM
 //!
 //! // Pin 10: the GSI of the same number, with a message. Its entry is masked.

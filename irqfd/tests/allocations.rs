@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelIrq, LevelLine, Vector};
 use kvm_test::Nothing;
 use notify_core::{
@@ -88,7 +88,7 @@ impl Vm for Split {
 /// Levels, EOIs that are told to many, and redirections.
 #[test]
 fn a_line_allocates_nothing_whatever_devices_and_guest_do() {
-    let table = RoutingTable::builder(Arc::new(Split)).platform(Platform::X86Split);
+    let table = RoutingTable::builder(Arc::new(Split)).wiring(Wiring::none(Platform::X86Split));
     let table = table.build().unwrap();
     let exits = EoiExits::new();
     let lease = table.lease_exact(10).unwrap();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable};
+use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
 use irqfd::{Error, IrqFd, IrqSource};
 use kvm_test::{Call, Recorder, signal_from_kernel};
 use notify_core::EventNotifier;
@@ -21,7 +21,7 @@ use vmm_sys_util::signal::{Killable, register_signal_handler};
 fn table() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .build()
         .unwrap();
     (vm, table)

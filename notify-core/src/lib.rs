@@ -52,7 +52,8 @@ pub use notifier::{
 pub use vm::sim;
 pub use vm::{
     Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVcpu, KvmVm,
-    LineStatus, MsiOutcome, MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vcpu, Vm,
+    LineStatus, MsiOutcome, MsiRequest, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget,
+    RoutingClaim, Vcpu, Vm,
 };
 
 /// The eventfd type of the rust-vmm project, which every [`EventNotifier`] wraps and gives out.

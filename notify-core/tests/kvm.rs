@@ -130,8 +130,7 @@ fn a_forked_child_gets_eio() {
                 irqfd,
                 errno(vm.ioeventfd(&request)),
                 errno(adopt_again(&vm)),
-                errno(vm.has_irqchip().map(drop)),
-                errno(vm.has_resample().map(drop)),
+                errno(vm.platform().map(drop)),
             ]
             .iter()
             .all(|errno| *errno == Some(libc::EIO));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
+    Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -94,7 +94,15 @@ impl Vm for Counting {
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         self.vm.set_irq_line(gsi, level)
     }
-    fn has_irqchip(&self) -> io::Result<bool> {
-        self.vm.has_irqchip()
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        self.vm.platform()
+    }
+
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        self.vm.routing_claim()
+    }
+
+    fn retire(&self) {
+        self.vm.retire();
     }
 }

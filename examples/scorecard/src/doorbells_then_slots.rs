@@ -10,7 +10,7 @@ use std::time::Instant;
 use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VmFd};
-use notify_core::{EventNotifier, KvmVm};
+use notify_core::{EventNotifier, KvmVm, Vm as _};
 
 use crate::measure::median;
 use crate::row::Row;

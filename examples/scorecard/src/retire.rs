@@ -9,7 +9,7 @@ use ioeventfd::{Datamatch, IoAddress, IoEventFd};
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
 use kvm_ioctls::Kvm;
-use notify_core::KvmVm;
+use notify_core::{KvmVm, Vm};
 
 use crate::measure::median;
 use crate::row::Row;

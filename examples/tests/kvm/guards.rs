@@ -10,7 +10,7 @@ use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
 use itertools::Itertools;
 use kvm_test::{Trial, kvm_x86, open_fds};
-use notify_core::{EventFd, EventNotifier, KvmVm, NotifierPair};
+use notify_core::{EventFd, EventNotifier, KvmVm, NotifierPair, Vm};
 use tiny_guest::Machine;
 use tiny_guest::kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
 use tiny_guest::layout::{DOORBELL, msi_address};

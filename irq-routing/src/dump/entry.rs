@@ -163,9 +163,7 @@ impl EntryKind {
         match self {
             Self::Msi => true,
             Self::S390Adapter => false,
-            Self::HvSint | Self::XenEvtchn => {
-                matches!(platform, Platform::X86 | Platform::X86Split)
-            }
+            Self::HvSint | Self::XenEvtchn => platform.is_x86(),
         }
     }
 

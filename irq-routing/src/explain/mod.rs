@@ -39,10 +39,9 @@ use crate::{
 /// use notify_core::sim::SimVm;
 ///
 /// let vm = Arc::new(SimVm::builder().build());
-/// let table = RoutingTable::builder(vm).platform(Platform::X86).build()?;
+/// let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
 /// assert!(matches!(table.explain(4u32), Explanation::Unknown));
 ///
-/// table.wire_all(&Wiring::pc())?;
 /// let lease = table.lease_msi(MsiMessage::new(0xfee0_1000, 0x41))?;
 /// assert_eq!(
 ///     table.explain(lease.gsi()).to_string(),

@@ -17,7 +17,8 @@ enum Restored<'a> {
 
 impl RoutingTable {
     /// Makes an empty table what another one was, with the same GSIs, in one commit. Owners then
-    /// [`claim`](Self::claim) their leases.
+    /// [`claim`](Self::claim) their leases. A table that was never committed is empty if it
+    /// contains no more than what it has started with.
     ///
     /// # Errors
     ///
@@ -25,10 +26,20 @@ impl RoutingTable {
     /// still, and the kernel's as it was.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
         let gsis = self.check(snapshot)?;
+        self.shared.start()?;
+        let start = self.lock().take_start();
+        let restored = self.restore_into_empty(&gsis);
+        if restored.is_err() {
+            self.lock().put_back(&start);
+        }
+        restored
+    }
+
+    fn restore_into_empty(&self, gsis: &BTreeMap<Gsi, Restored<'_>>) -> Result<(), RestoreError> {
         // Should anything fail from here on, dropping the leases frees the GSIs.
-        let leases = self.lease_into_empty(&gsis)?;
+        let leases = self.lease_into_empty(gsis)?;
         let mut transaction = self.transaction();
-        for (gsi, restored) in &gsis {
+        for (gsi, restored) in gsis {
             if let Restored::Wired(pins) = restored {
                 transaction.wire(*gsi, *pins);
             }

@@ -10,9 +10,9 @@ use kvm_test::Recorder;
 
 use crate::{PC, dump};
 
-fn table(platform: Platform) -> (Arc<Recorder>, RoutingTable) {
+fn table(wiring: Wiring) -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
-    let builder = RoutingTable::builder(vm.clone()).platform(platform);
+    let builder = RoutingTable::builder(vm.clone()).wiring(wiring);
     (vm, builder.build().unwrap())
 }
 
@@ -68,7 +68,7 @@ fn a_real_table_is_explained() {
 
 #[test]
 fn a_gsi_without_a_route_says_why() {
-    let (_, table) = table(Platform::X86);
+    let (_, table) = table(Wiring::pc());
     let lease = table.lease().unwrap();
     let gsi = lease.gsi();
     assert_eq!(table.explain(gsi), Explanation::Unknown);
@@ -78,7 +78,7 @@ fn a_gsi_without_a_route_says_why() {
         Loss::OutOfRange { limit: 4096 }
     );
 
-    table.wire_all(&Wiring::pc()).unwrap();
+    table.recommit().unwrap();
     assert_eq!(loss(&table.explain(gsi)), Loss::Unrouted);
     assert_eq!(loss(&table.explain(2u32)), Loss::NoRoute);
     lease.set_route(MsiMessage::new(0xfee0_0000, 0x41)).unwrap();
@@ -91,8 +91,8 @@ fn a_gsi_without_a_route_says_why() {
 
 #[test]
 fn pins_go_through_a_worker_on_x86_alone() {
-    let (_, table) = table(Platform::X86);
-    table.wire_all(&Wiring::pc()).unwrap();
+    let (_, table) = table(Wiring::pc());
+    table.recommit().unwrap();
     let reason = |gsi: u32| match table.explain(gsi) {
         Explanation::Deferred { reason, .. } => reason,
         other => panic!("{other:?}"),

@@ -38,17 +38,16 @@ fn the_wiring_of_a_pc_is_printed_as_the_real_one() {
     assert_eq!(printed.lines().collect::<Vec<_>>(), real);
 
     let table = RoutingTable::builder(Arc::new(Recorder::default()))
-        .platform(Platform::X86)
+        .wiring(Wiring::pc())
         .build()
         .unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
     assert_eq!(table.to_string(), printed);
 }
 
 #[test]
 fn a_table_prints_messages_behind_pins() {
     let table = RoutingTable::builder(Arc::new(Recorder::default()))
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .build()
         .unwrap();
     let low = table.lease_exact(3).unwrap();
@@ -147,7 +146,7 @@ fn another_machine_is_named() {
         "platform=riscv64-aia\ngsis=1024\nchip:\n{}\n"
     );
     assert_eq!(dump(&small.to_string()), small);
-    let split = Dump::from(&Wiring::split());
+    let split = Dump::from(&Wiring::none(Platform::X86Split));
     assert_eq!(split.to_string().lines().count(), 5, "the kernel's rows");
     assert_eq!(dump(&split.to_string()), split);
     assert_eq!(dump(""), dump("# nothing"));

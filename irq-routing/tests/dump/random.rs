@@ -124,10 +124,9 @@ proptest! {
             (any::<u64>(), any::<u32>(), any::<Option<u32>>()), 0..16),
     ) {
         let vm = Arc::new(Recorder::default());
-        let table = RoutingTable::builder(vm).platform(Platform::X86).build().unwrap();
-        if wired {
-            table.wire_all(&Wiring::pc()).unwrap();
-        }
+        let wiring = if wired { Wiring::pc() } else { Wiring::none(Platform::X86) };
+        let table = RoutingTable::builder(vm).wiring(wiring).build().unwrap();
+        table.recommit().unwrap();
         let leases: Vec<_> = messages.iter().map(|(address, data, devid)| {
             let (address, data, devid) = (*address, *data, *devid);
             table.lease_msi(MsiMessage { address, data, devid }).unwrap()

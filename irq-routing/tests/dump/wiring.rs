@@ -7,10 +7,16 @@ use irq_routing::{Error, IrqChip, Pin, Platform, RoutingTable, Wiring};
 use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{LineStatus, Vm};
 
-fn machine(profile: Profile, platform: Platform) -> (Arc<SimVm>, RoutingTable) {
-    let vm = Arc::new(SimVm::builder().profile(profile).build());
-    let builder = RoutingTable::builder(vm.clone()).platform(platform);
-    (vm, builder.build().unwrap())
+fn machine(profile: Profile) -> Arc<SimVm> {
+    Arc::new(SimVm::builder().profile(profile).build())
+}
+
+/// A table that has committed what it starts with.
+fn wired(vm: &Arc<SimVm>, wiring: Wiring) -> RoutingTable {
+    let table = RoutingTable::builder(vm.clone()).wiring(wiring);
+    let table = table.build().unwrap();
+    table.recommit().unwrap();
+    table
 }
 
 /// What raising and lowering every GSI answers, and does to the PICs and to the IOAPIC.
@@ -31,14 +37,14 @@ fn behaviour(vm: &SimVm) -> Vec<(LineStatus, LineStatus, [u8; 2], u32)> {
 
 #[test]
 fn the_kernels_default_is_that_of_the_simulator() {
-    let (fresh, _) = machine(Profile::X86, Platform::X86);
-    let (wired, table) = machine(Profile::X86, Platform::X86);
-    table.wire_all(&Wiring::kernel_default_x86()).unwrap();
-    assert_eq!(wired.calls(CallKind::SetGsiRouting), 1);
-    assert_eq!(behaviour(&wired), behaviour(&fresh));
+    let fresh = machine(Profile::X86);
+    let vm = machine(Profile::X86);
+    let _table = wired(&vm, Wiring::kernel_default_x86());
+    assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
+    assert_eq!(behaviour(&vm), behaviour(&fresh));
 
-    let (pc, table) = machine(Profile::X86, Platform::X86);
-    table.wire_all(&Wiring::pc()).unwrap();
+    let pc = machine(Profile::X86);
+    let _table = wired(&pc, Wiring::pc());
     assert_ne!(behaviour(&pc), behaviour(&fresh));
 }
 
@@ -74,12 +80,12 @@ fn identities_go_up_to_the_last_pin() {
 #[test]
 fn identities_are_those_that_the_simulator_installs() {
     let spis = 64;
-    let (vm, table) = machine(Profile::Arm64Gic { spis }, Platform::Arm64Gic);
+    let vm = machine(Profile::Arm64Gic { spis });
     vm.init_gic();
-    table.wire_all(&Wiring::gic(spis).unwrap()).unwrap();
-    let (riscv, aia) = machine(Profile::Riscv64Aia { sources: 8 }, Platform::Riscv64Aia);
+    let _gic = wired(&vm, Wiring::gic(spis).unwrap());
+    let riscv = machine(Profile::Riscv64Aia { sources: 8 });
     riscv.init_aia();
-    aia.wire_all(&Wiring::aia(8).unwrap()).unwrap();
+    let _aia = wired(&riscv, Wiring::aia(8).unwrap());
     for (vm, pins) in [(vm, 0..spis), (riscv, 1..9)] {
         for pin in pins {
             let event = notify_core::EventNotifier::new().unwrap();
@@ -94,47 +100,30 @@ fn identities_are_those_that_the_simulator_installs() {
 }
 
 #[test]
-fn a_wiring_of_another_machine_is_refused_whole() {
-    let (vm, table) = machine(Profile::X86, Platform::X86);
-    assert!(matches!(
-        table.wire_all(&Wiring::gic(32).unwrap()),
-        Err(Error::NoSuchChip {
-            chip: IrqChip::Gic,
-            ..
-        })
-    ));
-    let (_, split) = machine(Profile::X86Split { pins: 24 }, Platform::X86Split);
-    assert!(matches!(
-        split.wire_all(&Wiring::pc()),
-        Err(Error::NoSuchChip { .. })
-    ));
-    split.wire_all(&Wiring::split()).unwrap();
-    assert_eq!(split.dump().entries(), []);
-    assert_eq!(table.dump().entries(), []);
-    assert_eq!(vm.calls(CallKind::SetGsiRouting), 0);
-
+fn a_wiring_beyond_the_last_gsi_is_refused() {
     let small = Arc::new(kvm_test::Recorder::default());
     small.answer(notify_core::Capability::IrqRouting, 16);
-    let builder = RoutingTable::builder(small).platform(Platform::X86);
-    let small = builder.build().unwrap();
+    let builder = RoutingTable::builder(small).wiring(Wiring::pc());
     assert!(matches!(
-        small.wire_all(&Wiring::pc()),
+        builder.build(),
         Err(Error::GsiOutOfRange { gsi: 16, limit: 16 })
     ));
 }
 
 #[test]
-fn a_wiring_is_staged_beside_other_edits() {
-    let (vm, table) = machine(Profile::X86, Platform::X86);
+fn what_a_table_starts_with_can_be_changed() {
+    let vm = machine(Profile::X86);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
+    let table = table.build().unwrap();
     let mut transaction = table.transaction();
-    transaction.wire_all(&Wiring::pc());
     transaction.wire(table.gsi(4).unwrap(), Pin::new(IrqChip::IoApic, 4).unwrap());
+    transaction.unwire(table.gsi(5).unwrap());
     transaction.commit().unwrap();
     assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
     assert_eq!(
         table.route(table.gsi(4).unwrap()).unwrap().to_string(),
         "IOAPIC pin 4"
     );
-    assert_eq!(table.routes().len(), 23);
+    assert_eq!(table.routes().len(), 22);
     assert_eq!(Wiring::pc().platform(), Platform::X86);
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use irq_routing::{IrqChip, Line, Pin, Pins, Route, RoutingTable};
+use irq_routing::{IrqChip, Line, Pin, Pins, Platform, Route, RoutingTable, Wiring};
 use kvm_test::{Machine, PATIENCE, Trial, kvm};
 use notify_core::{LineStatus, Vm};
 
@@ -81,12 +81,16 @@ fn stress(faults: Faults) {
     machine.unmask_ioapic(FIRST_PIN).unwrap();
     let vm = Arc::new(Faulty::new(machine.vm(), faults));
     let world = Arc::new(World {
-        table: RoutingTable::new(vm.clone()).unwrap(),
+        table: RoutingTable::builder(vm.clone())
+            .wiring(Wiring::none(Platform::X86))
+            .build()
+            .unwrap(),
         vm,
         over: AtomicBool::new(false),
         sequence: AtomicU64::new(0),
         doomed: AtomicU32::new(24),
     });
+    world.table.recommit().unwrap();
     let mut model = Model::default();
     let mut workers: Vec<_> = (0..THREADS).map(|n| Worker::new(n, &world)).collect();
     let start = Instant::now();

@@ -36,8 +36,8 @@ fn behaviour(machine: &Machine) -> Behaviour {
 
 fn wired(wiring: &Wiring) -> Machine {
     let machine = Machine::new().unwrap();
-    let table = RoutingTable::new(machine.vm()).unwrap();
-    table.wire_all(wiring).unwrap();
+    let builder = RoutingTable::builder(machine.vm()).wiring(wiring.clone());
+    builder.build().unwrap().recommit().unwrap();
     machine
 }
 

@@ -5,7 +5,7 @@ mod isolation;
 mod stress;
 mod wiring;
 
-use irq_routing::{Error, IrqChip, MsiMessage, Pin, Route, RoutingTable};
+use irq_routing::{Error, IrqChip, MsiMessage, Pin, Platform, Route, RoutingTable, Wiring};
 use kvm_test::{Machine, Trial, kvm, open_fds};
 use notify_core::{LineStatus, Vm};
 
@@ -28,10 +28,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
+/// A table without the pins that KVM has wired.
 fn table() -> (Machine, RoutingTable) {
     let machine = Machine::new().unwrap();
-    let table = RoutingTable::new(machine.vm()).unwrap();
-    (machine, table)
+    let builder = RoutingTable::builder(machine.vm()).wiring(Wiring::none(Platform::X86));
+    (machine, builder.build().unwrap())
 }
 
 fn message(vector: u32) -> MsiMessage {
@@ -103,7 +104,7 @@ fn pins_replace_the_default_table() {
 fn no_irqchip() {
     let table = RoutingTable::new(Machine::without_irqchip().unwrap()).unwrap();
     let error = table.lease_msi(message(0x41)).unwrap_err();
-    assert!(matches!(&error, Error::NoIrqChip { source } if source.raw_os_error() == Some(22)));
+    assert!(matches!(error, Error::NoIrqChip { source: None }));
     assert_eq!(table.leased(), 0);
 }
 

@@ -13,7 +13,7 @@ use crate::{commit, explore, in_kernel, machine, message};
 fn table(gsis: u32) -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = machine();
     vm.answer(Capability::IrqRouting, gsis);
-    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     (builder.reserved_gsis(0).build().unwrap(), kernel)
 }
 

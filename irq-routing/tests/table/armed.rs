@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
     Answer, Armed, Error, Explanation, Line, Loss, MsiMessage, Platform, Registration, Route,
-    RoutingTable, Translated,
+    RoutingTable, Translated, Wiring,
 };
 use kvm_test::Recorder;
 use notify_core::{RouteEntry, RouteTarget};
@@ -94,7 +94,7 @@ fn setup() -> Setup {
         assert!(!has(BUG), "a bug of the VM");
         Ok(())
     });
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.translate(translate).build().unwrap();
     Setup {
         vm,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::RoutingTable;
+use irq_routing::{Platform, RoutingTable, Wiring};
 use notify_core::sim::{CallKind, SimVm};
 
 use crate::message;
@@ -11,7 +11,8 @@ use crate::message;
 #[test]
 fn two_thousand_vectors_come_and_go_with_one_ioctl_each_way() {
     let vm = Arc::new(SimVm::builder().build());
-    let table = RoutingTable::new(vm.clone()).unwrap();
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
+    let table = builder.build().unwrap();
     let tables = || vm.calls(CallKind::SetGsiRouting);
     let leases: Vec<_> = (0..2048).map(|_| table.lease().unwrap()).collect();
     let mut transaction = table.transaction();

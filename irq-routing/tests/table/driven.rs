@@ -13,9 +13,9 @@ type Commit = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 
 fn pc() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
+    table.recommit().unwrap();
     vm.take();
     (vm, table)
 }
@@ -102,7 +102,10 @@ fn nobody_is_led_to_the_pins_of_a_driven_line() {
     assert_eq!(lease.route(), None);
     // What leads elsewhere is nobody's business, nor is the line itself where it is.
     lease.set_route(message).unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
+    let Some(Route::Pins(own)) = table.route(table.gsi(10).unwrap()) else {
+        panic!("GSI 10 is wired");
+    };
+    wire(&table, &[(10, own)])().unwrap();
     wire(&table, &[(31, ioapic(11))])().unwrap();
     drop(driven);
     lease.set_route(pin(IrqChip::IoApic, 10)).unwrap();
@@ -257,8 +260,7 @@ fn requests_for_pins_go_one_by_one_where_a_line_is_driven() {
 fn driven_lines_are_rewired_all_at_once() {
     const LINES: u32 = 900;
     let builder = RoutingTable::builder(Arc::new(Recorder::default()));
-    let table = builder.platform(Platform::Arm64Gic).build().unwrap();
-    table.wire_all(&Wiring::gic(LINES).unwrap()).unwrap();
+    let table = builder.wiring(Wiring::gic(LINES).unwrap()).build().unwrap();
     let driven: Vec<_> = (0..LINES).map(|gsi| drive(&table, gsi)).collect();
     let spi = |number| Pins::from(pin(IrqChip::Gic, number % LINES));
     let mut wires: Vec<_> = (0..LINES).map(|gsi| (gsi, spi(gsi + 1))).collect();
@@ -301,7 +303,7 @@ fn a_snapshot_that_shares_pins_is_restored_and_has_no_driver_for_them() {
     let snapshot = table.snapshot();
     let vm = Arc::new(Recorder::default());
     let restored = RoutingTable::builder(vm)
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .build()
         .unwrap();
     restored.restore(&snapshot).unwrap();

@@ -164,7 +164,7 @@ fn a_rule_that_is_not_in_force_is_not_assumed() {
 
     // The rule is one of x86.
     let vm = Arc::new(Recorder::default());
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::Arm64Gic);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::Arm64Gic));
     let table = builder.build().unwrap();
     vm.on_routes(strict);
     let leases = self::leases(&table, 2);
@@ -247,8 +247,10 @@ fn a_guilty_edit_alone_fails_and_what_was_not_tried_can_come_again() {
 
 #[test]
 fn a_full_table_takes_as_many_as_fit() {
-    let (vm, table) = table();
-    table.wire_all(&Wiring::pc()).unwrap();
+    let vm = Arc::new(Recorder::default());
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
+    let table = builder.build().unwrap();
+    table.recommit().unwrap();
     let wired = committed(&vm).pop().unwrap().len();
     let leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
     let fit = 4096 - wired;
@@ -429,7 +431,7 @@ fn an_edit_of_another_table_fails_and_the_table_goes_on() {
     let (_, larger) = table();
     let (vm, _) = table();
     vm.answer(Capability::IrqRouting, 64);
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.build().unwrap();
     let [near, far] = [30, 4000].map(|number| larger.lease_exact(number).unwrap());
     let mine = table.lease().unwrap();

@@ -18,20 +18,22 @@ mod group;
 mod leases;
 mod panics;
 mod parked;
+mod start;
 mod translation;
 mod validation;
 mod wiring;
 
 use std::sync::Arc;
 
-use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, Platform, RoutingTable};
+use irq_routing::{GsiLease, IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
 
 const EINVAL: i32 = 22;
 
 fn table() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    vm.has(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.build().unwrap();
     (vm, table)
 }

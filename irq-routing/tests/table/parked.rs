@@ -21,8 +21,9 @@ fn table() -> (Arc<Recorder>, RoutingTable) {
 
 fn of_size(gsis: u32) -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     vm.answer(Capability::IrqRouting, gsis);
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.reserved_gsis(0).build().unwrap();
     (vm, table)
 }
@@ -31,10 +32,11 @@ fn of_size(gsis: u32) -> (Arc<Recorder>, RoutingTable) {
 /// are left.
 fn pc() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     vm.answer(Capability::IrqRouting, 44);
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = builder.build().unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
+    table.recommit().unwrap();
     assert_eq!(committed(&vm).pop().unwrap().len(), 38);
     (vm, table)
 }
@@ -180,7 +182,9 @@ fn a_lease_that_is_held_is_never_taken() {
 #[test]
 fn exhaustion_does_not_count_parked_leases() {
     let (_, table) = table();
-    let reserved = RoutingTable::builder(table.vm().clone()).reserved_gsis(8);
+    let reserved = RoutingTable::builder(table.vm().clone())
+        .wiring(Wiring::none(Platform::X86))
+        .reserved_gsis(8);
     let table = reserved.build().unwrap();
     let parked = table.lease_exact(3).unwrap().named("parked").park();
     let held = table.lease_exact(4).unwrap().named("held");
@@ -502,10 +506,11 @@ type Kernel = Vec<(u32, u32)>;
 /// Messages of data below 100 have so much added, and are blocked if that makes them 1000.
 fn translating(gsis: u32) -> (Arc<Recorder>, RoutingTable, Arc<AtomicU32>) {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     vm.answer(Capability::IrqRouting, gsis);
     let added = Arc::new(AtomicU32::new(0));
     let adds = Arc::clone(&added);
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let builder = builder.reserved_gsis(0).translate(move |mut message| {
         if message.data < 100 {
             message.data += adds.load(Ordering::Relaxed);
@@ -603,9 +608,9 @@ fn a_translation_that_lets_more_through_takes_parked_leases_back() {
 #[test]
 fn as_many_edits_as_fit_are_committed() {
     let vm = Arc::new(Recorder::default());
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    vm.has(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = builder.build().unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
     let mut all: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
     let commit = |leases: &mut dyn Iterator<Item = &GsiLease>| {
         let edits: Vec<_> = leases.map(|lease| lease.edit(message(2))).collect();
@@ -680,8 +685,9 @@ fn an_old_holder_leaves_the_parked_lease_of_another_alone() {
 #[test]
 fn a_block_takes_no_reserved_lease_back() {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     vm.answer(Capability::IrqRouting, 8);
-    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     let table = builder.reserved_gsis(2).build().unwrap();
     let parked = [0, 1].map(|gsi| table.lease_exact(gsi).unwrap().park());
     let held: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();

@@ -18,12 +18,13 @@ use crate::{message, pin};
 /// Adds this number to the data of every message, and blocks data of 1000 and more.
 fn adding(offset: &Arc<AtomicU32>) -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     let offset = Arc::clone(offset);
     let translate = move |mut message: MsiMessage| {
         message.data += offset.load(Ordering::Relaxed);
         (message.data < 1000).then_some(message)
     };
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = table.translate(translate).build().unwrap();
     (vm, table)
 }
@@ -317,6 +318,7 @@ fn a_table_that_is_refused_for_its_pins_keeps_them() {
 #[test]
 fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
     let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
     vm.answer(Capability::IrqRouting, 44);
     let later = Arc::new(AtomicBool::new(false));
     let is_later = Arc::clone(&later);
@@ -326,12 +328,11 @@ fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
         (later || message.data < 0x80).then_some(message)
     };
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::pc())
         .translate(translate)
         .build()
         .unwrap();
     // 38 entries.
-    table.wire_all(&Wiring::pc()).unwrap();
     let data = (0x80..0x84).chain([0x40]).chain(0x84..0x88);
     let leases: Vec<_> = data
         .map(|data| table.lease_msi(message(data)).unwrap())

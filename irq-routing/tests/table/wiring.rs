@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{Error, IrqChip, Pins, Platform, RoutingTable};
+use irq_routing::{Error, IrqChip, Pins, Platform, RoutingTable, Wiring};
 use kvm_test::Recorder;
 
 use crate::{committed, message, pin, route, table};
@@ -113,7 +113,7 @@ fn pins_of_another_platform_are_refused() {
         "GSI 24 cannot lead to the GIC: the machine is of the kind x86 irqchip"
     );
     let split = RoutingTable::builder(Arc::new(Recorder::default()))
-        .platform(Platform::X86Split)
+        .wiring(Wiring::none(Platform::X86Split))
         .reserved_gsis(64)
         .build()
         .unwrap();

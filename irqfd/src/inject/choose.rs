@@ -2,42 +2,8 @@
 //! [`choose`]: which way an interrupt should take, and why.
 
 use std::fmt;
-use std::io;
 
-use notify_core::Vm;
-
-/// Which interrupt controllers a machine has in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Irqchip {
-    /// All of them: on x86 local APICs, IOAPIC and PICs; a GIC; an AIA.
-    Full,
-    /// x86: the local APICs. IOAPIC and PICs are the VMM's.
-    Split,
-    /// None: all are the VMM's.
-    None,
-}
-
-impl Irqchip {
-    /// Finds it out by what the machine takes, once its controllers have been created.
-    ///
-    /// A machine with pins, of a kernel that cannot resample ([`IrqFdResample`] is 0), passes for
-    /// a split one.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Vm::has_irqchip`] and [`Vm::has_resample`].
-    ///
-    /// [`IrqFdResample`]: notify_core::Capability::IrqFdResample
-    pub fn of(vm: &dyn Vm) -> io::Result<Self> {
-        Ok(if !vm.has_irqchip()? {
-            Self::None
-        } else if vm.has_resample()? {
-            Self::Full
-        } else {
-            Self::Split
-        })
-    }
-}
+use notify_core::Platform;
 
 /// What a device's interrupt is connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +84,8 @@ pub struct Choice {
     pub why: &'static str,
 }
 
-/// Which way an interrupt should take.
+/// Which way an interrupt should take. `platform` is what [`Vm::platform`](notify_core::Vm::platform)
+/// returns: `None` if all interrupt controllers are the VMM's.
 ///
 /// It depends on who signals, and must not depend on anything that is merely true at the time. (QEMU asked
 /// whether the device's doorbells were handled in the kernel, until 2024, and took the irqfd's way from its main loop
@@ -133,29 +100,29 @@ pub struct Choice {
 /// APLIC, and a resample eventfd stays silent.
 ///
 /// ```
-/// use irqfd::inject::{Irqchip, Path, Signaller, Trigger, Wire, choose};
+/// use irqfd::inject::{Path, Signaller, Trigger, Wire, choose};
+/// use notify_core::Vm;
 /// # use notify_core::sim::{Profile, SimVm};
 ///
 /// let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).build(); // or a KvmVm
-/// let irqchip = Irqchip::of(&vm)?;
-/// let intx = choose(irqchip, Wire::Pin, Trigger::Level, Signaller::Other); // of a VFIO device
+/// let intx = choose(vm.platform()?, Wire::Pin, Trigger::Level, Signaller::Other); // of a VFIO device
 /// assert_eq!(intx.path, Path::IrqFdAndEoiExit);
 /// println!("{} by {}: {}", intx.path, intx.with, intx.why);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[must_use]
 pub const fn choose(
-    irqchip: Irqchip,
+    platform: Option<Platform>,
     wire: Wire,
     trigger: Trigger,
     signaller: Signaller,
 ) -> Choice {
-    match (irqchip, wire) {
-        (Irqchip::None, Wire::Message) => own_lapics(signaller),
-        (Irqchip::None, _) | (Irqchip::Split, Wire::PicPin) => own_controller(trigger, signaller),
+    match (platform, wire) {
+        (None, Wire::Message) => own_lapics(signaller),
+        (None, _) | (Some(Platform::X86Split), Wire::PicPin) => own_controller(trigger, signaller),
         (_, Wire::Message) => message(trigger, signaller),
-        (Irqchip::Full, _) => pin(trigger, signaller),
-        (Irqchip::Split, _) => own_ioapic(trigger, signaller),
+        (Some(Platform::X86Split), _) => own_ioapic(trigger, signaller),
+        (Some(_), _) => pin(trigger, signaller),
     }
 }
 

@@ -50,9 +50,7 @@ fn otherwise(
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
 fn explain(vm: &dyn Vm, message: MsiMessage, source: io::Error) -> Error {
     match source.raw_os_error() {
-        Some(libc::EINVAL) if matches!(vm.has_irqchip(), Ok(false)) => {
-            Error::NoController { source }
-        }
+        Some(libc::EINVAL) if matches!(vm.platform(), Ok(None)) => Error::NoController { source },
         _ => Error::Signal { message, source },
     }
 }

@@ -21,7 +21,7 @@
 //! # use notify_core::sim::SimVm;
 //! # let vm = Arc::new(SimVm::builder().build());
 //! # vm.enable_lapic(0);
-//! # let table = RoutingTable::builder(vm.clone()).platform(irq_routing::Platform::X86).build()?;
+//! # let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86)).build()?;
 //! let message = MsiMessage::new(0xfee0_0000, 0x40);
 //! assert_eq!(inject::message(&table, message)?, Injected::Delivered(1));
 //! let absent = MsiMessage::new(0xfee0_9000, 0x40);
@@ -43,7 +43,7 @@ mod outcome;
 mod vcpu;
 mod wired;
 
-pub use choose::{Choice, Irqchip, Path, Signaller, Trigger, Wire, choose};
+pub use choose::{Choice, Path, Signaller, Trigger, Wire, choose};
 pub(crate) use line::number as line_number;
 pub use line::{gsi_status, line, line_status};
 pub use message::message;

@@ -71,8 +71,7 @@ use way::Way;
 ///
 /// const IOAPIC: u32 = 2;
 /// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
-/// let table = RoutingTable::builder(vm.clone()).platform(Platform::X86).build()?;
-/// table.wire_all(&Wiring::pc())?;
+/// let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;
 ///
 /// let line = LevelLine::builder(table.line(10)?).build()?;
 /// let disk = line.join()?; // a device of the VMM

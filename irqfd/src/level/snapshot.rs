@@ -37,8 +37,7 @@ const VERSION: u32 = 1;
 /// # use irqfd::LevelLine;
 /// # use notify_core::sim::SimVm;
 /// # fn line(vm: &Arc<SimVm>) -> Result<LevelLine, Box<dyn std::error::Error>> {
-/// #     let table = RoutingTable::builder(vm.clone()).platform(Platform::X86).build()?;
-/// #     table.wire_all(&Wiring::pc())?;
+/// #     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;
 /// #     Ok(LevelLine::builder(table.line(10)?).build()?)
 /// # }
 /// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm

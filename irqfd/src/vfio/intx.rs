@@ -36,8 +36,7 @@ use crate::{LevelIrq, LevelLine};
 /// #     fn set_trigger(&self, _: Option<&EventNotifier>) -> io::Result<()> { Ok(()) }
 /// #     fn set_unmask(&self, _: Option<&EventNotifier>) -> io::Result<()> { Ok(()) }
 /// # }
-/// # let table = RoutingTable::builder(Arc::new(SimVm::builder().build())).platform(Platform::X86).build()?;
-/// # table.wire_all(&Wiring::pc())?;
+/// # let table = RoutingTable::builder(Arc::new(SimVm::builder().build())).wiring(Wiring::pc()).build()?;
 /// # let device = Arc::new(Device);
 /// let line = LevelLine::builder(table.line(11)?).build()?;
 /// let intx = PassthroughIntx::enable(&line, device)?;

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The choice of a way, over all that can be asked.
 
+use notify_core::{Platform, Vm};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use irqfd::inject::{Choice, Irqchip, Path, Signaller, Trigger, Wire, choose};
-use kvm_test::Recorder;
+use irqfd::inject::{Choice, Path, Signaller, Trigger, Wire, choose};
 use notify_core::sim::{Profile, SimVm};
 
-const IRQCHIPS: [Irqchip; 3] = [Irqchip::Full, Irqchip::Split, Irqchip::None];
+const IRQCHIPS: [Option<Platform>; 3] = [FULL, SPLIT, None];
+const FULL: Option<Platform> = Some(Platform::X86);
+const SPLIT: Option<Platform> = Some(Platform::X86Split);
 const WIRES: [Wire; 3] = [Wire::Pin, Wire::PicPin, Wire::Message];
 const TRIGGERS: [Trigger; 2] = [Trigger::Edge, Trigger::Level];
 const SIGNALLERS: [Signaller; 2] = [Signaller::Vmm, Signaller::Other];
 
-type Question = (Irqchip, Wire, Trigger, Signaller);
+type Question = (Option<Platform>, Wire, Trigger, Signaller);
 
 fn all() -> impl Iterator<Item = (Question, Choice)> {
     IRQCHIPS.into_iter().flat_map(|irqchip| {
@@ -50,9 +52,9 @@ fn every_choice_can_work() {
         // Without an irqchip KVM refuses everything but KVM_INTERRUPT, and with one in full that alone.
         let own = matches!(path, Path::Interrupt | Path::WaitAndInterrupt);
         match irqchip {
-            Irqchip::Full => assert!(!own, "{asked}"),
-            Irqchip::None => assert!(own, "{asked}"),
-            Irqchip::Split => assert_eq!(own, wire == Wire::PicPin, "{asked}"),
+            FULL => assert!(!own, "{asked}"),
+            None => assert!(own, "{asked}"),
+            _ => assert_eq!(own, wire == Wire::PicPin, "{asked}"),
         }
         // Only an eventfd can be given away; who has code here is told what came of it.
         let eventfd = is_bound(path) || path == Path::WaitAndInterrupt;
@@ -67,10 +69,10 @@ fn every_choice_can_work() {
         assert!(!told || pin_and_level, "{asked}");
         // Resampling wants pins in the kernel, and EOI exits come without.
         if matches!(path, Path::ResampleIrqFd | Path::IrqLine) {
-            assert_eq!(irqchip, Irqchip::Full, "{asked}");
+            assert_eq!(irqchip, FULL, "{asked}");
         }
         if matches!(path, Path::IrqFdAndEoiExit | Path::IrqLineAndEoiExit) {
-            assert_eq!(irqchip, Irqchip::Split, "{asked}");
+            assert_eq!(irqchip, SPLIT, "{asked}");
         }
         assert!(why.ends_with('.') && !why.contains("  "), "{asked}");
     }
@@ -82,48 +84,20 @@ fn the_choices() {
     use Signaller::{Other, Vmm};
     use Trigger::{Edge, Level};
     for (irqchip, wire, trigger, who, path, with) in [
+        (FULL, Wire::Pin, Edge, Vmm, Path::IrqLine, "`inject::line`"),
+        (FULL, Wire::Pin, Edge, Other, Path::IrqFd, "`IrqFd`"),
+        (FULL, Wire::Pin, Level, Vmm, Path::IrqLine, "`LevelIrq`"),
         (
-            Irqchip::Full,
-            Wire::Pin,
-            Edge,
-            Vmm,
-            Path::IrqLine,
-            "`inject::line`",
-        ),
-        (
-            Irqchip::Full,
-            Wire::Pin,
-            Edge,
-            Other,
-            Path::IrqFd,
-            "`IrqFd`",
-        ),
-        (
-            Irqchip::Full,
-            Wire::Pin,
-            Level,
-            Vmm,
-            Path::IrqLine,
-            "`LevelIrq`",
-        ),
-        (
-            Irqchip::Full,
+            FULL,
             Wire::PicPin,
             Level,
             Other,
             Path::ResampleIrqFd,
             "`LevelIrq` (exported)",
         ),
+        (FULL, Wire::Message, Edge, Vmm, Path::SignalMsi, "`Vector`"),
         (
-            Irqchip::Full,
-            Wire::Message,
-            Edge,
-            Vmm,
-            Path::SignalMsi,
-            "`Vector`",
-        ),
-        (
-            Irqchip::Split,
+            SPLIT,
             Wire::Message,
             Edge,
             Other,
@@ -131,23 +105,16 @@ fn the_choices() {
             "`Vector` (exported)",
         ),
         (
-            Irqchip::Split,
+            SPLIT,
             Wire::Pin,
             Edge,
             Vmm,
             Path::SignalMsi,
             "`inject::message`",
         ),
+        (SPLIT, Wire::Pin, Edge, Other, Path::IrqFd, "`IrqFd`"),
         (
-            Irqchip::Split,
-            Wire::Pin,
-            Edge,
-            Other,
-            Path::IrqFd,
-            "`IrqFd`",
-        ),
-        (
-            Irqchip::Split,
+            SPLIT,
             Wire::Pin,
             Level,
             Vmm,
@@ -155,7 +122,7 @@ fn the_choices() {
             "`LevelIrq`",
         ),
         (
-            Irqchip::Split,
+            SPLIT,
             Wire::Pin,
             Level,
             Other,
@@ -163,7 +130,7 @@ fn the_choices() {
             "`LevelIrq` (exported)",
         ),
         (
-            Irqchip::Split,
+            SPLIT,
             Wire::PicPin,
             Edge,
             Vmm,
@@ -171,7 +138,7 @@ fn the_choices() {
             "`inject::vcpu`",
         ),
         (
-            Irqchip::None,
+            None,
             Wire::Message,
             Edge,
             Vmm,
@@ -179,7 +146,7 @@ fn the_choices() {
             "`inject::vcpu`",
         ),
         (
-            Irqchip::None,
+            None,
             Wire::Pin,
             Edge,
             Other,
@@ -199,25 +166,19 @@ fn the_choices() {
 #[test]
 fn the_irqchip_is_found_out() {
     for (profile, irqchip) in [
-        (Profile::X86, Irqchip::Full),
-        (Profile::X86Split { pins: 24 }, Irqchip::Split),
-        (Profile::None, Irqchip::None),
+        (Profile::X86, FULL),
+        (Profile::X86Split { pins: 24 }, SPLIT),
+        (Profile::None, None),
     ] {
         let vm = SimVm::builder().profile(profile).build();
-        assert_eq!(Irqchip::of(&vm).unwrap(), irqchip);
+        assert_eq!(vm.platform().unwrap(), irqchip);
     }
     let vm = SimVm::builder()
         .profile(Profile::Arm64Gic { spis: 32 })
         .build();
-    assert_eq!(Irqchip::of(&vm).unwrap(), Irqchip::None, "not yet");
+    assert_eq!(vm.platform().unwrap(), None, "not yet");
     vm.init_gic();
-    assert_eq!(Irqchip::of(&vm).unwrap(), Irqchip::Full);
-    let error = Irqchip::of(&Recorder::default()).unwrap_err();
-    assert_eq!(
-        error.kind(),
-        std::io::ErrorKind::Unsupported,
-        "a machine that cannot tell"
-    );
+    assert_eq!(vm.platform().unwrap(), Some(Platform::Arm64Gic));
 }
 
 /// The table in the documentation, as the code makes it.

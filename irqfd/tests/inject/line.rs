@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{IrqChip, Line, MsiMessage, Pin, Pins, Platform, RoutingTable};
+use irq_routing::{IrqChip, Line, MsiMessage, Pin, Pins, Platform, RoutingTable, Wiring};
 use irqfd::Error;
 use irqfd::inject::{self, Injected};
 use notify_core::sim::{CallKind, Interrupt, Profile, SimVm};
@@ -17,7 +17,7 @@ fn machine(profile: Profile) -> Arc<SimVm> {
 }
 
 fn table(vm: &Arc<SimVm>, platform: Platform) -> RoutingTable {
-    let builder = RoutingTable::builder(vm.clone()).platform(platform);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(platform));
     builder.build().unwrap()
 }
 
@@ -130,7 +130,7 @@ fn a_message_without_any_vcpu() {
 #[test]
 fn a_message_that_is_blocked() {
     let vm = machine(Profile::X86);
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.translate(|_| None).build().unwrap();
     let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x45)).unwrap();
     let line = lease.into_line().unwrap();

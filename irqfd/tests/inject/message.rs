@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::Error;
 use irqfd::inject::{self, Injected};
 use notify_core::sim::{CallKind, Profile, SimVm};
@@ -109,7 +109,7 @@ fn riscv64_does_not_say() {
     let vm = SimVm::builder().profile(Profile::Riscv64Aia { sources: 32 });
     let vm = Arc::new(vm.build());
     vm.init_aia();
-    let table = RoutingTable::builder(vm).platform(Platform::Riscv64Aia);
+    let table = RoutingTable::builder(vm).wiring(Wiring::none(Platform::Riscv64Aia));
     let injected = inject::message(&table.build().unwrap(), TO_FIRST).unwrap();
     assert_eq!(injected, Injected::Untold);
 }

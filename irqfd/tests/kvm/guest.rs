@@ -103,19 +103,15 @@ impl Guest {
             Listens::IoApic => listen_to_ioapic(&vm_fd),
             Listens::Messages => {}
         }
-        let platform = if split {
-            Platform::X86Split
-        } else {
-            Platform::X86
+        let wiring = match split {
+            true => Wiring::none(Platform::X86Split),
+            false => Wiring::pc(),
         };
         let vm = Arc::new(KvmVm::try_from(&vm_fd).unwrap());
         let table = RoutingTable::builder(vm.clone())
-            .platform(platform)
+            .wiring(wiring)
             .build()
             .unwrap();
-        if !split {
-            table.wire_all(&Wiring::pc()).unwrap();
-        }
         let mut guest = Self {
             vcpu,
             vm_fd,

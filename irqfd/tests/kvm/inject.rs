@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use irq_routing::{IrqChip, Line, MsiMessage, Pin, RoutingTable};
+use irq_routing::{IrqChip, Line, MsiMessage, Pin, Platform, RoutingTable};
 use irqfd::Error;
-use irqfd::inject::{self, Injected, Irqchip};
+use irqfd::inject::{self, Injected};
 use kvm_ioctls::{VcpuFd, VmFd};
 use kvm_test::{Machine, Trial, bare, kvm, split};
-use notify_core::{KvmVcpu, KvmVm};
+use notify_core::{KvmVcpu, KvmVm, Vm};
 
 use crate::watched::Watched;
 
@@ -175,9 +175,9 @@ fn vector() {
 
 fn irqchip() {
     let full = bare().unwrap();
-    let of = |vm_fd: &VmFd| Irqchip::of(&KvmVm::try_from(vm_fd).unwrap()).unwrap();
-    assert_eq!(of(&full), Irqchip::None, "not yet");
+    let of = |vm_fd: &VmFd| KvmVm::try_from(vm_fd).unwrap().platform().unwrap();
+    assert_eq!(of(&full), None, "not yet");
     full.create_irq_chip().unwrap();
-    assert_eq!(of(&full), Irqchip::Full);
-    assert_eq!(of(&split().unwrap()), Irqchip::Split);
+    assert_eq!(of(&full), Some(Platform::X86));
+    assert_eq!(of(&split().unwrap()), Some(Platform::X86Split));
 }

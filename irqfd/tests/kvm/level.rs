@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irq_routing::MsiMessage;
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Trial, kvm, open_fds};
-use notify_core::Retired;
+use notify_core::{Retired, Vm};
 
 use crate::guest::{GSI, Guest, Listens, VECTOR};
 

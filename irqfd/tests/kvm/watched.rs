@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm, LineStatus, MsiOutcome,
-    MsiRequest, RouteBuffer, Vm,
+    MsiRequest, Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
 /// A real machine that counts, and looks whether what it injects itself was to be injected.
@@ -131,7 +131,15 @@ impl Vm for Watched {
         self.kvm.set_irq_line(gsi, level)
     }
 
-    fn has_irqchip(&self) -> io::Result<bool> {
-        self.kvm.has_irqchip()
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        self.kvm.platform()
+    }
+
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        self.kvm.routing_claim()
+    }
+
+    fn retire(&self) {
+        self.kvm.retire();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use irqfd::{Error, IrqFd};
 use kvm_test::{Machine, Trial, kvm, open_fds, wait_until};
-use notify_core::{EventFd, EventNotifier};
+use notify_core::{EventFd, EventNotifier, Vm};
 
 /// From `include/uapi/linux/eventfd.h`.
 const EFD_SEMAPHORE: i32 = 1;

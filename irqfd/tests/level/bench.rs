@@ -18,9 +18,8 @@ const IOAPIC_ADDRESS: u64 = 0xfec0_0000;
 pub(crate) fn pc() -> (Arc<SimVm>, RoutingTable, LevelLine) {
     let vm = Arc::new(SimVm::builder().build());
     vm.enable_lapic(0);
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
     let line = LevelLine::builder(table.line(GSI).unwrap())
         .build()
         .unwrap();
@@ -87,7 +86,7 @@ pub(crate) fn split_table() -> (Arc<SimVm>, RoutingTable) {
     let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 });
     let vm = Arc::new(vm.build());
     vm.enable_lapic(0);
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
     (vm, table.build().unwrap())
 }
 

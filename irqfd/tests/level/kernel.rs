@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{IrqChip, Pin, RoutingTable};
+use irq_routing::{IrqChip, Pin, Platform, RoutingTable, Wiring};
 use irqfd::{Error, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
@@ -271,9 +271,8 @@ fn the_pin_of_the_real_time_clock_is_as_any_other() {
 fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
     let vm = Arc::new(Recorder::default());
     vm.answer(Capability::IrqFdResample, 0);
-    let table = RoutingTable::builder(vm.clone()).platform(irq_routing::Platform::X86);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
-    table.wire_all(&irq_routing::Wiring::pc()).unwrap();
     let line = LevelLine::builder(table.line(GSI).unwrap())
         .build()
         .unwrap();
@@ -319,9 +318,8 @@ fn what_cannot_be_taken_off_keeps_the_route() {
 #[test]
 fn what_is_asked_of_the_kernel_and_in_which_order() {
     let vm = Arc::new(Recorder::default());
-    let table = RoutingTable::builder(vm.clone()).platform(irq_routing::Platform::X86);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
-    table.wire_all(&irq_routing::Wiring::pc()).unwrap();
     vm.take();
     let line = LevelLine::builder(table.line(GSI).unwrap())
         .build()

@@ -19,9 +19,8 @@ fn arm64() -> (Arc<SimVm>, LevelLine) {
     );
     vm.init_gic();
     vm.set_spi_level_triggered(6, true);
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::Arm64Gic);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::gic(64).unwrap());
     let table = table.build().unwrap();
-    table.wire_all(&Wiring::gic(64).unwrap()).unwrap();
     let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
     (vm, line)
 }
@@ -82,9 +81,8 @@ fn riscv64_tells_nobody_of_eois() {
     let vm = SimVm::builder().profile(Profile::Riscv64Aia { sources: 64 });
     let vm = Arc::new(vm.build());
     vm.init_aia();
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::Riscv64Aia);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::aia(64).unwrap());
     let table = table.build().unwrap();
-    table.wire_all(&Wiring::aia(64).unwrap()).unwrap();
     let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
     for builder in [
         LevelIrq::builder(&line).eoi(),

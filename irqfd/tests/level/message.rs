@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use irq_routing::{MsiMessage, Platform, Route, RoutingTable};
+use irq_routing::{MsiMessage, Platform, Route, RoutingTable, Wiring};
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
@@ -217,7 +217,7 @@ fn what_no_apic_takes_is_not_in_service() {
 #[test]
 fn what_a_kernel_does_not_tell_of_is_in_service() {
     let vm = Arc::new(Recorder::default());
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
     let lease = table.build().unwrap().lease_exact(GSI).unwrap();
     lease.set_route(level(VECTOR)).unwrap();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&EoiExits::new());
@@ -371,7 +371,7 @@ fn a_blocked_message_takes_the_irqfds_off_until_it_is_let_through() {
     let vm = Arc::new(SimVm::builder().profile(profile).build());
     vm.enable_lapic(0);
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86Split)
+        .wiring(Wiring::none(Platform::X86Split))
         .reserved_gsis(24)
         .translate(move |message| (!block.load(Ordering::SeqCst)).then_some(message))
         .build()

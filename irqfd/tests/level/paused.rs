@@ -64,9 +64,8 @@ fn devices_of_the_vmm_alone_cost_no_ioctl() {
 #[test]
 fn what_is_asked_of_the_kernel_and_in_which_order() {
     let recorder = Arc::new(Recorder::default());
-    let table = RoutingTable::builder(recorder.clone()).platform(Platform::X86);
+    let table = RoutingTable::builder(recorder.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
-    table.wire_all(&Wiring::pc()).unwrap();
     let line = LevelLine::builder(table.line(GSI).unwrap());
     let line = line.build().unwrap();
     let (card, nic, _net) = (exported(&line), exported(&line), told(&line));
@@ -318,9 +317,8 @@ fn arm64_keeps_what_was_triggered() {
     let vm = Arc::new(vm.build());
     vm.init_gic();
     vm.set_spi_level_triggered(SPI, true);
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::Arm64Gic);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::gic(64).unwrap());
     let table = table.build().unwrap();
-    table.wire_all(&Wiring::gic(64).unwrap()).unwrap();
     let line = LevelLine::builder(table.line(SPI).unwrap());
     let line = line.build().unwrap();
     let card = exported(&line);
@@ -344,7 +342,7 @@ fn a_translation_changes_its_mind_meanwhile() {
     let (blocked, exits) = (Arc::<AtomicBool>::default(), EoiExits::new());
     let block = Arc::clone(&blocked);
     let translate = move |message: MsiMessage| (!block.load(Ordering::SeqCst)).then_some(message);
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
     let table = table.translate(translate).build().unwrap();
     let lease = table.lease_exact(GSI).unwrap();
     lease.set_route(level(VECTOR)).unwrap();

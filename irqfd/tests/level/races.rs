@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kvm_test::PATIENCE;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelLine};
 use notify_core::sim::{Profile, SimVm};
 use notify_core::{
@@ -38,7 +38,7 @@ impl Busy {
         let (vm, then) = (vm.build(), Mutex::default());
         vm.enable_lapic(0);
         let busy = Arc::new(Self { vm, then });
-        let table = RoutingTable::builder(busy.clone()).platform(Platform::X86Split);
+        let table = RoutingTable::builder(busy.clone()).wiring(Wiring::none(Platform::X86Split));
         let lease = table.build().unwrap().lease_exact(GSI).unwrap();
         lease.set_route(MsiMessage::default()).unwrap();
         let exits = EoiExits::new();

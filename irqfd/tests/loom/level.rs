@@ -36,7 +36,7 @@ struct Apic {
 impl Split {
     fn line(vector: u8) -> (Arc<Self>, LevelLine, EoiExits) {
         let vm = Arc::new(Self::default());
-        let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split);
+        let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
         let lease = table.build().unwrap().lease_exact(GSI).unwrap();
         lease.set_route(MsiMessage::default()).unwrap();
         let exits = EoiExits::new();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use irq_routing::{Platform, RoutingTable};
+use irq_routing::{Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Error, Triggered, VectorState, msi, msix};
 use kvm_test::{Nothing, wait_until};
 use notify_core::sim::{CallKind, Profile, SimVm};
@@ -218,7 +218,7 @@ fn a_panic_of_a_disarm_keeps_the_gsi_out_of_use_and_unwinds_nowhere() {
 fn an_irqchip_that_is_not_ready_is_tried_again() {
     let profile = Profile::Arm64Gic { spis: 32 };
     let vm = Arc::new(SimVm::builder().profile(profile).build());
-    let table = RoutingTable::builder(vm.clone()).platform(Platform::Arm64Gic);
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::Arm64Gic));
     let table = table.build().unwrap();
     let queue = ArmQueue::new(&table).unwrap();
     let (vector, _) = queued(&queue, &table, 0x40);

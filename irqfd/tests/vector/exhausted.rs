@@ -11,7 +11,7 @@ use kvm_test::{ThreadId, wait_until};
 use notify_core::sim::CallKind;
 
 use super::queue::is_readable;
-use super::{Machine, expect_state, exported, message, queued, table};
+use super::{Machine, expect_state, exported, message, queued, table, table_of};
 
 /// A table that has none left.
 fn exhausted() -> (Arc<Machine>, RoutingTable, Vec<GsiLease>) {
@@ -162,8 +162,8 @@ fn a_mask_waits_for_no_commit() {
 
 /// A table with so many entries left; GSIs there are more.
 fn entries_left(left: usize) -> (Arc<Machine>, RoutingTable, Vec<GsiLease>) {
-    let (vm, table) = table();
-    table.wire_all(&Wiring::pc()).unwrap();
+    let (vm, table) = table_of(Wiring::pc());
+    table.recommit().unwrap();
     let wired: usize = 38;
     let count = table.limit() as usize - wired - left;
     let leases: Vec<_> = (0..count).map(|_| table.lease().unwrap()).collect();

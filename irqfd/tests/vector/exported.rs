@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Error, Triggered, Vector};
 
 use super::{Machine, expect_state, exported, guilty, internal, message, table};
@@ -188,7 +188,7 @@ fn a_machine_without_signal_msi_has_private_vectors() {
     let vm = Arc::new(Machine::default());
     vm.lack_signal_msi();
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .build()
         .unwrap();
     let vector = internal(&table, 0x40);

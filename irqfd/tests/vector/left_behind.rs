@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Triggered, msi};
 use kvm_test::wait_until;
 use notify_core::EventNotifier;
@@ -33,7 +33,7 @@ impl Hook {
         let (hook, vm) = (Arc::<Self>::default(), Arc::new(Machine::default()));
         let translate = Arc::clone(&hook);
         let table = RoutingTable::builder(vm.clone())
-            .platform(Platform::X86)
+            .wiring(Wiring::none(Platform::X86))
             .translate(move |message| translate.translate(message))
             .build()
             .unwrap();
@@ -124,7 +124,7 @@ fn an_irqfd_that_does_not_come_back_is_no_armed_vector() {
         let (block, vm) = (Arc::<AtomicBool>::default(), Arc::new(Machine::default()));
         let blocks = Arc::clone(&block);
         let table = RoutingTable::builder(vm.clone())
-            .platform(Platform::X86)
+            .wiring(Wiring::none(Platform::X86))
             .translate(move |message| (!blocks.load(Ordering::SeqCst)).then_some(message))
             .build()
             .unwrap();
@@ -172,7 +172,7 @@ fn what_is_told_of_an_irqfd_that_was_exchanged_concerns_no_other() {
     let (blocks, act) = (Arc::clone(&block), Arc::new(Mutex::new(None::<Act>)));
     let acts = Arc::clone(&act);
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .translate(move |message| {
             if message.data == 0x30 {
                 let act = acts.lock().unwrap().take();
@@ -206,7 +206,7 @@ fn a_refusal_ends_with_the_translation_that_was_refused() {
     let is_bad = Arc::new(AtomicBool::new(true));
     let (bad, vm) = (Arc::clone(&is_bad), Arc::new(Machine::default()));
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .translate(move |message| match bad.load(Ordering::SeqCst) {
             true => Some(guilty(message.data)),
             false => Some(message),

@@ -12,7 +12,7 @@ use kvm_test::wait_until;
 use notify_core::sim::{CallKind, Interrupt, SimVm};
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
+    Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
 type Act = Box<dyn FnOnce() + Send>;
@@ -163,8 +163,16 @@ impl Vm for Machine {
         self.sim.set_irq_line(gsi, level)
     }
 
-    fn has_irqchip(&self) -> io::Result<bool> {
-        self.sim.has_irqchip()
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        self.sim.platform()
+    }
+
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        self.sim.routing_claim()
+    }
+
+    fn retire(&self) {
+        self.sim.retire();
     }
 }
 

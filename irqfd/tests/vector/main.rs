@@ -27,7 +27,7 @@ mod translation;
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Vector, VectorHandle, VectorState};
 use machine::Machine;
 use notify_core::EventNotifier;
@@ -42,12 +42,13 @@ fn guilty(data: u32) -> MsiMessage {
 }
 
 fn table() -> (Arc<Machine>, RoutingTable) {
+    table_of(Wiring::none(Platform::X86))
+}
+
+fn table_of(wiring: Wiring) -> (Arc<Machine>, RoutingTable) {
     let vm = Arc::new(Machine::default());
-    let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
-        .build()
-        .unwrap();
-    (vm, table)
+    let table = RoutingTable::builder(vm.clone()).wiring(wiring);
+    (vm, table.build().unwrap())
 }
 
 /// A masked internal vector with a message.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use irq_routing::{Platform, RoutingTable};
+use irq_routing::{Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, ResumeBatch, Triggered, Vector, msix};
 
 use super::{Machine, expect_state, exported, guilty, internal, message, table};
@@ -333,7 +333,7 @@ fn a_guest_that_masks_and_unmasks_what_is_paused_leaves_it_its_gsi() {
 #[test]
 fn a_new_translation_opens_nothing_that_is_paused() {
     let vm = Arc::new(Machine::default());
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.translate(Some).build().unwrap();
     let vectors = one_of_each(&table);
     vectors.iter().for_each(Vector::pause);
@@ -371,7 +371,7 @@ fn an_internal_vector_of_a_batch_whose_trigger_is_refused_is_reported() {
 #[test]
 fn a_panic_for_one_vector_of_a_batch_is_told_when_the_others_are_resumed() {
     let vm = Arc::new(Machine::default());
-    let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder
         .translate(|message| {
             assert_ne!(message.data, 0x40, "as ordered");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use irq_routing::{Error as RoutingError, Platform, RoutingTable};
+use irq_routing::{Error as RoutingError, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Error, ResumeBatch, Triggered, Vector};
 use kvm_test::Recorder;
 use notify_core::EventNotifier;
@@ -382,7 +382,7 @@ fn blocking() -> (Arc<AtomicBool>, Arc<Machine>, RoutingTable) {
     let blocks = Arc::clone(&block);
     let vm = Arc::new(Machine::default());
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .translate(move |message| (!blocks.load(Ordering::SeqCst)).then_some(message))
         .build()
         .unwrap();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Rounds in which something fails: who is dead, who is tried again, who is told.
 
+use irq_routing::{Platform, Wiring};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use irqfd::{ArmQueue, Error, Round};
@@ -159,7 +160,7 @@ fn a_machine_without_interrupt_controller_is_asked_once() {
     use notify_core::sim::{Profile, SimVm};
     let vm = std::sync::Arc::new(SimVm::builder().profile(Profile::None).build());
     let table = irq_routing::RoutingTable::builder(vm.clone())
-        .platform(irq_routing::Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .build()
         .unwrap();
     let queue = ArmQueue::new(&table).unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::ArmQueue;
 use notify_core::sim::CallKind;
 
@@ -74,7 +74,7 @@ fn it_is_disarmed_first_if_its_queue_commits_later() {
 fn it_is_disarmed_first_where_messages_are_translated() {
     let vm = Arc::new(Machine::default());
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .translate(Some)
         .build()
         .unwrap();

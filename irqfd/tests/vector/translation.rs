@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{IrqFd, Triggered, Vector, msix};
 use kvm_test::{Call, Recorder, wait_until};
 use notify_core::{EventFd, EventNotifier};
@@ -19,7 +19,7 @@ fn translating(
 ) -> (Arc<Machine>, RoutingTable) {
     let vm = Arc::new(Machine::default());
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .translate(translate)
         .build()
         .unwrap();
@@ -163,7 +163,7 @@ fn an_irqfd_is_taken_off_before_its_route() {
     let blocks = Arc::clone(&block);
     let vm = Arc::new(Recorder::default());
     let table = RoutingTable::builder(vm.clone())
-        .platform(Platform::X86)
+        .wiring(Wiring::none(Platform::X86))
         .translate(move |message| (!blocks.load(Ordering::SeqCst)).then_some(message))
         .build()
         .unwrap();

@@ -4,8 +4,8 @@
 use std::io;
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer,
-    Vcpu, Vm,
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    RouteBuffer, Vcpu, Vm,
 };
 
 /// A machine, or a vCPU, that takes everything and keeps nothing. It has 4096 GSIs, and every capability.
@@ -30,6 +30,9 @@ impl Vm for Nothing {
     }
     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)
+    }
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        Ok(Some(Platform::X86Split))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
-    MsiOutcome, MsiRequest, RouteBuffer, RouteEntry, Vm,
+    MsiOutcome, MsiRequest, Platform, RouteBuffer, RouteEntry, Vm,
 };
 
 /// One request, as a machine got it.
@@ -43,7 +43,7 @@ struct State {
     failure: Option<(usize, i32)>,
     /// Answers other than the usual.
     capabilities: Vec<(Capability, u32)>,
-    lacks_irqchip: bool,
+    platform: Option<Option<Platform>>,
     hook: Hook,
 }
 
@@ -77,7 +77,12 @@ impl Recorder {
 
     /// Says from now on that there is no interrupt controller.
     pub fn lack_irqchip(&self) {
-        self.lock().lacks_irqchip = true;
+        self.lock().platform = Some(None);
+    }
+
+    /// Says from now on that it has these interrupt controllers.
+    pub fn has(&self, platform: Platform) {
+        self.lock().platform = Some(Some(platform));
     }
 
     /// Calls `hook` with each table from now on, and answers what it answers. It may wait or panic.
@@ -158,7 +163,9 @@ impl Vm for Recorder {
         Ok(LineStatus::Unknown)
     }
 
-    fn has_irqchip(&self) -> io::Result<bool> {
-        Ok(!self.lock().lacks_irqchip)
+    /// Without pins unless told otherwise, so that a table starts with no route.
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        let told = self.lock().platform;
+        Ok(told.unwrap_or(Some(Platform::X86Split)))
     }
 }

@@ -2,8 +2,10 @@
 //! The port: what the upper crates ask of a hypervisor.
 
 mod capability;
+mod claim;
 mod flags;
 mod kvm;
+mod platform;
 mod request;
 mod routes;
 #[cfg(feature = "sim")]
@@ -14,7 +16,9 @@ use std::fmt;
 use std::io;
 
 pub use capability::Capability;
+pub use claim::RoutingClaim;
 pub use kvm::{KvmVcpu, KvmVm};
+pub use platform::Platform;
 pub use request::{
     Bus, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
     MsiRequest,
@@ -97,29 +101,39 @@ pub trait Vm: fmt::Debug + Send + Sync {
         self.set_irq_line(gsi, level).map(drop)
     }
 
-    /// Whether the machine has an interrupt controller that takes irqfds and routes, as far as the
-    /// hypervisor tells. Asked to explain a refusal, never on the way to an operation.
+    /// Which interrupt controllers the VM has in the kernel; `None` if it has none that takes
+    /// irqfds and routes, or none yet. Called when a routing table is built and committed for the
+    /// first time, and to explain a refusal.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] where it cannot be told.
-    fn has_irqchip(&self) -> io::Result<bool> {
+    /// [`io::ErrorKind::Unsupported`] where it cannot be told. Then the builder of the routing
+    /// table has to be told what the table starts with.
+    fn platform(&self) -> io::Result<Option<Platform>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether the machine takes irqfds with a resample eventfd, for which its interrupt controller has
-    /// to have pins in the kernel. [`Capability::IrqFdResample`] does not tell: it is of the kernel. Asked
-    /// when something is set up.
+    /// The claim that the routing table of this VM takes, so that a second table is refused. A
+    /// decorator returns that of the VM below it.
     ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::Unsupported`] where it cannot be told.
-    fn has_resample(&self) -> io::Result<bool> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// `None`, the default, means that a second table is not found out. Nor is it if two
+    /// implementations stand over one VM: two `KvmVm`s over duplicates of one descriptor.
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        None
     }
+
+    /// Announces that the VM is about to be closed.
+    ///
+    /// From then on new requests fail with [`Retired`], and requests that undo earlier ones succeed
+    /// without effect: the hypervisor frees everything when the VM is closed, so that the guards'
+    /// drops need not do it one by one. Guards may then be dropped in any order.
+    ///
+    /// The caller has to close the VM. While it lives on, what was registered stays in force.
+    /// Unless an implementation does better, this does nothing, and guards undo what they did.
+    fn retire(&self) {}
 }
 
-/// The error of a new request on a machine that was said to be closing; see [`KvmVm::retire`].
+/// The error of a new request on a machine that was said to be closing; see [`Vm::retire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the virtual machine is being closed")]
 pub struct Retired;

@@ -8,7 +8,7 @@ use kvm_ioctls::{Kvm, VmFd};
 use kvm_test::{Trial, kvm};
 use notify_core::{
     Bus, Capability, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome,
-    MsiRequest, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
+    MsiRequest, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
 };
 
 use crate::expect_errno;
@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "capabilities_that_change_are_asked_again",
             capabilities_that_change,
         ),
-        kvm("has_irqchip_tells", has_irqchip_tells),
+        kvm("a_platform_needs_an_irqchip", a_platform_needs_an_irqchip),
         kvm("a_machine_without_irqchip_says_what_kvm_says", no_irqchip),
         kvm("irqfd_binds_and_unbinds", irqfd_binds_and_unbinds),
         kvm("routes_reach_the_kernel", routes_reach_the_kernel),
@@ -94,14 +94,12 @@ fn capabilities_that_change() {
     }
 }
 
-fn has_irqchip_tells() {
+fn a_platform_needs_an_irqchip() {
     let (_vm_fd, vm) = machine();
-    assert!(vm.has_irqchip().unwrap());
-    assert!(vm.has_resample().unwrap());
+    assert_eq!(vm.platform().unwrap(), Some(Platform::default()));
     let bare = Kvm::new().unwrap().create_vm().unwrap();
     let vm = KvmVm::try_from(&bare).unwrap();
-    assert!(!vm.has_irqchip().unwrap());
-    assert!(!vm.has_resample().unwrap());
+    assert_eq!(vm.platform().unwrap(), None);
 }
 
 fn no_irqchip() {

@@ -13,7 +13,7 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Trial, bare, kvm, open_fds, split};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use notify_core::{
-    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiOutcome, MsiRequest, RouteEntry,
+    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiOutcome, MsiRequest, Platform, RouteEntry,
     RouteTarget, Vcpu, Vm,
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("a_vcpu_is_made_of_vcpus_only", made_of_vcpus_only),
         kvm("interrupt_of_each_irqchip", interrupt_of_each_irqchip),
         kvm("a_refused_interrupt_changes_nothing", refused),
-        kvm("has_resample_tells_a_split_irqchip", has_resample_tells),
+        kvm("a_split_irqchip_is_told", a_split_irqchip_is_told),
         kvm("a_message_tells_how_many_took_it", message_to_all),
         kvm("a_line_without_status_is_another_request", without_status),
     ]
@@ -106,10 +106,9 @@ fn refused() {
     assert_eq!(waiting(&vcpu_fd), Some(0x61));
 }
 
-fn has_resample_tells() {
+fn a_split_irqchip_is_told() {
     let vm = KvmVm::try_from(&split().unwrap()).unwrap();
-    assert!(vm.has_irqchip().unwrap());
-    assert!(!vm.has_resample().unwrap());
+    assert_eq!(vm.platform().unwrap(), Some(Platform::X86Split));
 }
 
 fn message_to_all() {

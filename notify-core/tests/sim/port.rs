@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use notify_core::sim::{CallKind, DeliveryThread, Interrupt, Profile, SimVm};
-use notify_core::{Bus, IoEventFdRequest, IrqFdRequest, RouteBuffer, RouteEntry, RouteTarget, Vm};
+use notify_core::{
+    Bus, IoEventFdRequest, IrqFdRequest, Platform, RouteBuffer, RouteEntry, RouteTarget, Vm,
+};
 
 use crate::common::*;
 
@@ -27,14 +29,12 @@ fn the_typed_port_lowers_to_the_ioctls() {
     expect_errno(vm.ioeventfd(&request), libc::EEXIST);
     vm.ioeventfd(&request.deassign()).unwrap();
     expect_errno(vm.ioeventfd(&request.deassign()), libc::ENOENT);
-    assert!(vm.has_irqchip().unwrap());
-    assert!(!machine(Profile::None).has_irqchip().unwrap());
-    for (profile, resample) in [
-        (Profile::X86, true),
-        (Profile::X86Split { pins: 24 }, false),
-        (Profile::None, false),
+    for (profile, platform) in [
+        (Profile::X86, Some(Platform::X86)),
+        (Profile::X86Split { pins: 24 }, Some(Platform::X86Split)),
+        (Profile::None, None),
     ] {
-        assert_eq!(machine(profile).has_resample().unwrap(), resample);
+        assert_eq!(machine(profile).platform().unwrap(), platform);
     }
 }
 

@@ -40,8 +40,7 @@ impl InKernel {
             asm.redirect_pin(PIN, LEVEL | u64::from(VECTOR))
         })?;
         let vm = Arc::new(KvmVm::try_from(machine.vm())?);
-        let table = RoutingTable::builder(vm).platform(Platform::X86).build()?;
-        table.wire_all(&Wiring::pc())?;
+        let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
         let line = LevelLine::builder(table.line(PIN.into())?).build()?;
         let device = LevelIrq::builder(&line).exported().build()?;
         let others = (1..devices).map(|_| LevelIrq::builder(&line).eoi().build());
@@ -74,7 +73,7 @@ impl InUserSpace {
     pub(super) fn new(leaves: bool) -> Result<(Self, Vcpu), Box<dyn Error>> {
         let (machine, vcpu) = machine(Irqchip::Split { pins: PINS }, leaves, |_| Ok(()))?;
         let vm = Arc::new(KvmVm::try_from(machine.vm())?);
-        let builder = RoutingTable::builder(vm).platform(Platform::X86Split);
+        let builder = RoutingTable::builder(vm);
         let lease = builder
             .reserved_gsis(PINS)
             .build()?

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, VectorState, msix};
 use kvm_ioctls::VmFd;
-use notify_core::KvmVm;
+use notify_core::{KvmVm, Vm};
 
 use super::{ADDRESS, machine};
 use crate::counting::Counting;

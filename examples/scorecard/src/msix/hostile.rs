@@ -14,7 +14,7 @@ use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use irqfd::{ArmQueue, Vector, VectorHandle, VectorState, msix};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
 use kvm_ioctls::VmFd;
-use notify_core::KvmVm;
+use notify_core::{KvmVm, Vm};
 
 use super::{ADDRESS, VECTOR, machine};
 use crate::counting::Counting;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::thread;
 
-use notify_core::KvmVm;
+use notify_core::{KvmVm, Vm};
 use tiny_guest::{Exit, Machine, Vcpu};
 
 use crate::Order;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use examples::arguments::Idle;
 use ioeventfd::IoAddress;
-use notify_core::{KvmVm, NotifierPair};
+use notify_core::{KvmVm, NotifierPair, Vm};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
 use crate::Outcome;

@@ -43,13 +43,12 @@ impl Board {
         let exits = EoiExits::default();
         let (line, controller) = match (run.irqchip, run.chip) {
             (Irqchip::Full, _) => {
-                let table = RoutingTable::builder(vm).platform(Platform::X86).build()?;
-                table.wire_all(&Wiring::pc())?;
+                let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
                 let line = LevelLine::builder(table.line(PIN.into())?).build()?;
                 (line, Controller::Kernel)
             }
             (Irqchip::Split, Chip::Ioapic) => {
-                let builder = RoutingTable::builder(vm).platform(Platform::X86Split);
+                let builder = RoutingTable::builder(vm);
                 let table = builder.reserved_gsis(PINS).build()?;
                 let lease = table.lease_exact(PIN.into())?;
                 // Masked, so it does not matter where it leads.

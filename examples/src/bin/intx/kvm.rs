@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use examples::halting;
 use irqfd::inject::{self, Injected};
-use notify_core::{KvmVcpu, KvmVm};
+use notify_core::{KvmVcpu, KvmVm, Vm};
 use tiny_guest::{Exit, Machine, Vcpu};
 
 use crate::board::{Board, PINS};

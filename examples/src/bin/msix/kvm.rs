@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use examples::random::Random;
-use notify_core::{EventNotifier, KvmVm};
+use notify_core::{EventNotifier, KvmVm, Vm};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
 use crate::device::Device;

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, RouteTarget, Vm,
+    Platform, RouteBuffer, RouteTarget, RoutingClaim, Vm,
 };
 
 use crate::layout::{VECTORS, sender};
@@ -251,7 +251,15 @@ impl Vm for Watch {
         self.vm.set_irq_line(gsi, level)
     }
 
-    fn has_irqchip(&self) -> io::Result<bool> {
-        self.vm.has_irqchip()
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        self.vm.platform()
+    }
+
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        self.vm.routing_claim()
+    }
+
+    fn retire(&self) {
+        self.vm.retire();
     }
 }

@@ -19,9 +19,8 @@ const VECTORS: [MsiMessage; 3] = [
 
 pub(crate) fn report() -> Result<Report, Box<dyn Error>> {
     let (vm, backend, source) = machine();
-    let builder = RoutingTable::builder(vm).platform(Platform::X86);
+    let builder = RoutingTable::builder(vm).wiring(Wiring::pc());
     let table = builder.build()?;
-    table.wire_all(&Wiring::pc())?;
 
     let leases: Vec<_> = VECTORS
         .iter()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
-use irq_routing::{DrivenLine, IrqChip, Pin, Platform, RoutingTable};
+use irq_routing::{DrivenLine, IrqChip, Pin, Platform, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
 use notify_core::RouteTarget;
 
@@ -43,7 +43,7 @@ impl History for Driven {
 
     fn run(steps: &[Step]) {
         let vm = Arc::new(Recorder::default());
-        let builder = RoutingTable::builder(vm.clone()).platform(Platform::X86);
+        let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
         let Ok(table) = builder.build() else {
             return;
         };

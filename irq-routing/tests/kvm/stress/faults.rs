@@ -7,11 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use irq_routing::MsiMessage;
+use irq_routing::{MsiMessage, Platform};
 use kvm_test::Machine;
 use notify_core::{
     Capability, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, RouteEntry, RouteTarget, Vm,
+    RouteBuffer, RouteEntry, RouteTarget, RoutingClaim, Vm,
 };
 
 use super::random::Random;
@@ -148,7 +148,15 @@ impl Vm for Faulty {
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         self.vm.set_irq_line(gsi, level)
     }
-    fn has_irqchip(&self) -> io::Result<bool> {
-        self.vm.has_irqchip()
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        self.vm.platform()
+    }
+
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        self.vm.routing_claim()
+    }
+
+    fn retire(&self) {
+        self.vm.retire();
     }
 }

@@ -18,7 +18,7 @@ pub use vcpu::KvmVcpu;
 
 use super::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
-    MsiOutcome, MsiRequest, Retired, RouteBuffer, Vm,
+    MsiOutcome, MsiRequest, Platform, Retired, RouteBuffer, RoutingClaim, Vm,
 };
 use crate::vm::flags::IrqFdFlags;
 use crate::{Error, Rejected};
@@ -46,6 +46,7 @@ use crate::{Error, Rejected};
 pub struct KvmVm {
     fd: OwnedFd,
     retired: AtomicBool,
+    claim: RoutingClaim,
     /// The answers that will not change, as far as they were asked for.
     capabilities: [OnceLock<u32>; Capability::COUNT],
 }
@@ -61,6 +62,7 @@ impl KvmVm {
             Ok(()) => Ok(Self {
                 fd,
                 retired: AtomicBool::new(false),
+                claim: RoutingClaim::default(),
                 capabilities: [const { OnceLock::new() }; Capability::COUNT],
             }),
             Err(source) => {
@@ -77,17 +79,6 @@ impl KvmVm {
             Ok(_) => Err(io::Error::from_raw_os_error(libc::ENOTTY)),
             Err(_) => Ok(()),
         }
-    }
-
-    /// Says that the machine is about to be closed.
-    ///
-    /// From now on new requests fail with [`Retired`], and what undoes earlier ones succeeds without
-    /// an ioctl: the kernel frees everything when the machine closes, so that a guard's drop need
-    /// not do it one by one. Guards may then outlive the teardown in any order.
-    ///
-    /// The caller owes the closing. While the machine lives on, what was registered stays in force.
-    pub fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
     }
 
     /// The answer for a capability, if it was asked for and will not change.
@@ -176,14 +167,25 @@ impl Vm for KvmVm {
     }
 
     /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
-    /// of none tells which of the two is missing. (riscv64 has no such check, and answers yes.)
-    fn has_irqchip(&self) -> io::Result<bool> {
-        told_by(ioctl::irqfd_of_nothing(self.live()?, IrqFdFlags::empty()))
+    /// of none tells which of the two is missing. (riscv64 has no such check, and says yes.) On x86
+    /// an irqfd with a resample eventfd needs pins in the kernel, which a split irqchip lacks.
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        let fd = self.live()?;
+        let is_taken = |flags| told_by(ioctl::irqfd_of_nothing(fd, flags));
+        if !is_taken(IrqFdFlags::empty())? {
+            return Ok(None);
+        }
+        let usual = Platform::default();
+        let is_split = usual == Platform::X86 && !is_taken(IrqFdFlags::RESAMPLE)?;
+        Ok(Some(if is_split { Platform::X86Split } else { usual }))
     }
 
-    /// In the same way: KVM looks whether it could resample before it looks at the eventfds.
-    fn has_resample(&self) -> io::Result<bool> {
-        told_by(ioctl::irqfd_of_nothing(self.live()?, IrqFdFlags::RESAMPLE))
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        Some(&self.claim)
+    }
+
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 }
 

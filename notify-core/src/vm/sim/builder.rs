@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Which machine a [`SimVm`](super::SimVm) is.
 
+use crate::RoutingClaim;
 use std::sync::Mutex;
 
 use super::SimVm;
@@ -88,6 +89,7 @@ impl SimVmBuilder {
     #[must_use]
     pub fn build(self) -> SimVm {
         SimVm {
+            claim: RoutingClaim::default(),
             state: Mutex::new(State::new(
                 self.profile,
                 self.vcpus,

@@ -61,6 +61,7 @@ pub use pic::PicState;
 pub use thread::DeliveryThread;
 pub use vcpu::SimVcpu;
 
+use crate::RoutingClaim;
 use state::State;
 
 /// A virtual machine without a kernel.
@@ -90,6 +91,7 @@ use state::State;
 /// ```
 pub struct SimVm {
     state: Mutex<State>,
+    claim: RoutingClaim,
 }
 
 impl SimVm {

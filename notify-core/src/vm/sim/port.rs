@@ -13,7 +13,7 @@ use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
 use crate::vm::routes::{ENTRY, from_memory, halves};
 use crate::{
     Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
+    Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
 /// An entry as the kernel's struct has it.
@@ -112,17 +112,19 @@ impl Vm for SimVm {
         Ok(())
     }
 
-    /// As `KvmVm` finds out, by an assignment of no eventfd, which is not counted.
-    fn has_irqchip(&self) -> io::Result<bool> {
-        Ok(match &self.lock().chips {
-            Chips::None => false,
-            Chips::Gic(gic) => gic.initialised,
-            Chips::X86(..) | Chips::Aplic(_) => true,
+    /// As `KvmVm` finds out, by assignments of no eventfd, which are not counted.
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        let state = self.lock();
+        Ok(match &state.chips {
+            Chips::None => None,
+            Chips::Gic(gic) => gic.initialised.then_some(Platform::Arm64Gic),
+            Chips::X86(..) if state.chips.allow_irqfd(true).is_err() => Some(Platform::X86Split),
+            Chips::X86(..) => Some(Platform::X86),
+            Chips::Aplic(_) => Some(Platform::Riscv64Aia),
         })
     }
 
-    /// In the same way.
-    fn has_resample(&self) -> io::Result<bool> {
-        Ok(self.lock().chips.allow_irqfd(true).is_ok())
+    fn routing_claim(&self) -> Option<&RoutingClaim> {
+        Some(&self.claim)
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use irq_routing::{Explanation, Loss, Platform, Route, RoutingTable, Snapshot};
+use irq_routing::{Explanation, Loss, Platform, Route, RoutingTable, Snapshot, Wiring};
 
 use super::model::{Known, Model, Saved, Seen, translated};
 use super::offer::expect_table;
@@ -59,7 +59,8 @@ pub(super) fn seen(table: &RoutingTable) -> Seen {
 
 /// Restores a snapshot on a machine that takes everything.
 pub(super) fn check_snapshot(snapshot: &Snapshot, saved: &Saved) {
-    let builder = RoutingTable::builder(Arc::new(kvm_test::Nothing)).platform(Platform::X86);
+    let builder =
+        RoutingTable::builder(Arc::new(kvm_test::Nothing)).wiring(Wiring::none(Platform::X86));
     let table = builder.build().expect("a table");
     table.restore(snapshot).expect("it is empty");
     let restored = table.routes().into_iter();

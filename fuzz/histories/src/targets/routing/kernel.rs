@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arbitrary::Arbitrary;
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Retired,
-    RouteBuffer, RouteEntry, RouteTarget, Vm,
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
 };
 
 use super::armed::Recorder;
@@ -264,12 +264,12 @@ impl Vm for Kernel {
         })
     }
 
-    fn has_irqchip(&self) -> io::Result<bool> {
+    fn platform(&self) -> io::Result<Option<Platform>> {
         let question = self.lock().question.take();
         match question {
-            Some(Fault::NoIrqChip) => Ok(false),
+            Some(Fault::NoIrqChip) => Ok(None),
             Some(Fault::PanicLater) => planned_panic(),
-            _ => Ok(true),
+            _ => Ok(Some(Platform::X86)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use irq_routing::{
     DrivenLine, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, ParkedLease, Pin, Pins, Platform,
-    Route, RoutingTable, Snapshot,
+    Route, RoutingTable, Snapshot, Wiring,
 };
 use notify_core::Vm;
 
@@ -130,7 +130,8 @@ impl World {
         });
         let tables = [0, 1].map(|number| {
             let rules = Arc::clone(&rules);
-            let builder = RoutingTable::builder(kernels[number].clone()).platform(Platform::X86);
+            let builder =
+                RoutingTable::builder(kernels[number].clone()).wiring(Wiring::none(Platform::X86));
             let builder = builder.reserved_gsis(RESERVED[number]);
             let translate = move |message| {
                 let rules = *rules.lock().expect("panics come later");

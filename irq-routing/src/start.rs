@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a table starts with.
+//!
+//! KVM cannot be asked for its table, and replaces it whole. So a table has to contain from its
+//! first commit on what the VM had before. What that is depends on the interrupt controllers, which
+//! a VMM may create after the table. It is decided when the table is built if the VM has them then,
+//! and by the first commit otherwise.
+
+use notify_core::{Platform, Vm};
+
+use crate::chip::IrqChip;
+use crate::request::{Demand, Edit, Failure, Finished, Request, guarded};
+use crate::slots::Slot;
+use crate::state::State;
+use crate::table::Shared;
+use crate::{Error, Gsi, Pins, Route, Wiring};
+
+/// How many of the lowest GSIs are not leased for messages, unless the caller knows better: those
+/// of the pins, whether they are wired or not.
+///
+/// On x86 the timer in the kernel raises GSI 0 wherever it leads, and a split irqchip's EOI exits
+/// exist for the first GSIs alone. On arm64 and riscv64 GSI n is interrupt source n.
+pub(crate) fn reserved_gsis(platform: Platform) -> u32 {
+    let chip = match platform {
+        Platform::Arm64Gic => IrqChip::Gic,
+        Platform::Riscv64Aia => IrqChip::Aplic,
+        Platform::X86 | Platform::X86Split => IrqChip::IoApic,
+    };
+    chip.pins().into()
+}
+
+/// What the kernel's table contains after its interrupt controllers were created.
+///
+/// # Errors
+///
+/// [`Error::NoIrqChip`], [`Error::UnknownWiring`].
+pub(crate) fn wiring_of(vm: &dyn Vm) -> Result<Wiring, Error> {
+    match vm.platform() {
+        Ok(Some(Platform::X86)) => Ok(Wiring::kernel_default_x86()),
+        Ok(Some(Platform::X86Split)) => Ok(Wiring::none(Platform::X86Split)),
+        Ok(Some(platform)) => Err(Error::UnknownWiring {
+            platform: Some(platform),
+        }),
+        Ok(None) => Err(Error::NoIrqChip { source: None }),
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+            Err(Error::UnknownWiring { platform: None })
+        }
+        Err(error) => Err(Error::Platform(error)),
+    }
+}
+
+impl Shared {
+    /// Decides what the table starts with, unless that is decided. The VM is asked without the
+    /// lock.
+    pub(crate) fn start(&self) -> Result<(), Error> {
+        if self.platform.get().is_some() {
+            return Ok(());
+        }
+        let wiring = wiring_of(&*self.vm)?;
+        let mut state = self.state.lock();
+        // Another thread may have come first.
+        if self.platform.get().is_none() {
+            state.start(&wiring)?;
+            // It was empty under the lock.
+            let _ = self.platform.set(wiring.platform());
+        }
+        Ok(())
+    }
+
+    /// The same before a request is carried out. If it fails, so does the request.
+    pub(crate) fn start_for(
+        &self,
+        demand: Demand,
+        edits: Vec<Edit>,
+    ) -> Result<Vec<Edit>, Finished> {
+        // Without a start nothing was ever committed, and there is nothing to clean up.
+        if matches!(
+            demand,
+            Demand::Flush | Demand::Drive(_) | Demand::Retranslate
+        ) {
+            return Ok(edits);
+        }
+        let failure = match guarded(|| self.start()) {
+            Ok(Ok(())) => return Ok(edits),
+            Ok(Err(error)) => Failure::Error(error),
+            Err(panic) => panic,
+        };
+        let mut request = Request::new(0, demand, edits);
+        if demand == Demand::Each {
+            request.end_open(Err(failure));
+            return Err(request.finish(Ok(())));
+        }
+        Err(request.finish(Err(failure)))
+    }
+}
+
+impl State {
+    /// Enters what the kernel has, or is to have from the first commit on. Leases that were taken
+    /// before keep their GSIs.
+    pub(crate) fn start(&mut self, wiring: &Wiring) -> Result<(), Error> {
+        let limit = self.slots.limit();
+        let mut lines = Vec::with_capacity(wiring.iter().len());
+        for (number, pins) in wiring.iter() {
+            let gsi = Gsi::below(limit, number);
+            lines.push((
+                gsi.ok_or(Error::GsiOutOfRange { gsi: number, limit })?,
+                pins,
+            ));
+        }
+        self.platform = wiring.platform();
+        self.put_start(&lines);
+        Ok(())
+    }
+
+    fn put_start(&mut self, lines: &[(Gsi, Pins)]) {
+        let free = |(gsi, _): &&(Gsi, Pins)| matches!(self.slots.get(*gsi), Slot::Free);
+        let lines: Vec<_> = lines.iter().filter(free).copied().collect();
+        for (gsi, pins) in &lines {
+            self.slots.put(
+                *gsi,
+                Slot::Wired {
+                    pins: *pins,
+                    lines: 0,
+                },
+            );
+        }
+        let platform = self.platform;
+        if let Some(engine) = &mut self.engine {
+            engine.platform = platform;
+            engine.start(
+                lines
+                    .iter()
+                    .map(|(gsi, pins)| (*gsi, Some(Route::Pins(*pins)))),
+            );
+        }
+    }
+
+    /// Takes out what the table started with, if nothing was ever committed: for a restore, which
+    /// says itself what is wired.
+    pub(crate) fn take_start(&mut self) -> Vec<(Gsi, Pins)> {
+        let is_untouched = |engine: &crate::engine::Engine| engine.is_untouched();
+        if !self.engine.as_deref().is_some_and(is_untouched) {
+            return Vec::new();
+        }
+        let wired = |(gsi, slot)| match slot {
+            Slot::Wired { pins, lines: 0 } => Some((gsi, pins)),
+            _ => None,
+        };
+        let lines: Vec<_> = self.slots.iter().filter_map(wired).collect();
+        for (gsi, _) in &lines {
+            self.slots.put(*gsi, Slot::Free);
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.start(lines.iter().map(|(gsi, _)| (*gsi, None)));
+        }
+        lines
+    }
+
+    /// Puts it back, after a restore has failed.
+    pub(crate) fn put_back(&mut self, lines: &[(Gsi, Pins)]) {
+        self.put_start(lines);
+    }
+}

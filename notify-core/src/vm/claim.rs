@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`RoutingClaim`]: one routing table for each VM.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a VM has a routing table already.
+///
+/// KVM replaces the routing table of a VM whole, so two owners of the table would delete each
+/// other's routes. The routing table of the upper crates takes the claim of its VM, and gives it
+/// back when its last handle and guard are dropped. An implementation of [`Vm`](super::Vm) holds
+/// one, and returns it from [`Vm::routing_claim`](super::Vm::routing_claim).
+#[derive(Debug, Default)]
+pub struct RoutingClaim(AtomicBool);
+
+impl RoutingClaim {
+    /// Takes the claim. Returns `false` if it is taken already.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the claim back.
+    pub fn release(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
