@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
+use irq_routing::{MsiMessage, RoutingTable};
 use notify_core::KvmVm;
 use tiny_guest::{Exit, Irqchip, Machine, Program, Slot, Vcpu};
 

@@ -15,7 +15,8 @@
 //! use notify_core::{Bus, EventNotifier};
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
-//! let registry = DoorbellRegistry::new(vm.clone(), Window::X86_IRQCHIP); // one for each machine
+//! // One for each VM; no doorbell may lie where the irqchip is.
+//! let registry = DoorbellRegistry::new(vm.clone(), Window::of_irqchip(&*vm)?);
 //!
 //! // A virtio-pci device with two queues, its BAR 4 at 0xfe008000.
 //! let capability = NotifyCapability { offset: 0x3000, length: 0x1000, multiplier: 4 };

@@ -27,7 +27,8 @@ use crate::{Error, IoEventFd, Window};
 /// use notify_core::EventNotifier;
 /// # use notify_core::sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
-/// let registry = DoorbellRegistry::new(vm, Window::X86_IRQCHIP);
+/// let windows = Window::of_irqchip(&*vm)?;
+/// let registry = DoorbellRegistry::new(vm, windows);
 /// let (disk, net) = (DoorbellSet::new(&registry), DoorbellSet::new(&registry));
 ///
 /// let notifier = Arc::new(EventNotifier::new()?);

@@ -2,14 +2,17 @@
 //! [`Window`]: where a device in the kernel answers. The lists of x86 stand here, by name.
 
 use std::fmt;
+use std::io;
+
+use notify_core::{Platform, Vm};
 
 use crate::place::Place;
 use crate::{Datamatch, IoAddress};
 
 /// Addresses at which a device in the kernel answers, so that no doorbell may lie there.
 ///
-/// A VMM knows best which devices it put into its machine: the lists here are those of a PC
-/// ([`Window::X86_IRQCHIP`] and others). What KVM places where the VMM says (an arm64 GIC, zones of
+/// Those of the irqchip are found out by [`Window::of_irqchip`]. A VMM knows best which other
+/// devices its VM has; the lists here are those of a PC. What KVM places where the VMM says (an arm64 GIC, zones of
 /// coalesced MMIO) is reserved with [`DoorbellRegistry::reserve`](crate::DoorbellRegistry::reserve).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -37,6 +40,21 @@ impl Window {
     /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out if
     /// asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
+
+    /// The windows of the interrupt controllers that a VM has in the kernel: one of the lists above,
+    /// or none. A VM whose irqchip is created later has none yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vm::platform`]. If it is not supported, the VMM chooses a list.
+    pub fn of_irqchip(vm: &dyn Vm) -> io::Result<&'static [Self]> {
+        Ok(match vm.platform()? {
+            Some(Platform::X86) => Self::X86_IRQCHIP,
+            Some(Platform::X86Split) => Self::X86_SPLIT_IRQCHIP,
+            // A GIC or an AIA is where the VMM has placed it.
+            Some(Platform::Arm64Gic | Platform::Riscv64Aia) | None => &[],
+        })
+    }
 
     /// `size` bytes from `start` on, and what answers there, as an error is to say it ("the GIC").
     #[must_use]

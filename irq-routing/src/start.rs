@@ -138,8 +138,8 @@ impl State {
     /// Takes out what the table started with, if nothing was ever committed: for a restore, which
     /// says itself what is wired.
     pub(crate) fn take_start(&mut self) -> Vec<(Gsi, Pins)> {
-        let is_untouched = |engine: &crate::engine::Engine| engine.is_untouched();
-        if !self.engine.as_deref().is_some_and(is_untouched) {
+        // Without the engine, the first commit is under way.
+        if self.touched || self.engine.is_none() {
             return Vec::new();
         }
         let wired = |(gsi, slot)| match slot {

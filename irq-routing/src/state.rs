@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) driven: BTreeSet<Gsi>,
     /// Whether the kernel's table is ours.
     committed: bool,
+    /// Whether the kernel was ever given a table of ours.
+    pub(crate) touched: bool,
     /// GSIs that were given back while the kernel still had their route.
     pub(crate) stale: FixedBitSet,
     /// GSIs whose route is not in the kernel, since its translation let nothing through.
@@ -49,6 +51,7 @@ impl State {
             platform: Platform::default(),
             driven: BTreeSet::new(),
             committed: false,
+            touched: false,
             stale: FixedBitSet::with_capacity(limit as usize),
             blocked: FixedBitSet::with_capacity(limit as usize),
             met: FixedBitSet::with_capacity(limit as usize),
@@ -194,6 +197,7 @@ impl State {
         }
         self.spare_requests = requests;
         self.committed = engine.is_committed();
+        self.touched = !engine.is_untouched();
         self.engine = Some(engine);
     }
 

@@ -263,7 +263,7 @@ impl RoutingTable {
         let gsi = self.gsi(number)?;
         self.shared.start()?;
         let line = Line::shared(self, gsi)?;
-        if !self.lock().is_committed() {
+        if !self.lock().touched {
             self.submit(Demand::Edits)?;
         }
         Ok(line)

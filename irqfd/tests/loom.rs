@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{MsiMessage, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable};
 use irqfd::msix::Table;
 use irqfd::{ArmQueue, Triggered, Vector, VectorHandle, VectorState};
 use loom::sync::atomic::AtomicU32;
@@ -129,6 +129,11 @@ impl Witness {
 }
 
 impl Vm for Witness {
+    /// Without pins, so that a table starts with no route.
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        Ok(Some(Platform::X86Split))
+    }
+
     fn capability(&self, _: Capability) -> io::Result<u32> {
         Ok(32)
     }

@@ -119,7 +119,10 @@ struct Rig<V> {
 
 impl<V: Vm + 'static> Rig<V> {
     fn new(vm: Arc<V>) -> Self {
-        let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), Window::X86_IRQCHIP));
+        let set = DoorbellSet::new(&DoorbellRegistry::new(
+            vm.clone(),
+            Window::of_irqchip(&*vm).unwrap(),
+        ));
         let notifiers = Vec::new();
         Self { vm, set, notifiers }
     }

@@ -2,7 +2,7 @@
 //! Plans: what is compared, and what is refused before the machine is asked.
 
 use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width, Window};
-use notify_core::sim::CallKind;
+use notify_core::sim::{CallKind, Profile, SimVm};
 
 use crate::common::*;
 
@@ -266,6 +266,19 @@ fn devices_in_the_kernel_keep_their_windows() {
         (0x61, false),
     ] {
         assert_eq!(set.plan([port(at, byte)]).is_ok(), free, "{at:#x}");
+    }
+}
+
+#[test]
+fn the_windows_of_an_irqchip_are_found_out() {
+    for (profile, windows) in [
+        (Profile::X86, Window::X86_IRQCHIP),
+        (Profile::X86Split { pins: 24 }, Window::X86_SPLIT_IRQCHIP),
+        (Profile::Arm64Gic { spis: 32 }, &[]),
+        (Profile::None, &[]),
+    ] {
+        let vm = SimVm::builder().profile(profile).build();
+        assert_eq!(Window::of_irqchip(&vm).unwrap(), windows);
     }
 }
 

@@ -2,10 +2,13 @@
 //! The tables that x86 machines start with, by what raising each GSI does: no ioctl reads one back.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
-use irq_routing::{Dump, DumpTarget, Explanation, MsiMessage, RoutingTable, Wiring};
-use kvm_test::{Machine, Requests, Trial, kvm};
-use notify_core::{EventNotifier, IrqFdRequest, LineStatus, Vm};
+use irq_routing::{
+    Dump, DumpTarget, Error, Explanation, MsiMessage, Platform, RoutingTable, Wiring,
+};
+use kvm_test::{Machine, Requests, Trial, bare, kvm, split};
+use notify_core::{EventNotifier, IrqFdRequest, KvmVm, LineStatus, Vm};
 
 /// A table of a real guest.
 const PC: &str = include_str!("../data/pc-routing.txt");
@@ -13,6 +16,10 @@ const PC: &str = include_str!("../data/pc-routing.txt");
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         kvm("the_kernels_default_is_as_we_say", default_is_as_we_say),
+        kvm("a_commit_keeps_what_kvm_has_wired", a_commit_keeps_the_pins),
+        kvm("an_irqchip_after_the_table_is_found", irqchip_later),
+        kvm("a_split_irqchip_starts_with_nothing", split_irqchip),
+        kvm("a_table_that_kvm_refuses_names_the_irqchip", other_irqchip),
         kvm("a_pc_is_wired_as_the_real_one", pc_is_as_the_real_one),
         kvm("an_illegal_vector_stays_pending", illegal_vector),
         kvm("what_is_explained_as_lost_is_lost", lost_is_lost),
@@ -50,6 +57,67 @@ fn default_is_as_we_say() {
     assert_eq!((last.pic_master, last.pic_slave), (0xff, 0xff));
     assert_eq!(last.ioapic, 1 << 23);
     assert_eq!(fresh[24].0, LineStatus::Ignored);
+}
+
+/// The serial port's GSI is one of them.
+fn a_commit_keeps_the_pins() {
+    let fresh = behaviour(&Machine::new().unwrap());
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    let lease = table.lease_msi(MsiMessage::new(Machine::MSI_ADDRESS, 0x41));
+    let lease = lease.unwrap();
+    assert_eq!(lease.gsi().number(), 24);
+    let now = behaviour(&machine);
+    assert_eq!(now[..24], fresh[..24]);
+    // It is our table that has them: without them they are gone.
+    let mut transaction = table.transaction();
+    transaction.unwire(table.gsi(4).unwrap());
+    transaction.commit().unwrap();
+    assert_eq!(behaviour(&machine)[4].0, LineStatus::Ignored);
+    drop(lease);
+}
+
+fn irqchip_later() {
+    let vm_fd = bare().unwrap();
+    let vm = Arc::new(KvmVm::try_from(&vm_fd).unwrap());
+    let table = RoutingTable::new(vm.clone()).unwrap();
+    assert_eq!(table.routes(), []);
+    let error = table.lease_msi(MsiMessage::default()).unwrap_err();
+    assert!(
+        matches!(error, Error::NoIrqChip { source: None }),
+        "{error}"
+    );
+    vm_fd.create_irq_chip().unwrap();
+    let _lease = table.lease_msi(MsiMessage::default()).unwrap();
+    for gsi in 0..24 {
+        assert_ne!(vm.set_irq_line(gsi, false).unwrap(), LineStatus::Ignored);
+    }
+    let second = RoutingTable::new(vm.clone()).unwrap_err();
+    assert!(matches!(second, Error::SecondTable));
+}
+
+fn split_irqchip() {
+    let vm = Arc::new(KvmVm::try_from(&split().unwrap()).unwrap());
+    let table = RoutingTable::new(vm).unwrap();
+    let _lease = table.lease_msi(MsiMessage::default()).unwrap();
+    assert_eq!(table.routes().len(), 1);
+    assert_eq!(table.platform(), Platform::X86Split);
+}
+
+fn other_irqchip() {
+    let vm = Arc::new(KvmVm::try_from(&split().unwrap()).unwrap());
+    let table = RoutingTable::builder(vm).wiring(Wiring::pc());
+    let error = table.build().unwrap().recommit().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::OtherPlatform {
+                vm: Platform::X86Split,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 /// The chips' requests by the lines of a dump, when each GSI has been raised and lowered in turn.

@@ -16,20 +16,17 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use irq_routing::{IrqChip, MsiMessage, Pin, RoutingTable};
+//! # use irq_routing::{MsiMessage, RoutingTable};
 //! # use irqfd::inject::{self, Injected};
 //! # use notify_core::sim::SimVm;
 //! # let vm = Arc::new(SimVm::builder().build());
 //! # vm.enable_lapic(0);
-//! # let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86)).build()?;
+//! # let table = RoutingTable::new(vm.clone())?;
 //! let message = MsiMessage::new(0xfee0_0000, 0x40);
 //! assert_eq!(inject::message(&table, message)?, Injected::Delivered(1));
 //! let absent = MsiMessage::new(0xfee0_9000, 0x40);
 //! assert_eq!(inject::message(&table, absent)?, Injected::NoListener);
 //!
-//! let mut wiring = table.transaction();
-//! wiring.wire(table.gsi(20)?, Pin::new(IrqChip::IoApic, 20)?);
-//! wiring.commit().map_err(irq_routing::Error::from)?;
 //! let line = table.line(20)?;
 //! assert_eq!(inject::line_status(&line, true)?, Injected::Masked); // the guest has not set it up
 //! inject::line(&line, false)?;

@@ -191,13 +191,18 @@ fn table() -> String {
     for irqchip in IRQCHIPS {
         for wire in WIRES {
             for trigger in TRIGGERS {
+                let irqchip_name = match irqchip {
+                    FULL => "Full",
+                    SPLIT => "Split",
+                    _ => "None",
+                };
                 let wire_name = match wire {
                     Wire::Pin => "a pin",
                     Wire::PicPin => "a pin of the PICs",
                     Wire::Message => "nothing: a message",
                 };
                 let choices = SIGNALLERS.map(|who| choose(irqchip, wire, trigger, who));
-                write!(text, "| {irqchip:?} | {wire_name} | {trigger:?} |").unwrap();
+                write!(text, "| {irqchip_name} | {wire_name} | {trigger:?} |").unwrap();
                 for Choice {
                     path, with, why, ..
                 } in choices

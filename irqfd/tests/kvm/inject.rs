@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{IrqChip, Line, MsiMessage, Pin, Platform, RoutingTable};
+use irq_routing::{IrqChip, Line, MsiMessage, Pin, Platform, RoutingTable, Wiring};
 use irqfd::Error;
 use irqfd::inject::{self, Injected};
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -95,7 +95,8 @@ fn expect(line: &Line, level: bool, injected: Injected) {
 
 fn line() {
     let machine = Machine::new().unwrap();
-    let table = RoutingTable::new(machine.vm()).unwrap();
+    let builder = RoutingTable::builder(machine.vm()).wiring(Wiring::none(Platform::X86));
+    let table = builder.build().unwrap();
     let mut wiring = table.transaction();
     let gsi = table.gsi(20).unwrap();
     wiring.wire(gsi, Pin::new(IrqChip::IoApic, 20).unwrap());

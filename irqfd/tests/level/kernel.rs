@@ -320,6 +320,7 @@ fn what_is_asked_of_the_kernel_and_in_which_order() {
     let vm = Arc::new(Recorder::default());
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
+    table.recommit().unwrap();
     vm.take();
     let line = LevelLine::builder(table.line(GSI).unwrap())
         .build()

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{EoiExits, LevelIrq, LevelLine};
 use loom::sync::Mutex;
 use loom::thread;
@@ -36,7 +36,8 @@ struct Apic {
 impl Split {
     fn line(vector: u8) -> (Arc<Self>, LevelLine, EoiExits) {
         let vm = Arc::new(Self::default());
-        let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
+        let builder = RoutingTable::builder(vm.clone());
+        let table = builder.wiring(Wiring::none(Platform::X86Split));
         let lease = table.build().unwrap().lease_exact(GSI).unwrap();
         lease.set_route(MsiMessage::default()).unwrap();
         let exits = EoiExits::new();

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
 
-use irq_routing::RoutingTable;
+use irq_routing::{Platform, RoutingTable};
 use irqfd::msix::Table;
 use irqfd::{Triggered, VectorState};
 use kvm_test::{Call, Nothing, PATIENCE, Recorder, wait_until};
@@ -189,6 +189,10 @@ impl Vm for Hanging {
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         Nothing.set_irq_line(gsi, level)
+    }
+
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        Nothing.platform()
     }
 }
 

@@ -53,6 +53,10 @@ impl Vm for Slow {
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         Nothing.set_irq_line(gsi, level)
     }
+
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        Nothing.platform()
+    }
 }
 
 /// A guest that rewrites the message again and again works for it on its own vCPU: the thread that
@@ -198,6 +202,10 @@ fn a_panic_of_a_disarm_keeps_the_gsi_out_of_use_and_unwinds_nowhere() {
 
         fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
             Nothing.set_irq_line(gsi, level)
+        }
+
+        fn platform(&self) -> io::Result<Option<Platform>> {
+            Nothing.platform()
         }
     }
 

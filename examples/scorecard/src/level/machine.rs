@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::Scope;
 use std::time::Duration;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
+use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use irqfd::{LevelIrq, LevelLine};
 use notify_core::{EventNotifier, KvmVm};
 use tiny_guest::{Asm, Emitted, Eoi, Exit, Irqchip, Machine, Program, Vcpu, VcpuStopper};

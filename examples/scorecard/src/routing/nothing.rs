@@ -4,7 +4,8 @@
 use std::io;
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    RouteBuffer, Vm,
 };
 
 /// Takes everything and keeps nothing.
@@ -29,5 +30,8 @@ impl Vm for Nothing {
     }
     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)
+    }
+    fn platform(&self) -> io::Result<Option<Platform>> {
+        Ok(Some(Platform::X86Split))
     }
 }

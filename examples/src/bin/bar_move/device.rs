@@ -34,7 +34,8 @@ pub(crate) struct Device {
 impl Device {
     /// With the BAR at the first place.
     pub(crate) fn new(vm: Arc<dyn Vm>, order: Order) -> Result<Self, Box<dyn Error>> {
-        let registry = DoorbellRegistry::new(vm, Window::X86_IRQCHIP);
+        let windows = Window::of_irqchip(&*vm)?;
+        let registry = DoorbellRegistry::new(vm, windows);
         let mut doorbells = DoorbellSet::new(&registry);
         if order == Order::Removals {
             doorbells = doorbells.removals_first();
