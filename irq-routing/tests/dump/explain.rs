@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{
-    Delay, DeliveryMode, Explanation, Hint, Loss, MsiMessage, Platform, RoutingTable, Wiring,
-};
+use irq_routing::{Delay, DeliveryMode, Explanation, Hint, Loss, MsiMessage, RoutingTable, Wiring};
 use kvm_test::Recorder;
 
 use crate::{PC, dump};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{IrqChip, Pin, Platform, RoutingTable, Wiring};
+use irq_routing::{IrqChip, Pin, RoutingTable, Wiring};
 use irqfd::{Error, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};

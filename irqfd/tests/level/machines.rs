@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irq_routing::{Platform, RoutingTable, Wiring};
+use irq_routing::{RoutingTable, Wiring};
 use irqfd::{Error, LevelIrq, LevelLine, NoResample};
 use notify_core::sim::{Profile, SimVm};
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
+use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use irqfd::{EoiExits, LevelLine};
 use notify_core::Vm;
 

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
+use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use notify_core::Vm;
 use notify_core::sim::SimVm;
 
