@@ -199,6 +199,8 @@
 //!
 //! # Features
 //!
+//! `mio`: `&ArmQueue` is a `mio::event::Source`.
+//!
 //! `serde`: snapshots of tables, capabilities and lines can be written and read.
 
 #![forbid(unsafe_code)]

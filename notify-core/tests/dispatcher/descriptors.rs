@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,7 +17,10 @@ use notify_core::dispatcher::{
     Dispatcher, DispatcherHandle, Error, Failure, Readiness, Reason, Token, Turn,
 };
 
-use crate::support::{PATIENCE, counted, expect_quiet_after, notifier, run, some, while_it_runs};
+use crate::ring::{dispatcher, eager, open_window, ring};
+use crate::support::{
+    PATIENCE, counted, expect_quiet_after, notifier, run, some, wait_until, while_it_runs,
+};
 
 /// A socket that the dispatcher watches, and its peer.
 fn pair() -> (Arc<UnixStream>, UnixStream) {
@@ -205,6 +208,34 @@ fn one_that_is_always_readable_starves_nobody() {
             kicks.calls()
         );
     }
+}
+
+/// Between its calls others are polled, and their kicks stay suppressed.
+#[test]
+fn one_that_is_always_readable_beside_one_that_is_polled() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, _) = ring(&dispatcher);
+    open_window(&dispatcher, &ring, &kick);
+    let (socket, mut peer) = pair();
+    let calls = Arc::new(AtomicU64::new(0));
+    let called = Arc::clone(&calls);
+    let counting = move |_| {
+        called.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    };
+    dispatcher.handle().add_fd(&socket, counting).unwrap();
+    peer.write_all(&[1]).unwrap();
+    let told = ring.get(|ring| &ring.told);
+    while_it_runs(&dispatcher, |_| {
+        for _ in 0..20 {
+            wait_until(|| ring.suppressed.load(Ordering::SeqCst));
+            let added = ring.added.fetch_add(1, Ordering::SeqCst) + 1;
+            wait_until(|| ring.get(|ring| &ring.served) == added);
+            let before = calls.load(Ordering::SeqCst);
+            wait_until(|| calls.load(Ordering::SeqCst) > before);
+        }
+    });
+    assert_eq!(ring.get(|ring| &ring.told), told, "no signal took part");
 }
 
 #[test]
