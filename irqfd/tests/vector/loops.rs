@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use event_manager::{EventManager, EventOps, EventSet, MutEventSubscriber, SubscriberOps};
 use irqfd::ArmQueue;
 use kvm_test::PATIENCE;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use notify_core::dispatcher::{Dispatcher, Turn};
 use notify_core::sim::CallKind;
+
+use tokio::io::unix::AsyncFd;
 
 use super::{queued, table};
 
@@ -85,6 +89,82 @@ fn a_mio_loop_runs_a_queue() {
     vector.mask();
     vector.unmask().unwrap();
     assert!(ready().is_empty());
+}
+
+/// A queue's owner as event-manager wants it.
+struct Owner {
+    queue: Arc<ArmQueue>,
+    armed: usize,
+}
+
+impl MutEventSubscriber for Owner {
+    fn init(&mut self, ops: &mut EventOps) {
+        ops.add(event_manager::Events::new(&*self.queue, EventSet::IN))
+            .unwrap();
+    }
+
+    fn process(&mut self, _: event_manager::Events, _: &mut EventOps) {
+        self.armed += self.queue.run_pending().armed;
+    }
+}
+
+#[test]
+fn an_event_manager_runs_a_queue() {
+    let (_, table) = table();
+    let queue = Arc::new(ArmQueue::new(&table).unwrap());
+    let vectors: Vec<_> = (0..3).map(|n| queued(&queue, &table, 0x40 + n)).collect();
+    let mut manager = EventManager::new().unwrap();
+    let owner = manager.add_subscriber(Owner {
+        queue: Arc::clone(&queue),
+        armed: 0,
+    });
+    for _ in 0..2 {
+        for (vector, _) in &vectors {
+            vector.unmask().unwrap();
+        }
+        assert_eq!(manager.run_with_timeout(0).unwrap(), 1);
+        assert_eq!(manager.run_with_timeout(0).unwrap(), 0);
+        vectors.iter().for_each(|(vector, _)| vector.mask());
+    }
+    assert_eq!(manager.remove_subscriber(owner).unwrap().armed, 6);
+}
+
+#[test]
+#[allow(deprecated, reason = "its successor is unsafe code, and newer")]
+fn a_tokio_task_runs_a_queue() {
+    let (_, table) = table();
+    let queue = Arc::new(ArmQueue::new(&table).unwrap());
+    let (vector, _) = queued(&queue, &table, 0x40);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_io().build().unwrap();
+    runtime.block_on(async {
+        let queue = AsyncFd::with_interest(queue, tokio::io::Interest::READABLE).unwrap();
+        for _ in 0..3 {
+            vector.unmask().unwrap();
+            let mut ready = queue.readable().await.unwrap();
+            assert_eq!(queue.get_ref().run_pending().armed, 1);
+            ready.clear_ready();
+            vector.mask();
+        }
+    });
+}
+
+#[test]
+fn an_epoll_instance_that_watches_a_queue() {
+    let (_, table) = table();
+    let queue = ArmQueue::new(&table).unwrap();
+    let (vector, _) = queued(&queue, &table, 0x40);
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+    epoll
+        .add(&queue, EpollEvent::new(EpollFlags::EPOLLIN, 7))
+        .unwrap();
+    let mut events = [EpollEvent::empty(); 4];
+    let mut ready = || epoll.wait(&mut events, EpollTimeout::ZERO).unwrap();
+    assert_eq!(ready(), 0);
+    vector.unmask().unwrap();
+    assert_eq!((ready(), ready()), (1, 1), "until it is run");
+    assert_eq!(queue.run_pending().armed, 1);
+    assert_eq!(ready(), 0);
 }
 
 /// The kernel is short of memory for a while. The queue's timer is a call of the handler, too.
