@@ -189,6 +189,8 @@
 //! | a level-triggered line | [`LevelLine::pause`] | [`LevelSnapshot`] | [`LevelLine::resume`] |
 //! | an [`IrqFd`] | [`IrqFd::deassign`] | whether its notifier is signalled | [`IrqFdBuilder::assign`] |
 //!
+//! A virtio driver may suspend its device (VIRTIO_F_SUSPEND): see [`suspend`].
+//!
 //! # Device code
 //!
 //! Device code gets a [`VectorHandle`], which triggers the vector and exports its notifier. Masks,
@@ -216,6 +218,7 @@ pub mod msix;
 mod numbered;
 mod queue;
 mod source;
+pub mod suspend;
 mod sync;
 mod vector;
 pub mod vfio;

@@ -110,7 +110,7 @@
 //!
 //! `AsyncFd` takes what is `AsRawFd`, and so an `Arc` of a notifier, of a tap or of an
 //! `irqfd::ArmQueue`. WouldBlock sends it back to wait. With a queue, `run_pending` runs in a closure
-//! that returns WouldBlock afterwards. Since tokio 1.54 `with_interest` is deprecated for
+//! that returns WouldBlock afterwards. Newer versions deprecate `with_interest` for
 //! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open, as
 //! an `Arc` of a notifier ensures.
 //!
