@@ -24,7 +24,7 @@
 //! |---|---|---|---|
 //! | a kick | nothing: its doorbell stays registered | stays in the counter of the notifier | nothing |
 //! | a queue's handler | `DispatcherHandle::pause`; signal again what it returns | is not called | `DispatcherHandle::resume`: one call, if there was a kick |
-//! | a vhost back-end | `Vrings::stop`, before the vectors | has no queue | `Vrings::start`, which kicks each ring once |
+//! | a vhost back-end | `Vrings::stop`, before the vectors | kicks stay in the counter | `Vrings::start`, which kicks each ring once |
 //! | MSI-X, MSI | [`Table::pause`](crate::msix::Table::pause), [`Capability::pause`](crate::msi::Capability::pause) | triggers and signals are kept; the guest may mask and unmask | `resume`: one interrupt for each vector with a trigger |
 //! | a level-triggered line | [`LevelLine::pause`](crate::LevelLine::pause), if the line is the device's alone | assertions are kept | [`LevelLine::resume`](crate::LevelLine::resume) |
 //! | an [`IrqFd`](crate::IrqFd) | [`deassign`](crate::IrqFd::deassign) | signals stay in the notifier | [`assign`](crate::IrqFdBuilder::assign) |

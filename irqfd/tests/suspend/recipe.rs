@@ -55,7 +55,7 @@ impl Device {
         self.status = self.status & !SUSPEND | DRIVER_OK;
         // Each vector that was triggered meanwhile is delivered, once.
         for dead in self.table.resume() {
-            log::error!("{dead}");
+            eprintln!("{dead}");
         }
         // Each queue that was kicked meanwhile is looked at, once.
         for (_, handler) in &self.queues {
