@@ -144,7 +144,8 @@ impl Bench {
     }
 }
 
-/// The vectors as device code has them: called by the VMM's own code, or by a notifier, as vhost does.
+/// The vectors as device code has them: called by the VMM's own code, or by a notifier, as vhost
+/// does.
 fn each_kind(test: impl Fn(Bench, &dyn Fn(&Bench, u16))) {
     test(Bench::new(), &|bench, vector| bench.trigger(vector));
     let exported = |bench: &Bench, vector: u16| {

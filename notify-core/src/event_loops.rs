@@ -11,8 +11,8 @@
 //!   signal once. A level-triggered one reports it until the counter was taken.
 //! - While a notifier is bound as an irqfd, KVM takes its signals, and no loop is woken.
 //!
-//! The same loops watch the other descriptors of a VMM: taps, timers, sockets, and `irqfd::ArmQueue`,
-//! which is readable while vectors wait to be armed. Each section says how.
+//! The same loops watch the other descriptors of a VMM: taps, timers, sockets, and
+//! `irqfd::ArmQueue`, which is readable while vectors wait to be armed. Each section says how.
 //!
 //! | loop | a notifier | another descriptor |
 //! |---|---|---|
@@ -25,13 +25,13 @@
 //!
 //! # The dispatcher of this crate
 //!
-//! With the feature `dispatcher`, `notify_core::dispatcher::Dispatcher` calls handlers, which are added
-//! and removed while it runs, and polls where that pays. Its documentation has examples.
+//! With the feature `dispatcher`, `notify_core::dispatcher::Dispatcher` calls handlers, which are
+//! added and removed while it runs, and polls where that pays. Its documentation has examples.
 //!
 //! # mio
 //!
-//! Any descriptor is registered as a `SourceFd`. With the feature `mio`, `&EventNotifier` is itself a
-//! `mio::event::Source`: `register(&mut &kick, ..)`.
+//! Any descriptor is registered as a `SourceFd`. With the feature `mio`, `&EventNotifier` is itself
+//! a `mio::event::Source`: `register(&mut &kick, ..)`.
 //!
 //! ```
 //! use std::os::fd::AsRawFd;
@@ -109,10 +109,10 @@
 //! # tokio
 //!
 //! `AsyncFd` takes what is `AsRawFd`, and so an `Arc` of a notifier, of a tap or of an
-//! `irqfd::ArmQueue`. WouldBlock sends it back to wait. With a queue, `run_pending` runs in a closure
-//! that returns WouldBlock afterwards. Newer versions deprecate `with_interest` for
-//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open, as
-//! an `Arc` of a notifier ensures.
+//! `irqfd::ArmQueue`. WouldBlock sends it back to wait. With a queue, `run_pending` runs in a
+//! closure that returns WouldBlock afterwards. Newer versions deprecate `with_interest` for
+//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open,
+//! as an `Arc` of a notifier ensures.
 //!
 //! ```
 //! use std::io;
@@ -163,10 +163,10 @@
 //!
 //! # io_uring
 //!
-//! Two requests work, tried on Linux 6.18. A multishot POLL_ADD stays, and has a completion each time
-//! that the descriptor becomes readable: call `consume` then. It suits every descriptor, also
-//! `irqfd::ArmQueue`. A READ of 8 bytes waits for a signal, also of a notifier that is non-blocking,
-//! and takes the counter as `consume` does. So it needs no further system call, and has to be
-//! submitted again for the next signal. The example uses the crate `io-uring`.
+//! Two requests work, tried on Linux 6.18. A multishot POLL_ADD stays, and has a completion each
+//! time that the descriptor becomes readable: call `consume` then. It suits every descriptor, also
+//! `irqfd::ArmQueue`. A READ of 8 bytes waits for a signal, also of a notifier that is
+//! non-blocking, and takes the counter as `consume` does. So it needs no further system call, and
+//! has to be submitted again for the next signal. The example uses the crate `io-uring`.
 //!
 #![doc = concat!("```no_run\n", include_str!("../tests/io_uring/example.rs"), "```")]

@@ -6,7 +6,8 @@
 //! of one entry that tells of a signal once. To run it:
 //!
 //! ```sh
-//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features dispatcher,loom --test loom_dispatcher --release
+//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features dispatcher,loom \
+//!     --test loom_dispatcher --release
 //! ```
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -308,7 +309,8 @@ fn pause_and_resume_against_a_signal() {
     });
 }
 
-/// A handler that reads a part of what is there is called again for the rest, whatever comes between.
+/// A handler that reads a part of what is there is called again for the rest, whatever comes
+/// between.
 #[test]
 fn pause_and_resume_of_a_handler_that_reads_a_part() {
     explore(|| {

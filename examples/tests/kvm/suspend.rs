@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A real guest suspends its device and resumes it, by the recipe of the guide `irqfd::suspend`, and
-//! kicks and is owed interrupts meanwhile: exact counts of looks and of interrupts.
+//! A real guest suspends its device and resumes it, by the recipe of the guide `irqfd::suspend`,
+//! and kicks and is owed interrupts meanwhile: exact counts of looks and of interrupts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

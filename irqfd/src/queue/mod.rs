@@ -29,9 +29,9 @@ pub use round::Round;
 /// unmasked meanwhile waits for the next round, so the batches find their own size and no timer is
 /// needed.
 ///
-/// Any loop can watch the queue: the dispatcher of `notify-core` by `DispatcherHandle::add_fd`, epoll
-/// by `AsFd`, event-manager and tokio by `AsRawFd`, mio by the feature `mio`, io_uring by POLL_ADD.
-/// An edge-triggered loop needs one call of `run_pending` for each event. The guide
+/// Any loop can watch the queue: the dispatcher of `notify-core` by `DispatcherHandle::add_fd`,
+/// epoll by `AsFd`, event-manager and tokio by `AsRawFd`, mio by the feature `mio`, io_uring by
+/// POLL_ADD. An edge-triggered loop needs one call of `run_pending` for each event. The guide
 /// [`event_loops`](notify_core::event_loops) shows each of them with a notifier.
 ///
 /// Until its irqfd is armed, signals of a vector stay in its notifier, and are delivered once when

@@ -95,15 +95,15 @@ impl DispatcherHandle {
     /// Calls a closure while a file descriptor is readable, has an error, or its peer has hung up:
     /// a socket, a tap, a timerfd, the descriptor of another loop.
     ///
-    /// `source` is held until the handler is removed, and must return the same descriptor each time.
-    /// The dispatcher reads nothing from it. The closure is called once a turn as long as the
+    /// `source` is held until the handler is removed, and must return the same descriptor each
+    /// time. The dispatcher reads nothing from it. The closure is called once a turn as long as the
     /// descriptor is ready, also if it has read only part of what is there. A peer that has hung up
     /// leaves the descriptor ready for ever: remove the handler then.
     ///
     /// The closure must not block. Another thread may have read what was there before it is called,
-    /// so use a non-blocking descriptor. [`remove`](Self::remove) and [`pause`](Self::pause) wait for
-    /// a call as they do for that of a notifier, and hand nothing back: what was not read is still
-    /// in the file, and leads to a call after [`resume`](Self::resume).
+    /// so use a non-blocking descriptor. [`remove`](Self::remove) and [`pause`](Self::pause) wait
+    /// for a call as they do for that of a notifier, and hand nothing back: what was not read is
+    /// still in the file, and leads to a call after [`resume`](Self::resume).
     ///
     /// Each call costs one system call more than that of a notifier (`epoll_ctl`).
     ///

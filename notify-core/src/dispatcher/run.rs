@@ -29,9 +29,9 @@ use super::{DispatcherBuilder, DispatcherHandle, Error};
 ///   every few microseconds. Where another thread wants the processor as well, it blocks instead of
 ///   polling ([`PollLimits::longest_gap`](super::PollLimits::longest_gap)).
 ///
-/// Other file descriptors have handlers too ([`DispatcherHandle::add_fd`]), which are called while the
-/// descriptor is readable. All of the above holds for them, except that they are not polled, and that
-/// the dispatcher reads nothing from them: what was not read stays in the file.
+/// Other file descriptors have handlers too ([`DispatcherHandle::add_fd`]), which are called while
+/// the descriptor is readable. All of the above holds for them, except that they are not polled,
+/// and that the dispatcher reads nothing from them: what was not read stays in the file.
 ///
 /// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before any reader.
 ///

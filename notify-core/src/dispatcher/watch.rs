@@ -115,8 +115,8 @@ impl Watched {
         }
     }
 
-    /// Takes what the handler is to be called for: a count, or the bits of what a file descriptor is
-    /// ready for.
+    /// Takes what the handler is to be called for: a count, or the bits of what a file descriptor
+    /// is ready for.
     pub(super) fn consume(&self) -> Result<Option<NonZeroU64>, crate::Error> {
         match &self.source {
             Source::Notifier(notifier) => notifier.consume(),
