@@ -189,6 +189,8 @@
 //! | a level-triggered line | [`LevelLine::pause`] | [`LevelSnapshot`] | [`LevelLine::resume`] |
 //! | an [`IrqFd`] | [`IrqFd::deassign`] | whether its notifier is signalled | [`IrqFdBuilder::assign`] |
 //!
+//! A virtio driver may suspend its device (VIRTIO_F_SUSPEND): see [`suspend`].
+//!
 //! # Device code
 //!
 //! Device code gets a [`VectorHandle`], which triggers the vector and exports its notifier. Masks,
@@ -198,6 +200,8 @@
 //! KVM_SET_GSI_ROUTING are all that they need.
 //!
 //! # Features
+//!
+//! `mio`: `&ArmQueue` is a `mio::event::Source`.
 //!
 //! `serde`: snapshots of tables, capabilities and lines can be written and read.
 
@@ -214,6 +218,7 @@ pub mod msix;
 mod numbered;
 mod queue;
 mod source;
+pub mod suspend;
 mod sync;
 mod vector;
 pub mod vfio;

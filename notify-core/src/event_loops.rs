@@ -1,28 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Guide: how the loops that VMMs have already listen to notifiers.
 //!
-//! An [`EventNotifier`](crate::EventNotifier) is a file descriptor (`AsFd`) that is readable while its
-//! counter is not zero. Any loop that watches file descriptors watches it, and there is nothing to
-//! adapt. Three things are the same everywhere:
+//! An [`EventNotifier`](crate::EventNotifier) is a file descriptor (`AsFd`, `AsRawFd`) that is
+//! readable while its counter is not zero. Any loop that watches file descriptors watches it, and
+//! there is nothing to adapt. Three things are the same everywhere:
 //!
 //! - Take the counter with [`consume`](crate::EventNotifier::consume), which never blocks, before
 //!   looking at the ring. In a semaphore's mode, or where the mode is not known, take until `None`.
-//! - An edge-triggered loop (mio, tokio, event-manager with `EDGE_TRIGGERED`) tells of a signal once. A
-//!   level-triggered one tells until the counter was taken.
+//! - An edge-triggered loop (mio, tokio, event-manager with `EDGE_TRIGGERED`, io_uring) reports a
+//!   signal once. A level-triggered one reports it until the counter was taken.
 //! - While a notifier is bound as an irqfd, KVM takes its signals, and no loop is woken.
+//!
+//! The same loops watch the other descriptors of a VMM: taps, timers, sockets, and
+//! `irqfd::ArmQueue`, which is readable while vectors wait to be armed. Each section says how.
+//!
+//! | loop | a notifier | another descriptor |
+//! |---|---|---|
+//! | the dispatcher | `add`, `add_handler`, `add_polled` | `add_fd` |
+//! | mio | `&notifier`, with the feature `mio` | `SourceFd`; `&queue`, with the feature `mio` of `irqfd` |
+//! | event-manager | any `AsRawFd` | the same |
+//! | tokio | any `AsRawFd`, in an `AsyncFd` | the same |
+//! | epoll | any `AsFd` | the same |
+//! | io_uring | READ or POLL_ADD | POLL_ADD; READ where it makes sense |
+//!
+//! # The dispatcher of this crate
+//!
+//! With the feature `dispatcher`, `notify_core::dispatcher::Dispatcher` calls handlers, which are
+//! added and removed while it runs, and polls where that pays. Its documentation has examples.
 //!
 //! # mio
 //!
-//! With the feature `mio`, `&EventNotifier` is a [`Source`](mio::event::Source). To have handlers
-//! added and removed while the loop runs, or polled, use the [`Dispatcher`](crate::dispatcher::Dispatcher).
+//! Any descriptor is registered as a `SourceFd`. With the feature `mio`, `&EventNotifier` is itself
+//! a `mio::event::Source`: `register(&mut &kick, ..)`.
 //!
 //! ```
+//! use std::os::fd::AsRawFd;
+//! use mio::unix::SourceFd;
 //! use mio::{Events, Interest, Poll, Token};
 //! use notify_core::EventNotifier;
 //!
 //! let kick = EventNotifier::new()?;
 //! let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(64));
-//! poll.registry().register(&mut &kick, Token(0), Interest::READABLE)?;
+//! let mut source = SourceFd(&kick.as_raw_fd());
+//! poll.registry().register(&mut source, Token(0), Interest::READABLE)?;
 //!
 //! kick.notify()?;
 //! poll.poll(&mut events, None)?;
@@ -34,8 +54,11 @@
 //! # event-manager
 //!
 //! The loop of the rust-vmm project. A subscriber names its file descriptors when it is added.
+//! `Events` takes any `AsRawFd`, here a notifier and a socket.
 //!
 //! ```
+//! use std::io::{Read, Write};
+//! use std::os::unix::net::UnixStream;
 //! use std::sync::Arc;
 //! use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 //! use notify_core::EventNotifier;
@@ -43,35 +66,53 @@
 //! struct Queue {
 //!     kick: Arc<EventNotifier>,
 //!     kicks: u64,
+//!     socket: UnixStream, // or a tap, or an `Arc<irqfd::ArmQueue>`
+//!     received: Vec<u8>,
 //! }
 //!
 //! impl MutEventSubscriber for Queue {
 //!     fn init(&mut self, ops: &mut EventOps) {
-//!         let kick = Events::new(&*self.kick, EventSet::IN);
-//!         ops.add(kick).expect("an open eventfd that nobody else watches here");
+//!         let kick = Events::with_data(&*self.kick, 0, EventSet::IN);
+//!         let socket = Events::with_data(&self.socket, 1, EventSet::IN);
+//!         for events in [kick, socket] {
+//!             ops.add(events).expect("an open descriptor that is added once");
+//!         }
 //!     }
 //!
-//!     fn process(&mut self, _: Events, _: &mut EventOps) {
-//!         if let Ok(Some(signalled)) = self.kick.consume() {
-//!             self.kicks += signalled.get();
+//!     fn process(&mut self, events: Events, _: &mut EventOps) {
+//!         if events.data() == 0 {
+//!             let signalled = self.kick.consume().expect("an open eventfd");
+//!             self.kicks += signalled.map_or(0, u64::from);
+//!         } else {
+//!             // Or `queue.run_pending()`.
+//!             let mut bytes = [0; 64];
+//!             let len = self.socket.read(&mut bytes).unwrap_or(0);
+//!             self.received.extend_from_slice(&bytes[..len]);
 //!         }
 //!     }
 //! }
 //!
 //! let kick = Arc::new(EventNotifier::new()?);
 //! let mut manager = EventManager::new().map_err(|error| error.to_string())?;
-//! let queue = manager.add_subscriber(Queue { kick: Arc::clone(&kick), kicks: 0 });
+//! let (socket, mut peer) = UnixStream::pair()?;
+//! let queue = Queue { kick: Arc::clone(&kick), kicks: 0, socket, received: Vec::new() };
+//! let id = manager.add_subscriber(queue);
 //!
 //! kick.notify()?;
+//! peer.write_all(b"packet")?;
 //! manager.run().map_err(|error| error.to_string())?;
-//! let queue = manager.remove_subscriber(queue).map_err(|error| error.to_string())?;
-//! assert_eq!(queue.kicks, 1);
+//! let queue = manager.remove_subscriber(id).map_err(|error| error.to_string())?;
+//! assert_eq!((queue.kicks, queue.received), (1, b"packet".to_vec()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # tokio
 //!
-//! `AsyncFd` takes what is `AsRawFd`, and so an `Arc` of a notifier. WouldBlock sends it back to wait.
+//! `AsyncFd` takes what is `AsRawFd`, and so an `Arc` of a notifier, of a tap or of an
+//! `irqfd::ArmQueue`. WouldBlock sends it back to wait. With a queue, `run_pending` runs in a
+//! closure that returns WouldBlock afterwards. Newer versions deprecate `with_interest` for
+//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open,
+//! as an `Arc` of a notifier ensures.
 //!
 //! ```
 //! use std::io;
@@ -102,7 +143,7 @@
 //!
 //! # epoll
 //!
-//! Nothing but the system calls, here by the crate nix.
+//! Nothing but the system calls, here by the crate nix. `Epoll::add` takes any `AsFd`.
 //!
 //! ```
 //! use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -119,3 +160,13 @@
 //! assert_eq!(kick.consume()?.map(u64::from), Some(1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # io_uring
+//!
+//! Two requests work, tried on Linux 6.18. A multishot POLL_ADD stays, and has a completion each
+//! time that the descriptor becomes readable: call `consume` then. It suits every descriptor, also
+//! `irqfd::ArmQueue`. A READ of 8 bytes waits for a signal, also of a notifier that is
+//! non-blocking, and takes the counter as `consume` does. So it needs no further system call, and
+//! has to be submitted again for the next signal. The example uses the crate `io-uring`.
+//!
+#![doc = concat!("```no_run\n", include_str!("../tests/io_uring/example.rs"), "```")]

@@ -17,8 +17,9 @@
 //!   no `/dev/kvm`. [`Vcpu`] is the same for the one thing that is asked of a vCPU.
 //! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
 //!   in another process, and takes them back without losing a signal.
-//! - With the feature `mio`, `dispatcher::Dispatcher` calls handlers of many notifiers, and polls
-//!   where that pays.
+//! - With the feature `dispatcher`, `dispatcher::Dispatcher` calls handlers of many notifiers and
+//!   other file descriptors, and polls where that pays.
+//! - [`event_loops`] shows how the loop that a VMM already has listens to notifiers.
 //!
 //! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in
 //! `irqfd`.
@@ -35,11 +36,12 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("eventfd and KVM exist on Linux only");
 
-#[cfg(feature = "mio")]
+#[cfg(feature = "dispatcher")]
 pub mod dispatcher;
 mod error;
-#[cfg(feature = "mio")]
 pub mod event_loops;
+#[cfg(feature = "mio")]
+mod event_source;
 mod notifier;
 mod vm;
 pub mod vring;

@@ -47,6 +47,8 @@ fn a_warm_dispatcher_allocates_nothing_and_gives_everything_back() {
         .iter()
         .map(|notifier| handle.add(notifier, |_| Ok(())).unwrap())
         .collect();
+    let readable = Arc::new(EventNotifier::builder().initial(1).build().unwrap());
+    tokens.push(handle.add_fd(&readable, |_| Ok(())).unwrap());
     let round = || {
         for notifier in plain.iter().chain(&polled) {
             notifier.notify().unwrap();
@@ -84,7 +86,7 @@ fn a_warm_dispatcher_allocates_nothing_and_gives_everything_back() {
         handle.remove(token).unwrap();
     }
     assert_eq!(kvm_test::open_fds().unwrap(), open, "notifiers are shared");
-    drop((plain, polled));
+    drop((plain, polled, readable));
     assert_eq!(kvm_test::open_fds().unwrap(), fds + 3);
     drop(dispatcher);
     drop(handle);

@@ -21,6 +21,7 @@ struct Counts {
     begins: AtomicU64,
     ends: AtomicU64,
     drops: AtomicU64,
+    readable: AtomicU64,
 }
 
 struct Polled(Arc<Counts>);
@@ -81,6 +82,14 @@ fn in_the_child(
             return Some("add");
         }
     }
+    if !refused(
+        handle
+            .add_fd(&other, |_| Ok(()))
+            .map(drop)
+            .map_err(Error::from),
+    ) {
+        return Some("add_fd");
+    }
     if !refused(dispatcher.run()) {
         return Some("run");
     }
@@ -112,6 +121,12 @@ fn a_child_process_changes_nothing_for_its_parent() {
     );
     let polled = Polled(Arc::clone(&counts));
     let token = dispatcher.handle().add_polled(&notifier, polled).unwrap();
+    let (other, calls) = (Arc::new(EventNotifier::new().unwrap()), Arc::clone(&counts));
+    let add = dispatcher.handle().add_fd(&other, move |_| {
+        calls.readable.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
+    add.unwrap();
     // SAFETY: the child uses memory and file descriptors of its own only. The one other thread of
     // this process waits for the test, with no lock held.
     match unsafe { fork() }.unwrap() {
@@ -132,4 +147,7 @@ fn a_child_process_changes_nothing_for_its_parent() {
     let patience = Some(Duration::from_secs(20));
     assert_eq!(dispatcher.run_once(patience).unwrap(), Turn::Worked(1));
     assert_eq!(counts.signals.load(Ordering::SeqCst), 1);
+    other.notify().unwrap();
+    assert_eq!(dispatcher.run_once(patience).unwrap(), Turn::Worked(1));
+    assert_eq!(counts.readable.load(Ordering::SeqCst), 1);
 }

@@ -6,7 +6,8 @@
 //! of one entry that tells of a signal once. To run it:
 //!
 //! ```sh
-//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features loom,mio --test loom_dispatcher --release
+//! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features dispatcher,loom \
+//!     --test loom_dispatcher --release
 //! ```
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -19,9 +20,16 @@ use loom::thread;
 use notify_core::dispatcher::Error;
 use notify_core::dispatcher::explored::{Backlog, Kicks, Left, Served, Signals, Slot, Stop, Taken};
 
-/// An eventfd in an epoll instance with one waker.
+/// A file in an epoll instance with one waker: an eventfd, which the dispatcher reads, or another
+/// kind, which the handler reads, one unit at a time.
 #[derive(Debug, Clone)]
-struct Kernel(Arc<(Mutex<State>, Condvar)>);
+struct Kernel(Arc<(Mutex<State>, Condvar)>, File);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum File {
+    EventFd,
+    Other,
+}
 
 #[derive(Debug)]
 struct State {
@@ -43,6 +51,14 @@ impl Kernel {
     fn wake(&self) {
         self.0.0.lock().unwrap().wake = true;
         self.0.1.notify_all();
+    }
+
+    /// A handler reads one unit, if there is one.
+    fn read(&self) -> bool {
+        let count = &mut self.0.0.lock().unwrap().count;
+        let read = *count > 0;
+        *count -= u64::from(read);
+        read
     }
 
     fn remind(&self) {
@@ -84,7 +100,14 @@ impl Signals for Kernel {
         self.0.1.notify_all();
     }
 
+    fn stays_ready(&self) -> bool {
+        self.1 == File::Other
+    }
+
     fn take(&self) -> Result<Option<NonZeroU64>, Error> {
+        if self.1 == File::Other {
+            return Ok(None);
+        }
         let count = std::mem::take(&mut self.0.0.lock().unwrap().count);
         Ok(NonZeroU64::new(count))
     }
@@ -111,13 +134,17 @@ struct World {
 type TheSlot = Slot<Kernel, Handler>;
 
 fn world() -> (Arc<World>, Arc<TheSlot>) {
+    world_of(File::EventFd)
+}
+
+fn world_of(file: File) -> (Arc<World>, Arc<TheSlot>) {
     let state = State {
         count: 0,
         watched: false,
         ready: false,
         wake: false,
     };
-    let kernel = Kernel(Arc::new((Mutex::new(state), Condvar::new())));
+    let kernel = Kernel(Arc::new((Mutex::new(state), Condvar::new())), file);
     kernel.watch().unwrap();
     let world = Arc::new(World {
         kernel: kernel.clone(),
@@ -134,9 +161,13 @@ fn serve(world: &World, slot: &TheSlot) {
     let Some((handler, kicks)) = slot.enter(thread::current().id()) else {
         return;
     };
-    if let Some(count) = world.kernel.take().unwrap() {
+    let count = match world.kernel.1 {
+        File::EventFd => world.kernel.take().unwrap().map_or(0, u64::from),
+        File::Other => u64::from(world.kernel.read()),
+    };
+    if count > 0 {
         assert!(!world.running.swap(true, Ordering::SeqCst));
-        world.handled.fetch_add(count.get(), Ordering::SeqCst);
+        world.handled.fetch_add(count, Ordering::SeqCst);
         world.running.store(false, Ordering::SeqCst);
     }
     leave(world, slot, handler, kicks);
@@ -275,6 +306,50 @@ fn pause_and_resume_against_a_signal() {
             serve(&world, &slot);
         }
         assert_eq!(world.handled.load(Ordering::SeqCst) + paused, 2);
+    });
+}
+
+/// A handler that reads a part of what is there is called again for the rest, whatever comes
+/// between.
+#[test]
+fn pause_and_resume_of_a_handler_that_reads_a_part() {
+    explore(|| {
+        let (world, slot) = world_of(File::Other);
+        (0..2).for_each(|_| world.kernel.signal());
+        let running = runner(&world, &slot, 2);
+        assert_eq!(pause(&world, &slot), Some(0), "nothing is handed back");
+        assert!(!world.running.load(Ordering::SeqCst), "it still runs");
+        let handled = world.handled.load(Ordering::SeqCst);
+        thread::yield_now();
+        assert_eq!(handled, world.handled.load(Ordering::SeqCst), "it ran");
+        assert!(slot.resume().unwrap());
+        running.join().unwrap();
+        while world.kernel.wait(false) {
+            serve(&world, &slot);
+        }
+        assert_eq!(world.handled.load(Ordering::SeqCst), 2);
+    });
+}
+
+/// The same, removed: what it has not read is still there, and leads nowhere.
+#[test]
+fn removal_of_a_handler_that_reads_a_part() {
+    explore(|| {
+        let (world, slot) = world_of(File::Other);
+        (0..2).for_each(|_| world.kernel.signal());
+        let running = runner(&world, &slot, 2);
+        assert_eq!(remove(&world, &slot), Some(0), "nothing is handed back");
+        assert!(world.dropped.load(Ordering::SeqCst));
+        let handled = world.handled.load(Ordering::SeqCst);
+        running.join().unwrap();
+        assert_eq!(
+            handled,
+            world.handled.load(Ordering::SeqCst),
+            "it ran again"
+        );
+        assert!(!world.kernel.wait(false), "it is still watched");
+        let left = world.kernel.0.0.lock().unwrap().count;
+        assert_eq!(handled + left, 2);
     });
 }
 

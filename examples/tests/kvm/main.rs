@@ -21,6 +21,8 @@ mod msix;
 mod routing;
 #[cfg(target_arch = "x86_64")]
 mod storm;
+#[cfg(target_arch = "x86_64")]
+mod suspend;
 
 use std::process::ExitCode;
 
@@ -34,9 +36,14 @@ fn main() -> ExitCode {
     trials.extend(beside::trials());
     #[cfg(target_arch = "x86_64")]
     trials.extend(
-        [fork::trials(), guards::trials(), storm::trials()]
-            .into_iter()
-            .flatten(),
+        [
+            fork::trials(),
+            guards::trials(),
+            storm::trials(),
+            suspend::trials(),
+        ]
+        .into_iter()
+        .flatten(),
     );
     #[cfg(not(target_arch = "x86_64"))]
     trials.push(kvm_test::x86_only("the guest is x86-64 code"));

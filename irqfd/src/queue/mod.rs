@@ -2,10 +2,12 @@
 //! [`ArmQueue`]: vectors that wait to be armed.
 
 mod calls;
+#[cfg(feature = "mio")]
+mod event_source;
 mod retry;
 mod round;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Weak};
 
 use irq_routing::RoutingTable;
@@ -22,10 +24,15 @@ pub use round::Round;
 ///
 /// A driver programs its vectors one by one, and each that is unmasked would want a commit of the
 /// whole routing table, on the vCPU's thread. With a queue, unmasking only enters the vector here.
-/// Whoever owns the queue waits until its file descriptor is readable, in whatever loop it has, and
-/// calls [`run_pending`](Self::run_pending): one commit for all that wait, then their irqfds. What
-/// is unmasked meanwhile waits for the next round, so the batches find their own size and no timer
-/// is needed.
+/// The owner of the queue waits until its file descriptor is readable, in any loop, and calls
+/// [`run_pending`](Self::run_pending): one commit for all that wait, then their irqfds. What is
+/// unmasked meanwhile waits for the next round, so the batches find their own size and no timer is
+/// needed.
+///
+/// Any loop can watch the queue: the dispatcher of `notify-core` by `DispatcherHandle::add_fd`,
+/// epoll by `AsFd`, event-manager and tokio by `AsRawFd`, mio by the feature `mio`, io_uring by
+/// POLL_ADD. An edge-triggered loop needs one call of `run_pending` for each event. The guide
+/// [`event_loops`](notify_core::event_loops) shows each of them with a notifier.
 ///
 /// Until its irqfd is armed, signals of a vector stay in its notifier, and are delivered once when
 /// it is. A vector that is masked again before its turn costs nothing.
@@ -141,6 +148,13 @@ impl ArmQueue {
 impl AsFd for ArmQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.calls.epoll.0.as_fd()
+    }
+}
+
+/// The same descriptor, for loops that take numbers.
+impl AsRawFd for ArmQueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -10,7 +10,8 @@ use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::{Binding, NO_VECTOR, Table};
 use irqfd::{ArmQueue, Error, IrqFd, Triggered, Vector, VectorHandle, VectorState};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
-use kvm_test::{Machine, Trial, kvm, open_fds, wait_until};
+use kvm_test::{Machine, PATIENCE, Trial, kvm, open_fds, wait_until};
+use notify_core::dispatcher::{Dispatcher, Turn};
 use notify_core::{EventFd, EventNotifier};
 
 use crate::storm::duration;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("a_swap_loses_nothing", swap),
         kvm("a_swap_that_is_refused_changes_nothing", refused_swap),
         kvm("a_queue_commits_once_for_all", queue),
+        kvm("a_dispatcher_runs_a_queue", dispatched_queue),
         kvm("a_message_that_kvm_refuses_kills_one_vector", isolation),
         kvm("everything_is_given_back", given_back),
         kvm(
@@ -238,6 +240,38 @@ fn queue() {
     assert_eq!(vm.commits(), 2);
     let all: Vec<u8> = (0x80..0xc0).collect();
     expect_soon(&machine, &all);
+}
+
+/// As a VMM's device thread does it, beside a real local APIC.
+fn dispatched_queue() {
+    let (machine, vm, table) = bench();
+    let queue = Arc::new(ArmQueue::new(&table).unwrap());
+    let dispatcher = Dispatcher::new().unwrap();
+    let handle = dispatcher.handle();
+    let own = Arc::clone(&queue);
+    let add = handle.add_fd(&queue, move |ready| {
+        assert!(ready.is_readable());
+        assert_eq!(own.run_pending().armed, 64);
+        Ok(())
+    });
+    let token = add.unwrap();
+    let vectors: Vec<_> = (0x40..0x80)
+        .map(|data| {
+            let vector = Vector::builder(&table).queue(&queue).build().unwrap();
+            vector.set_message(message(data)).unwrap();
+            vector.export().unwrap().notify().unwrap();
+            vector.unmask().unwrap();
+            vector
+        })
+        .collect();
+    let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+    assert_eq!(turn, Turn::Worked(1));
+    assert_eq!((vm.commits(), vm.assigned()), (1, 64));
+    let all: Vec<u8> = (0x40..0x80).collect();
+    expect_soon(&machine, &all);
+    assert_eq!(handle.remove(token).unwrap(), None);
+    assert!(queue.is_empty());
+    drop(vectors);
 }
 
 fn isolation() {

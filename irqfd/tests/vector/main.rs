@@ -15,6 +15,7 @@ mod exported;
 mod faults;
 mod internal;
 mod left_behind;
+mod loops;
 mod machine;
 mod ownership;
 mod paused;

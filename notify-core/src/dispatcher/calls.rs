@@ -41,7 +41,7 @@ impl Shared {
             return Called::Out;
         };
         // Read only now: whoever takes a signal is the one who handles it.
-        let (signalled, result) = match entry.watched().notifier.consume() {
+        let (signalled, result) = match entry.watched().consume() {
             Ok(None) => return self.finish(entry, handler, kicks, Called::Idle),
             Ok(Some(signalled)) => {
                 let handled = guarded(|| handler.handle(signalled));

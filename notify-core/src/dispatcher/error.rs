@@ -16,18 +16,19 @@ pub enum Error {
     Create(#[source] io::Error),
 
     /// This very file descriptor has a handler already. A duplicate of it may have one, too: it is
-    /// another file descriptor, and of the two whoever comes first takes a signal.
+    /// another file descriptor, and the first of the two handlers to be called takes a signal.
     #[error("file descriptor {fd} has a handler already")]
     AlreadyAdded {
-        /// The notifier's file descriptor.
+        /// Its number.
         fd: RawFd,
     },
 
-    /// The notifier cannot be watched. ENOSPC: the user's limit in
-    /// `/proc/sys/fs/epoll/max_user_watches` is reached.
-    #[error("cannot watch eventfd {fd}")]
+    /// The file descriptor cannot be watched. ENOSPC: the user's limit in
+    /// `/proc/sys/fs/epoll/max_user_watches` is reached. EPERM: its file is of a kind that epoll
+    /// does not watch, such as a regular file.
+    #[error("cannot watch file descriptor {fd}")]
     Watch {
-        /// The notifier's file descriptor.
+        /// Its number.
         fd: RawFd,
         /// What the kernel said.
         source: io::Error,

@@ -15,13 +15,14 @@ use crate::EventNotifier;
 pub struct Failure {
     /// What it was called.
     pub token: Token,
-    /// The notifier it was for, so that another handler can be added.
-    pub notifier: Arc<EventNotifier>,
-    /// What it was told when it failed; `None` if it was not called for a signal.
+    /// The notifier it was for, so that another handler can be added; `None` if it was for another
+    /// file descriptor ([`DispatcherHandle::add_fd`](super::DispatcherHandle::add_fd)).
+    pub notifier: Option<Arc<EventNotifier>>,
+    /// How many signals it was called for when it failed; `None` if it was not called for a signal.
     pub signalled: Option<NonZeroU64>,
     /// What came meanwhile, taken from the counter: the callback has to handle it, or to signal it
     /// again. If the handler was being polled, one is counted for work whose signal it may have
-    /// suppressed.
+    /// suppressed. `None` if there is no notifier.
     pub pending: Option<NonZeroU64>,
     /// What happened.
     pub reason: Reason,

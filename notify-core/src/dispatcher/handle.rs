@@ -3,16 +3,18 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::entry::Entry;
 use super::handler::{Closure, Kind};
+use super::readiness::{Latest, OnReady};
 use super::shared::{Shared, settle};
 use super::slot::{Kicks, Signals, Taken};
-use super::watch::Watched;
-use super::{Error, Handler, HandlerError, PollHandler, Token};
+use super::watch::{SharedFd, Source, Watched};
+use super::{Error, Handler, HandlerError, PollHandler, Readiness, Token};
 use crate::{EventNotifier, Rejected};
 
 /// Adds and removes handlers of a [`Dispatcher`](super::Dispatcher), and stops it: from any thread, and
@@ -54,7 +56,8 @@ impl DispatcherHandle {
     where
         F: FnMut(NonZeroU64) -> Result<(), HandlerError> + Send + 'static,
     {
-        self.insert(notifier, handler, |handler| {
+        let source = Source::Notifier(Arc::clone(notifier));
+        self.insert(source, handler, |handler| {
             Kind::Plain(Box::new(Closure(handler)))
         })
     }
@@ -69,7 +72,8 @@ impl DispatcherHandle {
         notifier: &Arc<EventNotifier>,
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
-        self.insert(notifier, handler, |handler| Kind::Plain(Box::new(handler)))
+        let source = Source::Notifier(Arc::clone(notifier));
+        self.insert(source, handler, |handler| Kind::Plain(Box::new(handler)))
     }
 
     /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on, for as
@@ -84,12 +88,67 @@ impl DispatcherHandle {
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
         self.shared.can_poll.store(true, Ordering::Relaxed);
-        self.insert(notifier, handler, |handler| Kind::Polled(Box::new(handler)))
+        let source = Source::Notifier(Arc::clone(notifier));
+        self.insert(source, handler, |handler| Kind::Polled(Box::new(handler)))
+    }
+
+    /// Calls a closure while a file descriptor is readable, has an error, or its peer has hung up:
+    /// a socket, a tap, a timerfd, the descriptor of another loop.
+    ///
+    /// `source` is held until the handler is removed, and must return the same descriptor each
+    /// time. The dispatcher reads nothing from it. The closure is called once a turn as long as the
+    /// descriptor is ready, also if it has read only part of what is there. A peer that has hung up
+    /// leaves the descriptor ready for ever: remove the handler then.
+    ///
+    /// The closure must not block. Another thread may have read what was there before it is called,
+    /// so use a non-blocking descriptor. [`remove`](Self::remove) and [`pause`](Self::pause) wait
+    /// for a call as they do for that of a notifier, and hand nothing back: what was not read is
+    /// still in the file, and leads to a call after [`resume`](Self::resume).
+    ///
+    /// Each call costs one system call more than that of a notifier (`epoll_ctl`).
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use std::sync::Arc;
+    /// use notify_core::dispatcher::{Dispatcher, Turn};
+    ///
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let (socket, dispatcher) = (Arc::new(ours), Dispatcher::new()?);
+    /// let (own, handle) = (Arc::clone(&socket), dispatcher.handle());
+    /// let token = handle.add_fd(&socket, move |ready| {
+    ///     let mut bytes = [0; 4];
+    ///     let len = (&*own).read(&mut bytes)?;
+    ///     println!("{:?}, {ready:?}", &bytes[..len]);
+    ///     Ok(())
+    /// })?;
+    ///
+    /// peer.write_all(b"six by")?;
+    /// assert_eq!(dispatcher.run_once(None)?, Turn::Worked(1)); // four bytes
+    /// assert_eq!(dispatcher.run_once(None)?, Turn::Worked(1)); // and two
+    /// handle.remove(token)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add). [`Error::Watch`] with EPERM if epoll cannot watch the file, for
+    /// example a regular file.
+    pub fn add_fd<S, F>(&self, source: &Arc<S>, handler: F) -> Result<Token, Rejected<F, Error>>
+    where
+        S: AsFd + Send + Sync + 'static,
+        F: FnMut(Readiness) -> Result<(), HandlerError> + Send + 'static,
+    {
+        let source = Source::Fd(SharedFd::new(source), Latest::default());
+        self.insert(source, handler, |handler| {
+            Kind::Plain(Box::new(OnReady(handler)))
+        })
     }
 
     fn insert<H>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        source: Source,
         handler: H,
         kind: impl FnOnce(H) -> Kind,
     ) -> Result<Token, Rejected<H, Error>> {
@@ -103,8 +162,8 @@ impl DispatcherHandle {
         };
         let watch = || {
             let watched = Watched {
-                notifier: Arc::clone(notifier),
                 key: table.next()?,
+                source,
                 registry: Arc::clone(&self.shared.registry),
             };
             watched.watch().map(|()| watched)

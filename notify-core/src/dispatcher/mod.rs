@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers for many notifiers: the event loop of a VMM's device thread (feature `mio`).
+//! Handlers for many notifiers: the event loop of a VMM's device thread (feature `dispatcher`).
 //!
-//! A [`Dispatcher`] calls a [`Handler`] when its notifier is signalled, and may poll it in between. How a
-//! VMM with a loop of its own listens to notifiers instead is told in
-//! [`event_loops`](crate::event_loops).
+//! A [`Dispatcher`] calls a [`Handler`] when its notifier is signalled, and may poll it in between.
+//! It also calls a closure while another file descriptor is readable
+//! ([`DispatcherHandle::add_fd`]). How a VMM with a loop of its own listens to notifiers instead is
+//! told in [`event_loops`](crate::event_loops).
 
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
@@ -17,12 +18,12 @@ mod handle;
 mod handler;
 mod hold_off;
 mod polling;
+mod readiness;
 mod run;
 mod shared;
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod slot;
-mod source;
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod stop;
@@ -38,6 +39,7 @@ pub use error::Error;
 pub use failure::{Failure, Reason};
 pub use handle::DispatcherHandle;
 pub use handler::{Handler, HandlerError, PollHandler, Progress};
+pub use readiness::Readiness;
 pub use run::{Dispatcher, Turn};
 pub use token::Token;
 pub use window::{PollLimits, PollWindow};

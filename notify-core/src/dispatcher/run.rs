@@ -11,7 +11,7 @@ use super::sync::{ThreadId, me};
 use super::turn::Loop;
 use super::{DispatcherBuilder, DispatcherHandle, Error};
 
-/// Calls a handler for each of many notifiers when they are signalled.
+/// Calls a handler for each of many notifiers when it is signalled.
 ///
 /// One thread at a time runs it, with [`run`](Self::run) or [`run_once`](Self::run_once); handlers are
 /// added and removed through its [`handle`](Self::handle), from any thread and from inside handlers.
@@ -29,7 +29,11 @@ use super::{DispatcherBuilder, DispatcherHandle, Error};
 ///   every few microseconds. Where another thread wants the processor as well, it blocks instead of
 ///   polling ([`PollLimits::longest_gap`](super::PollLimits::longest_gap)).
 ///
-/// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before anybody else.
+/// Other file descriptors have handlers too ([`DispatcherHandle::add_fd`]), which are called while
+/// the descriptor is readable. All of the above holds for them, except that they are not polled,
+/// and that the dispatcher reads nothing from them: what was not read stays in the file.
+///
+/// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before any reader.
 ///
 /// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which
 /// the dispatcher held by their `Arc`s; so does a look that is due to a handler that was polled, as

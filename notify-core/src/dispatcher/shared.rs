@@ -172,8 +172,9 @@ impl Shared {
         let watched = entry.watched();
         Box::new(Failure {
             token: self.token(watched.key),
-            notifier: Arc::clone(&watched.notifier),
-            signalled,
+            notifier: watched.notifier().map(Arc::clone),
+            // What another descriptor is ready for is no count.
+            signalled: signalled.filter(|_| watched.notifier().is_some()),
             pending,
             reason,
         })

@@ -31,6 +31,10 @@ pub trait Signals {
     /// If there is a signal, it leads to the slot once more.
     fn watch_again(&self);
 
+    /// Whether a signal may still be there after the handler was called for it. Then it leads to
+    /// the slot once more.
+    fn stays_ready(&self) -> bool;
+
     /// Takes the signals that are there.
     ///
     /// # Errors
@@ -176,9 +180,10 @@ impl<S: Signals, H> Slot<S, H> {
             State::Out { then, .. } => match then {
                 Then::Pause if kicks.look_due() => return Left::Settle(handler),
                 Then::Pause => State::Paused(handler),
-                Then::Ready => State::Ready(handler),
-                Then::Missed => {
-                    self.signals.watch_again();
+                Then::Ready | Then::Missed => {
+                    if then == Then::Missed || self.signals.stays_ready() {
+                        self.signals.watch_again();
+                    }
                     State::Ready(handler)
                 }
                 Then::Remove => return Left::Drop(handler),

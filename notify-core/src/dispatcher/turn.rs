@@ -187,9 +187,11 @@ impl Loop {
             let entry = table
                 .as_ref()
                 .and_then(|table| table.get(event.token().into()));
-            if let Some(entry) = entry
-                && !entry.set_queued(true)
-            {
+            let Some(entry) = entry else {
+                continue;
+            };
+            entry.watched().note(event);
+            if !entry.set_queued(true) {
                 self.backlog.push(Arc::downgrade(entry));
             }
         }

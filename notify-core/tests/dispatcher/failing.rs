@@ -47,7 +47,7 @@ fn an_error_and_a_panic_are_reported_and_the_others_go_on() {
         panic!("{failures:?}");
     };
     assert_eq!((first.token, second.token), (error_token, panic_token));
-    assert!(Arc::ptr_eq(&first.notifier, &error));
+    assert!(Arc::ptr_eq(first.notifier.as_ref().unwrap(), &error));
     assert!(matches!(first.reason, Reason::Error(_)));
     assert_eq!(first.reason.to_string(), "no ring there");
     assert_eq!((first.signalled, first.pending), (some(2), some(1)));
@@ -97,7 +97,7 @@ fn the_callback_may_put_another_handler_in_its_place() {
         let add = handle
             .as_ref()
             .unwrap()
-            .add(&failure.notifier, counting(&counter));
+            .add(failure.notifier.as_ref().unwrap(), counting(&counter));
         add.unwrap();
     });
     let dispatcher = builder.build().unwrap();

@@ -9,6 +9,7 @@
 )]
 
 mod adding;
+mod descriptors;
 mod dropping;
 mod failing;
 mod fairness;
@@ -17,7 +18,6 @@ mod polling;
 mod polling_itself;
 mod removing;
 mod ring;
-mod source;
 mod stopping;
 mod stress;
 mod support;

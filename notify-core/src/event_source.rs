@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Notifiers as event sources of mio.
+//! Notifiers as event sources of mio (feature `mio`).
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -10,9 +10,9 @@ use mio::{Interest, Registry, Token};
 
 use crate::EventNotifier;
 
-/// Registers the eventfd, which stays the notifier's. mio is edge-triggered: an event says that there
-/// were signals, once; [`consume`](EventNotifier::consume) takes them. Deregister it before it is
-/// dropped if it has duplicates, or else they go on causing events.
+/// Registers the eventfd, which stays the notifier's. mio is edge-triggered: one event says that
+/// there were signals, and [`consume`](EventNotifier::consume) takes them. Deregister the notifier
+/// before it is dropped if it has duplicates, or else they go on causing events.
 impl Source for &EventNotifier {
     fn register(
         &mut self,
