@@ -215,6 +215,7 @@ mod numbered;
 mod queue;
 mod source;
 mod sync;
+mod taken;
 mod vector;
 pub mod vfio;
 

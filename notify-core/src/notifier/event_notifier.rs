@@ -53,7 +53,7 @@ use crate::Error;
 ///
 /// | operation | shared | private |
 /// |---|---|---|
-/// | [`notify`](Self::notify), [`try_notify`](Self::try_notify) | `write` | `write` |
+/// | [`notify`](Self::notify), [`try_notify`](Self::try_notify), [`add`](Self::add) | `write` | `write` |
 /// | [`consume`](Self::consume) | `preadv2` | `read` |
 /// | [`wait`](Self::wait) | `preadv2`, `ppoll` | `read`, `ppoll` |
 /// | [`is_signalled`](Self::is_signalled) | `ppoll` | `ppoll` |
@@ -132,8 +132,8 @@ impl EventNotifier {
     ///
     /// Where the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
     /// `read`, `close`), and later calls make no system call. It is called where the mode matters:
-    /// when an irqfd is assigned, when the dispatcher watches the notifier, and by
-    /// [`Vrings`](crate::vring::Vrings). A VMM that installs a system call filter, or leaves
+    /// when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are handed
+    /// over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that installs a system call filter, or leaves
     /// `/proc` behind, calls it before.
     #[must_use]
     pub fn mode(&self) -> EventFdMode {
@@ -216,7 +216,19 @@ impl EventNotifier {
     /// As for [`notify`](Self::notify).
     #[inline]
     pub fn try_notify(&self) -> Result<bool, Error> {
-        fd::add_one(self.as_fd()).map_err(|source| Error::Notify {
+        self.add(NonZeroU64::MIN)
+    }
+
+    /// Adds several signals at once, for instance those that were taken from another notifier.
+    /// Returns whether the counter has grown: `false` if it has no room for all of them, and then
+    /// none was added.
+    ///
+    /// # Errors
+    ///
+    /// As for [`notify`](Self::notify); EINVAL for 2^64 - 1, which no counter can have.
+    #[inline]
+    pub fn add(&self, count: NonZeroU64) -> Result<bool, Error> {
+        fd::add(self.as_fd(), count.get()).map_err(|source| Error::Notify {
             fd: self.as_raw_fd(),
             source,
         })

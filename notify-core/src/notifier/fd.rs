@@ -36,14 +36,13 @@ pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<Owned> {
     Ok(unsafe { Owned::from_raw_fd(fd) })
 }
 
-/// Adds one to the counter. Returns whether there was room for it.
+/// Adds to the counter. Returns whether there was room for it.
 #[inline]
-pub(crate) fn add_one(eventfd: BorrowedFd<'_>) -> io::Result<bool> {
-    let one = 1u64;
+pub(crate) fn add(eventfd: BorrowedFd<'_>, count: u64) -> io::Result<bool> {
     uninterrupted(|| {
-        // SAFETY: the eight bytes are those of `one`, which outlives the call; write(2) only reads
+        // SAFETY: the eight bytes are those of `count`, which outlives the call; write(2) only reads
         // them.
-        let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
+        let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const count).cast(), 8) };
         if written == 8 {
             return Ok(true);
         }

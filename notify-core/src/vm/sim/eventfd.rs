@@ -86,7 +86,7 @@ impl Held {
     pub(super) fn signal(&self) {
         if self.ready(PollFlags::POLLOUT) {
             // A write can fail only where the counter is full, which is success.
-            let _ = fd::add_one(self.as_fd());
+            let _ = fd::add(self.as_fd(), 1);
         }
     }
 
