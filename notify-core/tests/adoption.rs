@@ -47,7 +47,10 @@ fn adoption_keeps_the_counter_and_sets_the_flags() {
 
     let full = EventNotifier::new().unwrap();
     AsRef::<EventFd>::as_ref(&full).write(u64::MAX - 1).unwrap();
-    expect_count(&EventNotifier::adopt(full.try_into().unwrap()).unwrap(), u64::MAX - 1);
+    expect_count(
+        &EventNotifier::adopt(full.try_into().unwrap()).unwrap(),
+        u64::MAX - 1,
+    );
 }
 
 #[test]

@@ -11,8 +11,8 @@
 //! notifier may have had kicks of other keys too, and a thread that takes one kick takes all. So the set
 //! remembers which keys a replaced notifier stood for, and the thread moves the kicks for all of them.
 
-use std::num::NonZeroU64;
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, Weak};
 
 use notify_core::{EventFdMode, EventNotifier};

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use irqfd::msix::{BindCallError, Binding, NO_VECTOR, Table};
 use irqfd::Triggered;
+use irqfd::msix::{BindCallError, Binding, NO_VECTOR, Table};
 use kvm_test::PATIENCE;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::EventNotifier;

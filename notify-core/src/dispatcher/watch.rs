@@ -75,7 +75,10 @@ impl Watched {
     /// Call it with nothing locked: a peer that fills the counter in between blocks the write.
     pub(super) fn remind(&self) {
         let taken = self.notifier.consume().ok().flatten();
-        if !matches!(self.notifier.add(taken.unwrap_or(NonZeroU64::MIN)), Ok(true)) {
+        if !matches!(
+            self.notifier.add(taken.unwrap_or(NonZeroU64::MIN)),
+            Ok(true)
+        ) {
             // It is an open eventfd, and has a signal if there is no room in it.
             let _ = self.notifier.notify();
         }

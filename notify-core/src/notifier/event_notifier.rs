@@ -135,7 +135,6 @@ impl EventNotifier {
     /// when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are handed
     /// over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that installs a system call filter, or leaves
     /// `/proc` behind, calls it before.
-    #[must_use]
     pub fn mode(&self) -> EventFdMode {
         *self.mode.get_or_init(|| examine::mode(self.as_fd()))
     }
@@ -297,7 +296,9 @@ impl EventNotifier {
                 // If the kernel has added the last one, which a write cannot, POLLERR alone is set.
                 Ok(_) => {
                     let [fd] = fds;
-                    return Ok(fd.revents().is_some_and(|events| events.contains(PollFlags::POLLIN)));
+                    return Ok(fd
+                        .revents()
+                        .is_some_and(|events| events.contains(PollFlags::POLLIN)));
                 }
                 Err(nix::Error::EINTR) => {}
                 Err(errno) => {

@@ -20,8 +20,8 @@ use super::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
     MsiOutcome, MsiRequest, Retired, RouteBuffer, Vm,
 };
-use crate::vm::flags::IrqFdFlags;
 use crate::notifier::fd;
+use crate::vm::flags::IrqFdFlags;
 use crate::{Error, Rejected};
 
 /// A KVM virtual machine.
@@ -146,11 +146,6 @@ impl KvmVm {
         known.copied().unwrap_or_default()
     }
 
-    /// Asks KVM.
-    fn ask(&self, capability: Capability) -> io::Result<u32> {
-        ioctl::check_extension(self.fd.as_fd(), capability.number())
-    }
-
     #[inline]
     fn live(&self) -> Result<BorrowedFd<'_>, Retired> {
         if self.retired.load(Ordering::Acquire) {
@@ -165,14 +160,11 @@ impl Vm for KvmVm {
         if capability.is_constant() {
             return Ok(self.constant(capability));
         }
-        if let (Capability::MsiDevid, Some(known)) = (capability, self.msi_devid.get()) {
-            return Ok(*known);
+        let ask = || ioctl::check_extension(self.fd.as_fd(), capability.number());
+        match capability {
+            Capability::MsiDevid => until_positive(&self.msi_devid, ask),
+            _ => ask(),
         }
-        let value = self.ask(capability)?;
-        if capability == Capability::MsiDevid && value > 0 {
-            return Ok(*self.msi_devid.get_or_init(|| value));
-        }
-        Ok(value)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -239,6 +231,17 @@ impl Vm for KvmVm {
     }
 }
 
+/// Asks again and again for what may become positive, and does not change after that.
+fn until_positive(known: &OnceLock<u32>, ask: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
+    if let Some(known) = known.get() {
+        return Ok(*known);
+    }
+    match ask()? {
+        0 => Ok(0),
+        value => Ok(*known.get_or_init(|| value)),
+    }
+}
+
 /// What the refusal of an irqfd of nothing tells.
 fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
     match refusal {
@@ -254,5 +257,36 @@ fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
 impl AsFd for KvmVm {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_capability_that_comes_with_a_controller_is_asked_for_until_it_is_there() {
+        let known = OnceLock::new();
+        let mut asked = 0;
+        for (value, expected) in [
+            (Some(0), 0),
+            (Some(0), 0),
+            (Some(1), 1),
+            (None, 1),
+            (None, 1),
+        ] {
+            let ask = || {
+                asked += 1;
+                value.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+            };
+            assert_eq!(until_positive(&known, ask).unwrap(), expected);
+        }
+        assert_eq!(asked, 3);
+        let refused = until_positive(&OnceLock::new(), || {
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert!(refused.is_err());
     }
 }

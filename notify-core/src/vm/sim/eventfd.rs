@@ -61,10 +61,7 @@ impl Held {
 
     /// Takes what a read takes: 0 if there is nothing.
     pub(super) fn take(&self) -> u64 {
-        fd::take(self.as_fd())
-            .ok()
-            .flatten()
-            .map_or(0, u64::from)
+        fd::take(self.as_fd()).ok().flatten().map_or(0, u64::from)
     }
 
     /// What is in the counter; `None` where the kernel will not say.
