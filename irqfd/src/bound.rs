@@ -99,6 +99,20 @@ impl Bound {
         irqfds.is_some_and(|irqfds| irqfds.state.lock().blocked)
     }
 
+    /// Takes the signal that a notifier has while the message is blocked. Returns whether there was
+    /// one; always false while the kernel has the irqfd.
+    pub(crate) fn take_if_blocked(
+        &self,
+        trigger: &EventNotifier,
+    ) -> Result<bool, notify_core::Error> {
+        let Some(irqfds) = self.irqfds() else {
+            return Ok(false);
+        };
+        // With the lock, so that it is not bound meanwhile.
+        let state = irqfds.state.lock();
+        Ok(state.blocked && trigger.consume()?.is_some())
+    }
+
     /// Why they could not all be bound again when the message was let through.
     pub(crate) fn lost(&self) -> Option<Arc<Error>> {
         let followed = self.0.as_ref()?;
@@ -195,6 +209,9 @@ impl Armed for IrqFds {
         true
     }
 
+    /// What the notifiers have is delivered. A counter that a peer has filled meanwhile is left so, as
+    /// for a vector that is armed: to empty it, a signal would have to be written after the binding,
+    /// and such a peer can block the write, on which the whole table would wait.
     fn rearm(&self) {
         let mut state = self.state.lock();
         state.blocked = false;
@@ -211,10 +228,7 @@ impl Armed for IrqFds {
                 }
             };
             match assigned {
-                Ok(()) => {
-                    one.is_bound = true;
-                    empty_if_full(&one.trigger);
-                }
+                Ok(()) => one.is_bound = true,
                 Err(error) => {
                     log::error!(
                         "GSI {} has a route again, and its irqfd cannot be bound: {error}",
@@ -233,16 +247,6 @@ impl std::fmt::Debug for IrqFds {
             .field("gsi", &self.gsi)
             .field("state", &self.state)
             .finish_non_exhaustive()
-    }
-}
-
-/// KVM delivers what a notifier has when it is bound, and leaves the count there; the next signal
-/// takes it along. A counter that is full takes no next signal, so it is emptied. Any other is left
-/// alone: on a simulated machine signals are taken later than they come.
-pub(crate) fn empty_if_full(notifier: &EventNotifier) {
-    if notifier.is_full().unwrap_or(false) {
-        // If it cannot be read, it stays full.
-        let _ = notifier.consume();
     }
 }
 

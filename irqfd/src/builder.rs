@@ -7,7 +7,8 @@ use std::sync::Arc;
 use irq_routing::{Gsi, Line};
 use notify_core::{EventFdMode, EventNotifier, Retired, Vm};
 
-use crate::bound::{Bound, empty_if_full};
+use crate::bound::Bound;
+use crate::taken::Taken;
 use crate::{Error, IrqFd, IrqSource, Rejected};
 
 /// An interrupt that is not bound.
@@ -18,9 +19,11 @@ pub struct IrqFdBuilder {
 }
 
 impl IrqFdBuilder {
-    /// Binds this notifier (default: a new one). A signal that it already has is delivered soon
-    /// after it is bound, from a thread of the kernel; KVM leaves the count there until the next
-    /// signal.
+    /// Binds this notifier (default: a new one). A signal that it already has is delivered: it is
+    /// taken before the notifier is bound, and written again after it, so that a counter that was
+    /// full takes later signals. That is one system call (`preadv2`), and three more if there was a
+    /// signal. A [private](EventNotifier::declare_private) notifier is left as it is: KVM delivers
+    /// what it has, from a thread of the kernel, and leaves the count there until the next signal.
     #[must_use = "a builder binds nothing"]
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
@@ -50,14 +53,13 @@ impl IrqFdBuilder {
     /// [`Error::NoIrqChip`], [`Error::IrqChipNotReady`], [`Error::Retired`], [`Error::Assign`]; the
     /// builder comes back inside.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
-        let irq = self.assign_as_it_is()?;
-        if !irq.is_blocked() {
-            empty_if_full(irq.notifier());
-        }
-        Ok(irq)
+        let notifier = self.notifier.clone();
+        // One that is made for it is empty.
+        let _taken = notifier.as_deref().map(Taken::from);
+        self.assign_as_it_is()
     }
 
-    /// The same for a caller who sees to a notifier that is full.
+    /// The same, and a counter that is full stays so.
     pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self>> {
         let Self { source, notifier } = self;
         let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));

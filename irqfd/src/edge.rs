@@ -106,6 +106,11 @@ impl IrqFd {
         self.bound.is_blocked()
     }
 
+    /// Takes the signal that its notifier has while the message is blocked.
+    pub(crate) fn take_if_blocked(&self) -> Result<bool, notify_core::Error> {
+        self.bound.take_if_blocked(&self.notifier)
+    }
+
     /// Why it could not be bound again when its message was let through.
     pub(crate) fn lost(&self) -> Option<Arc<Error>> {
         self.bound.lost()

@@ -220,6 +220,7 @@ mod queue;
 mod source;
 pub mod suspend;
 mod sync;
+mod taken;
 mod vector;
 pub mod vfio;
 

@@ -22,8 +22,8 @@ pub enum Error {
         fd: RawFd,
     },
 
-    /// The file descriptor could not be looked at; EPERM or ENOSYS if a system-call filter refuses
-    /// `preadv2`.
+    /// The file descriptor could not be looked at, or its flags could not be changed; EPERM or ENOSYS
+    /// if a system-call filter refuses `preadv2` or `fcntl`.
     #[error("cannot examine file descriptor {fd}")]
     Examine {
         /// The number that was offered.

@@ -58,5 +58,9 @@ pub use vm::{
     RoutingClaim, Vcpu, Vm,
 };
 
-/// The eventfd type of the rust-vmm project, which every [`EventNotifier`] wraps and gives out.
+#[cfg(feature = "vmm-sys-util")]
+pub use notifier::BorrowedEventFd;
+/// The eventfd type of the rust-vmm project (vmm-sys-util 0.15), which an [`EventNotifier`] can be
+/// made of, and lends.
+#[cfg(feature = "vmm-sys-util")]
 pub use vmm_sys_util::eventfd::EventFd;

@@ -29,7 +29,7 @@ fn expect_count(notifier: &EventNotifier, count: u64) {
 fn adoption_keeps_the_counter_and_sets_the_flags() {
     let foreign = EventFd::new(0).unwrap();
     foreign.write(5).unwrap();
-    let notifier = EventNotifier::try_from(foreign).unwrap();
+    let notifier = EventNotifier::adopt_borrowed_raw(&foreign).unwrap();
     let status = fcntl(&notifier, FcntlArg::F_GETFL).unwrap();
     assert_ne!(status & libc::O_NONBLOCK, 0);
     assert_eq!(
@@ -38,7 +38,7 @@ fn adoption_keeps_the_counter_and_sets_the_flags() {
     );
     expect_count(&notifier, 5);
 
-    let empty = EventNotifier::try_from(EventFd::new(0).unwrap()).unwrap();
+    let empty = EventNotifier::adopt_borrowed_raw(&EventFd::new(0).unwrap()).unwrap();
     assert_eq!(
         empty.consume().unwrap(),
         None,
@@ -47,7 +47,10 @@ fn adoption_keeps_the_counter_and_sets_the_flags() {
 
     let full = EventNotifier::new().unwrap();
     AsRef::<EventFd>::as_ref(&full).write(u64::MAX - 1).unwrap();
-    expect_count(&EventNotifier::adopt(full.into()).unwrap(), u64::MAX - 1);
+    expect_count(
+        &EventNotifier::adopt(full.try_into().unwrap()).unwrap(),
+        u64::MAX - 1,
+    );
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn adoption_finds_the_mode_where_the_kernel_tells() {
         (0, EventFdMode::Counter),
         (libc::EFD_SEMAPHORE, EventFdMode::Semaphore),
     ] {
-        let notifier = EventNotifier::try_from(EventFd::new(flags).unwrap()).unwrap();
+        let notifier = EventNotifier::adopt_borrowed_raw(&EventFd::new(flags).unwrap()).unwrap();
         assert!(
             [mode, EventFdMode::Unknown].contains(&notifier.mode()),
             "{:?}",

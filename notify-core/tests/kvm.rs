@@ -18,9 +18,10 @@ mod x86_64;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
+use std::thread;
 
 use kvm_ioctls::{Kvm, VmFd};
-use kvm_test::{kvm, open_fds};
+use kvm_test::{kvm, open_fds, refuse};
 use notify_core::{
     Bus, Capability, Error, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, Vm,
 };
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
         kvm(
             "from_fd_keeps_the_machine_open",
             from_fd_keeps_the_machine_open,
+        ),
+        kvm("a_vm_of_any_type_is_taken", a_vm_of_any_type_is_taken),
+        kvm(
+            "capabilities_are_asked_when_it_is_made",
+            capabilities_are_asked_when_it_is_made,
         ),
         kvm(
             "ioeventfd_binds_by_its_whole_key",
@@ -81,6 +87,62 @@ fn from_fd_keeps_the_machine_open() {
     let (vm_fd, vm) = machine();
     drop(vm_fd);
     assert!(vm.capability(Capability::IoEventFd).unwrap() > 0);
+}
+
+/// By number, for types that have no more, and by `AsFd`: each time with one duplicate.
+fn a_vm_of_any_type_is_taken() {
+    let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
+    let before = open_fds().unwrap();
+    let by_number = KvmVm::duplicate_raw(&vm_fd).unwrap();
+    let by_fd = KvmVm::duplicate(&by_number).unwrap();
+    assert_eq!(open_fds().unwrap(), before + 2);
+    drop((vm_fd, by_number));
+    by_fd.capability(Capability::MsiDevid).unwrap();
+    let closed = KvmVm::duplicate_raw(&i32::MAX).unwrap_err();
+    assert!(matches!(closed, Error::Duplicate { fd: i32::MAX, .. }));
+    let other = KvmVm::duplicate_raw(&EventNotifier::new().unwrap()).unwrap_err();
+    assert!(matches!(other, Error::NotVm { .. }));
+}
+
+/// On a thread that may make no ioctl.
+fn capabilities_are_asked_when_it_is_made() {
+    let (_vm_fd, vm) = machine();
+    let asked = thread::scope(|scope| {
+        let jailed = scope.spawn(|| {
+            refuse(libc::SYS_ioctl, None, libc::EPERM).unwrap();
+            let ask = |capability| vm.capability(capability).map_err(|error| error.kind());
+            (CONSTANT.map(ask), ask(Capability::MsiDevid))
+        });
+        jailed.join().unwrap()
+    });
+    assert_eq!(asked.1, Err(io::ErrorKind::PermissionDenied));
+    for (capability, asked) in CONSTANT.into_iter().zip(asked.0) {
+        let number = capability.number().into();
+        let value = check_extension(&vm, number);
+        assert_eq!(asked.unwrap(), value, "{capability:?}");
+    }
+}
+
+const CONSTANT: [Capability; 10] = [
+    Capability::IrqChip,
+    Capability::IrqRouting,
+    Capability::IrqInjectStatus,
+    Capability::IrqFd,
+    Capability::IrqFdResample,
+    Capability::IoEventFd,
+    Capability::IoEventFdAnyLength,
+    Capability::IoEventFdNoLength,
+    Capability::SignalMsi,
+    Capability::SplitIrqChip,
+];
+
+/// What KVM says of a capability now.
+#[allow(unsafe_code, reason = "kvm-ioctls asks for those only that it knows")]
+fn check_extension(vm: &KvmVm, number: libc::c_ulong) -> u32 {
+    const KVM_CHECK_EXTENSION: u32 = 0xae03;
+    // SAFETY: the request takes an integer, and touches no memory of ours.
+    let value = unsafe { libc::ioctl(vm.as_fd().as_raw_fd(), KVM_CHECK_EXTENSION as _, number) };
+    u32::try_from(value).unwrap()
 }
 
 fn ioeventfd_binds_by_its_whole_key() {

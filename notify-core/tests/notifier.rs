@@ -238,17 +238,3 @@ fn a_pair_takes_either_end_from_outside() {
     assert!(Arc::ptr_eq(pair.guest_notifier(), &call));
     assert!(!Arc::ptr_eq(pair.host_notifier(), &call));
 }
-
-#[test]
-fn is_full_says_whether_a_write_would_be_refused() {
-    let notifier = EventNotifier::new().unwrap();
-    assert!(!notifier.is_full().unwrap());
-    let eventfd: &EventFd = notifier.as_ref();
-    eventfd.write(u64::MAX - 2).unwrap();
-    assert!(!notifier.is_full().unwrap());
-    assert!(notifier.try_notify().unwrap());
-    assert!(notifier.is_full().unwrap());
-    assert!(!notifier.try_notify().unwrap());
-    notifier.consume().unwrap();
-    assert!(!notifier.is_full().unwrap());
-}

@@ -9,9 +9,11 @@
 )]
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::vring::{VringBackend, VringError, Vrings};
 use notify_core::{EventFd, EventNotifier, NotifierPair};
 
@@ -151,6 +153,34 @@ fn a_full_kick_counter_is_emptied_so_that_the_kick_is_heard() {
     eventfd.write(u64::MAX - 1).unwrap();
     vrings.start(fake).unwrap();
     assert_eq!(kicks(&vrings), [1, 1]);
+}
+
+/// A daemon that died has left it so: a write would block for ever.
+#[test]
+fn a_full_kick_counter_that_blocks_is_emptied_before_the_kick() {
+    let mut vrings = two();
+    let kick = Arc::clone(vrings.pair(0).unwrap().host_notifier());
+    kick.add(NonZeroU64::new(u64::MAX - 1).unwrap()).unwrap();
+    fcntl(&*kick, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
+    vrings.start(Fake::new().0).unwrap();
+    assert_eq!(kicks(&vrings), [1, 1]);
+}
+
+/// Back-ends may be other processes.
+#[test]
+fn what_a_back_end_gets_is_shared() {
+    let private = || Arc::new(EventNotifier::builder().private(true).build().unwrap());
+    let pair = |kick: &Arc<EventNotifier>, call: &Arc<EventNotifier>| {
+        let pair = NotifierPair::builder().host_notifier(Arc::clone(kick));
+        pair.guest_notifier(Arc::clone(call)).build().unwrap()
+    };
+    let (kick, call, new) = (private(), private(), private());
+    let mut vrings = Vrings::new([pair(&kick, &call)]).unwrap();
+    assert!(kick.is_private() && call.is_private());
+    vrings.start(Fake::new().0).unwrap();
+    assert!(!kick.is_private() && !call.is_private());
+    vrings.set_pair(0, pair(&kick, &new)).unwrap();
+    assert!(!new.is_private());
 }
 
 /// A daemon that the guest's kick has woken reads the counter, and gives up if it is empty.

@@ -58,7 +58,7 @@ fn device(vm_fd: &VmFd) -> Device {
     };
     let mmio = bell(IoAddress::Mmio(DOORBELL), Datamatch::U32(1));
     let pio = bell(IoAddress::Pio(PORT), Datamatch::Width(Width::W2));
-    let duplicate = |notifier: &EventNotifier| notifier.try_clone().unwrap().into();
+    let duplicate = |notifier: &EventNotifier| notifier.try_clone().unwrap().try_into().unwrap();
     Device {
         eventfds: [
             duplicate(pair.host_notifier()),

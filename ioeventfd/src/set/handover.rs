@@ -12,6 +12,7 @@
 //! remembers which keys a replaced notifier stood for, and the thread moves the kicks for all of them.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, Weak};
 
 use notify_core::{EventFdMode, EventNotifier};
@@ -297,10 +298,10 @@ fn take(notifier: &EventNotifier) -> u64 {
 
 /// Adds kicks to a notifier. A counter that cannot grow so far has one pending, which is enough.
 pub(super) fn give(notifier: &EventNotifier, kicks: u64) {
-    if kicks == 0 {
+    let Some(kicks) = NonZeroU64::new(kicks) else {
         return;
-    }
-    if notifier.as_ref().write(kicks).is_err() && notifier.notify().is_err() {
+    };
+    if !matches!(notifier.add(kicks), Ok(true)) && notifier.notify().is_err() {
         log::error!("a queue's kicks cannot be handed over to its new notifier");
     }
 }

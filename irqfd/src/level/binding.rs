@@ -8,7 +8,7 @@ use notify_core::EventNotifier;
 
 use super::members::Member;
 use crate::Error;
-use crate::bound::{Bound, empty_if_full};
+use crate::bound::Bound;
 use crate::builder::explain;
 
 /// Binds a member's trigger, unless it is bound, so that an EOI signals its resample notifier.
@@ -40,10 +40,6 @@ fn assign(
     let assigned = bound.assign(line, trigger, resample);
     assigned.map_err(|source| explain(&**line.table().vm(), line.gsi(), source))?;
     member.bound = true;
-    if !bound.is_blocked() {
-        // It was delivered.
-        empty_if_full(trigger);
-    }
     Ok(())
 }
 

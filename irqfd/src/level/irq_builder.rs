@@ -8,6 +8,7 @@ use notify_core::{EventFdMode, EventNotifier};
 use super::members::Member;
 use super::way::Way;
 use super::{LevelIrq, LevelLine};
+use crate::taken::Taken;
 use crate::{Error, Rejected};
 
 /// A device that is not on its line yet.
@@ -69,6 +70,9 @@ impl LevelIrqBuilder {
     /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder
     /// comes back inside.
     pub fn build(self) -> Result<LevelIrq, Rejected<Self>> {
+        // Of a trigger that came from elsewhere: one that is made for it is empty.
+        let given = self.trigger.clone();
+        let _taken = given.as_deref().map(Taken::from);
         let joined = self.member().and_then(|member| {
             let notifiers = (member.trigger.clone(), member.resample.clone());
             let place = self.line.inner.join(member)?;
@@ -88,8 +92,10 @@ impl LevelIrqBuilder {
         let told = self.eoi || self.exported;
         // KVM tells of EOIs by an irqfd alone.
         let in_kernel = matches!(self.line.inner.lock().way, Way::Kernel(_));
-        let trigger = self.notifier(self.trigger.as_ref(), self.exported || told && in_kernel)?;
-        let resample = self.notifier(self.resample.as_ref(), told)?;
+        let wanted = self.exported || told && in_kernel;
+        // That of a device of the VMM's own is never handed out.
+        let trigger = self.notifier(self.trigger.as_ref(), wanted, !self.exported)?;
+        let resample = self.notifier(self.resample.as_ref(), told, false)?;
         if let (Some(one), Some(other)) = (&trigger, &resample)
             && Arc::ptr_eq(one, other)
         {
@@ -106,12 +112,14 @@ impl LevelIrqBuilder {
         &self,
         given: Option<&Arc<EventNotifier>>,
         wanted: bool,
+        private: bool,
     ) -> Result<Option<Arc<EventNotifier>>, Error> {
         let line = self.line.number();
         if let Some(given) = given {
             return Ok(Some(Arc::clone(given)));
         }
-        let new = wanted.then(EventNotifier::new).transpose();
+        let new = || EventNotifier::builder().private(private).build();
+        let new = wanted.then(new).transpose();
         let new = new.map_err(|source| Error::LineNotifier { line, source })?;
         Ok(new.map(Arc::new))
     }

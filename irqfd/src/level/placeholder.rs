@@ -26,7 +26,7 @@ impl Placeholder {
         let line = held.line();
         let new = || {
             let line = line.gsi().number();
-            let new = EventNotifier::new().map(Arc::new);
+            let new = EventNotifier::builder().private(true).build().map(Arc::new);
             new.map_err(|source| Error::LineNotifier { line, source })
         };
         let mut member = Member::new(false, Some(new()?), Some(new()?));
@@ -49,10 +49,10 @@ impl Placeholder {
     }
 
     /// The exported devices, if a vCPU has ended an interrupt while this stood in for them.
-    pub(super) fn missed(&self, members: &mut Members) -> Missed {
-        let resample = self.0.resample.iter();
-        let mut counters = resample.map(|resample| resample.is_signalled().unwrap_or(true));
-        if !counters.any(|signalled| signalled) {
+    pub(super) fn missed(self, members: &mut Members) -> Missed {
+        // If it cannot be read it may be signalled.
+        let signalled = |resample: &EventNotifier| !matches!(resample.consume(), Ok(None));
+        if !self.0.resample.as_deref().is_some_and(signalled) {
             return Missed::new();
         }
         let exported = members.exported();

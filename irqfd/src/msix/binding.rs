@@ -10,7 +10,7 @@ use super::Table;
 use super::users::Use;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, Ordering};
-use crate::vector::signal_moved;
+use crate::vector::signal_holding;
 use crate::{Error, Triggered, VectorHandle};
 
 /// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
@@ -216,7 +216,11 @@ impl Binding {
         if taken || state.unsent > 0 {
             state.unsent += 1;
             drop(state);
-            if let Err(error) = signal_moved(&call) {
+            let signalled = match self.table.vector(number) {
+                Some(vector) => vector.inner.signal_moved(&call),
+                None => signal_holding(&call),
+            };
+            if let Err(error) = signalled {
                 log::error!(
                     "an interrupt of a queue that moves to another vector is lost: {error}"
                 );

@@ -120,9 +120,12 @@ impl Task {
             // It was another message.
             Answer::Committed | Answer::Blocked if control.is_bound() => Ok(()),
             Answer::Committed | Answer::Blocked => match self.vector.outlet.notifier() {
-                Some(notifier) => outcome
-                    .guard(|| control.bind(&notifier))
-                    .unwrap_or(Err(Error::Abandoned)),
+                Some(notifier) => {
+                    self.vector.merge_pending(&control);
+                    outcome
+                        .guard(|| control.bind(&notifier))
+                        .unwrap_or(Err(Error::Abandoned))
+                }
                 // Not reached: that would have been another turn.
                 None => Err(Error::NoLease),
             },
@@ -160,7 +163,7 @@ impl Task {
         let reason = match result {
             Ok(()) => {
                 outcome.armed += 1;
-                return self.vector.open_own(control);
+                return self.vector.let_through(control);
             }
             Err(reason) => Arc::new(reason),
         };

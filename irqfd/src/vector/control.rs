@@ -210,11 +210,6 @@ impl Control {
         }
     }
 
-    /// Whether the translation blocks the message of a vector that would be armed otherwise.
-    pub(super) fn is_blocked(&self) -> bool {
-        matches!(&self.arm, Arm::Armed(irq) if irq.is_blocked())
-    }
-
     /// Whether KVM takes what comes to the notifier.
     pub(super) fn is_armed(&self) -> bool {
         matches!(&self.arm, Arm::Armed(irq) if !irq.is_blocked())

@@ -10,7 +10,6 @@ use super::Inner;
 use super::committer::Start;
 use super::control::{Arm, Control, OwnGsi};
 use super::outlet::{Kind, Output};
-use crate::bound::empty_if_full;
 use crate::{Error, Rejected};
 
 /// What is left to be done for an exchange, without the vector's lock.
@@ -27,9 +26,11 @@ impl Inner {
     pub(super) fn export(self: &Arc<Self>) -> Result<(Arc<EventNotifier>, Exchanged), Error> {
         let mut control = self.control.lock();
         if let Some(notifier) = self.outlet.shared() {
+            notifier.declare_shared();
             return Ok((notifier, Exchanged::nothing(None)));
         }
         if let Some(notifier) = self.outlet.notifier() {
+            notifier.declare_shared();
             // It stays bound, if it is.
             let (old, trigger) = self.exchange(Output::Shared(Arc::clone(&notifier)));
             let start = Start::Nothing;
@@ -40,7 +41,7 @@ impl Inner {
             };
             return Ok((notifier, exchanged));
         }
-        let notifier = new_notifier()?;
+        let notifier = notifier(false)?;
         let exchanged = self.export_as(&mut control, &notifier);
         Ok((notifier, exchanged))
     }
@@ -89,7 +90,7 @@ impl Inner {
     /// What triggers do as long as no notifier is handed out.
     pub(super) fn private_output(&self) -> Result<Output, Error> {
         match self.by_irqfd {
-            true => new_notifier().map(Output::Own),
+            true => notifier(true).map(Output::Own),
             false => Ok(Output::Message),
         }
     }
@@ -151,7 +152,7 @@ impl Inner {
             match replaced {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    self.open_own(control);
+                    self.let_through(control);
                     return Err(Rejected::new(error, notifier));
                 }
                 Err(panic) => {
@@ -187,7 +188,7 @@ impl Inner {
         if exchanged.trigger {
             // A peer may have filled it and made it blocking.
             if let Some(notifier) = self.outlet.shared() {
-                empty_if_full(&notifier);
+                self.make_room(&self.control.lock(), &notifier);
             }
             // Every eventfd takes it.
             let _ = self.trigger();
@@ -208,9 +209,10 @@ impl Exchanged {
     }
 }
 
-fn new_notifier() -> Result<Arc<EventNotifier>, Error> {
-    let notifier = EventNotifier::new().map_err(|source| Error::Export { source })?;
-    Ok(Arc::new(notifier))
+/// A new one; private as long as it is not handed out.
+fn notifier(private: bool) -> Result<Arc<EventNotifier>, Error> {
+    let new = EventNotifier::builder().private(private).build();
+    new.map(Arc::new).map_err(|source| Error::Export { source })
 }
 
 /// Takes the signal of a notifier that is not armed. Returns whether there was one.

@@ -10,7 +10,7 @@ use crate::sync::{Mutex, spin_loop};
 
 /// Triggers pass through.
 const OPEN: u32 = 1 << 31;
-/// A trigger came while the gate was closed.
+/// A trigger came while the gate was closed, or was kept for another reason.
 const PENDING: u32 = 1 << 30;
 /// A thread sleeps until nothing is in flight.
 const AWAITED: u32 = 1 << 29;
@@ -85,6 +85,11 @@ impl Gate {
         }
         self.update(|state| state & !AWAITED);
         *self.sleeper.lock() = None;
+    }
+
+    /// Keeps a trigger, also while the gate is open.
+    pub(crate) fn keep(&self) {
+        self.update(|state| state | PENDING);
     }
 
     /// Whether a trigger was kept.

@@ -57,8 +57,13 @@ impl VectorHandle {
 
     /// Returns whether a trigger was kept, or is in the notifier of a vector that is not armed.
     ///
-    /// Takes the vector's lock. Issues one system call for an exported vector that is not armed,
-    /// and for a private vector whose message is blocked; otherwise none.
+    /// A signal that is found in the notifier is taken from there and kept by the vector, which
+    /// delivers it when it is armed. Code that reads the notifier by itself does not find it any
+    /// more.
+    ///
+    /// Takes the vector's lock. Issues one read ([`EventNotifier::consume`]) for an exported vector
+    /// that is not armed and has kept no trigger, and for a private vector whose message is
+    /// blocked; otherwise no system call.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.inner.is_pending()
@@ -99,7 +104,8 @@ impl VectorHandle {
     /// notifier. One that is exported already stays as it is. A trigger that was kept goes to the
     /// notifier.
     ///
-    /// A private vector hands its own notifier out, and stays armed. If a peer fills the counter
+    /// A private vector hands its own notifier out, which is
+    /// [shared](EventNotifier::declare_shared) from now on, and stays armed. If a peer fills the counter
     /// while the vector is not armed, later signals are lost until [`trigger`](Self::trigger) or a
     /// mask drains it.
     ///

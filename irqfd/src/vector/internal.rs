@@ -94,6 +94,9 @@ impl Translated for Inner {
                     outcome.died(&mut control, Dead::new(&self, reason));
                     drop(control);
                     outcome.finish();
+                } else if !irq.is_blocked() {
+                    // What was pending while the message was blocked.
+                    self.let_through(control);
                 }
             }
             // Routes are translated by the table.

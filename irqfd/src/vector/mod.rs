@@ -41,7 +41,7 @@ pub use handle::VectorHandle;
 use message::SharedMessage;
 pub(crate) use opened::Opened;
 use outlet::Outlet;
-pub(crate) use pending::signal_moved;
+pub(crate) use pending::signal_holding;
 pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set

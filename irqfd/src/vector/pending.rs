@@ -1,32 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Signals that a vector keeps, and what a queue takes along when it moves to another vector.
+//!
+//! KVM takes no signal of a notifier that was handed out and is not armed, nor of any notifier while
+//! the translation blocks the message. A signal that is there is pending. To find it, the counter is
+//! taken, and what was there stays in the gate as the vector's pending bit: a look that takes nothing
+//! is poll(2), which system call filters do not allow. Nothing writes such a signal back, since a
+//! peer that shares the notifier can make a write block. When the vector is armed, the pending bit is
+//! delivered.
 
 use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
 use super::Inner;
-use super::control::Control;
+use super::control::{Arm, Control};
 use super::outlet::Kind;
 use super::trigger::signal_anew;
-use crate::bound::empty_if_full;
+use crate::sync::MutexGuard;
 
 impl Inner {
-    /// The notifier of which KVM takes no signal, so that one that it has is pending: one that was
-    /// handed out and is not armed, or the vector's own while the translation blocks the message.
-    fn unheard(&self, control: &Control) -> Option<Arc<EventNotifier>> {
-        let may_have_signal = match self.outlet.kind() {
-            Kind::Shared => !control.is_armed(),
-            Kind::Own => control.is_blocked(),
-            Kind::Message | Kind::Nothing => false,
-        };
-        may_have_signal.then(|| self.outlet.notifier()).flatten()
+    /// Takes the signal of a notifier of which KVM takes none. Returns whether there was one.
+    fn take_unheard(&self, control: &Control) -> Result<bool, notify_core::Error> {
+        match (self.outlet.kind(), &control.arm) {
+            (Kind::Own | Kind::Shared, Arm::Armed(irq)) => irq.take_if_blocked(),
+            (Kind::Shared, _) => match self.outlet.notifier() {
+                Some(notifier) => Ok(notifier.consume()?.is_some()),
+                None => Ok(false),
+            },
+            // A vector's own notifier is not signalled while it is not bound.
+            (Kind::Own | Kind::Message | Kind::Nothing, _) => Ok(false),
+        }
     }
 
     pub(super) fn is_pending(&self) -> bool {
         let control = self.control.lock();
-        let signalled = |notifier: Arc<EventNotifier>| notifier.is_signalled().unwrap_or(false);
-        self.gate.is_pending() || self.unheard(&control).is_some_and(signalled)
+        self.gate.is_pending() || self.keep_unheard(&control)
+    }
+
+    /// Makes a signal that is in the notifier the vector's pending bit. Returns whether there was
+    /// one.
+    fn keep_unheard(&self, control: &Control) -> bool {
+        // If it cannot be read, it keeps what it has.
+        let has_signal = self.take_unheard(control).unwrap_or(false);
+        if has_signal {
+            self.gate.keep();
+        }
+        has_signal
+    }
+
+    /// The vector is about to be armed: what its notifier has merges with the pending bit, so that one
+    /// interrupt is delivered for both.
+    pub(super) fn merge_pending(&self, control: &Control) {
+        if self.gate.is_pending() {
+            self.keep_unheard(control);
+        }
     }
 
     pub(crate) fn clear_pending(&self) {
@@ -35,10 +62,8 @@ impl Inner {
 
     pub(super) fn clear_pending_locked(&self, control: &Control) {
         self.gate.take_pending();
-        if let Some(notifier) = self.unheard(control) {
-            // If it cannot be read, it keeps what it has.
-            let _ = notifier.consume();
-        }
+        // If it cannot be read, it keeps what it has.
+        let _ = self.take_unheard(control);
     }
 
     /// Takes the signal that [`is_pending`](Self::is_pending) reports, and returns whether there
@@ -46,22 +71,75 @@ impl Inner {
     pub(crate) fn take_pending(&self, keep: bool) -> bool {
         let control = self.control.lock();
         // If it cannot be read it may be signalled.
-        let signalled = |notifier: Arc<EventNotifier>| match keep {
-            true => notifier.is_signalled().unwrap_or(true),
-            false => !matches!(notifier.consume(), Ok(None)),
+        let unheard = self.take_unheard(&control).unwrap_or(true);
+        let pending = self.gate.take_pending() || unheard;
+        if pending && keep {
+            self.gate.keep();
+        }
+        pending
+    }
+
+    /// Signals the notifier of an exported vector, of which a peer may have filled the counter and
+    /// made it blocking: the counter is emptied before the write. Call it without a lock, because
+    /// the peer may fill it again in between.
+    pub(crate) fn signal_moved(&self, notifier: &EventNotifier) -> Result<(), notify_core::Error> {
+        self.make_room(&self.control.lock(), notifier);
+        signal_anew(notifier)
+    }
+
+    pub(super) fn make_room(&self, control: &Control, notifier: &EventNotifier) {
+        if control.is_armed() {
+            // KVM has injected what it has.
+            let _ = notifier.consume();
+        } else {
+            // Here and not only in the next signal: until that is written, another thread may look.
+            self.keep_unheard(control);
+        }
+    }
+
+    /// Lets triggers through to the vector's own notifier, now that it is bound, and delivers what
+    /// was kept.
+    pub(super) fn let_through(&self, control: MutexGuard<'_, Control>) {
+        match self.outlet.kind() {
+            Kind::Own => {
+                let kept = self.gate.open();
+                drop(control);
+                // An eventfd that nothing else writes to takes it.
+                let _ = kept.and_then(|pass| self.inject(pass));
+            }
+            Kind::Shared if control.is_armed() && self.gate.is_pending() => {
+                self.deliver_kept(control);
+            }
+            _ => {}
+        }
+    }
+
+    /// Signals a notifier that was handed out, for the pending bit.
+    ///
+    /// The write is made without the lock, because a peer may block it. The bit is taken out after
+    /// it, and only if the vector has not changed meanwhile: so a snapshot has the signal at each
+    /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice.
+    fn deliver_kept(&self, control: MutexGuard<'_, Control>) {
+        let Some(notifier) = self.outlet.shared() else {
+            return;
         };
-        let kept = match keep {
-            true => self.gate.is_pending(),
-            false => self.gate.take_pending(),
-        };
-        self.unheard(&control).is_some_and(signalled) || kept
+        let turn = control.turn;
+        self.make_room(&control, &notifier);
+        drop(control);
+        // For loom a call of the kernel belongs to the step before it.
+        #[cfg(loom)]
+        crate::sync::thread::yield_now();
+        let signalled = signal_anew(&notifier);
+        let control = self.control.lock();
+        if signalled.is_ok() && control.turn == turn {
+            self.gate.take_pending();
+        }
     }
 }
 
-/// Signals a notifier that a peer may have filled and made blocking: it is emptied before the
-/// write, which would block otherwise. Call it without a lock, because the peer may fill it again
-/// in between.
-pub(crate) fn signal_moved(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
-    empty_if_full(notifier);
+/// Signals the notifier in which a queue without a vector holds its signals, and which a peer may
+/// have filled and made blocking. Call it without a lock.
+pub(crate) fn signal_holding(notifier: &Arc<EventNotifier>) -> Result<(), notify_core::Error> {
+    notifier.consume()?;
     signal_anew(notifier)
 }

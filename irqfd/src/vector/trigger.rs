@@ -9,9 +9,7 @@ use super::gate::Pass;
 use super::outlet::Kind;
 use super::{Inner, Triggered};
 use crate::Error;
-use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
-use crate::vector::control::Control;
 
 impl Inner {
     pub(super) fn trigger(&self) -> Result<Triggered, Error> {
@@ -76,18 +74,6 @@ impl Inner {
         } else {
             Triggered::Disabled
         }
-    }
-
-    /// Lets triggers through to the vector's own notifier, now that it is bound; the one that was
-    /// kept first.
-    pub(super) fn open_own(&self, control: MutexGuard<'_, Control>) {
-        if self.outlet.kind() != Kind::Own {
-            return;
-        }
-        let kept = self.gate.open();
-        drop(control);
-        // An eventfd that nothing else writes to takes it.
-        let _ = kept.and_then(|pass| self.inject(pass));
     }
 
     /// Whether the kernel has KVM_SIGNAL_MSI.

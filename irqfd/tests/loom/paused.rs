@@ -119,6 +119,33 @@ fn a_pause_keeps_what_comes_and_lets_nothing_be_armed() {
     }
 }
 
+/// A look has found a signal in the notifier of an exported vector. At each moment a snapshot has
+/// it, unless the kernel has; and if the first VM goes on, it is delivered there.
+#[test]
+fn what_a_look_has_found_is_in_a_snapshot_or_delivered() {
+    explore(3, || {
+        let (witness, table) = Witness::new();
+        let vector = internal(&table);
+        let notifier = vector.export().unwrap();
+        notifier.notify().unwrap();
+        assert!(vector.is_pending());
+        assert!(notifier.consume().unwrap().is_none());
+        let guest = {
+            let vector = vector.clone();
+            thread::spawn(move || vector.unmask().unwrap())
+        };
+        vector.pause();
+        let injected = witness.by_irqfd();
+        assert!(injected > 0 || vector.is_pending(), "not in the snapshot");
+        guest.join().unwrap();
+        vector.resume().unwrap();
+        vector.pause();
+        assert!(!vector.is_pending());
+        let injected = witness.by_irqfd();
+        assert!((1..=2).contains(&injected), "{injected}");
+    });
+}
+
 /// Two vectors are resumed together while the guest masks one of them and a device triggers it.
 #[test]
 fn a_batch_and_a_mask_agree() {

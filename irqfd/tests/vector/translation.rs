@@ -127,7 +127,7 @@ fn nothing_is_armed_on_a_blocked_message() {
     remap.set(0, false);
     table.retranslate().unwrap();
     vm.expect(&[0x44]);
-    // A peer fills the counter meanwhile: what comes afterwards is delivered all the same.
+    // A peer fills the counter meanwhile: what it has is delivered, and a trigger empties it.
     remap.set(0, true);
     table.retranslate().unwrap();
     let eventfd: &EventFd = (*notifier).as_ref();
@@ -135,8 +135,17 @@ fn nothing_is_armed_on_a_blocked_message() {
     remap.set(0, false);
     table.retranslate().unwrap();
     vm.expect(&[0x44]);
-    notifier.notify().unwrap();
+    vector.trigger().unwrap();
     vm.expect(&[0x44]);
+    // What a look has found is delivered when the message is let through.
+    remap.set(0, true);
+    table.retranslate().unwrap();
+    notifier.notify().unwrap();
+    assert!(vector.is_pending() && !notifier.is_signalled().unwrap());
+    remap.set(0, false);
+    table.retranslate().unwrap();
+    vm.expect(&[0x44]);
+    assert!(!vector.is_pending());
     drop(vector);
     assert_eq!(table.leased(), 0);
 }

@@ -126,14 +126,17 @@ impl Watched {
 
     /// Signals, if there is no signal: what takes the next one looks for work.
     ///
-    /// Call it with nothing locked: a peer that clears the file's O_NONBLOCK and fills the counter
-    /// just then blocks the write.
+    /// What is there is taken and written again: a peer may have filled the counter and made it
+    /// blocking, and a look that takes nothing is poll(2), which system call filters do not allow.
+    ///
+    /// Call it with nothing locked: a peer that fills the counter in between blocks the write.
     pub(super) fn remind(&self) {
-        // A counter that is not zero does as well.
-        if let Some(notifier) = self.notifier()
-            && !matches!(notifier.is_signalled(), Ok(true))
-        {
-            // It is an open eventfd, and there is room in it.
+        let Some(notifier) = self.notifier() else {
+            return;
+        };
+        let taken = notifier.consume().ok().flatten();
+        if !matches!(notifier.add(taken.unwrap_or(NonZeroU64::MIN)), Ok(true)) {
+            // It is an open eventfd, and has a signal if there is no room in it.
             let _ = notifier.notify();
         }
     }

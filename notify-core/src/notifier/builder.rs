@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How a notifier is created.
 
+use super::holder::Holder;
 use super::{EventFdMode, EventNotifier, fd};
 use crate::Error;
 
@@ -19,6 +20,7 @@ use crate::Error;
 pub struct EventNotifierBuilder {
     initial: u32,
     semaphore: bool,
+    private: bool,
 }
 
 impl EventNotifierBuilder {
@@ -36,6 +38,13 @@ impl EventNotifierBuilder {
         self
     }
 
+    /// Declares that no other process gets the descriptor, and that no code clears its
+    /// `O_NONBLOCK` (default false). See [`EventNotifier::declare_private`].
+    pub fn private(mut self, private: bool) -> Self {
+        self.private = private;
+        self
+    }
+
     /// Creates the eventfd.
     ///
     /// # Errors
@@ -48,6 +57,8 @@ impl EventNotifierBuilder {
         } else {
             EventFdMode::Counter
         };
-        Ok(EventNotifier { eventfd, mode })
+        let notifier = EventNotifier::of(Holder::Owned(eventfd), Some(mode));
+        // It was created non-blocking.
+        Ok(notifier.with_private(self.private))
     }
 }

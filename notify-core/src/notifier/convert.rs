@@ -1,23 +1,98 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! To and from the eventfd types that a VMM passes around already.
+//! From file descriptors that came from elsewhere, and back.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use vmm_sys_util::event;
-use vmm_sys_util::eventfd::EventFd;
-
-use super::{EventNotifier, fd};
+use super::{EventNotifier, examine, fd};
 use crate::{Error, Rejected};
 
-impl AsRef<EventFd> for EventNotifier {
-    fn as_ref(&self) -> &EventFd {
-        &self.eventfd
+impl EventNotifier {
+    /// Takes over a file descriptor that came from elsewhere: a vhost-user peer, a parent process.
+    ///
+    /// It is checked to be an eventfd, without `/proc` and without touching its counter. It is made
+    /// close-on-exec, and non-blocking for every process that holds the same open file.
+    ///
+    /// A VMM's own `EventFd` needs none of that: convert it with `From` or `TryFrom`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotEventFd`], [`Error::Examine`]; the file descriptor comes back inside.
+    pub fn adopt(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
+        match examine::examine(fd.as_fd()) {
+            Ok(mode) => Ok(Self::of(fd.into(), Some(mode))),
+            Err(error) => Err(Rejected::new(error, fd)),
+        }
+    }
+
+    /// Duplicates a borrowed eventfd, and checks it as [`adopt`](Self::adopt) does. The new notifier
+    /// shares its counter.
+    ///
+    /// The open file becomes non-blocking, for the lender too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`], and those of [`adopt`](Self::adopt).
+    pub fn adopt_borrowed(fd: impl AsFd) -> Result<Self, Error> {
+        let duplicate = fd::duplicate(fd.as_fd())?;
+        Ok(Self::adopt(duplicate)?)
+    }
+
+    /// The same for types that have no `AsFd`: the `EventFd` of `vmm-sys-util`, of any version.
+    ///
+    /// ```
+    /// # use vmm_sys_util::eventfd::EventFd;
+    /// use notify_core::EventNotifier;
+    ///
+    /// let eventfd = EventFd::new(0)?; // of vmm-sys-util 0.14, for instance
+    /// let notifier = EventNotifier::adopt_borrowed_raw(&eventfd)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`adopt_borrowed`](Self::adopt_borrowed); [`Error::Duplicate`] if the number is not
+    /// open.
+    pub fn adopt_borrowed_raw(fd: &impl AsRawFd) -> Result<Self, Error> {
+        let duplicate = fd::duplicate_raw(fd)?;
+        Ok(Self::adopt(duplicate)?)
+    }
+
+    /// Another file descriptor for the same counter.
+    ///
+    /// For another process, or for an interface that wants to own one. Within a process, share the
+    /// notifier in an `Arc` instead: file descriptors are few. Neither of the two is
+    /// [private](Self::declare_private) any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`].
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let duplicate = fd::duplicate(self.as_fd())?;
+        self.declare_shared();
+        Ok(Self::of(duplicate.into(), self.mode.get().copied()))
+    }
+
+    /// Gives the file descriptor away; one that is shared in an `Arc` is duplicated.
+    pub(super) fn into_owned(self) -> Result<fd::Owned, Rejected<Self>> {
+        let Self {
+            holder,
+            mode,
+            private,
+        } = self;
+        holder.into_owned().map_err(|(error, holder)| {
+            let notifier = Self {
+                holder,
+                mode,
+                private,
+            };
+            Rejected::new(error, notifier)
+        })
     }
 }
 
 impl AsRawFd for EventNotifier {
     fn as_raw_fd(&self) -> RawFd {
-        self.eventfd.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
@@ -30,67 +105,16 @@ impl TryFrom<OwnedFd> for EventNotifier {
     }
 }
 
-impl TryFrom<EventFd> for EventNotifier {
-    type Error = Rejected<EventFd>;
+impl TryFrom<EventNotifier> for OwnedFd {
+    type Error = Rejected<EventNotifier>;
 
-    /// Checked as in [`EventNotifier::adopt`]: an `EventFd` may have been made from any number.
-    fn try_from(eventfd: EventFd) -> Result<Self, Self::Error> {
-        Self::adopt(fd::transfer(eventfd))
-            .map_err(|rejected| Rejected::new(rejected.error, fd::transfer(rejected.value)))
-    }
-}
-
-impl From<EventNotifier> for EventFd {
-    fn from(notifier: EventNotifier) -> Self {
-        notifier.eventfd
-    }
-}
-
-impl From<EventNotifier> for OwnedFd {
-    fn from(notifier: EventNotifier) -> Self {
-        fd::transfer(notifier.eventfd)
-    }
-}
-
-impl EventNotifier {
-    /// From the two halves that `vmm_sys_util::event::new_event_consumer_and_notifier` makes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DifferentEventFds`] if they are halves of two eventfds (where the kernel can tell:
-    /// `kcmp` may be switched off), and those of [`adopt`](Self::adopt); both come back inside.
-    pub fn from_consumer_and_notifier(
-        consumer: event::EventConsumer,
-        notifier: event::EventNotifier,
-    ) -> Result<Self, Rejected<(event::EventConsumer, event::EventNotifier)>> {
-        let consumer: OwnedFd = fd::transfer(consumer);
-        let notifier: OwnedFd = fd::transfer(notifier);
-        let result = if fd::same_file(consumer.as_fd(), notifier.as_fd()) == Some(false) {
-            let error = Error::DifferentEventFds {
-                consumer: consumer.as_raw_fd(),
-                notifier: notifier.as_raw_fd(),
-            };
-            Err(Rejected::new(error, consumer))
-        } else {
-            Self::adopt(consumer)
-        };
-        result.map_err(|rejected| {
-            let consumer = fd::transfer(rejected.value);
-            Rejected::new(rejected.error, (consumer, fd::transfer(notifier)))
-        })
-    }
-
-    /// The two halves that `vmm-sys-util` knows, sharing one counter.
+    /// Gives the file descriptor away, without a system call. If the notifier shares it in an `Arc`
+    /// with other code, it is duplicated.
     ///
     /// # Errors
     ///
     /// [`Error::Duplicate`]; the notifier comes back inside.
-    pub fn into_consumer_and_notifier(
-        self,
-    ) -> Result<(event::EventConsumer, event::EventNotifier), Rejected<Self>> {
-        match fd::duplicate(self.as_fd()) {
-            Ok(duplicate) => Ok((fd::transfer(self.eventfd), fd::transfer(duplicate))),
-            Err(error) => Err(Rejected::new(error, self)),
-        }
+    fn try_from(notifier: EventNotifier) -> Result<Self, Self::Error> {
+        notifier.into_owned().map(fd::transfer)
     }
 }

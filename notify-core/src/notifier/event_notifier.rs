@@ -2,32 +2,68 @@
 //! [`EventNotifier`]: one eventfd.
 
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use vmm_sys_util::eventfd::EventFd;
 
-use super::{EventNotifierBuilder, fd};
-use crate::{Error, Rejected};
+use super::holder::Holder;
+use super::{EventNotifierBuilder, examine, fd};
+use crate::Error;
 
-/// An owned, non-blocking, close-on-exec eventfd: a counter in the kernel that one side raises and
-/// the other takes.
+/// A close-on-exec eventfd: a counter in the kernel that one side raises and the other takes.
 ///
-/// Dropping it closes the file descriptor. Closing does *not* undo a registration as an ioeventfd,
-/// which is why guards hold an `Arc<EventNotifier>`: share one notifier rather than duplicating it.
+/// # From what a VMM has
+///
+/// | the VMM has | conversion | file descriptors | system calls |
+/// |---|---|---|---|
+/// | nothing yet | [`new`](Self::new), [`builder`](Self::builder) | a new one | `eventfd2` |
+/// | `EventFd` of vmm-sys-util 0.15 | `From<EventFd>` | its own | none |
+/// | `Arc<EventFd>` of 0.15 | `From<Arc<EventFd>>` | shared | none |
+/// | `&EventFd` of 0.15 | `TryFrom<&EventFd>` | a duplicate | `fcntl` |
+/// | `EventFd` of another version | [`adopt_borrowed_raw`](Self::adopt_borrowed_raw) | a duplicate | `fcntl` and those of `adopt` |
+/// | another type that has `AsFd` | [`adopt_borrowed`](Self::adopt_borrowed) | a duplicate | the same |
+/// | `OwnedFd`, from another process | [`adopt`](Self::adopt) | its own | `fstat`, `preadv2`, `writev`, `fcntl` three times, and those of `mode` |
+///
+/// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default).
+///
+/// Dropping a notifier closes its file descriptor, unless it shares one. Closing does *not* undo a
+/// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one notifier
+/// rather than duplicating it.
 ///
 /// `vmm-sys-util` 0.15 has a type of the same name which is only the write half of a pair; see
-/// [`EventNotifier::from_consumer_and_notifier`] for the way between the two.
+/// `from_consumer_and_notifier` for the way between the two.
 ///
-/// # A counter shared with somebody who is not trusted
+/// # Shared and private notifiers
 ///
 /// `O_NONBLOCK` belongs to the open file, so a process that was handed the eventfd can clear it.
+/// A *shared* notifier, as every one is at first, does not rely on the flag to read:
 /// [`consume`](Self::consume), [`is_signalled`](Self::is_signalled) and [`wait`](Self::wait) never
-/// rely on it. [`notify`](Self::notify) does: the kernel has no non-blocking write for eventfds, so
-/// it blocks if the other holder has cleared the flag *and* filled the counter to 2^64 - 2. Where
-/// that matters, do not signal on a thread that must not stop.
+/// block because of it. For that it uses `preadv2`, which the system call filters of some VMMs do
+/// not allow. A notifier that was declared [*private*](Self::declare_private) uses `read`.
+///
+/// [`notify`](Self::notify) relies on the flag, whether the notifier is private or shared: the kernel
+/// has no other non-blocking write for eventfds.
+///
+/// # System calls
+///
+/// | operation | shared | private |
+/// |---|---|---|
+/// | [`notify`](Self::notify), [`try_notify`](Self::try_notify), [`add`](Self::add) | `write` | `write` |
+/// | [`consume`](Self::consume) | `preadv2` | `read` |
+/// | [`wait`](Self::wait) | `preadv2`, `ppoll` | `read`, `ppoll` |
+/// | [`is_signalled`](Self::is_signalled) | `ppoll` | `ppoll` |
+/// | [`mode`](Self::mode) | none if the notifier was created or adopted here; else the first call reads `/proc` | the same |
+/// | [`declare_private`](Self::declare_private) | `fcntl` once or twice | none |
+/// | [`declare_shared`](Self::declare_shared), [`is_private`](Self::is_private), `AsFd`, `AsRef<EventFd>` | none | none |
+/// | [`try_clone`](Self::try_clone) | `fcntl` | `fcntl` |
+/// | drop | `close` | `close` |
+///
+/// No other operation of these crates polls a notifier.
 ///
 /// Needs Linux 5.8, the first kernel whose eventfds know `RWF_NOWAIT`. Kernel source: `fs/eventfd.c`.
 ///
@@ -44,8 +80,10 @@ use crate::{Error, Rejected};
 /// ```
 #[derive(Debug)]
 pub struct EventNotifier {
-    pub(super) eventfd: EventFd,
-    pub(super) mode: EventFdMode,
+    pub(super) holder: Holder,
+    /// Once it was asked for.
+    pub(super) mode: OnceLock<EventFdMode>,
+    pub(super) private: AtomicBool,
 }
 
 /// What one read takes from the counter.
@@ -56,7 +94,7 @@ pub enum EventFdMode {
     /// One (`EFD_SEMAPHORE`). KVM wakes once for each write, whatever its value, and leaves the
     /// rest behind; an irqfd therefore refuses it.
     Semaphore,
-    /// Not known: the eventfd was adopted, and the kernel tells its mode only through `/proc`
+    /// Not known: the eventfd was made elsewhere, and the kernel tells its mode only through `/proc`
     /// (since Linux 6.5), which is not mounted here or does not say.
     Unknown,
 }
@@ -76,55 +114,76 @@ impl EventNotifier {
         EventNotifierBuilder::default()
     }
 
-    /// Takes over a file descriptor that came from elsewhere: a vhost-user peer, a parent process.
-    ///
-    /// It is checked to be an eventfd, without `/proc` and without touching its counter. It is made
-    /// close-on-exec, and non-blocking for everybody who holds the same open file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotEventFd`], [`Error::Examine`]; the file descriptor comes back inside.
-    pub fn adopt(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
-        match fd::examine(fd.as_fd()) {
-            Ok(mode) => Ok(Self {
-                eventfd: fd::transfer(fd),
-                mode,
-            }),
-            Err(error) => Err(Rejected::new(error, fd)),
+    /// With the mode if it is known. It is shared.
+    pub(super) fn of(holder: Holder, mode: Option<EventFdMode>) -> Self {
+        Self {
+            holder,
+            mode: mode.map_or_else(OnceLock::new, OnceLock::from),
+            private: AtomicBool::new(false),
         }
     }
 
-    /// Duplicates a borrowed eventfd: the new notifier shares its counter.
-    ///
-    /// The open file becomes non-blocking, for the lender too.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Duplicate`], and those of [`adopt`](Self::adopt).
-    pub fn adopt_borrowed(fd: impl AsFd) -> Result<Self, Error> {
-        let duplicate = fd::duplicate(fd.as_fd())?;
-        Ok(Self::adopt(duplicate)?)
-    }
-
-    /// Another file descriptor for the same counter.
-    ///
-    /// For another process, or for an interface that wants to own one. Within a process, share the
-    /// notifier in an `Arc` instead: file descriptors are few.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Duplicate`].
-    pub fn try_clone(&self) -> Result<Self, Error> {
-        Ok(Self {
-            eventfd: fd::transfer(fd::duplicate(self.as_fd())?),
-            mode: self.mode,
-        })
+    pub(super) fn with_private(mut self, private: bool) -> Self {
+        *self.private.get_mut() = private;
+        self
     }
 
     /// What one read takes from the counter, as far as it is known.
-    #[must_use]
+    ///
+    /// Where the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
+    /// `read`, `close`), and later calls make no system call. It is called where the mode matters:
+    /// when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are handed
+    /// over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that installs a system call filter, or leaves
+    /// `/proc` behind, calls it before.
     pub fn mode(&self) -> EventFdMode {
-        self.mode
+        *self.mode.get_or_init(|| examine::mode(self.as_fd()))
+    }
+
+    /// Declares that no other process has the eventfd, and that no code clears its `O_NONBLOCK`, so
+    /// that [`consume`](Self::consume) may use `read`. If the flag is not set, this sets it.
+    ///
+    /// If the declaration is wrong, `consume` may block until the next signal.
+    ///
+    /// It ends when these crates hand the eventfd out: when
+    /// [`Vrings`](crate::vring::Vrings) gives it to a back-end, when `Vector::export` of `irqfd`
+    /// returns it, and in [`try_clone`](Self::try_clone). A caller who hands it out in another way
+    /// calls [`declare_shared`](Self::declare_shared) before. The kernel is no other process: KVM
+    /// may have a private notifier as irqfd or ioeventfd.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Examine`] if the flag cannot be read or set; nothing has changed.
+    pub fn declare_private(&self) -> Result<(), Error> {
+        if self.is_private() {
+            return Ok(());
+        }
+        fd::set_nonblocking(self.as_fd()).map_err(|source| self.examine(source))?;
+        self.private.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends what [`declare_private`](Self::declare_private) declared. A `consume` that another
+    /// thread has begun may still use `read`.
+    pub fn declare_shared(&self) {
+        self.private.store(false, Ordering::Release);
+    }
+
+    /// Whether it was declared private.
+    #[must_use]
+    #[inline]
+    pub fn is_private(&self) -> bool {
+        self.private.load(Ordering::Acquire)
+    }
+
+    /// Whether the open file is non-blocking now.
+    pub(crate) fn is_nonblocking(&self) -> Result<bool, Error> {
+        let flags = fd::flags(self.as_fd()).map_err(|source| self.examine(source))?;
+        Ok(flags.contains(OFlag::O_NONBLOCK))
+    }
+
+    fn examine(&self, source: std::io::Error) -> Error {
+        let fd = self.as_raw_fd();
+        Error::Examine { fd, source }
     }
 
     /// Adds one to the counter.
@@ -132,6 +191,11 @@ impl EventNotifier {
     /// A counter that cannot grow means that a signal is pending already: that is success. If the
     /// eventfd is bound as an irqfd, KVM injects the interrupt before this returns (MSI) or soon
     /// after (pins).
+    ///
+    /// Blocks while the counter is full (2^64 - 2) *and* the open file is not non-blocking: where it
+    /// was made by `EventFd::new(0)` and converted, or where another holder has cleared
+    /// `O_NONBLOCK`. Counts of one do not fill it; another holder can. Where that matters, do not
+    /// signal on a thread that must not stop.
     ///
     /// # Errors
     ///
@@ -141,18 +205,30 @@ impl EventNotifier {
         self.try_notify().map(drop)
     }
 
-    /// The same, and answers whether the counter has grown: `false` if it is full.
+    /// The same, and returns whether the counter has grown: `false` if it is full.
     ///
-    /// That matters where the counter is not read by whoever is to be told: KVM and vhost hear of the write,
-    /// and of one that is refused they hear nothing. Somebody who shares the eventfd can fill it.
+    /// That matters where the counter is not read by the receiver: KVM and vhost hear of the write,
+    /// and of one that is refused they hear nothing. A process that shares the eventfd can fill it.
     ///
     /// # Errors
     ///
     /// As for [`notify`](Self::notify).
     #[inline]
     pub fn try_notify(&self) -> Result<bool, Error> {
-        fd::add_one(&self.eventfd).map_err(|source| Error::Notify {
-            fd: self.eventfd.as_raw_fd(),
+        self.add(NonZeroU64::MIN)
+    }
+
+    /// Adds several signals at once, for instance those that were taken from another notifier.
+    /// Returns whether the counter has grown: `false` if it has no room for all of them, and then
+    /// none was added.
+    ///
+    /// # Errors
+    ///
+    /// As for [`notify`](Self::notify); EINVAL for 2^64 - 1, which no counter can have.
+    #[inline]
+    pub fn add(&self, count: NonZeroU64) -> Result<bool, Error> {
+        fd::add(self.as_fd(), count.get()).map_err(|source| Error::Notify {
+            fd: self.as_raw_fd(),
             source,
         })
     }
@@ -160,7 +236,8 @@ impl EventNotifier {
     /// Takes the counter: how many signals there were since the last time, `None` for none.
     ///
     /// This is QEMU's `event_notifier_test_and_clear`. It never blocks, whatever another holder did
-    /// to the file's flags. In semaphore mode it takes one signal at a time.
+    /// to the file's flags (unless the notifier was wrongly
+    /// [declared private](Self::declare_private)). In semaphore mode it takes one signal at a time.
     ///
     /// # Errors
     ///
@@ -168,36 +245,31 @@ impl EventNotifier {
     /// `preadv2`.
     #[inline]
     pub fn consume(&self) -> Result<Option<NonZeroU64>, Error> {
-        fd::take(&self.eventfd).map_err(|source| Error::Consume {
-            fd: self.eventfd.as_raw_fd(),
+        let taken = match self.is_private() {
+            true => fd::take_private(self.as_fd()),
+            false => fd::take(self.as_fd()),
+        };
+        taken.map_err(|source| Error::Consume {
+            fd: self.as_raw_fd(),
             source,
         })
     }
 
     /// Whether a signal is pending. It stays pending.
     ///
+    /// Calls `ppoll`, which system call filters often do not allow.
+    ///
     /// # Errors
     ///
     /// [`Error::Poll`].
     pub fn is_signalled(&self) -> Result<bool, Error> {
-        self.poll_until(PollFlags::POLLIN, Some(Instant::now()))
-    }
-
-    /// Whether the counter is full: KVM and vhost are not woken by a write that it refuses. A process
-    /// that shares the eventfd can fill it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Poll`].
-    pub fn is_full(&self) -> Result<bool, Error> {
-        let has_room = self.poll_until(PollFlags::POLLOUT, Some(Instant::now()));
-        has_room.map(|has_room| !has_room)
+        self.poll_until(Some(Instant::now()))
     }
 
     /// Waits for a signal and takes it, for at most `timeout` (`None`: for ever).
     ///
-    /// Answers `None` if the time ran out. Where several threads wait on one counter, each signal
-    /// is taken by one of them.
+    /// Returns `None` if the time ran out. Where several threads wait on one counter, each signal
+    /// is taken by one of them. Calls `ppoll`.
     ///
     /// # Errors
     ///
@@ -209,27 +281,29 @@ impl EventNotifier {
             if let Some(count) = self.consume()? {
                 return Ok(Some(count));
             }
-            if !self.poll_until(PollFlags::POLLIN, deadline)? {
+            if !self.poll_until(deadline)? {
                 return Ok(None);
             }
         }
     }
 
-    /// Whether the counter became readable, or writable, before the deadline.
-    fn poll_until(&self, what: PollFlags, deadline: Option<Instant>) -> Result<bool, Error> {
+    /// Whether the counter became readable before the deadline.
+    fn poll_until(&self, deadline: Option<Instant>) -> Result<bool, Error> {
         loop {
             let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let mut fds = [PollFd::new(self.as_fd(), what)];
+            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
             match ppoll(&mut fds, remaining.map(TimeSpec::from_duration), None) {
                 // If the kernel has added the last one, which a write cannot, POLLERR alone is set.
                 Ok(_) => {
                     let [fd] = fds;
-                    return Ok(fd.revents().is_some_and(|events| events.contains(what)));
+                    return Ok(fd
+                        .revents()
+                        .is_some_and(|events| events.contains(PollFlags::POLLIN)));
                 }
                 Err(nix::Error::EINTR) => {}
                 Err(errno) => {
                     return Err(Error::Poll {
-                        fd: self.eventfd.as_raw_fd(),
+                        fd: self.as_raw_fd(),
                         source: errno.into(),
                     });
                 }
@@ -240,6 +314,6 @@ impl EventNotifier {
 
 impl AsFd for EventNotifier {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        fd::borrow(&self.eventfd)
+        self.holder.as_fd()
     }
 }

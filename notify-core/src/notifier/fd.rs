@@ -4,41 +4,45 @@
 //! With `vm/kvm/`, all that may hold `unsafe` code in the libraries.
 #![allow(unsafe_code)]
 
+#[cfg(any(feature = "sim", feature = "vmm-sys-util"))]
 use std::cmp::Ordering;
 use std::io;
+#[cfg(feature = "vmm-sys-util")]
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
-#[cfg(feature = "sim")]
-use std::os::fd::RawFd;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::stat::{SFlag, fstat};
-use vmm_sys_util::event;
-use vmm_sys_util::eventfd::EventFd;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+#[cfg(feature = "vmm-sys-util")]
+use vmm_sys_util::{event, eventfd::EventFd};
 
-use super::EventFdMode;
 use crate::Error;
 
+/// What a notifier owns. With `vmm-sys-util` it is an `EventFd`, so that it can be lent as one.
+#[cfg(feature = "vmm-sys-util")]
+pub(super) type Owned = EventFd;
+#[cfg(not(feature = "vmm-sys-util"))]
+pub(super) type Owned = OwnedFd;
+
 /// A new eventfd, non-blocking and close-on-exec.
-pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<EventFd> {
+pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<Owned> {
     let mode = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
     // SAFETY: eventfd(2) takes two integers and touches no memory of ours.
     let fd = unsafe { libc::eventfd(initial, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | mode) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just opened `fd` for us; nobody else knows the number.
-    Ok(unsafe { EventFd::from_raw_fd(fd) })
+    // SAFETY: the kernel has just opened `fd` for us; no other code knows the number.
+    Ok(unsafe { Owned::from_raw_fd(fd) })
 }
 
-/// Adds one to the counter. Answers whether there was room for it.
+/// Adds to the counter. Returns whether there was room for it.
 #[inline]
-pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<bool> {
-    let one = 1u64;
+pub(crate) fn add(eventfd: BorrowedFd<'_>, count: u64) -> io::Result<bool> {
     uninterrupted(|| {
-        // SAFETY: the eight bytes are those of `one`, which outlives the call; write(2) only reads
+        // SAFETY: the eight bytes are those of `count`, which outlives the call; write(2) only reads
         // them.
-        let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
+        let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const count).cast(), 8) };
         if written == 8 {
             return Ok(true);
         }
@@ -51,9 +55,27 @@ pub(crate) fn add_one(eventfd: &EventFd) -> io::Result<bool> {
 
 /// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was cleared.
 #[inline]
-pub(crate) fn take(eventfd: &EventFd) -> io::Result<Option<NonZeroU64>> {
+pub(crate) fn take(eventfd: BorrowedFd<'_>) -> io::Result<Option<NonZeroU64>> {
     let mut count = [0; 8];
-    match read_nowait(borrow(eventfd), &mut count) {
+    taken(read_nowait(eventfd, &mut count), count)
+}
+
+/// Takes the counter of an eventfd whose `O_NONBLOCK` no other code clears, with a plain read(2).
+#[inline]
+pub(super) fn take_private(eventfd: BorrowedFd<'_>) -> io::Result<Option<NonZeroU64>> {
+    let mut count = [0; 8];
+    let read = uninterrupted(|| {
+        // SAFETY: the eight bytes are those of `count`, which is borrowed for the call alone.
+        let read = unsafe { libc::read(eventfd.as_raw_fd(), count.as_mut_ptr().cast(), 8) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    });
+    taken(read, count)
+}
+
+/// What a read has taken: nothing if it would have blocked.
+#[inline]
+fn taken(read: io::Result<usize>, count: [u8; 8]) -> io::Result<Option<NonZeroU64>> {
+    match read {
         Ok(8) => Ok(NonZeroU64::new(u64::from_ne_bytes(count))),
         Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -63,7 +85,7 @@ pub(crate) fn take(eventfd: &EventFd) -> io::Result<Option<NonZeroU64>> {
 
 /// preadv2(2) at the file's own position (-1), which is the only one that an eventfd has.
 #[inline]
-fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let iov = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -92,7 +114,7 @@ fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// Makes a system call again while the handler of a signal interrupts it. Those that do not wait may be
 /// interrupted too: where a supervisor (`SECCOMP_RET_USER_NOTIF`) decides about them.
 #[inline]
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -101,51 +123,23 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
-pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
-    let examine = |source: io::Error| Error::Examine {
-        fd: fd.as_raw_fd(),
-        source,
-    };
-    if !is_eventfd(fd).map_err(examine)? {
-        return Err(Error::NotEventFd { fd: fd.as_raw_fd() });
-    }
-    let set = |argument| fcntl(fd, argument).map_err(|errno| examine(errno.into()));
-    let flags = OFlag::from_bits_retain(set(FcntlArg::F_GETFL)?);
-    set(FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    set(FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(mode(fd))
+/// The flags of the open file, which all its holders share.
+pub(super) fn flags(fd: BorrowedFd<'_>) -> io::Result<OFlag> {
+    let flags = uninterrupted(|| Ok(fcntl(fd, FcntlArg::F_GETFL)?))?;
+    Ok(OFlag::from_bits_retain(flags))
 }
 
-/// Whether `fd` is an eventfd, found out without `/proc` and without a trace.
-///
-/// No system call says so, but three answers together do, and none of the questions has an effect:
-///
-/// 1. The file has no type: it lives on the kernel's anonymous inode. This leaves out files, pipes,
-///    sockets and devices, on which the next question could consume something.
-/// 2. A non-blocking read of four bytes gives EINVAL: the file can be read without blocking, and
-///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd, and
-///    whatever cannot be read at all.
-/// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
-pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let stat = uninterrupted(|| Ok(fstat(fd)?))?;
-    let has_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-    if !has_type.is_empty() {
-        return Ok(false);
+/// Makes the open file non-blocking, unless it is.
+pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = flags(fd)?;
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        uninterrupted(|| Ok(fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?))?;
     }
-    match read_nowait(fd, &mut [0; 4]) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        Err(error) if is_of_filter(&error) => return Err(error),
-        _ => return Ok(false),
-    }
-    match write_nothing(fd) {
-        Ok(()) => Ok(true),
-        Err(error) if is_of_filter(&error) => Err(error),
-        Err(_) => Ok(false),
-    }
+    Ok(())
 }
 
-fn write_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// A gathering write of nothing, which has no effect.
+pub(super) fn write_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
     uninterrupted(|| {
         // SAFETY: no iovec is read when the count is zero, so the null pointer is never followed.
         match unsafe { libc::writev(fd.as_raw_fd(), std::ptr::null(), 0) } {
@@ -153,31 +147,6 @@ fn write_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
             _ => Err(io::Error::last_os_error()),
         }
     })
-}
-
-/// Whether a system-call filter may have answered, which knows nothing of the file. No file without a type
-/// says so to a read or a write.
-fn is_of_filter(error: &io::Error) -> bool {
-    let filters = [libc::EPERM, libc::EACCES, libc::ENOSYS];
-    error
-        .raw_os_error()
-        .is_some_and(|errno| filters.contains(&errno))
-}
-
-/// The mode of somebody else's eventfd, which only `/proc` can tell (Linux 6.5 and later).
-fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
-    match field(fd, "eventfd-semaphore:").as_deref() {
-        Some("0") => EventFdMode::Counter,
-        Some("1") => EventFdMode::Semaphore,
-        _ => EventFdMode::Unknown,
-    }
-}
-
-/// What `/proc` says about an eventfd.
-fn field(fd: BorrowedFd<'_>, name: &str) -> Option<String> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-    let value = info.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(value.trim().to_owned())
 }
 
 /// A close-on-exec duplicate.
@@ -188,13 +157,9 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
     })
 }
 
-/// Whether two file descriptors are one open file; `None` where the kernel will not say.
-pub(super) fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<bool> {
-    order(one, other).map(Ordering::is_eq)
-}
-
 /// Where two open files stand in an order that the kernel makes up when it boots; equal means one
 /// and the same. `None` where the kernel will not say.
+#[cfg(any(feature = "sim", feature = "vmm-sys-util"))]
 pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.
     const KCMP_FILE: libc::c_int = 0;
@@ -209,8 +174,7 @@ pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Orderi
     }
 }
 
-/// A close-on-exec duplicate of whatever a number stands for; EBADF if for nothing.
-#[cfg(feature = "sim")]
+/// A close-on-exec duplicate of what a number stands for; EBADF if for nothing.
 pub(crate) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes integers and touches no memory of ours; a number that is not
     // open is refused.
@@ -218,41 +182,40 @@ pub(crate) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just opened `fd` for us; nobody else knows the number.
+    // SAFETY: the kernel has just opened `fd` for us; no other code knows the number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The kernel's own number of an eventfd, the same for all its duplicates (Linux 5.2 and later,
-/// with `/proc`).
-#[cfg(feature = "sim")]
-pub(crate) fn eventfd_id(fd: BorrowedFd<'_>) -> Option<u64> {
-    field(fd, "eventfd-id:")?.parse().ok()
+/// A close-on-exec duplicate, for types that do not implement `AsFd`.
+pub(crate) fn duplicate_raw(fd: &impl AsRawFd) -> Result<OwnedFd, Error> {
+    let fd = fd.as_raw_fd();
+    duplicate_number(fd).map_err(|source| Error::Duplicate { fd, source })
 }
 
-/// The count of an eventfd, which stays as it is (with `/proc`).
-#[cfg(feature = "sim")]
-pub(crate) fn count(fd: BorrowedFd<'_>) -> Option<u64> {
-    u64::from_str_radix(&field(fd, "eventfd-count:")?, 16).ok()
-}
-
-/// Whether an eventfd is known to be a semaphore.
-#[cfg(feature = "sim")]
-pub(crate) fn is_semaphore(fd: BorrowedFd<'_>) -> bool {
-    mode(fd) == EventFdMode::Semaphore
-}
-
-pub(crate) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
-    // SAFETY: `eventfd` owns the number, keeps it open for the lifetime of the borrow, and it is
+/// For a type that owns a file descriptor and does not implement `AsFd`.
+pub(crate) fn borrow(owner: &impl Owner) -> BorrowedFd<'_> {
+    // SAFETY: `owner` owns the number, keeps it open for the lifetime of the borrow, and it is
     // not -1.
-    unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// An `EventFd` of a borrowed number. Not dropped, it never closes the number.
+#[cfg(feature = "vmm-sys-util")]
+pub(super) fn lend(fd: BorrowedFd<'_>) -> ManuallyDrop<EventFd> {
+    // SAFETY: the number is open for as long as `fd` lives, which the only caller keeps beside the
+    // result. The result is never dropped, and a shared reference to an `EventFd` cannot close it.
+    ManuallyDrop::new(unsafe { EventFd::from_raw_fd(fd.as_raw_fd()) })
 }
 
 /// Types that own exactly one open file descriptor.
-pub(crate) trait Owner: IntoRawFd + FromRawFd {}
+pub(crate) trait Owner: AsRawFd + IntoRawFd + FromRawFd {}
 
 impl Owner for OwnedFd {}
+#[cfg(feature = "vmm-sys-util")]
 impl Owner for EventFd {}
+#[cfg(feature = "vmm-sys-util")]
 impl Owner for event::EventConsumer {}
+#[cfg(feature = "vmm-sys-util")]
 impl Owner for event::EventNotifier {}
 
 /// Moves a file descriptor from one type that owns it to another.

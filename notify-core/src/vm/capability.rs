@@ -36,21 +36,30 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// The number of variants.
-    pub(super) const COUNT: usize = Self::X2ApicApi as usize + 1;
+    /// All of them, in the order of their declaration.
+    pub(super) const ALL: [Self; 12] = [
+        Self::IrqChip,
+        Self::IrqRouting,
+        Self::IrqInjectStatus,
+        Self::IrqFd,
+        Self::IrqFdResample,
+        Self::IoEventFd,
+        Self::IoEventFdAnyLength,
+        Self::IoEventFdNoLength,
+        Self::SignalMsi,
+        Self::MsiDevid,
+        Self::SplitIrqChip,
+        Self::X2ApicApi,
+    ];
 
-    /// Whether a machine's answer is the same for ever. Others change when a controller is created.
+    /// Whether the value is the same for the whole life of a VM: a constant of the kernel, or of the
+    /// type that the VM was created with. Kernel source: `kvm_vm_ioctl_check_extension` of x86,
+    /// arm64 and riscv64, and `kvm_vm_ioctl_check_extension_generic`.
+    ///
+    /// The others change when an interrupt controller is created: `MsiDevid` with an ITS of arm64,
+    /// and, since Linux 7.0, a bit of `X2ApicApi` with a split irqchip of x86.
     pub(super) const fn is_constant(self) -> bool {
-        matches!(
-            self,
-            Self::IrqRouting
-                | Self::IrqInjectStatus
-                | Self::IrqFd
-                | Self::IoEventFd
-                | Self::IoEventFdAnyLength
-                | Self::IoEventFdNoLength
-                | Self::SignalMsi
-        )
+        !matches!(self, Self::MsiDevid | Self::X2ApicApi)
     }
 
     /// KVM's number.
@@ -69,6 +78,18 @@ impl Capability {
             Self::MsiDevid => kvm::KVM_CAP_MSI_DEVID,
             Self::SplitIrqChip => kvm::KVM_CAP_SPLIT_IRQCHIP,
             Self::X2ApicApi => kvm::KVM_CAP_X2APIC_API,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_the_place_of_its_declaration() {
+        for (place, capability) in Capability::ALL.into_iter().enumerate() {
+            assert_eq!(capability as usize, place);
         }
     }
 }

@@ -193,6 +193,7 @@ impl<B: VringBackend> Vrings<B> {
             if !same_kick {
                 return Err(VringError::Started);
             }
+            pair.guest_notifier().declare_shared();
             let result = backend.set_call(ring, pair.guest_notifier());
             result.map_err(refused("call", ring))?;
         }
@@ -267,6 +268,8 @@ impl<B: VringBackend> Vrings<B> {
 
     fn hand_over(&self, backend: &mut B) -> Result<(), VringError> {
         for (number, ring) in self.rings.iter().enumerate() {
+            ring.pair.host_notifier().declare_shared();
+            ring.pair.guest_notifier().declare_shared();
             let result = backend.set_err(number, &ring.err);
             result.map_err(refused("error", number))?;
             let result = backend.set_call(number, ring.pair.guest_notifier());
@@ -302,18 +305,22 @@ impl<B: VringBackend> Drop for Vrings<B> {
 }
 
 /// Signals, also where the counter is full: KVM, vhost and daemons are not woken by a write that is
-/// refused, and where another holder has cleared O_NONBLOCK the write would block.
+/// refused.
 ///
-/// Otherwise the counter is left alone. A daemon that was just woken by the guest's kick reads it,
-/// and may give up if it finds nothing there.
+/// If the open file is non-blocking the write itself tells whether the counter is full, and only
+/// then is the counter emptied: a daemon that was just woken by the guest's kick reads it, and may
+/// give up if it finds nothing there. If another holder has cleared O_NONBLOCK, a write to a full
+/// counter would block, so the counter is emptied first. A daemon that reads it just then waits
+/// for the write.
 fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
     for _ in 0..8 {
-        if notifier.is_full()? {
+        if !notifier.is_nonblocking()? {
             notifier.consume()?;
         }
         if notifier.try_notify()? {
             return Ok(());
         }
+        notifier.consume()?;
     }
     Err(VringError::KeptFull)
 }

@@ -63,6 +63,13 @@ fn made_of_vcpus_only() {
     let vcpu = KvmVcpu::from_fd(duplicate(vcpu_fd.as_raw_fd())).unwrap();
     let another = KvmVcpu::duplicate(&vcpu).unwrap();
     assert_ne!(another.as_fd().as_raw_fd(), vcpu.as_fd().as_raw_fd());
+    let by_number = KvmVcpu::duplicate_raw(&vcpu_fd).unwrap();
+    by_number.interrupt(0x20).unwrap();
+    assert!(matches!(
+        KvmVcpu::duplicate_raw(&i32::MAX),
+        Err(Error::Duplicate { .. })
+    ));
+    drop(by_number);
     drop((kvm, vm_fd, vcpu_fd, vcpu, eventfd, epoll, urandom));
     another.interrupt(0x20).unwrap();
     drop(another);

@@ -20,15 +20,36 @@ use super::{
     Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
     MsiOutcome, MsiRequest, Platform, Retired, RouteBuffer, RoutingClaim, Vm,
 };
+use crate::notifier::fd;
 use crate::vm::flags::IrqFdFlags;
 use crate::{Error, Rejected};
 
 /// A KVM virtual machine.
 ///
+/// # From what a VMM has
+///
+/// | the VMM has | conversion |
+/// |---|---|
+/// | `VmFd` of kvm-ioctls 0.25 | `KvmVm::try_from(&vm_fd)` (feature `kvm-ioctls`, on by default) |
+/// | `VmFd` of any other version | [`KvmVm::duplicate_raw`]`(&vm_fd)` |
+/// | another type that has `AsFd` | [`KvmVm::duplicate`]`(&vm)` |
+/// | an `OwnedFd` to give away | [`KvmVm::from_fd`]`(fd)` |
+///
+/// The first three duplicate the file descriptor: the VMM keeps its own, and the VM stays open as
+/// long as either.
+///
 /// Dropping it closes its file descriptor; the machine itself lives on while a vCPU or another
 /// descriptor of it is open, but its irqfds die with the last *machine* descriptor.
 ///
 /// Only the process that created a machine may use it: in a forked child every request gives EIO.
+///
+/// # System calls
+///
+/// Making one asks KVM for all capabilities that never change (KVM_CHECK_EXTENSION, eleven times,
+/// and KVM_GET_API_VERSION, which a VM refuses), so that no operation of these crates asks later.
+/// Two capabilities can change when an interrupt controller is created and are asked for when
+/// [`capability`](Vm::capability) is called: [`Capability::MsiDevid`] until the VM has it, and
+/// [`Capability::X2ApicApi`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -38,7 +59,7 @@ use crate::{Error, Rejected};
 /// let vm_fd = kvm.create_vm()?;
 /// vm_fd.create_irq_chip()?;
 ///
-/// let vm: Arc<dyn Vm> = Arc::new(KvmVm::try_from(&vm_fd)?);
+/// let vm: Arc<dyn Vm> = Arc::new(KvmVm::duplicate_raw(&vm_fd)?); // any version of kvm-ioctls
 /// assert_eq!(vm.capability(Capability::IrqRouting)?, 4096);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -47,23 +68,26 @@ pub struct KvmVm {
     fd: OwnedFd,
     retired: AtomicBool,
     claim: RoutingClaim,
-    /// The answers that will not change, as far as they were asked for.
-    capabilities: [OnceLock<u32>; Capability::COUNT],
+    /// The capabilities that do not change, in the order of [`Capability::ALL`].
+    constant: [u32; Capability::ALL.len()],
+    /// [`Capability::MsiDevid`], once it is not 0.
+    msi_devid: OnceLock<u32>,
 }
 
 impl KvmVm {
-    /// Takes over the file descriptor of a machine, whoever created it and by whatever bindings.
+    /// Takes over the file descriptor of a VM, whatever bindings it was created by.
     ///
     /// # Errors
     ///
     /// [`Error::NotVm`]; the file descriptor comes back inside.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
-        match Self::check(fd.as_fd()) {
-            Ok(()) => Ok(Self {
+        match Self::learn(fd.as_fd()) {
+            Ok(constant) => Ok(Self {
                 fd,
                 retired: AtomicBool::new(false),
                 claim: RoutingClaim::default(),
-                capabilities: [const { OnceLock::new() }; Capability::COUNT],
+                constant,
+                msi_devid: OnceLock::new(),
             }),
             Err(source) => {
                 let number = fd.as_raw_fd();
@@ -72,20 +96,45 @@ impl KvmVm {
         }
     }
 
-    /// Both `/dev/kvm` and its machines know capabilities; only `/dev/kvm` knows the API's version.
-    fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
-        ioctl::check_extension(fd, Capability::IoEventFd.number())?;
-        match ioctl::get_api_version(fd) {
-            Ok(_) => Err(io::Error::from_raw_os_error(libc::ENOTTY)),
-            Err(_) => Ok(()),
-        }
+    /// The VM of a caller who keeps it: its file descriptor is duplicated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`]; [`Error::NotVm`], also in a forked child.
+    pub fn duplicate(vm: impl AsFd) -> Result<Self, Error> {
+        Ok(Self::from_fd(fd::duplicate(vm.as_fd())?)?)
     }
 
-    /// The answer for a capability, if it was asked for and will not change.
+    /// The same for types that have no `AsFd`: the `VmFd` of `kvm-ioctls`, of any version.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`duplicate`](Self::duplicate); [`Error::Duplicate`] if the number is not open.
+    pub fn duplicate_raw(vm: &impl AsRawFd) -> Result<Self, Error> {
+        Ok(Self::from_fd(fd::duplicate_raw(vm)?)?)
+    }
+
+    /// Both `/dev/kvm` and its machines know capabilities; only `/dev/kvm` knows the API's version.
+    /// Returns the capabilities that do not change.
+    fn learn(fd: BorrowedFd<'_>) -> io::Result<[u32; Capability::ALL.len()]> {
+        ioctl::check_extension(fd, Capability::IoEventFd.number())?;
+        if ioctl::get_api_version(fd).is_ok() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTTY));
+        }
+        let mut constant = [0; Capability::ALL.len()];
+        for (place, capability) in constant.iter_mut().zip(Capability::ALL) {
+            if capability.is_constant() {
+                *place = ioctl::check_extension(fd, capability.number())?;
+            }
+        }
+        Ok(constant)
+    }
+
+    /// A capability that does not change.
     #[inline]
-    fn known(&self, capability: Capability) -> Option<u32> {
-        let known = self.capabilities.get(capability as usize);
-        known.and_then(OnceLock::get).copied()
+    fn constant(&self, capability: Capability) -> u32 {
+        let known = self.constant.get(capability as usize);
+        known.copied().unwrap_or_default()
     }
 
     #[inline]
@@ -99,14 +148,13 @@ impl KvmVm {
 
 impl Vm for KvmVm {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
-        if let Some(answer) = self.known(capability) {
-            return Ok(answer);
+        if capability.is_constant() {
+            return Ok(self.constant(capability));
         }
-        let answer = ioctl::check_extension(self.fd.as_fd(), capability.number())?;
-        let known = self.capabilities.get(capability as usize);
-        match known.filter(|_| capability.is_constant()) {
-            Some(known) => Ok(*known.get_or_init(|| answer)),
-            None => Ok(answer),
+        let ask = || ioctl::check_extension(self.fd.as_fd(), capability.number());
+        match capability {
+            Capability::MsiDevid => until_positive(&self.msi_devid, ask),
+            _ => ask(),
         }
     }
 
@@ -146,11 +194,7 @@ impl Vm for KvmVm {
 
     fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         let fd = self.live()?;
-        let told = match self.known(Capability::IrqInjectStatus) {
-            Some(told) => told,
-            None => self.capability(Capability::IrqInjectStatus)?,
-        };
-        if told == 0 {
+        if self.constant(Capability::IrqInjectStatus) == 0 {
             ioctl::irq_line(fd, gsi, level)?;
             return Ok(LineStatus::Unknown);
         }
@@ -189,6 +233,17 @@ impl Vm for KvmVm {
     }
 }
 
+/// Asks again and again for what may become positive, and does not change after that.
+fn until_positive(known: &OnceLock<u32>, ask: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
+    if let Some(known) = known.get() {
+        return Ok(*known);
+    }
+    match ask()? {
+        0 => Ok(0),
+        value => Ok(*known.get_or_init(|| value)),
+    }
+}
+
 /// What the refusal of an irqfd of nothing tells.
 fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
     match refusal {
@@ -204,5 +259,36 @@ fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
 impl AsFd for KvmVm {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_capability_that_comes_with_a_controller_is_asked_for_until_it_is_there() {
+        let known = OnceLock::new();
+        let mut asked = 0;
+        for (value, expected) in [
+            (Some(0), 0),
+            (Some(0), 0),
+            (Some(1), 1),
+            (None, 1),
+            (None, 1),
+        ] {
+            let ask = || {
+                asked += 1;
+                value.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+            };
+            assert_eq!(until_positive(&known, ask).unwrap(), expected);
+        }
+        assert_eq!(asked, 3);
+        let refused = until_positive(&OnceLock::new(), || {
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert!(refused.is_err());
     }
 }

@@ -5,9 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::interrupt;
+use crate::notifier::fd;
 use crate::{Error, Rejected, Vcpu};
 
-/// A vCPU of a KVM machine, for who injects into it.
+/// A vCPU of a KVM VM, to inject interrupts into it.
+///
+/// | the VMM has | conversion |
+/// |---|---|
+/// | `VcpuFd` of kvm-ioctls 0.25 | `KvmVcpu::try_from(&vcpu_fd)` (feature `kvm-ioctls`, on by default) |
+/// | `VcpuFd` of any other version | [`KvmVcpu::duplicate_raw`]`(&vcpu_fd)` |
+/// | another type that has `AsFd` | [`KvmVcpu::duplicate`]`(&vcpu)` |
+/// | an `OwnedFd` to give away | [`KvmVcpu::from_fd`]`(fd)` |
 ///
 /// It owns a file descriptor of the vCPU, and dropping it closes that. Until then the vCPU and the memory of
 /// its machine stay. (They do not keep irqfds: those end with the last descriptor of the *machine*.)
@@ -38,7 +46,7 @@ pub struct KvmVcpu {
 }
 
 impl KvmVcpu {
-    /// Takes over a file descriptor of a vCPU, whoever created it and by whatever bindings.
+    /// Takes over a file descriptor of a vCPU, whatever bindings it was created by.
     ///
     /// # Errors
     ///
@@ -54,18 +62,22 @@ impl KvmVcpu {
         }
     }
 
-    /// The vCPU of somebody who keeps it: its file descriptor is duplicated.
+    /// The vCPU of a caller who keeps it: its file descriptor is duplicated.
     ///
     /// # Errors
     ///
-    /// [`Error::Duplicate`], [`Error::NotVcpu`].
+    /// [`Error::Duplicate`]; [`Error::NotVcpu`], also in a forked child.
     pub fn duplicate(vcpu: impl AsFd) -> Result<Self, Error> {
-        let borrowed = vcpu.as_fd();
-        let fd = borrowed.as_raw_fd();
-        let owned = borrowed
-            .try_clone_to_owned()
-            .map_err(|source| Error::Duplicate { fd, source })?;
-        Ok(Self::from_fd(owned)?)
+        Ok(Self::from_fd(fd::duplicate(vcpu.as_fd())?)?)
+    }
+
+    /// The same for types that have no `AsFd`: the `VcpuFd` of `kvm-ioctls`, of any version.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`duplicate`](Self::duplicate); [`Error::Duplicate`] if the number is not open.
+    pub fn duplicate_raw(vcpu: &impl AsRawFd) -> Result<Self, Error> {
+        Ok(Self::from_fd(fd::duplicate_raw(vcpu)?)?)
     }
 }
 

@@ -3,15 +3,15 @@
 
 use std::cmp::Ordering;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::OnceLock;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use vmm_sys_util::eventfd::EventFd;
 
 use super::errno;
-use crate::notifier::fd;
+use crate::EventFdMode;
+use crate::notifier::{examine, fd};
 
 /// An eventfd that is held through a duplicate of its own, whose flags are nobody else's business.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub(super) struct Held(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    eventfd: EventFd,
+    eventfd: OwnedFd,
     /// The kernel's number for it, asked for only where it will not compare two files.
     id: Option<u64>,
 }
@@ -37,16 +37,16 @@ impl Held {
     /// kcmp(2) nor `/proc` is to be had, so that two eventfds cannot be told apart.
     pub(super) fn get(number: RawFd) -> io::Result<Self> {
         let owned = fd::duplicate_number(number)?;
-        if !fd::is_eventfd(owned.as_fd())? {
+        if !examine::is_eventfd(owned.as_fd())? {
             return Err(errno(libc::EINVAL));
         }
         let id = if compares(owned.as_fd()) {
             None
         } else {
-            let id = fd::eventfd_id(owned.as_fd());
+            let id = examine::eventfd_id(owned.as_fd());
             Some(id.ok_or_else(|| errno(libc::ENOTSUP))?)
         };
-        let eventfd = fd::transfer(owned);
+        let eventfd = owned;
         Ok(Self(Arc::new(Inner { eventfd, id })))
     }
 
@@ -61,20 +61,17 @@ impl Held {
 
     /// Takes what a read takes: 0 if there is nothing.
     pub(super) fn take(&self) -> u64 {
-        fd::take(&self.0.eventfd)
-            .ok()
-            .flatten()
-            .map_or(0, u64::from)
+        fd::take(self.as_fd()).ok().flatten().map_or(0, u64::from)
     }
 
     /// What is in the counter; `None` where the kernel will not say.
     pub(super) fn count(&self) -> Option<u64> {
-        fd::count(self.as_fd())
+        examine::count(self.as_fd())
     }
 
     /// Whether a read takes one at a time, as far as is known.
     pub(super) fn is_semaphore(&self) -> bool {
-        fd::is_semaphore(self.as_fd())
+        examine::mode(self.as_fd()) == EventFdMode::Semaphore
     }
 
     pub(super) fn is_signalled(&self) -> bool {
@@ -86,7 +83,7 @@ impl Held {
     pub(super) fn signal(&self) {
         if self.ready(PollFlags::POLLOUT) {
             // A write can fail only where the counter is full, which is success.
-            let _ = fd::add_one(&self.0.eventfd);
+            let _ = fd::add(self.as_fd(), 1);
         }
     }
 
@@ -98,7 +95,7 @@ impl Held {
 
 impl AsFd for Held {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        fd::borrow(&self.0.eventfd)
+        self.0.eventfd.as_fd()
     }
 }
 
@@ -115,8 +112,8 @@ mod tests {
         let (one, other) = (EventNotifier::new().unwrap(), EventNotifier::new().unwrap());
         let duplicate = one.try_clone().unwrap();
         let held = |notifier: EventNotifier| {
-            let id = fd::eventfd_id(notifier.as_fd());
-            let eventfd = EventFd::from(notifier);
+            let id = examine::eventfd_id(notifier.as_fd());
+            let eventfd = OwnedFd::try_from(notifier).unwrap();
             Held(Arc::new(Inner { eventfd, id }))
         };
         let all = [one, other, duplicate].map(held);

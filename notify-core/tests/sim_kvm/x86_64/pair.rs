@@ -97,10 +97,10 @@ impl Pair {
             self.files.push(Files { real, sim });
         };
         for _ in 0..6 {
-            add(&|| EventNotifier::new().unwrap().into());
+            add(&|| EventNotifier::new().unwrap().try_into().unwrap());
         }
         let semaphore = || EventNotifier::builder().semaphore(true).build().unwrap();
-        add(&|| semaphore().into());
+        add(&|| semaphore().try_into().unwrap());
         for of in [0, 1] {
             let Files { real, sim } = &self.files[of];
             let (real, sim) = (real.try_clone().unwrap(), sim.try_clone().unwrap());

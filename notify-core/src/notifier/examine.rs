@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How a file descriptor is found to be an eventfd, and of which kind.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::EventFdMode;
+use super::fd::{read_nowait, uninterrupted, write_nothing};
+use crate::Error;
+
+/// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
+pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
+    let examine = |source: io::Error| Error::Examine {
+        fd: fd.as_raw_fd(),
+        source,
+    };
+    if !is_eventfd(fd).map_err(examine)? {
+        return Err(Error::NotEventFd { fd: fd.as_raw_fd() });
+    }
+    let set = |argument| fcntl(fd, argument).map_err(|errno| examine(errno.into()));
+    let flags = OFlag::from_bits_retain(set(FcntlArg::F_GETFL)?);
+    set(FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    set(FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(mode(fd))
+}
+
+/// Whether `fd` is an eventfd, found out without `/proc` and without a trace.
+///
+/// No system call says so, but three answers together do, and none of the questions has an effect:
+///
+/// 1. The file has no type: it lives on the kernel's anonymous inode. This leaves out files, pipes,
+///    sockets and devices, on which the next question could consume something.
+/// 2. A non-blocking read of four bytes gives EINVAL: the file can be read without blocking, and
+///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd, and
+///    whatever cannot be read at all.
+/// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
+pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let stat = uninterrupted(|| Ok(fstat(fd)?))?;
+    let has_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if !has_type.is_empty() {
+        return Ok(false);
+    }
+    match read_nowait(fd, &mut [0; 4]) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        Err(error) if is_of_filter(&error) => return Err(error),
+        _ => return Ok(false),
+    }
+    match write_nothing(fd) {
+        Ok(()) => Ok(true),
+        Err(error) if is_of_filter(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether a system-call filter may have answered, which knows nothing of the file. No file without a type
+/// says so to a read or a write.
+fn is_of_filter(error: &io::Error) -> bool {
+    let filters = [libc::EPERM, libc::EACCES, libc::ENOSYS];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| filters.contains(&errno))
+}
+
+/// The mode of an eventfd that came from elsewhere, which only `/proc` tells (Linux 6.5 and later).
+pub(crate) fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
+    match field(fd, "eventfd-semaphore:").as_deref() {
+        Some("0") => EventFdMode::Counter,
+        Some("1") => EventFdMode::Semaphore,
+        _ => EventFdMode::Unknown,
+    }
+}
+
+/// What `/proc` says about an eventfd.
+fn field(fd: BorrowedFd<'_>, name: &str) -> Option<String> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let value = info.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().to_owned())
+}
+
+/// The kernel's own number of an eventfd, the same for all its duplicates (Linux 5.2 and later,
+/// with `/proc`).
+#[cfg(feature = "sim")]
+pub(crate) fn eventfd_id(fd: BorrowedFd<'_>) -> Option<u64> {
+    field(fd, "eventfd-id:")?.parse().ok()
+}
+
+/// The count of an eventfd, which stays as it is (with `/proc`).
+#[cfg(feature = "sim")]
+pub(crate) fn count(fd: BorrowedFd<'_>) -> Option<u64> {
+    u64::from_str_radix(&field(fd, "eventfd-count:")?, 16).ok()
+}

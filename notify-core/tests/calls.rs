@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which system calls the operations of a notifier make: each runs on a thread whose filter kills the
+//! process at any other. Trials run one after the other, because some count file descriptors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use kvm_test::{SystemCall, allow_only, anywhere, open_fds};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use notify_core::{
+    BorrowedEventFd, Capability, EventFd, EventFdMode, EventNotifier, IoEventFdRequest,
+    IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+};
+
+const WRITE: SystemCall = (libc::SYS_write, None);
+const READ: SystemCall = (libc::SYS_read, None);
+const PREADV2: SystemCall = (libc::SYS_preadv2, None);
+const PPOLL: SystemCall = (libc::SYS_ppoll, None);
+const DUP: SystemCall = fcntl_of(libc::F_DUPFD_CLOEXEC);
+const GETFL: SystemCall = fcntl_of(libc::F_GETFL);
+const SETFL: SystemCall = fcntl_of(libc::F_SETFL);
+
+const fn fcntl_of(command: i32) -> SystemCall {
+    (libc::SYS_fcntl, Some(command.cast_unsigned()))
+}
+
+/// Memory, locks, and the end of a thread.
+const RUNTIME: [SystemCall; 12] = [
+    (libc::SYS_brk, None),
+    (libc::SYS_exit, None),
+    (libc::SYS_futex, None),
+    (libc::SYS_gettid, None),
+    (libc::SYS_madvise, None),
+    (libc::SYS_mmap, None),
+    (libc::SYS_mprotect, None),
+    (libc::SYS_mremap, None),
+    (libc::SYS_munmap, None),
+    (libc::SYS_rt_sigprocmask, None),
+    (libc::SYS_sched_yield, None),
+    (libc::SYS_sigaltstack, None),
+];
+
+/// Runs this where no other system calls are allowed.
+#[track_caller]
+fn with<T: Send>(calls: &[SystemCall], run: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let jailed = scope.spawn(|| {
+            allow_only(&[calls, &RUNTIME].concat()).unwrap();
+            run()
+        });
+        jailed.join().unwrap()
+    })
+}
+
+fn main() -> ExitCode {
+    kvm_test::main(vec![
+        anywhere("an_eventfd_is_taken_without_a_call", taken),
+        anywhere("a_borrowed_eventfd_is_duplicated_once", borrowed),
+        anywhere("a_shared_notifier_is_read_by_preadv2", shared),
+        anywhere("a_private_notifier_is_read_by_read", private),
+        anywhere("a_declaration_makes_it_non_blocking", declared),
+        anywhere("a_clone_is_shared", cloned),
+        anywhere("the_mode_is_looked_at_once", mode),
+        anywhere("a_port_gets_an_eventfd_without_a_call", port),
+    ])
+}
+
+fn count(notifier: &EventNotifier) -> Option<u64> {
+    notifier.consume().unwrap().map(u64::from)
+}
+
+/// By value and by `Arc`, there and back.
+fn taken() {
+    let eventfd = EventFd::new(0).unwrap();
+    let shared = Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap());
+    let fds = open_fds().unwrap();
+    let numbers = (eventfd.as_raw_fd(), shared.as_raw_fd());
+    let other = Arc::clone(&shared);
+    let (owned, shared) = with(&[], move || {
+        (EventNotifier::from(eventfd), EventNotifier::from(shared))
+    });
+    assert_eq!((owned.as_raw_fd(), shared.as_raw_fd()), numbers);
+    assert_eq!(open_fds().unwrap(), fds);
+    let flags = OFlag::from_bits_retain(fcntl(&owned, FcntlArg::F_GETFL).unwrap());
+    assert!(!flags.contains(OFlag::O_NONBLOCK), "it stays as it was");
+
+    let lent: i32 = with(&[], || AsRef::<EventFd>::as_ref(&shared).as_raw_fd());
+    assert_eq!(lent, numbers.1);
+    other.write(3).unwrap();
+    assert_eq!(count(&shared), Some(3));
+    // One that is shared must be duplicated to be given away; then it is the last that has it.
+    let (given, again) = with(&[DUP], || {
+        let given = EventFd::try_from(shared).unwrap();
+        (given, EventFd::try_from(EventNotifier::from(other)))
+    });
+    assert_ne!(given.as_raw_fd(), numbers.1);
+    let again = again.unwrap();
+    assert_eq!(again.as_raw_fd(), numbers.1);
+    let given = with(&[], || EventFd::try_from(owned).unwrap());
+    assert_eq!(given.as_raw_fd(), numbers.0);
+}
+
+fn borrowed() {
+    let eventfd = EventFd::new(0).unwrap();
+    let fds = open_fds().unwrap();
+    let notifier = with(&[DUP], || EventNotifier::try_from(&eventfd).unwrap());
+    assert_eq!(open_fds().unwrap(), fds + 1);
+    eventfd.write(2).unwrap();
+    assert_eq!(count(&notifier), Some(2));
+}
+
+fn shared() {
+    let notifier = EventNotifier::new().unwrap();
+    with(&[WRITE], || notifier.notify().unwrap());
+    with(&[WRITE], || assert!(notifier.try_notify().unwrap()));
+    with(&[PPOLL], || assert!(notifier.is_signalled().unwrap()));
+    with(&[PREADV2], || assert_eq!(count(&notifier), Some(2)));
+    with(&[PREADV2], || assert_eq!(count(&notifier), None));
+    let once = Some(Duration::ZERO);
+    with(&[PREADV2, PPOLL], || {
+        assert_eq!(notifier.wait(once).unwrap(), None);
+    });
+}
+
+fn private() {
+    let notifier = EventNotifier::builder().private(true).build().unwrap();
+    assert!(notifier.is_private());
+    with(&[WRITE], || notifier.notify().unwrap());
+    with(&[READ], || assert_eq!(count(&notifier), Some(1)));
+    with(&[READ], || assert_eq!(count(&notifier), None));
+    with(&[], || notifier.declare_private().unwrap());
+    with(&[], || notifier.declare_shared());
+    with(&[PREADV2], || assert_eq!(count(&notifier), None));
+}
+
+fn declared() {
+    let blocking = EventNotifier::from(EventFd::new(0).unwrap());
+    with(&[GETFL, SETFL], || blocking.declare_private().unwrap());
+    // It would block for ever otherwise.
+    with(&[READ], || assert_eq!(count(&blocking), None));
+    let notifier = EventNotifier::new().unwrap();
+    with(&[GETFL], || notifier.declare_private().unwrap());
+    with(&[READ], || assert_eq!(count(&notifier), None));
+}
+
+fn cloned() {
+    let notifier = EventNotifier::builder().private(true).build().unwrap();
+    let clone = with(&[DUP], || notifier.try_clone().unwrap());
+    assert!(!notifier.is_private() && !clone.is_private());
+}
+
+fn mode() {
+    let made = EventNotifier::builder().semaphore(true).build().unwrap();
+    let converted = EventNotifier::from(EventFd::new(libc::EFD_SEMAPHORE).unwrap());
+    let mode = converted.mode();
+    with(&[], || {
+        assert_eq!(made.mode(), EventFdMode::Semaphore);
+        assert_eq!(converted.mode(), mode);
+    });
+}
+
+/// What a VMM has: a method that wants an `&EventFd`.
+#[derive(Debug, Default)]
+struct Hypervisor(AtomicI32);
+
+impl Hypervisor {
+    fn register_irqfd(&self, fd: &EventFd, gsi: u32) -> io::Result<()> {
+        assert_eq!(gsi, 5);
+        self.0.store(fd.as_raw_fd(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Vm for Hypervisor {
+    fn capability(&self, _: Capability) -> io::Result<u32> {
+        Ok(0)
+    }
+
+    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+        self.register_irqfd(&BorrowedEventFd::from(request.eventfd), request.gsi)
+    }
+
+    fn ioeventfd(&self, _: &IoEventFdRequest<'_>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn set_gsi_routing(&self, _: &RouteBuffer) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn port() {
+    let (vm, notifier) = (Hypervisor::default(), EventNotifier::new().unwrap());
+    let fds = open_fds().unwrap();
+    with(&[], || {
+        vm.irqfd(&IrqFdRequest::assign(notifier.as_fd(), 5))
+            .unwrap();
+    });
+    assert_eq!(vm.0.load(Ordering::Relaxed), notifier.as_raw_fd());
+    assert_eq!(open_fds().unwrap(), fds, "nothing was closed, either");
+    notifier.notify().unwrap();
+    assert_eq!(count(&notifier), Some(1));
+}
