@@ -163,10 +163,10 @@
 //!
 //! # io_uring
 //!
-//! Two requests work, tried on Linux 6.18. A multishot POLL_ADD stays, and has a completion each
-//! time that the descriptor becomes readable: call `consume` then. It suits every descriptor, also
-//! `irqfd::ArmQueue`. A READ of 8 bytes waits for a signal, also of a notifier that is
-//! non-blocking, and takes the counter as `consume` does. So it needs no further system call, and
+//! Two requests work, tried on Linux 6.1, 6.18 and 7.2. A multishot POLL_ADD stays, and has a
+//! completion each time that the descriptor becomes readable: call `consume` then. It suits every
+//! descriptor, also `irqfd::ArmQueue`. A READ of 8 bytes waits for a signal, also of a notifier that
+//! is non-blocking, and takes the counter as `consume` does. So it needs no further system call, and
 //! has to be submitted again for the next signal. The example uses the crate `io-uring`.
 //!
 #![doc = concat!("```no_run\n", include_str!("../tests/io_uring/example.rs"), "```")]
