@@ -110,6 +110,10 @@ mod set;
 pub mod virtio;
 mod window;
 
+/// The notifiers, and the VM.
+#[doc(no_inline)]
+pub use notify_core::{self, EventNotifier, KvmVm, Vm};
+
 pub use address::IoAddress;
 pub use builder::IoEventFdBuilder;
 pub use conflict::Conflict;

@@ -98,8 +98,9 @@ pub use table::RoutingTable;
 pub use transaction::Transaction;
 pub use wiring::Wiring;
 
-/// Which interrupt controllers a VM has.
-pub use notify_core::Platform;
+/// The VM, and which interrupt controllers it has.
+#[doc(no_inline)]
+pub use notify_core::{self, KvmVm, Platform, Vm};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

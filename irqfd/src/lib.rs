@@ -224,6 +224,13 @@ mod taken;
 mod vector;
 pub mod vfio;
 
+/// The routing table, and what vectors and lines are made of.
+#[doc(no_inline)]
+pub use irq_routing::{self, GsiLease, Line, MsiMessage, RoutingTable};
+/// The notifiers, and the VM.
+#[doc(no_inline)]
+pub use notify_core::{self, EventNotifier, KvmVm, Vm};
+
 pub use builder::IrqFdBuilder;
 pub use edge::IrqFd;
 pub use error::{Error, NoResample};
