@@ -5,7 +5,8 @@
 //! match such writes by address, width and value, and to signal an eventfd instead of leaving the
 //! guest for user space. A [`DoorbellSet`] has all doorbells of a device, and changes them together:
 //! when the device starts and stops, when its BAR moves, when a queue's eventfd changes. [`virtio`]
-//! knows where a virtio device has them.
+//! knows where a virtio device has them. [`system_calls`] has the system calls of each operation, for
+//! system call filters.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -107,6 +108,7 @@ mod place;
 mod registry;
 mod request;
 mod set;
+pub mod system_calls;
 pub mod virtio;
 mod window;
 

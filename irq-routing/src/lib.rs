@@ -16,6 +16,7 @@
 //! - [`Wiring`] is a table that machines start with, such as a PC's.
 //! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
 //!   reports, and back.
+//! - [`system_calls`] has the system calls of each operation, for system call filters.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -68,6 +69,7 @@ mod snapshot;
 mod start;
 mod state;
 mod sync;
+pub mod system_calls;
 mod table;
 mod transaction;
 mod translation;

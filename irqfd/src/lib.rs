@@ -199,6 +199,11 @@
 //! ([`TableBuilder::private_irqfd`](msix::TableBuilder::private_irqfd)): `write`, KVM_IRQFD and
 //! KVM_SET_GSI_ROUTING are all that they need.
 //!
+//! # System call filters
+//!
+//! [`system_calls`] has the system calls of each operation by thread, and what the lists of
+//! Firecracker and Cloud Hypervisor lack.
+//!
 //! # Features
 //!
 //! `mio`: `&ArmQueue` is a `mio::event::Source`.
@@ -220,6 +225,7 @@ mod queue;
 mod source;
 pub mod suspend;
 mod sync;
+pub mod system_calls;
 mod taken;
 mod vector;
 pub mod vfio;

@@ -20,6 +20,7 @@
 //! - With the feature `dispatcher`, `dispatcher::Dispatcher` calls handlers of many notifiers and
 //!   other file descriptors, and polls where that pays.
 //! - [`event_loops`] shows how the loop that a VMM already has listens to notifiers.
+//! - [`system_calls`] has the system calls of each operation, for system call filters.
 //!
 //! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in
 //! `irqfd`.
@@ -43,6 +44,7 @@ pub mod event_loops;
 #[cfg(feature = "mio")]
 mod event_source;
 mod notifier;
+pub mod system_calls;
 mod vm;
 pub mod vring;
 

@@ -11,7 +11,7 @@
 //! notifier may have had kicks of other keys too, and a thread that takes one kick takes all. So the set
 //! remembers which keys a replaced notifier stood for, and the thread moves the kicks for all of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -36,7 +36,7 @@ pub(super) struct Handover {
 
 /// What follows the notifiers that leave, by key.
 #[derive(Debug)]
-pub(super) struct Successors(HashMap<(u64, *const EventNotifier), Arc<EventNotifier>>);
+pub(super) struct Successors(BTreeMap<(u64, *const EventNotifier), Arc<EventNotifier>>);
 
 impl Successors {
     pub(super) fn of(handovers: &[Handover]) -> Self {
@@ -159,8 +159,8 @@ impl Exits {
         let mut sent: Vec<_> = sent.collect();
         sent.sort_unstable_by_key(|(key, from)| (Arc::as_ptr(from), *key));
         // Each table is looked through once, however many the kicks are.
-        let mut latest = HashMap::new();
-        let (mut current, mut past) = (HashSet::new(), HashSet::new());
+        let mut latest = BTreeMap::new();
+        let (mut current, mut past) = (BTreeSet::new(), BTreeSet::new());
         for target in self.matcher.targets() {
             let notifier = Arc::as_ptr(&target.notifier);
             if target.is_current() {
@@ -239,7 +239,7 @@ pub(super) fn find<'a>(
     }
     let stays = added.iter().chain(kept);
     let stays: Vec<_> = stays.map(|bell| (bell.key, bell.notifier())).collect();
-    let staying: HashSet<_> = stays.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
+    let staying: BTreeSet<_> = stays.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
     let gone: Vec<_> = removed
         .map(|bell| (bell.key, bell.notifier()))
         .filter(|(_, one)| !staying.contains(&Arc::as_ptr(one)))
@@ -247,9 +247,9 @@ pub(super) fn find<'a>(
     if gone.is_empty() {
         return Vec::new();
     }
-    let leaving: HashSet<_> = gone.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
+    let leaving: BTreeSet<_> = gone.iter().map(|(_, one)| Arc::as_ptr(one)).collect();
     let past = past.filter(|(_, one)| leaving.contains(&Arc::as_ptr(one)));
-    let successors: HashMap<_, _> = stays.into_iter().rev().collect();
+    let successors: BTreeMap<_, _> = stays.into_iter().rev().collect();
     let handover = |(key, from): (u64, &Arc<EventNotifier>)| {
         let (from, to) = (Arc::clone(from), Arc::clone(successors.get(&key)?));
         Some(Handover { key, from, to })

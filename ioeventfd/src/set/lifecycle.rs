@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Stopping, starting, and what is left in the notifiers; in QEMU's order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ impl DoorbellSet {
     /// Each notifier once, in the order of the doorbells.
     fn notifiers(&self, state: &State) -> Vec<Due<Vec<u64>>> {
         let seen = self.exits().handovers;
-        let mut known = HashMap::new();
+        let mut known = BTreeMap::new();
         let mut all: Vec<Due<Vec<u64>>> = Vec::new();
         for bell in &state.bells {
             let notifier = bell.notifier();

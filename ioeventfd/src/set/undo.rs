@@ -7,7 +7,7 @@
 //! kicks are; instead the queue's own notifier is signalled once. One look too many at a queue does no
 //! harm; one too few stops the queue for good.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use notify_core::EventNotifier;
@@ -35,8 +35,8 @@ pub(super) fn undo<'a>(
     if taken_back.peek().is_none() && handovers.is_empty() {
         return Deferred::default();
     }
-    let mut own = HashMap::new();
-    let (mut served, mut had) = (HashSet::new(), HashSet::new());
+    let mut own = BTreeMap::new();
+    let (mut served, mut had) = (BTreeSet::new(), BTreeSet::new());
     for bell in bells {
         let notifier = Arc::as_ptr(bell.notifier());
         own.entry(bell.key).or_insert(bell.notifier());
@@ -57,7 +57,7 @@ pub(super) fn undo<'a>(
     let (kept, moves): (Vec<_>, Vec<_>) = back
         .filter(|one| !served.contains(&(one.key, Arc::as_ptr(&one.from))))
         .partition(|one| had.contains(&Arc::as_ptr(&one.from)));
-    let mut kicked = HashSet::new();
+    let mut kicked = BTreeSet::new();
     let kicks = kept.into_iter().map(|one| (one.key, one.to));
     Deferred {
         kicks: kicks

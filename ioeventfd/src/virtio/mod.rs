@@ -25,7 +25,7 @@ mod mmio;
 mod pci_legacy;
 mod pci_modern;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use notify_core::EventNotifier;
@@ -143,7 +143,7 @@ pub enum LayoutError {
 /// Queues of which none may be named twice.
 fn distinct(queues: impl IntoIterator<Item = u16>) -> Result<Vec<u16>, LayoutError> {
     let queues: Vec<_> = queues.into_iter().collect();
-    let mut named = HashSet::new();
+    let mut named = BTreeSet::new();
     match queues.iter().find(|queue| !named.insert(**queue)) {
         Some(&queue) => Err(LayoutError::Overlap {
             queue,

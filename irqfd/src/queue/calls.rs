@@ -28,7 +28,9 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let ready = EventNotifier::new().map_err(io::Error::other)?;
+        // Only the epoll is handed out, so a plain read takes its counter.
+        let ready = EventNotifier::builder().private(true).build();
+        let ready = ready.map_err(io::Error::other)?;
         epoll.add(&ready, EpollEvent::new(EpollFlags::EPOLLIN, READY))?;
         let retry = Retry::new(&epoll, RETRY)?;
         Ok(Self {

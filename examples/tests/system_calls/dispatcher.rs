@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The dispatcher: turns on the thread that runs it, and changes of its handlers from another one.
+
+use std::num::NonZeroU64;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify_core::EventNotifier;
+use notify_core::dispatcher::{
+    Dispatcher, DispatcherHandle, Handler, HandlerError, PollHandler, Progress, Token, Turn,
+};
+
+use crate::call::*;
+use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+
+/// Private or not.
+const KINDS: [bool; 2] = [true, false];
+const COLUMNS: [&str; 2] = ["private notifiers", "shared notifiers"];
+
+const NONE: Calls = Some(&[]);
+
+pub(crate) fn sections() -> Vec<Section> {
+    let section = |thread, rows| Section {
+        subject: "`Dispatcher`",
+        thread,
+        columns: &COLUMNS,
+        kvm: false,
+        rows,
+    };
+    vec![
+        section(Thread::Device, turns()),
+        section(Thread::Vmm, changes()),
+    ]
+}
+
+/// A dispatcher with one notifier.
+struct Loop {
+    dispatcher: Dispatcher,
+    handle: DispatcherHandle,
+    notifier: Arc<EventNotifier>,
+    token: Token,
+}
+
+/// A ring in which there is nothing.
+struct Ring;
+
+impl Handler for Ring {
+    fn handle(&mut self, _: NonZeroU64) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+impl PollHandler for Ring {
+    fn poll(&mut self) -> Progress {
+        Progress::None
+    }
+}
+
+fn notifier(private: bool) -> Arc<EventNotifier> {
+    let builder = EventNotifier::builder().private(private);
+    Arc::new(builder.build().unwrap())
+}
+
+impl Loop {
+    fn new(private: bool) -> Self {
+        let dispatcher = Dispatcher::new().unwrap();
+        let (handle, notifier) = (dispatcher.handle(), notifier(private));
+        let token = handle.add(&notifier, |_| Ok(())).unwrap();
+        Self {
+            dispatcher,
+            handle,
+            notifier,
+            token,
+        }
+    }
+}
+
+fn row(
+    operation: &'static str,
+    calls: [Calls; 2],
+    prepare: fn(&Loop),
+    act: fn(&'static Loop),
+) -> Row {
+    Row::each(operation, KINDS, calls, move |private| {
+        let it = leak(Loop::new(private));
+        prepare(it);
+        on(it, act)
+    })
+}
+
+fn nothing(_: &Loop) {}
+
+fn turns() -> Vec<Row> {
+    vec![
+        row(
+            "a turn that calls a handler",
+            [
+                Some(&[READ, GETPID, EPOLL_WAIT]),
+                Some(&[PREADV2, GETPID, EPOLL_WAIT]),
+            ],
+            |it| it.notifier.notify().unwrap(),
+            |it| assert_eq!(it.dispatcher.run_once(None).unwrap(), Turn::Worked(1)),
+        ),
+        row(
+            "a turn that finds nothing",
+            [Some(&[GETPID, EPOLL_WAIT]), Some(&[GETPID, EPOLL_WAIT])],
+            nothing,
+            |it| {
+                let turn = it.dispatcher.run_once(Some(Duration::ZERO));
+                assert_eq!(turn.unwrap(), Turn::TimedOut);
+            },
+        ),
+        Row::each(
+            "turns with a handler that is polled",
+            KINDS,
+            [
+                Some(&[READ, WRITE, GETPID, EPOLL_WAIT]),
+                Some(&[WRITE, PREADV2, GETPID, EPOLL_WAIT]),
+            ],
+            |private| {
+                let dispatcher = Dispatcher::new().unwrap();
+                let notifier = leak(notifier(private));
+                dispatcher.handle().add_polled(notifier, Ring).unwrap();
+                let dispatcher = leak(dispatcher);
+                Box::new(move || {
+                    notifier.notify().unwrap();
+                    for _ in 0..2 {
+                        dispatcher.run_once(Some(Duration::from_millis(1))).unwrap();
+                    }
+                })
+            },
+        ),
+        Row::each(
+            "a turn that calls the handler of another descriptor",
+            KINDS,
+            [
+                Some(&[GETPID, EPOLL_CTL, EPOLL_WAIT]),
+                Some(&[GETPID, EPOLL_CTL, EPOLL_WAIT]),
+            ],
+            |_| {
+                let dispatcher = Dispatcher::new().unwrap();
+                let (ours, peer) = UnixStream::pair().unwrap();
+                let ours = Arc::new(ours);
+                dispatcher.handle().add_fd(&ours, |_| Ok(())).unwrap();
+                // It is ready for ever.
+                drop(peer);
+                on(leak((dispatcher, ours)), |(dispatcher, _)| {
+                    assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));
+                })
+            },
+        ),
+    ]
+}
+
+fn changes() -> Vec<Row> {
+    vec![
+        Row::each(
+            "`Dispatcher::new`",
+            KINDS,
+            [
+                Some(&[EVENTFD2, F_DUPFD_CLOEXEC, GETPID, EPOLL_CREATE1, EPOLL_CTL]),
+                Some(&[EVENTFD2, F_DUPFD_CLOEXEC, GETPID, EPOLL_CREATE1, EPOLL_CTL]),
+            ],
+            |_| Box::new(|| std::mem::forget(Dispatcher::new().unwrap())),
+        ),
+        Row::each(
+            "`add`, `add_handler`, `add_polled`, `add_fd`",
+            KINDS,
+            [Some(&[GETPID, EPOLL_CTL]), Some(&[GETPID, EPOLL_CTL])],
+            |private| {
+                let (dispatcher, notifier) = leak((Dispatcher::new().unwrap(), notifier(private)));
+                Box::new(move || {
+                    dispatcher.handle().add(notifier, |_| Ok(())).unwrap();
+                })
+            },
+        ),
+        row(
+            "`pause`, `remove`",
+            [
+                Some(&[READ, GETPID, EPOLL_CTL]),
+                Some(&[PREADV2, GETPID, EPOLL_CTL]),
+            ],
+            nothing,
+            |it| {
+                it.handle.pause(it.token).unwrap();
+                it.handle.remove(it.token).unwrap();
+            },
+        ),
+        row(
+            "`resume`",
+            [Some(&[GETPID, EPOLL_CTL]), Some(&[GETPID, EPOLL_CTL])],
+            |it| drop(it.handle.pause(it.token).unwrap()),
+            |it| it.handle.resume(it.token).unwrap(),
+        ),
+        row("`stop`", [Some(&[WRITE]), Some(&[WRITE])], nothing, |it| {
+            it.handle.stop().unwrap()
+        }),
+        Row::each(
+            "drop",
+            KINDS,
+            [
+                Some(&[CLOSE, GETPID, EPOLL_CTL]),
+                Some(&[CLOSE, GETPID, EPOLL_CTL]),
+            ],
+            |private| {
+                let Loop {
+                    dispatcher,
+                    handle,
+                    notifier,
+                    ..
+                } = Loop::new(private);
+                std::mem::forget(notifier);
+                drop(handle);
+                take(dispatcher, drop)
+            },
+        ),
+    ]
+}

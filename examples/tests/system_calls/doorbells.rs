@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Doorbells: of a set, and by themselves.
+
+use std::sync::Arc;
+
+use ioeventfd::virtio::{Notification, NotifyCapability, PciModern};
+use ioeventfd::{
+    Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, IoEventFd, Rung, Window,
+};
+use kvm_test::Machine;
+use notify_core::{EventFd, EventNotifier, KvmVm};
+
+use crate::call::*;
+use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+
+const AT: IoAddress = IoAddress::Mmio(0xd000_0000);
+
+/// Private or not.
+const KINDS: [bool; 2] = [true, false];
+const COLUMNS: [&str; 2] = ["private notifier", "shared notifier"];
+
+const NONE: Calls = Some(&[]);
+
+fn section(subject: &'static str, thread: Thread, rows: Vec<Row>) -> Section {
+    let columns: &[_] = if rows[0].cells.len() == 1 {
+        &[]
+    } else {
+        &COLUMNS
+    };
+    Section {
+        subject,
+        thread,
+        columns,
+        kvm: true,
+        rows,
+    }
+}
+
+pub(crate) fn sections() -> Vec<Section> {
+    vec![
+        section("`DoorbellSet`", Thread::Vcpu, vcpu()),
+        section("`DoorbellSet`", Thread::Vmm, set()),
+        section("`IoEventFd` and the registry", Thread::Vmm, others()),
+    ]
+}
+
+fn vm() -> Arc<KvmVm> {
+    let machine = Machine::new().unwrap();
+    let vm = machine.vm();
+    std::mem::forget(machine);
+    vm
+}
+
+fn notifier(private: bool) -> Arc<EventNotifier> {
+    let notifier = EventNotifier::builder().private(private).build();
+    Arc::new(notifier.unwrap())
+}
+
+/// A device with one queue.
+struct Device {
+    set: DoorbellSet,
+    notifier: Arc<EventNotifier>,
+}
+
+impl Device {
+    fn new(private: bool) -> Self {
+        let vm = vm();
+        let windows = Window::of_irqchip(&*vm).unwrap();
+        Self {
+            set: DoorbellSet::new(&DoorbellRegistry::new(vm, windows)),
+            notifier: notifier(private),
+        }
+    }
+
+    fn bell(&self, notifier: &Arc<EventNotifier>) -> Doorbell {
+        Doorbell::new(0, AT, Datamatch::U16(0), Arc::clone(notifier))
+    }
+
+    fn apply(&self, notifier: &Arc<EventNotifier>) -> Epoch {
+        let plan = self.set.plan([self.bell(notifier)]).unwrap();
+        self.set.apply(plan).unwrap()
+    }
+
+    fn started(&self) {
+        self.set.start().unwrap();
+        self.apply(&self.notifier);
+    }
+}
+
+fn row(
+    operation: &'static str,
+    calls: [Calls; 2],
+    prepare: fn(&Device),
+    act: fn(&'static Device),
+) -> Row {
+    Row::each(operation, KINDS, calls, move |private| {
+        let device = leak(Device::new(private));
+        prepare(device);
+        on(device, act)
+    })
+}
+
+fn vcpu() -> Vec<Row> {
+    vec![
+        row(
+            "`on_exit_write`, a doorbell",
+            [Some(&[WRITE]), Some(&[WRITE])],
+            Device::started,
+            |device| {
+                assert_eq!(device.set.on_exit_write(AT, &[0, 0]).unwrap(), Rung::All);
+            },
+        ),
+        row(
+            "`on_exit_write`, another register; `find`",
+            [NONE, NONE],
+            Device::started,
+            |device| {
+                assert_eq!(device.set.on_exit_write(AT, &[9, 9]).unwrap(), Rung::None);
+                device.set.find(AT, &[0, 0]);
+            },
+        ),
+        row(
+            "`apply` of one more doorbell (the driver enables a queue)",
+            [Some(&[KVM_IOEVENTFD]), Some(&[KVM_IOEVENTFD])],
+            |device| device.set.start().unwrap(),
+            |device| drop(device.apply(&device.notifier)),
+        ),
+        row(
+            "`relocate` (a BAR moves)",
+            [Some(&[KVM_IOEVENTFD]), Some(&[KVM_IOEVENTFD])],
+            Device::started,
+            |device| {
+                let to = IoAddress::Mmio(0xd001_0000);
+                device.set.relocate(AT, 0x1000, to).unwrap();
+            },
+        ),
+        row(
+            "`stop` (the driver resets the device)",
+            [
+                Some(&[READ, KVM_IOEVENTFD]),
+                Some(&[PREADV2, KVM_IOEVENTFD]),
+            ],
+            Device::started,
+            |device| drop(device.set.stop().unwrap()),
+        ),
+        row(
+            "`start`, with the doorbells that it had",
+            [Some(&[WRITE, KVM_IOEVENTFD]), Some(&[WRITE, KVM_IOEVENTFD])],
+            |device| {
+                device.started();
+                drop(device.set.stop().unwrap());
+            },
+            |device| device.set.start().unwrap(),
+        ),
+    ]
+}
+
+fn set() -> Vec<Row> {
+    vec![
+        row("`new`, `plan`", [NONE, NONE], Device::started, |device| {
+            std::mem::forget(DoorbellSet::new(device.set.registry()));
+            device.set.plan([]).unwrap();
+        }),
+        row(
+            "`kick`",
+            [Some(&[WRITE]), Some(&[WRITE])],
+            Device::started,
+            |device| device.set.kick().unwrap(),
+        ),
+        row(
+            "`drain`",
+            [Some(&[READ]), Some(&[PREADV2])],
+            Device::started,
+            |device| drop(device.set.drain().unwrap()),
+        ),
+        Row::each(
+            "`apply` of another notifier for a queue",
+            KINDS,
+            [
+                Some(&[READ, KVM_IOEVENTFD]),
+                Some(&[PREADV2, KVM_IOEVENTFD]),
+            ],
+            |private| {
+                let device = Device::new(private);
+                device.started();
+                let (device, new) = leak((device, notifier(private)));
+                Box::new(move || drop(device.apply(new)))
+            },
+        ),
+        Row::each(
+            "the same, of an `EventFd` whose mode was not asked for",
+            KINDS,
+            [
+                Some(&[READ, KVM_IOEVENTFD]),
+                Some(&[PREADV2, KVM_IOEVENTFD]),
+            ],
+            |private| {
+                let device = Device::new(private);
+                device.started();
+                let new = EventNotifier::from(EventFd::new(0).unwrap());
+                if private {
+                    new.declare_private().unwrap();
+                }
+                let (device, new) = leak((device, Arc::new(new)));
+                Box::new(move || drop(device.apply(new)))
+            },
+        ),
+        row("`vcpus_passed`", [NONE, NONE], Device::started, |device| {
+            let plan = device.set.plan([device.bell(&device.notifier)]).unwrap();
+            let epoch = device.set.apply(plan).unwrap();
+            device.set.vcpus_passed(epoch);
+        }),
+        Row::each(
+            "drop of a set that is started",
+            KINDS,
+            [Some(&[KVM_IOEVENTFD]), Some(&[KVM_IOEVENTFD])],
+            |private| {
+                let device = Device::new(private);
+                device.started();
+                let Device { set, notifier } = device;
+                std::mem::forget(notifier);
+                take(set, drop)
+            },
+        ),
+    ]
+}
+
+fn builder(vm: Arc<KvmVm>) -> ioeventfd::IoEventFdBuilder {
+    IoEventFd::builder(vm, AT, Datamatch::U16(0))
+}
+
+fn others() -> Vec<Row> {
+    vec![
+        Row::new("`Window::of_irqchip`", &[KVM_IRQFD], || {
+            on(leak(vm()), |vm| drop(Window::of_irqchip(&**vm).unwrap()))
+        }),
+        Row::new("`DoorbellRegistry::new`, `reserve`", &[], || {
+            take(vm(), |vm| std::mem::forget(DoorbellRegistry::new(vm, &[])))
+        }),
+        Row::new("`PciModern::any_width`", &[], || {
+            on(leak(vm()), |vm| {
+                let capability = NotifyCapability {
+                    offset: 0,
+                    length: 0x1000,
+                    multiplier: 4,
+                };
+                let layout = PciModern::new(capability, 0x1000, Notification::Index).unwrap();
+                layout.any_width(&**vm).unwrap();
+            })
+        }),
+        Row::new(
+            "`IoEventFdBuilder::assign`, with an eventfd of its own",
+            &[EVENTFD2, KVM_IOEVENTFD],
+            || {
+                take(builder(vm()), |builder| {
+                    std::mem::forget(builder.assign().unwrap())
+                })
+            },
+        ),
+        Row::new(
+            "`IoEventFdBuilder::assign`, with a notifier",
+            &[KVM_IOEVENTFD],
+            || {
+                let builder = builder(vm()).notifier(notifier(false));
+                take(builder, |builder| {
+                    std::mem::forget(builder.assign().unwrap())
+                })
+            },
+        ),
+        Row::new("`IoEventFd::deassign`", &[KVM_IOEVENTFD], || {
+            let bell = builder(vm()).assign().unwrap();
+            take(bell, |bell| std::mem::forget(bell.deassign().unwrap()))
+        }),
+        Row::new("drop of an `IoEventFd`", &[CLOSE, KVM_IOEVENTFD], || {
+            take(builder(vm()).assign().unwrap(), drop)
+        }),
+    ]
+}

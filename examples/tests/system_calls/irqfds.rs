@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What else the crate `irqfd` has: bare irqfds, interrupts without an eventfd, the queue, VFIO.
+
+use std::io;
+use std::sync::Arc;
+
+use irq_routing::{GsiLease, MsiMessage, RoutingTable};
+use irqfd::vfio::{IntxDevice, PassthroughIntx};
+use irqfd::{ArmQueue, IrqFd, LevelLine, inject};
+use kvm_test::{Machine, bare};
+use notify_core::{EventFd, EventNotifier, KvmVcpu};
+
+use crate::call::*;
+use crate::row::{Row, Section, Thread, leak, on, take};
+
+fn section(subject: &'static str, thread: Thread, rows: Vec<Row>) -> Section {
+    Section {
+        subject,
+        thread,
+        columns: &[],
+        kvm: true,
+        rows,
+    }
+}
+
+pub(crate) fn sections() -> Vec<Section> {
+    vec![
+        section("`IrqFd`", Thread::Vmm, irqfd()),
+        section("`ArmQueue`", Thread::Vmm, queue()),
+        section("`vfio::PassthroughIntx`", Thread::Vmm, intx()),
+        section("`inject`", Thread::Device, injections()),
+        section("`inject::vcpu`", Thread::Vcpu, vec![interrupt()]),
+    ]
+}
+
+fn table() -> RoutingTable {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    std::mem::forget(machine);
+    table
+}
+
+fn message(vector: u32) -> MsiMessage {
+    MsiMessage::new(Machine::MSI_ADDRESS, vector)
+}
+
+fn lease() -> GsiLease {
+    table().lease_msi(message(0x41)).unwrap()
+}
+
+fn assign(builder: irqfd::IrqFdBuilder) {
+    std::mem::forget(builder.assign().unwrap());
+}
+
+fn irqfd() -> Vec<Row> {
+    vec![
+        Row::new(
+            "`assign`, with an eventfd of its own",
+            &[EVENTFD2, KVM_IRQFD],
+            || take(IrqFd::builder(lease()), assign),
+        ),
+        Row::new(
+            "`assign`, with a notifier that these crates made",
+            &[PREADV2, KVM_IRQFD],
+            || {
+                let notifier = Arc::new(EventNotifier::new().unwrap());
+                std::mem::forget(Arc::clone(&notifier));
+                take(IrqFd::builder(lease()).notifier(notifier), assign)
+            },
+        ),
+        Row::new("`assign`, with a private notifier", &[KVM_IRQFD], || {
+            let notifier = EventNotifier::builder().private(true).build();
+            let notifier = Arc::new(notifier.unwrap());
+            std::mem::forget(Arc::clone(&notifier));
+            take(IrqFd::builder(lease()).notifier(notifier), assign)
+        }),
+        Row::new(
+            "`assign`, with an `EventFd` whose mode was not asked for",
+            &[READ, PREADV2, CLOSE, OPENAT, STATX, KVM_IRQFD],
+            || {
+                let notifier = Arc::new(EventNotifier::from(EventFd::new(0).unwrap()));
+                take(IrqFd::builder(lease()).notifier(notifier), assign)
+            },
+        ),
+        Row::new("`deassign`", &[KVM_IRQFD], || {
+            let irq = IrqFd::builder(lease()).assign().unwrap();
+            take(irq, |irq| std::mem::forget(irq.deassign().unwrap()))
+        }),
+        Row::new("drop", &[CLOSE, KVM_IRQFD], || {
+            take(IrqFd::builder(lease()).assign().unwrap(), drop)
+        }),
+    ]
+}
+
+fn queue() -> Vec<Row> {
+    vec![
+        Row::new(
+            "`new`",
+            &[EVENTFD2, EPOLL_CREATE1, EPOLL_CTL, TIMERFD_CREATE],
+            || {
+                on(leak(table()), |table| {
+                    std::mem::forget(ArmQueue::new(table).unwrap())
+                })
+            },
+        ),
+        Row::new("`run_pending`, nothing waits", &[READ], || {
+            on(leak(ArmQueue::new(&table()).unwrap()), |queue| {
+                assert_eq!(queue.run_pending().armed, 0);
+            })
+        }),
+        Row::new("drop", &[READ, CLOSE], || {
+            let table = table();
+            let queue = ArmQueue::new(&table).unwrap();
+            std::mem::forget(table);
+            take(queue, drop)
+        }),
+    ]
+}
+
+/// VFIO's part is the VMM's.
+#[derive(Debug)]
+struct NoDevice;
+
+impl IntxDevice for NoDevice {
+    fn mask(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unmask(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_trigger(&self, _: Option<&EventNotifier>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_unmask(&self, _: Option<&EventNotifier>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn level_line() -> &'static LevelLine {
+    let line = table().line(10).unwrap();
+    leak(LevelLine::builder(line).build().unwrap())
+}
+
+fn intx() -> Vec<Row> {
+    vec![
+        Row::new(
+            "`enable`, beside VFIO_DEVICE_SET_IRQS",
+            &[PREADV2, EVENTFD2, KVM_IRQFD],
+            || {
+                on(level_line(), |line| {
+                    let intx = PassthroughIntx::enable(line, Arc::new(NoDevice));
+                    std::mem::forget(intx.unwrap());
+                })
+            },
+        ),
+        Row::new(
+            "`disable`, drop, beside VFIO_DEVICE_SET_IRQS",
+            &[CLOSE, KVM_IRQFD],
+            || {
+                let intx = PassthroughIntx::enable(level_line(), Arc::new(NoDevice));
+                take(intx.unwrap(), drop)
+            },
+        ),
+    ]
+}
+
+fn injections() -> Vec<Row> {
+    vec![
+        Row::new("`message`", &[KVM_SIGNAL_MSI], || {
+            on(leak(table()), |table| {
+                inject::message(table, message(0x41)).unwrap();
+            })
+        }),
+        Row::new("`line`", &[KVM_IRQ_LINE], || {
+            on(leak(table().line(10).unwrap()), |line| {
+                inject::line(line, true).unwrap()
+            })
+        }),
+        Row::new(
+            "`line_status`, `gsi_status`",
+            &[KVM_IRQ_LINE_STATUS],
+            || {
+                on(leak(table().line(10).unwrap()), |line| {
+                    inject::line_status(line, true).unwrap();
+                    inject::gsi_status(line.table(), line.gsi(), false).unwrap();
+                })
+            },
+        ),
+    ]
+}
+
+fn interrupt() -> Row {
+    Row::new("`vcpu`", &[KVM_INTERRUPT], || {
+        let vm_fd = bare().unwrap();
+        let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+        let vcpu = KvmVcpu::try_from(&vcpu_fd).unwrap();
+        std::mem::forget((vm_fd, vcpu_fd));
+        on(leak(vcpu), |vcpu| {
+            inject::vcpu(vcpu, 0x41).unwrap();
+        })
+    })
+}

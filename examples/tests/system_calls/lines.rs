@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Level-triggered lines: with pins in the kernel and on a split irqchip, for a device of the VMM
+//! and for an exported one.
+
+use std::sync::Arc;
+
+use irq_routing::{Line, MsiMessage, RoutingTable};
+use irqfd::{EoiExits, LevelIrq, LevelLine};
+use kvm_test::{Machine, split};
+use notify_core::KvmVm;
+
+use crate::call::*;
+use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Own,
+    Exported,
+    SplitOwn,
+    SplitExported,
+}
+
+use Kind::{Exported, Own, SplitExported, SplitOwn};
+
+const KINDS: [Kind; 4] = [Own, Exported, SplitOwn, SplitExported];
+pub(crate) const COLUMNS: [&str; 4] = [
+    "pins in the kernel, a device of the VMM",
+    "pins in the kernel, an exported device",
+    "split irqchip, a device of the VMM",
+    "split irqchip, an exported device",
+];
+
+const ABSENT: Calls = None;
+const NONE: Calls = Some(&[]);
+
+impl Kind {
+    fn is_split(self) -> bool {
+        matches!(self, SplitOwn | SplitExported)
+    }
+
+    fn is_exported(self) -> bool {
+        matches!(self, Exported | SplitExported)
+    }
+}
+
+struct Board {
+    line: LevelLine,
+    irq: LevelIrq,
+    exits: EoiExits,
+}
+
+/// GSI 10 of a new VM.
+fn line(kind: Kind) -> Line {
+    if kind.is_split() {
+        let vm_fd = split().unwrap();
+        std::mem::forget(vm_fd.create_vcpu(0).unwrap());
+        let table = RoutingTable::new(Arc::new(KvmVm::try_from(&vm_fd).unwrap())).unwrap();
+        std::mem::forget(vm_fd);
+        let lease = table.lease_exact(10).unwrap();
+        lease.set_route(MsiMessage::default()).unwrap();
+        return lease.into_line().unwrap();
+    }
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(machine.vm()).unwrap();
+    std::mem::forget(machine);
+    table.line(10).unwrap()
+}
+
+fn level_line(kind: Kind, exits: &EoiExits) -> LevelLine {
+    let builder = LevelLine::builder(line(kind));
+    let builder = match kind.is_split() {
+        true => builder.eoi_exits(exits),
+        false => builder,
+    };
+    builder.build().unwrap()
+}
+
+impl Board {
+    fn new(kind: Kind) -> Self {
+        let exits = EoiExits::new();
+        let line = level_line(kind, &exits);
+        let irq = join(&line, kind);
+        if kind.is_split() {
+            line.redirect(message(0x51), false).unwrap();
+        }
+        Self { line, irq, exits }
+    }
+
+    fn assert(&self) {
+        match self.irq.trigger() {
+            Some(trigger) => trigger.notify().unwrap(),
+            None => self.irq.assert().unwrap(),
+        }
+    }
+}
+
+fn join(line: &LevelLine, kind: Kind) -> LevelIrq {
+    let builder = LevelIrq::builder(line);
+    let builder = match kind.is_exported() {
+        true => builder.exported(),
+        false => builder.eoi(),
+    };
+    builder.build().unwrap()
+}
+
+fn message(vector: u32) -> MsiMessage {
+    MsiMessage::new(Machine::MSI_ADDRESS, 0x8000 | vector)
+}
+
+fn row(
+    operation: &'static str,
+    calls: [Calls; 4],
+    prepare: fn(&Board),
+    act: fn(&'static Board),
+) -> Row {
+    Row::each(operation, KINDS, calls, move |kind| {
+        let board = leak(Board::new(kind));
+        prepare(board);
+        on(board, act)
+    })
+}
+
+pub(crate) fn sections() -> Vec<Section> {
+    vec![
+        section(Thread::Vcpu, vcpu()),
+        section(Thread::Device, device()),
+        section(Thread::Vmm, vmm()),
+    ]
+}
+
+fn section(thread: Thread, rows: Vec<Row>) -> Section {
+    Section {
+        subject: "level-triggered lines",
+        thread,
+        columns: &COLUMNS,
+        kvm: true,
+        rows,
+    }
+}
+
+fn nothing(_: &Board) {}
+
+fn vcpu() -> Vec<Row> {
+    vec![
+        row(
+            "`redirect`, masked",
+            [ABSENT, ABSENT, NONE, Some(&[KVM_IRQFD])],
+            nothing,
+            |board| board.line.redirect(message(0x51), true).unwrap(),
+        ),
+        row(
+            "`redirect`, unmasked with another message",
+            [
+                ABSENT,
+                ABSENT,
+                Some(&[KVM_SET_GSI_ROUTING]),
+                Some(&[WRITE, KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+            ],
+            |board| board.line.redirect(message(0x51), true).unwrap(),
+            |board| board.line.redirect(message(0x52), false).unwrap(),
+        ),
+        row(
+            "`redirect`, unmasked while the line is high",
+            [
+                ABSENT,
+                ABSENT,
+                Some(&[KVM_IRQ_LINE_STATUS]),
+                Some(&[KVM_IRQFD]),
+            ],
+            |board| {
+                board.line.redirect(message(0x51), true).unwrap();
+                board.assert();
+            },
+            |board| board.line.redirect(message(0x51), false).unwrap(),
+        ),
+        row(
+            "an EOI exit (`EoiExits::on_vector`)",
+            [
+                ABSENT,
+                ABSENT,
+                Some(&[WRITE, KVM_IRQ_LINE_STATUS]),
+                Some(&[WRITE]),
+            ],
+            Board::assert,
+            |board| assert_eq!(board.exits.on_vector(0x51), 1),
+        ),
+    ]
+}
+
+fn device() -> Vec<Row> {
+    vec![
+        row(
+            "`assert`, or a signal to the trigger",
+            [
+                Some(&[KVM_IRQ_LINE]),
+                Some(&[WRITE]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
+                Some(&[WRITE]),
+            ],
+            nothing,
+            Board::assert,
+        ),
+        row(
+            "`deassert`",
+            [Some(&[KVM_IRQ_LINE]), ABSENT, NONE, ABSENT],
+            Board::assert,
+            |board| board.irq.deassert().unwrap(),
+        ),
+        row(
+            "`reassert`",
+            [Some(&[KVM_IRQ_LINE]), NONE, NONE, NONE],
+            Board::assert,
+            |board| board.line.reassert().unwrap(),
+        ),
+        row(
+            "`take_trigger`",
+            [ABSENT, NONE, ABSENT, NONE],
+            nothing,
+            |board| drop(board.irq.take_trigger().unwrap()),
+        ),
+    ]
+}
+
+fn vmm() -> Vec<Row> {
+    vec![
+        Row::each(
+            "`LevelLineBuilder::build`",
+            KINDS,
+            [
+                NONE,
+                NONE,
+                Some(&[EVENTFD2, CLOSE, KVM_IRQFD]),
+                Some(&[EVENTFD2, CLOSE, KVM_IRQFD]),
+            ],
+            |kind| {
+                let mut builder = LevelLine::builder(line(kind));
+                if kind.is_split() {
+                    builder = builder.eoi_exits(&EoiExits::new());
+                }
+                take(builder, |builder| {
+                    std::mem::forget(builder.build().unwrap())
+                })
+            },
+        ),
+        Row::each(
+            "`LevelIrqBuilder::build`",
+            KINDS,
+            [
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2]),
+                Some(&[EVENTFD2]),
+            ],
+            |kind| {
+                let exits = leak(EoiExits::new());
+                let line = leak(level_line(kind, exits));
+                Box::new(move || std::mem::forget(join(line, kind)))
+            },
+        ),
+        row(
+            "`pause`",
+            [
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                NONE,
+                Some(&[KVM_IRQFD]),
+            ],
+            nothing,
+            |board| board.line.pause().unwrap(),
+        ),
+        row(
+            "`snapshot`",
+            [NONE, NONE, NONE, NONE],
+            |board| board.line.pause().unwrap(),
+            |board| drop(board.line.snapshot().unwrap()),
+        ),
+        row(
+            "`resume`, after an interrupt has come",
+            [
+                Some(&[READ, CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
+                Some(&[READ, CLOSE, KVM_IRQFD]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
+                Some(&[KVM_IRQFD]),
+            ],
+            |board| {
+                board.line.pause().unwrap();
+                board.assert();
+            },
+            |board| board.line.resume().unwrap(),
+        ),
+        row(
+            "`restore`, the line paused",
+            [
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+            ],
+            |board| {
+                board.assert();
+                board.line.pause().unwrap();
+            },
+            |board| {
+                let snapshot = board.line.snapshot().unwrap();
+                board.line.restore(&snapshot).unwrap();
+            },
+        ),
+        row(
+            "`resync`",
+            [
+                Some(&[WRITE, KVM_IRQ_LINE]),
+                Some(&[WRITE, KVM_IRQ_LINE]),
+                Some(&[WRITE, KVM_IRQ_LINE_STATUS]),
+                Some(&[WRITE]),
+            ],
+            Board::assert,
+            |board| board.line.resync().unwrap(),
+        ),
+        Row::each(
+            "`LevelIrq::leave`, drop, while it asserts",
+            KINDS,
+            [
+                Some(&[CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                Some(&[CLOSE]),
+                Some(&[CLOSE, KVM_IRQFD]),
+            ],
+            |kind| {
+                let board = Board::new(kind);
+                board.assert();
+                let Board { line, irq, exits } = board;
+                std::mem::forget((line, exits));
+                take(irq, drop)
+            },
+        ),
+    ]
+}

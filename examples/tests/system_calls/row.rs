@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What the tables are made of: sections of rows, and an operation for each cell.
+
+use crate::call::Call;
+
+/// An operation, ready to be made on a thread with a filter.
+pub(crate) type Body = Box<dyn FnMut() + Send>;
+
+/// The system calls of a cell; `None` if there is no such operation.
+pub(crate) type Calls = Option<&'static [Call]>;
+
+/// On which thread a VMM makes an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Thread {
+    Vcpu,
+    Device,
+    Vmm,
+}
+
+impl Thread {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Vcpu => "vCPU thread",
+            Self::Device => "device thread",
+            Self::Vmm => "VMM thread",
+        }
+    }
+}
+
+/// A table: operations on one kind of object, on one thread.
+pub(crate) struct Section {
+    pub(crate) subject: &'static str,
+    pub(crate) thread: Thread,
+    /// What the columns are, if there are several.
+    pub(crate) columns: &'static [&'static str],
+    /// Whether an operation needs KVM.
+    pub(crate) kvm: bool,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One operation, in each of the columns.
+pub(crate) struct Row {
+    pub(crate) operation: &'static str,
+    pub(crate) cells: Vec<Cell>,
+}
+
+pub(crate) struct Cell {
+    pub(crate) calls: Calls,
+    /// Gets everything ready, without a filter, and returns the operation.
+    pub(crate) setup: Box<dyn Fn() -> Body>,
+}
+
+impl Row {
+    /// An operation in a table with one column.
+    pub(crate) fn new(
+        operation: &'static str,
+        calls: &'static [Call],
+        setup: fn() -> Body,
+    ) -> Self {
+        let cell = Cell {
+            calls: Some(calls),
+            setup: Box::new(setup),
+        };
+        Self {
+            operation,
+            cells: vec![cell],
+        }
+    }
+
+    /// The same operation for each column.
+    pub(crate) fn each<K: Copy + 'static, const N: usize>(
+        operation: &'static str,
+        columns: [K; N],
+        calls: [Calls; N],
+        setup: impl Fn(K) -> Body + Copy + 'static,
+    ) -> Self {
+        let cells = columns.into_iter().zip(calls).map(|(column, calls)| Cell {
+            calls,
+            setup: Box::new(move || setup(column)),
+        });
+        Self {
+            operation,
+            cells: cells.collect(),
+        }
+    }
+}
+
+impl Section {
+    /// The cells, each with a name of its own.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (String, &Cell)> {
+        self.rows.iter().flat_map(move |row| {
+            row.cells.iter().enumerate().map(move |(column, cell)| {
+                let mut name = format!("{}: {}", self.subject, row.operation);
+                if let Some(column) = self.columns.get(column) {
+                    name = format!("{name} ({column})");
+                }
+                (format!("{name}, {}", self.thread.title()), cell)
+            })
+        })
+    }
+}
+
+/// Keeps a value for as long as the process lives: what is dropped would make system calls.
+pub(crate) fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// An operation on a value that is never dropped.
+pub(crate) fn on<T: Sync>(value: &'static T, act: fn(&'static T)) -> Body {
+    Box::new(move || act(value))
+}
+
+/// An operation that consumes a value.
+pub(crate) fn take<T: Send + 'static>(value: T, act: fn(T)) -> Body {
+    let mut value = Some(value);
+    Box::new(move || act(value.take().unwrap()))
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What device code does.
+
+use super::{ABSENT, Device, NONE, row};
+use crate::call::*;
+use crate::row::Row;
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "`trigger`, the vector open",
+            [
+                Some(&[KVM_SIGNAL_MSI]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+            ],
+            Device::open,
+            |device| drop(device.vector().trigger().unwrap()),
+        ),
+        row(
+            "`trigger`, the vector masked",
+            [NONE, NONE, Some(&[WRITE]), Some(&[WRITE])],
+            Device::enabled,
+            |device| drop(device.vector().trigger().unwrap()),
+        ),
+        row(
+            "`trigger` after a peer has filled the counter",
+            [ABSENT, ABSENT, ABSENT, Some(&[WRITE, PREADV2])],
+            |device| {
+                device.enabled();
+                let notifier = device.vector().notifier().unwrap();
+                notifier.add((u64::MAX - 1).try_into().unwrap()).unwrap();
+                device.unmask();
+            },
+            |device| drop(device.vector().trigger().unwrap()),
+        ),
+        row(
+            "`is_pending`, the vector masked",
+            [NONE, NONE, Some(&[READ]), Some(&[PREADV2])],
+            Device::enabled,
+            |device| assert!(!device.vector().is_pending()),
+        ),
+        row(
+            "`state`, `message`, `gsi`, `notifier`",
+            [NONE, NONE, NONE, NONE],
+            Device::open,
+            |device| {
+                let vector = device.vector();
+                (vector.state(), vector.message(), vector.gsi());
+                vector.notifier();
+            },
+        ),
+        row(
+            "`Binding::trigger`",
+            [
+                Some(&[KVM_SIGNAL_MSI]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+            ],
+            Device::open,
+            |device| assert!(device.binding.trigger().unwrap().is_some()),
+        ),
+    ]
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Vectors whose notifier is handed out.
+
+use std::sync::Arc;
+
+use irqfd::msix::{Binding, Table};
+use notify_core::EventNotifier;
+
+use super::{ABSENT, Device, KINDS, NONE, notifier, routing, row};
+use crate::call::*;
+use crate::row::{Calls, Row, leak, on};
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "`export`, the vector masked",
+            [Some(&[EVENTFD2]), NONE, NONE, NONE],
+            Device::enabled,
+            |device| drop(device.vector().export().unwrap()),
+        ),
+        row(
+            "`export`, the vector open",
+            [
+                Some(&[EVENTFD2, KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+                NONE,
+                NONE,
+                NONE,
+            ],
+            Device::open,
+            |device| drop(device.vector().export().unwrap()),
+        ),
+        replace(
+            "`replace_notifier`, the vector masked",
+            [NONE, Some(&[CLOSE]), Some(&[READ]), Some(&[PREADV2])],
+            Device::enabled,
+        ),
+        replace(
+            "`replace_notifier`, the vector open",
+            [
+                Some(&[KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                Some(&[READ, KVM_IRQFD]),
+                Some(&[PREADV2, KVM_IRQFD]),
+            ],
+            Device::open,
+        ),
+        row(
+            "`take_notifier`, the vector open",
+            [
+                ABSENT,
+                ABSENT,
+                Some(&[READ, KVM_IRQFD]),
+                Some(&[PREADV2, KVM_IRQFD]),
+            ],
+            Device::open,
+            |device| std::mem::forget(device.vector().take_notifier().unwrap()),
+        ),
+        row(
+            "`unexport`, the vector open",
+            [
+                ABSENT,
+                ABSENT,
+                Some(&[READ, KVM_IRQFD]),
+                Some(&[PREADV2, KVM_IRQFD]),
+            ],
+            |device| {
+                device.open();
+                // Of another holder too, so that the eventfd stays open.
+                std::mem::forget(device.vector().notifier());
+            },
+            |device| device.vector().unexport().unwrap(),
+        ),
+        Row::each(
+            "`Binding::bind_call`, from a vector that is open to another",
+            KINDS,
+            [ABSENT, ABSENT, NONE, NONE],
+            |kind| {
+                let routing = routing();
+                let table = Table::builder(&routing).vectors(2).build().unwrap();
+                for vector in table.vectors() {
+                    vector.replace_notifier(notifier(kind).unwrap()).unwrap();
+                }
+                let binding = Binding::new(&table);
+                binding.bind_call(0, |_| Ok::<_, ()>(())).unwrap();
+                let device = leak(Device {
+                    routing,
+                    table,
+                    binding,
+                });
+                device.open();
+                on(device, |device| {
+                    device.binding.bind_call(1, |_| Ok::<_, ()>(())).unwrap();
+                })
+            },
+        ),
+    ]
+}
+
+fn replace(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> Row {
+    Row::each(operation, KINDS, calls, move |kind| {
+        let device = leak(Device::new(kind));
+        prepare(device);
+        let new = leak(notifier(kind).unwrap_or_else(|| Arc::new(EventNotifier::new().unwrap())));
+        // Of another holder too, so that the eventfd stays open.
+        std::mem::forget(device.vector().notifier());
+        Box::new(move || drop(device.vector().replace_notifier(Arc::clone(new)).unwrap()))
+    })
+}

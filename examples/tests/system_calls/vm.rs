@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The ports to KVM.
+
+use kvm_test::{Machine, bare};
+use notify_core::{Capability, KvmVcpu, KvmVm, Vcpu, Vm};
+
+use crate::call::*;
+use crate::row::{Row, Section, Thread, leak, on, take};
+
+pub(crate) fn sections() -> Vec<Section> {
+    let section = |subject, thread, rows| Section {
+        subject,
+        thread,
+        columns: &[],
+        kvm: true,
+        rows,
+    };
+    vec![
+        section("`KvmVcpu`", Thread::Vcpu, vcpu()),
+        section("`KvmVm`", Thread::Vmm, vm()),
+    ]
+}
+
+fn machine() -> &'static Machine {
+    Box::leak(Box::new(Machine::new().unwrap()))
+}
+
+fn kvm_vm() -> &'static KvmVm {
+    leak(KvmVm::duplicate_raw(machine().vm_fd()).unwrap())
+}
+
+fn vm() -> Vec<Row> {
+    vec![
+        Row::new(
+            "`KvmVm::try_from`, `duplicate`, `duplicate_raw`",
+            &[F_DUPFD_CLOEXEC, KVM_GET_API_VERSION, KVM_CHECK_EXTENSION],
+            || {
+                let vm_fd = leak(bare().unwrap());
+                on(vm_fd, |vm_fd| {
+                    std::mem::forget(KvmVm::duplicate_raw(vm_fd).unwrap())
+                })
+            },
+        ),
+        Row::new("`capability`, of those that never change", &[], || {
+            on(kvm_vm(), |vm| {
+                for capability in [Capability::IrqRouting, Capability::SignalMsi] {
+                    vm.capability(capability).unwrap();
+                }
+            })
+        }),
+        Row::new(
+            "`capability` of `MsiDevid` and `X2ApicApi`",
+            &[KVM_CHECK_EXTENSION],
+            || {
+                on(kvm_vm(), |vm| {
+                    vm.capability(Capability::MsiDevid).unwrap();
+                    vm.capability(Capability::X2ApicApi).unwrap();
+                })
+            },
+        ),
+        Row::new("`platform`", &[KVM_IRQFD], || {
+            on(kvm_vm(), |vm| drop(vm.platform().unwrap()))
+        }),
+        Row::new("`retire`", &[], || on(kvm_vm(), Vm::retire)),
+        Row::new("drop", &[CLOSE], || {
+            take(KvmVm::duplicate_raw(machine().vm_fd()).unwrap(), drop)
+        }),
+    ]
+}
+
+fn vcpu() -> Vec<Row> {
+    vec![
+        Row::new(
+            "`KvmVcpu::try_from`, `duplicate`, `duplicate_raw`",
+            &[F_DUPFD_CLOEXEC, KVM_INTERRUPT, KVM_GET_TSC_KHZ],
+            || {
+                let vm_fd = bare().unwrap();
+                let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+                std::mem::forget(vm_fd);
+                take(vcpu_fd, |vcpu_fd| {
+                    std::mem::forget(KvmVcpu::duplicate_raw(&vcpu_fd).unwrap());
+                    std::mem::forget(vcpu_fd);
+                })
+            },
+        ),
+        Row::new("`interrupt`", &[KVM_INTERRUPT], || {
+            let vm_fd = bare().unwrap();
+            let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
+            let vcpu = KvmVcpu::duplicate_raw(&vcpu_fd).unwrap();
+            std::mem::forget((vm_fd, vcpu_fd));
+            on(leak(vcpu), |vcpu| vcpu.interrupt(0x41).unwrap())
+        }),
+    ]
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The system calls of each operation, for system call filters.
+//!
+//! VMMs run their threads under seccomp filters that kill the process at a call that is not in
+//! their list. These tables name the calls of each operation of this crate, by the thread on which
+//! a VMM makes it. `irq-routing`, `ioeventfd` and `irqfd` have a page of the same name.
+//!
+//! A test makes the tables. It runs each operation on a thread whose filter allows the calls of the
+//! row alone, and runs it again without each of them, which kills the process. The tables are
+//! those of x86-64. Where programs that are linked with musl make another call than those that are
+//! linked with glibc, the tables name both.
+//!
+//! # Calls of the runtime
+//!
+//! The Rust standard library and the C library make these calls by themselves. No table names
+//! them, and each operation may make them:
+//!
+//! | call | when |
+//! |---|---|
+//! | `brk`, `mmap`, `munmap`, `mremap`, `mprotect`, `madvise` | memory is allocated or freed |
+//! | `futex` | a lock is held by another thread, or another thread waits for it |
+//! | `clock_gettime` | an operation has a timeout, and the host's clock cannot be read without a system call |
+//! | `fcntl` (F_GETFD) | before each `close`, in programs that are built with debug assertions |
+//!
+//! # Before the filter is installed
+//!
+//! A filter may be smaller if a VMM does these things before: make the [`KvmVm`](crate::KvmVm), the
+//! routing table, the `ArmQueue` and the dispatcher; call
+//! [`mode`](crate::EventNotifier::mode) of each notifier that was converted from an `EventFd`; and
+//! [declare](crate::EventNotifier::declare_private) those private that stay in the process.
+//!
+//! Every signal that a guest or a device waits for is a `write`. Only
+//! [`wait`](crate::EventNotifier::wait) and [`is_signalled`](crate::EventNotifier::is_signalled)
+//! poll.
+#![doc = include_str!("system_calls.md")]
