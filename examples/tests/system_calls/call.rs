@@ -21,6 +21,8 @@ pub(crate) struct Call {
 enum Kind {
     Plain,
     Fcntl,
+    /// That musl's wrappers add to a call that makes a file descriptor.
+    MuslFcntl,
     Ioctl,
 }
 
@@ -60,6 +62,11 @@ impl Call {
         call
     }
 
+    /// Whether this program makes it at all.
+    pub(crate) fn is_of_this_libc(self) -> bool {
+        self.kind != Kind::MuslFcntl || cfg!(target_env = "musl")
+    }
+
     pub(crate) fn filter(self) -> SystemCall {
         (self.number, self.argument)
     }
@@ -75,6 +82,7 @@ impl fmt::Display for Call {
         match (self.kind, self.musl) {
             (Kind::Ioctl, _) => f.write_str(self.name),
             (Kind::Fcntl, _) => write!(f, "`fcntl` ({})", self.name),
+            (Kind::MuslFcntl, _) => f.write_str("`fcntl` (F_SETFD, musl only)"),
             (Kind::Plain, None) => write!(f, "`{}`", self.name),
             (Kind::Plain, Some(musl)) => write!(f, "`{}` (musl: `{musl}`)", self.name),
         }
@@ -93,6 +101,11 @@ pub(crate) const F_DUPFD_CLOEXEC: Call = Call::fcntl("F_DUPFD_CLOEXEC", libc::F_
 pub(crate) const F_GETFL: Call = Call::fcntl("F_GETFL", libc::F_GETFL);
 pub(crate) const F_SETFL: Call = Call::fcntl("F_SETFL", libc::F_SETFL);
 pub(crate) const F_SETFD: Call = Call::fcntl("F_SETFD", libc::F_SETFD);
+/// musl sets close-on-exec once more on what it opens or duplicates.
+pub(crate) const MUSL_F_SETFD: Call = Call {
+    kind: Kind::MuslFcntl,
+    ..Call::fcntl("F_SETFD of musl", libc::F_SETFD)
+};
 pub(crate) const NEWFSTATAT: Call = Call::libc(
     ("newfstatat", libc::SYS_newfstatat),
     ("fstat", libc::SYS_fstat),
@@ -124,7 +137,7 @@ pub(crate) const KVM_INTERRUPT: Call = Call::ioctl("KVM_INTERRUPT", 0x4004_ae86)
 pub(crate) const KVM_GET_TSC_KHZ: Call = Call::ioctl("KVM_GET_TSC_KHZ", 0xaea3);
 
 /// All of them: what an operation is measured with whose list is wrong.
-pub(crate) const ALL: [Call; 34] = [
+pub(crate) const ALL: [Call; 35] = [
     READ,
     WRITE,
     PREADV2,
@@ -137,6 +150,7 @@ pub(crate) const ALL: [Call; 34] = [
     F_GETFL,
     F_SETFL,
     F_SETFD,
+    MUSL_F_SETFD,
     NEWFSTATAT,
     OPENAT,
     STATX,

@@ -18,8 +18,6 @@ use crate::row::{Calls, Row, Section, Thread, leak, on, take};
 const KINDS: [bool; 2] = [true, false];
 const COLUMNS: [&str; 2] = ["private notifiers", "shared notifiers"];
 
-const NONE: Calls = Some(&[]);
-
 pub(crate) fn sections() -> Vec<Section> {
     let section = |thread, rows| Section {
         subject: "`Dispatcher`",
@@ -159,8 +157,22 @@ fn changes() -> Vec<Row> {
             "`Dispatcher::new`",
             KINDS,
             [
-                Some(&[EVENTFD2, F_DUPFD_CLOEXEC, GETPID, EPOLL_CREATE1, EPOLL_CTL]),
-                Some(&[EVENTFD2, F_DUPFD_CLOEXEC, GETPID, EPOLL_CREATE1, EPOLL_CTL]),
+                Some(&[
+                    EVENTFD2,
+                    F_DUPFD_CLOEXEC,
+                    MUSL_F_SETFD,
+                    GETPID,
+                    EPOLL_CREATE1,
+                    EPOLL_CTL,
+                ]),
+                Some(&[
+                    EVENTFD2,
+                    F_DUPFD_CLOEXEC,
+                    MUSL_F_SETFD,
+                    GETPID,
+                    EPOLL_CREATE1,
+                    EPOLL_CTL,
+                ]),
             ],
             |_| Box::new(|| std::mem::forget(Dispatcher::new().unwrap())),
         ),
@@ -190,7 +202,7 @@ fn changes() -> Vec<Row> {
         row(
             "`resume`",
             [Some(&[GETPID, EPOLL_CTL]), Some(&[GETPID, EPOLL_CTL])],
-            |it| drop(it.handle.pause(it.token).unwrap()),
+            |it| assert_eq!(it.handle.pause(it.token).unwrap(), None),
             |it| it.handle.resume(it.token).unwrap(),
         ),
         row("`stop`", [Some(&[WRITE]), Some(&[WRITE])], nothing, |it| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use irqfd::vfio::{IntxDevice, PassthroughIntx};
-use irqfd::{ArmQueue, IrqFd, LevelLine, inject};
+use irqfd::{ArmQueue, IrqFd, LevelLine, Vector, inject};
 use kvm_test::{Machine, bare};
 use notify_core::{EventFd, EventNotifier, KvmVcpu};
 
@@ -76,7 +76,7 @@ fn irqfd() -> Vec<Row> {
         }),
         Row::new(
             "`assign`, with an `EventFd` whose mode was not asked for",
-            &[READ, PREADV2, CLOSE, OPENAT, STATX, KVM_IRQFD],
+            &[READ, PREADV2, CLOSE, MUSL_F_SETFD, OPENAT, STATX, KVM_IRQFD],
             || {
                 let notifier = Arc::new(EventNotifier::from(EventFd::new(0).unwrap()));
                 take(IrqFd::builder(lease()).notifier(notifier), assign)
@@ -108,6 +108,23 @@ fn queue() -> Vec<Row> {
                 assert_eq!(queue.run_pending().armed, 0);
             })
         }),
+        Row::new(
+            "`run_pending`, no GSI is free for a vector",
+            &[READ, TIMERFD_SETTIME],
+            || {
+                let table = table();
+                let queue = ArmQueue::new(&table).unwrap();
+                std::iter::from_fn(|| table.lease_if_free()).for_each(std::mem::forget);
+                let vector = Vector::builder(&table).queue(&queue).private_irqfd(true);
+                let vector = vector.build().unwrap();
+                vector.set_message(message(0x41)).unwrap();
+                vector.unmask().unwrap();
+                std::mem::forget(vector);
+                on(leak(queue), |queue| {
+                    assert_eq!(queue.run_pending().failed.len(), 1);
+                })
+            },
+        ),
         Row::new("drop", &[READ, CLOSE], || {
             let table = table();
             let queue = ArmQueue::new(&table).unwrap();
@@ -171,7 +188,7 @@ fn injections() -> Vec<Row> {
     vec![
         Row::new("`message`", &[KVM_SIGNAL_MSI], || {
             on(leak(table()), |table| {
-                inject::message(table, message(0x41)).unwrap();
+                inject::message(table, message(0x41)).unwrap()
             })
         }),
         Row::new("`line`", &[KVM_IRQ_LINE], || {
@@ -184,8 +201,11 @@ fn injections() -> Vec<Row> {
             &[KVM_IRQ_LINE_STATUS],
             || {
                 on(leak(table().line(10).unwrap()), |line| {
-                    inject::line_status(line, true).unwrap();
-                    inject::gsi_status(line.table(), line.gsi(), false).unwrap();
+                    let set = inject::line_status(line, true).unwrap();
+                    (
+                        set,
+                        inject::gsi_status(line.table(), line.gsi(), false).unwrap(),
+                    )
                 })
             },
         ),
@@ -198,8 +218,6 @@ fn interrupt() -> Row {
         let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
         let vcpu = KvmVcpu::try_from(&vcpu_fd).unwrap();
         std::mem::forget((vm_fd, vcpu_fd));
-        on(leak(vcpu), |vcpu| {
-            inject::vcpu(vcpu, 0x41).unwrap();
-        })
+        on(leak(vcpu), |vcpu| inject::vcpu(vcpu, 0x41).unwrap())
     })
 }

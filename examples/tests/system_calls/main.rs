@@ -18,6 +18,8 @@ use std::process::ExitCode;
 #[cfg(target_arch = "x86_64")]
 mod call;
 #[cfg(target_arch = "x86_64")]
+mod controller;
+#[cfg(target_arch = "x86_64")]
 mod dispatcher;
 #[cfg(target_arch = "x86_64")]
 mod doorbells;

@@ -85,11 +85,14 @@ fn signals() -> Vec<Row> {
         }),
         row("`declare_shared`, `is_private`", [NONE, NONE], |notifier| {
             notifier.declare_shared();
-            notifier.is_private();
+            assert!(!notifier.is_private());
         }),
         row(
             "`try_clone`",
-            [Some(&[F_DUPFD_CLOEXEC]), Some(&[F_DUPFD_CLOEXEC])],
+            [
+                Some(&[F_DUPFD_CLOEXEC, MUSL_F_SETFD]),
+                Some(&[F_DUPFD_CLOEXEC, MUSL_F_SETFD]),
+            ],
             |notifier| std::mem::forget(notifier.try_clone().unwrap()),
         ),
         Row::each("drop", KINDS, [Some(&[CLOSE]), Some(&[CLOSE])], |private| {
@@ -112,14 +115,18 @@ fn conversions() -> Vec<Row> {
                 std::mem::forget(EventNotifier::from(eventfd))
             })
         }),
-        Row::new("`TryFrom<&EventFd>`", &[F_DUPFD_CLOEXEC], || {
-            on(leak(eventfd()), |eventfd| {
-                std::mem::forget(EventNotifier::try_from(eventfd).unwrap());
-            })
-        }),
+        Row::new(
+            "`TryFrom<&EventFd>`",
+            &[F_DUPFD_CLOEXEC, MUSL_F_SETFD],
+            || {
+                on(leak(eventfd()), |eventfd| {
+                    std::mem::forget(EventNotifier::try_from(eventfd).unwrap());
+                })
+            },
+        ),
         Row::new(
             "`mode` of one that was converted, the first time",
-            &[READ, CLOSE, OPENAT, STATX],
+            &[READ, CLOSE, MUSL_F_SETFD, OPENAT, STATX],
             || {
                 on(leak(EventNotifier::from(eventfd())), |notifier| {
                     notifier.mode();

@@ -8,7 +8,9 @@ use kvm_test::{Trial, anywhere};
 
 use crate::call::{ALL, Call};
 use crate::row::{Calls, Section};
-use crate::{dispatcher, doorbells, irqfds, lines, notifiers, routing, vectors, vm, vmms, vrings};
+use crate::{
+    controller, dispatcher, doorbells, irqfds, lines, notifiers, routing, vectors, vm, vmms, vrings,
+};
 
 /// The tables of one crate.
 pub(crate) struct Page {
@@ -24,7 +26,12 @@ pub(crate) fn pages() -> Vec<Page> {
     vec![
         page(
             "irqfd",
-            vec![vectors::sections(), lines::sections(), irqfds::sections()],
+            vec![
+                vectors::sections(),
+                lines::sections(),
+                controller::sections(),
+                irqfds::sections(),
+            ],
         ),
         page("irq-routing", vec![routing::sections()]),
         page("ioeventfd", vec![doorbells::sections()]),
@@ -75,7 +82,7 @@ impl Page {
         threads.sort();
         threads.dedup();
         for thread in threads {
-            writeln!(text, "## On a {}\n", thread.title()).unwrap();
+            writeln!(text, "# On a {}\n", thread.title()).unwrap();
             for section in self.sections.iter().filter(|it| it.thread == thread) {
                 section.write(&mut text);
             }
@@ -123,7 +130,7 @@ fn words(calls: Calls) -> String {
 /// The ioctls by number, as filters want them.
 fn numbers(sections: &[Section]) -> String {
     let mut text =
-        "## The ioctls by number, on x86-64\n\n| ioctl | number |\n|---|---|\n".to_owned();
+        "# The ioctls by number, on x86-64\n\n| ioctl | number |\n|---|---|\n".to_owned();
     for call in ALL {
         let is_there = sections.iter().any(|it| it.calls().any(|one| one == call));
         if let Some(number) = call.request().filter(|_| is_there) {

@@ -69,10 +69,8 @@ fn tables() -> Vec<Row> {
         ),
         Row::new("`snapshot`, `dump`, `explain`, `routes`", &[], || {
             on(table(), |table| {
-                table.snapshot();
-                table.dump();
-                table.explain(5_u32);
-                table.routes();
+                let (snapshot, dump) = (table.snapshot(), table.dump());
+                (snapshot, dump, table.explain(5_u32), table.routes())
             })
         }),
         Row::new("`restore`", &[KVM_SET_GSI_ROUTING], || {

@@ -105,9 +105,11 @@ pub(crate) fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-/// An operation on a value that is never dropped.
-pub(crate) fn on<T: Sync>(value: &'static T, act: fn(&'static T)) -> Body {
-    Box::new(move || act(value))
+/// An operation on a value that is never dropped. What it returns is.
+pub(crate) fn on<T: Sync, R: 'static>(value: &'static T, act: fn(&'static T) -> R) -> Body {
+    Box::new(move || {
+        let _ = act(value);
+    })
 }
 
 /// An operation that consumes a value.

@@ -33,7 +33,12 @@ fn vm() -> Vec<Row> {
     vec![
         Row::new(
             "`KvmVm::try_from`, `duplicate`, `duplicate_raw`",
-            &[F_DUPFD_CLOEXEC, KVM_GET_API_VERSION, KVM_CHECK_EXTENSION],
+            &[
+                F_DUPFD_CLOEXEC,
+                MUSL_F_SETFD,
+                KVM_GET_API_VERSION,
+                KVM_CHECK_EXTENSION,
+            ],
             || {
                 let vm_fd = leak(bare().unwrap());
                 on(vm_fd, |vm_fd| {
@@ -59,7 +64,7 @@ fn vm() -> Vec<Row> {
             },
         ),
         Row::new("`platform`", &[KVM_IRQFD], || {
-            on(kvm_vm(), |vm| drop(vm.platform().unwrap()))
+            on(kvm_vm(), |vm| vm.platform().unwrap())
         }),
         Row::new("`retire`", &[], || on(kvm_vm(), Vm::retire)),
         Row::new("drop", &[CLOSE], || {
@@ -72,7 +77,12 @@ fn vcpu() -> Vec<Row> {
     vec![
         Row::new(
             "`KvmVcpu::try_from`, `duplicate`, `duplicate_raw`",
-            &[F_DUPFD_CLOEXEC, KVM_INTERRUPT, KVM_GET_TSC_KHZ],
+            &[
+                F_DUPFD_CLOEXEC,
+                MUSL_F_SETFD,
+                KVM_INTERRUPT,
+                KVM_GET_TSC_KHZ,
+            ],
             || {
                 let vm_fd = bare().unwrap();
                 let vcpu_fd = vm_fd.create_vcpu(0).unwrap();

@@ -16,13 +16,13 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[WRITE]),
             ],
             Device::open,
-            |device| drop(device.vector().trigger().unwrap()),
+            Device::trigger,
         ),
         row(
             "`trigger`, the vector masked",
             [NONE, NONE, Some(&[WRITE]), Some(&[WRITE])],
             Device::enabled,
-            |device| drop(device.vector().trigger().unwrap()),
+            Device::trigger,
         ),
         row(
             "`trigger` after a peer has filled the counter",
@@ -33,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
                 notifier.add((u64::MAX - 1).try_into().unwrap()).unwrap();
                 device.unmask();
             },
-            |device| drop(device.vector().trigger().unwrap()),
+            Device::trigger,
         ),
         row(
             "`is_pending`, the vector masked",
@@ -47,8 +47,8 @@ pub(super) fn rows() -> Vec<Row> {
             Device::open,
             |device| {
                 let vector = device.vector();
-                (vector.state(), vector.message(), vector.gsi());
-                vector.notifier();
+                let (state, message) = (vector.state(), vector.message());
+                drop((state, message, vector.gsi(), vector.notifier()));
             },
         ),
         row(

@@ -70,27 +70,22 @@ pub(super) fn rows() -> Vec<Row> {
             },
             |device| device.vector().unexport().unwrap(),
         ),
-        Row::each(
-            "`Binding::bind_call`, from a vector that is open to another",
-            KINDS,
+        bind_call(
+            "`Binding::bind_call`, away from a vector that is open",
             [ABSENT, ABSENT, NONE, NONE],
-            |kind| {
-                let routing = routing();
-                let table = Table::builder(&routing).vectors(2).build().unwrap();
-                for vector in table.vectors() {
-                    vector.replace_notifier(notifier(kind).unwrap()).unwrap();
-                }
-                let binding = Binding::new(&table);
-                binding.bind_call(0, |_| Ok::<_, ()>(())).unwrap();
-                let device = leak(Device {
-                    routing,
-                    table,
-                    binding,
-                });
-                device.open();
-                on(device, |device| {
-                    device.binding.bind_call(1, |_| Ok::<_, ()>(())).unwrap();
-                })
+            Device::open,
+        ),
+        bind_call(
+            "`Binding::bind_call`, away from a masked vector with a signal",
+            [
+                ABSENT,
+                ABSENT,
+                Some(&[WRITE, PREADV2]),
+                Some(&[WRITE, PREADV2]),
+            ],
+            |device| {
+                device.enabled();
+                device.pending();
             },
         ),
     ]
@@ -104,5 +99,27 @@ fn replace(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> 
         // Of another holder too, so that the eventfd stays open.
         std::mem::forget(device.vector().notifier());
         Box::new(move || drop(device.vector().replace_notifier(Arc::clone(new)).unwrap()))
+    })
+}
+
+/// A queue that a back-end serves moves to another vector.
+fn bind_call(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> Row {
+    Row::each(operation, KINDS, calls, move |kind| {
+        let routing = routing();
+        let table = Table::builder(&routing).vectors(2).build().unwrap();
+        for vector in table.vectors() {
+            vector.replace_notifier(notifier(kind).unwrap()).unwrap();
+        }
+        let binding = Binding::new(&table);
+        binding.bind_call(0, |_| Ok::<_, ()>(())).unwrap();
+        let device = leak(Device {
+            routing,
+            table,
+            binding,
+        });
+        prepare(device);
+        on(device, |device| {
+            device.binding.bind_call(1, |_| Ok::<_, ()>(())).unwrap();
+        })
     })
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::{Binding, Table};
-use irqfd::{ArmQueue, ResumeBatch, VectorHandle};
+use irqfd::{ArmQueue, VectorHandle};
 use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier};
 
-use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+use crate::row::{Calls, Row, Section, Thread, leak, on};
 
 /// Whose eventfd a vector has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +126,15 @@ impl Device {
         self.unmask();
     }
 
+    fn trigger(&self) {
+        self.vector().trigger().unwrap();
+    }
+
     /// A signal has come, from a peer if there is one, that KVM has not taken.
     fn pending(&self) {
         match self.vector().notifier() {
             Some(notifier) => notifier.notify().unwrap(),
-            None => drop(self.vector().trigger().unwrap()),
+            None => self.trigger(),
         }
     }
 

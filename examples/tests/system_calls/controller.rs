@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Lines to an interrupt controller of the VMM's own. What that calls by itself is not counted.
+
+use std::io;
+use std::sync::Arc;
+
+use irqfd::{Controller, EoiExits, LevelIrq, LevelLine};
+
+use crate::call::*;
+use crate::row::{Body, Row, Section, Thread, leak, on};
+
+/// It makes no system call.
+#[derive(Debug)]
+struct Pins;
+
+impl Controller for Pins {
+    fn set_level(&self, _: u32, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn sections() -> Vec<Section> {
+    let section = |thread, rows| Section {
+        subject: "lines of the VMM's own controller",
+        thread,
+        columns: &[],
+        kvm: false,
+        rows,
+    };
+    vec![
+        section(Thread::Vcpu, vcpu()),
+        section(Thread::Device, device()),
+        section(Thread::Vmm, vmm()),
+    ]
+}
+
+/// A device of the VMM and an exported one.
+struct Board {
+    line: LevelLine,
+    own: LevelIrq,
+    exported: LevelIrq,
+}
+
+fn board(act: fn(&'static Board)) -> Body {
+    let line = LevelLine::on_controller(10, Arc::new(Pins), leak(EoiExits::new()));
+    let own = LevelIrq::builder(&line).eoi().build().unwrap();
+    let exported = LevelIrq::builder(&line).exported().build().unwrap();
+    exported.trigger().unwrap().notify().unwrap();
+    on(
+        leak(Board {
+            line,
+            own,
+            exported,
+        }),
+        act,
+    )
+}
+
+fn vcpu() -> Vec<Row> {
+    vec![Row::new("`on_eoi`, `EoiExits::on_pin`", &[WRITE], || {
+        board(|board| {
+            board.own.assert().unwrap();
+            board.line.on_eoi().unwrap();
+        })
+    })]
+}
+
+fn device() -> Vec<Row> {
+    vec![
+        Row::new("`assert`, `deassert`", &[], || {
+            board(|board| {
+                board.own.assert().unwrap();
+                board.own.deassert().unwrap();
+            })
+        }),
+        Row::new("`take_trigger`", &[PREADV2], || {
+            board(|board| assert!(board.exported.take_trigger().unwrap()))
+        }),
+    ]
+}
+
+fn vmm() -> Vec<Row> {
+    vec![
+        Row::new("`pause`, `snapshot`, `resume`", &[], || {
+            board(|board| {
+                board.line.pause().unwrap();
+                board.line.snapshot().unwrap();
+                board.line.resume().unwrap();
+            })
+        }),
+        Row::new("`LevelIrqBuilder::build`", &[EVENTFD2], || {
+            board(|board| std::mem::forget(LevelIrq::builder(&board.line).eoi().build().unwrap()))
+        }),
+    ]
+}

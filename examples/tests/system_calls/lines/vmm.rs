@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a VMM does with a line: hotplug, snapshots, unplug.
+
+use irqfd::{EoiExits, LevelLine};
+
+use super::{Board, KINDS, NONE, join, level_line, line, nothing, row};
+use crate::call::*;
+use crate::row::{Row, leak, take};
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        Row::each(
+            "`LevelLineBuilder::build`",
+            KINDS,
+            [
+                NONE,
+                NONE,
+                Some(&[EVENTFD2, CLOSE, KVM_IRQFD]),
+                Some(&[EVENTFD2, CLOSE, KVM_IRQFD]),
+            ],
+            |kind| {
+                let mut builder = LevelLine::builder(line(kind));
+                if kind.is_split() {
+                    builder = builder.eoi_exits(&EoiExits::new());
+                }
+                take(builder, |builder| {
+                    std::mem::forget(builder.build().unwrap())
+                })
+            },
+        ),
+        Row::each(
+            "`LevelIrqBuilder::build`",
+            KINDS,
+            [
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2]),
+                Some(&[EVENTFD2]),
+            ],
+            |kind| {
+                let exits = leak(EoiExits::new());
+                let line = leak(level_line(kind, exits));
+                Box::new(move || std::mem::forget(join(line, kind)))
+            },
+        ),
+        row(
+            "`pause`",
+            [
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2, KVM_IRQFD]),
+                NONE,
+                Some(&[KVM_IRQFD]),
+            ],
+            nothing,
+            |board| board.line.pause().unwrap(),
+        ),
+        row(
+            "`snapshot`",
+            [NONE, NONE, NONE, NONE],
+            |board| board.line.pause().unwrap(),
+            |board| drop(board.line.snapshot().unwrap()),
+        ),
+        row(
+            "`resume`, after an interrupt has come",
+            [
+                Some(&[READ, CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
+                Some(&[READ, CLOSE, KVM_IRQFD]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
+                Some(&[KVM_IRQFD]),
+            ],
+            |board| {
+                board.line.pause().unwrap();
+                board.assert();
+            },
+            |board| board.line.resume().unwrap(),
+        ),
+        row(
+            "`restore`, the line paused",
+            [
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+                Some(&[WRITE]),
+            ],
+            |board| {
+                board.assert();
+                board.line.pause().unwrap();
+            },
+            |board| {
+                let snapshot = board.line.snapshot().unwrap();
+                board.line.restore(&snapshot).unwrap();
+            },
+        ),
+        row(
+            "`resync`",
+            [
+                Some(&[WRITE, KVM_IRQ_LINE]),
+                Some(&[WRITE, KVM_IRQ_LINE]),
+                Some(&[WRITE, KVM_IRQ_LINE_STATUS]),
+                Some(&[WRITE]),
+            ],
+            Board::assert,
+            |board| board.line.resync().unwrap(),
+        ),
+        Row::each(
+            "`LevelIrq::leave`, drop, while it asserts",
+            KINDS,
+            [
+                Some(&[CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                Some(&[CLOSE]),
+                Some(&[CLOSE, KVM_IRQFD]),
+            ],
+            |kind| {
+                let board = Board::new(kind);
+                board.assert();
+                let Board { line, irq, exits } = board;
+                std::mem::forget((line, exits));
+                take(irq, drop)
+            },
+        ),
+    ]
+}
