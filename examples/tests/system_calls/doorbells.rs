@@ -192,7 +192,7 @@ fn set() -> Vec<Row> {
             },
         ),
         Row::each(
-            "the same, of an `EventFd` whose mode was not asked for",
+            "`apply` of an `EventFd` whose mode was not asked for",
             KINDS,
             [
                 Some(&[READ, KVM_IOEVENTFD]),

@@ -86,7 +86,7 @@ pub(super) fn rows() -> Vec<Row> {
             Device::unmask,
         ),
         row(
-            "the same after a read of the PBA",
+            "an unmask after a read of the PBA that found one",
             [
                 Some(&[KVM_SIGNAL_MSI]),
                 Some(&[WRITE, KVM_IRQFD]),

@@ -2,11 +2,11 @@
 //! What a VMM does with a table: hotplug, snapshots, unplug.
 
 use irqfd::ResumeBatch;
-use irqfd::msix::Table;
+use irqfd::msix::{Snapshot, Table};
 
-use super::{ABSENT, Device, KINDS, NONE, Private, queued, routing, row};
+use super::{ABSENT, Device, KINDS, Kind, NONE, Private, queued, routing, row};
 use crate::call::*;
-use crate::row::{Calls, Row, leak, take};
+use crate::row::{Calls, Row, leak, on, take};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -61,7 +61,7 @@ pub(super) fn rows() -> Vec<Row> {
             },
         ),
         row(
-            "the same with an interrupt that came meanwhile",
+            "`Table::resume` with an interrupt that came meanwhile",
             [
                 Some(&[KVM_SIGNAL_MSI]),
                 Some(&[WRITE, KVM_IRQFD]),
@@ -76,7 +76,35 @@ pub(super) fn rows() -> Vec<Row> {
             },
             |device| assert!(device.table.resume().is_empty()),
         ),
-        restore(),
+        Row::each(
+            "`Table::restore`, the table paused",
+            KINDS,
+            [NONE, NONE, Some(&[READ]), Some(&[PREADV2])],
+            |kind| on(saved(kind, false), restore),
+        ),
+        Row::each(
+            "`Table::restore` with an interrupt that is pending",
+            KINDS,
+            [NONE, NONE, Some(&[READ, WRITE]), Some(&[WRITE, PREADV2])],
+            |kind| on(saved(kind, true), restore),
+        ),
+        Row::each(
+            "`Table::resume` after a restore",
+            KINDS,
+            [
+                NONE,
+                Some(&[KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+                Some(&[KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+                Some(&[KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+            ],
+            |kind| {
+                let saved = saved(kind, false);
+                restore(saved);
+                on(saved, |(device, _)| {
+                    assert!(device.table.resume().is_empty())
+                })
+            },
+        ),
         row(
             "`Table::set_devid`, the vector open",
             [
@@ -130,25 +158,23 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// What was saved is restored in a table that is paused.
-fn restore() -> Row {
-    Row::each(
-        "`Table::restore`, the table paused",
-        KINDS,
-        [NONE, NONE, Some(&[READ, WRITE]), Some(&[WRITE, PREADV2])],
-        |kind| {
-            let saved = Device::new(kind);
-            saved.open();
-            saved.table.pause();
-            saved.pending();
-            let snapshot = saved.table.snapshot().unwrap();
-            std::mem::forget(saved);
-            let device = Device::new(kind);
-            device.table.pause();
-            let (device, snapshot) = leak((device, snapshot));
-            Box::new(move || assert!(device.table.restore(snapshot).unwrap().is_empty()))
-        },
-    )
+/// A table that is paused, and what was saved of another one: a vector that is not masked.
+fn saved(kind: Kind, pending: bool) -> &'static (Device, Snapshot) {
+    let saved = Device::new(kind);
+    saved.open();
+    saved.table.pause();
+    if pending {
+        saved.pending();
+    }
+    let snapshot = saved.table.snapshot().unwrap();
+    std::mem::forget(saved);
+    let device = Device::new(kind);
+    device.table.pause();
+    leak((device, snapshot))
+}
+
+fn restore((device, snapshot): &(Device, Snapshot)) {
+    assert!(device.table.restore(snapshot).unwrap().is_empty());
 }
 
 fn dropped(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> Row {
