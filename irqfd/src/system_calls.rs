@@ -6,21 +6,27 @@
 //! it. [`notify_core::system_calls`] says how they are made, and names the calls of the runtime,
 //! which come on top.
 //!
-//! A [`Vector`](crate::Vector) is internal, private or exported. A notifier that is exported is
-//! shared as soon as these crates hand it out. A VMM that gives the vector an eventfd of its own
-//! ([`replace_notifier`](crate::VectorHandle::replace_notifier)) and keeps that to itself declares
-//! it [private](notify_core::EventNotifier::declare_private).
+//! A [`Vector`](crate::Vector) is internal, private or exported. It is exported too if a VMM gives
+//! it an eventfd of its own ([`replace_notifier`](crate::VectorHandle::replace_notifier)), and the
+//! VMM may declare that notifier [private](notify_core::EventNotifier::declare_private). A notifier
+//! is shared as soon as these crates hand it out: by `export`, by `Binding::call` and by
+//! `Binding::bind_call`.
 //!
-//! `msi::Capability` and a bare `Vector` make the same calls as `msix::Table`.
+//! `msi::Capability` and a bare `Vector` make the same calls as `msix::Table`. Where a cell has a
+//! dash there is no such operation.
 #![doc = include_str!("system_calls.md")]
 //!
 //! # What the lists of two VMMs lack
 //!
-//! This compares the tables of `irqfd`, `irq-routing` and `ioeventfd` with the lists of Firecracker
-//! (1.17.0-dev, commit 81b38b9dad60 of 21 August 2026, x86-64 and musl) and Cloud Hypervisor (54.0,
-//! commit ae44c2971c83 of 22 August 2026). Both kill the process at any other call. A cell names
-//! the calls that would have to be added for all operations on such an object on that thread.
-//! Firecracker runs devices and its VMM thread under one list, `vmm`. Each device thread of Cloud
-//! Hypervisor has a few calls more than the list here, which all of them have.
+//! This compares the tables of all four crates with the lists of Firecracker (1.17.0-dev, commit
+//! 81b38b9dad60 of 21 August 2026, x86-64 and musl) and Cloud Hypervisor (54.0, commit ae44c2971c83
+//! of 22 August 2026). Both kill the process at any other call. A cell names the calls that would
+//! have to be added for all operations of the tables on such an object on that thread; a VMM that
+//! needs some of the operations finds their calls above.
+//!
+//! - Firecracker has one list, `vmm`, for devices and for the VMM's own operations.
+//! - Cloud Hypervisor's device threads have different lists. Here is what is in all of them.
+//! - Neither the calls of the runtime are compared, nor what a VMM does before it installs its
+//!   filters, as making the `KvmVm`. A VMM may make an `ArmQueue` and a dispatcher before, too.
 //!
 #![doc = include_str!("system_calls_vmms.md")]

@@ -7,8 +7,8 @@
 //!
 //! A test makes the tables. It runs each operation on a thread whose filter allows the calls of the
 //! row alone, and runs it again without each of them, which kills the process. The tables are
-//! those of x86-64. Where programs that are linked with musl make another call than those that are
-//! linked with glibc, the tables name both.
+//! those of x86-64. Where a cell has a dash there is no such operation. Where a program that is
+//! linked with musl makes another call than one that is linked with glibc, the tables name both.
 //!
 //! # Calls of the runtime
 //!
@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `brk`, `mmap`, `munmap`, `mremap`, `mprotect`, `madvise` | memory is allocated or freed |
 //! | `futex` | a lock is held by another thread, or another thread waits for it |
-//! | `clock_gettime` | an operation has a timeout, and the host's clock cannot be read without a system call |
+//! | `clock_gettime` | there is a timeout, and the host's clock needs a system call |
 //! | `fcntl` (F_GETFD) | before each `close`, in programs that are built with debug assertions |
 //!
 //! # Before the filter is installed
@@ -31,5 +31,7 @@
 //!
 //! Every signal that a guest or a device waits for is a `write`. Only
 //! [`wait`](crate::EventNotifier::wait) and [`is_signalled`](crate::EventNotifier::is_signalled)
-//! poll.
+//! poll. The dispatcher calls `getpid`, because a forked child must change nothing for its parent.
+//!
+//! What the lists of Firecracker and Cloud Hypervisor lack is on the page of `irqfd`.
 #![doc = include_str!("system_calls.md")]
