@@ -2,8 +2,8 @@
 //! Which system calls each operation makes, and that the tables in the documentation say so.
 //!
 //! An operation is made on a thread whose system call filter kills at all other calls than those of
-//! its list, and then once more without each of them, which must kill it. The tables are made of the
-//! same lists; `WRITE_TABLE=1` writes them anew. They are those of x86-64, as the VMs of
+//! its list, and then once more without each of them, which must kill it. The tables are made of
+//! the same lists; `WRITE_TABLE=1` writes them anew. They are those of x86-64, as the VMs of
 //! `kvm_test` are, and the numbers.
 #![allow(
     clippy::unwrap_used,

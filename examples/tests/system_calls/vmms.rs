@@ -19,7 +19,7 @@ struct Filter {
 /// `resources/seccomp/x86_64-unknown-linux-musl.json`; Cloud Hypervisor 54.0, commit ae44c2971c83
 /// of 22 August 2026, in `vmm/src/seccomp_filters.rs` and `virtio-devices/src/seccomp_filters.rs`.
 ///
-/// Firecracker's `vcpu` allows KVM_CHECK_EXTENSION for KVM_CAP_MSI_DEVID alone; it is left out here.
+/// Firecracker allows KVM_CHECK_EXTENSION on `vcpu` for KVM_CAP_MSI_DEVID alone; it is left out.
 const FILTERS: [Filter; 5] = [
     Filter {
         name: "Firecracker, `vcpu`",
