@@ -7,6 +7,30 @@
 //! when the device starts and stops, when its BAR moves, when a queue's eventfd changes. [`virtio`]
 //! knows where a virtio device has them.
 //!
+//! ```toml
+//! [dependencies]
+//! ioeventfd = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! ```
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use ioeventfd::{Datamatch, IoAddress, IoEventFd, KvmVm};
+//!
+//! let vm_fd = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! let vm = Arc::new(KvmVm::try_from(&vm_fd)?);
+//!
+//! // A 16-bit write of 0 to the doorbell signals the notifier.
+//! let kick = IoEventFd::builder(vm, IoAddress::Mmio(0xfe00_b000), Datamatch::U16(0)).assign()?;
+//! while let Some(_kicks) = kick.notifier().wait(None)? {
+//!     // ... serve the queue ...
+//! }
+//! # drop(kick); // deregistered
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A virtio device with several queues. `SimVm`, a VM in memory, needs the feature `sim` of
+//! `notify-core`, which is for tests:
+//!
 //! ```
 //! use std::sync::Arc;
 //! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};

@@ -17,12 +17,34 @@
 //! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
 //!   reports, and back.
 //!
+//! ```toml
+//! [dependencies]
+//! irq-routing = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! ```
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use irq_routing::{KvmVm, MsiMessage, RoutingTable};
+//!
+//! let vm_fd = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! vm_fd.create_irq_chip()?;
+//!
+//! // One table for each VM. It keeps the pins that KVM has wired (serial port, PIT, RTC).
+//! let table = RoutingTable::new(Arc::new(KvmVm::try_from(&vm_fd)?))?;
+//! let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+//! println!("GSI {} is vector 0x40 in vCPU 0", lease.gsi());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Several changes in one commit. `SimVm`, a VM in memory, needs the feature `sim` of
+//! `notify-core`, which is for tests:
+//!
 //! ```
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
 //! use notify_core::sim::{CallKind, SimVm};
 //!
-//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! let vm = Arc::new(SimVm::builder().build());
 //! let table = RoutingTable::new(vm.clone())?;
 //! let (rx, tx) = (table.lease()?, table.lease()?);
 //!

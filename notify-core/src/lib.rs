@@ -24,6 +24,11 @@
 //! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in
 //! `irqfd`.
 //!
+//! ```toml
+//! [dependencies]
+//! notify-core = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! ```
+//!
 //! ```
 //! use notify_core::NotifierPair;
 //!
