@@ -220,9 +220,9 @@ pub mod vfio;
 
 pub use builder::IrqFdBuilder;
 pub use edge::IrqFd;
-pub use error::{Error, NoResample};
+pub use error::Error;
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
-pub use level::{LevelRestoreError, LevelSnapshot};
+pub use level::{LevelRestoreError, LevelSnapshot, NoResample};
 pub use queue::{ArmQueue, Round};
 pub use source::IrqSource;
 pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorHandle, VectorState};

@@ -41,6 +41,7 @@ mod error;
 #[cfg(feature = "mio")]
 pub mod event_loops;
 mod notifier;
+pub mod ports;
 mod vm;
 pub mod vring;
 
