@@ -85,19 +85,26 @@ fn a_masked_or_paused_line_sends_once_when_that_ends() {
     disk.assert().unwrap();
     disk.assert().unwrap();
     assert_eq!(sent(&vm), 0);
+    for unmasked in 1..3 {
+        line.redirect(level(VECTOR), false).unwrap();
+        assert_eq!(sent(&vm), unmasked);
+        serve(&vm);
+        // The disk was not served.
+        line.redirect(level(VECTOR), true).unwrap();
+    }
+    disk.deassert().unwrap();
     line.redirect(level(VECTOR), false).unwrap();
-    assert_eq!(sent(&vm), 1);
-    serve(&vm);
+    assert_eq!(sent(&vm), 2);
 
     line.pause().unwrap();
     disk.assert().unwrap();
     disk.assert().unwrap();
-    assert_eq!(sent(&vm), 1);
-    line.resume().unwrap();
     assert_eq!(sent(&vm), 2);
+    line.resume().unwrap();
+    assert_eq!(sent(&vm), 3);
     serve(&vm);
     disk.assert().unwrap();
-    assert_eq!(sent(&vm), 3);
+    assert_eq!(sent(&vm), 4);
 }
 
 #[test]

@@ -13,13 +13,18 @@ use notify_core::{
 
 use super::hypervisor::{self, InterruptSourceConfig, IoEventAddress, IrqRoutingEntry};
 
-pub(crate) struct Port(pub(crate) Arc<dyn hypervisor::Vm>);
+pub(crate) struct Port {
+    pub(crate) layer: Arc<dyn hypervisor::Vm>,
+    /// What it returns for `IrqFdResample`.
+    pub(crate) resample: u32,
+}
 
 impl Vm for Port {
     fn capability(&self, capability: Capability) -> io::Result<u32> {
         Ok(match capability {
             Capability::IrqRouting => 4096,
             Capability::IrqFd | Capability::IoEventFd | Capability::IoEventFdAnyLength => 1,
+            Capability::IrqFdResample => self.resample,
             _ => 0,
         })
     }
@@ -27,8 +32,8 @@ impl Vm for Port {
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
         let fd = eventfd(request.eventfd)?;
         match request.action {
-            IrqFdAction::Assign => self.0.register_irqfd(fd.as_ref(), request.gsi),
-            IrqFdAction::Deassign => self.0.unregister_irqfd(fd.as_ref(), request.gsi),
+            IrqFdAction::Assign => self.layer.register_irqfd(fd.as_ref(), request.gsi),
+            IrqFdAction::Deassign => self.layer.unregister_irqfd(fd.as_ref(), request.gsi),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         }
         .map_err(errno)
@@ -44,8 +49,8 @@ impl Vm for Port {
         }
         let fd = eventfd(request.eventfd)?;
         match request.action {
-            IoEventFdAction::Assign => self.0.register_ioevent(fd.as_ref(), &address, None),
-            _ => self.0.unregister_ioevent(fd.as_ref(), &address),
+            IoEventFdAction::Assign => self.layer.register_ioevent(fd.as_ref(), &address, None),
+            _ => self.layer.unregister_ioevent(fd.as_ref(), &address),
         }
         .map_err(errno)
     }
@@ -53,7 +58,7 @@ impl Vm for Port {
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         let entries = table.iter().map(|entry| self.entry(entry));
         let entries: Vec<_> = entries.collect::<io::Result<_>>()?;
-        self.0.set_gsi_routing(&entries).map_err(errno)
+        self.layer.set_gsi_routing(&entries).map_err(errno)
     }
 
     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
@@ -78,7 +83,7 @@ impl Port {
             }
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
-        Ok(self.0.make_routing_entry(entry.gsi, &config))
+        Ok(self.layer.make_routing_entry(entry.gsi, &config))
     }
 }
 

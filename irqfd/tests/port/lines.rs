@@ -9,6 +9,8 @@ use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
 use notify_core::sim::{CallKind, Profile, SimVm};
 
+use super::adapter::Port;
+use super::hypervisor::SimLayer;
 use super::{over_port, split};
 
 const GSI: u32 = 10;
@@ -233,4 +235,24 @@ fn a_pin_in_the_kernel_has_no_level() {
         ),
         "{error:?}"
     );
+}
+
+/// A layer over KVM may say that the kernel can resample, and have no call for it.
+#[test]
+fn a_resampling_irqfd_that_the_port_lacks_is_named() {
+    let vm = Arc::new(SimVm::builder().build());
+    let port = Arc::new(Port {
+        layer: Arc::new(SimLayer(Arc::clone(&vm))),
+        resample: 1,
+    });
+    let table = RoutingTable::builder(port).platform(Platform::X86);
+    let table = table.build().unwrap();
+    table.wire_all(&Wiring::pc()).unwrap();
+    let line = LevelLine::builder(table.line(GSI).unwrap());
+    let line = line.build().unwrap();
+    let card = LevelIrq::builder(&line).exported().build();
+    let Error::NoResample { reason, .. } = card.unwrap_err().error else {
+        unreachable!("it cannot be bound");
+    };
+    assert!(matches!(reason, NoResample::Unsupported(_)), "{reason:?}");
 }

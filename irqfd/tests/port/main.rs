@@ -29,7 +29,10 @@ fn over_port(profile: Profile, platform: Platform) -> (Arc<SimVm>, RoutingTable)
 }
 
 fn port(vm: &Arc<SimVm>) -> Arc<Port> {
-    Arc::new(Port(Arc::new(SimLayer(Arc::clone(vm)))))
+    Arc::new(Port {
+        layer: Arc::new(SimLayer(Arc::clone(vm))),
+        resample: 0,
+    })
 }
 
 fn split() -> (Arc<SimVm>, RoutingTable) {
