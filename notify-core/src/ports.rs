@@ -168,7 +168,7 @@
 //!             RouteTarget::IrqChip { chip, pin } => {
 //!                 InterruptSourceConfig::LegacyIrq(LegacyIrqSourceConfig { irqchip: chip, pin })
 //!             }
-//!             _ => return Err(io::ErrorKind::Unsupported.into()),
+//!             _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
 //!         };
 //!         Ok(self.0.make_routing_entry(entry.gsi, &config))
 //!     }

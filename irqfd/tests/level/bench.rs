@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelLine};
+use kvm_test::NoIrqLine;
+use notify_core::Bus;
 use notify_core::sim::{Profile, SimVm};
-use notify_core::{
-    Bus, Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
-};
 
 pub(crate) const GSI: u32 = 10;
 pub(crate) const VECTOR: u8 = 0x52;
@@ -85,7 +83,7 @@ pub(crate) fn split() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
 /// The same over a port that has no `set_irq_line`.
 pub(crate) fn split_by_irqfd() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
     let vm = split_vm();
-    let table = RoutingTable::builder(Arc::new(NoLine(vm.clone())));
+    let table = RoutingTable::builder(Arc::new(NoIrqLine(vm.clone())));
     let table = table.platform(Platform::X86Split).build().unwrap();
     let (line, exits) = split_line(&table);
     (vm, table, line, exits)
@@ -110,36 +108,6 @@ fn split_line(table: &RoutingTable) -> (LevelLine, EoiExits) {
     lease.set_route(MsiMessage::default()).unwrap();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     (builder.build().unwrap(), exits)
-}
-
-/// A port that has no `set_irq_line`.
-#[derive(Debug)]
-struct NoLine(Arc<SimVm>);
-
-impl Vm for NoLine {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.0.capability(capability)
-    }
-
-    fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
-        self.0.irqfd(request)
-    }
-
-    fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
-        self.0.ioeventfd(request)
-    }
-
-    fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
-        self.0.set_gsi_routing(table)
-    }
-
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
-        self.0.signal_msi(message)
-    }
-
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
 }
 
 /// The message of a level-triggered entry.

@@ -81,7 +81,7 @@ impl Port {
             RouteTarget::IrqChip { chip, pin } => {
                 InterruptSourceConfig::LegacyIrq { irqchip: chip, pin }
             }
-            _ => return Err(io::ErrorKind::Unsupported.into()),
+            _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
         };
         Ok(self.layer.make_routing_entry(entry.gsi, &config))
     }
