@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex};
 use crate::table::Shared;
 use crate::translation::Translation;
-use crate::{Error, MsiMessage, Platform, RoutingTable};
+use crate::{Error, MsiMessage, Observer, Platform, RoutingTable};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
 pub(crate) const MOST_GSIS: u32 = 1 << 16;
@@ -23,6 +23,7 @@ pub struct RoutingTableBuilder {
     platform: Platform,
     reserved: Option<u32>,
     translation: Translation,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl RoutingTableBuilder {
@@ -32,6 +33,7 @@ impl RoutingTableBuilder {
             platform: Platform::default(),
             reserved: None,
             translation: Translation::default(),
+            observer: None,
         }
     }
 
@@ -83,6 +85,13 @@ impl RoutingTableBuilder {
         self
     }
 
+    /// An observer that is called for commits and vectors (default: none). See [`Observer`] for
+    /// threads and locks.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Asks the machine for its number of GSIs. No route is set.
     ///
     /// # Errors
@@ -104,6 +113,7 @@ impl RoutingTableBuilder {
             platform: self.platform,
             limit,
             translation: self.translation,
+            observer: self.observer,
             state: Mutex::new(state),
             ended: Condvar::new(),
         });

@@ -19,7 +19,7 @@ impl Inner {
             match self.gate.enter() {
                 Some(pass) => {
                     if let Some(triggered) = self.inject(pass) {
-                        return triggered;
+                        return triggered.inspect_err(|reason| self.observe_refused(reason));
                     }
                 }
                 None => return Ok(self.became(Triggered::Kept)),
@@ -80,14 +80,15 @@ impl Inner {
 
     /// Lets triggers through to the vector's own notifier, now that it is bound; the one that was
     /// kept first.
-    pub(super) fn open_own(&self, control: MutexGuard<'_, Control>) {
+    /// Returns whether that one has become an interrupt.
+    pub(super) fn open_own(&self, control: MutexGuard<'_, Control>) -> bool {
         if self.outlet.kind() != Kind::Own {
-            return;
+            return false;
         }
         let kept = self.gate.open();
         drop(control);
         // An eventfd that nothing else writes to takes it.
-        let _ = kept.and_then(|pass| self.inject(pass));
+        kept.is_some_and(|pass| is_delivered(&self.inject(pass)))
     }
 
     /// Whether the kernel has KVM_SIGNAL_MSI.
@@ -125,6 +126,14 @@ impl Inner {
         let errno = self.refusal.load(Ordering::Relaxed);
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
+}
+
+/// Whether a trigger has become an interrupt.
+pub(super) fn is_delivered(triggered: &Option<Result<Triggered, Error>>) -> bool {
+    matches!(
+        triggered,
+        Some(Ok(Triggered::Delivered | Triggered::Signalled))
+    )
 }
 
 /// Signals the notifier. One that a peer has filled is emptied first: of a write that it refuses

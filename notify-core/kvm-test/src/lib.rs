@@ -8,8 +8,8 @@
 //! otherwise: some count the file descriptors of the process.
 //!
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one;
-//! [`Nothing`] does not even remember, [`NoIrqLine`] drives no line. [`refuse`] makes a system call fail, as a filter does, and
-//! [`allow_only`] kills at all others.
+//! [`Nothing`] does not even remember, and [`NoIrqLine`] drives no line. [`refuse`] makes a system
+//! call fail, as a filter does, and [`allow_only`] kills at all others.
 //! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
 //! another thread does. [`Machine`] is a real one whose vCPU never runs, so that interrupts stay
 //! visible.
