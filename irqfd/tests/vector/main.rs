@@ -16,6 +16,7 @@ mod faults;
 mod internal;
 mod left_behind;
 mod machine;
+mod observer;
 mod ownership;
 mod paused;
 mod private;
