@@ -197,6 +197,13 @@
 //! ([`TableBuilder::private_irqfd`](msix::TableBuilder::private_irqfd)): `write`, KVM_IRQFD and
 //! KVM_SET_GSI_ROUTING are all that they need.
 //!
+//! # Metrics
+//!
+//! [`RoutingTableBuilder::observer`](irq_routing::RoutingTableBuilder::observer) sets an observer
+//! for a VM: it is called when vectors are opened and refused, when a trigger that was kept is
+//! delivered, and for commits. It costs a trigger nothing. What device code has triggered it knows
+//! from [`Triggered`].
+//!
 //! # Features
 //!
 //! `serde`: snapshots of tables, capabilities and lines can be written and read.

@@ -16,7 +16,7 @@
 //! | returns `Unsupported` | what still works | what fails |
 //! |---|---|---|
 //! | `signal_msi`, with [`Capability::SignalMsi`](crate::Capability::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `Error::Signal` |
-//! | `set_irq_line`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` on a pin in the kernel: `Error::NoLevel`; `inject::line`: `Error::Line` |
+//! | `set_irq_line`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `Error::NoLevel`; `inject::line` of a message: `Error::Line` |
 //! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `Error::NoResample` |
 //! | `ioeventfd`, all or some | the VMM's exit handler: `DoorbellRegistry` matches the write | `IoEventFd`: `ioeventfd::Error::Assign` |
 //! | `has_irqchip`, `has_resample` | everything | `inject::Irqchip::of`; error texts do not say that the interrupt controller is missing |

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use irq_routing::{MsiMessage, Platform};
+use irq_routing::{MsiMessage, Platform, Wiring};
 use irqfd::inject::{self, Irqchip};
 use irqfd::{Error, IrqFd, Triggered, Vector, VectorState, msix};
 use notify_core::sim::{CallKind, Profile};
@@ -76,7 +76,15 @@ fn direct_injection_says_that_it_is_not_there() {
     let unsupported = |source: &io::Error| source.kind() == io::ErrorKind::Unsupported;
     let error = inject::message(&table, MESSAGE).unwrap_err();
     assert!(matches!(error, Error::Signal { source, .. } if unsupported(&source)));
-    let error = inject::gsi_status(&table, table.gsi(4).unwrap(), true).unwrap_err();
+    let line = table.lease_msi(MESSAGE).unwrap().into_line().unwrap();
+    let error = inject::line_status(&line, true).unwrap_err();
     assert!(matches!(error, Error::Line { source, .. } if unsupported(&source)));
+    table.wire_all(&Wiring::pc()).unwrap();
+    for error in [
+        inject::line(&table.line(4).unwrap(), true).unwrap_err(),
+        inject::gsi_status(&table, table.gsi(4).unwrap(), true).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::NoLevel { source, .. } if unsupported(&source)));
+    }
     assert!(unsupported(&Irqchip::of(&**table.vm()).unwrap_err()));
 }
