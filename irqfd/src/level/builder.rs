@@ -69,6 +69,29 @@ impl LevelLineBuilder {
     /// a device of VFIO the VMM reads the trigger and asserts, and at the next access to the
     /// device's registers deasserts and unmasks it. Such a guest should be told that its lines are
     /// edge-triggered; QEMU does so for TDX, in the ACPI tables that describe GSIs and PCI links.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use irq_routing::{MsiMessage, Platform, RoutingTable};
+    /// # use irqfd::LevelLine;
+    /// # use notify_core::sim::{Profile, SimVm};
+    /// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
+    /// # vm.enable_lapic(0);
+    /// # let table = RoutingTable::builder(vm.clone()).platform(Platform::X86Split).build()?;
+    /// let lease = table.lease_exact(10)?;
+    /// lease.set_route(MsiMessage::default())?;
+    /// let line = LevelLine::builder(lease.into_line()?).without_eois().build()?;
+    /// let serial = line.join()?;
+    /// // The guest writes the entry: vector 0x51, level-triggered, not masked.
+    /// line.redirect(MsiMessage::new(0xfee0_0000, 0x8051), false)?;
+    ///
+    /// serial.assert()?; // a byte has come
+    /// assert_eq!(vm.take_vector(0), Some(0x51));
+    /// vm.lapic_eoi(0); // of which nothing is reported
+    /// serial.assert()?; // the next byte, and the first one was not read
+    /// assert_eq!(vm.take_vector(0), Some(0x51));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn without_eois(mut self) -> Self {
         self.without_eois = true;
         self
