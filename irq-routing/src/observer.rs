@@ -27,9 +27,9 @@ use crate::{Error, RoutingTable};
 /// Methods are called by many threads at once, and events of two threads come in any order.
 ///
 /// An implementation counts or sends, and returns soon: the caller waits for it. It must not call
-/// back into the table, a vector, a line, a device or a queue. If it panics, the panic is dropped (the
-/// panic hook has run), and the event has its effect. A handle to the table in it keeps the table
-/// alive.
+/// back into the table, a vector, a line, a device or a queue. If it panics, the panic is dropped
+/// (the panic hook has run), and the event has its effect. A handle to the table in it keeps the
+/// table alive.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -147,7 +147,8 @@ pub enum Error {
     /// [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set the
     /// pin that the port does not forward.
     #[error(
-        "the port cannot set the level of GSI {gsi}, which is routed to a pin: implement          `Vm::set_irq_line`, export the device, or route the GSI to a message"
+        "the port cannot set the level of GSI {gsi}, which is routed to a pin: implement \
+         `Vm::set_irq_line`, export the device, or route the GSI to a message"
     )]
     NoLevel {
         /// The GSI.

@@ -96,8 +96,8 @@
 //!     MsiIrqSourceConfig,
 //! };
 //! use notify_core::{
-//!     Bus, Capability, EventNotifier, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest,
-//!     LineStatus, MsiOutcome, MsiRequest, RouteBuffer, RouteEntry, RouteTarget, Vm,
+//!     Bus, Capability, EventNotifier, IoEventFdAction, IoEventFdRequest, IrqFdAction,
+//!     IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, RouteEntry, RouteTarget, Vm,
 //! };
 //!
 //! struct Port(Arc<dyn hypervisor::Vm>);
@@ -234,7 +234,11 @@
 //! #     ) -> hypervisor::Result<()> {
 //! #         self.call(format!("no ioevent {addr:?}"))
 //! #     }
-//! #     fn make_routing_entry(&self, gsi: u32, config: &InterruptSourceConfig) -> IrqRoutingEntry {
+//! #     fn make_routing_entry(
+//! #         &self,
+//! #         gsi: u32,
+//! #         config: &InterruptSourceConfig,
+//! #     ) -> IrqRoutingEntry {
 //! #         IrqRoutingEntry(gsi, *config)
 //! #     }
 //! #     fn set_gsi_routing(&self, entries: &[IrqRoutingEntry]) -> hypervisor::Result<()> {

@@ -57,10 +57,10 @@ use way::Way;
 /// | the same, of a TDX guest ([`without_eois`](LevelLineBuilder::without_eois)) | each [`assert`](LevelIrq::assert) sends the message | none |
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
-/// A port other than KVM's may lack KVM_IRQ_LINE ([`Vm::set_irq_line`](notify_core::Vm::set_irq_line)
-/// returns `Unsupported`). Then a GSI with a message sends it by an irqfd of the line's own, which
-/// is bound when it is first needed, and a pin in the kernel has no level
-/// ([`Error::NoLevel`](crate::Error::NoLevel)).
+/// A port other than KVM's may lack KVM_IRQ_LINE
+/// ([`Vm::set_irq_line`](notify_core::Vm::set_irq_line) returns `Unsupported`). Then a GSI with a
+/// message sends it by an irqfd of the line's own, which is bound when it is first needed, and a
+/// pin in the kernel has no level ([`Error::NoLevel`](crate::Error::NoLevel)).
 ///
 /// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). The
 /// GSI itself should have no other driver: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
@@ -71,7 +71,8 @@ use way::Way;
 /// [`snapshot`](Self::snapshot) and [`restore`](Self::restore) take a line to another VM.
 ///
 /// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl,
-/// unless the last device could not lower it or the line has an irqfd of its own. Two handles are equal if they are of one line.
+/// unless the last device could not lower it or the line has an irqfd of its own. Two handles are
+/// equal if they are of one line.
 ///
 /// ```
 /// use std::sync::Arc;

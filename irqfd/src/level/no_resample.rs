@@ -11,7 +11,8 @@ pub enum NoResample {
     /// [`EoiExits`](crate::EoiExits), or never
     /// ([`without_eois`](crate::LevelLineBuilder::without_eois)).
     #[error(
-        "the kernel refuses to resample (a split irqchip does): give the line `EoiExits`, or build          it `without_eois` if none are reported"
+        "the kernel refuses to resample (a split irqchip does): give the line `EoiExits`, or \
+         build it `without_eois` if none are reported"
     )]
     Refused(#[source] io::Error),
 

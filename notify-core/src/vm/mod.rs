@@ -151,8 +151,8 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. By default those of [`set_irq_line`](Self::set_irq_line), whose status is
-    /// dropped.
+    /// Those of the ioctl. By default those of [`set_irq_line`](Self::set_irq_line), whose status
+    /// is dropped.
     fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
         self.set_irq_line(gsi, level).map(drop)
     }
