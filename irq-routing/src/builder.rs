@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex};
 use crate::table::{Claim, Shared};
 use crate::translation::Translation;
-use crate::{Error, MsiMessage, RoutingTable, Wiring};
+use crate::{Error, MsiMessage, Observer, RoutingTable, Wiring};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
 pub(crate) const MOST_GSIS: u32 = 1 << 16;
@@ -24,6 +24,7 @@ pub struct RoutingTableBuilder {
     wiring: Option<Wiring>,
     reserved: Option<u32>,
     translation: Translation,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl RoutingTableBuilder {
@@ -33,6 +34,7 @@ impl RoutingTableBuilder {
             wiring: None,
             reserved: None,
             translation: Translation::default(),
+            observer: None,
         }
     }
 
@@ -93,6 +95,13 @@ impl RoutingTableBuilder {
         self
     }
 
+    /// An observer that is called for commits and vectors (default: none). See [`Observer`] for
+    /// threads and locks.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Builds the table: asks the VM for its number of GSIs, and for its interrupt controllers
     /// unless [`wiring`](Self::wiring) was given. No route is set.
     ///
@@ -123,6 +132,7 @@ impl RoutingTableBuilder {
             platform: platform.map_or_else(OnceLock::new, OnceLock::from),
             limit,
             translation: self.translation,
+            observer: self.observer,
             state: Mutex::new(state),
             ended: Condvar::new(),
             _claim: claim,

@@ -8,7 +8,7 @@ use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
 use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
-use crate::{Error, Gsi, Platform, Route};
+use crate::{Committed, Error, Gsi, Platform, Route};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Engine {
     met: FixedBitSet,
     /// Of this round.
     pub(crate) ioctls: usize,
+    /// How many of them the kernel has taken.
+    taken: usize,
     /// Which interrupt controllers the table is for.
     pub(crate) platform: Platform,
     /// Whether the kernel is known to refuse messages with a low byte in the upper half of the
@@ -66,6 +68,7 @@ impl Engine {
             gone: FixedBitSet::with_capacity(limit as usize),
             met: FixedBitSet::with_capacity(limit as usize),
             ioctls: 0,
+            taken: 0,
             has_32_bit_ids: false,
         }
     }
@@ -92,6 +95,16 @@ impl Engine {
         self.kernel != Kernel::Unknown
     }
 
+    /// What an observer is told of this round, if the kernel has taken a table in it.
+    pub(crate) fn committed(&self, requests: &[Request]) -> Option<Committed> {
+        let edits = requests.iter().flat_map(|request| request.effective());
+        (self.taken > 0).then(|| Committed {
+            entries: self.entries.buffer().len(),
+            edits: edits.count(),
+            ioctls: self.ioctls,
+        })
+    }
+
     /// Whether the kernel has exactly this table.
     pub(crate) fn is_committed(&self) -> bool {
         self.kernel == Kernel::HasEntries
@@ -100,7 +113,7 @@ impl Engine {
     /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes
     /// them all. If not, the guilty are searched for, so that each fails alone.
     pub(crate) fn carry_out(&mut self, outside: &Outside<'_>, requests: &mut [Request]) {
-        self.ioctls = 0;
+        (self.ioctls, self.taken) = (0, 0);
         self.gone.clear();
         let pending = requests.iter().filter(|request| request.is_pending());
         if pending.clone().next().is_none() {
@@ -253,6 +266,7 @@ impl Engine {
             Err(_) => before,
         };
         let Err(source) = issued else {
+            self.taken += 1;
             return Ok(());
         };
         Err(Failure::Error(guarded(|| {

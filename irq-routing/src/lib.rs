@@ -13,6 +13,7 @@
 //!   all.
 //! - [`Line`] keeps a route in place while something may signal it; [`DrivenLine`] also keeps other GSIs
 //!   from its pins, so that one party sets its level and hears its ends of interrupt.
+//! - [`Observer`] is called for commits and vectors, for metrics.
 //! - [`Wiring`] is a table that machines start with, such as a PC's.
 //! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
 //!   reports, and back.
@@ -77,6 +78,7 @@ mod lease;
 mod leasing;
 mod line;
 mod message;
+mod observer;
 mod parked;
 mod pins;
 mod request;
@@ -112,6 +114,7 @@ pub use gsi::Gsi;
 pub use lease::GsiLease;
 pub use line::Line;
 pub use message::MsiMessage;
+pub use observer::{Committed, ObservedVector, Observer};
 pub use parked::ParkedLease;
 pub use pins::Pins;
 pub use route::Route;

@@ -12,7 +12,8 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::translation::Translation;
 use crate::{
-    Error, Gsi, GsiLease, Line, MsiMessage, Platform, Registration, Route, Transaction, Translated,
+    Error, Gsi, GsiLease, Line, MsiMessage, Observer, Platform, Registration, Route, Transaction,
+    Translated,
 };
 
 /// The routing table of one machine. Clones share it.
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) platform: OnceLock<Platform>,
     pub(crate) limit: u32,
     pub(crate) translation: Translation,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) state: Mutex<State>,
     /// A round of commits has ended.
     pub(crate) ended: Condvar,

@@ -15,6 +15,8 @@
 //! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] issues ioctls
 //!   on a KVM VM. With the feature `sim`, `sim::SimVm` behaves as KVM does and needs
 //!   no `/dev/kvm`. [`Vcpu`] is the same for the one thing that is asked of a vCPU.
+//! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how the port is implemented
+//!   over it, and what works without each method.
 //! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
 //!   in another process, and takes them back without losing a signal.
 //! - With the feature `dispatcher`, `dispatcher::Dispatcher` calls handlers of many notifiers and
@@ -48,6 +50,7 @@ pub mod event_loops;
 #[cfg(feature = "mio")]
 mod event_source;
 mod notifier;
+pub mod ports;
 mod vm;
 pub mod vring;
 

@@ -16,6 +16,7 @@ mod driven;
 mod each;
 mod group;
 mod leases;
+mod observer;
 mod panics;
 mod parked;
 mod start;

@@ -17,6 +17,7 @@ mod internal;
 mod left_behind;
 mod loops;
 mod machine;
+mod observer;
 mod ownership;
 mod paused;
 mod private;
