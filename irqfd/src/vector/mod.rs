@@ -70,7 +70,8 @@ pub use state::{Triggered, VectorState};
 ///   route, KVM_SET_GSI_ROUTING. (In a table with a translation the eventfd is written while the
 ///   translation blocks the message, and read when the vector is masked.)
 /// - The notifier of an exported vector is signalled by vhost, VFIO or another process. While the
-///   vector is not armed, signals stay in the notifier.
+///   vector is not armed, signals stay in the notifier, or are kept once
+///   [`is_pending`](VectorHandle::is_pending) has found them.
 ///
 /// A GSI, a route and an irqfd are taken the first time that a private or exported vector is
 /// unmasked. Masking unbinds the irqfd and leaves the GSI, with its route, to the table. Unmasking

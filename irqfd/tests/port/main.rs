@@ -14,7 +14,7 @@ mod vectors;
 
 use std::sync::Arc;
 
-use irq_routing::{Wiring, Platform, RoutingTable};
+use irq_routing::{Platform, RoutingTable, Wiring};
 use notify_core::sim::{Profile, SimVm};
 
 use adapter::Port;

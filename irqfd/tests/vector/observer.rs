@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use irq_routing::{Wiring, ObservedVector, Observer, Platform, RoutingTable};
+use irq_routing::{ObservedVector, Observer, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Error, ResumeBatch, Vector, VectorHandle, msix};
 use kvm_test::wait_until;
 use notify_core::sim::{CallKind, SimVm};

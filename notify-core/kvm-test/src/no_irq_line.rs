@@ -4,8 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
-use notify_core::{Platform, RoutingClaim, 
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+use notify_core::{
+    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    RouteBuffer, RoutingClaim, Vm,
 };
 
 /// A VM whose port has no `set_irq_line`, and all the rest.
