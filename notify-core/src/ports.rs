@@ -210,7 +210,7 @@
 //! # struct Layer(std::sync::Mutex<Vec<String>>);
 //! # impl Layer {
 //! #     fn call(&self, call: String) -> hypervisor::Result<()> {
-//! #         let mut calls = self.layer.lock().unwrap();
+//! #         let mut calls = self.0.lock().unwrap();
 //! #         if calls.contains(&call) {
 //! #             return Err(hypervisor::Error(Box::new(io::Error::from_raw_os_error(16))));
 //! #         }

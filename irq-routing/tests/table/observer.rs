@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use irq_routing::{Wiring, Committed, Error, IrqChip, Observer, Pins, Platform, RoutingTable};
+use irq_routing::{Committed, Error, IrqChip, Observer, Pins, Platform, RoutingTable, Wiring};
 use kvm_test::wait_until;
 use notify_core::sim::{CallKind, SimVm};
 

@@ -109,7 +109,7 @@ impl LevelIrq {
     /// # Errors
     ///
     /// [`Error::SetLevel`]; nothing has changed. A machine that was said to be closing
-    /// ([`KvmVm::retire`](notify_core::KvmVm::retire)) is no reason, nor for
+    /// ([`Vm::retire`](notify_core::Vm::retire)) is no reason, nor for
     /// [`leave`](Self::leave).
     pub fn deassert(&self) -> Result<(), Error> {
         self.set(false)

@@ -133,9 +133,7 @@ impl SimLayer {
 /// Calls the simulator with an eventfd, which finds it by its counter: a duplicate does.
 fn with(fd: &EventFd, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> Result<()> {
     let duplicate = fd.try_clone().map_err(Error)?;
-    let notifier = EventNotifier::try_from(duplicate);
-    let notifier = notifier.map_err(|error| Error(io::Error::other(error.to_string())))?;
-    call(notifier.as_fd()).map_err(Error)
+    call(EventNotifier::from(duplicate).as_fd()).map_err(Error)
 }
 
 fn place(address: IoEventAddress) -> (Bus, u64) {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use irq_routing::{MsiMessage, Platform, Wiring};
+use irq_routing::{MsiMessage, Wiring};
 use irqfd::inject;
 use irqfd::{Error, IrqFd, Triggered, Vector, VectorState, msix};
 use notify_core::sim::{CallKind, Profile};
