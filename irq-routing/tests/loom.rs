@@ -11,6 +11,8 @@
 
 #[path = "loom/parked.rs"]
 mod parked;
+#[path = "loom/start.rs"]
+mod start;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,7 +21,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
     Answer, Armed, DrivenLine, Error, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin,
-    Platform, Registration, Route, RoutingTable,
+    Platform, Registration, Route, RoutingTable, Wiring,
 };
 use kvm_test::{Call, Recorder};
 use loom::thread;

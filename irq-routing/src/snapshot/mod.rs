@@ -70,6 +70,10 @@ impl RoutingTable {
     /// characters in them, are left out.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        // What the kernel has wired belongs to the table even if nothing was committed yet. Where it
+        // cannot be found out, there is nothing of it that a table could have kept.
+        let _ = self.shared().start();
+        let platform = self.platform();
         let state = self.lock();
         let save = |(gsi, slot)| {
             let name = || {
@@ -89,7 +93,7 @@ impl RoutingTable {
         };
         Snapshot(Versioned::Known(Saved {
             version: VERSION,
-            platform: self.platform().into(),
+            platform: platform.into(),
             gsis: state.slots.iter().filter_map(save).collect(),
         }))
     }
