@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{Platform, RestoreError, RoutingTable};
+use irq_routing::{Platform, RoutingTable};
+use kvm_test::Recorder;
 use loom::thread;
 use notify_core::RouteEntry;
 
@@ -58,35 +59,31 @@ fn of_two_first_commits_each_has_the_pins() {
 
 /// The kernel refuses what is restored, and another thread commits meanwhile.
 #[test]
-fn a_restore_that_fails_costs_no_pins() {
+fn a_restore_that_is_refused_costs_no_pins() {
     explore(|| {
-        let (source, _) = early();
+        let vm = Arc::new(Recorder::default());
+        vm.has(Platform::X86);
+        let source = RoutingTable::new(vm).unwrap();
         let mut transaction = source.transaction();
         transaction.unwire(source.gsi(9).unwrap());
         transaction.commit().unwrap();
         let low = source.lease_exact(9).unwrap();
-        low.set_route(message(7)).unwrap();
+        low.set_route(message(GUILTY)).unwrap();
         let snapshot = source.snapshot();
 
-        let (vm, kernel) = machine();
-        vm.has(Platform::X86);
-        let table = RoutingTable::new(vm.clone()).unwrap();
+        let (table, kernel) = early();
         let other = table.clone();
         let committer = thread::spawn(move || {
             let lease = other.lease().unwrap();
-            let committed = commit(&other, &lease, GUILTY);
-            (lease, committed)
+            commit(&other, &lease, 1).unwrap();
+            lease
         });
-        let restored = table.restore(&snapshot);
-        let (lease, committed) = committer.join().unwrap();
-        assert!(committed.is_err());
-        let expected = match restored {
-            Ok(()) => 38,
-            Err(RestoreError::NotEmpty) => 40,
-            Err(error) => unreachable!("{error}"),
-        };
+        table.restore(&snapshot).unwrap_err();
+        let lease = committer.join().unwrap();
+        assert_eq!(pins(&kernel), 40);
+        assert_eq!(table.routes().len(), 24 + 1);
+        assert_eq!(in_kernel(&kernel, &[lease]), [Some(1)]);
         table.recommit().unwrap();
-        assert_eq!(pins(&kernel), expected);
-        drop(lease);
+        assert_eq!(pins(&kernel), 40);
     });
 }
