@@ -197,6 +197,27 @@ fn an_edit_is_superseded_by_one_that_came_before_the_irqchip() {
     assert!(matches!(commit(&[later])[..], [Answer::Committed]));
 }
 
+/// Another thread is asked first and decides first; it may have committed something since.
+#[test]
+fn the_start_is_decided_once() {
+    let (vm, table) = early();
+    let first = AtomicBool::new(true);
+    let other = Mutex::new(Some(table.clone()));
+    vm.ask(move || {
+        if first.swap(false, Ordering::Relaxed) {
+            let other = other.lock().unwrap().take().unwrap();
+            let mut transaction = other.transaction();
+            transaction.unwire(other.gsi(9).unwrap());
+            transaction.commit().unwrap();
+        }
+        Ok(Some(Platform::X86))
+    });
+    let lease = table.lease_msi(message(1)).unwrap();
+    assert_eq!(table.routes().len(), 23 + 1);
+    assert_eq!(sizes(&vm.vm), [38, 39]);
+    drop(lease);
+}
+
 #[test]
 fn nothing_but_a_commit_decides_the_start() {
     let (vm, table) = early();
