@@ -253,9 +253,8 @@ impl RoutingTable {
         Ok(lease)
     }
 
-    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If nothing was committed
-    /// yet, or the VM has panicked in the last commit, this commits the table as it is, by one ioctl,
-    /// so that the kernel has the route.
+    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If no commit has succeeded
+    /// yet, this commits what the table starts with, by one ioctl, so that the kernel has the route.
     ///
     /// # Errors
     ///
@@ -265,8 +264,8 @@ impl RoutingTable {
         let gsi = self.gsi(number)?;
         self.shared.start()?;
         let line = Line::shared(self, gsi)?;
-        let is_committed = self.lock().is_committed();
-        if !is_committed {
+        let was_committed = self.lock().was_committed;
+        if !was_committed {
             self.submit(Demand::Edits)?;
         }
         Ok(line)

@@ -242,6 +242,7 @@ const GUILTY_PIN: u32 = 13;
 /// A VM that refuses the guilty pin, with GSI 10 on the pin of its number.
 fn wired() -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = (Arc::new(Recorder::default()), Arc::default());
+    vm.has(Platform::X86);
     let taken: Arc<Mutex<_>> = Arc::clone(&kernel);
     vm.on_routes(move |entries| {
         if entries

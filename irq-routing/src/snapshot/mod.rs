@@ -66,7 +66,8 @@ impl RoutingTable {
     /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
     /// quarantine are left out, since nothing is armed in the machine that continues, and so are
     /// parked leases, which are not held. Messages are
-    /// those of the devices, before any translation. Names that are longer than 128 bytes, or have control
+    /// those of the devices, before any translation. If it is not decided yet what the table starts
+    /// with, this asks the VM. Names that are longer than 128 bytes, or have control
     /// characters in them, are left out.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

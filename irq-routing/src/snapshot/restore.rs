@@ -159,7 +159,6 @@ impl Drop for Leases<'_> {
     fn drop(&mut self) {
         let mut state = self.table.lock();
         for (gsi, pins) in self.wired.drain(..) {
-            state.slots.put(gsi, Slot::Free); // with its name
             state.slots.put(gsi, Slot::Wired { pins, lines: 0 });
         }
     }

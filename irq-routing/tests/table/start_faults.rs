@@ -221,6 +221,10 @@ fn the_start_is_decided_once() {
 #[test]
 fn nothing_but_a_commit_decides_the_start() {
     let (vm, table) = early();
+    vm.ask(|| Ok(Some(Platform::X86Split)));
+    assert_eq!(table.platform(), Platform::X86Split);
+    vm.ask(|| Ok(Some(Platform::X86)));
+    assert_eq!(table.platform(), Platform::X86);
     vm.ask(|| panic!("not asked"));
     table.flush().unwrap();
     table.retranslate().unwrap();

@@ -45,7 +45,7 @@ fn a_restore_at_which_the_vm_panics_keeps_the_pins() {
 #[test]
 fn a_restore_that_fails_keeps_the_pins() {
     let (vm, table) = early();
-    let snapshot = snapshot();
+    let (snapshot, pristine) = (snapshot(), table.snapshot());
     let lease = table.lease().unwrap();
     let error = table.restore(&snapshot).unwrap_err();
     assert!(matches!(error, RestoreError::NotEmpty), "{error}");
@@ -55,6 +55,7 @@ fn a_restore_that_fails_keeps_the_pins() {
     assert!(matches!(error, RestoreError::Refused(_)), "{error}");
     assert_eq!((table.routes().len(), table.leased()), (24, 0));
     assert_eq!(table.unclaimed(), []);
+    assert_eq!(table.snapshot(), pristine);
     let mut transaction = table.transaction();
     transaction.unwire(table.gsi(9).unwrap());
     transaction.commit().unwrap();
@@ -125,4 +126,22 @@ fn a_snapshot_of_another_platform_changes_nothing() {
     vm.ask(|| Ok(Some(Platform::X86Split)));
     table.restore(&split).unwrap();
     assert_eq!(sizes(&vm.vm), [0]);
+}
+
+/// A line is taken before its commit, which is in the kernel still.
+#[test]
+fn a_line_of_the_start_is_in_use_before_its_commit_has_ended() {
+    let (vm, table) = early();
+    let (other, snapshot) = (table.clone(), snapshot());
+    vm.vm.on_routes(move |_| {
+        let (done, is_done) = channel();
+        let (table, snapshot) = (other.clone(), snapshot.clone());
+        thread::spawn(move || done.send(table.restore(&snapshot)));
+        let restored = is_done.recv_timeout(Duration::from_secs(20));
+        assert!(matches!(restored, Ok(Err(RestoreError::NotEmpty))));
+        Ok(())
+    });
+    let line = table.line(9).unwrap();
+    vm.vm.on_routes(|_| Ok(()));
+    drop(line);
 }
