@@ -59,7 +59,7 @@ fn a_restore_that_fails_keeps_the_pins() {
     let mut transaction = table.transaction();
     transaction.unwire(table.gsi(9).unwrap());
     transaction.commit().unwrap();
-    assert_eq!(sizes(&vm.vm), [37, 38]);
+    assert_eq!(sizes(&vm.vm), [35, 38]);
     assert_eq!(table.lease_exact(9).unwrap().name(), None);
     // Now it contains what was committed, though no more than pins.
     let error = table.restore(&snapshot).unwrap_err();
