@@ -71,7 +71,7 @@
 //! 2. The vCPU exits to the kernel. KVM looks for a registered range of that address, width and value:
 //!    a [`Doorbell`] of a set that is started, or an [`IoEventFd`] by itself. If there is one, the
 //!    vCPU runs on at once; user space never hears of it.
-//! 3. The eventfd that was registered is that of an [`EventNotifier`](notify_core::EventNotifier).
+//! 3. The eventfd that was registered is that of an [`EventNotifier`].
 //!    Its counter adds up: two kicks before anybody looks are one wake-up, and a count of two.
 //! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a device
 //!    is started, and for stores that the kernel cuts in two.
