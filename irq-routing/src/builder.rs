@@ -42,7 +42,8 @@ impl RoutingTableBuilder {
     ///
     /// Without it the VM is asked ([`Vm::platform`]). On x86 the table starts with what KVM has
     /// installed: [`Wiring::kernel_default_x86`] for a full irqchip, nothing for a split one. That
-    /// is decided now if the VM has its irqchip, and by the first commit otherwise. On arm64 and
+    /// is decided when the table is built if the VM has its irqchip then, and otherwise by the first
+    /// commit that finds it, also if the kernel refuses that commit. On arm64 and
     /// riscv64 KVM does not tell the number of pins, so the caller says it: `Wiring::gic(spis)`,
     /// `Wiring::aia(sources)`. [`Wiring::none`] starts an empty table.
     ///
@@ -53,8 +54,10 @@ impl RoutingTableBuilder {
     }
 
     /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone. The default is the number
-    /// of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. A split
-    /// irqchip reserves as many as it was created with.
+    /// of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. For a split
+    /// irqchip give the number that it was created with, if it is not 24.
+    ///
+    /// A GSI that is leased before the irqchip exists stays leased, and its pin is not wired.
     pub fn reserved_gsis(mut self, count: u32) -> Self {
         self.reserved = Some(count);
         self

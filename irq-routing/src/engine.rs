@@ -8,13 +8,15 @@ use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
 use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
-use crate::{Committed, Error, Gsi, Platform, Route};
+use crate::{Committed, Error, Gsi, Pins, Platform, Route};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) entries: Entries,
     kernel: Kernel,
+    /// Whether the kernel has ever taken a table of ours.
+    pub(crate) was_committed: bool,
     pub(crate) limit: u32,
     /// GSIs without a route, for which the kernel may still have one.
     pub(crate) stale: FixedBitSet,
@@ -63,6 +65,7 @@ impl Engine {
             platform: Platform::default(),
             entries: Entries::default(),
             kernel: Kernel::Untouched,
+            was_committed: false,
             limit,
             stale: FixedBitSet::with_capacity(limit as usize),
             gone: FixedBitSet::with_capacity(limit as usize),
@@ -73,16 +76,14 @@ impl Engine {
         }
     }
 
-    /// Enters what the kernel is to have besides what is committed, while nothing was committed yet.
-    pub(crate) fn start(&mut self, routes: impl Iterator<Item = (Gsi, Option<Route>)>) {
-        routes.for_each(|(gsi, route)| self.entries.set(gsi, route.as_ref()));
+    /// Enters what the first commit gives to the kernel in any case.
+    pub(crate) fn start(&mut self, platform: Platform, lines: &[(Gsi, Pins)]) {
+        self.platform = platform;
+        for (gsi, pins) in lines {
+            self.entries.set(*gsi, Some(&Route::Pins(*pins)));
+        }
         self.entries.lay_out_pins();
         self.entries.accept();
-    }
-
-    /// Whether nothing was ever committed.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.kernel == Kernel::Untouched
     }
 
     /// Whether the kernel has an entry for this GSI, as far as is known.
@@ -213,6 +214,7 @@ impl Engine {
         };
         if needed && result.is_ok() {
             self.entries.accept();
+            self.was_committed = true;
             self.stale.clear();
         } else {
             self.entries.rollback();

@@ -10,6 +10,7 @@
 
 mod armed;
 mod batches;
+mod claim;
 mod commits;
 mod crowd;
 mod driven;
@@ -20,6 +21,8 @@ mod observer;
 mod panics;
 mod parked;
 mod start;
+mod start_faults;
+mod start_snapshot;
 mod translation;
 mod validation;
 mod wiring;

@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod claim;
 mod committer;
 mod during;
 mod exhausted;
