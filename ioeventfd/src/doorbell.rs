@@ -14,7 +14,7 @@ use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected, request};
 /// logged. When that is done the guest's next write exits to user space. A signal that came before
 /// stays in the notifier. On kernels since 6.18 a deregistration right after a registration waits for
 /// an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
-/// [`KvmVm::retire`](notify_core::KvmVm::retire) avoids it when a VM is closed.
+/// [`Vm::retire`](notify_core::Vm::retire) avoids it when a VM is closed.
 ///
 /// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
 /// stay taken until the machine goes. It also keeps the machine open.

@@ -8,6 +8,30 @@
 //! knows where a virtio device has them. [`system_calls`] has the system calls of each operation, for
 //! system call filters.
 //!
+//! ```toml
+//! [dependencies]
+//! ioeventfd = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! ```
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use ioeventfd::{Datamatch, IoAddress, IoEventFd, KvmVm};
+//!
+//! let vm_fd = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! let vm = Arc::new(KvmVm::try_from(&vm_fd)?);
+//!
+//! // A 16-bit write of 0 to the doorbell signals the notifier.
+//! let kick = IoEventFd::builder(vm, IoAddress::Mmio(0xfe00_b000), Datamatch::U16(0)).assign()?;
+//! while let Some(_kicks) = kick.notifier().wait(None)? {
+//!     // ... serve the queue ...
+//! }
+//! # drop(kick); // deregistered
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A virtio device with several queues. `SimVm`, a VM in memory, needs the feature `sim` of
+//! `notify-core`, which is for tests:
+//!
 //! ```
 //! use std::sync::Arc;
 //! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
@@ -72,7 +96,7 @@
 //! 2. The vCPU exits to the kernel. KVM looks for a registered range of that address, width and value:
 //!    a [`Doorbell`] of a set that is started, or an [`IoEventFd`] by itself. If there is one, the
 //!    vCPU runs on at once; user space never hears of it.
-//! 3. The eventfd that was registered is that of an [`EventNotifier`](notify_core::EventNotifier).
+//! 3. The eventfd that was registered is that of an [`EventNotifier`].
 //!    Its counter adds up: two kicks before anybody looks are one wake-up, and a count of two.
 //! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a device
 //!    is started, and for stores that the kernel cuts in two.

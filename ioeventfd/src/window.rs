@@ -12,8 +12,9 @@ use crate::{Datamatch, IoAddress};
 /// Addresses at which a device in the kernel answers, so that no doorbell may lie there.
 ///
 /// Those of the irqchip are found out by [`Window::of_irqchip`]. A VMM knows best which other
-/// devices its VM has; the lists here are those of a PC. What KVM places where the VMM says (an arm64 GIC, zones of
-/// coalesced MMIO) is reserved with [`DoorbellRegistry::reserve`](crate::DoorbellRegistry::reserve).
+/// devices its VM has; the lists here are those of a PC. What KVM places where the VMM says (an
+/// arm64 GIC, zones of coalesced MMIO) is reserved with
+/// [`DoorbellRegistry::reserve`](crate::DoorbellRegistry::reserve).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     start: IoAddress,
@@ -37,12 +38,12 @@ impl Window {
     /// With KVM_CAP_SPLIT_IRQCHIP on x86: the local APIC alone.
     pub const X86_SPLIT_IRQCHIP: &'static [Self] = &[LAPIC];
 
-    /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out if
-    /// asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
+    /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out
+    /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// The windows of the interrupt controllers that a VM has in the kernel: one of the lists above,
-    /// or none. A VM whose irqchip is created later has none yet.
+    /// The windows of the interrupt controllers that a VM has in the kernel: one of the lists
+    /// above, or none. A VM whose irqchip is created later has none yet.
     ///
     /// # Errors
     ///

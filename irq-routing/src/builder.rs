@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex};
 use crate::table::{Claim, Shared};
 use crate::translation::Translation;
-use crate::{Error, MsiMessage, RoutingTable, Wiring};
+use crate::{Error, MsiMessage, Observer, RoutingTable, Wiring};
 
 /// More GSIs than any kernel has had; a machine that claims more is given no more.
 pub(crate) const MOST_GSIS: u32 = 1 << 16;
@@ -24,6 +24,7 @@ pub struct RoutingTableBuilder {
     wiring: Option<Wiring>,
     reserved: Option<u32>,
     translation: Translation,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl RoutingTableBuilder {
@@ -33,6 +34,7 @@ impl RoutingTableBuilder {
             wiring: None,
             reserved: None,
             translation: Translation::default(),
+            observer: None,
         }
     }
 
@@ -40,7 +42,8 @@ impl RoutingTableBuilder {
     ///
     /// Without it the VM is asked ([`Vm::platform`]). On x86 the table starts with what KVM has
     /// installed: [`Wiring::kernel_default_x86`] for a full irqchip, nothing for a split one. That
-    /// is decided now if the VM has its irqchip, and by the first commit otherwise. On arm64 and
+    /// is decided when the table is built if the VM has its irqchip then, and otherwise by the first
+    /// commit that finds it, also if the kernel refuses that commit. On arm64 and
     /// riscv64 KVM does not tell the number of pins, so the caller says it: `Wiring::gic(spis)`,
     /// `Wiring::aia(sources)`. [`Wiring::none`] starts an empty table.
     ///
@@ -51,8 +54,10 @@ impl RoutingTableBuilder {
     }
 
     /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone. The default is the number
-    /// of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. A split
-    /// irqchip reserves as many as it was created with.
+    /// of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. For a split
+    /// irqchip give the number that it was created with, if it is not 24.
+    ///
+    /// A GSI that is leased before the irqchip exists stays leased, and its pin is not wired.
     pub fn reserved_gsis(mut self, count: u32) -> Self {
         self.reserved = Some(count);
         self
@@ -93,6 +98,13 @@ impl RoutingTableBuilder {
         self
     }
 
+    /// An observer that is called for commits and vectors (default: none). See [`Observer`] for
+    /// threads and locks.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Builds the table: asks the VM for its number of GSIs, and for its interrupt controllers
     /// unless [`wiring`](Self::wiring) was given. No route is set.
     ///
@@ -123,6 +135,7 @@ impl RoutingTableBuilder {
             platform: platform.map_or_else(OnceLock::new, OnceLock::from),
             limit,
             translation: self.translation,
+            observer: self.observer,
             state: Mutex::new(state),
             ended: Condvar::new(),
             _claim: claim,

@@ -77,7 +77,11 @@ impl RoutingTable {
         }
         let finished = self.shared().carry_out(Demand::Each, staged);
         for (index, edit) in finished.edits.iter().enumerate() {
-            answer(index, edit.answer(&finished.reasons, &finished.result));
+            let answered = edit.answer(&finished.reasons, &finished.result);
+            if let Answer::Failed(error) = &answered {
+                self.observe(|observer| observer.commit_refused(error));
+            }
+            answer(index, answered);
         }
         self.recycle(finished.edits);
         if let Some(panic) = finished.panic {

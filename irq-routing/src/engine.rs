@@ -8,13 +8,15 @@ use notify_core::{Retired, Vm};
 
 use crate::entries::Entries;
 use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
-use crate::{Error, Gsi, Platform, Route};
+use crate::{Committed, Error, Gsi, Pins, Platform, Route};
 
 /// The table as the kernel has it. There is one, and whoever has it may call the kernel.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) entries: Entries,
     kernel: Kernel,
+    /// Whether the kernel has ever taken a table of ours.
+    pub(crate) was_committed: bool,
     pub(crate) limit: u32,
     /// GSIs without a route, for which the kernel may still have one.
     pub(crate) stale: FixedBitSet,
@@ -24,6 +26,8 @@ pub(crate) struct Engine {
     met: FixedBitSet,
     /// Of this round.
     pub(crate) ioctls: usize,
+    /// How many of them the kernel has taken.
+    taken: usize,
     /// Which interrupt controllers the table is for.
     pub(crate) platform: Platform,
     /// Whether the kernel is known to refuse messages with a low byte in the upper half of the
@@ -61,25 +65,25 @@ impl Engine {
             platform: Platform::default(),
             entries: Entries::default(),
             kernel: Kernel::Untouched,
+            was_committed: false,
             limit,
             stale: FixedBitSet::with_capacity(limit as usize),
             gone: FixedBitSet::with_capacity(limit as usize),
             met: FixedBitSet::with_capacity(limit as usize),
             ioctls: 0,
+            taken: 0,
             has_32_bit_ids: false,
         }
     }
 
-    /// Enters what the kernel is to have besides what is committed, while nothing was committed yet.
-    pub(crate) fn start(&mut self, routes: impl Iterator<Item = (Gsi, Option<Route>)>) {
-        routes.for_each(|(gsi, route)| self.entries.set(gsi, route.as_ref()));
+    /// Enters what the first commit gives to the kernel in any case.
+    pub(crate) fn start(&mut self, platform: Platform, lines: &[(Gsi, Pins)]) {
+        self.platform = platform;
+        for (gsi, pins) in lines {
+            self.entries.set(*gsi, Some(&Route::Pins(*pins)));
+        }
         self.entries.lay_out_pins();
         self.entries.accept();
-    }
-
-    /// Whether nothing was ever committed.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.kernel == Kernel::Untouched
     }
 
     /// Whether the kernel has an entry for this GSI, as far as is known.
@@ -92,6 +96,16 @@ impl Engine {
         self.kernel != Kernel::Unknown
     }
 
+    /// What an observer is told of this round, if the kernel has taken a table in it.
+    pub(crate) fn committed(&self, requests: &[Request]) -> Option<Committed> {
+        let edits = requests.iter().flat_map(|request| request.effective());
+        (self.taken > 0).then(|| Committed {
+            entries: self.entries.buffer().len(),
+            edits: edits.count(),
+            ioctls: self.ioctls,
+        })
+    }
+
     /// Whether the kernel has exactly this table.
     pub(crate) fn is_committed(&self) -> bool {
         self.kernel == Kernel::HasEntries
@@ -100,7 +114,7 @@ impl Engine {
     /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes
     /// them all. If not, the guilty are searched for, so that each fails alone.
     pub(crate) fn carry_out(&mut self, outside: &Outside<'_>, requests: &mut [Request]) {
-        self.ioctls = 0;
+        (self.ioctls, self.taken) = (0, 0);
         self.gone.clear();
         let pending = requests.iter().filter(|request| request.is_pending());
         if pending.clone().next().is_none() {
@@ -200,6 +214,7 @@ impl Engine {
         };
         if needed && result.is_ok() {
             self.entries.accept();
+            self.was_committed = true;
             self.stale.clear();
         } else {
             self.entries.rollback();
@@ -253,6 +268,7 @@ impl Engine {
             Err(_) => before,
         };
         let Err(source) = issued else {
+            self.taken += 1;
             return Ok(());
         };
         Err(Failure::Error(guarded(|| {

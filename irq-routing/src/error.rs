@@ -174,7 +174,10 @@ pub enum Error {
     Platform(#[source] io::Error),
 
     /// The table was built for other interrupt controllers than the VM has.
-    #[error("the table was built for an {table}, and the VM has an {vm}")]
+    #[error(
+        "the table was built for another platform ({table}) than the VM's ({vm}); build it with the \
+         wiring of the VM's (RoutingTableBuilder::wiring)"
+    )]
     OtherPlatform {
         /// What the table's wiring is for.
         table: Platform,
@@ -222,7 +225,8 @@ impl Error {
     /// yet (EAGAIN).
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        let (Self::Refused { source, .. } | Self::Limit(source)) = self else {
+        let (Self::Refused { source, .. } | Self::Limit(source) | Self::Platform(source)) = self
+        else {
             return false;
         };
         matches!(
@@ -250,7 +254,7 @@ pub struct Holder {
 
 fn why_unknown(platform: Option<Platform>) -> String {
     match platform {
-        Some(platform) => format!("KVM does not tell how many pins an {platform} has"),
+        Some(platform) => format!("KVM does not tell how many pins the VM has ({platform})"),
         None => "the VM does not tell which interrupt controllers it has".to_owned(),
     }
 }

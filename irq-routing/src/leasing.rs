@@ -98,7 +98,8 @@ impl Slots {
         }
     }
 
-    fn take(&mut self, gsi: Gsi, route: Option<Route>) -> LeaseId {
+    /// Takes this GSI, whatever it is used for, with this route.
+    pub(crate) fn take(&mut self, gsi: Gsi, route: Option<Route>) -> LeaseId {
         let id = LeaseId::next();
         self.put(
             gsi,

@@ -13,17 +13,40 @@
 //!   all.
 //! - [`Line`] keeps a route in place while something may signal it; [`DrivenLine`] also keeps other GSIs
 //!   from its pins, so that one party sets its level and hears its ends of interrupt.
+//! - [`Observer`] is called for commits and vectors, for metrics.
 //! - [`Wiring`] is a table that machines start with, such as a PC's.
 //! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
 //!   reports, and back.
 //! - [`system_calls`] has the system calls of each operation, for system call filters.
+//!
+//! ```toml
+//! [dependencies]
+//! irq-routing = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! ```
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use irq_routing::{KvmVm, MsiMessage, RoutingTable};
+//!
+//! let vm_fd = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! vm_fd.create_irq_chip()?;
+//!
+//! // One table for each VM. It keeps the pins that KVM has wired (serial port, PIT, RTC).
+//! let table = RoutingTable::new(Arc::new(KvmVm::try_from(&vm_fd)?))?;
+//! let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
+//! println!("GSI {} is vector 0x40 in vCPU 0", lease.gsi());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Several changes in one commit. `SimVm`, a VM in memory, needs the feature `sim` of
+//! `notify-core`, which is for tests:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
 //! use notify_core::sim::{CallKind, SimVm};
 //!
-//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! let vm = Arc::new(SimVm::builder().build());
 //! let table = RoutingTable::new(vm.clone())?;
 //! let (rx, tx) = (table.lease()?, table.lease()?);
 //!
@@ -56,6 +79,7 @@ mod lease;
 mod leasing;
 mod line;
 mod message;
+mod observer;
 mod parked;
 mod pins;
 mod request;
@@ -92,6 +116,7 @@ pub use gsi::Gsi;
 pub use lease::GsiLease;
 pub use line::Line;
 pub use message::MsiMessage;
+pub use observer::{Committed, ObservedVector, Observer};
 pub use parked::ParkedLease;
 pub use pins::Pins;
 pub use route::Route;

@@ -24,6 +24,9 @@ impl Shared {
     pub(crate) fn submit(&self, demand: Demand, edits: &mut Vec<Edit>) -> Result<(), Error> {
         let finished = self.carry_out(demand, std::mem::take(edits));
         *edits = finished.edits;
+        if let Err(Failure::Error(error)) = &finished.result {
+            self.observe(|observer| observer.commit_refused(error));
+        }
         finished.result.or_else(unwind)
     }
 
@@ -48,9 +51,14 @@ impl Shared {
                     rearm(unblocked);
                     state = self.state.lock();
                 }
+                let observed = self.observer.is_some();
+                let committed = observed.then(|| engine.committed(&requests)).flatten();
                 state.end_round(engine, requests);
                 drop(state);
                 self.ended.notify_all();
+                if let Some(committed) = committed {
+                    self.observe(|observer| observer.committed(&committed));
+                }
                 state = self.state.lock();
             } else {
                 state = self.ended.wait(state);

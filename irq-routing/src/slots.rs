@@ -163,12 +163,6 @@ impl Slots {
         self.names.insert(gsi, name);
     }
 
-    /// Whether nothing is used for anything.
-    pub(crate) fn is_empty(&self) -> bool {
-        let free = |(_, slot)| matches!(slot, Slot::Free);
-        self.iter().all(free) && self.unsettled.is_clear()
-    }
-
     /// Why so many GSIs cannot be leased, with the names of those who hold the others.
     pub(crate) fn exhausted(&self, wanted: u32) -> Error {
         let mut holders: BTreeMap<&Arc<str>, usize> = BTreeMap::new();

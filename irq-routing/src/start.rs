@@ -6,14 +6,14 @@
 //! a VMM may create after the table. It is decided when the table is built if the VM has them then,
 //! and by the first commit otherwise.
 
-use notify_core::{Platform, Vm};
+use notify_core::{Platform, Retired, Vm};
 
 use crate::chip::IrqChip;
 use crate::request::{Demand, Edit, Failure, Finished, Request, guarded};
 use crate::slots::Slot;
 use crate::state::State;
 use crate::table::Shared;
-use crate::{Error, Gsi, Pins, Route, Wiring};
+use crate::{Error, Gsi, Pins, Wiring};
 
 /// How many of the lowest GSIs are not leased for messages, unless the caller knows better: those
 /// of the pins, whether they are wired or not.
@@ -33,7 +33,7 @@ pub(crate) fn reserved_gsis(platform: Platform) -> u32 {
 ///
 /// # Errors
 ///
-/// [`Error::NoIrqChip`], [`Error::UnknownWiring`].
+/// [`Error::NoIrqChip`], [`Error::UnknownWiring`], [`Error::Retired`], [`Error::Platform`].
 pub(crate) fn wiring_of(vm: &dyn Vm) -> Result<Wiring, Error> {
     match vm.platform() {
         Ok(Some(Platform::X86)) => Ok(Wiring::kernel_default_x86()),
@@ -45,6 +45,7 @@ pub(crate) fn wiring_of(vm: &dyn Vm) -> Result<Wiring, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
             Err(Error::UnknownWiring { platform: None })
         }
+        Err(error) if Retired::caused(&error) => Err(Error::Retired(Retired)),
         Err(error) => Err(Error::Platform(error)),
     }
 }
@@ -58,6 +59,10 @@ impl Shared {
         }
         let wiring = wiring_of(&*self.vm)?;
         let mut state = self.state.lock();
+        // A round that needs no start may have the engine: a flush.
+        while self.platform.get().is_none() && state.engine.is_none() {
+            state = self.ended.wait(state);
+        }
         // Another thread may have come first.
         if self.platform.get().is_none() {
             state.start(&wiring)?;
@@ -65,6 +70,14 @@ impl Shared {
             let _ = self.platform.set(wiring.platform());
         }
         Ok(())
+    }
+
+    /// Which interrupt controllers the table is for, or will be for when its start is decided.
+    pub(crate) fn platform_of_start(&self) -> Result<Platform, Error> {
+        match self.platform.get() {
+            Some(platform) => Ok(*platform),
+            None => Ok(wiring_of(&*self.vm)?.platform()),
+        }
     }
 
     /// The same before a request is carried out. If it fails, so does the request.
@@ -87,6 +100,8 @@ impl Shared {
         };
         let mut request = Request::new(0, demand, edits);
         if demand == Demand::Each {
+            // Of two edits of a lease the later one counts, also after this.
+            self.state.lock().meet_each(&mut request);
             request.end_open(Err(failure));
             return Err(request.finish(Ok(())));
         }
@@ -108,56 +123,26 @@ impl State {
             ));
         }
         self.platform = wiring.platform();
-        self.put_start(&lines);
+        let is_free = |(gsi, _): &(Gsi, Pins)| matches!(self.slots.get(*gsi), Slot::Free);
+        lines.retain(is_free);
+        for (gsi, pins) in &lines {
+            let (pins, lines) = (*pins, 0);
+            self.slots.put(*gsi, Slot::Wired { pins, lines });
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.start(wiring.platform(), &lines);
+        }
         Ok(())
     }
 
-    fn put_start(&mut self, lines: &[(Gsi, Pins)]) {
-        let free = |(gsi, _): &&(Gsi, Pins)| matches!(self.slots.get(*gsi), Slot::Free);
-        let lines: Vec<_> = lines.iter().filter(free).copied().collect();
-        for (gsi, pins) in &lines {
-            self.slots.put(
-                *gsi,
-                Slot::Wired {
-                    pins: *pins,
-                    lines: 0,
-                },
-            );
-        }
-        let platform = self.platform;
-        if let Some(engine) = &mut self.engine {
-            engine.platform = platform;
-            engine.start(
-                lines
-                    .iter()
-                    .map(|(gsi, pins)| (*gsi, Some(Route::Pins(*pins)))),
-            );
-        }
-    }
-
-    /// Takes out what the table started with, if nothing was ever committed: for a restore, which
-    /// says itself what is wired.
-    pub(crate) fn take_start(&mut self) -> Vec<(Gsi, Pins)> {
-        // Without the engine, the first commit is under way.
-        if self.touched || self.engine.is_none() {
-            return Vec::new();
-        }
-        let wired = |(gsi, slot)| match slot {
-            Slot::Wired { pins, lines: 0 } => Some((gsi, pins)),
-            _ => None,
+    /// Whether nothing is used for anything, but for the wiring that the table has started with, if
+    /// nothing was ever committed.
+    pub(crate) fn is_unused(&self) -> bool {
+        let unused = |(_, slot)| match slot {
+            Slot::Free => true,
+            Slot::Wired { lines, .. } => lines == 0 && !self.was_committed,
+            _ => false,
         };
-        let lines: Vec<_> = self.slots.iter().filter_map(wired).collect();
-        for (gsi, _) in &lines {
-            self.slots.put(*gsi, Slot::Free);
-        }
-        if let Some(engine) = &mut self.engine {
-            engine.start(lines.iter().map(|(gsi, _)| (*gsi, None)));
-        }
-        lines
-    }
-
-    /// Puts it back, after a restore has failed.
-    pub(crate) fn put_back(&mut self, lines: &[(Gsi, Pins)]) {
-        self.put_start(lines);
+        self.slots.iter().all(unused) && self.slots.unsettled.is_clear()
     }
 }

@@ -21,8 +21,8 @@ pub(crate) struct State {
     pub(crate) driven: BTreeSet<Gsi>,
     /// Whether the kernel's table is ours.
     committed: bool,
-    /// Whether the kernel was ever given a table of ours.
-    pub(crate) touched: bool,
+    /// Whether the kernel has ever taken a table of ours.
+    pub(crate) was_committed: bool,
     /// GSIs that were given back while the kernel still had their route.
     pub(crate) stale: FixedBitSet,
     /// GSIs whose route is not in the kernel, since its translation let nothing through.
@@ -51,7 +51,7 @@ impl State {
             platform: Platform::default(),
             driven: BTreeSet::new(),
             committed: false,
-            touched: false,
+            was_committed: false,
             stale: FixedBitSet::with_capacity(limit as usize),
             blocked: FixedBitSet::with_capacity(limit as usize),
             met: FixedBitSet::with_capacity(limit as usize),
@@ -197,7 +197,7 @@ impl State {
         }
         self.spare_requests = requests;
         self.committed = engine.is_committed();
-        self.touched = !engine.is_untouched();
+        self.was_committed = engine.was_committed;
         self.engine = Some(engine);
     }
 
@@ -238,6 +238,14 @@ impl State {
 
     /// The same for edits that stand for themselves.
     fn prepare_each(&mut self, request: &mut Request) {
+        self.meet_each(request);
+        for edit in request.open_edits() {
+            self.slots.unsettle(edit.gsi);
+        }
+    }
+
+    /// Leaves those edits open that are valid, and the last that were staged under their leases.
+    pub(crate) fn meet_each(&mut self, request: &mut Request) {
         let mut edits = std::mem::take(&mut request.edits);
         for edit in &mut edits {
             edit.fate = match self.is_in_range(edit).and_then(|()| self.validate(edit)) {
@@ -255,7 +263,6 @@ impl State {
                 && !self.met.put(edit.gsi.index());
             if is_newest {
                 edit.fate = Fate::Open;
-                self.slots.unsettle(edit.gsi);
             }
         }
         self.met.clear();

@@ -12,7 +12,8 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::translation::Translation;
 use crate::{
-    Error, Gsi, GsiLease, Line, MsiMessage, Platform, Registration, Route, Transaction, Translated,
+    Error, Gsi, GsiLease, Line, MsiMessage, Observer, Platform, Registration, Route, Transaction,
+    Translated,
 };
 
 /// The routing table of one machine. Clones share it.
@@ -60,27 +61,29 @@ pub(crate) struct Shared {
     pub(crate) platform: OnceLock<Platform>,
     pub(crate) limit: u32,
     pub(crate) translation: Translation,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) state: Mutex<State>,
     /// A round of commits has ended.
     pub(crate) ended: Condvar,
     pub(crate) _claim: Claim,
 }
 
-/// That no other table is of this VM.
-pub(crate) struct Claim(Arc<dyn Vm>);
+/// That no other table is of this VM, if the VM can tell.
+pub(crate) struct Claim(Option<Arc<dyn Vm>>);
 
 impl Claim {
     pub(crate) fn take(vm: &Arc<dyn Vm>) -> Result<Self, Error> {
         match vm.routing_claim() {
-            Some(claim) if !claim.take() => Err(Error::SecondTable),
-            _ => Ok(Self(Arc::clone(vm))),
+            Some(claim) if claim.take() => Ok(Self(Some(Arc::clone(vm)))),
+            Some(_) => Err(Error::SecondTable),
+            None => Ok(Self(None)),
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(claim) = self.0.routing_claim() {
+        if let Some(claim) = self.0.as_ref().and_then(|vm| vm.routing_claim()) {
             claim.release();
         }
     }
@@ -181,13 +184,13 @@ impl RoutingTable {
         Gsi::below(limit, number).ok_or(Error::GsiOutOfRange { gsi: number, limit })
     }
 
-    /// Where a GSI leads, as committed.
+    /// Where a GSI leads, as committed, or as the table has started.
     #[must_use]
     pub fn route(&self, gsi: Gsi) -> Option<Route> {
         self.lock().slots.get(gsi).route()
     }
 
-    /// All routes, as committed, in the order of their GSIs.
+    /// All routes, as committed, or as the table has started, in the order of their GSIs.
     #[must_use]
     pub fn routes(&self) -> Vec<(Gsi, Route)> {
         self.lock().slots.routes().collect()
@@ -252,8 +255,8 @@ impl RoutingTable {
         Ok(lease)
     }
 
-    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If nothing was committed
-    /// yet this commits what the table starts with, by one ioctl, so that the kernel has the route.
+    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If no commit has succeeded
+    /// yet, this commits what the table starts with, by one ioctl, so that the kernel has the route.
     ///
     /// # Errors
     ///
@@ -263,7 +266,8 @@ impl RoutingTable {
         let gsi = self.gsi(number)?;
         self.shared.start()?;
         let line = Line::shared(self, gsi)?;
-        if !self.lock().touched {
+        let was_committed = self.lock().was_committed;
+        if !was_committed {
             self.submit(Demand::Edits)?;
         }
         Ok(line)

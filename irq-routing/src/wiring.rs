@@ -75,7 +75,7 @@ impl Wiring {
 
     /// What KVM installs when a GIC with `spis` shared interrupts is initialised: GSI n leads to SPI n,
     /// whose INTID is n + 32. It does so whatever was committed before; see
-    /// [`RoutingTable::recommit`].
+    /// [`RoutingTable::recommit`](crate::RoutingTable::recommit).
     ///
     /// Kernel source: `kvm_vgic_setup_default_irq_routing` in `arch/arm64/kvm/vgic/vgic-irqfd.c`.
     ///

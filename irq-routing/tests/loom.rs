@@ -11,6 +11,8 @@
 
 #[path = "loom/parked.rs"]
 mod parked;
+#[path = "loom/start.rs"]
+mod start;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,7 +21,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
     Answer, Armed, DrivenLine, Error, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin,
-    Platform, Registration, Route, RoutingTable,
+    Platform, Registration, Route, RoutingTable, Wiring,
 };
 use kvm_test::{Call, Recorder};
 use loom::thread;
@@ -240,6 +242,7 @@ const GUILTY_PIN: u32 = 13;
 /// A VM that refuses the guilty pin, with GSI 10 on the pin of its number.
 fn wired() -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = (Arc::new(Recorder::default()), Arc::default());
+    vm.has(Platform::X86);
     let taken: Arc<Mutex<_>> = Arc::clone(&kernel);
     vm.on_routes(move |entries| {
         if entries

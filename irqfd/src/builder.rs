@@ -21,7 +21,7 @@ pub struct IrqFdBuilder {
 impl IrqFdBuilder {
     /// Binds this notifier (default: a new one). A signal that it already has is delivered: it is
     /// taken before the notifier is bound, and written again after it, so that a counter that was
-    /// full takes later signals. That is one system call (`preadv2`), and three more if there was a
+    /// full takes later signals. That is one system call (`preadv2`), and two more if there was a
     /// signal. A [private](EventNotifier::declare_private) notifier is left as it is: KVM delivers
     /// what it has, from a thread of the kernel, and leaves the count there until the next signal.
     #[must_use = "a builder binds nothing"]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use irq_routing::{Gsi, MsiMessage};
 use notify_core::Retired;
 
-use crate::Rejected;
+use crate::{NoResample, Rejected};
 
 /// Why an operation on an interrupt failed. Unless the operation says otherwise nothing has changed
 /// then.
@@ -135,6 +135,25 @@ pub enum Error {
         /// The GSI, or the pin of the VMM's own controller.
         line: u32,
         /// What the kernel said, or the controller.
+        source: io::Error,
+    },
+
+    /// The GSI is routed to a pin in the kernel, and the port cannot set its level: its
+    /// [`Vm::set_irq_line`](notify_core::Vm::set_irq_line) returns `Unsupported`. An irqfd cannot
+    /// take its place: it makes edges, and a resampling one raises the pin until the next EOI.
+    ///
+    /// Three ways are left: an [exported](crate::LevelIrqBuilder::exported) device, where the port
+    /// takes resampling irqfds; an IOAPIC in user space, whose GSIs have messages; and a
+    /// [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set the
+    /// pin that the port does not forward.
+    #[error(
+        "the port cannot set the level of GSI {gsi}, which is routed to a pin: implement \
+         `Vm::set_irq_line`, export the device, or route the GSI to a message"
+    )]
+    NoLevel {
+        /// The GSI.
+        gsi: Gsi,
+        /// What the port returned.
         source: io::Error,
     },
 
@@ -313,36 +332,6 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-}
-
-/// Why nobody would tell of the ends of a line's interrupts.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoResample {
-    /// A split irqchip. Its EOIs come as exits, for which the line needs
-    /// [`EoiExits`](crate::EoiExits).
-    #[error("the kernel refuses to resample (a split irqchip does), and no EoiExits were given")]
-    Refused(#[source] io::Error),
-
-    /// The kernel has interrupt controllers, and the GSI leads to none of their pins.
-    #[error("it leads to no pin, and only those of pins are heard of")]
-    NoPin,
-
-    /// A split irqchip tells of the EOIs of its first GSIs alone, as many as it was created with.
-    #[error("only those of the first {reserved} GSIs come as exits")]
-    NotReserved {
-        /// How many the table takes it for; see
-        /// [`RoutingTableBuilder::reserved_gsis`](irq_routing::RoutingTableBuilder::reserved_gsis).
-        reserved: u32,
-    },
-
-    /// riscv64: the kernel takes a resampling irqfd, and never signals it.
-    #[error("the kernel does not notice them on this machine")]
-    NeverTold,
-
-    /// The kernel lacks KVM_CAP_IRQFD_RESAMPLE.
-    #[error("the kernel cannot resample")]
-    NoCapability,
 }
 
 impl Error {

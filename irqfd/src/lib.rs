@@ -5,24 +5,37 @@
 //! then injects the interrupt to which the GSI is routed. The device may be another thread, another
 //! process or the kernel. A message for one vCPU is injected in the context of the signaller.
 //!
+//! ```toml
+//! [dependencies]
+//! irqfd = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
 //! ```
-//! use std::sync::Arc;
-//! use irq_routing::{MsiMessage, RoutingTable};
-//! use irqfd::IrqFd;
-//! use notify_core::sim::SimVm;
 //!
-//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
-//! vm.enable_lapic(0); // the guest's part
-//! let table = RoutingTable::new(vm.clone())?;
+//! ```no_run
+//! use std::sync::Arc;
+//! use irqfd::{IrqFd, KvmVm, MsiMessage, RoutingTable};
+//!
+//! let vm_fd = kvm_ioctls::Kvm::new()?.create_vm()?;
+//! vm_fd.create_irq_chip()?;
+//!
+//! // One table for each VM. It keeps the pins that KVM has wired (serial port, PIT, RTC).
+//! let table = RoutingTable::new(Arc::new(KvmVm::try_from(&vm_fd)?))?;
+//!
+//! // Each signal of the notifier is vector 0x40 in vCPU 0.
 //! let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
 //! let irq = IrqFd::builder(lease).assign()?;
 //! irq.notifier().notify()?;
-//! assert_eq!(vm.pending_vectors(0), [0x40]);
 //!
 //! drop(irq); // disarmed, then the GSI is given back
 //! assert_eq!(table.leased(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! With another version of `kvm-ioctls` use
+//! [`KvmVm::duplicate_raw`](notify_core::KvmVm::duplicate_raw), and switch the default features off
+//! if the VMM shall not get a second copy. This crate re-exports what its signatures need, and
+//! [`irq_routing`] and [`notify_core`] whole. The examples below use
+//! `notify_core::sim::SimVm`, a VM in memory. It needs the feature `sim` of `notify-core`, which is
+//! for tests.
 //!
 //! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each of them. A
 //! vector needs an eventfd only if vhost, VFIO or another process signals it. The guest masks and
@@ -204,6 +217,13 @@
 //! [`system_calls`] has the system calls of each operation by thread, and what the lists of
 //! Firecracker and Cloud Hypervisor lack.
 //!
+//! # Metrics
+//!
+//! [`RoutingTableBuilder::observer`](irq_routing::RoutingTableBuilder::observer) sets an observer
+//! for a VM: it is called when vectors are opened and refused, when a trigger that was kept is
+//! delivered, and for commits. It costs a trigger nothing. What device code has triggered it knows
+//! from [`Triggered`].
+//!
 //! # Features
 //!
 //! `mio`: `&ArmQueue` is a `mio::event::Source`.
@@ -239,9 +259,9 @@ pub use notify_core::{self, EventNotifier, KvmVm, Vm};
 
 pub use builder::IrqFdBuilder;
 pub use edge::IrqFd;
-pub use error::{Error, NoResample};
+pub use error::Error;
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
-pub use level::{LevelRestoreError, LevelSnapshot};
+pub use level::{LevelRestoreError, LevelSnapshot, NoResample};
 pub use queue::{ArmQueue, Round};
 pub use source::IrqSource;
 pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorHandle, VectorState};

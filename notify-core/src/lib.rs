@@ -15,6 +15,8 @@
 //! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] issues ioctls
 //!   on a KVM VM. With the feature `sim`, `sim::SimVm` behaves as KVM does and needs
 //!   no `/dev/kvm`. [`Vcpu`] is the same for the one thing that is asked of a vCPU.
+//! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how the port is implemented
+//!   over it, and what works without each method.
 //! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
 //!   in another process, and takes them back without losing a signal.
 //! - With the feature `dispatcher`, `dispatcher::Dispatcher` calls handlers of many notifiers and
@@ -24,6 +26,11 @@
 //!
 //! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in
 //! `irqfd`.
+//!
+//! ```toml
+//! [dependencies]
+//! notify-core = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! ```
 //!
 //! ```
 //! use notify_core::NotifierPair;
@@ -44,6 +51,7 @@ pub mod event_loops;
 #[cfg(feature = "mio")]
 mod event_source;
 mod notifier;
+pub mod ports;
 pub mod system_calls;
 mod vm;
 pub mod vring;

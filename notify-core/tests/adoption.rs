@@ -206,7 +206,7 @@ fn adoption_takes_nothing_from_what_it_refuses() {
 #[test]
 fn a_borrowed_eventfd_is_duplicated() {
     let original = EventFd::new(0).unwrap();
-    let lent = EventNotifier::try_from(original.try_clone().unwrap()).unwrap();
+    let lent = EventNotifier::from(original.try_clone().unwrap());
     let notifier = EventNotifier::adopt_borrowed(&lent).unwrap();
     assert_ne!(notifier.as_raw_fd(), lent.as_raw_fd());
     original.write(2).unwrap();

@@ -13,6 +13,8 @@ mod beside;
 mod bus;
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
+mod first_hour;
+#[cfg(target_arch = "x86_64")]
 mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     #[cfg(target_arch = "x86_64")]
     trials.extend(
         [
+            first_hour::trials(),
             fork::trials(),
             guards::trials(),
             storm::trials(),

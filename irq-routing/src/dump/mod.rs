@@ -160,8 +160,8 @@ impl RoutingTable {
     /// The table as committed, as a plain value for a bug report: pins first, by chip and then by GSI, as
     /// the kernel is given them; then the others, by GSI.
     ///
-    /// A table to which nothing was committed is empty, whatever KVM has put in place, and what dropped
-    /// leases left in the kernel until the next commit does not show.
+    /// A table to which nothing was committed has what it starts with. What dropped leases left in
+    /// the kernel until the next commit does not show.
     #[must_use]
     pub fn dump(&self) -> Dump {
         let mut entries = Vec::new();

@@ -53,8 +53,8 @@ pub enum RestoreError {
         gsi: Gsi,
     },
 
-    /// The table is in use.
-    #[error("the table has leases or routes already")]
+    /// The table is in use, or something was committed to it already.
+    #[error("the table has leases or routes already; restore a snapshot before the first commit")]
     NotEmpty,
 
     /// A GSI is out of range, a chip is none of this machine's, or the kernel refuses the table.

@@ -66,10 +66,15 @@ impl RoutingTable {
     /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
     /// quarantine are left out, since nothing is armed in the machine that continues, and so are
     /// parked leases, which are not held. Messages are
-    /// those of the devices, before any translation. Names that are longer than 128 bytes, or have control
+    /// those of the devices, before any translation. If it is not decided yet what the table starts
+    /// with, this asks the VM. Names that are longer than 128 bytes, or have control
     /// characters in them, are left out.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        // What the kernel has wired belongs to the table even if nothing was committed yet. Where it
+        // cannot be found out, there is nothing of it that a table could have kept.
+        let _ = self.shared().start();
+        let platform = self.platform();
         let state = self.lock();
         let save = |(gsi, slot)| {
             let name = || {
@@ -89,7 +94,7 @@ impl RoutingTable {
         };
         Snapshot(Versioned::Known(Saved {
             version: VERSION,
-            platform: self.platform().into(),
+            platform: platform.into(),
             gsis: state.slots.iter().filter_map(save).collect(),
         }))
     }

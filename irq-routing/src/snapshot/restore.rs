@@ -17,8 +17,8 @@ enum Restored<'a> {
 
 impl RoutingTable {
     /// Makes an empty table what another one was, with the same GSIs, in one commit. Owners then
-    /// [`claim`](Self::claim) their leases. A table that was never committed is empty if it
-    /// contains no more than what it has started with.
+    /// [`claim`](Self::claim) their leases. A table to which nothing was ever committed is empty if
+    /// it contains no more than what it has started with, which the snapshot replaces.
     ///
     /// # Errors
     ///
@@ -27,32 +27,25 @@ impl RoutingTable {
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
         let gsis = self.check(snapshot)?;
         self.shared.start()?;
-        let start = self.lock().take_start();
-        let restored = self.restore_into_empty(&gsis);
-        if restored.is_err() {
-            self.lock().put_back(&start);
-        }
-        restored
-    }
-
-    fn restore_into_empty(&self, gsis: &BTreeMap<Gsi, Restored<'_>>) -> Result<(), RestoreError> {
-        // Should anything fail from here on, dropping the leases frees the GSIs.
-        let leases = self.lease_into_empty(gsis)?;
+        let (leases, unwired) = self.lease_into_unused(&gsis)?;
         let mut transaction = self.transaction();
-        for (gsi, restored) in gsis {
+        for gsi in unwired {
+            transaction.unwire(gsi);
+        }
+        for (gsi, restored) in &gsis {
             if let Restored::Wired(pins) = restored {
                 transaction.wire(*gsi, *pins);
             }
         }
-        for (lease, route) in &leases {
+        for (lease, route) in &leases.leases {
             if let Some(route) = route {
                 transaction.route(lease, *route);
+            } else if lease.route().is_some() {
+                transaction.unroute(lease); // of its pins
             }
         }
         transaction.commit().map_err(Error::from)?;
-        for (lease, _) in leases {
-            lease.leave_unclaimed();
-        }
+        leases.leave_unclaimed();
         Ok(())
     }
 
@@ -89,7 +82,7 @@ impl RoutingTable {
     ) -> Result<BTreeMap<Gsi, Restored<'a>>, RestoreError> {
         let known = snapshot.0.known();
         let snapshot = known.map_err(|found| RestoreError::Version { found })?;
-        let (found, wanted) = (snapshot.platform.load(), self.platform());
+        let (found, wanted) = (snapshot.platform.load(), self.shared.platform_of_start()?);
         if found != wanted {
             return Err(RestoreError::Platform { found, wanted });
         }
@@ -103,30 +96,71 @@ impl RoutingTable {
         Ok(gsis)
     }
 
-    /// Takes the leases, all or none.
-    fn lease_into_empty(
+    /// Takes the leases, all or none, also of GSIs that are wired at the start. Returns them, and
+    /// the GSIs that are wired and that the snapshot does not have.
+    fn lease_into_unused(
         &self,
         gsis: &BTreeMap<Gsi, Restored<'_>>,
-    ) -> Result<Vec<(GsiLease, Option<Route>)>, RestoreError> {
-        let mut leases = Vec::with_capacity(gsis.len());
+    ) -> Result<(Leases<'_>, Vec<Gsi>), RestoreError> {
+        let mut leases = Leases::new(self, gsis.len());
         let mut state = self.lock();
-        if !state.slots.is_empty() {
+        if !state.is_unused() {
             return Err(RestoreError::NotEmpty);
         }
+        let is_left = |(gsi, slot): &(Gsi, Slot)| slot.route().is_some() && !gsis.contains_key(gsi);
+        let left = state.slots.iter().filter(is_left);
+        let unwired = left.map(|(gsi, _)| gsi).collect();
         for (gsi, restored) in gsis {
             let Restored::Leased(route, name) = restored else {
                 continue;
             };
-            // Of an empty table none is in use.
-            let Ok(id) = state.slots.lease_exact(*gsi) else {
-                continue;
-            };
+            let wired = state.slots.get(*gsi).route();
+            let id = state.slots.take(*gsi, wired);
             if let Some(name) = name {
                 state.slots.set_name(*gsi, Arc::from(*name));
             }
-            leases.push((GsiLease::new(self.clone(), *gsi, id), *route));
+            leases.wired.extend(match wired {
+                Some(Route::Pins(pins)) => Some((*gsi, pins)),
+                _ => None,
+            });
+            let lease = GsiLease::new(self.clone(), *gsi, id);
+            leases.leases.push((lease, *route));
         }
-        Ok(leases)
+        Ok((leases, unwired))
+    }
+}
+
+/// The leases of a restore. Dropping them makes the table what it was.
+struct Leases<'a> {
+    table: &'a RoutingTable,
+    leases: Vec<(GsiLease, Option<Route>)>,
+    /// Where those of them lead that were wired. The kernel keeps that until the commit.
+    wired: Vec<(Gsi, Pins)>,
+}
+
+impl<'a> Leases<'a> {
+    fn new(table: &'a RoutingTable, capacity: usize) -> Self {
+        Self {
+            table,
+            leases: Vec::with_capacity(capacity),
+            wired: Vec::new(),
+        }
+    }
+
+    fn leave_unclaimed(mut self) {
+        self.wired.clear();
+        for (lease, _) in self.leases.drain(..) {
+            lease.leave_unclaimed();
+        }
+    }
+}
+
+impl Drop for Leases<'_> {
+    fn drop(&mut self) {
+        let mut state = self.table.lock();
+        for (gsi, pins) in self.wired.drain(..) {
+            state.slots.put(gsi, Slot::Wired { pins, lines: 0 });
+        }
     }
 }
 

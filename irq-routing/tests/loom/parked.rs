@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{Error, GsiLease, IrqChip, Pin, Pins, Platform, Route, RoutingTable};
+use irq_routing::{Error, GsiLease, IrqChip, Pin, Pins, Platform, Route, RoutingTable, Wiring};
 use loom::thread;
 use notify_core::{Capability, RouteEntry};
 

@@ -10,15 +10,19 @@
 
 mod armed;
 mod batches;
+mod claim;
 mod commits;
 mod crowd;
 mod driven;
 mod each;
 mod group;
 mod leases;
+mod observer;
 mod panics;
 mod parked;
 mod start;
+mod start_faults;
+mod start_snapshot;
 mod translation;
 mod validation;
 mod wiring;

@@ -177,7 +177,6 @@ fn kvm_does_not_tell_how_many_pins_a_gic_has() {
     assert_eq!(table.routes().len(), 64);
 }
 
-/// Of the kernel the first commit may have been kept, so that nothing is known of its routes.
 #[test]
 fn a_line_of_the_wiring_is_in_the_kernel() {
     let vm = vm(Profile::X86);
@@ -206,33 +205,6 @@ fn a_table_for_another_irqchip_says_so() {
         ),
         "{error}"
     );
-}
-
-#[test]
-fn a_vm_has_one_table() {
-    let vm = vm(Profile::X86);
-    let table = RoutingTable::new(vm.clone()).unwrap();
-    let lease = table.lease_msi(message(1)).unwrap();
-    let second = RoutingTable::new(vm.clone()).unwrap_err();
-    assert!(matches!(second, Error::SecondTable));
-    drop(table);
-    assert!(
-        matches!(RoutingTable::new(vm.clone()), Err(Error::SecondTable)),
-        "the lease holds the table"
-    );
-    drop(lease);
-    let table = RoutingTable::new(vm.clone()).unwrap();
-    // One that cannot be built takes no claim.
-    drop(table);
-    let beyond = Wiring::aia(1023).unwrap();
-    let few = Arc::new(SimVm::builder().build());
-    assert!(
-        RoutingTable::builder(few.clone())
-            .wiring(beyond)
-            .build()
-            .is_ok()
-    );
-    RoutingTable::new(few).unwrap();
 }
 
 #[test]

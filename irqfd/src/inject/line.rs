@@ -19,13 +19,16 @@ use crate::Error;
 ///
 /// # Errors
 ///
-/// [`Error::NoController`]; [`Error::NoPin`] on arm64 and riscv64; [`Error::Line`]: the kernel refuses, or the
-/// machine is being closed.
+/// [`Error::NoController`]; [`Error::NoPin`] on arm64 and riscv64; [`Error::Line`]: the kernel
+/// refuses, or the machine is being closed. Where the port has no
+/// [`Vm::set_irq_line`](notify_core::Vm::set_irq_line), [`Error::NoLevel`] for a pin, and
+/// [`Error::Line`] for a message: an [`IrqFd`](crate::IrqFd) or a [`LevelLine`](crate::LevelLine)
+/// sends that.
 #[inline]
 pub fn line(line: &Line, level: bool) -> Result<(), Error> {
     let (table, gsi) = (line.table(), line.gsi());
     let result = table.vm().irq_line(number(table, gsi)?, level);
-    result.map_err(|source| explain(gsi, source))
+    result.map_err(|source| explain(table, gsi, source))
 }
 
 /// The same, and what became of it.
@@ -78,7 +81,7 @@ fn otherwise(
         Ok(LineStatus::Coalesced) => Ok(zero(table, gsi)),
         Ok(LineStatus::Ignored) => Ok(nothing(table, gsi, level)),
         Ok(_) => Ok(Injected::Untold),
-        Err(source) => Err(explain(gsi, source)),
+        Err(source) => Err(explain(table, gsi, source)),
     }
 }
 
@@ -120,9 +123,13 @@ fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
 /// Turns a refusal of the kernel into an error that says as much as can be found out. ENXIO is what KVM says on
 /// every architecture where no controller is in the kernel; one that is not ready yet has another errno.
 #[cold]
-fn explain(gsi: Gsi, source: io::Error) -> Error {
+fn explain(table: &RoutingTable, gsi: Gsi, source: io::Error) -> Error {
+    let is_unsupported = source.kind() == io::ErrorKind::Unsupported;
     match source.raw_os_error() {
         Some(libc::ENXIO) => Error::NoController { source },
+        _ if is_unsupported && matches!(table.route(gsi), Some(Route::Pins(_))) => {
+            Error::NoLevel { gsi, source }
+        }
         _ => Error::Line { gsi, source },
     }
 }

@@ -19,7 +19,10 @@ use crate::Error;
 ///
 /// # Errors
 ///
-/// [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, or the VM is being closed.
+/// [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, the VM is being
+/// closed, or the port has no [`Vm::signal_msi`](notify_core::Vm::signal_msi) (`Unsupported`). With
+/// such a port a [`Vector`](crate::Vector) sends by an irqfd, if it returns 0 for
+/// [`Capability::SignalMsi`](notify_core::Capability::SignalMsi).
 #[inline]
 pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
     let Some(translated) = table.translate(message) else {

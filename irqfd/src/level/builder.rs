@@ -22,18 +22,78 @@ use crate::{Error, NoResample, Rejected};
 pub struct LevelLineBuilder {
     line: Line,
     exits: Option<EoiExits>,
+    without_eois: bool,
 }
 
 impl LevelLineBuilder {
     pub(super) fn new(line: Line) -> Self {
-        let exits = None;
-        Self { line, exits }
+        Self {
+            line,
+            exits: None,
+            without_eois: false,
+        }
     }
 
     /// Where the VMM reports the ends of interrupts that the kernel does not keep to itself. Where
     /// the kernel hears of them it is not used.
     pub fn eoi_exits(mut self, exits: &EoiExits) -> Self {
         self.exits = Some(exits.clone());
+        self
+    }
+
+    /// No EOI of this line is ever reported: a TDX guest ends its interrupts without an exit, and
+    /// KVM cannot change that. For a GSI with a message; a line to pins in the kernel does not need
+    /// it and is not changed by it.
+    ///
+    /// A level-triggered line sends again at the EOI if it is still high. Without EOIs it does not
+    /// know when that is. So each [`assert`](crate::LevelIrq::assert) sends one message, whether or
+    /// not the line or the device itself is high already. What is promised:
+    ///
+    /// - After an `assert` the guest runs its handler from the start at least once. If the vector
+    ///   is in service, the local APIC keeps the message and delivers it after the EOI.
+    /// - If the entry is masked or the line is paused, and the line is still high when that ends,
+    ///   one message is sent then. (An edge-triggered entry loses what comes while it is masked, as
+    ///   an IOAPIC does.)
+    /// - An interrupt may be spurious: one that a handler run has already served, or that belongs
+    ///   to a device which has deasserted since.
+    /// - No state of the line keeps a later `assert` from being sent.
+    ///
+    /// What is not promised: a guest that ends an interrupt and leaves a reason behind is not
+    /// interrupted again for that. The device calls `assert` for each new reason, also if it did
+    /// not deassert in between. [`LevelLine::reassert`] sends again if the line is high; a VMM that
+    /// sees another sign of service, an access to the device's registers for instance, may call it.
+    ///
+    /// No device that waits for EOIs can join: [`eoi`](crate::LevelIrqBuilder::eoi),
+    /// [`exported`](crate::LevelIrqBuilder::exported) and
+    /// [`PassthroughIntx`](crate::vfio::PassthroughIntx) fail with [`NoResample::WithoutEois`]. For
+    /// a device of VFIO the VMM reads the trigger and asserts, and at the next access to the
+    /// device's registers deasserts and unmasks it. Such a guest should be told that its lines are
+    /// edge-triggered; QEMU does so for TDX, in the ACPI tables that describe GSIs and PCI links.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use irq_routing::{MsiMessage, Platform, RoutingTable};
+    /// # use irqfd::LevelLine;
+    /// # use notify_core::sim::{Profile, SimVm};
+    /// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
+    /// # vm.enable_lapic(0);
+    /// # let table = RoutingTable::new(vm.clone())?;
+    /// let lease = table.lease_exact(10)?;
+    /// lease.set_route(MsiMessage::default())?;
+    /// let line = LevelLine::builder(lease.into_line()?).without_eois().build()?;
+    /// let serial = line.join()?;
+    /// // The guest writes the entry: vector 0x51, level-triggered, not masked.
+    /// line.redirect(MsiMessage::new(0xfee0_0000, 0x8051), false)?;
+    ///
+    /// serial.assert()?; // a byte has come
+    /// assert_eq!(vm.take_vector(0), Some(0x51));
+    /// vm.lapic_eoi(0); // of which nothing is reported
+    /// serial.assert()?; // the next byte, and the first one was not read
+    /// assert_eq!(vm.take_vector(0), Some(0x51));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn without_eois(mut self) -> Self {
+        self.without_eois = true;
         self
     }
 
@@ -50,7 +110,9 @@ impl LevelLineBuilder {
     /// Becomes the one who drives the line.
     ///
     /// A GSI with a message is one of a split irqchip, whose EOIs come as exits. Whether the
-    /// machine is one is found out by asking for a resampling irqfd, which a split irqchip refuses.
+    /// machine is one is found out by asking for a resampling irqfd, which a split irqchip refuses,
+    /// as does a port that has none (`Unsupported`). With [`without_eois`](Self::without_eois)
+    /// nothing is asked.
     ///
     /// # Errors
     ///
@@ -64,27 +126,37 @@ impl LevelLineBuilder {
             Ok(message) => message,
             Err(error) => return Err(Rejected::new(error, self)),
         };
-        let Self { line, exits } = self;
+        let Self {
+            line,
+            exits,
+            without_eois,
+        } = self;
         let held = match line.drive() {
             Ok(driven) => Held::new(driven),
             Err(rejected) => {
                 let (source, line) = (rejected.error, rejected.value);
                 let error = Error::Drive { gsi, source };
-                return Err(Rejected::new(error, Self { line, exits }));
+                let builder = Self {
+                    line,
+                    exits,
+                    without_eois,
+                };
+                return Err(Rejected::new(error, builder));
             }
         };
         let number = Number::Gsi(gsi);
         let Some(message) = message else {
             return Ok(LevelLine::new(number, Way::Kernel(Kernel::new(held))));
         };
-        let line = LevelLine::new(number, Way::Message(Message::new(held, message)));
-        if let Some(exits) = exits {
+        let message = Message::new(held, message, !without_eois);
+        let line = LevelLine::new(number, Way::Message(message));
+        if let Some(exits) = exits.filter(|_| !without_eois) {
             exits.register(&line.inner);
         }
         Ok(line)
     }
 
-    /// The message of a line whose EOIs come as exits; `None` for pins.
+    /// The message of a line whose EOIs come as exits, or not at all; `None` for pins.
     fn find_message(&self) -> Result<Option<MsiMessage>, Error> {
         let (table, gsi) = (self.line.table(), self.line.gsi());
         let message = match table.route(gsi) {
@@ -95,6 +167,9 @@ impl LevelLineBuilder {
                 return Err(Error::NoResample { gsi, reason });
             }
         };
+        if self.without_eois {
+            return Ok(Some(message));
+        }
         let reason = match self.refusal()? {
             None => NoResample::NoPin,
             Some(source) if self.exits.is_none() => NoResample::Refused(source),
@@ -106,8 +181,8 @@ impl LevelLineBuilder {
         Err(Error::NoResample { gsi, reason })
     }
 
-    /// What the kernel has against a resampling irqfd, if that it is a split irqchip; see
-    /// `kvm_arch_irqfd_allowed`.
+    /// What the kernel has against a resampling irqfd, if that it is a split irqchip (see
+    /// `kvm_arch_irqfd_allowed`), or that the port has none.
     fn refusal(&self) -> Result<Option<io::Error>, Error> {
         let (vm, gsi) = (self.line.table().vm(), self.line.gsi());
         let line = gsi.number();
@@ -121,8 +196,10 @@ impl LevelLineBuilder {
                 let _ = vm.irqfd(&IrqFdRequest::deassign(trigger.as_fd(), line));
                 Ok(None)
             }
-            Err(source) if source.kind() == io::ErrorKind::InvalidInput => Ok(Some(source)),
-            Err(source) => Err(explain(&**vm, gsi, source)),
+            Err(source) => match source.kind() {
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(Some(source)),
+                _ => Err(explain(&**vm, gsi, source)),
+            },
         }
     }
 }

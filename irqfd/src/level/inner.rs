@@ -6,8 +6,9 @@ use std::sync::Arc;
 use irq_routing::Gsi;
 use notify_core::EventNotifier;
 
+use super::entry::Entry;
 use super::members::{Level, Member, Members, Place};
-use super::message::{Entry, Message};
+use super::message::Message;
 use super::way::Way;
 use crate::Error;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -76,11 +77,15 @@ impl Inner {
         };
         let mut level = member.level;
         change(&mut level);
-        if level == member.level {
+        let asserts = level.is_high();
+        if level == member.level && !(asserts && way.hears_each_assertion()) {
             return Ok(());
         }
         way.admit_level(member)?;
-        way.follow(members.level_with(place, level))?;
+        match asserts {
+            true => way.assert()?,
+            false => way.follow(members.level_with(place, level))?,
+        }
         members.set_level(place, level);
         Ok(())
     }
@@ -186,6 +191,7 @@ impl Inner {
         let State { members, way } = &mut *state;
         match way {
             Way::Kernel(kernel) if members.level() => kernel.send(true),
+            Way::Message(message) if !message.has_eois() => message.end(),
             _ => Ok(()),
         }
     }

@@ -86,15 +86,20 @@ impl LevelIrq {
         &self.line
     }
 
-    /// Holds the line up. One ioctl if it was low, else none.
+    /// Holds the line up. One ioctl if it was low, else none. On a line that was built
+    /// [`without_eois`](super::LevelLineBuilder::without_eois) each call sends, also of a device
+    /// that asserts already.
     ///
     /// An exported device may do so too, beside its trigger.
     ///
     /// # Errors
     ///
     /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64;
-    /// [`Error::NoPin`], there and on riscv64, if the GSI was led to a message since. Nothing has
-    /// changed.
+    /// [`Error::NoPin`], there and on riscv64, if the GSI was led to a message since. Where the
+    /// port has no [`Vm::set_irq_line`](notify_core::Vm::set_irq_line): [`Error::NoLevel`] for a
+    /// pin in the kernel; [`Error::LineNotifier`] and those of
+    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign) for a message, which an irqfd of the
+    /// line's own sends then. Nothing has changed.
     pub fn assert(&self) -> Result<(), Error> {
         self.set(true)
     }
@@ -104,7 +109,7 @@ impl LevelIrq {
     /// # Errors
     ///
     /// [`Error::SetLevel`]; nothing has changed. A machine that was said to be closing
-    /// ([`KvmVm::retire`](notify_core::KvmVm::retire)) is no reason, nor for
+    /// ([`Vm::retire`](notify_core::Vm::retire)) is no reason, nor for
     /// [`leave`](Self::leave).
     pub fn deassert(&self) -> Result<(), Error> {
         self.set(false)
@@ -200,10 +205,16 @@ impl Drop for LevelIrq {
         };
         let failed = self.line.inner.forget(place);
         for error in failed.into_iter().flatten() {
-            let (Error::SetLevel { source, .. } | Error::Deassign { source, .. }) = &error else {
-                continue;
+            let is_closing = match &error {
+                Error::SetLevel { source, .. } | Error::Deassign { source, .. } => {
+                    Retired::caused(source)
+                }
+                Error::Retired { .. } => true,
+                _ => false,
             };
-            if !Retired::caused(source) {
+            if !is_closing {
+                let source = std::error::Error::source(&error);
+                let source = source.map(ToString::to_string).unwrap_or_default();
                 log::error!("a device has left its line, but: {error}: {source}");
             }
         }

@@ -65,7 +65,9 @@ impl LevelIrqBuilder {
     /// # Errors
     ///
     /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`];
-    /// [`Error::NoResample`] where the kernel has the pins and does not tell of EOIs;
+    /// [`Error::NoResample`] for a device that waits for EOIs, where the kernel has the pins and
+    /// does not tell of them, or the line was built
+    /// [`without_eois`](super::LevelLineBuilder::without_eois);
     /// [`Error::OneSource`] on arm64; those of
     /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder
     /// comes back inside.

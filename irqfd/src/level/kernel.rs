@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Kernel`]: a line to pins in the kernel, which knows when an interrupt has ended.
 
+use std::io;
+
 use irq_routing::{Line, Platform};
 use notify_core::{Capability, Retired};
 
@@ -80,7 +82,10 @@ impl Kernel {
             // A machine that is being closed takes the level along, as it does irqfds.
             Err(source) if level || !Retired::caused(&source) => {
                 let line = gsi.number();
-                Err(Error::SetLevel { line, source })
+                Err(match source.kind() {
+                    io::ErrorKind::Unsupported => Error::NoLevel { gsi, source },
+                    _ => Error::SetLevel { line, source },
+                })
             }
             _ => {
                 self.level = level;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Message`]: a line of a split irqchip, whose GSI sends a message, and whose EOIs come as exits.
 
-use irq_routing::{ApicMessage, DeliveryMode, MsiMessage};
+use irq_routing::MsiMessage;
 use notify_core::LineStatus;
 
 use super::binding;
+use super::entry::Entry;
 use super::held::Held;
 use super::members::{Member, Members};
-use crate::Error;
+use super::sender::Sender;
+use crate::{Error, NoResample};
 
 /// A pin of an IOAPIC in user space, as far as its interrupts go through the kernel: the GSI has
 /// the message of the pin's redirection entry.
@@ -17,6 +19,9 @@ use crate::Error;
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) held: Held,
+    sender: Sender,
+    /// Whether EOIs are reported. If not, each assertion sends, and no interrupt is in service.
+    has_eois: bool,
     /// The route in the kernel.
     committed: MsiMessage,
     /// The redirection entry.
@@ -36,46 +41,17 @@ pub(super) struct Message {
     has_risen: bool,
 }
 
-/// A redirection entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) message: MsiMessage,
-    pub(super) masked: bool,
-}
-
-impl Entry {
-    /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is
-    /// no interrupt (an NMI, for instance).
-    fn ended_by(&self) -> Option<u8> {
-        let message = ApicMessage::decode(self.message);
-        let has_vector = matches!(
-            message.delivery,
-            DeliveryMode::Fixed | DeliveryMode::LowestPriority
-        );
-        (message.level && has_vector).then_some(message.vector)
-    }
-
-    /// The same, masked also while the line is paused.
-    fn masked_if(self, paused: bool) -> Self {
-        let masked = self.masked || paused;
-        Self { masked, ..self }
-    }
-
-    /// Whether it sends a message each time that the line rises.
-    fn waits_for_edges(&self) -> bool {
-        !self.masked && self.ended_by().is_none()
-    }
-}
-
 impl Message {
     /// The entry starts masked, as after a reset.
-    pub(super) fn new(held: Held, message: MsiMessage) -> Self {
+    pub(super) fn new(held: Held, message: MsiMessage, has_eois: bool) -> Self {
         let entry = Entry {
             message,
             masked: true,
         };
         Self {
             held,
+            sender: Sender::default(),
+            has_eois,
             committed: message,
             entry,
             in_service: false,
@@ -88,6 +64,10 @@ impl Message {
 
     pub(super) fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    pub(super) fn has_eois(&self) -> bool {
+        self.has_eois
     }
 
     pub(super) fn entry(&self) -> Entry {
@@ -107,9 +87,24 @@ impl Message {
     /// The level of the VMM's own devices is this from now on. An interrupt that is called for is
     /// sent.
     pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
-        let rises = level && !self.level;
+        self.follow_to(level, level && !self.level)
+    }
+
+    /// A device asserts. Without EOIs that counts as a rise, also while the line is high.
+    pub(super) fn assert(&mut self) -> Result<(), Error> {
+        self.follow_to(true, !self.level || !self.has_eois)
+    }
+
+    fn follow_to(&mut self, level: bool, rises: bool) -> Result<(), Error> {
         let entry = self.entry.masked_if(self.paused);
-        self.in_service = self.send(entry, level, rises, self.in_service)?;
+        // Without EOIs a level that stays high calls for nothing.
+        let is_quiet = if self.has_eois {
+            self.in_service
+        } else {
+            !rises
+        };
+        let in_service = self.send(entry, level, rises, is_quiet)?;
+        self.in_service = in_service && self.has_eois;
         self.level = level;
         self.has_risen |= self.paused && rises && self.entry.waits_for_edges();
         Ok(())
@@ -124,10 +119,9 @@ impl Message {
         Ok(())
     }
 
-    /// Sends a message if an entry calls for one, and answers whether an interrupt is in service
-    /// then.
+    /// Sends a message if an entry calls for one. Returns whether an interrupt is in service then.
     fn send(
-        &self,
+        &mut self,
         entry: Entry,
         level: bool,
         rises: bool,
@@ -142,13 +136,19 @@ impl Message {
         if entry.masked || !called {
             return Ok(in_service);
         }
-        let line = self.held.line();
-        let gsi = line.gsi().number();
-        let status = line.table().vm().set_irq_line(gsi, true);
-        let status = status.map_err(|source| Error::SetLevel { line: gsi, source })?;
+        let status = self.sender.send(&self.held)?;
         // No EOI will come of a message that no local APIC took.
         let taken = matches!(status, LineStatus::Delivered(_) | LineStatus::Unknown);
-        Ok(is_level && taken)
+        Ok(is_level && taken && self.has_eois)
+    }
+
+    /// Whether a new device may join. One that waits for EOIs would wait for ever without them.
+    pub(super) fn admit(&self, new: &Member) -> Result<(), Error> {
+        if self.has_eois || new.resample.is_none() {
+            return Ok(());
+        }
+        let (gsi, reason) = (self.held.line().gsi(), NoResample::WithoutEois);
+        Err(Error::NoResample { gsi, reason })
     }
 
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
@@ -251,8 +251,11 @@ impl Message {
         Ok(())
     }
 
-    /// Takes the irqfds off, or puts them back.
-    fn rebind(&self, members: &mut Members, masked: bool) -> Result<(), Error> {
+    /// Takes the irqfds off, or puts those of devices back.
+    fn rebind(&mut self, members: &mut Members, masked: bool) -> Result<(), Error> {
+        if masked {
+            self.sender.unbind(&self.held)?;
+        }
         let (line, bound) = (self.held.line(), self.held.bound());
         let mut exported = members.exported();
         exported.try_for_each(|member| match masked {
@@ -272,6 +275,16 @@ impl Message {
         for error in [rebound, committed].into_iter().filter_map(Result::err) {
             let gsi = self.held.line().gsi();
             log::error!("a change of GSI {gsi} cannot be taken back: {error}");
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if let Err(error) = self.sender.unbind(&self.held) {
+            let gsi = self.held.line().gsi();
+            log::error!("GSI {gsi} keeps the irqfd of a line that is gone: {error}");
+            self.held.keep();
         }
     }
 }

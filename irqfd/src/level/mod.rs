@@ -8,6 +8,7 @@
 mod binding;
 mod builder;
 mod controller;
+mod entry;
 mod exits;
 mod held;
 mod inner;
@@ -16,8 +17,10 @@ mod irq_builder;
 mod kernel;
 mod members;
 mod message;
+mod no_resample;
 mod pause;
 mod placeholder;
+mod sender;
 mod snapshot;
 mod way;
 
@@ -30,11 +33,12 @@ use crate::Error;
 pub use builder::LevelLineBuilder;
 pub use controller::Controller;
 use controller::OnController;
+use entry::Entry;
 pub use exits::EoiExits;
 use inner::{Inner, Number};
 pub use irq::LevelIrq;
 pub use irq_builder::LevelIrqBuilder;
-use message::Entry;
+pub use no_resample::NoResample;
 pub use snapshot::{LevelRestoreError, LevelSnapshot};
 use way::Way;
 
@@ -50,7 +54,13 @@ use way::Way;
 /// |---|---|---|
 /// | pins in the kernel | KVM_IRQ_LINE; for exported devices resampling irqfds | the kernel signals by itself |
 /// | a split irqchip: the GSI has a message | KVM_IRQ_LINE and irqfds send the message | KVM_EXIT_IOAPIC_EOI, to [`EoiExits`] |
+/// | the same, of a TDX guest ([`without_eois`](LevelLineBuilder::without_eois)) | each [`assert`](LevelIrq::assert) sends the message | none |
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
+///
+/// A port other than KVM's may lack KVM_IRQ_LINE
+/// ([`Vm::set_irq_line`](notify_core::Vm::set_irq_line) returns `Unsupported`). Then a GSI with a
+/// message sends it by an irqfd of the line's own, which is bound when it is first needed, and a
+/// pin in the kernel has no level ([`Error::NoLevel`](crate::Error::NoLevel)).
 ///
 /// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). The
 /// GSI itself should have no other driver: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
@@ -61,7 +71,8 @@ use way::Way;
 /// [`snapshot`](Self::snapshot) and [`restore`](Self::restore) take a line to another VM.
 ///
 /// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl,
-/// unless the last device could not lower it. Two handles are equal if they are of one line.
+/// unless the last device could not lower it or the line has an irqfd of its own. Two handles are
+/// equal if they are of one line.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -201,8 +212,10 @@ impl LevelLine {
     /// of interrupting, and takes it that they raise the line again (6.3 and later,
     /// `ioapic_write_indirect` in `arch/x86/kvm/ioapic.c`). What KVM_IRQ_LINE has raised is
     /// forgotten with the rest, and a device that does not know of it waits for ever. One ioctl if
-    /// a device of the VMM's own asserts, else none; no device is notified. Anywhere else it does
-    /// nothing, as the line calls again by itself.
+    /// a device of the VMM's own asserts, else none; no device is notified.
+    ///
+    /// A line that was built [`without_eois`](LevelLineBuilder::without_eois) sends its message
+    /// again, if it is high. Anywhere else this does nothing, as the line calls again by itself.
     ///
     /// # Errors
     ///

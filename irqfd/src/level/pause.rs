@@ -47,8 +47,9 @@ impl LevelLine {
     ///
     /// Blocks until the kernel has finished what it has under way: up to some milliseconds for each
     /// exported device, during which no other call of this line returns. Issues KVM_IRQFD once for
-    /// each exported device, and once more if the line has pins in the kernel and a device on it
-    /// has an irqfd. Issues no ioctl for a line of the VMM's own controller.
+    /// each exported device, once for an irqfd of the line's own, and once more if the line has
+    /// pins in the kernel and a device on it has an irqfd. Issues no ioctl for a line of the VMM's
+    /// own controller.
     ///
     /// # Errors
     ///

@@ -5,9 +5,9 @@ use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
 use super::LevelLine;
+use super::entry::Entry;
 use super::inner::{Restored, State};
 use super::members::{Level, Member};
-use super::message::Entry;
 use super::way::Way;
 use crate::Error;
 

@@ -3,10 +3,11 @@
 
 use super::binding;
 use super::controller::OnController;
+use super::entry::Entry;
 use super::held::Held;
 use super::kernel::Kernel;
 use super::members::{Member, Members};
-use super::message::{Entry, Message};
+use super::message::Message;
 use super::placeholder::Missed;
 use crate::Error;
 
@@ -25,6 +26,19 @@ impl Way {
             Self::Message(message) => message.follow(level),
             Self::Controller(controller) => controller.follow(level),
         }
+    }
+
+    /// A device asserts, so the level is high.
+    pub(super) fn assert(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Message(message) => message.assert(),
+            way => way.follow(true),
+        }
+    }
+
+    /// Whether a device that asserts already is to be heard when it does so once more.
+    pub(super) fn hears_each_assertion(&self) -> bool {
+        matches!(self, Self::Message(message) if !message.has_eois())
     }
 
     /// The level is after all what it was before it was followed.
@@ -89,7 +103,8 @@ impl Way {
     pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), Error> {
         match self {
             Self::Kernel(kernel) => kernel.admit(members, new),
-            Self::Message(_) | Self::Controller(_) => Ok(()),
+            Self::Message(message) => message.admit(new),
+            Self::Controller(_) => Ok(()),
         }
     }
 

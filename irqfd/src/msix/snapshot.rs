@@ -190,7 +190,9 @@ impl Table {
     ///
     /// Stop the back-ends first: a signal that comes after this call is not in the snapshot.
     ///
-    /// Any thread may call this. Issues one system call for each exported vector.
+    /// Any thread may call this. Issues one system call for each exported vector, which reads its
+    /// notifier; see [`is_pending`](crate::VectorHandle::is_pending). The VM may go on afterwards:
+    /// nothing is lost.
     ///
     /// # Errors
     ///

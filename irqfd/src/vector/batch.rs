@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::committer::{Outcome, Start, Task, run};
+use super::committer::{Start, Task, run};
 use super::control::Masks;
+use super::outcome::Outcome;
 use super::{Dead, Inner, VectorHandle};
 
 /// Vectors of many devices that are resumed together: one commit for all of a routing table.

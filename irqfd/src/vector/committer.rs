@@ -7,15 +7,15 @@
 //! this goes without the vector's lock, for one turn of the vector, see
 //! [`control`](super::control).
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use irq_routing::Error::NotLeased;
 use irq_routing::{Answer, MessageEdit, RoutingTable};
 
 use super::control::{Arm, Control, OwnGsi};
+use super::outcome::Outcome;
 use super::{Dead, Inner};
 use crate::Error;
 use crate::queue::Shared;
@@ -51,18 +51,12 @@ enum Stage {
     Done,
 }
 
-type Panic = Box<dyn Any + Send>;
-
-/// What came of many vectors.
-#[derive(Default)]
-pub(crate) struct Outcome {
-    pub(crate) armed: usize,
-    pub(crate) dead: Vec<Dead>,
-    /// No GSI was free: the others get none either, and do not wait for commits to learn that.
-    none_free: bool,
-    /// Those of the dead that were not logged yet, by their places.
-    unlogged: Vec<usize>,
-    panic: Option<Panic>,
+/// Since when a vector is armed for which a commit has succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Armed {
+    Now,
+    /// It has another message now.
+    Before,
 }
 
 impl Task {
@@ -118,13 +112,14 @@ impl Task {
         };
         let result = match answer {
             // It was another message.
-            Answer::Committed | Answer::Blocked if control.is_bound() => Ok(()),
+            Answer::Committed | Answer::Blocked if control.is_bound() => Ok(Armed::Before),
             Answer::Committed | Answer::Blocked => match self.vector.outlet.notifier() {
                 Some(notifier) => {
                     self.vector.merge_pending(&control);
                     outcome
                         .guard(|| control.bind(&notifier))
                         .unwrap_or(Err(Error::Abandoned))
+                        .map(|()| Armed::Now)
                 }
                 // Not reached: that would have been another turn.
                 None => Err(Error::NoLease),
@@ -157,13 +152,17 @@ impl Task {
     pub(super) fn end(
         &self,
         mut control: MutexGuard<'_, Control>,
-        result: Result<(), Error>,
+        result: Result<Armed, Error>,
         outcome: &mut Outcome,
     ) {
         let reason = match result {
-            Ok(()) => {
+            Ok(armed) => {
                 outcome.armed += 1;
-                return self.vector.let_through(control);
+                let delivered = self.vector.let_through(control);
+                if armed == Armed::Now {
+                    self.vector.observe_opened(delivered);
+                }
+                return;
             }
             Err(reason) => Arc::new(reason),
         };
@@ -180,7 +179,9 @@ impl Inner {
             Start::Nothing => {}
             Start::Settle { .. } => {
                 // Kept as it is, for a caller that wants to know why.
-                return self.settle();
+                return self
+                    .settle()
+                    .inspect_err(|reason| self.observe_refused(reason));
             }
             Start::Task(task) => run(std::slice::from_ref(&task), None, &mut outcome),
         }
@@ -205,56 +206,6 @@ impl Inner {
         self.dead.store(false, Ordering::Relaxed);
         control.arm = Arm::Arming;
         Some(Task::new(self, &control))
-    }
-}
-
-impl Outcome {
-    /// Calls what may panic, against its contract: the VM or the table's translation. The panic
-    /// goes on when all other vectors are done with.
-    pub(crate) fn guard<T>(&mut self, call: impl FnOnce() -> T) -> Option<T> {
-        let result = catch_unwind(AssertUnwindSafe(call));
-        result.map_err(|panic| self.panicked(panic)).ok()
-    }
-
-    fn panicked(&mut self, panic: Panic) {
-        match self.panic {
-            None => self.panic = Some(panic),
-            // Its payload may panic when it is dropped.
-            Some(_) => std::mem::forget(panic),
-        }
-    }
-
-    /// A vector is dead. That is logged once for each vector, without its lock.
-    pub(super) fn died(&mut self, control: &mut Control, dead: Dead) {
-        if !std::mem::replace(&mut control.logged, true) {
-            self.unlogged.push(self.dead.len());
-        }
-        self.dead.push(dead);
-    }
-
-    fn log(&self) {
-        for dead in self
-            .unlogged
-            .iter()
-            .filter_map(|place| self.dead.get(*place))
-        {
-            log::warn!("{dead}");
-        }
-    }
-
-    /// The same as [`finish`](Self::finish) where nothing may panic: a panic is dropped.
-    pub(crate) fn forget(mut self) {
-        self.log();
-        std::mem::forget(self.panic.take());
-    }
-
-    /// Hands over what came of them, or goes on with a panic.
-    pub(crate) fn finish(self) -> Self {
-        self.log();
-        match self.panic {
-            Some(panic) => resume_unwind(panic),
-            None => self,
-        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use irq_routing::Translated;
 
-use super::committer::Outcome;
 use super::control::Arm;
+use super::outcome::Outcome;
 use super::outlet::Kind;
+use super::trigger::is_delivered;
 use super::{Dead, Inner};
 use crate::Error;
 use crate::sync::atomic::Ordering;
@@ -36,6 +37,7 @@ impl Inner {
                 let kept = self.gate.open();
                 drop(control);
                 let triggered = kept.and_then(|pass| self.inject(pass));
+                self.observe_opened(is_delivered(&triggered));
                 triggered.map_or(Ok(()), |triggered| triggered.map(drop))
             }
             // The gate stays closed.
@@ -111,7 +113,9 @@ impl Translated for Inner {
                 self.refusal.store(0, Ordering::Relaxed);
                 drop(control);
                 // A refusal of a trigger that was kept is in the vector's state.
-                let _ = self.settle();
+                if let Err(reason) = self.settle() {
+                    self.observe_refused(&reason);
+                }
             }
         }
     }

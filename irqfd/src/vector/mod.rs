@@ -13,7 +13,9 @@ mod handle;
 mod internal;
 mod lease;
 mod message;
+mod observe;
 mod opened;
+mod outcome;
 mod outlet;
 mod pending;
 mod state;
@@ -31,7 +33,7 @@ use crate::{Error, Rejected};
 
 pub use batch::ResumeBatch;
 pub use builder::VectorBuilder;
-pub(crate) use committer::{Outcome, Task, run};
+pub(crate) use committer::{Task, run};
 use control::Control;
 pub(crate) use control::Masks;
 pub use device::Dead;
@@ -40,6 +42,7 @@ use gate::Gate;
 pub use handle::VectorHandle;
 use message::SharedMessage;
 pub(crate) use opened::Opened;
+pub(crate) use outcome::Outcome;
 use outlet::Outlet;
 pub(crate) use pending::signal_holding;
 pub use state::{Triggered, VectorState};
@@ -67,7 +70,8 @@ pub use state::{Triggered, VectorState};
 ///   route, KVM_SET_GSI_ROUTING. (In a table with a translation the eventfd is written while the
 ///   translation blocks the message, and read when the vector is masked.)
 /// - The notifier of an exported vector is signalled by vhost, VFIO or another process. While the
-///   vector is not armed, signals stay in the notifier.
+///   vector is not armed, signals stay in the notifier, or are kept once
+///   [`is_pending`](VectorHandle::is_pending) has found them.
 ///
 /// A GSI, a route and an irqfd are taken the first time that a private or exported vector is
 /// unmasked. Masking unbinds the irqfd and leaves the GSI, with its route, to the table. Unmasking

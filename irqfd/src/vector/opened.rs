@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use irq_routing::MsiMessage;
 
-use super::committer::{Outcome, Start, Task, run};
+use super::committer::{Start, Task, run};
+use super::outcome::Outcome;
 use super::{Dead, VectorHandle};
 use crate::Error;
 

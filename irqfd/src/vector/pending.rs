@@ -15,7 +15,7 @@ use notify_core::EventNotifier;
 use super::Inner;
 use super::control::{Arm, Control};
 use super::outlet::Kind;
-use super::trigger::signal_anew;
+use super::trigger::{is_delivered, signal_anew};
 use crate::sync::MutexGuard;
 
 impl Inner {
@@ -98,19 +98,19 @@ impl Inner {
     }
 
     /// Lets triggers through to the vector's own notifier, now that it is bound, and delivers what
-    /// was kept.
-    pub(super) fn let_through(&self, control: MutexGuard<'_, Control>) {
+    /// was kept. Returns whether that has become an interrupt.
+    pub(super) fn let_through(&self, control: MutexGuard<'_, Control>) -> bool {
         match self.outlet.kind() {
             Kind::Own => {
                 let kept = self.gate.open();
                 drop(control);
                 // An eventfd that nothing else writes to takes it.
-                let _ = kept.and_then(|pass| self.inject(pass));
+                kept.is_some_and(|pass| is_delivered(&self.inject(pass)))
             }
             Kind::Shared if control.is_armed() && self.gate.is_pending() => {
-                self.deliver_kept(control);
+                self.deliver_kept(control)
             }
-            _ => {}
+            _ => false,
         }
     }
 
@@ -119,9 +119,9 @@ impl Inner {
     /// The write is made without the lock, because a peer may block it. The bit is taken out after
     /// it, and only if the vector has not changed meanwhile: so a snapshot has the signal at each
     /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice.
-    fn deliver_kept(&self, control: MutexGuard<'_, Control>) {
+    fn deliver_kept(&self, control: MutexGuard<'_, Control>) -> bool {
         let Some(notifier) = self.outlet.shared() else {
-            return;
+            return false;
         };
         let turn = control.turn;
         self.make_room(&control, &notifier);
@@ -134,6 +134,7 @@ impl Inner {
         if signalled.is_ok() && control.turn == turn {
             self.gate.take_pending();
         }
+        signalled.is_ok()
     }
 }
 

@@ -17,7 +17,7 @@ impl Inner {
             match self.gate.enter() {
                 Some(pass) => {
                     if let Some(triggered) = self.inject(pass) {
-                        return triggered;
+                        return triggered.inspect_err(|reason| self.observe_refused(reason));
                     }
                 }
                 None => return Ok(self.became(Triggered::Kept)),
@@ -111,6 +111,14 @@ impl Inner {
         let errno = self.refusal.load(Ordering::Relaxed);
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
+}
+
+/// Whether a trigger has become an interrupt.
+pub(super) fn is_delivered(triggered: &Option<Result<Triggered, Error>>) -> bool {
+    matches!(
+        triggered,
+        Some(Ok(Triggered::Delivered | Triggered::Signalled))
+    )
 }
 
 /// Signals the notifier. One that a peer has filled is emptied first: of a write that it refuses

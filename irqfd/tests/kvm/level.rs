@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use irq_routing::MsiMessage;
+use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
-use kvm_test::{Trial, kvm, open_fds};
+use kvm_test::{Machine, NoIrqLine, Trial, kvm, open_fds};
 use notify_core::{Retired, Vm};
 
 use crate::guest::{GSI, Guest, Listens, VECTOR};
@@ -27,6 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         kvm("level_split_says_why_it_cannot_resample", split_refuses),
         kvm("level_split_a_masked_entry_keeps_everything", split_masked),
         kvm("level_split_a_service_ends_with_its_vector", split_vector),
+        kvm(
+            "level_a_port_without_irq_line_sends_by_an_irqfd",
+            without_irq_line,
+        ),
     ]);
     trials
 }
@@ -319,4 +323,28 @@ fn split_vector() {
     serve(&mut guest, &exits, new, || disk.deassert().unwrap());
     expect_heard(1, &[&net]);
     guest.expect_silence();
+}
+
+/// Each assertion sends the message of a level-triggered entry, by an irqfd, and no EOI comes.
+fn without_irq_line() {
+    let machine = Machine::new().unwrap();
+    let table = RoutingTable::new(Arc::new(NoIrqLine(machine.vm()))).unwrap();
+    let message = MsiMessage::new(Machine::MSI_ADDRESS, 0x8000 | u32::from(VECTOR));
+    let lease = table.lease_msi(message).unwrap();
+    let line = LevelLine::builder(lease.into_line().unwrap()).without_eois();
+    let line = line.build().unwrap();
+    let disk = line.join().unwrap();
+    line.redirect(message, false).unwrap();
+    for _ in 0..3 {
+        disk.assert().unwrap();
+        assert_eq!(machine.delivered().unwrap(), [VECTOR]);
+        machine.clear().unwrap();
+    }
+    line.pause().unwrap();
+    disk.assert().unwrap();
+    assert!(machine.delivered().unwrap().is_empty());
+    line.resume().unwrap();
+    assert_eq!(machine.delivered().unwrap(), [VECTOR]);
+    drop((disk, line));
+    assert_eq!(table.leased(), 0);
 }

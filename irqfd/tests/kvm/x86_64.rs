@@ -131,7 +131,7 @@ fn caller_dropped_notifier() {
     let (_machine, table) = machine();
     let eventfd = EventFd::new(0).unwrap();
     let kept = eventfd.try_clone().unwrap();
-    let notifier = Arc::new(EventNotifier::try_from(eventfd).unwrap());
+    let notifier = Arc::new(EventNotifier::from(eventfd));
     let irq = IrqFd::builder(lease(&table, 0x41))
         .notifier(Arc::clone(&notifier))
         .assign()
@@ -139,7 +139,7 @@ fn caller_dropped_notifier() {
     drop(notifier);
     let _takes_the_lowest_number = EventNotifier::new().unwrap();
     drop(irq);
-    let notifier = Arc::new(EventNotifier::try_from(kept).unwrap());
+    let notifier = Arc::new(EventNotifier::from(kept));
     let again = IrqFd::builder(lease(&table, 0x41)).notifier(notifier);
     drop(again.assign().unwrap());
 }
@@ -196,7 +196,7 @@ fn nothing_left_open() {
 fn adopted_semaphore() {
     let (_machine, table) = machine();
     let eventfd = EventFd::new(EFD_SEMAPHORE).unwrap();
-    let notifier = Arc::new(EventNotifier::try_from(eventfd).unwrap());
+    let notifier = Arc::new(EventNotifier::from(eventfd));
     let known = notifier.mode() == notify_core::EventFdMode::Semaphore;
     let result = IrqFd::builder(lease(&table, 0x41))
         .notifier(notifier)

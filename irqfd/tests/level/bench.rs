@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelLine};
+use kvm_test::NoIrqLine;
 use notify_core::Bus;
 use notify_core::sim::{Profile, SimVm};
 
@@ -74,20 +75,41 @@ pub(crate) fn pin(vm: &SimVm) -> bool {
 /// A split irqchip, the entry masked.
 pub(crate) fn split() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
     let (vm, table) = split_table();
-    let exits = EoiExits::new();
-    let lease = table.lease_exact(GSI).unwrap();
-    lease.set_route(MsiMessage::default()).unwrap();
-    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
-    let line = builder.build().unwrap();
+    let (line, exits) = split_line(&table);
+    (vm, table, line, exits)
+}
+
+/// The same over a port that has no `set_irq_line`.
+pub(crate) fn split_by_irqfd() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
+    let vm = split_vm();
+    let table = RoutingTable::builder(Arc::new(NoIrqLine(vm.clone())));
+    let table = table
+        .wiring(Wiring::none(Platform::X86Split))
+        .build()
+        .unwrap();
+    let (line, exits) = split_line(&table);
     (vm, table, line, exits)
 }
 
 pub(crate) fn split_table() -> (Arc<SimVm>, RoutingTable) {
+    let vm = split_vm();
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
+    (vm, table.build().unwrap())
+}
+
+fn split_vm() -> Arc<SimVm> {
     let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 });
     let vm = Arc::new(vm.build());
     vm.enable_lapic(0);
-    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
-    (vm, table.build().unwrap())
+    vm
+}
+
+fn split_line(table: &RoutingTable) -> (LevelLine, EoiExits) {
+    let exits = EoiExits::new();
+    let lease = table.lease_exact(GSI).unwrap();
+    lease.set_route(MsiMessage::default()).unwrap();
+    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
+    (builder.build().unwrap(), exits)
 }
 
 /// The message of a level-triggered entry.

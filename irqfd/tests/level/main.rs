@@ -21,6 +21,7 @@ mod random;
 mod reassert;
 mod saved;
 mod threads;
+mod without_eois;
 
 use irqfd::{LevelIrq, LevelLine};
 

@@ -147,6 +147,10 @@ impl World {
                 let (vm, _, line, exits) = bench::split();
                 (line, Guest::Split(vm, exits))
             }
+            3 => {
+                let (vm, _, line, exits) = bench::split_by_irqfd();
+                (line, Guest::Split(vm, exits))
+            }
             _ => {
                 let (chip, line, exits) = bench::on_chip();
                 (line, Guest::Controller(chip, exits))
@@ -543,7 +547,7 @@ proptest! {
     })]
 
     #[test]
-    fn histories(which in 0..4_usize, steps in prop::collection::vec(step(), 1..120)) {
+    fn histories(which in 0..5_usize, steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new(which);
         world.check();
         for step in &steps {

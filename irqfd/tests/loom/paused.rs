@@ -2,6 +2,7 @@
 //! Private vectors, and vectors that are paused and resumed, while a device triggers them and a
 //! guest masks them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use irq_routing::RoutingTable;
@@ -130,14 +131,16 @@ fn what_a_look_has_found_is_in_a_snapshot_or_delivered() {
         notifier.notify().unwrap();
         assert!(vector.is_pending());
         assert!(notifier.consume().unwrap().is_none());
-        let guest = {
-            let vector = vector.clone();
-            thread::spawn(move || vector.unmask().unwrap())
+        let saver = {
+            let (witness, vector) = (Arc::clone(&witness), vector.clone());
+            thread::spawn(move || {
+                vector.pause();
+                let injected = witness.by_irqfd();
+                assert!(injected > 0 || vector.is_pending(), "not in the snapshot");
+            })
         };
-        vector.pause();
-        let injected = witness.by_irqfd();
-        assert!(injected > 0 || vector.is_pending(), "not in the snapshot");
-        guest.join().unwrap();
+        vector.unmask().unwrap();
+        saver.join().unwrap();
         vector.resume().unwrap();
         vector.pause();
         assert!(!vector.is_pending());

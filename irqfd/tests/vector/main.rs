@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod claim;
 mod committer;
 mod during;
 mod exhausted;
@@ -17,6 +18,7 @@ mod internal;
 mod left_behind;
 mod loops;
 mod machine;
+mod observer;
 mod ownership;
 mod paused;
 mod private;

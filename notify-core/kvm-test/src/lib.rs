@@ -8,8 +8,8 @@
 //! otherwise: some count the file descriptors of the process.
 //!
 //! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one;
-//! [`Nothing`] does not even remember. [`refuse`] makes a system call fail, as a filter does, and
-//! [`allow_only`] kills at all others.
+//! [`Nothing`] does not even remember, and [`NoIrqLine`] drives no line. [`refuse`] makes a system
+//! call fail, as a filter does, and [`allow_only`] kills at all others.
 //! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
 //! another thread does. [`Machine`] is a real one whose vCPU never runs, so that interrupts stay
 //! visible.
@@ -20,6 +20,7 @@ mod jail;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod machine;
+mod no_irq_line;
 mod nothing;
 mod patience;
 mod recorder;
@@ -37,6 +38,7 @@ pub use kernel::{harmless_store, kernel, knows_logical_destinations};
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Machine, Requests};
+pub use no_irq_line::NoIrqLine;
 pub use nothing::Nothing;
 pub use patience::{PATIENCE, wait_until};
 pub use recorder::{Call, Recorder};

@@ -12,6 +12,7 @@ pub(crate) mod examine;
 pub(crate) mod fd;
 mod holder;
 mod pair;
+mod wait;
 
 #[cfg(feature = "vmm-sys-util")]
 pub use borrowed::BorrowedEventFd;

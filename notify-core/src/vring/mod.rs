@@ -60,6 +60,7 @@
 mod backend;
 mod error;
 pub mod flows;
+mod signal;
 #[cfg(feature = "vhost")]
 mod vhost;
 mod vrings;

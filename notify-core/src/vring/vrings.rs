@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::signal::signal;
 use super::{VringBackend, VringError};
 use crate::{EventFdMode, EventNotifier, NotifierPair, Rejected};
 
@@ -302,27 +303,6 @@ impl<B: VringBackend> Drop for Vrings<B> {
             let _ = backend.stop(self.rings.len());
         }
     }
-}
-
-/// Signals, also where the counter is full: KVM, vhost and daemons are not woken by a write that is
-/// refused.
-///
-/// If the open file is non-blocking the write itself tells whether the counter is full, and only
-/// then is the counter emptied: a daemon that was just woken by the guest's kick reads it, and may
-/// give up if it finds nothing there. If another holder has cleared O_NONBLOCK, a write to a full
-/// counter would block, so the counter is emptied first. A daemon that reads it just then waits
-/// for the write.
-fn signal(notifier: &EventNotifier) -> Result<(), VringError> {
-    for _ in 0..8 {
-        if !notifier.is_nonblocking()? {
-            notifier.consume()?;
-        }
-        if notifier.try_notify()? {
-            return Ok(());
-        }
-        notifier.consume()?;
-    }
-    Err(VringError::KeptFull)
 }
 
 fn refused(notifier: &'static str, ring: usize) -> impl FnOnce(std::io::Error) -> VringError {

@@ -198,7 +198,7 @@ fn a_full_counter_neither_blocks_nor_overflows() {
     let vm = pc();
     let one = EventFd::new(0).unwrap();
     one.write(u64::MAX - 1).unwrap();
-    let one = EventNotifier::try_from(one).unwrap();
+    let one = EventNotifier::from(one);
     vm.kvm_ioeventfd(&doorbell(&one, AT, 4)).unwrap();
     // Whoever shares the eventfd can make it blocking.
     let duplicate = one.try_clone().unwrap();

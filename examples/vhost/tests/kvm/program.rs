@@ -24,3 +24,9 @@ pub(crate) fn counts(report: &Value, wanted: &[(&str, u64)]) {
         assert_eq!(report[*name], *value, "{name} of {report}");
     }
 }
+
+/// How many times ten snapshots a test takes: 10, or fewer where `SNAPSHOT_ROUNDS` says so, as on
+/// emulated hosts.
+pub(crate) fn ten_snapshots() -> u64 {
+    (u64::from(kvm_test::snapshot_rounds()) / 100).clamp(1, 10)
+}

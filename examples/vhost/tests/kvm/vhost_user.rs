@@ -8,7 +8,7 @@ use kvm_test::{Trial, anywhere, kvm_x86, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::program::{counts, report, run};
+use crate::program::{counts, report, run, ten_snapshots};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vhost_user");
 
@@ -27,11 +27,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             all_at_once,
         ),
         kvm_x86(
-            "vhost_user_has_each_interrupt_once_in_a_hundred_snapshots",
+            "vhost_user_has_each_interrupt_once_in_snapshots",
             saved_in_lock_step,
         ),
         kvm_x86(
-            "vhost_user_loses_nothing_in_a_hundred_snapshots_while_its_guest_rebinds",
+            "vhost_user_loses_nothing_in_snapshots_while_its_guest_rebinds",
             saved_while_it_rebinds,
         ),
         kvm_x86(
@@ -84,15 +84,18 @@ fn rebinds() {
 
 /// The VM is saved between a kick and its interrupt, at moments that the guest does not know of.
 fn saved_in_lock_step() {
-    let arguments = "--packets 1500 --restarts 0 --changes 0 --snapshots 100 --idle halt";
-    let report = report(PROGRAM, arguments);
+    let unit = ten_snapshots();
+    let (packets, snapshots) = (150 * unit, 10 * unit);
+    let arguments =
+        format!("--packets {packets} --restarts 0 --changes 0 --snapshots {snapshots} --idle halt");
+    let report = report(PROGRAM, &arguments);
     let wanted = [
-        ("answered", 1500),
+        ("answered", packets),
         ("lost", 0),
         ("doubled", 0),
-        ("kicks", 1501),
-        ("interrupts", 1501),
-        ("snapshots", 100),
+        ("kicks", packets + 1),
+        ("interrupts", packets + 1),
+        ("snapshots", snapshots),
     ];
     counts(&report, &wanted);
     assert_eq!(report["fds_before"], report["fds_after"], "{report}");
@@ -102,21 +105,28 @@ fn saved_in_lock_step() {
 /// The same at each step of a change. One change in seven saves the VM while the vector is masked
 /// and pending, and once more when KVM is about to inject what was pending.
 fn saved_while_it_rebinds() {
-    let arguments = "--packets 1400 --restarts 0 --changes 350 --snapshots 100 --idle spin";
-    let report = report(PROGRAM, arguments);
+    let unit = ten_snapshots();
+    let (packets, changes, snapshots) = (140 * unit, 35 * unit, 10 * unit);
+    let arguments = format!(
+        "--packets {packets} --restarts 0 --changes {changes} --snapshots {snapshots} --idle spin"
+    );
+    let report = report(PROGRAM, &arguments);
     let wanted = [
-        ("answered", 1400),
+        ("answered", packets),
         ("lost", 0),
         ("doubled", 0),
-        ("changes", 350),
-        ("moves", 150),
-        ("snapshots", 100),
+        ("changes", changes),
+        ("moves", 15 * unit),
+        ("snapshots", snapshots),
         ("through_mask", 0),
         ("stale", 0),
     ];
     counts(&report, &wanted);
     let pending = report["pending_in_vector"].as_u64();
-    assert!(pending.is_some_and(|pending| pending >= 50), "{report}");
+    assert!(
+        pending.is_some_and(|pending| pending >= 5 * unit),
+        "{report}"
+    );
 }
 
 fn all_at_once() {

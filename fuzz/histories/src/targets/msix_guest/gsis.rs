@@ -219,9 +219,13 @@ impl Model {
         line.arm = Arm::Armed;
         let (at, gsi) = (line.notifier(), line.gsi);
         let at = at.expect("one with a notifier");
+        let kept = std::mem::take(&mut line.kept);
+        if kept {
+            // One interrupt for both.
+            self.notifiers[at].count = 0;
+        }
         self.bind(at, gsi.expect("one with a route"));
-        let line = &mut self.lines[n];
-        if line.outlet == Outlet::Own(at) && std::mem::take(&mut line.kept) {
+        if kept {
             self.signal(at);
         }
     }

@@ -91,8 +91,20 @@ impl Model {
         let line = &self.lines[n];
         match line.shared() {
             None => line.kept,
-            Some(at) => !line.is_armed() && self.notifiers[at].count > 0,
+            Some(at) => line.kept || !line.is_armed() && self.notifiers[at].count > 0,
         }
+    }
+
+    /// The same by a look, for which the vector keeps a signal that is in its notifier.
+    pub(super) fn look(&mut self, n: usize) -> bool {
+        let is_pending = self.is_pending(n);
+        if let (true, Some(at)) = (is_pending, self.lines[n].shared())
+            && !self.lines[n].kept
+        {
+            self.lines[n].kept = true;
+            self.notifiers[at].count = 0;
+        }
+        is_pending
     }
 
     pub(super) fn pending(&self, range: Range<usize>) -> Vec<bool> {

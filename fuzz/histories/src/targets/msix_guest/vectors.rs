@@ -116,10 +116,10 @@ impl Model {
     pub(super) fn clear(&mut self, n: usize) {
         let line = &mut self.lines[n];
         match line.shared() {
-            None => line.kept = false,
-            Some(_) if line.is_armed() => {}
-            Some(at) => self.notifiers[at].count = 0,
+            Some(at) if !line.is_armed() => self.notifiers[at].count = 0,
+            _ => {}
         }
+        self.lines[n].kept = false;
     }
 
     /// Gives a notifier to a vector that has none, or hands out the one that it has.
@@ -145,7 +145,7 @@ impl Model {
         self.queue.retain(|entry| *entry != Some(n));
         let line = &mut self.lines[n];
         line.outlet = Outlet::Nothing;
-        line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
+        line.kept |= std::mem::take(&mut self.notifiers[at].count) > 0;
     }
 
     pub(super) fn unexport(&mut self, n: usize) {
@@ -168,12 +168,13 @@ impl Model {
     /// Another notifier takes the place of one that is not bound, with what was kept.
     pub(super) fn exchange(&mut self, n: usize, new: usize) {
         let line = &mut self.lines[n];
-        let has_signal = match line.shared() {
-            Some(old) => std::mem::take(&mut self.notifiers[old].count) > 0,
-            None => std::mem::take(&mut line.kept),
-        };
+        let old = line.shared();
+        let in_old = old.is_some_and(|old| std::mem::take(&mut self.notifiers[old].count) > 0);
+        let has_signal = std::mem::take(&mut line.kept) || in_old;
         line.outlet = Outlet::Shared(new);
         if has_signal {
+            // Room is made, and what was there is kept.
+            line.kept = std::mem::take(&mut self.notifiers[new].count) > 0;
             self.signal_anew(new);
         }
         if matches!(self.lines[n].arm, Arm::Dead { .. }) {

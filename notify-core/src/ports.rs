@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Guide: a port over something that is not a KVM descriptor.
+//!
+//! [`KvmVm`](crate::KvmVm) issues ioctls on the descriptor of a KVM VM. A VMM that has a hypervisor
+//! layer of its own, for more than one hypervisor, implements [`Vm`](crate::Vm) over that layer.
+//! This page has a complete port over a trait of the shape of Cloud Hypervisor's `hypervisor::Vm`,
+//! what a port must be able to do, and what the upper crates do where it is not.
+//!
+//! # What is needed, and what is not
+//!
+//! Three things are needed: an eventfd that is bound to a GSI, a routing table that is replaced
+//! whole, and the number of GSIs ([`Capability::IrqRouting`](crate::Capability::IrqRouting)). A
+//! method that the hypervisor layer does not have returns
+//! [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). The upper crates then do this:
+//!
+//! | returns `Unsupported` | what still works | what fails |
+//! |---|---|---|
+//! | `signal_msi`, with [`Capability::SignalMsi`](crate::Capability::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `Error::Signal` |
+//! | `set_irq_line`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `Error::NoLevel`; `inject::line` of a message: `Error::Line` |
+//! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `Error::NoResample` |
+//! | `ioeventfd`, all or some | the VMM's exit handler: `DoorbellRegistry` matches the write | `IoEventFd`: `ioeventfd::Error::Assign` |
+//! | `platform` | everything, if the builder of the table is given a `Wiring` | without that each commit: `Error::UnknownWiring` |
+//! | `capability` of `IrqRouting`, `set_gsi_routing` | nothing | building the table: `Error::Limit`; each commit: `Error::Refused` |
+//!
+//! A capability that the layer does not know is 0, not an error.
+//!
+//! A request that the layer could not take back must be refused too. In the example that is a
+//! doorbell for one value: `unregister_ioevent` has no value, so KVM would not find the doorbell
+//! and would keep it.
+//!
+//! # Errors
+//!
+//! The upper crates decide by the errno, so an error of the layer must not lose it. The table at
+//! [`Vm`](crate::Vm#errors) says what each one means. An error without an errno is final: nothing
+//! is tried again.
+//!
+//! Cloud Hypervisor wraps `kvm_ioctls::Error` in an `anyhow::Error`, and that in its own error
+//! type. The errno is found along the chain of [`source`](std::error::Error::source), by
+//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (An MSHV error
+//! has a code of the hypervisor instead of an errno for some requests. Such a port maps what is
+//! temporary to EAGAIN, and the rest to EINVAL.)
+//!
+//! # The example
+//!
+//! The part of the hypervisor layer that is used, and a port over it. The port is complete: all
+//! other methods of [`Vm`](crate::Vm) have a default.
+//!
+//! ```
+//! # mod hypervisor {
+//! #     use notify_core::EventFd;
+//! #     #[derive(Debug, thiserror::Error)]
+//! #     #[error("the hypervisor refuses")]
+//! #     pub struct Error(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+//! #     pub type Result<T> = std::result::Result<T, Error>;
+//! #     #[derive(Debug, Clone, Copy)]
+//! #     pub enum IoEventAddress { Pio(u64), Mmio(u64) }
+//! #     #[derive(Debug)]
+//! #     pub enum DataMatch { DataMatch32(u32), DataMatch64(u64) }
+//! #     #[derive(Debug, Clone, Copy)]
+//! #     pub struct LegacyIrqSourceConfig { pub irqchip: u32, pub pin: u32 }
+//! #     #[derive(Debug, Clone, Copy)]
+//! #     pub struct MsiIrqSourceConfig {
+//! #         pub high_addr: u32,
+//! #         pub low_addr: u32,
+//! #         pub data: u32,
+//! #         pub devid: u32,
+//! #     }
+//! #     #[derive(Debug, Clone, Copy)]
+//! #     pub enum InterruptSourceConfig {
+//! #         LegacyIrq(LegacyIrqSourceConfig),
+//! #         MsiIrq(MsiIrqSourceConfig),
+//! #     }
+//! #     #[derive(Debug, Clone, Copy)]
+//! #     pub struct IrqRoutingEntry(pub u32, pub InterruptSourceConfig);
+//! pub trait Vm: Send + Sync {
+//!     fn register_irqfd(&self, fd: &EventFd, gsi: u32) -> Result<()>;
+//!     fn unregister_irqfd(&self, fd: &EventFd, gsi: u32) -> Result<()>;
+//!     fn register_ioevent(
+//!         &self,
+//!         fd: &EventFd,
+//!         addr: &IoEventAddress,
+//!         datamatch: Option<DataMatch>,
+//!     ) -> Result<()>;
+//!     fn unregister_ioevent(&self, fd: &EventFd, addr: &IoEventAddress) -> Result<()>;
+//!     fn make_routing_entry(&self, gsi: u32, config: &InterruptSourceConfig) -> IrqRoutingEntry;
+//!     fn set_gsi_routing(&self, entries: &[IrqRoutingEntry]) -> Result<()>;
+//! }
+//! # }
+//! use std::error::Error as _;
+//! use std::sync::Arc;
+//! use std::{fmt, io};
+//!
+//! use hypervisor::{
+//!     DataMatch, InterruptSourceConfig, IoEventAddress, IrqRoutingEntry, LegacyIrqSourceConfig,
+//!     MsiIrqSourceConfig,
+//! };
+//! use notify_core::{
+//!     BorrowedEventFd, Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction,
+//!     IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform, RouteBuffer, RouteEntry,
+//!     RouteTarget, RoutingClaim, Vm,
+//! };
+//!
+//! struct Port {
+//!     layer: Arc<dyn hypervisor::Vm>,
+//!     claim: RoutingClaim,
+//! }
+//!
+//! impl Vm for Port {
+//!     fn capability(&self, capability: Capability) -> io::Result<u32> {
+//!         Ok(match capability {
+//!             Capability::IrqRouting => 4096, // the number of GSIs
+//!             Capability::IrqFd | Capability::IoEventFd | Capability::IoEventFdAnyLength => 1,
+//!             _ => 0,
+//!         })
+//!     }
+//!
+//!     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
+//!         let fd = BorrowedEventFd::from(request.eventfd); // no second descriptor
+//!         match request.action {
+//!             IrqFdAction::Assign => self.layer.register_irqfd(&fd, request.gsi),
+//!             IrqFdAction::Deassign => self.layer.unregister_irqfd(&fd, request.gsi),
+//!             // With a resample eventfd.
+//!             _ => return Err(io::ErrorKind::Unsupported.into()),
+//!         }
+//!         .map_err(errno)
+//!     }
+//!
+//!     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
+//!         let address = match request.bus {
+//!             Bus::Pio => IoEventAddress::Pio(request.address),
+//!             _ => IoEventAddress::Mmio(request.address),
+//!         };
+//!         // `unregister_ioevent` finds only what was registered for any value and any width.
+//!         if (request.datamatch, request.len) != (None, 0) {
+//!             return Err(io::ErrorKind::Unsupported.into());
+//!         }
+//!         let fd = BorrowedEventFd::from(request.eventfd); // no second descriptor
+//!         match request.action {
+//!             IoEventFdAction::Assign => self.layer.register_ioevent(&fd, &address, None),
+//!             _ => self.layer.unregister_ioevent(&fd, &address),
+//!         }
+//!         .map_err(errno)
+//!     }
+//!
+//!     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
+//!         let entries = table.iter().map(|entry| self.entry(entry));
+//!         let entries: Vec<_> = entries.collect::<io::Result<_>>()?;
+//!         self.layer.set_gsi_routing(&entries).map_err(errno)
+//!     }
+//!
+//!     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+//!         Err(io::ErrorKind::Unsupported.into())
+//!     }
+//!
+//!     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+//!         Err(io::ErrorKind::Unsupported.into())
+//!     }
+//!
+//!     // Cloud Hypervisor has its IOAPIC in user space.
+//!     fn platform(&self) -> io::Result<Option<Platform>> {
+//!         Ok(Some(Platform::X86Split))
+//!     }
+//!
+//!     fn routing_claim(&self) -> Option<&RoutingClaim> {
+//!         Some(&self.claim)
+//!     }
+//! }
+//!
+//! impl Port {
+//!     fn entry(&self, entry: RouteEntry) -> io::Result<IrqRoutingEntry> {
+//!         let config = match entry.target {
+//!             RouteTarget::Msi { address, data, devid } => {
+//!                 InterruptSourceConfig::MsiIrq(MsiIrqSourceConfig {
+//!                     high_addr: (address >> 32) as u32,
+//!                     low_addr: address as u32,
+//!                     data,
+//!                     devid: devid.unwrap_or(0),
+//!                 })
+//!             }
+//!             RouteTarget::IrqChip { chip, pin } => {
+//!                 InterruptSourceConfig::LegacyIrq(LegacyIrqSourceConfig { irqchip: chip, pin })
+//!             }
+//!             _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+//!         };
+//!         Ok(self.layer.make_routing_entry(entry.gsi, &config))
+//!     }
+//! }
+//!
+//! /// The errno that KVM has returned, or an error without one.
+//! fn errno(error: hypervisor::Error) -> io::Error {
+//!     let mut source = error.source();
+//!     while let Some(inner) = source {
+//!         // In Cloud Hypervisor: `kvm_ioctls::Error` and `errno()`.
+//!         let found = inner.downcast_ref::<io::Error>();
+//!         if let Some(number) = found.and_then(io::Error::raw_os_error) {
+//!             return io::Error::from_raw_os_error(number);
+//!         }
+//!         source = inner.source();
+//!     }
+//!     io::Error::other(error)
+//! }
+//!
+//! impl fmt::Debug for Port {
+//!     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+//!         f.write_str("Port")
+//!     }
+//! }
+//!
+//! # #[derive(Default)]
+//! # struct Layer(std::sync::Mutex<Vec<String>>);
+//! # impl Layer {
+//! #     fn call(&self, call: String) -> hypervisor::Result<()> {
+//! #         let mut calls = self.0.lock().unwrap();
+//! #         if calls.contains(&call) {
+//! #             return Err(hypervisor::Error(Box::new(io::Error::from_raw_os_error(16))));
+//! #         }
+//! #         calls.push(call);
+//! #         Ok(())
+//! #     }
+//! # }
+//! # impl hypervisor::Vm for Layer {
+//! #     fn register_irqfd(&self, _: &notify_core::EventFd, gsi: u32) -> hypervisor::Result<()> {
+//! #         self.call(format!("irqfd {gsi}"))
+//! #     }
+//! #     fn unregister_irqfd(&self, _: &notify_core::EventFd, gsi: u32) -> hypervisor::Result<()> {
+//! #         self.call(format!("no irqfd {gsi}"))
+//! #     }
+//! #     fn register_ioevent(
+//! #         &self,
+//! #         _: &notify_core::EventFd,
+//! #         addr: &IoEventAddress,
+//! #         _: Option<DataMatch>,
+//! #     ) -> hypervisor::Result<()> {
+//! #         self.call(format!("ioevent {addr:?}"))
+//! #     }
+//! #     fn unregister_ioevent(
+//! #         &self,
+//! #         _: &notify_core::EventFd,
+//! #         addr: &IoEventAddress,
+//! #     ) -> hypervisor::Result<()> {
+//! #         self.call(format!("no ioevent {addr:?}"))
+//! #     }
+//! #     fn make_routing_entry(
+//! #         &self,
+//! #         gsi: u32,
+//! #         config: &InterruptSourceConfig,
+//! #     ) -> IrqRoutingEntry {
+//! #         IrqRoutingEntry(gsi, *config)
+//! #     }
+//! #     fn set_gsi_routing(&self, entries: &[IrqRoutingEntry]) -> hypervisor::Result<()> {
+//! #         self.call(format!("{} routes, the first of GSI {}", entries.len(), entries[0].0))
+//! #     }
+//! # }
+//! # use notify_core::EventNotifier;
+//! # use std::os::fd::AsFd;
+//! # let layer = Arc::new(Layer::default());
+//! let claim = RoutingClaim::default();
+//! let port: Arc<dyn Vm> = Arc::new(Port { layer: layer.clone(), claim }); // for `RoutingTable::new`
+//! # let kick = EventNotifier::new()?;
+//! # let target = RouteTarget::Msi { address: 0xfee0_0000, data: 0x40, devid: None };
+//! # let mut table = RouteBuffer::new();
+//! # table.push(RouteEntry::new(24, target));
+//! # port.set_gsi_routing(&table)?;
+//! # port.irqfd(&IrqFdRequest::assign(kick.as_fd(), 24))?;
+//! # let twice = port.irqfd(&IrqFdRequest::assign(kick.as_fd(), 24)).unwrap_err();
+//! # assert_eq!(twice.kind(), io::ErrorKind::ResourceBusy, "the errno is found");
+//! # port.irqfd(&IrqFdRequest::deassign(kick.as_fd(), 24))?;
+//! # let doorbell = IoEventFdRequest::assign(kick.as_fd(), Bus::Pio, 0x100, 0);
+//! # port.ioeventfd(&doorbell)?;
+//! # port.ioeventfd(&doorbell.deassign())?;
+//! # for refused in [
+//! #     port.ioeventfd(&doorbell.datamatch(Some(1))),
+//! #     port.irqfd(&IrqFdRequest::assign_resample(kick.as_fd(), 10, kick.as_fd())),
+//! #     port.irq_line(10, true),
+//! # ] {
+//! #     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::Unsupported);
+//! # }
+//! # let expected = [
+//! #     "1 routes, the first of GSI 24",
+//! #     "irqfd 24",
+//! #     "no irqfd 24",
+//! #     "ioevent Pio(256)",
+//! #     "no ioevent Pio(256)",
+//! # ];
+//! # assert_eq!(*layer.0.lock().unwrap(), expected);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With this port vectors have irqfds. A `LevelLine` is built on the GSI of an IOAPIC
+//! pin, gets what the guest writes to the redirection entry by `redirect`, and its EOIs from
+//! `VmExit::IoapicEoi`, by `EoiExits::on_vector`.
+//!
+//! # Decorators
+//!
+//! A port that wraps another one (to log, to count, to inject faults) forwards *every* method, also
+//! those that have a default. The default of a method that is not forwarded hides what the inner
+//! port can do.
