@@ -7,7 +7,7 @@ mod vmm;
 use std::sync::Arc;
 
 use irq_routing::{Line, MsiMessage, RoutingTable};
-use irqfd::{EoiExits, LevelIrq, LevelLine};
+use irqfd::{EoiExits, LevelIrq, LevelLine, LevelLineBuilder};
 use kvm_test::{Machine, split};
 use notify_core::KvmVm;
 
@@ -20,16 +20,19 @@ enum Kind {
     Exported,
     SplitOwn,
     SplitExported,
+    /// A device of the VMM, whose line hears of no EOI.
+    WithoutEois,
 }
 
-use Kind::{Exported, Own, SplitExported, SplitOwn};
+use Kind::{Exported, Own, SplitExported, SplitOwn, WithoutEois};
 
-const KINDS: [Kind; 4] = [Own, Exported, SplitOwn, SplitExported];
-pub(crate) const COLUMNS: [&str; 4] = [
+const KINDS: [Kind; 5] = [Own, Exported, SplitOwn, SplitExported, WithoutEois];
+pub(crate) const COLUMNS: [&str; 5] = [
     "pins in the kernel, a device of the VMM",
     "pins in the kernel, an exported device",
     "split irqchip, a device of the VMM",
     "split irqchip, an exported device",
+    "split irqchip, without EOIs",
 ];
 
 const ABSENT: Calls = None;
@@ -37,11 +40,7 @@ const NONE: Calls = Some(&[]);
 
 impl Kind {
     fn is_split(self) -> bool {
-        matches!(self, SplitOwn | SplitExported)
-    }
-
-    fn is_exported(self) -> bool {
-        matches!(self, Exported | SplitExported)
+        matches!(self, SplitOwn | SplitExported | WithoutEois)
     }
 }
 
@@ -68,19 +67,19 @@ fn line(kind: Kind) -> Line {
     table.line(10).unwrap()
 }
 
-fn level_line(kind: Kind, exits: &EoiExits) -> LevelLine {
+fn builder(kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
     let builder = LevelLine::builder(line(kind));
-    let builder = match kind.is_split() {
-        true => builder.eoi_exits(exits),
-        false => builder,
-    };
-    builder.build().unwrap()
+    match kind {
+        Own | Exported => builder,
+        SplitOwn | SplitExported => builder.eoi_exits(exits),
+        WithoutEois => builder.without_eois(),
+    }
 }
 
 impl Board {
     fn new(kind: Kind) -> Self {
         let exits = EoiExits::new();
-        let line = level_line(kind, &exits);
+        let line = builder(kind, &exits).build().unwrap();
         let irq = join(&line, kind);
         if kind.is_split() {
             line.redirect(message(0x51), false).unwrap();
@@ -98,9 +97,10 @@ impl Board {
 
 fn join(line: &LevelLine, kind: Kind) -> LevelIrq {
     let builder = LevelIrq::builder(line);
-    let builder = match kind.is_exported() {
-        true => builder.exported(),
-        false => builder.eoi(),
+    let builder = match kind {
+        Own | SplitOwn => builder.eoi(),
+        Exported | SplitExported => builder.exported(),
+        WithoutEois => builder,
     };
     builder.build().unwrap()
 }
@@ -111,7 +111,7 @@ fn message(vector: u32) -> MsiMessage {
 
 fn row(
     operation: &'static str,
-    calls: [Calls; 4],
+    calls: [Calls; 5],
     prepare: fn(&Board),
     act: fn(&'static Board),
 ) -> Row {
@@ -146,7 +146,7 @@ fn vcpu() -> Vec<Row> {
     vec![
         row(
             "`redirect`, masked",
-            [ABSENT, ABSENT, NONE, Some(&[KVM_IRQFD])],
+            [ABSENT, ABSENT, NONE, Some(&[KVM_IRQFD]), NONE],
             nothing,
             |board| board.line.redirect(message(0x51), true).unwrap(),
         ),
@@ -157,6 +157,7 @@ fn vcpu() -> Vec<Row> {
                 ABSENT,
                 Some(&[KVM_SET_GSI_ROUTING]),
                 Some(&[WRITE, KVM_SET_GSI_ROUTING, KVM_IRQFD]),
+                Some(&[KVM_SET_GSI_ROUTING]),
             ],
             |board| board.line.redirect(message(0x51), true).unwrap(),
             |board| board.line.redirect(message(0x52), false).unwrap(),
@@ -168,6 +169,7 @@ fn vcpu() -> Vec<Row> {
                 ABSENT,
                 Some(&[KVM_IRQ_LINE_STATUS]),
                 Some(&[KVM_IRQFD]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
             ],
             |board| {
                 board.line.redirect(message(0x51), true).unwrap();
@@ -182,6 +184,7 @@ fn vcpu() -> Vec<Row> {
                 ABSENT,
                 Some(&[WRITE, KVM_IRQ_LINE_STATUS]),
                 Some(&[WRITE]),
+                ABSENT,
             ],
             Board::assert,
             |board| assert_eq!(board.exits.on_vector(0x51), 1),
@@ -198,19 +201,26 @@ fn device() -> Vec<Row> {
                 Some(&[WRITE]),
                 Some(&[KVM_IRQ_LINE_STATUS]),
                 Some(&[WRITE]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
             ],
             nothing,
             Board::assert,
         ),
         row(
             "`deassert`",
-            [Some(&[KVM_IRQ_LINE]), ABSENT, NONE, ABSENT],
+            [Some(&[KVM_IRQ_LINE]), ABSENT, NONE, ABSENT, NONE],
             Board::assert,
             |board| board.irq.deassert().unwrap(),
         ),
         row(
             "`reassert`",
-            [Some(&[KVM_IRQ_LINE]), NONE, NONE, NONE],
+            [
+                Some(&[KVM_IRQ_LINE]),
+                NONE,
+                NONE,
+                NONE,
+                Some(&[KVM_IRQ_LINE_STATUS]),
+            ],
             Board::assert,
             |board| board.line.reassert().unwrap(),
         ),

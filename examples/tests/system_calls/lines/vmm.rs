@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a VMM does with a line: hotplug, snapshots, unplug.
 
-use irqfd::{EoiExits, LevelLine};
+use irqfd::EoiExits;
 
-use super::{Board, KINDS, NONE, join, level_line, line, nothing, row};
+use super::{Board, KINDS, NONE, builder, join, nothing, row};
 use crate::call::*;
 use crate::row::{Row, leak, take};
 
@@ -17,13 +17,10 @@ pub(super) fn rows() -> Vec<Row> {
                 NONE,
                 Some(&[EVENTFD2, CLOSE, KVM_IRQFD]),
                 Some(&[EVENTFD2, CLOSE, KVM_IRQFD]),
+                NONE,
             ],
             |kind| {
-                let mut builder = LevelLine::builder(line(kind));
-                if kind.is_split() {
-                    builder = builder.eoi_exits(&EoiExits::new());
-                }
-                take(builder, |builder| {
+                take(builder(kind, &EoiExits::new()), |builder| {
                     std::mem::forget(builder.build().unwrap())
                 })
             },
@@ -36,10 +33,11 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[EVENTFD2, KVM_IRQFD]),
                 Some(&[EVENTFD2]),
                 Some(&[EVENTFD2]),
+                NONE,
             ],
             |kind| {
                 let exits = leak(EoiExits::new());
-                let line = leak(level_line(kind, exits));
+                let line = leak(builder(kind, exits).build().unwrap());
                 Box::new(move || std::mem::forget(join(line, kind)))
             },
         ),
@@ -50,13 +48,14 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[EVENTFD2, KVM_IRQFD]),
                 NONE,
                 Some(&[KVM_IRQFD]),
+                NONE,
             ],
             nothing,
             |board| board.line.pause().unwrap(),
         ),
         row(
             "`snapshot`",
-            [NONE, NONE, NONE, NONE],
+            [NONE, NONE, NONE, NONE, NONE],
             |board| board.line.pause().unwrap(),
             |board| drop(board.line.snapshot().unwrap()),
         ),
@@ -67,6 +66,7 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[READ, CLOSE, KVM_IRQFD]),
                 Some(&[KVM_IRQ_LINE_STATUS]),
                 Some(&[KVM_IRQFD]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
             ],
             |board| {
                 board.line.pause().unwrap();
@@ -81,6 +81,7 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[WRITE]),
                 Some(&[WRITE]),
                 Some(&[WRITE]),
+                NONE,
             ],
             |board| {
                 board.assert();
@@ -98,6 +99,7 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[WRITE, KVM_IRQ_LINE]),
                 Some(&[WRITE, KVM_IRQ_LINE_STATUS]),
                 Some(&[WRITE]),
+                Some(&[KVM_IRQ_LINE_STATUS]),
             ],
             Board::assert,
             |board| board.line.resync().unwrap(),
@@ -110,6 +112,7 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[CLOSE, KVM_IRQFD]),
                 Some(&[CLOSE]),
                 Some(&[CLOSE, KVM_IRQFD]),
+                NONE,
             ],
             |kind| {
                 let board = Board::new(kind);
