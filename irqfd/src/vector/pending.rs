@@ -120,9 +120,9 @@ impl Inner {
     ///
     /// The write is made without the lock, because a peer may block it. The bit is taken out after
     /// it, and only if the vector has not changed meanwhile: so a snapshot has the signal at each
-    /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice. If its
-    /// message is blocked meanwhile, what is written here may be taken by a look, and is the pending
-    /// bit then.
+    /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice. If
+    /// its message is blocked meanwhile, what is written here may be taken by a look, and is the
+    /// pending bit then.
     fn deliver_kept(&self, mut control: MutexGuard<'_, Control>) -> bool {
         let Some(notifier) = self.outlet.shared() else {
             return false;

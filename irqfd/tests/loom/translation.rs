@@ -201,8 +201,8 @@ fn two_callers_settle_a_vector() {
     });
 }
 
-/// Two queues share a vector, which delivers what a look has found. Meanwhile its message is blocked,
-/// and one of the queues moves to another vector: the signal stays with the other queue as well.
+/// Two queues share a vector, which delivers what a look has found. Meanwhile its message is
+/// blocked, and one of the queues moves to another vector: the signal stays with the other queue.
 #[test]
 fn what_a_look_has_found_outlives_a_block_while_it_is_delivered() {
     explore(2, || {

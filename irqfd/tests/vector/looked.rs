@@ -44,8 +44,8 @@ fn an_export_ends_the_declaration_of_a_vectors_own_notifier() {
     assert!(!vector.export().unwrap().is_private());
 }
 
-/// A peer fills the counter just when the irqfd was bound, and makes it blocking: the signal that was
-/// kept is delivered, and the unmask returns.
+/// A peer fills the counter just when the irqfd was bound, and makes it blocking: the signal that
+/// was kept is delivered, and the unmask returns.
 #[test]
 fn a_peer_that_fills_the_notifier_does_not_hold_up_an_unmask() {
     let (vm, table) = table();
