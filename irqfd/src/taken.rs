@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Taken`]: how a notifier that may be full is bound.
 
-use notify_core::EventNotifier;
+use notify_core::{EventFdMode, EventNotifier};
 
 /// What a notifier had before it was bound. When this is dropped, after the binding, it is signalled
 /// once.
@@ -23,10 +23,12 @@ pub(crate) struct Taken<'a>(Option<&'a EventNotifier>);
 
 impl<'a> Taken<'a> {
     /// Of a notifier that is about to be bound. A private one is left as it is: no other process
-    /// can fill it.
+    /// can fill it. So is a semaphore, which is refused: of that each read takes one signal, and
+    /// they do not merge.
     pub(crate) fn from(notifier: &'a EventNotifier) -> Self {
+        let is_taken = !notifier.is_private() && notifier.mode() != EventFdMode::Semaphore;
         // If it cannot be read, it keeps what it has.
-        let has_signal = !notifier.is_private() && matches!(notifier.consume(), Ok(Some(_)));
+        let has_signal = is_taken && matches!(notifier.consume(), Ok(Some(_)));
         Self(has_signal.then_some(notifier))
     }
 }

@@ -94,9 +94,10 @@ fn a_semaphore_is_refused() {
     let (vm, table) = table();
     let lease = table.lease_msi(message()).unwrap();
     vm.take();
-    let semaphore = EventNotifier::builder().semaphore(true).build().unwrap();
+    let semaphore = EventNotifier::builder().semaphore(true).initial(3);
+    let semaphore = Arc::new(semaphore.build().unwrap());
     let rejected = IrqFd::builder(lease)
-        .notifier(Arc::new(semaphore))
+        .notifier(Arc::clone(&semaphore))
         .assign()
         .unwrap_err();
     assert_eq!(
@@ -104,6 +105,8 @@ fn a_semaphore_is_refused() {
         "cannot bind a notifier in semaphore mode to GSI 24"
     );
     assert!(vm.take().is_empty());
+    let left = std::iter::from_fn(|| semaphore.consume().unwrap());
+    assert_eq!(left.count(), 3, "it keeps its signals");
 }
 
 #[test]

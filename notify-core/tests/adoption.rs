@@ -9,11 +9,13 @@
 )]
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::{epoll, fanotify, inotify, signal, signalfd, socket, timerfd};
-use notify_core::{Error, EventFd, EventFdMode, EventNotifier};
+use notify_core::{BorrowedEventFd, Error, EventFd, EventFdMode, EventNotifier};
 
 #[track_caller]
 fn expect_count(notifier: &EventNotifier, count: u64) {
@@ -260,4 +262,37 @@ fn raw_syscalls() -> Vec<(&'static str, OwnedFd)> {
         // SAFETY: the kernel has just opened each number for us; nobody else knows it.
         .map(|(kind, number)| (kind, unsafe { OwnedFd::from_raw_fd(number) }))
         .collect()
+}
+
+/// A conversion from `EventFd` checks nothing. An `EventFd` that is none makes errors later.
+#[test]
+fn what_is_no_eventfd_makes_errors_when_it_is_used() {
+    let of = |fd: &dyn AsFd| {
+        let eventfd = BorrowedEventFd::from(fd.as_fd());
+        EventNotifier::try_from(&*eventfd).unwrap()
+    };
+    let refused = |error: Error| match error {
+        Error::Consume { source, .. } | Error::Notify { source, .. } => source.kind(),
+        other => panic!("{other}"),
+    };
+    // It always has eight bytes, and a wait must not read them for ever.
+    let zero = of(&File::open("/dev/zero").unwrap());
+    assert_eq!(refused(zero.consume().unwrap_err()), ErrorKind::InvalidData);
+    let ever = zero.wait(Some(Duration::MAX)).unwrap_err();
+    assert_eq!(refused(ever), ErrorKind::InvalidData);
+    zero.declare_private().unwrap();
+    assert_eq!(refused(zero.consume().unwrap_err()), ErrorKind::InvalidData);
+
+    let (ours, mut theirs) = std::io::pipe().unwrap();
+    let pipe = of(&ours);
+    pipe.declare_private().unwrap();
+    assert_eq!(pipe.consume().unwrap(), None);
+    std::io::Write::write_all(&mut theirs, &[1; 3]).unwrap();
+    let short = pipe.consume().unwrap_err();
+    assert_eq!(refused(short), ErrorKind::UnexpectedEof);
+    assert!(matches!(pipe.notify(), Err(Error::Notify { .. })));
+    drop(theirs);
+    let end = pipe.wait(None).unwrap_err();
+    assert_eq!(refused(end), ErrorKind::UnexpectedEof);
+    assert_eq!(pipe.mode(), EventFdMode::Unknown);
 }

@@ -32,6 +32,8 @@ pub(super) struct Control {
     pub(super) logged: bool,
     /// How often it has failed since it was unmasked.
     pub(super) failures: u32,
+    /// How many signals were taken from a notifier of which KVM takes none.
+    pub(super) unheard: u64,
 }
 
 /// Reasons for a vector to be closed.
@@ -103,6 +105,7 @@ impl Default for Control {
             access: 0,
             logged: false,
             failures: 0,
+            unheard: 0,
         }
     }
 }

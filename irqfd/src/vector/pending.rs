@@ -20,26 +20,28 @@ use crate::sync::MutexGuard;
 
 impl Inner {
     /// Takes the signal of a notifier of which KVM takes none. Returns whether there was one.
-    fn take_unheard(&self, control: &Control) -> Result<bool, notify_core::Error> {
-        match (self.outlet.kind(), &control.arm) {
-            (Kind::Own | Kind::Shared, Arm::Armed(irq)) => irq.take_if_blocked(),
+    fn take_unheard(&self, control: &mut Control) -> Result<bool, notify_core::Error> {
+        let has_signal = match (self.outlet.kind(), &control.arm) {
+            (Kind::Own | Kind::Shared, Arm::Armed(irq)) => irq.take_if_blocked()?,
             (Kind::Shared, _) => match self.outlet.notifier() {
-                Some(notifier) => Ok(notifier.consume()?.is_some()),
-                None => Ok(false),
+                Some(notifier) => notifier.consume()?.is_some(),
+                None => false,
             },
             // A vector's own notifier is not signalled while it is not bound.
-            (Kind::Own | Kind::Message | Kind::Nothing, _) => Ok(false),
-        }
+            (Kind::Own | Kind::Message | Kind::Nothing, _) => false,
+        };
+        control.unheard += u64::from(has_signal);
+        Ok(has_signal)
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        let control = self.control.lock();
-        self.gate.is_pending() || self.keep_unheard(&control)
+        let mut control = self.control.lock();
+        self.gate.is_pending() || self.keep_unheard(&mut control)
     }
 
     /// Makes a signal that is in the notifier the vector's pending bit. Returns whether there was
     /// one.
-    fn keep_unheard(&self, control: &Control) -> bool {
+    fn keep_unheard(&self, control: &mut Control) -> bool {
         // If it cannot be read, it keeps what it has.
         let has_signal = self.take_unheard(control).unwrap_or(false);
         if has_signal {
@@ -50,17 +52,17 @@ impl Inner {
 
     /// The vector is about to be armed: what its notifier has merges with the pending bit, so that one
     /// interrupt is delivered for both.
-    pub(super) fn merge_pending(&self, control: &Control) {
+    pub(super) fn merge_pending(&self, control: &mut Control) {
         if self.gate.is_pending() {
             self.keep_unheard(control);
         }
     }
 
     pub(crate) fn clear_pending(&self) {
-        self.clear_pending_locked(&self.control.lock());
+        self.clear_pending_locked(&mut self.control.lock());
     }
 
-    pub(super) fn clear_pending_locked(&self, control: &Control) {
+    pub(super) fn clear_pending_locked(&self, control: &mut Control) {
         self.gate.take_pending();
         // If it cannot be read, it keeps what it has.
         let _ = self.take_unheard(control);
@@ -69,9 +71,9 @@ impl Inner {
     /// Takes the signal that [`is_pending`](Self::is_pending) reports, and returns whether there
     /// was one. With `keep` it also stays here.
     pub(crate) fn take_pending(&self, keep: bool) -> bool {
-        let control = self.control.lock();
+        let mut control = self.control.lock();
         // If it cannot be read it may be signalled.
-        let unheard = self.take_unheard(&control).unwrap_or(true);
+        let unheard = self.take_unheard(&mut control).unwrap_or(true);
         let pending = self.gate.take_pending() || unheard;
         if pending && keep {
             self.gate.keep();
@@ -83,11 +85,11 @@ impl Inner {
     /// made it blocking: the counter is emptied before the write. Call it without a lock, because
     /// the peer may fill it again in between.
     pub(crate) fn signal_moved(&self, notifier: &EventNotifier) -> Result<(), notify_core::Error> {
-        self.make_room(&self.control.lock(), notifier);
+        self.make_room(&mut self.control.lock(), notifier);
         signal_anew(notifier)
     }
 
-    pub(super) fn make_room(&self, control: &Control, notifier: &EventNotifier) {
+    pub(super) fn make_room(&self, control: &mut Control, notifier: &EventNotifier) {
         if control.is_armed() {
             // KVM has injected what it has.
             let _ = notifier.consume();
@@ -118,20 +120,22 @@ impl Inner {
     ///
     /// The write is made without the lock, because a peer may block it. The bit is taken out after
     /// it, and only if the vector has not changed meanwhile: so a snapshot has the signal at each
-    /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice.
-    fn deliver_kept(&self, control: MutexGuard<'_, Control>) -> bool {
+    /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice. If
+    /// its message is blocked meanwhile, what is written here may be taken by a look, and is the
+    /// pending bit then.
+    fn deliver_kept(&self, mut control: MutexGuard<'_, Control>) -> bool {
         let Some(notifier) = self.outlet.shared() else {
             return false;
         };
-        let turn = control.turn;
-        self.make_room(&control, &notifier);
+        self.make_room(&mut control, &notifier);
+        let before = (control.turn, control.unheard);
         drop(control);
         // For loom a call of the kernel belongs to the step before it.
         #[cfg(loom)]
         crate::sync::thread::yield_now();
         let signalled = signal_anew(&notifier);
         let control = self.control.lock();
-        if signalled.is_ok() && control.turn == turn {
+        if signalled.is_ok() && (control.turn, control.unheard) == before {
             self.gate.take_pending();
         }
         signalled.is_ok()

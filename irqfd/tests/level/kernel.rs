@@ -131,14 +131,17 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
         itself.unwrap_err().error,
         Error::TriggersItself { line: GSI }
     ));
-    let semaphore = EventNotifier::builder().semaphore(true).build().unwrap();
-    let semaphore = LevelIrq::builder(&line)
-        .trigger(Arc::new(semaphore))
+    let semaphore = EventNotifier::builder().semaphore(true).initial(3);
+    let semaphore = Arc::new(semaphore.build().unwrap());
+    let rejected = LevelIrq::builder(&line)
+        .trigger(Arc::clone(&semaphore))
         .build();
     assert!(matches!(
-        semaphore.unwrap_err().error,
+        rejected.unwrap_err().error,
         Error::LineSemaphore { line: GSI }
     ));
+    let left = std::iter::from_fn(|| semaphore.consume().unwrap());
+    assert_eq!(left.count(), 3, "it keeps its signals");
 }
 
 /// A signal that was there before, and a counter that takes no more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::{IrqFd, Triggered, Vector};
+use irqfd::{IrqFd, Triggered, Vector, msix};
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
@@ -198,5 +198,34 @@ fn two_callers_settle_a_vector() {
         if let Some(first) = first.first() {
             assert_eq!(sent[1], *first, "opened twice");
         }
+    });
+}
+
+/// Two queues share a vector, which delivers what a look has found. Meanwhile its message is
+/// blocked, and one of the queues moves to another vector: the signal stays with the other queue.
+#[test]
+fn what_a_look_has_found_outlives_a_block_while_it_is_delivered() {
+    explore(2, || {
+        let (witness, routing, offset) = translating();
+        let table = msix::Table::builder(&routing).vectors(2).build().unwrap();
+        drop(table.set_control(true, false));
+        drop(table.write(8, &[1, 0, 0, 0]));
+        let queues = [msix::Binding::new(&table), msix::Binding::new(&table)];
+        for queue in &queues {
+            queue.bind_call(0, |_| Ok::<_, ()>(())).unwrap();
+        }
+        let vector = &table.vectors()[0];
+        vector.trigger().unwrap();
+        assert!(vector.is_pending());
+        let guest = {
+            let table = table.clone();
+            thread::spawn(move || drop(table.write(12, &[0])))
+        };
+        offset.store(100, Ordering::Relaxed);
+        routing.retranslate().unwrap();
+        queues[1].bind_call(1, |_| Ok::<_, ()>(())).unwrap();
+        guest.join().unwrap();
+        let injected = witness.by_irqfd();
+        assert!(injected > 0 || vector.is_pending());
     });
 }

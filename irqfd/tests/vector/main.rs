@@ -16,6 +16,7 @@ mod exported;
 mod faults;
 mod internal;
 mod left_behind;
+mod looked;
 mod loops;
 mod machine;
 mod observer;

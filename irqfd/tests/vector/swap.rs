@@ -346,8 +346,10 @@ fn a_trigger_that_a_peer_blocks_holds_up_nothing() {
     let new = notifier();
     swap(&vector, &new);
     triggers.join().unwrap();
-    // Once for what the old one had, and once for the trigger, which came too late for that.
-    assert_eq!(new.consume().unwrap(), std::num::NonZeroU64::new(2));
+    // Once for what the old one had, and once for the trigger, which came too late for that. Which
+    // of them is first is open: if it is the trigger, the vector has kept its signal.
+    let count = new.consume().unwrap().map_or(0, u64::from);
+    assert_eq!(count + u64::from(vector.is_pending()), 2);
     new.notify().unwrap();
     let _ = device.write(12, &0_u32.to_le_bytes());
     vm.expect(&[0x40]);

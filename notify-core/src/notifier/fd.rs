@@ -43,12 +43,14 @@ pub(crate) fn add(eventfd: BorrowedFd<'_>, count: u64) -> io::Result<bool> {
         // SAFETY: the eight bytes are those of `count`, which outlives the call; write(2) only reads
         // them.
         let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const count).cast(), 8) };
-        if written == 8 {
-            return Ok(true);
-        }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            error => Err(error),
+        match written {
+            8 => Ok(true),
+            // It is no eventfd, and there is no errno.
+            0.. => Err(io::ErrorKind::WriteZero.into()),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                error => Err(error),
+            },
         }
     })
 }
@@ -72,11 +74,15 @@ pub(super) fn take_private(eventfd: BorrowedFd<'_>) -> io::Result<Option<NonZero
     taken(read, count)
 }
 
-/// What a read has taken: nothing if it would have blocked.
+/// What a read has taken: nothing if it would have blocked. No eventfd gives a zero: a caller that
+/// waits for a signal would read other files (`/dev/zero`) for ever.
 #[inline]
 fn taken(read: io::Result<usize>, count: [u8; 8]) -> io::Result<Option<NonZeroU64>> {
     match read {
-        Ok(8) => Ok(NonZeroU64::new(u64::from_ne_bytes(count))),
+        Ok(8) => match NonZeroU64::new(u64::from_ne_bytes(count)) {
+            Some(count) => Ok(Some(count)),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        },
         Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
