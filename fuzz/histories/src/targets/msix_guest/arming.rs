@@ -198,6 +198,11 @@ impl World {
                     Error::Commit { .. } => {}
                     Error::Assign { .. } | Error::AlreadyBound { .. } if !is_moved => {
                         self.model.assigns += 1;
+                        let line = &self.model.lines[n];
+                        if let (true, Some(at)) = (line.kept, line.shared()) {
+                            // What was there has merged with what is kept.
+                            self.model.notifiers[at].count = 0;
+                        }
                     }
                     _ => panic!("vector {n} is dead: {why}"),
                 }

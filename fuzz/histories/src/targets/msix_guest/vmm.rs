@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irqfd::{Error, VectorState, msix};
 use notify_core::EventNotifier;
 
-use super::line::Arm;
+use super::line::{Arm, Line};
 use super::step::Vmm;
 use super::world::{World, gsi};
 
@@ -57,7 +57,7 @@ impl World {
             }
             Vmm::Share(n, with) => {
                 if let Some(new) = self.notifier(with) {
-                    self.replace_notifier(self.line(n), new);
+                    self.share(self.line(n), new);
                 }
             }
             Vmm::Semaphore(n) => {
@@ -142,6 +142,20 @@ impl World {
             (Err(rejected), _) => {
                 assert!(Arc::ptr_eq(&rejected.value, &self.notifiers[&new]));
             }
+        }
+    }
+
+    /// Offers a vector a notifier that there is. If it is that of another vector, it must not become
+    /// shared: the simulator takes what was signalled at its next call only, and until then one
+    /// vector finds the signal of the other. (KVM takes it in the write.) So it is offered if both
+    /// are armed, because then it is refused.
+    fn share(&mut self, n: usize, new: usize) {
+        let lines = &self.model.lines;
+        let others = lines.iter().enumerate().filter(|(other, _)| *other != n);
+        let mut others = others.filter(|(_, line)| line.notifier() == Some(new));
+        let is_refused = |line: &Line| line.arm == Arm::Armed;
+        if others.all(|(_, other)| is_refused(other) && is_refused(&lines[n])) {
+            self.replace_notifier(n, new);
         }
     }
 
