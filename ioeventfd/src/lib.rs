@@ -106,8 +106,8 @@
 //!    device is started, and for stores that the kernel cuts in two. [`DoorbellSet::on_exit_write`]
 //!    decides as the kernel would have, and signals the same notifier.
 //! 5. The thread that polls the eventfd takes the count and serves the ring. [`DoorbellSet::stop`]
-//!    takes a count that is left, and [`DoorbellSet::start`] kicks once, so that what the driver did
-//!    before is seen.
+//!    takes a count that is left, and [`DoorbellSet::start`] kicks once, so that what the driver
+//!    did before is seen.
 //!
 //! # To vhost and back
 //!
@@ -125,8 +125,8 @@
 //! 3. Look at each of those queues once, whatever the count.
 //! 4. Add the handler again. Before step 2 it would take old kicks for new ones.
 //!
-//! The doorbell stays registered all the while. `notify_core::vring::Vrings` does these steps for
-//! all queues of a device.
+//! The doorbell stays registered all the while. [`Vrings`](notify_core::vring::Vrings) does this
+//! for all queues of a device, except for the handlers.
 
 #![forbid(unsafe_code)]
 

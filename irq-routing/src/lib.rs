@@ -2,8 +2,8 @@
 //! KVM's GSI routing table, of which each device leases a part.
 //!
 //! A GSI (global system interrupt) is a number. The routing table routes each GSI to pins of
-//! interrupt controllers, or to one message (MSI). KVM takes only the whole table at once, and gives
-//! no reasons: a refusal is EINVAL, and signals of a GSI without a route are lost.
+//! interrupt controllers, or to one message (MSI). KVM takes only the whole table at once, and
+//! gives no reasons: a refusal is EINVAL, and signals of a GSI without a route are lost.
 //!
 //! - [`RoutingTable`] is the table of one VM, shared by its devices. A VM has one.
 //! - [`GsiLease`] is the right to one GSI; dropping it gives the number back.
@@ -15,8 +15,8 @@
 //! - [`Observer`] is called for commits and vectors, for metrics.
 //! - [`Wiring`] is what a table starts with: the pins of a PC, a GIC or an AIA. On x86 the VM is
 //!   asked, so most VMMs need none.
-//! - [`Explanation`] describes how a signal travels, or why it is lost. [`Dump`] is a table as text,
-//!   for bug reports, and is read back.
+//! - [`Explanation`] describes how a signal travels, or why it is lost. [`Dump`] is a table as
+//!   text, for bug reports, and is read back.
 //!
 //! ```toml
 //! [dependencies]

@@ -114,8 +114,8 @@
 //! `AsyncFd` takes any `AsRawFd`: an `Arc` of a notifier, of a tap or of an `irqfd::ArmQueue`. The
 //! closure returns WouldBlock to wait for the next signal. For a queue it calls `run_pending`, and
 //! returns WouldBlock afterwards. Newer versions of tokio deprecate `with_interest` for
-//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open. An
-//! `Arc` of a notifier ensures that.
+//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open.
+//! An `Arc` of a notifier ensures that.
 //!
 //! ```
 //! use std::io;
@@ -170,7 +170,7 @@
 //!
 //! - A multishot POLL_ADD stays, and completes each time that the descriptor becomes readable: call
 //!   `consume` then. It works for every descriptor, also for an `irqfd::ArmQueue`.
-//! - A READ of 8 bytes waits for a signal, also of a non-blocking notifier, and takes the counter as
-//!   `consume` does, without a further system call. Submit it again for the next signal.
+//! - A READ of 8 bytes waits for a signal, also of a non-blocking notifier, and takes the counter
+//!   as `consume` does, without a further system call. Submit it again for the next signal.
 //!
 #![doc = concat!("```no_run\n", include_str!("../tests/io_uring/example.rs"), "```")]

@@ -8,10 +8,11 @@
 //!
 //! # What is needed, and what is not
 //!
-//! Interrupts need three things of the layer: to bind an eventfd to a GSI, to replace the whole routing
-//! table, and the number of GSIs ([`Capability::IrqRouting`](crate::Capability::IrqRouting)).
-//! Doorbells need a fourth: to bind an eventfd to a guest address. A method that the hypervisor layer
-//! does not have returns [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). Then:
+//! Interrupts need three things of the layer: to bind an eventfd to a GSI, to replace the whole
+//! routing table, and the number of GSIs
+//! ([`Capability::IrqRouting`](crate::Capability::IrqRouting)). Doorbells need a fourth: to bind an
+//! eventfd to a guest address. A method that the hypervisor layer does not have returns
+//! [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). Then:
 //!
 //! | `Unsupported` from | what still works | what fails |
 //! |---|---|---|
@@ -21,7 +22,7 @@
 //! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Assign` |
 //! | `platform` | everything, if the builder of the table is given a `Wiring`, and the registry of doorbells a list of `Window`s | without a `Wiring` each commit: `Error::UnknownWiring`; `Window::of_irqchip` |
 //! | `capability` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
-//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `set_irq_line` | whatever needs an eventfd: `Error::Assign` |
+//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `set_irq_line` | `IrqFd`, private and exported vectors, exported devices of a line: `Error::Assign` |
 //!
 //! A capability that the layer does not know is 0, not an error.
 //!
@@ -42,9 +43,9 @@
 //!
 //! Cloud Hypervisor wraps `kvm_ioctls::Error` in an `anyhow::Error`, and that in its own error
 //! type. The errno is found along the chain of [`source`](std::error::Error::source), by
-//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (For some requests
-//! an MSHV error has a code of the hypervisor instead of an errno. Such a port maps what is
-//! temporary to EAGAIN, and the rest to EINVAL.)
+//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (For some
+//! requests an MSHV error has a code of the hypervisor instead of an errno. Such a port maps what
+//! is temporary to EAGAIN, and the rest to EINVAL.)
 //!
 //! # The example
 //!
@@ -296,8 +297,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With this port each vector has an irqfd of its own. A `LevelLine` is built on the GSI of an IOAPIC
-//! pin. The VMM calls `redirect` for what the guest writes to the redirection entry, and
+//! With this port each vector has an irqfd of its own. A `LevelLine` is built on the GSI of an
+//! IOAPIC pin. The VMM calls `redirect` for what the guest writes to the redirection entry, and
 //! `EoiExits::on_vector` at each `VmExit::IoapicEoi`.
 //!
 //! # Decorators

@@ -27,8 +27,8 @@ use crate::Error;
 /// | `OwnedFd`, from another process | [`adopt`](Self::adopt) | its own | `fstat`, `preadv2`, `writev`, `fcntl` three times, and those of `mode` |
 ///
 /// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default), and leave
-/// its flags as they are. The `adopt` functions check that the descriptor is an eventfd, and make the
-/// open file non-blocking, for the lender too.
+/// its flags as they are. The `adopt` functions check that the descriptor is an eventfd, and make
+/// the open file non-blocking, for the lender too.
 ///
 /// Dropping a notifier closes its file descriptor, unless it shares one. Closing does *not* undo a
 /// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one
@@ -95,8 +95,8 @@ pub enum EventFdMode {
     /// One (`EFD_SEMAPHORE`). KVM injects once for each write, whatever its value, and leaves the
     /// rest in the counter, so an `irqfd::IrqFd` refuses it.
     Semaphore,
-    /// Not known: the eventfd was made elsewhere, and the kernel shows its mode only in `/proc`
-    /// (since Linux 6.5), which is older or is not mounted here.
+    /// Not known: the eventfd was made elsewhere, and the kernel is older than 6.5, or `/proc` is
+    /// not mounted. (From Linux 6.5 on the kernel shows the mode there, and nowhere else.)
     Unknown,
 }
 
@@ -194,9 +194,9 @@ impl EventNotifier {
     /// after (pins).
     ///
     /// Blocks while the counter is full (2^64 - 2) *and* the open file is blocking: it was made by
-    /// `EventFd::new(0)` and converted, or another holder has cleared `O_NONBLOCK`. Counts of one do
-    /// not fill it; another holder can. Where that matters, do not signal on a thread that must not
-    /// stop.
+    /// `EventFd::new(0)` and converted, or another holder has cleared `O_NONBLOCK`. Counts of one
+    /// do not fill it; another holder can. Where that matters, do not signal on a thread that must
+    /// not stop.
     ///
     /// # Errors
     ///

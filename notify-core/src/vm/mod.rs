@@ -43,8 +43,8 @@ pub use vcpu::Vcpu;
 ///   first, so nothing is checked twice.
 /// - Calls come from any thread at any time, also from `drop` and with locks held. They must not
 ///   panic, nor call the upper crates.
-/// - A method that the hypervisor does not have returns [`io::ErrorKind::Unsupported`], each time, as
-///   the defaults do. Methods will be added only with such a default.
+/// - A method that the hypervisor does not have returns [`io::ErrorKind::Unsupported`], each time,
+///   as the defaults do. Methods will be added only with such a default.
 ///
 /// # Errors
 ///
@@ -64,15 +64,16 @@ pub use vcpu::Vcpu;
 /// | ENOMEM, EMFILE, ENFILE, ENOSPC, EINTR, EAGAIN | `irqfd`, `set_gsi_routing` | a resource was short, or the call was interrupted | temporary |
 /// | any other, or none | any | refused | final |
 ///
-/// After a *temporary* error an `irqfd::ArmQueue` retries, and `irq_routing::Error::is_transient` is
-/// true; nothing else retries by itself. After a *final* error nothing is retried before the caller
-/// acts. After an error of a deassignment the descriptor counts as still bound, so its GSI stays out
-/// of use. Do not return an error for a descriptor that is not bound any more, except ENOENT of
-/// `ioeventfd`. KVM returns none for an irqfd that it does not have.
+/// After a *temporary* error an `irqfd::ArmQueue` retries, and `irq_routing::Error::is_transient`
+/// is true; nothing else retries by itself. After a *final* error nothing is retried before the
+/// caller acts. After an error of a deassignment the descriptor counts as still bound, so its GSI
+/// stays out of use. Do not return an error for a descriptor that is not bound any more, except
+/// ENOENT of `ioeventfd`. KVM returns none for an irqfd that it does not have.
 ///
 /// A VM that is being closed refuses with [`Retired`], and its deassignments succeed.
 pub trait Vm: fmt::Debug + Send + Sync {
-    /// Returns the VM's number for a capability; 0 means that it lacks it. The upper crates ask for:
+    /// Returns the VM's number for a capability; 0 means that it lacks it. The upper crates ask
+    /// for:
     ///
     /// | capability | when | if 0 | if it fails |
     /// |---|---|---|---|
@@ -106,9 +107,10 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. An implementation refuses with [`Unsupported`](io::ErrorKind::Unsupported)
-    /// what it cannot match, or could not unbind. That is final for the doorbell
-    /// (`ioeventfd::Error::Assign`). The VMM gets such a write as an exit.
+    /// Those of the ioctl. An implementation refuses with
+    /// [`Unsupported`](io::ErrorKind::Unsupported) what it cannot match, or could not unbind. That
+    /// is final for the doorbell (`ioeventfd::Error::Assign`). The VMM gets such a write as an
+    /// exit.
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()>;
 
     /// KVM_SET_GSI_ROUTING: replaces the whole table, or nothing of it. When it has returned, no
@@ -161,14 +163,14 @@ pub trait Vm: fmt::Debug + Send + Sync {
     }
 
     /// Returns which interrupt controllers the VM has in the kernel; `None` if it has none that
-    /// takes irqfds and routes, or none yet. It may change from `None` to `Some` once, when they are
-    /// created. Called when a routing table without a `Wiring` is built, until it is known, and to
-    /// explain a refusal.
+    /// takes irqfds and routes, or none yet. It may change from `None` to `Some` once, when they
+    /// are created. Called when a routing table without a `Wiring` is built, until it is known, and
+    /// to explain a refusal.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] where that is not known. Then the builder of the routing table
-    /// needs a `Wiring`.
+    /// [`io::ErrorKind::Unsupported`] where that is not known. Then the builder of the routing
+    /// table needs a `Wiring`.
     fn platform(&self) -> io::Result<Option<Platform>> {
         Err(io::ErrorKind::Unsupported.into())
     }

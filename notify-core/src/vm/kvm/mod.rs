@@ -35,9 +35,9 @@ use crate::{Error, Rejected};
 /// | another type that has `AsFd` | [`KvmVm::duplicate`]`(&vm)` |
 /// | an `OwnedFd` to give away | [`KvmVm::from_fd`]`(fd)` |
 ///
-/// The first three duplicate the file descriptor: the VMM keeps its own, and the VM stays open while
-/// either is open. Where the VMM has another version of kvm-ioctls, set `default-features = false`,
-/// so that Cargo builds no second copy.
+/// The first three duplicate the file descriptor: the VMM keeps its own, and the VM stays open
+/// while either is open. Where the VMM has another version of kvm-ioctls, set `default-features =
+/// false`, so that Cargo builds no second copy.
 ///
 /// Two `KvmVm`s over duplicates of one descriptor do not share their [`RoutingClaim`], so a second
 /// routing table is not refused.
@@ -51,8 +51,8 @@ use crate::{Error, Rejected};
 ///
 /// Creating a `KvmVm` asks KVM for all capabilities that never change (KVM_CHECK_EXTENSION, eleven
 /// times, and KVM_GET_API_VERSION, which a VM refuses), so that no operation of these crates asks
-/// later. The interrupt controllers may be created before or after. Two capabilities can change when
-/// one is created, and are asked for when [`capability`](Vm::capability) is called:
+/// later. The interrupt controllers may be created before or after. Two capabilities can change
+/// when one is created, and are asked for when [`capability`](Vm::capability) is called:
 /// [`Capability::MsiDevid`] until the VM has it, and [`Capability::X2ApicApi`].
 ///
 /// ```no_run
