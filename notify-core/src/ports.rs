@@ -4,7 +4,7 @@
 //! [`KvmVm`](crate::KvmVm) issues ioctls on the descriptor of a KVM VM. A VMM that has a hypervisor
 //! layer of its own, for more than one hypervisor, implements [`Vm`](crate::Vm) over that layer.
 //! This page has a complete port over a trait of the shape of Cloud Hypervisor's `hypervisor::Vm`,
-//! what a port must be able to do, and what the upper crates do where it is not.
+//! what a port must be able to do, and what still works where it cannot do more.
 //!
 //! # What is needed, and what is not
 //!
@@ -50,8 +50,8 @@
 //! # The example
 //!
 //! The part of the hypervisor layer that is used, and a port over it. The port is complete: all
-//! other methods of [`Vm`](crate::Vm) have a default. [`BorrowedEventFd`](crate::BorrowedEventFd)
-//! needs the feature `vmm-sys-util` (on by default).
+//! other methods of [`Vm`](crate::Vm) have a default. `BorrowedEventFd` needs the feature
+//! `vmm-sys-util` (on by default).
 //!
 //! ```
 //! # mod hypervisor {
