@@ -20,8 +20,8 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 /// been unbound, the counter is zero and later signals stay in it.
 ///
 /// Signals that arrive before the guest has handled the last one are merged. A signal for a masked
-/// or unacknowledged *pin* is lost, as an edge is on the wire; for a message it is kept by the local
-/// APIC.
+/// or unacknowledged *pin* is lost, as an edge is on the wire; for a message it is kept by the
+/// local APIC.
 ///
 /// To save a VM, [`deassign`](Self::deassign) it when vCPUs and back-ends stand still, keep the
 /// builder, and read the state of the interrupt controllers then. KVM injects what is for a pin
@@ -33,8 +33,8 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 /// off until it is let through ([`is_blocked`](Self::is_blocked)): the kernel never has an irqfd on
 /// a GSI without a route.
 ///
-/// It keeps its notifier and its VM open: KVM silently removes the irqfd when the last descriptor of
-/// either is closed.
+/// It keeps its notifier and its VM open: KVM silently removes the irqfd when the last descriptor
+/// of either is closed.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_irqfd_assign`.
 ///
