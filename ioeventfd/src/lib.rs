@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Guest doorbells as eventfds.
 //!
-//! A guest *kicks* a device by writing to a doorbell register. An [`IoEventFd`] asks the machine to
-//! match such writes by address, width and value, and to signal an eventfd instead of leaving the
-//! guest for user space. A [`DoorbellSet`] has all doorbells of a device, and changes them together:
-//! when the device starts and stops, when its BAR moves, when a queue's eventfd changes. [`virtio`]
-//! knows where a virtio device has them. [`system_calls`] has the system calls of each operation, for
-//! system call filters.
+//! A guest *kicks* a device by writing to a doorbell register. An [`IoEventFd`] asks KVM to match
+//! such writes by address, width and value, and to signal an eventfd instead of an exit to user
+//! space. A [`DoorbellSet`] has all doorbells of a device, and changes them together: when the
+//! device starts and stops, when its BAR moves, when a queue's eventfd changes. [`virtio`] computes
+//! where a virtio device has its doorbells.
+//! [`system_calls`] lists the system calls of each operation, for system call filters.
 //!
 //! ```toml
 //! [dependencies]
@@ -28,6 +28,11 @@
 //! # drop(kick); // deregistered
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The notifier is new here. [`IoEventFdBuilder::notifier`] takes an existing one:
+//! `Arc::new(EventNotifier::try_from(&eventfd)?)` for an `&EventFd` of vmm-sys-util 0.15. Other
+//! versions come in by [`EventNotifier::adopt_borrowed_raw`], and a `VmFd` of another version of
+//! kvm-ioctls by [`KvmVm::duplicate_raw`]; set `default-features = false` then.
 //!
 //! A virtio device with several queues. `SimVm`, a VM in memory, needs the feature `sim` of
 //! `notify-core`, which is for tests:
@@ -64,7 +69,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The way of a kick
+//! # How a kick travels
 //!
 //! ```text
 //!  guest     driver: buffer on the ring, then a 16-bit store of the queue's index
@@ -93,30 +98,36 @@
 //!
 //! 1. The driver computes the address from the notify capability and the queue's offset, as
 //!    [`virtio::PciModern`] does for the VMM; so the two agree on where the store goes.
-//! 2. The vCPU exits to the kernel. KVM looks for a registered range of that address, width and value:
-//!    a [`Doorbell`] of a set that is started, or an [`IoEventFd`] by itself. If there is one, the
-//!    vCPU runs on at once; user space never hears of it.
-//! 3. The eventfd that was registered is that of an [`EventNotifier`].
-//!    Its counter adds up: two kicks before anybody looks are one wake-up, and a count of two.
-//! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a device
-//!    is started, and for stores that the kernel cuts in two.
-//!    [`DoorbellSet::on_exit_write`] decides as the kernel would have, and signals the same notifier.
-//! 5. Whoever polls the eventfd takes the count and serves the ring. [`DoorbellSet::stop`] takes what
-//!    nobody has, and [`DoorbellSet::start`] kicks once, so that what the driver did before is seen.
+//! 2. The vCPU exits to the kernel. KVM looks for a registered doorbell of that address, width and
+//!    value: a [`Doorbell`] of a set that is started, or an [`IoEventFd`] by itself. If there is
+//!    one, the vCPU runs on at once, and there is no exit to user space.
+//! 3. The eventfd that was registered is that of an [`EventNotifier`]. Its counter adds up: two
+//!    kicks before it is read are one wake-up, and a count of two.
+//! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a
+//!    device is started, and for stores that the kernel cuts in two. [`DoorbellSet::on_exit_write`]
+//!    decides as the kernel would have, and signals the same notifier.
+//! 5. The thread that polls the eventfd takes the count and serves the ring. [`DoorbellSet::stop`]
+//!    takes a count that is left, and [`DoorbellSet::start`] kicks once, so that what the driver
+//!    did before is seen.
 //!
 //! # To vhost and back
 //!
-//! vhost polls the same eventfd in the kernel, and never clears its counter. The order in which a queue
-//! changes hands:
+//! vhost polls the same eventfd in the kernel, and never clears its counter. To hand a queue over:
 //!
-//! - *There*: take the VMM's handler off the notifier; give the notifier's file descriptor to
-//!   VHOST_SET_VRING_KICK; set the backend; then [`DoorbellSet::kick`], since a kick that came before
-//!   the backend may have been spent in vain. The doorbell stays registered all the while.
-//! - *Back*: unset the backend, and VHOST_SET_VRING_KICK with -1; then [`DoorbellSet::drain`], which
-//!   clears a counter that holds every kick since vhost took over; look at each of those queues once,
-//!   as one that was kicked, whatever the number; and put the handler on again. In this order: a
-//!   handler that is put on before would take old kicks for new ones, and a counter that is cleared
-//!   while vhost still runs may hide one from it.
+//! 1. Remove the VMM's handler from the notifier.
+//! 2. Give the notifier's file descriptor to VHOST_SET_VRING_KICK, and set the backend.
+//! 3. Call [`DoorbellSet::kick`]: a kick from before the backend was set may have had no effect.
+//!
+//! To take it back:
+//!
+//! 1. Unset the backend, and call VHOST_SET_VRING_KICK with -1.
+//! 2. Call [`DoorbellSet::drain`]. It clears a counter that holds every kick since vhost began.
+//!    Before step 1 this could hide a kick from vhost.
+//! 3. Look at each of those queues once, whatever the count.
+//! 4. Add the handler again. Before step 2 it would take old kicks for new ones.
+//!
+//! The doorbell stays registered all the while. [`Vrings`](notify_core::vring::Vrings) does this
+//! for all queues of a device, except for the handlers.
 
 #![forbid(unsafe_code)]
 

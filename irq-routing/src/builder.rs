@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`RoutingTableBuilder`]: a table for any machine.
+//! [`RoutingTableBuilder`]: a table for any VM.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,10 +13,10 @@ use crate::table::{Claim, Shared};
 use crate::translation::Translation;
 use crate::{Error, MsiMessage, Observer, RoutingTable, Wiring};
 
-/// More GSIs than any kernel has had; a machine that claims more is given no more.
+/// More GSIs than any kernel has had; a VM that reports more gets no more.
 pub(crate) const MOST_GSIS: u32 = 1 << 16;
 
-/// Builds a [`RoutingTable`] that starts with another wiring, or translates messages.
+/// Builds a [`RoutingTable`] with a given wiring, a translation or an observer.
 #[derive(Debug)]
 #[must_use]
 pub struct RoutingTableBuilder {
@@ -38,24 +38,29 @@ impl RoutingTableBuilder {
         }
     }
 
-    /// What the table starts with, and for which interrupt controllers it is.
+    /// Sets what the table starts with, and for which interrupt controllers it is.
     ///
-    /// Without it the VM is asked ([`Vm::platform`]). On x86 the table starts with what KVM has
-    /// installed: [`Wiring::kernel_default_x86`] for a full irqchip, nothing for a split one. That
-    /// is decided when the table is built if the VM has its irqchip then, and otherwise by the first
-    /// commit that finds it, also if the kernel refuses that commit. On arm64 and
-    /// riscv64 KVM does not tell the number of pins, so the caller says it: `Wiring::gic(spis)`,
-    /// `Wiring::aia(sources)`. [`Wiring::none`] starts an empty table.
+    /// | the VM | without this |
+    /// |---|---|
+    /// | x86, full irqchip | [`Wiring::kernel_default_x86`]: the pins that KVM has wired |
+    /// | x86, split irqchip | nothing; the same as [`Wiring::none`] |
+    /// | arm64, riscv64 | each commit fails with [`Error::UnknownWiring`]: give [`Wiring::gic`] or [`Wiring::aia`] |
+    /// | a port without [`Vm::platform`] | the same |
     ///
-    /// A table that the VMM has set before, by other means, is not known, and is replaced.
+    /// Without this the VM is asked ([`Vm::platform`]): when the table is built, and if the irqchip
+    /// is created later, by the first commit that finds it. That decides what the table starts
+    /// with, also if the kernel refuses that commit.
+    ///
+    /// Routes that the VMM has set before by other means are not known. The first commit replaces
+    /// them.
     pub fn wiring(mut self, wiring: Wiring) -> Self {
         self.wiring = Some(wiring);
         self
     }
 
-    /// How many of the lowest GSIs [`RoutingTable::lease`] leaves alone. The default is the number
-    /// of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. For a split
-    /// irqchip give the number that it was created with, if it is not 24.
+    /// Sets how many of the lowest GSIs [`RoutingTable::lease`] does not take. The default is the
+    /// number of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. For a
+    /// split irqchip give the number that it was created with, if it is not 24.
     ///
     /// A GSI that is leased before the irqchip exists stays leased, and its pin is not wired.
     pub fn reserved_gsis(mut self, count: u32) -> Self {
@@ -63,28 +68,28 @@ impl RoutingTableBuilder {
         self
     }
 
-    /// A translation through which every message passes before the kernel sees it (default: none):
-    /// extended destination ids, the interrupt remapping of an emulated IOMMU, an arm64 doorbell's
-    /// address. `None` blocks the message, as an IOMMU does: the kernel has no route for its GSI
-    /// until [`RoutingTable::retranslate`] or another commit finds a translation. What is
-    /// [`Armed`](crate::Armed) on the GSI is taken off before that.
+    /// Sets a translation of every message before it goes to the kernel (default: none): extended
+    /// destination ids, the interrupt remapping of an emulated IOMMU, an arm64 doorbell's address.
+    /// `None` blocks the message, as an IOMMU does: the kernel has no route for its GSI until
+    /// [`RoutingTable::retranslate`] or another commit finds a translation. What is
+    /// [`Armed`](crate::Armed) on the GSI is disarmed before that.
     ///
     /// The table itself keeps the untranslated messages. The translation is called once for each
-    /// message of a commit, on the thread of one that commits, while the table holds no lock. If it
-    /// panics, the commit of that message fails, and its caller gets the panic. If it commits
-    /// something itself, or takes a GSI that a commit under way changes, it waits for ever; a
-    /// handle to the table in it keeps the table alive.
+    /// message of a commit, on a thread that commits, while the table holds no lock. It must not
+    /// commit, nor take a GSI that a commit under way changes (deadlock), nor keep a handle to the
+    /// table (the table would never be freed). If it panics, the commit of that message fails, and
+    /// its caller gets the panic.
     ///
-    /// It may take locks of the VMM. Then no thread may hold one of these while it commits (also by
-    /// unmasking a vector, setting its message, or running a queue) or calls
-    /// [`RoutingTable::retranslate`]: it would wait for itself, or for a thread that commits for
-    /// it. A vector's `trigger` and `mask` never call the translation, and never wait for one.
+    /// It may take locks of the VMM. Then no thread may hold one of these locks while it commits
+    /// (also by unmasking a vector, setting its message, or running a queue) or calls
+    /// [`RoutingTable::retranslate`]: that can deadlock, because a thread may commit for others. A
+    /// vector's `trigger` and `mask` never call the translation, and never wait for one.
     ///
     /// ```
     /// # use std::sync::Arc;
     /// # use irq_routing::{MsiMessage, RoutingTable};
     /// # use notify_core::sim::SimVm;
-    /// // A machine with more than 255 vCPUs and no IOMMU.
+    /// // A VM with more than 255 vCPUs and no IOMMU.
     /// let table = RoutingTable::builder(Arc::new(SimVm::builder().build()))
     ///     .translate(|message| Some(message.with_extended_destination()))
     ///     .build()?;
@@ -98,20 +103,22 @@ impl RoutingTableBuilder {
         self
     }
 
-    /// An observer that is called for commits and vectors (default: none). See [`Observer`] for
-    /// threads and locks.
+    /// Sets an observer, which is called for commits and vectors (default: none). See [`Observer`]
+    /// for threads and locks.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Builds the table: asks the VM for its number of GSIs, and for its interrupt controllers
-    /// unless [`wiring`](Self::wiring) was given. No route is set.
+    /// Builds the table. Asks the VM for its number of GSIs, and for its interrupt controllers
+    /// unless [`wiring`](Self::wiring) was given. The kernel's table does not change before the
+    /// first commit.
     ///
     /// # Errors
     ///
     /// [`Error::Limit`], [`Error::NoRoutingTable`], [`Error::SecondTable`], and
-    /// [`Error::GsiOutOfRange`] if the wiring has GSIs that the VM has not.
+    /// [`Error::GsiOutOfRange`] if the wiring has GSIs that the VM does not have. That the VM does
+    /// not report its interrupt controllers is an error of each commit, not of this.
     pub fn build(self) -> Result<RoutingTable, Error> {
         let answer = self
             .vm

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Why the table refuses something, where the kernel would say EINVAL or nothing at all.
+//! Why the table refuses something, where the kernel would return EINVAL or no error.
 
 use std::io;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::{Gsi, IrqChip, Pin, Platform, Rejected};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The machine would not say how many GSIs it has.
-    #[error("cannot ask the machine for its number of GSIs")]
+    /// The VM did not report how many GSIs it has.
+    #[error("cannot ask the VM for its number of GSIs")]
     Limit(#[source] io::Error),
 
-    /// The machine has no routing table (KVM_CAP_IRQ_ROUTING is 0).
-    #[error("the machine has no GSI routing table")]
+    /// The VM has no routing table (KVM_CAP_IRQ_ROUTING is 0).
+    #[error("the VM has no GSI routing table")]
     NoRoutingTable,
 
     /// KVM refuses such a GSI in a table, but takes an irqfd on it and loses every signal.
@@ -26,11 +26,12 @@ pub enum Error {
     GsiOutOfRange {
         /// The number.
         gsi: u32,
-        /// The machine's number of GSIs.
+        /// The VM's number of GSIs.
         limit: u32,
     },
 
-    /// Somebody else has this GSI.
+    /// The GSI is leased already, wired, unclaimed after a restore, or in quarantine. For a wired
+    /// GSI use [`RoutingTable::line`](crate::RoutingTable::line).
     #[error("GSI {gsi} is in use")]
     GsiInUse {
         /// The number.
@@ -45,56 +46,56 @@ pub enum Error {
         wanted: u32,
         /// How many leases are held.
         leased: usize,
-        /// The machine's number of GSIs.
+        /// The VM's number of GSIs.
         limit: u32,
-        /// By whom, as far as they gave names ([`GsiLease::named`](crate::GsiLease::named)); most
-        /// leases first.
+        /// The holders that gave a name ([`GsiLease::named`](crate::GsiLease::named)); most leases
+        /// first.
         holders: Vec<Holder>,
     },
 
-    /// No snapshot had a lease of this GSI, or its owner has already come for it.
+    /// No snapshot had a lease of this GSI, or its owner has already claimed it.
     #[error("GSI {gsi} waits for no owner")]
     NothingToClaim {
         /// The number.
         gsi: Gsi,
     },
 
-    /// An edit was staged under a lease that is no lease of this GSI in this table (any more).
-    #[error("GSI {gsi} is not leased by the one who wants to route it")]
+    /// An edit was staged under a lease that is not (any more) a lease of this GSI in this table.
+    #[error("cannot route GSI {gsi}: its lease was dropped or taken back, or is of another table")]
     NotLeased {
         /// The number.
         gsi: Gsi,
     },
 
-    /// The GSI leads nowhere; KVM would take its signals and lose them.
+    /// The GSI has no route; KVM would take its signals and lose them.
     #[error("GSI {gsi} has no route")]
     NoRoute {
         /// The number.
         gsi: Gsi,
     },
 
-    /// The route cannot go: a [`Line`](crate::Line) has it, and what is armed there was not taken
-    /// off.
+    /// The route cannot be removed: a [`Line`](crate::Line) has it, and what is armed there was not
+    /// disarmed.
     #[error("the route of GSI {gsi} is in use")]
     RouteHeld {
         /// The number.
         gsi: Gsi,
     },
 
-    /// Somebody else sets the level of the GSI and hears its ends of interrupt.
-    #[error("GSI {gsi} is driven by somebody else")]
+    /// Another [`DrivenLine`](crate::DrivenLine) has the level and the EOIs of the GSI.
+    #[error("GSI {gsi} is driven already")]
     AlreadyDriven {
         /// The number.
         gsi: Gsi,
     },
 
-    /// A GSI with a [`DrivenLine`](crate::DrivenLine) and another one would lead to one pin; only
-    /// the one that stands last in the kernel's table hears the ends of the pin's interrupts.
+    /// A GSI with a [`DrivenLine`](crate::DrivenLine) and another one would be routed to one pin.
+    /// KVM reports the pin's EOIs only to the GSI that is last in its table.
     #[error(
         "GSI {gsi} is driven, and GSI {other} leads to {pin} too: only one of them would hear its EOIs"
     )]
     PinShared {
-        /// The one that is driven, or is to be.
+        /// The GSI that is driven, or is to be.
         gsi: Gsi,
         /// The other.
         other: Gsi,
@@ -111,19 +112,19 @@ pub enum Error {
         pin: u32,
     },
 
-    /// A GSI leads to at most one pin of a chip.
+    /// A GSI is routed to at most one pin of a chip.
     #[error("two pins of the {chip} for one GSI")]
     TwoPinsOfOneChip {
         /// The chip.
         chip: IrqChip,
     },
 
-    /// A GSI leads to pins of one platform.
+    /// A GSI is routed to pins of one platform.
     #[error("pins of the {one} and the {other} for one GSI")]
     TwoPlatforms {
         /// One chip.
         one: IrqChip,
-        /// A chip that is never in the same machine.
+        /// A chip that is never in the same VM.
         other: IrqChip,
     },
 
@@ -131,19 +132,19 @@ pub enum Error {
     #[error("a route to no pin at all")]
     NoPins,
 
-    /// The machine has no such chip in the kernel.
+    /// The VM has no such chip in the kernel.
     #[error("GSI {gsi} cannot lead to the {chip}: the machine is of the kind {platform}")]
     NoSuchChip {
         /// The GSI.
         gsi: Gsi,
         /// The chip.
         chip: IrqChip,
-        /// The machine's kind.
+        /// The VM's platform.
         platform: Platform,
     },
 
-    /// The kernel takes no more routes than the machine has GSIs (a GSI may need several), and
-    /// without the parked leases that the table could take back there would still be more.
+    /// The kernel takes no more routes than the VM has GSIs (a GSI may need several). Without the
+    /// parked leases that the table could take back there would still be more.
     #[error("the table would have {entries} entries, and the kernel takes {limit}")]
     TableFull {
         /// How many it would have, without those of the parked leases.
@@ -158,18 +159,19 @@ pub enum Error {
          the first commit"
     )]
     NoIrqChip {
-        /// What the kernel said, if it was asked.
+        /// The kernel's error, if it was asked.
         source: Option<io::Error>,
     },
 
-    /// It cannot be found out what the table starts with.
+    /// It is not known what the table starts with: on arm64, on riscv64, and with a port without
+    /// [`Vm::platform`](notify_core::Vm::platform).
     #[error("{}; say what the table starts with (RoutingTableBuilder::wiring)", why_unknown(*.platform))]
     UnknownWiring {
-        /// The VM's kind, if it is known: KVM does not tell how many pins such a VM has.
+        /// The VM's platform, if it is known: KVM does not tell how many pins such a VM has.
         platform: Option<Platform>,
     },
 
-    /// The VM would not say which interrupt controllers it has.
+    /// The VM did not report which interrupt controllers it has.
     #[error("cannot ask the VM for its interrupt controllers")]
     Platform(#[source] io::Error),
 
@@ -192,7 +194,7 @@ pub enum Error {
     #[error("the VM has a routing table already: share it, by a clone of RoutingTable")]
     SecondTable,
 
-    /// The machine is being closed.
+    /// The VM is being closed.
     #[error("cannot set GSI routes")]
     Retired(#[source] Retired),
 
@@ -220,9 +222,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may succeed later, though nothing is changed: the kernel was short of
-    /// something (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted, or says that it is not ready
-    /// yet (EAGAIN).
+    /// Whether the error is temporary, so that the same call may succeed later: the kernel was
+    /// short of a resource (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted, or is not ready yet
+    /// (EAGAIN).
     #[must_use]
     pub fn is_transient(&self) -> bool {
         let (Self::Refused { source, .. } | Self::Limit(source) | Self::Platform(source)) = self
@@ -243,7 +245,7 @@ impl Error {
     }
 }
 
-/// Somebody who holds leases.
+/// The name of a holder of leases, and how many it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The name that the holder gave.
@@ -266,7 +268,7 @@ fn wanted_gsis(wanted: u32) -> String {
     }
 }
 
-/// The greatest holders; all of them could be thousands.
+/// The holders of most leases; all of them could be thousands.
 fn held_by(holders: &[Holder]) -> String {
     const NAMED: usize = 4;
     if holders.is_empty() {

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM's GSI routing table as something that can be owned in parts.
+//! KVM's GSI routing table, of which each device leases a part.
 //!
-//! A GSI (global system interrupt) is a number; the routing table says what each leads to: pins of
-//! interrupt controllers, or one message (MSI). KVM takes only the whole table at once, forgets
-//! nothing and explains nothing: a refusal is EINVAL, a GSI without a route swallows signals.
+//! A GSI (global system interrupt) is a number. The routing table routes each GSI to pins of
+//! interrupt controllers, or to one message (MSI). KVM takes only the whole table at once, and
+//! gives no reasons: a refusal is EINVAL, and signals of a GSI without a route are lost.
 //!
-//! - [`RoutingTable`] is the table of one machine, shared by its devices.
+//! - [`RoutingTable`] is the table of one VM, shared by its devices. A VM has one.
 //! - [`GsiLease`] is the right to one GSI; dropping it gives the number back.
-//! - [`ParkedLease`] is a lease that its holder does not need now, and that the table may take
-//!   back.
+//! - [`ParkedLease`] is a lease that its holder does not need now. The table may take it back.
 //! - [`Transaction`] stages any number of edits and commits them with at most one ioctl, or not at
 //!   all.
-//! - [`Line`] keeps a route in place while something may signal it; [`DrivenLine`] also keeps other GSIs
-//!   from its pins, so that one party sets its level and hears its ends of interrupt.
+//! - [`Line`] keeps a route in place while something may signal it. [`DrivenLine`] has exclusive
+//!   control of the line's level and EOIs: no other GSI can be routed to its pins.
 //! - [`Observer`] is called for commits and vectors, for metrics.
-//! - [`Wiring`] is a table that machines start with, such as a PC's.
-//! - [`Explanation`] says how a signal travels, or why it is lost; [`Dump`] is a table as text, for bug
-//!   reports, and back.
-//! - [`system_calls`] has the system calls of each operation, for system call filters.
+//! - [`Wiring`] is what a table starts with: the pins of a PC, a GIC or an AIA. On x86 the VM is
+//!   asked, so most VMMs need none.
+//! - [`Explanation`] describes how a signal travels, or why it is lost. [`Dump`] is a table as
+//!   text, for bug reports, and is read back.
+//! - [`system_calls`] lists the system calls of each operation, for system call filters.
 //!
 //! ```toml
 //! [dependencies]
@@ -60,6 +60,23 @@
 //! assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
 //! # Ok::<(), irq_routing::Error>(())
 //! ```
+//!
+//! # In an existing VMM
+//!
+//! - Make the table at the start, and give each device a clone. Do not call KVM_SET_GSI_ROUTING
+//!   elsewhere: each side would delete the routes of the other.
+//! - The first commit replaces KVM's table: by what the table starts with, and the edits. See
+//!   [`RoutingTableBuilder::wiring`] for what that is on x86, arm64 and riscv64.
+//! - The interrupt controllers must exist before the first commit, not before the table.
+//! - With another version of kvm-ioctls use [`KvmVm::duplicate_raw`], and set
+//!   `default-features = false`. A VMM with a hypervisor layer of its own implements [`Vm`]; see
+//!   [`notify_core::ports`].
+//!
+//! # Features
+//!
+//! `kvm-ioctls` and `vmm-sys-util` (default): as those of `notify-core`.
+//!
+//! `serde`: a [`Snapshot`] can be written and read.
 
 #![forbid(unsafe_code)]
 
@@ -125,7 +142,7 @@ pub use table::RoutingTable;
 pub use transaction::Transaction;
 pub use wiring::Wiring;
 
-/// The VM, and which interrupt controllers it has.
+/// The VM, and its interrupt controllers.
 #[doc(no_inline)]
 pub use notify_core::{self, KvmVm, Platform, Vm};
 

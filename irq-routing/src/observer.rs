@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Observer`]: what is told of commits and vectors, for metrics.
+//! [`Observer`]: is called for commits and vectors, for metrics.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,26 +10,26 @@ use crate::{Error, RoutingTable};
 
 /// Counts what happens to a routing table and to the vectors that use it.
 ///
-/// All methods have a default that does nothing. Without an observer nothing is counted, and a
-/// trigger is the same with one: what device code has triggered is what
-/// `irqfd::VectorHandle::trigger` returned to it.
+/// Set it with [`RoutingTableBuilder::observer`](crate::RoutingTableBuilder::observer). All methods
+/// have a default that does nothing. Triggers are not reported, and cost the same with an observer:
+/// device code gets the outcome from `irqfd::VectorHandle::trigger`.
 ///
 /// # Threads and locks
 ///
-/// A method is called on the thread that has caused the event, before that call returns: a vCPU
+/// A method is called on the thread that has caused the event, before its call returns: a vCPU
 /// that unmasks a vector, a thread that commits, the owner of an `irqfd::ArmQueue`. Neither the
 /// table nor a vector is locked then. Other locks may be held:
 ///
-/// - in a round of an `ArmQueue` the one that keeps other rounds from being run;
-/// - that of an `irqfd::msix::Binding` that is moved;
-/// - that of an `irqfd::LevelLine` that commits its redirection entry.
+/// - in a round of an `ArmQueue`: the lock that allows one round at a time;
+/// - the lock of an `irqfd::msix::Binding` that is moved;
+/// - the lock of an `irqfd::LevelLine` that commits its redirection entry.
 ///
 /// Methods are called by many threads at once, and events of two threads come in any order.
 ///
 /// An implementation counts or sends, and returns soon: the caller waits for it. It must not call
-/// back into the table, a vector, a line, a device or a queue. If it panics, the panic is dropped
-/// (the panic hook has run), and the event has its effect. A handle to the table in it keeps the
-/// table alive.
+/// back into the table, a vector, a line, a device or a queue. It must not keep a handle to the
+/// table: the table would never be freed. If it panics, the panic is dropped (the panic hook has
+/// run), and the event has its effect.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -16,17 +16,17 @@ use crate::{
     Translated,
 };
 
-/// The routing table of one machine. Clones share it.
+/// The routing table of one VM. Clones share it.
 ///
 /// KVM replaces its table whole, so a VM has one `RoutingTable`, and everything that needs a route
-/// goes through it. A second one is refused ([`Error::SecondTable`]) as long as a handle of the
-/// first, or a guard that holds one, is alive. Two `KvmVm`s over duplicates of one descriptor, and
-/// a [`Vm`] without [`routing_claim`](Vm::routing_claim), cannot be told apart.
+/// uses it. A second one is refused ([`Error::SecondTable`]) as long as a handle of the first, or a
+/// guard that holds one, is alive. It is not refused for a second `KvmVm` over the same VM, nor for
+/// a [`Vm`] without [`routing_claim`](Vm::routing_claim).
 ///
-/// The table starts with the pins that KVM has wired when it created the irqchip, so that serial
-/// port, PIT and RTC keep their interrupts; see [`RoutingTableBuilder::wiring`]. KVM's table
-/// cannot be read. So a table that the VMM has set before by other means is replaced by the first
-/// commit.
+/// On x86 the table starts with the pins that KVM wired when it created the irqchip, so that serial
+/// port, PIT and RTC keep their interrupts; see [`RoutingTableBuilder::wiring`], also for arm64 and
+/// riscv64. KVM's table cannot be read. So the first commit replaces routes that the VMM has set
+/// before by other means.
 ///
 /// Dropping the last handle leaves the kernel's table as it is.
 ///
@@ -100,8 +100,11 @@ impl Shared {
 }
 
 impl RoutingTable {
-    /// The table of an x86 VM, with a full or a split irqchip, which may be created later. On other
-    /// architectures [`RoutingTableBuilder::wiring`] is needed.
+    /// Creates the table of an x86 VM, with a full or a split irqchip.
+    ///
+    /// The irqchip may be created later, but before the first commit. On other architectures use
+    /// [`RoutingTableBuilder::wiring`]; without it each commit fails with [`Error::UnknownWiring`].
+    /// The kernel's table does not change before the first commit.
     ///
     /// # Errors
     ///
@@ -115,7 +118,7 @@ impl RoutingTable {
         RoutingTableBuilder::new(vm)
     }
 
-    /// The machine.
+    /// The VM.
     #[inline]
     #[must_use]
     pub fn vm(&self) -> &Arc<dyn Vm> {
@@ -133,13 +136,13 @@ impl RoutingTable {
         }
     }
 
-    /// How many GSIs the machine has: all numbers below this.
+    /// How many GSIs the VM has: all numbers below this.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.shared.limit
     }
 
-    /// How many of the lowest GSIs [`lease`](Self::lease) leaves alone.
+    /// How many of the lowest GSIs [`lease`](Self::lease) does not take.
     #[must_use]
     pub fn reserved_gsis(&self) -> u32 {
         self.lock().slots.reserved()
@@ -184,7 +187,7 @@ impl RoutingTable {
         Gsi::below(limit, number).ok_or(Error::GsiOutOfRange { gsi: number, limit })
     }
 
-    /// Where a GSI leads, as committed, or as the table has started.
+    /// Where a GSI is routed, as committed, or as the table has started.
     #[must_use]
     pub fn route(&self, gsi: Gsi) -> Option<Route> {
         self.lock().slots.get(gsi).route()
@@ -197,7 +200,7 @@ impl RoutingTable {
     }
 
     /// Takes the lowest GSI that is free and not reserved. If there is none, takes back the lease
-    /// that has been parked longest ([`GsiLease::park`]). The GSI leads nowhere yet. No ioctl.
+    /// that has been parked longest ([`GsiLease::park`]). The GSI has no route yet. No ioctl.
     ///
     /// # Errors
     ///
@@ -207,18 +210,18 @@ impl RoutingTable {
             .ok_or_else(|| self.lock().slots.exhausted(1))
     }
 
-    /// The same as [`lease`](Self::lease) for a caller that does not want to know who holds the
-    /// others: the error names the holders, which takes its time where there are thousands. It
-    /// waits for a commit under way only if no GSI is free or parked but those that the commit
-    /// changes.
+    /// The same as [`lease`](Self::lease), without an error that names the holders of all leases:
+    /// that takes time where there are thousands. It waits for a commit under way only if no GSI is
+    /// free or parked but those that the commit changes.
     #[must_use]
     pub fn lease_if_free(&self) -> Option<GsiLease> {
         let (gsi, id) = self.take(State::lease)?;
         Some(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// Takes this GSI, reserved or not, as a restored device does, also from a parked lease. It
-    /// waits for a commit under way that changes the GSI. No ioctl.
+    /// Takes this GSI, reserved or not, as a restored device does, also from a parked lease. A GSI
+    /// that is wired to pins cannot be leased; use [`line`](Self::line) for it. Waits for a commit
+    /// under way that changes the GSI. No ioctl.
     ///
     /// # Errors
     ///
@@ -243,8 +246,8 @@ impl RoutingTable {
         Ok(block.into_iter().map(lease).collect())
     }
 
-    /// Takes a GSI and leads it to a message: [`lease`](Self::lease) and a transaction of one edit.
-    /// A device with many vectors does better with one transaction for all.
+    /// Takes a GSI and routes it to a message: [`lease`](Self::lease) and a transaction of one
+    /// edit, which is one ioctl. For a device with many vectors use one transaction for all.
     ///
     /// # Errors
     ///
@@ -255,8 +258,9 @@ impl RoutingTable {
         Ok(lease)
     }
 
-    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If no commit has succeeded
-    /// yet, this commits what the table starts with, by one ioctl, so that the kernel has the route.
+    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If no commit has
+    /// succeeded yet, this commits what the table starts with, by one ioctl, so that the kernel has
+    /// the route.
     ///
     /// # Errors
     ///
@@ -273,7 +277,7 @@ impl RoutingTable {
         Ok(line)
     }
 
-    /// Starts a transaction. It holds no lock, and any number may be under way.
+    /// Starts a transaction. It holds no lock, and there may be any number at once.
     pub fn transaction(&self) -> Transaction {
         let spare = std::mem::take(&mut self.lock().spare_edits);
         Transaction::new(self.clone(), spare)
@@ -291,7 +295,7 @@ impl RoutingTable {
 
     /// Translates every message anew, and gives the kernel what has changed, with one ioctl if
     /// anything has: after the tables of an emulated IOMMU have changed, for instance. When this
-    /// returns no signal goes where an old translation led.
+    /// returns, no signal follows an old translation.
     ///
     /// # Errors
     ///
@@ -328,8 +332,8 @@ impl RoutingTable {
     }
 
     /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
-    /// Otherwise the next commit that changes something does it. There is nothing to do for a
-    /// machine that is being closed.
+    /// Otherwise the next commit that changes something does it. For a VM that is being closed this
+    /// does nothing.
     ///
     /// # Errors
     ///

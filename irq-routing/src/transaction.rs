@@ -84,8 +84,10 @@ impl Transaction {
     /// [`PinShared`](crate::Error::PinShared),
     /// [`NoSuchChip`](crate::Error::NoSuchChip), [`TableFull`](crate::Error::TableFull),
     /// [`GsiOutOfRange`](crate::Error::GsiOutOfRange). Then the kernel may refuse:
-    /// [`NoIrqChip`](crate::Error::NoIrqChip), [`Retired`](crate::Error::Retired),
-    /// [`Refused`](crate::Error::Refused). In every case nothing has changed, and the transaction
+    /// [`NoIrqChip`](crate::Error::NoIrqChip), [`OtherPlatform`](crate::Error::OtherPlatform),
+    /// [`Retired`](crate::Error::Retired), [`Refused`](crate::Error::Refused). As long as it is not
+    /// known what the table starts with, also [`UnknownWiring`](crate::Error::UnknownWiring) and
+    /// [`Platform`](crate::Error::Platform). In every case nothing has changed, and the transaction
     /// comes back inside.
     ///
     /// # Panics

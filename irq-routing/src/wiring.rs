@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Wiring`]: the tables that machines start with.
+//! [`Wiring`]: what a table starts with.
 
 use crate::{Error, IrqChip, Pin, Pins, Platform};
 
-/// Which GSI leads to which pins on a kind of machine: a plain value, to be committed whole.
+/// Which GSIs are routed to which pins on a platform: a plain value, which the first commit sets.
 ///
-/// KVM installs a table of its own when it creates its interrupt controllers, and the first table
-/// that is set replaces it, pins and all. So a table starts with one of these
-/// ([`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring)):
+/// KVM installs a table of its own when it creates its interrupt controllers. The first table that
+/// is set replaces it, and pins that are not in it are not wired any more. So a table starts with
+/// one of these ([`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring)):
 ///
 /// | the VM | its wiring |
 /// |---|---|
@@ -38,12 +38,12 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// What QEMU installs for a PC: GSI 0 to 15 lead to a pin of a PIC and to one of the IOAPIC, 16 to
-    /// 23 to the IOAPIC alone.
+    /// What QEMU installs for a PC: GSIs 0 to 15 are routed to a pin of a PIC and to one of the
+    /// IOAPIC, 16 to 23 to the IOAPIC alone.
     ///
-    /// Two are special. The timer's GSI 0 leads to pin 2 of the IOAPIC, which ACPI tells the guest by
-    /// an interrupt source override. GSI 2 leads nowhere: that pin of the first PIC is where the second
-    /// one is cascaded, and that of the IOAPIC is taken by GSI 0.
+    /// Two are special. The timer's GSI 0 is routed to pin 2 of the IOAPIC; ACPI describes that to
+    /// the guest by an interrupt source override. GSI 2 has no route: on the first PIC the second
+    /// one is cascaded at that pin, and GSI 0 has that pin of the IOAPIC.
     ///
     /// QEMU source: `kvm_pc_setup_irq_routing` in `hw/i386/kvm/ioapic.c`.
     #[must_use]
@@ -55,7 +55,7 @@ impl Wiring {
     /// What KVM_CREATE_IRQCHIP installs: as [`pc`](Self::pc), but the IOAPIC's pin is always that of
     /// the GSI's number, GSI 2 included.
     ///
-    /// A guest that expects the override of a PC gets no timer interrupt through the IOAPIC from it.
+    /// A guest whose ACPI tables have the override of a PC gets no timer interrupt from the IOAPIC.
     ///
     /// Kernel source: `default_routing` in `arch/x86/kvm/irq.c`, formerly `irq_comm.c`.
     #[must_use]
@@ -64,7 +64,7 @@ impl Wiring {
     }
 
     /// Nothing: no GSI is routed to a pin until a commit does so. It is the wiring of a split
-    /// irqchip, whose pins are user space's: the kernel refuses routes to them.
+    /// irqchip, whose pins are in user space: the kernel refuses routes to them.
     #[must_use]
     pub fn none(platform: Platform) -> Self {
         Self {
@@ -73,9 +73,9 @@ impl Wiring {
         }
     }
 
-    /// What KVM installs when a GIC with `spis` shared interrupts is initialised: GSI n leads to SPI n,
-    /// whose INTID is n + 32. It does so whatever was committed before; see
-    /// [`RoutingTable::recommit`](crate::RoutingTable::recommit).
+    /// What KVM installs when a GIC with `spis` shared interrupts is initialised: GSI n is routed
+    /// to SPI n, whose INTID is n + 32. The initialisation replaces what was committed before; call
+    /// [`RoutingTable::recommit`](crate::RoutingTable::recommit) after it then.
     ///
     /// Kernel source: `kvm_vgic_setup_default_irq_routing` in `arch/arm64/kvm/vgic/vgic-irqfd.c`.
     ///
@@ -86,11 +86,11 @@ impl Wiring {
         Self::identity(Platform::Arm64Gic, IrqChip::Gic, 0..spis)
     }
 
-    /// What KVM installs when an AIA with `sources` wired sources is initialised: GSI n leads to source
-    /// n, from 0 to `sources`. Sources are numbered from 1: a signal of GSI 0 is lost.
+    /// What KVM installs when an AIA with `sources` wired sources is initialised: GSI n is routed
+    /// to source n, from 0 to `sources`. Sources are numbered from 1: a signal of GSI 0 is lost.
     ///
-    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`, which counts source
-    /// 0, and `kvm_riscv_setup_default_irq_routing`.
+    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`, which counts
+    /// source 0, and `kvm_riscv_setup_default_irq_routing`.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Wiring {
         })
     }
 
-    /// The kind of machine that has these chips.
+    /// The platform that has these chips.
     #[must_use]
     pub fn platform(&self) -> Platform {
         self.platform

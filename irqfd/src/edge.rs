@@ -14,12 +14,14 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 ///
 /// Dropping it unbinds the notifier, then gives the GSI back (if it was leased); a failure is
 /// logged and keeps the GSI out of use. That blocks for one KVM_IRQFD, which waits for injections
-/// that KVM has begun: some 40 microseconds, more on a loaded host. While it is bound KVM takes
-/// every signal, so no other thread can read the notifier, and waiters on it are not woken. When it
-/// has been taken off, the counter is zero and later signals stay in it.
+/// that KVM has begun: some 40 microseconds, more on a loaded host. While it is bound, no other
+/// thread should read or watch the notifier: KVM takes every signal, and waiters are not woken.
+/// (Before Linux 5.11 KVM leaves the count in the notifier, and waiters are woken.) After it has
+/// been unbound, the counter is zero and later signals stay in it.
 ///
-/// Signals faster than the guest takes them merge. A signal for a masked or unacknowledged *pin* is
-/// lost, as an edge is on the wire; for a message it is kept by the local APIC.
+/// Signals that arrive before the guest has handled the last one are merged. A signal for a masked
+/// or unacknowledged *pin* is lost, as an edge is on the wire; for a message it is kept by the
+/// local APIC.
 ///
 /// To save a VM, [`deassign`](Self::deassign) it when vCPUs and back-ends stand still, keep the
 /// builder, and read the state of the interrupt controllers then. KVM injects what is for a pin
@@ -31,8 +33,8 @@ use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
 /// off until it is let through ([`is_blocked`](Self::is_blocked)): the kernel never has an irqfd on
 /// a GSI without a route.
 ///
-/// It keeps its notifier and its machine open: closing the last descriptor of either would end it
-/// silently.
+/// It keeps its notifier and its VM open: KVM silently removes the irqfd when the last descriptor
+/// of either is closed.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_irqfd_assign`.
 ///

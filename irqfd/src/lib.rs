@@ -30,12 +30,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With another version of `kvm-ioctls` use
-//! [`KvmVm::duplicate_raw`](notify_core::KvmVm::duplicate_raw), and switch the default features off
-//! if the VMM shall not get a second copy. This crate re-exports what its signatures need, and
-//! [`irq_routing`] and [`notify_core`] whole. The examples below use
-//! `notify_core::sim::SimVm`, a VM in memory. It needs the feature `sim` of `notify-core`, which is
-//! for tests.
+//! The notifier is new here. [`IrqFdBuilder::notifier`] takes an existing one:
+//! `Arc::new(EventNotifier::try_from(&eventfd)?)` for an `&EventFd` of vmm-sys-util 0.15. Other
+//! versions come in by [`EventNotifier::adopt_borrowed_raw`], and a `VmFd` of another version of
+//! kvm-ioctls by [`KvmVm::duplicate_raw`]. Set `default-features = false` then, so that Cargo
+//! builds no second copy of these crates. A VMM with a hypervisor layer of its own implements
+//! [`Vm`]; see [`notify_core::ports`].
+//!
+//! A VM has one [`RoutingTable`]. Give each device a clone, and do not call KVM_SET_GSI_ROUTING
+//! elsewhere. On arm64 and riscv64 the table is built with a
+//! [`Wiring`](irq_routing::RoutingTableBuilder::wiring).
+//!
+//! This crate re-exports what its signatures need, and [`irq_routing`] and [`notify_core`] whole.
+//! The examples below use `notify_core::sim::SimVm`, a VM in memory. It needs the feature `sim` of
+//! `notify-core`, which is for tests.
 //!
 //! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each of them. A
 //! vector needs an eventfd only if vhost, VFIO or another process signals it. The guest masks and
@@ -51,8 +59,8 @@
 //! trigger that it signals, and a notifier that is signalled at each EOI. The INTx interrupt of a
 //! passed-through device is a [`vfio::PassthroughIntx`].
 //!
-//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to its redirection
-//! entries, and the EOIs with which KVM exits ([`EoiExits`]):
+//! On a split irqchip the VMM has the IOAPIC. It passes on what the guest writes to the redirection
+//! entries, and the EOIs that KVM reports by exits ([`EoiExits`]):
 //!
 //! ```
 //! use std::sync::Arc;
@@ -221,10 +229,12 @@
 //!
 //! [`RoutingTableBuilder::observer`](irq_routing::RoutingTableBuilder::observer) sets an observer
 //! for a VM: it is called when vectors are opened and refused, when a trigger that was kept is
-//! delivered, and for commits. It costs a trigger nothing. What device code has triggered it knows
-//! from [`Triggered`].
+//! delivered, and for commits. Triggers are not observed, and cost the same: device code gets the
+//! outcome of each as [`Triggered`].
 //!
 //! # Features
+//!
+//! `kvm-ioctls` and `vmm-sys-util` (default): as those of `notify-core`.
 //!
 //! `mio`: `&ArmQueue` is a `mio::event::Source`.
 //!

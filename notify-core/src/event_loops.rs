@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guide: how the loops that VMMs have already listen to notifiers.
+//! Guide: how the event loops that VMMs already have watch notifiers.
 //!
 //! An [`EventNotifier`](crate::EventNotifier) is a file descriptor (`AsFd`, `AsRawFd`) that is
 //! readable while its counter is not zero. Any loop that watches file descriptors watches it, and
 //! there is nothing to adapt. Three things are the same everywhere:
 //!
 //! - Take the counter with [`consume`](crate::EventNotifier::consume), which never blocks, before
-//!   looking at the ring. In a semaphore's mode, or where the mode is not known, take until `None`.
+//!   you look at the ring. In semaphore mode, or where the mode is not known, repeat until `None`.
 //! - An edge-triggered loop (mio, tokio, event-manager with `EDGE_TRIGGERED`, io_uring) reports a
 //!   signal once. A level-triggered one reports it until the counter was taken.
-//! - While a notifier is bound as an irqfd, KVM takes its signals, and no loop is woken.
+//! - Do not watch a notifier while it is bound as an irqfd: its signals are for KVM. (From Linux
+//!   5.11 on KVM takes them, and no loop is woken. Earlier kernels leave them in the counter.)
+//!
+//! The guide needs no feature. Only `notify_core::dispatcher` and `mio::event::Source` do.
 //!
 //! The same loops watch the other descriptors of a VMM: taps, timers, sockets, and
 //! `irqfd::ArmQueue`, which is readable while vectors wait to be armed. Each section says how.
@@ -108,11 +111,11 @@
 //!
 //! # tokio
 //!
-//! `AsyncFd` takes what is `AsRawFd`, and so an `Arc` of a notifier, of a tap or of an
-//! `irqfd::ArmQueue`. WouldBlock sends it back to wait. With a queue, `run_pending` runs in a
-//! closure that returns WouldBlock afterwards. Newer versions deprecate `with_interest` for
-//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open,
-//! as an `Arc` of a notifier ensures.
+//! `AsyncFd` takes any `AsRawFd`: an `Arc` of a notifier, of a tap or of an `irqfd::ArmQueue`. The
+//! closure returns WouldBlock to wait for the next signal. For a queue it calls `run_pending`, and
+//! returns WouldBlock afterwards. Newer versions of tokio deprecate `with_interest` for
+//! `register_with_interest`, which is unsafe: the caller promises that the descriptor stays open.
+//! An `Arc` of a notifier ensures that.
 //!
 //! ```
 //! use std::io;
@@ -143,7 +146,7 @@
 //!
 //! # epoll
 //!
-//! Nothing but the system calls, here by the crate nix. `Epoll::add` takes any `AsFd`.
+//! The system calls, here by the crate nix. `Epoll::add` takes any `AsFd`.
 //!
 //! ```
 //! use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -163,10 +166,11 @@
 //!
 //! # io_uring
 //!
-//! Two requests work, tried on Linux 6.1, 6.18 and 7.2. A multishot POLL_ADD stays, and has a
-//! completion each time that the descriptor becomes readable: call `consume` then. It suits every
-//! descriptor, also `irqfd::ArmQueue`. A READ of 8 bytes waits for a signal, also of a notifier that
-//! is non-blocking, and takes the counter as `consume` does. So it needs no further system call, and
-//! has to be submitted again for the next signal. The example uses the crate `io-uring`.
+//! Two requests work (tested on Linux 6.1, 6.18 and 7.2). The example uses the crate `io-uring`.
+//!
+//! - A multishot POLL_ADD stays, and completes each time that the descriptor becomes readable: call
+//!   `consume` then. It works for every descriptor, also for an `irqfd::ArmQueue`.
+//! - A READ of 8 bytes waits for a signal, also of a non-blocking notifier, and takes the counter
+//!   as `consume` does, without a further system call. Submit it again for the next signal.
 //!
 #![doc = concat!("```no_run\n", include_str!("../tests/io_uring/example.rs"), "```")]

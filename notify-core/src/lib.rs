@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! eventfd notifiers and the one port through which the upper crates reach a hypervisor.
+//! eventfd notifiers, and the trait ([`Vm`]) by which the other crates talk to the hypervisor.
 //!
 //! A virtual machine monitor (VMM) and its guest tell each other "look at your queue" through two
 //! eventfds per queue. QEMU calls them *host notifier* and *guest notifier*, and so does this
@@ -7,25 +7,29 @@
 //!
 //! ```text
 //!            kick                                     call
-//!  guest ───────────▶ ioeventfd ─▶ host_notifier ─▶ device
+//!  guest ───────────▶ ioeventfd ─▶ host_notifier ──▶ device
 //!  guest ◀─────────── irqfd ◀───── guest_notifier ◀─ device
 //! ```
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
-//! - [`Vm`] is the port: what the upper crates ask of a hypervisor. [`KvmVm`] issues ioctls
-//!   on a KVM VM. With the feature `sim`, `sim::SimVm` behaves as KVM does and needs
-//!   no `/dev/kvm`. [`Vcpu`] is the same for the one thing that is asked of a vCPU.
-//! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how the port is implemented
-//!   over it, and what works without each method.
+//! - [`Vm`] is the *port*: the requests that the upper crates (`irq-routing`, `irqfd`, `ioeventfd`)
+//!   make to a hypervisor. [`KvmVm`] issues them as ioctls on a KVM VM. With the feature `sim`,
+//!   `sim::SimVm` behaves as KVM does and needs no `/dev/kvm`. [`Vcpu`] is the same for vCPUs; its
+//!   one method is KVM_INTERRUPT.
+//! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how to implement the port,
+//!   and what still works where a request is not supported.
 //! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
 //!   in another process, and takes them back without losing a signal.
 //! - With the feature `dispatcher`, `dispatcher::Dispatcher` calls handlers of many notifiers and
 //!   other file descriptors, and polls where that pays.
-//! - [`event_loops`] shows how the loop that a VMM already has listens to notifiers.
-//! - [`system_calls`] has the system calls of each operation, for system call filters.
+//! - [`event_loops`] shows how the loop that a VMM already has watches notifiers.
+//! - [`system_calls`] lists the system calls of each operation, for system call filters.
 //!
-//! Routing policy lives in the crate `irq-routing`, doorbells in `ioeventfd`, interrupts in
+//! The routing table is in the crate `irq-routing`, doorbells are in `ioeventfd`, interrupts in
 //! `irqfd`.
+//!
+//! How the VMM's own `VmFd` and `EventFd` come in: see the tables at [`KvmVm`] and
+//! [`EventNotifier`].
 //!
 //! ```toml
 //! [dependencies]
@@ -40,6 +44,18 @@
 //! assert_eq!(queue.host_notifier().consume()?.map(u64::from), Some(1));
 //! # Ok::<(), notify_core::Error>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `kvm-ioctls` (default): conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25.
+//! - `vmm-sys-util` (default): conversions from and to `EventFd` of vmm-sys-util 0.15.
+//! - `sim`: `sim::SimVm`, a VM in memory for tests.
+//! - `dispatcher`: `dispatcher::Dispatcher`, an event loop.
+//! - `mio`: `&EventNotifier` is a `mio::event::Source`.
+//! - `vhost`: back-ends of the crate `vhost` for [`vring::Vrings`].
+//!
+//! Other versions of kvm-ioctls and vmm-sys-util work without the two default features. Set
+//! `default-features = false` for each of the crates then, so that Cargo builds no second copy.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("eventfd and KVM exist on Linux only");
@@ -70,7 +86,7 @@ pub use vm::{
 
 #[cfg(feature = "vmm-sys-util")]
 pub use notifier::BorrowedEventFd;
-/// The eventfd type of the rust-vmm project (vmm-sys-util 0.15), which an [`EventNotifier`] can be
-/// made of, and lends.
+/// The eventfd type of the rust-vmm project (vmm-sys-util 0.15), from and to which an
+/// [`EventNotifier`] converts.
 #[cfg(feature = "vmm-sys-util")]
 pub use vmm_sys_util::eventfd::EventFd;

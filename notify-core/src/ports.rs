@@ -4,29 +4,36 @@
 //! [`KvmVm`](crate::KvmVm) issues ioctls on the descriptor of a KVM VM. A VMM that has a hypervisor
 //! layer of its own, for more than one hypervisor, implements [`Vm`](crate::Vm) over that layer.
 //! This page has a complete port over a trait of the shape of Cloud Hypervisor's `hypervisor::Vm`,
-//! what a port must be able to do, and what the upper crates do where it is not.
+//! what a port must be able to do, and what still works where it cannot do more.
 //!
 //! # What is needed, and what is not
 //!
-//! Three things are needed: an eventfd that is bound to a GSI, a routing table that is replaced
-//! whole, and the number of GSIs ([`Capability::IrqRouting`](crate::Capability::IrqRouting)). A
-//! method that the hypervisor layer does not have returns
-//! [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). The upper crates then do this:
+//! Interrupts need three things of the layer: to bind an eventfd to a GSI, to replace the whole
+//! routing table, and the number of GSIs
+//! ([`Capability::IrqRouting`](crate::Capability::IrqRouting)). Doorbells need a fourth: to bind an
+//! eventfd to a guest address. A method that the hypervisor layer does not have returns
+//! [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). Then:
 //!
-//! | returns `Unsupported` | what still works | what fails |
+//! | `Unsupported` from | what still works | what fails |
 //! |---|---|---|
 //! | `signal_msi`, with [`Capability::SignalMsi`](crate::Capability::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `Error::Signal` |
 //! | `set_irq_line`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `Error::NoLevel`; `inject::line` of a message: `Error::Line` |
 //! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `Error::NoResample` |
-//! | `ioeventfd`, all or some | the VMM's exit handler: `DoorbellRegistry` matches the write | `IoEventFd`: `ioeventfd::Error::Assign` |
-//! | `platform` | everything, if the builder of the table is given a `Wiring` | without that each commit: `Error::UnknownWiring` |
-//! | `capability` of `IrqRouting`, `set_gsi_routing` | nothing | building the table: `Error::Limit`; each commit: `Error::Refused` |
+//! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Assign` |
+//! | `platform` | everything, if the builder of the table is given a `Wiring`, and the registry of doorbells a list of `Window`s | without a `Wiring` each commit: `Error::UnknownWiring`; `Window::of_irqchip` |
+//! | `capability` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
+//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `set_irq_line` | `IrqFd`, private and exported vectors, exported devices of a line: `Error::Assign` |
 //!
 //! A capability that the layer does not know is 0, not an error.
 //!
-//! A request that the layer could not take back must be refused too. In the example that is a
-//! doorbell for one value: `unregister_ioevent` has no value, so KVM would not find the doorbell
-//! and would keep it.
+//! A request that the layer could not undo must be refused too. In the example that is a doorbell
+//! for one value: `unregister_ioevent` has no value, so KVM would not find the doorbell and would
+//! keep it. For the same reason the example refuses a doorbell of one width. A virtio-pci layout
+//! then needs `ioeventfd::virtio::PciModern::any_width`, which looks at two capabilities:
+//! `IoEventFdAnyLength` and `IoEventFdNoLength`.
+//!
+//! Make one port for each VM, and share it in an `Arc`. The [`RoutingClaim`](crate::RoutingClaim)
+//! in it is what refuses a second routing table.
 //!
 //! # Errors
 //!
@@ -36,14 +43,15 @@
 //!
 //! Cloud Hypervisor wraps `kvm_ioctls::Error` in an `anyhow::Error`, and that in its own error
 //! type. The errno is found along the chain of [`source`](std::error::Error::source), by
-//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (An MSHV error
-//! has a code of the hypervisor instead of an errno for some requests. Such a port maps what is
-//! temporary to EAGAIN, and the rest to EINVAL.)
+//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (For some
+//! requests an MSHV error has a code of the hypervisor instead of an errno. Such a port maps what
+//! is temporary to EAGAIN, and the rest to EINVAL.)
 //!
 //! # The example
 //!
 //! The part of the hypervisor layer that is used, and a port over it. The port is complete: all
-//! other methods of [`Vm`](crate::Vm) have a default.
+//! other methods of [`Vm`](crate::Vm) have a default. `BorrowedEventFd` needs the feature
+//! `vmm-sys-util` (on by default).
 //!
 //! ```
 //! # mod hypervisor {
@@ -109,7 +117,9 @@
 //!     fn capability(&self, capability: Capability) -> io::Result<u32> {
 //!         Ok(match capability {
 //!             Capability::IrqRouting => 4096, // the number of GSIs
-//!             Capability::IrqFd | Capability::IoEventFd | Capability::IoEventFdAnyLength => 1,
+//!             Capability::IrqFd | Capability::IoEventFd => 1,
+//!             // Both, so that `PciModern::any_width` makes doorbells that this port accepts.
+//!             Capability::IoEventFdAnyLength | Capability::IoEventFdNoLength => 1,
 //!             _ => 0,
 //!         })
 //!     }
@@ -255,7 +265,8 @@
 //! # use std::os::fd::AsFd;
 //! # let layer = Arc::new(Layer::default());
 //! let claim = RoutingClaim::default();
-//! let port: Arc<dyn Vm> = Arc::new(Port { layer: layer.clone(), claim }); // for `RoutingTable::new`
+//! // For `RoutingTable::new`, `IoEventFd::builder` and `DoorbellRegistry::new`:
+//! let port: Arc<dyn Vm> = Arc::new(Port { layer: layer.clone(), claim });
 //! # let kick = EventNotifier::new()?;
 //! # let target = RouteTarget::Msi { address: 0xfee0_0000, data: 0x40, devid: None };
 //! # let mut table = RouteBuffer::new();
@@ -286,12 +297,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With this port vectors have irqfds. A `LevelLine` is built on the GSI of an IOAPIC
-//! pin, gets what the guest writes to the redirection entry by `redirect`, and its EOIs from
-//! `VmExit::IoapicEoi`, by `EoiExits::on_vector`.
+//! With this port each vector has an irqfd of its own. A `LevelLine` is built on the GSI of an
+//! IOAPIC pin. The VMM calls `redirect` for what the guest writes to the redirection entry, and
+//! `EoiExits::on_vector` at each `VmExit::IoapicEoi`.
 //!
 //! # Decorators
 //!
 //! A port that wraps another one (to log, to count, to inject faults) forwards *every* method, also
-//! those that have a default. The default of a method that is not forwarded hides what the inner
-//! port can do.
+//! those that have a default. Otherwise the default hides what the inner port can do.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`LevelLineBuilder`]: which way a line takes.
+//! [`LevelLineBuilder`]: how a line gets its interrupts to the guest.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -34,41 +34,41 @@ impl LevelLineBuilder {
         }
     }
 
-    /// Where the VMM reports the ends of interrupts that the kernel does not keep to itself. Where
-    /// the kernel hears of them it is not used.
+    /// Sets where the VMM reports the EOIs that are exits to user space: those of a split irqchip.
+    /// Not used where the kernel handles the EOIs.
     pub fn eoi_exits(mut self, exits: &EoiExits) -> Self {
         self.exits = Some(exits.clone());
         self
     }
 
-    /// No EOI of this line is ever reported: a TDX guest ends its interrupts without an exit, and
-    /// KVM cannot change that. For a GSI with a message; a line to pins in the kernel does not need
-    /// it and is not changed by it.
+    /// Declares that no EOI of this line is ever reported: an EOI of a TDX guest is no exit, and
+    /// KVM cannot change that. For a GSI with a message; it has no effect on a line to pins in the
+    /// kernel.
     ///
-    /// A level-triggered line sends again at the EOI if it is still high. Without EOIs it does not
-    /// know when that is. So each [`assert`](crate::LevelIrq::assert) sends one message, whether or
-    /// not the line or the device itself is high already. What is promised:
+    /// A level-triggered line sends again at the EOI if it is still high. Without EOIs that is not
+    /// possible. So each [`assert`](crate::LevelIrq::assert) sends one message, also if the line or
+    /// the device is high already. What is promised:
     ///
     /// - After an `assert` the guest runs its handler from the start at least once. If the vector
     ///   is in service, the local APIC keeps the message and delivers it after the EOI.
-    /// - If the entry is masked or the line is paused, and the line is still high when that ends,
-    ///   one message is sent then. (An edge-triggered entry loses what comes while it is masked, as
-    ///   an IOAPIC does.)
-    /// - An interrupt may be spurious: one that a handler run has already served, or that belongs
-    ///   to a device which has deasserted since.
+    /// - If the line is still high when its entry is unmasked or the line is resumed, one message
+    ///   is sent then. (An edge-triggered entry loses what comes while it is masked, as in an
+    ///   IOAPIC.)
+    /// - An interrupt may be spurious: its reason was served by an earlier run of the handler, or
+    ///   its device has deasserted since.
     /// - No state of the line keeps a later `assert` from being sent.
     ///
-    /// What is not promised: a guest that ends an interrupt and leaves a reason behind is not
-    /// interrupted again for that. The device calls `assert` for each new reason, also if it did
-    /// not deassert in between. [`LevelLine::reassert`] sends again if the line is high; a VMM that
-    /// sees another sign of service, an access to the device's registers for instance, may call it.
+    /// What is not promised: if the guest ends an interrupt and leaves a reason unserved, it is not
+    /// interrupted again for that reason. The device calls `assert` for each new reason, also if it
+    /// did not deassert in between. [`LevelLine::reassert`] sends again if the line is high. A VMM
+    /// may call it at another sign of service, for instance an access to the device's registers.
     ///
     /// No device that waits for EOIs can join: [`eoi`](crate::LevelIrqBuilder::eoi),
     /// [`exported`](crate::LevelIrqBuilder::exported) and
     /// [`PassthroughIntx`](crate::vfio::PassthroughIntx) fail with [`NoResample::WithoutEois`]. For
     /// a device of VFIO the VMM reads the trigger and asserts, and at the next access to the
-    /// device's registers deasserts and unmasks it. Such a guest should be told that its lines are
-    /// edge-triggered; QEMU does so for TDX, in the ACPI tables that describe GSIs and PCI links.
+    /// device's registers deasserts and unmasks it. Describe the lines to such a guest as
+    /// edge-triggered; QEMU does so for TDX, in the ACPI tables of GSIs and PCI links.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -87,7 +87,7 @@ impl LevelLineBuilder {
     ///
     /// serial.assert()?; // a byte has come
     /// assert_eq!(vm.take_vector(0), Some(0x51));
-    /// vm.lapic_eoi(0); // of which nothing is reported
+    /// vm.lapic_eoi(0); // it is not reported
     /// serial.assert()?; // the next byte, and the first one was not read
     /// assert_eq!(vm.take_vector(0), Some(0x51));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -107,19 +107,19 @@ impl LevelLineBuilder {
         self.line
     }
 
-    /// Becomes the one who drives the line.
+    /// Takes exclusive control of the line: its level and its EOIs.
     ///
-    /// A GSI with a message is one of a split irqchip, whose EOIs come as exits. Whether the
-    /// machine is one is found out by asking for a resampling irqfd, which a split irqchip refuses,
-    /// as does a port that has none (`Unsupported`). With [`without_eois`](Self::without_eois)
-    /// nothing is asked.
+    /// A GSI with a message belongs to a split irqchip, whose EOIs are exits. Whether the VM has
+    /// one is found out by one request for a resampling irqfd. A split irqchip refuses it, and so
+    /// does a port that has none (`Unsupported`). With [`without_eois`](Self::without_eois) there
+    /// is no such request.
     ///
     /// # Errors
     ///
     /// [`Error::Drive`]. For a GSI with a message [`Error::NoResample`]: no [`EoiExits`] were
-    /// given, or none will come. [`Error::LineNotifier`] and those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign), from finding out. The builder comes
-    /// back inside.
+    /// given, or there will be no such exits. [`Error::LineNotifier`] and those of
+    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign), from the request for an irqfd. The
+    /// builder comes back inside.
     pub fn build(self) -> Result<LevelLine, Rejected<Self>> {
         let gsi = self.line.gsi();
         let message = match self.find_message() {
@@ -181,8 +181,8 @@ impl LevelLineBuilder {
         Err(Error::NoResample { gsi, reason })
     }
 
-    /// What the kernel has against a resampling irqfd, if that it is a split irqchip (see
-    /// `kvm_arch_irqfd_allowed`), or that the port has none.
+    /// Why a resampling irqfd is refused, if the reason is a split irqchip (see
+    /// `kvm_arch_irqfd_allowed`), or a port that has none.
     fn refusal(&self) -> Result<Option<io::Error>, Error> {
         let (vm, gsi) = (self.line.table().vm(), self.line.gsi());
         let line = gsi.number();

@@ -17,16 +17,16 @@ use super::watch::{SharedFd, Source, Watched};
 use super::{Error, Handler, HandlerError, PollHandler, Readiness, Token};
 use crate::{EventNotifier, Rejected};
 
-/// Adds and removes handlers of a [`Dispatcher`](super::Dispatcher), and stops it: from any thread, and
-/// from inside a handler.
+/// Adds and removes handlers of a [`Dispatcher`](super::Dispatcher), and stops it: from any thread,
+/// and from inside a handler.
 ///
-/// Cloning it is cheap. It does not keep the handlers alive: once the dispatcher is dropped, everything
-/// answers [`Error::Gone`]. So a handler may own one.
+/// Cloning it is cheap. It does not keep the handlers alive: once the dispatcher is dropped, each
+/// method returns [`Error::Gone`]. So a handler may own one.
 ///
 /// # Deadlocks
 ///
-/// Nothing is locked while a handler runs. But [`remove`](Self::remove) and [`pause`](Self::pause) wait
-/// for the handler that they are about, if another thread is calling it. So:
+/// Nothing is locked while a handler runs. But [`remove`](Self::remove) and [`pause`](Self::pause)
+/// wait for their handler to return, if another thread is calling it. So:
 ///
 /// - Do not call them with a lock held that the handler takes.
 /// - Handlers of two dispatchers must not remove or pause each other. If both do it at once, each
@@ -100,10 +100,10 @@ impl DispatcherHandle {
     /// descriptor is ready, also if it has read only part of what is there. A peer that has hung up
     /// leaves the descriptor ready for ever: remove the handler then.
     ///
-    /// The closure must not block. Another thread may have read what was there before it is called,
-    /// so use a non-blocking descriptor. [`remove`](Self::remove) and [`pause`](Self::pause) wait
-    /// for a call as they do for that of a notifier, and hand nothing back: what was not read is
-    /// still in the file, and leads to a call after [`resume`](Self::resume).
+    /// The closure must not block. Another thread may have read the data before it is called, so
+    /// use a non-blocking descriptor. [`remove`](Self::remove) and [`pause`](Self::pause) wait for
+    /// a call as they do for the handler of a notifier, and return `None`: data that was not read
+    /// is still in the file, and the closure is called for it after [`resume`](Self::resume).
     ///
     /// Each call costs one system call more than that of a notifier (`epoll_ctl`).
     ///
@@ -252,8 +252,8 @@ impl DispatcherHandle {
         }
     }
 
-    /// Lets a paused handler be called again. Signals that came meanwhile lead to a call at once. One
-    /// that is not paused stays as it is.
+    /// Lets a paused handler be called again. It is called at once for signals that came meanwhile.
+    /// A handler that is not paused stays as it is.
     ///
     /// # Errors
     ///

@@ -3,8 +3,8 @@
 //!
 //! A [`Dispatcher`] calls a [`Handler`] when its notifier is signalled, and may poll it in between.
 //! It also calls a closure while another file descriptor is readable
-//! ([`DispatcherHandle::add_fd`]). How a VMM with a loop of its own listens to notifiers instead is
-//! told in [`event_loops`](crate::event_loops).
+//! ([`DispatcherHandle::add_fd`]). A VMM with a loop of its own needs no dispatcher: see
+//! [`event_loops`](crate::event_loops).
 
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Readiness`]: what the kernel says of a file descriptor, and [`Latest`]: what it said last.
+//! [`Readiness`]: what the kernel reports of a file descriptor; [`Latest`]: its last report.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -21,7 +21,7 @@ const ERROR: u64 = 4;
 pub struct Readiness(NonZeroU64);
 
 impl Readiness {
-    /// Whether there is something to read (EPOLLIN). The end of a stream is read as zero bytes.
+    /// Whether there is something to read (EPOLLIN). At the end of a stream a read returns 0 bytes.
     #[must_use]
     pub fn is_readable(self) -> bool {
         self.0.get() & READABLE != 0
@@ -29,7 +29,7 @@ impl Readiness {
 
     /// Whether the peer has closed its end, or will write no more (EPOLLHUP, EPOLLRDHUP).
     ///
-    /// It stays so. The handler is called in each turn until it is removed.
+    /// This does not end: the handler is called in each turn until it is removed.
     #[must_use]
     pub fn is_hung_up(self) -> bool {
         self.0.get() & HUNG_UP != 0
@@ -52,7 +52,7 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// What the kernel said last of a file descriptor whose handler has not been called for it: the
+/// The kernel's last report of a file descriptor whose handler has not been called for it: the
 /// bits of a [`Readiness`], or none. They take the place of a notifier's count.
 #[derive(Debug, Default)]
 pub(super) struct Latest(AtomicU64);

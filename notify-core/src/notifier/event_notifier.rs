@@ -26,25 +26,28 @@ use crate::Error;
 /// | another type that has `AsFd` | [`adopt_borrowed`](Self::adopt_borrowed) | a duplicate | the same |
 /// | `OwnedFd`, from another process | [`adopt`](Self::adopt) | its own | `fstat`, `preadv2`, `writev`, `fcntl` three times, and those of `mode` |
 ///
-/// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default).
+/// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default), and leave
+/// its flags as they are. The `adopt` functions check that the descriptor is an eventfd, and make
+/// the open file non-blocking, for the lender too.
 ///
 /// Dropping a notifier closes its file descriptor, unless it shares one. Closing does *not* undo a
-/// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one notifier
-/// rather than duplicating it.
+/// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one
+/// notifier instead of duplicating it.
 ///
-/// `vmm-sys-util` 0.15 has a type of the same name which is only the write half of a pair; see
-/// `from_consumer_and_notifier` for the way between the two.
+/// `vmm-sys-util` 0.15 has a type of the same name, which is only the write half of a pair;
+/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert.
 ///
 /// # Shared and private notifiers
 ///
-/// `O_NONBLOCK` belongs to the open file, so a process that was handed the eventfd can clear it.
-/// A *shared* notifier, as every one is at first, does not rely on the flag to read:
+/// `O_NONBLOCK` belongs to the open file, so a process that was given the eventfd can clear it.
+/// A *shared* notifier, as each is at first, does not rely on the flag to read:
 /// [`consume`](Self::consume), [`is_signalled`](Self::is_signalled) and [`wait`](Self::wait) never
 /// block because of it. For that it uses `preadv2`, which the system call filters of some VMMs do
-/// not allow. A notifier that was declared [*private*](Self::declare_private) uses `read`.
+/// not allow. A notifier that was declared [*private*](Self::declare_private) uses `read`. So with
+/// a filter, declare private what no other process has, or allow `preadv2`.
 ///
-/// [`notify`](Self::notify) relies on the flag, whether the notifier is private or shared: the kernel
-/// has no other non-blocking write for eventfds.
+/// [`notify`](Self::notify) relies on the flag, whether the notifier is private or shared: the
+/// kernel has no other non-blocking write for eventfds.
 ///
 /// # System calls
 ///
@@ -62,7 +65,8 @@ use crate::Error;
 ///
 /// No other operation of these crates polls a notifier.
 ///
-/// Needs Linux 5.8, the first kernel whose eventfds know `RWF_NOWAIT`. Kernel source: `fs/eventfd.c`.
+/// Needs Linux 5.8, the first kernel whose eventfds support `RWF_NOWAIT`. Kernel source:
+/// `fs/eventfd.c`.
 ///
 /// ```
 /// use notify_core::EventNotifier;
@@ -88,11 +92,11 @@ pub struct EventNotifier {
 pub enum EventFdMode {
     /// All of it, as notifiers do.
     Counter,
-    /// One (`EFD_SEMAPHORE`). KVM wakes once for each write, whatever its value, and leaves the
-    /// rest behind; an irqfd therefore refuses it.
+    /// One (`EFD_SEMAPHORE`). KVM injects once for each write, whatever its value, and leaves the
+    /// rest in the counter, so an `irqfd::IrqFd` refuses it.
     Semaphore,
-    /// Not known: the eventfd was made elsewhere, and the kernel tells its mode only through `/proc`
-    /// (since Linux 6.5), which is not mounted here or does not say.
+    /// Not known: the eventfd was made elsewhere, and the kernel is older than 6.5, or `/proc` is
+    /// not mounted. (From Linux 6.5 on the kernel shows the mode there, and nowhere else.)
     Unknown,
 }
 
@@ -130,8 +134,8 @@ impl EventNotifier {
     /// Where the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
     /// `statx`, `read`, `close`), and later calls make no system call. It is called where the mode matters:
     /// when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are handed
-    /// over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that installs a system call filter, or leaves
-    /// `/proc` behind, calls it before.
+    /// over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that installs a
+    /// system call filter, or loses access to `/proc`, calls it before.
     pub fn mode(&self) -> EventFdMode {
         *self.mode.get_or_init(|| examine::mode(self.as_fd()))
     }
@@ -143,9 +147,9 @@ impl EventNotifier {
     ///
     /// It ends when these crates hand the eventfd out: when
     /// [`Vrings`](crate::vring::Vrings) gives it to a back-end, when `Vector::export` of `irqfd`
-    /// returns it, and in [`try_clone`](Self::try_clone). A caller who hands it out in another way
-    /// calls [`declare_shared`](Self::declare_shared) before. The kernel is no other process: KVM
-    /// may have a private notifier as irqfd or ioeventfd.
+    /// returns it, and in [`try_clone`](Self::try_clone). A caller that hands it out in another way
+    /// calls [`declare_shared`](Self::declare_shared) before. The kernel is no other process: a
+    /// private notifier may be bound as an irqfd or ioeventfd.
     ///
     /// # Errors
     ///
@@ -189,10 +193,10 @@ impl EventNotifier {
     /// eventfd is bound as an irqfd, KVM injects the interrupt before this returns (MSI) or soon
     /// after (pins).
     ///
-    /// Blocks while the counter is full (2^64 - 2) *and* the open file is not non-blocking: where it
-    /// was made by `EventFd::new(0)` and converted, or where another holder has cleared
-    /// `O_NONBLOCK`. Counts of one do not fill it; another holder can. Where that matters, do not
-    /// signal on a thread that must not stop.
+    /// Blocks while the counter is full (2^64 - 2) *and* the open file is blocking: it was made by
+    /// `EventFd::new(0)` and converted, or another holder has cleared `O_NONBLOCK`. Counts of one
+    /// do not fill it; another holder can. Where that matters, do not signal on a thread that must
+    /// not stop.
     ///
     /// # Errors
     ///
@@ -204,8 +208,8 @@ impl EventNotifier {
 
     /// The same, and returns whether the counter has grown: `false` if it is full.
     ///
-    /// That matters where the counter is not read by the receiver: KVM and vhost hear of the write,
-    /// and of one that is refused they hear nothing. A process that shares the eventfd can fill it.
+    /// That matters where the receiver does not read the counter: KVM and vhost are woken by the
+    /// write, and not by a write that is refused. A process that shares the eventfd can fill it.
     ///
     /// # Errors
     ///
@@ -238,7 +242,7 @@ impl EventNotifier {
     ///
     /// # Errors
     ///
-    /// [`Error::Consume`] where the kernel is older than 5.8 or a system-call filter refuses
+    /// [`Error::Consume`] where the kernel is older than 5.8 or a system call filter refuses
     /// `preadv2`.
     #[inline]
     pub fn consume(&self) -> Result<Option<NonZeroU64>, Error> {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a VM has a routing table already.
 ///
 /// KVM replaces the routing table of a VM whole, so two owners of the table would delete each
-/// other's routes. The routing table of the upper crates takes the claim of its VM, and gives it
-/// back when its last handle and guard are dropped. An implementation of [`Vm`](super::Vm) holds
-/// one, and returns it from [`Vm::routing_claim`](super::Vm::routing_claim).
+/// other's routes. An `irq_routing::RoutingTable` takes the claim of its VM when it is built, and
+/// gives it back when its last handle and guard are dropped. An implementation of
+/// [`Vm`](super::Vm) has a claim as a field (`RoutingClaim::default()`), and returns it from
+/// [`Vm::routing_claim`](super::Vm::routing_claim).
 #[derive(Debug, Default)]
 pub struct RoutingClaim(AtomicBool);
 

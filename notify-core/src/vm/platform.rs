@@ -5,14 +5,14 @@ use std::fmt;
 
 /// Which interrupt controllers a VM has in the kernel.
 ///
-/// Not `#[non_exhaustive]`: code that distinguishes platforms has to be looked at when one is added.
+/// Not `#[non_exhaustive]`: code that distinguishes platforms has to change when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Platform {
     /// PICs, IOAPIC and local APICs (KVM_CREATE_IRQCHIP).
     #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "riscv64")), default)]
     X86,
-    /// Local APICs only (KVM_CAP_SPLIT_IRQCHIP): routes are messages, and the first GSIs belong to
-    /// the IOAPIC in user space.
+    /// Local APICs only (KVM_CAP_SPLIT_IRQCHIP): the IOAPIC is in user space. Routes are messages,
+    /// and the first GSIs are those of the IOAPIC's pins.
     X86Split,
     /// A GICv2 or GICv3.
     #[cfg_attr(target_arch = "aarch64", default)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`KvmVm`]: the port over a KVM virtual machine.
+//! [`KvmVm`]: the port over a KVM VM.
 
 #[cfg(feature = "kvm-ioctls")]
 mod convert;
@@ -24,7 +24,7 @@ use crate::notifier::fd;
 use crate::vm::flags::IrqFdFlags;
 use crate::{Error, Rejected};
 
-/// A KVM virtual machine.
+/// A KVM VM. Make one for each VM, and share it in an `Arc`.
 ///
 /// # From what a VMM has
 ///
@@ -35,21 +35,25 @@ use crate::{Error, Rejected};
 /// | another type that has `AsFd` | [`KvmVm::duplicate`]`(&vm)` |
 /// | an `OwnedFd` to give away | [`KvmVm::from_fd`]`(fd)` |
 ///
-/// The first three duplicate the file descriptor: the VMM keeps its own, and the VM stays open as
-/// long as either.
+/// The first three duplicate the file descriptor: the VMM keeps its own, and the VM stays open
+/// while either is open. Where the VMM has another version of kvm-ioctls, set `default-features =
+/// false`, so that Cargo builds no second copy.
 ///
-/// Dropping it closes its file descriptor; the machine itself lives on while a vCPU or another
-/// descriptor of it is open, but its irqfds die with the last *machine* descriptor.
+/// Two `KvmVm`s over duplicates of one descriptor do not share their [`RoutingClaim`], so a second
+/// routing table is not refused.
 ///
-/// Only the process that created a machine may use it: in a forked child every request gives EIO.
+/// Dropping it closes its file descriptor. The VM lives on while a vCPU or another descriptor of it
+/// is open, but its irqfds are removed when the last *VM* descriptor is closed.
+///
+/// Only the process that created a VM may use it: in a forked child every request fails with EIO.
 ///
 /// # System calls
 ///
-/// Making one asks KVM for all capabilities that never change (KVM_CHECK_EXTENSION, eleven times,
-/// and KVM_GET_API_VERSION, which a VM refuses), so that no operation of these crates asks later.
-/// Two capabilities can change when an interrupt controller is created and are asked for when
-/// [`capability`](Vm::capability) is called: [`Capability::MsiDevid`] until the VM has it, and
-/// [`Capability::X2ApicApi`].
+/// Creating a `KvmVm` asks KVM for all capabilities that never change (KVM_CHECK_EXTENSION, eleven
+/// times, and KVM_GET_API_VERSION, which a VM refuses), so that no operation of these crates asks
+/// later. The interrupt controllers may be created before or after. Two capabilities can change
+/// when one is created, and are asked for when [`capability`](Vm::capability) is called:
+/// [`Capability::MsiDevid`] until the VM has it, and [`Capability::X2ApicApi`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -96,7 +100,7 @@ impl KvmVm {
         }
     }
 
-    /// The VM of a caller who keeps it: its file descriptor is duplicated.
+    /// Duplicates the file descriptor of a VM, which the caller keeps.
     ///
     /// # Errors
     ///
@@ -105,7 +109,7 @@ impl KvmVm {
         Ok(Self::from_fd(fd::duplicate(vm.as_fd())?)?)
     }
 
-    /// The same for types that have no `AsFd`: the `VmFd` of `kvm-ioctls`, of any version.
+    /// The same for types without `AsFd`: the `VmFd` of `kvm-ioctls`, of any version.
     ///
     /// # Errors
     ///
@@ -114,7 +118,7 @@ impl KvmVm {
         Ok(Self::from_fd(fd::duplicate_raw(vm)?)?)
     }
 
-    /// Both `/dev/kvm` and its machines know capabilities; only `/dev/kvm` knows the API's version.
+    /// Both `/dev/kvm` and a VM have capabilities; only `/dev/kvm` has an API version.
     /// Returns the capabilities that do not change.
     fn learn(fd: BorrowedFd<'_>) -> io::Result<[u32; Capability::ALL.len()]> {
         ioctl::check_extension(fd, Capability::IoEventFd.number())?;
