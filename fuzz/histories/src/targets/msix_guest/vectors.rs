@@ -127,7 +127,9 @@ impl Model {
         let line = &mut self.lines[n];
         let had_none = line.notifier().is_none();
         line.outlet = Outlet::Shared(at);
-        if std::mem::take(&mut line.kept) {
+        if line.kept {
+            // Room is made, and what was there is kept.
+            line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
             self.signal_anew(at);
         }
         if had_none {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irqfd::{Error, VectorState, msix};
 use notify_core::EventNotifier;
 
-use super::line::{Arm, Line};
+use super::line::Arm;
 use super::step::Vmm;
 use super::world::{World, gsi};
 
@@ -145,16 +145,18 @@ impl World {
         }
     }
 
-    /// Offers a vector a notifier that there is. If it is that of another vector, it must not become
-    /// shared: the simulator takes what was signalled at its next call only, and until then one
-    /// vector finds the signal of the other. (KVM takes it in the write.) So it is offered if both
-    /// are armed, because then it is refused.
+    /// Offers a vector a notifier that there is. It must not become one that is bound elsewhere, or
+    /// that of another vector: the simulator takes what was signalled at its next call only, and
+    /// until then the vector finds the signal of the other. (KVM takes it in the write.) So such a
+    /// notifier is offered if it is bound and the vector is armed, because then it is refused.
     fn share(&mut self, n: usize, new: usize) {
-        let lines = &self.model.lines;
-        let others = lines.iter().enumerate().filter(|(other, _)| *other != n);
-        let mut others = others.filter(|(_, line)| line.notifier() == Some(new));
-        let is_refused = |line: &Line| line.arm == Arm::Armed;
-        if others.all(|(_, other)| is_refused(other) && is_refused(&lines[n])) {
+        let lines = self.model.lines.iter().enumerate();
+        let mut others = lines.filter(|(other, _)| *other != n);
+        let bound = self.model.is_bound(new);
+        let is_elsewhere = bound || others.any(|(_, line)| line.notifier() == Some(new));
+        let is_own = self.model.lines[n].notifier() == Some(new);
+        let is_refused = bound && self.model.lines[n].arm == Arm::Armed;
+        if is_own || !is_elsewhere || is_refused {
             self.replace_notifier(n, new);
         }
     }
