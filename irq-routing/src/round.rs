@@ -132,14 +132,12 @@ impl Shared {
         if !request.is_pending() {
             return;
         }
-        // Nothing is armed where no route is.
-        let blocked =
-            |edit: &&mut Edit| edit.is_open() && edit.is_blocked() && engine.has_entry(edit.gsi);
         let mut held = None;
         // Where there is no entry, the message was blocked before, or there was no route: nothing
         // is armed.
-        let has_entry = |edit: &&mut Edit| engine.has_entry(edit.gsi);
-        for edit in request.edits.iter_mut().filter(blocked).filter(has_entry) {
+        let blocked =
+            |edit: &&mut Edit| edit.is_open() && edit.is_blocked() && engine.has_entry(edit.gsi);
+        for edit in request.edits.iter_mut().filter(blocked) {
             if !self.disarm(edit.gsi) {
                 edit.fate = Fate::Held;
                 held = held.or(Some(edit.gsi));

@@ -194,7 +194,8 @@ impl fmt::Debug for VectorHandle {
             .field("number", &self.number())
             .field("message", &self.message())
             .field("state", &self.state())
-            .field("pending", &self.is_pending())
+            // Not `is_pending`, which may take the signal of the notifier.
+            .field("pending", &self.inner.gate.is_pending())
             .field("gsi", &self.gsi())
             .field("notifier", &self.notifier())
             .finish_non_exhaustive()

@@ -123,3 +123,13 @@ fn a_private_notifier_is_not_emptied_for_its_assignment() {
     irq.notifier(Arc::clone(&notifier)).assign().unwrap_err();
     assert_eq!(notifier.consume().unwrap().map(u64::from), Some(3));
 }
+
+#[test]
+fn debug_text_takes_no_signal() {
+    let (_vm, table) = table();
+    let (vector, notifier) = exported(&table, 0x40);
+    notifier.notify().unwrap();
+    let text = format!("{vector:?}");
+    assert!(text.contains("pending: false"), "{text}");
+    assert_eq!(notifier.consume().unwrap().map(u64::from), Some(1));
+}
