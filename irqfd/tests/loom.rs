@@ -319,6 +319,28 @@ fn a_message_is_whole_and_the_old_one_ends_with_the_change() {
     });
 }
 
+/// While one thread delivers what a look has found, another one masks the vector and unmasks it.
+#[test]
+fn what_a_look_has_found_is_delivered_once() {
+    explore(2, || {
+        let (witness, table) = Witness::new();
+        let vector = Arc::new(internal(&table));
+        vector.export().unwrap();
+        vector.trigger().unwrap();
+        assert!(vector.is_pending(), "the look");
+        let guest = {
+            let vector = Arc::clone(&vector);
+            thread::spawn(move || vector.unmask().unwrap())
+        };
+        vector.mask();
+        vector.unmask().unwrap();
+        guest.join().unwrap();
+        vector.mask();
+        let pending = u64::from(vector.is_pending());
+        assert_eq!(witness.by_irqfd() + pending, 1);
+    });
+}
+
 #[test]
 fn a_swap_loses_no_trigger() {
     explore(3, || {

@@ -38,7 +38,7 @@ impl Inner {
     pub(crate) fn reset(&self) {
         let mut control = self.control.lock();
         self.add_mask_locked(&mut control, Masks::GUEST);
-        self.clear_pending_locked(&mut control);
+        self.clear_pending_locked(&control);
         control.message = MsiMessage::default();
     }
 

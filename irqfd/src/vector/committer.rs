@@ -115,7 +115,7 @@ impl Task {
             Answer::Committed | Answer::Blocked if control.is_bound() => Ok(Armed::Before),
             Answer::Committed | Answer::Blocked => match self.vector.outlet.notifier() {
                 Some(notifier) => {
-                    self.vector.merge_pending(&mut control);
+                    self.vector.merge_pending(&control);
                     outcome
                         .guard(|| control.bind(&notifier))
                         .unwrap_or(Err(Error::Abandoned))

@@ -32,8 +32,8 @@ pub(super) struct Control {
     pub(super) logged: bool,
     /// How often it has failed since it was unmasked.
     pub(super) failures: u32,
-    /// How many signals were taken from a notifier of which KVM takes none.
-    pub(super) unheard: u64,
+    /// How many threads write the signal of a pending bit to a notifier that was handed out.
+    pub(super) deliveries: u32,
 }
 
 /// Reasons for a vector to be closed.
@@ -105,7 +105,7 @@ impl Default for Control {
             access: 0,
             logged: false,
             failures: 0,
-            unheard: 0,
+            deliveries: 0,
         }
     }
 }

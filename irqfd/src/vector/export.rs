@@ -188,7 +188,7 @@ impl Inner {
         if exchanged.trigger {
             // A peer may have filled it and made it blocking.
             if let Some(notifier) = self.outlet.shared() {
-                self.make_room(&mut self.control.lock(), &notifier);
+                self.make_room(&self.control.lock(), &notifier);
             }
             // Every eventfd takes it.
             let _ = self.trigger();

@@ -20,7 +20,7 @@ use crate::sync::MutexGuard;
 
 impl Inner {
     /// Takes the signal of a notifier of which KVM takes none. Returns whether there was one.
-    fn take_unheard(&self, control: &mut Control) -> Result<bool, notify_core::Error> {
+    fn take_unheard(&self, control: &Control) -> Result<bool, notify_core::Error> {
         let has_signal = match (self.outlet.kind(), &control.arm) {
             (Kind::Own | Kind::Shared, Arm::Armed(irq)) => irq.take_if_blocked()?,
             (Kind::Shared, _) => match self.outlet.notifier() {
@@ -30,18 +30,17 @@ impl Inner {
             // A vector's own notifier is not signalled while it is not bound.
             (Kind::Own | Kind::Message | Kind::Nothing, _) => false,
         };
-        control.unheard += u64::from(has_signal);
         Ok(has_signal)
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        let mut control = self.control.lock();
-        self.gate.is_pending() || self.keep_unheard(&mut control)
+        let control = self.control.lock();
+        self.gate.is_pending() || control.deliveries > 0 || self.keep_unheard(&control)
     }
 
     /// Makes a signal that is in the notifier the vector's pending bit. Returns whether there was
     /// one.
-    fn keep_unheard(&self, control: &mut Control) -> bool {
+    fn keep_unheard(&self, control: &Control) -> bool {
         // If it cannot be read, it keeps what it has.
         let has_signal = self.take_unheard(control).unwrap_or(false);
         if has_signal {
@@ -52,17 +51,17 @@ impl Inner {
 
     /// The vector is about to be armed: what its notifier has merges with the pending bit, so that one
     /// interrupt is delivered for both.
-    pub(super) fn merge_pending(&self, control: &mut Control) {
+    pub(super) fn merge_pending(&self, control: &Control) {
         if self.gate.is_pending() {
             self.keep_unheard(control);
         }
     }
 
     pub(crate) fn clear_pending(&self) {
-        self.clear_pending_locked(&mut self.control.lock());
+        self.clear_pending_locked(&self.control.lock());
     }
 
-    pub(super) fn clear_pending_locked(&self, control: &mut Control) {
+    pub(super) fn clear_pending_locked(&self, control: &Control) {
         self.gate.take_pending();
         // If it cannot be read, it keeps what it has.
         let _ = self.take_unheard(control);
@@ -71,25 +70,26 @@ impl Inner {
     /// Takes the signal that [`is_pending`](Self::is_pending) reports, and returns whether there
     /// was one. With `keep` it also stays here.
     pub(crate) fn take_pending(&self, keep: bool) -> bool {
-        let mut control = self.control.lock();
+        let control = self.control.lock();
         // If it cannot be read it may be signalled.
-        let unheard = self.take_unheard(&mut control).unwrap_or(true);
+        let unheard = self.take_unheard(&control).unwrap_or(true);
         let pending = self.gate.take_pending() || unheard;
         if pending && keep {
             self.gate.keep();
         }
-        pending
+        // One that is being delivered stays here in any case.
+        pending || control.deliveries > 0
     }
 
     /// Signals the notifier of an exported vector, of which a peer may have filled the counter and
     /// made it blocking: the counter is emptied before the write. Call it without a lock, because
     /// the peer may fill it again in between.
     pub(crate) fn signal_moved(&self, notifier: &EventNotifier) -> Result<(), notify_core::Error> {
-        self.make_room(&mut self.control.lock(), notifier);
+        self.make_room(&self.control.lock(), notifier);
         signal_anew(notifier)
     }
 
-    pub(super) fn make_room(&self, control: &mut Control, notifier: &EventNotifier) {
+    pub(super) fn make_room(&self, control: &Control, notifier: &EventNotifier) {
         if control.is_armed() {
             // KVM has injected what it has.
             let _ = notifier.consume();
@@ -118,25 +118,29 @@ impl Inner {
 
     /// Signals a notifier that was handed out, for the pending bit.
     ///
-    /// The write is made without the lock, because a peer may block it. The bit is taken out after
-    /// it, and only if the vector has not changed meanwhile: so a snapshot has the signal at each
-    /// moment. If the vector is masked or paused meanwhile, the signal may be delivered twice. If
-    /// its message is blocked meanwhile, what is written here may be taken by a look, and is the
-    /// pending bit then.
+    /// The write is made without the lock, because a peer may block it. Meanwhile the bit is gone and
+    /// the delivery is counted, so that a snapshot has the signal at each moment. If the vector is
+    /// masked, paused or blocked before the write, the signal stays in the notifier. If it is after
+    /// the write, KVM has injected it. So one interrupt comes of it. A snapshot that is taken while
+    /// the write is under way may have it as well.
     fn deliver_kept(&self, mut control: MutexGuard<'_, Control>) -> bool {
         let Some(notifier) = self.outlet.shared() else {
             return false;
         };
-        self.make_room(&mut control, &notifier);
-        let before = (control.turn, control.unheard);
+        self.make_room(&control, &notifier);
+        if !self.gate.take_pending() {
+            return false;
+        }
+        control.deliveries += 1;
         drop(control);
         // For loom a call of the kernel belongs to the step before it.
         #[cfg(loom)]
         crate::sync::thread::yield_now();
         let signalled = signal_anew(&notifier);
-        let control = self.control.lock();
-        if signalled.is_ok() && (control.turn, control.unheard) == before {
-            self.gate.take_pending();
+        let mut control = self.control.lock();
+        control.deliveries -= 1;
+        if signalled.is_err() {
+            self.gate.keep();
         }
         signalled.is_ok()
     }
