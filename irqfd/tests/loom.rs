@@ -322,10 +322,13 @@ fn a_message_is_whole_and_the_old_one_ends_with_the_change() {
 /// While one thread delivers what a look has found, another one masks the vector and unmasks it.
 #[test]
 fn what_a_look_has_found_is_delivered_once() {
-    explore(2, || {
+    explore(4, || {
         let (witness, table) = Witness::new();
         let vector = Arc::new(internal(&table));
         vector.export().unwrap();
+        // So that it needs no commit later.
+        vector.unmask().unwrap();
+        vector.mask();
         vector.trigger().unwrap();
         assert!(vector.is_pending(), "the look");
         let guest = {
