@@ -209,9 +209,9 @@ impl Armed for IrqFds {
         true
     }
 
-    /// What the notifiers have is delivered. A counter that a peer has filled meanwhile is left so, as
-    /// for a vector that is armed: to empty it, a signal would have to be written after the binding,
-    /// and such a peer can block the write, on which the whole table would wait.
+    /// What the notifiers have is delivered. A counter that a peer has filled meanwhile is left so,
+    /// as for a vector that is armed: to empty it, a signal would have to be written after the
+    /// binding, and such a peer can block the write, on which the whole table would wait.
     fn rearm(&self) {
         let mut state = self.state.lock();
         state.blocked = false;

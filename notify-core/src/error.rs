@@ -14,16 +14,16 @@ pub enum Error {
     #[error("cannot create an eventfd")]
     Create(#[source] io::Error),
 
-    /// The file descriptor is open, but it is something else; or the kernel is older than 5.8, whose
-    /// eventfds cannot be told from other files.
+    /// The file descriptor is open, but it is something else; or the kernel is older than 5.8,
+    /// whose eventfds cannot be told from other files.
     #[error("file descriptor {fd} is not an eventfd")]
     NotEventFd {
         /// The number that was offered.
         fd: RawFd,
     },
 
-    /// The file descriptor could not be looked at, or its flags could not be changed; EPERM or ENOSYS
-    /// if a system-call filter refuses `preadv2` or `fcntl`.
+    /// The file descriptor could not be looked at, or its flags could not be changed; EPERM or
+    /// ENOSYS if a system-call filter refuses `preadv2` or `fcntl`.
     #[error("cannot examine file descriptor {fd}")]
     Examine {
         /// The number that was offered.
@@ -99,8 +99,8 @@ pub enum Error {
 
 /// A failed call that consumed something: why it failed, and what it had consumed.
 ///
-/// The upper crates use it with their own error type; it converts into that with `?`, which drops the
-/// value. Boxed as it is, it keeps the value alive.
+/// The upper crates use it with their own error type; it converts into that with `?`, which drops
+/// the value. Boxed as it is, it keeps the value alive.
 pub struct Rejected<T, E = Error> {
     /// Why the call failed.
     pub error: E,

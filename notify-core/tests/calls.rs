@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which system calls the operations of a notifier make: each runs on a thread whose filter kills the
-//! process at any other. Trials run one after the other, because some count file descriptors.
+//! Which system calls the operations of a notifier make: each runs on a thread whose filter kills
+//! the process at any other. Trials run one after the other, because some count file descriptors.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,10 +12,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use kvm_test::{SystemCall, allow_only, anywhere, open_fds};
+use kvm_test::{SystemCall, anywhere, jailed, open_fds};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::{
     BorrowedEventFd, Capability, EventFd, EventFdMode, EventNotifier, IoEventFdRequest,
@@ -32,34 +31,6 @@ const SETFL: SystemCall = fcntl_of(libc::F_SETFL);
 
 const fn fcntl_of(command: i32) -> SystemCall {
     (libc::SYS_fcntl, Some(command.cast_unsigned()))
-}
-
-/// Memory, locks, and the end of a thread.
-const RUNTIME: [SystemCall; 12] = [
-    (libc::SYS_brk, None),
-    (libc::SYS_exit, None),
-    (libc::SYS_futex, None),
-    (libc::SYS_gettid, None),
-    (libc::SYS_madvise, None),
-    (libc::SYS_mmap, None),
-    (libc::SYS_mprotect, None),
-    (libc::SYS_mremap, None),
-    (libc::SYS_munmap, None),
-    (libc::SYS_rt_sigprocmask, None),
-    (libc::SYS_sched_yield, None),
-    (libc::SYS_sigaltstack, None),
-];
-
-/// Runs this where no other system calls are allowed.
-#[track_caller]
-fn with<T: Send>(calls: &[SystemCall], run: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        let jailed = scope.spawn(|| {
-            allow_only(&[calls, &RUNTIME].concat()).unwrap();
-            run()
-        });
-        jailed.join().unwrap()
-    })
 }
 
 fn main() -> ExitCode {
@@ -86,7 +57,7 @@ fn taken() {
     let fds = open_fds().unwrap();
     let numbers = (eventfd.as_raw_fd(), shared.as_raw_fd());
     let other = Arc::clone(&shared);
-    let (owned, shared) = with(&[], move || {
+    let (owned, shared) = jailed(&[], move || {
         (EventNotifier::from(eventfd), EventNotifier::from(shared))
     });
     assert_eq!((owned.as_raw_fd(), shared.as_raw_fd()), numbers);
@@ -94,26 +65,26 @@ fn taken() {
     let flags = OFlag::from_bits_retain(fcntl(&owned, FcntlArg::F_GETFL).unwrap());
     assert!(!flags.contains(OFlag::O_NONBLOCK), "it stays as it was");
 
-    let lent: i32 = with(&[], || AsRef::<EventFd>::as_ref(&shared).as_raw_fd());
+    let lent: i32 = jailed(&[], || AsRef::<EventFd>::as_ref(&shared).as_raw_fd());
     assert_eq!(lent, numbers.1);
     other.write(3).unwrap();
     assert_eq!(count(&shared), Some(3));
     // One that is shared must be duplicated to be given away; then it is the last that has it.
-    let (given, again) = with(&[DUP], || {
+    let (given, again) = jailed(&[DUP], || {
         let given = EventFd::try_from(shared).unwrap();
         (given, EventFd::try_from(EventNotifier::from(other)))
     });
     assert_ne!(given.as_raw_fd(), numbers.1);
     let again = again.unwrap();
     assert_eq!(again.as_raw_fd(), numbers.1);
-    let given = with(&[], || EventFd::try_from(owned).unwrap());
+    let given = jailed(&[], || EventFd::try_from(owned).unwrap());
     assert_eq!(given.as_raw_fd(), numbers.0);
 }
 
 fn borrowed() {
     let eventfd = EventFd::new(0).unwrap();
     let fds = open_fds().unwrap();
-    let notifier = with(&[DUP], || EventNotifier::try_from(&eventfd).unwrap());
+    let notifier = jailed(&[DUP], || EventNotifier::try_from(&eventfd).unwrap());
     assert_eq!(open_fds().unwrap(), fds + 1);
     eventfd.write(2).unwrap();
     assert_eq!(count(&notifier), Some(2));
@@ -121,13 +92,13 @@ fn borrowed() {
 
 fn shared() {
     let notifier = EventNotifier::new().unwrap();
-    with(&[WRITE], || notifier.notify().unwrap());
-    with(&[WRITE], || assert!(notifier.try_notify().unwrap()));
-    with(&[PPOLL], || assert!(notifier.is_signalled().unwrap()));
-    with(&[PREADV2], || assert_eq!(count(&notifier), Some(2)));
-    with(&[PREADV2], || assert_eq!(count(&notifier), None));
+    jailed(&[WRITE], || notifier.notify().unwrap());
+    jailed(&[WRITE], || assert!(notifier.try_notify().unwrap()));
+    jailed(&[PPOLL], || assert!(notifier.is_signalled().unwrap()));
+    jailed(&[PREADV2], || assert_eq!(count(&notifier), Some(2)));
+    jailed(&[PREADV2], || assert_eq!(count(&notifier), None));
     let once = Some(Duration::ZERO);
-    with(&[PREADV2, PPOLL], || {
+    jailed(&[PREADV2, PPOLL], || {
         assert_eq!(notifier.wait(once).unwrap(), None);
     });
 }
@@ -135,27 +106,27 @@ fn shared() {
 fn private() {
     let notifier = EventNotifier::builder().private(true).build().unwrap();
     assert!(notifier.is_private());
-    with(&[WRITE], || notifier.notify().unwrap());
-    with(&[READ], || assert_eq!(count(&notifier), Some(1)));
-    with(&[READ], || assert_eq!(count(&notifier), None));
-    with(&[], || notifier.declare_private().unwrap());
-    with(&[], || notifier.declare_shared());
-    with(&[PREADV2], || assert_eq!(count(&notifier), None));
+    jailed(&[WRITE], || notifier.notify().unwrap());
+    jailed(&[READ], || assert_eq!(count(&notifier), Some(1)));
+    jailed(&[READ], || assert_eq!(count(&notifier), None));
+    jailed(&[], || notifier.declare_private().unwrap());
+    jailed(&[], || notifier.declare_shared());
+    jailed(&[PREADV2], || assert_eq!(count(&notifier), None));
 }
 
 fn declared() {
     let blocking = EventNotifier::from(EventFd::new(0).unwrap());
-    with(&[GETFL, SETFL], || blocking.declare_private().unwrap());
+    jailed(&[GETFL, SETFL], || blocking.declare_private().unwrap());
     // It would block for ever otherwise.
-    with(&[READ], || assert_eq!(count(&blocking), None));
+    jailed(&[READ], || assert_eq!(count(&blocking), None));
     let notifier = EventNotifier::new().unwrap();
-    with(&[GETFL], || notifier.declare_private().unwrap());
-    with(&[READ], || assert_eq!(count(&notifier), None));
+    jailed(&[GETFL], || notifier.declare_private().unwrap());
+    jailed(&[READ], || assert_eq!(count(&notifier), None));
 }
 
 fn cloned() {
     let notifier = EventNotifier::builder().private(true).build().unwrap();
-    let clone = with(&[DUP], || notifier.try_clone().unwrap());
+    let clone = jailed(&[DUP], || notifier.try_clone().unwrap());
     assert!(!notifier.is_private() && !clone.is_private());
 }
 
@@ -163,7 +134,7 @@ fn mode() {
     let made = EventNotifier::builder().semaphore(true).build().unwrap();
     let converted = EventNotifier::from(EventFd::new(libc::EFD_SEMAPHORE).unwrap());
     let mode = converted.mode();
-    with(&[], || {
+    jailed(&[], || {
         assert_eq!(made.mode(), EventFdMode::Semaphore);
         assert_eq!(converted.mode(), mode);
     });
@@ -210,7 +181,7 @@ impl Vm for Hypervisor {
 fn port() {
     let (vm, notifier) = (Hypervisor::default(), EventNotifier::new().unwrap());
     let fds = open_fds().unwrap();
-    with(&[], || {
+    jailed(&[], || {
         vm.irqfd(&IrqFdRequest::assign(notifier.as_fd(), 5))
             .unwrap();
     });

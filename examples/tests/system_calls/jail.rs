@@ -2,7 +2,7 @@
 //! Makes an operation in a process of its own, on a thread whose filter kills.
 //!
 //! The test program starts itself once more for that, so that a killed process is a result like any
-//! other, and what an operation leaves behind is in nobody's way.
+//! other, and what an operation leaves behind disturbs no other operation.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};

@@ -12,7 +12,8 @@ use crate::RoutingTable;
 use crate::slots::Slot;
 use crate::versioned::Versioned;
 
-/// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`] reads.
+/// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`]
+/// reads.
 const VERSION: u32 = 1;
 
 /// In bytes: what is read from outside ends up in messages.
@@ -27,10 +28,11 @@ fn is_fit(name: &str) -> bool {
 ///
 /// It holds numbers and names only: no eventfd, no lease, nothing that is armed. With the feature
 /// `serde` it can be written and read in any format. What is read is believed only as far as
-/// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place: lists that are
-/// longer than any table are refused while they are read. Of a snapshot of a later version the version is read,
-/// which is its first field, and nothing else; it cannot be restored, nor written again. A format that is not
-/// self-describing (bincode, postcard) cannot skip the rest of it: there, nothing that follows can be read.
+/// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place: lists
+/// that are longer than any table are refused while they are read. Of a snapshot of a later version
+/// the version is read, which is its first field, and nothing else; it cannot be restored, nor
+/// written again. A format that is not self-describing (bincode, postcard) cannot skip the rest of
+/// it: there, nothing that follows can be read.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -63,16 +65,15 @@ fn is_fit(name: &str) -> bool {
 pub struct Snapshot(Versioned<Saved>);
 
 impl RoutingTable {
-    /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs in
-    /// quarantine are left out, since nothing is armed in the machine that continues, and so are
-    /// parked leases, which are not held. Messages are
-    /// those of the devices, before any translation. If it is not decided yet what the table starts
-    /// with, this asks the VM. Names that are longer than 128 bytes, or have control
-    /// characters in them, are left out.
+    /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs
+    /// in quarantine are left out, since nothing is armed in the machine that continues, and so are
+    /// parked leases, which are not held. Messages are those of the devices, before any
+    /// translation. If it is not decided yet what the table starts with, this asks the VM. Names
+    /// that are longer than 128 bytes, or have control characters in them, are left out.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        // What the kernel has wired belongs to the table even if nothing was committed yet. Where it
-        // cannot be found out, there is nothing of it that a table could have kept.
+        // What the kernel has wired belongs to the table even if nothing was committed yet. Where
+        // it cannot be found out, there is nothing of it that a table could have kept.
         let _ = self.shared().start();
         let platform = self.platform();
         let state = self.lock();

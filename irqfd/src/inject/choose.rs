@@ -10,7 +10,8 @@ use notify_core::Platform;
 pub enum Wire {
     /// A pin of the IOAPIC, or of whatever takes wires on the platform.
     Pin,
-    /// x86: a pin of the PICs. (A PC's line goes to both; where the answers differ, it takes both ways.)
+    /// x86: a pin of the PICs. (A PC's line goes to both; where the answers differ, it takes both
+    /// ways.)
     PicPin,
     /// Nothing: it is a message (MSI, MSI-X).
     Message,
@@ -30,8 +31,8 @@ pub enum Trigger {
 pub enum Signaller {
     /// Code of this process that can call this crate, on whichever thread.
     Vmm,
-    /// Who can be given nothing but an eventfd: another process (KVM serves the VMM's alone), or a driver in the
-    /// kernel, such as vhost and VFIO.
+    /// Who can be given nothing but an eventfd: another process (KVM serves the VMM's alone), or a
+    /// driver in the kernel, such as vhost and VFIO.
     Other,
 }
 
@@ -84,20 +85,22 @@ pub struct Choice {
     pub why: &'static str,
 }
 
-/// Which way an interrupt should take. `platform` is what [`Vm::platform`](notify_core::Vm::platform)
-/// returns: `None` if all interrupt controllers are the VMM's.
+/// Which way an interrupt should take. `platform` is what
+/// [`Vm::platform`](notify_core::Vm::platform) returns: `None` if all interrupt controllers are the
+/// VMM's.
 ///
-/// It depends on who signals, and must not depend on anything that is merely true at the time. (QEMU asked
-/// whether the device's doorbells were handled in the kernel, until 2024, and took the irqfd's way from its main loop
-/// too.) A device with two kinds of signallers takes two ways at once.
+/// It depends on who signals, and must not depend on anything that is merely true at the time.
+/// (QEMU asked whether the device's doorbells were handled in the kernel, until 2024, and took the
+/// irqfd's way from its main loop too.) A device with two kinds of signallers takes two ways at
+/// once.
 ///
 #[doc = include_str!("choose.md")]
 ///
 /// # Other architectures
 ///
-/// What the table says of pins is x86's in two points. On arm64 a pin has one level in the kernel, that of whoever
-/// came last, so that devices of both kinds of signallers cannot share it. On riscv64 KVM hears of no EOI at an
-/// APLIC, and a resample eventfd stays silent.
+/// What the table says of pins is x86's in two points. On arm64 a pin has one level in the kernel,
+/// that of whoever came last, so that devices of both kinds of signallers cannot share it. On
+/// riscv64 KVM hears of no EOI at an APLIC, and a resample eventfd stays silent.
 ///
 /// ```
 /// use irqfd::inject::{Path, Signaller, Trigger, Wire, choose};

@@ -3,7 +3,7 @@
 
 use std::io;
 
-/// Why nobody would tell of the ends of a line's interrupts.
+/// Why the EOIs of a line cannot be reported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoResample {

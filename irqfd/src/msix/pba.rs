@@ -18,8 +18,8 @@ impl Table {
     /// it is not. Bits beyond the last vector are zero. Writes of the guest to this region are to
     /// be ignored.
     ///
-    /// For each vector that is exported and masked this reads its notifier (one system call), unless
-    /// the vector has kept a trigger; see [`is_pending`](crate::VectorHandle::is_pending).
+    /// For each vector that is exported and masked this reads its notifier (one system call),
+    /// unless the vector has kept a trigger; see [`is_pending`](crate::VectorHandle::is_pending).
     pub fn pba_read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
         if !matches!(data.len(), 1 | 2 | 4 | 8) {

@@ -105,9 +105,9 @@ impl VectorHandle {
     /// notifier.
     ///
     /// A private vector hands its own notifier out, which is
-    /// [shared](EventNotifier::declare_shared) from now on, and stays armed. If a peer fills the counter
-    /// while the vector is not armed, later signals are lost until [`trigger`](Self::trigger) or a
-    /// mask drains it.
+    /// [shared](EventNotifier::declare_shared) from now on, and stays armed. If a peer fills the
+    /// counter while the vector is not armed, later signals are lost until
+    /// [`trigger`](Self::trigger) or a mask drains it.
     ///
     /// # Errors
     ///

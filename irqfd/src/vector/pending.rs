@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Signals that a vector keeps, and what a queue takes along when it moves to another vector.
 //!
-//! KVM takes no signal of a notifier that was handed out and is not armed, nor of any notifier while
-//! the translation blocks the message. A signal that is there is pending. To find it, the counter is
-//! taken, and what was there stays in the gate as the vector's pending bit: a look that takes nothing
-//! is poll(2), which system call filters do not allow. Nothing writes such a signal back, since a
-//! peer that shares the notifier can make a write block. When the vector is armed, the pending bit is
-//! delivered.
+//! KVM takes no signal of a notifier that was handed out and is not armed, nor of any notifier
+//! while the translation blocks the message. A signal that is there is pending. To find it, the
+//! counter is taken, and what was there stays in the gate as the vector's pending bit: a look that
+//! takes nothing is poll(2), which system call filters do not allow. Nothing writes such a signal
+//! back, since a peer that shares the notifier can make a write block. When the vector is armed,
+//! the pending bit is delivered.
 
 use std::sync::Arc;
 
@@ -49,8 +49,8 @@ impl Inner {
         has_signal
     }
 
-    /// The vector is about to be armed: what its notifier has merges with the pending bit, so that one
-    /// interrupt is delivered for both.
+    /// The vector is about to be armed: what its notifier has merges with the pending bit, so that
+    /// one interrupt is delivered for both.
     pub(super) fn merge_pending(&self, control: &Control) {
         if self.gate.is_pending() {
             self.keep_unheard(control);
@@ -118,11 +118,11 @@ impl Inner {
 
     /// Signals a notifier that was handed out, for the pending bit.
     ///
-    /// The write is made without the lock, because a peer may block it. Meanwhile the bit is gone and
-    /// the delivery is counted, so that a snapshot has the signal at each moment. If the vector is
-    /// masked, paused or blocked before the write, the signal stays in the notifier. If it is after
-    /// the write, KVM has injected it. So one interrupt comes of it. A snapshot that is taken while
-    /// the write is under way may have it as well.
+    /// The write is made without the lock, because a peer may block it. Meanwhile the bit is gone
+    /// and the delivery is counted, so that a snapshot has the signal at each moment. If the vector
+    /// is masked, paused or blocked before the write, the signal stays in the notifier. If it is
+    /// after the write, KVM has injected it. So one interrupt comes of it. A snapshot that is taken
+    /// while the write is under way may have it as well.
     fn deliver_kept(&self, mut control: MutexGuard<'_, Control>) -> bool {
         let Some(notifier) = self.outlet.shared() else {
             return false;

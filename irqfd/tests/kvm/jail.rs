@@ -4,12 +4,11 @@
 //! what Rust's runtime needs.
 
 use std::sync::Arc;
-use std::thread;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::Table;
 use irqfd::{IrqFd, LevelIrq, LevelLine, Triggered, VectorState};
-use kvm_test::{Machine, SystemCall, Trial, allow_only, kvm};
+use kvm_test::{Machine, SystemCall, Trial, jailed, kvm};
 use notify_core::{EventFd, EventNotifier};
 
 /// KVM_IRQFD and KVM_SET_GSI_ROUTING on x86, from `include/uapi/linux/kvm.h`.
@@ -30,22 +29,6 @@ const MAKES: [SystemCall; 3] = [
     (libc::SYS_fcntl, Some(libc::F_GETFD.cast_unsigned())),
 ];
 
-/// Memory, locks, and the end of a thread.
-const RUNTIME: [SystemCall; 12] = [
-    (libc::SYS_brk, None),
-    (libc::SYS_exit, None),
-    (libc::SYS_futex, None),
-    (libc::SYS_gettid, None),
-    (libc::SYS_madvise, None),
-    (libc::SYS_mmap, None),
-    (libc::SYS_mprotect, None),
-    (libc::SYS_mremap, None),
-    (libc::SYS_munmap, None),
-    (libc::SYS_rt_sigprocmask, None),
-    (libc::SYS_sched_yield, None),
-    (libc::SYS_sigaltstack, None),
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("private_vectors_need_write_and_two_ioctls", life),
@@ -57,17 +40,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         kvm("a_line_is_paused_without_a_look_at_its_notifiers", line),
     ]
-}
-
-/// Runs this where no other system calls are allowed.
-fn jailed<T: Send>(calls: &[SystemCall], run: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        let jailed = scope.spawn(|| {
-            allow_only(&[calls, &RUNTIME].concat()).unwrap();
-            run()
-        });
-        jailed.join().unwrap()
-    })
 }
 
 fn exported() {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! System call filters, as jails have them: [`refuse`] and [`allow_only`].
+//! System call filters, as jails have them: [`refuse`], [`allow_only`] and [`jailed`].
 #![allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
 
 use std::io;
+use std::thread;
 
 const LOAD: u16 = 0x20;
 const JUMP_IF_EQUAL: u16 = 0x15;
@@ -82,4 +83,37 @@ fn install(mut filter: Vec<libc::sock_filter>) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Memory, locks, and the end of a thread.
+const RUNTIME: [SystemCall; 12] = [
+    (libc::SYS_brk, None),
+    (libc::SYS_exit, None),
+    (libc::SYS_futex, None),
+    (libc::SYS_gettid, None),
+    (libc::SYS_madvise, None),
+    (libc::SYS_mmap, None),
+    (libc::SYS_mprotect, None),
+    (libc::SYS_mremap, None),
+    (libc::SYS_munmap, None),
+    (libc::SYS_rt_sigprocmask, None),
+    (libc::SYS_sched_yield, None),
+    (libc::SYS_sigaltstack, None),
+];
+
+/// Runs this on a thread of its own, where no other system calls are allowed but those of the
+/// runtime.
+///
+/// # Panics
+///
+/// If `run` does, or where the kernel installs no filter.
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub fn jailed<T: Send>(calls: &[SystemCall], run: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let jailed = scope.spawn(|| {
+            allow_only(&[calls, &RUNTIME].concat()).unwrap();
+            run()
+        });
+        jailed.join().unwrap()
+    })
 }

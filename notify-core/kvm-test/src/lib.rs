@@ -33,7 +33,7 @@ use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
 pub use bare::{bare, split};
-pub use jail::{SystemCall, allow_only, refuse};
+pub use jail::{SystemCall, allow_only, jailed, refuse};
 pub use kernel::{harmless_store, kernel, knows_logical_destinations};
 pub use libtest_mimic::{Failed, Trial};
 #[cfg(target_arch = "x86_64")]

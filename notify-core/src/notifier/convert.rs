@@ -24,8 +24,8 @@ impl EventNotifier {
         }
     }
 
-    /// Duplicates a borrowed eventfd, and checks it as [`adopt`](Self::adopt) does. The new notifier
-    /// shares its counter.
+    /// Duplicates a borrowed eventfd, and checks it as [`adopt`](Self::adopt) does. The new
+    /// notifier shares its counter.
     ///
     /// The open file becomes non-blocking, for the lender too.
     ///

@@ -132,10 +132,10 @@ impl EventNotifier {
     /// What one read takes from the counter, as far as it is known.
     ///
     /// Where the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
-    /// `statx`, `read`, `close`), and later calls make no system call. It is called where the mode matters:
-    /// when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are handed
-    /// over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that installs a
-    /// system call filter, or loses access to `/proc`, calls it before.
+    /// `statx`, `read`, `close`), and later calls make no system call. It is called where the mode
+    /// matters: when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are
+    /// handed over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that
+    /// installs a system call filter, or loses access to `/proc`, calls it before.
     pub fn mode(&self) -> EventFdMode {
         *self.mode.get_or_init(|| examine::mode(self.as_fd()))
     }

@@ -29,7 +29,7 @@ pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
 
 /// Whether `fd` is an eventfd, found out without `/proc` and without a trace.
 ///
-/// No system call says so, but three answers together do, and none of the questions has an effect:
+/// No system call tells. Three questions without effect tell together:
 ///
 /// 1. The file has no type: it lives on the kernel's anonymous inode. This leaves out files, pipes,
 ///    sockets and devices, on which the next question could consume something.
@@ -55,8 +55,8 @@ pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// Whether a system-call filter may have answered, which knows nothing of the file. No file without a type
-/// says so to a read or a write.
+/// Whether a system-call filter may have answered, which knows nothing of the file. No file without
+/// a type says so to a read or a write.
 fn is_of_filter(error: &io::Error) -> bool {
     let filters = [libc::EPERM, libc::EACCES, libc::ENOSYS];
     error

@@ -40,8 +40,8 @@ pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<Owned> {
 #[inline]
 pub(crate) fn add(eventfd: BorrowedFd<'_>, count: u64) -> io::Result<bool> {
     uninterrupted(|| {
-        // SAFETY: the eight bytes are those of `count`, which outlives the call; write(2) only reads
-        // them.
+        // SAFETY: the eight bytes are those of `count`, which outlives the call; write(2) only
+        // reads them.
         let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const count).cast(), 8) };
         match written {
             8 => Ok(true),
@@ -55,7 +55,8 @@ pub(crate) fn add(eventfd: BorrowedFd<'_>, count: u64) -> io::Result<bool> {
     })
 }
 
-/// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was cleared.
+/// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was
+/// cleared.
 #[inline]
 pub(crate) fn take(eventfd: BorrowedFd<'_>) -> io::Result<Option<NonZeroU64>> {
     let mut count = [0; 8];
@@ -117,8 +118,8 @@ pub(super) fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<u
     })
 }
 
-/// Makes a system call again while the handler of a signal interrupts it. Those that do not wait may be
-/// interrupted too: where a supervisor (`SECCOMP_RET_USER_NOTIF`) decides about them.
+/// Makes a system call again while the handler of a signal interrupts it. Those that do not wait
+/// may be interrupted too: where a supervisor (`SECCOMP_RET_USER_NOTIF`) decides about them.
 #[inline]
 pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {

@@ -52,8 +52,8 @@ impl Capability {
         Self::X2ApicApi,
     ];
 
-    /// Whether the value is the same for the whole life of a VM: a constant of the kernel, or of the
-    /// type that the VM was created with. Kernel source: `kvm_vm_ioctl_check_extension` of x86,
+    /// Whether the value is the same for the whole life of a VM: a constant of the kernel, or of
+    /// the type that the VM was created with. Kernel source: `kvm_vm_ioctl_check_extension` of x86,
     /// arm64 and riscv64, and `kvm_vm_ioctl_check_extension_generic`.
     ///
     /// The others change when an interrupt controller is created: `MsiDevid` with an ITS of arm64,
