@@ -30,7 +30,6 @@ use crate::Error;
 /// let _file = rejected.value; // still open
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use]
 pub struct Rejected<T, E = Error> {
     /// Why the call failed.
     pub error: E,
