@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! `?` on a rejected value leaves the error alone, and the value is dropped.
+#![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
 use std::error::Error as StdError;
