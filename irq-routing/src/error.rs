@@ -297,3 +297,31 @@ impl<T> From<Rejected<T>> for Error {
         rejected.error
     }
 }
+
+impl Clone for Error {
+    fn clone(&self) -> Self {
+        let again = |error: &io::Error| io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(5));
+        match self {
+            Self::NoRoute { gsi } => Self::NoRoute { gsi: *gsi },
+            Self::NotLeased { gsi } => Self::NotLeased { gsi: *gsi },
+            Self::AlreadyDriven { gsi } => Self::AlreadyDriven { gsi: *gsi },
+            Self::Refused { edits, first, source } => Self::Refused { edits: *edits, first: *first, source: again(source) },
+            _ => unimplemented!(),
+        }
+    }
+}
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+}
+impl Eq for Error {}
+impl Error {
+    /// Stub.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
