@@ -300,12 +300,21 @@ impl<T> From<Rejected<T>> for Error {
 
 impl Clone for Error {
     fn clone(&self) -> Self {
-        let again = |error: &io::Error| io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(5));
+        let again =
+            |error: &io::Error| io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(5));
         match self {
             Self::NoRoute { gsi } => Self::NoRoute { gsi: *gsi },
             Self::NotLeased { gsi } => Self::NotLeased { gsi: *gsi },
             Self::AlreadyDriven { gsi } => Self::AlreadyDriven { gsi: *gsi },
-            Self::Refused { edits, first, source } => Self::Refused { edits: *edits, first: *first, source: again(source) },
+            Self::Refused {
+                edits,
+                first,
+                source,
+            } => Self::Refused {
+                edits: *edits,
+                first: *first,
+                source: again(source),
+            },
             _ => unimplemented!(),
         }
     }

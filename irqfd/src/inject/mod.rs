@@ -10,9 +10,10 @@
 //!
 //! [`choose`](choose()) says which of these, or of the irqfds, an interrupt should take, and why.
 //!
-//! All that the kernel answers stands in [`Injected`]; what it refuses is an [`Error`](crate::Error) that says
-//! what is missing. A call takes no lock and allocates nothing, unless nothing came of a line: then the routing
-//! table is asked why. (On arm64 and riscv64 the table, which has a lock, says which pin a line is.)
+//! All that the kernel answers stands in [`Injected`]; what it refuses is an
+//! [`Error`](InjectError) that says what is missing. A call takes no lock and allocates
+//! nothing, unless nothing came of a line: then the routing table is asked why. (On arm64 and
+//! riscv64 the table, which has a lock, says which pin a line is.)
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -34,6 +35,7 @@
 //! ```
 
 mod choose;
+mod error;
 mod line;
 mod message;
 mod outcome;
@@ -41,6 +43,7 @@ mod vcpu;
 mod wired;
 
 pub use choose::{Choice, Path, Signaller, Trigger, Wire, choose};
+pub use error::InjectError;
 pub(crate) use line::number as line_number;
 pub use line::{gsi_status, line, line_status};
 pub use message::message;

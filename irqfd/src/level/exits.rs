@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::inner::Inner;
-use crate::Error;
+use crate::LevelError;
 use crate::sync::RwLock;
 
 /// Where a VMM reports that a guest has ended an interrupt, for lines of which the kernel cannot
@@ -65,7 +65,7 @@ impl EoiExits {
         *lines = alive.cloned().chain([Arc::downgrade(line)]).collect();
     }
 
-    fn on_each(&self, end: impl Fn(&Inner) -> Option<Result<(), Error>>) -> usize {
+    fn on_each(&self, end: impl Fn(&Inner) -> Option<Result<(), LevelError>>) -> usize {
         let lines = Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner));
         let alive = lines.iter().filter_map(Weak::upgrade);
         let ended = alive.filter_map(|line| end(&line));

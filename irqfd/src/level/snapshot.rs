@@ -4,12 +4,11 @@
 use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
-use super::LevelLine;
 use super::entry::Entry;
 use super::inner::{Restored, State};
 use super::members::{Level, Member};
 use super::way::Way;
-use crate::Error;
+use super::{LevelError, LevelLine};
 
 /// What [`LevelLine::snapshot`] writes, and the only version that [`LevelLine::restore`] reads.
 const VERSION: u32 = 1;
@@ -107,18 +106,24 @@ struct SavedDevice {
 }
 
 /// Why a snapshot was not restored. The line is as it was.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LevelRestoreError {
     /// It was written by a version whose form is not known.
-    #[error("a snapshot of version {found}, where {VERSION} is known")]
+    #[error(
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+    )]
+    #[non_exhaustive]
     Version {
         /// The snapshot's version.
         found: u32,
     },
 
     /// It is of a line with another number of devices.
-    #[error("a snapshot of a line with {found} devices for a line with {wanted}")]
+    #[error(
+        "the snapshot is of a line with {found} devices, and this one has {wanted}; join as many"
+    )]
+    #[non_exhaustive]
     Devices {
         /// How many devices the snapshot's line had.
         found: usize,
@@ -127,7 +132,10 @@ pub enum LevelRestoreError {
     },
 
     /// Only one of the snapshot and the line has a redirection entry.
-    #[error("the snapshot has a redirection entry: {found}; the line has one: {wanted}")]
+    #[error(
+        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the line as the saved one was built"
+    )]
+    #[non_exhaustive]
     Entry {
         /// Whether the snapshot has one.
         found: bool,
@@ -138,15 +146,35 @@ pub enum LevelRestoreError {
     /// A device holds the line up as it cannot do on this line: by a trigger that the VMM has
     /// taken, where the kernel takes them or the device has none; or it asserts though it is
     /// exported, on arm64.
-    #[error("device {device} of the snapshot holds the line up in a way that this line lacks")]
+    #[error(
+        "device {device} of the snapshot holds the line up in a way that it cannot on this line; join the devices in the same order and kinds"
+    )]
+    #[non_exhaustive]
     Level {
         /// Which device, in the order in which they joined.
         device: usize,
     },
 
     /// The line is not paused, and its new state cannot be sent.
-    #[error("cannot bring a line that is not paused to its restored state")]
-    Line(#[from] Error),
+    #[error("cannot send the restored state of a line that is not paused: {0}")]
+    Line(LevelError),
+}
+
+impl LevelRestoreError {
+    /// Returns the errno, if the cause is a system call.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Line(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+impl From<LevelError> for LevelRestoreError {
+    fn from(error: LevelError) -> Self {
+        Self::Line(error)
+    }
 }
 
 impl LevelLine {
@@ -154,11 +182,11 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPaused`]: [`pause`](Self::pause) the line first.
-    pub fn snapshot(&self) -> Result<LevelSnapshot, Error> {
+    /// [`LevelError::NotPaused`]: [`pause`](Self::pause) the line first.
+    pub fn snapshot(&self) -> Result<LevelSnapshot, LevelError> {
         let state = self.inner.lock();
         if !state.way.is_paused() {
-            return Err(Error::NotPaused);
+            return Err(LevelError::NotPaused);
         }
         let devices = state.members.iter().map(|member| SavedDevice {
             asserted: member.level.asserted,

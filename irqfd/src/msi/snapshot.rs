@@ -9,7 +9,7 @@ use super::capability::State;
 use super::error::RestoreError;
 use super::registers::{LOW, MAX, Shape, UNALIGNED, Written, message_of};
 use crate::vector::Opened;
-use crate::{Dead, Error, VectorHandle, numbered};
+use crate::{Dead, VectorError, VectorHandle, numbered};
 
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 pub(super) const VERSION: u32 = 2;
@@ -72,11 +72,11 @@ impl Capability {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPaused`].
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+    /// [`VectorError::NotPaused`].
+    pub fn snapshot(&self) -> Result<Snapshot, VectorError> {
         let state = self.inner.state.lock();
         if !state.paused {
-            return Err(Error::NotPaused);
+            return Err(VectorError::NotPaused);
         }
         let numbered = (0..).zip(&self.inner.vectors);
         let pending = |bits, (number, vector): (u32, &VectorHandle)| {

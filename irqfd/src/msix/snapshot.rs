@@ -8,7 +8,7 @@ use irq_routing::versioned::{Form, Versioned};
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
 use crate::vector::Opened;
-use crate::{Dead, Error, numbered};
+use crate::{Dead, VectorError, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 2;
@@ -93,18 +93,24 @@ pub(super) struct SavedVector {
 
 /// Why a snapshot was not restored, or cannot be made of [`Registers`](super::Registers). A table
 /// is as it was.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// It was written by a version whose form is not known.
-    #[error("a snapshot of version {found}, where {VERSION} is known")]
+    #[error(
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+    )]
+    #[non_exhaustive]
     Version {
         /// The snapshot's version.
         found: u32,
     },
 
     /// It is of a table of another size.
-    #[error("{found} vectors for a table of {wanted}")]
+    #[error(
+        "the snapshot has {found} vectors, and the table {wanted}; build the table with as many"
+    )]
+    #[non_exhaustive]
     Size {
         /// The snapshot's size, or the one that Message Control says.
         found: usize,
@@ -113,7 +119,8 @@ pub enum RestoreError {
     },
 
     /// An address has bits set that are always zero.
-    #[error("vector {vector} has the address {address:#x}")]
+    #[error("vector {vector} has the address {address:#x}, whose two lowest bits must be zero")]
+    #[non_exhaustive]
     Address {
         /// Which entry.
         vector: usize,
@@ -122,14 +129,16 @@ pub enum RestoreError {
     },
 
     /// The bytes of a foreign table are not 1 to 2048 entries of 16 bytes.
-    #[error("an MSI-X table of {bytes} bytes")]
+    #[error("an MSI-X table has 1 to 2048 entries of 16 bytes, not {bytes} bytes")]
+    #[non_exhaustive]
     Bytes {
         /// How many bytes it has.
         bytes: usize,
     },
 
     /// A foreign pending bit array has a bit for a vector that its table does not have.
-    #[error("vector {vector} is pending, which the table does not have")]
+    #[error("the pending bit of vector {vector} is set, which the table does not have")]
+    #[non_exhaustive]
     Pending {
         /// Which bit.
         vector: usize,
@@ -196,11 +205,11 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPaused`].
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+    /// [`VectorError::NotPaused`].
+    pub fn snapshot(&self) -> Result<Snapshot, VectorError> {
         let state = self.inner.state.lock();
         if !state.paused {
-            return Err(Error::NotPaused);
+            return Err(VectorError::NotPaused);
         }
         let vectors = self.inner.vectors.iter().zip(&state.entries);
         let vectors = vectors.map(|(vector, entry)| SavedVector::new(*entry, vector.is_pending()));

@@ -7,6 +7,7 @@ mod changes;
 mod committer;
 mod control;
 mod device;
+mod error;
 mod export;
 mod gate;
 mod handle;
@@ -29,7 +30,7 @@ use irq_routing::{GsiLease, MsiMessage, Registration, RoutingTable};
 use crate::queue::Shared;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI32};
-use crate::{Error, Rejected};
+use notify_core::Rejected;
 
 pub use batch::ResumeBatch;
 pub use builder::VectorBuilder;
@@ -38,6 +39,7 @@ use control::Control;
 pub(crate) use control::Masks;
 pub use device::Dead;
 pub(crate) use device::Device;
+pub use error::VectorError;
 use gate::Gate;
 pub use handle::VectorHandle;
 use message::SharedMessage;
@@ -190,7 +192,7 @@ impl Vector {
     ///
     /// Those of [`unmask`](Self::unmask), if the vector is not masked. The message is set all the
     /// same.
-    pub fn set_message(&self, message: MsiMessage) -> Result<(), Error> {
+    pub fn set_message(&self, message: MsiMessage) -> Result<(), VectorError> {
         let start = self.inner.begin_set_message(message, 0);
         self.inner.carry_out(start)
     }
@@ -214,13 +216,11 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Private or exported:
-    /// [`Error::Dead`], with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of
-    /// [`IrqFdBuilder::assign`]); signals are kept. Either way the vector is unmasked and
-    /// [`Dead`](VectorState::Dead), and no other vector is disturbed.
-    ///
-    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
-    pub fn unmask(&self) -> Result<(), Error> {
+    /// Internal: [`VectorError::MessageRefused`], if the trigger that was kept is refused. Private
+    /// or exported: [`VectorError::NoGsi`], [`VectorError::Route`] or [`VectorError::Arm`]; signals
+    /// are kept. Either way the vector is unmasked and [`Dead`](VectorState::Dead) for this reason,
+    /// and no other vector is disturbed.
+    pub fn unmask(&self) -> Result<(), VectorError> {
         let start = self.inner.remove_mask(Masks::GUEST);
         self.inner.carry_out(start)
     }
@@ -242,7 +242,7 @@ impl Vector {
     /// # Errors
     ///
     /// Those of [`unmask`](Self::unmask).
-    pub fn enable(&self) -> Result<(), Error> {
+    pub fn enable(&self) -> Result<(), VectorError> {
         self.inner.device.set_enabled(true);
         let start = self.inner.remove_mask(Masks::VMM);
         self.inner.carry_out(start)
@@ -265,7 +265,7 @@ impl Vector {
     /// # Errors
     ///
     /// Those of [`unmask`](Self::unmask).
-    pub fn resume(&self) -> Result<(), Error> {
+    pub fn resume(&self) -> Result<(), VectorError> {
         let start = self.inner.remove_mask(Masks::PAUSE);
         self.inner.carry_out(start)
     }
@@ -283,7 +283,7 @@ impl Vector {
     /// # Errors
     ///
     /// Those of [`trigger`](VectorHandle::trigger).
-    pub fn restore_pending(&self) -> Result<(), Error> {
+    pub fn restore_pending(&self) -> Result<(), VectorError> {
         self.trigger().map(drop)
     }
 
@@ -310,10 +310,10 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTable`]: the lease is of another routing table. [`Error::InUse`]: the vector
-    /// is armed, is being armed, or is in a [`ResumeBatch`]; mask or pause it first. The error
-    /// returns the lease.
-    pub fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+    /// [`VectorError::OtherTable`]: the lease is of another routing table. [`VectorError::InUse`]:
+    /// the vector is armed, is being armed, or is in a [`ResumeBatch`]; mask or pause it first. The
+    /// error returns the lease.
+    pub fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease, VectorError>> {
         self.inner.set_lease(lease)
     }
 }

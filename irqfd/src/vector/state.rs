@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What can be asked of a vector.
 
-use std::sync::Arc;
-
 use super::Inner;
 use super::control::{Arm, Masks};
 use super::outlet::Kind;
-use crate::Error;
+use crate::VectorError;
 
 /// What became of a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +31,7 @@ pub enum Triggered {
 }
 
 /// How far a vector is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VectorState {
     /// The guest has masked it, or the VMM has [disabled](crate::Vector::disable) it: triggers are
@@ -60,7 +58,7 @@ pub enum VectorState {
     /// It cannot deliver, for this reason. Triggers of an exported vector stay in its notifier,
     /// those of a private one are kept, and those of an internal one fail, or are kept if the
     /// table's translation has panicked.
-    Dead(Arc<Error>),
+    Dead(VectorError),
 }
 
 impl Inner {
@@ -73,10 +71,10 @@ impl Inner {
             return VectorState::Paused;
         }
         let refused = || {
-            let source = self.refusal()?;
+            let cause = self.refusal()?;
             let message = control.message;
-            let reason = Error::Signal { message, source };
-            Some(VectorState::Dead(Arc::new(reason)))
+            let reason = VectorError::MessageRefused { message, cause };
+            Some(VectorState::Dead(reason))
         };
         match &control.arm {
             Arm::Off if self.outlet.kind() == Kind::Message => {
@@ -88,7 +86,7 @@ impl Inner {
             Arm::Arming => VectorState::Arming,
             Arm::Armed(irq) if irq.is_blocked() => VectorState::Blocked,
             Arm::Armed(_) => VectorState::Armed,
-            Arm::Dead(reason) | Arm::Queued(Some(reason)) => VectorState::Dead(Arc::clone(reason)),
+            Arm::Dead(reason) | Arm::Queued(Some(reason)) => VectorState::Dead(reason.clone()),
         }
     }
 }

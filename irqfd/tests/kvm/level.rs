@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Machine, NoIrqLine, Trial, kvm, open_fds};
-use notify_core::{Retired, Vm};
+use notify_core::Vm;
 
 use crate::guest::{GSI, Guest, Listens, VECTOR};
 
@@ -131,11 +131,11 @@ fn leaving(listens: Listens) {
 
 /// Nothing is left to lower; only whoever wants to raise something is told.
 fn closed() {
-    let is_retired = |error: Error| {
-        use std::error::Error as _;
-        let source = error.source().unwrap();
-        let source = source.downcast_ref::<std::io::Error>();
-        source.map_or(matches!(error, Error::Retired { .. }), Retired::caused)
+    let is_retired = |error: LevelError| {
+        matches!(
+            error,
+            LevelError::Retired { .. } | LevelError::Arm(IrqFdError::Retired { .. })
+        )
     };
     for listens in [Listens::Pics, Listens::Messages] {
         let guest = Guest::new(listens);
@@ -174,7 +174,10 @@ fn leaks_nothing() {
         all.0.assert().unwrap();
         let twice = LevelIrq::builder(&line).trigger(Arc::clone(stays.trigger().unwrap()));
         let rejected = twice.build().unwrap_err();
-        assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+        assert!(matches!(
+            rejected.error,
+            LevelError::Arm(IrqFdError::AlreadyBound { .. })
+        ));
     }
     assert_eq!(open_fds().unwrap(), before);
     assert!(!guest.pin());
@@ -242,8 +245,8 @@ fn split_refuses() {
     let error = build(GSI, None).unwrap_err();
     assert!(matches!(
         error,
-        Error::NoResample {
-            reason: NoResample::Refused(_),
+        LevelError::NoResample {
+            reason: NoResample::Refused { .. },
             ..
         }
     ));
@@ -251,7 +254,7 @@ fn split_refuses() {
     let error = build(24, Some(&exits)).unwrap_err();
     assert!(matches!(
         error,
-        Error::NoResample {
+        LevelError::NoResample {
             reason: NoResample::NotReserved { .. },
             ..
         }
@@ -266,7 +269,7 @@ fn split_refuses() {
     let error = builder.build().unwrap_err().error;
     assert!(matches!(
         error,
-        Error::NoResample {
+        LevelError::NoResample {
             reason: NoResample::NoPin,
             ..
         }

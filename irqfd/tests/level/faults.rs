@@ -127,7 +127,7 @@ impl Bench {
 /// Runs `operation` with each of its ioctls failing once. Nobody is told of anything.
 pub(super) fn fail_each<R>(
     make: impl Fn() -> Bench,
-    operation: impl Fn(&Bench) -> Result<R, irqfd::Error>,
+    operation: impl Fn(&Bench) -> Result<R, irqfd::LevelError>,
 ) {
     fail_each_after(make, operation, |bench, _| {
         assert_eq!(bench.told(), [false; 3]);
@@ -145,7 +145,7 @@ fn fail_each_redirection(make: impl Fn() -> Bench, message: MsiMessage, masked: 
 
 fn fail_each_after<R>(
     make: impl Fn() -> Bench,
-    operation: impl Fn(&Bench) -> Result<R, irqfd::Error>,
+    operation: impl Fn(&Bench) -> Result<R, irqfd::LevelError>,
     check: impl Fn(&Bench, CallKind),
 ) {
     let mut failed = 0;

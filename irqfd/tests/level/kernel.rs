@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{IrqChip, Pin, RoutingTable, Wiring};
-use irqfd::{Error, LevelIrq, LevelLine};
+use irqfd::{IrqFdError, LevelError, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
 use notify_core::{EventNotifier, Extension, Vm};
@@ -117,7 +117,10 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
         .trigger(Arc::clone(&trigger))
         .build();
     let rejected = rejected.unwrap_err();
-    assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+    assert!(matches!(
+        rejected.error,
+        LevelError::Arm(IrqFdError::AlreadyBound { .. })
+    ));
     card.leave().unwrap();
     let card = rejected.value.build().unwrap();
     signal(&card);
@@ -129,7 +132,7 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     let itself = itself.trigger(Arc::clone(&same)).resample(same).build();
     assert!(matches!(
         itself.unwrap_err().error,
-        Error::TriggersItself { line: GSI }
+        LevelError::TriggersItself { line: GSI, .. }
     ));
     let semaphore = EventNotifier::builder().semaphore(true).initial(3);
     let semaphore = Arc::new(semaphore.build().unwrap());
@@ -138,7 +141,7 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
         .build();
     assert!(matches!(
         rejected.unwrap_err().error,
-        Error::LineSemaphore { line: GSI }
+        LevelError::Semaphore { line: GSI, .. }
     ));
     let left = std::iter::from_fn(|| semaphore.consume().unwrap());
     assert_eq!(left.count(), 3, "it keeps its signals");
@@ -169,8 +172,8 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         .unwrap_err();
     assert!(matches!(
         rejected.error,
-        Error::Drive {
-            source: irq_routing::Error::AlreadyDriven { .. },
+        LevelError::Taken {
+            cause: irq_routing::Error::AlreadyDriven { .. },
             ..
         }
     ));
@@ -195,8 +198,8 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         .unwrap_err();
     assert!(matches!(
         rejected.error,
-        Error::Drive {
-            source: irq_routing::Error::PinShared { .. },
+        LevelError::Taken {
+            cause: irq_routing::Error::PinShared { .. },
             ..
         }
     ));
@@ -213,7 +216,7 @@ fn a_message_is_no_line_where_pins_are_in_the_kernel() {
     let rejected = builder.build().unwrap_err();
     assert!(matches!(
         rejected.error,
-        Error::NoResample {
+        LevelError::NoResample {
             reason: irqfd::NoResample::NoPin,
             ..
         }
@@ -248,7 +251,7 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     let (vm, _, line) = bench::pc();
     let net = told(&line);
     let error = line.redirect(bench::level(0x60), false).unwrap_err();
-    assert!(matches!(error, Error::NoMessage { line: GSI }));
+    assert!(matches!(error, LevelError::NoMessage { line: GSI, .. }));
     vm.reset_calls();
     line.on_eoi().unwrap();
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
@@ -288,8 +291,8 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
         let error = builder.build().unwrap_err().error;
         assert!(matches!(
             error,
-            Error::NoResample {
-                reason: irqfd::NoResample::NoCapability,
+            LevelError::NoResample {
+                reason: irqfd::NoResample::NoExtension,
                 ..
             }
         ));

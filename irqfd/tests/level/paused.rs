@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, Profile, SimVm};
 
@@ -468,7 +468,7 @@ fn a_device_that_is_refused_leaves_and_the_line_resumes() {
     signal(&card);
     assert!(matches!(
         line.resume().unwrap_err(),
-        Error::AlreadyBound { .. }
+        LevelError::Arm(IrqFdError::AlreadyBound { .. })
     ));
     twice.leave().unwrap();
     line.resume().unwrap();

@@ -150,8 +150,10 @@ fn a_refused_message_makes_it_dead_until_it_has_another() {
     good.unmask().unwrap();
     expect_state(&bad, "Open");
     let error = bad.trigger().unwrap_err();
-    assert!(matches!(error, irqfd::Error::Signal { message, .. } if message == guilty(0x40)));
-    expect_state(&bad, "Dead(Signal");
+    assert!(
+        matches!(error, irqfd::VectorError::MessageRefused { message, .. } if message == guilty(0x40))
+    );
+    expect_state(&bad, "Dead(MessageRefused");
     assert_eq!(good.trigger().unwrap(), Triggered::Delivered);
     expect_state(&good, "Open");
     vm.expect(&[0x41]);
@@ -168,8 +170,11 @@ fn a_refused_kept_trigger_is_told_by_unmask() {
     let vector = internal(&table, 0x40);
     vector.set_message(guilty(0x40)).unwrap();
     vector.trigger().unwrap();
-    assert!(matches!(vector.unmask(), Err(irqfd::Error::Signal { .. })));
-    expect_state(&vector, "Dead(Signal");
+    assert!(matches!(
+        vector.unmask(),
+        Err(irqfd::VectorError::MessageRefused { .. })
+    ));
+    expect_state(&vector, "Dead(MessageRefused");
     assert!(!vector.is_masked());
     assert!(!vector.is_pending());
 
@@ -189,7 +194,7 @@ fn a_refusal_that_has_passed_is_forgotten() {
     vm.sim
         .fail(notify_core::sim::CallKind::SignalMsi, 1, libc::EIO);
     vector.trigger().unwrap_err();
-    expect_state(&vector, "Dead(Signal");
+    expect_state(&vector, "Dead(MessageRefused");
     vector.trigger().unwrap();
     expect_state(&vector, "Open");
 

@@ -100,7 +100,7 @@ fn a_refusal_disarms() {
             }
         };
         vector.set_message(other).unwrap_err();
-        expect_state(&vector, "Dead(Commit");
+        expect_state(&vector, "Dead(Route");
         notifier.notify().unwrap();
         vm.expect(&[]);
         assert!(vector.is_pending());
@@ -159,7 +159,7 @@ fn a_panic_of_the_machine_leaves_nothing_stuck() {
     vm.during_commit(|| panic!("as ordered"));
     let retarget = std::panic::AssertUnwindSafe(|| vector.set_message(message(0x41)));
     let _ = std::panic::catch_unwind(retarget).unwrap_err();
-    expect_state(&vector, "Dead(Abandoned");
+    expect_state(&vector, "Dead(Panicked");
     notifier.notify().unwrap();
     vm.expect(&[]);
     vector.mask();

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How an interrupt is bound.
 
-use std::io;
 use std::sync::Arc;
 
-use irq_routing::{Gsi, Line};
-use notify_core::{EventFdMode, EventNotifier, Retired, Vm};
+use irq_routing::Line;
+use notify_core::{EventFdMode, EventNotifier, Rejected};
 
-use crate::bound::Bound;
-use crate::taken::Taken;
-use crate::{Error, IrqFd, IrqSource, Rejected};
+use super::{Bound, IrqFd, IrqFdError, IrqSource, Taken};
 
 /// An interrupt that is not bound.
 #[derive(Debug)]
@@ -49,10 +46,9 @@ impl IrqFdBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Route`], [`Error::Notifier`], [`Error::Semaphore`], [`Error::AlreadyBound`],
-    /// [`Error::NoIrqChip`], [`Error::IrqChipNotReady`], [`Error::Retired`], [`Error::Assign`]; the
-    /// builder comes back inside.
-    pub fn assign(self) -> Result<IrqFd, Rejected<Self>> {
+    /// All variants of [`IrqFdError`] but [`Deassign`](IrqFdError::Deassign). The builder comes
+    /// back inside.
+    pub fn assign(self) -> Result<IrqFd, Rejected<Self, IrqFdError>> {
         let notifier = self.notifier.clone();
         // One that is made for it is empty.
         let _taken = notifier.as_deref().map(Taken::from);
@@ -60,14 +56,14 @@ impl IrqFdBuilder {
     }
 
     /// The same, and a counter that is full stays so.
-    pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self>> {
+    pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self, IrqFdError>> {
         let Self { source, notifier } = self;
         let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));
         let (line, bound) = match Bound::on(source) {
             Ok(bound) => bound,
             Err(rejected) => {
-                let (error, source) = (rejected.error, rejected.value);
-                let error = Error::Route { gsi, source: error };
+                let (cause, source) = (rejected.error, rejected.value);
+                let error = IrqFdError::Route { gsi, cause };
                 return Err(Rejected::new(error, Self { source, notifier }));
             }
         };
@@ -89,40 +85,19 @@ fn bind(
     line: &Line,
     bound: &Bound,
     notifier: Option<&Arc<EventNotifier>>,
-) -> Result<Arc<EventNotifier>, Error> {
+) -> Result<Arc<EventNotifier>, IrqFdError> {
     let gsi = line.gsi();
     let notifier = match notifier {
         Some(notifier) => Arc::clone(notifier),
         None => EventNotifier::new()
             .map(Arc::new)
-            .map_err(|source| Error::Notifier { gsi, source })?,
+            .map_err(|cause| IrqFdError::Notifier { gsi, cause })?,
     };
     if notifier.mode() == EventFdMode::Semaphore {
-        return Err(Error::Semaphore { gsi });
+        return Err(IrqFdError::Semaphore { gsi });
     }
     match bound.assign(line, &notifier, None) {
         Ok(()) => Ok(notifier),
-        Err(source) => Err(explain(&**line.table().vm(), gsi, source)),
+        Err(error) => Err(IrqFdError::refused(&**line.table().vm(), gsi, error)),
     }
-}
-
-/// Turns a refusal of the kernel into an error that says as much as can be found out.
-pub(crate) fn explain(vm: &dyn Vm, gsi: Gsi, source: io::Error) -> Error {
-    if Retired::caused(&source) {
-        let source = Retired;
-        return Error::Retired { gsi, source };
-    }
-    // EBUSY has this kind, and nothing else that KVM answers has.
-    if source.kind() == io::ErrorKind::ResourceBusy {
-        return Error::AlreadyBound { gsi, source };
-    }
-    // arm64, between the creation of the controller and its initialisation.
-    if source.kind() == io::ErrorKind::WouldBlock {
-        return Error::IrqChipNotReady { gsi, source };
-    }
-    let may_lack = source.kind() == io::ErrorKind::InvalidInput;
-    if may_lack && matches!(vm.platform(), Ok(None)) {
-        return Error::NoIrqChip { gsi, source };
-    }
-    Error::Assign { gsi, source }
 }
