@@ -263,7 +263,7 @@ pub use irq_routing::{self, GsiLease, Line, MsiMessage, RoutingTable};
 #[doc(no_inline)]
 pub use notify_core::{self, EventNotifier, KvmVm, Rejected, Vm};
 
-pub use edge::{IrqFd, IrqFdBuilder, IrqFdError, IrqSource};
+pub use edge::{IrqFd, IrqFdBuilder, IrqFdError, IrqTarget};
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
 pub use level::{LevelError, LevelRestoreError, LevelSnapshot, NoResample};
 pub use queue::{ArmQueue, Round};

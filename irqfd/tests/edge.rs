@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
-use irqfd::{IrqFd, IrqFdError, IrqSource};
+use irqfd::{IrqFd, IrqFdError, IrqTarget};
 use kvm_test::{Call, Recorder, signal_from_kernel};
 use notify_core::EventNotifier;
 use vmm_sys_util::signal::{Killable, register_signal_handler};
@@ -61,7 +61,7 @@ fn a_gsi_without_a_route_is_refused() {
     assert!(vm.take().is_empty());
 
     // What came back can be mended and used.
-    let IrqSource::Lease(lease) = rejected.value.source() else {
+    let IrqTarget::Lease(lease) = rejected.value.target() else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
@@ -120,7 +120,7 @@ fn a_refused_assignment_gives_back_what_it_took() {
         "{}",
         rejected.error
     );
-    let IrqSource::Lease(lease) = rejected.value.source() else {
+    let IrqTarget::Lease(lease) = rejected.value.target() else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
@@ -132,7 +132,7 @@ fn a_refused_assignment_gives_back_what_it_took() {
     let line = table.lease_msi(message()).unwrap().into_line().unwrap();
     vm.fail_after(0, 12);
     let rejected = IrqFd::builder(line).assign().unwrap_err();
-    assert!(matches!(rejected.value.source(), IrqSource::Line(_)));
+    assert!(matches!(rejected.value.target(), IrqTarget::Line(_)));
 }
 
 #[test]
@@ -191,9 +191,9 @@ fn what_was_disarmed_can_be_taken_apart_and_unrouted() {
     let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
         .assign()
         .unwrap();
-    let (source, notifier) = irq.deassign().unwrap().into_parts();
+    let (target, notifier) = irq.deassign().unwrap().into_parts();
     assert!(notifier.is_some());
-    let IrqSource::Lease(lease) = source else {
+    let IrqTarget::Lease(lease) = target else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
@@ -312,7 +312,7 @@ fn a_full_notifier_is_emptied_however_often_a_signal_interrupts() {
             let builder = IrqFd::builder(lease.take().unwrap()).notifier(Arc::clone(&notifier));
             let irq = builder.assign().unwrap();
             expect_one(&notifier);
-            let IrqSource::Lease(freed) = irq.deassign().unwrap().into_parts().0 else {
+            let IrqTarget::Lease(freed) = irq.deassign().unwrap().into_parts().0 else {
                 panic!("a lease went in");
             };
             lease = Some(freed);

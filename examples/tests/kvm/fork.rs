@@ -2,7 +2,6 @@
 //! A forked child has the machine's file descriptor and every guard, and may use none of them.
 
 use std::error::Error;
-use std::iter::successors;
 use std::sync::Arc;
 
 use ioeventfd::{Datamatch, IoAddress, IoEventFd};
@@ -24,14 +23,10 @@ fn message(vector: u32) -> MsiMessage {
 }
 
 /// Whether an error names what it could not do, and was caused by EIO.
-fn refused(result: Result<(), impl Error + 'static>, names: &str) -> bool {
+fn refused(result: Result<(), impl Error>, names: &str) -> bool {
     let Err(error) = result else { return false };
-    let first: &dyn Error = &error;
-    let texts: Vec<_> = successors(Some(first), |error| error.source())
-        .map(ToString::to_string)
-        .collect();
-    let text = texts.join(": ");
-    text.contains("(os error 5)") && text.contains(names)
+    let text = error.to_string();
+    text.ends_with("(os error 5)") && text.contains(names)
 }
 
 #[allow(

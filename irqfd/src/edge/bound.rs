@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use irq_routing::{Armed, Gsi, GsiLease, Line, Registration, Rejected, RoutingTable};
 use notify_core::{EventNotifier, IrqFdRequest, Vm};
 
-use super::{IrqFdError, IrqSource};
+use super::{IrqFdError, IrqTarget};
 use crate::sync::Mutex;
 
 /// The irqfds of a line.
@@ -66,16 +66,16 @@ impl Bound {
     }
 
     /// None yet, on a line that is made of this.
-    pub(crate) fn on(source: IrqSource) -> Result<(Line, Self), Rejected<IrqSource>> {
-        let lease = match source {
-            IrqSource::Line(line) => {
+    pub(crate) fn on(target: IrqTarget) -> Result<(Line, Self), Rejected<IrqTarget>> {
+        let lease = match target {
+            IrqTarget::Line(line) => {
                 let bound = Self::new(&line);
                 return Ok((line, bound));
             }
-            IrqSource::Lease(lease) => lease,
+            IrqTarget::Lease(lease) => lease,
         };
         let rejected = |rejected: Rejected<GsiLease>| {
-            Rejected::new(rejected.error, IrqSource::Lease(rejected.value))
+            Rejected::new(rejected.error, IrqTarget::Lease(rejected.value))
         };
         let Some(irqfds) = IrqFds::new(lease.table(), lease.gsi()) else {
             return Ok((lease.into_line().map_err(rejected)?, Self(None)));

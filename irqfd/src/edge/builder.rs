@@ -6,12 +6,13 @@ use std::sync::Arc;
 use irq_routing::Line;
 use notify_core::{EventFdMode, EventNotifier, Rejected};
 
-use super::{Bound, IrqFd, IrqFdError, IrqSource, Taken};
+use super::{Bound, IrqFd, IrqFdError, IrqTarget, Taken};
 
-/// An interrupt that is not bound.
+/// An interrupt that is not bound yet, or not any more.
 #[derive(Debug)]
+#[must_use = "a builder binds nothing"]
 pub struct IrqFdBuilder {
-    pub(crate) source: IrqSource,
+    pub(crate) target: IrqTarget,
     pub(crate) notifier: Option<Arc<EventNotifier>>,
 }
 
@@ -21,21 +22,20 @@ impl IrqFdBuilder {
     /// full takes later signals. That is one system call (`preadv2`), and two more if there was a
     /// signal. A [private](EventNotifier::declare_private) notifier is left as it is: KVM delivers
     /// what it has, from a thread of the kernel, and leaves the count there until the next signal.
-    #[must_use = "a builder binds nothing"]
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
         self
     }
 
-    /// What it is to raise, for instance to route a lease before it is armed.
+    /// Returns what it is to raise, for instance to route a lease before it is armed.
     #[must_use]
-    pub fn source(&self) -> &IrqSource {
-        &self.source
+    pub fn target(&self) -> &IrqTarget {
+        &self.target
     }
 
-    /// Takes it apart: what it was to raise, and the notifier if there is one.
-    pub fn into_parts(self) -> (IrqSource, Option<Arc<EventNotifier>>) {
-        (self.source, self.notifier)
+    /// Returns what it was to raise, and the notifier if there is one.
+    pub fn into_parts(self) -> (IrqTarget, Option<Arc<EventNotifier>>) {
+        (self.target, self.notifier)
     }
 
     /// Binds the notifier to the GSI: from now on a signal raises the interrupt.
@@ -57,25 +57,25 @@ impl IrqFdBuilder {
 
     /// The same, and a counter that is full stays so.
     pub(crate) fn assign_as_it_is(self) -> Result<IrqFd, Rejected<Self, IrqFdError>> {
-        let Self { source, notifier } = self;
-        let (gsi, leased) = (source.gsi(), matches!(source, IrqSource::Lease(_)));
-        let (line, bound) = match Bound::on(source) {
+        let Self { target, notifier } = self;
+        let (gsi, leased) = (target.gsi(), matches!(target, IrqTarget::Lease(_)));
+        let (line, bound) = match Bound::on(target) {
             Ok(bound) => bound,
             Err(rejected) => {
-                let (cause, source) = (rejected.error, rejected.value);
+                let (cause, target) = (rejected.error, rejected.value);
                 let error = IrqFdError::Route { gsi, cause };
-                return Err(Rejected::new(error, Self { source, notifier }));
+                return Err(Rejected::new(error, Self { target, notifier }));
             }
         };
         match bind(&line, &bound, notifier.as_ref()) {
             Ok(notifier) => Ok(IrqFd::armed(line, notifier, bound)),
             Err(error) => {
-                let source = if leased {
-                    IrqSource::from_lease_of(line)
+                let target = if leased {
+                    IrqTarget::from_lease_of(line)
                 } else {
-                    IrqSource::Line(line)
+                    IrqTarget::Line(line)
                 };
-                Err(Rejected::new(error, Self { source, notifier }))
+                Err(Rejected::new(error, Self { target, notifier }))
             }
         }
     }

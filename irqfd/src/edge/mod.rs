@@ -4,8 +4,9 @@
 mod bound;
 mod builder;
 mod error;
-mod source;
+
 mod taken;
+mod target;
 
 use std::io;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use notify_core::{EventNotifier, Rejected};
 pub(crate) use bound::Bound;
 pub use builder::IrqFdBuilder;
 pub use error::IrqFdError;
-pub use source::IrqSource;
 pub(crate) use taken::Taken;
+pub use target::IrqTarget;
 
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
 ///
@@ -81,10 +82,9 @@ pub struct IrqFd {
 
 impl IrqFd {
     /// An interrupt on a leased GSI, or on a line that devices share.
-    #[must_use = "a builder binds nothing"]
-    pub fn builder(source: impl Into<IrqSource>) -> IrqFdBuilder {
+    pub fn builder(target: impl Into<IrqTarget>) -> IrqFdBuilder {
         IrqFdBuilder {
-            source: source.into(),
+            target: target.into(),
             notifier: None,
         }
     }
@@ -148,7 +148,7 @@ impl IrqFd {
         match self.disarm(&line) {
             // The route is let go before what is registered, which is dropped with `self`.
             Ok(()) => Ok(IrqFdBuilder {
-                source: IrqSource::from_lease_of(line),
+                target: IrqTarget::from_lease_of(line),
                 notifier: Some(Arc::clone(&self.notifier)),
             }),
             Err(error) => {

@@ -13,8 +13,8 @@ use super::{LevelError, LevelIrqBuilder, LevelLine};
 ///
 /// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert)
 /// whether it wants an interrupt. One of another process, of vhost or of VFIO is
-/// *exported*: they signal its [`trigger`](Self::trigger), and are told by
-/// [`resample`](Self::resample) that the guest has ended the interrupt, which takes back all
+/// *exported*: they signal its [trigger](Self::trigger_notifier), and are notified by
+/// [another notifier](Self::resample_notifier) that the guest has ended the interrupt, which takes back all
 /// triggers; if there is still a reason they signal again.
 ///
 /// Each device with a resample notifier is notified once of every EOI of the line, whichever device
@@ -122,15 +122,15 @@ impl LevelIrq {
         member.is_some_and(|member| member.level.asserted)
     }
 
-    /// What raises the line when it is signalled, for an exported device.
+    /// Returns the notifier that raises the line when it is signalled, of an exported device.
     #[must_use]
-    pub fn trigger(&self) -> Option<&Arc<EventNotifier>> {
+    pub fn trigger_notifier(&self) -> Option<&Arc<EventNotifier>> {
         self.trigger.as_ref()
     }
 
-    /// What is signalled at an EOI, for a device that is told.
+    /// Returns the notifier that is signalled at an EOI, of a device that waits for EOIs.
     #[must_use]
-    pub fn resample(&self) -> Option<&Arc<EventNotifier>> {
+    pub fn resample_notifier(&self) -> Option<&Arc<EventNotifier>> {
         self.resample.as_ref()
     }
 

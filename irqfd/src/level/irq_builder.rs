@@ -47,14 +47,14 @@ impl LevelIrqBuilder {
         self
     }
 
-    /// The same, with this trigger.
-    pub fn trigger(mut self, trigger: Arc<EventNotifier>) -> Self {
+    /// As [`exported`](Self::exported), with this trigger instead of a new one.
+    pub fn trigger_notifier(mut self, trigger: Arc<EventNotifier>) -> Self {
         self.trigger = Some(trigger);
         self.exported()
     }
 
-    /// It is told of EOIs by this notifier.
-    pub fn resample(mut self, resample: Arc<EventNotifier>) -> Self {
+    /// As [`eoi`](Self::eoi), with this notifier instead of a new one.
+    pub fn resample_notifier(mut self, resample: Arc<EventNotifier>) -> Self {
         self.resample = Some(resample);
         self.eoi()
     }

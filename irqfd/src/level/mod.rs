@@ -89,14 +89,14 @@ use way::Way;
 /// let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
 ///
 /// disk.assert()?;
-/// if let Some(trigger) = card.trigger() {
+/// if let Some(trigger) = card.trigger_notifier() {
 ///     trigger.notify()?; // the other process
 /// }
 /// vm.guest_eoi(IOAPIC, 10);
 /// assert!(high()); // the disk asserts still
 ///
 /// // The card is told, and has nothing more to say; the disk has been served.
-/// let told = card.resample().map(|resample| resample.consume()).transpose()?.flatten();
+/// let told = card.resample_notifier().map(|resample| resample.consume()).transpose()?.flatten();
 /// assert_eq!(told.map(u64::from), Some(1));
 /// disk.deassert()?;
 /// assert!(!high());

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use irq_routing::{GsiLease, MsiMessage, ParkedLease};
 use notify_core::EventNotifier;
 
-use crate::{IrqFd, IrqFdBuilder, IrqFdError, IrqSource, VectorError};
+use crate::{IrqFd, IrqFdBuilder, IrqFdError, IrqTarget, VectorError};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -172,7 +172,7 @@ impl Control {
 
     /// Keeps the GSI of an irqfd that is not armed.
     fn keep(&mut self, builder: IrqFdBuilder) {
-        if let (IrqSource::Lease(lease), _) = builder.into_parts() {
+        if let (IrqTarget::Lease(lease), _) = builder.into_parts() {
             self.gsi = OwnGsi::Leased(lease);
         }
     }

@@ -98,7 +98,7 @@ pub use state::{Triggered, VectorState};
 /// keeps all later triggers. The [crate's page](crate#snapshots) has the order of all steps.
 ///
 /// To restore a vector: [`pause`](Self::pause), [`set_message`](Self::set_message),
-/// [`restore_pending`](Self::restore_pending) if it was pending, [`unmask`](Self::unmask) if it was
+/// [`trigger`](VectorHandle::trigger) if it was pending, [`unmask`](Self::unmask) if it was
 /// not masked, and [`resume_in`](Self::resume_in).
 ///
 /// # Devices that are passed through
@@ -275,16 +275,6 @@ impl Vector {
     /// A vector with a queue does not wait for the batch: it enters its queue now.
     pub fn resume_in(&self, batch: &mut ResumeBatch) {
         batch.resume(self.handle());
-    }
-
-    /// Sets the pending bit of a restored vector. Call it while the vector is masked or paused;
-    /// otherwise it triggers the vector. For an exported vector this signals the notifier.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`trigger`](VectorHandle::trigger).
-    pub fn restore_pending(&self) -> Result<(), VectorError> {
-        self.trigger().map(drop)
     }
 
     /// Forgets a trigger that was kept.

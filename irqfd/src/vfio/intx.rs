@@ -73,8 +73,8 @@ impl PassthroughIntx {
         };
         step(IntxStep::Mask, intx.device.mask())?;
         trigger.consume()?;
-        let builder = LevelIrq::builder(line).trigger(trigger);
-        let joined = builder.resample(Arc::clone(&resample)).build();
+        let builder = LevelIrq::builder(line).trigger_notifier(trigger);
+        let joined = builder.resample_notifier(Arc::clone(&resample)).build();
         intx.irq = Some(joined.map_err(|rejected| rejected.error)?);
         step(IntxStep::UnmaskBy, intx.device.set_unmask(Some(&resample)))?;
         step(IntxStep::Unmask, intx.device.unmask())?;

@@ -49,13 +49,13 @@ fn exported(line: &LevelLine) -> LevelIrq {
 }
 
 fn signal(irq: &LevelIrq) {
-    irq.trigger().unwrap().notify().unwrap();
+    irq.trigger_notifier().unwrap().notify().unwrap();
 }
 
 #[track_caller]
 fn expect_heard(times: u64, irqs: &[&LevelIrq]) {
     for irq in irqs {
-        let heard = irq.resample().unwrap().consume().unwrap();
+        let heard = irq.resample_notifier().unwrap().consume().unwrap();
         assert_eq!(heard.map_or(0, u64::from), times);
     }
 }
@@ -172,7 +172,8 @@ fn leaks_nothing() {
     for _ in 0..20 {
         let all = (line.join().unwrap(), told(&line), exported(&line));
         all.0.assert().unwrap();
-        let twice = LevelIrq::builder(&line).trigger(Arc::clone(stays.trigger().unwrap()));
+        let twice = LevelIrq::builder(&line)
+            .trigger_notifier(Arc::clone(stays.trigger_notifier().unwrap()));
         let rejected = twice.build().unwrap_err();
         assert!(matches!(
             rejected.error,
@@ -303,7 +304,7 @@ fn split_masked() {
     signal(&card);
     guest.expect_silence();
     line.redirect(message(VECTOR), false).unwrap();
-    card.resample().unwrap().consume().unwrap();
+    card.resample_notifier().unwrap().consume().unwrap();
     serve(&mut guest, &exits, VECTOR, || {});
     expect_heard(1, &[&card]);
     guest.expect_silence();

@@ -108,13 +108,16 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     let (vm, _, line) = bench::pc();
     let new = || Arc::new(EventNotifier::new().unwrap());
     let (trigger, resample) = (new(), new());
-    let builder = LevelIrq::builder(&line).trigger(Arc::clone(&trigger));
-    let card = builder.resample(Arc::clone(&resample)).build().unwrap();
-    assert!(Arc::ptr_eq(card.trigger().unwrap(), &trigger));
-    assert!(Arc::ptr_eq(card.resample().unwrap(), &resample));
+    let builder = LevelIrq::builder(&line).trigger_notifier(Arc::clone(&trigger));
+    let card = builder
+        .resample_notifier(Arc::clone(&resample))
+        .build()
+        .unwrap();
+    assert!(Arc::ptr_eq(card.trigger_notifier().unwrap(), &trigger));
+    assert!(Arc::ptr_eq(card.resample_notifier().unwrap(), &resample));
     // Bound already, also to another line.
     let rejected = LevelIrq::builder(&line)
-        .trigger(Arc::clone(&trigger))
+        .trigger_notifier(Arc::clone(&trigger))
         .build();
     let rejected = rejected.unwrap_err();
     assert!(matches!(
@@ -127,9 +130,12 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     assert!(pin(&vm));
     assert!(!card.take_trigger().unwrap(), "the kernel takes it");
 
-    let itself = LevelIrq::builder(&line).trigger(new());
+    let itself = LevelIrq::builder(&line).trigger_notifier(new());
     let same = new();
-    let itself = itself.trigger(Arc::clone(&same)).resample(same).build();
+    let itself = itself
+        .trigger_notifier(Arc::clone(&same))
+        .resample_notifier(same)
+        .build();
     assert!(matches!(
         itself.unwrap_err().error,
         LevelError::TriggersItself { line: GSI, .. }
@@ -137,7 +143,7 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     let semaphore = EventNotifier::builder().semaphore(true).initial(3);
     let semaphore = Arc::new(semaphore.build().unwrap());
     let rejected = LevelIrq::builder(&line)
-        .trigger(Arc::clone(&semaphore))
+        .trigger_notifier(Arc::clone(&semaphore))
         .build();
     assert!(matches!(
         rejected.unwrap_err().error,
@@ -155,7 +161,10 @@ fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
         let trigger = Arc::new(EventNotifier::new().unwrap());
         let eventfd: &notify_core::EventFd = (*trigger).as_ref();
         eventfd.write(count).unwrap();
-        let card = LevelIrq::builder(&line).trigger(trigger).build().unwrap();
+        let card = LevelIrq::builder(&line)
+            .trigger_notifier(trigger)
+            .build()
+            .unwrap();
         assert!(pin(&vm));
         vm.guest_eoi(IOAPIC, GSI);
         assert!(!pin(&vm));
@@ -305,7 +314,7 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
 fn what_cannot_be_taken_off_keeps_the_route() {
     let (vm, table, line) = bench::pc();
     let card = exported(&line);
-    let trigger = Arc::clone(card.trigger().unwrap());
+    let trigger = Arc::clone(card.trigger_notifier().unwrap());
     vm.fail(CallKind::IrqFdDeassign, 1, libc::EINVAL);
     drop(card);
     drop(line);
@@ -343,7 +352,7 @@ fn what_is_asked_of_the_kernel_and_in_which_order() {
             let eventfd: &notify_core::EventFd = (**notifier.unwrap()).as_ref();
             eventfd.as_raw_fd()
         };
-        (fd(irq.trigger()), fd(irq.resample()))
+        (fd(irq.trigger_notifier()), fd(irq.resample_notifier()))
     };
     let (trigger, resample) = fds(&card);
     assert_eq!(vm.take(), [Call::AssignResample(trigger, GSI, resample)]);
@@ -355,7 +364,7 @@ fn what_is_asked_of_the_kernel_and_in_which_order() {
         [Call::Line(GSI, false), Call::Deassign(trigger, GSI)]
     );
     let net = told(&line);
-    assert!(net.trigger().is_none());
+    assert!(net.trigger_notifier().is_none());
     assert!(matches!(vm.take()[..], [Call::AssignResample(..)]));
     drop(net);
     assert!(matches!(vm.take()[..], [Call::Deassign(..)]));

@@ -90,7 +90,7 @@ fn signals_wait_in_the_trigger_while_it_is_masked() {
     signal(&card);
     drop(vm.deliver());
     assert!(!card.take_trigger().unwrap());
-    assert!(card.trigger().unwrap().is_signalled().unwrap());
+    assert!(card.trigger_notifier().unwrap().is_signalled().unwrap());
     line.redirect(level(VECTOR), false).unwrap();
     assert_eq!(heard(&card), 0);
     serve(&vm, &exits, VECTOR);
@@ -350,7 +350,7 @@ fn whoever_leaves_takes_nothing_along() {
     let (disk, card, nic) = (own(&line), exported(&line), exported(&line));
     disk.assert().unwrap();
     signal(&card);
-    let trigger = Arc::clone(card.trigger().unwrap());
+    let trigger = Arc::clone(card.trigger_notifier().unwrap());
     card.leave().unwrap();
     drop(disk);
     serve(&vm, &exits, VECTOR);
@@ -360,7 +360,10 @@ fn whoever_leaves_takes_nothing_along() {
     expect(&vm, &[]);
     assert!(trigger.is_signalled().unwrap());
     // It joins again, with the signal that came meanwhile.
-    let card = LevelIrq::builder(&line).trigger(trigger).build().unwrap();
+    let card = LevelIrq::builder(&line)
+        .trigger_notifier(trigger)
+        .build()
+        .unwrap();
     expect(&vm, &[VECTOR]);
     drop(card);
 }

@@ -300,7 +300,7 @@ fn a_masked_entry_stays_masked() {
         signal(&card);
         drop(vm.deliver());
         assert_eq!(vm.pending_vectors(0), [0_u8; 0]);
-        assert!(card.trigger().unwrap().is_signalled().unwrap());
+        assert!(card.trigger_notifier().unwrap().is_signalled().unwrap());
         line.redirect(level(VECTOR), false).unwrap();
         drop(vm.deliver());
         assert_eq!(vm.pending_vectors(0), [VECTOR]);
@@ -369,7 +369,13 @@ fn a_restore_that_fails_changes_nothing() {
         drop(vm.deliver());
         assert_eq!(vm.pending_vectors(0), [0_u8; 0], "{kind:?}");
         assert_eq!(exits.on_vector(VECTOR), 0);
-        assert!(card.trigger().unwrap().consume().unwrap().is_some());
+        assert!(
+            card.trigger_notifier()
+                .unwrap()
+                .consume()
+                .unwrap()
+                .is_some()
+        );
         line.redirect(level(VECTOR), false).unwrap();
         assert_eq!(vm.pending_vectors(0), [0_u8; 0], "nothing asserts");
         line.restore(&high).unwrap();

@@ -127,12 +127,12 @@ fn an_exported_device_is_told_of_eois() {
     let (vm, _table, line, exits) = open();
     let card = LevelIrq::builder(&line).exported().build().unwrap();
     let disk = line.join().unwrap();
-    card.trigger().unwrap().notify().unwrap();
+    card.trigger_notifier().unwrap().notify().unwrap();
     serve(&vm, &exits);
     disk.assert().unwrap();
     disk.deassert().unwrap();
     serve(&vm, &exits);
-    let told = card.resample().unwrap().consume().unwrap();
+    let told = card.resample_notifier().unwrap().consume().unwrap();
     assert_eq!(told.map(u64::from), Some(2));
 }
 

@@ -238,11 +238,11 @@ fn reset_leaves_it_exported() {
 fn clear_pending_forgets_a_signal_of_an_unarmed_vector() {
     let (vm, table) = table();
     let (vector, notifier) = exported(&table, 0x40);
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     assert!(vector.is_pending());
     vector.clear_pending();
     assert!(!notifier.is_signalled().unwrap());
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     vector.unmask().unwrap();
     vm.expect(&[0x40]);
 }

@@ -239,11 +239,11 @@ fn a_message_that_nobody_takes_is_blocked() {
 fn pending_is_restored_cleared_and_reset() {
     let (vm, table) = table();
     let vector = internal(&table, 0x40);
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     assert!(vector.is_pending());
     vector.clear_pending();
     assert!(!vector.is_pending());
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     vector.unmask().unwrap();
     vm.expect(&[0x40]);
 
