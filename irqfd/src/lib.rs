@@ -50,7 +50,7 @@
 //! retargets it at any time. An [`ArmQueue`] arms many vectors at once.
 //!
 //! [`inject`] injects interrupts without an eventfd: a message, the level of a line, or a vector of
-//! a vCPU. Each call returns the outcome. [`inject::choose`](inject::choose()) selects the method.
+//! a vCPU. Each call returns the outcome. Its page has a table of the path that each interrupt takes.
 //!
 //! # Level-triggered lines
 //!

@@ -117,7 +117,7 @@ impl LevelLineBuilder {
     /// # Errors
     ///
     /// [`LevelError::Taken`]. For a GSI with a message [`LevelError::NoResample`]: no [`EoiExits`]
-    /// were given, or there will be no such exits. [`LevelError::Notifier`] and those of
+    /// were given, or there will be no such exits; [`LevelError::OtherVm`]. [`LevelError::Notifier`] and those of
     /// [`LevelError::Arm`], from the request for an irqfd. The
     /// builder comes back inside.
     pub fn build(self) -> Result<LevelLine, Rejected<Self, LevelError>> {
@@ -169,6 +169,10 @@ impl LevelLineBuilder {
         };
         if self.without_eois {
             return Ok(Some(message));
+        }
+        let mut exits = self.exits.iter();
+        if !exits.all(|exits| exits.belongs_to(table.vm())) {
+            return Err(LevelError::OtherVm { gsi });
         }
         let reason = match self.refusal()? {
             None => NoResample::NoPin,

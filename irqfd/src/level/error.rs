@@ -47,6 +47,14 @@ pub enum LevelError {
         gsi: Gsi,
     },
 
+    /// The [`EoiExits`](crate::EoiExits) have lines of another VM.
+    #[error("the EoiExits are of another VM than GSI {gsi}; create one for each VM")]
+    #[non_exhaustive]
+    OtherVm {
+        /// The GSI.
+        gsi: Gsi,
+    },
+
     /// KVM, the port or the VMM's own controller refused the level of a line.
     #[error("cannot set the level of line {line}: {cause}")]
     #[non_exhaustive]
