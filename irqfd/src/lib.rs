@@ -37,6 +37,8 @@
 //! builds no second copy of these crates. A VMM with a hypervisor layer of its own implements
 //! [`Vm`]; see [`notify_core::ports`].
 //!
+//! The folder `examples` has this and an MSI-X table as programs, which run on the simulator.
+//!
 //! A VM has one [`RoutingTable`]. Give each device a clone, and do not call KVM_SET_GSI_ROUTING
 //! elsewhere. On arm64 and riscv64 the table is built with a
 //! [`Wiring`](irq_routing::RoutingTableBuilder::wiring).
@@ -50,7 +52,8 @@
 //! retargets it at any time. An [`ArmQueue`] arms many vectors at once.
 //!
 //! [`inject`] injects interrupts without an eventfd: a message, the level of a line, or a vector of
-//! a vCPU. Each call returns the outcome. Its page has a table of the path that each interrupt takes.
+//! a vCPU. Each call returns the outcome. Its page has a table of the path that each interrupt
+//! takes.
 //!
 //! # Level-triggered lines
 //!
@@ -244,6 +247,7 @@
 #![forbid(unsafe_code)]
 
 mod edge;
+mod hex;
 pub mod inject;
 mod level;
 pub mod msi;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Injected`]: what became of an interrupt that was injected.
 
+use std::fmt;
+
 /// What became of an interrupt, as far as the kernel says.
 ///
 /// | | of |
@@ -53,4 +55,22 @@ pub enum Injected {
     /// The vCPU has not taken an earlier vector yet, and this one was *not* queued: it is to be
     /// offered again when KVM_RUN has come back with `ready_for_interrupt_injection`.
     StillQueued,
+}
+
+/// A short text for reports.
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delivered(taken) => return write!(f, "delivered ({taken})"),
+            Self::Coalesced => "coalesced",
+            Self::Masked => "masked",
+            Self::NoListener => "taken by no local APIC",
+            Self::Untranslated => "blocked by the translation",
+            Self::NoLowLevel => "a message has no low level",
+            Self::NoRoute => "the GSI has no route",
+            Self::Untold => "unknown",
+            Self::Queued => "queued",
+            Self::StillQueued => "not queued: an earlier vector still is",
+        })
+    }
 }

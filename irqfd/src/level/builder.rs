@@ -117,9 +117,9 @@ impl LevelLineBuilder {
     /// # Errors
     ///
     /// [`LevelError::Taken`]. For a GSI with a message [`LevelError::NoResample`]: no [`EoiExits`]
-    /// were given, or there will be no such exits; [`LevelError::OtherVm`]. [`LevelError::Notifier`] and those of
-    /// [`LevelError::Arm`], from the request for an irqfd. The
-    /// builder comes back inside.
+    /// were given, or there will be no such exits; [`LevelError::OtherVm`].
+    /// [`LevelError::Notifier`] and those of [`LevelError::Arm`], from the request for an irqfd.
+    /// The builder comes back inside.
     pub fn build(self) -> Result<LevelLine, Rejected<Self, LevelError>> {
         let gsi = self.line.gsi();
         let message = match self.find_message() {

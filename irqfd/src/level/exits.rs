@@ -12,9 +12,9 @@ use super::inner::Inner;
 use crate::LevelError;
 use crate::sync::{Mutex, RwLock};
 
-/// Where a VMM reports that a guest has ended an interrupt, for lines whose EOIs the kernel does not
-/// handle. Clones share it. Create one for each VM: it belongs to the VM of the first line that is
-/// built with it, and a line of another VM is refused.
+/// Where a VMM reports that a guest has ended an interrupt, for lines whose EOIs the kernel does
+/// not handle. Clones share it. Create one for each VM: it belongs to the VM of the first line that
+/// is built with it, and a line of another VM is refused.
 ///
 /// A report may come from any thread, and does not allocate. It waits for a line whose level is
 /// being set or whose entry is being committed, and for no other; no thread that builds or drops a

@@ -12,9 +12,9 @@ use super::{LevelError, LevelIrqBuilder, LevelLine};
 /// One device's share of a [`LevelLine`].
 ///
 /// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert)
-/// whether it wants an interrupt. One of another process, of vhost or of VFIO is
-/// *exported*: they signal its [trigger](Self::trigger_notifier), and are notified by
-/// [another notifier](Self::resample_notifier) that the guest has ended the interrupt, which takes back all
+/// whether it wants an interrupt. One of another process, of vhost or of VFIO is *exported*: they
+/// signal its [trigger](Self::trigger_notifier), and are notified by [another
+/// notifier](Self::resample_notifier) that the guest has ended the interrupt, which takes back all
 /// triggers; if there is still a reason they signal again.
 ///
 /// Each device with a resample notifier is notified once of every EOI of the line, whichever device

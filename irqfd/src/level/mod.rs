@@ -25,6 +25,7 @@ mod snapshot;
 mod way;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use irq_routing::{Gsi, Line, MsiMessage};
@@ -243,6 +244,13 @@ impl PartialEq for LevelLine {
 }
 
 impl Eq for LevelLine {}
+
+/// By identity, as the comparison.
+impl Hash for LevelLine {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.inner).hash(state);
+    }
+}
 
 impl fmt::Debug for LevelLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`LevelSnapshot`]: a line that outlives its VM.
 
+use std::fmt;
+
 use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
@@ -9,6 +11,7 @@ use super::inner::{Restored, State};
 use super::members::{Level, Member};
 use super::way::Way;
 use super::{LevelError, LevelLine};
+use crate::hex::Hex;
 
 /// What [`LevelLine::snapshot`] writes, and the only version that [`LevelLine::restore`] reads.
 const VERSION: u32 = 1;
@@ -89,12 +92,22 @@ impl Form for Saved {
 }
 
 /// The written form of a redirection entry. It changes with the version only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct SavedEntry {
     address: u64,
     data: u32,
     masked: bool,
+}
+
+impl fmt::Debug for SavedEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedEntry")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("masked", &self.masked)
+            .finish()
+    }
 }
 
 /// The written form of a device's level. It changes with the version only.

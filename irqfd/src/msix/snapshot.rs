@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Snapshot`]: a table that outlives its VM.
 
+use std::fmt;
+
 #[cfg(feature = "serde")]
 use irq_routing::versioned::at_most;
 use irq_routing::versioned::{Form, Versioned};
 
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
+use crate::hex::Hex;
 use crate::vector::Opened;
 use crate::{Dead, VectorError, numbered};
 
@@ -82,13 +85,24 @@ impl Form for Saved {
 }
 
 /// The written form of an entry. It changes with the version only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct SavedVector {
     address: u64,
     data: u32,
     masked: bool,
     pub(super) pending: bool,
+}
+
+impl fmt::Debug for SavedVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedVector")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("masked", &self.masked)
+            .field("pending", &self.pending)
+            .finish()
+    }
 }
 
 /// Why a snapshot was not restored, or cannot be made of [`Registers`](super::Registers). A table

@@ -75,6 +75,7 @@ pub use round::Round;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it runs the last round"]
 pub struct ArmQueue {
     shared: Arc<Shared>,
     calls: Arc<Calls>,

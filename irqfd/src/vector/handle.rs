@@ -2,6 +2,7 @@
 //! [`VectorHandle`]: what device code has of a vector.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use irq_routing::{Gsi, GsiLease, MsiMessage};
@@ -132,9 +133,10 @@ impl VectorHandle {
     ///
     /// # Errors
     ///
-    /// [`VectorError::Semaphore`], and for a vector that is armed [`VectorError::Arm`]; the old notifier is in use still, and the new one comes
-    /// back inside. For a vector that is not armed nothing else can fail here: if the new notifier
-    /// cannot be bound later, [`state`](Self::state) says so.
+    /// [`VectorError::Semaphore`], and for a vector that is armed [`VectorError::Arm`]; the old
+    /// notifier is in use still, and the new one comes back inside. For a vector that is not armed
+    /// nothing else can fail here: if the new notifier cannot be bound later,
+    /// [`state`](Self::state) says so.
     pub fn replace_notifier(
         &self,
         notifier: Arc<EventNotifier>,
@@ -186,6 +188,13 @@ impl PartialEq for VectorHandle {
 }
 
 impl Eq for VectorHandle {}
+
+/// By identity, as the comparison.
+impl Hash for VectorHandle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.inner).hash(state);
+    }
+}
 
 impl fmt::Debug for VectorHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

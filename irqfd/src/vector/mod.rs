@@ -50,7 +50,7 @@ pub(crate) use pending::signal_holding;
 pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set
-/// its message. Clones share it.
+/// its message. It is not cloned: [`handle`](Self::handle) is what is shared.
 ///
 /// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
 /// without a lock. Device code gets a [`handle`](Self::handle), with which it can trigger the
@@ -118,7 +118,7 @@ pub use state::{Triggered, VectorState};
 /// armed and signals stay in its notifier ([`VectorState::Blocked`]); a trigger of an internal one
 /// is lost, as by an IOMMU.
 ///
-/// A vector starts masked. Dropping the last clone and handle unbinds the irqfd and gives the GSI
+/// A vector starts masked. Dropping it and the last handle unbinds the irqfd and gives the GSI
 /// back; failures are logged. That blocks for one KVM_IRQFD if the vector is armed: some
 /// microseconds, and more on a loaded host. Two handles are equal if they are of one vector.
 ///
@@ -142,7 +142,8 @@ pub use state::{Triggered, VectorState};
 /// notifier.notify()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[must_use = "dropping it and its last handle disarms the vector"]
 pub struct Vector {
     handle: VectorHandle,
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What can be asked of a vector.
 
+use std::fmt;
+
 use super::Inner;
 use super::control::{Arm, Masks};
 use super::outlet::Kind;
 use crate::VectorError;
 
-/// What became of a trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The outcome of a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Triggered {
     /// A local APIC has taken the message, or merged it with one that it had.
@@ -59,6 +61,37 @@ pub enum VectorState {
     /// those of a private one are kept, and those of an internal one fail, or are kept if the
     /// table's translation has panicked.
     Dead(VectorError),
+}
+
+/// A short text for reports.
+impl fmt::Display for Triggered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delivered => "delivered",
+            Self::Blocked => "taken by no local APIC",
+            Self::Signalled => "signalled",
+            Self::Kept => "kept",
+            Self::Disabled => "kept, because the vector is disabled",
+            Self::Dead => "kept, because the vector is dead",
+        })
+    }
+}
+
+/// A short text for reports; for a dead vector with the reason.
+impl fmt::Display for VectorState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Masked => "masked",
+            Self::Paused => "paused",
+            Self::Open => "open",
+            Self::Queued => "queued",
+            Self::Arming => "being armed",
+            Self::Armed => "armed",
+            Self::Blocked => "blocked by the translation",
+            Self::NoNotifier => "without a notifier",
+            Self::Dead(reason) => return write!(f, "dead: {reason}"),
+        })
+    }
 }
 
 impl Inner {

@@ -266,6 +266,7 @@ fn split_refuses() {
     // Pins in the kernel, and a GSI that has a message: the irqfd would be taken, and never told.
     let guest = Guest::new(Listens::Pics);
     let lease = guest.table.lease_msi(message(VECTOR)).unwrap();
+    let exits = EoiExits::new();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     let error = builder.build().unwrap_err().error;
     assert!(matches!(

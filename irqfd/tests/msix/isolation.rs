@@ -52,7 +52,7 @@ fn one_bad_message_among_many_kills_one_vector() {
         }
         aim_badly(&table, 11);
         let _ = table.set_control(true, false);
-        queue.run_pending();
+        let _ = queue.run_pending();
         let dead = table.dead();
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].number, Some(11));
@@ -69,7 +69,7 @@ fn one_bad_message_among_many_kills_one_vector() {
         assert!(table.dead().is_empty(), "a masked vector is masked");
         program(&table, 11, 0x40);
         set_mask(&table, 11, false);
-        queue.run_pending();
+        let _ = queue.run_pending();
         assert!(matches!(vector(&table, 11).state(), VectorState::Armed));
     }
 }

@@ -347,7 +347,7 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
             }
             Step::Trigger(_) | Step::Export(_) | Step::Unexport(_) => {}
             Step::Run => {
-                queue.run_pending();
+                let _ = queue.run_pending();
                 model.run();
             }
             Step::Reset => {

@@ -290,7 +290,8 @@ fn a_hostile_device_costs_another_one_two_commits() {
     );
     let (bystander, notifier) = queued(&queue, &table, 0x50);
     notifier.notify().unwrap();
-    let other = bystander.clone();
+    let bystander = Arc::new(bystander);
+    let other = Arc::clone(&bystander);
     vm.during_commit(move || other.unmask().unwrap());
     vm.sim.reset_calls();
     let round = queue.run_pending();

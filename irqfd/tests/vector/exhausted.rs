@@ -141,7 +141,8 @@ fn a_mask_waits_for_no_commit() {
     let lease = leases.pop().unwrap();
     let mut transaction = table.transaction();
     transaction.route(&lease, message(0x41));
-    let (other, rounds) = (vector.clone(), Arc::clone(&queue));
+    let vector = Arc::new(vector);
+    let (other, rounds) = (Arc::clone(&vector), Arc::clone(&queue));
     let (tell, told) = channel();
     vm.during_commit(move || {
         drop(lease);
@@ -220,7 +221,7 @@ fn no_more_are_dead_than_do_not_fit() {
         });
         let vectors: Vec<_> = vectors.collect();
         vectors.iter().for_each(|vector| drop(vector.unmask()));
-        queue.run_pending();
+        let _ = queue.run_pending();
         let armed = || {
             let states = vectors.iter().map(|vector| vector.state());
             states
@@ -248,7 +249,7 @@ fn no_more_are_dead_than_do_not_fit() {
                 let _ = vector.set_message(vector.message());
             }),
         }
-        queue.run_pending();
+        let _ = queue.run_pending();
         assert_eq!(armed(), 20);
         let _ = vm.sim.deliver();
     }

@@ -90,7 +90,8 @@ fn a_trigger_during_a_change_of_the_message_goes_to_the_new_one() {
     vector.unmask().unwrap();
     // In the middle of an injection another thread changes the message: it must wait, and a trigger
     // that comes while it waits is kept for the new message.
-    let (changer, trigger) = (vector.clone(), vector.clone());
+    let vector = Arc::new(vector);
+    let (changer, trigger) = (Arc::clone(&vector), vector.handle().clone());
     let changed = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&changed);
     let (tell, told) = std::sync::mpsc::channel();
@@ -122,7 +123,8 @@ fn mask_waits_for_what_is_in_flight() {
     let (vm, table) = table();
     let vector = internal(&table, 0x40);
     vector.unmask().unwrap();
-    let masker = vector.clone();
+    let vector = Arc::new(vector);
+    let masker = Arc::clone(&vector);
     let masked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&masked);
     let (tell, told) = std::sync::mpsc::channel();
@@ -264,7 +266,7 @@ fn pending_is_restored_cleared_and_reset() {
 fn handles_of_one_vector_are_equal() {
     let (_, table) = table();
     let (one, other) = (internal(&table, 0x40), internal(&table, 0x40));
-    assert_eq!(one, one.clone());
+    assert_eq!(*one, one.clone());
     assert_ne!(one, other);
     let text = format!("{one:?}");
     assert!(

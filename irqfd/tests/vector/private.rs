@@ -360,7 +360,8 @@ fn its_eventfd_is_not_written_while_its_gsi_is_given_up() {
 fn a_trigger_while_its_gsi_is_given_up_is_kept_and_forgotten_by_a_reset() {
     let (vm, _table, vector) = on_a_gsi_in_quarantine();
     let device = vector.handle().clone();
-    let pauses = vector.clone();
+    let vector = Arc::new(vector);
+    let pauses = Arc::clone(&vector);
     vm.during_commit(move || {
         device.trigger().unwrap();
         pauses.pause();

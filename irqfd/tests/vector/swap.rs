@@ -224,13 +224,13 @@ fn a_gsi_that_is_not_used_again_takes_no_message_either() {
             false => exported(&table, 0x40),
         };
         vector.unmask().unwrap();
-        queue.run_pending();
+        let _ = queue.run_pending();
         vm.sim.fail(IrqFdDeassign, 1, libc::EIO);
         vm.sim.fail(IrqFdDeassign, 2, libc::EIO);
         vector.replace_notifier(notifier()).unwrap_err();
         vector.set_message(message(0x41)).unwrap();
-        queue.run_pending();
-        queue.run_pending();
+        let _ = queue.run_pending();
+        let _ = queue.run_pending();
         expect_state(&vector, "Armed");
         vector.trigger().unwrap();
         vm.expect(&[0x41]);
