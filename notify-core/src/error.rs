@@ -102,39 +102,3 @@ impl<T> From<Rejected<T, Error>> for Error {
         rejected.error
     }
 }
-
-impl Clone for Error {
-    fn clone(&self) -> Self {
-        let again =
-            |error: &io::Error| io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(5));
-        match self {
-            Self::Create(error) => Self::Create(again(error)),
-            Self::Notify { fd, source } => Self::Notify {
-                fd: *fd,
-                source: again(source),
-            },
-            Self::Consume { fd, source } => Self::Consume {
-                fd: *fd,
-                source: again(source),
-            },
-            _ => unimplemented!(),
-        }
-    }
-}
-impl PartialEq for Error {
-    fn eq(&self, other: &Self) -> bool {
-        format!("{self:?}") == format!("{other:?}")
-    }
-}
-impl Eq for Error {}
-impl Error {
-    /// Stub.
-    pub fn raw_os_error(&self) -> Option<i32> {
-        match self {
-            Self::Create(source) | Self::Notify { source, .. } | Self::Consume { source, .. } => {
-                source.raw_os_error()
-            }
-            _ => None,
-        }
-    }
-}
