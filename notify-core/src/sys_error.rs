@@ -2,6 +2,7 @@
 //! [`SysError`]: the error of a system call, or of a VM's port.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
@@ -34,6 +35,14 @@ impl SysError {
         match self.0 {
             Repr::Os(errno) => Some(errno),
             Repr::Other(_) => None,
+        }
+    }
+
+    /// The `io::Error` without an errno.
+    pub(crate) fn other(&self) -> Option<&io::Error> {
+        match &self.0 {
+            Repr::Os(_) => None,
+            Repr::Other(error) => Some(error),
         }
     }
 
@@ -76,6 +85,12 @@ impl PartialEq for SysError {
 }
 
 impl Eq for SysError {}
+
+impl Hash for SysError {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.raw_os_error(), self.kind()).hash(state);
+    }
+}
 
 impl fmt::Debug for SysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

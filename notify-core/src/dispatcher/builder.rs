@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! How a dispatcher is created.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -60,9 +61,12 @@ impl DispatcherBuilder {
     /// [`Error::Create`].
     pub fn build(self) -> Result<Dispatcher, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let poll = Poll::new().map_err(Error::Create)?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(Error::Create)?;
-        let registry = poll.registry().try_clone().map_err(Error::Create)?;
+        let create = |error: io::Error| Error::Create {
+            cause: error.into(),
+        };
+        let poll = Poll::new().map_err(create)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(create)?;
+        let registry = poll.registry().try_clone().map_err(create)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let calls = self.calls_per_turn as usize;
         let hands_over = self.on_failure.is_some();
@@ -76,7 +80,7 @@ impl DispatcherBuilder {
 
 fn log_failure(failure: Failure) {
     let Failure { token, reason, .. } = failure;
-    log::error!("handler {token:?} failed and was taken out: {reason}");
+    log::error!("handler {token} failed and was taken out: {reason}");
 }
 
 impl std::fmt::Debug for DispatcherBuilder {

@@ -276,7 +276,10 @@ impl DispatcherHandle {
     /// [`Error::Wake`]; none is known while the dispatcher lives.
     pub fn stop(&self) -> Result<(), Error> {
         self.shared.stop.request();
-        self.shared.waker.wake().map_err(Error::Wake)
+        let woken = self.shared.waker.wake();
+        woken.map_err(|error| Error::Wake {
+            cause: error.into(),
+        })
     }
 }
 

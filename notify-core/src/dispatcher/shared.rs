@@ -94,9 +94,12 @@ impl Shared {
 
     pub(super) fn find(&self, token: Token) -> Result<Arc<Entry>, Error> {
         self.check_process()?;
+        if token.dispatcher != self.id {
+            return Err(Error::OtherDispatcher { token });
+        }
         let table = self.table();
         let table = table.as_ref().ok_or(Error::Gone)?;
-        let found = table.get(token.key).filter(|_| token.dispatcher == self.id);
+        let found = table.get(token.key);
         found.map(Arc::clone).ok_or(Error::NoHandler { token })
     }
 

@@ -173,7 +173,10 @@ impl Loop {
             Ok(()) => {}
             // The caller comes again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(Error::Wait(error)),
+            Err(error) => {
+                let cause = error.into();
+                return Err(Error::Wait { cause });
+            }
         }
         if shared.can_poll() {
             self.looked = Instant::now();

@@ -49,9 +49,12 @@ impl Signals for Watched {
     fn watch(&self) -> Result<(), Error> {
         let (fd, token) = (self.fd(), self.key.into());
         let registered = SourceFd(&fd).register(&self.registry, token, Interest::READABLE);
-        registered.map_err(|source| match source.kind() {
+        registered.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyAdded { fd },
-            _ => Error::Watch { fd, source },
+            _ => Error::Watch {
+                fd,
+                cause: error.into(),
+            },
         })
     }
 

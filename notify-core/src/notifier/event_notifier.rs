@@ -158,7 +158,7 @@ impl EventNotifier {
         if self.is_private() {
             return Ok(());
         }
-        fd::set_nonblocking(self.as_fd()).map_err(|source| self.examine(source))?;
+        fd::set_nonblocking(self.as_fd()).map_err(|error| self.examine(error))?;
         self.private.store(true, Ordering::Release);
         Ok(())
     }
@@ -178,13 +178,13 @@ impl EventNotifier {
 
     /// Whether the open file is non-blocking now.
     pub(crate) fn is_nonblocking(&self) -> Result<bool, Error> {
-        let flags = fd::flags(self.as_fd()).map_err(|source| self.examine(source))?;
+        let flags = fd::flags(self.as_fd()).map_err(|error| self.examine(error))?;
         Ok(flags.contains(OFlag::O_NONBLOCK))
     }
 
-    fn examine(&self, source: std::io::Error) -> Error {
-        let fd = self.as_raw_fd();
-        Error::Examine { fd, source }
+    fn examine(&self, error: std::io::Error) -> Error {
+        let (fd, cause) = (self.as_raw_fd(), error.into());
+        Error::Examine { fd, cause }
     }
 
     /// Adds one to the counter.
@@ -228,9 +228,9 @@ impl EventNotifier {
     /// As for [`notify`](Self::notify); EINVAL for 2^64 - 1, which no counter can have.
     #[inline]
     pub fn add(&self, count: NonZeroU64) -> Result<bool, Error> {
-        fd::add(self.as_fd(), count.get()).map_err(|source| Error::Notify {
+        fd::add(self.as_fd(), count.get()).map_err(|error| Error::Notify {
             fd: self.as_raw_fd(),
-            source,
+            cause: error.into(),
         })
     }
 
@@ -250,9 +250,9 @@ impl EventNotifier {
             true => fd::take_private(self.as_fd()),
             false => fd::take(self.as_fd()),
         };
-        taken.map_err(|source| Error::Consume {
+        taken.map_err(|error| Error::Consume {
             fd: self.as_raw_fd(),
-            source,
+            cause: error.into(),
         })
     }
 }

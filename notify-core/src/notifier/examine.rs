@@ -13,9 +13,9 @@ use crate::Error;
 
 /// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
 pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
-    let examine = |source: io::Error| Error::Examine {
+    let examine = |error: io::Error| Error::Examine {
         fd: fd.as_raw_fd(),
-        source,
+        cause: error.into(),
     };
     if !is_eventfd(fd).map_err(examine)? {
         return Err(Error::NotEventFd { fd: fd.as_raw_fd() });

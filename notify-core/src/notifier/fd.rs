@@ -158,9 +158,9 @@ pub(super) fn write_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A close-on-exec duplicate.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    fd.try_clone_to_owned().map_err(|source| Error::Duplicate {
+    fd.try_clone_to_owned().map_err(|error| Error::Duplicate {
         fd: fd.as_raw_fd(),
-        source,
+        cause: error.into(),
     })
 }
 
@@ -196,7 +196,10 @@ pub(crate) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
 /// A close-on-exec duplicate, for types that do not implement `AsFd`.
 pub(crate) fn duplicate_raw(fd: &impl AsRawFd) -> Result<OwnedFd, Error> {
     let fd = fd.as_raw_fd();
-    duplicate_number(fd).map_err(|source| Error::Duplicate { fd, source })
+    duplicate_number(fd).map_err(|error| Error::Duplicate {
+        fd,
+        cause: error.into(),
+    })
 }
 
 /// For a type that owns a file descriptor and does not implement `AsFd`.

@@ -74,7 +74,7 @@ fn the_same_file_descriptor_twice_is_refused_and_a_duplicate_is_not() {
     let witness = Arc::new(Count::default());
     let rejected = handle.add(&notifier, counting(&witness)).unwrap_err();
     assert!(
-        matches!(rejected.error, Error::AlreadyAdded { fd } if fd == notifier.as_raw_fd()),
+        matches!(rejected.error, Error::AlreadyAdded { fd, .. } if fd == notifier.as_raw_fd()),
         "{rejected:?}"
     );
     // What was refused comes back, and left nothing behind.
@@ -171,4 +171,31 @@ fn one_thread_at_a_time() {
         assert!(matches!(answer, Err(Error::AlreadyRunning)), "{answer:?}");
     }
     expect_quiet_after(&dispatcher, 0);
+}
+
+/// Each dispatcher has a handler in its first place, so the places alone would not tell them apart.
+#[test]
+fn a_token_of_another_dispatcher_is_refused() {
+    let (one, other) = (Dispatcher::new().unwrap(), Dispatcher::new().unwrap());
+    let (first, second) = (notifier(), notifier());
+    let (token, count) = counted(&one.handle(), &first);
+    let (_own, _) = counted(&other.handle(), &second);
+    let handle = other.handle();
+    for refused in [
+        handle.remove(token).map(drop),
+        handle.pause(token).map(drop),
+        handle.resume(token),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(error, Error::OtherDispatcher { token: of, .. } if of == token),
+            "{error}"
+        );
+    }
+    drop(other);
+    let error = handle.remove(token).unwrap_err();
+    assert!(matches!(error, Error::OtherDispatcher { .. }), "{error}");
+    first.notify().unwrap();
+    one.run_once(None).unwrap();
+    assert_eq!(count.signals(), 1);
 }

@@ -418,10 +418,10 @@ fn what_cannot_be_watched_is_refused_with_the_reason() {
     let handle = dispatcher.handle();
     let file = Arc::new(File::open("/proc/self/exe").unwrap());
     let refused = handle.add_fd(&file, |_| Ok(())).unwrap_err().error;
-    let Error::Watch { source, .. } = refused else {
+    let Error::Watch { cause, .. } = refused else {
         panic!("{refused:?}");
     };
-    assert_eq!(source.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(cause.kind(), ErrorKind::PermissionDenied);
     assert_eq!(Arc::strong_count(&file), 1);
 
     let (socket, _peer) = pair();

@@ -93,9 +93,9 @@ impl KvmVm {
                 constant,
                 msi_devid: OnceLock::new(),
             }),
-            Err(source) => {
-                let number = fd.as_raw_fd();
-                Err(Rejected::new(Error::NotVm { fd: number, source }, fd))
+            Err(error) => {
+                let (number, cause) = (fd.as_raw_fd(), error.into());
+                Err(Rejected::new(Error::NotVm { fd: number, cause }, fd))
             }
         }
     }

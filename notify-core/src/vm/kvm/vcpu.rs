@@ -55,9 +55,9 @@ impl KvmVcpu {
     pub fn from_fd(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
         match interrupt::check(fd.as_fd()) {
             Ok(()) => Ok(Self { fd }),
-            Err(source) => {
-                let number = fd.as_raw_fd();
-                Err(Rejected::new(Error::NotVcpu { fd: number, source }, fd))
+            Err(error) => {
+                let (number, cause) = (fd.as_raw_fd(), error.into());
+                Err(Rejected::new(Error::NotVcpu { fd: number, cause }, fd))
             }
         }
     }
