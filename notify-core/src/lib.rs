@@ -67,9 +67,12 @@ mod error;
 pub mod event_loops;
 #[cfg(feature = "mio")]
 mod event_source;
+mod hex;
 mod notifier;
 pub mod ports;
 mod rejected;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod sys_error;
 pub mod system_calls;
 mod vm;
@@ -81,8 +84,6 @@ pub use notifier::{
 };
 pub use rejected::Rejected;
 pub use sys_error::SysError;
-#[cfg(feature = "sim")]
-pub use vm::sim;
 pub use vm::{
     Bus, Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVcpu, KvmVm,
     LineStatus, MsiMessage, MsiOutcome, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget,

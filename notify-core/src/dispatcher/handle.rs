@@ -50,13 +50,13 @@ impl DispatcherHandle {
     /// [`Error::Inherited`]; the closure comes back inside.
     pub fn add<F>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        notifier: Arc<EventNotifier>,
         handler: F,
     ) -> Result<Token, Rejected<F, Error>>
     where
         F: FnMut(NonZeroU64) -> Result<(), HandlerError> + Send + 'static,
     {
-        let source = Source::Notifier(Arc::clone(notifier));
+        let source = Source::Notifier(notifier);
         self.insert(source, handler, |handler| {
             Kind::Plain(Box::new(Closure(handler)))
         })
@@ -69,10 +69,10 @@ impl DispatcherHandle {
     /// As for [`add`](Self::add).
     pub fn add_handler<H: Handler + 'static>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        notifier: Arc<EventNotifier>,
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
-        let source = Source::Notifier(Arc::clone(notifier));
+        let source = Source::Notifier(notifier);
         self.insert(source, handler, |handler| Kind::Plain(Box::new(handler)))
     }
 
@@ -84,11 +84,11 @@ impl DispatcherHandle {
     /// As for [`add`](Self::add).
     pub fn add_polled<H: PollHandler + 'static>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        notifier: Arc<EventNotifier>,
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
         self.shared.can_poll.store(true, Ordering::Relaxed);
-        let source = Source::Notifier(Arc::clone(notifier));
+        let source = Source::Notifier(notifier);
         self.insert(source, handler, |handler| Kind::Polled(Box::new(handler)))
     }
 
@@ -116,10 +116,10 @@ impl DispatcherHandle {
     /// let (ours, mut peer) = UnixStream::pair()?;
     /// ours.set_nonblocking(true)?;
     /// let (socket, dispatcher) = (Arc::new(ours), Dispatcher::new()?);
-    /// let (own, handle) = (Arc::clone(&socket), dispatcher.handle());
-    /// let token = handle.add_fd(&socket, move |ready| {
+    /// let handle = dispatcher.handle();
+    /// let token = handle.add_fd(Arc::clone(&socket), move |ready| {
     ///     let mut bytes = [0; 4];
-    ///     let len = (&*own).read(&mut bytes)?;
+    ///     let len = (&*socket).read(&mut bytes)?;
     ///     println!("{:?}, {ready:?}", &bytes[..len]);
     ///     Ok(())
     /// })?;
@@ -135,7 +135,7 @@ impl DispatcherHandle {
     ///
     /// As for [`add`](Self::add). [`Error::Watch`] with EPERM if epoll cannot watch the file, for
     /// example a regular file.
-    pub fn add_fd<S, F>(&self, source: &Arc<S>, handler: F) -> Result<Token, Rejected<F, Error>>
+    pub fn add_fd<S, F>(&self, source: Arc<S>, handler: F) -> Result<Token, Rejected<F, Error>>
     where
         S: AsFd + Send + Sync + 'static,
         F: FnMut(Readiness) -> Result<(), HandlerError> + Send + 'static,

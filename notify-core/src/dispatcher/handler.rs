@@ -52,6 +52,8 @@ pub trait PollHandler: Handler {
 
 /// What a look for work came to.
 #[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
 pub enum Progress {
     /// There was nothing to do.
     None,

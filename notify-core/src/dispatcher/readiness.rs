@@ -17,7 +17,7 @@ const ERROR: u64 = 4;
 /// state of the file as the kernel reported it last.
 ///
 /// At least one of the three is true. Where a peer has hung up with data left, two are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Readiness(NonZeroU64);
 
 impl Readiness {

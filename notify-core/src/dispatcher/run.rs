@@ -53,7 +53,7 @@ use super::{DispatcherBuilder, DispatcherHandle, Error};
 /// let handle = dispatcher.handle();
 /// let (kick, mut kicks) = (Arc::new(EventNotifier::new()?), 0);
 /// let own = handle.clone();
-/// let token = handle.add(&kick, move |signalled| {
+/// let token = handle.add(Arc::clone(&kick), move |signalled| {
 ///     kicks += signalled.get();
 ///     if kicks == 3 {
 ///         own.stop()?;
@@ -78,7 +78,8 @@ pub struct Dispatcher {
 }
 
 /// How [`Dispatcher::run_once`] ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Turn {
     /// So many calls found something to do.
     Worked(usize),

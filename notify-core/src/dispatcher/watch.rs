@@ -152,9 +152,8 @@ impl Watched {
 }
 
 impl SharedFd {
-    pub(super) fn new<S: AsFd + Send + Sync + 'static>(source: &Arc<S>) -> Self {
+    pub(super) fn new<S: AsFd + Send + Sync + 'static>(source: Arc<S>) -> Self {
         let number = source.as_fd().as_raw_fd();
-        let source: Arc<S> = Arc::clone(source);
         Self {
             number,
             source: Some(source),

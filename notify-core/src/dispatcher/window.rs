@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// The names and values are those of QEMU's I/O threads (`poll-max-ns`, `poll-grow`,
 /// `poll-shrink`), except where a field says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PollLimits {
     /// The longest window; zero switches polling off. 32,768 ns unless set.

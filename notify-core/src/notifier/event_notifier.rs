@@ -14,6 +14,12 @@ use crate::Error;
 
 /// A close-on-exec eventfd: a counter in the kernel that one side raises and the other takes.
 ///
+/// It is the whole eventfd, both to signal and to read, as QEMU's `EventNotifier` is. The type of the
+/// same name in vmm-sys-util 0.15 is only the write half of a pair;
+/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert. The crate event-manager is
+/// an event loop, and can watch this type by its file descriptor (see
+/// [`event_loops`](crate::event_loops)).
+///
 /// # From what a VMM has
 ///
 /// | the VMM has | conversion | file descriptors | system calls |
@@ -33,9 +39,6 @@ use crate::Error;
 /// Dropping a notifier closes its file descriptor, unless it shares one. Closing does *not* undo a
 /// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one
 /// notifier instead of duplicating it.
-///
-/// `vmm-sys-util` 0.15 has a type of the same name, which is only the write half of a pair;
-/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert.
 ///
 /// # Shared and private notifiers
 ///
@@ -88,7 +91,8 @@ pub struct EventNotifier {
 }
 
 /// What one read takes from the counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventFdMode {
     /// All of it, as notifiers do.
     Counter,

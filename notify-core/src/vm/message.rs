@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::hex::Hex;
+
 /// A message: the write that raises a message-signalled interrupt (PCI Local Bus 3.0, 6.8).
 ///
 /// Address and data choose the vCPU and the vector, so they belong to the guest. Any value can be
@@ -10,7 +12,7 @@ use std::fmt;
 ///
 /// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the device
 /// that wrote it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MsiMessage {
     /// The address that is written.
     pub address: u64,
@@ -61,6 +63,16 @@ impl MsiMessage {
             self.address = (self.address & !HIGH_DESTINATION) | high << 35;
         }
         self
+    }
+}
+
+impl fmt::Debug for MsiMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MsiMessage")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("devid", &self.devid.map(Hex))
+            .finish()
     }
 }
 

@@ -3,14 +3,12 @@
 
 mod claim;
 mod extension;
-mod flags;
+pub(crate) mod flags;
 mod kvm;
 mod message;
 mod platform;
 mod request;
-mod routes;
-#[cfg(feature = "sim")]
-pub mod sim;
+pub(crate) mod routes;
 mod vcpu;
 
 use std::fmt;

@@ -37,6 +37,7 @@ enum State<B> {
 
 /// A back-end that was stopped, and where it stopped.
 #[derive(Debug)]
+#[must_use = "the bases are where the next back-end goes on"]
 pub struct Stopped<B> {
     /// The back-end. It signals none of the eventfds any more.
     pub backend: B,
@@ -45,7 +46,7 @@ pub struct Stopped<B> {
 }
 
 /// Where one ring stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StoppedRing {
     /// Index of the next available buffer, as the back-end gave it (VHOST_GET_VRING_BASE). Check

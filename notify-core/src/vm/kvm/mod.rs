@@ -10,7 +10,7 @@ mod ioctl;
 mod vcpu;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -257,6 +257,12 @@ fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
         }
         Err(error) => Err(error),
         Ok(()) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+impl AsRawFd for KvmVm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`KvmVcpu`]: a vCPU of KVM.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::interrupt;
 use crate::notifier::fd;
@@ -84,6 +84,12 @@ impl KvmVcpu {
 impl Vcpu for KvmVcpu {
     fn interrupt(&self, vector: u32) -> io::Result<()> {
         interrupt::interrupt(self.as_fd(), vector)
+    }
+}
+
+impl AsRawFd for KvmVcpu {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -26,7 +26,7 @@ use crate::EventNotifier;
 ///
 /// let vm = Arc::new(SimVm::builder().build());
 /// let (interrupts, guest) = mpsc::channel();
-/// let thread = DeliveryThread::start(&vm, move |_, injected| {
+/// let thread = DeliveryThread::start(Arc::clone(&vm), move |_, injected| {
 ///     let _ = interrupts.send(injected.interrupt);
 /// })?;
 ///
@@ -52,13 +52,13 @@ impl DeliveryThread {
     ///
     /// EMFILE and the like, where there is no file descriptor or no thread to be had.
     pub fn start(
-        vm: &Arc<SimVm>,
+        vm: Arc<SimVm>,
         mut react: impl FnMut(&SimVm, Injected) + Send + 'static,
     ) -> io::Result<Self> {
         let wake = Arc::new(EventNotifier::new().map_err(io::Error::other)?);
         let stop = Arc::new(AtomicBool::new(false));
         let signals = vm.readiness()?;
-        let (vm, told) = (Arc::clone(vm), Arc::clone(&stop));
+        let told = Arc::clone(&stop);
         let own = Arc::clone(&wake);
         vm.lock().listener = Some(Arc::clone(&wake));
         let thread = thread::Builder::new().name("sim-delivery".into());

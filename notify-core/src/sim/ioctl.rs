@@ -9,10 +9,11 @@ use super::calls::CallKind;
 use super::interrupt::Chips;
 use super::line::Source;
 use super::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
-use super::routing::{LIMIT, Routes, Target, bad_address};
+use super::routing::{LIMIT, Routes, bad_address};
 use super::state::State;
 use super::{Profile, SimVm, errno};
 use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
+use crate::{MsiMessage, RouteTarget};
 
 /// The kernel's way to answer: a number, or the negative of an errno.
 fn answer(result: i32) -> io::Result<i32> {
@@ -112,11 +113,11 @@ impl SimVm {
         {
             return Err(errno(libc::EINVAL));
         }
-        let message = Target::Msi {
+        let message = RouteTarget::Msi(MsiMessage {
             address,
             data: args.data,
             devid: (args.flags != 0).then_some(args.devid),
-        };
+        });
         answer(state.drive(None, message, Source::User, true, false))
     }
 

@@ -10,6 +10,7 @@ use super::line::Source;
 use super::pic::Pic;
 use super::riscv64::Aplic;
 use super::{Profile, errno};
+use crate::MsiMessage;
 
 /// The numbers of x86's chips (`arch/x86/include/uapi/asm/kvm.h`), which other hosts' headers lack.
 pub(super) const PIC_MASTER: u32 = 0;
@@ -108,18 +109,12 @@ impl Chips {
     }
 
     /// How many took a message; negative for an errno.
-    pub(super) fn message(
-        &mut self,
-        address: u64,
-        data: u32,
-        devid: Option<u32>,
-        wide: bool,
-    ) -> i32 {
+    pub(super) fn message(&mut self, message: &MsiMessage, wide: bool) -> i32 {
         match self {
             Self::X86(lapics, _) => {
-                lapics.deliver(Message::from_msi(address, data, wide), &mut Vec::new())
+                lapics.deliver(Message::from_msi(message, wide), &mut Vec::new())
             }
-            Self::Gic(gic) => gic.message(address, devid),
+            Self::Gic(gic) => gic.message(message),
             Self::Aplic(aplic) => aplic.message(),
             Self::None => -1,
         }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The guest's part: writes, ends of interrupts, and what a VMM sets up for it.
 
+use std::fmt;
+
 use super::bus::Device;
 use super::interrupt::{Chips, IOAPIC, PIC_MASTER, PIC_SLAVE};
 use super::pic::Pic;
 use super::state::State;
 use super::{IoApicState, PicState, SimVm, lapic};
 use crate::Bus;
+use crate::hex::Hex;
 
 /// A piece of a store never crosses this.
 const PAGE: u64 = 0x1000;
@@ -16,7 +19,7 @@ const WORD: usize = 8;
 /// What became of a guest's write.
 ///
 /// A wide store, or one across a page, is looked up in pieces, which may fare differently.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GuestWrite {
     /// How many doorbells it rang.
@@ -30,7 +33,7 @@ pub struct GuestWrite {
 }
 
 /// A piece of a write that exits to user space (KVM_EXIT_MMIO or KVM_EXIT_IO).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ExitWrite {
     /// Where.
@@ -56,6 +59,15 @@ impl ExitWrite {
             data,
             len: bytes.len().min(WORD),
         }
+    }
+}
+
+impl fmt::Debug for ExitWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExitWrite")
+            .field("address", &Hex(self.address))
+            .field("bytes", &self.bytes())
+            .finish()
     }
 }
 

@@ -8,7 +8,7 @@ use super::SimVm;
 use super::state::State;
 
 /// The interrupt controllers of a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
     /// x86 with PIC, IOAPIC and local APICs in the kernel, as after KVM_CREATE_IRQCHIP.

@@ -4,10 +4,10 @@
 use std::io;
 
 use super::SimVm;
-use super::routing::Target;
+use crate::MsiMessage;
 
 /// One thing that was said to an interrupt controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Injected {
     /// The GSI, where there was one.
@@ -24,14 +24,7 @@ pub struct Injected {
 #[non_exhaustive]
 pub enum Interrupt {
     /// A message.
-    Msi {
-        /// Its address.
-        address: u64,
-        /// Its data.
-        data: u32,
-        /// Who sent it.
-        devid: Option<u32>,
-    },
+    Msi(MsiMessage),
     /// A pin was driven.
     Pin {
         /// The chip's number.
@@ -44,19 +37,7 @@ pub enum Interrupt {
 }
 
 impl Injected {
-    pub(super) fn new(gsi: Option<u32>, target: Target, level: bool, result: i32) -> Self {
-        let interrupt = match target {
-            Target::Pin { chip, pin } => Interrupt::Pin { chip, pin, level },
-            Target::Msi {
-                address,
-                data,
-                devid,
-            } => Interrupt::Msi {
-                address,
-                data,
-                devid,
-            },
-        };
+    pub(super) fn new(gsi: Option<u32>, interrupt: Interrupt, result: i32) -> Self {
         Self {
             gsi,
             interrupt,

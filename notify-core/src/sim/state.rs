@@ -14,10 +14,10 @@ use super::irqfds::{Bound, IrqFds};
 use super::line::Source;
 use super::pic::Pic;
 use super::raw::IrqFd;
-use super::routing::{Routes, Target};
-use super::{Injected, Profile};
+use super::routing::Routes;
+use super::{Injected, Interrupt, Profile};
 use crate::vm::flags::IrqFdFlags;
-use crate::{Bus, EventNotifier};
+use crate::{Bus, EventNotifier, RouteTarget};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -92,7 +92,7 @@ impl State {
     /// raised and never lowered, which only arm64 and riscv64 do with pins.
     fn signal(&mut self, gsi: u32, resample: bool) {
         match self.routes.of(gsi) {
-            [Some(only @ Target::Msi { .. }), None, None] => {
+            [Some(only @ RouteTarget::Msi(_)), None, None] => {
                 self.drive(Some(gsi), only, Source::User, true, false);
             }
             [Some(only), None, None] if !self.profile.is_x86() => {
@@ -127,22 +127,26 @@ impl State {
     pub(super) fn drive(
         &mut self,
         gsi: Option<u32>,
-        target: Target,
+        target: RouteTarget,
         source: Source,
         level: bool,
         status: bool,
     ) -> i32 {
-        let result = match target {
-            Target::Pin { chip, pin } => self.chips.set_pin(chip, pin, (source, level), status),
-            Target::Msi { .. } if !level => return -1,
-            Target::Msi {
-                address,
-                data,
-                devid,
-            } => self.chips.message(address, data, devid, self.x2apic_ids),
+        let (interrupt, result) = match target {
+            RouteTarget::Pin { chip, pin } => (
+                Interrupt::Pin { chip, pin, level },
+                self.chips.set_pin(chip, pin, (source, level), status),
+            ),
+            RouteTarget::Msi(message) if level => (
+                Interrupt::Msi(message),
+                self.chips.message(&message, self.x2apic_ids),
+            ),
+            // A message has no level 0, and no table has the others.
+            RouteTarget::Msi(_) | RouteTarget::HvSint { .. } | RouteTarget::XenEvtchn { .. } => {
+                return -1;
+            }
         };
-        let injected = Injected::new(gsi, target, level, result);
-        self.injected.push(injected);
+        self.injected.push(Injected::new(gsi, interrupt, result));
         if let Some(listener) = &self.listener {
             // It can fail only where the counter is full, which wakes as well.
             let _ = listener.notify();

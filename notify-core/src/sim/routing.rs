@@ -9,30 +9,17 @@ use kvm_bindings::{KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MSI_VALID_D
 
 use super::interrupt::{IOAPIC, PIC_MASTER, PIC_SLAVE};
 use super::{Profile, errno, raw::RoutingEntry};
+use crate::{MsiMessage, RouteTarget};
 
 /// The number of GSIs, and of routes.
 pub(super) const LIMIT: u32 = 4096;
 /// The end of a chain of routes.
 const NONE: u32 = u32::MAX;
 
-/// Where one route leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
-    Pin {
-        chip: u32,
-        pin: u32,
-    },
-    Msi {
-        address: u64,
-        data: u32,
-        devid: Option<u32>,
-    },
-}
-
 #[derive(Debug)]
 struct Route {
     gsi: u32,
-    target: Target,
+    target: RouteTarget,
     /// The next route of the same GSI.
     next: u32,
 }
@@ -51,7 +38,7 @@ fn index(number: u32) -> usize {
 }
 
 /// The pin that an entry means on this machine; EINVAL if it has none such.
-fn pin(profile: Profile, chip: u32, pin: u32) -> io::Result<Target> {
+fn pin(profile: Profile, chip: u32, pin: u32) -> io::Result<RouteTarget> {
     let pins = match (profile, chip) {
         (Profile::X86, PIC_MASTER | PIC_SLAVE) => 8,
         (Profile::X86, IOAPIC) => 24,
@@ -60,7 +47,7 @@ fn pin(profile: Profile, chip: u32, pin: u32) -> io::Result<Target> {
         _ => 0,
     };
     if pin < pins {
-        Ok(Target::Pin { chip, pin })
+        Ok(RouteTarget::Pin { chip, pin })
     } else {
         Err(errno(libc::EINVAL))
     }
@@ -111,11 +98,11 @@ impl Routes {
                 if profile.is_x86() && bad_address(address, x2apic_ids) {
                     return Err(invalid());
                 }
-                Target::Msi {
+                RouteTarget::Msi(MsiMessage {
                     address,
                     data: u2,
                     devid: (entry.flags & KVM_MSI_VALID_DEVID != 0).then_some(u3),
-                }
+                })
             }
             _ => return Err(invalid()),
         };
@@ -123,7 +110,7 @@ impl Routes {
         let mut at = self.first(entry.gsi);
         while let Some(route) = self.routes.get(index(at)) {
             match (route.target, target) {
-                (Target::Pin { chip: one, .. }, Target::Pin { chip: other, .. })
+                (RouteTarget::Pin { chip: one, .. }, RouteTarget::Pin { chip: other, .. })
                     if one != other => {}
                 _ => return Err(invalid()),
             }
@@ -172,7 +159,7 @@ impl Routes {
     }
 
     /// The routes of a GSI, at most one for each of three chips.
-    pub(super) fn of(&self, gsi: u32) -> [Option<Target>; 3] {
+    pub(super) fn of(&self, gsi: u32) -> [Option<RouteTarget>; 3] {
         let mut targets = [None; 3];
         let mut at = self.first(gsi);
         for slot in &mut targets {
@@ -187,7 +174,7 @@ impl Routes {
 
     /// The one GSI that hears of an EOI of a pin: the last in the table that leads there.
     pub(super) fn gsi_of(&self, chip: u32, pin: u32) -> Option<u32> {
-        let target = Target::Pin { chip, pin };
+        let target = RouteTarget::Pin { chip, pin };
         let mut last_first = self.routes.iter().rev();
         last_first
             .find(|route| route.target == target)

@@ -3,6 +3,8 @@
 //!
 //! Kernel source: `arch/arm64/kvm/vgic/` and `kvm_vm_ioctl_irq_line` in `arch/arm64/kvm/arm.c`.
 
+use crate::MsiMessage;
+
 /// The number of the first shared interrupt.
 const FIRST: u32 = 32;
 /// Where in an ITS the register lies to which devices send messages.
@@ -75,10 +77,10 @@ impl Gic {
 
     /// A message: 1, or the errno. It needs an ITS, and a device that the ITS knows; every device
     /// and every event is taken to be mapped.
-    pub(super) fn message(&self, address: u64, devid: Option<u32>) -> i32 {
-        match (self.its, devid) {
+    pub(super) fn message(&self, message: &MsiMessage) -> i32 {
+        match (self.its, message.devid) {
             (None, _) => -libc::ENODEV,
-            (Some(its), Some(_)) if address == its.wrapping_add(TRANSLATER) => 1,
+            (Some(its), Some(_)) if message.address == its.wrapping_add(TRANSLATER) => 1,
             _ => -libc::EINVAL,
         }
     }

@@ -6,7 +6,7 @@
 use super::line::{Lines, Source};
 
 /// Registers of one of the two controllers, as KVM_GET_IRQCHIP shows them.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PicState {
     /// The levels at which the pins were last seen.

@@ -5,6 +5,9 @@
 //! in xAPIC mode with a logical id of 0, as after reset, so that logical destinations other than
 //! "all" match nobody.
 
+use crate::MsiMessage;
+use crate::vm::routes::halves;
+
 /// All APICs.
 const BROADCAST: u32 = 0xff;
 
@@ -80,17 +83,17 @@ const EXTERNAL: u8 = 7;
 
 impl Message {
     /// Reads address and data of an MSI; with `wide` ids, bits 8 and up are in the high half.
-    pub(super) fn from_msi(address: u64, data: u32, wide: bool) -> Self {
-        let [low, high] = crate::vm::routes::halves(address);
+    pub(super) fn from_msi(msi: &MsiMessage, wide: bool) -> Self {
+        let [low, high] = halves(msi.address);
         let high = if wide { high & 0xffff_ff00 } else { 0 };
-        let [vector, mode, ..] = data.to_le_bytes();
+        let [vector, mode, ..] = msi.data.to_le_bytes();
         Self {
             destination: (low >> 12 & 0xff) | high,
             logical: low & 1 << 2 != 0,
             redirect: low & 1 << 3 != 0,
             mode: mode & 7,
             vector,
-            level: data & 1 << 15 != 0,
+            level: msi.data & 1 << 15 != 0,
         }
     }
 

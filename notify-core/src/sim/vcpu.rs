@@ -19,7 +19,7 @@ use crate::Vcpu;
 /// use notify_core::sim::{Profile, SimVm};
 ///
 /// let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
-/// let vcpu = SimVm::vcpu(&vm, 0).ok_or("no vCPU")?;
+/// let vcpu = Arc::clone(&vm).vcpu(0).ok_or("no vCPU")?;
 /// vcpu.interrupt(0x60)?;
 /// assert_eq!(vcpu.interrupt(0x61).unwrap_err().raw_os_error(), Some(17), "EEXIST: one waits");
 /// assert_eq!(vm.take_interrupt(0), Some(0x60)); // the guest's part
@@ -41,12 +41,9 @@ impl Vcpu for SimVcpu {
 impl SimVm {
     /// A vCPU by its index, if there is one.
     #[must_use]
-    pub fn vcpu(vm: &Arc<Self>, index: usize) -> Option<SimVcpu> {
-        let exists = index < vm.lock().interrupts.len();
-        exists.then(|| SimVcpu {
-            vm: Arc::clone(vm),
-            index,
-        })
+    pub fn vcpu(self: Arc<Self>, index: usize) -> Option<SimVcpu> {
+        let exists = index < self.lock().interrupts.len();
+        exists.then_some(SimVcpu { vm: self, index })
     }
 
     /// KVM_INTERRUPT of a vCPU: 0.

@@ -3,8 +3,12 @@
 //!
 //! Kernel source: `arch/x86/kvm/ioapic.c`.
 
+use std::fmt;
+
 use super::lapic::{Lapics, Message};
 use super::line::{Lines, Source};
+use crate::hex::Hex;
+use crate::vm::routes::halves;
 
 const PINS: u32 = 24;
 /// The pin of the real-time clock, whose interrupts KVM counts until they are ended.
@@ -17,7 +21,7 @@ const LEVEL: u64 = 1 << 15;
 const MASKED: u64 = 1 << 16;
 
 /// Registers of the IOAPIC, as KVM_GET_IRQCHIP shows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct IoApicState {
     /// Requested, not delivered.
@@ -25,6 +29,15 @@ pub struct IoApicState {
     /// The redirection entries: bits 0 to 7 vector, 14 waits for an EOI, 15 level-triggered,
     /// 16 masked, 56 to 63 destination.
     pub redirections: [u64; PINS as usize],
+}
+
+impl fmt::Debug for IoApicState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoApicState")
+            .field("irr", &Hex(self.irr))
+            .field("redirections", &self.redirections.map(Hex))
+            .finish()
+    }
 }
 
 #[derive(Debug)]
@@ -194,7 +207,7 @@ impl IoApic {
         let pin = u32::from(self.select.checked_sub(0x10)? >> 1);
         let entry = self.entry_mut(pin)?;
         let kept = *entry & (REMOTE_IRR | DELIVERY_STATUS);
-        let [low_half, high_half] = crate::vm::routes::halves(*entry);
+        let [low_half, high_half] = halves(*entry);
         *entry = if high {
             u64::from(value) << 32 | u64::from(low_half)
         } else {
