@@ -8,12 +8,12 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::entry::Entry;
+use super::call::end_polling;
 use super::handler::{Closure, Kind};
-use super::readiness::{Latest, OnReady};
-use super::shared::{Shared, settle};
+use super::shared::Shared;
 use super::slot::{Kicks, Signals, Taken};
-use super::watch::{SharedFd, Source, Watched};
+use super::table::Entry;
+use super::watch::{Latest, OnReady, SharedFd, Source, Watched};
 use super::{Error, Handler, HandlerError, PollHandler, Readiness, Token};
 use crate::{EventNotifier, Rejected};
 
@@ -204,12 +204,12 @@ impl DispatcherHandle {
         let entry = self.shared.find(token)?;
         match entry.slot.remove() {
             Taken::Handler(handler, kicks) => {
-                if let Err(payload) = self.shared.dismiss(&entry, handler, kicks) {
+                if let Err(payload) = self.shared.drop_handler(&entry, handler, kicks) {
                     resume_unwind(payload);
                 }
-                entry.slot.pending()
+                entry.slot.take_pending()
             }
-            Taken::Done => entry.slot.pending(),
+            Taken::Done => entry.slot.take_pending(),
             Taken::Gone => Err(Error::NoHandler { token }),
         }
     }
@@ -234,20 +234,22 @@ impl DispatcherHandle {
         let entry = self.shared.find(token)?;
         let taken = match entry.slot.pause() {
             Taken::Handler(mut handler, kicks) => {
-                if let Err(payload) = settle(&entry, &mut handler, kicks) {
+                if let Err(payload) = end_polling(&entry, &mut handler, kicks) {
                     // What is pending stays in the counter.
-                    entry.slot.abandon();
-                    let _ = self.shared.dismiss(&entry, handler, Kicks::WantedAgain);
+                    entry.slot.mark_failed();
+                    let _ = self
+                        .shared
+                        .drop_handler(&entry, handler, Kicks::WantedAgain);
                     resume_unwind(payload);
                 }
                 // No look is due any more, so nothing of the handler is called.
                 let _ = self.shared.put_back(&entry, handler, Kicks::Wanted);
-                entry.slot.paused()
+                entry.slot.outcome()
             }
             taken => taken,
         };
         match taken {
-            Taken::Done => entry.slot.pending(),
+            Taken::Done => entry.slot.take_pending(),
             Taken::Handler(..) | Taken::Gone => Err(Error::NoHandler { token }),
         }
     }

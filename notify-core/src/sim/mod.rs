@@ -74,12 +74,12 @@ use state::State;
 ///
 /// ```
 /// use std::os::fd::AsFd;
-/// use notify_core::{EventNotifier, IrqFdRequest, RouteEntry, RouteTarget, Vm};
+/// use notify_core::{EventNotifier, IrqFdRequest, MsiMessage, RouteEntry, RouteTarget, Vm};
 /// use notify_core::sim::{Profile, SimVm};
 ///
 /// let vm = SimVm::builder().profile(Profile::X86).build();
 /// vm.enable_lapic(0);
-/// let message = RouteTarget::Msi(MsiMessage { address: 0xfee0_0000, data: 0x41, devid: None });
+/// let message = RouteTarget::Msi(MsiMessage::new(0xfee0_0000, 0x41));
 /// vm.set_gsi_routing(&[RouteEntry::new(24, message)].into_iter().collect())?;
 ///
 /// let call = EventNotifier::new()?;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::PollLimits;
+use super::window::PollLimits;
 
 /// The first time.
 const FIRST: Duration = Duration::from_millis(100);

@@ -4,15 +4,20 @@
 //! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has found
 //! work for it in a long time. It keeps its window for the next time.
 
+mod hold_off;
+mod window;
+
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::calls::{Aim, Called};
-use super::entry::Entry;
-use super::hold_off::HoldOff;
+use super::Failure;
+use super::call::{Aim, Called};
 use super::shared::Shared;
 use super::sync::ThreadId;
-use super::{Failure, PollLimits, PollWindow};
+use super::table::Entry;
+use hold_off::HoldOff;
+pub use window::PollLimits;
+use window::PollWindow;
 
 pub(super) struct Polling {
     limits: PollLimits,
@@ -33,18 +38,18 @@ struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Kicks are suppressed.
-    Spinning,
+    Suppressed,
     /// Kicks are wanted. A look since then found work, or there was none yet: there may be more.
-    Unsettled,
+    PollDue,
     /// Kicks are wanted, and a look since then found nothing: it is safe to block.
-    Settled,
+    MayBlock,
 }
 
 impl Polling {
     pub(super) fn new(limits: PollLimits) -> Self {
         Self {
             limits,
-            mode: Mode::Settled,
+            mode: Mode::MayBlock,
             hold_off: HoldOff::default(),
             members: Vec::new(),
         }
@@ -70,7 +75,7 @@ impl Polling {
     }
 
     /// A handler had an event, which the dispatcher had waited for so long.
-    pub(super) fn event(&mut self, entry: &Arc<Entry>, waited: Duration) {
+    pub(super) fn note_signal(&mut self, entry: &Arc<Entry>, waited: Duration) {
         if self.limits.max.is_zero() {
             return;
         }
@@ -81,7 +86,7 @@ impl Polling {
             entry.set_member(Some(self.members.len()));
             self.members.push(Member {
                 entry: Arc::downgrade(entry),
-                window: entry.window(),
+                window: PollWindow::with_length(entry.window()),
                 leaves: None,
             });
         }
@@ -91,9 +96,9 @@ impl Polling {
         }
     }
 
-    /// Lets each handler look for work, once. Answers how many found some. The dispatcher has been
+    /// Lets each handler look for work, once. Returns how many found some. The dispatcher has been
     /// waiting since `start`, and it is `now`.
-    pub(super) fn visit(
+    pub(super) fn poll_each(
         &mut self,
         shared: &Shared,
         me: ThreadId,
@@ -104,7 +109,7 @@ impl Polling {
         let (mut place, mut worked) = (0, 0);
         while let Some(member) = self.members.get_mut(place) {
             let called = match member.entry.upgrade() {
-                Some(entry) => shared.look(&entry, me, aim),
+                Some(entry) => shared.call_to_poll(&entry, me, aim),
                 None => Called::Out,
             };
             match called {
@@ -116,11 +121,11 @@ impl Polling {
                     worked += 1;
                     place += 1;
                 }
-                // Whoever has it, or has paused it, is told that there may be work. It joins again at
-                // its next event.
-                Called::Out => self.leave(place),
+                // The thread that has it, or has paused it, is told that there may be work. It joins
+                // again at its next event.
+                Called::Out => self.remove(place),
                 Called::Failed(failure) => {
-                    self.leave(place);
+                    self.remove(place);
                     worked += 1;
                     failed(*failure);
                 }
@@ -129,9 +134,9 @@ impl Polling {
         worked
     }
 
-    /// Lets those leave that nobody has polled with success for long. Answers how many found work when
-    /// they looked for the last time.
-    pub(super) fn let_idle_leave(
+    /// Removes those whose polls have found no work for long. Returns how many found work when they
+    /// looked for the last time.
+    pub(super) fn remove_idle(
         &mut self,
         shared: &Shared,
         me: ThreadId,
@@ -144,11 +149,11 @@ impl Polling {
                 None => member.leaves = now.checked_add(self.limits.idle),
                 Some(leaves) if leaves <= now => {
                     let called = match member.entry.upgrade() {
-                        Some(entry) => shared.look(&entry, me, Aim::Settle),
+                        Some(entry) => shared.call_to_poll(&entry, me, Aim::LastPoll),
                         None => Called::Out,
                     };
                     match called {
-                        Called::Out | Called::Idle => self.leave(place),
+                        Called::Out | Called::Idle => self.remove(place),
                         // It was not idle after all.
                         Called::Worked { .. } => {
                             member.leaves = now.checked_add(self.limits.idle);
@@ -156,7 +161,7 @@ impl Polling {
                             place += 1;
                         }
                         Called::Failed(failure) => {
-                            self.leave(place);
+                            self.remove(place);
                             worked += 1;
                             failed(*failure);
                         }
@@ -170,10 +175,10 @@ impl Polling {
         worked
     }
 
-    fn leave(&mut self, place: usize) {
+    fn remove(&mut self, place: usize) {
         let left = self.members.swap_remove(place);
         if let Some(entry) = left.entry.upgrade() {
-            entry.set_window(left.window);
+            entry.set_window(left.window.length());
         }
         for (member, place) in [(Some(&left), None), (self.members.get(place), Some(place))] {
             if let Some(entry) = member.and_then(|member| member.entry.upgrade()) {
