@@ -14,6 +14,10 @@ pub enum Profile {
     /// x86 with PIC, IOAPIC and local APICs in the kernel, as after KVM_CREATE_IRQCHIP.
     X86,
     /// x86 with only the local APICs in the kernel (KVM_CAP_SPLIT_IRQCHIP).
+    ///
+    /// This is also a VM of a kernel without PIC and IOAPIC (`CONFIG_KVM_IOAPIC=n`, Linux 6.17 and
+    /// later). There KVM_CREATE_IRQCHIP fails, although KVM_CAP_IRQCHIP is 1, and a VM has the split
+    /// irqchip or none. Every request of the port does the same as on other kernels.
     X86Split {
         /// The pins of the IOAPIC in user space.
         pins: u32,

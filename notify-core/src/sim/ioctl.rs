@@ -37,6 +37,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl.
+    #[doc(hidden)]
     pub fn kvm_irqfd(&self, args: &IrqFd) -> io::Result<i32> {
         let flags = IrqFdFlags::from_bits(args.flags);
         let deassign = flags.is_some_and(|flags| flags.contains(IrqFdFlags::DEASSIGN));
@@ -59,6 +60,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl.
+    #[doc(hidden)]
     pub fn kvm_ioeventfd(&self, args: &IoEventFd) -> io::Result<i32> {
         let deassign = args.flags & IoEventFdFlags::DEASSIGN.bits() != 0;
         let mut state = self.call(if deassign {
@@ -75,6 +77,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl.
+    #[doc(hidden)]
     pub fn kvm_set_gsi_routing(&self, args: &Routing<'_>) -> io::Result<i32> {
         let count = usize::try_from(args.nr).unwrap_or(usize::MAX);
         let entries = args.entries.get(..count);
@@ -104,6 +107,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl.
+    #[doc(hidden)]
     pub fn kvm_signal_msi(&self, args: &Msi) -> io::Result<i32> {
         let mut state = self.call(CallKind::SignalMsi)?;
         let address = u64::from(args.address_hi) << 32 | u64::from(args.address_lo);
@@ -126,6 +130,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl.
+    #[doc(hidden)]
     pub fn kvm_irq_line(&self, args: &IrqLevel) -> io::Result<i32> {
         self.set_line(args, false)?;
         Ok(0)
@@ -138,6 +143,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl.
+    #[doc(hidden)]
     pub fn kvm_irq_line_status(&self, args: &IrqLevel) -> io::Result<i32> {
         self.set_line(args, true)
     }
@@ -160,6 +166,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Only those that were ordered with [`fail`](Self::fail).
+    #[doc(hidden)]
     pub fn kvm_check_extension(&self, capability: u32) -> io::Result<i32> {
         /// What KVM_CAP_X2APIC_API lists: 32-bit ids, no broadcast quirk, and the choice whether EOI
         /// broadcasts can be suppressed, of which the first half is for split irqchips.

@@ -39,6 +39,7 @@ mod lapic;
 mod line;
 mod pic;
 mod port;
+#[doc(hidden)]
 pub mod raw;
 mod registry;
 mod riscv64;
@@ -68,9 +69,6 @@ use state::State;
 ///
 /// Share it in an [`Arc`](std::sync::Arc), which is a [`Vm`](crate::Vm) to the upper crates.
 /// Dropping it takes every eventfd off and empties its counter, as closing a KVM machine does.
-///
-/// Requests that the typed port cannot express go to the `kvm_*` methods, with the integers of
-/// [`raw`].
 ///
 /// ```
 /// use std::os::fd::AsFd;

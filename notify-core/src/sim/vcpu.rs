@@ -51,6 +51,7 @@ impl SimVm {
     /// # Errors
     ///
     /// Those of the ioctl; EBADF if there is no such vCPU, [`io::ErrorKind::Unsupported`] for arm64 and riscv64.
+    #[doc(hidden)]
     pub fn kvm_interrupt(&self, vcpu: usize, vector: u32) -> io::Result<i32> {
         let mut state = self.call(CallKind::Interrupt)?;
         let state = &mut *state;
