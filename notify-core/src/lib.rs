@@ -45,6 +45,9 @@
 //! # Ok::<(), notify_core::Error>(())
 //! ```
 //!
+//! Two examples in the folder `examples` run without `/dev/kvm`: `kick_and_call` is a queue from the
+//! guest's kick to its interrupt, `traced_port` a [`Vm`] between the upper crates and a VM.
+//!
 //! # Features
 //!
 //! - `kvm-ioctls` (default): conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25.
