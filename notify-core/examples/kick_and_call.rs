@@ -5,9 +5,9 @@
 //! cargo run -p notify-core --features dispatcher,sim --example kick_and_call
 //! ```
 //!
-//! A VMM with `/dev/kvm` makes the VM by `KvmVm::try_from(&vm_fd)`, and everything else stays as it is
-//! here. The crates `ioeventfd`, `irq-routing` and `irqfd` make the requests of `set_up` for a whole
-//! device, and undo them.
+//! A VMM with `/dev/kvm` makes the VM by `KvmVm::try_from(&vm_fd)`, and everything else stays as it
+//! is here. The crates `ioeventfd`, `irq-routing` and `irqfd` make the requests of `set_up` for a
+//! whole device, and undo them.
 
 use std::error::Error;
 use std::os::fd::AsFd;

@@ -5,8 +5,8 @@
 //! cargo run -p notify-core --features sim --example traced_port
 //! ```
 //!
-//! `irq-routing`, `ioeventfd` and `irqfd` take any `Arc<dyn Vm>`, so a VMM can put such a type between
-//! them and its `KvmVm`. The guide `notify_core::ports` shows a port to a hypervisor layer.
+//! `irq-routing`, `ioeventfd` and `irqfd` take any `Arc<dyn Vm>`, so a VMM can put such a type
+//! between them and its `KvmVm`. The guide `notify_core::ports` shows a port to a hypervisor layer.
 
 use std::error::Error;
 use std::io;

@@ -18,7 +18,7 @@ pub enum Error {
     },
 
     /// The file descriptor is open, but it is something else; or the kernel is older than 5.8,
-    /// whose eventfds cannot be told from other files.
+    /// whose eventfds look like other files.
     #[error("file descriptor {fd} is not an eventfd, or the kernel is older than Linux 5.8")]
     #[non_exhaustive]
     NotEventFd {

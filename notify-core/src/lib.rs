@@ -45,8 +45,8 @@
 //! # Ok::<(), notify_core::Error>(())
 //! ```
 //!
-//! Two examples in the folder `examples` run without `/dev/kvm`: `kick_and_call` is a queue from the
-//! guest's kick to its interrupt, `traced_port` a [`Vm`] between the upper crates and a VM.
+//! Two examples in the folder `examples` run without `/dev/kvm`: `kick_and_call` is a queue from
+//! the guest's kick to its interrupt, `traced_port` a [`Vm`] between the upper crates and a VM.
 //!
 //! # Features
 //!

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 /// What a system call or the [port](crate::Vm) returned: an errno, or another [`io::Error`].
 ///
-/// Unlike [`io::Error`] it can be cloned and compared, so that the errors that hold one can be, too.
-/// Two are equal if they have the same errno, or, without one, the same [kind](Self::kind). The text
-/// is that of the `io::Error`, with the errno at its end.
+/// Unlike [`io::Error`] it can be cloned and compared, so that the errors that hold one can be,
+/// too. Two are equal if they have the same errno, or, without one, the same [kind](Self::kind).
+/// The text is that of the `io::Error`, with the errno at its end.
 ///
 /// ```
 /// use notify_core::SysError;

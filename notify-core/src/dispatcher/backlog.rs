@@ -7,8 +7,8 @@ use super::sync::{AtomicBool, Ordering};
 
 /// What is ready, in the order in which it is served.
 ///
-/// The kernel reports only once that something is ready. So the list outlives a turn, and a run: what a
-/// request to stop left unserved is served by the next run.
+/// The kernel reports only once that something is ready. So the list outlives a turn, and a run:
+/// what a request to stop left unserved is served by the next run.
 #[derive(Debug)]
 pub struct Backlog<T>(VecDeque<T>);
 
@@ -35,7 +35,8 @@ impl<T> Backlog<T> {
         self.0.is_empty()
     }
 
-    /// Serves what is there now, each once, at most `most` of them, and none after a request to stop.
+    /// Serves what is there now, each once, at most `most` of them, and none after a request to
+    /// stop.
     pub fn serve_each_once(
         &mut self,
         most: usize,
@@ -68,7 +69,7 @@ impl Stop {
         Self(AtomicBool::new(false))
     }
 
-    /// Makes the request. Two requests before the answer are one.
+    /// Makes the request. Two requests before one is taken count as one.
     pub fn request(&self) {
         self.0.store(true, Ordering::Release);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! One handler is called, for a signal or to look for work, and then given back, dropped or reported.
+//! One handler is called, for a signal or to look for work, and then given back, dropped or
+//! reported.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -131,8 +132,8 @@ impl Shared {
         }
     }
 
-    /// Gives a handler back that was out. If it was to be paused or removed meanwhile, this does that.
-    /// Returns what its `end_polling` panicked with, if it did: then it is still out.
+    /// Gives a handler back that was out. If it was to be paused or removed meanwhile, this does
+    /// that. Returns what its `end_polling` panicked with, if it did: then it is still out.
     pub(super) fn put_back(
         &self,
         entry: &Entry,
@@ -159,8 +160,8 @@ impl Shared {
         }
     }
 
-    /// Drops a handler that is out, and frees its place in the table. A look that is due is left in the
-    /// counter. Returns what the handler panicked with.
+    /// Drops a handler that is out, and frees its place in the table. A look that is due is left in
+    /// the counter. Returns what the handler panicked with.
     pub(super) fn drop_handler(
         &self,
         entry: &Entry,

@@ -19,16 +19,17 @@ use super::{DispatcherHandle, Error, Failure, PollLimits};
 
 /// Calls a handler for each of many notifiers when it is signalled.
 ///
-/// One thread at a time runs it, with [`run`](Self::run) or [`run_once`](Self::run_once); handlers are
-/// added and removed through its [`handle`](Self::handle), from any thread and from inside handlers.
+/// One thread at a time runs it, with [`run`](Self::run) or [`run_once`](Self::run_once); handlers
+/// are added and removed through its [`handle`](Self::handle), from any thread and from inside
+/// handlers.
 ///
-/// - **Nothing is lost.** A signal is handled, or it is handed back to the caller that removes or pauses
-///   the handler, or it stays in the notifier's counter. That holds for one that was there before the handler
-///   was added, and whenever the dispatcher is stopped.
-/// - **No handler starves.** In a turn, each handler is called at most once for a signal and once to be
-///   polled, and those that are ready have their turns in order.
-/// - **A failure stays with its handler.** One that returns an error or panics is removed and reported
-///   ([`DispatcherBuilder::on_failure`]); the others go on.
+/// - **Nothing is lost.** A signal is handled, or it is handed back to the caller that removes or
+///   pauses the handler, or it stays in the notifier's counter. That holds for one that was there
+///   before the handler was added, and whenever the dispatcher is stopped.
+/// - **No handler starves.** In a turn, each handler is called at most once for a signal and once
+///   to be polled, and those that are ready have their turns in order.
+/// - **A failure stays with its handler.** One that returns an error or panics is removed and
+///   reported ([`DispatcherBuilder::on_failure`]); the others go on.
 /// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the
 ///   thread blocks, by QEMU's rules ([`PollLimits`]), and once more after its
 ///   peer was told to signal again. While it polls, the dispatcher looks at the other notifiers
@@ -130,8 +131,8 @@ impl Dispatcher {
     }
 
     /// Waits until something is signalled, for at most `timeout` (`None`: for ever), and calls the
-    /// handlers of what is ready, once each, up to [`DispatcherBuilder::calls_per_turn`]. For a thread
-    /// that has a loop of its own.
+    /// handlers of what is ready, once each, up to [`DispatcherBuilder::calls_per_turn`]. For a
+    /// thread that has a loop of its own.
     ///
     /// Times are rounded up to milliseconds when the thread blocks.
     ///
@@ -232,8 +233,8 @@ impl DispatcherBuilder {
         }
     }
 
-    /// How many handlers are called for a signal before the next look at what else is ready; 256 unless
-    /// set, and at least 1. Within a turn, none is called twice.
+    /// How many handlers are called for a signal before the next look at what else is ready; 256
+    /// unless set, and at least 1. Within a turn, none is called twice.
     pub fn calls_per_turn(mut self, calls: u32) -> Self {
         self.calls_per_turn = calls.max(1);
         self
@@ -249,8 +250,8 @@ impl DispatcherBuilder {
     /// nothing locked: it may add another one. Unless set, the failure is logged, and the signals
     /// that came meanwhile stay in the notifier's counter.
     ///
-    /// What it panics with unwinds through [`Dispatcher::run`], which can be called again. About a handler
-    /// that fails as a run ends, when its polling ends, it is logged.
+    /// What it panics with unwinds through [`Dispatcher::run`], which can be called again. About a
+    /// handler that fails as a run ends, when its polling ends, it is logged.
     pub fn on_failure(mut self, callback: impl FnMut(Failure) + Send + 'static) -> Self {
         self.on_failure = Some(Box::new(callback));
         self

@@ -76,8 +76,8 @@ impl DispatcherHandle {
         self.insert(source, handler, |handler| Kind::Plain(Box::new(handler)))
     }
 
-    /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on, for as
-    /// long as that pays.
+    /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on,
+    /// for as long as that pays.
     ///
     /// # Errors
     ///
@@ -180,9 +180,9 @@ impl DispatcherHandle {
 
     /// Takes a handler out and drops it. Afterwards the notifier's signals stay in its counter.
     ///
-    /// When this returns, the handler is not running and will not run: if another thread is calling it,
-    /// this waits until it has returned. Inside its own call it cannot wait; then that call is the last,
-    /// and the handler is dropped when it returns.
+    /// When this returns, the handler is not running and will not run: if another thread is calling
+    /// it, this waits until it has returned. Inside its own call it cannot wait; then that call is
+    /// the last, and the handler is dropped when it returns.
     ///
     /// What was signalled is never dropped. It has been handled, or else it was taken from the
     /// counter and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536
@@ -214,14 +214,14 @@ impl DispatcherHandle {
         }
     }
 
-    /// Keeps a handler from being called until [`resume`](Self::resume). Signals meanwhile stay in the
-    /// counter.
+    /// Keeps a handler from being called until [`resume`](Self::resume). Signals meanwhile stay in
+    /// the counter.
     ///
-    /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not running
-    /// and will not run (inside its own call, that call is the last), and what was pending is handed
-    /// back. What the caller does not deal with, it signals again, and then the handler will see it
-    /// after `resume`. Where polling ends only after this has returned, as inside the handler's own call,
-    /// one is signalled then: the handler looks again after `resume`.
+    /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not
+    /// running and will not run (inside its own call, that call is the last), and what was pending
+    /// is handed back. What the caller does not deal with, it signals again, and then the handler
+    /// will see it after `resume`. Where polling ends only after this has returned, as inside the
+    /// handler's own call, one is signalled then: the handler looks again after `resume`.
     ///
     /// # Errors
     ///
@@ -270,8 +270,9 @@ impl DispatcherHandle {
         }
     }
 
-    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return after the handler that it is calling, or
-    /// else the next `run` at once. What is signalled and not yet handled stays so, for the next run.
+    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return after the handler that it is
+    /// calling, or else the next `run` at once. What is signalled and not yet handled stays so, for
+    /// the next run.
     ///
     /// # Errors
     ///

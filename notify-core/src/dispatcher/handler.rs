@@ -21,14 +21,14 @@ pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Handler: Send {
     /// The notifier was signalled so many times since the last call. Its counter has been taken.
     ///
-    /// Whatever there is to do is done in this call. A handler that wants to be called again, to give
-    /// others a turn, signals its notifier itself.
+    /// Whatever there is to do is done in this call. A handler that wants to be called again, to
+    /// give others a turn, signals its notifier itself.
     ///
     /// # Errors
     ///
-    /// Whatever the handler cannot go on after: it is then taken out, and reported to the callback of
-    /// [`DispatcherBuilder::on_failure`](super::DispatcherBuilder::on_failure). A panic counts as an
-    /// error.
+    /// Whatever the handler cannot go on after: it is then taken out, and reported to the callback
+    /// of [`DispatcherBuilder::on_failure`](super::DispatcherBuilder::on_failure). A panic counts
+    /// as an error.
     fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError>;
 }
 
@@ -40,18 +40,18 @@ pub trait Handler: Send {
 pub trait PollHandler: Handler {
     /// Looks for work, and does it.
     ///
-    /// It should do a bounded amount: after [`Progress::Made`] it is called again before the dispatcher
-    /// blocks, and in between others have their turn.
+    /// It should do a bounded amount: after [`Progress::Made`] it is called again before the
+    /// dispatcher blocks, and in between others have their turn.
     fn poll(&mut self) -> Progress;
 
-    /// The dispatcher begins to poll this handler: its peer need not signal from now on. For a virtio
-    /// ring this sets VIRTQ_USED_F_NO_NOTIFY or stops updating the event index.
+    /// The dispatcher begins to poll this handler: its peer need not signal from now on. For a
+    /// virtio ring this sets VIRTQ_USED_F_NO_NOTIFY or stops updating the event index.
     fn begin_polling(&mut self) {}
 
     /// The dispatcher polls no more, so the peer must signal again.
     ///
-    /// Work that the peer made available just before it could see this comes without a signal. So the
-    /// dispatcher always calls [`poll`](Self::poll) once more before it blocks, and
+    /// Work that the peer made available just before it could see this comes without a signal. So
+    /// the dispatcher always calls [`poll`](Self::poll) once more before it blocks, and
     /// [`remove`](super::DispatcherHandle::remove) counts it as a signal that is pending.
     fn end_polling(&mut self) {}
 }
@@ -141,7 +141,8 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// A handler that could not go on. It has been taken out and dropped; its name is of no use any more.
+/// A handler that could not go on. It has been taken out and dropped; its name is of no use any
+/// more.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failure {
@@ -200,8 +201,8 @@ impl fmt::Display for Reason {
 /// What a panic carries.
 pub(super) type Payload = Box<dyn Any + Send>;
 
-/// Calls code of a handler. A handler that panicked is never called again, so no code sees its state half
-/// changed.
+/// Calls code of a handler. A handler that panicked is never called again, so no code sees its
+/// state half changed.
 pub(super) fn catch_panic<R>(call: impl FnOnce() -> R) -> Result<R, Payload> {
     catch_unwind(AssertUnwindSafe(call))
 }

@@ -23,8 +23,8 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     /// Whether there ever was a handler that can be polled. Without one, the clock is not read.
     pub(super) can_poll: AtomicBool,
-    /// Whether what is pending when a handler fails is taken for a callback. Otherwise it stays in the
-    /// counter.
+    /// Whether what is pending when a handler fails is taken for a callback. Otherwise it stays in
+    /// the counter.
     pub(super) hands_over: bool,
     /// `None` once the dispatcher is gone.
     table: Mutex<Option<Table>>,
@@ -68,7 +68,8 @@ impl Shared {
         }
     }
 
-    /// The handlers by token. No code of a handler is called, and none is dropped, with this locked.
+    /// The handlers by token. No code of a handler is called, and none is dropped, with this
+    /// locked.
     pub(super) fn table(&self) -> MutexGuard<'_, Option<Table>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,10 +4,10 @@
 use std::fmt;
 
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("a place and a generation of 32 bits each go into one machine word");
+compile_error!("a place and a generation of 32 bits each go into one word of 64 bits");
 
-/// Names a handler. No dispatcher of the process uses it again: the token of a handler that was removed
-/// names nothing, and another dispatcher refuses it.
+/// Names a handler. No dispatcher of the process uses it again: the token of a handler that was
+/// removed names nothing, and another dispatcher refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token {
     pub(super) dispatcher: u64,

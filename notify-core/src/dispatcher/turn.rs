@@ -88,8 +88,8 @@ impl Loop {
         Ok(worked + self.call_ready(shared, me, waited))
     }
 
-    /// Polls for the longest window, if it is open, or until there is something else to do. What began
-    /// to be polled before is polled at least once.
+    /// Polls for the longest window, if it is open, or until there is something else to do. What
+    /// began to be polled before is polled at least once.
     fn poll_handlers(
         &mut self,
         shared: &Shared,
@@ -159,7 +159,8 @@ impl Loop {
         if self.polling.mode == Mode::Suppressed {
             let now = Instant::now();
             let on_failure = &mut self.on_failure;
-            // This may be the end of a run that panics, and the other handlers want their kicks, too.
+            // This may be the end of a run that panics, and the other handlers want their kicks,
+            // too.
             let failed = |failure| {
                 if let Err(payload) = catch_panic(|| on_failure(failure)) {
                     let reason = Reason::Panic(payload);
@@ -172,7 +173,8 @@ impl Loop {
         }
     }
 
-    /// Asks the kernel what is ready, waits for it for at most `timeout`, and puts it into the backlog.
+    /// Asks the kernel what is ready, waits for it for at most `timeout`, and puts it into the
+    /// backlog.
     fn collect_ready(&mut self, shared: &Shared, timeout: Option<Duration>) -> Result<(), Error> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Watched`]: a notifier or another file descriptor, seen through mio; [`Readiness`]: what the kernel
-//! reports of the latter.
+//! [`Watched`]: a notifier or another file descriptor, seen through mio; [`Readiness`]: what the
+//! kernel reports of the latter.
 
 use std::fmt;
 use std::io;

@@ -14,10 +14,10 @@ use crate::Error;
 
 /// A close-on-exec eventfd: a counter in the kernel that one side raises and the other takes.
 ///
-/// It is the whole eventfd, both to signal and to read, as QEMU's `EventNotifier` is. The type of the
-/// same name in vmm-sys-util 0.15 is only the write half of a pair;
-/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert. The crate event-manager is
-/// an event loop, and can watch this type by its file descriptor (see
+/// It is the whole eventfd, both to signal and to read, as QEMU's `EventNotifier` is. The type of
+/// the same name in vmm-sys-util 0.15 is only the write half of a pair;
+/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert. The crate event-manager
+/// is an event loop, and can watch this type by its file descriptor (see
 /// [`event_loops`](crate::event_loops)).
 ///
 /// # From what a VMM has

@@ -154,7 +154,7 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
 }
 
 /// Where two open files stand in an order that the kernel makes up when it boots; equal means one
-/// and the same. `None` where the kernel will not say.
+/// and the same. `None` if the kernel does not compare them.
 #[cfg(any(feature = "sim", feature = "vmm-sys-util"))]
 pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which machine a [`SimVm`](super::SimVm) is.
+//! Which VM a [`SimVm`](super::SimVm) is.
 
 use crate::RoutingClaim;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::SimVm;
 use super::state::State;
 
-/// The interrupt controllers of a machine.
+/// The interrupt controllers of a simulated VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
@@ -16,8 +16,8 @@ pub enum Profile {
     /// x86 with only the local APICs in the kernel (KVM_CAP_SPLIT_IRQCHIP).
     ///
     /// This is also a VM of a kernel without PIC and IOAPIC (`CONFIG_KVM_IOAPIC=n`, Linux 6.17 and
-    /// later). There KVM_CREATE_IRQCHIP fails, although KVM_CAP_IRQCHIP is 1, and a VM has the split
-    /// irqchip or none. Every request of the port does the same as on other kernels.
+    /// later). There KVM_CREATE_IRQCHIP fails, although KVM_CAP_IRQCHIP is 1, and a VM has the
+    /// split irqchip or none. Every request of the port does the same as on other kernels.
     X86Split {
         /// The pins of the IOAPIC in user space.
         pins: u32,
@@ -69,27 +69,27 @@ impl Default for SimVmBuilder {
 }
 
 impl SimVmBuilder {
-    /// The interrupt controllers (default [`Profile::X86`]).
+    /// Sets the interrupt controllers (default [`Profile::X86`]).
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// The number of vCPUs (default 1). Their local APICs are switched off, as after reset.
+    /// Sets the number of vCPUs (default 1). Their local APICs are switched off, as after reset.
     pub fn vcpus(mut self, vcpus: usize) -> Self {
         self.vcpus = vcpus;
         self
     }
 
-    /// Sets what happens when a guest unmasks an IOAPIC pin that waits (default true). With true the resampling
-    /// irqfds of the pin are signalled, as Linux does from 6.3 on; with false the interrupt is injected, as Linux 6.2
-    /// does.
+    /// Sets what happens when a guest unmasks an IOAPIC pin that waits (default true). With true
+    /// the resampling irqfds of the pin are signalled, as Linux does from 6.3 on; with false the
+    /// interrupt is injected, as Linux 6.2 does.
     pub fn resample_at_unmask(mut self, resamples: bool) -> Self {
         self.resample_at_unmask = resamples;
         self
     }
 
-    /// Creates the machine.
+    /// Creates the VM.
     #[must_use]
     pub fn build(self) -> SimVm {
         SimVm {

@@ -2,9 +2,9 @@
 //! KVM's I/O bus: an array of ranges that claims to be sorted, and the search in it.
 //!
 //! Kernel source: `kvm_io_bus_register_dev` and `__kvm_io_bus_write` in `virt/kvm/kvm_main.c`, and
-//! `lib/bsearch.c`. Ranges that overlap have no order that the comparison respects, so which of them a
-//! search finds depends on all that are there. That is behaviour that doorbells can be lost by, so it
-//! is kept to the letter.
+//! `lib/bsearch.c`. Ranges that overlap have no order that the comparison respects, so which of
+//! them a search finds depends on all that are there. That is behaviour that doorbells can be lost
+//! by, so it is kept to the letter.
 
 use std::cmp::Ordering;
 use std::io;
@@ -82,7 +82,7 @@ impl IoBus {
         }
     }
 
-    /// The devices that are asked about an access, in turn, until one answers.
+    /// The devices that are offered an access, in turn, until one takes it.
     pub(super) fn candidates(&self, address: u64, len: u64) -> impl Iterator<Item = Range> + '_ {
         let matches = move |range: &&Range| compare((address, len), range).is_eq();
         let first = self.first(address, len).unwrap_or(self.ranges.len());

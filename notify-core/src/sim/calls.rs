@@ -11,11 +11,11 @@ use super::{SimVm, errno};
 pub enum CallKind {
     /// KVM_IRQFD that binds.
     IrqFdAssign,
-    /// KVM_IRQFD that takes off.
+    /// KVM_IRQFD that unbinds.
     IrqFdDeassign,
     /// KVM_IOEVENTFD that binds.
     IoEventFdAssign,
-    /// KVM_IOEVENTFD that takes off.
+    /// KVM_IOEVENTFD that unbinds.
     IoEventFdDeassign,
     /// KVM_SET_GSI_ROUTING.
     SetGsiRouting,
@@ -82,8 +82,8 @@ impl SimVm {
         self.lock().calls.counts = [0; CallKind::COUNT];
     }
 
-    /// Makes the `nth` request of a kind from now on (1 is the next) fail with this errno, once, and
-    /// without effect.
+    /// Makes the `nth` request of a kind from now on (1 is the next) fail with this errno, once,
+    /// and without effect.
     ///
     /// ```
     /// use notify_core::{RouteBuffer, Vm};

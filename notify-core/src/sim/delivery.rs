@@ -6,16 +6,16 @@ use std::io;
 use super::SimVm;
 use crate::MsiMessage;
 
-/// One thing that was said to an interrupt controller.
+/// One input of an interrupt controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Injected {
     /// The GSI, where there was one.
     pub gsi: Option<u32>,
-    /// What was said.
+    /// The message, or the change of a pin.
     pub interrupt: Interrupt,
     /// Whether a controller took it: one that finds the pin masked, or the interrupt pending, does
-    /// not, nor does a message that nobody listens to.
+    /// not, nor is a message taken that has no destination.
     pub taken: bool,
 }
 
@@ -47,10 +47,11 @@ impl Injected {
 }
 
 impl SimVm {
-    /// Carries out the signals that came since the last call, and answers all that was injected
-    /// since the last `deliver`, by whatever call.
+    /// Carries out the signals that came since the last call, and returns all that was injected
+    /// since the last `deliver`, by any call.
     ///
-    /// Nothing is forgotten until then: a machine whose interrupts are never asked for remembers all.
+    /// All of it is kept until then, so a VM on which this is never called uses more and more
+    /// memory.
     #[must_use]
     pub fn deliver(&self) -> Vec<Injected> {
         std::mem::take(&mut self.enter().injected)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The eventfds that are bound as ioeventfds: what KVM_IOEVENTFD accepts, and which writes match.
 //!
-//! KVM enters an MMIO doorbell of any width on a second bus too, for a fast path that knows no width.
-//! What that bus refuses, the first one has refused before, and a guest reaches it only through an
-//! exit that cannot be made from here, so it is left out.
+//! KVM enters an MMIO doorbell of any width on a second bus too, for a fast path that knows no
+//! width. What that bus refuses, the first one has refused before, and a guest reaches it only
+//! through an exit that cannot be made from here, so it is left out.
 //!
 //! Kernel source: `virt/kvm/eventfd.c`.
 
@@ -19,7 +19,7 @@ use super::raw::IoEventFd;
 use crate::Bus;
 use crate::vm::flags::IoEventFdFlags;
 
-/// A channel of s390x, which other machines accept and never look at.
+/// A channel of s390x, which other VMs accept and never use.
 const CCW: u32 = 1 << 3;
 /// Flags that the kernel knows, one of them without a name.
 const KNOWN: u32 = 0x1f;

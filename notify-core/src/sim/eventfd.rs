@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Eventfds that a machine holds: named by number, kept as duplicates, told apart by identity.
+//! Eventfds that a VM holds: named by number, kept as duplicates, told apart by identity.
 
 use std::cmp::Ordering;
 use std::io;
@@ -13,7 +13,7 @@ use super::errno;
 use crate::EventFdMode;
 use crate::notifier::{examine, fd};
 
-/// An eventfd that is held through a duplicate of its own, whose flags are nobody else's business.
+/// An eventfd that is held through a duplicate of its own, whose flags no other code reads or sets.
 #[derive(Debug, Clone)]
 pub(super) struct Held(Arc<Inner>);
 
@@ -34,7 +34,7 @@ impl Held {
     /// Looks a number up as the kernel does: EBADF if it is closed, EINVAL if it is no eventfd.
     ///
     /// EMFILE and ENFILE, which no kernel has here, are those of the duplicate. ENOTSUP: neither
-    /// kcmp(2) nor `/proc` is to be had, so that two eventfds cannot be told apart.
+    /// kcmp(2) nor `/proc` can be used, so that two eventfds cannot be told apart.
     pub(super) fn get(number: RawFd) -> io::Result<Self> {
         let owned = fd::duplicate_number(number)?;
         if !examine::is_eventfd(owned.as_fd())? {
@@ -64,7 +64,7 @@ impl Held {
         fd::take(self.as_fd()).ok().flatten().map_or(0, u64::from)
     }
 
-    /// What is in the counter; `None` where the kernel will not say.
+    /// What is in the counter; `None` if the kernel does not show it.
     pub(super) fn count(&self) -> Option<u64> {
         examine::count(self.as_fd())
     }
@@ -78,8 +78,8 @@ impl Held {
         self.ready(PollFlags::POLLIN)
     }
 
-    /// Adds one, unless the counter is full. It never blocks for long: whoever shares the eventfd may
-    /// have made it blocking, so it is asked first.
+    /// Adds one, unless the counter is full. It never blocks for long: another holder of the
+    /// eventfd may have made it blocking, so it is asked first.
     pub(super) fn signal(&self) {
         if self.ready(PollFlags::POLLOUT) {
             // A write can fail only where the counter is full, which is success.

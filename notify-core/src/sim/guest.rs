@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The guest's part: writes, ends of interrupts, and what a VMM sets up for it.
+//! The guest's part: writes, EOIs, and what is pending.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub struct GuestWrite {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ExitWrite {
-    /// Where.
+    /// The guest-physical address, or the port.
     pub address: u64,
     data: [u8; WORD],
     len: usize,
@@ -191,7 +191,7 @@ impl State {
 }
 
 impl SimVm {
-    /// The first vCPU writes these bytes at once, at a guest-physical address or a port.
+    /// Writes these bytes at once, as the first vCPU, at a guest-physical address or a port.
     ///
     /// Doorbells are found as KVM's bus finds them. The devices in the kernel (PIC, IOAPIC, local
     /// APIC) take their own registers' writes.
@@ -230,13 +230,14 @@ impl SimVm {
         outcome
     }
 
-    /// The guest ends the interrupt of a pin: the resample eventfds of its GSI are signalled, and an
-    /// interrupt that is still asserted comes again. Chips are numbered as in KVM_SET_GSI_ROUTING.
+    /// Ends the interrupt of a pin, as the guest does: the resample eventfds of its GSI are
+    /// signalled, and an interrupt that is still asserted comes again. Chips are numbered as in
+    /// KVM_SET_GSI_ROUTING.
     pub fn guest_eoi(&self, chip: u32, pin: u32) {
         self.enter().eoi(chip, pin);
     }
 
-    /// The vectors that wait in a vCPU's local APIC, in ascending order.
+    /// Returns the vectors that wait in a vCPU's local APIC, in ascending order.
     #[must_use]
     pub fn pending_vectors(&self, vcpu: usize) -> Vec<u8> {
         let mut state = self.enter();
@@ -251,18 +252,19 @@ impl SimVm {
             .restore_lapic(|lapics| lapics.clear(vcpu));
     }
 
-    /// A vCPU takes the highest vector that waits, unless it serves one of the same class or higher.
+    /// Makes a vCPU take the highest vector that waits, unless it serves one of the same class or
+    /// higher.
     pub fn take_vector(&self, vcpu: usize) -> Option<u8> {
         self.enter().chips.lapics()?.acknowledge(vcpu)
     }
 
-    /// A vCPU writes the EOI register of its local APIC: the vector that it serves is ended, at the
+    /// Writes the EOI register of a vCPU's local APIC: the vector that it serves is ended, at the
     /// IOAPIC's pins too.
     pub fn lapic_eoi(&self, vcpu: usize) {
         self.enter().end_of_interrupt(vcpu);
     }
 
-    /// The first vCPU takes an interrupt from the PICs: its vector.
+    /// Makes the first vCPU take an interrupt from the PICs. Returns its vector.
     pub fn take_pic(&self) -> Option<u8> {
         let mut state = self.enter();
         let (_, pc) = state.chips.pc()?;
@@ -271,7 +273,7 @@ impl SimVm {
         Some(vector)
     }
 
-    /// KVM_GET_IRQCHIP of the PICs, master and slave.
+    /// Returns the state of the PICs, master and slave (KVM_GET_IRQCHIP).
     #[must_use]
     pub fn pic(&self) -> Option<[PicState; 2]> {
         let mut state = self.enter();
@@ -279,13 +281,13 @@ impl SimVm {
         Some([pic.state(false), pic.state(true)])
     }
 
-    /// KVM_GET_IRQCHIP of the IOAPIC.
+    /// Returns the state of the IOAPIC (KVM_GET_IRQCHIP).
     #[must_use]
     pub fn ioapic(&self) -> Option<IoApicState> {
         Some(self.enter().chips.pc()?.1.ioapic.state())
     }
 
-    /// Whether an interrupt waits at a pin of the GIC or a source of the APLIC.
+    /// Returns whether an interrupt waits at a pin of the GIC or a source of the APLIC.
     #[must_use]
     pub fn is_pin_pending(&self, pin: u32) -> bool {
         match &self.enter().chips {
@@ -295,7 +297,8 @@ impl SimVm {
         }
     }
 
-    /// The guest takes the interrupt that waits there, if any. A level stays until it is lowered.
+    /// Takes the interrupt that waits there, as the guest does. Returns whether there was one. A
+    /// level stays until it is lowered.
     pub fn take_pin(&self, pin: u32) -> bool {
         match &mut self.enter().chips {
             Chips::Gic(gic) => gic.acknowledge(pin),

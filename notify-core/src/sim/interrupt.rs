@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The interrupt controllers of a machine as one.
+//! The interrupt controllers of a VM as one.
 
 use std::io;
 
@@ -88,7 +88,7 @@ impl Chips {
         }
     }
 
-    /// What a chip says to a change of a pin; negative where nothing came of it.
+    /// Changes a pin of a chip. Returns what the chip does; negative if it ignores the change.
     pub(super) fn set_pin(
         &mut self,
         chip: u32,

@@ -46,7 +46,7 @@ pub(super) struct IoApic {
     delivered: u32,
     lines: Lines<{ PINS as usize }>,
     select: u8,
-    /// Who still holds a vector of the real-time clock.
+    /// Which vCPUs still hold a vector of the real-time clock.
     rtc: Vec<(usize, u8)>,
 }
 
@@ -163,8 +163,8 @@ impl IoApic {
         self.rtc.retain(|holder| *holder != (vcpu, vector));
     }
 
-    /// After a restore nobody knows who holds the real-time clock's vector because of it, so all do
-    /// that could.
+    /// After a restore it is not known which vCPUs hold the real-time clock's vector because of it,
+    /// so all do that could.
     pub(super) fn restore_rtc(&mut self, lapics: &Lapics) {
         let message = self.message(RTC);
         self.rtc = lapics
@@ -184,7 +184,7 @@ impl IoApic {
         }
     }
 
-    /// A write to the registers; answers a level-triggered pin that came to be deliverable while it
+    /// Writes to the registers; returns a level-triggered pin that came to be deliverable while it
     /// is requested, to be given to [`unmasked`](Self::unmasked).
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) -> Option<u32> {
         let mut value = [0; 4];
@@ -221,7 +221,7 @@ impl IoApic {
         (deliverable && self.state.irr & 1 << pin != 0).then_some(pin)
     }
 
-    /// A pin that waited can be delivered. If whoever holds it up was asked to say so again, the
+    /// A pin that waited can be delivered. If the devices that hold it up were asked again, the
     /// request that waited is forgotten.
     pub(super) fn unmasked(&mut self, lapics: &mut Lapics, pin: u32, asked_again: bool) {
         if asked_again {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls of a machine, with plain integers.
+//! The ioctls of a VM, with plain integers.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use super::{Profile, SimVm, errno};
 use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
 use crate::{MsiMessage, RouteTarget};
 
-/// The kernel's way to answer: a number, or the negative of an errno.
+/// What the kernel returns: a number, or the negative of an errno.
 fn answer(result: i32) -> io::Result<i32> {
     if result < 0 {
         Err(errno(-result))
@@ -137,8 +137,8 @@ impl SimVm {
     }
 
     /// KVM_IRQ_LINE_STATUS: what the kernel writes to the field `status`, which is -1 where nothing
-    /// came of it. On arm64 and riscv64 it writes nothing, so that the number of the interrupt, which
-    /// shares its place, is still there.
+    /// came of it. On arm64 and riscv64 it writes nothing, so that the number of the interrupt,
+    /// which shares its place, is still there.
     ///
     /// # Errors
     ///
@@ -168,8 +168,8 @@ impl SimVm {
     /// Only those that were ordered with [`fail`](Self::fail).
     #[doc(hidden)]
     pub fn kvm_check_extension(&self, capability: u32) -> io::Result<i32> {
-        /// What KVM_CAP_X2APIC_API lists: 32-bit ids, no broadcast quirk, and the choice whether EOI
-        /// broadcasts can be suppressed, of which the first half is for split irqchips.
+        /// What KVM_CAP_X2APIC_API lists: 32-bit ids, no broadcast quirk, and the choice whether
+        /// EOI broadcasts can be suppressed, of which the first half is for split irqchips.
         const X2APIC: i32 = 0b1011;
         const X2APIC_SPLIT: i32 = 0b1111;
         let state = self.call(CallKind::CheckExtension)?;

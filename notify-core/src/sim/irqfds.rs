@@ -2,9 +2,9 @@
 //! The eventfds that are bound as irqfds, and which of them were signalled.
 //!
 //! KVM hooks an eventfd's wait queue. From user space an edge-triggered epoll comes closest: it
-//! reports an eventfd once for each time that it was written since the last report, and, as KVM does
-//! at assignment, once for a signal that was there before. So the counter itself need not be looked
-//! at to know that something new has come.
+//! reports an eventfd once for each time that it was written since the last report, and, as KVM
+//! does at assignment, once for a signal that was there before. So the counter itself need not be
+//! looked at to know that something new has come.
 //!
 //! Kernel source: `virt/kvm/eventfd.c`.
 
@@ -21,7 +21,7 @@ use super::{errno, registry};
 /// How many signalled eventfds are asked for at a time.
 const BATCH: usize = 64;
 
-/// Names a binding of an eventfd, as irqfd or doorbell, in whatever machine.
+/// Names a binding of an eventfd, as irqfd or doorbell, in any VM.
 pub(super) fn new_token() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -56,7 +56,7 @@ impl IrqFds {
         signalled.then_some(bound)
     }
 
-    /// Says that the counter of a new binding is delivered as it is.
+    /// Notes that the count of a new binding has been delivered.
     pub(super) fn deliver_count(&mut self, token: u64) {
         if let Some(bound) = self.bound.get_mut(&token) {
             // Where it is not known, all that is found later counts as delivered.
@@ -64,7 +64,7 @@ impl IrqFds {
         }
     }
 
-    /// EBUSY if the eventfd is bound already, in this machine or another.
+    /// EBUSY if the eventfd is bound already, in this VM or another.
     pub(super) fn insert(&mut self, bound: Bound) -> io::Result<u64> {
         let token = new_token();
         if !registry::insert(&bound.eventfd, token) {
@@ -96,8 +96,9 @@ impl IrqFds {
         self.epoll()?.0.try_clone()
     }
 
-    /// Takes an eventfd off, if it is bound here and to this GSI. Answers also whether it was signalled
-    /// since its signals were carried out, a moment ago: the kernel would have carried that out too.
+    /// Unbinds an eventfd, if it is bound here and to this GSI. Returns also whether it was
+    /// signalled since its signals were carried out, a moment ago: the kernel would have carried
+    /// that out too.
     pub(super) fn remove(&mut self, eventfd: &Held, gsi: u32) -> Option<(Bound, bool)> {
         let token = registry::remove_if(eventfd, |token| {
             let here = self.bound.get(&token);
@@ -110,10 +111,10 @@ impl IrqFds {
         Some((bound, late))
     }
 
-    /// What is left in the counter is gone with the binding. Answers how much it was.
+    /// What is left in the counter is gone with the binding. Returns how much it was.
     fn release(&self, bound: &Bound) -> u64 {
         if let Some(epoll) = &self.epoll {
-            // It was added when it was bound, so that it can be taken off.
+            // It was added when it was bound, so that it can be removed.
             let _ = epoll.delete(&bound.eventfd);
         }
         bound.eventfd.take()
@@ -126,7 +127,7 @@ impl IrqFds {
             return tokens;
         };
         let mut events = [EpollEvent::empty(); BATCH];
-        // Whoever keeps on signalling meanwhile has to wait for the next time.
+        // An eventfd that is signalled again meanwhile waits for the next time.
         for _ in 0..=self.bound.len() / BATCH {
             let count = epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
             tokens.extend(events.iter().take(count).map(EpollEvent::data));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The local APICs: who takes a message, and which vectors wait there.
+//! The local APICs: which of them takes a message, and which vectors wait there.
 //!
-//! Kernel source: `kvm_irq_delivery_to_apic` and `__apic_accept_irq` in `arch/x86/kvm/`. Every APIC is
-//! in xAPIC mode with a logical id of 0, as after reset, so that logical destinations other than
-//! "all" match nobody.
+//! Kernel source: `kvm_irq_delivery_to_apic` and `__apic_accept_irq` in `arch/x86/kvm/`. Every APIC
+//! is in xAPIC mode with a logical id of 0, as after reset, so that logical destinations other than
+//! "all" match none.
 
 use crate::MsiMessage;
 use crate::vm::routes::halves;
@@ -110,7 +110,8 @@ impl Lapic {
                 self.requested.set(message.vector, true);
                 true
             }
-            // The kernel takes an SMI only if it was built with CONFIG_KVM_SMM, which it need not be.
+            // The kernel takes an SMI only if it was built with CONFIG_KVM_SMM, which it need not
+            // be.
             FIXED | LOWEST_PRIORITY | SMI | EXTERNAL => false,
             // Remote read, NMI, INIT and start-up are always taken.
             _ => true,
@@ -130,8 +131,8 @@ impl Lapics {
         self.all.is_empty()
     }
 
-    /// How many took the message, or -1 if nobody was asked. Those that hold a vector for it are
-    /// added to `holders`.
+    /// How many took the message, or -1 if none is a destination. Those that hold a vector for it
+    /// are added to `holders`.
     pub(super) fn deliver(&mut self, mut message: Message, holders: &mut Vec<(usize, u8)>) -> i32 {
         if self.all.is_empty() {
             return -1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Who holds a pin up: a pin is high while anybody does.
+//! The drivers of a pin: it is high while at least one holds it up.
 
-/// Who drives a pin.
+/// A driver of a pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// KVM_IRQ_LINE and plain irqfds.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`SimVm`]: the notification half of KVM in memory (feature `sim`).
 //!
-//! For tests, for fuzzing and for hosts without `/dev/kvm`. It answers each request as the kernel
-//! does, down to the errno, and plays the guest's part: [`SimVm::guest_write`] rings a doorbell,
-//! [`SimVm::deliver`] and [`SimVm::pending_vectors`] show the interrupts that arrived.
+//! For tests, for fuzzing and for hosts without `/dev/kvm`. Each request returns what the kernel's
+//! does, down to the errno. It also plays the guest's part: [`SimVm::guest_write`] rings a
+//! doorbell, [`SimVm::deliver`] and [`SimVm::pending_vectors`] show the interrupts that arrived.
 //!
 //! # What differs from a kernel
 //!
@@ -14,14 +14,14 @@
 //!
 //! - signals of one eventfd between two calls are one (which shows where it is a semaphore), and
 //!   another reader of it may take them first;
-//! - whoever polls a bound eventfd is woken, and writing 0 to one injects nothing;
+//! - a thread that polls a bound eventfd is woken, and writing 0 to one injects nothing;
 //! - a doorbell stops counting at 2^64 - 2, where the kernel goes one further and sets `POLLERR`;
-//! - closing the last file descriptor but the machine's own does not take an eventfd off;
-//! - a machine works in a forked child too, and an eventfd bound in another process is not known.
+//! - closing the last file descriptor but the VM's own does not unbind an eventfd;
+//! - a VM works in a forked child too, and an eventfd bound in another process is not known.
 //!
-//! Not modelled: logical destinations other than "all", x2APIC mode, reads by the guest, the ring of
-//! coalesced writes (it never fills), and on arm64 and riscv64 the controllers' own registers. What
-//! depends on how a kernel was built is as in one without Hyper-V, Xen and SMM.
+//! Not modelled: logical destinations other than "all", x2APIC mode, reads by the guest, the ring
+//! of coalesced writes (it never fills), and on arm64 and riscv64 the controllers' own registers.
+//! What depends on how a kernel was built is as in one without Hyper-V, Xen and SMM.
 
 mod arm64;
 mod builder;
@@ -65,10 +65,10 @@ pub use vcpu::SimVcpu;
 use crate::RoutingClaim;
 use state::State;
 
-/// A virtual machine without a kernel.
+/// A VM in memory that does what KVM does.
 ///
 /// Share it in an [`Arc`](std::sync::Arc), which is a [`Vm`](crate::Vm) to the upper crates.
-/// Dropping it takes every eventfd off and empties its counter, as closing a KVM machine does.
+/// Dropping it unbinds every eventfd and empties its counter, as closing a KVM VM does.
 ///
 /// ```
 /// use std::os::fd::AsFd;
@@ -93,7 +93,7 @@ pub struct SimVm {
 }
 
 impl SimVm {
-    /// A machine of a full x86 irqchip with one vCPU, unless told otherwise.
+    /// Builds a VM; by default one with a full x86 irqchip and one vCPU.
     pub fn builder() -> SimVmBuilder {
         SimVmBuilder::default()
     }

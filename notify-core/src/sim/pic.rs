@@ -68,7 +68,7 @@ impl PicState {
         (priority < current).then(|| self.pin(priority))
     }
 
-    /// The pin is taken; answers whether that ends it at once.
+    /// The pin is taken; returns whether that ends it at once.
     fn take(&mut self, pin: u32) -> bool {
         self.isr |= 1 << pin;
         if self.elcr & 1 << pin == 0 {
@@ -87,10 +87,10 @@ impl PicState {
         self.priority_add = u8::try_from((pin + 1) & 7).unwrap_or(0);
     }
 
-    /// The first initialisation word; answers which pins are ended by it.
+    /// The first initialisation word; returns which pins are ended by it.
     fn reset(&mut self, value: u8, has_vcpu: bool) -> u8 {
         self.init4 = value & 1 != 0;
-        // Without a processor nobody is told.
+        // Without a vCPU there is no EOI to report.
         let ended = if has_vcpu { self.irr & !self.elcr } else { 0 };
         self.last_irr = 0;
         self.irr &= self.elcr;
@@ -105,7 +105,7 @@ impl PicState {
         ended
     }
 
-    /// An end of interrupt in its forms, or a change of priorities; answers which pin it ends, and
+    /// An end of interrupt in its forms, or a change of priorities; returns which pin it ends, and
     /// whether anything changed by which the next interrupt is chosen.
     fn command(&mut self, value: u8) -> (u8, bool) {
         let pin = u32::from(value & 7);
@@ -132,7 +132,7 @@ impl PicState {
         (1 << ended, true)
     }
 
-    /// A mask, or the next initialisation word; answers whether it was a mask.
+    /// A mask, or the next initialisation word; returns whether it was a mask.
     fn data(&mut self, value: u8) -> bool {
         match self.init_state {
             0 => {
@@ -202,8 +202,8 @@ impl Pic {
         self.half(pin >= 8).isr &= !(1 << (pin & 7));
     }
 
-    /// The processor takes an interrupt; answers its vector, and which pins that ends at once. To be
-    /// followed by an [`update`](Self::update).
+    /// The processor takes an interrupt; returns its vector, and which pins that ends at once. To
+    /// be followed by an [`update`](Self::update).
     pub(super) fn acknowledge(&mut self) -> Option<(u8, u16)> {
         let pin = self.master.wanted(true)?;
         let mut ended = u16::from(self.master.take(pin)) << pin;
@@ -219,8 +219,8 @@ impl Pic {
         Some((base.wrapping_add(u8::try_from(pin).unwrap_or(7)), ended))
     }
 
-    /// A byte written to a port; answers which pins it ends, and whether to [`update`](Self::update)
-    /// once that has been made known.
+    /// A byte written to a port; returns which pins it ends, and whether to
+    /// [`update`](Self::update) once that has been made known.
     pub(super) fn write(&mut self, port: u64, value: u8, has_vcpu: bool) -> (u16, bool) {
         let slave = matches!(port, 0xa0 | 0xa1 | 0x4d1);
         let half = self.half(slave);

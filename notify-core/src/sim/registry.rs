@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which eventfds are bound as irqfds, in whatever machine of this process.
+//! Which eventfds are bound as irqfds, in any VM of this process.
 //!
-//! An eventfd has room for one irqfd (Linux 6.17 and later), so a second machine is refused too.
+//! An eventfd has room for one irqfd (Linux 6.17 and later), so a second VM is refused too.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ pub(super) fn insert(eventfd: &Held, token: u64) -> bool {
     }
 }
 
-/// Forgets an eventfd, if whoever bound it under this token agrees.
+/// Removes an eventfd, if `agree` accepts the token under which it was bound.
 pub(super) fn remove_if(eventfd: &Held, agree: impl FnOnce(u64) -> bool) -> Option<u64> {
     let mut bound = lock();
     let place = bound

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The wired sources of an APLIC (riscv64, AIA). Every source is taken to be edge-triggered and
-//! enabled, and nobody to listen to messages: KVM reports neither.
+//! enabled, and no vCPU to take messages: KVM reports neither.
 //!
 //! Kernel source: `arch/riscv/kvm/aia*.c`.
 

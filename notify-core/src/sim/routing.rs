@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The routing table: what KVM_SET_GSI_ROUTING accepts, and where a GSI leads.
+//! The routing table: what KVM_SET_GSI_ROUTING accepts, and what a GSI is routed to.
 //!
 //! Kernel source: `kvm_set_irq_routing` in `virt/kvm/irqchip.c`.
 
@@ -37,7 +37,7 @@ fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// The pin that an entry means on this machine; EINVAL if it has none such.
+/// The pin that an entry names; EINVAL if this VM has no such pin.
 fn pin(profile: Profile, chip: u32, pin: u32) -> io::Result<RouteTarget> {
     let pins = match (profile, chip) {
         (Profile::X86, PIC_MASTER | PIC_SLAVE) => 8,
@@ -131,8 +131,8 @@ impl Routes {
         Ok(())
     }
 
-    /// What the kernel installs by itself: on x86 GSI n leads to the IOAPIC's pin n, and up to 15 to
-    /// the PICs' too; elsewhere to pin n.
+    /// What the kernel installs by itself: on x86 GSI n is routed to the IOAPIC's pin n, and up to
+    /// 15 to the PICs' too; elsewhere to pin n.
     pub(super) fn default_of(profile: Profile) -> Self {
         let entry = |gsi, chip, pin| RoutingEntry {
             gsi,

@@ -11,13 +11,13 @@ use super::{IoApicState, PicState, SimVm};
 use crate::Bus;
 
 impl SimVm {
-    /// Puts memory there (end excluded): writes to it reach no doorbell. Of two that overlap the
+    /// Adds memory (end excluded): writes to it reach no doorbell. Of two ranges that overlap, the
     /// later one counts.
     pub fn add_ram(&self, range: Range<u64>) {
         self.lock().memory.push((range, true));
     }
 
-    /// Puts read-only memory there. KVM looks for a doorbell before it exits, as if there were none.
+    /// Adds read-only memory. KVM looks for a doorbell before it exits, as if there were no memory.
     pub fn add_rom(&self, range: Range<u64>) {
         self.lock().memory.push((range, false));
     }
@@ -89,8 +89,8 @@ impl SimVm {
         self.enter().x2apic_ids = true;
     }
 
-    /// KVM_DEV_ARM_VGIC_CTRL_INIT: from now on irqfds can be bound. The routing table is overwritten
-    /// with the identity, whatever was in it.
+    /// KVM_DEV_ARM_VGIC_CTRL_INIT: from now on irqfds can be bound. The routing table is
+    /// overwritten with the identity, whatever was in it.
     pub fn init_gic(&self) {
         let mut state = self.enter();
         if let Chips::Gic(gic) = &mut state.chips {
@@ -108,7 +108,7 @@ impl SimVm {
         }
     }
 
-    /// Puts an ITS there (arm64), so that messages have somewhere to go: to `address` + 0x10040.
+    /// Adds an ITS at an address (arm64), which takes messages at `address` + 0x10040.
     pub fn add_its(&self, address: u64) {
         if let Chips::Gic(gic) = &mut self.enter().chips {
             gic.add_its(address);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The whole state of a machine, and how an interrupt travels through it.
+//! The whole state of a VM, and how an interrupt travels through it.
 
 use std::io;
 use std::ops::Range;
@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) memory: Vec<(Range<u64>, bool)>,
     pub(super) injected: Vec<Injected>,
     pub(super) calls: Calls,
-    /// Who wants to know when something was injected.
+    /// Signalled when something was injected.
     pub(super) listener: Option<std::sync::Arc<EventNotifier>>,
 }
 
@@ -112,7 +112,8 @@ impl State {
         }
     }
 
-    /// Drives all that a GSI leads to. The sum of the answers that are not negative; -1 if none.
+    /// Drives all that a GSI is routed to. Returns the sum of the results that are not negative; -1
+    /// if there is none.
     pub(super) fn set_gsi(&mut self, source: Source, gsi: u32, level: bool, status: bool) -> i32 {
         let mut sum = -1;
         for target in self.routes.of(gsi).into_iter().flatten() {
@@ -154,7 +155,8 @@ impl State {
         result
     }
 
-    /// A pin's interrupt was ended: its GSI is let go, and whoever holds it up is asked again.
+    /// A pin's interrupt was ended: its GSI is lowered, and the devices that hold it up are asked
+    /// again.
     pub(super) fn acknowledged(&mut self, chip: u32, pin: u32) {
         let Some(gsi) = self.routes.gsi_of(chip, pin) else {
             return;
@@ -165,7 +167,7 @@ impl State {
         }
     }
 
-    /// Asks whoever holds a pin up to say so again; `false` if there is nobody.
+    /// Signals the resample eventfds of a pin. Returns `false` if there is none.
     pub(super) fn resample(&self, chip: u32, pin: u32) -> bool {
         let gsi = self.routes.gsi_of(chip, pin);
         let asked = gsi.map_or(0, |gsi| {

@@ -15,7 +15,7 @@ use crate::EventNotifier;
 
 /// A thread that calls [`SimVm::deliver`] whenever there is something to deliver.
 ///
-/// It takes the place that the kernel's hooks have on a real machine. Dropping it stops the thread
+/// It takes the place that the kernel's hooks have on a real host. Dropping it stops the thread
 /// and waits for it, and for the reaction under way, unless that is what drops it.
 ///
 /// ```
@@ -46,11 +46,11 @@ pub struct DeliveryThread {
 
 impl DeliveryThread {
     /// Starts a thread that gives each interrupt to `react`, the simulated guest's part, which may
-    /// call the machine. A machine has one such thread at a time; a second one takes over.
+    /// call the VM. A VM has one such thread at a time; a second one takes over.
     ///
     /// # Errors
     ///
-    /// EMFILE and the like, where there is no file descriptor or no thread to be had.
+    /// EMFILE, EAGAIN and the like, if no file descriptor or no thread is left.
     pub fn start(
         vm: Arc<SimVm>,
         mut react: impl FnMut(&SimVm, Injected) + Send + 'static,
@@ -58,12 +58,12 @@ impl DeliveryThread {
         let wake = Arc::new(EventNotifier::new().map_err(io::Error::other)?);
         let stop = Arc::new(AtomicBool::new(false));
         let signals = vm.readiness()?;
-        let told = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         let own = Arc::clone(&wake);
         vm.lock().listener = Some(Arc::clone(&wake));
         let thread = thread::Builder::new().name("sim-delivery".into());
         let thread = thread.spawn(move || {
-            while !told.load(Ordering::Acquire) {
+            while !stopped.load(Ordering::Acquire) {
                 // What cannot be read was not there.
                 let _ = own.consume();
                 vm.deliver().into_iter().for_each(|one| react(&vm, one));
@@ -71,7 +71,7 @@ impl DeliveryThread {
                     PollFd::new(own.as_fd(), PollFlags::POLLIN),
                     PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 ];
-                if !told.load(Ordering::Acquire) {
+                if !stopped.load(Ordering::Acquire) {
                     // Interrupted or not, the next round looks for itself.
                     let _ = poll(&mut fds, PollTimeout::NONE);
                 }

@@ -11,7 +11,7 @@ use super::interrupt::Chips;
 use super::{SimVm, errno};
 use crate::Vcpu;
 
-/// A vCPU of a [`SimVm`], for who injects into it. It never runs, so that a call never waits.
+/// A vCPU of a [`SimVm`], to inject interrupts into it. It never runs, so a call never blocks.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Vcpu for SimVcpu {
 }
 
 impl SimVm {
-    /// A vCPU by its index, if there is one.
+    /// Returns a vCPU by its index, if there is one.
     #[must_use]
     pub fn vcpu(self: Arc<Self>, index: usize) -> Option<SimVcpu> {
         let exists = index < self.lock().interrupts.len();
@@ -50,7 +50,8 @@ impl SimVm {
     ///
     /// # Errors
     ///
-    /// Those of the ioctl; EBADF if there is no such vCPU, [`io::ErrorKind::Unsupported`] for arm64 and riscv64.
+    /// Those of the ioctl; EBADF if there is no such vCPU, [`io::ErrorKind::Unsupported`] for arm64
+    /// and riscv64.
     #[doc(hidden)]
     pub fn kvm_interrupt(&self, vcpu: usize, vector: u32) -> io::Result<i32> {
         let mut state = self.call(CallKind::Interrupt)?;
@@ -70,7 +71,8 @@ impl SimVm {
         Ok(0)
     }
 
-    /// A vCPU takes the interrupt that KVM_INTERRUPT gave it, if any waits: its vector.
+    /// Makes a vCPU take the interrupt that KVM_INTERRUPT gave it. Returns its vector, if one
+    /// waits.
     pub fn take_interrupt(&self, vcpu: usize) -> Option<u8> {
         self.enter().interrupts.get_mut(vcpu)?.take()
     }

@@ -10,8 +10,8 @@ use crate::hex::Hex;
 /// Address and data choose the vCPU and the vector, so they belong to the guest. Any value can be
 /// stored; a message that KVM cannot use is refused or dropped when it is sent.
 ///
-/// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the device
-/// that wrote it.
+/// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the
+/// device that wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MsiMessage {
     /// The address that is written.
@@ -43,10 +43,10 @@ impl MsiMessage {
         self
     }
 
-    /// The same message in the form that KVM takes on x86 with 32-bit APIC ids (KVM_CAP_X2APIC_API),
-    /// if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with bits 8 to 14 of the
-    /// destination in bits 5 to 11 of the address. Any other message is left as it is. It is a
-    /// translation for `RoutingTableBuilder::translate` of the crate `irq-routing`.
+    /// The same message in the form that KVM takes on x86 with 32-bit APIC ids
+    /// (KVM_CAP_X2APIC_API), if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with
+    /// bits 8 to 14 of the destination in bits 5 to 11 of the address. Any other message is left as
+    /// it is. It is a translation for `RoutingTableBuilder::translate` of the crate `irq-routing`.
     ///
     /// ```
     /// use notify_core::MsiMessage;

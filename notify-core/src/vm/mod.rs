@@ -157,8 +157,8 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. By default those of [`irq_line_status`](Self::irq_line_status), whose status
-    /// is dropped.
+    /// Those of the ioctl. By default those of [`irq_line_status`](Self::irq_line_status), whose
+    /// status is dropped.
     fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
         self.irq_line_status(gsi, level).map(drop)
     }

@@ -6,7 +6,8 @@ use std::fmt;
 /// Which interrupt controllers a VM has in the kernel.
 ///
 /// The enum is exhaustive: code that matches on it chooses chips, pins and routes, and has no right
-/// default for a platform that it does not know. A new platform is a new major version of this crate.
+/// default for a platform that it does not know. A new platform is a new major version of this
+/// crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Platform {
     /// PICs, IOAPIC and local APICs (KVM_CREATE_IRQCHIP).

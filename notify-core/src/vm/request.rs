@@ -149,8 +149,8 @@ pub enum MsiOutcome {
     /// Delivered, or merged with one that was pending there. On x86 the number is that of the local
     /// APICs that took it; elsewhere it is at least 1 and has no meaning.
     Delivered(u32),
-    /// No local APIC took it: none has that destination, or it is switched off. (On riscv64 KVM returns
-    /// this for every message that it does not refuse.)
+    /// No local APIC took it: none has that destination, or it is switched off. (On riscv64 KVM
+    /// returns this for every message that it does not refuse.)
     Blocked,
 }
 
@@ -162,8 +162,8 @@ pub enum LineStatus {
     Delivered(u32),
     /// KVM returned 0: an interrupt of the pin was pending already, or no local APIC took it.
     Coalesced,
-    /// KVM returned -1: the pin is masked or waits for an EOI, the GSI is not routed, or it is routed
-    /// to a message, for which level 0 has no meaning.
+    /// KVM returned -1: the pin is masked or waits for an EOI, the GSI is not routed, or it is
+    /// routed to a message, for which level 0 has no meaning.
     Ignored,
     /// KVM does not return a status (it lacks KVM_CAP_IRQ_INJECT_STATUS).
     Unknown,

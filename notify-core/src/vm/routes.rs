@@ -19,8 +19,8 @@ const MSI_VALID_DEVID: u32 = kvm_bindings::KVM_MSI_VALID_DEVID;
 
 /// A routing table as KVM_SET_GSI_ROUTING takes it: header and entries in one piece of memory.
 ///
-/// It is patched in place and handed to the kernel as it is, so that a commit copies nothing in user
-/// space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
+/// It is patched in place and handed to the kernel as it is, so that a commit copies nothing in
+/// user space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
 #[derive(Clone)]
 pub struct RouteBuffer {
     words: Vec<u64>,

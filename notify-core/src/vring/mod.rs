@@ -126,9 +126,9 @@
 //! | moves the BAR with the doorbells | `ioeventfd::DoorbellSet::relocate` | nothing |
 //! | resets the device | [`Vrings::stop`], later `start` with bases of 0 | stop, start |
 //!
-//! To go on in another VM: stop; save the MSI-X table, the bases and the vCPUs, in this order, since
-//! the last calls are in the local APICs then; in the new VM, register the doorbells, restore the
-//! table, give each queue a pair of the new notifiers by `set_pair`, and start.
+//! To go on in another VM: stop; save the MSI-X table, the bases and the vCPUs, in this order,
+//! since the last calls are in the local APICs then; in the new VM, register the doorbells, restore
+//! the table, give each queue a pair of the new notifiers by `set_pair`, and start.
 //!
 //! # When a daemon dies
 //!
@@ -141,9 +141,9 @@
 //!      └─ signals each call: it may have used buffers and called for none
 //! ```
 //!
-//! New eventfds matter if the old process can still be alive: it would read kicks and write calls of
-//! its successor. `DoorbellSet::apply` and `Vector::replace_notifier` carry over what is pending in
-//! the old ones.
+//! New eventfds matter if the old process can still be alive: it would read kicks and write calls
+//! of its successor. `DoorbellSet::apply` and `Vector::replace_notifier` carry over what is pending
+//! in the old ones.
 //!
 //! # In the examples
 //!

@@ -171,8 +171,8 @@ fn capabilities_are_those_of_the_machine() {
     }
 }
 
-/// `CONFIG_KVM_IOAPIC=n` removes KVM_CREATE_IRQCHIP and the routes to pins. What is left of a VM with
-/// local APICs is what a split irqchip has, and the capabilities that matter here stay.
+/// `CONFIG_KVM_IOAPIC=n` removes KVM_CREATE_IRQCHIP and the routes to pins. What is left of a VM
+/// with local APICs is what a split irqchip has, and the capabilities that matter here stay.
 #[test]
 fn x86_without_an_ioapic_in_the_kernel_is_a_split_irqchip() {
     let vm = machine(Profile::X86Split { pins: 24 });

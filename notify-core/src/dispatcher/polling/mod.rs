@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Polling`]: the handlers that are polled, and for how long.
 //!
-//! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has found
-//! work for it in a long time. It keeps its window for the next time.
+//! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has
+//! found work for it in a long time. It keeps its window for the next time.
 
 mod hold_off;
 mod window;
@@ -121,8 +121,8 @@ impl Polling {
                     worked += 1;
                     place += 1;
                 }
-                // The thread that has it, or has paused it, is told that there may be work. It joins
-                // again at its next event.
+                // The thread that has it, or has paused it, is told that there may be work. It
+                // joins again at its next event.
                 Called::Out => self.remove(place),
                 Called::Failed(failure) => {
                     self.remove(place);

@@ -6,10 +6,10 @@ use std::time::Duration;
 /// The limits of adaptive polling.
 ///
 /// Before the dispatcher blocks, it polls its handlers for a window of time that tunes itself. Each
-/// handler has a window, which begins at zero; the longest of all counts. If a signal comes after the
-/// end of the window, but within [`max`](Self::max), the window opens with 4 us, or grows. If it comes
-/// later than `max`, polling would not have paid, and the window shrinks or closes. These are the
-/// rules of QEMU 10.0 (`util/aio-posix.c`, `adjust_polling_time`).
+/// handler has a window, which begins at zero; the longest of all counts. If a signal comes after
+/// the end of the window, but within [`max`](Self::max), the window opens with 4 us, or grows. If
+/// it comes later than `max`, polling would not have paid, and the window shrinks or closes. These
+/// are the rules of QEMU 10.0 (`util/aio-posix.c`, `adjust_polling_time`).
 ///
 /// The names and values are those of QEMU's I/O threads (`poll-max-ns`, `poll-grow`,
 /// `poll-shrink`), except where a field says otherwise.
@@ -18,16 +18,16 @@ use std::time::Duration;
 pub struct PollLimits {
     /// The longest window; zero switches polling off. 32,768 ns unless set.
     ///
-    /// While the thread blocks, the time that it takes to be woken counts as waiting. So a window can
-    /// only open where this is more than the time between two events and that time together.
+    /// While the thread blocks, the time that it takes to be woken counts as waiting. So a window
+    /// can only open where this is more than the time between two events and that time together.
     pub max: Duration,
     /// The factor by which a window that was too short grows. 0, the default, means 2.
     pub grow: u32,
-    /// The divisor by which a window shrinks that would have to be longer than `max`. 0, the default,
-    /// closes it at once.
+    /// The divisor by which a window shrinks that would have to be longer than `max`. 0, the
+    /// default, closes it at once.
     pub shrink: u32,
-    /// If polls have found no work for a handler in this time, it is not polled until its next signal.
-    /// 7 s unless set.
+    /// If polls have found no work for a handler in this time, it is not polled until its next
+    /// signal. 7 s unless set.
     pub idle: Duration,
     /// The longest time between two readings of the clock, between which nothing but polls without
     /// success happens, that polling can explain. After a longer one the thread must have been
@@ -63,7 +63,8 @@ impl PollLimits {
 /// The first window of a handler that had none.
 const FIRST: Duration = Duration::from_micros(4);
 
-/// For how long a handler is polled before the dispatcher blocks. It begins at zero, and has no clock.
+/// For how long a handler is polled before the dispatcher blocks. It begins at zero, and has no
+/// clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PollWindow {
     length: Duration,

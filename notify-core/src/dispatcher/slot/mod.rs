@@ -22,8 +22,8 @@ pub use request::Taken;
 /// All are called with the slot locked, so that they and its state change as one. None of them
 /// writes the notifier, since a peer that fills the counter can block a write.
 pub trait Signals {
-    /// Starts to watch: from now on a signal leads to a call of the slot's handler, and so does one that
-    /// is there already.
+    /// Starts to watch: from now on a signal leads to a call of the slot's handler, and so does one
+    /// that is there already.
     ///
     /// # Errors
     ///
@@ -36,8 +36,8 @@ pub trait Signals {
     /// Makes a signal that is there lead to a call once more.
     fn watch_again(&self);
 
-    /// Returns whether a signal may still be there after the handler was called for it, so that it must
-    /// lead to a call once more.
+    /// Returns whether a signal may still be there after the handler was called for it, so that it
+    /// must lead to a call once more.
     fn stays_ready(&self) -> bool;
 
     /// Takes the signals that are there.
@@ -136,8 +136,8 @@ impl<S: Signals, H> Slot<S, H> {
         }
     }
 
-    /// Takes the handler out to call it, and returns what its peer was told. `None` if it is not to be
-    /// called now.
+    /// Takes the handler out to call it, and returns what its peer was told. `None` if it is not to
+    /// be called now.
     pub fn take_out(&self, with: ThreadId) -> Option<(H, Kicks)> {
         let mut inner = self.lock();
         let out = State::Out {
@@ -158,8 +158,8 @@ impl<S: Signals, H> Slot<S, H> {
         None
     }
 
-    /// Notes that the peer of a handler that is out is about to be told that it need not signal: from now
-    /// on a look is due when the handler is removed or paused.
+    /// Notes that the peer of a handler that is out is about to be told that it need not signal:
+    /// from now on a look is due when the handler is removed or paused.
     pub fn mark_suppressed(&self) {
         self.lock().kicks = Kicks::Suppressed;
     }

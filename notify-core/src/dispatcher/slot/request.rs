@@ -13,18 +13,19 @@ use crate::dispatcher::sync::{MutexGuard, me};
 #[derive(Debug)]
 #[must_use]
 pub enum Taken<H> {
-    /// The caller has the handler, whose peer was told this, and gives it back as if it had been called.
+    /// The caller has the handler, whose peer was told this, and gives it back as if it had been
+    /// called.
     Handler(H, Kicks),
-    /// Done: what is pending is the caller's to [take](Slot::take_pending). If the handler is in a call
-    /// further up the caller's own stack, that is its last.
+    /// Done: what is pending is the caller's to [take](Slot::take_pending). If the handler is in a
+    /// call further up the caller's own stack, that is its last.
     Done,
     /// Another thread has removed it, and it does not run.
     Gone,
 }
 
 impl<S: Signals, H> Slot<S, H> {
-    /// Makes a paused handler, or one that is about to be paused, ready again. Returns false if it was
-    /// removed.
+    /// Makes a paused handler, or one that is about to be paused, ready again. Returns false if it
+    /// was removed.
     pub fn resume(&self) -> Result<bool, Error> {
         let mut inner = self.lock();
         if matches!(
@@ -58,12 +59,14 @@ impl<S: Signals, H> Slot<S, H> {
         ))
     }
 
-    /// Keeps the handler from being called. Blocks until another thread that is calling it has returned.
+    /// Keeps the handler from being called. Blocks until another thread that is calling it has
+    /// returned.
     pub fn pause(&self) -> Taken<H> {
         self.take_for(Then::Pause)
     }
 
-    /// Takes the handler out for good. Blocks until another thread that is calling it has dropped it.
+    /// Takes the handler out for good. Blocks until another thread that is calling it has dropped
+    /// it.
     pub fn remove(&self) -> Taken<H> {
         self.take_for(Then::Remove)
     }

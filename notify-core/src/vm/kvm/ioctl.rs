@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The ioctls of a KVM VM. (That of a vCPU is in `interrupt_x86_64.rs`.)
 //!
-//! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot express
-//! all of these requests (a width without a datamatch, for one), so they stand here over the structs
-//! of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out to be no
-//! VM: KVM's request numbers are its own (type 0xAE), so another kind of file refuses them.
+//! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot
+//! express all of these requests (a width without a datamatch, for one), so they stand here over
+//! the structs of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out
+//! to be no VM: KVM's request numbers are its own (type 0xAE), so another kind of file refuses
+//! them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -21,7 +22,8 @@ use crate::vm::routes::halves;
 use crate::{IoEventFdRequest, IrqFdAction, IrqFdRequest, MsiMessage, RouteBuffer};
 
 /// Request numbers (`include/uapi/linux/kvm.h`), computed so that each architecture's own encoding
-/// of direction and size applies. Their type is that of `ioctl`, which glibc and musl declare differently.
+/// of direction and size applies. Their type is that of `ioctl`, which glibc and musl declare
+/// differently.
 mod number {
     use super::*;
     use nix::{request_code_none, request_code_readwrite, request_code_write};
@@ -80,7 +82,8 @@ pub(super) fn irqfd(fd: BorrowedFd<'_>, request: &IrqFdRequest<'_>) -> io::Resul
     )
 }
 
-/// Requests an irqfd with no eventfd, which every kernel refuses. The errno is that of its first reason.
+/// Requests an irqfd with no eventfd, which every kernel refuses. The errno is that of its first
+/// reason.
 pub(super) fn irqfd_of_nothing(fd: BorrowedFd<'_>, flags: IrqFdFlags) -> io::Result<()> {
     assign_irqfd(
         fd,
@@ -109,8 +112,8 @@ pub(super) fn ioeventfd(fd: BorrowedFd<'_>, request: &IoEventFdRequest<'_>) -> i
         flags: IoEventFdFlags::from(request).bits(),
         ..Default::default()
     };
-    // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which outlives the call, and keeps no pointer
-    // to it: the eventfd is looked up by number and referenced before the call returns.
+    // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which outlives the call, and keeps no
+    // pointer to it: the eventfd is looked up by number and referenced before the call returns.
     unsafe { raw::ioeventfd(fd.as_raw_fd(), &ioeventfd) }?;
     Ok(())
 }
@@ -119,7 +122,8 @@ pub(super) fn set_gsi_routing(fd: BorrowedFd<'_>, table: &RouteBuffer) -> io::Re
     let table = table.as_words().as_ptr().cast::<kvm_irq_routing>();
     // SAFETY: a `RouteBuffer` is the struct and its entries in one allocation of eight-byte words:
     // the alignment that the struct asks for, and as many entries behind it as its `nr` says (both
-    // are kept together by `RouteBuffer`, and tested below). The kernel only reads, during the call.
+    // are kept together by `RouteBuffer`, and tested below). The kernel only reads, during the
+    // call.
     unsafe { raw::set_gsi_routing(fd.as_raw_fd(), table) }?;
     Ok(())
 }
@@ -142,7 +146,8 @@ pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiMessage) -> io::Result
     Ok(unsafe { raw::signal_msi(fd.as_raw_fd(), &msi) }?)
 }
 
-/// Whether KVM_SIGNAL_MSI reaches KVM, which refuses a flag that it does not know before it looks further.
+/// Whether KVM_SIGNAL_MSI reaches KVM, which refuses a flag that it does not know before it looks
+/// further.
 ///
 /// # Errors
 ///
@@ -170,7 +175,8 @@ fn irq_level(gsi: u32, level: bool) -> kvm_irq_level {
 
 pub(super) fn irq_line(fd: BorrowedFd<'_>, gsi: u32, level: bool) -> io::Result<()> {
     let line = irq_level(gsi, level);
-    // SAFETY: KVM_IRQ_LINE reads one `kvm_irq_level`, which outlives the call, and keeps no pointer.
+    // SAFETY: KVM_IRQ_LINE reads one `kvm_irq_level`, which outlives the call, and keeps no
+    // pointer.
     unsafe { raw::irq_line(fd.as_raw_fd(), &line) }?;
     Ok(())
 }

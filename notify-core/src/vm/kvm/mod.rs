@@ -215,8 +215,9 @@ impl Vm for KvmVm {
     }
 
     /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
-    /// of none tells which of the two is missing. (riscv64 has no such check, and says yes.) On x86
-    /// an irqfd with a resample eventfd needs pins in the kernel, which a split irqchip lacks.
+    /// of none shows which of the two is missing. (riscv64 has no such check, so it always seems
+    /// ready.) On x86 an irqfd with a resample eventfd needs pins in the kernel, which a split
+    /// irqchip lacks.
     fn platform(&self) -> io::Result<Option<Platform>> {
         let fd = self.live()?;
         let is_taken = |flags| told_by(ioctl::irqfd_of_nothing(fd, flags));

@@ -17,11 +17,11 @@ use crate::{Error, Rejected, Vcpu};
 /// | another type that has `AsFd` | [`KvmVcpu::duplicate`]`(&vcpu)` |
 /// | an `OwnedFd` to give away | [`KvmVcpu::from_fd`]`(fd)` |
 ///
-/// It owns a file descriptor of the vCPU, and dropping it closes that. Until then the vCPU and the memory of
-/// its machine stay. (They do not keep irqfds: those end with the last descriptor of the *machine*.)
+/// Dropping it closes its file descriptor of the vCPU. Until then the vCPU and the memory of its VM
+/// stay. (Irqfds do not: they end with the last descriptor of the *VM*.)
 ///
-/// To make one asks the vCPU a question (on x86), so it is done before the vCPU runs, or on its own
-/// thread: while the vCPU runs it would wait. See [`Vcpu`] for when to use it.
+/// Creating one makes two requests to the vCPU (on x86), which block while the vCPU runs. So create
+/// it before the vCPU runs, or on the vCPU's thread. See [`Vcpu`] for when to use it.
 ///
 /// ```no_run
 /// use notify_core::{KvmVcpu, Vcpu};
@@ -50,8 +50,8 @@ impl KvmVcpu {
     ///
     /// # Errors
     ///
-    /// [`Error::NotVcpu`] on x86; the file descriptor comes back inside. Elsewhere it is not looked at, as nothing
-    /// can be asked of it.
+    /// [`Error::NotVcpu`] on x86; the file descriptor comes back inside. On other architectures the
+    /// descriptor is not checked.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
         match interrupt::check(fd.as_fd()) {
             Ok(()) => Ok(Self { fd }),
@@ -62,7 +62,7 @@ impl KvmVcpu {
         }
     }
 
-    /// The vCPU of a caller who keeps it: its file descriptor is duplicated.
+    /// Duplicates the file descriptor of a vCPU, which the caller keeps.
     ///
     /// # Errors
     ///
