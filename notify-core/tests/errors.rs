@@ -102,3 +102,25 @@ fn an_error_of_rings_has_the_errno_of_the_notifier_or_of_the_request() {
     assert_eq!(inner.raw_os_error(), Some(libc::ENOTTY));
     expect_complete(&inner, "(os error 25)");
 }
+
+/// An address in decimal is of no use to a reader.
+#[test]
+fn debug_prints_addresses_in_hex() {
+    use std::os::fd::AsFd;
+
+    use notify_core::{Bus, IoEventFdRequest, MsiMessage, RouteEntry, RouteTarget};
+
+    let message = MsiMessage::new(0xfee0_1000, 0x41).with_devid(0x10);
+    let entry = RouteEntry::new(24, RouteTarget::Msi(message));
+    let text = format!("{entry:?}");
+    for part in ["gsi: 24", "0xfee01000", "0x41", "Some(0x10)"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(entry.target.to_string(), message.to_string());
+    let kick = EventNotifier::new().unwrap();
+    let request = IoEventFdRequest::assign(kick.as_fd(), Bus::Mmio, 0xd000_0000, 2);
+    let text = format!("{:?}", request.datamatch(Some(0x20)));
+    for part in ["0xd0000000", "len: 2", "Some(0x20)"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
