@@ -87,7 +87,10 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
         let dispatcher = dispatcher(eager());
         let (ring, kick) = (Arc::new(Ring::default()), notifier());
         let bounded = Bounded(Arc::clone(&ring));
-        let token = dispatcher.handle().add_polled(&kick, bounded).unwrap();
+        let token = dispatcher
+            .handle()
+            .add_polled(Arc::clone(&kick), bounded)
+            .unwrap();
         ring.add(&kick);
         assert_eq!(
             dispatcher.run_once(Some(PATIENCE)).unwrap(),
@@ -107,8 +110,8 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
     }
 }
 
-/// Another thread is pausing a handler, in its `end_polling`, when the dispatcher is dropped: each of
-/// the signals that came is handed back or in the counter.
+/// Another thread is pausing a handler, in its `end_polling`, when the dispatcher is dropped: each
+/// of the signals that came is handed back or in the counter.
 #[test]
 fn signals_are_not_merged_when_another_thread_is_pausing() {
     struct Slow {
@@ -145,7 +148,7 @@ fn signals_are_not_merged_when_another_thread_is_pausing() {
         is_held: Arc::clone(&is_held),
         go: Arc::clone(&go),
     };
-    let token = handle.add_polled(&kick, slow).unwrap();
+    let token = handle.add_polled(Arc::clone(&kick), slow).unwrap();
     let running = {
         let dispatcher = Arc::clone(&dispatcher);
         thread::spawn(move || dispatcher.run())

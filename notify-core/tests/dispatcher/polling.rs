@@ -74,8 +74,8 @@ fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
     let (ring, kick, token) = ring(&dispatcher);
     open_window(&dispatcher, &ring, &kick);
     ring.late.store(1, Ordering::SeqCst);
-    // The time runs out in the middle of a window, so kicks are wanted again. If it runs out before the
-    // window begins, it is longer the next time: a slow machine needs more.
+    // The time runs out in the middle of a window, so kicks are wanted again. If it runs out before
+    // the window begins, it is longer the next time: a slow machine needs more.
     let mut time = Duration::from_micros(10);
     while ring.get(|ring| &ring.late) > 0 {
         dispatcher.run_once(Some(time)).unwrap();
@@ -143,11 +143,13 @@ fn polls_and_signals_starve_nobody() {
     let handle = dispatcher.handle();
     let (kick, polls) = (notifier(), Arc::new(AtomicU64::new(0)));
     handle
-        .add_polled(&kick, Endless(Arc::clone(&polls)))
+        .add_polled(Arc::clone(&kick), Endless(Arc::clone(&polls)))
         .unwrap();
     let storm = notifier();
     let own = Arc::clone(&storm);
-    let token = handle.add(&storm, move |_| Ok(own.notify()?)).unwrap();
+    let token = handle
+        .add(Arc::clone(&storm), move |_| Ok(own.notify()?))
+        .unwrap();
     let other = notifier();
     let (_, count) = counted(&handle, &other);
     kick.notify().unwrap();
@@ -252,7 +254,8 @@ fn an_idle_handler_is_polled_no_more() {
         dispatcher.run_once(Some(PATIENCE)).unwrap(),
         Turn::Worked(1)
     );
-    // An event brings it back, and it has the window that it had: so many polls do not fit into its first.
+    // An event brings it back, and it has the window that it had: so many polls do not fit into its
+    // first.
     while_it_runs(&dispatcher, |_| {
         wait_until(|| ring.get(|ring| &ring.polls) > polls + MANY);
     });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A ring whose handler is polled. The other side plays by virtio's rules: it adds, then it signals,
-//! unless it was told that it need not.
+//! A ring whose handler is polled. The other side plays by virtio's rules: it adds, then it
+//! signals, unless it was told that it need not.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -105,7 +105,10 @@ pub(crate) fn dispatcher(limits: PollLimits) -> Dispatcher {
 pub(crate) fn ring(dispatcher: &Dispatcher) -> (Arc<Ring>, Arc<EventNotifier>, Token) {
     let (ring, kick) = (Arc::new(Ring::default()), notifier());
     let device = Device(Arc::clone(&ring));
-    let token = dispatcher.handle().add_polled(&kick, device).unwrap();
+    let token = dispatcher
+        .handle()
+        .add_polled(Arc::clone(&kick), device)
+        .unwrap();
     (ring, kick, token)
 }
 
