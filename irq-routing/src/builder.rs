@@ -123,7 +123,9 @@ impl RoutingTableBuilder {
         let answer = self
             .vm
             .check_extension(Extension::IrqRouting)
-            .map_err(Error::Limit)?;
+            .map_err(|error| Error::Limit {
+                cause: error.into(),
+            })?;
         let limit = answer.min(MOST_GSIS);
         if limit == 0 {
             return Err(Error::NoRoutingTable);

@@ -4,7 +4,7 @@
 use std::io;
 
 use fixedbitset::FixedBitSet;
-use notify_core::{Retired, Vm};
+use notify_core::{Retired, SysError, Vm};
 
 use crate::entries::Entries;
 use crate::request::{Demand, Edit, Failure, Request, discard, guarded};
@@ -178,7 +178,7 @@ impl Engine {
                 Ok(())
             }
             // A VM that is being closed delivers nothing by the routes that were left behind.
-            (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired(_))) => Ok(()),
+            (Demand::Flush | Demand::Drive(_), Failure::Error(Error::Retired)) => Ok(()),
             (_, failure) => Err(failure),
         });
     }
@@ -267,12 +267,12 @@ impl Engine {
             Ok(()) => Kernel::HasEntries,
             Err(_) => before,
         };
-        let Err(source) = issued else {
+        let Err(error) = issued else {
             self.taken += 1;
             return Ok(());
         };
         Err(Failure::Error(guarded(|| {
-            explain(vm, self.platform_of_pins(), edits, source)
+            explain(vm, self.platform_of_pins(), edits, error)
         })?))
     }
 }
@@ -289,21 +289,20 @@ fn explain<'a>(
     vm: &dyn Vm,
     pins: Option<Platform>,
     mut edits: impl Iterator<Item = &'a Edit> + Clone,
-    source: io::Error,
+    error: io::Error,
 ) -> Error {
-    if Retired::caused(&source) {
-        return Error::Retired(Retired);
+    if Retired::caused(&error) {
+        return Error::Retired;
     }
     // EINVAL is what KVM answers without a controller, and what it answers to most else.
-    let may_lack = source.kind() == io::ErrorKind::InvalidInput;
+    let may_lack = error.kind() == io::ErrorKind::InvalidInput;
+    let cause = SysError::from(error);
     match may_lack.then(|| vm.platform()) {
         Some(Ok(None)) => {
-            return Error::NoIrqChip {
-                source: Some(source),
-            };
+            return Error::NoIrqChip { cause: Some(cause) };
         }
         Some(Ok(Some(vm))) => match pins {
-            Some(table) if table != vm => return Error::OtherPlatform { table, vm, source },
+            Some(table) if table != vm => return Error::OtherPlatform { table, vm, cause },
             _ => {}
         },
         _ => {}
@@ -311,6 +310,6 @@ fn explain<'a>(
     Error::Refused {
         edits: edits.clone().count(),
         first: edits.next().map(|edit| edit.gsi),
-        source,
+        cause,
     }
 }

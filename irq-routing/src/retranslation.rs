@@ -3,6 +3,8 @@
 
 use std::io;
 
+use notify_core::SysError;
+
 use crate::engine::{Engine, Outside};
 use crate::request::{Demand, Edit, Failure, Fate};
 use crate::{Error, Gsi};
@@ -17,11 +19,11 @@ impl Engine {
         failure: Failure,
     ) -> Result<(), Failure> {
         let mut blocked = Vec::new();
-        let source = self.translate_halves(outside, edits, failure, &mut blocked)?;
+        let cause = self.translate_halves(outside, edits, failure, &mut blocked)?;
         match blocked.is_empty() {
             // The kernel has taken both halves of what it had refused as a whole.
             true => Ok(()),
-            false => Err(Failure::Error(Error::Untranslated { blocked, source })),
+            false => Err(Failure::Error(Error::Untranslated { blocked, cause })),
         }
     }
 
@@ -32,19 +34,19 @@ impl Engine {
         edits: &mut [Edit],
         failure: Failure,
         blocked: &mut Vec<Gsi>,
-    ) -> Result<io::Error, Failure> {
+    ) -> Result<SysError, Failure> {
         // Any other failure has nothing to do with the messages, and without one there is none to
         // block.
-        let source = match failure {
-            Failure::Error(Error::Refused { source, .. })
-                if source.kind() == io::ErrorKind::InvalidInput && !edits.is_empty() =>
+        let cause = match failure {
+            Failure::Error(Error::Refused { cause, .. })
+                if cause.kind() == io::ErrorKind::InvalidInput && !edits.is_empty() =>
             {
-                source
+                cause
             }
             // Of messages that were blocked before and are let through. Others must not stay where
             // they were for their sake.
             Failure::Error(Error::TableFull { .. }) if !edits.is_empty() => {
-                io::Error::from_raw_os_error(libc::ENOSPC)
+                io::Error::from_raw_os_error(libc::ENOSPC).into()
             }
             failure => return Err(failure),
         };
@@ -52,7 +54,7 @@ impl Engine {
         if let [edit] = edits {
             // Its lease was taken back in this round: there is no message to block.
             if self.is_gone(edit) {
-                return Ok(source);
+                return Ok(cause);
             }
             if !self.has_entry(edit.gsi) || (outside.disarm)(edit.gsi) {
                 edit.given = None;
@@ -61,7 +63,7 @@ impl Engine {
             } else {
                 edit.fate = Fate::Held;
             }
-            return Ok(source);
+            return Ok(cause);
         }
         let (first, second) = edits.split_at_mut(edits.len() / 2);
         for half in [first, second] {
@@ -70,6 +72,6 @@ impl Engine {
                 self.translate_halves(outside, half, failure, blocked)?;
             }
         }
-        Ok(source)
+        Ok(cause)
     }
 }

@@ -21,14 +21,14 @@ impl Engine {
         requests: &mut [&mut Request],
         failure: Failure,
     ) -> Option<Failure> {
-        let source = match &failure {
-            Failure::Error(Error::Refused { source, .. }) => source.raw_os_error(),
+        let errno = match &failure {
+            Failure::Error(Error::Refused { cause, .. }) => cause.raw_os_error(),
             _ => None,
         };
         let breaks = |request: &&mut Request| {
             request.demand == Demand::Each && request.open_edits().any(breaks_32_bit_ids)
         };
-        if !self.platform.is_x86() || source != Some(libc::EINVAL) || !requests.iter().any(breaks) {
+        if !self.platform.is_x86() || errno != Some(libc::EINVAL) || !requests.iter().any(breaks) {
             return Some(failure);
         }
         let demands = requests.iter().map(|request| request.demand);
@@ -162,7 +162,7 @@ impl Request {
             edit.fate = self.fate_of(Failure::Error(Error::Refused {
                 edits: 1,
                 first: Some(edit.gsi),
-                source: io::Error::from_raw_os_error(libc::EINVAL),
+                cause: io::Error::from_raw_os_error(libc::EINVAL).into(),
             }));
         }
         self.edits = edits;

@@ -41,12 +41,14 @@ pub(crate) fn wiring_of(vm: &dyn Vm) -> Result<Wiring, Error> {
         Ok(Some(platform)) => Err(Error::UnknownWiring {
             platform: Some(platform),
         }),
-        Ok(None) => Err(Error::NoIrqChip { source: None }),
+        Ok(None) => Err(Error::NoIrqChip { cause: None }),
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
             Err(Error::UnknownWiring { platform: None })
         }
-        Err(error) if Retired::caused(&error) => Err(Error::Retired(Retired)),
-        Err(error) => Err(Error::Platform(error)),
+        Err(error) if Retired::caused(&error) => Err(Error::Retired),
+        Err(error) => Err(Error::Platform {
+            cause: error.into(),
+        }),
     }
 }
 

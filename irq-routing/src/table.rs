@@ -219,6 +219,18 @@ impl RoutingTable {
         Some(GsiLease::new(self.clone(), gsi, id))
     }
 
+    /// Returns why [`lease_if_free`](Self::lease_if_free) has taken none, without the names of
+    /// holders.
+    #[doc(hidden)]
+    pub fn exhausted(&self) -> Error {
+        Error::Exhausted {
+            wanted: 1,
+            leased: self.leased(),
+            limit: self.limit(),
+            holders: Vec::new(),
+        }
+    }
+
     /// Takes this GSI, reserved or not, as a restored device does, also from a parked lease. A GSI
     /// that is wired to pins cannot be leased; use [`line`](Self::line) for it. Waits for a commit
     /// under way that changes the GSI. No ioctl.

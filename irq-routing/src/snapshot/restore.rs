@@ -168,7 +168,7 @@ fn load(gsi: Gsi, saved: &SavedGsi) -> Result<Restored<'_>, RestoreError> {
     let route = saved.route.as_ref().map(|route| route.load());
     let route = route
         .transpose()
-        .map_err(|source| RestoreError::Route { gsi, source })?;
+        .map_err(|cause| RestoreError::Route { gsi, cause })?;
     let name = saved.name.as_deref();
     if !name.is_none_or(is_fit) {
         return Err(RestoreError::Name { gsi });

@@ -84,7 +84,7 @@ fn irqchip_later() {
     assert_eq!(table.routes(), []);
     let error = table.lease_msi(MsiMessage::default()).unwrap_err();
     assert!(
-        matches!(error, Error::NoIrqChip { source: None }),
+        matches!(error, Error::NoIrqChip { cause: None, .. }),
         "{error}"
     );
     vm_fd.create_irq_chip().unwrap();

@@ -271,7 +271,7 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
         irqfd.stuck.store(true, Ordering::Relaxed);
         let error = block(&setup, &line, way).unwrap_err();
         assert!(
-            matches!(error, Error::RouteHeld { gsi } if gsi == line.gsi()),
+            matches!(error, Error::RouteHeld { gsi, .. } if gsi == line.gsi()),
             "{error:?}"
         );
         assert!(setup.is_bound(24) && !setup.is_blocked(&line));
@@ -358,7 +358,7 @@ fn a_line_with_nothing_registered_holds_its_route() {
         drop(registration);
         let held = block(&setup, &line, way).unwrap_err();
         assert!(
-            matches!(held, Error::RouteHeld { gsi } if gsi == line.gsi()),
+            matches!(held, Error::RouteHeld { gsi, .. } if gsi == line.gsi()),
             "{held:?}"
         );
         // What is being dropped may be armed until its registration has gone, too.
@@ -404,12 +404,12 @@ fn the_route_of_a_gsi_in_quarantine_stays_and_others_are_in_force() {
     line.quarantine();
     setup.events();
     let held = setup.translate_by(BLOCKED - 1).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi: held } if held == gsi));
+    assert!(matches!(held, Error::RouteHeld { gsi: held, .. } if held == gsi));
     assert_eq!(setup.events(), [Table(vec![24, 25, 26])]);
     setup.translate_by(BLOCKED - 1).unwrap_err();
     assert!(setup.events().is_empty(), "nothing has changed");
     let held = setup.translate_by(BLOCKED).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi: held } if held == gsi));
+    assert!(matches!(held, Error::RouteHeld { gsi: held, .. } if held == gsi));
     assert_eq!(setup.events(), [Disarm(25), Table(vec![24])]);
     setup.translate_by(0).unwrap();
     drop((irqfd, free));
@@ -446,7 +446,7 @@ fn a_translation_that_the_kernel_refuses_disarms_its_gsi_alone() {
     // With an old translation in force, that is what the caller must hear of.
     armed[1].0.stuck.store(true, Ordering::Relaxed);
     let held = setup.translate_by(GUILTY - 2).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi } if gsi == armed[1].1.gsi()));
+    assert!(matches!(held, Error::RouteHeld { gsi, .. } if gsi == armed[1].1.gsi()));
     assert!(setup.is_bound(25) && !setup.is_blocked(&armed[1].1));
     setup.translate_by(GUILTY - 1).unwrap_err();
     armed[1].0.stuck.store(false, Ordering::Relaxed);
@@ -464,7 +464,7 @@ fn a_translation_that_the_kernel_refuses_disarms_its_gsi_alone() {
     ));
     let held = setup.translate_by(400).unwrap_err();
     assert!(
-        matches!(held, Error::RouteHeld { gsi } if gsi == armed[0].1.gsi()),
+        matches!(held, Error::RouteHeld { gsi, .. } if gsi == armed[0].1.gsi()),
         "{held:?}"
     );
     assert!(setup.is_blocked(&armed[1].1), "the other one is blocked");

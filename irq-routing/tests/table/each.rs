@@ -129,9 +129,9 @@ fn a_known_rule_is_learned_at_the_first_refusal() {
                 continue;
             };
             assert!(
-                matches!(&**error, Error::Refused { edits: 1, first, source }
+                matches!(&**error, Error::Refused { edits: 1, first, cause, .. }
                     if *first == Some(leases[place].gsi())
-                        && source.raw_os_error() == Some(EINVAL)),
+                        && cause.raw_os_error() == Some(EINVAL)),
                 "{error:?}"
             );
         }
@@ -418,7 +418,7 @@ fn an_edit_outlives_its_lease_in_vain() {
     let answers = answers(&table, &edits);
     assert_eq!(words(&answers), ["failed", "committed", "committed"]);
     assert!(matches!(&answers[0], Answer::Failed(error)
-        if matches!(**error, Error::NotLeased { gsi } if gsi == next.gsi())));
+        if matches!(**error, Error::NotLeased { gsi, .. } if gsi == next.gsi())));
     expect(&next, 3);
 
     let quarantined = table.lease_msi(message(4)).unwrap();
@@ -447,7 +447,7 @@ fn an_edit_of_another_table_fails_and_the_table_goes_on() {
     let answers = answers(&table, &edits);
     assert_eq!(words(&answers), ["failed", "failed", "committed"]);
     assert!(matches!(&answers[1], Answer::Failed(error)
-        if matches!(**error, Error::GsiOutOfRange { gsi: 4000, limit: 64 })));
+        if matches!(**error, Error::GsiOutOfRange { gsi: 4000, limit: 64, .. })));
     assert_eq!(vm.take().len(), 1);
     mine.set_route(message(4)).unwrap();
     assert_eq!(vm.take().len(), 1);

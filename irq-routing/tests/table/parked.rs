@@ -167,7 +167,8 @@ fn a_lease_that_is_held_is_never_taken() {
         error,
         Error::TableFull {
             entries: 45,
-            limit: 44
+            limit: 44,
+            ..
         }
     ));
     let rest: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
@@ -268,7 +269,8 @@ fn no_more_are_taken_than_needed_and_none_in_vain() {
             error,
             Error::TableFull {
                 entries: 45,
-                limit: 44
+                limit: 44,
+                ..
             }
         ),
         "{error:?}"
