@@ -26,12 +26,13 @@ impl<T> Mutex<T> {
     }
 }
 
-/// What threads wait for. It knows whether any does, because waking nobody costs a system call, too.
+/// What threads wait for. It knows whether any does, because waking nobody costs a system call,
+/// too.
 #[derive(Debug)]
 pub(crate) struct Condvar {
     condvar: sync::Condvar,
-    /// Changes under the lock that is waited with, so that who changes something and unlocks sees all
-    /// that waited for it.
+    /// Changes under the lock that is waited with, so that who changes something and unlocks sees
+    /// all that waited for it.
     waiting: AtomicUsize,
 }
 

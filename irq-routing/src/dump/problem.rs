@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::entry::{DumpTarget, EntryKind, chip_of};
 use super::{Dump, matrix};
+use crate::route::kernel_entries::{EntryKind, Refusal, refusals};
 use crate::{IrqChip, Pin, Platform};
 
 /// Something wrong with a dumped table, or odd.
@@ -100,7 +100,8 @@ pub enum Problem {
         eois: u32,
     },
 
-    /// The reverse map is not that of the entries: they are of different tables, or one was altered.
+    /// The reverse map is not that of the entries: they are of different tables, or one was
+    /// altered.
     #[error(
         "the kernel has GSI {} at {cell} where the entries say GSI {}",
         or_none(*.kernel),
@@ -180,7 +181,8 @@ pub(super) fn all(dump: &Dump) -> Vec<Problem> {
         if gsi >= limit {
             problems.push(Problem::OutOfRange { gsi, limit });
         }
-        refusals(platform, gsi, &targets, &mut problems);
+        let refusals = refusals(platform, &targets).into_iter();
+        problems.extend(refusals.map(|refusal| of_refusal(platform, gsi, refusal)));
     }
     let entries = dump.entries.len();
     if u32::try_from(entries).map_or(true, |entries| entries > limit) {
@@ -191,47 +193,21 @@ pub(super) fn all(dump: &Dump) -> Vec<Problem> {
     problems
 }
 
-/// Whether KVM takes entries of one GSI.
-pub(crate) fn is_refused(platform: Platform, targets: &[DumpTarget]) -> bool {
-    let mut problems = Vec::new();
-    refusals(platform, 0, targets, &mut problems);
-    !problems.is_empty()
-}
-
-/// Why KVM refuses the entries of one GSI. Kernel source: `setup_routing_entry` in
-/// `virt/kvm/irqchip.c`, and `kvm_set_routing_entry` of each architecture.
-fn refusals(platform: Platform, gsi: u32, targets: &[DumpTarget], problems: &mut Vec<Problem>) {
-    let mut chips = BTreeSet::new();
-    let mut twice = BTreeSet::new();
-    for target in targets {
-        if let DumpTarget::Pin { chip, pin } = *target {
-            match chip_of(platform, chip) {
-                None => problems.push(Problem::NoSuchChip {
-                    gsi,
-                    chip,
-                    platform,
-                }),
-                Some(chip) => {
-                    if pin >= chip.pins().into() {
-                        problems.push(Problem::NoSuchPin { gsi, chip, pin });
-                    }
-                    if !chips.insert(chip) && twice.insert(chip) {
-                        problems.push(Problem::TwoPinsOfOneChip { gsi, chip });
-                    }
-                }
-            }
-        }
-    }
-    let mut kinds = targets.iter().filter_map(|target| target.kind());
-    if let Some(kind) = kinds.clone().find(|kind| !kind.is_in(platform)) {
-        problems.push(Problem::NoSuchKind {
+fn of_refusal(platform: Platform, gsi: u32, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::NoSuchChip(chip) => Problem::NoSuchChip {
+            gsi,
+            chip,
+            platform,
+        },
+        Refusal::NoSuchPin(chip, pin) => Problem::NoSuchPin { gsi, chip, pin },
+        Refusal::NoSuchKind(kind) => Problem::NoSuchKind {
             gsi,
             kind,
             platform,
-        });
-    }
-    if let (Some(kind), 2..) = (kinds.next(), targets.len()) {
-        problems.push(Problem::NotAlone { gsi, kind });
+        },
+        Refusal::TwoPinsOfOneChip(chip) => Problem::TwoPinsOfOneChip { gsi, chip },
+        Refusal::NotAlone(kind) => Problem::NotAlone { gsi, kind },
     }
 }
 

@@ -59,8 +59,8 @@ pub enum Error {
 
     /// No GSI is left to be leased, or not so many in a row.
     #[error(
-        "{}: {leased} of {limit} are leased{}, the others reserved, wired, unclaimed, in quarantine \
-         or scattered; drop or park leases",
+        "{}: {leased} of {limit} are leased{}, the others reserved, wired, unclaimed, in \
+         quarantine or scattered; drop or park leases",
         wanted_gsis(*.wanted),
         held_by(.holders)
     )]
@@ -89,8 +89,8 @@ pub enum Error {
 
     /// An edit was staged under a lease that is not (any more) a lease of this GSI in this table.
     #[error(
-        "cannot route GSI {gsi}: its lease was dropped or taken back, or is of another table; lease \
-         one of this table"
+        "cannot route GSI {gsi}: its lease was dropped or taken back, or is of another table; \
+         lease one of this table"
     )]
     #[non_exhaustive]
     NotLeased {

@@ -5,8 +5,8 @@ use crate::{ApicMessage, DeliveryMode, MsiMessage};
 
 /// Something about a route that a person who debugs an interrupt should know.
 ///
-/// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for granted
-/// (kernel source: `kvm_set_msi_irq`).
+/// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for
+/// granted (kernel source: `kvm_set_msi_irq`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Hint {
@@ -80,8 +80,8 @@ pub enum Hint {
     )]
     NeverLowered,
 
-    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it rises.
-    /// Kernel source: `kvm_riscv_aia_aplic_inject`.
+    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it
+    /// rises. Kernel source: `kvm_riscv_aia_aplic_inject`.
     #[error(
         "raised and never lowered by a plain irqfd: a source for rising edges takes the first \
          signal alone, until something lowers it"

@@ -22,13 +22,13 @@ pub enum Loss {
     #[error("it is leased, and not routed yet")]
     Unrouted,
 
-    /// The lease of the GSI was dropped. The kernel may deliver to the old route still; the next commit
-    /// removes it.
+    /// The lease of the GSI was dropped. The kernel may deliver to the old route still; the next
+    /// commit removes it.
     #[error("its lease was dropped (the next commit removes what is left in the kernel)")]
     Stale,
 
-    /// The table's messages are translated, and the translation did not let this one through, so the
-    /// kernel has no route.
+    /// The table's messages are translated, and the translation did not let this one through, so
+    /// the kernel has no route.
     #[error("the message was not translated, so the kernel has no route")]
     Blocked,
 
@@ -36,8 +36,8 @@ pub enum Loss {
     #[error("KVM refuses a table with these entries")]
     Refused,
 
-    /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is never
-    /// above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
+    /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is
+    /// never above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
     #[error(
         "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
         message.vector

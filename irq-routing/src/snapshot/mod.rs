@@ -4,13 +4,14 @@
 mod error;
 mod restore;
 mod saved;
+pub mod versioned;
 
 pub use error::RestoreError;
 use saved::{Saved, SavedGsi};
 
 use crate::RoutingTable;
-use crate::slots::Slot;
-use crate::versioned::Versioned;
+use crate::snapshot::versioned::Versioned;
+use crate::table::slots::Slot;
 
 /// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`]
 /// reads.

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The written form: numbers and names, none of them checked.
 //!
-//! These types are the format. They change with its version only, whatever becomes of those that they
-//! stand for.
+//! These types are the format. They change with its version only, whatever becomes of those that
+//! they stand for.
 
-use crate::versioned::Form;
+use crate::snapshot::versioned::Form;
 #[cfg(feature = "serde")]
-use crate::versioned::at_most;
+use crate::snapshot::versioned::at_most;
 use crate::{Error, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route};
 
 /// More than any table has, as in [`RoutingTableBuilder`](crate::RoutingTableBuilder).
 #[cfg(feature = "serde")]
-const MOST_GSIS: usize = crate::builder::MOST_GSIS as usize;
+const MOST_GSIS: usize = crate::start::builder::MOST_GSIS as usize;
 
 /// No platform leads a GSI to more.
 #[cfg(feature = "serde")]
