@@ -91,7 +91,7 @@ mod sync;
 pub mod system_calls;
 mod table;
 
-pub use commit::message_edit::{Answer, MessageEdit};
+pub use commit::message_edit::{EditOutcome, MessageEdit};
 pub use commit::transaction::Transaction;
 pub use dump::{ChipMatrix, Dump, DumpEntry, MatrixCell, ParseError, Problem};
 pub use error::{Error, Holder};

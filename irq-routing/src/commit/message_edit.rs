@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`RoutingTable::commit_each`]: edits that stand for themselves.
 
+use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
@@ -23,9 +24,9 @@ impl MessageEdit {
 }
 
 /// What came of a [`MessageEdit`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Answer {
+pub enum EditOutcome {
     /// The kernel has the message, as the table's translation has it.
     Committed,
     /// The translation lets the message through nowhere. The kernel has no route for the GSI, until
@@ -43,9 +44,22 @@ pub enum Answer {
     Panicked,
 }
 
+impl fmt::Display for EditOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Committed => "committed",
+            Self::Blocked => "blocked by the translation",
+            Self::Superseded => "superseded by a later edit",
+            Self::NotTried => "not tried: the round was at its limit of ioctls",
+            Self::Failed(error) => return error.fmt(f),
+            Self::Panicked => "the translation or the VM panicked",
+        })
+    }
+}
+
 impl RoutingTable {
     /// Commits edits that stand for themselves, all with one ioctl if the kernel takes them all. If
-    /// it refuses some, these alone fail. `answer` is called for each edit with its index and what
+    /// it refuses some, these alone fail. `report` is called for each edit with its index and what
     /// came of it, on this thread, in the order of the edits, and without a lock.
     ///
     /// If the kernel's table has too few entries, even after all parked leases were taken back
@@ -55,18 +69,18 @@ impl RoutingTable {
     /// If nothing changes there is no ioctl. A round in which the kernel refuses edits costs two,
     /// if it does so by a rule that is known (with 32-bit APIC ids, KVM_CAP_X2APIC_API, bits 32 to
     /// 39 of an address must be zero). Otherwise it costs 16 at most, and what was not tried by
-    /// then is [`NotTried`](Answer::NotTried). Edits of different [owners](MessageEdit::owned_by)
+    /// then is [`NotTried`](EditOutcome::NotTried). Edits of different [owners](MessageEdit::owned_by)
     /// are told apart first, so those of one owner should stand side by side. What other callers
     /// commit at the same time is not affected.
     ///
     /// # Panics
     ///
-    /// If the table's translation or the VM panics for one of the edits. All answers have been
-    /// given then.
+    /// If the table's translation or the VM panics for one of the edits. All outcomes have been
+    /// reported then.
     pub fn commit_each(
         &self,
         edits: impl IntoIterator<Item = MessageEdit>,
-        mut answer: impl FnMut(usize, Answer),
+        mut report: impl FnMut(usize, EditOutcome),
     ) {
         let edits = edits.into_iter();
         let mut staged = std::mem::take(&mut self.lock().spare_edits);
@@ -79,11 +93,11 @@ impl RoutingTable {
         }
         let finished = self.shared().queue_and_wait(RequestKind::Each, staged);
         for (index, edit) in finished.edits.iter().enumerate() {
-            let answered = edit.answer(&finished.reasons, &finished.result);
-            if let Answer::Failed(error) = &answered {
+            let outcome = edit.outcome(&finished.reasons, &finished.result);
+            if let EditOutcome::Failed(error) = &outcome {
                 self.observe(|observer| observer.commit_refused(error));
             }
-            answer(index, answered);
+            report(index, outcome);
         }
         self.recycle(finished.edits);
         if let Some(panic) = finished.panic {
@@ -93,22 +107,24 @@ impl RoutingTable {
 }
 
 impl Edit {
-    fn answer(&self, reasons: &[Arc<Error>], result: &Result<(), Failure>) -> Answer {
+    fn outcome(&self, reasons: &[Arc<Error>], result: &Result<(), Failure>) -> EditOutcome {
         match self.progress {
-            EditProgress::Superseded => Answer::Superseded,
-            EditProgress::NotTried => Answer::NotTried,
+            EditProgress::Superseded => EditOutcome::Superseded,
+            EditProgress::NotTried => EditOutcome::NotTried,
             EditProgress::Failed(reason) => match reasons.get(reason) {
-                Some(reason) => Answer::Failed(Arc::clone(reason)),
+                Some(reason) => EditOutcome::Failed(Arc::clone(reason)),
                 // Not reached.
-                None => Answer::NotTried,
+                None => EditOutcome::NotTried,
             },
-            EditProgress::Panicked => Answer::Panicked,
-            EditProgress::RouteHeld => Answer::Failed(Arc::new(Error::RouteHeld { gsi: self.gsi })),
-            EditProgress::Open if result.is_err() => Answer::Panicked,
-            EditProgress::Open | EditProgress::Committed if self.translated.is_none() => {
-                Answer::Blocked
+            EditProgress::Panicked => EditOutcome::Panicked,
+            EditProgress::RouteHeld => {
+                EditOutcome::Failed(Arc::new(Error::RouteHeld { gsi: self.gsi }))
             }
-            EditProgress::Open | EditProgress::Committed => Answer::Committed,
+            EditProgress::Open if result.is_err() => EditOutcome::Panicked,
+            EditProgress::Open | EditProgress::Committed if self.translated.is_none() => {
+                EditOutcome::Blocked
+            }
+            EditProgress::Open | EditProgress::Committed => EditOutcome::Committed,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::route::kernel_entries::{DumpTarget, of_route};
 
 /// One entry of a [`Dump`](crate::Dump), as it was printed: valid or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct DumpEntry {
     /// The GSI.
     pub gsi: u32,

@@ -14,7 +14,7 @@ use crate::{IrqChip, Pin, Platform};
 /// behind the last pin that is routed.
 ///
 /// Kernel source: `setup_routing_entry` in `virt/kvm/irqchip.c`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ChipMatrix {
     /// By chip and column; neither rows nor columns end with nothing.
     rows: Vec<Vec<Option<u32>>>,

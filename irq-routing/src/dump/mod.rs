@@ -55,12 +55,15 @@ const USUAL_LIMIT: u32 = 4096;
 ///     gsi=24 type=1 2 5
 /// ".parse()?;
 /// let problems: Vec<_> = dump.problems().iter().map(ToString::to_string).collect();
-/// assert_eq!(problems, ["GSI 24 leads to something else beside a message, and KVM refuses the table"]);
+/// assert_eq!(
+///     problems,
+///     ["GSI 24 is routed to something else beside a message, and KVM refuses the table"]
+/// );
 ///
 /// assert!(matches!(dump.explain(9), Explanation::Lost { reason: Loss::NoRoute, .. }));
 /// # Ok::<(), irq_routing::ParseError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dump {
     platform: Platform,
     limit: u32,

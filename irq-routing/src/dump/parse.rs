@@ -23,7 +23,7 @@ const MOST_ROWS: usize = 16;
 const MOST_COLUMNS: usize = 1024;
 
 /// Why a text is no [`Dump`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("line {line}: expected {expected}, found \"{}\"", found.escape_debug())]
 pub struct ParseError {
     line: usize,

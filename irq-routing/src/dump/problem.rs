@@ -13,32 +13,35 @@ use crate::{IrqChip, Pin, Platform};
 #[non_exhaustive]
 pub enum Problem {
     /// KVM refuses a table with such an entry.
-    #[error("GSI {gsi} is out of range, and KVM refuses the table: the machine has {limit}")]
+    #[error("GSI {gsi} is out of range, and KVM refuses the table: the VM has {limit}")]
+    #[non_exhaustive]
     OutOfRange {
         /// The GSI.
         gsi: u32,
-        /// The machine's number of GSIs.
+        /// The VM's number of GSIs.
         limit: u32,
     },
 
     /// KVM refuses a table with such an entry.
     #[error(
-        "GSI {gsi} leads to chip {chip}, and KVM refuses the table: {platform} has no such chip"
+        "GSI {gsi} is routed to chip {chip}, and KVM refuses the table: {platform} has no such chip"
     )]
+    #[non_exhaustive]
     NoSuchChip {
         /// The GSI.
         gsi: u32,
         /// The number of the chip.
         chip: u32,
-        /// The kind of machine.
+        /// The platform.
         platform: Platform,
     },
 
     /// KVM refuses a table with such an entry.
     #[error(
-        "GSI {gsi} leads to {chip} pin {pin}, and KVM refuses the table: the chip has {}",
+        "GSI {gsi} is routed to {chip} pin {pin}, and KVM refuses the table: the chip has {}",
         chip.pins()
     )]
+    #[non_exhaustive]
     NoSuchPin {
         /// The GSI.
         gsi: u32,
@@ -49,18 +52,20 @@ pub enum Problem {
     },
 
     /// KVM refuses a table with such an entry.
-    #[error("GSI {gsi} leads to {}, and KVM refuses the table: {platform} has none", kind.name())]
+    #[error("GSI {gsi} is routed to {}, and KVM refuses the table: {platform} has none", kind.name())]
+    #[non_exhaustive]
     NoSuchKind {
         /// The GSI.
         gsi: u32,
-        /// What it leads to.
+        /// What it is routed to.
         kind: EntryKind,
-        /// The kind of machine.
+        /// The platform.
         platform: Platform,
     },
 
-    /// KVM refuses a table in which a GSI leads to two pins of one chip.
-    #[error("GSI {gsi} leads twice to the {chip}, and KVM refuses the table")]
+    /// KVM refuses a table in which a GSI is routed to two pins of one chip.
+    #[error("GSI {gsi} is routed twice to the {chip}, and KVM refuses the table")]
+    #[non_exhaustive]
     TwoPinsOfOneChip {
         /// The GSI.
         gsi: u32,
@@ -68,8 +73,9 @@ pub enum Problem {
         chip: IrqChip,
     },
 
-    /// KVM refuses a table in which a GSI leads to something that is no pin, and to anything else.
-    #[error("GSI {gsi} leads to something else beside {}, and KVM refuses the table", kind.name())]
+    /// KVM refuses a table in which a GSI is routed to something that is no pin, and to anything else.
+    #[error("GSI {gsi} is routed to something else beside {}, and KVM refuses the table", kind.name())]
+    #[non_exhaustive]
     NotAlone {
         /// The GSI.
         gsi: u32,
@@ -79,6 +85,7 @@ pub enum Problem {
 
     /// KVM refuses so long a table.
     #[error("there are {entries} entries, and KVM refuses the table: it takes {limit}")]
+    #[non_exhaustive]
     TooManyEntries {
         /// How many there are.
         entries: usize,
@@ -88,9 +95,10 @@ pub enum Problem {
 
     /// KVM takes it, but a resampling irqfd on this GSI never hears of an EOI.
     #[error(
-        "GSI {gsi} and GSI {eois} both lead to {pin}: EOIs go to GSI {eois} alone, which stands \
+        "GSI {gsi} and GSI {eois} are both routed to {pin}: EOIs go to GSI {eois} alone, which stands \
          last"
     )]
+    #[non_exhaustive]
     SharedPin {
         /// The pin.
         pin: Pin,
@@ -107,6 +115,7 @@ pub enum Problem {
         or_none(*.kernel),
         or_none(*.entries)
     )]
+    #[non_exhaustive]
     Contradiction {
         /// Where.
         cell: MatrixCell,

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Hint`]: what a person who debugs an interrupt should know.
 
+use std::fmt;
+
 use crate::{ApicMessage, DeliveryMode, MsiMessage};
 
 /// Something about a route that a person who debugs an interrupt should know.
 ///
 /// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for
 /// granted (kernel source: `kvm_set_msi_irq`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Hint {
     /// The dump does not tell the details.
@@ -87,6 +89,13 @@ pub enum Hint {
          signal alone, until something lowers it"
     )]
     FirstEdgeAlone,
+}
+
+/// As the text, which has addresses in hex.
+impl fmt::Debug for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hint({self})")
+    }
 }
 
 /// What is odd about a message on x86.

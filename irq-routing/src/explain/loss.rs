@@ -3,18 +3,19 @@
 
 use crate::{ApicMessage, DeliveryMode};
 
-/// Why a signal never reaches the guest, without anybody being told.
+/// Why a signal never reaches the guest; KVM reports no error for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Loss {
-    /// The number is beyond the machine's GSIs. KVM takes an irqfd on it all the same.
-    #[error("the machine has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
+    /// The number is beyond the VM's GSIs. KVM takes an irqfd on it all the same.
+    #[error("the VM has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
+    #[non_exhaustive]
     OutOfRange {
-        /// The machine's number of GSIs.
+        /// The VM's number of GSIs.
         limit: u32,
     },
 
-    /// The GSI leads nowhere, and nobody has leased it.
+    /// The GSI has no route, and is not leased.
     #[error("nothing is routed there")]
     NoRoute,
 
@@ -42,6 +43,7 @@ pub enum Loss {
         "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
         message.vector
     )]
+    #[non_exhaustive]
     IllegalVector {
         /// The whole message.
         message: ApicMessage,
@@ -49,6 +51,7 @@ pub enum Loss {
 
     /// x86: KVM takes such a message and does nothing (kernel source: `__apic_accept_irq`).
     #[error("KVM ignores messages of delivery mode ExtINT ({message})")]
+    #[non_exhaustive]
     ExtInt {
         /// The whole message.
         message: ApicMessage,

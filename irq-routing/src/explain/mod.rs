@@ -60,11 +60,11 @@ use crate::{
 /// assert_eq!(table.explain(2u32).to_string(), "lost: nothing is routed there");
 /// assert_eq!(
 ///     table.explain(5000u32).to_string(),
-///     "lost: the machine has no such GSI (it has 4096), yet KVM takes an irqfd on it"
+///     "lost: the VM has no such GSI (it has 4096), yet KVM takes an irqfd on it"
 /// );
 /// # Ok::<(), irq_routing::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Explanation {
     /// It is injected in the context of whoever signals, before the signalling call returns.
@@ -106,7 +106,7 @@ pub enum Explanation {
 }
 
 /// Where a signal arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Destination {
     /// At a message's destinations, as an x86 machine reads it.

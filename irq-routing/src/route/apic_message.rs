@@ -37,7 +37,7 @@ pub struct ApicMessage {
     pub level: bool,
 }
 
-/// What a message delivers.
+/// What a message delivers. Not `#[non_exhaustive]`: these are all the values of three bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryMode {
     /// An interrupt, to all destinations.

@@ -7,6 +7,7 @@ use crate::{Error, Platform};
 
 /// An interrupt controller in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum IrqChip {
     /// x86: the first 8259A.
     PicMaster,

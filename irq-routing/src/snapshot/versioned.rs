@@ -9,7 +9,7 @@ pub trait Form {
 }
 
 /// What was read: the known form, or a version of which nothing else is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Versioned<T> {
     /// The known form.
     Known(T),

@@ -31,7 +31,7 @@ use crate::{Error, IrqChip, Pin, Pins, Platform};
 /// assert_eq!(timer.as_deref(), Some("PIC master pin 0, IOAPIC pin 2"));
 /// # Ok::<(), irq_routing::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wiring {
     platform: Platform,
     lines: Vec<(u32, Pins)>,

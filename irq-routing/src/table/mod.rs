@@ -15,6 +15,7 @@ pub(crate) mod state;
 pub(crate) mod translation;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use notify_core::Vm;
@@ -198,6 +199,12 @@ impl PartialEq for RoutingTable {
 }
 
 impl Eq for RoutingTable {}
+
+impl Hash for RoutingTable {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.shared).hash(state);
+    }
+}
 
 impl fmt::Debug for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -94,7 +94,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 }
 
 /// A table that the kernel has taken, with what one round of commits has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Committed {
     /// The entries of the table. A GSI that is routed to pins may have several.
@@ -107,7 +107,7 @@ pub struct Committed {
 }
 
 /// The vector of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ObservedVector<'a> {
     /// The name of its device, or its own, if it was given one.
@@ -117,7 +117,8 @@ pub struct ObservedVector<'a> {
 }
 
 impl<'a> ObservedVector<'a> {
-    /// A vector with this name and number.
+    /// A vector with this name and number. For crates whose objects use the table.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(name: Option<&'a str>, number: Option<u16>) -> Self {
         Self { name, number }
@@ -127,6 +128,7 @@ impl<'a> ObservedVector<'a> {
 impl RoutingTable {
     /// Calls the observer with an event, if the table has one. For crates whose objects use the
     /// table. A panic of the observer is dropped.
+    #[doc(hidden)]
     #[inline]
     pub fn observe(&self, event: impl FnOnce(&dyn Observer)) {
         self.shared().observe(event);

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use irq_routing::{Answer, Error, IrqChip, Pin, Platform, RestoreError, RoutingTable, Wiring};
+use irq_routing::{EditOutcome, Error, IrqChip, Pin, Platform, RestoreError, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
@@ -116,7 +116,7 @@ fn an_irqchip_may_be_created_after_the_table() {
         );
         let mut answers = Vec::new();
         table.commit_each([lease.edit(message(2))], |_, answer| answers.push(answer));
-        let [Answer::Failed(error)] = &answers[..] else {
+        let [EditOutcome::Failed(error)] = &answers[..] else {
             panic!("{answers:?}");
         };
         assert!(matches!(**error, Error::NoIrqChip { cause: None, .. }));

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{Answer, Error, Platform, RoutingTable, Wiring};
+use irq_routing::{EditOutcome, Error, Platform, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, Retired,
@@ -109,7 +109,7 @@ fn a_vm_that_panics_when_it_is_asked_spoils_nothing() {
     assert!(panics(|| {
         table.commit_each([lease.edit(message(2))], |_, answer| answers.push(answer));
     }));
-    assert!(matches!(answers[..], [Answer::Panicked]));
+    assert!(matches!(answers[..], [EditOutcome::Panicked]));
     assert_eq!((table.routes(), table.leased()), (vec![], 1));
     assert_eq!(vm.vm.take(), []);
     vm.ask(|| Ok(Some(Platform::X86)));
@@ -189,12 +189,12 @@ fn an_edit_is_superseded_by_one_that_came_before_the_irqchip() {
     };
     let both = commit(&[earlier, later]);
     assert!(
-        matches!(both[..], [Answer::Superseded, Answer::Failed(_)]),
+        matches!(both[..], [EditOutcome::Superseded, EditOutcome::Failed(_)]),
         "{both:?}"
     );
     vm.ask(|| Ok(Some(Platform::X86)));
-    assert!(matches!(commit(&[earlier])[..], [Answer::Superseded]));
-    assert!(matches!(commit(&[later])[..], [Answer::Committed]));
+    assert!(matches!(commit(&[earlier])[..], [EditOutcome::Superseded]));
+    assert!(matches!(commit(&[later])[..], [EditOutcome::Committed]));
 }
 
 /// Another thread is asked first and decides first; it may have committed something since.
