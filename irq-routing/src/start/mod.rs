@@ -65,11 +65,9 @@ impl Shared {
             return Ok(());
         }
         let wiring = wiring_of(&*self.vm)?;
-        let mut state = self.state.lock();
         // A round that needs no start may have the kernel's table: a flush.
-        while self.platform.get().is_none() && state.kernel.is_none() {
-            state = self.ended.wait(state);
-        }
+        let in_round = |state: &State| self.platform.get().is_none() && state.kernel.is_none();
+        let mut state = self.ended.wait_while(self.state.lock(), in_round);
         // Another thread may have come first.
         if self.platform.get().is_none() {
             state.start(&wiring)?;

@@ -183,11 +183,8 @@ impl RoutingTable {
 
     /// The state, while no commit under way changes this GSI.
     pub(crate) fn lock_settled(&self, gsi: Gsi) -> MutexGuard<'_, State> {
-        let mut state = self.lock();
-        while state.slots.is_unsettled(gsi) {
-            state = self.shared.ended.wait(state);
-        }
-        state
+        let unsettled = |state: &State| state.slots.is_unsettled(gsi);
+        self.shared.ended.wait_while(self.lock(), unsettled)
     }
 }
 
