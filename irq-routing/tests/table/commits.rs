@@ -129,7 +129,8 @@ fn a_refused_commit_leaves_everything_and_spoils_nobody() {
     let rejected = transaction.commit().unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "the kernel refused the routing table with 3 new routes, the first of GSI 24"
+        "the kernel refused the routing table with 3 new routes, the first of GSI 24; check \
+         messages and pins: Invalid argument (os error 22)"
     );
     assert_eq!(one.route(), Some(Route::Msi(message(1))));
     assert_eq!(two.route(), Some(Route::Msi(message(2))));
@@ -167,7 +168,7 @@ fn a_route_stays_while_a_line_holds_it() {
     let mut transaction = table.transaction();
     transaction.unroute(lease);
     let rejected = transaction.commit().unwrap_err();
-    assert!(matches!(rejected.error, Error::RouteHeld { gsi } if gsi == line.gsi()));
+    assert!(matches!(rejected.error, Error::RouteHeld { gsi, .. } if gsi == line.gsi()));
     route(&table, lease, 2);
 
     let lease = line.into_lease().unwrap();

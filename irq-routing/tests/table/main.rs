@@ -15,6 +15,7 @@ mod commits;
 mod crowd;
 mod driven;
 mod each;
+mod errors;
 mod group;
 mod leases;
 mod observer;

@@ -80,16 +80,11 @@ pub enum VectorError {
     },
 
     /// No GSI is free for the vector.
-    #[error(
-        "no GSI is free for a vector: {leased} of {limit} are leased, the others are reserved, \
-         wired, unclaimed or in quarantine; mask other vectors or drop leases"
-    )]
+    #[error("no GSI for a vector: {cause}")]
     #[non_exhaustive]
     NoGsi {
-        /// How many leases are held.
-        leased: usize,
-        /// The VM's number of GSIs.
-        limit: u32,
+        /// How many there are, and how many are leased.
+        cause: irq_routing::Error,
     },
 
     /// The vector's route cannot be committed.

@@ -28,8 +28,8 @@ impl Inner {
     /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
     /// can cause this.
     pub(super) fn no_gsi(&self) -> VectorError {
-        let (leased, limit) = (self.table.leased(), self.table.limit());
-        VectorError::NoGsi { leased, limit }
+        let cause = self.table.exhausted();
+        VectorError::NoGsi { cause }
     }
 
     pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease, VectorError>> {

@@ -276,7 +276,7 @@ impl Controller for Pic {
 
 #[track_caller]
 fn expect_injected(vm: &Arc<SimVm>) {
-    let vcpu = SimVm::vcpu(vm, 0).unwrap();
+    let vcpu = SimVm::vcpu(Arc::clone(vm), 0).unwrap();
     let _ = inject::vcpu(&vcpu, VECTOR).unwrap();
     assert_eq!(vm.take_interrupt(0), Some(VECTOR));
 }

@@ -73,7 +73,7 @@ fn is_transient(error: &VectorError) -> bool {
         VectorError::NoGsi { .. } => return true,
         VectorError::Arm(IrqFdError::Refused { cause, .. }) => cause.raw_os_error(),
         VectorError::Route { cause, .. } => match &**cause {
-            irq_routing::Error::Refused { source, .. } => source.raw_os_error(),
+            irq_routing::Error::Refused { cause, .. } => cause.raw_os_error(),
             _ => None,
         },
         _ => None,
