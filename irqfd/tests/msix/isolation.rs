@@ -18,7 +18,7 @@ fn choosy() -> (Arc<Recorder>, RoutingTable) {
     vm.on_routes(|entries| {
         let bad = entries
             .iter()
-            .any(|entry| format!("{entry:?}").contains(&format!("{BAD}")));
+            .any(|entry| format!("{entry:?}").contains(&format!("data: {BAD:#x}")));
         if bad {
             return Err(std::io::Error::from_raw_os_error(22));
         }

@@ -108,7 +108,7 @@ fn what_is_wanted_during_a_commit_is_committed_after_it() {
     let [Call::Routes(_), Call::Routes(second), Call::Assign(..)] = calls.as_slice() else {
         panic!("{calls:?}");
     };
-    assert!(format!("{second:?}").contains("65"), "{second:?}");
+    assert!(format!("{second:?}").contains("data: 0x41"), "{second:?}");
     vm.on_routes(|_| Ok(()));
 }
 

@@ -115,7 +115,7 @@ fn a_trigger_during_a_change_of_the_message_goes_to_the_new_one() {
     told.recv().unwrap().join().unwrap();
     let injected = vm.sim.deliver();
     let last = injected.last().map(|one| one.interrupt);
-    assert!(format!("{last:?}").contains("data: 65"), "{last:?}");
+    assert!(format!("{last:?}").contains("data: 0x41"), "{last:?}");
 }
 
 #[test]
