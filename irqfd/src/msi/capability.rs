@@ -7,10 +7,9 @@ use std::sync::Arc;
 use irq_routing::{MsiMessage, RoutingTable};
 
 use super::registers::{MAX, Shape, Written};
-use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::vector::Device;
-use crate::{Dead, VectorError, VectorHandle, numbered};
+use crate::{ArmQueue, Dead, VectorError, VectorHandle, numbered};
 
 /// The MSI capability of a device (PCI Local Bus 3.0, 6.8.1). Clones share it.
 ///

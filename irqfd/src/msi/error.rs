@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`RestoreError`]: what a snapshot, or registers, cannot be.
 
-use super::snapshot::VERSION;
+/// What `Capability::snapshot` writes, and the only version that `Capability::restore` reads.
+pub(super) const VERSION: u32 = 2;
 
 /// Why a snapshot was not restored, or why [`Registers`](super::Registers) are no snapshot. The
 /// capability is as it was.

@@ -8,14 +8,11 @@ use irq_routing::versioned::{Form, Versioned};
 
 use super::Capability;
 use super::capability::State;
-use super::error::RestoreError;
+use super::error::{RestoreError, VERSION};
 use super::registers::{LOW, MAX, Shape, UNALIGNED, Written, message_of};
 use crate::hex::Hex;
 use crate::vector::Opened;
 use crate::{Dead, VectorError, VectorHandle, numbered};
-
-/// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
-pub(super) const VERSION: u32 = 2;
 
 /// What the guest wrote to a capability, and what is pending, for a machine that continues
 /// elsewhere.

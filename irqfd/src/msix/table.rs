@@ -7,11 +7,10 @@ use std::sync::Arc;
 use irq_routing::{MsiMessage, RoutingTable};
 
 use super::entry::Entry;
-use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::vector::{Device, Opened};
-use crate::{Dead, VectorError, VectorHandle, numbered};
+use crate::{ArmQueue, Dead, VectorError, VectorHandle, numbered};
 
 /// How many entries a table can have.
 pub(super) const MAX: usize = 2048;

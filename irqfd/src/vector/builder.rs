@@ -9,9 +9,9 @@ use super::control::Control;
 use super::gate::Gate;
 use super::message::SharedMessage;
 use super::outlet::{Outlet, Output};
+use super::queue::ArmQueue;
 use super::{Device, Inner, Vector, VectorHandle};
 use crate::VectorError;
-use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI32};
 

@@ -16,9 +16,9 @@ use irq_routing::{EditOutcome, MessageEdit, RoutingTable};
 
 use super::control::{Arm, Control, OwnGsi};
 use super::outcome::Outcome;
+use super::queue::Shared;
 use super::{Dead, Inner};
 use crate::VectorError;
-use crate::queue::Shared;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 

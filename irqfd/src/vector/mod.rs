@@ -19,6 +19,7 @@ mod opened;
 mod outcome;
 mod outlet;
 mod pending;
+mod queue;
 mod state;
 mod trigger;
 
@@ -26,15 +27,14 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use irq_routing::{GsiLease, MsiMessage, Registration, RoutingTable};
+use notify_core::Rejected;
 
-use crate::queue::Shared;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI32};
-use notify_core::Rejected;
 
 pub use batch::ResumeBatch;
 pub use builder::VectorBuilder;
-pub(crate) use committer::{Task, run};
+use committer::{Task, run};
 use control::Control;
 pub(crate) use control::Masks;
 pub use device::Dead;
@@ -44,9 +44,11 @@ use gate::Gate;
 pub use handle::VectorHandle;
 use message::SharedMessage;
 pub(crate) use opened::Opened;
-pub(crate) use outcome::Outcome;
+use outcome::Outcome;
 use outlet::Outlet;
 pub(crate) use pending::signal_holding;
+use queue::Shared;
+pub use queue::{ArmQueue, Round};
 pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set

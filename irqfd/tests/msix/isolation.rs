@@ -18,7 +18,7 @@ fn choosy() -> (Arc<Recorder>, RoutingTable) {
     vm.on_routes(|entries| {
         let bad = entries
             .iter()
-            .any(|entry| format!("{entry:?}").contains(&format!("data: {BAD:#x}")));
+            .any(|entry| format!("{entry:?}").contains(&format!("address: {BAD:#x}")));
         if bad {
             return Err(std::io::Error::from_raw_os_error(22));
         }
