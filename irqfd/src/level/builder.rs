@@ -3,15 +3,16 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use irq_routing::{Line, MsiMessage, Route};
 use notify_core::{EventNotifier, IrqFdRequest, Rejected, SysError};
 
-use super::held::Held;
+use super::delivery::Delivery;
+use super::driven_gsi::DrivenGsi;
 use super::inner::Number;
 use super::kernel::Kernel;
 use super::message::Message;
-use super::way::Way;
 use super::{EoiExits, LevelLine};
 use super::{LevelError, NoResample};
 use crate::IrqFdError;
@@ -131,10 +132,10 @@ impl LevelLineBuilder {
             exits,
             without_eois,
         } = self;
-        let held = match line.drive() {
-            Ok(driven) => Held::new(driven),
+        let driven_gsi = match line.drive() {
+            Ok(driven) => DrivenGsi::new(driven),
             Err(rejected) => {
-                let (cause, line) = (rejected.error, rejected.value);
+                let (cause, line) = (Arc::new(rejected.error), rejected.value);
                 let error = LevelError::Taken { gsi, cause };
                 let builder = Self {
                     line,
@@ -146,10 +147,13 @@ impl LevelLineBuilder {
         };
         let number = Number::Gsi(gsi);
         let Some(message) = message else {
-            return Ok(LevelLine::new(number, Way::Kernel(Kernel::new(held))));
+            return Ok(LevelLine::new(
+                number,
+                Delivery::Kernel(Kernel::new(driven_gsi)),
+            ));
         };
-        let message = Message::new(held, message, !without_eois);
-        let line = LevelLine::new(number, Way::Message(message));
+        let message = Message::new(driven_gsi, message, !without_eois);
+        let line = LevelLine::new(number, Delivery::Message(message));
         if let Some(exits) = exits.filter(|_| !without_eois) {
             exits.register(&line.inner);
         }

@@ -108,7 +108,7 @@ impl OnController {
 
     /// An interrupt has ended: triggers that were signalled count no longer, and a level that is
     /// still high is said again.
-    pub(super) fn end(&mut self, members: &mut Members) -> Result<(), LevelError> {
+    pub(super) fn end_service(&mut self, members: &mut Members) -> Result<(), LevelError> {
         for member in members.iter_mut() {
             member.level.triggered = false;
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use irq_routing::Gsi;
 use notify_core::EventNotifier;
 
+use super::delivery::Delivery;
 use super::entry::Entry;
 use super::members::{Level, Member, Members, Place};
 use super::message::Message;
-use super::way::Way;
 use crate::LevelError;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -40,16 +40,16 @@ const CHANGING: u32 = u32::MAX - 1;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) members: Members,
-    pub(super) way: Way,
+    pub(super) delivery: Delivery,
 }
 
 impl Inner {
-    pub(super) fn new(number: Number, way: Way) -> Self {
+    pub(super) fn new(number: Number, delivery: Delivery) -> Self {
         let members = Members::default();
         Self {
             number,
             ended_by: AtomicU32::new(NO_VECTOR),
-            state: Mutex::new(State { members, way }),
+            state: Mutex::new(State { members, delivery }),
         }
     }
 
@@ -71,20 +71,20 @@ impl Inner {
         change: impl FnOnce(&mut Level),
     ) -> Result<(), LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
+        let State { members, delivery } = &mut *state;
         let Some(member) = members.get(place) else {
             return Ok(());
         };
         let mut level = member.level;
         change(&mut level);
         let asserts = level.is_high();
-        if level == member.level && !(asserts && way.hears_each_assertion()) {
+        if level == member.level && !(asserts && delivery.hears_each_assertion()) {
             return Ok(());
         }
-        way.admit_level(member)?;
+        delivery.admit_level(member)?;
         match asserts {
-            true => way.assert()?,
-            false => way.follow(members.level_with(place, level))?,
+            true => delivery.assert()?,
+            false => delivery.follow(members.level_with(place, level))?,
         }
         members.set_level(place, level);
         Ok(())
@@ -92,23 +92,23 @@ impl Inner {
 
     pub(super) fn join(&self, mut member: Member) -> Result<Place, LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
-        way.admit(members, &member)?;
-        way.bind(&mut member)?;
+        let State { members, delivery } = &mut *state;
+        delivery.admit(members, &member)?;
+        delivery.bind(&mut member)?;
         Ok(members.insert(member))
     }
 
     /// Takes a member off, or changes nothing.
     pub(super) fn leave(&self, place: Place) -> Result<(), LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
-        way.follow(members.level_with(place, Level::default()))?;
+        let State { members, delivery } = &mut *state;
+        delivery.follow(members.level_with(place, Level::default()))?;
         let unbound = members
             .get_mut(place)
-            .map_or(Ok(()), |member| way.unbind(member));
+            .map_or(Ok(()), |member| delivery.unbind(member));
         match unbound {
             Ok(()) => members.remove(place),
-            Err(_) => way.put_back(members.level()),
+            Err(_) => delivery.put_back(members.level()),
         }
         unbound
     }
@@ -116,14 +116,14 @@ impl Inner {
     /// Takes a member off whatever happens, and answers what did not work.
     pub(super) fn forget(&self, place: Place) -> [Option<LevelError>; 2] {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
+        let State { members, delivery } = &mut *state;
         members.set_level(place, Level::default());
-        let lowered = way.follow(members.level());
+        let lowered = delivery.follow(members.level());
         let unbound = members
             .get_mut(place)
-            .map_or(Ok(()), |member| way.unbind(member));
+            .map_or(Ok(()), |member| delivery.unbind(member));
         if unbound.is_err() {
-            way.keep();
+            delivery.keep();
         }
         members.remove(place);
         [lowered.err(), unbound.err()]
@@ -131,15 +131,15 @@ impl Inner {
 
     pub(super) fn redirect(&self, new: Entry) -> Result<(), LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
-        let Way::Message(message) = way else {
+        let State { members, delivery } = &mut *state;
+        let Delivery::Message(message) = delivery else {
             let line = self.number();
             return Err(LevelError::NoMessage { line });
         };
         let (ended, result) = self.change(message, |message| message.redirect(members, new));
-        let told = ended.then(|| members.told());
+        let told = ended.then(|| members.eoi_notifiers());
         drop(state);
-        told.iter().for_each(|told| tell(told));
+        told.iter().for_each(|told| notify_all(told));
         result
     }
 
@@ -160,9 +160,11 @@ impl Inner {
         let state = self.lock();
         // The guest may have written the entry since. The service of its old vector has ended with
         // that.
-        let is_it =
-            matches!(&state.way, Way::Message(message) if message.ended_by() == Some(vector));
-        is_it.then(|| Self::end(state))
+        let ended = match &state.delivery {
+            Delivery::Message(message) => message.ended_by(),
+            Delivery::Kernel(_) | Delivery::Controller(_) => None,
+        };
+        (ended == Some(vector)).then(|| Self::end_service(state))
     }
 
     pub(super) fn end_of_pin(&self, pin: u32) -> Option<Result<(), LevelError>> {
@@ -170,55 +172,55 @@ impl Inner {
     }
 
     pub(super) fn on_eoi(&self) -> Result<(), LevelError> {
-        Self::end(self.lock())
+        Self::end_service(self.lock())
     }
 
-    fn end(mut state: MutexGuard<'_, State>) -> Result<(), LevelError> {
-        let State { members, way } = &mut *state;
-        let result = match way {
-            Way::Kernel(_) => return Ok(()),
-            Way::Message(message) => message.end(),
-            Way::Controller(controller) => controller.end(members),
+    fn end_service(mut state: MutexGuard<'_, State>) -> Result<(), LevelError> {
+        let State { members, delivery } = &mut *state;
+        let result = match delivery {
+            Delivery::Kernel(_) => return Ok(()),
+            Delivery::Message(message) => message.end_service(),
+            Delivery::Controller(controller) => controller.end_service(members),
         };
-        let told = members.told();
+        let told = members.eoi_notifiers();
         drop(state);
-        tell(&told);
+        notify_all(&told);
         result
     }
 
     pub(super) fn reassert(&self) -> Result<(), LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
-        match way {
-            Way::Kernel(kernel) if members.level() => kernel.send(true),
-            Way::Message(message) if !message.has_eois() => message.end(),
+        let State { members, delivery } = &mut *state;
+        match delivery {
+            Delivery::Kernel(kernel) if members.level() => kernel.send(true),
+            Delivery::Message(message) if !message.has_eois() => message.end_service(),
             _ => Ok(()),
         }
     }
 
     pub(super) fn resync(&self) -> Result<(), LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
-        let result = match way {
-            Way::Kernel(kernel) => kernel.send(members.level()),
-            Way::Message(message) => message.end(),
-            Way::Controller(controller) => {
-                let ended = controller.end(members);
+        let State { members, delivery } = &mut *state;
+        let result = match delivery {
+            Delivery::Kernel(kernel) => kernel.send(members.level()),
+            Delivery::Message(message) => message.end_service(),
+            Delivery::Controller(controller) => {
+                let ended = controller.end_service(members);
                 ended.and_then(|()| controller.send(members.level()))
             }
         };
-        let told = members.told();
+        let told = members.eoi_notifiers();
         drop(state);
-        tell(&told);
+        notify_all(&told);
         result
     }
 
     pub(super) fn set_paused(&self, paused: bool) -> Result<(), LevelError> {
         let mut state = self.lock();
-        let State { members, way } = &mut *state;
-        let (missed, result) = way.set_paused(members, paused);
+        let State { members, delivery } = &mut *state;
+        let (missed, result) = delivery.set_paused(members, paused);
         drop(state);
-        tell(&missed);
+        notify_all(&missed);
         result
     }
 
@@ -229,27 +231,27 @@ impl Inner {
         mut state: MutexGuard<'_, State>,
         restored: Restored,
     ) -> Result<(), LevelError> {
-        let State { members, way } = &mut *state;
+        let State { members, delivery } = &mut *state;
         let Restored {
             levels,
             sent,
             entry,
         } = restored;
         let level = levels.iter().copied().any(Level::is_high);
-        match (way, entry) {
-            (Way::Kernel(kernel), _) => kernel.restore(sent, level)?,
-            (Way::Controller(controller), _) => controller.send(level)?,
-            (Way::Message(message), Some(entry)) => self.change(message, |message| {
+        match (delivery, entry) {
+            (Delivery::Kernel(kernel), _) => kernel.restore(sent, level)?,
+            (Delivery::Controller(controller), _) => controller.send(level)?,
+            (Delivery::Message(message), Some(entry)) => self.change(message, |message| {
                 message.restore(members, entry, (sent, level))
             })?,
-            (Way::Message(_), None) => {}
+            (Delivery::Message(_), None) => {}
         }
         for (member, level) in members.iter_mut().zip(levels) {
             member.level = level;
         }
-        let told = members.told();
+        let told = members.eoi_notifiers();
         drop(state);
-        tell(&told);
+        notify_all(&told);
         Ok(())
     }
 }
@@ -264,7 +266,7 @@ pub(super) struct Restored {
 }
 
 /// Signals all of them. A signal that is there already is as good.
-fn tell(notifiers: &[Arc<EventNotifier>]) {
+fn notify_all(notifiers: &[Arc<EventNotifier>]) {
     for notifier in notifiers {
         if let Err(error) = notifier.notify() {
             log::error!("the end of an interrupt cannot be told: {error}");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use notify_core::{EventNotifier, Rejected};
 
+use super::delivery::Delivery;
 use super::members::Place;
-use super::way::Way;
 use super::{LevelError, LevelIrqBuilder, LevelLine};
 
 /// One device's share of a [`LevelLine`].
@@ -148,7 +148,7 @@ impl LevelIrq {
         let (Some(trigger), Some(place)) = (&self.trigger, self.place) else {
             return Ok(false);
         };
-        if !matches!(self.line.inner.lock().way, Way::Controller(_)) {
+        if !matches!(self.line.inner.lock().delivery, Delivery::Controller(_)) {
             return Ok(false);
         }
         let line = self.line.number();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use notify_core::{EventFdMode, EventNotifier, Rejected};
 
 use super::LevelError;
+use super::delivery::Delivery;
 use super::members::Member;
-use super::way::Way;
 use super::{LevelIrq, LevelLine};
 use crate::edge::Taken;
 
@@ -92,7 +92,7 @@ impl LevelIrqBuilder {
         let line = self.line.number();
         let told = self.eoi || self.exported;
         // KVM tells of EOIs by an irqfd alone.
-        let in_kernel = matches!(self.line.inner.lock().way, Way::Kernel(_));
+        let in_kernel = matches!(self.line.inner.lock().delivery, Delivery::Kernel(_));
         let wanted = self.exported || told && in_kernel;
         // That of a device of the VMM's own is never handed out.
         let trigger = self.notifier(self.trigger.as_ref(), wanted, !self.exported)?;

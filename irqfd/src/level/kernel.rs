@@ -7,7 +7,7 @@ use irq_routing::{Line, Platform};
 use notify_core::{Extension, Retired};
 
 use super::binding;
-use super::held::Held;
+use super::driven_gsi::DrivenGsi;
 use super::members::{Member, Members};
 use super::placeholder::{Missed, Placeholder};
 use crate::inject::line_number;
@@ -17,7 +17,7 @@ use crate::{LevelError, NoResample};
 /// there (KVM_IRQ_LINE), the resampling irqfds have another; the kernel does the rest.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    held: Held,
+    driven_gsi: DrivenGsi,
     /// The level that the VMM's own devices have in the kernel.
     level: bool,
     paused: Option<Paused>,
@@ -33,16 +33,16 @@ struct Paused {
 }
 
 impl Kernel {
-    pub(super) fn new(held: Held) -> Self {
+    pub(super) fn new(driven_gsi: DrivenGsi) -> Self {
         Self {
-            held,
+            driven_gsi,
             level: false,
             paused: None,
         }
     }
 
-    pub(super) fn held(&mut self) -> &mut Held {
-        &mut self.held
+    pub(super) fn driven_gsi(&mut self) -> &mut DrivenGsi {
+        &mut self.driven_gsi
     }
 
     /// The level of the VMM's own devices that the kernel was given last.
@@ -77,7 +77,7 @@ impl Kernel {
     /// The status is not asked for: the real-time clock's pin would lose a level to it, as
     /// [`inject::line_status`](crate::inject::line_status) says.
     fn send_now(&mut self, level: bool) -> Result<(), LevelError> {
-        let (table, gsi) = (self.held.line().table(), self.held.line().gsi());
+        let (table, gsi) = (self.driven_gsi.line().table(), self.driven_gsi.line().gsi());
         let line = line_number(table, gsi).ok_or(LevelError::NoPin { gsi })?;
         match table.vm().irq_line(line, level) {
             // A VM that is being closed takes the level along, as it does irqfds.
@@ -97,7 +97,7 @@ impl Kernel {
 
     /// Whether a new member may join those that are there.
     pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), LevelError> {
-        let line = self.held.line();
+        let line = self.driven_gsi.line();
         let gsi = line.gsi();
         if new.resample.is_some() {
             let reason = can_resample(line);
@@ -116,7 +116,7 @@ impl Kernel {
 
     /// Whether a member may have a level beside its trigger.
     pub(super) fn admit_level(&self, member: &Member) -> Result<(), LevelError> {
-        let line = self.held.line();
+        let line = self.driven_gsi.line();
         if member.exported && !has_a_level_for_each_source(line.table().platform()) {
             return Err(LevelError::OneSource { gsi: line.gsi() });
         }
@@ -127,7 +127,7 @@ impl Kernel {
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), LevelError> {
         match self.paused {
             Some(_) => Ok(()),
-            None => binding::bind(self.held.line(), self.held.bound(), member),
+            None => binding::bind(self.driven_gsi.line(), self.driven_gsi.bound(), member),
         }
     }
 
@@ -138,12 +138,14 @@ impl Kernel {
             return (Missed::new(), Ok(()));
         }
         let before = bindings(members);
-        let placeholder = before.contains(&true).then(|| Placeholder::new(&self.held));
+        let placeholder = before
+            .contains(&true)
+            .then(|| Placeholder::new(&self.driven_gsi));
         let placeholder = match placeholder.transpose() {
             Ok(placeholder) => placeholder,
             Err(error) => return (Missed::new(), Err(error)),
         };
-        let (line, bound) = (self.held.line(), self.held.bound());
+        let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         let unbind = |member| binding::unbind(line, bound, member);
         let unbound = members.exported().try_for_each(unbind);
         match unbound {
@@ -158,7 +160,7 @@ impl Kernel {
             Err(error) => {
                 self.put_back(members, &before);
                 let missed = placeholder.map(|placeholder| {
-                    let placeholder = placeholder.remove_or_keep(&mut self.held);
+                    let placeholder = placeholder.remove_or_keep(&mut self.driven_gsi);
                     placeholder.missed(members)
                 });
                 (missed.unwrap_or_default(), Err(error))
@@ -195,10 +197,10 @@ impl Kernel {
         // For devices that have joined: if this fails they are taken off again, and what they have
         // signalled keeps the pin high.
         if paused.placeholder.is_none() && members.iter().any(|member| member.resample.is_some()) {
-            paused.placeholder = Some(Placeholder::new(&self.held)?);
+            paused.placeholder = Some(Placeholder::new(&self.driven_gsi)?);
         }
         let send_again = paused.send_again;
-        let (line, bound) = (self.held.line(), self.held.bound());
+        let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         for member in members.iter_mut() {
             binding::bind(line, bound, member)?;
         }
@@ -210,7 +212,7 @@ impl Kernel {
             Some(Paused {
                 placeholder: Some(placeholder),
                 ..
-            }) => placeholder.remove(&self.held),
+            }) => placeholder.remove(&self.driven_gsi),
             _ => Ok(()),
         }
     }
@@ -232,7 +234,7 @@ impl Kernel {
 
     /// Makes the irqfds of the members what they were, after something has failed half way.
     fn put_back(&self, members: &mut Members, before: &[bool]) {
-        let (line, bound) = (self.held.line(), self.held.bound());
+        let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         for (member, was_bound) in members.iter_mut().zip(before) {
             let result = match was_bound {
                 true => binding::bind(line, bound, member),
@@ -254,7 +256,7 @@ fn bindings(members: &Members) -> Vec<bool> {
 impl Drop for Kernel {
     fn drop(&mut self) {
         if let Some(placeholder) = self.paused.take().and_then(|paused| paused.placeholder) {
-            placeholder.remove_or_keep(&mut self.held);
+            placeholder.remove_or_keep(&mut self.driven_gsi);
         }
         if let Err(error @ LevelError::LevelRefused { .. }) = self.follow(false) {
             log::error!("a line stays high that no device asserts: {error}");

@@ -124,21 +124,21 @@ impl Members {
         let place = Place(self.joined);
         self.joined += 1;
         self.places.push((place, member));
-        self.tell_all();
+        self.collect_eoi_notifiers();
         place
     }
 
     pub(super) fn remove(&mut self, place: Place) {
         self.places.retain(|(other, _)| *other != place);
-        self.tell_all();
+        self.collect_eoi_notifiers();
     }
 
     /// The notifiers of those who want to hear of EOIs.
-    pub(super) fn told(&self) -> Arc<[Arc<EventNotifier>]> {
+    pub(super) fn eoi_notifiers(&self) -> Arc<[Arc<EventNotifier>]> {
         Arc::clone(&self.told)
     }
 
-    fn tell_all(&mut self) {
+    fn collect_eoi_notifiers(&mut self) {
         self.told = self
             .iter()
             .filter_map(|member| member.resample.clone())

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Message`]: a line of a split irqchip, whose GSI sends a message, and whose EOIs come as exits.
 
+use std::sync::Arc;
+
 use irq_routing::MsiMessage;
 use notify_core::LineStatus;
 
 use super::binding;
+use super::driven_gsi::DrivenGsi;
 use super::entry::Entry;
-use super::held::Held;
 use super::members::{Member, Members};
 use super::sender::Sender;
 use crate::{LevelError, NoResample};
@@ -18,7 +20,7 @@ use crate::{LevelError, NoResample};
 /// kernel whole.
 #[derive(Debug)]
 pub(super) struct Message {
-    pub(super) held: Held,
+    pub(super) driven_gsi: DrivenGsi,
     sender: Sender,
     /// Whether EOIs are reported. If not, each assertion sends, and no interrupt is in service.
     has_eois: bool,
@@ -43,13 +45,13 @@ pub(super) struct Message {
 
 impl Message {
     /// The entry starts masked, as after a reset.
-    pub(super) fn new(held: Held, message: MsiMessage, has_eois: bool) -> Self {
+    pub(super) fn new(driven_gsi: DrivenGsi, message: MsiMessage, has_eois: bool) -> Self {
         let entry = Entry {
             message,
             masked: true,
         };
         Self {
-            held,
+            driven_gsi,
             sender: Sender::default(),
             has_eois,
             committed: message,
@@ -112,7 +114,7 @@ impl Message {
 
     /// The service has ended, and with it what the guest was told: a level that is high calls
     /// again.
-    pub(super) fn end(&mut self) -> Result<(), LevelError> {
+    pub(super) fn end_service(&mut self) -> Result<(), LevelError> {
         self.in_service = false;
         let entry = self.entry.masked_if(self.paused);
         self.in_service = self.send(entry, self.level, false, false)?;
@@ -136,7 +138,7 @@ impl Message {
         if entry.masked || !called {
             return Ok(in_service);
         }
-        let status = self.sender.send(&self.held)?;
+        let status = self.sender.send(&self.driven_gsi)?;
         // No EOI will come of a message that no local APIC took.
         let taken = matches!(status, LineStatus::Delivered(_) | LineStatus::Unknown);
         Ok(is_level && taken && self.has_eois)
@@ -147,14 +149,14 @@ impl Message {
         if self.has_eois || new.resample.is_none() {
             return Ok(());
         }
-        let (gsi, reason) = (self.held.line().gsi(), NoResample::WithoutEois);
+        let (gsi, reason) = (self.driven_gsi.line().gsi(), NoResample::WithoutEois);
         Err(LevelError::NoResample { gsi, reason })
     }
 
     pub(super) fn bind(&self, member: &mut Member) -> Result<(), LevelError> {
         match self.entry.masked || self.paused {
             true => Ok(()),
-            false => binding::bind_message(self.held.line(), self.held.bound(), member),
+            false => binding::bind_message(self.driven_gsi.line(), self.driven_gsi.bound(), member),
         }
     }
 
@@ -244,13 +246,16 @@ impl Message {
     }
 
     fn commit(&mut self, message: MsiMessage) -> Result<(), LevelError> {
-        let line = self.held.line();
+        let line = self.driven_gsi.line();
         let Some(lease) = line.lease().filter(|_| self.committed != message) else {
             return Ok(());
         };
         let gsi = line.gsi();
         let result = lease.set_route(message);
-        result.map_err(|cause| LevelError::Route { gsi, cause })?;
+        result.map_err(|error| LevelError::Route {
+            gsi,
+            cause: Arc::new(error),
+        })?;
         self.committed = message;
         Ok(())
     }
@@ -258,9 +263,9 @@ impl Message {
     /// Takes the irqfds off, or puts those of devices back.
     fn rebind(&mut self, members: &mut Members, masked: bool) -> Result<(), LevelError> {
         if masked {
-            self.sender.unbind(&self.held)?;
+            self.sender.unbind(&self.driven_gsi)?;
         }
-        let (line, bound) = (self.held.line(), self.held.bound());
+        let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         let mut exported = members.exported();
         exported.try_for_each(|member| match masked {
             true => binding::unbind(line, bound, member),
@@ -277,7 +282,7 @@ impl Message {
             false => self.commit(old.message),
         };
         for error in [rebound, committed].into_iter().filter_map(Result::err) {
-            let gsi = self.held.line().gsi();
+            let gsi = self.driven_gsi.line().gsi();
             log::error!("a change of GSI {gsi} cannot be taken back: {error}");
         }
     }
@@ -285,10 +290,10 @@ impl Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if let Err(error) = self.sender.unbind(&self.held) {
-            let gsi = self.held.line().gsi();
+        if let Err(error) = self.sender.unbind(&self.driven_gsi) {
+            let gsi = self.driven_gsi.line().gsi();
             log::error!("GSI {gsi} keeps the irqfd of a line that is gone: {error}");
-            self.held.keep();
+            self.driven_gsi.keep();
         }
     }
 }

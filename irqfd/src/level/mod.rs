@@ -8,10 +8,11 @@
 mod binding;
 mod builder;
 mod controller;
+mod delivery;
+mod driven_gsi;
 mod entry;
 mod error;
 mod exits;
-mod held;
 mod inner;
 mod irq;
 mod irq_builder;
@@ -22,7 +23,6 @@ mod pause;
 mod placeholder;
 mod sender;
 mod snapshot;
-mod way;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -33,6 +33,7 @@ use irq_routing::{Gsi, Line, MsiMessage};
 pub use builder::LevelLineBuilder;
 pub use controller::Controller;
 use controller::OnController;
+use delivery::Delivery;
 use entry::Entry;
 pub use error::{LevelError, NoResample};
 pub use exits::EoiExits;
@@ -40,7 +41,6 @@ use inner::{Inner, Number};
 pub use irq::LevelIrq;
 pub use irq_builder::LevelIrqBuilder;
 pub use snapshot::{LevelRestoreError, LevelSnapshot};
-use way::Way;
 
 /// A level-triggered interrupt line: the wired-OR of the devices on it. Clones share it.
 ///
@@ -122,14 +122,14 @@ impl LevelLine {
     ///
     /// The controller is called with the line's lock held; see [`Controller`].
     pub fn on_controller(pin: u32, controller: Arc<dyn Controller>, exits: &EoiExits) -> Self {
-        let way = Way::Controller(OnController::new(pin, controller));
-        let line = Self::new(Number::Pin(pin), way);
+        let delivery = Delivery::Controller(OnController::new(pin, controller));
+        let line = Self::new(Number::Pin(pin), delivery);
         exits.register(&line.inner);
         line
     }
 
-    fn new(number: Number, way: Way) -> Self {
-        let inner = Arc::new(Inner::new(number, way));
+    fn new(number: Number, delivery: Delivery) -> Self {
+        let inner = Arc::new(Inner::new(number, delivery));
         Self { inner }
     }
 
@@ -258,7 +258,7 @@ impl fmt::Debug for LevelLine {
         f.debug_struct("LevelLine")
             .field("number", &self.inner.number)
             .field("members", &state.members)
-            .field("way", &state.way)
+            .field("way", &state.delivery)
             .finish()
     }
 }

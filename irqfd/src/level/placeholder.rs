@@ -6,7 +6,7 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::binding;
-use super::held::Held;
+use super::driven_gsi::DrivenGsi;
 use super::members::{Member, Members};
 use crate::LevelError;
 
@@ -22,28 +22,28 @@ pub(super) struct Placeholder(Member);
 pub(super) type Missed = Vec<Arc<EventNotifier>>;
 
 impl Placeholder {
-    pub(super) fn new(held: &Held) -> Result<Self, LevelError> {
-        let line = held.line();
+    pub(super) fn new(driven_gsi: &DrivenGsi) -> Result<Self, LevelError> {
+        let line = driven_gsi.line();
         let new = || {
             let line = line.gsi().number();
             let new = EventNotifier::builder().private(true).build().map(Arc::new);
             new.map_err(|cause| LevelError::Notifier { line, cause })
         };
         let mut member = Member::new(false, Some(new()?), Some(new()?));
-        binding::bind(line, held.bound(), &mut member)?;
+        binding::bind(line, driven_gsi.bound(), &mut member)?;
         Ok(Self(member))
     }
 
-    pub(super) fn remove(&mut self, held: &Held) -> Result<(), LevelError> {
-        binding::unbind(held.line(), held.bound(), &mut self.0)
+    pub(super) fn remove(&mut self, driven_gsi: &DrivenGsi) -> Result<(), LevelError> {
+        binding::unbind(driven_gsi.line(), driven_gsi.bound(), &mut self.0)
     }
 
     /// Removes it where nothing can be done if that fails.
-    pub(super) fn remove_or_keep(mut self, held: &mut Held) -> Self {
-        if let Err(error) = self.remove(held) {
-            let gsi = held.line().gsi();
+    pub(super) fn remove_or_keep(mut self, driven_gsi: &mut DrivenGsi) -> Self {
+        if let Err(error) = self.remove(driven_gsi) {
+            let gsi = driven_gsi.line().gsi();
             log::error!("GSI {gsi} keeps an irqfd that is never signalled: {error}");
-            held.keep();
+            driven_gsi.keep();
         }
         self
     }

@@ -8,7 +8,7 @@ use irq_routing::Line;
 use notify_core::{EventNotifier, LineStatus};
 
 use super::LevelError;
-use super::held::Held;
+use super::driven_gsi::DrivenGsi;
 use crate::IrqFdError;
 
 /// Sends the message of a GSI: by KVM_IRQ_LINE, which returns what became of it. Where the port has
@@ -28,23 +28,23 @@ struct Own {
 
 impl Sender {
     /// Sends the message once. After an error nothing was sent.
-    pub(super) fn send(&mut self, held: &Held) -> Result<LineStatus, LevelError> {
-        let line = held.line().gsi().number();
+    pub(super) fn send(&mut self, driven_gsi: &DrivenGsi) -> Result<LineStatus, LevelError> {
+        let line = driven_gsi.line().gsi().number();
         if let Some(own) = &mut self.0 {
-            return own.send(held);
+            return own.send(driven_gsi);
         }
-        match held.line().table().vm().irq_line_status(line, true) {
+        match driven_gsi.line().table().vm().irq_line_status(line, true) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                self.0.insert(Own::new(held.line())?).send(held)
+                self.0.insert(Own::new(driven_gsi.line())?).send(driven_gsi)
             }
             result => result.map_err(|error| LevelError::level_refused(line, error)),
         }
     }
 
     /// Unbinds the irqfd, if there is one. When this returns nothing of it is under way.
-    pub(super) fn unbind(&mut self, held: &Held) -> Result<(), LevelError> {
+    pub(super) fn unbind(&mut self, driven_gsi: &DrivenGsi) -> Result<(), LevelError> {
         match &mut self.0 {
-            Some(own) if own.bound => own.unbind(held),
+            Some(own) if own.bound => own.unbind(driven_gsi),
             _ => Ok(()),
         }
     }
@@ -60,8 +60,8 @@ impl Own {
         })
     }
 
-    fn send(&mut self, held: &Held) -> Result<LineStatus, LevelError> {
-        let (line, bound) = (held.line(), held.bound());
+    fn send(&mut self, driven_gsi: &DrivenGsi) -> Result<LineStatus, LevelError> {
+        let (line, bound) = (driven_gsi.line(), driven_gsi.bound());
         if !self.bound {
             let assigned = bound.assign(line, &self.trigger, None);
             let refused = |error| IrqFdError::refused(&**line.table().vm(), line.gsi(), error);
@@ -78,9 +78,11 @@ impl Own {
         Ok(LineStatus::Unknown)
     }
 
-    fn unbind(&mut self, held: &Held) -> Result<(), LevelError> {
-        let gsi = held.line().gsi();
-        let unbound = held.bound().deassign(held.line(), &self.trigger);
+    fn unbind(&mut self, driven_gsi: &DrivenGsi) -> Result<(), LevelError> {
+        let gsi = driven_gsi.line().gsi();
+        let unbound = driven_gsi
+            .bound()
+            .deassign(driven_gsi.line(), &self.trigger);
         unbound.map_err(|error| IrqFdError::not_unbound(gsi, error))?;
         self.bound = false;
         Ok(())

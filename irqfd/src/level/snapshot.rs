@@ -6,10 +6,10 @@ use std::fmt;
 use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
+use super::delivery::Delivery;
 use super::entry::Entry;
 use super::inner::{Restored, State};
 use super::members::{Level, Member};
-use super::way::Way;
 use super::{LevelError, LevelLine};
 use crate::hex::Hex;
 
@@ -124,7 +124,8 @@ struct SavedDevice {
 pub enum LevelRestoreError {
     /// It was written by a version whose form is not known.
     #[error(
-        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another \
+         release"
     )]
     #[non_exhaustive]
     Version {
@@ -146,7 +147,8 @@ pub enum LevelRestoreError {
 
     /// Only one of the snapshot and the line has a redirection entry.
     #[error(
-        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the line as the saved one was built"
+        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the line \
+         as the saved one was built"
     )]
     #[non_exhaustive]
     Entry {
@@ -160,7 +162,8 @@ pub enum LevelRestoreError {
     /// taken, where the kernel takes them or the device has none; or it asserts though it is
     /// exported, on arm64.
     #[error(
-        "device {device} of the snapshot holds the line up in a way that it cannot on this line; join the devices in the same order and kinds"
+        "device {device} of the snapshot holds the line up in a way that it cannot on this line; \
+         join the devices in the same order and kinds"
     )]
     #[non_exhaustive]
     Level {
@@ -198,7 +201,7 @@ impl LevelLine {
     /// [`LevelError::NotPaused`]: [`pause`](Self::pause) the line first.
     pub fn snapshot(&self) -> Result<LevelSnapshot, LevelError> {
         let state = self.inner.lock();
-        if !state.way.is_paused() {
+        if !state.delivery.is_paused() {
             return Err(LevelError::NotPaused);
         }
         let devices = state.members.iter().map(|member| SavedDevice {
@@ -207,8 +210,8 @@ impl LevelLine {
         });
         Ok(LevelSnapshot(Versioned::Known(Saved {
             version: VERSION,
-            level: state.way.sent_level(),
-            entry: state.way.entry().map(|entry| SavedEntry {
+            level: state.delivery.sent_level(),
+            entry: state.delivery.entry().map(|entry| SavedEntry {
                 address: entry.message.address,
                 data: entry.message.data,
                 masked: entry.masked,
@@ -247,7 +250,7 @@ fn check(state: &State, saved: &Saved) -> Result<Restored, LevelRestoreError> {
     if found != wanted {
         return Err(LevelRestoreError::Devices { found, wanted });
     }
-    let entry = match (saved.entry, state.way.entry()) {
+    let entry = match (saved.entry, state.delivery.entry()) {
         (Some(saved), Some(own)) => Some(restored_entry(saved, own)),
         (None, None) => None,
         (found, wanted) => {
@@ -257,8 +260,8 @@ fn check(state: &State, saved: &Saved) -> Result<Restored, LevelRestoreError> {
     };
     let devices = saved.devices.iter().zip(state.members.iter());
     let refused = |(saved, member): (&SavedDevice, &Member)| {
-        let takes_triggers = matches!(state.way, Way::Controller(_)) && member.exported;
-        let asserts = saved.asserted && state.way.admit_level(member).is_err();
+        let takes_triggers = matches!(state.delivery, Delivery::Controller(_)) && member.exported;
+        let asserts = saved.asserted && state.delivery.admit_level(member).is_err();
         asserts || saved.triggered && !takes_triggers
     };
     if let Some(device) = devices.map(refused).position(|refused| refused) {

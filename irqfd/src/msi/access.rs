@@ -53,13 +53,13 @@ impl Capability {
         let end = skipped.saturating_add(data.len());
         let completing = registers.data_bytes(shape);
         let message_complete = skipped < completing.end && end > completing.start;
-        self.turn(&mut state, registers, message_complete, &mut opened);
+        self.apply_registers(&mut state, registers, message_complete, &mut opened);
         drop(state);
         opened.run()
     }
 
     /// Makes the vectors what new registers say.
-    fn turn<'a>(
+    fn apply_registers<'a>(
         &'a self,
         state: &mut State,
         registers: Written,

@@ -64,7 +64,7 @@ impl Table {
             let entry = *entry;
             let message = state.message(entry);
             self.inner
-                .turn(vector, message, was_open, is_open, &mut opened);
+                .open_or_close(vector, message, was_open, is_open, &mut opened);
         }
         drop(state);
         opened.run()

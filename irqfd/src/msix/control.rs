@@ -78,7 +78,7 @@ impl Inner {
         if was_open != is_open {
             for (vector, entry) in self.vectors.iter().zip(&state.entries) {
                 let (was, is) = (was_open && !entry.masked, is_open && !entry.masked);
-                self.turn(vector, state.message(*entry), was, is, &mut opened);
+                self.open_or_close(vector, state.message(*entry), was, is, &mut opened);
             }
         }
         drop(state);

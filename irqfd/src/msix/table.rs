@@ -268,7 +268,7 @@ impl Inner {
     }
 
     /// Opens or closes a vector, if it is to be other than it was.
-    pub(super) fn turn<'a>(
+    pub(super) fn open_or_close<'a>(
         &self,
         vector: &'a VectorHandle,
         message: MsiMessage,

@@ -50,7 +50,7 @@ use super::{Dead, Inner, VectorHandle};
 #[must_use = "its vectors are armed when it is run or dropped"]
 pub struct ResumeBatch {
     tasks: Vec<Task>,
-    /// Those that send their message and are to be opened, each with its turn.
+    /// Those that send their message and are to be opened, each with its revision.
     internal: Vec<(Arc<Inner>, u64)>,
 }
 
@@ -63,7 +63,9 @@ impl ResumeBatch {
     pub(crate) fn resume(&mut self, vector: &VectorHandle) {
         match vector.inner.remove_mask(Masks::PAUSE) {
             Start::Nothing => {}
-            Start::Settle { turn } => self.internal.push((Arc::clone(&vector.inner), turn)),
+            Start::OpenInternal { revision } => {
+                self.internal.push((Arc::clone(&vector.inner), revision))
+            }
             Start::Task(task) => self.tasks.push(task),
         }
     }
@@ -80,10 +82,10 @@ impl ResumeBatch {
 
     fn run_all(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
-        for (vector, turn) in std::mem::take(&mut self.internal) {
+        for (vector, revision) in std::mem::take(&mut self.internal) {
             // It may have joined another batch since, which opens it then.
-            if vector.is_in_turn(turn) {
-                vector.settle_in(&mut outcome);
+            if vector.is_at_revision(revision) {
+                vector.open_internal_in(&mut outcome);
             }
         }
         let mut tasks = std::mem::take(&mut self.tasks);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What the guest and the VMM change of a vector: its masks and its message. Each change begins a
-//! turn, see [`control`](super::control).
+//! revision, see [`control`](super::control).
 
 use std::sync::Arc;
 
@@ -51,13 +51,13 @@ impl Inner {
 
     /// Closes the gate of a vector, unless its notifier was handed out, and takes its irqfd off in
     /// this way.
-    pub(super) fn unbind(&self, control: &mut Control, take_off: fn(&mut Control)) {
+    pub(super) fn unbind(&self, control: &mut Control, unbind_irqfd: fn(&mut Control)) {
         // Before the irqfd is taken off: a trigger in flight may be about to signal the vector's
         // own notifier, and what it signals is injected still.
         if !self.outlet.is_shared() {
             self.gate.close();
         }
-        take_off(control);
+        unbind_irqfd(control);
         // While the translation blocks the message, the notifier is not bound, and its signal waits
         // there.
         if self.table.translates() && self.outlet.take_own_signal() {
@@ -104,14 +104,16 @@ impl Inner {
     }
 
     fn start(self: &Arc<Self>, control: &mut Control) -> Start {
-        control.turn += 1;
+        control.revision += 1;
         control.failures = 0;
         self.refusal.store(0, Ordering::Relaxed);
         self.dead.store(false, Ordering::Relaxed);
         match self.outlet.kind() {
             Kind::Message => {
                 control.arm = Arm::Arming;
-                return Start::Settle { turn: control.turn };
+                return Start::OpenInternal {
+                    revision: control.revision,
+                };
             }
             Kind::Nothing => {
                 control.park();
@@ -160,7 +162,7 @@ impl Inner {
         }
         control.access = access;
         if matches!(control.arm, Arm::Armed(_)) && self.may_exchange(old, message) {
-            control.turn += 1;
+            control.revision += 1;
             return Start::Task(Task::new(self, &control));
         }
         self.close(&mut control);

@@ -4,7 +4,7 @@
 //! A vector with a notifier gets a GSI, a route and an irqfd: in this order, and the first two but
 //! once. One that is armed may get another route. The routes of many are committed together. A
 //! vector that sends its message gets it as the table's translation has it, and is opened. All of
-//! this goes without the vector's lock, for one turn of the vector, see
+//! this goes without the vector's lock, for one revision of the vector, see
 //! [`control`](super::control).
 
 use std::cell::{Cell, RefCell};
@@ -26,18 +26,18 @@ use crate::sync::atomic::Ordering;
 #[must_use = "the vector waits for it"]
 pub(super) enum Start {
     Nothing,
-    /// An internal vector is to be opened, see [`Inner::settle`].
-    Settle {
-        turn: u64,
+    /// An internal vector is to be opened, see [`Inner::open_internal`].
+    OpenInternal {
+        revision: u64,
     },
     /// A vector with a notifier is to be armed.
     Task(Task),
 }
 
-/// One turn of a vector that is to be armed.
+/// One revision of a vector that is to be armed.
 pub(crate) struct Task {
     vector: Arc<Inner>,
-    turn: u64,
+    revision: u64,
     stage: Cell<Stage>,
 }
 
@@ -60,11 +60,11 @@ pub(super) enum Armed {
 }
 
 impl Task {
-    /// For the turn that has just begun.
+    /// For the revision that has just begun.
     pub(super) fn new(vector: &Arc<Inner>, control: &Control) -> Self {
         Self {
             vector: Arc::clone(vector),
-            turn: control.turn,
+            revision: control.revision,
             stage: Cell::new(Stage::Fresh),
         }
     }
@@ -73,14 +73,14 @@ impl Task {
         &self.vector.table
     }
 
-    /// The vector, if nothing has changed since the turn began.
+    /// The vector, if nothing has changed since the revision began.
     pub(super) fn lock(&self) -> Option<MutexGuard<'_, Control>> {
         let control = self.vector.control.lock();
-        (control.turn == self.turn).then_some(control)
+        (control.revision == self.revision).then_some(control)
     }
 
     /// Takes a GSI, and stages the route.
-    fn stage(&self, outcome: &mut Outcome) -> Option<MessageEdit> {
+    fn stage_route(&self, outcome: &mut Outcome) -> Option<MessageEdit> {
         if self.stage.replace(Stage::Done) == Stage::Done {
             return None;
         }
@@ -96,7 +96,7 @@ impl Task {
             control.gsi = lease.map_or(OwnGsi::None, OwnGsi::Leased);
         }
         let Some(lease) = control.lease() else {
-            self.end(control, Err(self.vector.no_gsi()), outcome);
+            self.finish(control, Err(self.vector.no_gsi()), outcome);
             return None;
         };
         self.stage.set(Stage::Staged);
@@ -105,7 +105,7 @@ impl Task {
     }
 
     /// Arms the vector now that its route was committed.
-    fn conclude(&self, answer: EditOutcome, outcome: &mut Outcome) {
+    fn arm_after_commit(&self, answer: EditOutcome, outcome: &mut Outcome) {
         self.stage.set(Stage::Done);
         let Some(mut control) = self.lock() else {
             return;
@@ -123,7 +123,7 @@ impl Task {
                         .unwrap_or(Err(VectorError::Panicked))
                         .map(|()| Armed::Now)
                 }
-                // Not reached: that would have been another turn.
+                // Not reached: that would have been another revision.
                 None => Err(VectorError::Panicked),
             },
             EditOutcome::Failed(cause) if matches!(*cause, NotLeased { .. }) => {
@@ -134,7 +134,7 @@ impl Task {
             EditOutcome::NotTried | EditOutcome::Superseded => return self.stage.set(Stage::Fresh),
             _ => Err(VectorError::Panicked),
         };
-        self.end(control, result, outcome);
+        self.finish(control, result, outcome);
     }
 
     /// Enters the vector in front of others, because its turn did not come. Returns false if the
@@ -151,7 +151,7 @@ impl Task {
         entered
     }
 
-    pub(super) fn end(
+    pub(super) fn finish(
         &self,
         mut control: MutexGuard<'_, Control>,
         result: Result<Armed, VectorError>,
@@ -160,7 +160,7 @@ impl Task {
         let reason = match result {
             Ok(armed) => {
                 outcome.armed += 1;
-                let delivered = self.vector.let_through(control);
+                let delivered = self.vector.deliver_pending(control);
                 if armed == Armed::Now {
                     self.vector.observe_opened(delivered);
                 }
@@ -179,10 +179,10 @@ impl Inner {
         let mut outcome = Outcome::default();
         match start {
             Start::Nothing => {}
-            Start::Settle { .. } => {
+            Start::OpenInternal { .. } => {
                 // Kept as it is, for a caller that wants to know why.
                 return self
-                    .settle()
+                    .open_internal()
                     .inspect_err(|reason| self.observe_refused(reason));
             }
             Start::Task(task) => run(std::slice::from_ref(&task), None, &mut outcome),
@@ -194,12 +194,12 @@ impl Inner {
     }
 
     /// The vector's entry was taken out of the queue. Returns what is to be done.
-    pub(crate) fn begin_round(self: &Arc<Self>) -> Option<Task> {
+    pub(crate) fn begin_arming(self: &Arc<Self>) -> Option<Task> {
         let mut control = self.control.lock();
         if !matches!(control.arm, Arm::Queued(_)) {
             return None;
         }
-        control.turn += 1;
+        control.revision += 1;
         if !control.masks.is_none() {
             control.arm = Arm::Off;
             return None;
@@ -221,16 +221,16 @@ pub(crate) fn run(tasks: &[Task], queue: Option<&Arc<Shared>>, outcome: &mut Out
     let outcome = RefCell::new(outcome);
     while tasks.iter().any(|task| task.stage.get() == Stage::Fresh) {
         outcome.borrow_mut().none_free = false;
-        let stage = |task: &Task| task.stage(&mut outcome.borrow_mut());
+        let stage = |task: &Task| task.stage_route(&mut outcome.borrow_mut());
         let mut staged = tasks
             .iter()
             .filter(|task| task.stage.get() == Stage::Staged);
-        let conclude = |_, answer| {
+        let arm_after_commit = |_, answer| {
             if let Some(task) = staged.next() {
-                task.conclude(answer, &mut outcome.borrow_mut());
+                task.arm_after_commit(answer, &mut outcome.borrow_mut());
             }
         };
-        let commit = || table.commit_each(tasks.iter().filter_map(stage), conclude);
+        let commit = || table.commit_each(tasks.iter().filter_map(stage), arm_after_commit);
         // All answers have come then.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(commit)) {
             outcome.borrow_mut().panicked(panic);

@@ -3,10 +3,10 @@
 //!
 //! A vector that is to be armed or opened needs work that may take a while, and that goes without
 //! this lock: its route is committed, or its message translated. Each change of the vector begins a
-//! new *turn*, and its caller works for that turn alone. If the vector has changed when the work is
-//! done, it has another turn, whose caller works for it; what was done for the old one is dropped.
-//! So a mask waits for no work, a caller never works for others, and nothing old is armed or opened
-//! after something new.
+//! new *revision*, and its caller works for that revision alone. If the vector has changed when the
+//! work is done, it has another revision, whose caller works for it; what was done for the old one
+//! is dropped. So a mask waits for no work, a caller never works for others, and nothing old is
+//! armed or opened after something new.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) struct Control {
     pub(super) gsi: OwnGsi,
     pub(super) arm: Arm,
     /// Counts the changes.
-    pub(super) turn: u64,
+    pub(super) revision: u64,
     /// The access of the guest that has unmasked it last.
     pub(super) access: u64,
     /// Whether it was logged that the vector is dead.
@@ -76,9 +76,9 @@ pub(super) enum Arm {
     /// The queue has an entry for the vector, and its owner will arm it, unless it is masked. With
     /// the reason why that has failed before.
     Queued(Option<VectorError>),
-    /// The caller of this turn is at work, or is about to be.
+    /// The caller of this revision is at work, or is about to be.
     Arming,
-    /// The caller of this turn may be at work still, and lead the GSI to another message.
+    /// The caller of this revision may be at work still, and lead the GSI to another message.
     Armed(IrqFd),
     Dead(VectorError),
 }
@@ -101,7 +101,7 @@ impl Default for Control {
             message: MsiMessage::default(),
             gsi: OwnGsi::None,
             arm: Arm::Off,
-            turn: 0,
+            revision: 0,
             access: 0,
             logged: false,
             failures: 0,
@@ -114,10 +114,10 @@ impl Control {
     /// Takes off what is armed, so that KVM injects nothing any more when this returns, and ends
     /// what is on its way. The vector keeps its GSI.
     pub(super) fn disarm(&mut self) {
-        self.turn += 1;
+        self.revision += 1;
         // What does not go is dropped here: that tries again, and otherwise keeps the GSI out of
         // use.
-        let _ = self.take_off();
+        let _ = self.unbind_irqfd();
         self.arm = match std::mem::take(&mut self.arm) {
             Arm::Queued(_) => Arm::Queued(None),
             _ => Arm::Off,
@@ -150,16 +150,16 @@ impl Control {
     /// The GSI is in quarantine, because an irqfd did not go. Leaves it for another one.
     pub(super) fn give_up_gsi(&mut self) {
         // What does not go is dropped here, as in `disarm`.
-        let _ = self.take_off();
+        let _ = self.unbind_irqfd();
         self.arm = Arm::Arming;
         self.gsi = OwnGsi::None;
     }
 
     /// Takes the irqfd off if there is one. If that fails it is armed still.
-    pub(super) fn take_off(&mut self) -> Result<(), IrqFdError> {
+    pub(super) fn unbind_irqfd(&mut self) -> Result<(), IrqFdError> {
         match std::mem::take(&mut self.arm) {
             Arm::Armed(irq) => match irq.deassign() {
-                Ok(builder) => self.keep(builder),
+                Ok(builder) => self.keep_gsi(builder),
                 Err(rejected) => {
                     self.arm = Arm::Armed(rejected.value);
                     return Err(rejected.error);
@@ -171,7 +171,7 @@ impl Control {
     }
 
     /// Keeps the GSI of an irqfd that is not armed.
-    fn keep(&mut self, builder: IrqFdBuilder) {
+    fn keep_gsi(&mut self, builder: IrqFdBuilder) {
         if let (IrqTarget::Lease(lease), _) = builder.into_parts() {
             self.gsi = OwnGsi::Leased(lease);
         }
@@ -194,7 +194,7 @@ impl Control {
                 Ok(())
             }
             Err(rejected) => {
-                self.keep(rejected.value);
+                self.keep_gsi(rejected.value);
                 Err(rejected.error.into())
             }
         }

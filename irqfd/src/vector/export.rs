@@ -152,7 +152,7 @@ impl Inner {
             match replaced {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    self.let_through(control);
+                    self.deliver_pending(control);
                     return Err(Rejected::new(error.into(), notifier));
                 }
                 Err(panic) => {

@@ -35,7 +35,7 @@ pub(crate) struct Gate {
 
 /// A trigger in flight. It has ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Pass<'a>(&'a Gate);
+pub(crate) struct InFlight<'a>(&'a Gate);
 
 impl Gate {
     /// A closed gate.
@@ -47,7 +47,7 @@ impl Gate {
     }
 
     /// Passes, or leaves a pending trigger behind.
-    pub(crate) fn enter(&self) -> Option<Pass<'_>> {
+    pub(crate) fn enter(&self) -> Option<InFlight<'_>> {
         let before = self.update(|state| {
             // The write is needed even if the bit is there already: the thread that takes it out
             // must see all that this thread did before.
@@ -57,16 +57,16 @@ impl Gate {
                 state + 1
             }
         });
-        (before & OPEN != 0).then(|| Pass(self))
+        (before & OPEN != 0).then(|| InFlight(self))
     }
 
     /// Opens; a trigger that was kept passes now, and only now.
-    pub(crate) fn open(&self) -> Option<Pass<'_>> {
+    pub(crate) fn open(&self) -> Option<InFlight<'_>> {
         let before = self.update(|state| {
             let passes = u32::from(state & PENDING != 0);
             (state & !PENDING | OPEN) + passes
         });
-        (before & PENDING != 0).then(|| Pass(self))
+        (before & PENDING != 0).then(|| InFlight(self))
     }
 
     /// Closes, and returns when nothing is in flight.
@@ -116,7 +116,7 @@ impl Gate {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let before = self.0.state.fetch_sub(1, Ordering::AcqRel);
         if before & IN_FLIGHT == 1 && before & AWAITED != 0 {

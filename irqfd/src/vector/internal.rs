@@ -16,18 +16,19 @@ use crate::sync::atomic::Ordering;
 
 impl Inner {
     /// Opens an internal vector that waits for it, with its message as it is translated now. A
-    /// trigger that was kept is sent. If the vector has changed meanwhile, its new turn opens it.
-    pub(super) fn settle(&self) -> Result<(), VectorError> {
+    /// trigger that was kept is sent. If the vector has changed meanwhile, its new revision opens
+    /// it.
+    pub(super) fn open_internal(&self) -> Result<(), VectorError> {
         let control = self.control.lock();
         if !matches!(control.arm, Arm::Arming) || !self.sends_message() {
             return Ok(());
         }
-        let (turn, message) = (control.turn, control.message);
+        let (revision, message) = (control.revision, control.message);
         drop(control);
         let translated = catch_unwind(AssertUnwindSafe(|| self.table.translate(message)));
         let mut control = self.control.lock();
-        // Another caller may have settled the same turn.
-        if control.turn != turn || !matches!(control.arm, Arm::Arming) {
+        // Another caller may have opened the same revision.
+        if control.revision != revision || !matches!(control.arm, Arm::Arming) {
             return translated.map_or_else(|panic| resume_unwind(panic), |_| Ok(()));
         }
         match translated {
@@ -51,17 +52,17 @@ impl Inner {
     }
 
     /// The same for one of many, which a panic for one must not keep the others from.
-    pub(super) fn settle_in(self: &Arc<Self>, outcome: &mut Outcome) {
-        match outcome.guard(|| self.settle()) {
+    pub(super) fn open_internal_in(self: &Arc<Self>, outcome: &mut Outcome) {
+        match outcome.guard(|| self.open_internal()) {
             Some(Ok(())) => {}
             Some(Err(error)) => self.died(error, outcome),
             None => self.died(VectorError::Panicked, outcome),
         }
     }
 
-    /// Whether nothing has changed since this turn began.
-    pub(super) fn is_in_turn(&self, turn: u64) -> bool {
-        self.control.lock().turn == turn
+    /// Whether nothing has changed since this revision began.
+    pub(super) fn is_at_revision(&self, revision: u64) -> bool {
+        self.control.lock().revision == revision
     }
 
     fn died(self: &Arc<Self>, reason: VectorError, outcome: &mut Outcome) {
@@ -78,7 +79,7 @@ impl Inner {
     pub(super) fn abandon(&self) {
         let mut control = self.control.lock();
         if matches!(control.arm, Arm::Arming) && self.sends_message() {
-            control.turn += 1;
+            control.revision += 1;
             control.arm = Arm::Dead(VectorError::Panicked);
             self.dead.store(true, Ordering::Relaxed);
         }
@@ -99,14 +100,14 @@ impl Translated for Inner {
                     outcome.finish();
                 } else if !irq.is_blocked() {
                     // What was pending while the message was blocked.
-                    self.let_through(control);
+                    self.deliver_pending(control);
                 }
             }
             // Routes are translated by the table.
             (false, _) => {}
             (true, _) if !control.masks.is_none() => {}
             (true, _) => {
-                control.turn += 1;
+                control.revision += 1;
                 control.arm = Arm::Arming;
                 self.gate.close();
                 self.dead.store(false, Ordering::Relaxed);
@@ -114,7 +115,7 @@ impl Translated for Inner {
                 self.refusal.store(0, Ordering::Relaxed);
                 drop(control);
                 // A refusal of a trigger that was kept is in the vector's state.
-                if let Err(reason) = self.settle() {
+                if let Err(reason) = self.open_internal() {
                     self.observe_refused(&reason);
                 }
             }

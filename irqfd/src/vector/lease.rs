@@ -28,7 +28,7 @@ impl Inner {
     /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
     /// can cause this.
     pub(super) fn no_gsi(&self) -> VectorError {
-        let cause = self.table.exhausted();
+        let cause = Arc::new(self.table.exhausted());
         VectorError::NoGsi { cause }
     }
 

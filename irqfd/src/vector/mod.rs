@@ -80,8 +80,7 @@ pub use state::{Triggered, VectorState};
 /// A GSI, a route and an irqfd are taken the first time that a private or exported vector is
 /// unmasked. Masking unbinds the irqfd and leaves the GSI, with its route, to the table. Unmasking
 /// takes it back without a commit, unless the table has needed it for another vector meanwhile. A
-/// VM that has more unmasked vectors than GSIs should give them a queue, which tries those again
-/// that got none.
+/// VM with more unmasked vectors than GSIs should give them a queue, which retries.
 ///
 /// # What is promised
 ///

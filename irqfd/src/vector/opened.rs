@@ -74,10 +74,12 @@ impl<'a> Opened<'a> {
         match start {
             Start::Nothing => {}
             Start::Task(task) => self.tasks.push(task),
-            Start::Settle { .. } => match self.internal.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = Some(vector),
-                None => self.more = true,
-            },
+            Start::OpenInternal { .. } => {
+                match self.internal.iter_mut().find(|place| place.is_none()) {
+                    Some(place) => *place = Some(vector),
+                    None => self.more = true,
+                }
+            }
         }
     }
 
@@ -99,7 +101,7 @@ impl<'a> Opened<'a> {
         }
         let mut outcome = Outcome::default();
         for vector in self.internal() {
-            vector.inner.settle_in(&mut outcome);
+            vector.inner.open_internal_in(&mut outcome);
         }
         (self.internal, self.more) = ([None; 2], false);
         run(&std::mem::take(&mut self.tasks), None, &mut outcome);
@@ -111,7 +113,7 @@ impl Drop for Opened<'_> {
     fn drop(&mut self) {
         for task in &self.tasks {
             if let Some(control) = task.lock() {
-                task.end(control, Err(VectorError::Panicked), &mut Outcome::default());
+                task.finish(control, Err(VectorError::Panicked), &mut Outcome::default());
             }
         }
         self.internal().for_each(|vector| vector.inner.abandon());

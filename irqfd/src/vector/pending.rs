@@ -20,7 +20,7 @@ use crate::sync::MutexGuard;
 
 impl Inner {
     /// Takes the signal of a notifier of which KVM takes none. Returns whether there was one.
-    fn take_unheard(&self, control: &Control) -> Result<bool, notify_core::Error> {
+    fn take_uninjected_signal(&self, control: &Control) -> Result<bool, notify_core::Error> {
         let has_signal = match (self.outlet.kind(), &control.arm) {
             (Kind::Own | Kind::Shared, Arm::Armed(irq)) => irq.take_if_blocked()?,
             (Kind::Shared, _) => match self.outlet.notifier() {
@@ -35,14 +35,14 @@ impl Inner {
 
     pub(super) fn is_pending(&self) -> bool {
         let control = self.control.lock();
-        self.gate.is_pending() || control.deliveries > 0 || self.keep_unheard(&control)
+        self.gate.is_pending() || control.deliveries > 0 || self.keep_uninjected_signal(&control)
     }
 
     /// Makes a signal that is in the notifier the vector's pending bit. Returns whether there was
     /// one.
-    fn keep_unheard(&self, control: &Control) -> bool {
+    fn keep_uninjected_signal(&self, control: &Control) -> bool {
         // If it cannot be read, it keeps what it has.
-        let has_signal = self.take_unheard(control).unwrap_or(false);
+        let has_signal = self.take_uninjected_signal(control).unwrap_or(false);
         if has_signal {
             self.gate.keep();
         }
@@ -53,7 +53,7 @@ impl Inner {
     /// one interrupt is delivered for both.
     pub(super) fn merge_pending(&self, control: &Control) {
         if self.gate.is_pending() {
-            self.keep_unheard(control);
+            self.keep_uninjected_signal(control);
         }
     }
 
@@ -64,7 +64,7 @@ impl Inner {
     pub(super) fn clear_pending_locked(&self, control: &Control) {
         self.gate.take_pending();
         // If it cannot be read, it keeps what it has.
-        let _ = self.take_unheard(control);
+        let _ = self.take_uninjected_signal(control);
     }
 
     /// Takes the signal that [`is_pending`](Self::is_pending) reports, and returns whether there
@@ -72,8 +72,8 @@ impl Inner {
     pub(crate) fn take_pending(&self, keep: bool) -> bool {
         let control = self.control.lock();
         // If it cannot be read it may be signalled.
-        let unheard = self.take_unheard(&control).unwrap_or(true);
-        let pending = self.gate.take_pending() || unheard;
+        let uninjected = self.take_uninjected_signal(&control).unwrap_or(true);
+        let pending = self.gate.take_pending() || uninjected;
         if pending && keep {
             self.gate.keep();
         }
@@ -95,13 +95,13 @@ impl Inner {
             let _ = notifier.consume();
         } else {
             // Here and not only in the next signal: until that is written, another thread may look.
-            self.keep_unheard(control);
+            self.keep_uninjected_signal(control);
         }
     }
 
     /// Lets triggers through to the vector's own notifier, now that it is bound, and delivers what
     /// was kept. Returns whether that has become an interrupt.
-    pub(super) fn let_through(&self, control: MutexGuard<'_, Control>) -> bool {
+    pub(super) fn deliver_pending(&self, control: MutexGuard<'_, Control>) -> bool {
         match self.outlet.kind() {
             Kind::Own => {
                 let kept = self.gate.open();

@@ -5,7 +5,7 @@ use std::io;
 
 use notify_core::{EventNotifier, Extension, MsiOutcome, SysError};
 
-use super::gate::Pass;
+use super::gate::InFlight;
 use super::outlet::Kind;
 use super::{Inner, Triggered};
 use crate::VectorError;
@@ -31,7 +31,7 @@ impl Inner {
     /// A write to such a notifier may take as long as a peer likes that shares it, so the trigger
     /// is not in flight any more then, and nothing waits for it. What comes too late for the
     /// exchange, which reads the old notifier, sees the new one.
-    pub(super) fn inject(&self, pass: Pass<'_>) -> Option<Result<Triggered, VectorError>> {
+    pub(super) fn inject(&self, pass: InFlight<'_>) -> Option<Result<Triggered, VectorError>> {
         let notifier = match self.outlet.kind() {
             Kind::Message => {
                 let result = self.signal();

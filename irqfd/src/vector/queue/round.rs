@@ -39,7 +39,7 @@ impl Shared {
             calls.begin_round();
         }
         let taken = self.take();
-        let tasks: Vec<Task> = taken.iter().filter_map(Inner::begin_round).collect();
+        let tasks: Vec<Task> = taken.iter().filter_map(Inner::begin_arming).collect();
         let mut outcome = Outcome::default();
         run(&tasks, Some(self), &mut outcome);
         outcome

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Held`]: the GSI of a line, kept out of use if something may signal it for ever.
+//! [`DrivenGsi`]: the GSI of a line, kept out of use if something may signal it for ever.
 
 use irq_routing::{DrivenLine, Line};
 
 use crate::edge::Bound;
 
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct DrivenGsi {
     /// The irqfds of the devices on the line.
     bound: Bound,
     driven: DrivenLine,
@@ -14,7 +14,7 @@ pub(super) struct Held {
     stuck: bool,
 }
 
-impl Held {
+impl DrivenGsi {
     pub(super) fn new(driven: DrivenLine) -> Self {
         Self {
             bound: Bound::new(driven.line()),
@@ -37,7 +37,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for DrivenGsi {
     fn drop(&mut self) {
         if self.stuck {
             self.driven.quarantine();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Way`]: who carries the level of a line to the guest, and hears of EOIs.
+//! [`Delivery`]: who carries the level of a line to the guest, and hears of EOIs.
 
 use super::binding;
 use super::controller::OnController;
+use super::driven_gsi::DrivenGsi;
 use super::entry::Entry;
-use super::held::Held;
 use super::kernel::Kernel;
 use super::members::{Member, Members};
 use super::message::Message;
@@ -13,13 +13,13 @@ use crate::LevelError;
 
 /// Who carries the level to the guest, and hears of EOIs.
 #[derive(Debug)]
-pub(super) enum Way {
+pub(super) enum Delivery {
     Kernel(Kernel),
     Message(Message),
     Controller(OnController),
 }
 
-impl Way {
+impl Delivery {
     pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
         match self {
             Self::Kernel(kernel) => kernel.follow(level),
@@ -32,7 +32,7 @@ impl Way {
     pub(super) fn assert(&mut self) -> Result<(), LevelError> {
         match self {
             Self::Message(message) => message.assert(),
-            way => way.follow(true),
+            delivery => delivery.follow(true),
         }
     }
 
@@ -49,7 +49,7 @@ impl Way {
                 message.level = level;
                 Ok(())
             }
-            way => way.follow(level),
+            delivery => delivery.follow(level),
         };
         if let Err(error) = result {
             log::error!("a line is low that should be high: {error}");
@@ -124,22 +124,22 @@ impl Way {
     }
 
     pub(super) fn unbind(&mut self, member: &mut Member) -> Result<(), LevelError> {
-        match self.held() {
-            Some(held) => binding::unbind(held.line(), held.bound(), member),
+        match self.driven_gsi() {
+            Some(driven_gsi) => binding::unbind(driven_gsi.line(), driven_gsi.bound(), member),
             None => Ok(()),
         }
     }
 
     pub(super) fn keep(&mut self) {
-        if let Some(held) = self.held() {
-            held.keep();
+        if let Some(driven_gsi) = self.driven_gsi() {
+            driven_gsi.keep();
         }
     }
 
-    fn held(&mut self) -> Option<&mut Held> {
+    fn driven_gsi(&mut self) -> Option<&mut DrivenGsi> {
         match self {
-            Self::Kernel(kernel) => Some(kernel.held()),
-            Self::Message(message) => Some(&mut message.held),
+            Self::Kernel(kernel) => Some(kernel.driven_gsi()),
+            Self::Message(message) => Some(&mut message.driven_gsi),
             Self::Controller(_) => None,
         }
     }
