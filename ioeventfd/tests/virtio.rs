@@ -345,7 +345,8 @@ fn queues_that_share_an_offset_are_told_apart_by_value() {
 
 #[test]
 fn queues_that_are_not_enabled_are_left_out() {
-    // A network device of 4 queue pairs, with one pair, its control queue and an administration queue.
+    // A network device of 4 queue pairs, with one pair, its control queue and an administration
+    // queue.
     let enabled = [0, 1, 8, 0x100];
     let layout = modern(QEMU).unwrap();
     let pci = enabled.map(|queue| PciQueue::new(queue, queue));

@@ -127,7 +127,9 @@ fn the_written_form_stays_as_it_is() {
             .map(|(chip, pin)| json!({"chip": chip, "pin": pin}))
             .collect()
     };
-    let lease = |gsi: u32, route: Value| json!({"gsi": gsi, "wired": false, "name": "net0", "route": route});
+    fn lease(gsi: u32, route: Value) -> Value {
+        json!({"gsi": gsi, "wired": false, "name": "net0", "route": route})
+    }
     let expected = json!({
         "version": 1,
         "platform": "x86",
@@ -503,7 +505,8 @@ impl<'de> Deserializer<'de> for Identifier {
     }
 }
 
-/// Formats write the names of fields as strings, as identifiers (RON), as bytes or as numbers (packed CBOR).
+/// Formats write the names of fields as strings, as identifiers (RON), as bytes or as numbers
+/// (packed CBOR).
 #[test]
 fn fields_are_known_by_whatever_names_a_format_has() {
     fn read<'de>(

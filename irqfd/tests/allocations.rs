@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A trigger allocates nothing, on any thread, nor do the guest's writes to an internal vector, nor what is done to a
-//! level-triggered line.
+//! A trigger allocates nothing, on any thread, nor do the guest's writes to an internal vector, nor
+//! what is done to a level-triggered line.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Every interleaving, as far as loom goes, of a handler that is called with its removal, its pause and
-//! its return, and of a stop with a signal.
+//! Every interleaving, as far as loom goes, of a handler that is called with its removal, its pause
+//! and its return, and of a stop with a signal.
 //!
-//! Slot, backlog and stop are those of the dispatcher. An eventfd is a counter here, and epoll a list
-//! of one entry that tells of a signal once. To run it:
+//! Slot, backlog and stop are those of the dispatcher. An eventfd is a counter here, and epoll a
+//! list of one entry that tells of a signal once. To run it:
 //!
 //! ```sh
 //! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features dispatcher,loom \

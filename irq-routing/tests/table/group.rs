@@ -15,7 +15,10 @@ use crate::{EINVAL, committed, message, pin, table};
 const GUILTY: u32 = 666;
 
 fn refuse_the_guilty(entries: &[RouteEntry]) -> io::Result<()> {
-    let guilty = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data, .. } if data == GUILTY);
+    let guilty = |entry: &RouteEntry| match entry.target {
+        RouteTarget::Msi { data, .. } => data == GUILTY,
+        _ => false,
+    };
     match entries.iter().any(guilty) {
         true => Err(io::Error::from_raw_os_error(EINVAL)),
         false => Ok(()),
@@ -73,8 +76,9 @@ fn of_those_that_go_together_the_guilty_alone_fails() {
         for (place, (result, lease)) in results.into_iter().zip(&leases[1..]).enumerate() {
             if place == guilty {
                 let error = result.unwrap_err();
+                let own = Some(lease.gsi());
                 assert!(
-                    matches!(error, Error::Refused { edits: 1, first, .. } if first == Some(lease.gsi())),
+                    matches!(error, Error::Refused { edits: 1, first, .. } if first == own),
                     "{error}"
                 );
                 expect_message(lease, 1);

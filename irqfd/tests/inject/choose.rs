@@ -49,7 +49,8 @@ fn every_choice_can_work() {
     ) in all()
     {
         let asked = format!("{irqchip:?} {wire:?} {trigger:?} {who:?}: {path}, {why}");
-        // Without an irqchip KVM refuses everything but KVM_INTERRUPT, and with one in full that alone.
+        // Without an irqchip KVM refuses everything but KVM_INTERRUPT, and with one in full that
+        // alone.
         let own = matches!(path, Path::Interrupt | Path::WaitAndInterrupt);
         match irqchip {
             FULL => assert!(!own, "{asked}"),
@@ -59,7 +60,8 @@ fn every_choice_can_work() {
         // Only an eventfd can be given away; who has code here is told what came of it.
         let eventfd = is_bound(path) || path == Path::WaitAndInterrupt;
         assert_eq!(eventfd, who == Signaller::Other, "{asked}");
-        // EOIs are heard of exactly where there is a level: from KVM, or from the VMM's own controller.
+        // EOIs are heard of exactly where there is a level: from KVM, or from the VMM's own
+        // controller.
         let told = matches!(
             path,
             Path::ResampleIrqFd | Path::IrqFdAndEoiExit | Path::IrqLineAndEoiExit

@@ -61,8 +61,9 @@ fn nobody() {
     assert_eq!(injected, Injected::NoListener);
 }
 
-/// A logical message that fits neither of two local APICs that are on. KVM_SIGNAL_MSI fails with EPERM, as in a
-/// VM without vCPUs, if the two disagree on the mode of logical addressing; Linux 6.1 does so if they agree, too.
+/// A logical message that fits neither of two local APICs that are on. KVM_SIGNAL_MSI fails with
+/// EPERM, as in a VM without vCPUs, if the two disagree on the mode of logical addressing; Linux
+/// 6.1 does so if they agree, too.
 fn guest_at_odds() {
     const FLAT: u32 = u32::MAX;
     const CLUSTER: u32 = 0x0fff_ffff;

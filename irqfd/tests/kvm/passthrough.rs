@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The INTx interrupt of a device in another process, which has nothing but the two eventfds, as VFIO in the
-//! kernel has.
+//! The INTx interrupt of a device in another process, which has nothing but the two eventfds, as
+//! VFIO in the kernel has.
 #![allow(unsafe_code, reason = "the other process is a fork of this one")]
 
 use std::io;
@@ -32,7 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const ROUNDS: u32 = 2000;
 
-/// A device that starts when it is unmasked, and then wants an interrupt each time that it was unmasked again.
+/// A device that starts when it is unmasked, and then wants an interrupt each time that it was
+/// unmasked again.
 #[derive(Debug, Default)]
 struct Device {
     state: Mutex<State>,
@@ -61,8 +62,8 @@ impl IntxDevice for Device {
             state.unmask.as_ref().unwrap(),
         );
         let (trigger, unmask) = (trigger.as_raw_fd(), unmask.as_raw_fd());
-        // SAFETY: the child makes system calls on numbers that it has got by value, and ends without running
-        // anything of this process.
+        // SAFETY: the child makes system calls on numbers that it has got by value, and ends
+        // without running anything of this process.
         let process = unsafe { libc::fork() };
         assert!(process >= 0);
         if process == 0 {
@@ -118,7 +119,8 @@ impl Device {
     fn verdict(&self) -> Option<i32> {
         let process = self.state.lock().unwrap().process?;
         let mut status = 0;
-        // SAFETY: the status lives for the call, and the process is a child that nobody has waited for.
+        // SAFETY: the status lives for the call, and the process is a child that nobody has waited
+        // for.
         let ended = unsafe { libc::waitpid(process, &raw mut status, libc::WNOHANG) };
         assert!(ended >= 0);
         (ended == process).then(|| libc::WEXITSTATUS(status))

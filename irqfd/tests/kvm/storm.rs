@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guests and devices at once, on a real local APIC: no trigger is lost, and none comes while masked.
+//! Guests and devices at once, on a real local APIC: no trigger is lost, and none comes while
+//! masked.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +54,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// What a guest and its VMM do to one vector. Whether it is masked belongs to the thread of its number.
+    /// What a guest and its VMM do to one vector. Whether it is masked belongs to the thread of its
+    /// number.
     fn act(&self, thread: u32, dice: &mut Dice) {
         let n = dice.roll(VECTORS);
         let vector = &self.vectors[n as usize];

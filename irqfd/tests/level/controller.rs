@@ -118,7 +118,8 @@ fn exits_keep_no_line_alive() {
     assert_eq!(Arc::strong_count(&chip), 1);
 }
 
-/// Reports come from several threads while devices assert; at the end the chip has what was said last.
+/// Reports come from several threads while devices assert; at the end the chip has what was said
+/// last.
 #[test]
 fn eois_and_levels_from_many_threads() {
     let (chip, line, exits) = on_chip();

@@ -254,7 +254,8 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
 }
 
-/// Whoever asks KVM for the status of the real-time clock's pin loses an assertion before the EOI of the last.
+/// Whoever asks KVM for the status of the real-time clock's pin loses an assertion before the EOI
+/// of the last.
 #[test]
 fn the_pin_of_the_real_time_clock_is_as_any_other() {
     const RTC: u32 = 8;

@@ -19,8 +19,8 @@ use notify_core::{
 use super::bench::{GSI, VECTOR, level};
 use super::{exported, heard, own, signal, told};
 
-/// A split irqchip, on which something happens when a message has been sent or a trigger bound, before the
-/// caller knows.
+/// A split irqchip, on which something happens when a message has been sent or a trigger bound,
+/// before the caller knows.
 struct Busy {
     vm: SimVm,
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -65,7 +65,8 @@ impl Busy {
         answered
     }
 
-    /// Another vCPU takes the next interrupt and ends it, at once. Answers how many lines that concerned.
+    /// Another vCPU takes the next interrupt and ends it, at once. Answers how many lines that
+    /// concerned.
     fn serve_the_next(self: &Arc<Self>, exits: &EoiExits) -> Receiver<usize> {
         let (busy, exits) = (Arc::clone(self), exits.clone());
         self.meanwhile(move || {
@@ -190,7 +191,8 @@ impl Controller for Shared {
     }
 }
 
-/// A device is plugged in while a report waits for the lock of the controller, which whoever plugs it in may have.
+/// A device is plugged in while a report waits for the lock of the controller, which whoever plugs
+/// it in may have.
 #[test]
 fn a_line_is_built_while_the_end_of_an_interrupt_is_reported() {
     let exits = EoiExits::new();

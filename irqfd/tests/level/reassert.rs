@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a guest does to a pin in the kernel while devices of the VMM's own hold it up: it masks and unmasks it.
+//! What a guest does to a pin in the kernel while devices of the VMM's own hold it up: it masks and
+//! unmasks it.
 
 use std::sync::atomic::Ordering;
 

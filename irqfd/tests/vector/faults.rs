@@ -186,8 +186,8 @@ fn reset() {
     );
 }
 
-/// The kernel keeps an irqfd, whatever is tried: the vector must not get the GSI of which it could not be
-/// taken off, and others neither.
+/// The kernel keeps an irqfd, whatever is tried: the vector must not get the GSI of which it could
+/// not be taken off, and others neither.
 #[test]
 fn an_irqfd_that_stays_bound_keeps_its_gsi_out_of_use() {
     let (vm, table) = table();

@@ -26,8 +26,8 @@ fn a_signal_does_not_make_kvm_missing() {
         }
     });
     while !prober.is_finished() {
-        // One signal for each probe: a slow kernel would never get through a storm of them. It fails if the thread has
-        // just ended.
+        // One signal for each probe: a slow kernel would never get through a storm of them. It
+        // fails if the thread has just ended.
         let before = done.load(Ordering::Relaxed);
         let _ = prober.kill(libc::SIGUSR1);
         while done.load(Ordering::Relaxed) == before && !prober.is_finished() {

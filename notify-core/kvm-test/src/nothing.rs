@@ -8,7 +8,8 @@ use notify_core::{
     RouteBuffer, Vcpu, Vm,
 };
 
-/// A machine, or a vCPU, that takes everything and keeps nothing. It has 4096 GSIs, and every capability.
+/// A machine, or a vCPU, that takes everything and keeps nothing. It has 4096 GSIs, and every
+/// capability.
 #[derive(Debug)]
 pub struct Nothing;
 

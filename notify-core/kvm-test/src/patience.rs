@@ -4,9 +4,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for the next progress of something that works. It starts again at each progress,
-/// and is far longer than any step takes on a loaded or emulated machine: such a machine makes a test slow, and
-/// only what never comes makes it fail.
+/// How long a test waits for the next progress of something that works. It starts again at each
+/// progress, and is far longer than any step takes on a loaded or emulated machine: such a machine
+/// makes a test slow, and only what never comes makes it fail.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns when `condition` holds.
@@ -23,7 +23,8 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) {
             start.elapsed() < PATIENCE,
             "what a test waits for did not come"
         );
-        // Most of what comes, comes at once; what does not leaves the processor to those that do it.
+        // Most of what comes, comes at once; what does not leaves the processor to those that do
+        // it.
         if waits < 100 {
             thread::yield_now();
         } else {

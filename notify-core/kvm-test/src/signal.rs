@@ -24,8 +24,8 @@ struct Iocb {
     eventfd: u32,
 }
 
-/// Adds one to the counter of an eventfd from within the kernel. Unlike a write, this also works on a counter of
-/// 2^64 - 2, after which poll(2) reports POLLERR.
+/// Adds one to the counter of an eventfd from within the kernel. Unlike a write, this also works on
+/// a counter of 2^64 - 2, after which poll(2) reports POLLERR.
 ///
 /// # Errors
 ///
@@ -54,8 +54,8 @@ pub fn signal_from_kernel(eventfd: BorrowedFd<'_>) -> io::Result<()> {
     };
     // SAFETY: the kernel writes the number of a new context to `context`.
     failed(unsafe { libc::syscall(libc::SYS_io_setup, 1 as libc::c_long, &raw mut context) })?;
-    // SAFETY: the list has one element, which outlives the call, and so does `byte`: a read of /dev/zero is
-    // complete when the call returns, and otherwise io_destroy(2) below waits for it.
+    // SAFETY: the list has one element, which outlives the call, and so does `byte`: a read of
+    // /dev/zero is complete when the call returns, and otherwise io_destroy(2) below waits for it.
     let submitted = failed(unsafe {
         let (one, list) = (1 as libc::c_long, list.as_mut_ptr());
         libc::syscall(libc::SYS_io_submit, context, one, list)

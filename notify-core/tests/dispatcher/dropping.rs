@@ -107,8 +107,8 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
     }
 }
 
-/// Another thread is pausing a handler, in its `end_polling`, when the dispatcher is dropped: each of
-/// the signals that came is handed back or in the counter.
+/// Another thread is pausing a handler, in its `end_polling`, when the dispatcher is dropped: each
+/// of the signals that came is handed back or in the counter.
 #[test]
 fn signals_are_not_merged_when_another_thread_is_pausing() {
     struct Slow {

@@ -74,8 +74,8 @@ fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
     let (ring, kick, token) = ring(&dispatcher);
     open_window(&dispatcher, &ring, &kick);
     ring.late.store(1, Ordering::SeqCst);
-    // The time runs out in the middle of a window, so kicks are wanted again. If it runs out before the
-    // window begins, it is longer the next time: a slow machine needs more.
+    // The time runs out in the middle of a window, so kicks are wanted again. If it runs out before
+    // the window begins, it is longer the next time: a slow machine needs more.
     let mut time = Duration::from_micros(10);
     while ring.get(|ring| &ring.late) > 0 {
         dispatcher.run_once(Some(time)).unwrap();
@@ -252,7 +252,8 @@ fn an_idle_handler_is_polled_no_more() {
         dispatcher.run_once(Some(PATIENCE)).unwrap(),
         Turn::Worked(1)
     );
-    // An event brings it back, and it has the window that it had: so many polls do not fit into its first.
+    // An event brings it back, and it has the window that it had: so many polls do not fit into its
+    // first.
     while_it_runs(&dispatcher, |_| {
         wait_until(|| ring.get(|ring| &ring.polls) > polls + MANY);
     });

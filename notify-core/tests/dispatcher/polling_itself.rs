@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers that do something to themselves while they are polled, or are met by somebody else then.
+//! Handlers that do something to themselves while they are polled, or are met by somebody else
+//! then.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A ring whose handler is polled. The other side plays by virtio's rules: it adds, then it signals,
-//! unless it was told that it need not.
+//! A ring whose handler is polled. The other side plays by virtio's rules: it adds, then it
+//! signals, unless it was told that it need not.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

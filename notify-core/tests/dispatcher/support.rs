@@ -85,7 +85,8 @@ pub(crate) fn some(count: u64) -> Option<NonZeroU64> {
     Some(NonZeroU64::new(count).unwrap())
 }
 
-/// Does something while another thread runs the dispatcher, and stops that thread, whatever happens.
+/// Does something while another thread runs the dispatcher, and stops that thread, whatever
+/// happens.
 pub(crate) fn while_it_runs<R>(
     dispatcher: &Dispatcher,
     act: impl FnOnce(&DispatcherHandle) -> R,

@@ -189,7 +189,8 @@ fn a_line_tells_what_became_of_it() {
     assert_eq!(answers[2], LineStatus::Coalesced, "{answers:?}");
 }
 
-/// The ioctl fails with EPERM in the first case. A guest can bring that about too, see `inject` of irqfd.
+/// The ioctl fails with EPERM in the first case. A guest can bring that about too, see `inject` of
+/// irqfd.
 fn no_destination() {
     let (vm_fd, vm) = machine();
     let message = MsiRequest::new(0xfee0_0000, 0x30);

@@ -42,8 +42,8 @@ fn made_of_vcpus_only() {
     let vm_fd = kvm.create_vm().unwrap();
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let eventfd = EventNotifier::new().unwrap();
-    // Unlike most others, these two answer EINVAL to a request that they do not know, as a vCPU does to a
-    // vector that there is not.
+    // Unlike most others, these two answer EINVAL to a request that they do not know, as a vCPU
+    // does to a vector that there is not.
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     let urandom = File::open("/dev/urandom").unwrap();
     for number in [

@@ -354,7 +354,8 @@ impl Pair {
         self.sim.clear_vectors(vcpu);
     }
 
-    /// The vCPU takes its highest vector, by hand in the real machine. To KVM that is a restored APIC.
+    /// The vCPU takes its highest vector, by hand in the real machine. To KVM that is a restored
+    /// APIC.
     pub(crate) fn take_vector(&mut self, vcpu: usize) {
         let taken = self.sim.take_vector(vcpu);
         self.note(&("take", vcpu, taken));
