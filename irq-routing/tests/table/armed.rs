@@ -75,7 +75,7 @@ fn setup() -> Setup {
     vm.on_routes(move |entries| {
         let has = |wanted: u32| {
             let is = |entry: &RouteEntry| match entry.target {
-                RouteTarget::Msi { data, .. } => data == wanted,
+                RouteTarget::Msi(message) => message.data == wanted,
                 _ => false,
             };
             entries.iter().any(is)

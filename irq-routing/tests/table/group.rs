@@ -5,7 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use irq_routing::{Error, GsiLease, IrqChip, Line, Pins, RestoreError, Route, RoutingTable};
+use irq_routing::{
+    Error, GsiLease, IrqChip, Line, MsiMessage, Pins, RestoreError, Route, RoutingTable,
+};
 use notify_core::{RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
@@ -16,7 +18,7 @@ const GUILTY: u32 = 666;
 
 fn refuse_the_guilty(entries: &[RouteEntry]) -> io::Result<()> {
     let guilty = |entry: &RouteEntry| match entry.target {
-        RouteTarget::Msi { data, .. } => data == GUILTY,
+        RouteTarget::Msi(message) => message.data == GUILTY,
         _ => false,
     };
     match entries.iter().any(guilty) {
