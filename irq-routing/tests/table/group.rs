@@ -5,9 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use irq_routing::{
-    Error, GsiLease, IrqChip, Line, MsiMessage, Pins, RestoreError, Route, RoutingTable,
-};
+use irq_routing::{Error, GsiLease, IrqChip, Line, Pins, RestoreError, Route, RoutingTable};
 use notify_core::{RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
