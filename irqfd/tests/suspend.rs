@@ -83,7 +83,7 @@ impl Bench {
                 call.trigger()?;
                 Ok(())
             };
-            let token = dispatcher.handle().add(&kick, handler).unwrap();
+            let token = dispatcher.handle().add(Arc::clone(&kick), handler).unwrap();
             (kick, token)
         });
         let device = Device {
@@ -297,7 +297,11 @@ fn a_request_that_is_being_handled_ends_before_the_device_is_suspended() {
         call.trigger()?;
         Ok(())
     };
-    let token = bench.device.dispatcher.add(&kick, handler).unwrap();
+    let token = bench
+        .device
+        .dispatcher
+        .add(Arc::clone(&kick), handler)
+        .unwrap();
     bench.device.queues[0] = (kick, token);
     bench.kick(0);
     let Bench {

@@ -1,48 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Why an operation on a notifier failed.
 
-use std::io;
 use std::os::fd::RawFd;
 
-use crate::Rejected;
+use crate::{Rejected, SysError};
 
 /// Why an operation on a notifier, or the adoption of a file descriptor, failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel gave no new eventfd; EMFILE and ENFILE are the usual reasons.
-    #[error("cannot create an eventfd")]
-    Create(#[source] io::Error),
+    /// The kernel created no eventfd; EMFILE and ENFILE are the usual reasons.
+    #[error("cannot create an eventfd: {cause}")]
+    #[non_exhaustive]
+    Create {
+        /// What the kernel returned.
+        cause: SysError,
+    },
 
     /// The file descriptor is open, but it is something else; or the kernel is older than 5.8,
-    /// whose eventfds cannot be told from other files.
-    #[error("file descriptor {fd} is not an eventfd")]
+    /// whose eventfds look like other files.
+    #[error("file descriptor {fd} is not an eventfd, or the kernel is older than Linux 5.8")]
+    #[non_exhaustive]
     NotEventFd {
         /// The number that was offered.
         fd: RawFd,
     },
 
-    /// The file descriptor could not be looked at, or its flags could not be changed; EPERM or
-    /// ENOSYS if a system-call filter refuses `preadv2` or `fcntl`.
-    #[error("cannot examine file descriptor {fd}")]
+    /// The file descriptor could not be examined, or its flags could not be changed; EPERM or
+    /// ENOSYS if a system call filter refuses `preadv2`, `writev` or `fcntl`.
+    #[error("cannot examine file descriptor {fd}: {cause}")]
+    #[non_exhaustive]
     Examine {
         /// The number that was offered.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
     /// The file descriptor could not be duplicated; EMFILE is the usual reason.
-    #[error("cannot duplicate file descriptor {fd}")]
+    #[error("cannot duplicate file descriptor {fd}: {cause}")]
+    #[non_exhaustive]
     Duplicate {
         /// The one to be duplicated.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
     /// A consumer and a notifier of two different eventfds were offered as one.
     #[error("file descriptors {consumer} and {notifier} are not the same eventfd")]
+    #[non_exhaustive]
     DifferentEventFds {
         /// The read half's number.
         consumer: RawFd,
@@ -51,50 +58,73 @@ pub enum Error {
     },
 
     /// The counter could not be written.
-    #[error("cannot signal eventfd {fd}")]
+    #[error("cannot signal eventfd {fd}: {cause}")]
+    #[non_exhaustive]
     Notify {
         /// The eventfd.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
     /// The counter could not be read. EOPNOTSUPP: the kernel is older than 5.8.
-    #[error("cannot read eventfd {fd}")]
+    #[error("cannot read eventfd {fd}: {cause}")]
+    #[non_exhaustive]
     Consume {
         /// The eventfd.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
     /// The eventfd could not be polled.
-    #[error("cannot poll eventfd {fd}")]
+    #[error("cannot poll eventfd {fd}: {cause}")]
+    #[non_exhaustive]
     Poll {
         /// The eventfd.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
-    /// The file descriptor is open, but it is no KVM virtual machine, or it belongs to another
-    /// process (EIO: KVM serves only the address space that created the machine).
-    #[error("file descriptor {fd} is not a KVM virtual machine of this process")]
+    /// The file descriptor is open, but it is no KVM VM, or it belongs to another process (EIO:
+    /// KVM serves only the address space that created the VM).
+    #[error("file descriptor {fd} is not a KVM VM of this process: {cause}")]
+    #[non_exhaustive]
     NotVm {
         /// The number that was offered.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
     /// The file descriptor is open, but it is no KVM vCPU, or it belongs to another process (EIO).
-    #[error("file descriptor {fd} is not a KVM vCPU of this process")]
+    #[error("file descriptor {fd} is not a KVM vCPU of this process: {cause}")]
+    #[non_exhaustive]
     NotVcpu {
         /// The number that was offered.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
+}
+
+impl Error {
+    /// Returns the errno, if a system call failed.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Create { cause }
+            | Self::Examine { cause, .. }
+            | Self::Duplicate { cause, .. }
+            | Self::Notify { cause, .. }
+            | Self::Consume { cause, .. }
+            | Self::Poll { cause, .. }
+            | Self::NotVm { cause, .. }
+            | Self::NotVcpu { cause, .. } => cause.raw_os_error(),
+            Self::NotEventFd { .. } | Self::DifferentEventFds { .. } => None,
+        }
+    }
 }
 
 impl<T> From<Rejected<T, Error>> for Error {

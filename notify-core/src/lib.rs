@@ -45,6 +45,9 @@
 //! # Ok::<(), notify_core::Error>(())
 //! ```
 //!
+//! Two examples in the folder `examples` run without `/dev/kvm`: `kick_and_call` is a queue from
+//! the guest's kick to its interrupt, `traced_port` a [`Vm`] between the upper crates and a VM.
+//!
 //! # Features
 //!
 //! - `kvm-ioctls` (default): conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25.
@@ -67,9 +70,12 @@ mod error;
 pub mod event_loops;
 #[cfg(feature = "mio")]
 mod event_source;
+mod hex;
 mod notifier;
 pub mod ports;
 mod rejected;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod sys_error;
 pub mod system_calls;
 mod vm;
@@ -81,8 +87,6 @@ pub use notifier::{
 };
 pub use rejected::Rejected;
 pub use sys_error::SysError;
-#[cfg(feature = "sim")]
-pub use vm::sim;
 pub use vm::{
     Bus, Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVcpu, KvmVm,
     LineStatus, MsiMessage, MsiOutcome, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget,

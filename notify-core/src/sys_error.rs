@@ -2,14 +2,15 @@
 //! [`SysError`]: the error of a system call, or of a VM's port.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
 /// What a system call or the [port](crate::Vm) returned: an errno, or another [`io::Error`].
 ///
-/// Unlike [`io::Error`] it can be cloned and compared, so that the errors that hold one can be, too.
-/// Two are equal if they have the same errno, or, without one, the same [kind](Self::kind). The text
-/// is that of the `io::Error`, with the errno at its end.
+/// Unlike [`io::Error`] it can be cloned and compared, so that the errors that hold one can be,
+/// too. Two are equal if they have the same errno, or, without one, the same [kind](Self::kind).
+/// The text is that of the `io::Error`, with the errno at its end.
 ///
 /// ```
 /// use notify_core::SysError;
@@ -34,6 +35,14 @@ impl SysError {
         match self.0 {
             Repr::Os(errno) => Some(errno),
             Repr::Other(_) => None,
+        }
+    }
+
+    /// The `io::Error` without an errno.
+    pub(crate) fn other(&self) -> Option<&io::Error> {
+        match &self.0 {
+            Repr::Os(_) => None,
+            Repr::Other(error) => Some(error),
         }
     }
 
@@ -76,6 +85,12 @@ impl PartialEq for SysError {
 }
 
 impl Eq for SysError {}
+
+impl Hash for SysError {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.raw_os_error(), self.kind()).hash(state);
+    }
+}
 
 impl fmt::Debug for SysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

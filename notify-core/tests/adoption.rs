@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::{epoll, fanotify, inotify, signal, signalfd, socket, timerfd};
-use notify_core::{BorrowedEventFd, Error, EventFd, EventFdMode, EventNotifier};
+use notify_core::{BorrowedEventFd, Error, EventFd, EventFdMode, EventNotifier, SysError};
 
 #[track_caller]
 fn expect_count(notifier: &EventNotifier, count: u64) {
@@ -132,7 +132,7 @@ fn adoption_refuses_all_other_kinds_of_file() {
         let number = fd.as_raw_fd();
         let rejected = EventNotifier::adopt(fd).expect_err(kind);
         assert!(
-            matches!(rejected.error, Error::NotEventFd { fd } if fd == number),
+            matches!(rejected.error, Error::NotEventFd { fd, .. } if fd == number),
             "{kind}: {}",
             rejected.error
         );
@@ -148,20 +148,20 @@ fn adoption_refuses_all_other_kinds_of_file() {
 fn a_closed_file_descriptor_is_refused_by_its_number() {
     use std::os::fd::{BorrowedFd, FromRawFd};
     const CLOSED: i32 = 987_654;
-    let ebadf = |source: &std::io::Error| source.raw_os_error() == Some(libc::EBADF);
+    let ebadf = |cause: &SysError| cause.raw_os_error() == Some(libc::EBADF);
     // SAFETY: not one: this is the mistake that is to be survived. Nothing has this number, so that
     // nothing is closed or used by it.
     let (owned, borrowed) =
         unsafe { (OwnedFd::from_raw_fd(CLOSED), BorrowedFd::borrow_raw(CLOSED)) };
     let error = EventNotifier::adopt_borrowed(borrowed).unwrap_err();
     assert!(
-        matches!(&error, Error::Duplicate { fd: CLOSED, source } if ebadf(source)),
+        matches!(&error, Error::Duplicate { fd: CLOSED, cause, .. } if ebadf(cause)),
         "{error:?}"
     );
     let rejected = EventNotifier::adopt(owned).unwrap_err();
-    assert!(matches!(&rejected.error, Error::Examine { fd: CLOSED, source } if ebadf(source)));
+    assert!(matches!(&rejected.error, Error::Examine { fd: CLOSED, cause, .. } if ebadf(cause)));
     let rejected = notify_core::KvmVm::from_fd(rejected.value).unwrap_err();
-    assert!(matches!(&rejected.error, Error::NotVm { fd: CLOSED, source } if ebadf(source)));
+    assert!(matches!(&rejected.error, Error::NotVm { fd: CLOSED, cause, .. } if ebadf(cause)));
     std::mem::forget(rejected.value);
 }
 
@@ -180,9 +180,9 @@ fn a_jail_without_a_system_call_is_not_told_that_its_eventfd_is_none() {
             EventNotifier::adopt_borrowed(&notifier).unwrap_err()
         });
         let error = jailed.join().unwrap();
-        let said = |source: &std::io::Error| source.raw_os_error() == Some(errno);
+        let said = |cause: &SysError| cause.raw_os_error() == Some(errno);
         assert!(
-            matches!(&error, Error::Examine { source, .. } if said(source)),
+            matches!(&error, Error::Examine { cause, .. } if said(cause)),
             "{error:?}"
         );
     }
@@ -272,7 +272,7 @@ fn what_is_no_eventfd_makes_errors_when_it_is_used() {
         EventNotifier::try_from(&*eventfd).unwrap()
     };
     let refused = |error: Error| match error {
-        Error::Consume { source, .. } | Error::Notify { source, .. } => source.kind(),
+        Error::Consume { cause, .. } | Error::Notify { cause, .. } => cause.kind(),
         other => panic!("{other}"),
     };
     // It always has eight bytes, and a wait must not read them for ever.

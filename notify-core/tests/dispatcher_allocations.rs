@@ -45,10 +45,10 @@ fn a_warm_dispatcher_allocates_nothing_and_gives_everything_back() {
         .collect();
     let mut tokens: Vec<_> = plain
         .iter()
-        .map(|notifier| handle.add(notifier, |_| Ok(())).unwrap())
+        .map(|notifier| handle.add(Arc::clone(notifier), |_| Ok(())).unwrap())
         .collect();
     let readable = Arc::new(EventNotifier::builder().initial(1).build().unwrap());
-    tokens.push(handle.add_fd(&readable, |_| Ok(())).unwrap());
+    tokens.push(handle.add_fd(Arc::clone(&readable), |_| Ok(())).unwrap());
     let round = || {
         for notifier in plain.iter().chain(&polled) {
             notifier.notify().unwrap();
@@ -64,7 +64,7 @@ fn a_warm_dispatcher_allocates_nothing_and_gives_everything_back() {
     };
     count("without polling");
     for notifier in &polled {
-        tokens.push(handle.add_polled(notifier, Device(0)).unwrap());
+        tokens.push(handle.add_polled(Arc::clone(notifier), Device(0)).unwrap());
     }
     count("with polling");
     let pausing = || {

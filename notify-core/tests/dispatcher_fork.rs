@@ -75,7 +75,7 @@ fn in_the_child(
     for notifier in [notifier, &other] {
         if !refused(
             handle
-                .add(notifier, |_| Ok(()))
+                .add(Arc::clone(notifier), |_| Ok(()))
                 .map(drop)
                 .map_err(Error::from),
         ) {
@@ -84,7 +84,7 @@ fn in_the_child(
     }
     if !refused(
         handle
-            .add_fd(&other, |_| Ok(()))
+            .add_fd(Arc::clone(&other), |_| Ok(()))
             .map(drop)
             .map_err(Error::from),
     ) {
@@ -120,9 +120,12 @@ fn a_child_process_changes_nothing_for_its_parent() {
         Arc::new(Counts::default()),
     );
     let polled = Polled(Arc::clone(&counts));
-    let token = dispatcher.handle().add_polled(&notifier, polled).unwrap();
+    let token = dispatcher
+        .handle()
+        .add_polled(Arc::clone(&notifier), polled)
+        .unwrap();
     let (other, calls) = (Arc::new(EventNotifier::new().unwrap()), Arc::clone(&counts));
-    let add = dispatcher.handle().add_fd(&other, move |_| {
+    let add = dispatcher.handle().add_fd(Arc::clone(&other), move |_| {
         calls.readable.fetch_add(1, Ordering::SeqCst);
         Ok(())
     });

@@ -220,7 +220,7 @@ fn adopt_refuses_the_files_of_kvm() {
 /// Offers a machine once more to [`KvmVm::from_fd`].
 fn adopt_again(vm: &KvmVm) -> io::Result<()> {
     match KvmVm::from_fd(vm.as_fd().try_clone_to_owned()?).map_err(|rejected| rejected.error) {
-        Err(Error::NotVm { source, .. }) => Err(source),
+        Err(Error::NotVm { cause, .. }) => Err(cause.into()),
         _ => Ok(()),
     }
 }

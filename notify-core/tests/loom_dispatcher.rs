@@ -18,7 +18,9 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use notify_core::dispatcher::Error;
-use notify_core::dispatcher::explored::{Backlog, Kicks, Left, Served, Signals, Slot, Stop, Taken};
+use notify_core::dispatcher::explored::{
+    Backlog, GivenBack, Kicks, Served, Signals, Slot, Stop, Taken,
+};
 
 /// A file in an epoll instance with one waker: an eventfd, which the dispatcher reads, or another
 /// kind, which the handler reads, one unit at a time.
@@ -61,7 +63,7 @@ impl Kernel {
         read
     }
 
-    fn remind(&self) {
+    fn ensure_signal(&self) {
         if self.0.0.lock().unwrap().count == 0 {
             self.signal();
         }
@@ -158,7 +160,7 @@ fn world_of(file: File) -> (Arc<World>, Arc<TheSlot>) {
 
 /// What the dispatcher does for one that is ready.
 fn serve(world: &World, slot: &TheSlot) {
-    let Some((handler, kicks)) = slot.enter(thread::current().id()) else {
+    let Some((handler, kicks)) = slot.take_out(thread::current().id()) else {
         return;
     };
     let count = match world.kernel.1 {
@@ -176,19 +178,19 @@ fn serve(world: &World, slot: &TheSlot) {
 /// What the peer is told, and what it did just before without a signal, are the kicks alone here.
 fn settle(kernel: &Kernel, kicks: Kicks) {
     if kicks.look_due() {
-        kernel.remind();
+        kernel.ensure_signal();
     }
 }
 
 fn leave(world: &World, slot: &TheSlot, mut handler: Handler, mut kicks: Kicks) {
     loop {
-        match slot.leave(handler, kicks) {
-            Left::Back => return,
-            Left::Settle(back) => {
+        match slot.give_back(handler, kicks) {
+            GivenBack::Kept => return,
+            GivenBack::EndPolling(back) => {
                 settle(&world.kernel, kicks);
                 (handler, kicks) = (back, Kicks::Wanted);
             }
-            Left::Drop(handler) => return dismiss(world, slot, handler, kicks),
+            GivenBack::Drop(handler) => return dismiss(world, slot, handler, kicks),
         }
     }
 }
@@ -196,7 +198,7 @@ fn leave(world: &World, slot: &TheSlot, mut handler: Handler, mut kicks: Kicks) 
 fn dismiss(world: &World, slot: &TheSlot, handler: Handler, kicks: Kicks) {
     settle(&world.kernel, kicks);
     drop(handler);
-    slot.finish();
+    slot.mark_dropped();
 }
 
 fn remove(world: &World, slot: &TheSlot) -> Option<u64> {
@@ -205,7 +207,7 @@ fn remove(world: &World, slot: &TheSlot) -> Option<u64> {
         Taken::Done => {}
         Taken::Gone => return None,
     }
-    Some(slot.pending().unwrap().map_or(0, u64::from))
+    Some(slot.take_pending().unwrap().map_or(0, u64::from))
 }
 
 fn pause(world: &World, slot: &TheSlot) -> Option<u64> {
@@ -213,12 +215,12 @@ fn pause(world: &World, slot: &TheSlot) -> Option<u64> {
         Taken::Handler(handler, kicks) => {
             settle(&world.kernel, kicks);
             leave(world, slot, handler, Kicks::Wanted);
-            slot.paused()
+            slot.outcome()
         }
         taken => taken,
     };
     match taken {
-        Taken::Done => Some(slot.pending().unwrap().map_or(0, u64::from)),
+        Taken::Done => Some(slot.take_pending().unwrap().map_or(0, u64::from)),
         Taken::Handler(..) | Taken::Gone => None,
     }
 }
@@ -375,9 +377,9 @@ fn pause_against_resume() {
 
 /// The handler is polled, and its peer need not signal.
 fn suppress(world: &World, slot: &TheSlot) {
-    let (handler, kicks) = slot.enter(thread::current().id()).unwrap();
+    let (handler, kicks) = slot.take_out(thread::current().id()).unwrap();
     assert_eq!(kicks, Kicks::Wanted);
-    slot.suppressed();
+    slot.mark_suppressed();
     leave(world, slot, handler, Kicks::Suppressed);
 }
 
@@ -394,7 +396,7 @@ fn pause_of_a_polled_handler_against_resume() {
         resumer.join().unwrap();
         assert!(slot.resume().unwrap());
         let signalled = world.kernel.wait(false);
-        let (handler, kicks) = slot.enter(thread::current().id()).unwrap();
+        let (handler, kicks) = slot.take_out(thread::current().id()).unwrap();
         assert!(
             paused > 0 || signalled || kicks != Kicks::Wanted,
             "the look is lost"
@@ -411,7 +413,7 @@ fn pause_of_a_handler_against_its_poll() {
         suppress(&world, &slot);
         let (polling, polled) = (Arc::clone(&world), Arc::clone(&slot));
         let runner = thread::spawn(move || {
-            if let Some((handler, kicks)) = polled.enter(thread::current().id()) {
+            if let Some((handler, kicks)) = polled.take_out(thread::current().id()) {
                 leave(&polling, &polled, handler, kicks);
             }
         });
@@ -430,7 +432,7 @@ fn removal_and_pause_of_a_polled_handler() {
         suppress(&world, &slot);
         let (polling, polled) = (Arc::clone(&world), Arc::clone(&slot));
         let runner = thread::spawn(move || {
-            if let Some((handler, kicks)) = polled.enter(thread::current().id()) {
+            if let Some((handler, kicks)) = polled.take_out(thread::current().id()) {
                 assert!(!polling.running.swap(true, Ordering::SeqCst));
                 polling.running.store(false, Ordering::SeqCst);
                 leave(&polling, &polled, handler, kicks);
@@ -461,12 +463,14 @@ fn a_handler_that_removes_itself_in_a_poll_against_a_removal() {
             assert!(other_world.dropped.load(Ordering::SeqCst));
             removed
         });
-        let own = slot.enter(thread::current().id()).map(|(handler, kicks)| {
-            let own = remove(&world, &slot);
-            assert!(!world.dropped.load(Ordering::SeqCst), "it is in its poll");
-            leave(&world, &slot, handler, kicks);
-            own
-        });
+        let own = slot
+            .take_out(thread::current().id())
+            .map(|(handler, kicks)| {
+                let own = remove(&world, &slot);
+                assert!(!world.dropped.load(Ordering::SeqCst), "it is in its poll");
+                leave(&world, &slot, handler, kicks);
+                own
+            });
         let removed = remover.join().unwrap();
         let left = world.kernel.take().unwrap().map_or(0, u64::from);
         match own {
@@ -485,10 +489,10 @@ fn a_failure_against_a_removal() {
         suppress(&world, &slot);
         let (failing, failed) = (Arc::clone(&world), Arc::clone(&slot));
         let runner = thread::spawn(move || {
-            let (handler, kicks) = failed.enter(thread::current().id())?;
-            let is_ours = failed.abandon();
+            let (handler, kicks) = failed.take_out(thread::current().id())?;
+            let is_ours = failed.mark_failed();
             dismiss(&failing, &failed, handler, kicks);
-            is_ours.then(|| failed.pending().unwrap().map_or(0, u64::from))
+            is_ours.then(|| failed.take_pending().unwrap().map_or(0, u64::from))
         });
         let removed = remove(&world, &slot);
         assert!(world.dropped.load(Ordering::SeqCst));
@@ -521,19 +525,19 @@ fn stop_against_a_pending_signal() {
             if world.kernel.wait(block) {
                 backlog.push(());
             }
-            backlog.turn(8, &stop, |()| {
+            backlog.serve_each_once(8, &stop, |()| {
                 serve(&world, &slot);
                 Served::Done
             });
         };
         // A run that is never woken is a deadlock, which loom reports.
-        while !stop.answer() {
+        while !stop.take() {
             turn(true);
         }
         signaller.join().unwrap();
         stopper.join().unwrap();
         turn(false);
         assert_eq!(world.handled.load(Ordering::SeqCst), 1);
-        assert!(!stop.answer(), "a request is answered once");
+        assert!(!stop.take(), "a request is answered once");
     });
 }

@@ -28,23 +28,23 @@ fn each_creation_fails_with_what_it_wanted_and_leaves_nothing_open() {
     )
     .unwrap();
 
-    let emfile = |source: &std::io::Error| source.raw_os_error() == Some(libc::EMFILE);
+    let emfile = |error: &Error| error.raw_os_error() == Some(libc::EMFILE);
     let builder = NotifierPair::builder();
     let pair = builder.build().unwrap_err();
     assert!(
-        matches!(&pair, Error::Create(source) if emfile(source)),
+        matches!(&pair, Error::Create { .. } if emfile(&pair)),
         "{pair:?}"
     );
     let rest = EventNotifier::new().unwrap();
     let clone = survivor.try_clone().unwrap_err();
     assert!(
-        matches!(&clone, Error::Duplicate { source, .. } if emfile(source)),
+        matches!(&clone, Error::Duplicate { .. } if emfile(&clone)),
         "{clone:?}"
     );
     let borrowed = EventNotifier::adopt_borrowed(&*survivor).unwrap_err();
-    assert!(matches!(&borrowed, Error::Duplicate { source, .. } if emfile(source)));
+    assert!(matches!(&borrowed, Error::Duplicate { .. } if emfile(&borrowed)));
     let halves = rest.into_consumer_and_notifier().unwrap_err();
-    assert!(matches!(&halves.error, Error::Duplicate { source, .. } if emfile(source)));
+    assert!(matches!(&halves.error, Error::Duplicate { .. } if emfile(&halves.error)));
     halves.value.notify().unwrap();
     let half = NotifierPair::builder().host_notifier(Arc::clone(&survivor));
     assert!(half.build().is_err());

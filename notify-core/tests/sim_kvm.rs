@@ -37,7 +37,7 @@ fn nothing_stays_open() {
     let before = open_fds().unwrap();
     for _ in 0..10 {
         let vm = Arc::new(SimVm::builder().build());
-        let thread = DeliveryThread::start(&vm, |_, _| {}).unwrap();
+        let thread = DeliveryThread::start(Arc::clone(&vm), |_, _| {}).unwrap();
         let (one, resample) = (EventNotifier::new().unwrap(), EventNotifier::new().unwrap());
         let irqfd = IrqFdRequest::assign_resample(one.as_fd(), 5, resample.as_fd());
         let doorbell = IoEventFdRequest::assign(one.as_fd(), Bus::Mmio, 0x1000, 4);

@@ -34,7 +34,7 @@ pub(crate) fn ready() -> Result<Row, Box<dyn Error>> {
         arrive(&told);
         Ok(())
     };
-    dispatcher.handle().add(&ours, handler)?;
+    dispatcher.handle().add(Arc::clone(&ours), handler)?;
 
     let mut times = (Vec::new(), Vec::new());
     thread::scope(|scope| -> Result<(), Box<dyn Error>> {
@@ -112,7 +112,7 @@ impl Registered {
         let dispatcher = Dispatcher::new()?;
         let notifiers = (0..notifiers).map(|_| {
             let notifier = Arc::new(EventNotifier::new()?);
-            dispatcher.handle().add(&notifier, |_| Ok(()))?;
+            dispatcher.handle().add(Arc::clone(&notifier), |_| Ok(()))?;
             Ok(notifier)
         });
         let rest: Vec<_> = notifiers.collect::<Result<_, Box<dyn Error>>>()?;

@@ -212,11 +212,11 @@ pub(crate) fn phase(
     };
     if polls.is_some() {
         handle
-            .add_polled(&guest.kick, device)
+            .add_polled(Arc::clone(&guest.kick), device)
             .map_err(|rejected| rejected.error)?;
     } else {
         handle
-            .add_handler(&guest.kick, device)
+            .add_handler(Arc::clone(&guest.kick), device)
             .map_err(|rejected| rejected.error)?;
     }
     let taken = || {

@@ -65,7 +65,7 @@ fn suspended() {
         Ok(())
     };
     let kick = bell.notifier();
-    let token = dispatcher.handle().add(kick, handler).unwrap();
+    let token = dispatcher.handle().add(Arc::clone(kick), handler).unwrap();
     let mut device = Device {
         status: DRIVER_OK,
         dispatcher: dispatcher.handle(),

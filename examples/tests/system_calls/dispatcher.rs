@@ -64,7 +64,7 @@ impl Loop {
     fn new(private: bool) -> Self {
         let dispatcher = Dispatcher::new().unwrap();
         let (handle, notifier) = (dispatcher.handle(), notifier(private));
-        let token = handle.add(&notifier, |_| Ok(())).unwrap();
+        let token = handle.add(Arc::clone(&notifier), |_| Ok(())).unwrap();
         Self {
             dispatcher,
             handle,
@@ -119,7 +119,10 @@ fn turns() -> Vec<Row> {
             |private| {
                 let dispatcher = Dispatcher::new().unwrap();
                 let notifier = leak(notifier(private));
-                dispatcher.handle().add_polled(notifier, Ring).unwrap();
+                dispatcher
+                    .handle()
+                    .add_polled(Arc::clone(notifier), Ring)
+                    .unwrap();
                 notifier.notify().unwrap();
                 on(leak(dispatcher), |dispatcher| {
                     for _ in 0..2 {
@@ -139,7 +142,10 @@ fn turns() -> Vec<Row> {
                 let dispatcher = Dispatcher::new().unwrap();
                 let (ours, peer) = UnixStream::pair().unwrap();
                 let ours = Arc::new(ours);
-                dispatcher.handle().add_fd(&ours, |_| Ok(())).unwrap();
+                dispatcher
+                    .handle()
+                    .add_fd(Arc::clone(&ours), |_| Ok(()))
+                    .unwrap();
                 // It is ready for ever.
                 drop(peer);
                 on(leak((dispatcher, ours)), |(dispatcher, _)| {
@@ -182,7 +188,10 @@ fn changes() -> Vec<Row> {
             |private| {
                 let (dispatcher, notifier) = leak((Dispatcher::new().unwrap(), notifier(private)));
                 Box::new(move || {
-                    dispatcher.handle().add(notifier, |_| Ok(())).unwrap();
+                    dispatcher
+                        .handle()
+                        .add(Arc::clone(notifier), |_| Ok(()))
+                        .unwrap();
                 })
             },
         ),

@@ -279,7 +279,7 @@ fn transfer(handovers: &[Handover]) {
 fn take(notifier: &EventNotifier) -> u64 {
     let reads = match notifier.mode() {
         EventFdMode::Counter => 1,
-        EventFdMode::Semaphore | EventFdMode::Unknown => MOST_READS,
+        _ => MOST_READS,
     };
     let mut kicks: u64 = 0;
     for _ in 0..reads {

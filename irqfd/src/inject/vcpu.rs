@@ -26,7 +26,7 @@ use crate::Error;
 /// # use irqfd::inject::{self, Injected};
 /// # use notify_core::sim::{Profile, SimVm};
 /// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
-/// let vcpu = SimVm::vcpu(&vm, 0).ok_or("no vCPU")?; // or a KvmVcpu
+/// let vcpu = SimVm::vcpu(Arc::clone(&vm), 0).ok_or("no vCPU")?; // or a KvmVcpu
 /// assert_eq!(inject::vcpu(&vcpu, 0x60)?, Injected::Queued);
 /// assert_eq!(inject::vcpu(&vcpu, 0x61)?, Injected::StillQueued);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -40,7 +40,7 @@ use crate::Error;
 /// # use irqfd::inject;
 /// # use notify_core::sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
-/// # let vcpu = SimVm::vcpu(&vm, 0).ok_or("no vCPU")?;
+/// # let vcpu = SimVm::vcpu(Arc::clone(&vm), 0).ok_or("no vCPU")?;
 /// inject::vcpu(&vcpu, 0x60)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -10,7 +10,7 @@ use notify_core::sim::{CallKind, Profile, SimVm};
 
 fn with(profile: Profile) -> (Arc<SimVm>, impl Vcpu) {
     let vm = Arc::new(SimVm::builder().profile(profile).build());
-    let vcpu = SimVm::vcpu(&vm, 0).unwrap();
+    let vcpu = SimVm::vcpu(Arc::clone(&vm), 0).unwrap();
     (vm, vcpu)
 }
 

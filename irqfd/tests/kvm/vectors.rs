@@ -249,7 +249,7 @@ fn dispatched_queue() {
     let dispatcher = Dispatcher::new().unwrap();
     let handle = dispatcher.handle();
     let own = Arc::clone(&queue);
-    let add = handle.add_fd(&queue, move |ready| {
+    let add = handle.add_fd(Arc::clone(&queue), move |ready| {
         assert!(ready.is_readable());
         assert_eq!(own.run_pending().armed, 64);
         Ok(())

@@ -27,7 +27,7 @@ fn a_dispatcher_runs_a_queue() {
     let handle = dispatcher.handle();
     let (own, armed) = (Arc::clone(&queue), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&armed);
-    let add = handle.add_fd(&queue, move |_| {
+    let add = handle.add_fd(Arc::clone(&queue), move |_| {
         count.fetch_add(own.run_pending().armed, Ordering::SeqCst);
         Ok(())
     });
@@ -176,7 +176,7 @@ fn a_dispatcher_is_called_for_each_retry() {
     let dispatcher = Dispatcher::new().unwrap();
     let (own, stop) = (Arc::clone(&queue), dispatcher.handle());
     let (sim, mut failures) = (Arc::clone(&vm), 0);
-    let add = dispatcher.handle().add_fd(&queue, move |_| {
+    let add = dispatcher.handle().add_fd(Arc::clone(&queue), move |_| {
         let round = own.run_pending();
         failures += round.failed.len();
         if failures < 3 {

@@ -95,7 +95,7 @@ impl Machine {
     pub(crate) fn expect(&self, messages: &[u32]) {
         let injected = self.sim.deliver();
         let data = injected.iter().filter_map(|one| match one.interrupt {
-            Interrupt::Msi { data, .. } => Some(data),
+            Interrupt::Msi(message) => Some(message.data),
             _ => None,
         });
         assert_eq!(data.collect::<Vec<_>>(), messages);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Backlog`]: what is ready and has not been served.
+//! [`Backlog`]: what is ready and has not been served; [`Stop`]: a request to return.
 
 use std::collections::VecDeque;
 
-use super::stop::Stop;
+use super::sync::{AtomicBool, Ordering};
 
 /// What is ready, in the order in which it is served.
 ///
-/// The kernel says only once that something is ready. So the list outlives a turn, and a run: what a
-/// request to stop left unserved is served by the next run.
+/// The kernel reports only once that something is ready. So the list outlives a turn, and a run:
+/// what a request to stop left unserved is served by the next run.
 #[derive(Debug)]
 pub struct Backlog<T>(VecDeque<T>);
 
@@ -17,7 +17,7 @@ pub struct Backlog<T>(VecDeque<T>);
 pub enum Served {
     /// It is done.
     Done,
-    /// There may be more, and the kernel does not say so: it goes to the end of the list.
+    /// There may be more, which the kernel does not report: it goes to the end of the list.
     Again,
 }
 
@@ -35,8 +35,14 @@ impl<T> Backlog<T> {
         self.0.is_empty()
     }
 
-    /// Serves what is there now, each once, at most so many, and nothing more once a stop is requested.
-    pub fn turn(&mut self, most: usize, stop: &Stop, mut serve: impl FnMut(&T) -> Served) {
+    /// Serves what is there now, each once, at most `most` of them, and none after a request to
+    /// stop.
+    pub fn serve_each_once(
+        &mut self,
+        most: usize,
+        stop: &Stop,
+        mut serve: impl FnMut(&T) -> Served,
+    ) {
         for _ in 0..self.0.len().min(most) {
             if stop.is_requested() {
                 return;
@@ -48,5 +54,33 @@ impl<T> Backlog<T> {
                 self.0.push_back(ready);
             }
         }
+    }
+}
+
+/// Asks the thread that runs a dispatcher, or will run it next, to return.
+///
+/// The caller wakes that thread afterwards, and that thread looks each time it was woken.
+#[derive(Debug)]
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    #[allow(clippy::new_without_default, reason = "it is made in one place")]
+    pub fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Makes the request. Two requests before one is taken count as one.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Returns whether there is a request, which stays.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Takes the request. Returns whether there was one.
+    pub fn take(&self) -> bool {
+        self.is_requested() && self.0.swap(false, Ordering::AcqRel)
     }
 }

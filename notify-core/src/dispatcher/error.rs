@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can go wrong with a dispatcher.
+//! Why an operation on a dispatcher failed.
 
-use std::io;
 use std::os::fd::RawFd;
 
 use super::Token;
-use crate::Rejected;
+use crate::{Rejected, SysError};
 
 /// Why an operation on a dispatcher failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel gave no epoll instance or no eventfd; EMFILE and ENFILE are the usual reasons.
-    #[error("cannot create a dispatcher")]
-    Create(#[source] io::Error),
+    /// The kernel created no epoll instance or no eventfd; EMFILE and ENFILE are the usual reasons.
+    #[error("cannot create a dispatcher: {cause}")]
+    #[non_exhaustive]
+    Create {
+        /// What the kernel returned.
+        cause: SysError,
+    },
 
     /// This very file descriptor has a handler already. A duplicate of it may have one, too: it is
     /// another file descriptor, and the first of the two handlers to be called takes a signal.
-    #[error("file descriptor {fd} has a handler already")]
+    #[error("file descriptor {fd} has a handler already; remove that one first")]
+    #[non_exhaustive]
     AlreadyAdded {
         /// Its number.
         fd: RawFd,
@@ -26,18 +30,28 @@ pub enum Error {
     /// The file descriptor cannot be watched. ENOSPC: the user's limit in
     /// `/proc/sys/fs/epoll/max_user_watches` is reached. EPERM: its file is of a kind that epoll
     /// does not watch, such as a regular file.
-    #[error("cannot watch file descriptor {fd}")]
+    #[error("cannot watch file descriptor {fd}: {cause}")]
+    #[non_exhaustive]
     Watch {
         /// Its number.
         fd: RawFd,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel returned.
+        cause: SysError,
     },
 
-    /// The token names no handler: it was removed, it failed, or it is of another dispatcher.
-    #[error("there is no handler {token:?}")]
+    /// The handler was removed, or it has failed.
+    #[error("handler {token} was removed, or it has failed")]
+    #[non_exhaustive]
     NoHandler {
-        /// The name that was given.
+        /// The token of the handler.
+        token: Token,
+    },
+
+    /// The token was returned by another dispatcher.
+    #[error("handler {token} belongs to another dispatcher; use a handle of that one")]
+    #[non_exhaustive]
+    OtherDispatcher {
+        /// The token that was given.
         token: Token,
     },
 
@@ -46,29 +60,58 @@ pub enum Error {
     Full,
 
     /// Another thread runs the dispatcher, or this one does and is in a handler.
-    #[error("the dispatcher is running already")]
+    #[error("the dispatcher is running already; one thread at a time can run it")]
     AlreadyRunning,
 
     /// The dispatcher was dropped.
-    #[error("the dispatcher is gone")]
+    #[error("the dispatcher was dropped")]
     Gone,
 
     /// The dispatcher belongs to the parent process. This one was forked from it, and shares the
-    /// epoll instance: what it did there would be done to the parent.
-    #[error("the dispatcher belongs to the parent process: create another one in this process")]
+    /// epoll instance: a change of it would take effect in the parent.
+    #[error("the dispatcher belongs to the parent process; create another one in this process")]
     Inherited,
 
-    /// The kernel could not be asked what is ready.
-    #[error("cannot wait for notifiers")]
-    Wait(#[source] io::Error),
+    /// The wait for signals failed.
+    #[error("cannot wait for signals: {cause}")]
+    #[non_exhaustive]
+    Wait {
+        /// What the kernel returned.
+        cause: SysError,
+    },
 
     /// The thread that runs the dispatcher could not be woken.
-    #[error("cannot wake the dispatcher")]
-    Wake(#[source] io::Error),
+    #[error("cannot wake the dispatcher: {cause}")]
+    #[non_exhaustive]
+    Wake {
+        /// What the kernel returned.
+        cause: SysError,
+    },
 
     /// The notifier's counter could not be read.
     #[error(transparent)]
     Notifier(#[from] crate::Error),
+}
+
+impl Error {
+    /// Returns the errno, if a system call failed.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Create { cause }
+            | Self::Watch { cause, .. }
+            | Self::Wait { cause }
+            | Self::Wake { cause } => cause.raw_os_error(),
+            Self::Notifier(error) => error.raw_os_error(),
+            Self::AlreadyAdded { .. }
+            | Self::NoHandler { .. }
+            | Self::OtherDispatcher { .. }
+            | Self::Full
+            | Self::AlreadyRunning
+            | Self::Gone
+            | Self::Inherited => None,
+        }
+    }
 }
 
 impl<T> From<Rejected<T, Error>> for Error {

@@ -8,12 +8,12 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::entry::Entry;
+use super::call::end_polling;
 use super::handler::{Closure, Kind};
-use super::readiness::{Latest, OnReady};
-use super::shared::{Shared, settle};
+use super::shared::Shared;
 use super::slot::{Kicks, Signals, Taken};
-use super::watch::{SharedFd, Source, Watched};
+use super::table::Entry;
+use super::watch::{Latest, OnReady, SharedFd, Source, Watched};
 use super::{Error, Handler, HandlerError, PollHandler, Readiness, Token};
 use crate::{EventNotifier, Rejected};
 
@@ -50,13 +50,13 @@ impl DispatcherHandle {
     /// [`Error::Inherited`]; the closure comes back inside.
     pub fn add<F>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        notifier: Arc<EventNotifier>,
         handler: F,
     ) -> Result<Token, Rejected<F, Error>>
     where
         F: FnMut(NonZeroU64) -> Result<(), HandlerError> + Send + 'static,
     {
-        let source = Source::Notifier(Arc::clone(notifier));
+        let source = Source::Notifier(notifier);
         self.insert(source, handler, |handler| {
             Kind::Plain(Box::new(Closure(handler)))
         })
@@ -69,26 +69,26 @@ impl DispatcherHandle {
     /// As for [`add`](Self::add).
     pub fn add_handler<H: Handler + 'static>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        notifier: Arc<EventNotifier>,
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
-        let source = Source::Notifier(Arc::clone(notifier));
+        let source = Source::Notifier(notifier);
         self.insert(source, handler, |handler| Kind::Plain(Box::new(handler)))
     }
 
-    /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on, for as
-    /// long as that pays.
+    /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on,
+    /// for as long as that pays.
     ///
     /// # Errors
     ///
     /// As for [`add`](Self::add).
     pub fn add_polled<H: PollHandler + 'static>(
         &self,
-        notifier: &Arc<EventNotifier>,
+        notifier: Arc<EventNotifier>,
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
         self.shared.can_poll.store(true, Ordering::Relaxed);
-        let source = Source::Notifier(Arc::clone(notifier));
+        let source = Source::Notifier(notifier);
         self.insert(source, handler, |handler| Kind::Polled(Box::new(handler)))
     }
 
@@ -116,10 +116,10 @@ impl DispatcherHandle {
     /// let (ours, mut peer) = UnixStream::pair()?;
     /// ours.set_nonblocking(true)?;
     /// let (socket, dispatcher) = (Arc::new(ours), Dispatcher::new()?);
-    /// let (own, handle) = (Arc::clone(&socket), dispatcher.handle());
-    /// let token = handle.add_fd(&socket, move |ready| {
+    /// let handle = dispatcher.handle();
+    /// let token = handle.add_fd(Arc::clone(&socket), move |ready| {
     ///     let mut bytes = [0; 4];
-    ///     let len = (&*own).read(&mut bytes)?;
+    ///     let len = (&*socket).read(&mut bytes)?;
     ///     println!("{:?}, {ready:?}", &bytes[..len]);
     ///     Ok(())
     /// })?;
@@ -135,7 +135,7 @@ impl DispatcherHandle {
     ///
     /// As for [`add`](Self::add). [`Error::Watch`] with EPERM if epoll cannot watch the file, for
     /// example a regular file.
-    pub fn add_fd<S, F>(&self, source: &Arc<S>, handler: F) -> Result<Token, Rejected<F, Error>>
+    pub fn add_fd<S, F>(&self, source: Arc<S>, handler: F) -> Result<Token, Rejected<F, Error>>
     where
         S: AsFd + Send + Sync + 'static,
         F: FnMut(Readiness) -> Result<(), HandlerError> + Send + 'static,
@@ -180,9 +180,9 @@ impl DispatcherHandle {
 
     /// Takes a handler out and drops it. Afterwards the notifier's signals stay in its counter.
     ///
-    /// When this returns, the handler is not running and will not run: if another thread is calling it,
-    /// this waits until it has returned. Inside its own call it cannot wait; then that call is the last,
-    /// and the handler is dropped when it returns.
+    /// When this returns, the handler is not running and will not run: if another thread is calling
+    /// it, this waits until it has returned. Inside its own call it cannot wait; then that call is
+    /// the last, and the handler is dropped when it returns.
     ///
     /// What was signalled is never dropped. It has been handled, or else it was taken from the
     /// counter and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536
@@ -204,24 +204,24 @@ impl DispatcherHandle {
         let entry = self.shared.find(token)?;
         match entry.slot.remove() {
             Taken::Handler(handler, kicks) => {
-                if let Err(payload) = self.shared.dismiss(&entry, handler, kicks) {
+                if let Err(payload) = self.shared.drop_handler(&entry, handler, kicks) {
                     resume_unwind(payload);
                 }
-                entry.slot.pending()
+                entry.slot.take_pending()
             }
-            Taken::Done => entry.slot.pending(),
+            Taken::Done => entry.slot.take_pending(),
             Taken::Gone => Err(Error::NoHandler { token }),
         }
     }
 
-    /// Keeps a handler from being called until [`resume`](Self::resume). Signals meanwhile stay in the
-    /// counter.
+    /// Keeps a handler from being called until [`resume`](Self::resume). Signals meanwhile stay in
+    /// the counter.
     ///
-    /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not running
-    /// and will not run (inside its own call, that call is the last), and what was pending is handed
-    /// back. What the caller does not deal with, it signals again, and then the handler will see it
-    /// after `resume`. Where polling ends only after this has returned, as inside the handler's own call,
-    /// one is signalled then: the handler looks again after `resume`.
+    /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not
+    /// running and will not run (inside its own call, that call is the last), and what was pending
+    /// is handed back. What the caller does not deal with, it signals again, and then the handler
+    /// will see it after `resume`. Where polling ends only after this has returned, as inside the
+    /// handler's own call, one is signalled then: the handler looks again after `resume`.
     ///
     /// # Errors
     ///
@@ -234,20 +234,22 @@ impl DispatcherHandle {
         let entry = self.shared.find(token)?;
         let taken = match entry.slot.pause() {
             Taken::Handler(mut handler, kicks) => {
-                if let Err(payload) = settle(&entry, &mut handler, kicks) {
+                if let Err(payload) = end_polling(&entry, &mut handler, kicks) {
                     // What is pending stays in the counter.
-                    entry.slot.abandon();
-                    let _ = self.shared.dismiss(&entry, handler, Kicks::WantedAgain);
+                    entry.slot.mark_failed();
+                    let _ = self
+                        .shared
+                        .drop_handler(&entry, handler, Kicks::WantedAgain);
                     resume_unwind(payload);
                 }
                 // No look is due any more, so nothing of the handler is called.
                 let _ = self.shared.put_back(&entry, handler, Kicks::Wanted);
-                entry.slot.paused()
+                entry.slot.outcome()
             }
             taken => taken,
         };
         match taken {
-            Taken::Done => entry.slot.pending(),
+            Taken::Done => entry.slot.take_pending(),
             Taken::Handler(..) | Taken::Gone => Err(Error::NoHandler { token }),
         }
     }
@@ -268,15 +270,19 @@ impl DispatcherHandle {
         }
     }
 
-    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return after the handler that it is calling, or
-    /// else the next `run` at once. What is signalled and not yet handled stays so, for the next run.
+    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return after the handler that it is
+    /// calling, or else the next `run` at once. What is signalled and not yet handled stays so, for
+    /// the next run.
     ///
     /// # Errors
     ///
     /// [`Error::Wake`]; none is known while the dispatcher lives.
     pub fn stop(&self) -> Result<(), Error> {
         self.shared.stop.request();
-        self.shared.waker.wake().map_err(Error::Wake)
+        let woken = self.shared.waker.wake();
+        woken.map_err(|error| Error::Wake {
+            cause: error.into(),
+        })
     }
 }
 

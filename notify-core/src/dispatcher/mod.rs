@@ -9,46 +9,58 @@
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod backlog;
-mod builder;
-mod calls;
-mod entry;
+mod call;
+#[allow(
+    clippy::module_inception,
+    reason = "the type that the folder is named after"
+)]
+mod dispatcher;
 mod error;
-mod failure;
 mod handle;
 mod handler;
-mod hold_off;
 mod polling;
-mod readiness;
-mod run;
 mod shared;
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod slot;
-#[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
-#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
-mod stop;
-mod sync;
 mod table;
 mod token;
 mod turn;
 mod watch;
-mod window;
 
-pub use builder::DispatcherBuilder;
+/// What the parts that loom explores are made of: the standard library's, or loom's.
+mod sync {
+    #[cfg(loom)]
+    pub(super) use loom::{
+        sync::atomic::{AtomicBool, Ordering},
+        sync::{Condvar, Mutex, MutexGuard},
+        thread::{ThreadId, current},
+    };
+    #[cfg(not(loom))]
+    pub(super) use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        sync::{Condvar, Mutex, MutexGuard},
+        thread::{ThreadId, current},
+    };
+
+    /// The calling thread.
+    pub(super) fn me() -> ThreadId {
+        current().id()
+    }
+}
+
+pub use dispatcher::{Dispatcher, DispatcherBuilder, Turn};
 pub use error::Error;
-pub use failure::{Failure, Reason};
 pub use handle::DispatcherHandle;
-pub use handler::{Handler, HandlerError, PollHandler, Progress};
-pub use readiness::Readiness;
-pub use run::{Dispatcher, Turn};
+pub use handler::{Failure, Handler, HandlerError, PollHandler, Progress, Reason};
+pub use polling::PollLimits;
 pub use token::Token;
-pub use window::{PollLimits, PollWindow};
+pub use watch::Readiness;
 
 /// The parts that loom explores, see `tests/loom_dispatcher.rs`.
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod explored {
-    pub use super::backlog::{Backlog, Served};
-    pub use super::slot::{Kicks, Left, Signals, Slot, Taken};
-    pub use super::stop::Stop;
+    pub use super::backlog::{Backlog, Served, Stop};
+    pub use super::slot::{GivenBack, Kicks, Signals, Slot, Taken};
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Table`]: which key is which handler.
+//! [`Table`]: the handlers of a dispatcher by their tokens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::Error;
-use super::entry::Entry;
+use super::handler::Kind;
+use super::slot::Slot;
 use super::token::Key;
+use super::watch::Watched;
 
 /// The handlers of a dispatcher by place.
 #[derive(Debug, Default)]
@@ -21,7 +25,7 @@ struct Place {
 }
 
 impl Table {
-    /// The name that the next handler will have.
+    /// Returns the key that the next handler will have.
     pub(super) fn next(&self) -> Result<Key, Error> {
         if let Some(&place) = self.free.last()
             && let Some(found) = self.places.get(place as usize)
@@ -38,7 +42,7 @@ impl Table {
         })
     }
 
-    /// Enters a handler under the name that [`next`](Self::next) gave.
+    /// Enters a handler under the key that [`next`](Self::next) returned.
     pub(super) fn insert(&mut self, key: Key, entry: Arc<Entry>) {
         let entry = Some(entry);
         match self.places.get_mut(key.place as usize) {
@@ -61,7 +65,7 @@ impl Table {
             .filter(|_| place.generation == key.generation)
     }
 
-    /// Gives the name up for ever, and its place to others.
+    /// Removes a handler. Its key is never used again; its place is.
     pub(super) fn free(&mut self, key: Key) -> Option<Arc<Entry>> {
         let place = self.places.get_mut(key.place as usize)?;
         if place.generation != key.generation {
@@ -84,5 +88,62 @@ impl Table {
     /// All handlers.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.places.iter().filter_map(|place| place.entry.as_ref())
+    }
+}
+
+/// Not among those that are polled.
+const NOWHERE: usize = usize::MAX;
+
+/// A handler with its notifier, and what the thread that runs the dispatcher notes about it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) slot: Slot<Watched, Kind>,
+    /// Whether it is in the backlog; where it is among those that are polled; and how long its
+    /// window was when it left them, in nanoseconds. Only the thread that runs the dispatcher reads
+    /// or writes these.
+    queued: AtomicBool,
+    member: AtomicUsize,
+    window: AtomicU64,
+}
+
+impl Entry {
+    pub(super) fn new(watched: Watched, handler: Kind) -> Self {
+        Self {
+            slot: Slot::new(watched, handler),
+            queued: AtomicBool::new(false),
+            member: AtomicUsize::new(NOWHERE),
+            window: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn watched(&self) -> &Watched {
+        &self.slot.signals
+    }
+
+    /// Notes whether it is in the backlog. Returns whether it was.
+    pub(super) fn set_queued(&self, queued: bool) -> bool {
+        let before = self.queued.load(Ordering::Relaxed);
+        self.queued.store(queued, Ordering::Relaxed);
+        before
+    }
+
+    pub(super) fn member(&self) -> Option<usize> {
+        let place = self.member.load(Ordering::Relaxed);
+        (place != NOWHERE).then_some(place)
+    }
+
+    /// How long the handler's poll window was when it left those that are polled.
+    pub(super) fn window(&self) -> Duration {
+        Duration::from_nanos(self.window.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_window(&self, window: Duration) {
+        let nanoseconds = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+        self.window.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_member(&self, place: Option<usize>) {
+        self.member
+            .store(place.unwrap_or(NOWHERE), Ordering::Relaxed);
     }
 }

@@ -10,21 +10,22 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use super::backlog::{Backlog, Served};
-use super::calls::{Aim, Called};
-use super::entry::Entry;
+use super::call::{Aim, Called};
+use super::handler::catch_panic;
 use super::polling::{Mode, Polling};
-use super::shared::{Shared, guarded};
+use super::shared::Shared;
 use super::sync::ThreadId;
+use super::table::Entry;
 use super::token::WAKER;
 use super::{Error, Failure, PollLimits, Reason};
 
-/// How long notifiers may stay unlooked at while handlers are polled. A look is a system call.
-const LOOK: Duration = Duration::from_micros(8);
+/// How often the kernel is asked what is ready while handlers are polled. That is a system call.
+const COLLECT_EVERY: Duration = Duration::from_micros(8);
 
-/// How much the kernel tells at a time, at most. It tells the rest the next time.
+/// The most events that one system call returns. The next one returns the rest.
 const MOST_EVENTS: usize = 1024;
 
-/// What the one thread that runs the dispatcher has for itself.
+/// What only the thread that runs the dispatcher uses.
 pub(super) struct Loop {
     poll: Poll,
     events: Events,
@@ -32,10 +33,10 @@ pub(super) struct Loop {
     backlog: Backlog<Weak<Entry>>,
     polling: Polling,
     pub(super) on_failure: Box<dyn FnMut(Failure) + Send>,
-    /// When the notifiers were looked at last, if anybody asks.
-    looked: Instant,
+    /// When the kernel was asked last; kept only once a handler can be polled.
+    collected: Instant,
     /// How many handlers are called in a turn, at most.
-    most: usize,
+    most_calls: usize,
 }
 
 impl Loop {
@@ -51,14 +52,14 @@ impl Loop {
             backlog: Backlog::new(),
             polling: Polling::new(limits),
             on_failure,
-            looked: Instant::now(),
-            most,
+            collected: Instant::now(),
+            most_calls: most,
         }
     }
 
     /// Polls, then waits until the deadline, then calls the handlers of what is ready, each once.
-    /// Answers how many found something to do.
-    pub(super) fn turn(
+    /// Returns how many found something to do.
+    pub(super) fn run_turn(
         &mut self,
         shared: &Shared,
         me: ThreadId,
@@ -69,25 +70,27 @@ impl Loop {
         if let Some(start) = start
             && !self.polling.is_empty()
         {
-            worked = self.spin(shared, me, start, deadline)?;
+            worked = self.poll_handlers(shared, me, start, deadline)?;
             if worked == 0 && self.backlog.is_empty() {
-                worked = self.settle(shared, me, start);
+                worked = self.poll_once_more(shared, me, start);
             }
         }
         let nothing_yet = worked == 0 && self.backlog.is_empty();
         if nothing_yet && !shared.stop.is_requested() {
             let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            self.look(shared, remaining)?;
-        } else if start.is_none_or(|start| start.saturating_duration_since(self.looked) >= LOOK) {
-            self.look(shared, Some(Duration::ZERO))?;
+            self.collect_ready(shared, remaining)?;
+        } else if start
+            .is_none_or(|start| start.saturating_duration_since(self.collected) >= COLLECT_EVERY)
+        {
+            self.collect_ready(shared, Some(Duration::ZERO))?;
         }
         let waited = start.map(|start| start.elapsed());
-        Ok(worked + self.serve(shared, me, waited))
+        Ok(worked + self.call_ready(shared, me, waited))
     }
 
-    /// Polls for the longest window, if it is open, or until there is something else to do. What began
-    /// to be polled before is polled at least once.
-    fn spin(
+    /// Polls for the longest window, if it is open, or until there is something else to do. What
+    /// began to be polled before is polled at least once.
+    fn poll_handlers(
         &mut self,
         shared: &Shared,
         me: ThreadId,
@@ -102,8 +105,8 @@ impl Loop {
             window = Duration::ZERO;
         }
         if !window.is_zero() {
-            self.polling.mode = Mode::Spinning;
-        } else if self.polling.mode != Mode::Spinning {
+            self.polling.mode = Mode::Suppressed;
+        } else if self.polling.mode != Mode::Suppressed {
             return Ok(0);
         }
         let mut now = start;
@@ -112,11 +115,11 @@ impl Loop {
             let failed = &mut self.on_failure;
             let mut worked = self
                 .polling
-                .visit(shared, me, Aim::Spin, times, &mut *failed);
+                .poll_each(shared, me, Aim::Poll, times, &mut *failed);
             let over = self.polling.is_empty() || now.saturating_duration_since(start) >= window;
             if worked == 0 && !over && !shared.stop.is_requested() {
-                if now.saturating_duration_since(self.looked) >= LOOK {
-                    self.look(shared, Some(Duration::ZERO))?;
+                if now.saturating_duration_since(self.collected) >= COLLECT_EVERY {
+                    self.collect_ready(shared, Some(Duration::ZERO))?;
                 }
                 if self.backlog.is_empty() {
                     hint::spin_loop();
@@ -129,61 +132,68 @@ impl Loop {
                 }
             }
             let failed = &mut self.on_failure;
-            worked += self.polling.let_idle_leave(shared, me, now, &mut *failed);
+            worked += self.polling.remove_idle(shared, me, now, &mut *failed);
             return Ok(worked);
         }
     }
 
     /// Before the dispatcher blocks: kicks are wanted again, and then each handler looks once more.
-    fn settle(&mut self, shared: &Shared, me: ThreadId, start: Instant) -> usize {
-        if self.polling.mode == Mode::Settled {
+    fn poll_once_more(&mut self, shared: &Shared, me: ThreadId, start: Instant) -> usize {
+        if self.polling.mode == Mode::MayBlock {
             return 0;
         }
         let times = (start, Instant::now());
         let failed = &mut self.on_failure;
-        let worked = self.polling.visit(shared, me, Aim::Settle, times, failed);
+        let worked = self
+            .polling
+            .poll_each(shared, me, Aim::LastPoll, times, failed);
         self.polling.mode = match worked {
-            0 => Mode::Settled,
-            _ => Mode::Unsettled,
+            0 => Mode::MayBlock,
+            _ => Mode::PollDue,
         };
         worked
     }
 
-    /// Nobody runs the dispatcher from now on: kicks are wanted again. Whoever runs it next looks first.
-    pub(super) fn rest(&mut self, shared: &Shared, me: ThreadId) {
-        if self.polling.mode == Mode::Spinning {
+    /// The dispatcher stops running: kicks are wanted again, and the next run begins with a look.
+    pub(super) fn end_polling(&mut self, shared: &Shared, me: ThreadId) {
+        if self.polling.mode == Mode::Suppressed {
             let now = Instant::now();
             let on_failure = &mut self.on_failure;
-            // This may be the end of a run that panics, and the others want their kicks, too.
+            // This may be the end of a run that panics, and the other handlers want their kicks,
+            // too.
             let failed = |failure| {
-                if let Err(payload) = guarded(|| on_failure(failure)) {
+                if let Err(payload) = catch_panic(|| on_failure(failure)) {
                     let reason = Reason::Panic(payload);
                     log::error!("the callback about a handler that failed {reason}");
                 }
             };
-            self.polling.mode = Mode::Unsettled;
+            self.polling.mode = Mode::PollDue;
             self.polling
-                .visit(shared, me, Aim::Rest, (now, now), failed);
+                .poll_each(shared, me, Aim::EndPolling, (now, now), failed);
         }
     }
 
-    /// Asks the kernel what is ready, and waits for it so long.
-    fn look(&mut self, shared: &Shared, timeout: Option<Duration>) -> Result<(), Error> {
+    /// Asks the kernel what is ready, waits for it for at most `timeout`, and puts it into the
+    /// backlog.
+    fn collect_ready(&mut self, shared: &Shared, timeout: Option<Duration>) -> Result<(), Error> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             // The caller comes again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(Error::Wait(error)),
+            Err(error) => {
+                let cause = error.into();
+                return Err(Error::Wait { cause });
+            }
         }
         if shared.can_poll() {
-            self.looked = Instant::now();
+            self.collected = Instant::now();
         }
         let table = shared.table();
         for event in &self.events {
             if event.token() == WAKER {
                 continue;
             }
-            // An event of a handler that has gone since names nothing.
+            // The handler of an event may have been removed since.
             let entry = table
                 .as_ref()
                 .and_then(|table| table.get(event.token().into()));
@@ -199,37 +209,38 @@ impl Loop {
     }
 
     /// Calls the handlers of what is ready.
-    fn serve(&mut self, shared: &Shared, me: ThreadId, waited: Option<Duration>) -> usize {
+    fn call_ready(&mut self, shared: &Shared, me: ThreadId, waited: Option<Duration>) -> usize {
         let mut worked = 0;
         let (polling, on_failure) = (&mut self.polling, &mut self.on_failure);
-        self.backlog.turn(self.most, &shared.stop, |entry| {
-            let Some(entry) = &entry.upgrade() else {
-                return Served::Done;
-            };
-            entry.set_queued(false);
-            match shared.serve(entry, me) {
-                Called::Out | Called::Idle => return Served::Done,
-                Called::Worked { can_poll } => {
-                    worked += 1;
-                    if let Some(waited) = waited
-                        && can_poll
-                    {
-                        polling.event(entry, waited);
+        self.backlog
+            .serve_each_once(self.most_calls, &shared.stop, |entry| {
+                let Some(entry) = &entry.upgrade() else {
+                    return Served::Done;
+                };
+                entry.set_queued(false);
+                match shared.call_for_signals(entry, me) {
+                    Called::Out | Called::Idle => return Served::Done,
+                    Called::Worked { can_poll } => {
+                        worked += 1;
+                        if let Some(waited) = waited
+                            && can_poll
+                        {
+                            polling.note_signal(entry, waited);
+                        }
+                    }
+                    Called::Failed(failure) => {
+                        worked += 1;
+                        on_failure(*failure);
+                        return Served::Done;
                     }
                 }
-                Called::Failed(failure) => {
-                    worked += 1;
-                    on_failure(*failure);
-                    return Served::Done;
+                if entry.watched().may_hold_more() {
+                    entry.set_queued(true);
+                    Served::Again
+                } else {
+                    Served::Done
                 }
-            }
-            if entry.watched().may_leave_a_rest() {
-                entry.set_queued(true);
-                Served::Again
-            } else {
-                Served::Done
-            }
-        });
+            });
         worked
     }
 }

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Watched`]: a notifier or another file descriptor, seen through mio.
+//! [`Watched`]: a notifier or another file descriptor, seen through mio; [`Readiness`]: what the
+//! kernel reports of the latter.
 
 use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mio::event::{Event, Source as _};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::Error;
-use super::readiness::Latest;
-use super::shared::{guarded, report};
+use super::handler::{Handler, HandlerError, catch_panic, log_panic};
 use super::slot::Signals;
 use super::token::Key;
 use crate::{EventFdMode, EventNotifier};
@@ -49,9 +50,12 @@ impl Signals for Watched {
     fn watch(&self) -> Result<(), Error> {
         let (fd, token) = (self.fd(), self.key.into());
         let registered = SourceFd(&fd).register(&self.registry, token, Interest::READABLE);
-        registered.map_err(|source| match source.kind() {
+        registered.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyAdded { fd },
-            _ => Error::Watch { fd, source },
+            _ => Error::Watch {
+                fd,
+                cause: error.into(),
+            },
         })
     }
 
@@ -79,7 +83,7 @@ impl Signals for Watched {
             return Ok(None);
         };
         let first = notifier.consume()?;
-        let (Some(mut all), true) = (first, self.may_leave_a_rest()) else {
+        let (Some(mut all), true) = (first, self.may_hold_more()) else {
             return Ok(first);
         };
         for _ in 1..MOST_READS {
@@ -130,7 +134,7 @@ impl Watched {
     /// blocking, and a look that takes nothing is poll(2), which system call filters do not allow.
     ///
     /// Call it with nothing locked: a peer that fills the counter in between blocks the write.
-    pub(super) fn remind(&self) {
+    pub(super) fn ensure_signal(&self) {
         let Some(notifier) = self.notifier() else {
             return;
         };
@@ -142,16 +146,15 @@ impl Watched {
     }
 
     /// Whether one read may leave something in the counter, of which epoll does not tell again.
-    pub(super) fn may_leave_a_rest(&self) -> bool {
+    pub(super) fn may_hold_more(&self) -> bool {
         let mode = self.notifier().map(|notifier| notifier.mode());
         mode.is_some_and(|mode| mode != EventFdMode::Counter)
     }
 }
 
 impl SharedFd {
-    pub(super) fn new<S: AsFd + Send + Sync + 'static>(source: &Arc<S>) -> Self {
+    pub(super) fn new<S: AsFd + Send + Sync + 'static>(source: Arc<S>) -> Self {
         let number = source.as_fd().as_raw_fd();
-        let source: Arc<S> = Arc::clone(source);
         Self {
             number,
             source: Some(source),
@@ -162,12 +165,83 @@ impl SharedFd {
 impl Drop for SharedFd {
     fn drop(&mut self) {
         let source = self.source.take();
-        report(guarded(|| drop(source)));
+        log_panic(catch_panic(|| drop(source)));
     }
 }
 
 impl fmt::Debug for SharedFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SharedFd").field(&self.number).finish()
+    }
+}
+
+const READABLE: u64 = 1;
+const HUNG_UP: u64 = 2;
+const ERROR: u64 = 4;
+
+/// Why a handler of [`DispatcherHandle::add_fd`](super::DispatcherHandle::add_fd) is called: the
+/// state of the file as the kernel reported it last.
+///
+/// At least one of the three is true. Where a peer has hung up with data left, two are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Readiness(NonZeroU64);
+
+impl Readiness {
+    /// Whether there is something to read (EPOLLIN). At the end of a stream a read returns 0 bytes.
+    #[must_use]
+    pub fn is_readable(self) -> bool {
+        self.0.get() & READABLE != 0
+    }
+
+    /// Whether the peer has closed its end, or will write no more (EPOLLHUP, EPOLLRDHUP).
+    ///
+    /// This does not end: the handler is called in each turn until it is removed.
+    #[must_use]
+    pub fn is_hung_up(self) -> bool {
+        self.0.get() & HUNG_UP != 0
+    }
+
+    /// Whether the file has an error (EPOLLERR). A read returns it, or SO_ERROR of a socket.
+    #[must_use]
+    pub fn is_error(self) -> bool {
+        self.0.get() & ERROR != 0
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("readable", &self.is_readable())
+            .field("hung_up", &self.is_hung_up())
+            .field("error", &self.is_error())
+            .finish()
+    }
+}
+
+/// The kernel's last report of a file descriptor whose handler has not been called for it: the
+/// bits of a [`Readiness`], or none. They take the place of a notifier's count.
+#[derive(Debug, Default)]
+pub(super) struct Latest(AtomicU64);
+
+impl Latest {
+    pub(super) fn set(&self, event: &Event) {
+        let bit = |set: bool, bit: u64| if set { bit } else { 0 };
+        let bits = bit(event.is_readable(), READABLE)
+            | bit(event.is_read_closed(), HUNG_UP)
+            | bit(event.is_error(), ERROR);
+        self.0.store(bits, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.0.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// A closure for a file descriptor, as a handler.
+pub(super) struct OnReady<F>(pub(super) F);
+
+impl<F: FnMut(Readiness) -> Result<(), HandlerError> + Send> Handler for OnReady<F> {
+    fn handle(&mut self, bits: NonZeroU64) -> Result<(), HandlerError> {
+        (self.0)(Readiness(bits))
     }
 }

@@ -51,7 +51,9 @@ impl EventNotifierBuilder {
     ///
     /// [`Error::Create`].
     pub fn build(self) -> Result<EventNotifier, Error> {
-        let eventfd = fd::create(self.initial, self.semaphore).map_err(Error::Create)?;
+        let eventfd = fd::create(self.initial, self.semaphore).map_err(|error| Error::Create {
+            cause: error.into(),
+        })?;
         let mode = if self.semaphore {
             EventFdMode::Semaphore
         } else {

@@ -14,6 +14,12 @@ use crate::Error;
 
 /// A close-on-exec eventfd: a counter in the kernel that one side raises and the other takes.
 ///
+/// It is the whole eventfd, both to signal and to read, as QEMU's `EventNotifier` is. The type of
+/// the same name in vmm-sys-util 0.15 is only the write half of a pair;
+/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert. The crate event-manager
+/// is an event loop, and can watch this type by its file descriptor (see
+/// [`event_loops`](crate::event_loops)).
+///
 /// # From what a VMM has
 ///
 /// | the VMM has | conversion | file descriptors | system calls |
@@ -33,9 +39,6 @@ use crate::Error;
 /// Dropping a notifier closes its file descriptor, unless it shares one. Closing does *not* undo a
 /// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one
 /// notifier instead of duplicating it.
-///
-/// `vmm-sys-util` 0.15 has a type of the same name, which is only the write half of a pair;
-/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert.
 ///
 /// # Shared and private notifiers
 ///
@@ -88,7 +91,8 @@ pub struct EventNotifier {
 }
 
 /// What one read takes from the counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventFdMode {
     /// All of it, as notifiers do.
     Counter,
@@ -158,7 +162,7 @@ impl EventNotifier {
         if self.is_private() {
             return Ok(());
         }
-        fd::set_nonblocking(self.as_fd()).map_err(|source| self.examine(source))?;
+        fd::set_nonblocking(self.as_fd()).map_err(|error| self.examine(error))?;
         self.private.store(true, Ordering::Release);
         Ok(())
     }
@@ -178,13 +182,13 @@ impl EventNotifier {
 
     /// Whether the open file is non-blocking now.
     pub(crate) fn is_nonblocking(&self) -> Result<bool, Error> {
-        let flags = fd::flags(self.as_fd()).map_err(|source| self.examine(source))?;
+        let flags = fd::flags(self.as_fd()).map_err(|error| self.examine(error))?;
         Ok(flags.contains(OFlag::O_NONBLOCK))
     }
 
-    fn examine(&self, source: std::io::Error) -> Error {
-        let fd = self.as_raw_fd();
-        Error::Examine { fd, source }
+    fn examine(&self, error: std::io::Error) -> Error {
+        let (fd, cause) = (self.as_raw_fd(), error.into());
+        Error::Examine { fd, cause }
     }
 
     /// Adds one to the counter.
@@ -228,9 +232,9 @@ impl EventNotifier {
     /// As for [`notify`](Self::notify); EINVAL for 2^64 - 1, which no counter can have.
     #[inline]
     pub fn add(&self, count: NonZeroU64) -> Result<bool, Error> {
-        fd::add(self.as_fd(), count.get()).map_err(|source| Error::Notify {
+        fd::add(self.as_fd(), count.get()).map_err(|error| Error::Notify {
             fd: self.as_raw_fd(),
-            source,
+            cause: error.into(),
         })
     }
 
@@ -250,9 +254,9 @@ impl EventNotifier {
             true => fd::take_private(self.as_fd()),
             false => fd::take(self.as_fd()),
         };
-        taken.map_err(|source| Error::Consume {
+        taken.map_err(|error| Error::Consume {
             fd: self.as_raw_fd(),
-            source,
+            cause: error.into(),
         })
     }
 }

@@ -13,9 +13,9 @@ use crate::Error;
 
 /// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
 pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
-    let examine = |source: io::Error| Error::Examine {
+    let examine = |error: io::Error| Error::Examine {
         fd: fd.as_raw_fd(),
-        source,
+        cause: error.into(),
     };
     if !is_eventfd(fd).map_err(examine)? {
         return Err(Error::NotEventFd { fd: fd.as_raw_fd() });
@@ -34,8 +34,8 @@ pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
 /// 1. The file has no type: it lives on the kernel's anonymous inode. This leaves out files, pipes,
 ///    sockets and devices, on which the next question could consume something.
 /// 2. A non-blocking read of four bytes gives EINVAL: the file can be read without blocking, and
-///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd, and
-///    whatever cannot be read at all.
+///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd,
+///    and whatever cannot be read at all.
 /// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
 pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let stat = uninterrupted(|| Ok(fstat(fd)?))?;
@@ -55,8 +55,8 @@ pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// Whether a system-call filter may have answered, which knows nothing of the file. No file without
-/// a type says so to a read or a write.
+/// Whether the error may be that of a system call filter, which knows nothing of the file. No file
+/// without a type returns these for a read or a write.
 fn is_of_filter(error: &io::Error) -> bool {
     let filters = [libc::EPERM, libc::EACCES, libc::ENOSYS];
     error
@@ -73,7 +73,7 @@ pub(crate) fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
     }
 }
 
-/// What `/proc` says about an eventfd.
+/// A field of what `/proc` shows of an eventfd.
 fn field(fd: BorrowedFd<'_>, name: &str) -> Option<String> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     let value = info.lines().find_map(|line| line.strip_prefix(name))?;

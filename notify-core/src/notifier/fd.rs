@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The system calls on an eventfd, and the conversions between types that own one.
 //!
+//! `nix` makes the calls that it has. It has no preadv2(2) with flags and no kcmp(2), and can
+//! duplicate what is borrowed but not a bare number, so these three stand here.
+//!
 //! With `vm/kvm/`, all that may hold `unsafe` code in the libraries.
 #![allow(unsafe_code)]
 
@@ -12,7 +15,11 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::eventfd::{self, EfdFlags};
+use nix::sys::uio::writev;
+use nix::unistd;
 #[cfg(feature = "vmm-sys-util")]
 use vmm_sys_util::{event, eventfd::EventFd};
 
@@ -26,33 +33,25 @@ pub(super) type Owned = OwnedFd;
 
 /// A new eventfd, non-blocking and close-on-exec.
 pub(super) fn create(initial: u32, semaphore: bool) -> io::Result<Owned> {
-    let mode = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
-    // SAFETY: eventfd(2) takes two integers and touches no memory of ours.
-    let fd = unsafe { libc::eventfd(initial, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | mode) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just opened `fd` for us; no other code knows the number.
-    Ok(unsafe { Owned::from_raw_fd(fd) })
+    let mut flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    flags.set(EfdFlags::EFD_SEMAPHORE, semaphore);
+    let eventfd = eventfd::EventFd::from_value_and_flags(initial, flags)?;
+    Ok(transfer(OwnedFd::from(eventfd)))
 }
 
 /// Adds to the counter. Returns whether there was room for it.
 #[inline]
 pub(crate) fn add(eventfd: BorrowedFd<'_>, count: u64) -> io::Result<bool> {
-    uninterrupted(|| {
-        // SAFETY: the eight bytes are those of `count`, which outlives the call; write(2) only
-        // reads them.
-        let written = unsafe { libc::write(eventfd.as_raw_fd(), (&raw const count).cast(), 8) };
-        match written {
-            8 => Ok(true),
+    loop {
+        return match unistd::write(eventfd, &count.to_ne_bytes()) {
+            Ok(8) => Ok(true),
             // It is no eventfd, and there is no errno.
-            0.. => Err(io::ErrorKind::WriteZero.into()),
-            _ => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-                error => Err(error),
-            },
-        }
-    })
+            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+            Err(Errno::EAGAIN) => Ok(false),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => Err(errno.into()),
+        };
+    }
 }
 
 /// Takes the counter. `RWF_NOWAIT` keeps the call from blocking even where `O_NONBLOCK` was
@@ -67,11 +66,7 @@ pub(crate) fn take(eventfd: BorrowedFd<'_>) -> io::Result<Option<NonZeroU64>> {
 #[inline]
 pub(super) fn take_private(eventfd: BorrowedFd<'_>) -> io::Result<Option<NonZeroU64>> {
     let mut count = [0; 8];
-    let read = uninterrupted(|| {
-        // SAFETY: the eight bytes are those of `count`, which is borrowed for the call alone.
-        let read = unsafe { libc::read(eventfd.as_raw_fd(), count.as_mut_ptr().cast(), 8) };
-        usize::try_from(read).map_err(|_| io::Error::last_os_error())
-    });
+    let read = uninterrupted(|| Ok(unistd::read(eventfd, &mut count)?));
     taken(read, count)
 }
 
@@ -90,7 +85,7 @@ fn taken(read: io::Result<usize>, count: [u8; 8]) -> io::Result<Option<NonZeroU6
     }
 }
 
-/// preadv2(2) at the file's own position (-1), which is the only one that an eventfd has.
+/// Calls preadv2(2) at the file's own position (-1), which is the only one that an eventfd has.
 #[inline]
 pub(super) fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let iov = libc::iovec {
@@ -147,25 +142,19 @@ pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A gathering write of nothing, which has no effect.
 pub(super) fn write_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
-    uninterrupted(|| {
-        // SAFETY: no iovec is read when the count is zero, so the null pointer is never followed.
-        match unsafe { libc::writev(fd.as_raw_fd(), std::ptr::null(), 0) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    })
+    uninterrupted(|| Ok(writev(fd, &[]).map(drop)?))
 }
 
 /// A close-on-exec duplicate.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    fd.try_clone_to_owned().map_err(|source| Error::Duplicate {
+    fd.try_clone_to_owned().map_err(|error| Error::Duplicate {
         fd: fd.as_raw_fd(),
-        source,
+        cause: error.into(),
     })
 }
 
 /// Where two open files stand in an order that the kernel makes up when it boots; equal means one
-/// and the same. `None` where the kernel will not say.
+/// and the same. `None` if the kernel does not compare them.
 #[cfg(any(feature = "sim", feature = "vmm-sys-util"))]
 pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.
@@ -196,7 +185,10 @@ pub(crate) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
 /// A close-on-exec duplicate, for types that do not implement `AsFd`.
 pub(crate) fn duplicate_raw(fd: &impl AsRawFd) -> Result<OwnedFd, Error> {
     let fd = fd.as_raw_fd();
-    duplicate_number(fd).map_err(|source| Error::Duplicate { fd, source })
+    duplicate_number(fd).map_err(|error| Error::Duplicate {
+        fd,
+        cause: error.into(),
+    })
 }
 
 /// For a type that owns a file descriptor and does not implement `AsFd`.

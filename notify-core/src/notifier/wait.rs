@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What polls a notifier. No other operation of these crates does.
 
+use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -61,7 +62,7 @@ impl EventNotifier {
                 Err(errno) => {
                     return Err(Error::Poll {
                         fd: self.as_raw_fd(),
-                        source: errno.into(),
+                        cause: io::Error::from(errno).into(),
                     });
                 }
             }

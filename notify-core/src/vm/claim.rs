@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a VM has a routing table already.
+/// Whether a VM has a routing table already: at most one owner has the claim of a VM.
 ///
 /// KVM replaces the routing table of a VM whole, so two owners of the table would delete each
 /// other's routes. An `irq_routing::RoutingTable` takes the claim of its VM when it is built, and

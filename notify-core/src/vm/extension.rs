@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a machine can be asked to support.
+//! What a VM can be asked to support.
 
 use kvm_bindings as kvm;
 
@@ -11,7 +11,7 @@ use kvm_bindings as kvm;
 pub enum Extension {
     /// An interrupt controller in the kernel.
     IrqChip,
-    /// KVM_SET_GSI_ROUTING; the answer is the number of GSIs, and of routes.
+    /// KVM_SET_GSI_ROUTING; the value is the number of GSIs, and of routes.
     IrqRouting,
     /// KVM_IRQ_LINE_STATUS.
     IrqInjectStatus,

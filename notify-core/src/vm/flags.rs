@@ -9,7 +9,7 @@ use crate::{Bus, IoEventFdAction, IoEventFdRequest, IrqFdAction};
 bitflags! {
     /// `kvm_irqfd.flags`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(super) struct IrqFdFlags: u32 {
+    pub(crate) struct IrqFdFlags: u32 {
         const DEASSIGN = kvm::KVM_IRQFD_FLAG_DEASSIGN;
         const RESAMPLE = kvm::KVM_IRQFD_FLAG_RESAMPLE;
     }
@@ -18,7 +18,7 @@ bitflags! {
 bitflags! {
     /// `kvm_ioeventfd.flags`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(super) struct IoEventFdFlags: u32 {
+    pub(crate) struct IoEventFdFlags: u32 {
         const DATAMATCH = 1 << kvm::kvm_ioeventfd_flag_nr_datamatch;
         const PIO = 1 << kvm::kvm_ioeventfd_flag_nr_pio;
         const DEASSIGN = 1 << kvm::kvm_ioeventfd_flag_nr_deassign;

@@ -3,14 +3,16 @@
 
 use std::fmt;
 
+use crate::hex::Hex;
+
 /// A message: the write that raises a message-signalled interrupt (PCI Local Bus 3.0, 6.8).
 ///
 /// Address and data choose the vCPU and the vector, so they belong to the guest. Any value can be
 /// stored; a message that KVM cannot use is refused or dropped when it is sent.
 ///
-/// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the device
-/// that wrote it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the
+/// device that wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MsiMessage {
     /// The address that is written.
     pub address: u64,
@@ -41,10 +43,10 @@ impl MsiMessage {
         self
     }
 
-    /// The same message in the form that KVM takes on x86 with 32-bit APIC ids (KVM_CAP_X2APIC_API),
-    /// if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with bits 8 to 14 of the
-    /// destination in bits 5 to 11 of the address. Any other message is left as it is. It is a
-    /// translation for `RoutingTableBuilder::translate` of the crate `irq-routing`.
+    /// The same message in the form that KVM takes on x86 with 32-bit APIC ids
+    /// (KVM_CAP_X2APIC_API), if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with
+    /// bits 8 to 14 of the destination in bits 5 to 11 of the address. Any other message is left as
+    /// it is. It is a translation for `RoutingTableBuilder::translate` of the crate `irq-routing`.
     ///
     /// ```
     /// use notify_core::MsiMessage;
@@ -61,6 +63,16 @@ impl MsiMessage {
             self.address = (self.address & !HIGH_DESTINATION) | high << 35;
         }
         self
+    }
+}
+
+impl fmt::Debug for MsiMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MsiMessage")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("devid", &self.devid.map(Hex))
+            .finish()
     }
 }
 

@@ -3,18 +3,18 @@
 
 mod claim;
 mod extension;
-mod flags;
+pub(crate) mod flags;
 mod kvm;
 mod message;
 mod platform;
 mod request;
-mod routes;
-#[cfg(feature = "sim")]
-pub mod sim;
+pub(crate) mod routes;
 mod vcpu;
 
 use std::fmt;
 use std::io;
+
+use crate::SysError;
 
 pub use claim::RoutingClaim;
 pub use extension::Extension;
@@ -157,8 +157,8 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. By default those of [`irq_line_status`](Self::irq_line_status), whose status
-    /// is dropped.
+    /// Those of the ioctl. By default those of [`irq_line_status`](Self::irq_line_status), whose
+    /// status is dropped.
     fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
         self.irq_line_status(gsi, level).map(drop)
     }
@@ -197,15 +197,18 @@ pub trait Vm: fmt::Debug + Send + Sync {
 }
 
 /// The error of a new request to a VM that is being closed; see [`Vm::retire`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the virtual machine is being closed")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("the VM is being closed")]
 pub struct Retired;
 
 impl Retired {
-    /// Whether this is why a request was refused.
+    /// Returns whether this is why a request was refused.
     #[must_use]
     pub fn caused(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+        error.get_ref().is_some_and(|inner| {
+            let within = inner.downcast_ref().and_then(SysError::other);
+            inner.is::<Self>() || within.is_some_and(Self::caused)
+        })
     }
 }
 

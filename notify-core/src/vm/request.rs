@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Requests to a machine, and its answers, in terms of no hypervisor's structs.
+//! Requests to a VM, and what they return, without a hypervisor's structs.
 
+use std::fmt;
 use std::os::fd::BorrowedFd;
+
+use crate::hex::Hex;
 
 /// One KVM_IRQFD.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +14,7 @@ pub struct IrqFdRequest<'a> {
     pub eventfd: BorrowedFd<'a>,
     /// The GSI.
     pub gsi: u32,
-    /// What to do with them.
+    /// What to do with the eventfd.
     pub action: IrqFdAction<'a>,
 }
 
@@ -23,7 +26,7 @@ pub enum IrqFdAction<'a> {
     Assign,
     /// Bind: a signal raises the GSI; the guest's EOI lowers it and signals this eventfd.
     AssignResample(BorrowedFd<'a>),
-    /// Take off.
+    /// Unbind.
     Deassign,
 }
 
@@ -48,7 +51,7 @@ impl<'a> IrqFdRequest<'a> {
         }
     }
 
-    /// Takes an eventfd off a GSI.
+    /// Unbinds an eventfd from a GSI.
     #[must_use]
     pub fn deassign(eventfd: BorrowedFd<'a>, gsi: u32) -> Self {
         Self {
@@ -70,30 +73,30 @@ pub enum Bus {
 }
 
 /// One KVM_IOEVENTFD.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct IoEventFdRequest<'a> {
     /// The eventfd that a matching write signals.
     pub eventfd: BorrowedFd<'a>,
-    /// Where.
+    /// The address space.
     pub bus: Bus,
-    /// At which address.
+    /// The address in it.
     pub address: u64,
-    /// For writes of how many bytes: 1, 2, 4, 8, or 0 for any.
+    /// The length in bytes of the writes that match: 1, 2, 4, 8, or 0 for any.
     pub len: u32,
-    /// For this value only.
+    /// The one value that matches, or `None` for any.
     pub datamatch: Option<u64>,
-    /// What to do.
+    /// What to do with the eventfd.
     pub action: IoEventFdAction,
 }
 
 /// What a KVM_IOEVENTFD asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IoEventFdAction {
     /// Bind.
     Assign,
-    /// Take off what was bound with the same key and eventfd.
+    /// Unbind what was bound with the same key and eventfd.
     Deassign,
 }
 
@@ -126,29 +129,42 @@ impl<'a> IoEventFdRequest<'a> {
     }
 }
 
+impl fmt::Debug for IoEventFdRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoEventFdRequest")
+            .field("eventfd", &self.eventfd)
+            .field("bus", &self.bus)
+            .field("address", &Hex(self.address))
+            .field("len", &self.len)
+            .field("datamatch", &self.datamatch.map(Hex))
+            .field("action", &self.action)
+            .finish()
+    }
+}
+
 /// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MsiOutcome {
-    /// Taken, or merged with one that was pending there. The number is that of the local APICs on x86; it
-    /// is at least 1, and says no more elsewhere.
+    /// Delivered, or merged with one that was pending there. On x86 the number is that of the local
+    /// APICs that took it; elsewhere it is at least 1 and has no meaning.
     Delivered(u32),
-    /// No local APIC took it: none has that destination, or it is switched off. (riscv64: the kernel only says that
-    /// it found nothing wrong.)
+    /// No local APIC took it: none has that destination, or it is switched off. (On riscv64 KVM
+    /// returns this for every message that it does not refuse.)
     Blocked,
 }
 
 /// What became of a change of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LineStatus {
-    /// Taken; the number is the sum over all chips, whatever they count.
+    /// Delivered; the number is the sum over all chips, whatever they count.
     Delivered(u32),
-    /// The kernel says 0: an interrupt of the pin was pending already, or no local APIC took it.
+    /// KVM returned 0: an interrupt of the pin was pending already, or no local APIC took it.
     Coalesced,
-    /// The kernel says -1: the pin is masked or awaits the end of its last interrupt, nothing is routed
-    /// there, or it leads to a message, for which level 0 means nothing.
+    /// KVM returned -1: the pin is masked or waits for an EOI, the GSI is not routed, or it is
+    /// routed to a message, for which level 0 has no meaning.
     Ignored,
-    /// The kernel does not say (it lacks KVM_CAP_IRQ_INJECT_STATUS).
+    /// KVM does not return a status (it lacks KVM_CAP_IRQ_INJECT_STATUS).
     Unknown,
 }

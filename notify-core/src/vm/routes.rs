@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`RouteBuffer`]: a routing table in the kernel's own layout.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::MsiMessage;
 
 /// Eight-byte words in one `struct kvm_irq_routing_entry`.
-pub(super) const ENTRY: usize = 6;
+pub(crate) const ENTRY: usize = 6;
 /// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
 const HEADER: usize = 1;
 
@@ -18,24 +19,24 @@ const MSI_VALID_DEVID: u32 = kvm_bindings::KVM_MSI_VALID_DEVID;
 
 /// A routing table as KVM_SET_GSI_ROUTING takes it: header and entries in one piece of memory.
 ///
-/// It is patched in place and handed to the kernel as it is, so that a commit copies nothing in user
-/// space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
-#[derive(Debug, Clone)]
+/// It is patched in place and handed to the kernel as it is, so that a commit copies nothing in
+/// user space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
+#[derive(Clone)]
 pub struct RouteBuffer {
     words: Vec<u64>,
 }
 
-/// One entry of a routing table: what a GSI leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One entry of a routing table: a GSI, and what it is routed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RouteEntry {
     /// The GSI.
     pub gsi: u32,
-    /// Where it leads.
+    /// What it is routed to.
     pub target: RouteTarget,
 }
 
-/// Where a route leads.
+/// What one entry of a routing table routes its GSI to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RouteTarget {
@@ -66,8 +67,21 @@ pub enum RouteTarget {
     },
 }
 
+impl fmt::Display for RouteTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pin { chip, pin } => write!(f, "pin {pin} of chip {chip}"),
+            Self::Msi(message) => message.fmt(f),
+            Self::HvSint { vcpu, sint } => write!(f, "SINT {sint} of vCPU {vcpu}"),
+            Self::XenEvtchn { port, vcpu, .. } => {
+                write!(f, "Xen event channel {port} of vCPU {vcpu}")
+            }
+        }
+    }
+}
+
 impl RouteEntry {
-    /// An entry.
+    /// Creates an entry.
     #[must_use]
     pub fn new(gsi: u32, target: RouteTarget) -> Self {
         Self { gsi, target }
@@ -133,7 +147,7 @@ fn in_memory(first: u32, second: u32) -> u64 {
 }
 
 /// The inverse of [`in_memory`].
-pub(super) fn from_memory(word: u64) -> (u32, u32) {
+pub(crate) fn from_memory(word: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
     (
         u32::from_ne_bytes([a, b, c, d]),
@@ -146,7 +160,7 @@ pub(super) fn from_memory(word: u64) -> (u32, u32) {
     clippy::cast_possible_truncation,
     reason = "the halves are what is wanted"
 )]
-pub(super) fn halves(address: u64) -> [u32; 2] {
+pub(crate) fn halves(address: u64) -> [u32; 2] {
     [address as u32, (address >> 32) as u32]
 }
 
@@ -254,6 +268,12 @@ impl RouteBuffer {
         if let Some(header) = self.words.first_mut() {
             *header = in_memory(count, 0);
         }
+    }
+}
+
+impl fmt::Debug for RouteBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

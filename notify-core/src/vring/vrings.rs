@@ -37,6 +37,7 @@ enum State<B> {
 
 /// A back-end that was stopped, and where it stopped.
 #[derive(Debug)]
+#[must_use = "the bases are where the next back-end goes on"]
 pub struct Stopped<B> {
     /// The back-end. It signals none of the eventfds any more.
     pub backend: B,
@@ -45,7 +46,7 @@ pub struct Stopped<B> {
 }
 
 /// Where one ring stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StoppedRing {
     /// Index of the next available buffer, as the back-end gave it (VHOST_GET_VRING_BASE). Check
@@ -121,21 +122,22 @@ impl<B: VringBackend> Vrings<B> {
     ///
     /// # Errors
     ///
-    /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm, or
-    /// returns another number of bases than there are rings: it keeps the rings, and
-    /// [`abandon`](Self::abandon) takes them from it.
+    /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm;
+    /// [`VringError::WrongBases`] if it returns another number of bases than there are rings. It
+    /// keeps the rings then, and [`abandon`](Self::abandon) takes them from it.
     pub fn stop(&mut self) -> Result<Stopped<B>, VringError> {
         let State::Started(backend) = &mut self.state else {
             return Err(VringError::NotStarted);
         };
         let count = self.rings.len();
-        let bases = backend.stop(count).map_err(VringError::Stop)?;
+        let bases = backend.stop(count).map_err(|error| VringError::Stop {
+            cause: error.into(),
+        })?;
         if bases.len() != count {
-            let source = std::io::Error::other(format!(
-                "it returned {} bases for {count} rings",
-                bases.len()
-            ));
-            return Err(VringError::Stop(source));
+            return Err(VringError::WrongBases {
+                bases: bases.len(),
+                rings: count,
+            });
         }
         let take = |(ring, base): (&Ring, u32)| StoppedRing {
             base,
@@ -282,7 +284,10 @@ impl<B: VringBackend> Vrings<B> {
             // Of an earlier back-end.
             ring.err.consume()?;
         }
-        backend.start(self.rings.len()).map_err(VringError::Start)
+        let started = backend.start(self.rings.len());
+        started.map_err(|error| VringError::Start {
+            cause: error.into(),
+        })
     }
 
     fn signal_all(&self, calls_too: bool) -> Result<(), VringError> {
@@ -306,9 +311,9 @@ impl<B: VringBackend> Drop for Vrings<B> {
 }
 
 fn refused(notifier: &'static str, ring: usize) -> impl FnOnce(std::io::Error) -> VringError {
-    move |source| VringError::SetNotifier {
+    move |error| VringError::SetNotifier {
         notifier,
         ring,
-        source,
+        cause: error.into(),
     }
 }

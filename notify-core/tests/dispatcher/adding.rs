@@ -43,7 +43,9 @@ fn a_thread_that_is_blocked_sees_what_is_added_and_what_is_signalled() {
         let running = scope.spawn(|| run(&dispatcher));
         let notifier = notifier();
         let (told, calls) = std::sync::mpsc::channel();
-        let add = handle.add(&notifier, move |signalled| Ok(told.send(signalled)?));
+        let add = handle.add(Arc::clone(&notifier), move |signalled| {
+            Ok(told.send(signalled)?)
+        });
         add.unwrap();
         for _ in 0..100 {
             notifier.notify().unwrap();
@@ -72,14 +74,16 @@ fn the_same_file_descriptor_twice_is_refused_and_a_duplicate_is_not() {
     let notifier = notifier();
     counted(&handle, &notifier);
     let witness = Arc::new(Count::default());
-    let rejected = handle.add(&notifier, counting(&witness)).unwrap_err();
+    let rejected = handle
+        .add(Arc::clone(&notifier), counting(&witness))
+        .unwrap_err();
     assert!(
-        matches!(rejected.error, Error::AlreadyAdded { fd } if fd == notifier.as_raw_fd()),
+        matches!(rejected.error, Error::AlreadyAdded { fd, .. } if fd == notifier.as_raw_fd()),
         "{rejected:?}"
     );
     // What was refused comes back, and left nothing behind.
     let duplicate = Arc::new(notifier.try_clone().unwrap());
-    handle.add(&duplicate, rejected.value).unwrap();
+    handle.add(Arc::clone(&duplicate), rejected.value).unwrap();
 }
 
 #[test]
@@ -97,9 +101,11 @@ fn a_handler_may_be_a_type_or_a_box() {
     let dispatcher = Dispatcher::new().unwrap();
     let (handle, count) = (dispatcher.handle(), Arc::new(Count::default()));
     let (one, other) = (notifier(), notifier());
-    handle.add_handler(&one, Queue(Arc::clone(&count))).unwrap();
+    handle
+        .add_handler(Arc::clone(&one), Queue(Arc::clone(&count)))
+        .unwrap();
     let boxed: Box<dyn Handler> = Box::new(Queue(Arc::clone(&count)));
-    handle.add_handler(&other, boxed).unwrap();
+    handle.add_handler(Arc::clone(&other), boxed).unwrap();
     one.notify().unwrap();
     other.notify().unwrap();
     assert_eq!(
@@ -116,10 +122,10 @@ fn a_handler_may_add_others() {
     let handle = dispatcher.handle();
     let (notifier, count) = (notifier(), Arc::new(Count::default()));
     let (inner, counter) = (handle.clone(), Arc::clone(&count));
-    let add = handle.add(&notifier, move |_| {
+    let add = handle.add(Arc::clone(&notifier), move |_| {
         for _ in 0..100 {
             let signalled = EventNotifier::builder().initial(1).build()?;
-            inner.add(&Arc::new(signalled), counting(&counter))?;
+            inner.add(Arc::clone(&Arc::new(signalled)), counting(&counter))?;
         }
         Ok(())
     });
@@ -143,7 +149,7 @@ fn a_dispatcher_that_is_dropped_drops_its_handlers_and_leaves_signals_alone() {
     assert!(matches!(handle.remove(token), Err(Error::Gone)));
     assert!(matches!(handle.pause(token), Err(Error::Gone)));
     assert!(matches!(handle.resume(token), Err(Error::Gone)));
-    let late = handle.add(&notifier, |_| Ok(())).unwrap_err();
+    let late = handle.add(Arc::clone(&notifier), |_| Ok(())).unwrap_err();
     assert!(matches!(late.error, Error::Gone));
     handle.stop().unwrap();
     assert_eq!(count.signals.load(Ordering::SeqCst), 0);
@@ -154,7 +160,7 @@ fn one_thread_at_a_time() {
     let dispatcher = Arc::new(Dispatcher::new().unwrap());
     let (notifier, weak) = (notifier(), Arc::downgrade(&dispatcher));
     let (told, answers) = std::sync::mpsc::channel();
-    let add = dispatcher.handle().add(&notifier, move |_| {
+    let add = dispatcher.handle().add(Arc::clone(&notifier), move |_| {
         let dispatcher = weak.upgrade().unwrap();
         told.send(dispatcher.run_once(None))?;
         told.send(
@@ -171,4 +177,31 @@ fn one_thread_at_a_time() {
         assert!(matches!(answer, Err(Error::AlreadyRunning)), "{answer:?}");
     }
     expect_quiet_after(&dispatcher, 0);
+}
+
+/// Each dispatcher has a handler in its first place, so the places alone would not tell them apart.
+#[test]
+fn a_token_of_another_dispatcher_is_refused() {
+    let (one, other) = (Dispatcher::new().unwrap(), Dispatcher::new().unwrap());
+    let (first, second) = (notifier(), notifier());
+    let (token, count) = counted(&one.handle(), &first);
+    let (_own, _) = counted(&other.handle(), &second);
+    let handle = other.handle();
+    for refused in [
+        handle.remove(token).map(drop),
+        handle.pause(token).map(drop),
+        handle.resume(token),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(error, Error::OtherDispatcher { token: of, .. } if of == token),
+            "{error}"
+        );
+    }
+    drop(other);
+    let error = handle.remove(token).unwrap_err();
+    assert!(matches!(error, Error::OtherDispatcher { .. }), "{error}");
+    first.notify().unwrap();
+    one.run_once(None).unwrap();
+    assert_eq!(count.signals(), 1);
 }

@@ -36,7 +36,7 @@ fn reading(
 ) -> (Token, Receiver<(Readiness, Option<u8>)>) {
     let (told, calls) = channel();
     let own = Arc::clone(socket);
-    let add = handle.add_fd(socket, move |ready| {
+    let add = handle.add_fd(Arc::clone(socket), move |ready| {
         let mut byte = [0];
         let len = (&*own).read(&mut byte)?;
         told.send((ready, (len > 0).then_some(byte[0])))?;
@@ -108,10 +108,12 @@ fn a_peer_that_closes_with_our_data_unread_is_an_error() {
     let (socket, peer) = pair();
     let seen = Arc::new(Mutex::new(None));
     let noted = Arc::clone(&seen);
-    let add = dispatcher.handle().add_fd(&socket, move |ready| {
-        *noted.lock().unwrap() = Some(ready);
-        Err("the peer is gone".into())
-    });
+    let add = dispatcher
+        .handle()
+        .add_fd(Arc::clone(&socket), move |ready| {
+            *noted.lock().unwrap() = Some(ready);
+            Err("the peer is gone".into())
+        });
     add.unwrap();
     (&*socket).write_all(&[1]).unwrap();
     drop(peer);
@@ -129,7 +131,7 @@ fn a_pipe_whose_writer_is_gone_has_hung_up_with_nothing_to_read() {
     let handle = dispatcher.handle();
     let (own, name) = (handle.clone(), Arc::new(Mutex::new(None)));
     let token = Arc::clone(&name);
-    let add = handle.add_fd(&reader, move |ready| {
+    let add = handle.add_fd(Arc::clone(&reader), move |ready| {
         told.send(ready)?;
         let token = token.lock().unwrap().unwrap();
         assert_eq!(own.remove(token)?, None);
@@ -151,7 +153,7 @@ fn a_timer_is_called_once_for_each_expiration_that_is_read() {
     let timer = Arc::new(timer);
     let (own, handle) = (Arc::clone(&timer), dispatcher.handle());
     let (stop, mut calls) = (handle.clone(), 0);
-    let add = handle.add_fd(&timer, move |ready| {
+    let add = handle.add_fd(Arc::clone(&timer), move |ready| {
         assert!(ready.is_readable());
         let mut expirations = [0; 8];
         let len = nix::unistd::read(&*own, &mut expirations)?;
@@ -189,7 +191,7 @@ fn one_that_is_always_readable_starves_nobody() {
             *calls.lock().unwrap() += 1;
             Ok(())
         };
-        handle.add_fd(socket, counting).unwrap();
+        handle.add_fd(Arc::clone(socket), counting).unwrap();
     }
     let kick = notifier();
     let (_, kicks) = counted(&handle, &kick);
@@ -223,7 +225,10 @@ fn one_that_is_always_readable_beside_one_that_is_polled() {
         called.fetch_add(1, Ordering::SeqCst);
         Ok(())
     };
-    dispatcher.handle().add_fd(&socket, counting).unwrap();
+    dispatcher
+        .handle()
+        .add_fd(Arc::clone(&socket), counting)
+        .unwrap();
     peer.write_all(&[1]).unwrap();
     let told = ring.get(|ring| &ring.told);
     while_it_runs(&dispatcher, |_| {
@@ -269,7 +274,7 @@ fn a_report_from_before_a_pause_causes_no_call_after_it() {
         inner.resume(token)?;
         Ok(())
     };
-    handle.add(&first, pausing).unwrap();
+    handle.add(Arc::clone(&first), pausing).unwrap();
     let (token, calls) = reading(&handle, &socket);
     *name.lock().unwrap() = Some(token);
     first.notify().unwrap();
@@ -291,7 +296,7 @@ fn a_running_call_is_waited_for() {
     let (go, gate) = channel::<()>();
     let done = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&done);
-    let add = handle.add_fd(&socket, move |_| {
+    let add = handle.add_fd(Arc::clone(&socket), move |_| {
         began.send(())?;
         // Ends when the removal waits for this call, or a little earlier.
         let _ = gate.recv_timeout(Duration::from_millis(20));
@@ -344,9 +349,9 @@ fn an_error_and_a_panic_are_failures() {
     let dispatcher = builder.build().unwrap();
     let handle = dispatcher.handle();
     let [(first, mut peer), (second, mut other)] = [pair(), pair()];
-    let add = handle.add_fd(&first, |_| Err("no protocol".into()));
+    let add = handle.add_fd(Arc::clone(&first), |_| Err("no protocol".into()));
     let error = add.unwrap();
-    let add = handle.add_fd(&second, |_| panic!("no protocol {}", 7));
+    let add = handle.add_fd(Arc::clone(&second), |_| panic!("no protocol {}", 7));
     add.unwrap();
     peer.write_all(&[1]).unwrap();
     other.write_all(&[1]).unwrap();
@@ -402,7 +407,7 @@ fn a_descriptor_is_held_and_its_drop_may_panic() {
     let (ours, mut peer) = UnixStream::pair().unwrap();
     let dropped = Arc::new(AtomicBool::new(false));
     let source = Arc::new(Fragile(ours, Arc::clone(&dropped)));
-    let add = handle.add_fd(&source, |_| Err("no protocol".into()));
+    let add = handle.add_fd(Arc::clone(&source), |_| Err("no protocol".into()));
     add.unwrap();
     drop(source);
     assert!(!dropped.load(Ordering::SeqCst));
@@ -417,21 +422,30 @@ fn what_cannot_be_watched_is_refused_with_the_reason() {
     let dispatcher = Dispatcher::new().unwrap();
     let handle = dispatcher.handle();
     let file = Arc::new(File::open("/proc/self/exe").unwrap());
-    let refused = handle.add_fd(&file, |_| Ok(())).unwrap_err().error;
-    let Error::Watch { source, .. } = refused else {
+    let refused = handle
+        .add_fd(Arc::clone(&file), |_| Ok(()))
+        .unwrap_err()
+        .error;
+    let Error::Watch { cause, .. } = refused else {
         panic!("{refused:?}");
     };
-    assert_eq!(source.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(cause.kind(), ErrorKind::PermissionDenied);
     assert_eq!(Arc::strong_count(&file), 1);
 
     let (socket, _peer) = pair();
     let (token, _) = reading(&handle, &socket);
-    let refused = handle.add_fd(&socket, |_| Ok(())).unwrap_err().error;
+    let refused = handle
+        .add_fd(Arc::clone(&socket), |_| Ok(()))
+        .unwrap_err()
+        .error;
     assert!(matches!(refused, Error::AlreadyAdded { .. }), "{refused:?}");
     handle.remove(token).unwrap();
-    handle.add_fd(&socket, |_| Ok(())).unwrap();
+    handle.add_fd(Arc::clone(&socket), |_| Ok(())).unwrap();
     drop(dispatcher);
-    let refused = handle.add_fd(&socket, |_| Ok(())).unwrap_err().error;
+    let refused = handle
+        .add_fd(Arc::clone(&socket), |_| Ok(()))
+        .unwrap_err()
+        .error;
     assert!(matches!(refused, Error::Gone), "{refused:?}");
 }
 
@@ -441,7 +455,7 @@ fn a_notifier_whose_handler_takes_the_counter_itself() {
     let dispatcher = Dispatcher::new().unwrap();
     let (kick, taken) = (notifier(), Arc::new(Mutex::new(None)));
     let (own, noted) = (Arc::clone(&kick), Arc::clone(&taken));
-    let add = dispatcher.handle().add_fd(&kick, move |_| {
+    let add = dispatcher.handle().add_fd(Arc::clone(&kick), move |_| {
         *noted.lock().unwrap() = own.consume()?;
         Ok(())
     });

@@ -87,7 +87,10 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
         let dispatcher = dispatcher(eager());
         let (ring, kick) = (Arc::new(Ring::default()), notifier());
         let bounded = Bounded(Arc::clone(&ring));
-        let token = dispatcher.handle().add_polled(&kick, bounded).unwrap();
+        let token = dispatcher
+            .handle()
+            .add_polled(Arc::clone(&kick), bounded)
+            .unwrap();
         ring.add(&kick);
         assert_eq!(
             dispatcher.run_once(Some(PATIENCE)).unwrap(),
@@ -145,7 +148,7 @@ fn signals_are_not_merged_when_another_thread_is_pausing() {
         is_held: Arc::clone(&is_held),
         go: Arc::clone(&go),
     };
-    let token = handle.add_polled(&kick, slow).unwrap();
+    let token = handle.add_polled(Arc::clone(&kick), slow).unwrap();
     let running = {
         let dispatcher = Arc::clone(&dispatcher);
         thread::spawn(move || dispatcher.run())

@@ -32,8 +32,10 @@ fn an_error_and_a_panic_are_reported_and_the_others_go_on() {
         own.notify()?;
         Err("no ring there".into())
     };
-    let error_token = handle.add(&error, failing).unwrap();
-    let panic_token = handle.add(&panics, |_| panic!("no ring {}", 7)).unwrap();
+    let error_token = handle.add(Arc::clone(&error), failing).unwrap();
+    let panic_token = handle
+        .add(Arc::clone(&panics), |_| panic!("no ring {}", 7))
+        .unwrap();
     let (_, count) = counted(&handle, &fine);
     for notifier in [&error, &panics, &fine] {
         (0..2).for_each(|_| notifier.notify().unwrap());
@@ -78,7 +80,10 @@ fn signals_that_came_meanwhile_stay_in_the_counter_where_a_failure_is_logged() {
         (0..3).try_for_each(|_| own.notify())?;
         Err("no ring there".into())
     };
-    dispatcher.handle().add(&notifier, failing).unwrap();
+    dispatcher
+        .handle()
+        .add(Arc::clone(&notifier), failing)
+        .unwrap();
     notifier.notify().unwrap();
     expect_quiet_after(&dispatcher, 1);
     assert_eq!(notifier.consume().unwrap(), some(3));
@@ -94,10 +99,10 @@ fn the_callback_may_put_another_handler_in_its_place() {
     let counter = Arc::clone(&count);
     let builder = Dispatcher::builder().on_failure(move |failure| {
         let handle = inner.lock().unwrap();
-        let add = handle
-            .as_ref()
-            .unwrap()
-            .add(failure.notifier.as_ref().unwrap(), counting(&counter));
+        let add = handle.as_ref().unwrap().add(
+            Arc::clone(failure.notifier.as_ref().unwrap()),
+            counting(&counter),
+        );
         add.unwrap();
     });
     let dispatcher = builder.build().unwrap();
@@ -105,7 +110,7 @@ fn the_callback_may_put_another_handler_in_its_place() {
     let notifier = notifier();
     dispatcher
         .handle()
-        .add(&notifier, |_| Err("once".into()))
+        .add(Arc::clone(&notifier), |_| Err("once".into()))
         .unwrap();
     notifier.notify().unwrap();
     expect_quiet_after(&dispatcher, 1);
@@ -123,7 +128,7 @@ fn a_handler_that_fails_while_it_is_removed() {
     let (began, begun) = channel();
     let (own, inner, name) = (Arc::clone(&notifier), handle.clone(), Arc::default());
     let token: Arc<Mutex<Option<Token>>> = Arc::clone(&name);
-    let add = handle.add(&notifier, move |_| {
+    let add = handle.add(Arc::clone(&notifier), move |_| {
         began.send(())?;
         let token = token.lock().unwrap().unwrap();
         // Until the removal waits for this call.
@@ -166,15 +171,15 @@ fn a_handler_that_panics_when_it_is_dropped() {
         });
         add.unwrap()
     };
-    let token = armed(&first, false);
+    let token = armed(Arc::clone(&first), false);
     let removed = panic::catch_unwind(AssertUnwindSafe(|| handle.remove(token)));
     assert!(removed.is_err());
     assert!(matches!(handle.remove(token), Err(Error::NoHandler { .. })));
-    armed(&second, true);
+    armed(Arc::clone(&second), true);
     second.notify().unwrap();
     expect_quiet_after(&dispatcher, 1);
     assert_eq!(failures.try_iter().count(), 1);
-    armed(&first, false);
+    armed(Arc::clone(&first), false);
     drop(dispatcher);
 }
 
@@ -213,7 +218,9 @@ fn a_callback_that_panics_for_two_that_are_polled() {
     let (handle, begun) = (dispatcher.handle(), Arc::new(AtomicU32::new(0)));
     for fails in [false, false, true] {
         let (notifier, begun) = (notifier(), Arc::clone(&begun));
-        handle.add_polled(&notifier, Ring { begun, fails }).unwrap();
+        handle
+            .add_polled(Arc::clone(&notifier), Ring { begun, fails })
+            .unwrap();
         notifier.notify().unwrap();
     }
     expect_quiet_after(&dispatcher, 1);
@@ -232,7 +239,9 @@ fn a_callback_that_panics_does_not_end_the_dispatcher() {
     let dispatcher = builder.build().unwrap();
     let handle = dispatcher.handle();
     let (bad, good) = (notifier(), notifier());
-    handle.add(&bad, |_| Err("fails".into())).unwrap();
+    handle
+        .add(Arc::clone(&bad), |_| Err("fails".into()))
+        .unwrap();
     let (_, count) = counted(&handle, &good);
     bad.notify().unwrap();
     good.notify().unwrap();

@@ -19,7 +19,9 @@ fn a_storm_starves_nobody() {
     let storms: Vec<_> = (0..2).map(|_| notifier()).collect();
     for storm in &storms {
         let own = Arc::clone(storm);
-        handle.add(storm, move |_| Ok(own.notify()?)).unwrap();
+        handle
+            .add(Arc::clone(storm), move |_| Ok(own.notify()?))
+            .unwrap();
         storm.notify().unwrap();
     }
     // And one that is never emptied, of which the kernel tells only once.
@@ -77,7 +79,7 @@ fn those_that_are_ready_have_their_turns_in_order() {
             order.lock().unwrap().push(number);
             Ok(own.notify()?)
         };
-        handle.add(notifier, handler).unwrap();
+        handle.add(Arc::clone(notifier), handler).unwrap();
         notifier.notify().unwrap();
     }
     for _ in 0..9 {

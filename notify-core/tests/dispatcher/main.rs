@@ -21,4 +21,3 @@ mod ring;
 mod stopping;
 mod stress;
 mod support;
-mod window;

@@ -46,7 +46,7 @@ fn a_signal_that_was_reported_before_the_pause_is_handed_back() {
         assert_eq!(inner.pause(other)?, some(1));
         Ok(())
     };
-    handle.add(&first, pausing).unwrap();
+    handle.add(Arc::clone(&first), pausing).unwrap();
     let (token, count) = counted(&handle, &second);
     *name.lock().unwrap() = Some(token);
     first.notify().unwrap();
@@ -68,7 +68,7 @@ fn a_running_handler_is_waited_for() {
     let done = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&done);
     let own = Arc::clone(&notifier);
-    let add = handle.add(&notifier, move |_| {
+    let add = handle.add(Arc::clone(&notifier), move |_| {
         told.store(false, Ordering::SeqCst);
         began.send(())?;
         thread::sleep(Duration::from_millis(20));
@@ -104,7 +104,9 @@ fn a_pause_ends_when_the_call_does_even_if_somebody_resumes() {
     let handle = dispatcher.handle();
     let notifier = notifier();
     let own = Arc::clone(&notifier);
-    let token = handle.add(&notifier, move |_| Ok(own.notify()?)).unwrap();
+    let token = handle
+        .add(Arc::clone(&notifier), move |_| Ok(own.notify()?))
+        .unwrap();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let running = scope.spawn(|| run(&dispatcher));
@@ -133,7 +135,7 @@ fn a_handler_pauses_itself_and_may_change_its_mind() {
     let (notifier, name) = (notifier(), Arc::new(Mutex::new(None)));
     let (own, token, kick) = (handle.clone(), Arc::clone(&name), Arc::clone(&notifier));
     let mut calls = 0;
-    let add = handle.add(&notifier, move |signalled| {
+    let add = handle.add(Arc::clone(&notifier), move |signalled| {
         let token = token.lock().unwrap().unwrap();
         calls += 1;
         kick.notify()?;

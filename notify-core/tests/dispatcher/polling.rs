@@ -143,11 +143,13 @@ fn polls_and_signals_starve_nobody() {
     let handle = dispatcher.handle();
     let (kick, polls) = (notifier(), Arc::new(AtomicU64::new(0)));
     handle
-        .add_polled(&kick, Endless(Arc::clone(&polls)))
+        .add_polled(Arc::clone(&kick), Endless(Arc::clone(&polls)))
         .unwrap();
     let storm = notifier();
     let own = Arc::clone(&storm);
-    let token = handle.add(&storm, move |_| Ok(own.notify()?)).unwrap();
+    let token = handle
+        .add(Arc::clone(&storm), move |_| Ok(own.notify()?))
+        .unwrap();
     let other = notifier();
     let (_, count) = counted(&handle, &other);
     kick.notify().unwrap();

@@ -54,7 +54,10 @@ fn a_signal_that_finds_the_handler_out_is_reported_again() {
         Arc::clone(&name),
         Arc::clone(&kick),
     );
-    let token = dispatcher.handle().add_polled(&kick, handler).unwrap();
+    let token = dispatcher
+        .handle()
+        .add_polled(Arc::clone(&kick), handler)
+        .unwrap();
     open_window(&dispatcher, &ring, &kick);
     let told = ring.get(|ring| &ring.told);
     while_it_runs(&dispatcher, |handle| {
@@ -119,7 +122,7 @@ fn in_its_first_poll(
         next: Arc::clone(&next),
     };
     let handle = dispatcher.handle();
-    let token = handle.add_polled(&kick, acting).unwrap();
+    let token = handle.add_polled(Arc::clone(&kick), acting).unwrap();
     ring.add(&kick);
     assert_eq!(
         dispatcher.run_once(Some(PATIENCE)).unwrap(),
@@ -152,7 +155,7 @@ fn work_that_comes_while_a_handler_removes_itself_in_a_poll_has_a_signal() {
         next: Arc::clone(&next),
     };
     let handle = dispatcher.handle();
-    let token = handle.add_polled(&kick, acting).unwrap();
+    let token = handle.add_polled(Arc::clone(&kick), acting).unwrap();
     ring.add(&kick);
     let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
     assert_eq!(turn, Turn::Worked(1));
@@ -198,7 +201,10 @@ fn a_gap_between_two_looks_ends_the_polling() {
         device: Device(Arc::clone(&ring)),
         next: Arc::clone(&next),
     };
-    dispatcher.handle().add_polled(&kick, acting).unwrap();
+    dispatcher
+        .handle()
+        .add_polled(Arc::clone(&kick), acting)
+        .unwrap();
     open_window(&dispatcher, &ring, &kick);
     while_it_runs(&dispatcher, |_| {
         wait_until(|| ring.suppressed.load(Ordering::SeqCst));

@@ -105,7 +105,10 @@ pub(crate) fn dispatcher(limits: PollLimits) -> Dispatcher {
 pub(crate) fn ring(dispatcher: &Dispatcher) -> (Arc<Ring>, Arc<EventNotifier>, Token) {
     let (ring, kick) = (Arc::new(Ring::default()), notifier());
     let device = Device(Arc::clone(&ring));
-    let token = dispatcher.handle().add_polled(&kick, device).unwrap();
+    let token = dispatcher
+        .handle()
+        .add_polled(Arc::clone(&kick), device)
+        .unwrap();
     (ring, kick, token)
 }
 

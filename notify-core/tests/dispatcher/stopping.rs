@@ -48,7 +48,7 @@ fn what_a_stop_left_is_handled_by_the_next_run() {
     let notifiers: Vec<_> = (0..10).map(|_| notifier()).collect();
     for (number, notifier) in notifiers.iter().enumerate() {
         let (handle, told) = (handle.clone(), told.clone());
-        let add = handle.clone().add(notifier, move |signalled| {
+        let add = handle.clone().add(Arc::clone(notifier), move |signalled| {
             handle.stop()?;
             Ok(told.send((number, signalled.get()))?)
         });

@@ -75,7 +75,7 @@ impl Place {
         let allowed = Arc::new(AtomicBool::new(true));
         let (may, handled) = (Arc::clone(&allowed), Arc::clone(&self.handled));
         let (calls, wrong) = (Arc::clone(calls), Arc::clone(wrong));
-        let add = handle.add(&self.notifier, move |signalled| {
+        let add = handle.add(Arc::clone(&self.notifier), move |signalled| {
             let before = may.load(Ordering::SeqCst);
             handled.fetch_add(signalled.get(), Ordering::Relaxed);
             calls.fetch_add(1, Ordering::Relaxed);

@@ -50,7 +50,7 @@ pub(crate) fn counting(
 /// Adds a handler that counts.
 pub(crate) fn counted(handle: &DispatcherHandle, on: &Arc<EventNotifier>) -> (Token, Arc<Count>) {
     let count = Arc::new(Count::default());
-    (handle.add(on, counting(&count)).unwrap(), count)
+    (handle.add(Arc::clone(on), counting(&count)).unwrap(), count)
 }
 
 /// Lets everything happen that is ready, without waiting.
@@ -73,8 +73,8 @@ pub(crate) fn run(dispatcher: &Dispatcher) {
     loop {
         match dispatcher.run_once(Some(PATIENCE)).unwrap() {
             Turn::Worked(_) => {}
-            Turn::TimedOut => panic!("nothing happens any more"),
             Turn::Stopped => return,
+            turn => panic!("nothing happens any more: {turn:?}"),
         }
     }
 }

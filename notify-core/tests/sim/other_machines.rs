@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! arm64 and riscv64, on any host.
+//! arm64 and riscv64, and x86 without an IOAPIC in the kernel, on any host.
 
 use notify_core::sim::raw::{IrqLevel, RoutingEntry};
 use notify_core::sim::{Interrupt, Profile, SimVm};
@@ -169,4 +169,42 @@ fn capabilities_are_those_of_the_machine() {
             status
         );
     }
+}
+
+/// `CONFIG_KVM_IOAPIC=n` removes KVM_CREATE_IRQCHIP and the routes to pins. What is left of a VM
+/// with local APICs is what a split irqchip has, and the capabilities that matter here stay.
+#[test]
+fn x86_without_an_ioapic_in_the_kernel_is_a_split_irqchip() {
+    let vm = machine(Profile::X86Split { pins: 24 });
+    assert_eq!(vm.platform().unwrap(), Some(Platform::X86Split));
+    for extension in [
+        Extension::IrqChip,
+        Extension::IrqFd,
+        Extension::IrqFdResample,
+        Extension::IrqInjectStatus,
+        Extension::SignalMsi,
+        Extension::SplitIrqChip,
+    ] {
+        assert_eq!(vm.check_extension(extension).unwrap(), 1, "{extension:?}");
+    }
+    for chip in [PIC, SLAVE, IOAPIC] {
+        expect_errno(route(&vm, &[pin(1, chip, 1)]), libc::EINVAL);
+    }
+    assert!(vm.pic().is_none() && vm.ioapic().is_none());
+    route(&vm, &[msi(4, 0x41)]).unwrap();
+
+    let (call, resample) = (eventfd(), eventfd());
+    let refused = vm.kvm_irqfd(&level(&call, 4, &resample));
+    expect_errno(refused, libc::EINVAL);
+    vm.kvm_irqfd(&irqfd(&call, 4, 0)).unwrap();
+    call.notify().unwrap();
+    expect_vectors(&vm, &[0x41]);
+    vm.clear_vectors(0);
+    let status = |level| vm.irq_line_status(4, level).unwrap();
+    assert_eq!(status(true), LineStatus::Delivered(1));
+    assert_eq!(status(false), LineStatus::Ignored);
+    // A GSI without a route, such as those of the pins were.
+    assert_eq!(vm.irq_line_status(5, true).unwrap(), LineStatus::Ignored);
+    vm.kvm_interrupt(0, 0x60).unwrap();
+    assert_eq!(vm.take_interrupt(0), Some(0x60));
 }

@@ -56,11 +56,7 @@ fn a_route_buffer_arrives_as_it_was_built() {
         one.notify().unwrap();
     }
     let injected = vm.deliver();
-    let expected = Interrupt::Msi {
-        address: 0x1_fee0_0000,
-        data: 0x4041,
-        devid: Some(9),
-    };
+    let expected = Interrupt::Msi(MsiMessage::new(0x1_fee0_0000, 0x4041).with_devid(9));
     assert_eq!(injected[0].interrupt, expected);
     let levels = [true, false].map(|level| Interrupt::Pin {
         chip: 2,
@@ -114,7 +110,7 @@ fn a_thread_delivers_while_the_program_does_something_else() {
     let vm = Arc::new(pc());
     route(&vm, &[msi(24, 0x41), pin(25, PIC, 3)]).unwrap();
     let (sender, injected) = mpsc::channel();
-    let thread = DeliveryThread::start(&vm, move |vm: &SimVm, one| {
+    let thread = DeliveryThread::start(Arc::clone(&vm), move |vm: &SimVm, one| {
         // A reaction may call the machine.
         let pending = vm.pending_vectors(0);
         sender.send((one.gsi, pending)).unwrap();
@@ -140,7 +136,7 @@ fn a_thread_may_be_stopped_by_its_own_reaction() {
     let vm = Arc::new(pc());
     let (sender, thread) = mpsc::channel::<DeliveryThread>();
     let (done, stopped) = mpsc::channel();
-    let started = DeliveryThread::start(&vm, move |_, _| {
+    let started = DeliveryThread::start(Arc::clone(&vm), move |_, _| {
         drop(thread.recv());
         let _ = done.send(());
     })

@@ -11,7 +11,7 @@ use crate::common::*;
 
 fn with(profile: Profile) -> (Arc<SimVm>, Arc<dyn Vcpu>) {
     let vm = Arc::new(machine(profile));
-    let vcpu = SimVm::vcpu(&vm, 0).unwrap();
+    let vcpu = SimVm::vcpu(Arc::clone(&vm), 0).unwrap();
     (vm, Arc::new(vcpu))
 }
 
@@ -54,11 +54,11 @@ fn without_an_irqchip_the_last_one_counts() {
 fn each_vcpu_has_its_own() {
     let split = Profile::X86Split { pins: 24 };
     let vm = Arc::new(SimVm::builder().profile(split).vcpus(2).build());
-    let second = SimVm::vcpu(&vm, 1).unwrap();
+    let second = SimVm::vcpu(Arc::clone(&vm), 1).unwrap();
     second.interrupt(0x20).unwrap();
     assert_eq!(vm.take_interrupt(0), None);
     assert_eq!(vm.take_interrupt(1), Some(0x20));
-    assert!(SimVm::vcpu(&vm, 2).is_none());
+    assert!(SimVm::vcpu(Arc::clone(&vm), 2).is_none());
     expect_errno(vm.kvm_interrupt(2, 0x20), libc::EBADF);
 }
 

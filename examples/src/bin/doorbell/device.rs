@@ -56,7 +56,7 @@ impl Device {
                 counters: Arc::clone(&counters),
             };
             handle
-                .add_polled(queue.host_notifier(), handler)
+                .add_polled(Arc::clone(queue.host_notifier()), handler)
                 .map_err(|rejected| rejected.error)?;
         }
         Ok(Self {

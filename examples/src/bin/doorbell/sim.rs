@@ -31,7 +31,7 @@ pub(crate) fn run(kicks: u32) -> Result<Outcome, Box<dyn Error>> {
 
     // The guest's handler: takes what its local APIC has, and ends it.
     let (taken, interrupts) = channel();
-    let delivery = DeliveryThread::start(&vm, move |vm, _| {
+    let delivery = DeliveryThread::start(Arc::clone(&vm), move |vm, _| {
         while let Some(vector) = vm.take_vector(0) {
             vm.lapic_eoi(0);
             // A guest that is gone takes no interrupts.

@@ -35,7 +35,7 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
     let device = Device::new(vm.clone())?;
     let shared = Arc::new(Shared::new());
     let handlers = Arc::clone(&shared);
-    let delivery = DeliveryThread::start(&vm, move |vm, _| {
+    let delivery = DeliveryThread::start(Arc::clone(&vm), move |vm, _| {
         (0..VCPUS).for_each(|vcpu| handlers.take_all(vm, vcpu));
     })?;
 

@@ -117,7 +117,7 @@ fn closing() {
         assert!(
             matches!(
                 rejected.error,
-                VringError::SetNotifier { .. } | VringError::Start(_)
+                VringError::SetNotifier { .. } | VringError::Start { .. }
             ),
             "{last}: {}",
             rejected.error
@@ -166,7 +166,7 @@ fn owed() {
     let (frontend, _daemon) = negotiated(dies);
     let mut vrings = two();
     vrings.start(frontend).unwrap();
-    assert!(matches!(vrings.stop(), Err(VringError::Stop(_))));
+    assert!(matches!(vrings.stop(), Err(VringError::Stop { .. })));
     vrings.abandon().unwrap();
     assert_eq!([0, 1].map(|ring| count(call(&vrings, ring))), [0, 0]);
     let (frontend, _daemon) = negotiated(|_, _| Next::Obey);

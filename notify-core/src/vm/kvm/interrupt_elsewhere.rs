@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_INTERRUPT where it does not exist (arm64), or means something else (riscv64: the one line of the vCPU).
+//! KVM_INTERRUPT where it does not exist (arm64), or means something else (riscv64: the one line of
+//! the vCPU).
 
 use std::io;
 use std::os::fd::BorrowedFd;

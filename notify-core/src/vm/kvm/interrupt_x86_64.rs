@@ -24,9 +24,10 @@ mod raw {
     nix::ioctl_write_ptr_bad!(interrupt, INTERRUPT, kvm_interrupt);
 }
 
-/// Two questions that change nothing, as none is a vCPU's alone. KVM refuses what is no vector before it does
-/// anything (EINVAL), and machines do not know the request (ENOTTY). All that answers EINVAL to what it does not
-/// know, as `/dev/kvm` and an epoll do, does not know the clock of a vCPU either.
+/// Checks that a file descriptor is a vCPU, by two requests without effect, since no single one
+/// tells. KVM refuses a number that is no vector before it does anything (EINVAL), and a VM does
+/// not know the request (ENOTTY). A file that returns EINVAL for a request that it does not know,
+/// as `/dev/kvm` and an epoll instance do, does not know the request for a vCPU's clock either.
 pub(super) fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
     match interrupt(fd, VECTORS) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
@@ -41,7 +42,8 @@ pub(super) fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 pub(super) fn interrupt(fd: BorrowedFd<'_>, vector: u32) -> io::Result<()> {
     let interrupt = kvm_interrupt { irq: vector };
-    // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call, and keeps no pointer.
+    // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call, and keeps no
+    // pointer.
     unsafe { raw::interrupt(fd.as_raw_fd(), &interrupt) }?;
     Ok(())
 }

@@ -10,7 +10,7 @@ mod ioctl;
 mod vcpu;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -93,9 +93,9 @@ impl KvmVm {
                 constant,
                 msi_devid: OnceLock::new(),
             }),
-            Err(source) => {
-                let number = fd.as_raw_fd();
-                Err(Rejected::new(Error::NotVm { fd: number, source }, fd))
+            Err(error) => {
+                let (number, cause) = (fd.as_raw_fd(), error.into());
+                Err(Rejected::new(Error::NotVm { fd: number, cause }, fd))
             }
         }
     }
@@ -215,8 +215,9 @@ impl Vm for KvmVm {
     }
 
     /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
-    /// of none tells which of the two is missing. (riscv64 has no such check, and says yes.) On x86
-    /// an irqfd with a resample eventfd needs pins in the kernel, which a split irqchip lacks.
+    /// of none shows which of the two is missing. (riscv64 has no such check, so it always seems
+    /// ready.) On x86 an irqfd with a resample eventfd needs pins in the kernel, which a split
+    /// irqchip lacks.
     fn platform(&self) -> io::Result<Option<Platform>> {
         let fd = self.live()?;
         let is_taken = |flags| told_by(ioctl::irqfd_of_nothing(fd, flags));
@@ -257,6 +258,12 @@ fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
         }
         Err(error) => Err(error),
         Ok(()) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+impl AsRawFd for KvmVm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`KvmVcpu`]: a vCPU of KVM.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::interrupt;
 use crate::notifier::fd;
@@ -17,11 +17,11 @@ use crate::{Error, Rejected, Vcpu};
 /// | another type that has `AsFd` | [`KvmVcpu::duplicate`]`(&vcpu)` |
 /// | an `OwnedFd` to give away | [`KvmVcpu::from_fd`]`(fd)` |
 ///
-/// It owns a file descriptor of the vCPU, and dropping it closes that. Until then the vCPU and the memory of
-/// its machine stay. (They do not keep irqfds: those end with the last descriptor of the *machine*.)
+/// Dropping it closes its file descriptor of the vCPU. Until then the vCPU and the memory of its VM
+/// stay. (Irqfds do not: they end with the last descriptor of the *VM*.)
 ///
-/// To make one asks the vCPU a question (on x86), so it is done before the vCPU runs, or on its own
-/// thread: while the vCPU runs it would wait. See [`Vcpu`] for when to use it.
+/// Creating one makes two requests to the vCPU (on x86), which block while the vCPU runs. So create
+/// it before the vCPU runs, or on the vCPU's thread. See [`Vcpu`] for when to use it.
 ///
 /// ```no_run
 /// use notify_core::{KvmVcpu, Vcpu};
@@ -50,19 +50,19 @@ impl KvmVcpu {
     ///
     /// # Errors
     ///
-    /// [`Error::NotVcpu`] on x86; the file descriptor comes back inside. Elsewhere it is not looked at, as nothing
-    /// can be asked of it.
+    /// [`Error::NotVcpu`] on x86; the file descriptor comes back inside. On other architectures the
+    /// descriptor is not checked.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
         match interrupt::check(fd.as_fd()) {
             Ok(()) => Ok(Self { fd }),
-            Err(source) => {
-                let number = fd.as_raw_fd();
-                Err(Rejected::new(Error::NotVcpu { fd: number, source }, fd))
+            Err(error) => {
+                let (number, cause) = (fd.as_raw_fd(), error.into());
+                Err(Rejected::new(Error::NotVcpu { fd: number, cause }, fd))
             }
         }
     }
 
-    /// The vCPU of a caller who keeps it: its file descriptor is duplicated.
+    /// Duplicates the file descriptor of a vCPU, which the caller keeps.
     ///
     /// # Errors
     ///
@@ -84,6 +84,12 @@ impl KvmVcpu {
 impl Vcpu for KvmVcpu {
     fn interrupt(&self, vector: u32) -> io::Result<()> {
         interrupt::interrupt(self.as_fd(), vector)
+    }
+}
+
+impl AsRawFd for KvmVcpu {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

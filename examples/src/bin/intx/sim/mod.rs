@@ -51,7 +51,7 @@ pub(crate) fn run(
     };
     let board = Board::new(run, vm.clone(), Box::new(wakes(&wake)))?;
     let woken = wakes(&wake);
-    let delivery = DeliveryThread::start(&vm, move |_, _| woken())?;
+    let delivery = DeliveryThread::start(Arc::clone(&vm), move |_, _| woken())?;
     // To unmask a pin that waits is told, so devices wait for the guest.
     let started = EventNotifier::new()?;
     let (shared, over) = (Shared::default(), AtomicBool::new(false));

@@ -17,18 +17,12 @@ use super::step::{Kind, Shape};
 use super::world::{World, gsi};
 
 fn sent(injected: &Injected) -> Sent {
-    let Interrupt::Msi {
-        address,
-        data,
-        devid,
-        ..
-    } = injected.interrupt
-    else {
+    let Interrupt::Msi(message) = injected.interrupt else {
         panic!("{injected:?}");
     };
     Sent {
         by_irqfd: injected.gsi.is_some(),
-        message: (address, data, devid),
+        message: (message.address, message.data, message.devid),
     }
 }
 
