@@ -80,65 +80,41 @@
 
 #![forbid(unsafe_code)]
 
-mod apic_message;
-mod armed;
-mod builder;
-mod chip;
-mod driven;
+mod commit;
 mod dump;
-mod each;
-mod engine;
-mod entries;
 mod error;
 mod explain;
-mod gsi;
-mod lease;
-mod leasing;
-mod line;
-mod observer;
-mod parked;
-mod pins;
-mod request;
-mod retranslation;
-mod round;
 mod route;
-mod search;
-mod shortage;
-mod slots;
 mod snapshot;
 mod start;
-mod state;
 mod sync;
 pub mod system_calls;
 mod table;
-mod transaction;
-mod translation;
-#[doc(hidden)]
-pub mod versioned;
-mod wiring;
 
-pub use apic_message::{ApicMessage, DeliveryMode};
-pub use armed::{Armed, Registration, Translated};
-pub use builder::RoutingTableBuilder;
-pub use chip::{IrqChip, Pin};
-pub use driven::DrivenLine;
-pub use dump::{
-    ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, MatrixCell, ParseError, Problem,
-};
-pub use each::{Answer, MessageEdit};
+pub use commit::message_edit::{EditOutcome, MessageEdit};
+pub use commit::transaction::Transaction;
+pub use dump::{ChipMatrix, Dump, DumpEntry, MatrixCell, ParseError, Problem};
 pub use error::{Error, Holder};
 pub use explain::{Delay, Destination, Explanation, Hint, Loss};
-pub use gsi::Gsi;
-pub use lease::GsiLease;
-pub use line::Line;
-pub use observer::{Committed, ObservedVector, Observer};
-pub use parked::ParkedLease;
-pub use pins::Pins;
-pub use route::Route;
+pub use route::apic_message::{ApicMessage, DeliveryMode};
+pub use route::chip::{IrqChip, Pin};
+pub use route::gsi::Gsi;
+pub use route::kernel_entries::{DumpTarget, EntryKind};
+pub use route::pins::Pins;
+pub use route::{KernelRoute, Route};
+#[doc(hidden)]
+pub use snapshot::versioned;
 pub use snapshot::{RestoreError, Snapshot};
+pub use start::builder::RoutingTableBuilder;
+pub use start::wiring::Wiring;
 pub use table::RoutingTable;
-pub use transaction::Transaction;
-pub use wiring::Wiring;
+pub use table::armed::{Armed, Translated};
+pub use table::driven::DrivenLine;
+pub use table::lease::GsiLease;
+pub use table::line::Line;
+pub use table::observer::{Committed, ObservedVector, Observer};
+pub use table::parked::ParkedLease;
+pub use table::registration::Registration;
 
 /// The VM, and its interrupt controllers.
 #[doc(no_inline)]

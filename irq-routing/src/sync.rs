@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Locks that a panic does not poison, and that loom can take the place of.
+//! A mutex that a panic does not poison, a condition variable that knows whether a thread waits, and
+//! loom in their place.
 //!
-//! What they guard is in order whenever they are unlocked.
+//! What the mutex guards is in order whenever it is unlocked. The standard library's mutex without
+//! poison is not stable, and its condition variable makes a system call in each `notify_all`.
 
 #[cfg(loom)]
 use loom::sync;
@@ -26,12 +28,12 @@ impl<T> Mutex<T> {
     }
 }
 
-/// What threads wait for. It knows whether any does, because waking nobody costs a system call, too.
+/// What threads wait for. To wake none takes no system call.
 #[derive(Debug)]
 pub(crate) struct Condvar {
     condvar: sync::Condvar,
-    /// Changes under the lock that is waited with, so that who changes something and unlocks sees all
-    /// that waited for it.
+    /// Changes under the lock that is waited with, so that a thread that has changed something under
+    /// that lock sees all that wait for it.
     waiting: AtomicUsize,
 }
 
@@ -48,6 +50,18 @@ impl Condvar {
         let waited = self.condvar.wait(guard);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while the condition holds.
+    pub(crate) fn wait_while<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        condition: impl Fn(&T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        while condition(&guard) {
+            guard = self.wait(guard);
+        }
+        guard
     }
 
     pub(crate) fn notify_all(&self) {

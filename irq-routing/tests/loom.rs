@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
-    Answer, Armed, DrivenLine, Error, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin,
+    Armed, DrivenLine, EditOutcome, Error, GsiLease, IrqChip, Line, MessageEdit, MsiMessage, Pin,
     Platform, Registration, Route, RoutingTable, Wiring,
 };
 use kvm_test::{Call, Recorder};
@@ -373,7 +373,7 @@ fn a_driven_line_that_moves_never_shares_a_pin() {
     }
 }
 
-fn commit_each(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<Answer> {
+fn commit_each(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
     let mut answers = Vec::new();
     table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
     answers
@@ -392,10 +392,13 @@ fn of_two_edits_of_a_lease_the_later_wins_whoever_commits_first() {
         // A guilty edit makes a search of it.
         let later = commit_each(&table, &[two, other.edit(message(GUILTY))]);
         let earlier = earlier.join().unwrap();
-        assert!(matches!(later[..], [Answer::Committed, Answer::Failed(_)]));
+        assert!(matches!(
+            later[..],
+            [EditOutcome::Committed, EditOutcome::Failed(_)]
+        ));
         assert!(matches!(
             earlier[..],
-            [Answer::Committed | Answer::Superseded]
+            [EditOutcome::Committed | EditOutcome::Superseded]
         ));
         assert_eq!(lease.route(), Some(Route::Msi(message(2))));
         let leases = [lease, other];

@@ -88,14 +88,16 @@ fn what_is_restored_is_what_was_written_in_one_ioctl() {
         Pin::new(IrqChip::IoApic, 9).unwrap(),
     );
     let rejected = transaction.commit().unwrap_err();
-    assert!(matches!(rejected.error, Error::GsiInUse { gsi } if gsi.number() == 24));
+    assert!(matches!(rejected.error, Error::GsiInUse { gsi, .. } if gsi.number() == 24));
     assert_eq!(table.lease().unwrap().gsi().number(), 30, "none of theirs");
 
     let claimed = table.claim(24).unwrap();
     assert_eq!(claimed.route(), Some(message(1).into()));
     assert_eq!(claimed.name().as_deref(), Some("net0"));
     assert_eq!(table.snapshot(), snapshot, "and after");
-    assert!(matches!(table.claim(24), Err(Error::NothingToClaim { gsi }) if gsi == claimed.gsi()));
+    assert!(
+        matches!(table.claim(24), Err(Error::NothingToClaim { gsi, .. }) if gsi == claimed.gsi())
+    );
     assert!(
         matches!(table.claim(4), Err(Error::NothingToClaim { .. })),
         "wired"
@@ -174,7 +176,7 @@ fn a_version_that_is_not_known_is_refused() {
     for found in [0, 2, u32::MAX] {
         let error = refused(|value| value["version"] = json!(found));
         assert!(
-            matches!(error, RestoreError::Version { found: it } if it == found),
+            matches!(error, RestoreError::Version { found: it, .. } if it == found),
             "{error}"
         );
     }
@@ -183,7 +185,8 @@ fn a_version_that_is_not_known_is_refused() {
 #[test]
 fn a_machine_of_another_kind_is_refused() {
     let error = refused(|value| value["platform"] = json!("arm64-gic"));
-    let expected = "a snapshot of the kind arm64 GIC for a machine of the kind x86 irqchip";
+    let expected =
+        "the snapshot is of a VM with arm64 GIC, and cannot be restored to one with x86 irqchip";
     assert_eq!(error.to_string(), expected);
     let split = RoutingTable::builder(Arc::new(Recorder::default()))
         .wiring(Wiring::none(Platform::X86Split));
@@ -198,12 +201,12 @@ fn a_gsi_that_is_out_of_range_or_occurs_twice_is_refused() {
         let error = refused(|value| value["gsis"][3]["gsi"] = json!(number));
         assert!(matches!(
             error,
-            RestoreError::Refused(Error::GsiOutOfRange { gsi, limit: 4096 }) if gsi == number
+            RestoreError::Refused { cause: Error::GsiOutOfRange { gsi, limit: 4096, .. }, .. } if gsi == number
         ));
     }
     for twice in [4, 24] {
         let error = refused(|value| value["gsis"][3]["gsi"] = json!(twice));
-        assert!(matches!(error, RestoreError::Duplicate { gsi } if gsi.number() == twice));
+        assert!(matches!(error, RestoreError::Duplicate { gsi, .. } if gsi.number() == twice));
     }
 }
 
@@ -228,12 +231,15 @@ fn a_route_that_cannot_be_is_refused() {
     }
     for route in [Value::Null, json!({"hv-sint": {"vcpu": 1, "sint": 2}})] {
         let error = refused(|value| value["gsis"][0]["route"] = route);
-        assert!(matches!(error, RestoreError::NotPins { gsi } if gsi.number() == 4));
+        assert!(matches!(error, RestoreError::NotPins { gsi, .. } if gsi.number() == 4));
     }
     let error = refused(|value| value["gsis"][1]["route"] = json!({"pins": pins("aplic", &[9])}));
     assert!(matches!(
         error,
-        RestoreError::Refused(Error::NoSuchChip { .. })
+        RestoreError::Refused {
+            cause: Error::NoSuchChip { .. },
+            ..
+        }
     ));
 }
 
@@ -241,7 +247,7 @@ fn a_route_that_cannot_be_is_refused() {
 fn a_name_that_would_spoil_a_message_is_refused() {
     for name in ["line\nbreak", "\u{1b}[2J", &"x".repeat(129)] {
         let error = refused(|value| value["gsis"][1]["name"] = json!(name));
-        assert!(matches!(error, RestoreError::Name { gsi } if gsi.number() == 24));
+        assert!(matches!(error, RestoreError::Name { gsi, .. } if gsi.number() == 24));
         let (_, table) = table();
         let lease = table.lease().unwrap().named(name);
         let snapshot = table.snapshot();
@@ -287,7 +293,10 @@ fn a_snapshot_that_the_kernel_refuses_leaves_nothing() {
     assert!(
         matches!(
             error,
-            RestoreError::Refused(Error::Refused { edits: 6, .. })
+            RestoreError::Refused {
+                cause: Error::Refused { edits: 6, .. },
+                ..
+            }
         ),
         "{error:?}"
     );
@@ -311,7 +320,10 @@ fn a_full_table_of_pins_is_too_much() {
     let error = table.restore(&snapshot).unwrap_err();
     assert!(matches!(
         error,
-        RestoreError::Refused(Error::TableFull { entries: 8192, .. })
+        RestoreError::Refused {
+            cause: Error::TableFull { entries: 8192, .. },
+            ..
+        }
     ));
     expect_empty(&table);
 }
@@ -375,7 +387,7 @@ fn a_later_version_is_no_parse_error() {
         let snapshot: Snapshot = serde_json::from_str(text).unwrap();
         let error = restored(&snapshot);
         assert!(
-            matches!(error, RestoreError::Version { found: 2 }),
+            matches!(error, RestoreError::Version { found: 2, .. }),
             "{text}: {error}"
         );
         let rewritten = serde_json::to_string(&snapshot).unwrap_err();
@@ -386,7 +398,7 @@ fn a_later_version_is_no_parse_error() {
     let snapshot: Snapshot = serde_json::from_value(later).unwrap();
     assert!(matches!(
         restored(&snapshot),
-        RestoreError::Version { found: 2 }
+        RestoreError::Version { found: 2, .. }
     ));
     for broken in [
         r#"{"version":2"#,
@@ -529,7 +541,10 @@ fn fields_are_known_by_whatever_names_a_format_has() {
         let restored = table.restore(&by_string);
         match version {
             1 => restored.unwrap(),
-            _ => assert!(matches!(restored, Err(RestoreError::Version { found: 2 }))),
+            _ => assert!(matches!(
+                restored,
+                Err(RestoreError::Version { found: 2, .. })
+            )),
         }
     }
 }

@@ -135,9 +135,7 @@ impl IrqFd {
     pub fn deassign(mut self) -> Result<IrqFdBuilder, Rejected<Self>> {
         let Some(line) = self.armed.take() else {
             // Not reached: only this method and drop take the line, and both consume the irqfd.
-            let gsi = self.gsi;
-            let source = irq_routing::Error::NoRoute { gsi };
-            return Err(Rejected::new(Error::Route { gsi, source }, self));
+            return Err(Rejected::new(Error::Abandoned, self));
         };
         match self.disarm(&line) {
             // The route is let go before what is registered, which is dropped with `self`.

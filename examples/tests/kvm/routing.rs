@@ -197,7 +197,7 @@ fn one_gsi() {
     assert_eq!(
         text(piped(refused, &["--gsi", "4"])),
         "GSI 4: by a worker thread (a pin): PIC master pin 4\n  gsi=4 type=1 0 4\n  \
-         GSI 5 leads to IOAPIC pin 24, and KVM refuses the table: the chip has 24\n"
+         GSI 5 is routed to IOAPIC pin 24, and KVM refuses the table: the chip has 24\n"
     );
 }
 

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`ChipMatrix`]: the kernel's way back from a pin to its GSI.
 
-use super::entry::{DumpEntry, chip_of};
+use super::entry::DumpEntry;
+use crate::route::kernel_entries::chip_of;
 use crate::{IrqChip, Pin, Platform};
 
 /// The kernel's reverse map: a row for each chip, and in it the GSI that gets the EOIs of each pin.
 ///
-/// Of two GSIs on one pin the last in the table stands here, and the other hears of no EOI. The pins of
-/// the second PIC start at column 8: KVM counts those of both PICs together.
+/// Of two GSIs on one pin the last in the table stands here, and the other hears of no EOI. The
+/// pins of the second PIC start at column 8: KVM counts those of both PICs together.
 ///
-/// An x86 row is printed with KVM's 24 columns. On other platforms a row has a thousand, and ends behind
-/// the last pin that is routed.
+/// An x86 row is printed with KVM's 24 columns. On other platforms a row has a thousand, and ends
+/// behind the last pin that is routed.
 ///
 /// Kernel source: `setup_routing_entry` in `virt/kvm/irqchip.c`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ChipMatrix {
     /// By chip and column; neither rows nor columns end with nothing.
     rows: Vec<Vec<Option<u32>>>,

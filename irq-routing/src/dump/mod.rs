@@ -9,13 +9,13 @@ mod problem;
 
 use std::collections::BTreeMap;
 
-pub use entry::{DumpEntry, DumpTarget, EntryKind};
+pub use entry::DumpEntry;
 pub use matrix::ChipMatrix;
 pub use parse::ParseError;
-pub(crate) use problem::is_refused;
 pub use problem::{MatrixCell, Problem};
 
 use crate::explain::{self, Explanation};
+use crate::route::kernel_entries::DumpTarget;
 use crate::{Loss, Platform, Route, RoutingTable, Wiring};
 
 /// What Linux has: KVM_MAX_IRQ_ROUTES.
@@ -37,13 +37,14 @@ const USUAL_LIMIT: u32 = 4096;
 /// gsi=28 type=5 port=7 vcpu=0 priority=0           an event channel (Xen)
 /// ```
 ///
-/// Then may follow `chip:` and the kernel's reverse map, a row for each chip: which GSI gets the EOIs of
-/// each pin, -1 for none; see [`ChipMatrix`]. A machine that is no x86 one says so by a line like
-/// `platform=arm64-gic`, and one whose number of GSIs is not 4096 by `gsis=1024`.
+/// Then may follow `chip:` and the kernel's reverse map, a row for each chip: which GSI gets the
+/// EOIs of each pin, -1 for none; see [`ChipMatrix`]. A machine that is no x86 one says so by a
+/// line like `platform=arm64-gic`, and one whose number of GSIs is not 4096 by `gsis=1024`.
 ///
 /// Reading takes the lines in any order, numbers in decimal or after `0x`, spaces, empty lines and
-/// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it. More than any
-/// kernel has it refuses, since text may come from anywhere: 65536 entries, 16 rows, 1024 pins in a row.
+/// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it.
+/// More than any kernel has it refuses, since text may come from anywhere: 65536 entries, 16 rows,
+/// 1024 pins in a row.
 ///
 /// ```
 /// use irq_routing::{Dump, Explanation, Loss};
@@ -54,12 +55,15 @@ const USUAL_LIMIT: u32 = 4096;
 ///     gsi=24 type=1 2 5
 /// ".parse()?;
 /// let problems: Vec<_> = dump.problems().iter().map(ToString::to_string).collect();
-/// assert_eq!(problems, ["GSI 24 leads to something else beside a message, and KVM refuses the table"]);
+/// assert_eq!(
+///     problems,
+///     ["GSI 24 is routed to something else beside a message, and KVM refuses the table"]
+/// );
 ///
 /// assert!(matches!(dump.explain(9), Explanation::Lost { reason: Loss::NoRoute, .. }));
 /// # Ok::<(), irq_routing::ParseError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dump {
     platform: Platform,
     limit: u32,
@@ -68,7 +72,8 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// A table with the reverse map that the kernel makes of it. `gsis` is the machine's number of GSIs.
+    /// A table with the reverse map that the kernel makes of it. `gsis` is the machine's number of
+    /// GSIs.
     pub fn new(
         platform: Platform,
         gsis: u32,
@@ -157,8 +162,8 @@ impl Dump {
 }
 
 impl RoutingTable {
-    /// The table as committed, as a plain value for a bug report: pins first, by chip and then by GSI, as
-    /// the kernel is given them; then the others, by GSI.
+    /// The table as committed, as a plain value for a bug report: pins first, by chip and then by
+    /// GSI, as the kernel is given them; then the others, by GSI.
     ///
     /// A table to which nothing was committed has what it starts with. What dropped leases left in
     /// the kernel until the next commit does not show.

@@ -3,8 +3,11 @@
 
 use std::str::{FromStr, SplitWhitespace};
 
+use notify_core::RouteTarget;
+
 use super::print::PLATFORMS;
-use super::{ChipMatrix, Dump, DumpEntry, DumpTarget, EntryKind, USUAL_LIMIT};
+use super::{ChipMatrix, Dump, DumpEntry, USUAL_LIMIT};
+use crate::route::kernel_entries::{DumpTarget, EntryKind};
 use crate::{MsiMessage, Platform};
 
 /// How much of a line an error repeats, in characters.
@@ -20,7 +23,7 @@ const MOST_ROWS: usize = 16;
 const MOST_COLUMNS: usize = 1024;
 
 /// Why a text is no [`Dump`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("line {line}: expected {expected}, found \"{}\"", found.escape_debug())]
 pub struct ParseError {
     line: usize,
@@ -170,22 +173,23 @@ fn target(mut words: SplitWhitespace<'_>) -> Parsed<'_, DumpTarget> {
             let mut word = || words.next().unwrap_or_default();
             let chip = number(word(), "the number of a chip, 0, 1 or 2")?;
             let pin = number(word(), "the number of a pin")?;
-            DumpTarget::Pin { chip, pin }
+            RouteTarget::Pin { chip, pin }.into()
         }
         Some("2") => msi(&mut words)?,
         Some("3") => DumpTarget::Untold(EntryKind::S390Adapter),
         Some("4") => match values(&mut words, ["vcpu", "sint"], "vcpu= and sint=, or nothing")? {
-            Some([vcpu, sint]) => DumpTarget::HvSint { vcpu, sint },
+            Some([vcpu, sint]) => RouteTarget::HvSint { vcpu, sint }.into(),
             None => DumpTarget::Untold(EntryKind::HvSint),
         },
         Some("5") => {
             let names = ["port", "vcpu", "priority"];
             match values(&mut words, names, "port=, vcpu= and priority=, or nothing")? {
-                Some([port, vcpu, priority]) => DumpTarget::XenEvtchn {
+                Some([port, vcpu, priority]) => RouteTarget::XenEvtchn {
                     port,
                     vcpu,
                     priority,
-                },
+                }
+                .into(),
                 None => DumpTarget::Untold(EntryKind::XenEvtchn),
             }
         }
@@ -214,11 +218,12 @@ fn msi<'a>(words: &mut SplitWhitespace<'a>) -> Parsed<'a, DumpTarget> {
         last = Some(word);
     }
     match (address, data, last) {
-        (Some(address), Some(data), _) => Ok(DumpTarget::Msi(MsiMessage {
+        (Some(address), Some(data), _) => Ok(RouteTarget::Msi(MsiMessage {
             address,
             data,
             devid,
-        })),
+        })
+        .into()),
         (_, _, None) => Ok(DumpTarget::Untold(EntryKind::Msi)),
         (_, _, Some(last)) => Err(Mismatch(EXPECTED, last)),
     }
@@ -280,7 +285,8 @@ fn number<'a>(text: &'a str, expected: &'static str) -> Parsed<'a, u32> {
     u32::try_from(number).map_err(|_| Mismatch(expected, text))
 }
 
-/// A number in decimal, or after `0x`. The digits of `from_str_radix` may have a sign in front; ours not.
+/// A number in decimal, or after `0x`. The digits of `from_str_radix` may have a sign in front;
+/// ours not.
 fn long<'a>(text: &'a str, expected: &'static str) -> Parsed<'a, u64> {
     let (digits, radix) = match text.strip_prefix("0x") {
         Some(digits) => (digits, 16),

@@ -3,8 +3,11 @@
 
 use std::fmt;
 
+use notify_core::RouteTarget;
+
 use super::matrix::{self, ChipMatrix};
-use super::{Dump, DumpEntry, DumpTarget, USUAL_LIMIT};
+use super::{Dump, DumpEntry, USUAL_LIMIT};
+use crate::route::kernel_entries::{DumpTarget, EntryKind};
 use crate::{MsiMessage, Platform, RoutingTable};
 
 /// The names of platforms in a dump.
@@ -44,11 +47,14 @@ impl fmt::Display for RoutingTable {
 
 impl fmt::Display for DumpEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.target.kind().map_or(1, super::EntryKind::number);
+        let kind = self.target.kind().map_or(1, EntryKind::number);
         write!(f, "gsi={} type={kind}", self.gsi)?;
-        match self.target {
-            DumpTarget::Pin { chip, pin } => write!(f, " {chip} {pin}"),
-            DumpTarget::Msi(MsiMessage {
+        let DumpTarget::Entry(target) = self.target else {
+            return Ok(());
+        };
+        match target {
+            RouteTarget::Pin { chip, pin } => write!(f, " {chip} {pin}"),
+            RouteTarget::Msi(MsiMessage {
                 address,
                 data,
                 devid,
@@ -59,13 +65,13 @@ impl fmt::Display for DumpEntry {
                     None => Ok(()),
                 }
             }
-            DumpTarget::HvSint { vcpu, sint } => write!(f, " vcpu={vcpu} sint={sint}"),
-            DumpTarget::XenEvtchn {
+            RouteTarget::HvSint { vcpu, sint } => write!(f, " vcpu={vcpu} sint={sint}"),
+            RouteTarget::XenEvtchn {
                 port,
                 vcpu,
                 priority,
             } => write!(f, " port={port} vcpu={vcpu} priority={priority}"),
-            DumpTarget::Untold(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }

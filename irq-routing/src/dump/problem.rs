@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::entry::{DumpTarget, EntryKind, chip_of};
 use super::{Dump, matrix};
+use crate::route::kernel_entries::{EntryKind, Refusal, refusals};
 use crate::{IrqChip, Pin, Platform};
 
 /// Something wrong with a dumped table, or odd.
@@ -13,32 +13,35 @@ use crate::{IrqChip, Pin, Platform};
 #[non_exhaustive]
 pub enum Problem {
     /// KVM refuses a table with such an entry.
-    #[error("GSI {gsi} is out of range, and KVM refuses the table: the machine has {limit}")]
+    #[error("GSI {gsi} is out of range, and KVM refuses the table: the VM has {limit}")]
+    #[non_exhaustive]
     OutOfRange {
         /// The GSI.
         gsi: u32,
-        /// The machine's number of GSIs.
+        /// The VM's number of GSIs.
         limit: u32,
     },
 
     /// KVM refuses a table with such an entry.
     #[error(
-        "GSI {gsi} leads to chip {chip}, and KVM refuses the table: {platform} has no such chip"
+        "GSI {gsi} is routed to chip {chip}, and KVM refuses the table: {platform} has no such chip"
     )]
+    #[non_exhaustive]
     NoSuchChip {
         /// The GSI.
         gsi: u32,
         /// The number of the chip.
         chip: u32,
-        /// The kind of machine.
+        /// The platform.
         platform: Platform,
     },
 
     /// KVM refuses a table with such an entry.
     #[error(
-        "GSI {gsi} leads to {chip} pin {pin}, and KVM refuses the table: the chip has {}",
+        "GSI {gsi} is routed to {chip} pin {pin}, and KVM refuses the table: the chip has {}",
         chip.pins()
     )]
+    #[non_exhaustive]
     NoSuchPin {
         /// The GSI.
         gsi: u32,
@@ -49,18 +52,20 @@ pub enum Problem {
     },
 
     /// KVM refuses a table with such an entry.
-    #[error("GSI {gsi} leads to {}, and KVM refuses the table: {platform} has none", kind.name())]
+    #[error("GSI {gsi} is routed to {}, and KVM refuses the table: {platform} has none", kind.name())]
+    #[non_exhaustive]
     NoSuchKind {
         /// The GSI.
         gsi: u32,
-        /// What it leads to.
+        /// What it is routed to.
         kind: EntryKind,
-        /// The kind of machine.
+        /// The platform.
         platform: Platform,
     },
 
-    /// KVM refuses a table in which a GSI leads to two pins of one chip.
-    #[error("GSI {gsi} leads twice to the {chip}, and KVM refuses the table")]
+    /// KVM refuses a table in which a GSI is routed to two pins of one chip.
+    #[error("GSI {gsi} is routed twice to the {chip}, and KVM refuses the table")]
+    #[non_exhaustive]
     TwoPinsOfOneChip {
         /// The GSI.
         gsi: u32,
@@ -68,8 +73,9 @@ pub enum Problem {
         chip: IrqChip,
     },
 
-    /// KVM refuses a table in which a GSI leads to something that is no pin, and to anything else.
-    #[error("GSI {gsi} leads to something else beside {}, and KVM refuses the table", kind.name())]
+    /// KVM refuses a table in which a GSI is routed to something that is no pin, and to anything else.
+    #[error("GSI {gsi} is routed to something else beside {}, and KVM refuses the table", kind.name())]
+    #[non_exhaustive]
     NotAlone {
         /// The GSI.
         gsi: u32,
@@ -79,6 +85,7 @@ pub enum Problem {
 
     /// KVM refuses so long a table.
     #[error("there are {entries} entries, and KVM refuses the table: it takes {limit}")]
+    #[non_exhaustive]
     TooManyEntries {
         /// How many there are.
         entries: usize,
@@ -88,9 +95,10 @@ pub enum Problem {
 
     /// KVM takes it, but a resampling irqfd on this GSI never hears of an EOI.
     #[error(
-        "GSI {gsi} and GSI {eois} both lead to {pin}: EOIs go to GSI {eois} alone, which stands \
+        "GSI {gsi} and GSI {eois} are both routed to {pin}: EOIs go to GSI {eois} alone, which stands \
          last"
     )]
+    #[non_exhaustive]
     SharedPin {
         /// The pin.
         pin: Pin,
@@ -100,12 +108,14 @@ pub enum Problem {
         eois: u32,
     },
 
-    /// The reverse map is not that of the entries: they are of different tables, or one was altered.
+    /// The reverse map is not that of the entries: they are of different tables, or one was
+    /// altered.
     #[error(
         "the kernel has GSI {} at {cell} where the entries say GSI {}",
         or_none(*.kernel),
         or_none(*.entries)
     )]
+    #[non_exhaustive]
     Contradiction {
         /// Where.
         cell: MatrixCell,
@@ -180,7 +190,8 @@ pub(super) fn all(dump: &Dump) -> Vec<Problem> {
         if gsi >= limit {
             problems.push(Problem::OutOfRange { gsi, limit });
         }
-        refusals(platform, gsi, &targets, &mut problems);
+        let refusals = refusals(platform, &targets).into_iter();
+        problems.extend(refusals.map(|refusal| of_refusal(platform, gsi, refusal)));
     }
     let entries = dump.entries.len();
     if u32::try_from(entries).map_or(true, |entries| entries > limit) {
@@ -191,47 +202,21 @@ pub(super) fn all(dump: &Dump) -> Vec<Problem> {
     problems
 }
 
-/// Whether KVM takes entries of one GSI.
-pub(crate) fn is_refused(platform: Platform, targets: &[DumpTarget]) -> bool {
-    let mut problems = Vec::new();
-    refusals(platform, 0, targets, &mut problems);
-    !problems.is_empty()
-}
-
-/// Why KVM refuses the entries of one GSI. Kernel source: `setup_routing_entry` in
-/// `virt/kvm/irqchip.c`, and `kvm_set_routing_entry` of each architecture.
-fn refusals(platform: Platform, gsi: u32, targets: &[DumpTarget], problems: &mut Vec<Problem>) {
-    let mut chips = BTreeSet::new();
-    let mut twice = BTreeSet::new();
-    for target in targets {
-        if let DumpTarget::Pin { chip, pin } = *target {
-            match chip_of(platform, chip) {
-                None => problems.push(Problem::NoSuchChip {
-                    gsi,
-                    chip,
-                    platform,
-                }),
-                Some(chip) => {
-                    if pin >= chip.pins().into() {
-                        problems.push(Problem::NoSuchPin { gsi, chip, pin });
-                    }
-                    if !chips.insert(chip) && twice.insert(chip) {
-                        problems.push(Problem::TwoPinsOfOneChip { gsi, chip });
-                    }
-                }
-            }
-        }
-    }
-    let mut kinds = targets.iter().filter_map(|target| target.kind());
-    if let Some(kind) = kinds.clone().find(|kind| !kind.is_in(platform)) {
-        problems.push(Problem::NoSuchKind {
+fn of_refusal(platform: Platform, gsi: u32, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::NoSuchChip(chip) => Problem::NoSuchChip {
+            gsi,
+            chip,
+            platform,
+        },
+        Refusal::NoSuchPin(chip, pin) => Problem::NoSuchPin { gsi, chip, pin },
+        Refusal::NoSuchKind(kind) => Problem::NoSuchKind {
             gsi,
             kind,
             platform,
-        });
-    }
-    if let (Some(kind), 2..) = (kinds.next(), targets.len()) {
-        problems.push(Problem::NotAlone { gsi, kind });
+        },
+        Refusal::TwoPinsOfOneChip(chip) => Problem::TwoPinsOfOneChip { gsi, chip },
+        Refusal::NotAlone(kind) => Problem::NotAlone { gsi, kind },
     }
 }
 

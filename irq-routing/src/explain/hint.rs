@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Hint`]: what a person who debugs an interrupt should know.
 
+use std::fmt;
+
 use crate::{ApicMessage, DeliveryMode, MsiMessage};
 
 /// Something about a route that a person who debugs an interrupt should know.
 ///
-/// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for granted
-/// (kernel source: `kvm_set_msi_irq`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+/// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for
+/// granted (kernel source: `kvm_set_msi_irq`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Hint {
     /// The dump does not tell the details.
@@ -80,13 +82,20 @@ pub enum Hint {
     )]
     NeverLowered,
 
-    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it rises.
-    /// Kernel source: `kvm_riscv_aia_aplic_inject`.
+    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it
+    /// rises. Kernel source: `kvm_riscv_aia_aplic_inject`.
     #[error(
         "raised and never lowered by a plain irqfd: a source for rising edges takes the first \
          signal alone, until something lowers it"
     )]
     FirstEdgeAlone,
+}
+
+/// As the text, which has addresses in hex.
+impl fmt::Debug for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hint({self})")
+    }
 }
 
 /// What is odd about a message on x86.

@@ -3,18 +3,19 @@
 
 use crate::{ApicMessage, DeliveryMode};
 
-/// Why a signal never reaches the guest, without anybody being told.
+/// Why a signal never reaches the guest; KVM reports no error for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Loss {
-    /// The number is beyond the machine's GSIs. KVM takes an irqfd on it all the same.
-    #[error("the machine has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
+    /// The number is beyond the VM's GSIs. KVM takes an irqfd on it all the same.
+    #[error("the VM has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
+    #[non_exhaustive]
     OutOfRange {
-        /// The machine's number of GSIs.
+        /// The VM's number of GSIs.
         limit: u32,
     },
 
-    /// The GSI leads nowhere, and nobody has leased it.
+    /// The GSI has no route, and is not leased.
     #[error("nothing is routed there")]
     NoRoute,
 
@@ -22,13 +23,13 @@ pub enum Loss {
     #[error("it is leased, and not routed yet")]
     Unrouted,
 
-    /// The lease of the GSI was dropped. The kernel may deliver to the old route still; the next commit
-    /// removes it.
+    /// The lease of the GSI was dropped. The kernel may deliver to the old route still; the next
+    /// commit removes it.
     #[error("its lease was dropped (the next commit removes what is left in the kernel)")]
     Stale,
 
-    /// The table's messages are translated, and the translation did not let this one through, so the
-    /// kernel has no route.
+    /// The table's messages are translated, and the translation did not let this one through, so
+    /// the kernel has no route.
     #[error("the message was not translated, so the kernel has no route")]
     Blocked,
 
@@ -36,12 +37,13 @@ pub enum Loss {
     #[error("KVM refuses a table with these entries")]
     Refused,
 
-    /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is never
-    /// above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
+    /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is
+    /// never above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
     #[error(
         "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
         message.vector
     )]
+    #[non_exhaustive]
     IllegalVector {
         /// The whole message.
         message: ApicMessage,
@@ -49,6 +51,7 @@ pub enum Loss {
 
     /// x86: KVM takes such a message and does nothing (kernel source: `__apic_accept_irq`).
     #[error("KVM ignores messages of delivery mode ExtINT ({message})")]
+    #[non_exhaustive]
     ExtInt {
         /// The whole message.
         message: ApicMessage,

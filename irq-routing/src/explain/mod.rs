@@ -9,18 +9,23 @@ use std::fmt;
 pub use hint::Hint;
 pub use loss::Loss;
 
-use crate::dump::{DumpTarget, is_refused};
-use crate::slots::Slot;
+use crate::route::kernel_entries::{DumpTarget, of_route, refusals};
+use crate::table::slots::Slot;
 use crate::{
-    ApicMessage, EntryKind, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
+    ApicMessage, EntryKind, Gsi, IrqChip, KernelRoute, MsiMessage, Pin, Pins, Platform, Route,
+    RoutingTable,
 };
 
 /// How a signal of an irqfd on one GSI travels, by what KVM does with the routes of that GSI.
 ///
-/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of whoever writes the eventfd. It
-/// has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks the architecture to
-/// inject it on the spot (`kvm_arch_set_irq_inatomic`). Where that declines, a worker thread goes through
-/// all routes of the GSI (`irqfd_inject`), later. If there is none, nobody is told.
+/// It is text for people who debug a VM. Its variants grow as more is known of KVM, so no code should
+/// decide by them; [`RoutingTable::kernel_route`] is for code.
+///
+/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of whoever writes the
+/// eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks the
+/// architecture to inject it on the spot (`kvm_arch_set_irq_inatomic`). Where that declines, a
+/// worker thread goes through all routes of the GSI (`irqfd_inject`), later. If there is none,
+/// nobody is told.
 ///
 /// | | x86 | arm64 | riscv64 |
 /// |---|---|---|---|
@@ -29,9 +34,10 @@ use crate::{
 /// | several pins | worker | | |
 /// | a source of Hyper-V, a channel of Xen | on the spot | | |
 ///
-/// What the guest has set up decides about the rest. A pin that it has masked takes nothing, nor does a
-/// local APIC that is switched off; a logical destination goes through the worker while the local APICs
-/// disagree about the meaning. The first arm64 kernels that are supported leave pins to the worker.
+/// What the guest has set up decides about the rest. A pin that it has masked takes nothing, nor
+/// does a local APIC that is switched off; a logical destination goes through the worker while the
+/// local APICs disagree about the meaning. The first arm64 kernels that are supported leave pins to
+/// the worker.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -54,11 +60,11 @@ use crate::{
 /// assert_eq!(table.explain(2u32).to_string(), "lost: nothing is routed there");
 /// assert_eq!(
 ///     table.explain(5000u32).to_string(),
-///     "lost: the machine has no such GSI (it has 4096), yet KVM takes an irqfd on it"
+///     "lost: the VM has no such GSI (it has 4096), yet KVM takes an irqfd on it"
 /// );
 /// # Ok::<(), irq_routing::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Explanation {
     /// It is injected in the context of whoever signals, before the signalling call returns.
@@ -72,8 +78,9 @@ pub enum Explanation {
 
     /// A worker thread of the kernel injects it later; signals that come before it runs are one.
     ///
-    /// A plain irqfd raises pins and lowers them at once; one that is masked then, or still awaits the
-    /// EOI of the last interrupt, takes nothing. A resampling one raises them until the guest's EOI.
+    /// A plain irqfd raises pins and lowers them at once; one that is masked then, or still awaits
+    /// the EOI of the last interrupt, takes nothing. A resampling one raises them until the guest's
+    /// EOI.
     #[non_exhaustive]
     Deferred {
         /// To whom.
@@ -93,13 +100,13 @@ pub enum Explanation {
         hints: Vec<Hint>,
     },
 
-    /// Nothing was ever committed to the table, or a commit was cut short: KVM's own table may be in
-    /// place, which nobody can read.
+    /// Nothing was ever committed to the table, or a commit was cut short: KVM's own table may be
+    /// in place, which nobody can read.
     Unknown,
 }
 
 /// Where a signal arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Destination {
     /// At a message's destinations, as an x86 machine reads it.
@@ -154,7 +161,7 @@ pub(crate) fn targets(platform: Platform, targets: &[DumpTarget]) -> Explanation
     let [first, others @ ..] = targets else {
         return Explanation::lost(Loss::NoRoute);
     };
-    if is_refused(platform, targets) {
+    if !refusals(platform, targets).is_empty() {
         return Explanation::lost(Loss::Refused);
     }
     if !others.is_empty() {
@@ -229,8 +236,8 @@ fn apic(message: MsiMessage) -> Explanation {
 }
 
 impl RoutingTable {
-    /// How a signal of a GSI travels, by the table as committed. A message is explained as the table's
-    /// translation, which is called for that, has it now.
+    /// How a signal of a GSI travels, by the table as committed. A message is explained as the
+    /// table's translation, which is called for that, has it now.
     #[must_use]
     pub fn explain(&self, gsi: impl Into<u32>) -> Explanation {
         let limit = self.limit();
@@ -238,26 +245,23 @@ impl RoutingTable {
             return Explanation::lost(Loss::OutOfRange { limit });
         };
         let state = self.lock();
-        if !state.is_committed() {
-            return Explanation::Unknown;
-        }
-        let slot = state.slots.get(gsi);
-        let (blocked, stale) = (state.is_blocked(gsi), state.is_stale(gsi));
+        let (slot, kernel_route) = (state.slots.get(gsi), state.kernel_route(gsi));
         drop(state);
-        match slot.route() {
-            Some(_) if blocked => Explanation::lost(Loss::Blocked),
-            Some(route) => {
+        match kernel_route {
+            KernelRoute::Unknown => Explanation::Unknown,
+            KernelRoute::Blocked => Explanation::lost(Loss::Blocked),
+            KernelRoute::Routed(route) => {
                 let route = self.shared().translated(route).unwrap_or(route);
-                let entries: Vec<_> = DumpTarget::of_route(&route).collect();
+                let entries: Vec<_> = of_route(&route).map(DumpTarget::from).collect();
                 let mut explanation = targets(self.platform(), &entries);
                 if let (Slot::Parked { .. }, Some(hints)) = (slot, explanation.hints_mut()) {
                     hints.push(Hint::Parked);
                 }
                 explanation
             }
-            None if stale => Explanation::lost(Loss::Stale),
-            None if matches!(slot, Slot::Free) => Explanation::lost(Loss::NoRoute),
-            None => Explanation::lost(Loss::Unrouted),
+            KernelRoute::Stale => Explanation::lost(Loss::Stale),
+            KernelRoute::Unrouted if matches!(slot, Slot::Free) => Explanation::lost(Loss::NoRoute),
+            KernelRoute::Unrouted => Explanation::lost(Loss::Unrouted),
         }
     }
 }

@@ -4,13 +4,14 @@
 mod error;
 mod restore;
 mod saved;
+pub mod versioned;
 
 pub use error::RestoreError;
 use saved::{Saved, SavedGsi};
 
 use crate::RoutingTable;
-use crate::slots::Slot;
-use crate::versioned::Versioned;
+use crate::snapshot::versioned::Versioned;
+use crate::table::slots::Slot;
 
 /// What [`RoutingTable::snapshot`] writes, and the only version that [`RoutingTable::restore`]
 /// reads.
@@ -56,7 +57,7 @@ fn is_fit(name: &str) -> bool {
 /// restored.drop_unclaimed();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::saved::SavedGsi;
 use super::{RestoreError, Snapshot, is_fit};
-use crate::slots::Slot;
+use crate::table::slots::Slot;
 use crate::{Error, Gsi, GsiLease, Pins, Route, RoutingTable};
 
 /// What a GSI of a snapshot becomes.
@@ -82,7 +82,10 @@ impl RoutingTable {
     ) -> Result<BTreeMap<Gsi, Restored<'a>>, RestoreError> {
         let known = snapshot.0.known();
         let snapshot = known.map_err(|found| RestoreError::Version { found })?;
-        let (found, wanted) = (snapshot.platform.load(), self.shared.platform_of_start()?);
+        let (found, wanted) = (
+            snapshot.platform.load(),
+            self.shared.platform_to_start_with()?,
+        );
         if found != wanted {
             return Err(RestoreError::Platform { found, wanted });
         }
@@ -168,7 +171,7 @@ fn load(gsi: Gsi, saved: &SavedGsi) -> Result<Restored<'_>, RestoreError> {
     let route = saved.route.as_ref().map(|route| route.load());
     let route = route
         .transpose()
-        .map_err(|source| RestoreError::Route { gsi, source })?;
+        .map_err(|cause| RestoreError::Route { gsi, cause })?;
     let name = saved.name.as_deref();
     if !name.is_none_or(is_fit) {
         return Err(RestoreError::Name { gsi });

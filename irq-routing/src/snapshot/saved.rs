@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The written form: numbers and names, none of them checked.
 //!
-//! These types are the format. They change with its version only, whatever becomes of those that they
-//! stand for.
+//! These types are the format. They change with its version only, whatever becomes of those that
+//! they stand for.
 
-use crate::versioned::Form;
+use std::fmt;
+
+use crate::snapshot::versioned::Form;
 #[cfg(feature = "serde")]
-use crate::versioned::at_most;
+use crate::snapshot::versioned::at_most;
 use crate::{Error, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route};
 
 /// More than any table has, as in [`RoutingTableBuilder`](crate::RoutingTableBuilder).
 #[cfg(feature = "serde")]
-const MOST_GSIS: usize = crate::builder::MOST_GSIS as usize;
+const MOST_GSIS: usize = crate::start::builder::MOST_GSIS as usize;
 
 /// No platform leads a GSI to more.
 #[cfg(feature = "serde")]
 const MOST_PINS: usize = 3;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -37,7 +39,7 @@ impl Form for Saved {
     const VERSION: u32 = super::VERSION;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -50,7 +52,7 @@ pub(super) enum SavedPlatform {
     Riscv64Aia,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct SavedGsi {
     pub(super) gsi: u32,
@@ -60,7 +62,7 @@ pub(super) struct SavedGsi {
     pub(super) route: Option<SavedRoute>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -90,14 +92,14 @@ pub(super) enum SavedRoute {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct SavedPin {
     chip: SavedChip,
     pin: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -109,6 +111,32 @@ enum SavedChip {
     IoApic,
     Gic,
     Aplic,
+}
+
+/// Addresses are in hex.
+impl fmt::Debug for SavedRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pins(pins) => f.debug_tuple("Pins").field(pins).finish(),
+            Self::Msi {
+                address,
+                data,
+                devid,
+            } => write!(
+                f,
+                "Msi {{ address: {address:#x}, data: {data:#x}, devid: {devid:x?} }}"
+            ),
+            Self::HvSint { vcpu, sint } => write!(f, "HvSint {{ vcpu: {vcpu}, sint: {sint} }}"),
+            Self::XenEvtchn {
+                port,
+                vcpu,
+                priority,
+            } => write!(
+                f,
+                "XenEvtchn {{ port: {port}, vcpu: {vcpu}, priority: {priority} }}"
+            ),
+        }
+    }
 }
 
 impl SavedGsi {

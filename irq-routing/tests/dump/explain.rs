@@ -52,7 +52,7 @@ fn a_real_table_is_explained() {
         (64, "lost: nothing is routed there"),
         (
             4096,
-            "lost: the machine has no such GSI (it has 4096), yet KVM takes an irqfd on it",
+            "lost: the VM has no such GSI (it has 4096), yet KVM takes an irqfd on it",
         ),
     ] {
         assert_eq!(pc.explain(gsi).to_string(), words);
@@ -71,10 +71,10 @@ fn a_gsi_without_a_route_says_why() {
     let gsi = lease.gsi();
     assert_eq!(table.explain(gsi), Explanation::Unknown);
     assert_eq!(table.explain(3u32), Explanation::Unknown);
-    assert_eq!(
+    assert!(matches!(
         loss(&table.explain(4096u32)),
-        Loss::OutOfRange { limit: 4096 }
-    );
+        Loss::OutOfRange { limit: 4096, .. }
+    ));
 
     table.recommit().unwrap();
     assert_eq!(loss(&table.explain(gsi)), Loss::Unrouted);
@@ -148,7 +148,7 @@ fn an_illegal_vector_is_lost() {
     ));
     assert!(matches!(
         loss(&x86(0xfee0_0000, 0x0f)),
-        Loss::IllegalVector { message } if message.vector == 15
+        Loss::IllegalVector { message, .. } if message.vector == 15
     ));
     assert!(matches!(
         loss(&x86(0xfee0_0000, 0x10f)),

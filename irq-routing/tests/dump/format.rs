@@ -8,6 +8,7 @@ use irq_routing::{
     RoutingTable, Wiring,
 };
 use kvm_test::Recorder;
+use notify_core::RouteTarget;
 
 use crate::{PC, dump};
 
@@ -16,7 +17,7 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
 }
 
-fn entry(gsi: u32, target: DumpTarget) -> DumpEntry {
+fn entry(gsi: u32, target: impl Into<DumpTarget>) -> DumpEntry {
     DumpEntry::new(gsi, target)
 }
 
@@ -96,7 +97,7 @@ fn every_kind_of_entry_goes_there_and_back() {
     assert_eq!(dump.to_string(), text);
     assert_eq!(dump.matrix(), None, "none was printed");
     let message = MsiMessage::new(0, 0).with_devid(u32::MAX);
-    assert_eq!(dump.entries()[2], entry(25, DumpTarget::Msi(message)));
+    assert_eq!(dump.entries()[2], entry(25, RouteTarget::Msi(message)));
     let untold = |index: usize| match dump.entries()[index].target {
         DumpTarget::Untold(kind) => kind,
         other => panic!("{other:?}"),
@@ -105,7 +106,7 @@ fn every_kind_of_entry_goes_there_and_back() {
     assert_eq!(untold(4), EntryKind::S390Adapter);
     assert_eq!(untold(6), EntryKind::HvSint);
     assert_eq!(untold(8), EntryKind::XenEvtchn);
-    let channel = DumpTarget::XenEvtchn {
+    let channel = RouteTarget::XenEvtchn {
         port: 1,
         vcpu: 2,
         priority: 3,
@@ -113,7 +114,7 @@ fn every_kind_of_entry_goes_there_and_back() {
     assert_eq!(dump.entries()[7], entry(30, channel));
     assert_eq!(
         dump.entries()[5].target,
-        DumpTarget::HvSint { vcpu: 1, sint: 2 }
+        RouteTarget::HvSint { vcpu: 1, sint: 2 }.into()
     );
 }
 

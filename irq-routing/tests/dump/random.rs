@@ -8,6 +8,7 @@ use irq_routing::{
     Wiring,
 };
 use kvm_test::Recorder;
+use notify_core::RouteTarget;
 use proptest::prelude::*;
 
 use crate::PC;
@@ -29,7 +30,7 @@ fn number() -> impl Strategy<Value = u32> {
 fn target() -> impl Strategy<Value = DumpTarget> {
     let message = (any::<u64>(), any::<u32>(), any::<Option<u32>>());
     let message = message.prop_map(|(address, data, devid)| {
-        DumpTarget::Msi(MsiMessage {
+        RouteTarget::Msi(MsiMessage {
             address,
             data,
             devid,
@@ -41,13 +42,16 @@ fn target() -> impl Strategy<Value = DumpTarget> {
         EntryKind::HvSint,
         EntryKind::XenEvtchn,
     ];
-    prop_oneof![
-        4 => (number(), number()).prop_map(|(chip, pin)| DumpTarget::Pin { chip, pin }),
+    let entry = prop_oneof![
+        4 => (number(), number()).prop_map(|(chip, pin)| RouteTarget::Pin { chip, pin }),
         2 => message,
-        1 => (number(), number()).prop_map(|(vcpu, sint)| DumpTarget::HvSint { vcpu, sint }),
+        1 => (number(), number()).prop_map(|(vcpu, sint)| RouteTarget::HvSint { vcpu, sint }),
         1 => (number(), number(), number()).prop_map(|(port, vcpu, priority)| {
-            DumpTarget::XenEvtchn { port, vcpu, priority }
+            RouteTarget::XenEvtchn { port, vcpu, priority }
         }),
+    ];
+    prop_oneof![
+        8 => entry.prop_map(DumpTarget::Entry),
         1 => prop::sample::select(kinds.to_vec()).prop_map(DumpTarget::Untold),
     ]
 }
@@ -88,12 +92,12 @@ fn check_reverse_map(dump: &Dump) {
     let map = dump.reverse_map();
     for chip in chips {
         for number in 0..u32::from(chip.pins()) {
-            let target = DumpTarget::Pin {
+            let target = RouteTarget::Pin {
                 chip: chip.number(),
                 pin: number,
             };
             let mut last_first = dump.entries().iter().rev();
-            let last = last_first.find(|entry| entry.target == target);
+            let last = last_first.find(|entry| entry.target == target.into());
             let pin = Pin::new(*chip, number).unwrap();
             assert_eq!(map.gsi(pin), last.map(|entry| entry.gsi), "{pin}");
         }

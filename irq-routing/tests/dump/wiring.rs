@@ -58,7 +58,8 @@ fn identities_go_up_to_the_last_pin() {
         Wiring::gic(989),
         Err(Error::NoSuchPin {
             chip: IrqChip::Gic,
-            pin: 988
+            pin: 988,
+            ..
         })
     ));
     assert!(Wiring::gic(u32::MAX).is_err());
@@ -71,7 +72,8 @@ fn identities_go_up_to_the_last_pin() {
         Wiring::aia(1024),
         Err(Error::NoSuchPin {
             chip: IrqChip::Aplic,
-            pin: 1024
+            pin: 1024,
+            ..
         })
     ));
     assert!(Wiring::aia(u32::MAX).is_err());
@@ -106,7 +108,11 @@ fn a_wiring_beyond_the_last_gsi_is_refused() {
     let builder = RoutingTable::builder(small).wiring(Wiring::pc());
     assert!(matches!(
         builder.build(),
-        Err(Error::GsiOutOfRange { gsi: 16, limit: 16 })
+        Err(Error::GsiOutOfRange {
+            gsi: 16,
+            limit: 16,
+            ..
+        })
     ));
 }
 

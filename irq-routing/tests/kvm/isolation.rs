@@ -40,13 +40,14 @@ fn expect_refused(result: Result<(), Error>, lease: &GsiLease) {
     let Err(Error::Refused {
         edits: 1,
         first: Some(gsi),
-        source,
+        cause,
+        ..
     }) = result
     else {
         panic!("{result:?}");
     };
     assert_eq!(gsi, lease.gsi());
-    assert_eq!(source.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(cause.kind(), io::ErrorKind::InvalidInput);
 }
 
 fn one_after_the_other() {

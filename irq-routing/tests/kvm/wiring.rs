@@ -8,6 +8,7 @@ use irq_routing::{
     Dump, DumpTarget, Error, Explanation, MsiMessage, Platform, RoutingTable, Wiring,
 };
 use kvm_test::{Machine, Requests, Trial, bare, kvm, split};
+use notify_core::RouteTarget;
 use notify_core::{EventNotifier, IrqFdRequest, KvmVm, LineStatus, Vm};
 
 /// A table of a real guest.
@@ -85,7 +86,7 @@ fn irqchip_later() {
     assert_eq!(table.routes(), []);
     let error = table.lease_msi(MsiMessage::default()).unwrap_err();
     assert!(
-        matches!(error, Error::NoIrqChip { source: None }),
+        matches!(error, Error::NoIrqChip { cause: None, .. }),
         "{error}"
     );
     vm_fd.create_irq_chip().unwrap();
@@ -129,12 +130,14 @@ fn by_the_lines(dump: &Dump) -> Vec<Requests> {
         requests.ioapic = 0;
         for entry in dump.entries().iter().filter(|entry| entry.gsi == gsi) {
             match entry.target {
-                DumpTarget::Pin { chip: 0, pin } => requests.pic_master |= 1 << pin,
-                DumpTarget::Pin { chip: 1, pin } => {
+                DumpTarget::Entry(RouteTarget::Pin { chip: 0, pin }) => {
+                    requests.pic_master |= 1 << pin
+                }
+                DumpTarget::Entry(RouteTarget::Pin { chip: 1, pin }) => {
                     requests.pic_slave |= 1 << pin;
                     requests.pic_master |= 1 << 2;
                 }
-                DumpTarget::Pin { chip: 2, pin } => requests.ioapic |= 1 << pin,
+                DumpTarget::Entry(RouteTarget::Pin { chip: 2, pin }) => requests.ioapic |= 1 << pin,
                 _ => {}
             }
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
-    Answer, Armed, Error, Explanation, Line, Loss, MsiMessage, Platform, Registration, Route,
+    Armed, EditOutcome, Error, Explanation, Line, Loss, MsiMessage, Platform, Registration, Route,
     RoutingTable, Translated, Wiring,
 };
 use kvm_test::Recorder;
@@ -150,7 +150,7 @@ impl Setup {
         self.kernel.lock().unwrap().bound.contains(&gsi)
     }
 
-    fn edit(&self, line: &Line, data: u32) -> Answer {
+    fn edit(&self, line: &Line, data: u32) -> EditOutcome {
         let edit = line.lease().unwrap().edit(message(data));
         let mut given = None;
         self.table
@@ -216,8 +216,8 @@ fn block(setup: &Setup, line: &Line, way: usize) -> Result<(), Error> {
             Ok(transaction.commit()?)
         }
         _ => match setup.edit(line, BLOCKED) {
-            Answer::Blocked => Ok(()),
-            Answer::Failed(error) => Err(Arc::try_unwrap(error).unwrap()),
+            EditOutcome::Blocked => Ok(()),
+            EditOutcome::Failed(error) => Err(Arc::try_unwrap(error).unwrap()),
             other => panic!("{other:?}"),
         },
     }
@@ -244,7 +244,7 @@ fn what_is_armed_is_disarmed_before_its_entry_goes_and_rearmed_after_it_comes() 
         match way {
             0 => setup.translate_by(1).unwrap(),
             1 => line.lease().unwrap().set_route(message(2)).unwrap(),
-            _ => assert!(matches!(setup.edit(&line, 2), Answer::Committed)),
+            _ => assert!(matches!(setup.edit(&line, 2), EditOutcome::Committed)),
         }
         assert_eq!(setup.events(), [Table(vec![24]), Rearm(24)]);
         assert!(!setup.is_blocked(&line) && setup.is_bound(24));
@@ -274,7 +274,7 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
         irqfd.stuck.store(true, Ordering::Relaxed);
         let error = block(&setup, &line, way).unwrap_err();
         assert!(
-            matches!(error, Error::RouteHeld { gsi } if gsi == line.gsi()),
+            matches!(error, Error::RouteHeld { gsi, .. } if gsi == line.gsi()),
             "{error:?}"
         );
         assert!(setup.is_bound(24) && !setup.is_blocked(&line));
@@ -301,7 +301,7 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
             .table
             .commit_each(edits, |_, answer| answers.push(answer));
         assert!(
-            matches!(&answers[..], [Answer::Failed(error), Answer::Committed, Answer::Blocked]
+            matches!(&answers[..], [EditOutcome::Failed(error), EditOutcome::Committed, EditOutcome::Blocked]
                 if matches!(**error, Error::RouteHeld { .. })),
             "{answers:?}"
         );
@@ -361,7 +361,7 @@ fn a_line_with_nothing_registered_holds_its_route() {
         drop(registration);
         let held = block(&setup, &line, way).unwrap_err();
         assert!(
-            matches!(held, Error::RouteHeld { gsi } if gsi == line.gsi()),
+            matches!(held, Error::RouteHeld { gsi, .. } if gsi == line.gsi()),
             "{held:?}"
         );
         // What is being dropped may be armed until its registration has gone, too.
@@ -394,7 +394,7 @@ fn a_route_that_is_blocked_already_is_taken_from_no_line() {
         .unwrap()
         .set_route(message(BLOCKED + 1))
         .unwrap();
-    assert!(matches!(setup.edit(&line, BLOCKED), Answer::Blocked));
+    assert!(matches!(setup.edit(&line, BLOCKED), EditOutcome::Blocked));
 }
 
 #[test]
@@ -407,12 +407,12 @@ fn the_route_of_a_gsi_in_quarantine_stays_and_others_are_in_force() {
     line.quarantine();
     setup.events();
     let held = setup.translate_by(BLOCKED - 1).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi: held } if held == gsi));
+    assert!(matches!(held, Error::RouteHeld { gsi: held, .. } if held == gsi));
     assert_eq!(setup.events(), [Table(vec![24, 25, 26])]);
     setup.translate_by(BLOCKED - 1).unwrap_err();
     assert!(setup.events().is_empty(), "nothing has changed");
     let held = setup.translate_by(BLOCKED).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi: held } if held == gsi));
+    assert!(matches!(held, Error::RouteHeld { gsi: held, .. } if held == gsi));
     assert_eq!(setup.events(), [Disarm(25), Table(vec![24])]);
     setup.translate_by(0).unwrap();
     drop((irqfd, free));
@@ -449,7 +449,7 @@ fn a_translation_that_the_kernel_refuses_disarms_its_gsi_alone() {
     // With an old translation in force, that is what the caller must hear of.
     armed[1].0.stuck.store(true, Ordering::Relaxed);
     let held = setup.translate_by(GUILTY - 2).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi } if gsi == armed[1].1.gsi()));
+    assert!(matches!(held, Error::RouteHeld { gsi, .. } if gsi == armed[1].1.gsi()));
     assert!(setup.is_bound(25) && !setup.is_blocked(&armed[1].1));
     setup.translate_by(GUILTY - 1).unwrap_err();
     armed[1].0.stuck.store(false, Ordering::Relaxed);
@@ -459,15 +459,15 @@ fn a_translation_that_the_kernel_refuses_disarms_its_gsi_alone() {
     let blocks_the_first = setup.table.lease_msi(message(0)).unwrap();
     assert!(matches!(
         setup.edit(&armed[0].1, GUILTY + 1),
-        Answer::Committed
+        EditOutcome::Committed
     ));
     assert!(matches!(
         setup.edit(&armed[1].1, GUILTY - 400),
-        Answer::Committed
+        EditOutcome::Committed
     ));
     let held = setup.translate_by(400).unwrap_err();
     assert!(
-        matches!(held, Error::RouteHeld { gsi } if gsi == armed[0].1.gsi()),
+        matches!(held, Error::RouteHeld { gsi, .. } if gsi == armed[0].1.gsi()),
         "{held:?}"
     );
     assert!(setup.is_blocked(&armed[1].1), "the other one is blocked");

@@ -51,7 +51,7 @@ fn a_line_has_one_driver() {
     let (vm, table) = pc();
     let driven = drive(&table, 10);
     let rejected = table.line(10).unwrap().drive().unwrap_err();
-    assert!(matches!(rejected.error, Error::AlreadyDriven { gsi } if gsi.number() == 10));
+    assert!(matches!(rejected.error, Error::AlreadyDriven { gsi, .. } if gsi.number() == 10));
     drop(driven);
     let driven = rejected.value.drive().unwrap();
     let line = driven.into_line();

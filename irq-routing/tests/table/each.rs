@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use irq_routing::{
-    Answer, Error, GsiLease, MessageEdit, MsiMessage, Platform, Route, RoutingTable, Wiring,
+    EditOutcome, Error, GsiLease, MessageEdit, MsiMessage, Platform, Route, RoutingTable, Wiring,
 };
 use kvm_test::Recorder;
 use notify_core::{Extension, RouteEntry, RouteTarget};
@@ -48,7 +48,7 @@ fn commit(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<&'static str> {
 }
 
 #[track_caller]
-fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<Answer> {
+fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
     let mut answers = Vec::new();
     table.commit_each(edits.iter().copied(), |index, answer| {
         assert_eq!(index, answers.len(), "in the order of the edits");
@@ -58,14 +58,14 @@ fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<Answer> {
     answers
 }
 
-fn words(answers: &[Answer]) -> Vec<&'static str> {
-    let word = |answer: &Answer| match answer {
-        Answer::Committed => "committed",
-        Answer::Blocked => "blocked",
-        Answer::Superseded => "superseded",
-        Answer::NotTried => "not tried",
-        Answer::Failed(_) => "failed",
-        Answer::Panicked => "panicked",
+fn words(answers: &[EditOutcome]) -> Vec<&'static str> {
+    let word = |answer: &EditOutcome| match answer {
+        EditOutcome::Committed => "committed",
+        EditOutcome::Blocked => "blocked",
+        EditOutcome::Superseded => "superseded",
+        EditOutcome::NotTried => "not tried",
+        EditOutcome::Failed(_) => "failed",
+        EditOutcome::Panicked => "panicked",
         other => panic!("{other:?}"),
     };
     answers.iter().map(word).collect()
@@ -124,14 +124,14 @@ fn a_known_rule_is_learned_at_the_first_refusal() {
         assert_eq!(count(&words, "failed"), 2040);
         for (place, answer) in answers.iter().enumerate() {
             expect(&leases[place], is_good(place).then_some(data));
-            let Answer::Failed(error) = answer else {
+            let EditOutcome::Failed(error) = answer else {
                 assert!(is_good(place));
                 continue;
             };
             assert!(
-                matches!(&**error, Error::Refused { edits: 1, first, source }
+                matches!(&**error, Error::Refused { edits: 1, first, cause, .. }
                     if *first == Some(leases[place].gsi())
-                        && source.raw_os_error() == Some(EINVAL)),
+                        && cause.raw_os_error() == Some(EINVAL)),
                 "{error:?}"
             );
         }
@@ -262,8 +262,8 @@ fn a_full_table_takes_as_many_as_fit() {
     assert_eq!(count(&words(&answers), "committed"), fit);
     for (lease, answer) in leases.iter().zip(&answers) {
         match answer {
-            Answer::Committed => expect(lease, 1),
-            Answer::Failed(error) => {
+            EditOutcome::Committed => expect(lease, 1),
+            EditOutcome::Failed(error) => {
                 assert!(matches!(**error, Error::TableFull { limit: 4096, .. }));
                 expect(lease, None);
             }
@@ -290,7 +290,7 @@ fn a_lack_of_memory_or_of_an_irqchip_fails_all_after_one_ioctl() {
         // No reason to suspect that this breaks a rule.
         edits[7] = leases[7].edit(low_byte(2));
         for answer in answers(&table, &edits) {
-            let Answer::Failed(error) = answer else {
+            let EditOutcome::Failed(error) = answer else {
                 panic!("{answer:?}");
             };
             match lacks_irqchip {
@@ -417,8 +417,8 @@ fn an_edit_outlives_its_lease_in_vain() {
     let edits = [edit, kept.edit(message(2)), next.edit(message(3))];
     let answers = answers(&table, &edits);
     assert_eq!(words(&answers), ["failed", "committed", "committed"]);
-    assert!(matches!(&answers[0], Answer::Failed(error)
-        if matches!(**error, Error::NotLeased { gsi } if gsi == next.gsi())));
+    assert!(matches!(&answers[0], EditOutcome::Failed(error)
+        if matches!(**error, Error::NotLeased { gsi, .. } if gsi == next.gsi())));
     expect(&next, 3);
 
     let quarantined = table.lease_msi(message(4)).unwrap();
@@ -446,8 +446,8 @@ fn an_edit_of_another_table_fails_and_the_table_goes_on() {
     ];
     let answers = answers(&table, &edits);
     assert_eq!(words(&answers), ["failed", "failed", "committed"]);
-    assert!(matches!(&answers[1], Answer::Failed(error)
-        if matches!(**error, Error::GsiOutOfRange { gsi: 4000, limit: 64 })));
+    assert!(matches!(&answers[1], EditOutcome::Failed(error)
+        if matches!(**error, Error::GsiOutOfRange { gsi: 4000, limit: 64, .. })));
     assert_eq!(vm.take().len(), 1);
     mine.set_route(message(4)).unwrap();
     assert_eq!(vm.take().len(), 1);

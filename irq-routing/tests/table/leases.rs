@@ -25,11 +25,11 @@ fn exact_leases_may_be_reserved_ones() {
     let (_, table) = table();
     let five = table.lease_exact(5).unwrap();
     let high = table.lease_exact(4095).unwrap();
-    assert!(matches!(table.lease_exact(5), Err(Error::GsiInUse { gsi }) if gsi == five.gsi()));
+    assert!(matches!(table.lease_exact(5), Err(Error::GsiInUse { gsi, .. }) if gsi == five.gsi()));
     let out = table.lease_exact(4096).unwrap_err();
     assert_eq!(
         out.to_string(),
-        "GSI 4096 is out of range: the machine has 4096"
+        "GSI 4096 is out of range: the VM has 4096, numbered from 0"
     );
     drop((five, high));
     assert!(table.lease_exact(5).is_ok());
@@ -46,12 +46,11 @@ fn exhaustion_counts() {
     let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
     assert_eq!(leases.len(), 4096 - 24);
     let error = table.lease().unwrap_err();
-    let expected = "no GSI is free: 4072 of 4096 are leased, the others reserved, wired, \
-                    unclaimed, in quarantine or scattered";
+    let expected = "no GSI is free: 4072 of 4096 are leased, the others reserved, wired, unclaimed, in quarantine or scattered; drop or park leases";
     assert_eq!(error.to_string(), expected);
     assert!(matches!(
         error,
-        Error::Exhausted { wanted: 1, leased: 4072, limit: 4096, holders } if holders.is_empty()
+        Error::Exhausted { wanted: 1, leased: 4072, limit: 4096, holders, .. } if holders.is_empty()
     ));
     assert!(table.lease_if_free().is_none());
     drop(leases);
@@ -140,7 +139,7 @@ fn an_edit_needs_the_lease_of_its_gsi() {
     let mut transaction = other.transaction();
     transaction.route(&foreign, message(1));
     let rejected = transaction.commit().unwrap_err();
-    assert!(matches!(rejected.error, Error::NotLeased { gsi } if gsi == native.gsi()));
+    assert!(matches!(rejected.error, Error::NotLeased { gsi, .. } if gsi == native.gsi()));
 
     let mut transaction = other.transaction();
     transaction.route(&native, message(1));
@@ -174,9 +173,9 @@ fn exhaustion_names_the_holders() {
         .collect();
     assert_eq!(leases[0].name().as_deref(), Some("net0"));
     let error = table.lease_block(8).unwrap_err();
-    let expected = "no 8 GSIs in a row are free: 4072 of 4096 are leased (2000 by net0, 1000 by \
-                    disk, 10 by rng, 2 by balloon, 1 by others with a name), the others reserved, \
-                    wired, unclaimed, in quarantine or scattered";
+    let expected = "no 8 GSIs in a row are free: 4072 of 4096 are leased (2000 by net0, 1000 by disk, \
+                    10 by rng, 2 by balloon, 1 by others with a name), the others reserved, wired, unclaimed, \
+                    in quarantine or scattered; drop or park leases";
     assert_eq!(error.to_string(), expected);
 
     drop(leases.drain(..2000));
@@ -201,8 +200,8 @@ fn a_gsi_in_quarantine_has_no_holder() {
     line.into_line().unwrap().quarantine();
     let held = table.lease().unwrap().named("disk");
     let error = table.lease_block(4096).unwrap_err();
-    let expected = "no 4096 GSIs in a row are free: 1 of 4096 are leased (1 by disk), the others \
-                    reserved, wired, unclaimed, in quarantine or scattered";
+    let expected = "no 4096 GSIs in a row are free: 1 of 4096 are leased (1 by disk), the others reserved, \
+                    wired, unclaimed, in quarantine or scattered; drop or park leases";
     assert_eq!(error.to_string(), expected);
     drop(held);
 }

@@ -102,8 +102,8 @@ fn an_empty_table_that_is_refused_after_a_panic_has_no_message_to_block() {
     assert!(catch_unwind(commit).is_err());
     let refused = table.retranslate().unwrap_err();
     assert!(
-        matches!(&refused, Error::Refused { edits: 0, first: None, source }
-            if source.raw_os_error() == Some(EINVAL)),
+        matches!(&refused, Error::Refused { edits: 0, first: None, cause, .. }
+            if cause.raw_os_error() == Some(EINVAL)),
         "{refused:?}"
     );
     assert_eq!(vm.take().len(), 2);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use irq_routing::{
-    Answer, Error, Gsi, GsiLease, IrqChip, MessageEdit, MsiMessage, ParkedLease, Platform, Route,
-    RoutingTable, Wiring,
+    EditOutcome, Error, Gsi, GsiLease, IrqChip, MessageEdit, MsiMessage, ParkedLease, Platform,
+    Route, RoutingTable, Wiring,
 };
 use kvm_test::Recorder;
 use notify_core::{Extension, RouteEntry, RouteTarget};
@@ -75,7 +75,7 @@ fn unparked(parked: Vec<ParkedLease>) -> Vec<Option<u32>> {
     parked.into_iter().map(gsi).collect()
 }
 
-fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<Answer> {
+fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
     let mut answers = Vec::new();
     table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
     answers
@@ -167,7 +167,8 @@ fn a_lease_that_is_held_is_never_taken() {
         error,
         Error::TableFull {
             entries: 45,
-            limit: 44
+            limit: 44,
+            ..
         }
     ));
     let rest: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
@@ -268,7 +269,8 @@ fn no_more_are_taken_than_needed_and_none_in_vain() {
             error,
             Error::TableFull {
                 entries: 45,
-                limit: 44
+                limit: 44,
+                ..
             }
         ),
         "{error:?}"
@@ -345,7 +347,7 @@ fn a_search_takes_back_for_those_that_the_kernel_takes() {
     };
     let edits: Vec<_> = new.iter().enumerate().map(edit).collect();
     let answers = answers(&table, &edits);
-    let committed = |answer: &Answer| matches!(answer, Answer::Committed);
+    let committed = |answer: &EditOutcome| matches!(answer, EditOutcome::Committed);
     let committed: Vec<_> = answers.iter().map(committed).collect();
     assert_eq!(committed, [true, true, true, false, true, true]);
     vm.take();
@@ -446,19 +448,28 @@ fn older_edits_stay_superseded() {
     let lease = table.lease().unwrap();
     let old = lease.edit(message(1));
     let new = lease.edit(message(2));
-    assert!(matches!(answers(&table, &[new])[..], [Answer::Committed]));
+    assert!(matches!(
+        answers(&table, &[new])[..],
+        [EditOutcome::Committed]
+    ));
     let parked = lease.park();
     vm.take();
-    assert!(matches!(answers(&table, &[old])[..], [Answer::Superseded]));
+    assert!(matches!(
+        answers(&table, &[old])[..],
+        [EditOutcome::Superseded]
+    ));
     let lease = parked.unpark().unwrap();
-    assert!(matches!(answers(&table, &[old])[..], [Answer::Superseded]));
+    assert!(matches!(
+        answers(&table, &[old])[..],
+        [EditOutcome::Superseded]
+    ));
     assert!(vm.take().is_empty());
     let newest = lease.edit(message(3));
     // Committed while it is parked: it is still an edit of this lease.
     let parked = lease.park();
     assert!(matches!(
         answers(&table, &[newest, new])[..],
-        [Answer::Committed, Answer::Superseded]
+        [EditOutcome::Committed, EditOutcome::Superseded]
     ));
     let lease = parked.unpark().unwrap();
     assert_eq!(lease.route(), Some(Route::Msi(message(3))));
@@ -466,7 +477,7 @@ fn older_edits_stay_superseded() {
     let stale = lease.edit(message(4));
     let parked = lease.park();
     let other = table.lease_exact(0).unwrap();
-    let [Answer::Failed(error)] = &answers(&table, &[stale])[..] else {
+    let [EditOutcome::Failed(error)] = &answers(&table, &[stale])[..] else {
         panic!("it was taken back");
     };
     assert!(matches!(**error, Error::NotLeased { .. }));
@@ -619,9 +630,9 @@ fn as_many_edits_as_fit_are_committed() {
     let commit = |leases: &mut dyn Iterator<Item = &GsiLease>| {
         let edits: Vec<_> = leases.map(|lease| lease.edit(message(2))).collect();
         let answers = answers(&table, &edits);
-        let failed = |answer: &Answer| match answer {
-            Answer::Committed => false,
-            Answer::Failed(error) => matches!(**error, Error::TableFull { limit: 4096, .. }),
+        let failed = |answer: &EditOutcome| match answer {
+            EditOutcome::Committed => false,
+            EditOutcome::Failed(error) => matches!(**error, Error::TableFull { limit: 4096, .. }),
             other => panic!("{other:?}"),
         };
         answers.iter().map(failed).collect::<Vec<bool>>()
@@ -721,7 +732,12 @@ fn what_an_edit_gives_up_another_one_gets() {
     let new = [(); 2].map(|()| table.lease().unwrap());
     let edits = [&new[0], &new[1], &wide[0]].map(|lease| lease.edit(message(9)));
     let answers = answers(&table, &edits);
-    let [Answer::Committed, Answer::Failed(full), Answer::Committed] = &answers[..] else {
+    let [
+        EditOutcome::Committed,
+        EditOutcome::Failed(full),
+        EditOutcome::Committed,
+    ] = &answers[..]
+    else {
         panic!("{answers:?}");
     };
     assert!(matches!(**full, Error::TableFull { limit: 8, .. }));

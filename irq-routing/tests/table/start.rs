@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use irq_routing::{Answer, Error, IrqChip, Pin, Platform, RestoreError, RoutingTable, Wiring};
+use irq_routing::{EditOutcome, Error, IrqChip, Pin, Platform, RestoreError, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
@@ -111,15 +111,15 @@ fn an_irqchip_may_be_created_after_the_table() {
     for _ in 0..2 {
         let error = lease.set_route(message(1)).unwrap_err();
         assert!(
-            matches!(error, Error::NoIrqChip { source: None }),
+            matches!(error, Error::NoIrqChip { cause: None, .. }),
             "{error}"
         );
         let mut answers = Vec::new();
         table.commit_each([lease.edit(message(2))], |_, answer| answers.push(answer));
-        let [Answer::Failed(error)] = &answers[..] else {
+        let [EditOutcome::Failed(error)] = &answers[..] else {
             panic!("{answers:?}");
         };
-        assert!(matches!(**error, Error::NoIrqChip { source: None }));
+        assert!(matches!(**error, Error::NoIrqChip { cause: None, .. }));
     }
     assert!(matches!(table.line(4), Err(Error::NoIrqChip { .. })));
     assert_eq!(vm.take(), [], "the kernel is not asked");
@@ -153,7 +153,7 @@ fn a_vm_that_does_not_tell_leaves_it_to_the_builder() {
     let foreign = || Arc::new(Foreign(SimVm::builder().build()));
     let table = RoutingTable::new(foreign()).unwrap();
     let error = table.lease_msi(message(1)).unwrap_err();
-    assert!(matches!(error, Error::UnknownWiring { platform: None }));
+    assert!(matches!(error, Error::UnknownWiring { platform: None, .. }));
     assert!(error.to_string().contains("RoutingTableBuilder::wiring"));
 
     let builder = RoutingTable::builder(foreign()).wiring(Wiring::none(Platform::X86));
@@ -169,7 +169,7 @@ fn kvm_does_not_tell_how_many_pins_a_gic_has() {
     let table = RoutingTable::new(vm.clone()).unwrap();
     let error = table.recommit().unwrap_err();
     let platform = Some(Platform::Arm64Gic);
-    assert!(matches!(error, Error::UnknownWiring { platform: found } if found == platform));
+    assert!(matches!(error, Error::UnknownWiring { platform: found, .. } if found == platform));
     drop(table);
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::gic(64).unwrap());
     let table = table.build().unwrap();
@@ -222,7 +222,7 @@ fn a_restore_replaces_what_the_table_has_started_with() {
     let table = RoutingTable::new(vm.clone()).unwrap();
     vm.fail_after(0, crate::EINVAL);
     let error = table.restore(&snapshot).unwrap_err();
-    assert!(matches!(error, RestoreError::Refused(_)), "{error}");
+    assert!(matches!(error, RestoreError::Refused { .. }), "{error}");
     assert_eq!(table.routes().len(), 24, "as it was");
     assert_eq!(table.leased(), 0);
     vm.take();

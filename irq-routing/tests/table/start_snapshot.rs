@@ -52,7 +52,7 @@ fn a_restore_that_fails_keeps_the_pins() {
     drop(lease);
     vm.vm.fail_after(0, crate::EINVAL);
     let error = table.restore(&snapshot).unwrap_err();
-    assert!(matches!(error, RestoreError::Refused(_)), "{error}");
+    assert!(matches!(error, RestoreError::Refused { .. }), "{error}");
     assert_eq!((table.routes().len(), table.leased()), (24, 0));
     assert_eq!(table.unclaimed(), []);
     assert_eq!(table.snapshot(), pristine);
@@ -110,7 +110,8 @@ fn a_snapshot_of_another_platform_changes_nothing() {
             error,
             RestoreError::Platform {
                 found: Platform::X86Split,
-                wanted: Platform::X86
+                wanted: Platform::X86,
+                ..
             }
         ),
         "{error}"
@@ -120,7 +121,13 @@ fn a_snapshot_of_another_platform_changes_nothing() {
     vm.ask(|| Ok(None));
     let error = table.restore(&split).unwrap_err();
     assert!(
-        matches!(error, RestoreError::Refused(Error::NoIrqChip { .. })),
+        matches!(
+            error,
+            RestoreError::Refused {
+                cause: Error::NoIrqChip { .. },
+                ..
+            }
+        ),
         "{error}"
     );
     vm.ask(|| Ok(Some(Platform::X86Split)));

@@ -112,7 +112,7 @@ fn a_blocked_message_leads_nowhere_until_it_is_let_through() {
     table.retranslate().unwrap();
     assert_eq!(given(&vm), [vec![(25, Some(51)), (24, Some(950))]]);
     let held = line.lease().unwrap().set_route(message(960)).unwrap_err();
-    assert!(matches!(held, Error::RouteHeld { gsi } if gsi == line.gsi()));
+    assert!(matches!(held, Error::RouteHeld { gsi, .. } if gsi == line.gsi()));
     assert!(vm.take().is_empty(), "something may be armed on the line");
     let blocked = line.into_lease().unwrap();
     blocked.set_route(message(960)).unwrap();
@@ -217,7 +217,8 @@ fn a_translation_that_the_kernel_refuses_is_blocked_and_no_other() {
     vm.take();
     offset.store(100, Ordering::Relaxed);
     let error = table.retranslate().unwrap_err();
-    let said = "the kernel refused the translated messages of 2 GSIs, the first of them 26";
+    let said = "the kernel refused the translated messages of 2 GSIs, the first of them 26; they are \
+         blocked until the translation changes: Invalid argument (os error 22)";
     assert_eq!(error.to_string(), said);
     assert!(matches!(
         error,
@@ -277,7 +278,7 @@ fn a_lack_of_memory_in_the_search_for_a_refused_message_blocks_nothing() {
     });
     let error = table.retranslate().unwrap_err();
     assert!(
-        matches!(&error, Error::Refused { source, .. } if source.raw_os_error() == Some(12)),
+        matches!(&error, Error::Refused { cause, .. } if cause.raw_os_error() == Some(12)),
         "{error:?}"
     );
     table.recommit().unwrap();
@@ -339,11 +340,11 @@ fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
         .collect();
     vm.take();
     later.store(true, Ordering::Relaxed);
-    let Err(Error::Untranslated { blocked, source }) = table.retranslate() else {
+    let Err(Error::Untranslated { blocked, cause, .. }) = table.retranslate() else {
         panic!("there are six entries for nine messages");
     };
     assert_eq!(blocked.len(), 3);
-    assert_eq!(source.raw_os_error(), Some(libc::ENOSPC));
+    assert_eq!(cause.raw_os_error(), Some(libc::ENOSPC));
     let mut entries = given(&vm).pop().unwrap();
     assert_eq!(entries.len(), 44);
     entries.retain(|(gsi, _)| *gsi >= 24);

@@ -110,7 +110,7 @@ fn pins_of_another_platform_are_refused() {
     let error = transaction.commit().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "GSI 24 cannot lead to the GIC: the machine is of the kind x86 irqchip"
+        "GSI 24 cannot be routed to the GIC: the kernel has none for the VM (x86 irqchip)"
     );
     let split = RoutingTable::builder(Arc::new(Recorder::default()))
         .wiring(Wiring::none(Platform::X86Split))

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use irq_routing::{Explanation, Gsi, Line, Loss, Platform, Route, RoutingTable};
+use irq_routing::{Gsi, KernelRoute, Line, Platform, Route, RoutingTable};
 use notify_core::LineStatus;
 
 use super::{Injected, wired};
@@ -97,26 +97,14 @@ fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
 
 /// The status was -1, of which there are several kinds.
 fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
-    match (table.route(gsi), table.explain(gsi)) {
-        (
-            _,
-            Explanation::Unknown
-            | Explanation::Lost {
-                reason: Loss::Stale,
-                ..
-            },
-        ) => Injected::Untold,
-        (None, _) => Injected::NoRoute,
-        (Some(Route::Pins(_)), _) => Injected::Masked,
-        (Some(_), _) if !level => Injected::NoLowLevel,
-        (
-            Some(_),
-            Explanation::Lost {
-                reason: Loss::Blocked,
-                ..
-            },
-        ) => Injected::Untranslated,
-        _ => Injected::NoListener,
+    match table.kernel_route(gsi) {
+        KernelRoute::Unrouted => Injected::NoRoute,
+        KernelRoute::Routed(Route::Pins(_)) => Injected::Masked,
+        KernelRoute::Routed(_) | KernelRoute::Blocked if !level => Injected::NoLowLevel,
+        KernelRoute::Routed(_) => Injected::NoListener,
+        KernelRoute::Blocked => Injected::Untranslated,
+        // The kernel may have one, which is not the table's.
+        _ => Injected::Untold,
     }
 }
 

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use irq_routing::Error::NotLeased;
-use irq_routing::{Answer, MessageEdit, RoutingTable};
+use irq_routing::{EditOutcome, MessageEdit, RoutingTable};
 
 use super::control::{Arm, Control, OwnGsi};
 use super::outcome::Outcome;
@@ -105,15 +105,17 @@ impl Task {
     }
 
     /// Arms the vector now that its route was committed.
-    fn conclude(&self, answer: Answer, outcome: &mut Outcome) {
+    fn conclude(&self, answer: EditOutcome, outcome: &mut Outcome) {
         self.stage.set(Stage::Done);
         let Some(mut control) = self.lock() else {
             return;
         };
         let result = match answer {
             // It was another message.
-            Answer::Committed | Answer::Blocked if control.is_bound() => Ok(Armed::Before),
-            Answer::Committed | Answer::Blocked => match self.vector.outlet.notifier() {
+            EditOutcome::Committed | EditOutcome::Blocked if control.is_bound() => {
+                Ok(Armed::Before)
+            }
+            EditOutcome::Committed | EditOutcome::Blocked => match self.vector.outlet.notifier() {
                 Some(notifier) => {
                     self.vector.merge_pending(&control);
                     outcome
@@ -124,12 +126,12 @@ impl Task {
                 // Not reached: that would have been another turn.
                 None => Err(Error::NoLease),
             },
-            Answer::Failed(source) if matches!(*source, NotLeased { .. }) => {
+            EditOutcome::Failed(source) if matches!(*source, NotLeased { .. }) => {
                 self.vector.unbind(&mut control, Control::give_up_gsi);
                 return self.stage.set(Stage::Fresh);
             }
-            Answer::Failed(source) => Err(Error::Commit { source }),
-            Answer::NotTried | Answer::Superseded => return self.stage.set(Stage::Fresh),
+            EditOutcome::Failed(source) => Err(Error::Commit { source }),
+            EditOutcome::NotTried | EditOutcome::Superseded => return self.stage.set(Stage::Fresh),
             _ => Err(Error::Abandoned),
         };
         self.end(control, result, outcome);

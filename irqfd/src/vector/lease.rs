@@ -27,13 +27,9 @@ impl Inner {
     /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
     /// can cause this.
     pub(super) fn no_gsi(&self) -> Error {
-        let source = irq_routing::Error::Exhausted {
-            wanted: 1,
-            leased: self.table.leased(),
-            limit: self.table.limit(),
-            holders: Vec::new(),
-        };
-        Error::Lease { source }
+        Error::Lease {
+            source: self.table.exhausted(),
+        }
     }
 
     pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {

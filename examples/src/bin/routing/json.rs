@@ -2,6 +2,7 @@
 //! The report for a script.
 
 use irq_routing::{DumpEntry, DumpTarget, EntryKind, Explanation, MsiMessage, Problem};
+use notify_core::RouteTarget;
 use serde_json::{Value, json};
 
 use crate::report::Report;
@@ -35,28 +36,32 @@ pub(crate) fn document(report: &Report, gsi: Option<u32>) -> Value {
 
 fn entry(entry: &DumpEntry) -> Value {
     let gsi = entry.gsi;
-    match entry.target {
-        DumpTarget::Pin { chip, pin } => {
+    let target = match entry.target {
+        DumpTarget::Entry(target) => target,
+        DumpTarget::Untold(kind) => return json!({ "gsi": gsi, "type": name(kind) }),
+        _ => return json!({ "gsi": gsi }),
+    };
+    match target {
+        RouteTarget::Pin { chip, pin } => {
             json!({ "gsi": gsi, "type": "pin", "chip": chip, "pin": pin })
         }
-        DumpTarget::Msi(MsiMessage {
+        RouteTarget::Msi(MsiMessage {
             address,
             data,
             devid,
         }) => {
             json!({ "gsi": gsi, "type": "msi", "address": address, "data": data, "devid": devid })
         }
-        DumpTarget::HvSint { vcpu, sint } => {
+        RouteTarget::HvSint { vcpu, sint } => {
             json!({ "gsi": gsi, "type": "hv_sint", "vcpu": vcpu, "sint": sint })
         }
-        DumpTarget::XenEvtchn {
+        RouteTarget::XenEvtchn {
             port,
             vcpu,
             priority,
         } => {
             json!({ "gsi": gsi, "type": "xen_evtchn", "port": port, "vcpu": vcpu, "priority": priority })
         }
-        DumpTarget::Untold(kind) => json!({ "gsi": gsi, "type": name(kind) }),
         _ => json!({ "gsi": gsi }),
     }
 }

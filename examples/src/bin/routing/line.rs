@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 
 use irq_routing::{Dump, DumpTarget, Explanation, IrqChip, MsiMessage, Platform};
+use notify_core::RouteTarget;
 
 use crate::ranges::range;
 use crate::report::Report;
@@ -71,13 +72,16 @@ impl<'a> Line<'a> {
     ) -> Self {
         let pin_of = |wanted: &IrqChip| {
             let mut pins = targets.iter().filter_map(|target| match *target {
-                DumpTarget::Pin { chip, pin } if chip == wanted.number() => Some(pin),
+                DumpTarget::Entry(RouteTarget::Pin { chip, pin }) if chip == wanted.number() => {
+                    Some(pin)
+                }
                 _ => None,
             });
             pins.next()
         };
         let mut singles = targets.iter();
-        let single = singles.find(|target| !matches!(target, DumpTarget::Pin { .. }));
+        let single =
+            singles.find(|target| !matches!(target, DumpTarget::Entry(RouteTarget::Pin { .. })));
         Self {
             gsi,
             pins: chips(platform).iter().map(pin_of).collect(),
@@ -95,7 +99,10 @@ impl<'a> Line<'a> {
                 || !matches!(next.explanation, Explanation::Lost { .. }))
             && pins.into_iter().all(|(one, other)| follows(*one, *other))
             && match (self.single, next.single) {
-                (Some(DumpTarget::Msi(one)), Some(DumpTarget::Msi(other))) => {
+                (
+                    Some(DumpTarget::Entry(RouteTarget::Msi(one))),
+                    Some(DumpTarget::Entry(RouteTarget::Msi(other))),
+                ) => {
                     let data = one.data.checked_add(1);
                     data.is_some_and(|data| MsiMessage { data, ..one } == other)
                 }

@@ -57,7 +57,7 @@ impl Worker {
             }
             Some(Err(rejected)) => {
                 match rejected.error {
-                    Error::NotLeased { gsi: gone } => assert_eq!(gone, gsi),
+                    Error::NotLeased { gsi: gone, .. } => assert_eq!(gone, gsi),
                     Error::Refused { .. } => assert_eq!(world.vm.faults(), Faults::Chance),
                     ref other => panic!("{other:?}"),
                 }
@@ -85,7 +85,7 @@ impl Worker {
         match caught(|| staged.transaction.commit()) {
             Some(Err(rejected)) => {
                 match rejected.error {
-                    Error::NotLeased { gsi: gone } => assert_eq!(gone, gsi),
+                    Error::NotLeased { gsi: gone, .. } => assert_eq!(gone, gsi),
                     // Whichever comes first.
                     Error::RouteHeld { .. } => {}
                     ref other => panic!("{other:?}"),

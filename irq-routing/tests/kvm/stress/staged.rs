@@ -77,7 +77,7 @@ impl Edits {
     #[track_caller]
     pub(super) fn expect_failure(&self, error: &Error, faults: Faults) {
         match error {
-            Error::RouteHeld { gsi } => {
+            Error::RouteHeld { gsi, .. } => {
                 assert!(
                     self.unrouted_though_held().any(|held| held == *gsi),
                     "{self:?}"

@@ -92,7 +92,7 @@ impl Worker {
         };
         match world.table.lease_exact(gsi) {
             Ok(lease) => self.keep(world, lease),
-            Err(Error::GsiInUse { gsi: in_use }) => assert_eq!(in_use.number(), gsi),
+            Err(Error::GsiInUse { gsi: in_use, .. }) => assert_eq!(in_use.number(), gsi),
             Err(other) => panic!("{other:?}"),
         }
     }

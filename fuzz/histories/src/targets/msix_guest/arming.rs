@@ -73,7 +73,7 @@ fn is_transient(error: &Error) -> bool {
         Error::Lease { .. } => return true,
         Error::Assign { source, .. } => source.raw_os_error(),
         Error::Commit { source } => match &**source {
-            irq_routing::Error::Refused { source, .. } => source.raw_os_error(),
+            irq_routing::Error::Refused { cause, .. } => cause.raw_os_error(),
             _ => None,
         },
         _ => None,

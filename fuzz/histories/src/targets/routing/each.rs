@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Edits that stand for themselves: staged, kept back, committed, and what must come of them.
 
-use irq_routing::{Answer, MessageEdit, MsiMessage, Route};
+use irq_routing::{EditOutcome, MessageEdit, MsiMessage, Route};
 
 use super::kernel::EINVAL;
 use super::model::{Model, breaks_rule, is_bad};
@@ -40,15 +40,15 @@ pub(super) enum Reply {
     Panicked,
 }
 
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
+impl From<EditOutcome> for Reply {
+    fn from(answer: EditOutcome) -> Self {
         match answer {
-            Answer::Committed => Self::Committed,
-            Answer::Blocked => Self::Blocked,
-            Answer::Superseded => Self::Superseded,
-            Answer::NotTried => Self::NotTried,
-            Answer::Failed(error) => Self::Failed(Why::from(&*error)),
-            Answer::Panicked => Self::Panicked,
+            EditOutcome::Committed => Self::Committed,
+            EditOutcome::Blocked => Self::Blocked,
+            EditOutcome::Superseded => Self::Superseded,
+            EditOutcome::NotTried => Self::NotTried,
+            EditOutcome::Failed(error) => Self::Failed(Why::from(&*error)),
+            EditOutcome::Panicked => Self::Panicked,
             other => panic!("{other:?}"),
         }
     }

@@ -37,15 +37,15 @@ pub(super) enum Why {
 impl From<&Error> for Why {
     fn from(error: &Error) -> Self {
         match error {
-            Error::NotLeased { gsi } => Self::NotLeased(gsi.number()),
-            Error::GsiInUse { gsi } => Self::InUse(gsi.number()),
-            Error::RouteHeld { gsi } => Self::Held(gsi.number()),
-            Error::NoRoute { gsi } => Self::NoRoute(gsi.number()),
-            Error::NothingToClaim { gsi } => Self::NothingToClaim(gsi.number()),
+            Error::NotLeased { gsi, .. } => Self::NotLeased(gsi.number()),
+            Error::GsiInUse { gsi, .. } => Self::InUse(gsi.number()),
+            Error::RouteHeld { gsi, .. } => Self::Held(gsi.number()),
+            Error::NoRoute { gsi, .. } => Self::NoRoute(gsi.number()),
+            Error::NothingToClaim { gsi, .. } => Self::NothingToClaim(gsi.number()),
             Error::GsiOutOfRange { gsi, .. } => Self::OutOfRange(*gsi),
             Error::NoSuchChip { gsi, .. } => Self::NoChip(gsi.number()),
             Error::TableFull { entries, .. } => Self::Full(*entries),
-            Error::AlreadyDriven { gsi } => Self::AlreadyDriven(gsi.number()),
+            Error::AlreadyDriven { gsi, .. } => Self::AlreadyDriven(gsi.number()),
             Error::PinShared { .. } => Self::PinShared,
             Error::Exhausted {
                 wanted,
@@ -61,18 +61,19 @@ impl From<&Error> for Why {
                     .collect(),
             },
             Error::NoIrqChip { .. } => Self::NoIrqChip,
-            Error::Retired(_) => Self::Retired,
+            Error::Retired => Self::Retired,
             Error::Untranslated { blocked, .. } => {
                 Self::Untranslated(blocked.iter().copied().map(Gsi::number).collect())
             }
             Error::Refused {
                 edits,
                 first,
-                source,
+                cause,
+                ..
             } => Self::Refused {
                 edits: *edits,
                 first: first.map(Gsi::number),
-                errno: source.raw_os_error().unwrap_or(0),
+                errno: cause.raw_os_error().unwrap_or(0),
             },
             other => Self::Other(other.to_string()),
         }
@@ -83,7 +84,7 @@ impl From<&RestoreError> for Why {
     fn from(error: &RestoreError) -> Self {
         match error {
             RestoreError::NotEmpty => Self::NotEmpty,
-            RestoreError::Refused(error) => error.into(),
+            RestoreError::Refused { cause: error, .. } => error.into(),
             other => Self::Other(other.to_string()),
         }
     }

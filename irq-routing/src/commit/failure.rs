@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Failure`]: an error or a panic, and how foreign code is called whose panic must stay its own.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::Error;
+
+/// Why a request has failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Error(Error),
+    /// The translation or the VM panicked. The panic goes on in the caller of the request.
+    Panic(Panic),
+}
+
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+impl Failure {
+    /// Whether one edit of many may be the cause, so that the others are to be tried without it.
+    pub(crate) fn is_of_one(&self) -> bool {
+        match self {
+            Self::Panic(_) => true,
+            Self::Error(error) => {
+                matches!(error, Error::Refused { .. } | Error::TableFull { .. })
+                    && !error.is_transient()
+            }
+        }
+    }
+}
+
+/// Calls the translation or the VM, whose panic must reach no other caller than the guilty one.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(Failure::Panic)
+}
+
+/// Drops a failure that no caller gets. What the translation or the VM has put into it may panic
+/// there, too.
+pub(crate) fn discard<T>(failure: T) {
+    if let Err(panic) = guarded(|| drop(failure)) {
+        std::mem::forget(panic);
+    }
+}
+
+/// Gives a failure to the caller.
+pub(crate) fn raise(failure: Failure) -> Result<(), Error> {
+    match failure {
+        Failure::Error(error) => Err(error),
+        Failure::Panic(payload) => resume_unwind(payload),
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Queue`]: the requests that wait for a round, and the results of earlier rounds.
+
+use super::edit::Edit;
+use super::request::{Finished, Request, RequestKind};
+
+/// The requests of all callers, behind the table's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(super) waiting: Vec<Request>,
+    /// What was carried out, until its caller comes for it.
+    pub(super) finished: Vec<Finished>,
+    last_ticket: u64,
+    /// The memory of a round's requests, for the next.
+    pub(super) spare: Vec<Request>,
+}
+
+impl Queue {
+    /// Queues a request. Returns the ticket by which its caller finds the result.
+    pub(super) fn push(&mut self, kind: RequestKind, edits: Vec<Edit>) -> u64 {
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        self.waiting.push(Request::new(ticket, kind, edits));
+        ticket
+    }
+
+    /// Returns what came of a request, once it is carried out.
+    pub(super) fn take_finished(&mut self, ticket: u64) -> Option<Finished> {
+        let found = |finished: &Finished| finished.ticket == ticket;
+        let index = self.finished.iter().position(found)?;
+        Some(self.finished.swap_remove(index))
+    }
+}
