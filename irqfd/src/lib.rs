@@ -37,6 +37,8 @@
 //! builds no second copy of these crates. A VMM with a hypervisor layer of its own implements
 //! [`Vm`]; see [`notify_core::ports`].
 //!
+//! The folder `examples` has this and an MSI-X table as programs, which run on the simulator.
+//!
 //! A VM has one [`RoutingTable`]. Give each device a clone, and do not call KVM_SET_GSI_ROUTING
 //! elsewhere. On arm64 and riscv64 the table is built with a
 //! [`Wiring`](irq_routing::RoutingTableBuilder::wiring).
@@ -50,7 +52,8 @@
 //! retargets it at any time. An [`ArmQueue`] arms many vectors at once.
 //!
 //! [`inject`] injects interrupts without an eventfd: a message, the level of a line, or a vector of
-//! a vCPU. Each call returns the outcome. [`inject::choose`](inject::choose()) selects the method.
+//! a vCPU. Each call returns the outcome. Its page has a table of the path that each interrupt
+//! takes.
 //!
 //! # Level-triggered lines
 //!
@@ -102,7 +105,8 @@
 //!   [`write`](msix::Table::write);
 //! - reads of the pending bits: [`pba_read`](msix::Table::pba_read) (writes are ignored);
 //! - accesses to Message Control in the configuration space:
-//!   [`message_control`](msix::Table::message_control), [`config_write`](msix::Table::config_write);
+//!   [`message_control`](msix::Table::message_control),
+//!   [`config_write`](msix::Table::config_write);
 //! - the vector that a virtio driver chooses for a queue: [`Binding::bind`](msix::Binding::bind) if
 //!   the VMM's own code serves it, [`Binding::bind_call`](msix::Binding::bind_call) if a vhost
 //!   back-end does, which starts with [`Binding::call`](msix::Binding::call);
@@ -242,21 +246,17 @@
 
 #![forbid(unsafe_code)]
 
-mod bound;
-mod builder;
 mod edge;
-mod error;
+mod hex;
 pub mod inject;
 mod level;
 pub mod msi;
 pub mod msix;
 mod numbered;
 mod queue;
-mod source;
 pub mod suspend;
 mod sync;
 pub mod system_calls;
-mod taken;
 mod vector;
 pub mod vfio;
 
@@ -265,16 +265,11 @@ pub mod vfio;
 pub use irq_routing::{self, GsiLease, Line, MsiMessage, RoutingTable};
 /// The notifiers, and the VM.
 #[doc(no_inline)]
-pub use notify_core::{self, EventNotifier, KvmVm, Vm};
+pub use notify_core::{self, EventNotifier, KvmVm, Rejected, Vm};
 
-pub use builder::IrqFdBuilder;
-pub use edge::IrqFd;
-pub use error::Error;
+pub use edge::{IrqFd, IrqFdBuilder, IrqFdError, IrqTarget};
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
-pub use level::{LevelRestoreError, LevelSnapshot, NoResample};
+pub use level::{LevelError, LevelRestoreError, LevelSnapshot, NoResample};
 pub use queue::{ArmQueue, Round};
-pub use source::IrqSource;
-pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorHandle, VectorState};
-
-/// The error of a call that gives back what it had consumed.
-pub type Rejected<T> = notify_core::Rejected<T, Error>;
+pub use vector::VectorState;
+pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorError, VectorHandle};

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use irq_routing::{GsiLease, RoutingTable};
+use notify_core::Rejected;
 
 use crate::vector::{Device, Masks};
-use crate::{ArmQueue, Dead, Error, Rejected, ResumeBatch, Vector, VectorHandle, VectorState};
+use crate::{ArmQueue, Dead, ResumeBatch, Vector, VectorError, VectorHandle, VectorState};
 
 /// So many vectors of a device, masked and without messages.
 pub(crate) fn build(
@@ -15,7 +16,7 @@ pub(crate) fn build(
     private: bool,
     device: &Arc<Device>,
     count: usize,
-) -> Result<Box<[VectorHandle]>, Error> {
+) -> Result<Box<[VectorHandle]>, VectorError> {
     let numbers = (0..=u16::MAX).take(count);
     let build = |number| {
         let builder = Vector::builder(routing)
@@ -55,10 +56,10 @@ pub(crate) fn set_lease(
     vectors: &[VectorHandle],
     number: u16,
     lease: GsiLease,
-) -> Result<(), Rejected<GsiLease>> {
+) -> Result<(), Rejected<GsiLease, VectorError>> {
     match vectors.get(usize::from(number)) {
         Some(vector) => vector.inner.set_lease(lease),
-        None => Err(Rejected::new(Error::NoVector { number }, lease)),
+        None => Err(Rejected::new(VectorError::NoVector { number }, lease)),
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
-use irqfd::{Error, IrqFd, IrqSource};
+use irqfd::{IrqFd, IrqFdError, IrqTarget};
 use kvm_test::{Call, Recorder, signal_from_kernel};
 use notify_core::EventNotifier;
 use vmm_sys_util::signal::{Killable, register_signal_handler};
@@ -57,11 +57,11 @@ fn a_gsi_without_a_route_is_refused() {
     let notifier = Arc::new(EventNotifier::new().unwrap());
     let builder = IrqFd::builder(table.lease().unwrap()).notifier(Arc::clone(&notifier));
     let rejected = builder.assign().unwrap_err();
-    assert!(matches!(rejected.error, Error::Route { .. }));
+    assert!(matches!(rejected.error, IrqFdError::Route { .. }));
     assert!(vm.take().is_empty());
 
     // What came back can be mended and used.
-    let IrqSource::Lease(lease) = rejected.value.source() else {
+    let IrqTarget::Lease(lease) = rejected.value.target() else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
@@ -102,7 +102,7 @@ fn a_semaphore_is_refused() {
         .unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "cannot bind a notifier in semaphore mode to GSI 24"
+        "cannot bind a notifier to GSI 24: it is in semaphore mode; create it without EFD_SEMAPHORE"
     );
     assert!(vm.take().is_empty());
     let left = std::iter::from_fn(|| semaphore.consume().unwrap());
@@ -116,11 +116,11 @@ fn a_refused_assignment_gives_back_what_it_took() {
     vm.fail_after(0, 12);
     let rejected = IrqFd::builder(lease).assign().unwrap_err();
     assert!(
-        matches!(rejected.error, Error::Assign { .. }),
+        matches!(rejected.error, IrqFdError::Refused { .. }),
         "{}",
         rejected.error
     );
-    let IrqSource::Lease(lease) = rejected.value.source() else {
+    let IrqTarget::Lease(lease) = rejected.value.target() else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
@@ -132,7 +132,7 @@ fn a_refused_assignment_gives_back_what_it_took() {
     let line = table.lease_msi(message()).unwrap().into_line().unwrap();
     vm.fail_after(0, 12);
     let rejected = IrqFd::builder(line).assign().unwrap_err();
-    assert!(matches!(rejected.value.source(), IrqSource::Line(_)));
+    assert!(matches!(rejected.value.target(), IrqTarget::Line(_)));
 }
 
 #[test]
@@ -167,7 +167,10 @@ fn deassign_reports_and_gives_back() {
     let notifier = Arc::clone(irq.notifier());
     vm.fail_after(0, 5);
     let rejected = irq.deassign().unwrap_err();
-    assert_eq!(rejected.to_string(), "cannot take the notifier off GSI 24");
+    assert_eq!(
+        rejected.to_string(),
+        "cannot unbind a notifier from GSI 24: Input/output error (os error 5)"
+    );
     vm.take();
     let builder = rejected.value.deassign().unwrap();
     assert_eq!(
@@ -188,9 +191,9 @@ fn what_was_disarmed_can_be_taken_apart_and_unrouted() {
     let irq = IrqFd::builder(table.lease_msi(message()).unwrap())
         .assign()
         .unwrap();
-    let (source, notifier) = irq.deassign().unwrap().into_parts();
+    let (target, notifier) = irq.deassign().unwrap().into_parts();
     assert!(notifier.is_some());
-    let IrqSource::Lease(lease) = source else {
+    let IrqTarget::Lease(lease) = target else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
@@ -207,12 +210,12 @@ fn a_missing_irqchip_is_told_from_other_refusals() {
         vm.fail_after(0, errno);
         let error = IrqFd::builder(lease).assign().unwrap_err().error;
         assert_eq!(
-            matches!(error, Error::NoIrqChip { .. }),
+            matches!(error, IrqFdError::NoIrqChip { .. }),
             lacking,
             "{errno}: {error}"
         );
         assert_eq!(
-            matches!(error, Error::Assign { .. }),
+            matches!(error, IrqFdError::Refused { .. }),
             !lacking,
             "{errno}: {error}"
         );
@@ -226,9 +229,12 @@ fn an_irqchip_that_is_not_ready_yet_is_told_from_a_missing_one() {
     let lease = table.lease_msi(message()).unwrap();
     vm.fail_after(0, 11);
     let rejected = IrqFd::builder(lease).assign().unwrap_err();
-    assert!(matches!(rejected.error, Error::IrqChipNotReady { .. }));
+    assert!(matches!(rejected.error, IrqFdError::NotReady { .. }));
     let text = rejected.error.to_string();
-    assert!(text.ends_with("is not initialised yet"), "{text}");
+    assert!(
+        text.contains("is not initialised yet; ") && text.ends_with("(os error 11)"),
+        "{text}"
+    );
     drop(rejected.value.assign().unwrap());
 }
 
@@ -306,7 +312,7 @@ fn a_full_notifier_is_emptied_however_often_a_signal_interrupts() {
             let builder = IrqFd::builder(lease.take().unwrap()).notifier(Arc::clone(&notifier));
             let irq = builder.assign().unwrap();
             expect_one(&notifier);
-            let IrqSource::Lease(freed) = irq.deassign().unwrap().into_parts().0 else {
+            let IrqTarget::Lease(freed) = irq.deassign().unwrap().into_parts().0 else {
                 panic!("a lease went in");
             };
             lease = Some(freed);

@@ -45,7 +45,7 @@ fn board(act: fn(&'static Board)) -> Body {
     let line = LevelLine::on_controller(10, Arc::new(Pins), leak(EoiExits::new()));
     let own = LevelIrq::builder(&line).eoi().build().unwrap();
     let exported = LevelIrq::builder(&line).exported().build().unwrap();
-    exported.trigger().unwrap().notify().unwrap();
+    exported.trigger_notifier().unwrap().notify().unwrap();
     on(
         leak(Board {
             line,

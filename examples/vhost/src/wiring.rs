@@ -132,6 +132,7 @@ impl Wiring {
             Ok(_) => Ok(()),
             Err(BindCallError::Call(error)) => Err(error.into()),
             Err(BindCallError::SetCall(error)) => Err(error),
+            Err(error) => Err(error.to_string().into()),
         }
     }
 

@@ -87,7 +87,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// A vector cannot deliver: no GSI is free for it, the kernel refuses its route or its irqfd,
     /// or refuses the message of a trigger. Called for each attempt and each such trigger. The
-    /// reason is an `irqfd::Error`. A vector that a panic has left dead may not be reported.
+    /// reason is an `irqfd::VectorError`. A vector that a panic has left dead may not be reported.
     fn vector_refused(&self, vector: &ObservedVector<'_>, reason: &(dyn StdError + 'static)) {
         let _ = (vector, reason);
     }

@@ -4,68 +4,74 @@
 use std::io;
 
 use irq_routing::{Gsi, KernelRoute, Line, Platform, Route, RoutingTable};
-use notify_core::LineStatus;
+use notify_core::{LineStatus, SysError};
 
+use super::InjectError;
 use super::{Injected, wired};
-use crate::Error;
 
 /// Drives the line of a GSI: high or low. An edge is high, then low.
 ///
-/// The kernel keeps one level for all who call this for a GSI: whoever lowers it lowers it for
-/// all. Where several devices share a line, somebody has to add up their levels. (What irqfds with a resample
-/// eventfd assert is a level apart.)
+/// The kernel keeps one level for all who call this for a GSI: whoever lowers it lowers it for all.
+/// Where several devices share a line, somebody has to add up their levels. (What irqfds with a
+/// resample eventfd assert is a level apart.)
 ///
 /// A GSI that leads to a message sends it at each call with `true`. Any thread may call this.
 ///
 /// # Errors
 ///
-/// [`Error::NoController`]; [`Error::NoPin`] on arm64 and riscv64; [`Error::Line`]: the kernel
-/// refuses, or the machine is being closed. Where the port has no
-/// [`Vm::irq_line_status`](notify_core::Vm::irq_line_status), [`Error::NoLevel`] for a pin, and
-/// [`Error::Line`] for a message: an [`IrqFd`](crate::IrqFd) or a [`LevelLine`](crate::LevelLine)
-/// sends that.
+/// [`InjectError::NoIrqChip`]; [`InjectError::NoPin`] on arm64 and riscv64;
+/// [`InjectError::LevelRefused`]: the kernel refuses, or the machine is being closed. Where the
+/// port has no [`Vm::irq_line_status`](notify_core::Vm::irq_line_status),
+/// [`InjectError::NoIrqLine`] for a pin, and [`InjectError::LevelRefused`] for a message: an
+/// [`IrqFd`](crate::IrqFd) or a [`LevelLine`](crate::LevelLine) sends that.
 #[inline]
-pub fn line(line: &Line, level: bool) -> Result<(), Error> {
+pub fn line(line: &Line, level: bool) -> Result<(), InjectError> {
     let (table, gsi) = (line.table(), line.gsi());
-    let result = table.vm().irq_line(number(table, gsi)?, level);
-    result.map_err(|source| explain(table, gsi, source))
+    let result = table.vm().irq_line(pin_number(table, gsi)?, level);
+    result.map_err(|error| explain(table, gsi, error))
 }
 
 /// The same, and what became of it.
 ///
-/// On x86 to ask is not without effect: while an interrupt of the real-time clock (pin 8 of the IOAPIC) is not
-/// ended on every vCPU that took it, a second one is [`Coalesced`](Injected::Coalesced) instead of
-/// injected, so that the caller can count the lost ticks. [`line`](line()) has no such rule.
+/// On x86 to ask is not without effect: while an interrupt of the real-time clock (pin 8 of the
+/// IOAPIC) is not ended on every vCPU that took it, a second one is
+/// [`Coalesced`](Injected::Coalesced) instead of injected, so that the caller can count the lost
+/// ticks. [`line`](line()) has no such rule.
 ///
 /// # Errors
 ///
 /// Those of [`line`](line()).
 #[inline]
-pub fn line_status(line: &Line, level: bool) -> Result<Injected, Error> {
+pub fn line_status(line: &Line, level: bool) -> Result<Injected, InjectError> {
     gsi_status(line.table(), line.gsi(), level)
 }
 
-/// The same for a GSI that may lead nowhere: of a device model that is older than this crate, a debugger, a test.
-/// A [`Line`] keeps its route, and is to be preferred.
+/// The same for a GSI that may lead nowhere: of a device model that is older than this crate, a
+/// debugger, a test. A [`Line`] keeps its route, and is to be preferred.
 ///
 /// # Errors
 ///
 /// Those of [`line`](line()).
 #[inline]
-pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injected, Error> {
-    match table.vm().irq_line_status(number(table, gsi)?, level) {
+pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injected, InjectError> {
+    match table.vm().irq_line_status(pin_number(table, gsi)?, level) {
         Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         other => otherwise(table, gsi, level, other),
     }
 }
 
-/// What KVM calls the line.
+/// What KVM calls the line. `None` if it is routed to no pin, where only pins have a level.
 #[inline]
-pub(crate) fn number(table: &RoutingTable, gsi: Gsi) -> Result<u32, Error> {
+pub(crate) fn number(table: &RoutingTable, gsi: Gsi) -> Option<u32> {
     match table.platform() {
         Platform::Arm64Gic | Platform::Riscv64Aia => wired::number(table, gsi),
-        _ => Ok(gsi.number()),
+        _ => Some(gsi.number()),
     }
+}
+
+#[inline]
+fn pin_number(table: &RoutingTable, gsi: Gsi) -> Result<u32, InjectError> {
+    number(table, gsi).ok_or(InjectError::NoPin { gsi })
 }
 
 /// Apart, so that what is usual is short.
@@ -75,13 +81,13 @@ fn otherwise(
     gsi: Gsi,
     level: bool,
     answer: io::Result<LineStatus>,
-) -> Result<Injected, Error> {
+) -> Result<Injected, InjectError> {
     match answer {
         Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         Ok(LineStatus::Coalesced) => Ok(zero(table, gsi)),
         Ok(LineStatus::Ignored) => Ok(nothing(table, gsi, level)),
         Ok(_) => Ok(Injected::Untold),
-        Err(source) => Err(explain(table, gsi, source)),
+        Err(error) => Err(explain(table, gsi, error)),
     }
 }
 
@@ -108,16 +114,18 @@ fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     }
 }
 
-/// Turns a refusal of the kernel into an error that says as much as can be found out. ENXIO is what KVM says on
-/// every architecture where no controller is in the kernel; one that is not ready yet has another errno.
+/// Turns a refusal of the kernel into an error that says as much as can be found out. ENXIO is what
+/// KVM says on every architecture where no controller is in the kernel; one that is not ready yet
+/// has another errno.
 #[cold]
-fn explain(table: &RoutingTable, gsi: Gsi, source: io::Error) -> Error {
-    let is_unsupported = source.kind() == io::ErrorKind::Unsupported;
-    match source.raw_os_error() {
-        Some(libc::ENXIO) => Error::NoController { source },
+fn explain(table: &RoutingTable, gsi: Gsi, error: io::Error) -> InjectError {
+    let is_unsupported = error.kind() == io::ErrorKind::Unsupported;
+    let cause = SysError::from(error);
+    match cause.raw_os_error() {
+        Some(libc::ENXIO) => InjectError::NoIrqChip { cause },
         _ if is_unsupported && matches!(table.route(gsi), Some(Route::Pins(_))) => {
-            Error::NoLevel { gsi, source }
+            InjectError::NoIrqLine { gsi, cause }
         }
-        _ => Error::Line { gsi, source },
+        _ => InjectError::LevelRefused { gsi, cause },
     }
 }

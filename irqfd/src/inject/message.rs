@@ -4,27 +4,28 @@
 use std::io;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable};
-use notify_core::{MsiOutcome, Vm};
+use notify_core::{MsiOutcome, SysError, Vm};
 
+use super::InjectError;
 use super::Injected;
-use crate::Error;
 
 /// Sends a message, as the table's translation has it.
 ///
-/// It is for a message that belongs to nobody: of a guest's vector, which is masked and retargeted, a
-/// [`Vector`](crate::Vector) sends. Any thread may call it.
+/// It is for a message that belongs to nobody: of a guest's vector, which is masked and retargeted,
+/// a [`Vector`](crate::Vector) sends. Any thread may call it.
 ///
-/// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener) and
-/// [`Untranslated`](Injected::Untranslated); on riscv64 [`Untold`](Injected::Untold) for the first two.
+/// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener)
+/// and [`Untranslated`](Injected::Untranslated); on riscv64 [`Untold`](Injected::Untold) for the
+/// first two.
 ///
 /// # Errors
 ///
-/// [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, the VM is being
-/// closed, or the port has no [`Vm::signal_msi`](notify_core::Vm::signal_msi) (`Unsupported`). With
-/// such a port a [`Vector`](crate::Vector) sends by an irqfd, if it returns 0 for
-/// [`Extension::SignalMsi`](notify_core::Extension::SignalMsi).
+/// [`InjectError::NoIrqChip`]; [`InjectError::MessageRefused`]: the kernel refuses the message, the
+/// VM is being closed, or the port has no [`Vm::signal_msi`](notify_core::Vm::signal_msi)
+/// (`Unsupported`). With such a port a [`Vector`](crate::Vector) sends by an irqfd, if it returns 0
+/// for [`Extension::SignalMsi`](notify_core::Extension::SignalMsi).
 #[inline]
-pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
+pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, InjectError> {
     let Some(translated) = table.translate(message) else {
         return Ok(Injected::Untranslated);
     };
@@ -40,20 +41,20 @@ fn otherwise(
     table: &RoutingTable,
     message: MsiMessage,
     answer: io::Result<MsiOutcome>,
-) -> Result<Injected, Error> {
+) -> Result<Injected, InjectError> {
     match answer {
         Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         // Kernel source: `kvm_riscv_aia_inject_msi` answers 0 whoever took it.
         Ok(_) if table.platform() == Platform::Riscv64Aia => Ok(Injected::Untold),
         Ok(_) => Ok(Injected::NoListener),
-        Err(source) => Err(explain(&**table.vm(), message, source)),
+        Err(error) => Err(explain(&**table.vm(), message, error.into())),
     }
 }
 
 /// Turns a refusal of the kernel into an error that says as much as can be found out.
-fn explain(vm: &dyn Vm, message: MsiMessage, source: io::Error) -> Error {
-    match source.raw_os_error() {
-        Some(libc::EINVAL) if matches!(vm.platform(), Ok(None)) => Error::NoController { source },
-        _ => Error::Signal { message, source },
+fn explain(vm: &dyn Vm, message: MsiMessage, cause: SysError) -> InjectError {
+    match cause.raw_os_error() {
+        Some(libc::EINVAL) if matches!(vm.platform(), Ok(None)) => InjectError::NoIrqChip { cause },
+        _ => InjectError::MessageRefused { message, cause },
     }
 }

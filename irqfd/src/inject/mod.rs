@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Interrupts without an eventfd: the VMM's own code calls the kernel, and is told what came of it.
+//! Interrupts without an eventfd: the VMM's own code calls KVM, which returns the outcome.
 //!
 //! | | ioctl | for |
 //! |---|---|---|
 //! | [`message`] | KVM_SIGNAL_MSI | a message that no GSI has |
 //! | [`line`](line()) | KVM_IRQ_LINE | the level of a GSI |
-//! | [`line_status`], [`gsi_status`] | KVM_IRQ_LINE_STATUS | the same, and what became of it |
+//! | [`line_status`], [`gsi_status`] | KVM_IRQ_LINE_STATUS | the same, with the outcome |
 //! | [`vcpu`](vcpu()) | KVM_INTERRUPT | a vector into one vCPU, from the VMM's own interrupt controller |
 //!
-//! [`choose`](choose()) says which of these, or of the irqfds, an interrupt should take, and why.
-//!
-//! All that the kernel answers stands in [`Injected`]; what it refuses is an [`Error`](crate::Error) that says
-//! what is missing. A call takes no lock and allocates nothing, unless nothing came of a line: then the routing
-//! table is asked why. (On arm64 and riscv64 the table, which has a lock, says which pin a line is.)
+//! What KVM reports is an [`Injected`]. What it refuses is an [`InjectError`], which names what is
+//! missing. A call takes no lock and allocates nothing, unless a line was not delivered: then the
+//! routing table is asked for the cause. (On arm64 and riscv64 the table, which has a lock, returns
+//! the pin of a line.)
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -32,15 +31,49 @@
 //! inject::line(&line, false)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Which path an interrupt takes
+//!
+//! This depends on the interrupt controllers that are in the kernel, and on where the interrupt is
+//! signalled: code of the VMM can call KVM, and a driver in the kernel (vhost, VFIO) or another
+//! process can be given nothing but an eventfd. It must not depend on anything that may change
+//! later. (QEMU asked whether the device's doorbells were handled in the kernel, until 2024, and
+//! took the path of the irqfd from its main loop too.) A device that is signalled in both ways
+//! takes both paths.
+//!
+//! [`Vm::platform`](notify_core::Vm::platform) returns which controllers are in the kernel: all
+//! (`X86`), the local APICs alone (`X86Split`), or none (`None`). A pin of the VMM's controller is
+//! one of its PICs, or any pin if no controller is in the kernel. A PC connects a line to the PICs
+//! and to the IOAPIC; where their rows differ it takes both paths.
+#![doc = include_str!("paths.md")]
+//!
+//! - Edge at a pin: two calls of KVM_IRQ_LINE pulse the pin at once. The signal of an irqfd is
+//!   handled by a thread of the kernel.
+//! - Level at a pin: the VMM knows when its device is satisfied, and lowers the line. An eventfd
+//!   can raise a line and not lower it, so the guest's EOI lowers it and notifies the device, which
+//!   signals again if it still has a reason.
+//! - Message: code of the VMM needs no eventfd, no GSI and no route, and masks the vector in
+//!   memory. For an eventfd the GSI has the message, which is injected in the context of the
+//!   signaller. A message has no level and no EOI that could be reported. A device with a level
+//!   sends one at each assertion.
+//! - An IOAPIC's pin on a split irqchip: the IOAPIC is the VMM's, and its redirection entry is a
+//!   message. KVM refuses resample eventfds there, and leaves the guest at the EOI instead.
+//! - The VMM's controller: no eventfd is routed to it. The VMM waits for the signals, and the
+//!   vCPU's thread injects between two runs what the controller selects. Without local APICs in the
+//!   kernel that is so for messages too.
+//!
+//! On arm64 a pin has one level in the kernel, the one that was set last, so devices of both kinds
+//! cannot share it. On riscv64 KVM reports no EOI of an APLIC, and a resample eventfd is never
+//! signalled.
 
-mod choose;
+mod error;
 mod line;
 mod message;
 mod outcome;
 mod vcpu;
 mod wired;
 
-pub use choose::{Choice, Path, Signaller, Trigger, Wire, choose};
+pub use error::InjectError;
 pub(crate) use line::number as line_number;
 pub use line::{gsi_status, line, line_status};
 pub use message::message;

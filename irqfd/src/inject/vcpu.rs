@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_INTERRUPT.
 
-use notify_core::Vcpu;
+use notify_core::{SysError, Vcpu};
 
+use super::InjectError;
 use super::Injected;
-use crate::Error;
 
-/// Gives a vCPU the vector that the VMM's own interrupt controller has for it: its PICs on a split irqchip, any
-/// where none is in the kernel.
+/// Gives a vCPU the vector that the VMM's own interrupt controller has for it: its PICs on a split
+/// irqchip, any where none is in the kernel.
 ///
-/// To be called by the vCPU's own thread, between two runs, when the guest can take an interrupt: [`Vcpu`] says how
-/// that is known. From another thread it waits until the vCPU has left KVM_RUN. The controller's acknowledge cycle
-/// belongs to an outcome of [`Queued`](Injected::Queued), so that no vector is lost.
+/// To be called by the vCPU's own thread, between two runs, when the guest can take an interrupt:
+/// [`Vcpu`] says how that is known. From another thread it waits until the vCPU has left KVM_RUN.
+/// The controller's acknowledge cycle belongs to an outcome of [`Queued`](Injected::Queued), so
+/// that no vector is lost.
 ///
-/// The outcome is [`Queued`](Injected::Queued), or, on a split irqchip, [`StillQueued`](Injected::StillQueued). With no
-/// irqchip at all the kernel does not say so: a vector takes the place of one that the vCPU has not taken.
+/// The outcome is [`Queued`](Injected::Queued), or, on a split irqchip,
+/// [`StillQueued`](Injected::StillQueued). With no irqchip at all the kernel does not say so: a
+/// vector takes the place of one that the vCPU has not taken.
 ///
 /// # Errors
 ///
-/// [`Error::PicInKernel`]; [`Error::Interrupt`] for any other refusal, of which the only one known is that the
-/// architecture has nothing of the kind ([`Unsupported`](std::io::ErrorKind::Unsupported)).
+/// [`InjectError::PicInKernel`]; [`InjectError::VectorRefused`] for any other refusal, of which the
+/// only one known is that the architecture has nothing of the kind
+/// ([`Unsupported`](std::io::ErrorKind::Unsupported)).
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -45,13 +48,14 @@ use crate::Error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[inline]
-pub fn vcpu(vcpu: &dyn Vcpu, vector: u8) -> Result<Injected, Error> {
-    let Err(source) = vcpu.interrupt(vector.into()) else {
+pub fn vcpu(vcpu: &dyn Vcpu, vector: u8) -> Result<Injected, InjectError> {
+    let Err(error) = vcpu.interrupt(vector.into()) else {
         return Ok(Injected::Queued);
     };
-    match source.raw_os_error() {
+    let cause = SysError::from(error);
+    match cause.raw_os_error() {
         Some(libc::EEXIST) => Ok(Injected::StillQueued),
-        Some(libc::ENXIO) => Err(Error::PicInKernel { vector, source }),
-        _ => Err(Error::Interrupt { vector, source }),
+        Some(libc::ENXIO) => Err(InjectError::PicInKernel { vector, cause }),
+        _ => Err(InjectError::VectorRefused { vector, cause }),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use irq_routing::{Line, MsiMessage, Route};
-use notify_core::{EventNotifier, IrqFdRequest};
+use notify_core::{EventNotifier, IrqFdRequest, Rejected, SysError};
 
 use super::held::Held;
 use super::inner::Number;
@@ -13,8 +13,8 @@ use super::kernel::Kernel;
 use super::message::Message;
 use super::way::Way;
 use super::{EoiExits, LevelLine};
-use crate::builder::explain;
-use crate::{Error, NoResample, Rejected};
+use super::{LevelError, NoResample};
+use crate::IrqFdError;
 
 /// A line that is not driven yet.
 #[derive(Debug)]
@@ -116,11 +116,11 @@ impl LevelLineBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Drive`]. For a GSI with a message [`Error::NoResample`]: no [`EoiExits`] were
-    /// given, or there will be no such exits. [`Error::LineNotifier`] and those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign), from the request for an irqfd. The
-    /// builder comes back inside.
-    pub fn build(self) -> Result<LevelLine, Rejected<Self>> {
+    /// [`LevelError::Taken`]. For a GSI with a message [`LevelError::NoResample`]: no [`EoiExits`]
+    /// were given, or there will be no such exits; [`LevelError::OtherVm`].
+    /// [`LevelError::Notifier`] and those of [`LevelError::Arm`], from the request for an irqfd.
+    /// The builder comes back inside.
+    pub fn build(self) -> Result<LevelLine, Rejected<Self, LevelError>> {
         let gsi = self.line.gsi();
         let message = match self.find_message() {
             Ok(message) => message,
@@ -134,8 +134,8 @@ impl LevelLineBuilder {
         let held = match line.drive() {
             Ok(driven) => Held::new(driven),
             Err(rejected) => {
-                let (source, line) = (rejected.error, rejected.value);
-                let error = Error::Drive { gsi, source };
+                let (cause, line) = (rejected.error, rejected.value);
+                let error = LevelError::Taken { gsi, cause };
                 let builder = Self {
                     line,
                     exits,
@@ -157,37 +157,41 @@ impl LevelLineBuilder {
     }
 
     /// The message of a line whose EOIs come as exits, or not at all; `None` for pins.
-    fn find_message(&self) -> Result<Option<MsiMessage>, Error> {
+    fn find_message(&self) -> Result<Option<MsiMessage>, LevelError> {
         let (table, gsi) = (self.line.table(), self.line.gsi());
         let message = match table.route(gsi) {
             Some(Route::Pins(_)) => return Ok(None),
             Some(Route::Msi(message)) => message,
             _ => {
                 let reason = NoResample::NoPin;
-                return Err(Error::NoResample { gsi, reason });
+                return Err(LevelError::NoResample { gsi, reason });
             }
         };
         if self.without_eois {
             return Ok(Some(message));
         }
+        let mut exits = self.exits.iter();
+        if !exits.all(|exits| exits.belongs_to(table.vm())) {
+            return Err(LevelError::OtherVm { gsi });
+        }
         let reason = match self.refusal()? {
             None => NoResample::NoPin,
-            Some(source) if self.exits.is_none() => NoResample::Refused(source),
+            Some(cause) if self.exits.is_none() => NoResample::Refused { cause },
             Some(_) if gsi.number() >= table.reserved_gsis() => NoResample::NotReserved {
                 reserved: table.reserved_gsis(),
             },
             Some(_) => return Ok(Some(message)),
         };
-        Err(Error::NoResample { gsi, reason })
+        Err(LevelError::NoResample { gsi, reason })
     }
 
     /// Why a resampling irqfd is refused, if the reason is a split irqchip (see
     /// `kvm_arch_irqfd_allowed`), or a port that has none.
-    fn refusal(&self) -> Result<Option<io::Error>, Error> {
+    fn refusal(&self) -> Result<Option<SysError>, LevelError> {
         let (vm, gsi) = (self.line.table().vm(), self.line.gsi());
         let line = gsi.number();
         let notifier =
-            || EventNotifier::new().map_err(|source| Error::LineNotifier { line, source });
+            || EventNotifier::new().map_err(|cause| LevelError::Notifier { line, cause });
         let (trigger, resample) = (notifier()?, notifier()?);
         let assign = IrqFdRequest::assign_resample(trigger.as_fd(), line, resample.as_fd());
         match vm.irqfd(&assign) {
@@ -196,9 +200,9 @@ impl LevelLineBuilder {
                 let _ = vm.irqfd(&IrqFdRequest::deassign(trigger.as_fd(), line));
                 Ok(None)
             }
-            Err(source) => match source.kind() {
-                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(Some(source)),
-                _ => Err(explain(&**vm, gsi, source)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(Some(error.into())),
+                _ => Err(IrqFdError::refused(&**vm, gsi, error).into()),
             },
         }
     }

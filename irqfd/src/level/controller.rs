@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::members::Members;
-use crate::Error;
+use crate::LevelError;
 
 /// An interrupt controller in user space: a PIC, an IOAPIC whose state the VMM keeps.
 ///
@@ -64,7 +64,7 @@ impl OnController {
 
     /// Gives the controller the level, unless it has it. While the line is paused this waits for
     /// the resume.
-    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
         if self.is_paused() || self.level == level {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl OnController {
     }
 
     /// Gives the controller the level though it may have it.
-    pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn send(&mut self, level: bool) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
                 paused.send_again = true;
@@ -87,7 +87,7 @@ impl OnController {
         self.paused.get_or_insert(Paused { send_again });
     }
 
-    pub(super) fn resume(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn resume(&mut self, level: bool) -> Result<(), LevelError> {
         let Some(Paused { send_again }) = self.paused else {
             return Ok(());
         };
@@ -98,17 +98,17 @@ impl OnController {
         Ok(())
     }
 
-    fn send_now(&mut self, level: bool) -> Result<(), Error> {
+    fn send_now(&mut self, level: bool) -> Result<(), LevelError> {
         let line = self.pin;
         let result = self.controller.set_level(line, level);
-        result.map_err(|source| Error::SetLevel { line, source })?;
+        result.map_err(|error| LevelError::level_refused(line, error))?;
         self.level = level;
         Ok(())
     }
 
     /// An interrupt has ended: triggers that were signalled count no longer, and a level that is
     /// still high is said again.
-    pub(super) fn end(&mut self, members: &mut Members) -> Result<(), Error> {
+    pub(super) fn end(&mut self, members: &mut Members) -> Result<(), LevelError> {
         for member in members.iter_mut() {
             member.level.triggered = false;
         }

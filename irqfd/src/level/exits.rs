@@ -3,14 +3,18 @@
 //! itself.
 
 use std::fmt;
+use std::ptr;
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::inner::Inner;
-use crate::Error;
-use crate::sync::RwLock;
+use notify_core::Vm;
 
-/// Where a VMM reports that a guest has ended an interrupt, for lines of which the kernel cannot
-/// tell itself. Clones share it; one for a machine is enough.
+use super::inner::Inner;
+use crate::LevelError;
+use crate::sync::{Mutex, RwLock};
+
+/// Where a VMM reports that a guest has ended an interrupt, for lines whose EOIs the kernel does
+/// not handle. Clones share it. Create one for each VM: it belongs to the VM of the first line that
+/// is built with it, and a line of another VM is refused.
 ///
 /// A report may come from any thread, and does not allocate. It waits for a line whose level is
 /// being set or whose entry is being committed, and for no other; no thread that builds or drops a
@@ -33,6 +37,8 @@ use crate::sync::RwLock;
 pub struct EoiExits {
     /// Exchanged whole when a line is built, so that a report can take it along out of the lock.
     lines: Arc<RwLock<Arc<[Weak<Inner>]>>>,
+    /// The VM of the lines that have a GSI.
+    vm: Arc<Mutex<Option<Weak<dyn Vm>>>>,
 }
 
 impl EoiExits {
@@ -41,6 +47,7 @@ impl EoiExits {
     pub fn new() -> Self {
         Self {
             lines: Arc::new(RwLock::new(Arc::default())),
+            vm: Arc::default(),
         }
     }
 
@@ -59,13 +66,27 @@ impl EoiExits {
         self.on_each(|line| line.end_of_pin(pin))
     }
 
+    /// Takes lines of this VM from now on. Returns false if it has lines of another one.
+    pub(super) fn belongs_to(&self, vm: &Arc<dyn Vm>) -> bool {
+        let mut known = self.vm.lock();
+        match &*known {
+            Some(other) if other.strong_count() > 0 => {
+                ptr::addr_eq(other.as_ptr(), Arc::as_ptr(vm))
+            }
+            _ => {
+                *known = Some(Arc::downgrade(vm));
+                true
+            }
+        }
+    }
+
     pub(super) fn register(&self, line: &Arc<Inner>) {
         let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
         let alive = lines.iter().filter(|line| line.strong_count() > 0);
         *lines = alive.cloned().chain([Arc::downgrade(line)]).collect();
     }
 
-    fn on_each(&self, end: impl Fn(&Inner) -> Option<Result<(), Error>>) -> usize {
+    fn on_each(&self, end: impl Fn(&Inner) -> Option<Result<(), LevelError>>) -> usize {
         let lines = Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner));
         let alive = lines.iter().filter_map(Weak::upgrade);
         let ended = alive.filter_map(|line| end(&line));

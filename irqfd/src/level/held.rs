@@ -3,7 +3,7 @@
 
 use irq_routing::{DrivenLine, Line};
 
-use crate::bound::Bound;
+use crate::edge::Bound;
 
 #[derive(Debug)]
 pub(super) struct Held {

@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::members::{Level, Member, Members, Place};
 use super::message::Message;
 use super::way::Way;
-use crate::Error;
+use crate::LevelError;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -69,7 +69,7 @@ impl Inner {
         &self,
         place: Place,
         change: impl FnOnce(&mut Level),
-    ) -> Result<(), Error> {
+    ) -> Result<(), LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         let Some(member) = members.get(place) else {
@@ -90,7 +90,7 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn join(&self, mut member: Member) -> Result<Place, Error> {
+    pub(super) fn join(&self, mut member: Member) -> Result<Place, LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         way.admit(members, &member)?;
@@ -99,7 +99,7 @@ impl Inner {
     }
 
     /// Takes a member off, or changes nothing.
-    pub(super) fn leave(&self, place: Place) -> Result<(), Error> {
+    pub(super) fn leave(&self, place: Place) -> Result<(), LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         way.follow(members.level_with(place, Level::default()))?;
@@ -114,7 +114,7 @@ impl Inner {
     }
 
     /// Takes a member off whatever happens, and answers what did not work.
-    pub(super) fn forget(&self, place: Place) -> [Option<Error>; 2] {
+    pub(super) fn forget(&self, place: Place) -> [Option<LevelError>; 2] {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         members.set_level(place, Level::default());
@@ -129,12 +129,12 @@ impl Inner {
         [lowered.err(), unbound.err()]
     }
 
-    pub(super) fn redirect(&self, new: Entry) -> Result<(), Error> {
+    pub(super) fn redirect(&self, new: Entry) -> Result<(), LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         let Way::Message(message) = way else {
             let line = self.number();
-            return Err(Error::NoMessage { line });
+            return Err(LevelError::NoMessage { line });
         };
         let (ended, result) = self.change(message, |message| message.redirect(members, new));
         let told = ended.then(|| members.told());
@@ -152,7 +152,7 @@ impl Inner {
         result
     }
 
-    pub(super) fn end_of_vector(&self, vector: u8) -> Option<Result<(), Error>> {
+    pub(super) fn end_of_vector(&self, vector: u8) -> Option<Result<(), LevelError>> {
         let ended_by = self.ended_by.load(Ordering::Acquire);
         if ended_by != u32::from(vector) && ended_by != CHANGING {
             return None;
@@ -165,15 +165,15 @@ impl Inner {
         is_it.then(|| Self::end(state))
     }
 
-    pub(super) fn end_of_pin(&self, pin: u32) -> Option<Result<(), Error>> {
+    pub(super) fn end_of_pin(&self, pin: u32) -> Option<Result<(), LevelError>> {
         (self.number() == pin).then(|| self.on_eoi())
     }
 
-    pub(super) fn on_eoi(&self) -> Result<(), Error> {
+    pub(super) fn on_eoi(&self) -> Result<(), LevelError> {
         Self::end(self.lock())
     }
 
-    fn end(mut state: MutexGuard<'_, State>) -> Result<(), Error> {
+    fn end(mut state: MutexGuard<'_, State>) -> Result<(), LevelError> {
         let State { members, way } = &mut *state;
         let result = match way {
             Way::Kernel(_) => return Ok(()),
@@ -186,7 +186,7 @@ impl Inner {
         result
     }
 
-    pub(super) fn reassert(&self) -> Result<(), Error> {
+    pub(super) fn reassert(&self) -> Result<(), LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         match way {
@@ -196,7 +196,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn resync(&self) -> Result<(), Error> {
+    pub(super) fn resync(&self) -> Result<(), LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         let result = match way {
@@ -213,7 +213,7 @@ impl Inner {
         result
     }
 
-    pub(super) fn set_paused(&self, paused: bool) -> Result<(), Error> {
+    pub(super) fn set_paused(&self, paused: bool) -> Result<(), LevelError> {
         let mut state = self.lock();
         let State { members, way } = &mut *state;
         let (missed, result) = way.set_paused(members, paused);
@@ -228,7 +228,7 @@ impl Inner {
         &self,
         mut state: MutexGuard<'_, State>,
         restored: Restored,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LevelError> {
         let State { members, way } = &mut *state;
         let Restored {
             levels,

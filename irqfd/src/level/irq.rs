@@ -3,19 +3,18 @@
 
 use std::sync::Arc;
 
-use notify_core::{EventNotifier, Retired};
+use notify_core::{EventNotifier, Rejected};
 
 use super::members::Place;
 use super::way::Way;
-use super::{LevelIrqBuilder, LevelLine};
-use crate::{Error, Rejected};
+use super::{LevelError, LevelIrqBuilder, LevelLine};
 
 /// One device's share of a [`LevelLine`].
 ///
 /// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert)
-/// whether it wants an interrupt. One of another process, of vhost or of VFIO is
-/// *exported*: they signal its [`trigger`](Self::trigger), and are told by
-/// [`resample`](Self::resample) that the guest has ended the interrupt, which takes back all
+/// whether it wants an interrupt. One of another process, of vhost or of VFIO is *exported*: they
+/// signal its [trigger](Self::trigger_notifier), and are notified by [another
+/// notifier](Self::resample_notifier) that the guest has ended the interrupt, which takes back all
 /// triggers; if there is still a reason they signal again.
 ///
 /// Each device with a resample notifier is notified once of every EOI of the line, whichever device
@@ -94,13 +93,13 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64;
-    /// [`Error::NoPin`], there and on riscv64, if the GSI was led to a message since. Where the
-    /// port has no [`Vm::irq_line_status`](notify_core::Vm::irq_line_status): [`Error::NoLevel`] for a
-    /// pin in the kernel; [`Error::LineNotifier`] and those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign) for a message, which an irqfd of the
+    /// [`LevelError::LevelRefused`]; [`LevelError::OneSource`], for an exported device on arm64;
+    /// [`LevelError::NoPin`], there and on riscv64, if the GSI was led to a message since. Where
+    /// the port has no [`Vm::irq_line_status`](notify_core::Vm::irq_line_status):
+    /// [`LevelError::NoIrqLine`] for a pin in the kernel; [`LevelError::Notifier`] and those of
+    /// [`LevelError::Arm`] for a message, which an irqfd of the
     /// line's own sends then. Nothing has changed.
-    pub fn assert(&self) -> Result<(), Error> {
+    pub fn assert(&self) -> Result<(), LevelError> {
         self.set(true)
     }
 
@@ -108,10 +107,10 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]; nothing has changed. A machine that was said to be closing
+    /// [`LevelError::LevelRefused`]; nothing has changed. A machine that was said to be closing
     /// ([`Vm::retire`](notify_core::Vm::retire)) is no reason, nor for
     /// [`leave`](Self::leave).
-    pub fn deassert(&self) -> Result<(), Error> {
+    pub fn deassert(&self) -> Result<(), LevelError> {
         self.set(false)
     }
 
@@ -123,15 +122,15 @@ impl LevelIrq {
         member.is_some_and(|member| member.level.asserted)
     }
 
-    /// What raises the line when it is signalled, for an exported device.
+    /// Returns the notifier that raises the line when it is signalled, of an exported device.
     #[must_use]
-    pub fn trigger(&self) -> Option<&Arc<EventNotifier>> {
+    pub fn trigger_notifier(&self) -> Option<&Arc<EventNotifier>> {
         self.trigger.as_ref()
     }
 
-    /// What is signalled at an EOI, for a device that is told.
+    /// Returns the notifier that is signalled at an EOI, of a device that waits for EOIs.
     #[must_use]
-    pub fn resample(&self) -> Option<&Arc<EventNotifier>> {
+    pub fn resample_notifier(&self) -> Option<&Arc<EventNotifier>> {
         self.resample.as_ref()
     }
 
@@ -144,8 +143,8 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`], with the signal back in the trigger; [`Error::LineNotifier`].
-    pub fn take_trigger(&self) -> Result<bool, Error> {
+    /// [`LevelError::LevelRefused`], with the signal back in the trigger; [`LevelError::Notifier`].
+    pub fn take_trigger(&self) -> Result<bool, LevelError> {
         let (Some(trigger), Some(place)) = (&self.trigger, self.place) else {
             return Ok(false);
         };
@@ -153,7 +152,7 @@ impl LevelIrq {
             return Ok(false);
         }
         let line = self.line.number();
-        let failed = |source| Error::LineNotifier { line, source };
+        let failed = |cause| LevelError::Notifier { line, cause };
         if trigger.consume().map_err(failed)?.is_none() {
             return Ok(false);
         }
@@ -172,9 +171,9 @@ impl LevelIrq {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`], [`Error::Deassign`]: it is on the line as before, and comes back
-    /// inside.
-    pub fn leave(mut self) -> Result<(), Rejected<Self>> {
+    /// [`LevelError::LevelRefused`], [`LevelError::Arm`]: it is on the line as before, and
+    /// comes back inside.
+    pub fn leave(mut self) -> Result<(), Rejected<Self, LevelError>> {
         let Some(place) = self.place else {
             return Ok(());
         };
@@ -187,7 +186,7 @@ impl LevelIrq {
         }
     }
 
-    fn set(&self, asserted: bool) -> Result<(), Error> {
+    fn set(&self, asserted: bool) -> Result<(), LevelError> {
         match self.place {
             Some(place) => {
                 let inner = &self.line.inner;
@@ -205,17 +204,8 @@ impl Drop for LevelIrq {
         };
         let failed = self.line.inner.forget(place);
         for error in failed.into_iter().flatten() {
-            let is_closing = match &error {
-                Error::SetLevel { source, .. } | Error::Deassign { source, .. } => {
-                    Retired::caused(source)
-                }
-                Error::Retired { .. } => true,
-                _ => false,
-            };
-            if !is_closing {
-                let source = std::error::Error::source(&error);
-                let source = source.map(ToString::to_string).unwrap_or_default();
-                log::error!("a device has left its line, but: {error}: {source}");
+            if !error.is_retired() {
+                log::error!("a device has left its line, but: {error}");
             }
         }
     }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use notify_core::{EventFdMode, EventNotifier};
+use notify_core::{EventFdMode, EventNotifier, Rejected};
 
+use super::LevelError;
 use super::members::Member;
 use super::way::Way;
 use super::{LevelIrq, LevelLine};
-use crate::taken::Taken;
-use crate::{Error, Rejected};
+use crate::edge::Taken;
 
 /// A device that is not on its line yet.
 #[derive(Debug, Clone)]
@@ -47,14 +47,14 @@ impl LevelIrqBuilder {
         self
     }
 
-    /// The same, with this trigger.
-    pub fn trigger(mut self, trigger: Arc<EventNotifier>) -> Self {
+    /// As [`exported`](Self::exported), with this trigger instead of a new one.
+    pub fn trigger_notifier(mut self, trigger: Arc<EventNotifier>) -> Self {
         self.trigger = Some(trigger);
         self.exported()
     }
 
-    /// It is told of EOIs by this notifier.
-    pub fn resample(mut self, resample: Arc<EventNotifier>) -> Self {
+    /// As [`eoi`](Self::eoi), with this notifier instead of a new one.
+    pub fn resample_notifier(mut self, resample: Arc<EventNotifier>) -> Self {
         self.resample = Some(resample);
         self.eoi()
     }
@@ -64,14 +64,13 @@ impl LevelIrqBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::LineNotifier`], [`Error::LineSemaphore`], [`Error::TriggersItself`];
-    /// [`Error::NoResample`] for a device that waits for EOIs, where the kernel has the pins and
-    /// does not tell of them, or the line was built
-    /// [`without_eois`](super::LevelLineBuilder::without_eois);
-    /// [`Error::OneSource`] on arm64; those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign). Nothing has changed, and the builder
-    /// comes back inside.
-    pub fn build(self) -> Result<LevelIrq, Rejected<Self>> {
+    /// [`LevelError::Notifier`], [`LevelError::Semaphore`], [`LevelError::TriggersItself`];
+    /// [`LevelError::NoResample`] for a device that waits for EOIs, where the kernel has the pins
+    /// and does not tell of them, or the line was built
+    /// [`without_eois`](super::LevelLineBuilder::without_eois); [`LevelError::OneSource`] on arm64;
+    /// [`LevelError::Arm`]. Nothing has changed, and the
+    /// builder comes back inside.
+    pub fn build(self) -> Result<LevelIrq, Rejected<Self, LevelError>> {
         // Of a trigger that came from elsewhere: one that is made for it is empty.
         let given = self.trigger.clone();
         let _taken = given.as_deref().map(Taken::from);
@@ -89,7 +88,7 @@ impl LevelIrqBuilder {
         }
     }
 
-    fn member(&self) -> Result<Member, Error> {
+    fn member(&self) -> Result<Member, LevelError> {
         let line = self.line.number();
         let told = self.eoi || self.exported;
         // KVM tells of EOIs by an irqfd alone.
@@ -101,11 +100,11 @@ impl LevelIrqBuilder {
         if let (Some(one), Some(other)) = (&trigger, &resample)
             && Arc::ptr_eq(one, other)
         {
-            return Err(Error::TriggersItself { line });
+            return Err(LevelError::TriggersItself { line });
         }
         let is_semaphore = |trigger: &Arc<EventNotifier>| trigger.mode() == EventFdMode::Semaphore;
         if trigger.as_ref().is_some_and(is_semaphore) {
-            return Err(Error::LineSemaphore { line });
+            return Err(LevelError::Semaphore { line });
         }
         Ok(Member::new(self.exported, trigger, resample))
     }
@@ -115,14 +114,14 @@ impl LevelIrqBuilder {
         given: Option<&Arc<EventNotifier>>,
         wanted: bool,
         private: bool,
-    ) -> Result<Option<Arc<EventNotifier>>, Error> {
+    ) -> Result<Option<Arc<EventNotifier>>, LevelError> {
         let line = self.line.number();
         if let Some(given) = given {
             return Ok(Some(Arc::clone(given)));
         }
         let new = || EventNotifier::builder().private(private).build();
         let new = wanted.then(new).transpose();
-        let new = new.map_err(|source| Error::LineNotifier { line, source })?;
+        let new = new.map_err(|cause| LevelError::Notifier { line, cause })?;
         Ok(new.map(Arc::new))
     }
 }

@@ -11,7 +11,7 @@ use super::held::Held;
 use super::members::{Member, Members};
 use super::placeholder::{Missed, Placeholder};
 use crate::inject::line_number;
-use crate::{Error, NoResample};
+use crate::{LevelError, NoResample};
 
 /// A line to pins of interrupt controllers in the kernel. The VMM's own devices have one level
 /// there (KVM_IRQ_LINE), the resampling irqfds have another; the kernel does the rest.
@@ -56,7 +56,7 @@ impl Kernel {
 
     /// Gives the kernel the level of the VMM's own devices, unless it has it. While the line is
     /// paused this waits for the resume.
-    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
         if self.is_paused() || self.level == level {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl Kernel {
     }
 
     /// Gives the kernel the level though it may have it.
-    pub(super) fn send(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn send(&mut self, level: bool) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
                 paused.send_again = true;
@@ -76,17 +76,18 @@ impl Kernel {
 
     /// The status is not asked for: the real-time clock's pin would lose a level to it, as
     /// [`inject::line_status`](crate::inject::line_status) says.
-    fn send_now(&mut self, level: bool) -> Result<(), Error> {
+    fn send_now(&mut self, level: bool) -> Result<(), LevelError> {
         let (table, gsi) = (self.held.line().table(), self.held.line().gsi());
-        match table.vm().irq_line(line_number(table, gsi)?, level) {
-            // A machine that is being closed takes the level along, as it does irqfds.
-            Err(source) if level || !Retired::caused(&source) => {
-                let line = gsi.number();
-                Err(match source.kind() {
-                    io::ErrorKind::Unsupported => Error::NoLevel { gsi, source },
-                    _ => Error::SetLevel { line, source },
-                })
-            }
+        let line = line_number(table, gsi).ok_or(LevelError::NoPin { gsi })?;
+        match table.vm().irq_line(line, level) {
+            // A VM that is being closed takes the level along, as it does irqfds.
+            Err(error) if level || !Retired::caused(&error) => Err(match error.kind() {
+                io::ErrorKind::Unsupported => {
+                    let cause = error.into();
+                    LevelError::NoIrqLine { gsi, cause }
+                }
+                _ => LevelError::level_refused(gsi.number(), error),
+            }),
             _ => {
                 self.level = level;
                 Ok(())
@@ -95,12 +96,12 @@ impl Kernel {
     }
 
     /// Whether a new member may join those that are there.
-    pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), Error> {
+    pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), LevelError> {
         let line = self.held.line();
         let gsi = line.gsi();
         if new.resample.is_some() {
             let reason = can_resample(line);
-            reason.map_err(|reason| Error::NoResample { gsi, reason })?;
+            reason.map_err(|reason| LevelError::NoResample { gsi, reason })?;
         }
         if has_a_level_for_each_source(line.table().platform()) {
             return Ok(());
@@ -108,22 +109,22 @@ impl Kernel {
         let told_of_own = new.resample.is_some() && !new.exported;
         let others = members.iter().any(|member| member.exported != new.exported);
         if told_of_own || others {
-            return Err(Error::OneSource { gsi });
+            return Err(LevelError::OneSource { gsi });
         }
         Ok(())
     }
 
     /// Whether a member may have a level beside its trigger.
-    pub(super) fn admit_level(&self, member: &Member) -> Result<(), Error> {
+    pub(super) fn admit_level(&self, member: &Member) -> Result<(), LevelError> {
         let line = self.held.line();
         if member.exported && !has_a_level_for_each_source(line.table().platform()) {
-            return Err(Error::OneSource { gsi: line.gsi() });
+            return Err(LevelError::OneSource { gsi: line.gsi() });
         }
         Ok(())
     }
 
     /// Binds the trigger of a member. While the line is paused this waits for the resume.
-    pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
+    pub(super) fn bind(&self, member: &mut Member) -> Result<(), LevelError> {
         match self.paused {
             Some(_) => Ok(()),
             None => binding::bind(self.held.line(), self.held.bound(), member),
@@ -132,7 +133,7 @@ impl Kernel {
 
     /// Takes the irqfds of exported devices off, which waits for what they have under way in the
     /// kernel. Returns the devices that an EOI missed.
-    pub(super) fn pause(&mut self, members: &mut Members) -> (Missed, Result<(), Error>) {
+    pub(super) fn pause(&mut self, members: &mut Members) -> (Missed, Result<(), LevelError>) {
         if self.is_paused() {
             return (Missed::new(), Ok(()));
         }
@@ -167,7 +168,7 @@ impl Kernel {
 
     /// Binds what is to be bound, gives the kernel the level, and takes the placeholder off.
     /// Returns the devices that an EOI missed.
-    pub(super) fn resume(&mut self, members: &mut Members) -> (Missed, Result<(), Error>) {
+    pub(super) fn resume(&mut self, members: &mut Members) -> (Missed, Result<(), LevelError>) {
         let (before, level) = (bindings(members), self.level);
         match self.try_resume(members) {
             Ok(()) => {
@@ -187,7 +188,7 @@ impl Kernel {
         }
     }
 
-    fn try_resume(&mut self, members: &mut Members) -> Result<(), Error> {
+    fn try_resume(&mut self, members: &mut Members) -> Result<(), LevelError> {
         let Some(paused) = &mut self.paused else {
             return Ok(());
         };
@@ -217,7 +218,7 @@ impl Kernel {
     /// The line has this level now, and state of a VM whose kernel had been given the level
     /// `saved`. KVM_SET_IRQCHIP restores a pin that was high, and forgets who raised it: the next
     /// EOI lowers it, or a level that is given anew.
-    pub(super) fn restore(&mut self, saved: bool, level: bool) -> Result<(), Error> {
+    pub(super) fn restore(&mut self, saved: bool, level: bool) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
                 self.level |= saved;
@@ -255,8 +256,8 @@ impl Drop for Kernel {
         if let Some(placeholder) = self.paused.take().and_then(|paused| paused.placeholder) {
             placeholder.remove_or_keep(&mut self.held);
         }
-        if let Err(Error::SetLevel { line, source }) = self.follow(false) {
-            log::error!("line {line} stays high, and nobody asserts it: {source}");
+        if let Err(error @ LevelError::LevelRefused { .. }) = self.follow(false) {
+            log::error!("a line stays high that no device asserts: {error}");
         }
     }
 }
@@ -272,10 +273,10 @@ fn has_a_level_for_each_source(platform: Platform) -> bool {
 fn can_resample(line: &Line) -> Result<(), NoResample> {
     // No EOI of an APLIC reaches KVM: it calls `kvm_notify_acked_irq` nowhere in `arch/riscv/kvm`.
     if line.table().platform() == Platform::Riscv64Aia {
-        return Err(NoResample::NeverTold);
+        return Err(NoResample::NeverReported);
     }
     match line.table().vm().check_extension(Extension::IrqFdResample) {
-        Ok(0) => Err(NoResample::NoCapability),
+        Ok(0) => Err(NoResample::NoExtension),
         _ => Ok(()),
     }
 }

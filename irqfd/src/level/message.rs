@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::held::Held;
 use super::members::{Member, Members};
 use super::sender::Sender;
-use crate::{Error, NoResample};
+use crate::{LevelError, NoResample};
 
 /// A pin of an IOAPIC in user space, as far as its interrupts go through the kernel: the GSI has
 /// the message of the pin's redirection entry.
@@ -86,16 +86,16 @@ impl Message {
 
     /// The level of the VMM's own devices is this from now on. An interrupt that is called for is
     /// sent.
-    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
         self.follow_to(level, level && !self.level)
     }
 
     /// A device asserts. Without EOIs that counts as a rise, also while the line is high.
-    pub(super) fn assert(&mut self) -> Result<(), Error> {
+    pub(super) fn assert(&mut self) -> Result<(), LevelError> {
         self.follow_to(true, !self.level || !self.has_eois)
     }
 
-    fn follow_to(&mut self, level: bool, rises: bool) -> Result<(), Error> {
+    fn follow_to(&mut self, level: bool, rises: bool) -> Result<(), LevelError> {
         let entry = self.entry.masked_if(self.paused);
         // Without EOIs a level that stays high calls for nothing.
         let is_quiet = if self.has_eois {
@@ -112,7 +112,7 @@ impl Message {
 
     /// The service has ended, and with it what the guest was told: a level that is high calls
     /// again.
-    pub(super) fn end(&mut self) -> Result<(), Error> {
+    pub(super) fn end(&mut self) -> Result<(), LevelError> {
         self.in_service = false;
         let entry = self.entry.masked_if(self.paused);
         self.in_service = self.send(entry, self.level, false, false)?;
@@ -126,7 +126,7 @@ impl Message {
         level: bool,
         rises: bool,
         in_service: bool,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, LevelError> {
         let is_level = entry.ended_by().is_some();
         let called = if is_level {
             level && !in_service
@@ -143,15 +143,15 @@ impl Message {
     }
 
     /// Whether a new device may join. One that waits for EOIs would wait for ever without them.
-    pub(super) fn admit(&self, new: &Member) -> Result<(), Error> {
+    pub(super) fn admit(&self, new: &Member) -> Result<(), LevelError> {
         if self.has_eois || new.resample.is_none() {
             return Ok(());
         }
         let (gsi, reason) = (self.held.line().gsi(), NoResample::WithoutEois);
-        Err(Error::NoResample { gsi, reason })
+        Err(LevelError::NoResample { gsi, reason })
     }
 
-    pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
+    pub(super) fn bind(&self, member: &mut Member) -> Result<(), LevelError> {
         match self.entry.masked || self.paused {
             true => Ok(()),
             false => binding::bind_message(self.held.line(), self.held.bound(), member),
@@ -164,13 +164,17 @@ impl Message {
         &mut self,
         members: &mut Members,
         new: Entry,
-    ) -> (bool, Result<(), Error>) {
+    ) -> (bool, Result<(), LevelError>) {
         self.change(members, new, self.paused)
     }
 
     /// Pauses or resumes. An EOI of what a resume that fails has sent is heard of, as the entry
     /// stays.
-    pub(super) fn set_paused(&mut self, members: &mut Members, paused: bool) -> Result<(), Error> {
+    pub(super) fn set_paused(
+        &mut self,
+        members: &mut Members,
+        paused: bool,
+    ) -> Result<(), LevelError> {
         match self.paused == paused {
             true => Ok(()),
             false => self.change(members, self.entry, paused).1,
@@ -185,7 +189,7 @@ impl Message {
         members: &mut Members,
         entry: Entry,
         (saved, level): (bool, bool),
-    ) -> Result<(), Error> {
+    ) -> Result<(), LevelError> {
         let Self {
             in_service,
             had_edges,
@@ -210,7 +214,7 @@ impl Message {
         members: &mut Members,
         new: Entry,
         paused: bool,
-    ) -> (bool, Result<(), Error>) {
+    ) -> (bool, Result<(), LevelError>) {
         let old = self.entry;
         // What irqfds have sent is not known.
         let may_be_sent = old.ended_by().is_some() || self.had_edges;
@@ -239,20 +243,20 @@ impl Message {
         }
     }
 
-    fn commit(&mut self, message: MsiMessage) -> Result<(), Error> {
+    fn commit(&mut self, message: MsiMessage) -> Result<(), LevelError> {
         let line = self.held.line();
         let Some(lease) = line.lease().filter(|_| self.committed != message) else {
             return Ok(());
         };
         let gsi = line.gsi();
         let result = lease.set_route(message);
-        result.map_err(|source| Error::Redirect { gsi, source })?;
+        result.map_err(|cause| LevelError::Route { gsi, cause })?;
         self.committed = message;
         Ok(())
     }
 
     /// Takes the irqfds off, or puts those of devices back.
-    fn rebind(&mut self, members: &mut Members, masked: bool) -> Result<(), Error> {
+    fn rebind(&mut self, members: &mut Members, masked: bool) -> Result<(), LevelError> {
         if masked {
             self.sender.unbind(&self.held)?;
         }

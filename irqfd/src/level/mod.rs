@@ -9,6 +9,7 @@ mod binding;
 mod builder;
 mod controller;
 mod entry;
+mod error;
 mod exits;
 mod held;
 mod inner;
@@ -17,7 +18,6 @@ mod irq_builder;
 mod kernel;
 mod members;
 mod message;
-mod no_resample;
 mod pause;
 mod placeholder;
 mod sender;
@@ -25,20 +25,20 @@ mod snapshot;
 mod way;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use irq_routing::{Gsi, Line, MsiMessage};
 
-use crate::Error;
 pub use builder::LevelLineBuilder;
 pub use controller::Controller;
 use controller::OnController;
 use entry::Entry;
+pub use error::{LevelError, NoResample};
 pub use exits::EoiExits;
 use inner::{Inner, Number};
 pub use irq::LevelIrq;
 pub use irq_builder::LevelIrqBuilder;
-pub use no_resample::NoResample;
 pub use snapshot::{LevelRestoreError, LevelSnapshot};
 use way::Way;
 
@@ -58,9 +58,9 @@ use way::Way;
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
 /// A port other than KVM's may lack KVM_IRQ_LINE
-/// ([`Vm::irq_line_status`](notify_core::Vm::irq_line_status) returns `Unsupported`). Then a GSI with a
-/// message sends it by an irqfd of the line's own, which is bound when it is first needed, and a
-/// pin in the kernel has no level ([`Error::NoLevel`](crate::Error::NoLevel)).
+/// ([`Vm::irq_line_status`](notify_core::Vm::irq_line_status) returns `Unsupported`). Then a GSI
+/// with a message sends it by an irqfd of the line's own, which is bound when it is first needed,
+/// and a pin in the kernel has no level ([`LevelError::NoIrqLine`](crate::LevelError::NoIrqLine)).
 ///
 /// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). The
 /// GSI itself should have no other driver: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
@@ -90,14 +90,14 @@ use way::Way;
 /// let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
 ///
 /// disk.assert()?;
-/// if let Some(trigger) = card.trigger() {
+/// if let Some(trigger) = card.trigger_notifier() {
 ///     trigger.notify()?; // the other process
 /// }
 /// vm.guest_eoi(IOAPIC, 10);
 /// assert!(high()); // the disk asserts still
 ///
 /// // The card is told, and has nothing more to say; the disk has been served.
-/// let told = card.resample().map(|resample| resample.consume()).transpose()?.flatten();
+/// let told = card.resample_notifier().map(|resample| resample.consume()).transpose()?.flatten();
 /// assert_eq!(told.map(u64::from), Some(1));
 /// disk.deassert()?;
 /// assert!(!high());
@@ -154,7 +154,7 @@ impl LevelLine {
     /// # Errors
     ///
     /// Those of [`LevelIrqBuilder::build`].
-    pub fn join(&self) -> Result<LevelIrq, Error> {
+    pub fn join(&self) -> Result<LevelIrq, LevelError> {
         Ok(LevelIrq::builder(self).build()?)
     }
 
@@ -185,10 +185,11 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMessage`] for a line that has none. [`Error::Redirect`], [`Error::Assign`],
-    /// [`Error::Deassign`], [`Error::SetLevel`] and the like: the entry is what it was. Exported
-    /// devices may be told then, as the end of what they signalled meanwhile might not be heard of.
-    pub fn redirect(&self, message: MsiMessage, masked: bool) -> Result<(), Error> {
+    /// [`LevelError::NoMessage`] for a line that has none. [`LevelError::Route`],
+    /// [`LevelError::Arm`], [`LevelError::LevelRefused`] and the like:
+    /// the entry is what it was. Exported devices may be told then, as the end of what they
+    /// signalled meanwhile might not be heard of.
+    pub fn redirect(&self, message: MsiMessage, masked: bool) -> Result<(), LevelError> {
         self.inner.redirect(Entry { message, masked })
     }
 
@@ -198,9 +199,9 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]: the line does not call again, and tries with its next change of any
-    /// kind. All were told.
-    pub fn on_eoi(&self) -> Result<(), Error> {
+    /// [`LevelError::LevelRefused`]: the line does not call again, and tries with its next change
+    /// of any kind. All were told.
+    pub fn on_eoi(&self) -> Result<(), LevelError> {
         self.inner.on_eoi()
     }
 
@@ -219,8 +220,8 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`].
-    pub fn reassert(&self) -> Result<(), Error> {
+    /// [`LevelError::LevelRefused`].
+    pub fn reassert(&self) -> Result<(), LevelError> {
         self.inner.reassert()
     }
 
@@ -230,8 +231,8 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`]. All were told.
-    pub fn resync(&self) -> Result<(), Error> {
+    /// [`LevelError::LevelRefused`]. All were told.
+    pub fn resync(&self) -> Result<(), LevelError> {
         self.inner.resync()
     }
 }
@@ -243,6 +244,13 @@ impl PartialEq for LevelLine {
 }
 
 impl Eq for LevelLine {}
+
+/// By identity, as the comparison.
+impl Hash for LevelLine {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.inner).hash(state);
+    }
+}
 
 impl fmt::Debug for LevelLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 //! How a line is paused and resumed.
 
 use super::LevelLine;
-use crate::Error;
+use crate::LevelError;
 
 impl LevelLine {
     /// Stops the line from interrupting, so that the state of the interrupt controllers can be
@@ -16,8 +16,8 @@ impl LevelLine {
     /// 1. Stop the vCPUs, and report the EOI exits with which they have stopped.
     /// 2. Stop the back-ends of the devices.
     /// 3. Pause each line. Deassign each [`IrqFd`](crate::IrqFd), on a pin or with a message:
-    ///    [`IrqFd::deassign`](crate::IrqFd::deassign) waits for the kernel in the same way. Keep the
-    ///    builder that it returns until the VM goes on.
+    ///    [`IrqFd::deassign`](crate::IrqFd::deassign) waits for the kernel in the same way. Keep
+    ///    the builder that it returns until the VM goes on.
     /// 4. KVM_GET_IRQCHIP, KVM_GET_LAPIC, [`snapshot`](Self::snapshot) of each line.
     ///
     /// To go on with the same VM, [`resume`](Self::resume) each line and
@@ -53,10 +53,9 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::LineNotifier`], [`Error::Deassign`] and those of
-    /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign): the line is not paused, and works as
+    /// [`LevelError::Notifier`], [`LevelError::Arm`]: the line is not paused, and works as
     /// before. Lines that were paused before it stay paused until [`resume`](Self::resume).
-    pub fn pause(&self) -> Result<(), Error> {
+    pub fn pause(&self) -> Result<(), LevelError> {
         self.inner.set_paused(true)
     }
 
@@ -73,9 +72,9 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::SetLevel`], [`Error::Redirect`] and those of [`pause`](Self::pause): the line is
-    /// paused still, and this can be tried again.
-    pub fn resume(&self) -> Result<(), Error> {
+    /// [`LevelError::LevelRefused`], [`LevelError::Route`] and those of [`pause`](Self::pause): the
+    /// line is paused still, and this can be tried again.
+    pub fn resume(&self) -> Result<(), LevelError> {
         self.inner.set_paused(false)
     }
 }

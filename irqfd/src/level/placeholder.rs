@@ -8,7 +8,7 @@ use notify_core::EventNotifier;
 use super::binding;
 use super::held::Held;
 use super::members::{Member, Members};
-use crate::Error;
+use crate::LevelError;
 
 /// A resampling irqfd of the line's own, whose trigger is never signalled.
 ///
@@ -22,19 +22,19 @@ pub(super) struct Placeholder(Member);
 pub(super) type Missed = Vec<Arc<EventNotifier>>;
 
 impl Placeholder {
-    pub(super) fn new(held: &Held) -> Result<Self, Error> {
+    pub(super) fn new(held: &Held) -> Result<Self, LevelError> {
         let line = held.line();
         let new = || {
             let line = line.gsi().number();
             let new = EventNotifier::builder().private(true).build().map(Arc::new);
-            new.map_err(|source| Error::LineNotifier { line, source })
+            new.map_err(|cause| LevelError::Notifier { line, cause })
         };
         let mut member = Member::new(false, Some(new()?), Some(new()?));
         binding::bind(line, held.bound(), &mut member)?;
         Ok(Self(member))
     }
 
-    pub(super) fn remove(&mut self, held: &Held) -> Result<(), Error> {
+    pub(super) fn remove(&mut self, held: &Held) -> Result<(), LevelError> {
         binding::unbind(held.line(), held.bound(), &mut self.0)
     }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use irq_routing::Line;
 use notify_core::{EventNotifier, LineStatus};
 
+use super::LevelError;
 use super::held::Held;
-use crate::Error;
-use crate::builder::explain;
+use crate::IrqFdError;
 
 /// Sends the message of a GSI: by KVM_IRQ_LINE, which returns what became of it. Where the port has
 /// no such call (`Unsupported`), by an irqfd of the line's own.
@@ -28,21 +28,21 @@ struct Own {
 
 impl Sender {
     /// Sends the message once. After an error nothing was sent.
-    pub(super) fn send(&mut self, held: &Held) -> Result<LineStatus, Error> {
+    pub(super) fn send(&mut self, held: &Held) -> Result<LineStatus, LevelError> {
         let line = held.line().gsi().number();
         if let Some(own) = &mut self.0 {
             return own.send(held);
         }
         match held.line().table().vm().irq_line_status(line, true) {
-            Err(source) if source.kind() == io::ErrorKind::Unsupported => {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 self.0.insert(Own::new(held.line())?).send(held)
             }
-            result => result.map_err(|source| Error::SetLevel { line, source }),
+            result => result.map_err(|error| LevelError::level_refused(line, error)),
         }
     }
 
     /// Unbinds the irqfd, if there is one. When this returns nothing of it is under way.
-    pub(super) fn unbind(&mut self, held: &Held) -> Result<(), Error> {
+    pub(super) fn unbind(&mut self, held: &Held) -> Result<(), LevelError> {
         match &mut self.0 {
             Some(own) if own.bound => own.unbind(held),
             _ => Ok(()),
@@ -51,21 +51,21 @@ impl Sender {
 }
 
 impl Own {
-    fn new(line: &Line) -> Result<Self, Error> {
+    fn new(line: &Line) -> Result<Self, LevelError> {
         let line = line.gsi().number();
-        let trigger =
-            EventNotifier::new().map_err(|source| Error::LineNotifier { line, source })?;
+        let trigger = EventNotifier::new().map_err(|cause| LevelError::Notifier { line, cause })?;
         Ok(Self {
             trigger: Arc::new(trigger),
             bound: false,
         })
     }
 
-    fn send(&mut self, held: &Held) -> Result<LineStatus, Error> {
+    fn send(&mut self, held: &Held) -> Result<LineStatus, LevelError> {
         let (line, bound) = (held.line(), held.bound());
         if !self.bound {
             let assigned = bound.assign(line, &self.trigger, None);
-            assigned.map_err(|source| explain(&**line.table().vm(), line.gsi(), source))?;
+            let refused = |error| IrqFdError::refused(&**line.table().vm(), line.gsi(), error);
+            assigned.map_err(refused)?;
             self.bound = true;
         }
         // The translation blocks the message. It is lost, as one of KVM_IRQ_LINE is.
@@ -74,14 +74,14 @@ impl Own {
         }
         let line = line.gsi().number();
         let sent = self.trigger.notify();
-        sent.map_err(|source| Error::LineNotifier { line, source })?;
+        sent.map_err(|cause| LevelError::Notifier { line, cause })?;
         Ok(LineStatus::Unknown)
     }
 
-    fn unbind(&mut self, held: &Held) -> Result<(), Error> {
+    fn unbind(&mut self, held: &Held) -> Result<(), LevelError> {
         let gsi = held.line().gsi();
         let unbound = held.bound().deassign(held.line(), &self.trigger);
-        unbound.map_err(|source| Error::Deassign { gsi, source })?;
+        unbound.map_err(|error| IrqFdError::not_unbound(gsi, error))?;
         self.bound = false;
         Ok(())
     }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`LevelSnapshot`]: a line that outlives its VM.
 
+use std::fmt;
+
 use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
-use super::LevelLine;
 use super::entry::Entry;
 use super::inner::{Restored, State};
 use super::members::{Level, Member};
 use super::way::Way;
-use crate::Error;
+use super::{LevelError, LevelLine};
+use crate::hex::Hex;
 
 /// What [`LevelLine::snapshot`] writes, and the only version that [`LevelLine::restore`] reads.
 const VERSION: u32 = 1;
@@ -90,12 +92,22 @@ impl Form for Saved {
 }
 
 /// The written form of a redirection entry. It changes with the version only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct SavedEntry {
     address: u64,
     data: u32,
     masked: bool,
+}
+
+impl fmt::Debug for SavedEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedEntry")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("masked", &self.masked)
+            .finish()
+    }
 }
 
 /// The written form of a device's level. It changes with the version only.
@@ -107,18 +119,24 @@ struct SavedDevice {
 }
 
 /// Why a snapshot was not restored. The line is as it was.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LevelRestoreError {
     /// It was written by a version whose form is not known.
-    #[error("a snapshot of version {found}, where {VERSION} is known")]
+    #[error(
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+    )]
+    #[non_exhaustive]
     Version {
         /// The snapshot's version.
         found: u32,
     },
 
     /// It is of a line with another number of devices.
-    #[error("a snapshot of a line with {found} devices for a line with {wanted}")]
+    #[error(
+        "the snapshot is of a line with {found} devices, and this one has {wanted}; join as many"
+    )]
+    #[non_exhaustive]
     Devices {
         /// How many devices the snapshot's line had.
         found: usize,
@@ -127,7 +145,10 @@ pub enum LevelRestoreError {
     },
 
     /// Only one of the snapshot and the line has a redirection entry.
-    #[error("the snapshot has a redirection entry: {found}; the line has one: {wanted}")]
+    #[error(
+        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the line as the saved one was built"
+    )]
+    #[non_exhaustive]
     Entry {
         /// Whether the snapshot has one.
         found: bool,
@@ -138,15 +159,35 @@ pub enum LevelRestoreError {
     /// A device holds the line up as it cannot do on this line: by a trigger that the VMM has
     /// taken, where the kernel takes them or the device has none; or it asserts though it is
     /// exported, on arm64.
-    #[error("device {device} of the snapshot holds the line up in a way that this line lacks")]
+    #[error(
+        "device {device} of the snapshot holds the line up in a way that it cannot on this line; join the devices in the same order and kinds"
+    )]
+    #[non_exhaustive]
     Level {
         /// Which device, in the order in which they joined.
         device: usize,
     },
 
     /// The line is not paused, and its new state cannot be sent.
-    #[error("cannot bring a line that is not paused to its restored state")]
-    Line(#[from] Error),
+    #[error("cannot send the restored state of a line that is not paused: {0}")]
+    Line(LevelError),
+}
+
+impl LevelRestoreError {
+    /// Returns the errno, if the cause is a system call.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Line(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+impl From<LevelError> for LevelRestoreError {
+    fn from(error: LevelError) -> Self {
+        Self::Line(error)
+    }
 }
 
 impl LevelLine {
@@ -154,11 +195,11 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPaused`]: [`pause`](Self::pause) the line first.
-    pub fn snapshot(&self) -> Result<LevelSnapshot, Error> {
+    /// [`LevelError::NotPaused`]: [`pause`](Self::pause) the line first.
+    pub fn snapshot(&self) -> Result<LevelSnapshot, LevelError> {
         let state = self.inner.lock();
         if !state.way.is_paused() {
-            return Err(Error::NotPaused);
+            return Err(LevelError::NotPaused);
         }
         let devices = state.members.iter().map(|member| SavedDevice {
             asserted: member.level.asserted,

@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::members::{Member, Members};
 use super::message::Message;
 use super::placeholder::Missed;
-use crate::Error;
+use crate::LevelError;
 
 /// Who carries the level to the guest, and hears of EOIs.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) fn follow(&mut self, level: bool) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
         match self {
             Self::Kernel(kernel) => kernel.follow(level),
             Self::Message(message) => message.follow(level),
@@ -29,7 +29,7 @@ impl Way {
     }
 
     /// A device asserts, so the level is high.
-    pub(super) fn assert(&mut self) -> Result<(), Error> {
+    pub(super) fn assert(&mut self) -> Result<(), LevelError> {
         match self {
             Self::Message(message) => message.assert(),
             way => way.follow(true),
@@ -69,7 +69,7 @@ impl Way {
         &mut self,
         members: &mut Members,
         paused: bool,
-    ) -> (Missed, Result<(), Error>) {
+    ) -> (Missed, Result<(), LevelError>) {
         let result = match self {
             Self::Kernel(kernel) if paused => return kernel.pause(members),
             Self::Kernel(kernel) => return kernel.resume(members),
@@ -100,7 +100,7 @@ impl Way {
         }
     }
 
-    pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), Error> {
+    pub(super) fn admit(&self, members: &Members, new: &Member) -> Result<(), LevelError> {
         match self {
             Self::Kernel(kernel) => kernel.admit(members, new),
             Self::Message(message) => message.admit(new),
@@ -108,14 +108,14 @@ impl Way {
         }
     }
 
-    pub(super) fn admit_level(&self, member: &Member) -> Result<(), Error> {
+    pub(super) fn admit_level(&self, member: &Member) -> Result<(), LevelError> {
         match self {
             Self::Kernel(kernel) => kernel.admit_level(member),
             Self::Message(_) | Self::Controller(_) => Ok(()),
         }
     }
 
-    pub(super) fn bind(&self, member: &mut Member) -> Result<(), Error> {
+    pub(super) fn bind(&self, member: &mut Member) -> Result<(), LevelError> {
         match self {
             Self::Kernel(kernel) => kernel.bind(member),
             Self::Message(message) => message.bind(member),
@@ -123,7 +123,7 @@ impl Way {
         }
     }
 
-    pub(super) fn unbind(&mut self, member: &mut Member) -> Result<(), Error> {
+    pub(super) fn unbind(&mut self, member: &mut Member) -> Result<(), LevelError> {
         match self.held() {
             Some(held) => binding::unbind(held.line(), held.bound(), member),
             None => Ok(()),

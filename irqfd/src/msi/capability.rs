@@ -10,7 +10,7 @@ use super::registers::{MAX, Shape, Written};
 use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::vector::Device;
-use crate::{Dead, Error, VectorHandle, numbered};
+use crate::{Dead, VectorError, VectorHandle, numbered};
 
 /// The MSI capability of a device (PCI Local Bus 3.0, 6.8.1). Clones share it.
 ///
@@ -181,13 +181,14 @@ impl<'a> CapabilityBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::MsiVectors`], and those of [`VectorBuilder::build`](crate::VectorBuilder::build).
-    pub fn build(self) -> Result<Capability, Error> {
+    /// [`VectorError::CapabilitySize`], and those of
+    /// [`VectorBuilder::build`](crate::VectorBuilder::build).
+    pub fn build(self) -> Result<Capability, VectorError> {
         let count = self.vectors;
         let capable = count.is_power_of_two().then(|| count.trailing_zeros());
         let capable = capable.filter(|_| count <= MAX).map(u16::try_from);
         let Some(Ok(capable)) = capable else {
-            return Err(Error::MsiVectors { vectors: count });
+            return Err(VectorError::CapabilitySize { vectors: count });
         };
         let device = Arc::new(Device::new(self.name, false));
         let vectors = numbered::build(self.routing, self.queue, self.private, &device, count)?;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Registers`]: a snapshot as other virtual machine monitors have it.
 
+use std::fmt;
+
 use super::capability::State;
 use super::error::RestoreError;
 use super::registers::{CONTROL, ID, LONGEST, SHORTEST, Shape, Written, get};
 use super::snapshot::Snapshot;
+use crate::hex::Hex;
 
 /// The bytes of the capability and the pending bits: what every virtual machine monitor saves of
 /// MSI, in its own format.
@@ -35,7 +38,7 @@ use super::snapshot::Snapshot;
 /// assert_eq!(vm.pending_vectors(0), [0x41]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Registers {
     /// The bytes of the capability as the guest reads them, from its ID on:
     /// [`Capability::len`](super::Capability::len) bytes.
@@ -46,6 +49,15 @@ pub struct Registers {
     /// the guest reads it: it shows vectors only that are granted and not open. A virtual machine
     /// monitor that has saved nothing but this register passes its value here.
     pub pending: u32,
+}
+
+impl fmt::Debug for Registers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registers")
+            .field("capability", &format_args!("{:02x?}", self.capability))
+            .field("pending", &Hex(self.pending))
+            .finish()
+    }
 }
 
 impl TryFrom<&Registers> for Snapshot {

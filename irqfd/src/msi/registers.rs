@@ -6,9 +6,12 @@
 //! mask bits the capability is two bytes longer. Linux has no names for the two bits of Message
 //! Control (`include/uapi/linux/pci_regs.h`).
 
+use std::fmt;
 use std::ops::Range;
 
 use irq_routing::MsiMessage;
+
+use crate::hex::Hex;
 
 /// How many vectors MSI has at most. Multiple Message Capable is its logarithm at most.
 pub(super) const MAX: usize = 32;
@@ -54,7 +57,7 @@ pub(super) struct Shape {
 }
 
 /// What the guest has written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) enabled: bool,
     /// The logarithm of how many vectors were granted; no more than the device is capable of.
@@ -65,6 +68,19 @@ pub(super) struct Written {
     /// Whether messages have the upper half of the data.
     pub(super) extended_enabled: bool,
     pub(super) masked: u32,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written")
+            .field("enabled", &self.enabled)
+            .field("granted", &self.granted)
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("extended_enabled", &self.extended_enabled)
+            .field("masked", &Hex(self.masked))
+            .finish()
+    }
 }
 
 impl Shape {

@@ -2,11 +2,12 @@
 //! What the VMM changes of a capability: its device id, and the GSIs of its vectors.
 
 use irq_routing::GsiLease;
+use notify_core::Rejected;
 
 use super::Capability;
 use super::registers::message_of;
 use crate::vector::Opened;
-use crate::{Dead, Rejected, numbered};
+use crate::{Dead, VectorError, numbered};
 
 impl Capability {
     /// Gives a vector this GSI, as [`Vector::set_lease`](crate::Vector::set_lease) does.
@@ -14,8 +15,12 @@ impl Capability {
     /// # Errors
     ///
     /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and
-    /// [`Error::NoVector`](crate::Error::NoVector).
-    pub fn set_lease(&self, number: u16, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+    /// [`VectorError::NoVector`].
+    pub fn set_lease(
+        &self,
+        number: u16,
+        lease: GsiLease,
+    ) -> Result<(), Rejected<GsiLease, VectorError>> {
         numbered::set_lease(&self.inner.vectors, number, lease)
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Snapshot`]: a capability that outlives its machine.
 
+use std::fmt;
+
 use irq_routing::MsiMessage;
 use irq_routing::versioned::{Form, Versioned};
 
@@ -8,8 +10,9 @@ use super::Capability;
 use super::capability::State;
 use super::error::RestoreError;
 use super::registers::{LOW, MAX, Shape, UNALIGNED, Written, message_of};
+use crate::hex::Hex;
 use crate::vector::Opened;
-use crate::{Dead, Error, VectorHandle, numbered};
+use crate::{Dead, VectorError, VectorHandle, numbered};
 
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 pub(super) const VERSION: u32 = 2;
@@ -29,7 +32,7 @@ pub(super) const VERSION: u32 = 2;
 pub struct Snapshot(Versioned<Saved>);
 
 /// The written form. It changes with the version only.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -53,16 +56,45 @@ struct Saved {
     sends: SavedMessage,
 }
 
+impl fmt::Debug for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Saved")
+            .field("version", &self.version)
+            .field("vectors", &self.vectors)
+            .field("wide", &self.wide)
+            .field("maskable", &self.maskable)
+            .field("extended_data", &self.extended_data)
+            .field("enabled", &self.enabled)
+            .field("extended_data_enabled", &self.extended_data_enabled)
+            .field("granted", &self.granted)
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("masked", &Hex(self.masked))
+            .field("pending", &Hex(self.pending))
+            .field("sends", &self.sends)
+            .finish()
+    }
+}
+
 impl Form for Saved {
     const VERSION: u32 = VERSION;
 }
 
 /// It changes with the version only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct SavedMessage {
     address: u64,
     data: u32,
+}
+
+impl fmt::Debug for SavedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedMessage")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .finish()
+    }
 }
 
 impl Capability {
@@ -72,11 +104,11 @@ impl Capability {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPaused`].
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+    /// [`VectorError::NotPaused`].
+    pub fn snapshot(&self) -> Result<Snapshot, VectorError> {
         let state = self.inner.state.lock();
         if !state.paused {
-            return Err(Error::NotPaused);
+            return Err(VectorError::NotPaused);
         }
         let numbered = (0..).zip(&self.inner.vectors);
         let pending = |bits, (number, vector): (u32, &VectorHandle)| {

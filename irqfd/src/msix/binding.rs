@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Binding`]: which vector a queue uses, and where its back-end signals.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use super::users::Use;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::vector::signal_holding;
-use crate::{Error, Triggered, VectorHandle};
+use crate::{Triggered, VectorError, VectorHandle};
 
 /// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
 pub const NO_VECTOR: u16 = 0xffff;
@@ -115,15 +117,38 @@ struct State {
 }
 
 /// Why a queue did not move to another vector. It is bound as before.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BindCallError<E> {
-    /// The vector has no notifier, and none could be created ([`Error::Export`]).
-    #[error("cannot move a queue to another vector")]
-    Call(#[source] Error),
+    /// The vector has no notifier, and none could be created ([`VectorError::Notifier`]).
+    Call(VectorError),
 
     /// The back-end has not taken its new call.
-    #[error("the back-end of a queue does not take another call")]
-    SetCall(#[source] E),
+    SetCall(E),
+}
+
+impl<E: fmt::Display> fmt::Display for BindCallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(error) => write!(f, "cannot move a queue to another vector: {error}"),
+            Self::SetCall(error) => {
+                write!(
+                    f,
+                    "the back-end of a queue does not take another call: {error}"
+                )
+            }
+        }
+    }
+}
+
+/// The text has the back-end's error, so `source` continues with that error's own source.
+impl<E: StdError> StdError for BindCallError<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Call(_) => None,
+            Self::SetCall(error) => error.source(),
+        }
+    }
 }
 
 impl Binding {
@@ -238,8 +263,8 @@ impl Binding {
     ///
     /// # Errors
     ///
-    /// [`Error::Export`].
-    pub fn call(&self) -> Result<Arc<EventNotifier>, Error> {
+    /// [`VectorError::Notifier`].
+    pub fn call(&self) -> Result<Arc<EventNotifier>, VectorError> {
         let State { used, holding, .. } = &mut *self.state.lock();
         used.call(holding)
     }
@@ -263,7 +288,7 @@ impl Binding {
     /// # Errors
     ///
     /// Those of [`VectorHandle::trigger`].
-    pub fn trigger(&self) -> Result<Option<Triggered>, Error> {
+    pub fn trigger(&self) -> Result<Option<Triggered>, VectorError> {
         self.vector().map(VectorHandle::trigger).transpose()
     }
 

@@ -20,15 +20,9 @@ impl Table {
         self.inner.message_control()
     }
 
-    /// The guest writes Message Control. Bits other than enable and function mask are read-only.
-    /// Returns what [`write`](Self::write) does.
-    #[must_use = "vectors that cannot be armed deliver nothing"]
-    pub fn write_message_control(&self, control: u16) -> Vec<Dead> {
-        self.inner.change_control(|_| control)
-    }
-
     /// The guest writes to the configuration space, at an offset from the start of the MSI-X
-    /// capability. Only two bits of it are not read-only. Returns what [`write`](Self::write) does.
+    /// capability; Message Control is at offset 2. All bits but enable and function mask are
+    /// read-only. Returns what [`write`](Self::write) does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn config_write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         self.inner.change_control(|control| {
@@ -43,13 +37,15 @@ impl Table {
         })
     }
 
-    /// Enables the function or not, and masks it as a whole or not. Entries, their mask bits and
-    /// what is pending stay as they are. A function that is not enabled keeps triggers as if it
-    /// were masked. Returns what [`write`](Self::write) does.
+    /// Sets both bits of Message Control that can be written: whether the function is enabled, and
+    /// whether it is masked as a whole. For a VMM that decodes the register by itself; the same as
+    /// [`config_write`](Self::config_write) of the whole register. Entries, their mask bits and
+    /// pending bits stay as they are. A function that is not enabled keeps triggers as if it were
+    /// masked. Returns what [`write`](Self::write) does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn set_control(&self, enabled: bool, function_masked: bool) -> Vec<Dead> {
         let control = bit(enabled, ENABLE) | bit(function_masked, FUNCTION_MASK);
-        self.write_message_control(control)
+        self.inner.change_control(|_| control)
     }
 
     /// Whether the guest has enabled MSI-X. If not, the device is to use its INTx pin. No lock: it

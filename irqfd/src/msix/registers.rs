@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Registers`]: the state of a table in the form that every VMM has.
 
+use std::fmt;
+
 use super::Snapshot;
 use super::control::{ENABLE, FUNCTION_MASK, message_control};
 use super::entry::{ENTRY, Entry};
 use super::snapshot::{RestoreError, SavedVector};
 use super::table::MAX;
+use crate::hex::Hex;
 
 /// How many pending bits a word has.
 const WORD: usize = 64;
@@ -40,7 +43,7 @@ const WORD: usize = 64;
 /// vectors have none; any number will do for these. To restore, take each GSI with
 /// [`RoutingTable::lease_exact`](irq_routing::RoutingTable::lease_exact), and give it to its vector
 /// ([`Table::set_lease`](super::Table::set_lease)) after `restore` and before `resume`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Registers {
     /// Message Control (PCI Local Bus 3.0, 6.8.2.3): enable in bit 15, function mask in bit 14, and
     /// the number of entries less one in bits 0 to 10.
@@ -50,6 +53,16 @@ pub struct Registers {
     pub table: Vec<u8>,
     /// The pending bit array. Missing words count as zero. Bits beyond the table must be zero.
     pub pending: Vec<u64>,
+}
+
+impl fmt::Debug for Registers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registers")
+            .field("control", &Hex(self.control))
+            .field("table", &format_args!("{:02x?}", self.table))
+            .field("pending", &format_args!("{:x?}", self.pending))
+            .finish()
+    }
 }
 
 impl Snapshot {

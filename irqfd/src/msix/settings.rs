@@ -2,10 +2,11 @@
 //! What the VMM changes of a table: its device id, and the GSIs of its vectors.
 
 use irq_routing::GsiLease;
+use notify_core::Rejected;
 
 use super::Table;
 use crate::vector::Opened;
-use crate::{Dead, Rejected, numbered};
+use crate::{Dead, VectorError, numbered};
 
 impl Table {
     /// Changes the device id of its messages ([`TableBuilder::devid`](super::TableBuilder::devid)):
@@ -35,8 +36,12 @@ impl Table {
     /// # Errors
     ///
     /// Those of [`Vector::set_lease`](crate::Vector::set_lease), and
-    /// [`Error::NoVector`](crate::Error::NoVector).
-    pub fn set_lease(&self, number: u16, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+    /// [`VectorError::NoVector`].
+    pub fn set_lease(
+        &self,
+        number: u16,
+        lease: GsiLease,
+    ) -> Result<(), Rejected<GsiLease, VectorError>> {
         numbered::set_lease(&self.inner.vectors, number, lease)
     }
 }

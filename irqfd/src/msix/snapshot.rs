@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Snapshot`]: a table that outlives its VM.
 
+use std::fmt;
+
 #[cfg(feature = "serde")]
 use irq_routing::versioned::at_most;
 use irq_routing::versioned::{Form, Versioned};
 
 use super::Table;
 use super::entry::{Entry, UNALIGNED};
+use crate::hex::Hex;
 use crate::vector::Opened;
-use crate::{Dead, Error, numbered};
+use crate::{Dead, VectorError, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 2;
@@ -82,7 +85,7 @@ impl Form for Saved {
 }
 
 /// The written form of an entry. It changes with the version only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct SavedVector {
     address: u64,
@@ -91,20 +94,37 @@ pub(super) struct SavedVector {
     pub(super) pending: bool,
 }
 
+impl fmt::Debug for SavedVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedVector")
+            .field("address", &Hex(self.address))
+            .field("data", &Hex(self.data))
+            .field("masked", &self.masked)
+            .field("pending", &self.pending)
+            .finish()
+    }
+}
+
 /// Why a snapshot was not restored, or cannot be made of [`Registers`](super::Registers). A table
 /// is as it was.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// It was written by a version whose form is not known.
-    #[error("a snapshot of version {found}, where {VERSION} is known")]
+    #[error(
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+    )]
+    #[non_exhaustive]
     Version {
         /// The snapshot's version.
         found: u32,
     },
 
     /// It is of a table of another size.
-    #[error("{found} vectors for a table of {wanted}")]
+    #[error(
+        "the snapshot has {found} vectors, and the table {wanted}; build the table with as many"
+    )]
+    #[non_exhaustive]
     Size {
         /// The snapshot's size, or the one that Message Control says.
         found: usize,
@@ -113,7 +133,8 @@ pub enum RestoreError {
     },
 
     /// An address has bits set that are always zero.
-    #[error("vector {vector} has the address {address:#x}")]
+    #[error("vector {vector} has the address {address:#x}, whose two lowest bits must be zero")]
+    #[non_exhaustive]
     Address {
         /// Which entry.
         vector: usize,
@@ -122,14 +143,16 @@ pub enum RestoreError {
     },
 
     /// The bytes of a foreign table are not 1 to 2048 entries of 16 bytes.
-    #[error("an MSI-X table of {bytes} bytes")]
+    #[error("an MSI-X table has 1 to 2048 entries of 16 bytes, not {bytes} bytes")]
+    #[non_exhaustive]
     Bytes {
         /// How many bytes it has.
         bytes: usize,
     },
 
     /// A foreign pending bit array has a bit for a vector that its table does not have.
-    #[error("vector {vector} is pending, which the table does not have")]
+    #[error("the pending bit of vector {vector} is set, which the table does not have")]
+    #[non_exhaustive]
     Pending {
         /// Which bit.
         vector: usize,
@@ -196,11 +219,11 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::NotPaused`].
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+    /// [`VectorError::NotPaused`].
+    pub fn snapshot(&self) -> Result<Snapshot, VectorError> {
         let state = self.inner.state.lock();
         if !state.paused {
-            return Err(Error::NotPaused);
+            return Err(VectorError::NotPaused);
         }
         let vectors = self.inner.vectors.iter().zip(&state.entries);
         let vectors = vectors.map(|(vector, entry)| SavedVector::new(*entry, vector.is_pending()));

@@ -11,7 +11,7 @@ use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::vector::{Device, Opened};
-use crate::{Dead, Error, VectorHandle, numbered};
+use crate::{Dead, VectorError, VectorHandle, numbered};
 
 /// How many entries a table can have.
 pub(super) const MAX: usize = 2048;
@@ -174,11 +174,12 @@ impl<'a> TableBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::TableSize`], and those of [`VectorBuilder::build`](crate::VectorBuilder::build).
-    pub fn build(self) -> Result<Table, Error> {
+    /// [`VectorError::TableSize`], and those of
+    /// [`VectorBuilder::build`](crate::VectorBuilder::build).
+    pub fn build(self) -> Result<Table, VectorError> {
         let count = self.vectors;
         if !(1..=MAX).contains(&count) {
-            return Err(Error::TableSize { vectors: count });
+            return Err(VectorError::TableSize { vectors: count });
         }
         let device = Arc::new(Device::new(self.name, false));
         let vectors = numbered::build(self.routing, self.queue, self.private, &device, count)?;

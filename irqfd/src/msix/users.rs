@@ -7,7 +7,7 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::{NO_VECTOR, Table};
-use crate::{Error, VectorHandle};
+use crate::{VectorError, VectorHandle};
 
 /// That a binding uses a vector, or none. The table counts the uses of each vector.
 #[derive(Debug)]
@@ -41,14 +41,14 @@ impl Use {
     pub(super) fn call(
         &self,
         holding: &mut Option<Arc<EventNotifier>>,
-    ) -> Result<Arc<EventNotifier>, Error> {
+    ) -> Result<Arc<EventNotifier>, VectorError> {
         if let Some(vector) = self.vector() {
             return vector.export();
         }
         if let Some(holding) = holding {
             return Ok(Arc::clone(holding));
         }
-        let new = EventNotifier::new().map_err(|source| Error::Export { source })?;
+        let new = EventNotifier::new().map_err(|cause| VectorError::Notifier { cause })?;
         Ok(Arc::clone(holding.insert(Arc::new(new))))
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 
 use irq_routing::RoutingTable;
 
-use crate::Error;
+use crate::VectorError;
 use crate::sync::Mutex;
 use crate::vector::Inner;
 
@@ -66,7 +66,7 @@ pub use round::Round;
 ///     new.unmask()?;
 ///     Ok(new)
 /// });
-/// let vectors: Vec<Vector> = vectors.collect::<Result<_, irqfd::Error>>()?;
+/// let vectors: Vec<Vector> = vectors.collect::<Result<_, irqfd::VectorError>>()?;
 /// assert_eq!(vm.calls(CallKind::SetGsiRouting), 0);
 ///
 /// // On the thread that polls the queue:
@@ -75,6 +75,7 @@ pub use round::Round;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it runs the last round"]
 pub struct ArmQueue {
     shared: Arc<Shared>,
     calls: Arc<Calls>,
@@ -102,9 +103,11 @@ impl ArmQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Queue`].
-    pub fn new(table: &RoutingTable) -> Result<Self, Error> {
-        let calls = Calls::new().map_err(|source| Error::Queue { source })?;
+    /// [`VectorError::Descriptors`].
+    pub fn new(table: &RoutingTable) -> Result<Self, VectorError> {
+        let calls = Calls::new().map_err(|error| VectorError::Descriptors {
+            cause: error.into(),
+        })?;
         let calls = Arc::new(calls);
         Ok(Self {
             shared: Arc::new(Shared {

@@ -9,6 +9,7 @@ use crate::vector::{Inner, Outcome, Task, run};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
 #[derive(Debug, Default)]
+#[must_use = "vectors that cannot be armed deliver nothing"]
 #[non_exhaustive]
 pub struct Round {
     /// How many vectors were armed.

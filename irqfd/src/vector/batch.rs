@@ -25,7 +25,7 @@ use super::{Dead, Inner, VectorHandle};
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let routing = RoutingTable::new(vm.clone())?;
-/// # let table = |data: u64| -> Result<msix::Table, irqfd::Error> {
+/// # let table = |data: u64| -> Result<msix::Table, irqfd::VectorError> {
 /// #     let table = msix::Table::builder(&routing).private_irqfd(true).build()?;
 /// #     table.write(0, &0xfee0_0000_u64.to_le_bytes());
 /// #     table.write(8, &data.to_le_bytes());

@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::message::SharedMessage;
 use super::outlet::{Outlet, Output};
 use super::{Device, Inner, Vector, VectorHandle};
-use crate::Error;
+use crate::VectorError;
 use crate::queue::ArmQueue;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI32};
@@ -69,17 +69,17 @@ impl<'a> VectorBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTable`]: the queue is of another routing table. [`Error::Export`]: it needs a
-    /// notifier, which cannot be created.
-    pub fn build(self) -> Result<Vector, Error> {
+    /// [`VectorError::OtherTable`]: the queue is of another routing table.
+    /// [`VectorError::Notifier`]: it needs a notifier, which cannot be created.
+    pub fn build(self) -> Result<Vector, VectorError> {
         Ok(Vector {
             handle: self.build_handle()?,
         })
     }
 
-    pub(crate) fn build_handle(self) -> Result<VectorHandle, Error> {
+    pub(crate) fn build_handle(self) -> Result<VectorHandle, VectorError> {
         if self.queue.is_some_and(|queue| queue.table() != self.table) {
-            return Err(Error::OtherTable);
+            return Err(VectorError::OtherTable);
         }
         let (device, number) = match self.place {
             Some((device, number)) => (device, Some(number)),

@@ -10,7 +10,7 @@ use super::Inner;
 use super::committer::{Start, Task};
 use super::control::{Arm, Control, Masks};
 use super::outlet::Kind;
-use crate::Error;
+use crate::VectorError;
 use crate::sync::atomic::Ordering;
 
 impl Inner {
@@ -135,7 +135,7 @@ impl Inner {
     pub(super) fn enter(
         self: &Arc<Self>,
         control: &mut Control,
-        reason: Option<Arc<Error>>,
+        reason: Option<VectorError>,
     ) -> bool {
         let Some(queue) = &self.queue else {
             return false;
@@ -192,12 +192,12 @@ impl Inner {
 
     /// The vector is dead from now on, for this reason, or until the queue's owner has tried again.
     /// Nothing stays armed.
-    pub(super) fn kill(self: &Arc<Self>, control: &mut Control, reason: Arc<Error>) {
+    pub(super) fn kill(self: &Arc<Self>, control: &mut Control, reason: VectorError) {
         self.close(control);
         control.park();
         self.dead.store(true, Ordering::Relaxed);
         control.failures = control.failures.saturating_add(1);
-        if !(reason.is_transient() && self.enter(control, Some(Arc::clone(&reason)))) {
+        if !(reason.is_transient() && self.enter(control, Some(reason.clone()))) {
             control.arm = Arm::Dead(reason);
         } else if let Some(queue) = &self.queue {
             queue.retry_later(control.failures);

@@ -17,7 +17,7 @@ use irq_routing::{EditOutcome, MessageEdit, RoutingTable};
 use super::control::{Arm, Control, OwnGsi};
 use super::outcome::Outcome;
 use super::{Dead, Inner};
-use crate::Error;
+use crate::VectorError;
 use crate::queue::Shared;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
@@ -120,19 +120,19 @@ impl Task {
                     self.vector.merge_pending(&control);
                     outcome
                         .guard(|| control.bind(&notifier))
-                        .unwrap_or(Err(Error::Abandoned))
+                        .unwrap_or(Err(VectorError::Panicked))
                         .map(|()| Armed::Now)
                 }
                 // Not reached: that would have been another turn.
-                None => Err(Error::NoLease),
+                None => Err(VectorError::Panicked),
             },
-            EditOutcome::Failed(source) if matches!(*source, NotLeased { .. }) => {
+            EditOutcome::Failed(cause) if matches!(*cause, NotLeased { .. }) => {
                 self.vector.unbind(&mut control, Control::give_up_gsi);
                 return self.stage.set(Stage::Fresh);
             }
-            EditOutcome::Failed(source) => Err(Error::Commit { source }),
+            EditOutcome::Failed(cause) => Err(VectorError::Route { cause }),
             EditOutcome::NotTried | EditOutcome::Superseded => return self.stage.set(Stage::Fresh),
-            _ => Err(Error::Abandoned),
+            _ => Err(VectorError::Panicked),
         };
         self.end(control, result, outcome);
     }
@@ -154,7 +154,7 @@ impl Task {
     pub(super) fn end(
         &self,
         mut control: MutexGuard<'_, Control>,
-        result: Result<Armed, Error>,
+        result: Result<Armed, VectorError>,
         outcome: &mut Outcome,
     ) {
         let reason = match result {
@@ -166,16 +166,16 @@ impl Task {
                 }
                 return;
             }
-            Err(reason) => Arc::new(reason),
+            Err(reason) => reason,
         };
-        self.vector.kill(&mut control, Arc::clone(&reason));
+        self.vector.kill(&mut control, reason.clone());
         outcome.died(&mut control, Dead::new(&self.vector, reason));
     }
 }
 
 impl Inner {
     /// Does what is left to be done for a change.
-    pub(super) fn carry_out(self: &Arc<Self>, start: Start) -> Result<(), Error> {
+    pub(super) fn carry_out(self: &Arc<Self>, start: Start) -> Result<(), VectorError> {
         let mut outcome = Outcome::default();
         match start {
             Start::Nothing => {}
@@ -188,7 +188,7 @@ impl Inner {
             Start::Task(task) => run(std::slice::from_ref(&task), None, &mut outcome),
         }
         match outcome.finish().dead.pop() {
-            Some(dead) => Err(Error::Dead(dead.reason)),
+            Some(dead) => Err(dead.reason),
             None => Ok(()),
         }
     }

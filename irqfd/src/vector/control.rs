@@ -13,7 +13,7 @@ use std::sync::Arc;
 use irq_routing::{GsiLease, MsiMessage, ParkedLease};
 use notify_core::EventNotifier;
 
-use crate::{Error, IrqFd, IrqFdBuilder, IrqSource};
+use crate::{IrqFd, IrqFdBuilder, IrqFdError, IrqTarget, VectorError};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -75,12 +75,12 @@ pub(super) enum Arm {
     Off,
     /// The queue has an entry for the vector, and its owner will arm it, unless it is masked. With
     /// the reason why that has failed before.
-    Queued(Option<Arc<Error>>),
+    Queued(Option<VectorError>),
     /// The caller of this turn is at work, or is about to be.
     Arming,
     /// The caller of this turn may be at work still, and lead the GSI to another message.
     Armed(IrqFd),
-    Dead(Arc<Error>),
+    Dead(VectorError),
 }
 
 /// What a vector has of a GSI.
@@ -156,7 +156,7 @@ impl Control {
     }
 
     /// Takes the irqfd off if there is one. If that fails it is armed still.
-    pub(super) fn take_off(&mut self) -> Result<(), Error> {
+    pub(super) fn take_off(&mut self) -> Result<(), IrqFdError> {
         match std::mem::take(&mut self.arm) {
             Arm::Armed(irq) => match irq.deassign() {
                 Ok(builder) => self.keep(builder),
@@ -172,7 +172,7 @@ impl Control {
 
     /// Keeps the GSI of an irqfd that is not armed.
     fn keep(&mut self, builder: IrqFdBuilder) {
-        if let (IrqSource::Lease(lease), _) = builder.into_parts() {
+        if let (IrqTarget::Lease(lease), _) = builder.into_parts() {
             self.gsi = OwnGsi::Leased(lease);
         }
     }
@@ -180,10 +180,10 @@ impl Control {
     /// Arms a notifier on the vector's GSI. If that fails nothing is armed. One that is full is
     /// left so: a trigger that finds it full empties it, and to look at each of many would cost as
     /// much as a tenth of a bring-up.
-    pub(super) fn bind(&mut self, notifier: &Arc<EventNotifier>) -> Result<(), Error> {
-        // It is there: nothing is armed before its route was committed.
+    pub(super) fn bind(&mut self, notifier: &Arc<EventNotifier>) -> Result<(), VectorError> {
         let OwnGsi::Leased(lease) = std::mem::take(&mut self.gsi) else {
-            return Err(Error::NoLease);
+            // Not reached: nothing is armed before its route was committed.
+            return Err(VectorError::Panicked);
         };
         match IrqFd::builder(lease)
             .notifier(Arc::clone(notifier))
@@ -195,7 +195,7 @@ impl Control {
             }
             Err(rejected) => {
                 self.keep(rejected.value);
-                Err(rejected.error)
+                Err(rejected.error.into())
             }
         }
     }

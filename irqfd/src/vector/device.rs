@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::{Inner, VectorHandle};
-use crate::Error;
+use crate::VectorError;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What the vectors of one device have in common.
@@ -59,11 +59,11 @@ pub struct Dead {
     /// The name of its device, if it was given one.
     pub name: Option<Arc<str>>,
     /// Why.
-    pub reason: Arc<Error>,
+    pub reason: VectorError,
 }
 
 impl Dead {
-    pub(crate) fn new(inner: &Arc<Inner>, reason: Arc<Error>) -> Self {
+    pub(crate) fn new(inner: &Arc<Inner>, reason: VectorError) -> Self {
         Self {
             vector: VectorHandle {
                 inner: Arc::clone(inner),
@@ -84,12 +84,6 @@ impl fmt::Display for Dead {
         if let Some(name) = &self.name {
             write!(f, " of {name}")?;
         }
-        write!(f, " is dead: {}", self.reason)?;
-        let mut source = std::error::Error::source(&*self.reason);
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
+        write!(f, " is dead: {}", self.reason)
     }
 }

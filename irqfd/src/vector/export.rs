@@ -4,13 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use notify_core::{EventFdMode, EventNotifier};
+use notify_core::{EventFdMode, EventNotifier, Rejected};
 
 use super::Inner;
 use super::committer::Start;
 use super::control::{Arm, Control, OwnGsi};
 use super::outlet::{Kind, Output};
-use crate::{Error, Rejected};
+use crate::VectorError;
 
 /// What is left to be done for an exchange, without the vector's lock.
 #[must_use = "the vector waits for it"]
@@ -23,7 +23,7 @@ pub(super) struct Exchanged {
 }
 
 impl Inner {
-    pub(super) fn export(self: &Arc<Self>) -> Result<(Arc<EventNotifier>, Exchanged), Error> {
+    pub(super) fn export(self: &Arc<Self>) -> Result<(Arc<EventNotifier>, Exchanged), VectorError> {
         let mut control = self.control.lock();
         if let Some(notifier) = self.outlet.shared() {
             notifier.declare_shared();
@@ -73,7 +73,7 @@ impl Inner {
         (old, kept)
     }
 
-    pub(super) fn unexport(self: &Arc<Self>) -> Result<Exchanged, Error> {
+    pub(super) fn unexport(self: &Arc<Self>) -> Result<Exchanged, VectorError> {
         let mut control = self.control.lock();
         if matches!(self.outlet.kind(), Kind::Message | Kind::Own) {
             return Ok(Exchanged::nothing(None));
@@ -88,7 +88,7 @@ impl Inner {
     }
 
     /// What triggers do as long as no notifier is handed out.
-    pub(super) fn private_output(&self) -> Result<Output, Error> {
+    pub(super) fn private_output(&self) -> Result<Output, VectorError> {
         match self.by_irqfd {
             true => notifier(true).map(Output::Own),
             false => Ok(Output::Message),
@@ -130,9 +130,9 @@ impl Inner {
     pub(super) fn replace_notifier(
         self: &Arc<Self>,
         notifier: Arc<EventNotifier>,
-    ) -> Result<Exchanged, Rejected<Arc<EventNotifier>>> {
+    ) -> Result<Exchanged, Rejected<Arc<EventNotifier>, VectorError>> {
         if notifier.mode() == EventFdMode::Semaphore {
-            return Err(Rejected::new(Error::ExportSemaphore, notifier));
+            return Err(Rejected::new(VectorError::Semaphore, notifier));
         }
         let mut control = self.control.lock();
         let Some(current) = self.outlet.notifier() else {
@@ -153,10 +153,10 @@ impl Inner {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     self.let_through(control);
-                    return Err(Rejected::new(error, notifier));
+                    return Err(Rejected::new(error.into(), notifier));
                 }
                 Err(panic) => {
-                    self.kill(&mut control, Arc::new(Error::Abandoned));
+                    self.kill(&mut control, VectorError::Panicked);
                     resume_unwind(panic);
                 }
             }
@@ -210,9 +210,10 @@ impl Exchanged {
 }
 
 /// A new one; private as long as it is not handed out.
-fn notifier(private: bool) -> Result<Arc<EventNotifier>, Error> {
+fn notifier(private: bool) -> Result<Arc<EventNotifier>, VectorError> {
     let new = EventNotifier::builder().private(private).build();
-    new.map(Arc::new).map_err(|source| Error::Export { source })
+    new.map(Arc::new)
+        .map_err(|cause| VectorError::Notifier { cause })
 }
 
 /// Takes the signal of a notifier that is not armed. Returns whether there was one.

@@ -2,14 +2,15 @@
 //! [`VectorHandle`]: what device code has of a vector.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use irq_routing::{Gsi, GsiLease, MsiMessage};
-use notify_core::EventNotifier;
+use notify_core::{EventNotifier, Rejected};
 
 use super::control::Masks;
 use super::{Inner, Triggered, VectorState};
-use crate::{Error, Rejected};
+use crate::VectorError;
 
 /// What device code has of a vector: it can trigger it, hand its notifier out, and look at it.
 ///
@@ -35,11 +36,12 @@ impl VectorHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Signal`]: the kernel refuses the message that the guest has set, and the trigger is
-    /// gone, as a write to nowhere is on a bus. The vector is [`Dead`](VectorState::Dead) until it
-    /// is given another message, is unmasked anew, or a trigger succeeds. [`Error::Notify`]: the
-    /// notifier, which another process shares, takes no signal.
-    pub fn trigger(&self) -> Result<Triggered, Error> {
+    /// [`VectorError::MessageRefused`]: the kernel refuses the message that the guest has set, and
+    /// the trigger is gone, as a write to nowhere is on a bus. The vector is
+    /// [`Dead`](VectorState::Dead) until it is given another message, is unmasked anew, or a
+    /// trigger succeeds. [`VectorError::Notifier`]: the notifier, which another process shares,
+    /// takes no signal.
+    pub fn trigger(&self) -> Result<Triggered, VectorError> {
         self.inner.trigger()
     }
 
@@ -111,8 +113,9 @@ impl VectorHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Export`]: nothing has changed. If arming fails, [`state`](Self::state) says so.
-    pub fn export(&self) -> Result<Arc<EventNotifier>, Error> {
+    /// [`VectorError::Notifier`]: nothing has changed. If arming fails, [`state`](Self::state) says
+    /// so.
+    pub fn export(&self) -> Result<Arc<EventNotifier>, VectorError> {
         let (notifier, exchanged) = self.inner.export()?;
         self.inner.finish_exchange(exchanged);
         Ok(notifier)
@@ -130,16 +133,14 @@ impl VectorHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::ExportSemaphore`], and for a vector that is armed [`Error::Deassign`] and those of
-    /// [`IrqFdBuilder::assign`]; the old notifier is in use still, and the new one comes back
-    /// inside. For a vector that is not armed nothing else can fail here: if the new notifier
-    /// cannot be bound later, [`state`](Self::state) says so.
-    ///
-    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
+    /// [`VectorError::Semaphore`], and for a vector that is armed [`VectorError::Arm`]; the old
+    /// notifier is in use still, and the new one comes back inside. For a vector that is not armed
+    /// nothing else can fail here: if the new notifier cannot be bound later,
+    /// [`state`](Self::state) says so.
     pub fn replace_notifier(
         &self,
         notifier: Arc<EventNotifier>,
-    ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>>> {
+    ) -> Result<Option<Arc<EventNotifier>>, Rejected<Arc<EventNotifier>, VectorError>> {
         let exchanged = self.inner.replace_notifier(notifier)?;
         Ok(self.inner.finish_exchange(exchanged))
     }
@@ -165,10 +166,10 @@ impl VectorHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Export`]: a private vector needs a new notifier, which cannot be created; nothing
-    /// has changed. [`Error::Signal`], as for [`trigger`](Self::trigger); [`Error::Dead`], as for
-    /// [`Vector::unmask`](crate::Vector::unmask).
-    pub fn unexport(&self) -> Result<(), Error> {
+    /// [`VectorError::Notifier`]: a private vector needs a new notifier, which cannot be created;
+    /// nothing has changed. [`VectorError::MessageRefused`], as for [`trigger`](Self::trigger);
+    /// and those of [`Vector::unmask`](crate::Vector::unmask).
+    pub fn unexport(&self) -> Result<(), VectorError> {
         let exchanged = self.inner.unexport()?;
         self.inner.carry_out(exchanged.start)
     }
@@ -187,6 +188,13 @@ impl PartialEq for VectorHandle {
 }
 
 impl Eq for VectorHandle {}
+
+/// By identity, as the comparison.
+impl Hash for VectorHandle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.inner).hash(state);
+    }
+}
 
 impl fmt::Debug for VectorHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

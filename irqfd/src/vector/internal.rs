@@ -11,13 +11,13 @@ use super::outcome::Outcome;
 use super::outlet::Kind;
 use super::trigger::is_delivered;
 use super::{Dead, Inner};
-use crate::Error;
+use crate::VectorError;
 use crate::sync::atomic::Ordering;
 
 impl Inner {
     /// Opens an internal vector that waits for it, with its message as it is translated now. A
     /// trigger that was kept is sent. If the vector has changed meanwhile, its new turn opens it.
-    pub(super) fn settle(&self) -> Result<(), Error> {
+    pub(super) fn settle(&self) -> Result<(), VectorError> {
         let control = self.control.lock();
         if !matches!(control.arm, Arm::Arming) || !self.sends_message() {
             return Ok(());
@@ -42,7 +42,7 @@ impl Inner {
             }
             // The gate stays closed.
             Err(panic) => {
-                control.arm = Arm::Dead(Arc::new(Error::Abandoned));
+                control.arm = Arm::Dead(VectorError::Panicked);
                 self.dead.store(true, Ordering::Relaxed);
                 drop(control);
                 resume_unwind(panic)
@@ -55,7 +55,7 @@ impl Inner {
         match outcome.guard(|| self.settle()) {
             Some(Ok(())) => {}
             Some(Err(error)) => self.died(error, outcome),
-            None => self.died(Error::Abandoned, outcome),
+            None => self.died(VectorError::Panicked, outcome),
         }
     }
 
@@ -64,8 +64,8 @@ impl Inner {
         self.control.lock().turn == turn
     }
 
-    fn died(self: &Arc<Self>, reason: Error, outcome: &mut Outcome) {
-        let dead = Dead::new(self, Arc::new(reason));
+    fn died(self: &Arc<Self>, reason: VectorError, outcome: &mut Outcome) {
+        let dead = Dead::new(self, reason);
         outcome.died(&mut self.control.lock(), dead);
     }
 
@@ -79,7 +79,7 @@ impl Inner {
         let mut control = self.control.lock();
         if matches!(control.arm, Arm::Arming) && self.sends_message() {
             control.turn += 1;
-            control.arm = Arm::Dead(Arc::new(Error::Abandoned));
+            control.arm = Arm::Dead(VectorError::Panicked);
             self.dead.store(true, Ordering::Relaxed);
         }
     }
@@ -90,8 +90,9 @@ impl Translated for Inner {
         let mut control = self.control.lock();
         match (self.sends_message(), &control.arm) {
             (false, Arm::Armed(irq)) => {
-                if let Some(reason) = irq.lost() {
-                    self.kill(&mut control, Arc::clone(&reason));
+                if let Some(lost) = irq.lost() {
+                    let reason = VectorError::from(lost);
+                    self.kill(&mut control, reason.clone());
                     let mut outcome = Outcome::default();
                     outcome.died(&mut control, Dead::new(&self, reason));
                     drop(control);

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use irq_routing::GsiLease;
+use notify_core::Rejected;
 
 use super::Inner;
 use super::control::{Arm, OwnGsi};
 use super::outlet::Kind;
-use crate::{Error, Rejected};
+use crate::VectorError;
 
 impl Inner {
     /// A GSI for it, under its device's name. It may wait for a commit.
@@ -26,19 +27,18 @@ impl Inner {
 
     /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
     /// can cause this.
-    pub(super) fn no_gsi(&self) -> Error {
-        Error::Lease {
-            source: self.table.exhausted(),
-        }
+    pub(super) fn no_gsi(&self) -> VectorError {
+        let cause = self.table.exhausted();
+        VectorError::NoGsi { cause }
     }
 
-    pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+    pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease, VectorError>> {
         if *lease.table() != self.table {
-            return Err(Rejected::new(Error::OtherTable, lease));
+            return Err(Rejected::new(VectorError::OtherTable, lease));
         }
         let mut control = self.control.lock();
         if matches!(control.arm, Arm::Arming | Arm::Armed(_)) {
-            return Err(Rejected::new(Error::InUse, lease));
+            return Err(Rejected::new(VectorError::InUse, lease));
         }
         control.gsi = OwnGsi::Leased(self.named(lease));
         match self.outlet.kind() {

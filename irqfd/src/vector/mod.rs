@@ -7,6 +7,7 @@ mod changes;
 mod committer;
 mod control;
 mod device;
+mod error;
 mod export;
 mod gate;
 mod handle;
@@ -29,7 +30,7 @@ use irq_routing::{GsiLease, MsiMessage, Registration, RoutingTable};
 use crate::queue::Shared;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI32};
-use crate::{Error, Rejected};
+use notify_core::Rejected;
 
 pub use batch::ResumeBatch;
 pub use builder::VectorBuilder;
@@ -38,6 +39,7 @@ use control::Control;
 pub(crate) use control::Masks;
 pub use device::Dead;
 pub(crate) use device::Device;
+pub use error::VectorError;
 use gate::Gate;
 pub use handle::VectorHandle;
 use message::SharedMessage;
@@ -48,7 +50,7 @@ pub(crate) use pending::signal_holding;
 pub use state::{Triggered, VectorState};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set
-/// its message. Clones share it.
+/// its message. It is not cloned: [`handle`](Self::handle) is what is shared.
 ///
 /// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
 /// without a lock. Device code gets a [`handle`](Self::handle), with which it can trigger the
@@ -96,7 +98,7 @@ pub use state::{Triggered, VectorState};
 /// keeps all later triggers. The [crate's page](crate#snapshots) has the order of all steps.
 ///
 /// To restore a vector: [`pause`](Self::pause), [`set_message`](Self::set_message),
-/// [`restore_pending`](Self::restore_pending) if it was pending, [`unmask`](Self::unmask) if it was
+/// [`trigger`](VectorHandle::trigger) if it was pending, [`unmask`](Self::unmask) if it was
 /// not masked, and [`resume_in`](Self::resume_in).
 ///
 /// # Devices that are passed through
@@ -116,7 +118,7 @@ pub use state::{Triggered, VectorState};
 /// armed and signals stay in its notifier ([`VectorState::Blocked`]); a trigger of an internal one
 /// is lost, as by an IOMMU.
 ///
-/// A vector starts masked. Dropping the last clone and handle unbinds the irqfd and gives the GSI
+/// A vector starts masked. Dropping it and the last handle unbinds the irqfd and gives the GSI
 /// back; failures are logged. That blocks for one KVM_IRQFD if the vector is armed: some
 /// microseconds, and more on a loaded host. Two handles are equal if they are of one vector.
 ///
@@ -140,7 +142,8 @@ pub use state::{Triggered, VectorState};
 /// notifier.notify()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[must_use = "dropping it and its last handle disarms the vector"]
 pub struct Vector {
     handle: VectorHandle,
 }
@@ -190,7 +193,7 @@ impl Vector {
     ///
     /// Those of [`unmask`](Self::unmask), if the vector is not masked. The message is set all the
     /// same.
-    pub fn set_message(&self, message: MsiMessage) -> Result<(), Error> {
+    pub fn set_message(&self, message: MsiMessage) -> Result<(), VectorError> {
         let start = self.inner.begin_set_message(message, 0);
         self.inner.carry_out(start)
     }
@@ -214,13 +217,11 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// Internal: [`Error::Signal`], if the trigger that was kept is refused. Private or exported:
-    /// [`Error::Dead`], with the reason inside ([`Error::Lease`], [`Error::Commit`], or one of
-    /// [`IrqFdBuilder::assign`]); signals are kept. Either way the vector is unmasked and
-    /// [`Dead`](VectorState::Dead), and no other vector is disturbed.
-    ///
-    /// [`IrqFdBuilder::assign`]: crate::IrqFdBuilder::assign
-    pub fn unmask(&self) -> Result<(), Error> {
+    /// Internal: [`VectorError::MessageRefused`], if the trigger that was kept is refused. Private
+    /// or exported: [`VectorError::NoGsi`], [`VectorError::Route`] or [`VectorError::Arm`]; signals
+    /// are kept. Either way the vector is unmasked and [`Dead`](VectorState::Dead) for this reason,
+    /// and no other vector is disturbed.
+    pub fn unmask(&self) -> Result<(), VectorError> {
         let start = self.inner.remove_mask(Masks::GUEST);
         self.inner.carry_out(start)
     }
@@ -242,7 +243,7 @@ impl Vector {
     /// # Errors
     ///
     /// Those of [`unmask`](Self::unmask).
-    pub fn enable(&self) -> Result<(), Error> {
+    pub fn enable(&self) -> Result<(), VectorError> {
         self.inner.device.set_enabled(true);
         let start = self.inner.remove_mask(Masks::VMM);
         self.inner.carry_out(start)
@@ -265,7 +266,7 @@ impl Vector {
     /// # Errors
     ///
     /// Those of [`unmask`](Self::unmask).
-    pub fn resume(&self) -> Result<(), Error> {
+    pub fn resume(&self) -> Result<(), VectorError> {
         let start = self.inner.remove_mask(Masks::PAUSE);
         self.inner.carry_out(start)
     }
@@ -275,16 +276,6 @@ impl Vector {
     /// A vector with a queue does not wait for the batch: it enters its queue now.
     pub fn resume_in(&self, batch: &mut ResumeBatch) {
         batch.resume(self.handle());
-    }
-
-    /// Sets the pending bit of a restored vector. Call it while the vector is masked or paused;
-    /// otherwise it triggers the vector. For an exported vector this signals the notifier.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`trigger`](VectorHandle::trigger).
-    pub fn restore_pending(&self) -> Result<(), Error> {
-        self.trigger().map(drop)
     }
 
     /// Forgets a trigger that was kept.
@@ -310,10 +301,10 @@ impl Vector {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTable`]: the lease is of another routing table. [`Error::InUse`]: the vector
-    /// is armed, is being armed, or is in a [`ResumeBatch`]; mask or pause it first. The error
-    /// returns the lease.
-    pub fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease>> {
+    /// [`VectorError::OtherTable`]: the lease is of another routing table. [`VectorError::InUse`]:
+    /// the vector is armed, is being armed, or is in a [`ResumeBatch`]; mask or pause it first. The
+    /// error returns the lease.
+    pub fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease, VectorError>> {
         self.inner.set_lease(lease)
     }
 }

@@ -4,7 +4,7 @@
 use irq_routing::{ObservedVector, Observer};
 
 use super::Inner;
-use crate::Error;
+use crate::VectorError;
 
 impl Inner {
     /// The vector was opened, and a trigger that was kept has become an interrupt, or there was
@@ -19,7 +19,7 @@ impl Inner {
     }
 
     /// The vector cannot deliver, for this reason.
-    pub(super) fn observe_refused(&self, reason: &Error) {
+    pub(super) fn observe_refused(&self, reason: &VectorError) {
         self.observe(|observer, vector| observer.vector_refused(vector, reason));
     }
 

@@ -8,7 +8,7 @@ use irq_routing::MsiMessage;
 use super::committer::{Start, Task, run};
 use super::outcome::Outcome;
 use super::{Dead, VectorHandle};
-use crate::Error;
+use crate::VectorError;
 
 /// Vectors that one access of the guest opens.
 ///
@@ -111,7 +111,7 @@ impl Drop for Opened<'_> {
     fn drop(&mut self) {
         for task in &self.tasks {
             if let Some(control) = task.lock() {
-                task.end(control, Err(Error::Abandoned), &mut Outcome::default());
+                task.end(control, Err(VectorError::Panicked), &mut Outcome::default());
             }
         }
         self.internal().for_each(|vector| vector.inner.abandon());

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What can be asked of a vector.
 
-use std::sync::Arc;
+use std::fmt;
 
 use super::Inner;
 use super::control::{Arm, Masks};
 use super::outlet::Kind;
-use crate::Error;
+use crate::VectorError;
 
-/// What became of a trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The outcome of a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Triggered {
     /// A local APIC has taken the message, or merged it with one that it had.
@@ -33,7 +33,7 @@ pub enum Triggered {
 }
 
 /// How far a vector is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VectorState {
     /// The guest has masked it, or the VMM has [disabled](crate::Vector::disable) it: triggers are
@@ -60,7 +60,38 @@ pub enum VectorState {
     /// It cannot deliver, for this reason. Triggers of an exported vector stay in its notifier,
     /// those of a private one are kept, and those of an internal one fail, or are kept if the
     /// table's translation has panicked.
-    Dead(Arc<Error>),
+    Dead(VectorError),
+}
+
+/// A short text for reports.
+impl fmt::Display for Triggered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delivered => "delivered",
+            Self::Blocked => "taken by no local APIC",
+            Self::Signalled => "signalled",
+            Self::Kept => "kept",
+            Self::Disabled => "kept, because the vector is disabled",
+            Self::Dead => "kept, because the vector is dead",
+        })
+    }
+}
+
+/// A short text for reports; for a dead vector with the reason.
+impl fmt::Display for VectorState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Masked => "masked",
+            Self::Paused => "paused",
+            Self::Open => "open",
+            Self::Queued => "queued",
+            Self::Arming => "being armed",
+            Self::Armed => "armed",
+            Self::Blocked => "blocked by the translation",
+            Self::NoNotifier => "without a notifier",
+            Self::Dead(reason) => return write!(f, "dead: {reason}"),
+        })
+    }
 }
 
 impl Inner {
@@ -73,10 +104,10 @@ impl Inner {
             return VectorState::Paused;
         }
         let refused = || {
-            let source = self.refusal()?;
+            let cause = self.refusal()?;
             let message = control.message;
-            let reason = Error::Signal { message, source };
-            Some(VectorState::Dead(Arc::new(reason)))
+            let reason = VectorError::MessageRefused { message, cause };
+            Some(VectorState::Dead(reason))
         };
         match &control.arm {
             Arm::Off if self.outlet.kind() == Kind::Message => {
@@ -88,7 +119,7 @@ impl Inner {
             Arm::Arming => VectorState::Arming,
             Arm::Armed(irq) if irq.is_blocked() => VectorState::Blocked,
             Arm::Armed(_) => VectorState::Armed,
-            Arm::Dead(reason) | Arm::Queued(Some(reason)) => VectorState::Dead(Arc::clone(reason)),
+            Arm::Dead(reason) | Arm::Queued(Some(reason)) => VectorState::Dead(reason.clone()),
         }
     }
 }

@@ -3,16 +3,16 @@
 
 use std::io;
 
-use notify_core::{EventNotifier, Extension, MsiOutcome};
+use notify_core::{EventNotifier, Extension, MsiOutcome, SysError};
 
 use super::gate::Pass;
 use super::outlet::Kind;
 use super::{Inner, Triggered};
-use crate::Error;
+use crate::VectorError;
 use crate::sync::atomic::Ordering;
 
 impl Inner {
-    pub(super) fn trigger(&self) -> Result<Triggered, Error> {
+    pub(super) fn trigger(&self) -> Result<Triggered, VectorError> {
         loop {
             match self.gate.enter() {
                 Some(pass) => {
@@ -31,7 +31,7 @@ impl Inner {
     /// A write to such a notifier may take as long as a peer likes that shares it, so the trigger
     /// is not in flight any more then, and nothing waits for it. What comes too late for the
     /// exchange, which reads the old notifier, sees the new one.
-    pub(super) fn inject(&self, pass: Pass<'_>) -> Option<Result<Triggered, Error>> {
+    pub(super) fn inject(&self, pass: Pass<'_>) -> Option<Result<Triggered, VectorError>> {
         let notifier = match self.outlet.kind() {
             Kind::Message => {
                 let result = self.signal();
@@ -57,10 +57,10 @@ impl Inner {
     }
 
     #[inline]
-    fn signalled(&self, result: Result<(), notify_core::Error>) -> Result<Triggered, Error> {
+    fn signalled(&self, result: Result<(), notify_core::Error>) -> Result<Triggered, VectorError> {
         match result {
             Ok(()) => Ok(self.became(Triggered::Signalled)),
-            Err(source) => Err(Error::Notify { source }),
+            Err(cause) => Err(VectorError::Notifier { cause }),
         }
     }
 
@@ -83,7 +83,7 @@ impl Inner {
     }
 
     /// KVM_SIGNAL_MSI.
-    fn signal(&self) -> Result<Triggered, Error> {
+    fn signal(&self) -> Result<Triggered, VectorError> {
         let Some(message) = self.sent.load() else {
             return Ok(Triggered::Blocked);
         };
@@ -98,23 +98,24 @@ impl Inner {
                     _ => Triggered::Blocked,
                 })
             }
-            Err(source) => {
-                let errno = source.raw_os_error().unwrap_or(libc::EIO);
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
                 self.refusal.store(errno, Ordering::Relaxed);
-                Err(Error::Signal { message, source })
+                let cause = SysError::from(error);
+                Err(VectorError::MessageRefused { message, cause })
             }
         }
     }
 
     /// Why the kernel refused the message, if it did.
-    pub(super) fn refusal(&self) -> Option<io::Error> {
+    pub(super) fn refusal(&self) -> Option<SysError> {
         let errno = self.refusal.load(Ordering::Relaxed);
-        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+        (errno != 0).then(|| io::Error::from_raw_os_error(errno).into())
     }
 }
 
 /// Whether a trigger has become an interrupt.
-pub(super) fn is_delivered(triggered: &Option<Result<Triggered, Error>>) -> bool {
+pub(super) fn is_delivered(triggered: &Option<Result<Triggered, VectorError>>) -> bool {
     matches!(
         triggered,
         Some(Ok(Triggered::Delivered | Triggered::Signalled))

@@ -6,10 +6,11 @@ use std::io;
 
 use notify_core::EventNotifier;
 
-/// A passed-through device with an INTx interrupt: four uses of VFIO_DEVICE_SET_IRQS on VFIO_PCI_INTX_IRQ_INDEX.
+/// A passed-through device with an INTx interrupt: four uses of VFIO_DEVICE_SET_IRQS on
+/// VFIO_PCI_INTX_IRQ_INDEX.
 ///
-/// VFIO masks the interrupt by itself when it comes, and signals the trigger; it stays masked until somebody
-/// unmasks it. If the device wants an interrupt still it comes again.
+/// VFIO masks the interrupt by itself when it comes, and signals the trigger; it stays masked until
+/// somebody unmasks it. If the device wants an interrupt still it comes again.
 ///
 /// With the crate `vfio-ioctls` (0.10) and a device that has it as `device: VfioDevice`:
 ///
@@ -63,15 +64,16 @@ pub trait IntxDevice: fmt::Debug + Send + Sync {
     /// Those of VFIO.
     fn unmask(&self) -> io::Result<()>;
 
-    /// ACTION_TRIGGER: an interrupt of the device signals this eventfd; with `None`, INTx is disabled.
+    /// ACTION_TRIGGER: an interrupt of the device signals this eventfd; with `None`, INTx is
+    /// disabled.
     ///
     /// # Errors
     ///
     /// Those of VFIO.
     fn set_trigger(&self, trigger: Option<&EventNotifier>) -> io::Result<()>;
 
-    /// ACTION_UNMASK with an eventfd: whoever signals it unmasks the interrupt. With `None` nobody does any
-    /// more. It is asked for only while there is a trigger.
+    /// ACTION_UNMASK with an eventfd: whoever signals it unmasks the interrupt. With `None` nobody
+    /// does any more. It is asked for only while there is a trigger.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use notify_core::EventNotifier;
+use notify_core::{EventNotifier, Rejected};
 
 use super::{IntxDevice, IntxError, IntxStep};
 use crate::{LevelIrq, LevelLine};
@@ -53,9 +53,6 @@ pub struct PassthroughIntx {
     enabled: bool,
 }
 
-/// The error of [`PassthroughIntx::disable`], with what is left of it.
-type Rejected<T> = notify_core::Rejected<T, IntxError>;
-
 impl PassthroughIntx {
     /// Connects the interrupt of a device to a line, in this order: the trigger, without which
     /// there is nothing to mask; mask; forget what came meanwhile, which comes again if it still
@@ -76,8 +73,8 @@ impl PassthroughIntx {
         };
         step(IntxStep::Mask, intx.device.mask())?;
         trigger.consume()?;
-        let builder = LevelIrq::builder(line).trigger(trigger);
-        let joined = builder.resample(Arc::clone(&resample)).build();
+        let builder = LevelIrq::builder(line).trigger_notifier(trigger);
+        let joined = builder.resample_notifier(Arc::clone(&resample)).build();
         intx.irq = Some(joined.map_err(|rejected| rejected.error)?);
         step(IntxStep::UnmaskBy, intx.device.set_unmask(Some(&resample)))?;
         step(IntxStep::Unmask, intx.device.unmask())?;
@@ -97,7 +94,7 @@ impl PassthroughIntx {
     /// [`IntxError`], at the first step that fails. What is left comes back inside, and can be
     /// disabled again. It is masked, if that was not it; while it is still on the line, until the
     /// next EOI.
-    pub fn disable(mut self) -> Result<(), Rejected<Self>> {
+    pub fn disable(mut self) -> Result<(), Rejected<Self, IntxError>> {
         match self.try_disable() {
             Ok(()) => Ok(()),
             Err(error) => Err(Rejected::new(error, self)),
@@ -120,7 +117,10 @@ impl PassthroughIntx {
 }
 
 fn step(step: IntxStep, result: io::Result<()>) -> Result<(), IntxError> {
-    result.map_err(|source| IntxError::Device { step, source })
+    result.map_err(|error| IntxError::Device {
+        step,
+        cause: error.into(),
+    })
 }
 
 impl Drop for PassthroughIntx {

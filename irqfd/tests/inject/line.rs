@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{IrqChip, Line, MsiMessage, Pin, Pins, Platform, RoutingTable, Wiring};
-use irqfd::Error;
+use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
 use notify_core::sim::{CallKind, Interrupt, Profile, SimVm};
 
@@ -183,7 +183,7 @@ fn on_arm64_a_line_is_known_by_the_number_of_its_source() {
     let line = table.lease_msi(message).unwrap().into_line().unwrap();
     let gsi = line.gsi();
     let error = inject::line(&line, true).unwrap_err();
-    assert!(matches!(error, Error::NoPin { gsi: of } if of == gsi));
+    assert!(matches!(error, InjectError::NoPin { gsi: of, .. } if of == gsi));
     assert!(inject::line_status(&line, true).is_err());
 }
 
@@ -203,7 +203,7 @@ fn a_controller_that_is_not_ready_is_not_missing() {
     let table = table(&vm, Platform::Arm64Gic);
     let line = wired(&table, 40, pin(IrqChip::Gic, 5));
     let error = inject::line(&line, true).unwrap_err();
-    assert!(matches!(error, Error::Line { .. }), "{error}");
+    assert!(matches!(error, InjectError::LevelRefused { .. }), "{error}");
 }
 
 #[test]
@@ -216,8 +216,11 @@ fn refusals_say_what_is_missing() {
             false => inject::line(&line, true),
         };
         let error = result.unwrap_err();
-        assert!(matches!(error, Error::Line { .. }), "{error}");
-        assert_eq!(error.to_string(), "cannot drive the line of GSI 20");
+        assert!(matches!(error, InjectError::LevelRefused { .. }), "{error}");
+        assert_eq!(
+            error.to_string(),
+            "cannot set the level of GSI 20: Input/output error (os error 5)"
+        );
     }
     assert!(
         vm.deliver()
@@ -246,6 +249,6 @@ fn a_gsi_without_a_route() {
     let bare = RoutingTable::new(bare).unwrap();
     let error = inject::gsi_status(&bare, bare.gsi(4).unwrap(), true).unwrap_err();
     if cfg!(target_arch = "x86_64") {
-        assert!(matches!(error, Error::NoController { .. }), "{error}");
+        assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
     }
 }

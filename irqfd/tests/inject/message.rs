@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::Error;
+use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
 use notify_core::sim::{CallKind, Profile, SimVm};
 
@@ -64,7 +64,7 @@ fn a_vm_without_vcpus_or_without_irqchip() {
 
     let (_, table) = with(Profile::None, 1);
     let error = inject::message(&table, TO_FIRST).unwrap_err();
-    assert!(matches!(error, Error::NoController { .. }), "{error}");
+    assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn other_refusals_are_the_kernels() {
         vm.fail(CallKind::SignalMsi, 1, errno);
         let error = inject::message(&table, TO_FIRST).unwrap_err();
         assert!(
-            matches!(&error, Error::Signal { source, .. } if source.raw_os_error() == Some(errno)),
+            matches!(&error, InjectError::MessageRefused { cause, .. } if cause.raw_os_error() == Some(errno)),
             "{error}"
         );
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irqfd::Error;
+use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
 use notify_core::Vcpu;
 use notify_core::sim::{CallKind, Profile, SimVm};
@@ -37,19 +37,25 @@ fn without_an_irqchip_all_are_taken() {
 fn refusals_say_what_is_missing() {
     let (_, vcpu) = with(Profile::X86);
     let error = inject::vcpu(&vcpu, 8).unwrap_err();
-    assert!(matches!(error, Error::PicInKernel { vector: 8, .. }));
+    assert!(matches!(error, InjectError::PicInKernel { vector: 8, .. }));
     assert_eq!(
         error.to_string(),
-        "cannot inject vector 0x08 into a vCPU: the PICs are in the kernel"
+        "cannot inject vector 0x08 into a vCPU: the PICs are in the kernel; set a line with \
+         `inject::line`: No such device or address (os error 6)"
     );
 
     let (_, vcpu) = with(Profile::Arm64Gic { spis: 32 });
     let error = inject::vcpu(&vcpu, 8).unwrap_err();
     let unsupported = std::io::ErrorKind::Unsupported;
-    assert!(matches!(error, Error::Interrupt { source, .. } if source.kind() == unsupported));
+    assert!(
+        matches!(error, InjectError::VectorRefused { cause, .. } if cause.kind() == unsupported)
+    );
 
     let (vm, vcpu) = with(Profile::None);
     vm.fail(CallKind::Interrupt, 1, libc::EIO);
     let error = inject::vcpu(&vcpu, 8).unwrap_err();
-    assert!(matches!(error, Error::Interrupt { vector: 8, .. }));
+    assert!(matches!(
+        error,
+        InjectError::VectorRefused { vector: 8, .. }
+    ));
 }

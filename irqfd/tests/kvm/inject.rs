@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{IrqChip, Line, MsiMessage, Pin, Platform, RoutingTable, Wiring};
-use irqfd::Error;
+use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
 use kvm_ioctls::{VcpuFd, VmFd};
 use kvm_test::{Machine, Trial, bare, kvm, split};
@@ -45,7 +45,10 @@ fn message() {
 
     machine.vm().retire();
     let error = inject::message(&table, MESSAGE).unwrap_err();
-    assert!(matches!(error, Error::Signal { .. }), "{error}");
+    assert!(
+        matches!(error, InjectError::MessageRefused { .. }),
+        "{error}"
+    );
 }
 
 fn nobody() {
@@ -54,7 +57,7 @@ fn nobody() {
     let injected = inject::message(&table(&full), MESSAGE).unwrap();
     assert_eq!(injected, Injected::NoListener, "a VM without vCPUs");
     let error = inject::message(&table(&none), MESSAGE).unwrap_err();
-    assert!(matches!(error, Error::NoController { .. }), "{error}");
+    assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
     // Its local APIC is off after reset.
     let _vcpu = full.create_vcpu(0).unwrap();
     let injected = inject::message(&table(&full), MESSAGE).unwrap();
@@ -120,7 +123,7 @@ fn line() {
 
     let none = self::table(&bare().unwrap());
     let error = inject::gsi_status(&none, gsi, true).unwrap_err();
-    assert!(matches!(error, Error::NoController { .. }), "{error}");
+    assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
 }
 
 /// A machine that does not know the request without the status.
@@ -162,7 +165,7 @@ fn vector() {
     let full = bare().unwrap();
     full.create_irq_chip().unwrap();
     let error = inject::vcpu(&vcpu(&full).1, 0x60).unwrap_err();
-    assert!(matches!(error, Error::PicInKernel { .. }), "{error}");
+    assert!(matches!(error, InjectError::PicInKernel { .. }), "{error}");
 
     let (_fd, of_split) = vcpu(&split().unwrap());
     assert_eq!(inject::vcpu(&of_split, 0x60).unwrap(), Injected::Queued);

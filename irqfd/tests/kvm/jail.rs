@@ -150,7 +150,7 @@ fn line() {
     ];
     jailed(&[&FILTER[..], &MAKES, &calls].concat(), || {
         line.pause().unwrap();
-        card.trigger().unwrap().notify().unwrap();
+        card.trigger_notifier().unwrap().notify().unwrap();
         line.resume().unwrap();
     });
 }

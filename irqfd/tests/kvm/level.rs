@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Machine, NoIrqLine, Trial, kvm, open_fds};
-use notify_core::{Retired, Vm};
+use notify_core::Vm;
 
 use crate::guest::{GSI, Guest, Listens, VECTOR};
 
@@ -49,13 +49,13 @@ fn exported(line: &LevelLine) -> LevelIrq {
 }
 
 fn signal(irq: &LevelIrq) {
-    irq.trigger().unwrap().notify().unwrap();
+    irq.trigger_notifier().unwrap().notify().unwrap();
 }
 
 #[track_caller]
 fn expect_heard(times: u64, irqs: &[&LevelIrq]) {
     for irq in irqs {
-        let heard = irq.resample().unwrap().consume().unwrap();
+        let heard = irq.resample_notifier().unwrap().consume().unwrap();
         assert_eq!(heard.map_or(0, u64::from), times);
     }
 }
@@ -131,11 +131,11 @@ fn leaving(listens: Listens) {
 
 /// Nothing is left to lower; only whoever wants to raise something is told.
 fn closed() {
-    let is_retired = |error: Error| {
-        use std::error::Error as _;
-        let source = error.source().unwrap();
-        let source = source.downcast_ref::<std::io::Error>();
-        source.map_or(matches!(error, Error::Retired { .. }), Retired::caused)
+    let is_retired = |error: LevelError| {
+        matches!(
+            error,
+            LevelError::Retired { .. } | LevelError::Arm(IrqFdError::Retired { .. })
+        )
     };
     for listens in [Listens::Pics, Listens::Messages] {
         let guest = Guest::new(listens);
@@ -172,9 +172,13 @@ fn leaks_nothing() {
     for _ in 0..20 {
         let all = (line.join().unwrap(), told(&line), exported(&line));
         all.0.assert().unwrap();
-        let twice = LevelIrq::builder(&line).trigger(Arc::clone(stays.trigger().unwrap()));
+        let twice = LevelIrq::builder(&line)
+            .trigger_notifier(Arc::clone(stays.trigger_notifier().unwrap()));
         let rejected = twice.build().unwrap_err();
-        assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+        assert!(matches!(
+            rejected.error,
+            LevelError::Arm(IrqFdError::AlreadyBound { .. })
+        ));
     }
     assert_eq!(open_fds().unwrap(), before);
     assert!(!guest.pin());
@@ -242,8 +246,8 @@ fn split_refuses() {
     let error = build(GSI, None).unwrap_err();
     assert!(matches!(
         error,
-        Error::NoResample {
-            reason: NoResample::Refused(_),
+        LevelError::NoResample {
+            reason: NoResample::Refused { .. },
             ..
         }
     ));
@@ -251,7 +255,7 @@ fn split_refuses() {
     let error = build(24, Some(&exits)).unwrap_err();
     assert!(matches!(
         error,
-        Error::NoResample {
+        LevelError::NoResample {
             reason: NoResample::NotReserved { .. },
             ..
         }
@@ -262,11 +266,12 @@ fn split_refuses() {
     // Pins in the kernel, and a GSI that has a message: the irqfd would be taken, and never told.
     let guest = Guest::new(Listens::Pics);
     let lease = guest.table.lease_msi(message(VECTOR)).unwrap();
+    let exits = EoiExits::new();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     let error = builder.build().unwrap_err().error;
     assert!(matches!(
         error,
-        Error::NoResample {
+        LevelError::NoResample {
             reason: NoResample::NoPin,
             ..
         }
@@ -300,7 +305,7 @@ fn split_masked() {
     signal(&card);
     guest.expect_silence();
     line.redirect(message(VECTOR), false).unwrap();
-    card.resample().unwrap().consume().unwrap();
+    card.resample_notifier().unwrap().consume().unwrap();
     serve(&mut guest, &exits, VECTOR, || {});
     expect_heard(1, &[&card]);
     guest.expect_silence();

@@ -185,7 +185,7 @@ fn triggers(meanwhile: bool) {
     let guest = Guest::new(Listens::IoApic);
     let clean = Controllers::of(&guest);
     let (line, _disk, card) = line(&guest);
-    let notifier = card.trigger().unwrap();
+    let notifier = card.trigger_notifier().unwrap();
     let mut found = Found::default();
     each_round(notifier, meanwhile, |round, signalled| {
         line.pause().unwrap();
@@ -226,7 +226,7 @@ fn go_on(saved: &Controllers, snapshot: &LevelSnapshot) {
     assert!(spurious <= 1, "{spurious}");
     let _ = heard(&card);
     // The card triggers again, and the disk asserts.
-    card.trigger().unwrap().notify().unwrap();
+    card.trigger_notifier().unwrap().notify().unwrap();
     guest.expect_interrupt(|| {});
     disk.assert().unwrap();
     guest.expect_interrupt(|| {});
@@ -242,7 +242,7 @@ fn second_vm_hears() {
         let (first, disk, card) = line(&guest);
         let assert = || {
             disk.assert().unwrap();
-            card.trigger().unwrap().notify().unwrap();
+            card.trigger_notifier().unwrap().notify().unwrap();
         };
         if after_pause {
             first.pause().unwrap();
@@ -253,7 +253,10 @@ fn second_vm_hears() {
         }
         let saved = Controllers::of(&guest);
         let snapshot = written(&first);
-        assert_eq!(card.trigger().unwrap().is_signalled().unwrap(), after_pause);
+        assert_eq!(
+            card.trigger_notifier().unwrap().is_signalled().unwrap(),
+            after_pause
+        );
         assert_eq!(guest.pin(), !after_pause);
 
         let mut guest = Guest::new(Listens::IoApic);
@@ -276,7 +279,7 @@ fn second_vm_hears() {
 }
 
 fn heard(irq: &LevelIrq) -> u64 {
-    let heard = irq.resample().unwrap().consume().unwrap();
+    let heard = irq.resample_notifier().unwrap().consume().unwrap();
     heard.map_or(0, u64::from)
 }
 

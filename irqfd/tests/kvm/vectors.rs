@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::{Binding, NO_VECTOR, Table};
-use irqfd::{ArmQueue, Error, IrqFd, Triggered, Vector, VectorHandle, VectorState};
+use irqfd::{
+    ArmQueue, IrqFd, IrqFdError, Triggered, Vector, VectorError, VectorHandle, VectorState,
+};
 use kvm_bindings::{KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap};
 use kvm_test::{Machine, PATIENCE, Trial, kvm, open_fds, wait_until};
 use notify_core::dispatcher::{Dispatcher, Turn};
@@ -201,7 +203,7 @@ fn refused_swap() {
     let rejected = vector.replace_notifier(Arc::clone(other.notifier()));
     assert!(matches!(
         rejected.unwrap_err().error,
-        Error::AlreadyBound { .. }
+        VectorError::Arm(IrqFdError::AlreadyBound { .. })
     ));
     old.notify().unwrap();
     expect(&machine, &[0x41]);
@@ -287,7 +289,10 @@ fn isolation() {
     let alone = internal(&table, 0x41);
     alone.unmask().unwrap();
     alone.set_message(guilty).unwrap();
-    assert!(matches!(alone.trigger(), Err(Error::Signal { .. })));
+    assert!(matches!(
+        alone.trigger(),
+        Err(VectorError::MessageRefused { .. })
+    ));
     assert!(matches!(alone.state(), VectorState::Dead(_)));
     alone.set_message(message(0x41)).unwrap();
     alone.trigger().unwrap();
@@ -308,7 +313,7 @@ fn isolation() {
     let round = queue.run_pending();
     assert_eq!(round.armed, 15);
     assert!(round.failed[0].vector == *vectors[5] && round.failed.len() == 1);
-    assert!(matches!(&*round.failed[0].reason, Error::Commit { .. }));
+    assert!(matches!(&round.failed[0].reason, VectorError::Route { .. }));
     for (n, vector) in vectors.iter().enumerate().filter(|(n, _)| *n != 5) {
         vector.trigger().unwrap();
         expect(&machine, &[0x50 + u8::try_from(n).unwrap()]);

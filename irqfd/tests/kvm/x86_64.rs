@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
-use irqfd::{Error, IrqFd};
+use irqfd::{IrqFd, IrqFdError};
 use kvm_test::{Machine, Trial, kvm, open_fds, wait_until};
 use notify_core::{EventFd, EventNotifier, Vm};
 
@@ -117,10 +117,11 @@ fn already_bound() {
     for notifier in [irq.notifier(), &duplicate] {
         let builder = IrqFd::builder(lease(&table, 0x42)).notifier(Arc::clone(notifier));
         let error = builder.assign().unwrap_err().error;
-        assert!(matches!(error, Error::AlreadyBound { .. }));
+        assert!(matches!(error, IrqFdError::AlreadyBound { .. }));
         assert_eq!(
             error.to_string(),
-            "cannot bind a notifier to GSI 25: it is bound already"
+            "cannot bind a notifier to GSI 25: the notifier is bound to a GSI already; deassign it \
+             there first: Device or resource busy (os error 16)"
         );
     }
     irq.notifier().notify().unwrap();
@@ -157,7 +158,7 @@ fn retired() {
     let irq = IrqFd::builder(one).assign().unwrap();
     machine.vm().retire();
     let rejected = IrqFd::builder(two).assign().unwrap_err();
-    assert!(matches!(rejected.error, Error::Retired { .. }));
+    assert!(matches!(rejected.error, IrqFdError::Retired { .. }));
     irq.notifier().notify().unwrap();
     expect_vectors(&machine, &[0x41]);
     drop(irq);

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
 
-use irqfd::{Controller, Error, LevelLine};
+use irqfd::{Controller, LevelError, LevelLine};
 
 use super::bench::{GSI, on_chip};
 use super::{exported, heard, own, signal, told};
@@ -58,7 +58,10 @@ fn after_a_refusal_nothing_has_changed() {
     let fail = || chip.failure.store(libc::EIO, Ordering::Relaxed);
     fail();
     let error = one.assert().unwrap_err();
-    assert_eq!(error.to_string(), "cannot set the level of line 10");
+    assert_eq!(
+        error.to_string(),
+        "cannot set the level of line 10: Input/output error (os error 5)"
+    );
     assert!(!one.is_asserted() && !line.is_asserted());
     one.assert().unwrap();
     fail();
@@ -156,6 +159,6 @@ fn eois_and_levels_from_many_threads() {
     assert!(!chip.level());
     assert!(matches!(
         line.redirect(irq_routing::MsiMessage::default(), false),
-        Err(Error::NoMessage { .. })
+        Err(LevelError::NoMessage { .. })
     ));
 }

@@ -77,7 +77,7 @@ impl Bench {
     }
 
     fn told(&self) -> [bool; 3] {
-        let told = |irq: &LevelIrq| irq.resample().unwrap().is_signalled().unwrap();
+        let told = |irq: &LevelIrq| irq.resample_notifier().unwrap().is_signalled().unwrap();
         [&self.net, &self.card, &self.nic].map(told)
     }
 
@@ -100,12 +100,12 @@ impl Bench {
         let all = [&self.net, &self.card, &self.nic];
         let _ = all.map(heard);
         for device in [&self.disk, &self.net, &self.card, &self.nic] {
-            match device.trigger() {
+            match device.trigger_notifier() {
                 Some(_) => signal(device),
                 None => device.assert().unwrap(),
             }
             drop(vm.deliver());
-            if device.trigger().is_none() {
+            if device.trigger_notifier().is_none() {
                 device.deassert().unwrap();
             }
             assert_eq!(self.end(), Some(VECTOR), "{context}");
@@ -127,7 +127,7 @@ impl Bench {
 /// Runs `operation` with each of its ioctls failing once. Nobody is told of anything.
 pub(super) fn fail_each<R>(
     make: impl Fn() -> Bench,
-    operation: impl Fn(&Bench) -> Result<R, irqfd::Error>,
+    operation: impl Fn(&Bench) -> Result<R, irqfd::LevelError>,
 ) {
     fail_each_after(make, operation, |bench, _| {
         assert_eq!(bench.told(), [false; 3]);
@@ -145,7 +145,7 @@ fn fail_each_redirection(make: impl Fn() -> Bench, message: MsiMessage, masked: 
 
 fn fail_each_after<R>(
     make: impl Fn() -> Bench,
-    operation: impl Fn(&Bench) -> Result<R, irqfd::Error>,
+    operation: impl Fn(&Bench) -> Result<R, irqfd::LevelError>,
     check: impl Fn(&Bench, CallKind),
 ) {
     let mut failed = 0;

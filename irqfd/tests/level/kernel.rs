@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{IrqChip, Pin, RoutingTable, Wiring};
-use irqfd::{Error, LevelIrq, LevelLine};
+use irqfd::{IrqFdError, LevelError, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
 use notify_core::{EventNotifier, Extension, Vm};
@@ -108,37 +108,46 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     let (vm, _, line) = bench::pc();
     let new = || Arc::new(EventNotifier::new().unwrap());
     let (trigger, resample) = (new(), new());
-    let builder = LevelIrq::builder(&line).trigger(Arc::clone(&trigger));
-    let card = builder.resample(Arc::clone(&resample)).build().unwrap();
-    assert!(Arc::ptr_eq(card.trigger().unwrap(), &trigger));
-    assert!(Arc::ptr_eq(card.resample().unwrap(), &resample));
+    let builder = LevelIrq::builder(&line).trigger_notifier(Arc::clone(&trigger));
+    let card = builder
+        .resample_notifier(Arc::clone(&resample))
+        .build()
+        .unwrap();
+    assert!(Arc::ptr_eq(card.trigger_notifier().unwrap(), &trigger));
+    assert!(Arc::ptr_eq(card.resample_notifier().unwrap(), &resample));
     // Bound already, also to another line.
     let rejected = LevelIrq::builder(&line)
-        .trigger(Arc::clone(&trigger))
+        .trigger_notifier(Arc::clone(&trigger))
         .build();
     let rejected = rejected.unwrap_err();
-    assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+    assert!(matches!(
+        rejected.error,
+        LevelError::Arm(IrqFdError::AlreadyBound { .. })
+    ));
     card.leave().unwrap();
     let card = rejected.value.build().unwrap();
     signal(&card);
     assert!(pin(&vm));
     assert!(!card.take_trigger().unwrap(), "the kernel takes it");
 
-    let itself = LevelIrq::builder(&line).trigger(new());
+    let itself = LevelIrq::builder(&line).trigger_notifier(new());
     let same = new();
-    let itself = itself.trigger(Arc::clone(&same)).resample(same).build();
+    let itself = itself
+        .trigger_notifier(Arc::clone(&same))
+        .resample_notifier(same)
+        .build();
     assert!(matches!(
         itself.unwrap_err().error,
-        Error::TriggersItself { line: GSI }
+        LevelError::TriggersItself { line: GSI, .. }
     ));
     let semaphore = EventNotifier::builder().semaphore(true).initial(3);
     let semaphore = Arc::new(semaphore.build().unwrap());
     let rejected = LevelIrq::builder(&line)
-        .trigger(Arc::clone(&semaphore))
+        .trigger_notifier(Arc::clone(&semaphore))
         .build();
     assert!(matches!(
         rejected.unwrap_err().error,
-        Error::LineSemaphore { line: GSI }
+        LevelError::Semaphore { line: GSI, .. }
     ));
     let left = std::iter::from_fn(|| semaphore.consume().unwrap());
     assert_eq!(left.count(), 3, "it keeps its signals");
@@ -152,7 +161,10 @@ fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
         let trigger = Arc::new(EventNotifier::new().unwrap());
         let eventfd: &notify_core::EventFd = (*trigger).as_ref();
         eventfd.write(count).unwrap();
-        let card = LevelIrq::builder(&line).trigger(trigger).build().unwrap();
+        let card = LevelIrq::builder(&line)
+            .trigger_notifier(trigger)
+            .build()
+            .unwrap();
         assert!(pin(&vm));
         vm.guest_eoi(IOAPIC, GSI);
         assert!(!pin(&vm));
@@ -169,8 +181,8 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         .unwrap_err();
     assert!(matches!(
         rejected.error,
-        Error::Drive {
-            source: irq_routing::Error::AlreadyDriven { .. },
+        LevelError::Taken {
+            cause: irq_routing::Error::AlreadyDriven { .. },
             ..
         }
     ));
@@ -195,8 +207,8 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         .unwrap_err();
     assert!(matches!(
         rejected.error,
-        Error::Drive {
-            source: irq_routing::Error::PinShared { .. },
+        LevelError::Taken {
+            cause: irq_routing::Error::PinShared { .. },
             ..
         }
     ));
@@ -213,7 +225,7 @@ fn a_message_is_no_line_where_pins_are_in_the_kernel() {
     let rejected = builder.build().unwrap_err();
     assert!(matches!(
         rejected.error,
-        Error::NoResample {
+        LevelError::NoResample {
             reason: irqfd::NoResample::NoPin,
             ..
         }
@@ -248,7 +260,7 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     let (vm, _, line) = bench::pc();
     let net = told(&line);
     let error = line.redirect(bench::level(0x60), false).unwrap_err();
-    assert!(matches!(error, Error::NoMessage { line: GSI }));
+    assert!(matches!(error, LevelError::NoMessage { line: GSI, .. }));
     vm.reset_calls();
     line.on_eoi().unwrap();
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
@@ -289,8 +301,8 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
         let error = builder.build().unwrap_err().error;
         assert!(matches!(
             error,
-            Error::NoResample {
-                reason: irqfd::NoResample::NoCapability,
+            LevelError::NoResample {
+                reason: irqfd::NoResample::NoExtension,
                 ..
             }
         ));
@@ -303,7 +315,7 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
 fn what_cannot_be_taken_off_keeps_the_route() {
     let (vm, table, line) = bench::pc();
     let card = exported(&line);
-    let trigger = Arc::clone(card.trigger().unwrap());
+    let trigger = Arc::clone(card.trigger_notifier().unwrap());
     vm.fail(CallKind::IrqFdDeassign, 1, libc::EINVAL);
     drop(card);
     drop(line);
@@ -341,7 +353,7 @@ fn what_is_asked_of_the_kernel_and_in_which_order() {
             let eventfd: &notify_core::EventFd = (**notifier.unwrap()).as_ref();
             eventfd.as_raw_fd()
         };
-        (fd(irq.trigger()), fd(irq.resample()))
+        (fd(irq.trigger_notifier()), fd(irq.resample_notifier()))
     };
     let (trigger, resample) = fds(&card);
     assert_eq!(vm.take(), [Call::AssignResample(trigger, GSI, resample)]);
@@ -353,7 +365,7 @@ fn what_is_asked_of_the_kernel_and_in_which_order() {
         [Call::Line(GSI, false), Call::Deassign(trigger, GSI)]
     );
     let net = told(&line);
-    assert!(net.trigger().is_none());
+    assert!(net.trigger_notifier().is_none());
     assert!(matches!(vm.take()[..], [Call::AssignResample(..)]));
     drop(net);
     assert!(matches!(vm.take()[..], [Call::Deassign(..)]));

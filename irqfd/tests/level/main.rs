@@ -38,11 +38,11 @@ fn exported(line: &LevelLine) -> LevelIrq {
 }
 
 fn signal(irq: &LevelIrq) {
-    irq.trigger().unwrap().notify().unwrap();
+    irq.trigger_notifier().unwrap().notify().unwrap();
 }
 
 /// How often a device was told since the last time.
 fn heard(irq: &LevelIrq) -> u64 {
-    let resample = irq.resample().unwrap();
+    let resample = irq.resample_notifier().unwrap();
     resample.consume().unwrap().map_or(0, u64::from)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use irq_routing::{MsiMessage, Platform, Route, RoutingTable, Wiring};
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
 
@@ -90,7 +90,7 @@ fn signals_wait_in_the_trigger_while_it_is_masked() {
     signal(&card);
     drop(vm.deliver());
     assert!(!card.take_trigger().unwrap());
-    assert!(card.trigger().unwrap().is_signalled().unwrap());
+    assert!(card.trigger_notifier().unwrap().is_signalled().unwrap());
     line.redirect(level(VECTOR), false).unwrap();
     assert_eq!(heard(&card), 0);
     serve(&vm, &exits, VECTOR);
@@ -242,7 +242,7 @@ fn a_refused_message_changes_nothing() {
     let bad = MsiMessage::new(0x1_fee0_0000, level(0x62).data);
     line.redirect(bad, true).unwrap();
     let error = line.redirect(bad, false).unwrap_err();
-    assert!(matches!(error, Error::Redirect { .. }));
+    assert!(matches!(error, LevelError::Route { .. }));
     disk.assert().unwrap();
     signal(&card);
     expect(&vm, &[]);
@@ -294,7 +294,11 @@ fn after_a_restore_what_is_asserted_is_sent_anew_and_all_are_told() {
     assert_eq!(heard(&card), 1);
 }
 
-fn build(table: &RoutingTable, gsi: u32, exits: Option<&EoiExits>) -> Result<LevelLine, Error> {
+fn build(
+    table: &RoutingTable,
+    gsi: u32,
+    exits: Option<&EoiExits>,
+) -> Result<LevelLine, LevelError> {
     let lease = table.lease_exact(gsi).unwrap();
     lease.set_route(level(VECTOR)).unwrap();
     let builder = LevelLine::builder(lease.into_line().unwrap());
@@ -313,23 +317,23 @@ fn a_line_that_would_hear_of_no_eoi_is_refused() {
     let error = build(&table, GSI, None).unwrap_err();
     assert!(matches!(
         error,
-        Error::NoResample {
-            reason: NoResample::Refused(_),
+        LevelError::NoResample {
+            reason: NoResample::Refused { .. },
             ..
         }
     ));
     let error = build(&table, 24, Some(&exits)).unwrap_err();
     assert!(matches!(
         error,
-        Error::NoResample {
-            reason: NoResample::NotReserved { reserved: 24 },
+        LevelError::NoResample {
+            reason: NoResample::NotReserved { reserved: 24, .. },
             ..
         }
     ));
     // What says nothing about the machine is passed on.
     vm.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     let error = build(&table, GSI, Some(&exits)).unwrap_err();
-    assert!(matches!(error, Error::Assign { .. }));
+    assert!(matches!(error, LevelError::Arm(IrqFdError::Refused { .. })));
     assert_eq!(table.leased(), 0);
     drop(build(&table, GSI, Some(&exits)).unwrap());
     assert_eq!(table.leased(), 0);
@@ -346,7 +350,7 @@ fn whoever_leaves_takes_nothing_along() {
     let (disk, card, nic) = (own(&line), exported(&line), exported(&line));
     disk.assert().unwrap();
     signal(&card);
-    let trigger = Arc::clone(card.trigger().unwrap());
+    let trigger = Arc::clone(card.trigger_notifier().unwrap());
     card.leave().unwrap();
     drop(disk);
     serve(&vm, &exits, VECTOR);
@@ -356,7 +360,10 @@ fn whoever_leaves_takes_nothing_along() {
     expect(&vm, &[]);
     assert!(trigger.is_signalled().unwrap());
     // It joins again, with the signal that came meanwhile.
-    let card = LevelIrq::builder(&line).trigger(trigger).build().unwrap();
+    let card = LevelIrq::builder(&line)
+        .trigger_notifier(trigger)
+        .build()
+        .unwrap();
     expect(&vm, &[VECTOR]);
     drop(card);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use irqfd::vfio::{IntxDevice, IntxError, IntxStep, PassthroughIntx};
-use irqfd::{Error, LevelLine};
+use irqfd::{IrqFdError, LevelError, LevelLine};
 use notify_core::EventNotifier;
 use notify_core::sim::{CallKind, SimVm};
 
@@ -162,7 +162,10 @@ fn each_step_that_fails_is_undone() {
     let (vm, line, device) = bench();
     vm.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     let error = PassthroughIntx::enable(&line, device.clone()).unwrap_err();
-    assert!(matches!(error, IntxError::Line(Error::Assign { .. })));
+    assert!(matches!(
+        error,
+        IntxError::Line(LevelError::Arm(IrqFdError::Refused { .. }))
+    ));
     assert_eq!(device.state(), State::default());
 }
 
@@ -190,7 +193,7 @@ fn each_step_back_that_fails_can_be_tried_again() {
     let rejected = intx.disable().unwrap_err();
     assert!(matches!(
         rejected.error,
-        IntxError::Line(Error::Deassign { .. })
+        IntxError::Line(LevelError::Arm(IrqFdError::Deassign { .. }))
     ));
     assert!(rejected.value.irq().is_some());
     assert!(device.state().masked && device.state().unmask);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, Profile, SimVm};
 
@@ -16,7 +16,7 @@ use super::{exported, heard, own, signal, told};
 const IOAPIC: u32 = 2;
 
 fn is_signalled(irq: &LevelIrq) -> bool {
-    irq.trigger().unwrap().is_signalled().unwrap()
+    irq.trigger_notifier().unwrap().is_signalled().unwrap()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn what_is_asked_of_the_kernel_and_in_which_order() {
     let (card, nic, _net) = (exported(&line), exported(&line), told(&line));
     let fds = |irq: &LevelIrq| {
         use std::os::fd::AsRawFd;
-        let [trigger, resample] = [irq.trigger(), irq.resample()];
+        let [trigger, resample] = [irq.trigger_notifier(), irq.resample_notifier()];
         (trigger.unwrap().as_raw_fd(), resample.unwrap().as_raw_fd())
     };
     let ((card, card_eoi), (nic, nic_eoi)) = (fds(&card), fds(&nic));
@@ -462,13 +462,13 @@ fn a_device_that_is_refused_leaves_and_the_line_resumes() {
     let elsewhere = exported(&other);
     let card = exported(&line);
     line.pause().unwrap();
-    let trigger = Arc::clone(elsewhere.trigger().unwrap());
-    let twice = LevelIrq::builder(&line).trigger(trigger);
+    let trigger = Arc::clone(elsewhere.trigger_notifier().unwrap());
+    let twice = LevelIrq::builder(&line).trigger_notifier(trigger);
     let twice = twice.build().unwrap();
     signal(&card);
     assert!(matches!(
         line.resume().unwrap_err(),
-        Error::AlreadyBound { .. }
+        LevelError::Arm(IrqFdError::AlreadyBound { .. })
     ));
     twice.leave().unwrap();
     line.resume().unwrap();

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use irqfd::Error;
+use irqfd::LevelError;
 use notify_core::Bus;
 use notify_core::sim::{CallKind, SimVm};
 
@@ -79,7 +79,7 @@ fn a_reassertion_that_fails_says_so() {
     vm.fail(CallKind::IrqLine, 0, 5);
     let error = line.reassert().unwrap_err();
     assert!(
-        matches!(error, Error::SetLevel { line: GSI, .. }),
+        matches!(error, LevelError::LevelRefused { line: GSI, .. }),
         "{error}"
     );
     assert!(disk.is_asserted() && line.is_asserted() && pin(&vm));

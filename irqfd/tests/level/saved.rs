@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::MsiMessage;
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine, LevelRestoreError, LevelSnapshot};
+use irqfd::{EoiExits, LevelError, LevelIrq, LevelLine, LevelRestoreError, LevelSnapshot};
 use notify_core::sim::{CallKind, SimVm};
 use serde_json::{Value, json};
 
@@ -64,8 +64,8 @@ fn the_written_form_stays_as_it_is() {
 fn a_line_that_runs_is_not_saved() {
     let (_, _, line) = bench::pc();
     let error = line.snapshot().unwrap_err();
-    assert!(matches!(error, Error::NotPaused));
-    let expected = "the device or line is not paused: call `pause` before `snapshot`";
+    assert!(matches!(error, LevelError::NotPaused));
+    let expected = "the line is not paused; call `pause` before `snapshot`";
     assert_eq!(error.to_string(), expected);
     line.pause().unwrap();
     line.snapshot().unwrap();
@@ -93,20 +93,23 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let refused = |snapshot: LevelSnapshot| line.restore(&snapshot).unwrap_err();
     let later = read(json!({"version": 2, "something": [1, 2]}));
     let error = refused(later);
-    assert!(matches!(error, LevelRestoreError::Version { found: 2 }));
+    assert!(matches!(error, LevelRestoreError::Version { found: 2, .. }));
     let error = refused(snapshot(false, Value::Null, std::slice::from_ref(&low)));
-    let count = LevelRestoreError::Devices {
-        found: 1,
-        wanted: 2,
-    };
-    assert_eq!(error.to_string(), count.to_string());
+    assert!(matches!(
+        error,
+        LevelRestoreError::Devices {
+            found: 1,
+            wanted: 2,
+            ..
+        }
+    ));
     let error = refused(snapshot(false, entry.clone(), &[low.clone(), low.clone()]));
     assert!(matches!(
         error,
         LevelRestoreError::Entry { found: true, .. }
     ));
     let error = refused(snapshot(true, Value::Null, &[low.clone(), taken.clone()]));
-    assert!(matches!(error, LevelRestoreError::Level { device: 1 }));
+    assert!(matches!(error, LevelRestoreError::Level { device: 1, .. }));
     assert_eq!(format!("{line:?}"), before);
     assert_eq!((vm.total_calls(), heard(&card)), (0, 0));
 
@@ -115,7 +118,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let error = line.restore(&snapshot(true, Value::Null, &[taken.clone(), high]));
     assert!(matches!(
         error.unwrap_err(),
-        LevelRestoreError::Level { device: 0 }
+        LevelRestoreError::Level { device: 0, .. }
     ));
     line.restore(&snapshot(true, Value::Null, &[low, taken]))
         .unwrap();
@@ -297,7 +300,7 @@ fn a_masked_entry_stays_masked() {
         signal(&card);
         drop(vm.deliver());
         assert_eq!(vm.pending_vectors(0), [0_u8; 0]);
-        assert!(card.trigger().unwrap().is_signalled().unwrap());
+        assert!(card.trigger_notifier().unwrap().is_signalled().unwrap());
         line.redirect(level(VECTOR), false).unwrap();
         drop(vm.deliver());
         assert_eq!(vm.pending_vectors(0), [VECTOR]);
@@ -337,7 +340,7 @@ fn a_restore_that_fails_changes_nothing() {
     let error = line.restore(&high).unwrap_err();
     assert!(matches!(
         error,
-        LevelRestoreError::Line(Error::SetLevel { .. })
+        LevelRestoreError::Line(LevelError::LevelRefused { .. })
     ));
     assert_eq!(format!("{line:?}"), before);
     assert_eq!(heard(&card), 0);
@@ -366,7 +369,13 @@ fn a_restore_that_fails_changes_nothing() {
         drop(vm.deliver());
         assert_eq!(vm.pending_vectors(0), [0_u8; 0], "{kind:?}");
         assert_eq!(exits.on_vector(VECTOR), 0);
-        assert!(card.trigger().unwrap().consume().unwrap().is_some());
+        assert!(
+            card.trigger_notifier()
+                .unwrap()
+                .consume()
+                .unwrap()
+                .is_some()
+        );
         line.redirect(level(VECTOR), false).unwrap();
         assert_eq!(vm.pending_vectors(0), [0_u8; 0], "nothing asserts");
         line.restore(&high).unwrap();

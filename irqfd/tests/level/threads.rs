@@ -48,7 +48,7 @@ impl Device {
     fn happen(&self) {
         let _guard = self.lock.lock().unwrap();
         self.work.fetch_add(1, Ordering::SeqCst);
-        match self.irq.trigger() {
+        match self.irq.trigger_notifier() {
             Some(_) => self.trigger(),
             None => self.irq.assert().unwrap(),
         }
@@ -59,7 +59,7 @@ impl Device {
         let _guard = self.lock.lock().unwrap();
         self.done
             .store(self.work.load(Ordering::SeqCst), Ordering::SeqCst);
-        if self.irq.trigger().is_none() {
+        if self.irq.trigger_notifier().is_none() {
             self.irq.deassert().unwrap();
         }
     }
@@ -82,13 +82,19 @@ fn storm(line: &LevelLine, guest: impl Fn(&dyn Fn()) -> bool + Sync) -> u64 {
         // Who has an exported device looks again after each EOI.
         for device in devices
             .iter()
-            .filter(|device| device.irq.trigger().is_some())
+            .filter(|device| device.irq.trigger_notifier().is_some())
         {
             let stop = &stop;
             scope.spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
                     let wait = Some(Duration::from_millis(20));
-                    if device.irq.resample().unwrap().wait(wait).unwrap().is_some()
+                    if device
+                        .irq
+                        .resample_notifier()
+                        .unwrap()
+                        .wait(wait)
+                        .unwrap()
+                        .is_some()
                         && !device.is_idle()
                     {
                         device.trigger();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::vfio::{IntxDevice, IntxError, PassthroughIntx};
-use irqfd::{Error, LevelIrq, LevelLine, NoResample};
+use irqfd::{LevelError, LevelIrq, LevelLine, NoResample};
 use notify_core::EventNotifier;
 use notify_core::sim::{CallKind, SimVm};
 
@@ -173,7 +173,7 @@ fn a_device_that_waits_for_eois_is_refused() {
     ];
     for builder in builders {
         let error = builder.build().unwrap_err().error;
-        let Error::NoResample { gsi, reason } = error else {
+        let LevelError::NoResample { gsi, reason, .. } = error else {
             panic!("{error:?}");
         };
         assert_eq!(gsi.number(), GSI);
@@ -182,7 +182,7 @@ fn a_device_that_waits_for_eois_is_refused() {
     let intx = PassthroughIntx::enable(&line, Arc::new(Device));
     assert!(matches!(
         intx.unwrap_err(),
-        IntxError::Line(Error::NoResample { .. })
+        IntxError::Line(LevelError::NoResample { .. })
     ));
 }
 

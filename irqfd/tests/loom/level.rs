@@ -108,7 +108,7 @@ impl Vm for Split {
 }
 
 fn told(irq: &LevelIrq) -> usize {
-    let count = irq.resample().unwrap().consume().unwrap();
+    let count = irq.resample_notifier().unwrap().consume().unwrap();
     count.map_or(0, |count| count.get() as usize)
 }
 

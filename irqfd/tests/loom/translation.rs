@@ -142,11 +142,11 @@ fn an_irqfd_is_taken_off_while_its_message_is_blocked() {
 fn two_callers_change_a_vector_and_a_third_masks_it() {
     explore(2, || {
         let (witness, table) = Witness::new();
-        let vector = internal(&table);
+        let vector = Arc::new(internal(&table));
         vector.export().unwrap();
         vector.unmask().unwrap();
         let change = |data| {
-            let vector: Vector = vector.clone();
+            let vector = Arc::clone(&vector);
             thread::spawn(move || vector.set_message(message(data)).unwrap())
         };
         let others = [change(2), change(3)];

@@ -113,7 +113,7 @@ fn hostile_registers_are_refused() {
             let wanted = if wrong < 4 { 10 } else { len };
             assert!(matches!(
                 refused(&registers),
-                RestoreError::Length { found, wanted: least } if (found, least) == (wrong, wanted)
+                RestoreError::Length { found, wanted: least, .. } if (found, least) == (wrong, wanted)
             ));
         }
         let data = if shape.0 { 12 } else { 8 };
@@ -142,7 +142,7 @@ fn hostile_registers_are_refused() {
             assert!(
                 matches!(
                     refused(&registers),
-                    RestoreError::Reserved { offset, found } if (offset, found) == (at, byte)
+                    RestoreError::Reserved { offset, found, .. } if (offset, found) == (at, byte)
                 ),
                 "{bits:#x} at {at:#x} of {shape:?}"
             );
@@ -159,7 +159,7 @@ fn hostile_registers_are_refused() {
         registers.capability[0] = 0x11;
         assert!(matches!(
             refused(&registers),
-            RestoreError::Id { found: 0x11 }
+            RestoreError::Id { found: 0x11, .. }
         ));
     }
 }
@@ -188,7 +188,7 @@ fn a_hostile_snapshot_has_no_registers() {
     }
     let later: Snapshot = serde_json::from_str(r#"{"version":3}"#).unwrap();
     let error = later.registers().unwrap_err();
-    assert!(matches!(error, RestoreError::Version { found: 3 }));
+    assert!(matches!(error, RestoreError::Version { found: 3, .. }));
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {

@@ -267,7 +267,7 @@ fn play(log: u32, shape: (bool, bool, bool), has_queue: bool, steps: Vec<Step>) 
                 }
             }
             Step::Run => {
-                queue.run_pending();
+                let _ = queue.run_pending();
                 for n in 0..1 << log {
                     if std::mem::take(&mut model.lines[n].queued) {
                         model.lines[n].armed = true;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::RoutingTable;
-use irqfd::Error;
+use irqfd::VectorError;
 use irqfd::msi::Capability;
 use kvm_test::Recorder;
 
@@ -120,7 +120,9 @@ fn vectors_are_a_power_of_two_to_32() {
     let bench = Bench::new();
     for vectors in [0, 3, 5, 31, 33, 64, 1 << 40, usize::MAX] {
         let error = bench.builder().vectors(vectors).build().unwrap_err();
-        assert!(matches!(error, Error::MsiVectors { vectors: found } if found == vectors));
+        assert!(
+            matches!(error, VectorError::CapabilitySize { vectors: found, .. } if found == vectors)
+        );
     }
     for (log, vectors) in [1, 2, 4, 8, 16, 32].into_iter().enumerate() {
         let msi = bench.builder().vectors(vectors).build().unwrap();

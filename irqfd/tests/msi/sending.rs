@@ -232,7 +232,7 @@ fn however_many_vectors_one_access_takes_one_commit() {
         let expected = if with_queue { (0, 0) } else { (1, 32) };
         let calls = || (bench.vm.calls(SetGsiRouting), bench.vm.calls(IrqFdAssign));
         assert_eq!(calls(), expected);
-        queue.run_pending();
+        let _ = queue.run_pending();
         assert_eq!(calls(), (1, 32));
         notifiers[9].notify().unwrap();
         bench.expect(&[0x49]);
@@ -242,7 +242,7 @@ fn however_many_vectors_one_access_takes_one_commit() {
         assert_eq!(calls(), (1, 32));
         let _ = msi.write(12, &0x80_u16.to_le_bytes());
         notifiers[9].notify().unwrap();
-        queue.run_pending();
+        let _ = queue.run_pending();
         assert_eq!(calls(), (2, if with_queue { 64 } else { 32 }));
         bench.expect(&[0x89]);
         assert!(

@@ -92,7 +92,7 @@ fn refused(change: impl FnOnce(&mut Value)) -> RestoreError {
 fn hostile_snapshots_are_refused() {
     for version in [0, 1] {
         let error = refused(|value| value["version"] = json!(version));
-        assert!(matches!(error, RestoreError::Version { found } if found == version));
+        assert!(matches!(error, RestoreError::Version { found, .. } if found == version));
     }
     for (field, other) in [
         ("vectors", json!(8)),
@@ -110,7 +110,7 @@ fn hostile_snapshots_are_refused() {
     for granted in [0, 3, 8, 1 << 31, u32::MAX] {
         let error = refused(|value| value["granted"] = json!(granted));
         assert!(
-            matches!(error, RestoreError::Granted { granted: of, vectors: 4 } if of == granted)
+            matches!(error, RestoreError::Granted { granted: found, vectors: 4, .. } if found == granted)
         );
     }
     let error = refused(|value| value["address"] = json!(LAPIC + 1));
@@ -120,9 +120,9 @@ fn hostile_snapshots_are_refused() {
     let error = refused(|value| value["extended_data_enabled"] = json!(true));
     assert!(matches!(error, RestoreError::ExtendedData));
     let error = refused(|value| value["data"] = json!(0x1_0000));
-    assert!(matches!(error, RestoreError::Data { data: 0x1_0000 }));
+    assert!(matches!(error, RestoreError::Data { data: 0x1_0000, .. }));
     let error = refused(|value| value["sends"]["data"] = json!(u32::MAX));
-    assert!(matches!(error, RestoreError::Data { data: u32::MAX }));
+    assert!(matches!(error, RestoreError::Data { data: u32::MAX, .. }));
     for field in ["masked", "pending"] {
         let error = refused(|value| value[field] = json!(0x10));
         assert!(matches!(error, RestoreError::Bits { .. }));
@@ -192,7 +192,7 @@ fn a_later_version_is_no_parse_error() {
     ] {
         let snapshot: Snapshot = serde_json::from_str(text).unwrap();
         let error = msi.restore(&snapshot).unwrap_err();
-        assert!(matches!(error, RestoreError::Version { found: 3 }));
+        assert!(matches!(error, RestoreError::Version { found: 3, .. }));
         assert!(serde_json::to_string(&snapshot).is_err());
     }
     let text = "[2,4,true,true,false,false,false,1,0,0,0,0,[0,0]]";
@@ -204,7 +204,7 @@ fn a_later_version_is_no_parse_error() {
 fn a_snapshot_of_what_is_not_paused_is_refused() {
     let bench = Bench::new();
     let msi = driven(&bench, 4, 1, 0x60);
-    let refused = || matches!(msi.snapshot(), Err(irqfd::Error::NotPaused));
+    let refused = || matches!(msi.snapshot(), Err(irqfd::VectorError::NotPaused));
     assert!(refused());
     msi.pause();
     assert!(msi.is_paused());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Accesses to the region of the table.
 
-use irqfd::Error;
+use irqfd::VectorError;
 use irqfd::msix::Table;
 use notify_core::sim::CallKind::{IrqFdAssign, IrqFdDeassign, SetGsiRouting};
 
@@ -173,7 +173,7 @@ fn tables_have_1_to_2048_entries() {
     for vectors in [0, 2049, usize::MAX] {
         let error = Table::builder(&bench.routing).vectors(vectors).build();
         let error = error.unwrap_err();
-        assert!(matches!(error, Error::TableSize { vectors: found } if found == vectors));
+        assert!(matches!(error, VectorError::TableSize { vectors: found, .. } if found == vectors));
     }
     let table = bench.table(2048);
     assert_eq!((table.table_len(), table.pba_len()), (32768, 256));

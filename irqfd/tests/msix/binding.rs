@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Which vector a queue uses.
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -281,7 +280,7 @@ fn a_back_end_that_refuses_changes_nothing() {
             matches!(&error, BindCallError::SetCall(Refused)),
             "{error:?}"
         );
-        assert_eq!(error.source().unwrap().to_string(), "refused");
+        assert!(error.to_string().ends_with(": refused"), "{error}");
         assert_eq!(queue.number(), 0);
         assert!(Arc::ptr_eq(&old, &queue.call().unwrap()));
         assert_eq!(pending(&table, 0), 0b01);

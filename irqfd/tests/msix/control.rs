@@ -11,13 +11,13 @@ fn message_control_has_three_fields() {
     let bench = Bench::new();
     let table = bench.table(3);
     assert_eq!(table.message_control(), 0x0002);
-    let _ = table.write_message_control(0xffff);
+    let _ = table.config_write(2, &0xffff_u16.to_le_bytes());
     assert_eq!(table.message_control(), 0xc002);
     assert!(table.is_enabled() && table.is_function_masked());
-    let _ = table.write_message_control(0x8000);
+    let _ = table.config_write(2, &0x8000_u16.to_le_bytes());
     assert_eq!(table.message_control(), 0x8002);
     assert!(table.is_enabled() && !table.is_function_masked());
-    let _ = table.write_message_control(0x4000);
+    let _ = table.config_write(2, &0x4000_u16.to_le_bytes());
     assert!(!table.is_enabled() && table.is_function_masked());
 }
 

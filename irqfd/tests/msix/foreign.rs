@@ -122,7 +122,7 @@ fn a_lease_for_a_vector_that_is_not_there_comes_back() {
     let rejected = table.set_lease(3, lease).unwrap_err();
     assert!(matches!(
         rejected.error,
-        irqfd::Error::NoVector { number: 3 }
+        irqfd::VectorError::NoVector { number: 3, .. }
     ));
     assert_eq!(rejected.value.gsi().number(), 77);
 }
@@ -163,20 +163,21 @@ fn what_is_no_state_of_a_table_is_refused() {
         (refused(|it| it.table.clear()), 0),
         (refused(|it| it.table.resize(16 * 2049, 0)), 16 * 2049),
     ] {
-        assert!(matches!(error, RestoreError::Bytes { bytes: found } if found == bytes));
+        assert!(matches!(error, RestoreError::Bytes { bytes: found, .. } if found == bytes));
     }
     let error = refused(|it| it.control = 0x8003);
     assert!(matches!(
         error,
         RestoreError::Size {
             found: 4,
-            wanted: 3
+            wanted: 3,
+            ..
         }
     ));
     let error = refused(|it| it.pending[0] = 1 << 3);
-    assert!(matches!(error, RestoreError::Pending { vector: 3 }));
+    assert!(matches!(error, RestoreError::Pending { vector: 3, .. }));
     let error = refused(|it| it.pending.push(1 << 63));
-    assert!(matches!(error, RestoreError::Pending { vector: 127 }));
+    assert!(matches!(error, RestoreError::Pending { vector: 127, .. }));
     let error = refused(|it| it.pending.resize(33, u64::MAX - 7));
     assert!(matches!(error, RestoreError::Pending { .. }));
     let error = refused(|it| {
@@ -242,7 +243,7 @@ proptest! {
 fn a_snapshot_of_a_later_version_has_no_registers() {
     let later: Snapshot = serde_json::from_str(r#"{"version":3}"#).unwrap();
     let error = later.registers().unwrap_err();
-    assert!(matches!(error, RestoreError::Version { found: 3 }));
+    assert!(matches!(error, RestoreError::Version { found: 3, .. }));
 }
 
 /// A guest numbers its buses anew.
@@ -271,7 +272,7 @@ fn a_snapshot_that_no_table_has_has_no_registers() {
     let read = |json: &str| serde_json::from_str::<Snapshot>(json).unwrap();
     let empty = read(r#"{"version":2,"enabled":true,"function_masked":false,"vectors":[]}"#);
     let error = empty.registers().unwrap_err();
-    assert!(matches!(error, RestoreError::Bytes { bytes: 0 }));
+    assert!(matches!(error, RestoreError::Bytes { bytes: 0, .. }));
     let unaligned = read(
         r#"{"version":2,"enabled":true,"function_masked":false,"vectors":
            [{"address":1,"data":0,"masked":true,"pending":false}]}"#,

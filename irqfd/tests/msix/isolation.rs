@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::Table;
-use irqfd::{ArmQueue, Error, VectorState};
+use irqfd::{ArmQueue, VectorError, VectorState};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::CallKind;
 
@@ -52,11 +52,14 @@ fn one_bad_message_among_many_kills_one_vector() {
         }
         aim_badly(&table, 11);
         let _ = table.set_control(true, false);
-        queue.run_pending();
+        let _ = queue.run_pending();
         let dead = table.dead();
         assert_eq!(dead.len(), 1);
         assert_eq!(dead[0].number, Some(11));
-        assert!(matches!(*dead[0].reason, Error::Commit { .. }), "{dead:?}");
+        assert!(
+            matches!(dead[0].reason, VectorError::Route { .. }),
+            "{dead:?}"
+        );
         let armed = table.vectors().iter().map(|vector| vector.state());
         let armed = armed.filter(|state| matches!(state, VectorState::Armed));
         assert_eq!(armed.count(), 15);
@@ -66,7 +69,7 @@ fn one_bad_message_among_many_kills_one_vector() {
         assert!(table.dead().is_empty(), "a masked vector is masked");
         program(&table, 11, 0x40);
         set_mask(&table, 11, false);
-        queue.run_pending();
+        let _ = queue.run_pending();
         assert!(matches!(vector(&table, 11).state(), VectorState::Armed));
     }
 }
@@ -84,7 +87,7 @@ fn an_internal_vector_whose_message_is_refused_is_dead_until_it_is_opened_again(
     let dead = table.dead();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].number, Some(1));
-    let Error::Signal { message, .. } = &*dead[0].reason else {
+    let VectorError::MessageRefused { message, .. } = &dead[0].reason else {
         panic!("{dead:?}");
     };
     assert_eq!(*message, MsiMessage::new(super::LAPIC, 0x41));
@@ -111,7 +114,7 @@ fn a_guest_without_gsis_left_gets_what_there_are() {
     assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
     let dead = table.dead();
     assert_eq!([dead[0].number, dead[1].number], [Some(1), Some(2)]);
-    assert!(matches!(*dead[0].reason, Error::Lease { .. }));
+    assert!(matches!(dead[0].reason, VectorError::NoGsi { .. }));
     drop(leases);
     set_mask(&table, 2, true);
     set_mask(&table, 2, false);
@@ -161,7 +164,7 @@ fn a_panic_of_the_machine_leaves_a_table_that_works() {
     assert!(opened.is_err());
     let dead = table.dead();
     assert_eq!(dead.len(), 2);
-    assert!(matches!(*dead[0].reason, Error::Abandoned));
+    assert!(matches!(dead[0].reason, VectorError::Panicked));
     vm.on_routes(|_| Ok(()));
     let _ = table.set_control(false, false);
     let _ = table.set_control(true, false);

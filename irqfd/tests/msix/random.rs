@@ -326,7 +326,7 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
                 assert_eq!(bytes, model.pba(offset, len), "{len} at {offset:#x}");
             }
             Step::Control(control) => {
-                let _ = table.write_message_control(control);
+                let _ = table.config_write(2, &control.to_le_bytes());
                 model.change(|model| {
                     model.enabled = control & 0x8000 != 0;
                     model.function_masked = control & 0x4000 != 0;
@@ -348,7 +348,7 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
             }
             Step::Trigger(_) | Step::Export(_) | Step::Unexport(_) => {}
             Step::Run => {
-                queue.run_pending();
+                let _ = queue.run_pending();
                 model.run();
             }
             Step::Reset => {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{EoiExits, Error, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
 use notify_core::sim::{CallKind, Profile, SimVm};
 
 use super::adapter::Port;
@@ -127,12 +127,12 @@ fn an_exported_device_is_told_of_eois() {
     let (vm, _table, line, exits) = open();
     let card = LevelIrq::builder(&line).exported().build().unwrap();
     let disk = line.join().unwrap();
-    card.trigger().unwrap().notify().unwrap();
+    card.trigger_notifier().unwrap().notify().unwrap();
     serve(&vm, &exits);
     disk.assert().unwrap();
     disk.deassert().unwrap();
     serve(&vm, &exits);
-    let told = card.resample().unwrap().consume().unwrap();
+    let told = card.resample_notifier().unwrap().consume().unwrap();
     assert_eq!(told.map(u64::from), Some(2));
 }
 
@@ -165,7 +165,10 @@ fn an_irqfd_that_is_refused_is_tried_again() {
     let disk = line.join().unwrap();
     vm.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     let error = disk.assert().unwrap_err();
-    assert!(matches!(error, Error::Assign { .. }), "{error:?}");
+    assert!(
+        matches!(error, LevelError::Arm(IrqFdError::Refused { .. })),
+        "{error:?}"
+    );
     assert!(!disk.is_asserted());
     disk.assert().unwrap();
     expect(&vm, &[VECTOR]);
@@ -215,14 +218,14 @@ fn a_pin_in_the_kernel_has_no_level() {
     let error = disk.assert().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the port cannot set the level of GSI 10, which is routed to a pin: implement \
-         `Vm::irq_line_status`, export the device, or route the GSI to a message"
+        "the port cannot set the level of GSI 10, which is routed to a pin; implement \
+         `Vm::irq_line_status`, export the device, or route the GSI to a message: unsupported"
     );
-    let Error::NoLevel { gsi, source } = error else {
+    let LevelError::NoIrqLine { gsi, cause, .. } = error else {
         unreachable!("an edge is no level");
     };
     assert_eq!(
-        (gsi.number(), source.kind()),
+        (gsi.number(), cause.kind()),
         (GSI, io::ErrorKind::Unsupported)
     );
     assert!(!disk.is_asserted());
@@ -233,8 +236,8 @@ fn a_pin_in_the_kernel_has_no_level() {
     assert!(
         matches!(
             error,
-            Error::NoResample {
-                reason: NoResample::NoCapability,
+            LevelError::NoResample {
+                reason: NoResample::NoExtension,
                 ..
             }
         ),
@@ -255,8 +258,11 @@ fn a_resampling_irqfd_that_the_port_lacks_is_named() {
     let line = LevelLine::builder(table.line(GSI).unwrap());
     let line = line.build().unwrap();
     let card = LevelIrq::builder(&line).exported().build();
-    let Error::NoResample { reason, .. } = card.unwrap_err().error else {
+    let LevelError::NoResample { reason, .. } = card.unwrap_err().error else {
         unreachable!("it cannot be bound");
     };
-    assert!(matches!(reason, NoResample::Unsupported(_)), "{reason:?}");
+    assert!(
+        matches!(reason, NoResample::Unsupported { .. }),
+        "{reason:?}"
+    );
 }

@@ -4,8 +4,9 @@
 use std::io;
 
 use irq_routing::{MsiMessage, Wiring};
-use irqfd::inject;
-use irqfd::{Error, IrqFd, Triggered, Vector, VectorState, msix};
+use irqfd::inject::{self, InjectError};
+use irqfd::{IrqFd, IrqFdError, Triggered, Vector, VectorState, msix};
+use notify_core::SysError;
 use notify_core::sim::{CallKind, Profile};
 
 use super::split;
@@ -65,7 +66,7 @@ fn an_irqfd_is_bound_once() {
         .assign();
     let error = second.unwrap_err().error;
     assert!(
-        matches!(error, Error::AlreadyBound { .. }),
+        matches!(error, IrqFdError::AlreadyBound { .. }),
         "EBUSY came through the layer: {error:?}"
     );
 }
@@ -73,16 +74,16 @@ fn an_irqfd_is_bound_once() {
 #[test]
 fn direct_injection_says_that_it_is_not_there() {
     let (_vm, table) = super::over_port(Profile::X86, Wiring::pc());
-    let unsupported = |source: &io::Error| source.kind() == io::ErrorKind::Unsupported;
+    let unsupported = |cause: &SysError| cause.kind() == io::ErrorKind::Unsupported;
     let error = inject::message(&table, MESSAGE).unwrap_err();
-    assert!(matches!(error, Error::Signal { source, .. } if unsupported(&source)));
+    assert!(matches!(error, InjectError::MessageRefused { cause, .. } if unsupported(&cause)));
     let line = table.lease_msi(MESSAGE).unwrap().into_line().unwrap();
     let error = inject::line_status(&line, true).unwrap_err();
-    assert!(matches!(error, Error::Line { source, .. } if unsupported(&source)));
+    assert!(matches!(error, InjectError::LevelRefused { cause, .. } if unsupported(&cause)));
     for error in [
         inject::line(&table.line(4).unwrap(), true).unwrap_err(),
         inject::gsi_status(&table, table.gsi(4).unwrap(), true).unwrap_err(),
     ] {
-        assert!(matches!(error, Error::NoLevel { source, .. } if unsupported(&source)));
+        assert!(matches!(error, InjectError::NoIrqLine { cause, .. } if unsupported(&cause)));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use irq_routing::{Platform, RoutingTable, Wiring};
-use irqfd::{ArmQueue, Error, Triggered, VectorState, msi, msix};
+use irqfd::{ArmQueue, IrqFdError, Triggered, VectorError, VectorState, msi, msix};
 use kvm_test::{Nothing, wait_until};
 use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
@@ -137,7 +137,7 @@ fn a_panic_of_a_bind_leaves_nothing_bound_and_nothing_stuck() {
     let (vector, _) = exported(&table, 0x40);
     vm.during_bind(|| panic!("as ordered"));
     catch_unwind(AssertUnwindSafe(|| vector.unmask())).unwrap_err();
-    expect_state(&vector, "Dead(Abandoned");
+    expect_state(&vector, "Dead(Panicked");
     assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
     vm.expect(&[]);
     vector.mask();
@@ -159,7 +159,7 @@ fn a_panic_of_one_bind_spoils_no_other_vector_of_the_round() {
     catch_unwind(AssertUnwindSafe(|| queue.run_pending())).unwrap_err();
     for (number, vector) in vectors.iter().enumerate() {
         let state = if number == 1 {
-            "Dead(Abandoned"
+            "Dead(Panicked"
         } else {
             "Armed"
         };
@@ -233,10 +233,10 @@ fn an_irqchip_that_is_not_ready_is_tried_again() {
     vector.unmask().unwrap();
     let round = queue.run_pending();
     assert!(matches!(
-        &*round.failed[0].reason,
-        Error::IrqChipNotReady { .. }
+        &round.failed[0].reason,
+        VectorError::Arm(IrqFdError::NotReady { .. })
     ));
-    expect_state(&vector, "Dead(IrqChipNotReady");
+    expect_state(&vector, "Dead(Arm(NotReady");
     wait_until(|| is_readable(&queue));
     vm.init_gic();
     table.recommit().unwrap();
@@ -258,7 +258,7 @@ fn what_may_pass_calls_the_owner_until_it_has_passed() {
         let round = queue.run_pending();
         assert_eq!((round.armed, round.failed.len()), (0, 1));
         assert_eq!(queue.len(), 1);
-        expect_state(&vector, "Dead(Commit");
+        expect_state(&vector, "Dead(Route");
     }
     assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
     wait_until(|| is_readable(&queue));
@@ -290,7 +290,8 @@ fn a_hostile_device_costs_another_one_two_commits() {
     );
     let (bystander, notifier) = queued(&queue, &table, 0x50);
     notifier.notify().unwrap();
-    let other = bystander.clone();
+    let bystander = Arc::new(bystander);
+    let other = Arc::clone(&bystander);
     vm.during_commit(move || other.unmask().unwrap());
     vm.sim.reset_calls();
     let round = queue.run_pending();
@@ -397,7 +398,7 @@ fn no_vector_dies_in_silence() {
         (dead[0].number, dead[0].name.as_deref()),
         (Some(1), Some("net0"))
     );
-    assert!(matches!(&*dead[0].reason, Error::Commit { .. }));
+    assert!(matches!(&dead[0].reason, VectorError::Route { .. }));
     let vector = &dead[0].vector;
     assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
     assert!(notifier.is_signalled().unwrap());
@@ -406,7 +407,10 @@ fn no_vector_dies_in_silence() {
     device.vector(2).unwrap().trigger().unwrap();
     drop(device.write(32, &0x1_fee0_0000_u64.to_le_bytes()));
     let dead = device.write(40, &0x42_u64.to_le_bytes());
-    assert!(matches!(&*dead[0].reason, Error::Signal { .. }), "{dead:?}");
+    assert!(
+        matches!(&dead[0].reason, VectorError::MessageRefused { .. }),
+        "{dead:?}"
+    );
     assert_eq!(dead[0].number, Some(2));
 }
 
@@ -436,7 +440,7 @@ fn one_refusal_costs_one_commit() {
     let (vector, _) = exported(&table, 0x40);
     vector.set_message(guilty(0x40)).unwrap();
     let error = vector.unmask().unwrap_err();
-    assert!(matches!(error, Error::Dead(_)), "{error}");
+    assert!(matches!(error, VectorError::Route { .. }), "{error}");
     assert!(matches!(vector.state(), VectorState::Dead(_)));
     assert!(vm.calls()[0] <= 2, "{:?}", vm.calls());
     vector.set_message(message(0x41)).unwrap();

@@ -9,11 +9,11 @@ use notify_core::{EventFd, EventNotifier};
 use super::{Machine, expect_state, exported, guilty, message, queued, table};
 
 /// An exported vector, with a queue and without one, and what makes it be armed.
-fn both(run: impl Fn(&Arc<Machine>, Vector, Arc<EventNotifier>, &dyn Fn(&Vector))) {
+fn both(run: impl Fn(&Arc<Machine>, Arc<Vector>, Arc<EventNotifier>, &dyn Fn(&Vector))) {
     let (vm, table_) = table();
     let (vector, notifier) = exported(&table_, 0x40);
     let machine = Arc::clone(&vm);
-    run(&vm, vector, notifier, &|vector| {
+    run(&vm, Arc::new(vector), notifier, &|vector| {
         let _ = vector.unmask();
         machine.join();
     });
@@ -22,7 +22,7 @@ fn both(run: impl Fn(&Arc<Machine>, Vector, Arc<EventNotifier>, &dyn Fn(&Vector)
     let queue = ArmQueue::new(&table_).unwrap();
     let (vector, notifier) = queued(&queue, &table_, 0x40);
     let machine = Arc::clone(&vm);
-    run(&vm, vector, notifier, &|vector| {
+    run(&vm, Arc::new(vector), notifier, &|vector| {
         vector.unmask().unwrap();
         while !queue.is_empty() {
             drop(queue.run_pending());
@@ -182,7 +182,8 @@ fn what_is_unmasked_meanwhile_waits_for_the_next_round() {
     let (first, _) = queued(&queue, &table, 0x40);
     let (second, _) = queued(&queue, &table, 0x41);
     first.unmask().unwrap();
-    let other = second.clone();
+    let second = Arc::new(second);
+    let other = Arc::clone(&second);
     vm.during_commit(move || other.unmask().unwrap());
     assert_eq!(queue.run_pending().armed, 1);
     expect_state(&second, "Queued");
@@ -198,7 +199,8 @@ fn the_owner_may_go_meanwhile() {
     let (vector, notifier) = queued(&queue, &table, 0x40);
     vector.unmask().unwrap();
     notifier.notify().unwrap();
-    let (other, seen) = (vector.clone(), vector.clone());
+    let vector = Arc::new(vector);
+    let (other, seen) = (Arc::clone(&vector), vector.handle().clone());
     // In the last round the message changes: there is no other round, and no other owner.
     let change = move || other.set_message(message(0x41)).unwrap();
     vm.elsewhere_during_commit(change, move || seen.message() == message(0x41));
@@ -215,7 +217,8 @@ fn what_is_wanted_otherwise_calls_the_owner_again() {
     let queue = ArmQueue::new(&table).unwrap();
     let (vector, _) = queued(&queue, &table, 0x40);
     vector.unmask().unwrap();
-    let other = vector.clone();
+    let vector = Arc::new(vector);
+    let other = Arc::clone(&vector);
     vm.during_commit(move || other.set_message(message(0x41)).unwrap());
     assert_eq!(queue.run_pending().armed, 0);
     expect_state(&vector, "Queued");

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use irq_routing::{GsiLease, RoutingTable, Wiring};
-use irqfd::{ArmQueue, Error, Triggered, Vector, VectorState};
+use irqfd::{ArmQueue, Triggered, Vector, VectorError, VectorState};
 use kvm_test::{ThreadId, wait_until};
 use notify_core::sim::CallKind;
 
@@ -33,7 +33,7 @@ fn the_owner_is_told_and_arms_them_when_gsis_are_free() {
         let round = queue.run_pending();
         assert_eq!((round.armed, round.failed.len()), (0, 3));
         for dead in &round.failed {
-            assert!(matches!(&*dead.reason, Error::Lease { .. }));
+            assert!(matches!(&dead.reason, VectorError::NoGsi { .. }));
         }
         vm.expect_calls([0, 0, 0, 0]);
         // A timer calls the owner again.
@@ -43,7 +43,7 @@ fn the_owner_is_told_and_arms_them_when_gsis_are_free() {
     let round = queue.run_pending();
     assert_eq!((round.armed, round.failed.len()), (2, 1));
     vm.expect(&[0, 1]);
-    for ((vector, _), state) in vectors.iter().zip(["Armed", "Armed", "Dead(Lease"]) {
+    for ((vector, _), state) in vectors.iter().zip(["Armed", "Armed", "Dead(NoGsi"]) {
         expect_state(vector, state);
     }
     // Its signal waits with it.
@@ -79,14 +79,14 @@ fn without_a_queue_it_is_dead_and_unmasking_tries_again() {
     let (vm, table, mut leases) = exhausted();
     let (vector, notifier) = exported(&table, 0x40);
     notifier.notify().unwrap();
-    let Err(Error::Dead(reason)) = vector.unmask() else {
+    let Err(reason) = vector.unmask() else {
         panic!("there is no GSI");
     };
-    assert!(matches!(&*reason, Error::Lease { .. }));
-    expect_state(&vector, "Dead(Lease");
+    assert!(matches!(&reason, VectorError::NoGsi { .. }));
+    expect_state(&vector, "Dead(NoGsi");
     drop(leases.pop());
     vector.unmask().unwrap();
-    expect_state(&vector, "Dead(Lease");
+    expect_state(&vector, "Dead(NoGsi");
     // The guest writes its message once more, or masks and unmasks.
     vector.set_message(message(0x40)).unwrap();
     expect_state(&vector, "Armed");
@@ -104,8 +104,8 @@ fn they_are_dead_when_the_owner_goes() {
     waits.unmask().unwrap();
     notifier.notify().unwrap();
     drop(queue);
-    expect_state(&failed, "Dead(Lease");
-    expect_state(&waits, "Dead(Lease");
+    expect_state(&failed, "Dead(NoGsi");
+    expect_state(&waits, "Dead(NoGsi");
     assert!(failed.is_pending());
     drop(leases.pop());
     failed.mask();
@@ -141,7 +141,8 @@ fn a_mask_waits_for_no_commit() {
     let lease = leases.pop().unwrap();
     let mut transaction = table.transaction();
     transaction.route(&lease, message(0x41));
-    let (other, rounds) = (vector.clone(), Arc::clone(&queue));
+    let vector = Arc::new(vector);
+    let (other, rounds) = (Arc::clone(&vector), Arc::clone(&queue));
     let (tell, told) = channel();
     vm.during_commit(move || {
         drop(lease);
@@ -220,7 +221,7 @@ fn no_more_are_dead_than_do_not_fit() {
         });
         let vectors: Vec<_> = vectors.collect();
         vectors.iter().for_each(|vector| drop(vector.unmask()));
-        queue.run_pending();
+        let _ = queue.run_pending();
         let armed = || {
             let states = vectors.iter().map(|vector| vector.state());
             states
@@ -231,8 +232,10 @@ fn no_more_are_dead_than_do_not_fit() {
             VectorState::Dead(reason) => Some(reason),
             _ => None,
         });
-        let full = |reason: &Error| match reason {
-            Error::Commit { source } => matches!(**source, irq_routing::Error::TableFull { .. }),
+        let full = |reason: &VectorError| match reason {
+            VectorError::Route { cause, .. } => {
+                matches!(**cause, irq_routing::Error::TableFull { .. })
+            }
             _ => false,
         };
         assert_eq!(
@@ -246,7 +249,7 @@ fn no_more_are_dead_than_do_not_fit() {
                 let _ = vector.set_message(vector.message());
             }),
         }
-        queue.run_pending();
+        let _ = queue.run_pending();
         assert_eq!(armed(), 20);
         let _ = vm.sim.deliver();
     }
@@ -286,7 +289,7 @@ fn another_message_costs_no_gsi() {
         vector.unmask().unwrap();
         drop(queue.run_pending());
     }
-    expect_state(&waits, "Dead(Lease");
+    expect_state(&waits, "Dead(NoGsi");
     armed.set_message(message(0x42)).unwrap();
     assert!(armed.gsi().is_some());
     let round = queue.run_pending();

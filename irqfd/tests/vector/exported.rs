@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{Error, Triggered, Vector};
+use irqfd::{Triggered, Vector, VectorError};
 
 use super::{Machine, expect_state, exported, guilty, internal, message, table};
 
@@ -168,7 +168,10 @@ fn a_signal_that_the_notifier_has_survives_unexport() {
     vector.export().unwrap().notify().unwrap();
     vector.unmask().unwrap_err();
     // It is sent, and refused.
-    assert!(matches!(vector.unexport(), Err(Error::Signal { .. })));
+    assert!(matches!(
+        vector.unexport(),
+        Err(VectorError::MessageRefused { .. })
+    ));
     assert_eq!(table.leased(), 1);
 }
 
@@ -179,9 +182,9 @@ fn an_old_refusal_does_not_stick_to_a_new_message() {
     vector.set_message(guilty(0x40)).unwrap();
     vector.unmask().unwrap();
     vector.trigger().unwrap_err();
-    expect_state(&vector, "Dead(Signal");
+    expect_state(&vector, "Dead(MessageRefused");
     vector.export().unwrap();
-    expect_state(&vector, "Dead(Commit");
+    expect_state(&vector, "Dead(Route");
     vector.set_message(message(0x41)).unwrap();
     expect_state(&vector, "Armed");
     vector.unexport().unwrap();
@@ -235,11 +238,11 @@ fn reset_leaves_it_exported() {
 fn clear_pending_forgets_a_signal_of_an_unarmed_vector() {
     let (vm, table) = table();
     let (vector, notifier) = exported(&table, 0x40);
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     assert!(vector.is_pending());
     vector.clear_pending();
     assert!(!notifier.is_signalled().unwrap());
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     vector.unmask().unwrap();
     vm.expect(&[0x40]);
 }
@@ -250,7 +253,7 @@ fn a_queue_is_of_the_table_of_its_vectors() {
     let (_, table) = table();
     let queue = irqfd::ArmQueue::new(&other).unwrap();
     let refused = Vector::builder(&table).queue(&queue).build();
-    assert!(matches!(refused, Err(Error::OtherTable)));
+    assert!(matches!(refused, Err(VectorError::OtherTable)));
 }
 
 #[test]

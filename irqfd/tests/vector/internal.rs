@@ -90,7 +90,8 @@ fn a_trigger_during_a_change_of_the_message_goes_to_the_new_one() {
     vector.unmask().unwrap();
     // In the middle of an injection another thread changes the message: it must wait, and a trigger
     // that comes while it waits is kept for the new message.
-    let (changer, trigger) = (vector.clone(), vector.clone());
+    let vector = Arc::new(vector);
+    let (changer, trigger) = (Arc::clone(&vector), vector.handle().clone());
     let changed = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&changed);
     let (tell, told) = std::sync::mpsc::channel();
@@ -122,7 +123,8 @@ fn mask_waits_for_what_is_in_flight() {
     let (vm, table) = table();
     let vector = internal(&table, 0x40);
     vector.unmask().unwrap();
-    let masker = vector.clone();
+    let vector = Arc::new(vector);
+    let masker = Arc::clone(&vector);
     let masked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&masked);
     let (tell, told) = std::sync::mpsc::channel();
@@ -150,8 +152,10 @@ fn a_refused_message_makes_it_dead_until_it_has_another() {
     good.unmask().unwrap();
     expect_state(&bad, "Open");
     let error = bad.trigger().unwrap_err();
-    assert!(matches!(error, irqfd::Error::Signal { message, .. } if message == guilty(0x40)));
-    expect_state(&bad, "Dead(Signal");
+    assert!(
+        matches!(error, irqfd::VectorError::MessageRefused { message, .. } if message == guilty(0x40))
+    );
+    expect_state(&bad, "Dead(MessageRefused");
     assert_eq!(good.trigger().unwrap(), Triggered::Delivered);
     expect_state(&good, "Open");
     vm.expect(&[0x41]);
@@ -168,8 +172,11 @@ fn a_refused_kept_trigger_is_told_by_unmask() {
     let vector = internal(&table, 0x40);
     vector.set_message(guilty(0x40)).unwrap();
     vector.trigger().unwrap();
-    assert!(matches!(vector.unmask(), Err(irqfd::Error::Signal { .. })));
-    expect_state(&vector, "Dead(Signal");
+    assert!(matches!(
+        vector.unmask(),
+        Err(irqfd::VectorError::MessageRefused { .. })
+    ));
+    expect_state(&vector, "Dead(MessageRefused");
     assert!(!vector.is_masked());
     assert!(!vector.is_pending());
 
@@ -189,7 +196,7 @@ fn a_refusal_that_has_passed_is_forgotten() {
     vm.sim
         .fail(notify_core::sim::CallKind::SignalMsi, 1, libc::EIO);
     vector.trigger().unwrap_err();
-    expect_state(&vector, "Dead(Signal");
+    expect_state(&vector, "Dead(MessageRefused");
     vector.trigger().unwrap();
     expect_state(&vector, "Open");
 
@@ -234,11 +241,11 @@ fn a_message_that_nobody_takes_is_blocked() {
 fn pending_is_restored_cleared_and_reset() {
     let (vm, table) = table();
     let vector = internal(&table, 0x40);
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     assert!(vector.is_pending());
     vector.clear_pending();
     assert!(!vector.is_pending());
-    vector.restore_pending().unwrap();
+    vector.trigger().unwrap();
     vector.unmask().unwrap();
     vm.expect(&[0x40]);
 
@@ -259,7 +266,7 @@ fn pending_is_restored_cleared_and_reset() {
 fn handles_of_one_vector_are_equal() {
     let (_, table) = table();
     let (one, other) = (internal(&table, 0x40), internal(&table, 0x40));
-    assert_eq!(one, one.clone());
+    assert_eq!(*one, one.clone());
     assert_ne!(one, other);
     let text = format!("{one:?}");
     assert!(

@@ -88,7 +88,7 @@ fn a_panic_while_a_notifier_is_exchanged_leaves_the_vector_dead() {
         }
         let exchange = || vector.replace_notifier(Arc::clone(&new));
         catch_unwind(AssertUnwindSafe(exchange)).unwrap_err();
-        expect_state(&vector, "Dead(Abandoned");
+        expect_state(&vector, "Dead(Panicked");
         assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
         vm.during_bind(|| {});
         vector.mask();
@@ -147,7 +147,7 @@ fn an_irqfd_that_does_not_come_back_is_no_armed_vector() {
             table.retranslate().unwrap();
             expect_state(
                 &vector,
-                ["Dead(Assign", "Dead(Abandoned"][usize::from(panics)],
+                ["Dead(Arm(Refused", "Dead(Arm(Panicked"][usize::from(panics)],
             );
             assert_eq!(vector.trigger().unwrap(), Triggered::Dead);
             vm.expect(&[]);
@@ -216,7 +216,7 @@ fn a_refusal_ends_with_the_translation_that_was_refused() {
     let internal = internal(&table, 0x41);
     internal.unmask().unwrap();
     internal.trigger().unwrap_err();
-    expect_state(&internal, "Dead(Signal");
+    expect_state(&internal, "Dead(MessageRefused");
     is_bad.store(false, Ordering::SeqCst);
     table.retranslate().unwrap();
     expect_state(&internal, "Open");
@@ -257,6 +257,6 @@ fn a_queue_whose_last_round_panics_does_not_panic() {
     vectors.iter().for_each(|vector| vector.unmask().unwrap());
     vm.during_bind(|| panic!("as ordered"));
     catch_unwind(AssertUnwindSafe(|| drop(queue))).unwrap();
-    expect_state(&vectors[0], "Dead(Abandoned");
+    expect_state(&vectors[0], "Dead(Panicked");
     expect_state(&vectors[1], "Armed");
 }

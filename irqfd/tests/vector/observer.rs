@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use irq_routing::{ObservedVector, Observer, Platform, RoutingTable, Wiring};
-use irqfd::{ArmQueue, Error, ResumeBatch, Vector, VectorHandle, msix};
+use irqfd::{ArmQueue, IrqFdError, ResumeBatch, Vector, VectorError, VectorHandle, msix};
 use kvm_test::wait_until;
 use notify_core::sim::{CallKind, SimVm};
 
@@ -72,10 +72,10 @@ impl Observer for Events {
         reason: &(dyn std::error::Error + 'static),
     ) {
         let reason = match reason.downcast_ref() {
-            Some(Error::Signal { .. }) => "Signal",
-            Some(Error::Commit { .. }) => "Commit",
-            Some(Error::Assign { .. }) => "Assign",
-            Some(Error::Lease { .. }) => "Lease",
+            Some(VectorError::MessageRefused { .. }) => "Signal",
+            Some(VectorError::Route { .. }) => "Commit",
+            Some(VectorError::Arm(IrqFdError::Refused { .. })) => "Assign",
+            Some(VectorError::NoGsi { .. }) => "Lease",
             other => panic!("{other:?}"),
         };
         self.add(vector, Refused(reason));

@@ -25,8 +25,8 @@ fn in_every_state(queue: &ArmQueue, table: &RoutingTable) -> Vec<Vector> {
     let states = [
         "Masked",
         "Armed",
-        "Dead(Commit",
-        "Dead(Lease",
+        "Dead(Route",
+        "Dead(NoGsi",
         "Queued",
         "Open",
     ];

@@ -205,8 +205,9 @@ fn one_thread_pauses_and_another_one_resumes() {
     let (vm, table) = table();
     let vector = private(&table, 0x40);
     vector.unmask().unwrap();
+    let vector = Arc::new(vector);
     let paused = thread::spawn({
-        let vector = vector.clone();
+        let vector = Arc::clone(&vector);
         move || vector.pause()
     });
     paused.join().unwrap();
@@ -229,7 +230,8 @@ fn a_pause_during_a_round_lets_nothing_be_armed() {
     let vector = builder.build().unwrap();
     vector.set_message(message(0x40)).unwrap();
     vector.unmask().unwrap();
-    let pauses = vector.clone();
+    let vector = Arc::new(vector);
+    let pauses = Arc::clone(&vector);
     vm.during_commit(move || pauses.pause());
     assert_eq!(queue.run_pending().armed, 0);
     vm.expect_calls([1, 0, 0, 0]);

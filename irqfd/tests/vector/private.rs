@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use irq_routing::{Error as RoutingError, Platform, RoutingTable, Wiring};
-use irqfd::{ArmQueue, Error, ResumeBatch, Triggered, Vector};
+use irqfd::{ArmQueue, ResumeBatch, Triggered, Vector, VectorError};
 use kvm_test::Recorder;
 use notify_core::EventNotifier;
 use notify_core::sim::CallKind;
@@ -86,8 +86,8 @@ fn a_dead_one_keeps_triggers_for_a_better_message() {
     let vector = private(&table, 0);
     vector.set_message(guilty(0x40)).unwrap();
     let error = vector.unmask().unwrap_err();
-    assert!(matches!(error, Error::Dead(_)));
-    expect_state(&vector, "Dead(Commit");
+    assert!(matches!(error, VectorError::Route { .. }), "{error}");
+    expect_state(&vector, "Dead(Route");
     trigger(&vector, Triggered::Dead);
     assert!(vector.is_pending());
     vector.set_message(message(0x41)).unwrap();
@@ -271,7 +271,7 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
 
     let another = routing.lease_exact(78).unwrap();
     let rejected = vector.set_lease(another).unwrap_err();
-    assert!(matches!(rejected.error, Error::InUse));
+    assert!(matches!(rejected.error, VectorError::InUse));
     let another = rejected.value;
     vector.pause();
     vector.set_lease(another).unwrap();
@@ -283,7 +283,7 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
     let late = vector
         .set_lease(routing.lease_exact(79).unwrap())
         .unwrap_err();
-    assert!(matches!(late.error, Error::InUse));
+    assert!(matches!(late.error, VectorError::InUse));
     assert!(batch.run().is_empty());
     assert_eq!(vector.gsi().map(|gsi| gsi.number()), Some(78));
     trigger(&vector, Triggered::Signalled);
@@ -304,7 +304,7 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
 
     let foreign = RoutingTable::new(Arc::new(Recorder::default())).unwrap();
     let rejected = vector.set_lease(foreign.lease().unwrap()).unwrap_err();
-    assert!(matches!(rejected.error, Error::OtherTable));
+    assert!(matches!(rejected.error, VectorError::OtherTable));
 }
 
 /// The name of a device is that of its leases, so that an exhausted table says who holds them.
@@ -360,7 +360,8 @@ fn its_eventfd_is_not_written_while_its_gsi_is_given_up() {
 fn a_trigger_while_its_gsi_is_given_up_is_kept_and_forgotten_by_a_reset() {
     let (vm, _table, vector) = on_a_gsi_in_quarantine();
     let device = vector.handle().clone();
-    let pauses = vector.clone();
+    let vector = Arc::new(vector);
+    let pauses = Arc::clone(&vector);
     vm.during_commit(move || {
         device.trigger().unwrap();
         pauses.pause();

@@ -123,7 +123,7 @@ fn a_new_message_of_an_armed_one_waits_its_turn() {
     let queue = ArmQueue::new(&table).unwrap();
     let (vector, _) = queued(&queue, &table, 0x40);
     vector.unmask().unwrap();
-    queue.run_pending();
+    let _ = queue.run_pending();
     vm.expect_calls([1, 1, 0, 0]);
     vector.set_message(message(0x41)).unwrap();
     // No signal goes to the old one from here on.

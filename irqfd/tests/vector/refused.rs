@@ -4,7 +4,7 @@
 use irq_routing::{Platform, Wiring};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use irqfd::{ArmQueue, Error, Round};
+use irqfd::{ArmQueue, Round, VectorError};
 use notify_core::sim::CallKind;
 
 use kvm_test::wait_until;
@@ -36,12 +36,12 @@ fn the_guilty_alone_are_dead() {
         round
             .failed
             .iter()
-            .all(|dead| matches!(&*dead.reason, Error::Commit { .. }))
+            .all(|dead| matches!(&dead.reason, VectorError::Route { .. }))
     );
     assert!(round.failed.iter().any(|dead| dead.vector == *vectors[17]));
     for (n, vector) in vectors.iter().enumerate() {
         let dead = [0, 17, 63].contains(&n);
-        expect_state(vector, if dead { "Dead(Commit" } else { "Armed" });
+        expect_state(vector, if dead { "Dead(Route" } else { "Armed" });
     }
     assert!(vm.calls()[0] < 64, "halves, not one by one");
 
@@ -64,11 +64,11 @@ fn without_a_queue_unmask_says_so() {
     let (bad, notifier) = exported(&table, 0x40);
     bad.set_message(guilty(0x40)).unwrap();
     notifier.notify().unwrap();
-    let Err(Error::Dead(reason)) = bad.unmask() else {
+    let Err(reason) = bad.unmask() else {
         panic!("it is refused");
     };
-    assert!(matches!(&*reason, Error::Commit { .. }));
-    expect_state(&bad, "Dead(Commit");
+    assert!(matches!(&reason, VectorError::Route { .. }));
+    expect_state(&bad, "Dead(Route");
     good.unmask().unwrap();
     good.trigger().unwrap();
     vm.expect(&[0x41]);
@@ -129,7 +129,7 @@ fn one_that_waits_for_another_try_calls_the_owner_when_it_is_unmasked_anew() {
     vector.unmask().unwrap();
     vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     assert_eq!(queue.run_pending().failed.len(), 1);
-    expect_state(&vector, "Dead(Assign");
+    expect_state(&vector, "Dead(Arm(Refused");
     assert!(!is_readable(&queue));
     vector.mask();
     vector.unmask().unwrap();
@@ -171,7 +171,7 @@ fn a_machine_without_interrupt_controller_is_asked_once() {
     assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
     vectors
         .iter()
-        .for_each(|vector| expect_state(vector, "Dead(Commit"));
+        .for_each(|vector| expect_state(vector, "Dead(Route"));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn one_notifier_for_two_vectors_kills_the_second_alone() {
     vectors.iter().for_each(|vector| vector.unmask().unwrap());
     let round = queue.run_pending();
     assert_eq!((round.armed, failures(&round)), (2, vec![1]));
-    expect_state(&vectors[1], "Dead(AlreadyBound");
+    expect_state(&vectors[1], "Dead(Arm(AlreadyBound");
     vectors[2].trigger().unwrap();
     vm.expect(&[2]);
 }
@@ -196,7 +196,7 @@ fn a_panic_leaves_no_vector_behind() {
     let (alone, _) = exported(&table, 0x50);
     vm.during_commit(|| panic!("as ordered"));
     catch_unwind(AssertUnwindSafe(|| alone.unmask())).unwrap_err();
-    expect_state(&alone, "Dead(Abandoned");
+    expect_state(&alone, "Dead(Panicked");
     alone.mask();
     alone.unmask().unwrap();
     expect_state(&alone, "Armed");
@@ -210,7 +210,7 @@ fn a_panic_leaves_no_vector_behind() {
     catch_unwind(AssertUnwindSafe(|| queue.run_pending())).unwrap_err();
     vectors
         .iter()
-        .for_each(|vector| expect_state(vector, "Dead(Abandoned"));
+        .for_each(|vector| expect_state(vector, "Dead(Panicked"));
     vm.expect(&[]);
     assert_eq!(queue.len(), 4);
     assert_eq!(queue.run_pending().armed, 4);

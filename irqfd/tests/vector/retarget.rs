@@ -59,7 +59,7 @@ fn it_is_disarmed_first_if_its_queue_commits_later() {
     let queue = ArmQueue::new(&table).unwrap();
     let (vector, notifier) = queued(&queue, &table, 0x40);
     vector.unmask().unwrap();
-    queue.run_pending();
+    let _ = queue.run_pending();
     vm.expect_calls([1, 1, 0, 0]);
     vector.set_message(message(0x41)).unwrap();
     expect_state(&vector, "Queued");
@@ -100,7 +100,7 @@ fn a_refusal_disarms() {
             }
         };
         vector.set_message(other).unwrap_err();
-        expect_state(&vector, "Dead(Commit");
+        expect_state(&vector, "Dead(Route");
         notifier.notify().unwrap();
         vm.expect(&[]);
         assert!(vector.is_pending());
@@ -115,7 +115,8 @@ fn a_mask_during_the_commit_masks() {
     let (vm, table) = table();
     let (vector, notifier) = exported(&table, 0x40);
     vector.unmask().unwrap();
-    let other = vector.clone();
+    let vector = Arc::new(vector);
+    let other = Arc::clone(&vector);
     vm.during_commit(move || other.mask());
     vector.set_message(message(0x41)).unwrap();
     expect_state(&vector, "Masked");
@@ -132,10 +133,11 @@ fn another_message_during_the_commit_counts() {
         let (vm, table) = table();
         let (vector, notifier) = exported(&table, 0x40);
         vector.unmask().unwrap();
-        let other = vector.clone();
+        let vector = Arc::new(vector);
+        let other = Arc::clone(&vector);
         vm.elsewhere_during_commit(
             {
-                let other = other.clone();
+                let other = Arc::clone(&other);
                 move || other.set_message(message(0x42)).unwrap()
             },
             move || other.message() == message(0x42),
@@ -159,7 +161,7 @@ fn a_panic_of_the_machine_leaves_nothing_stuck() {
     vm.during_commit(|| panic!("as ordered"));
     let retarget = std::panic::AssertUnwindSafe(|| vector.set_message(message(0x41)));
     let _ = std::panic::catch_unwind(retarget).unwrap_err();
-    expect_state(&vector, "Dead(Abandoned");
+    expect_state(&vector, "Dead(Panicked");
     notifier.notify().unwrap();
     vm.expect(&[]);
     vector.mask();

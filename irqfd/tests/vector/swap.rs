@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use irq_routing::RoutingTable;
-use irqfd::{ArmQueue, Error, IrqFd, Triggered, VectorHandle, msix};
+use irqfd::{ArmQueue, IrqFd, IrqFdError, Triggered, VectorError, VectorHandle, msix};
 use kvm_test::ThreadId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::sim::CallKind;
@@ -129,7 +129,10 @@ fn one_that_is_bound_elsewhere_is_refused_and_all_is_as_it_was() {
     let (_irq, taken) = bound(&table);
     let before = (table.routes(), table.leased());
     let rejected = vector.replace_notifier(Arc::clone(&taken)).unwrap_err();
-    assert!(matches!(rejected.error, Error::AlreadyBound { .. }));
+    assert!(matches!(
+        rejected.error,
+        VectorError::Arm(IrqFdError::AlreadyBound { .. })
+    ));
     assert!(Arc::ptr_eq(&rejected.value, &taken));
     assert_eq!((table.routes(), table.leased()), before);
     assert!(Arc::ptr_eq(&vector.notifier().unwrap(), &old));
@@ -145,7 +148,7 @@ fn a_semaphore_is_refused() {
     let (vector, _) = exported(&table, 0x40);
     let semaphore = EventNotifier::builder().semaphore(true).build().unwrap();
     let rejected = vector.replace_notifier(Arc::new(semaphore)).unwrap_err();
-    assert!(matches!(rejected.error, Error::ExportSemaphore));
+    assert!(matches!(rejected.error, VectorError::Semaphore));
     vector.unmask().unwrap();
     vector.trigger().unwrap();
     vm.expect(&[0x40]);
@@ -164,7 +167,8 @@ fn a_failure_leaves_the_old_one_armed() {
         let rejected = vector.replace_notifier(notifier()).unwrap_err();
         assert!(matches!(
             (rejected.error, call),
-            (Error::Assign { .. }, IrqFdAssign) | (Error::Deassign { .. }, IrqFdDeassign)
+            (VectorError::Arm(IrqFdError::Refused { .. }), IrqFdAssign)
+                | (VectorError::Arm(IrqFdError::Deassign { .. }), IrqFdDeassign)
         ));
         assert_eq!(Arc::strong_count(&rejected.value), 1);
         expect_state(&vector, "Armed");
@@ -193,7 +197,10 @@ fn if_neither_goes_the_gsi_is_not_used_again() {
     vm.sim.fail(IrqFdDeassign, 1, libc::EIO);
     vm.sim.fail(IrqFdDeassign, 2, libc::EIO);
     let rejected = vector.replace_notifier(notifier()).unwrap_err();
-    assert!(matches!(rejected.error, Error::Deassign { .. }));
+    assert!(matches!(
+        rejected.error,
+        VectorError::Arm(IrqFdError::Deassign { .. })
+    ));
     expect_state(&vector, "Armed");
     vector.mask();
     vector.unmask().unwrap();
@@ -217,13 +224,13 @@ fn a_gsi_that_is_not_used_again_takes_no_message_either() {
             false => exported(&table, 0x40),
         };
         vector.unmask().unwrap();
-        queue.run_pending();
+        let _ = queue.run_pending();
         vm.sim.fail(IrqFdDeassign, 1, libc::EIO);
         vm.sim.fail(IrqFdDeassign, 2, libc::EIO);
         vector.replace_notifier(notifier()).unwrap_err();
         vector.set_message(message(0x41)).unwrap();
-        queue.run_pending();
-        queue.run_pending();
+        let _ = queue.run_pending();
+        let _ = queue.run_pending();
         expect_state(&vector, "Armed");
         vector.trigger().unwrap();
         vm.expect(&[0x41]);
@@ -236,8 +243,11 @@ fn a_dead_vector_tries_the_new_one() {
     let (_irq, taken) = bound(&table);
     let vector = internal(&table, 0x40);
     swap(&vector, &taken);
-    assert!(matches!(vector.unmask(), Err(Error::Dead(_))));
-    expect_state(&vector, "Dead(AlreadyBound");
+    assert!(matches!(
+        vector.unmask(),
+        Err(VectorError::Arm(IrqFdError::AlreadyBound { .. }))
+    ));
+    expect_state(&vector, "Dead(Arm(AlreadyBound");
     swap(&vector, &notifier());
     expect_state(&vector, "Armed");
     vector.trigger().unwrap();
@@ -281,7 +291,7 @@ fn a_dead_vector_with_a_bad_message_stays_dead_without_harm() {
     vector.unmask().unwrap_err();
     old.notify().unwrap();
     swap(&vector, &notifier());
-    expect_state(&vector, "Dead(Commit");
+    expect_state(&vector, "Dead(Route");
     vector.set_message(message(0x40)).unwrap();
     vm.expect(&[0x40]);
 }

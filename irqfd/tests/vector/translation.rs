@@ -388,7 +388,7 @@ fn a_panic_of_the_translation_leaves_a_closed_vector_that_can_be_opened() {
     for vector in &vectors {
         panics.store(true, Ordering::SeqCst);
         catch_unwind(AssertUnwindSafe(|| vector.unmask())).unwrap_err();
-        expect_state(vector, "Dead(Abandoned");
+        expect_state(vector, "Dead(Panicked");
         panics.store(false, Ordering::SeqCst);
         vector.trigger().unwrap();
         vector.mask();
@@ -398,7 +398,7 @@ fn a_panic_of_the_translation_leaves_a_closed_vector_that_can_be_opened() {
     // And of `retranslate`: no old translation of an internal vector stays in force.
     panics.store(true, Ordering::SeqCst);
     catch_unwind(AssertUnwindSafe(|| table.retranslate())).unwrap_err();
-    expect_state(&vectors[0], "Dead(Abandoned");
+    expect_state(&vectors[0], "Dead(Panicked");
     vectors[0].trigger().unwrap();
     panics.store(false, Ordering::SeqCst);
     table.retranslate().unwrap();

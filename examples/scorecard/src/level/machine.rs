@@ -54,8 +54,10 @@ impl InKernel {
     }
 
     pub(super) fn round_trip(&self) -> Step {
-        let (Some(trigger), Some(resample)) = (self.device.trigger(), self.device.resample())
-        else {
+        let (Some(trigger), Some(resample)) = (
+            self.device.trigger_notifier(),
+            self.device.resample_notifier(),
+        ) else {
             return Err("an exported device without notifiers".into());
         };
         trigger.notify()?;

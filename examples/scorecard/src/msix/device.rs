@@ -60,7 +60,7 @@ impl Device {
     pub(super) fn armed(vectors: u32, exported: bool, data: u32) -> Result<Self, Box<dyn Error>> {
         let device = Self::new(vectors, exported)?;
         (0..vectors).for_each(|index| device.program(index, data));
-        device.queue.run_pending();
+        let _ = device.queue.run_pending();
         device.expect_ready()?;
         Ok(device)
     }

@@ -68,7 +68,7 @@ pub(crate) fn delay(vectors: u32) -> Result<Row, Box<dyn Error>> {
 
 /// A VM with the routes of other devices, and a vector that is to be unmasked.
 struct Scene {
-    bystander: Vector,
+    bystander: Arc<Vector>,
     queue: ArmQueue,
     table: RoutingTable,
     _background: Vec<GsiLease>,
@@ -106,7 +106,7 @@ impl Scene {
         bystander.export()?;
         counting.reset();
         Ok(Self {
-            bystander,
+            bystander: Arc::new(bystander),
             queue,
             table,
             _background: background,
@@ -127,13 +127,13 @@ impl Scene {
     fn hostile(&self, vectors: u32) -> Result<Wait, Box<dyn Error>> {
         let device = self.device(vectors)?;
         let (sender, receiver) = channel();
-        let bystander = self.bystander.clone();
+        let bystander = Arc::clone(&self.bystander);
         self.counting.at_next_commit(move || {
             let start = Instant::now();
             // This cannot fail: the receiver outlives the round.
             let _ = sender.send(bystander.unmask().map(|()| start));
         });
-        self.queue.run_pending();
+        let _ = self.queue.run_pending();
         let hostile = self.counting.commits();
         let unmasked = receiver.try_recv();
         let start = unmasked.map_err(|_| "the hostile round has committed nothing")??;
@@ -166,7 +166,7 @@ impl Scene {
     /// Runs the queue, as its owner does, until the unmasked vector is armed.
     fn until_armed(&self, start: Instant, hostile: u32) -> Result<Wait, Box<dyn Error>> {
         for _ in 0..MOST_ROUNDS {
-            self.queue.run_pending();
+            let _ = self.queue.run_pending();
             match self.bystander.state() {
                 VectorState::Armed => {
                     return Ok(Wait {

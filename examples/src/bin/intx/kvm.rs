@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use examples::halting;
-use irqfd::inject::{self, Injected};
+use irqfd::inject::{self, InjectError, Injected};
 use notify_core::{KvmVcpu, KvmVm, Vm};
 use tiny_guest::{Exit, Machine, Vcpu};
 
@@ -128,7 +128,7 @@ fn inject(
     injector: &KvmVcpu,
     board: &Board,
     taken: &mut Option<u8>,
-) -> Result<(), irqfd::Error> {
+) -> Result<(), InjectError> {
     if vcpu.is_ready_for_interrupt() {
         *taken = taken.or_else(|| board.take());
         if let Some(vector) = *taken {

@@ -110,7 +110,7 @@ impl Device {
         if changes && !close {
             (0..VECTORS).for_each(|vector| self.watch.opens(vector));
         }
-        report(&self.table.write_message_control(control));
+        report(&self.table.config_write(2, &control.to_le_bytes()));
         if changes && close {
             (0..VECTORS).for_each(|vector| self.watch.closed(vector));
         }

@@ -88,7 +88,7 @@ impl Board {
     }
 
     fn assert(&self) {
-        match self.irq.trigger() {
+        match self.irq.trigger_notifier() {
             Some(trigger) => trigger.notify().unwrap(),
             None => self.irq.assert().unwrap(),
         }

@@ -137,8 +137,8 @@ impl Device for Exported<'_> {
         // What nobody took while it was away is of no interest to anybody.
         self.trigger.consume().map_err(|error| error.to_string())?;
         let irq = LevelIrq::builder(self.line)
-            .trigger(Arc::clone(&self.trigger))
-            .resample(Arc::clone(self.told.notifier()))
+            .trigger_notifier(Arc::clone(&self.trigger))
+            .resample_notifier(Arc::clone(self.told.notifier()))
             .build()
             .map_err(|rejected| rejected.error.to_string())?;
         *self.irq.lock().unwrap_or_else(PoisonError::into_inner) = Some(irq);

@@ -140,7 +140,7 @@ impl Device for Own<'_> {
     fn join(&self) -> Result<(), String> {
         let builder = LevelIrq::builder(self.line);
         let irq = match &self.told {
-            Some(told) => builder.resample(told.notifier().clone()).build(),
+            Some(told) => builder.resample_notifier(told.notifier().clone()).build(),
             None => builder.build(),
         };
         self.lock().irq = Some(irq.map_err(|rejected| rejected.error.to_string())?);

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use irqfd::{Error, VectorState};
+use irqfd::{IrqFdError, VectorError, VectorState};
 
 use super::line::{Arm, is_high};
 use super::step::Kind;
@@ -68,11 +68,11 @@ struct Differs {
     is_committed: bool,
 }
 
-fn is_transient(error: &Error) -> bool {
+fn is_transient(error: &VectorError) -> bool {
     let errno = match error {
-        Error::Lease { .. } => return true,
-        Error::Assign { source, .. } => source.raw_os_error(),
-        Error::Commit { source } => match &**source {
+        VectorError::NoGsi { .. } => return true,
+        VectorError::Arm(IrqFdError::Refused { cause, .. }) => cause.raw_os_error(),
+        VectorError::Route { cause, .. } => match &**cause {
             irq_routing::Error::Refused { cause, .. } => cause.raw_os_error(),
             _ => None,
         },
@@ -107,7 +107,7 @@ impl World {
                 return true;
             }
             let is_out_of_gsis = matches!(&states[*n], VectorState::Dead(why)
-                if matches!(**why, Error::Lease { .. }));
+                if matches!(why, VectorError::NoGsi { .. }));
             let has_gsi = self.model.take(*n);
             assert_eq!(is_out_of_gsis, !has_gsi, "whether {n} has a GSI");
             if is_out_of_gsis {
@@ -150,7 +150,7 @@ impl World {
         let is_committed = match state {
             VectorState::Armed => true,
             VectorState::Dead(why) => {
-                let is_committed = !matches!(**why, Error::Commit { .. });
+                let is_committed = !matches!(why, VectorError::Route { .. });
                 tally.bad += usize::from(is_bad);
                 tally.suspect += usize::from(is_suspect);
                 tally.innocent += usize::from(!is_committed && !is_bad && !is_suspect);
@@ -194,9 +194,11 @@ impl World {
             }
             VectorState::Dead(why) => {
                 tally.dead += 1;
-                match **why {
-                    Error::Commit { .. } => {}
-                    Error::Assign { .. } | Error::AlreadyBound { .. } if !is_moved => {
+                match why {
+                    VectorError::Route { .. } => {}
+                    VectorError::Arm(
+                        IrqFdError::Refused { .. } | IrqFdError::AlreadyBound { .. },
+                    ) if !is_moved => {
                         self.model.assigns += 1;
                         let line = &self.model.lines[n];
                         if let (true, Some(at)) = (line.kept, line.shared()) {
@@ -236,10 +238,10 @@ impl World {
                 continue;
             };
             let at = self.model.lines[n].notifier();
-            match **why {
+            match why {
                 _ if !tried[n] => {}
-                Error::Assign { .. } => unassigned += 1,
-                Error::AlreadyBound { .. } => {
+                VectorError::Arm(IrqFdError::Refused { .. }) => unassigned += 1,
+                VectorError::Arm(IrqFdError::AlreadyBound { .. }) => {
                     assert!(self.model.is_bound(at.unwrap()), "it is bound nowhere");
                 }
                 _ => {}

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use irqfd::{Error, Triggered, VectorState};
+use irqfd::{Triggered, VectorError, VectorState};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::sim::{Injected, Interrupt};
 
@@ -30,7 +30,7 @@ impl World {
     /// Whether the kernel has refused the message of a vector.
     pub(super) fn is_refused(&self, n: usize) -> bool {
         let state = self.vector(n).state();
-        matches!(&state, VectorState::Dead(why) if matches!(**why, Error::Signal { .. }))
+        matches!(&state, VectorState::Dead(why) if matches!(why, VectorError::MessageRefused { .. }))
     }
 
     /// How many requests of a kind were made to fail and have come.
@@ -142,7 +142,7 @@ impl World {
         for n in direct {
             let line = &mut self.model.lines[n];
             let (by_irqfd, message) = (false, line.sends);
-            let refused = |why: &Error| matches!(why, Error::Signal { .. });
+            let refused = |why: &VectorError| matches!(why, VectorError::MessageRefused { .. });
             let has_failed = match &states[n] {
                 VectorState::Open => false,
                 VectorState::Dead(why) if refused(why) => true,
@@ -175,7 +175,7 @@ impl World {
     fn compare_states(&self, states: &[VectorState], pending: &[bool]) {
         for (n, (line, state)) in self.model.lines.iter().zip(states).enumerate() {
             let refused = matches!(state, VectorState::Dead(why)
-                if matches!(**why, Error::Signal { .. }));
+                if matches!(why, VectorError::MessageRefused { .. }));
             let as_expected = match (line.outlet, line.arm) {
                 _ if !line.open => matches!(state, VectorState::Masked),
                 _ if line.paused => matches!(state, VectorState::Paused),

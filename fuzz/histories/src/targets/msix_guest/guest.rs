@@ -89,7 +89,7 @@ impl World {
     }
 
     fn control(&mut self, control: u16) {
-        let dead = self.table.write_message_control(control);
+        let dead = self.table.config_write(2, &control.to_le_bytes());
         self.access(dead);
         self.model.msix.write_control(control);
         self.table_turned();

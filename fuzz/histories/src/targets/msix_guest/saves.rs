@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Snapshots of both devices, and registers in the form of another VMM.
 
-use irqfd::{Error, msi, msix};
+use irqfd::{VectorError, msi, msix};
 
 use super::registers::{Msi, Msix};
 use super::step::{Damage, Into};
@@ -44,7 +44,7 @@ impl World {
         };
         match refused {
             None => assert!(is_paused, "a snapshot of what is not paused"),
-            Some(Error::NotPaused) => assert!(!is_paused, "it is paused"),
+            Some(VectorError::NotPaused) => assert!(!is_paused, "it is paused"),
             Some(error) => panic!("{error}"),
         }
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use irqfd::{Error, Triggered, msix};
+use irqfd::{Triggered, VectorError, msix};
 
 use super::line::Arm;
 use super::model::FULL;
@@ -72,7 +72,11 @@ impl World {
         self.triggered(n, |world| world.vector(n).trigger());
     }
 
-    fn triggered(&mut self, n: usize, trigger: impl FnOnce(&Self) -> Result<Triggered, Error>) {
+    fn triggered(
+        &mut self,
+        n: usize,
+        trigger: impl FnOnce(&Self) -> Result<Triggered, VectorError>,
+    ) {
         let line = &self.model.lines[n];
         let dead = line.notifier().is_some() && matches!(line.arm, Arm::Dead { .. });
         let disabled = !self.model.is_enabled(n);
@@ -89,7 +93,7 @@ impl World {
                 assert!(line.lets_through() && !direct && !dead && !disabled);
             }
             Ok(_) => assert!(direct, "sent while masked"),
-            Err(Error::Signal { .. }) => {
+            Err(VectorError::MessageRefused { .. }) => {
                 assert!(direct && self.is_refused(n), "{result:?}");
             }
             Err(error) => panic!("{error}"),

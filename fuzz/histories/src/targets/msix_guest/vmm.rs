@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irqfd::{Error, VectorState, msix};
+use irqfd::{VectorError, VectorState, msix};
 use notify_core::EventNotifier;
 
 use super::line::Arm;
@@ -183,7 +183,7 @@ impl World {
         };
         assert_eq!(result.is_ok(), is_taken, "{result:?}");
         if let Err(rejected) = result {
-            assert!(matches!(rejected.error, Error::InUse), "{rejected:?}");
+            assert!(matches!(rejected.error, VectorError::InUse), "{rejected:?}");
             self.held.push(rejected.value);
         }
     }

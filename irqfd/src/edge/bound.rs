@@ -11,9 +11,8 @@ use std::sync::{Arc, Weak};
 use irq_routing::{Armed, Gsi, GsiLease, Line, Registration, Rejected, RoutingTable};
 use notify_core::{EventNotifier, IrqFdRequest, Vm};
 
-use crate::builder::explain;
+use super::{IrqFdError, IrqTarget};
 use crate::sync::Mutex;
-use crate::{Error, IrqSource};
 
 /// The irqfds of a line.
 ///
@@ -49,7 +48,7 @@ struct One {
     /// Whether the kernel has it.
     is_bound: bool,
     /// Why it could not be bound again when the translation had let the message through.
-    lost: Option<Arc<Error>>,
+    lost: Option<IrqFdError>,
 }
 
 impl Bound {
@@ -67,16 +66,16 @@ impl Bound {
     }
 
     /// None yet, on a line that is made of this.
-    pub(crate) fn on(source: IrqSource) -> Result<(Line, Self), Rejected<IrqSource>> {
-        let lease = match source {
-            IrqSource::Line(line) => {
+    pub(crate) fn on(target: IrqTarget) -> Result<(Line, Self), Rejected<IrqTarget>> {
+        let lease = match target {
+            IrqTarget::Line(line) => {
                 let bound = Self::new(&line);
                 return Ok((line, bound));
             }
-            IrqSource::Lease(lease) => lease,
+            IrqTarget::Lease(lease) => lease,
         };
         let rejected = |rejected: Rejected<GsiLease>| {
-            Rejected::new(rejected.error, IrqSource::Lease(rejected.value))
+            Rejected::new(rejected.error, IrqTarget::Lease(rejected.value))
         };
         let Some(irqfds) = IrqFds::new(lease.table(), lease.gsi()) else {
             return Ok((lease.into_line().map_err(rejected)?, Self(None)));
@@ -114,7 +113,7 @@ impl Bound {
     }
 
     /// Why they could not all be bound again when the message was let through.
-    pub(crate) fn lost(&self) -> Option<Arc<Error>> {
+    pub(crate) fn lost(&self) -> Option<IrqFdError> {
         let followed = self.0.as_ref()?;
         let state = followed.irqfds.state.lock();
         state.all.iter().find_map(|one| one.lost.clone())
@@ -219,22 +218,24 @@ impl Armed for IrqFds {
             let gsi = self.gsi.number();
             let assigned = assign(&*self.vm, gsi, &one.trigger, one.resample.as_ref());
             let assigned = match assigned {
-                Ok(assigned) => assigned.map_err(|source| explain(&*self.vm, self.gsi, source)),
+                Ok(assigned) => {
+                    assigned.map_err(|error| IrqFdError::refused(&*self.vm, self.gsi, error))
+                }
                 // A panic for one must not keep the others from it.
                 Err(panicked) => {
                     one.is_bound = panicked.may_be_bound;
                     std::mem::forget(panicked.panic);
-                    Err(Error::Abandoned)
+                    Err(IrqFdError::Panicked { gsi: self.gsi })
                 }
             };
             match assigned {
                 Ok(()) => one.is_bound = true,
                 Err(error) => {
                     log::error!(
-                        "GSI {} has a route again, and its irqfd cannot be bound: {error}",
-                        self.gsi.number()
+                        "GSI {} has a route again, and its irqfd is lost: {error}",
+                        self.gsi
                     );
-                    one.lost = Some(Arc::new(error));
+                    one.lost = Some(error);
                 }
             }
         }

@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IrqFd`]: an edge-triggered interrupt.
 
+mod bound;
+mod builder;
+mod error;
+
+mod taken;
+mod target;
+
+use std::io;
 use std::sync::Arc;
 
 use irq_routing::{Gsi, GsiLease, Line};
-use notify_core::EventNotifier;
+use notify_core::{EventNotifier, Rejected};
 
-use crate::bound::Bound;
-use crate::builder::explain;
-use crate::{Error, IrqFdBuilder, IrqSource, Rejected};
+pub(crate) use bound::Bound;
+pub use builder::IrqFdBuilder;
+pub use error::IrqFdError;
+pub(crate) use taken::Taken;
+pub use target::IrqTarget;
 
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
 ///
@@ -72,10 +82,9 @@ pub struct IrqFd {
 
 impl IrqFd {
     /// An interrupt on a leased GSI, or on a line that devices share.
-    #[must_use = "a builder binds nothing"]
-    pub fn builder(source: impl Into<IrqSource>) -> IrqFdBuilder {
+    pub fn builder(target: impl Into<IrqTarget>) -> IrqFdBuilder {
         IrqFdBuilder {
-            source: source.into(),
+            target: target.into(),
             notifier: None,
         }
     }
@@ -114,7 +123,7 @@ impl IrqFd {
     }
 
     /// Why it could not be bound again when its message was let through.
-    pub(crate) fn lost(&self) -> Option<Arc<Error>> {
+    pub(crate) fn lost(&self) -> Option<IrqFdError> {
         self.bound.lost()
     }
 
@@ -131,16 +140,15 @@ impl IrqFd {
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`]; the irqfd comes back inside, still bound as far as is known.
-    pub fn deassign(mut self) -> Result<IrqFdBuilder, Rejected<Self>> {
+    /// [`IrqFdError::Deassign`]; the irqfd comes back inside, still bound as far as is known.
+    pub fn deassign(mut self) -> Result<IrqFdBuilder, Rejected<Self, IrqFdError>> {
         let Some(line) = self.armed.take() else {
-            // Not reached: only this method and drop take the line, and both consume the irqfd.
-            return Err(Rejected::new(Error::Abandoned, self));
+            return Err(Rejected::new(self.not_armed(), self));
         };
         match self.disarm(&line) {
             // The route is let go before what is registered, which is dropped with `self`.
             Ok(()) => Ok(IrqFdBuilder {
-                source: IrqSource::from_lease_of(line),
+                target: IrqTarget::from_lease_of(line),
                 notifier: Some(Arc::clone(&self.notifier)),
             }),
             Err(error) => {
@@ -155,21 +163,21 @@ impl IrqFd {
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`], and those of [`IrqFdBuilder::assign`]: its own notifier is bound still.
-    pub(crate) fn replace_notifier(&mut self, new: &Arc<EventNotifier>) -> Result<(), Error> {
+    /// [`IrqFdError::Deassign`], and those of [`IrqFdBuilder::assign`]: its own notifier is bound
+    /// still.
+    pub(crate) fn replace_notifier(&mut self, new: &Arc<EventNotifier>) -> Result<(), IrqFdError> {
         let Some(line) = &self.armed else {
-            // Not reached, as in `deassign`.
-            return Err(Error::NoLease);
+            return Err(self.not_armed());
         };
         let gsi = self.gsi;
-        if let Err(source) = self.bound.assign(line, new, None) {
-            return Err(explain(&**line.table().vm(), gsi, source));
+        if let Err(error) = self.bound.assign(line, new, None) {
+            return Err(IrqFdError::refused(&**line.table().vm(), gsi, error));
         }
         if let Err(error) = self.disarm(line) {
-            if let Err(source) = self.bound.deassign(line, new) {
+            if let Err(error) = self.bound.deassign(line, new) {
                 log::error!(
                     "two notifiers are bound to GSI {gsi}, which is kept out of use when it is \
-                     given back: {source}"
+                     given back: {error}"
                 );
                 line.quarantine();
             }
@@ -179,10 +187,14 @@ impl IrqFd {
         Ok(())
     }
 
-    fn disarm(&self, line: &Line) -> Result<(), Error> {
-        let gsi = self.gsi;
+    fn disarm(&self, line: &Line) -> Result<(), IrqFdError> {
         let result = self.bound.deassign(line, &self.notifier);
-        result.map_err(|source| Error::Deassign { gsi, source })
+        result.map_err(|error| IrqFdError::not_unbound(self.gsi, error))
+    }
+
+    /// Not reached: only `deassign` and the drop take the line, and both consume the irqfd.
+    fn not_armed(&self) -> IrqFdError {
+        IrqFdError::not_unbound(self.gsi, io::ErrorKind::NotFound.into())
     }
 }
 
@@ -191,8 +203,8 @@ impl Drop for IrqFd {
         let Some(line) = self.armed.take() else {
             return;
         };
-        if let Err(Error::Deassign { gsi, source }) = self.disarm(&line) {
-            log::error!("a notifier stays bound to GSI {gsi}, which is kept out of use: {source}");
+        if let Err(error) = self.disarm(&line) {
+            log::error!("{error}; the GSI is kept out of use");
             line.quarantine();
         }
         // The line is let go before what is registered.

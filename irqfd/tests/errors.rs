@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What all error types have in common: a text that is complete by itself, an errno, and values
+//! that can be kept and compared.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use irq_routing::{MsiMessage, RoutingTable, Wiring};
+use irqfd::vfio::{IntxDevice, PassthroughIntx};
+use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, inject, msix};
+use notify_core::sim::{CallKind, SimVm};
+
+const EIO: i32 = 5;
+
+fn machine() -> (Arc<SimVm>, RoutingTable) {
+    let vm = Arc::new(SimVm::builder().build());
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
+    let table = table.build().unwrap();
+    (vm, table)
+}
+
+fn message() -> MsiMessage {
+    MsiMessage::new(0xfee0_0000, 0x40)
+}
+
+/// A chain printer shows the cause once, and the errno is there without parsing the text.
+#[track_caller]
+fn expect_complete<E: Error + Clone + PartialEq + fmt::Debug>(error: &E, errno: Option<i32>) {
+    let text = error.to_string();
+    assert!(text.ends_with("(os error 5)"), "{text}");
+    assert!(error.source().is_none(), "{text}");
+    assert_eq!(errno, Some(EIO), "{text}");
+    assert_eq!(error.clone(), *error);
+}
+
+#[test]
+fn of_an_irqfd() {
+    let (vm, table) = machine();
+    vm.fail(CallKind::IrqFdAssign, 1, EIO);
+    let lease = table.lease_msi(message()).unwrap();
+    let error = IrqFd::builder(lease).assign().unwrap_err().error;
+    expect_complete(&error, error.raw_os_error());
+}
+
+#[test]
+fn of_a_vector() {
+    let (vm, table) = machine();
+    let vector = Vector::builder(&table).private_irqfd(true).build().unwrap();
+    vector.set_message(message()).unwrap();
+    vm.fail(CallKind::IrqFdAssign, 1, EIO);
+    let error = vector.unmask().unwrap_err();
+    expect_complete(&error, error.raw_os_error());
+}
+
+#[test]
+fn of_a_line() {
+    let (vm, table) = machine();
+    let line = LevelLine::builder(table.line(10).unwrap()).build().unwrap();
+    let device = line.join().unwrap();
+    vm.fail(CallKind::IrqLine, 1, EIO);
+    let error = device.assert().unwrap_err();
+    expect_complete(&error, error.raw_os_error());
+    assert!(error.to_string().contains("line 10"));
+}
+
+#[test]
+fn of_an_injection() {
+    let (vm, table) = machine();
+    vm.fail(CallKind::SignalMsi, 1, EIO);
+    let error = inject::message(&table, message()).unwrap_err();
+    expect_complete(&error, error.raw_os_error());
+    assert!(error.to_string().contains("0xfee00000"), "{error}");
+}
+
+#[derive(Debug)]
+struct Refuses;
+
+impl IntxDevice for Refuses {
+    fn mask(&self) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(EIO))
+    }
+
+    fn unmask(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_trigger(&self, _: Option<&EventNotifier>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_unmask(&self, _: Option<&EventNotifier>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn of_a_passed_through_device() {
+    let (_vm, table) = machine();
+    let line = LevelLine::builder(table.line(10).unwrap()).build().unwrap();
+    let error = PassthroughIntx::enable(&line, Arc::new(Refuses)).unwrap_err();
+    expect_complete(&error, error.raw_os_error());
+}
+
+/// The back-end's own error may have a chain. It goes on where the text ends.
+#[test]
+fn of_a_back_end() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the daemon is gone")]
+    struct Gone(#[source] io::Error);
+
+    let (_vm, table) = machine();
+    let table = msix::Table::builder(&table).build().unwrap();
+    let queue = msix::Binding::new(&table);
+    let set_call = |_: &Arc<EventNotifier>| Err(Gone(io::Error::from_raw_os_error(EIO)));
+    let error = queue.bind_call(0, set_call).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the back-end of a queue does not take another call: the daemon is gone"
+    );
+    let source = error.source().unwrap().to_string();
+    assert!(source.ends_with("(os error 5)"), "{source}");
+}
