@@ -34,8 +34,8 @@ impl IoEventFdBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchWrite`], [`Error::NoAnyWrite`], [`Error::Notifier`], [`Error::Taken`],
-    /// [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
+    /// [`Error::NoSuchWrite`], [`Error::NoAnyWrite`], [`Error::NoNotifier`], [`Error::Taken`],
+    /// [`Error::Retired`], [`Error::Refused`]; the builder comes back inside.
     pub fn assign(self) -> Result<IoEventFd, Rejected<Self>> {
         match self.try_assign() {
             Ok(notifier) => Ok(IoEventFd::registered(self, notifier)),
@@ -50,7 +50,7 @@ impl IoEventFdBuilder {
             Some(notifier) => Arc::clone(notifier),
             None => EventNotifier::new()
                 .map(Arc::new)
-                .map_err(|source| Error::Notifier { address, source })?,
+                .map_err(|cause| Error::NoNotifier { address, cause })?,
         };
         request::register(&*self.vm, address, datamatch, &notifier)?;
         Ok(notifier)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Claims`]: which set has which place of a machine's buses.
+//! [`Claims`]: which set has which place of a VM's buses.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::place::{Place, last_value};
 use crate::{Conflict, Datamatch, Error, Width, Window};
 
-/// Which set, of all registries: a plan for one machine is none for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which set, of all registries: a plan for one VM is none for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SetId(u64);
 
 impl SetId {
@@ -29,7 +29,7 @@ type Map = BTreeMap<Place, SetId>;
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     held: Map,
-    /// Given up by a change that is under way: the set's own if the change fails, nobody else's.
+    /// Given up by a change that is under way: the set's own if the change fails, no other set's.
     leaving: Map,
     windows: Vec<Window>,
     /// How many of the places are those of quarantined doorbells.
@@ -270,7 +270,7 @@ fn refuse(place: Place, conflict: Conflict) -> Error {
     Error::Conflict {
         address: place.address,
         datamatch: place.datamatch,
-        source: Box::new(conflict),
+        cause: conflict,
     }
 }
 

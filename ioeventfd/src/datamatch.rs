@@ -3,7 +3,11 @@
 
 use std::fmt;
 
-/// How many bytes a write has.
+use crate::Error;
+
+/// How many bytes a guest writes at once.
+///
+/// It is closed: KVM matches writes of these four lengths, and longer stores as several of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Width {
     /// One.
@@ -17,7 +21,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn bytes(self) -> u32 {
         self as u32
@@ -25,7 +29,7 @@ impl Width {
 }
 
 /// Which writes to its address ring a doorbell. A value that does not fit its width cannot be
-/// written down. All other writes exit to user space, as do reads.
+/// written down; [`new`](Self::new) takes a length and a value, which is what most VMMs have. All other writes exit to user space, as do reads.
 ///
 /// Several doorbells with different values of one width can share an address; so can several with
 /// different widths. One that takes all values of a width excludes values of that width, and
@@ -38,6 +42,7 @@ impl Width {
 /// `BUG_ON()` in ioeventfd datamatch") is the fix, which stable kernels have too. Where a host may lack it, keep such
 /// doorbells off the start of a page, or take any value there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Datamatch {
     /// Every write, whatever its width and value.
     ///
@@ -63,7 +68,52 @@ pub enum Datamatch {
 }
 
 impl Datamatch {
-    /// The width as KVM takes it: 0 stands for any.
+    /// Creates one from a length in bytes and, if only one value rings, that value.
+    ///
+    /// | `length` | `value` | which writes ring |
+    /// |---|---|---|
+    /// | 0 | `None` | every write, whatever its length: [`AnyWrite`](Self::AnyWrite) |
+    /// | 1, 2, 4, 8 | `None` | every write of this length: [`Width`](Self::Width) |
+    /// | 1, 2, 4, 8 | `Some`, which fits the length | writes of this value: [`U8`](Self::U8) to [`U64`](Self::U64) |
+    ///
+    /// The value is a number in the host's byte order, as in `struct kvm_ioeventfd`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDatamatch`] for a value with a length of 0, for a value that does not fit the
+    /// length, and for other lengths.
+    ///
+    /// ```
+    /// use ioeventfd::{Datamatch, Width};
+    ///
+    /// assert_eq!(Datamatch::new(2, Some(1))?, Datamatch::U16(1));
+    /// assert_eq!(Datamatch::new(4, None)?, Datamatch::Width(Width::W4));
+    /// assert!(Datamatch::new(2, Some(0x1_0000)).is_err());
+    /// # Ok::<(), ioeventfd::Error>(())
+    /// ```
+    pub fn new(length: u32, value: Option<u64>) -> Result<Self, Error> {
+        let invalid = || Error::InvalidDatamatch { length, value };
+        let Some(number) = value else {
+            return Ok(match length {
+                0 => Self::AnyWrite,
+                1 => Self::Width(Width::W1),
+                2 => Self::Width(Width::W2),
+                4 => Self::Width(Width::W4),
+                8 => Self::Width(Width::W8),
+                _ => return Err(invalid()),
+            });
+        };
+        let datamatch = match length {
+            1 => number.try_into().map(Self::U8),
+            2 => number.try_into().map(Self::U16),
+            4 => number.try_into().map(Self::U32),
+            8 => Ok(Self::U64(number)),
+            _ => return Err(invalid()),
+        };
+        datamatch.map_err(|_| invalid())
+    }
+
+    /// Returns the length in bytes, as KVM takes it: 0 stands for any.
     #[must_use]
     pub const fn bytes(self) -> u32 {
         match self {
@@ -76,7 +126,7 @@ impl Datamatch {
         }
     }
 
-    /// The value, if only one rings.
+    /// Returns the value, if only one rings.
     #[must_use]
     pub const fn value(self) -> Option<u64> {
         match self {

@@ -17,7 +17,7 @@ use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected, request};
 /// [`Vm::retire`](notify_core::Vm::retire) avoids it when a VM is closed.
 ///
 /// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
-/// stay taken until the machine goes. It also keeps the machine open.
+/// stay taken until the VM is closed. It also keeps the VM open.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_assign_ioeventfd`.
 ///
@@ -132,12 +132,12 @@ impl IoEventFd {
     /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the kernel
     /// does not have any more (ENOENT) counts as deregistered; a warning is logged.
     ///
-    /// Kicks that came before are in the notifier, which comes back ready to be registered again:
-    /// whoever stops a queue takes them and looks at the queue once more.
+    /// Kicks that came before are in the notifier, which comes back ready to be registered again. A
+    /// VMM that stops a queue takes them and serves the queue once more.
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`]; the doorbell comes back inside, still registered as far as is known.
+    /// [`Error::StaysRegistered`]; the doorbell comes back inside, still registered as far as is known.
     pub fn deassign(mut self) -> Result<IoEventFdBuilder, Rejected<Self>> {
         if let Err(error) = self.deregister() {
             return Err(Rejected::new(error, self));
@@ -159,7 +159,9 @@ impl IoEventFd {
         }
         let (address, datamatch) = (self.address, self.datamatch);
         match request::deregister(&*self.vm, address, datamatch, &self.notifier) {
-            Err(Error::Deassign { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(Error::StaysRegistered { cause, .. })
+                if cause.kind() == io::ErrorKind::NotFound =>
+            {
                 log::warn!("the kernel had lost the doorbell at {address} for {datamatch}");
             }
             deregistered => deregistered?,
@@ -171,9 +173,8 @@ impl IoEventFd {
 
 impl Drop for IoEventFd {
     fn drop(&mut self) {
-        if let Err(Error::Deassign { source, .. }) = self.deregister() {
-            let (address, datamatch) = (self.address, self.datamatch);
-            log::error!("the doorbell at {address} for {datamatch} stays registered: {source}");
+        if let Err(error) = self.deregister() {
+            log::error!("{error}");
         }
     }
 }

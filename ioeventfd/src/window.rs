@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Window`]: where a device in the kernel answers. The lists of x86 stand here, by name.
+//! [`Window`]: where a device in the kernel has its registers.
 
 use std::fmt;
 use std::io;
@@ -9,13 +9,32 @@ use notify_core::{Platform, Vm};
 use crate::place::Place;
 use crate::{Datamatch, IoAddress};
 
-/// Addresses at which a device in the kernel answers, so that no doorbell may lie there.
+/// The registers of a device in the kernel, among which no doorbell may lie: KVM would register it,
+/// and it would then take the device's writes, or never ring.
 ///
-/// Those of the irqchip are found out by [`Window::of_irqchip`]. A VMM knows best which other
-/// devices its VM has; the lists here are those of a PC. What KVM places where the VMM says (an
-/// arm64 GIC, zones of coalesced MMIO) is reserved with
-/// [`DoorbellRegistry::reserve`](crate::DoorbellRegistry::reserve).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64 VMM
+/// chooses where they are, so it creates theirs from their addresses ([`gicv3_distributor`] and
+/// others). What else KVM has on its bus, such as zones of coalesced MMIO, [`new`](Self::new)
+/// describes. All of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
+/// [`reserve`](crate::DoorbellRegistry::reserve).
+///
+/// [`gicv3_distributor`]: Self::gicv3_distributor
+///
+/// ```
+/// use std::sync::Arc;
+/// use ioeventfd::{DoorbellRegistry, IoAddress, Window};
+/// # use notify_core::sim::{Profile, SimVm};
+/// # let vm = Arc::new(SimVm::builder().profile(Profile::Arm64Gic { spis: 32 }).build());
+///
+/// // An arm64 VM with four vCPUs, a GICv3 and an ITS.
+/// let windows = [
+///     Window::gicv3_distributor(0x0800_0000),
+///     Window::gicv3_redistributors(0x080a_0000, 4),
+///     Window::gicv3_its(0x0808_0000),
+/// ];
+/// let registry = DoorbellRegistry::new(vm, &windows);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     start: IoAddress,
     size: u64,
@@ -42,8 +61,9 @@ impl Window {
     /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// The windows of the interrupt controllers that a VM has in the kernel: one of the lists
-    /// above, or none. A VM whose irqchip is created later has none yet.
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel: one of the lists
+    /// above, or none. A VM whose irqchip is created later has none yet. Of an arm64 or riscv64 VM it
+    /// returns none, since the VMM chose the addresses.
     ///
     /// # Errors
     ///
@@ -57,10 +77,54 @@ impl Window {
         })
     }
 
-    /// `size` bytes from `start` on, and what answers there, as an error is to say it ("the GIC").
+    /// Creates a window of `size` bytes from `start` on. `name` is for error texts: "the GIC".
     #[must_use]
     pub const fn new(start: IoAddress, size: u64, name: &'static str) -> Self {
         Self { start, size, name }
+    }
+
+    /// The distributor of a GICv3 (arm64) with its base address here: 64 KiB
+    /// (KVM_VGIC_V3_ADDR_TYPE_DIST).
+    ///
+    /// Kernel source: `vgic_register_dist_iodev` in `arch/arm64/kvm/vgic/vgic-mmio.c`.
+    #[must_use]
+    pub const fn gicv3_distributor(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x1_0000, "the GICv3 distributor")
+    }
+
+    /// A region of redistributors of a GICv3 (arm64): 128 KiB for each of its vCPUs
+    /// (KVM_VGIC_V3_ADDR_TYPE_REDIST, or one KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION with its count).
+    ///
+    /// Kernel source: `vgic_register_redist_iodev` in `arch/arm64/kvm/vgic/vgic-mmio-v3.c`.
+    #[must_use]
+    pub const fn gicv3_redistributors(base: u64, vcpus: u32) -> Self {
+        let size = 0x2_0000 * vcpus as u64;
+        Self::new(IoAddress::Mmio(base), size, "the GICv3 redistributors")
+    }
+
+    /// An ITS of a GICv3 (arm64): 128 KiB, the frame of GITS_TRANSLATER, to which MSI are written,
+    /// included (KVM_VGIC_ITS_ADDR_TYPE).
+    ///
+    /// Kernel source: `vgic_register_its_iodev` in `arch/arm64/kvm/vgic/vgic-its.c`.
+    #[must_use]
+    pub const fn gicv3_its(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x2_0000, "the GICv3 ITS")
+    }
+
+    /// The APLIC of an AIA (riscv64): 16 KiB (KVM_DEV_RISCV_AIA_ADDR_APLIC).
+    ///
+    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`.
+    #[must_use]
+    pub const fn aia_aplic(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x4000, "the APLIC")
+    }
+
+    /// The IMSIC of one vCPU of an AIA (riscv64): 4 KiB (KVM_DEV_RISCV_AIA_ADDR_IMSIC).
+    ///
+    /// Kernel source: `kvm_riscv_vcpu_aia_imsic_init` in `arch/riscv/kvm/aia_imsic.c`.
+    #[must_use]
+    pub const fn aia_imsic(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x1000, "an IMSIC")
     }
 
     pub(crate) fn covers(&self, place: Place) -> bool {
@@ -74,6 +138,16 @@ impl Window {
             } else {
                 start - at < place.size()
             }
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Window")
+            .field("start", &self.start)
+            .field("size", &format_args!("{:#x}", self.size))
+            .field("name", &self.name)
+            .finish()
     }
 }
 

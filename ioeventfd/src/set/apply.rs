@@ -38,9 +38,9 @@ impl DoorbellSet {
     ///
     /// # Errors
     ///
-    /// [`Error::StalePlan`]; [`Error::Conflict`] if another set was faster; those of
-    /// [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and [`Error::Deassign`]. The
-    /// plan comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then
+    /// [`Error::StalePlan`]; [`Error::OtherSet`]; [`Error::Conflict`] if another set was faster;
+    /// those of [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and
+    /// [`Error::StaysRegistered`]. The plan comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then
     /// what could not be registered again is matched in user space only, and the next plan repairs
     /// it; and what could not be deregistered is kept, with its notifier, until it can be. Plan
     /// anew then.
@@ -60,7 +60,10 @@ impl DoorbellSet {
         plan: &mut Plan,
         deferred: &mut Deferred,
     ) -> Result<Epoch, Error> {
-        if plan.set != self.id || plan.generation != state.generation {
+        if plan.set != self.id {
+            return Err(Error::OtherSet);
+        }
+        if plan.generation != state.generation {
             return Err(Error::StalePlan);
         }
         if plan.is_empty() {

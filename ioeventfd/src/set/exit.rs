@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Writes that left the guest: the same match as KVM's, in user space.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use super::DoorbellSet;
@@ -18,16 +19,30 @@ pub(super) struct Exits {
     pub(super) replaced: Arc<Replaced>,
 }
 
-/// What became of a write that left the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "what rang no doorbell is the VMM's to handle"]
-pub enum Rung {
-    /// No doorbell takes it: it is something else's.
-    None,
-    /// A store that KVM looks up in several pieces: some rang a doorbell, others are something else's.
-    Some,
-    /// It was a kick, and nothing else.
-    All,
+/// What the VMM does after an exit whose write it gave to [`DoorbellSet::on_exit_write`].
+///
+/// It is closed: each piece of a write was a kick or was not, so there are no further cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "the VMM has to emulate a write that was no kick"]
+pub enum AfterExit {
+    /// The write was a kick and nothing else: enter the guest again.
+    Resume,
+    /// No doorbell takes the write: emulate it, as a write to another register.
+    Emulate,
+    /// Some pieces of a long store were kicks: emulate the others. They are those for which
+    /// [`DoorbellSet::key_of_write`] returns `None`. An exit of KVM is one piece, so only a store that
+    /// the VMM has put together from several comes to this.
+    EmulateRest,
+}
+
+impl fmt::Display for AfterExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resume => "a kick",
+            Self::Emulate => "no kick",
+            Self::EmulateRest => "a kick in part",
+        })
+    }
 }
 
 impl DoorbellSet {
@@ -46,7 +61,7 @@ impl DoorbellSet {
     /// # Errors
     ///
     /// [`Error::Signal`].
-    pub fn on_exit_write(&self, address: IoAddress, bytes: &[u8]) -> Result<Rung, Error> {
+    pub fn on_exit_write(&self, address: IoAddress, bytes: &[u8]) -> Result<AfterExit, Error> {
         let (mut rang, mut missed) = (false, false);
         for (at, piece) in pieces(address, bytes) {
             match self.due(at, piece) {
@@ -58,9 +73,9 @@ impl DoorbellSet {
             }
         }
         Ok(match (rang, missed) {
-            (false, _) => Rung::None,
-            (true, true) => Rung::Some,
-            (true, false) => Rung::All,
+            (false, _) => AfterExit::Emulate,
+            (true, true) => AfterExit::EmulateRest,
+            (true, false) => AfterExit::Resume,
         })
     }
 
@@ -79,10 +94,10 @@ impl DoorbellSet {
         self.exits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal, if the write
-    /// is one that KVM looks up in one piece. Nothing is signalled.
+    /// Returns the key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal, if the
+    /// write is one that KVM looks up in one piece. It signals nothing.
     #[must_use]
-    pub fn find(&self, address: IoAddress, bytes: &[u8]) -> Option<u64> {
+    pub fn key_of_write(&self, address: IoAddress, bytes: &[u8]) -> Option<u64> {
         let exits = self.exits();
         let mut pieces = pieces(address, bytes);
         let (at, piece) = pieces.next()?;

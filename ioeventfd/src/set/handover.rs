@@ -112,7 +112,7 @@ impl DoorbellSet {
     pub(super) fn signal(&self, due: &Due<impl AsRef<[u64]>>) -> Result<(), Error> {
         let key = due.first_key();
         let signalled = due.notifier.notify();
-        signalled.map_err(|source| Error::Signal { key, source })?;
+        signalled.map_err(|cause| Error::Signal { key, cause })?;
         self.follow(due);
         Ok(())
     }
@@ -388,7 +388,7 @@ mod tests {
             have(&set, [&all[turn % 3], &fresh]);
             drop(fresh);
             let now = set.lock().past.now();
-            set.vcpus_passed(now);
+            set.vcpus_passed(now).unwrap();
         }
         // Three of the one queue, which are still open, and the latest two of the other.
         assert!(remembered(&set) <= 5, "{}", remembered(&set));

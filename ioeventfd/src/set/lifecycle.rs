@@ -14,7 +14,7 @@ use super::{DoorbellSet, State};
 use crate::Error;
 
 /// Kicks that were pending in a notifier. Whatever their number, look at the queue once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leftover {
     /// Of which doorbell; of the first one, where several signal the same notifier.
@@ -108,7 +108,7 @@ impl DoorbellSet {
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`], [`Error::NotUndone`]: the set is started then, as before; only after the
+    /// [`Error::StaysRegistered`], [`Error::NotUndone`]: the set is started then, as before; only after the
     /// latter are plans from before stale.
     /// [`Error::Drain`]: it is stopped, and what is pending is still there.
     pub fn stop(&self) -> Result<Stopped, Error> {
@@ -136,7 +136,7 @@ impl DoorbellSet {
         Ok(Stopped { epoch, leftovers })
     }
 
-    /// Reads and clears all notifiers, and says which had kicks.
+    /// Reads and clears all notifiers, and returns which had kicks.
     ///
     /// For what came after [`stop`](Self::stop), and to take queues back from vhost, which never
     /// clears a counter: then the numbers are of all kicks since it took them.
@@ -189,28 +189,36 @@ impl DoorbellSet {
             match due.notifier.consume() {
                 Ok(Some(kicks)) => taken.push((Leftover { key, kicks }, due)),
                 Ok(None) => {}
-                Err(source) => {
+                Err(cause) => {
                     for (leftover, due) in taken {
                         give(&due.notifier, leftover.kicks.get());
                         self.follow(&due);
                     }
-                    return Err(Error::Drain { key, source });
+                    return Err(Error::Drain { key, cause });
                 }
             }
         }
         Ok(taken.into_iter().map(|(leftover, _)| leftover).collect())
     }
 
-    /// Says that every vCPU which had left the guest when `epoch` was given out has since brought its
-    /// write to [`on_exit_write`](Self::on_exit_write), or entered the guest again. What was left up to
-    /// then is matched no more.
+    /// Forgets the places that were left up to `epoch`: writes there are matched no more.
     ///
-    /// A set that is never told remembers its last 64 changes, and keeps their notifiers.
-    pub fn vcpus_passed(&self, epoch: Epoch) {
+    /// Call it when every vCPU that had left the guest when `epoch` was returned has since brought its
+    /// write to [`on_exit_write`](Self::on_exit_write), or entered the guest again. A set for which it
+    /// is never called remembers its last 64 changes, and keeps their notifiers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherSet`] if another set returned the epoch; nothing is forgotten then.
+    pub fn vcpus_passed(&self, epoch: Epoch) -> Result<(), Error> {
+        if epoch.set() != self.id {
+            return Err(Error::OtherSet);
+        }
         let mut state = self.lock();
         if state.past.forget(epoch) {
             self.publish(&state);
         }
+        Ok(())
     }
 }
 

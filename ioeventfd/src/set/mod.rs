@@ -14,10 +14,10 @@ mod undo;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use doorbell::Doorbell;
-pub use exit::Rung;
+pub use exit::AfterExit;
 pub use lifecycle::{Leftover, Stopped};
 pub use past::Epoch;
 pub use plan::Plan;
@@ -42,7 +42,7 @@ use past::Past;
 /// # A change
 ///
 /// [`plan`](Self::plan) compares what is wanted with what is there, finds every conflict, and asks
-/// the machine nothing. [`apply`](Self::apply) carries a plan out, all of it or nothing. What stays
+/// the VM nothing. [`apply`](Self::apply) carries a plan out, all of it or nothing. What stays
 /// as it is costs no ioctl. The order is: removals that are in the way of an addition; additions;
 /// other removals. So a doorbell that moves is never absent. On kernels since 6.18 a deregistration
 /// right after a registration waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at
@@ -71,7 +71,7 @@ use past::Past;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Rung, Width};
+/// use ioeventfd::{AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
 /// use notify_core::{Bus, EventNotifier};
 /// use notify_core::sim::SimVm;
 ///
@@ -87,16 +87,16 @@ use past::Past;
 /// let moved = set.relocate(old, 0x4000, new)?;
 /// assert_eq!(vm.guest_write(Bus::Mmio, 0xfd00_3000, &[0, 0]).signalled, 1);
 /// assert_eq!(vm.guest_write(Bus::Mmio, 0xfe00_b000, &[0, 0]).exits.len(), 1);
-/// assert_eq!(set.on_exit_write(address, &[0, 0])?, Rung::All);
+/// assert_eq!(set.on_exit_write(address, &[0, 0])?, AfterExit::Resume);
 /// assert_eq!(queue.consume()?.map(u64::from), Some(2));
 ///
-/// set.vcpus_passed(moved);
-/// assert_eq!(set.on_exit_write(address, &[0, 0])?, Rung::None);
+/// set.vcpus_passed(moved)?;
+/// assert_eq!(set.on_exit_write(address, &[0, 0])?, AfterExit::Emulate);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DoorbellSet {
     id: SetId,
-    registry: Arc<DoorbellRegistry>,
+    registry: DoorbellRegistry,
     removals_first: bool,
     /// Held during a change, ioctls included; never while a notifier is signalled.
     state: Mutex<State>,
@@ -135,13 +135,13 @@ impl State {
 }
 
 impl DoorbellSet {
-    /// An empty set, started.
+    /// Creates an empty set, started.
     #[must_use]
-    pub fn new(registry: &Arc<DoorbellRegistry>) -> Self {
+    pub fn new(registry: &DoorbellRegistry) -> Self {
         let id = SetId::new();
         Self {
             id,
-            registry: Arc::clone(registry),
+            registry: registry.clone(),
             removals_first: false,
             state: Mutex::new(State {
                 bells: Vec::new(),
@@ -164,9 +164,9 @@ impl DoorbellSet {
         self
     }
 
-    /// What it shares with the other sets of the machine.
+    /// Returns the registry, which the other sets of the VM share.
     #[must_use]
-    pub fn registry(&self) -> &Arc<DoorbellRegistry> {
+    pub fn registry(&self) -> &DoorbellRegistry {
         &self.registry
     }
 
@@ -220,8 +220,7 @@ impl Drop for DoorbellSet {
             match bell.fd.deregister() {
                 Ok(()) => free.push(bell.place()),
                 Err(error) => {
-                    let why = with_cause(&error);
-                    log::error!("{why}; the registry keeps it");
+                    log::error!("the registry keeps a doorbell of a set that is dropped: {error}");
                     kept.push(bell);
                 }
             }
@@ -233,15 +232,6 @@ impl Drop for DoorbellSet {
             .claims(|claims| free.into_iter().for_each(|place| claims.release(place)));
         kept.into_iter()
             .for_each(|bell| self.registry.quarantine(bell.fd));
-    }
-}
-
-/// An error and its cause, in one line.
-fn with_cause(error: &crate::Error) -> String {
-    use std::error::Error as _;
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

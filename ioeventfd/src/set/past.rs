@@ -12,13 +12,19 @@ use crate::claims::SetId;
 use crate::matcher::Target;
 use crate::place::Place;
 
-/// When a set left some places. It is given back to
-/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed), so that what was left *later* is
-/// not forgotten with it. To another set it says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// When a set left some places: for
+/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed) of the same set, so that what was
+/// left *later* is not forgotten with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch {
     set: SetId,
     at: u64,
+}
+
+impl Epoch {
+    pub(super) fn set(self) -> SetId {
+        self.set
+    }
 }
 
 /// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its BAR
@@ -88,8 +94,7 @@ impl Past {
     /// Whether there was something to be forgotten.
     pub(super) fn forget(&mut self, until: Epoch) -> bool {
         let before = self.left.len();
-        self.left
-            .retain(|(at, _)| until.set != self.set || *at > until.at);
+        self.left.retain(|(at, _)| *at > until.at);
         before != self.left.len()
     }
 

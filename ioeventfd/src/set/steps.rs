@@ -66,7 +66,7 @@ pub(super) fn take_back(
 ) -> Error {
     let mut unrestored = Vec::new();
     for step in done.iter().rev().map(|step| step.back()) {
-        let Err(error) = step.run(bells, &stuck) else {
+        let Err(cause) = step.run(bells, &stuck) else {
             continue;
         };
         if let Some(bell) = step.bell(bells) {
@@ -78,7 +78,7 @@ pub(super) fn take_back(
                 address: bell.fd.address(),
                 datamatch: bell.fd.datamatch(),
                 registered: bell.fd.is_registered(),
-                error,
+                cause,
             });
         }
     }

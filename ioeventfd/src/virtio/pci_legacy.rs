@@ -15,7 +15,7 @@ const QUEUE_NOTIFY: u64 = 0x10;
 ///
 /// # Errors
 ///
-/// [`LayoutError::AddressSpace`]; [`LayoutError::Overlap`] if a queue is named twice.
+/// [`LayoutError::AddressSpace`], [`LayoutError::NamedTwice`].
 ///
 /// ```
 /// use ioeventfd::{Datamatch, IoAddress, virtio};

@@ -10,7 +10,7 @@ use super::{LayoutError, Notification, QueueDoorbell, distinct, within, writable
 use crate::{Datamatch, IoAddress, Width};
 
 /// The fields of a VIRTIO_PCI_CAP_NOTIFY_CFG capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NotifyCapability {
     /// `cap.offset`: where in its BAR the region begins.
     pub offset: u32,
@@ -39,7 +39,7 @@ pub struct NotifyCapability {
 /// assert_eq!(bells[1].datamatch, Datamatch::Width(Width::W2));
 /// # Ok::<(), ioeventfd::virtio::LayoutError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PciModern {
     capability: NotifyCapability,
     bar_size: u64,
@@ -48,7 +48,7 @@ pub struct PciModern {
 }
 
 /// An enabled queue of a virtio PCI device, as its common configuration describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PciQueue {
     /// The queue's index.
     pub index: u16,
@@ -83,7 +83,7 @@ impl PciModern {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooShort`], [`LayoutError::Misaligned`], [`LayoutError::Multiplier`],
+    /// [`LayoutError::TooShort`], [`LayoutError::MisalignedOffset`], [`LayoutError::Multiplier`],
     /// [`LayoutError::OutsideBar`].
     pub fn new(
         capability: NotifyCapability,
@@ -106,8 +106,7 @@ impl PciModern {
             return Err(LayoutError::TooShort { length, bytes });
         }
         if !offset.is_multiple_of(bytes) {
-            let address = offset.into();
-            return Err(LayoutError::Misaligned { address, bytes });
+            return Err(LayoutError::MisalignedOffset { offset, bytes });
         }
         if multiplier != 0 && !(multiplier.is_power_of_two() && multiplier >= bytes) {
             return Err(LayoutError::Multiplier { multiplier, bytes });
@@ -150,9 +149,10 @@ impl PciModern {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::OutsideRegion`]; [`LayoutError::Overlap`] if a queue is named twice, and for two
+    /// [`LayoutError::OutsideRegion`]; [`LayoutError::NamedTwice`]; [`LayoutError::Overlap`] for two
     /// queues at one address with one value; [`LayoutError::Indistinct`] for two at one address with
-    /// notification data; [`LayoutError::Misaligned`] and [`LayoutError::AddressSpace`] for the BAR.
+    /// notification data; [`LayoutError::MisalignedBase`] and [`LayoutError::AddressSpace`] for the
+    /// BAR.
     pub fn doorbells(
         &self,
         bar: IoAddress,
@@ -160,8 +160,7 @@ impl PciModern {
     ) -> Result<Vec<QueueDoorbell>, LayoutError> {
         let bytes = self.bytes();
         if !bar.number().is_multiple_of(bytes.into()) {
-            let address = bar.number();
-            return Err(LayoutError::Misaligned { address, bytes });
+            return Err(LayoutError::MisalignedBase { base: bar, bytes });
         }
         // All of the BAR lies in the address space, and with it every doorbell.
         within(bar, self.bar_size.saturating_sub(1))?;
