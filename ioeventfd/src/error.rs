@@ -38,7 +38,8 @@ pub enum Error {
         value: Option<u64>,
     },
 
-    /// No guest can make such a write; KVM refuses most of these, takes the rest, and never signals.
+    /// No guest can make such a write; KVM refuses most of these, takes the rest, and never
+    /// signals.
     #[error(
         "the doorbell at {address} for {datamatch} can never ring, since no guest can make such a \
          write: use another address or width"
@@ -108,7 +109,7 @@ pub enum Error {
         /// Which writes it was to match.
         datamatch: Datamatch,
         /// What is in the way.
-        cause: Conflict,
+        cause: Box<Conflict>,
     },
 
     /// The set has changed since the plan was made.
@@ -167,8 +168,8 @@ pub enum Error {
         cause: notify_core::Error,
     },
 
-    /// The VM did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is no
-    /// error: the doorbell is gone, and a warning is logged.)
+    /// The VM did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is
+    /// no error: the doorbell is gone, and a warning is logged.)
     #[error("the doorbell at {address} for {datamatch} stays registered: {cause}")]
     #[non_exhaustive]
     StaysRegistered {

@@ -131,35 +131,23 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
-mod builder;
-mod claims;
-mod conflict;
-mod datamatch;
+mod bus;
 mod doorbell;
 mod error;
-mod matcher;
-mod place;
 mod registry;
-mod request;
 mod set;
 pub mod system_calls;
 pub mod virtio;
-mod window;
 
 /// The notifiers, and the VM.
 #[doc(no_inline)]
 pub use notify_core::{self, EventNotifier, KvmVm, Vm};
 
-pub use address::IoAddress;
-pub use builder::IoEventFdBuilder;
-pub use conflict::Conflict;
-pub use datamatch::{Datamatch, Width};
-pub use doorbell::IoEventFd;
+pub use bus::{Conflict, Datamatch, IoAddress, Width, Window};
+pub use doorbell::{IoEventFd, IoEventFdBuilder};
 pub use error::{Error, Unrestored};
 pub use registry::DoorbellRegistry;
 pub use set::{AfterExit, Doorbell, DoorbellSet, Epoch, Leftover, Plan, Stopped};
-pub use window::Window;
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

@@ -113,8 +113,8 @@ fn a_failed_registration_gives_the_notifier_back_and_undoes_nothing() {
         .unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "the VM refused the doorbell at port 0x10 for 16-bit writes of 0x1: No space left on device \
-         (os error 28)"
+        "the VM refused the doorbell at port 0x10 for 16-bit writes of 0x1: No space left on \
+         device (os error 28)"
     );
     assert!(rejected.error.source().is_none(), "the text has it already");
     assert_eq!(rejected.error.raw_os_error(), Some(28));

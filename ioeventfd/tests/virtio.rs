@@ -191,7 +191,8 @@ fn a_capability_that_lies_is_found_out() {
     }
     for multiplier in [1, 3, 6, u32::MAX] {
         let error = format!(
-            "notify_off_multiplier is {multiplier}: it must be 0, or a power of two that is at least 2"
+            "notify_off_multiplier is {multiplier}: it must be 0, or a power of two that is at \
+             least 2"
         );
         expect_error(&modern(capability(0x3000, 0x1000, multiplier)), &error);
     }
@@ -313,7 +314,8 @@ fn queues_that_share_an_offset_are_told_apart_by_value() {
 
 #[test]
 fn queues_that_are_not_enabled_are_left_out() {
-    // A network device of 4 queue pairs, with one pair, its control queue and an administration queue.
+    // A network device of 4 queue pairs, with one pair, its control queue and an administration
+    // queue.
     let enabled = [0, 1, 8, 0x100];
     let layout = modern(QEMU).unwrap();
     let pci = enabled.map(|queue| PciQueue::new(queue, queue));

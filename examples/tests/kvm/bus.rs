@@ -231,7 +231,7 @@ impl Rig<SimVm> {
             let bare = IoEventFd::builder(self.vm.clone(), address, datamatch).assign();
             match refused {
                 Error::NoSuchWrite { .. } => assert!(bare.is_err()),
-                Error::Conflict { cause, .. } => match cause {
+                Error::Conflict { cause, .. } => match *cause {
                     Conflict::Taken | Conflict::Wildcard { .. } => {
                         assert!(matches!(bare.unwrap_err().error, Error::Taken { .. }));
                     }

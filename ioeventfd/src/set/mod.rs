@@ -3,31 +3,28 @@
 
 mod apply;
 mod doorbell;
-mod exit;
-mod handover;
+mod kicks;
+mod left;
 mod lifecycle;
-mod past;
 mod plan;
 mod relocate;
 mod steps;
-mod undo;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use doorbell::Doorbell;
-pub use exit::AfterExit;
+pub use kicks::AfterExit;
+pub use left::Epoch;
 pub use lifecycle::{Leftover, Stopped};
-pub use past::Epoch;
 pub use plan::Plan;
 
-use crate::claims::SetId;
-use crate::matcher::{Matcher, Target};
+use crate::registry::SetId;
 use crate::{DoorbellRegistry, Error};
 use doorbell::Bell;
-use exit::Exits;
-use past::Past;
+use kicks::{ExitTable, Matcher, Target};
+use left::LeftPlaces;
 
 /// The doorbells of a device, or of one of its BARs: planned, applied, moved, stopped and started
 /// together, with an answer for writes that left the guest meanwhile.
@@ -58,7 +55,7 @@ use past::Past;
 /// doorbells. For 64 doorbells and 8 slots that was 0.4 ms; doorbells first 7 ms; device by device
 /// 75 ms.
 ///
-/// # Exits
+/// # ExitTable
 ///
 /// Give each write that leaves the guest (KVM_EXIT_MMIO, KVM_EXIT_IO) and may be meant for the
 /// device to [`on_exit_write`](Self::on_exit_write). It signals what KVM would have signalled: for
@@ -71,7 +68,8 @@ use past::Past;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ioeventfd::{AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
+/// use ioeventfd::{AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet};
+/// use ioeventfd::{IoAddress, Width};
 /// use notify_core::{Bus, EventNotifier};
 /// use notify_core::sim::SimVm;
 ///
@@ -101,7 +99,7 @@ pub struct DoorbellSet {
     /// Held during a change, ioctls included; never while a notifier is signalled.
     state: Mutex<State>,
     /// What exits are held against. Locked after `state`, if both are.
-    exits: RwLock<Exits>,
+    exits: RwLock<ExitTable>,
 }
 
 #[derive(Debug)]
@@ -111,7 +109,7 @@ struct State {
     bells: Vec<Bell>,
     /// Registered, and not wanted: left behind by a failed undo.
     stuck: Vec<Bell>,
-    past: Past,
+    left: LeftPlaces,
     started: bool,
     /// A plan of another generation is stale.
     generation: u64,
@@ -146,7 +144,7 @@ impl DoorbellSet {
             state: Mutex::new(State {
                 bells: Vec::new(),
                 stuck: Vec::new(),
-                past: Past::new(id),
+                left: LeftPlaces::new(id),
                 started: true,
                 generation: 0,
                 latest: 0,
@@ -199,7 +197,7 @@ impl DoorbellSet {
     fn publish(&self, state: &State) {
         let current = state.bells.iter().filter(|_| state.started);
         let current = current.map(|bell| bell.target(Target::CURRENT));
-        self.exchange(current.chain(state.past.targets()).collect());
+        self.exchange(current.chain(state.left.targets()).collect());
     }
 
     fn exchange(&self, targets: Vec<Target>) {

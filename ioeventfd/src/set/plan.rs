@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::doorbell::{Bell, Doorbell};
 use super::{DoorbellSet, State};
-use crate::claims::{Checked, SetId};
-use crate::place::Place;
+use crate::bus::Place;
+use crate::registry::{Checked, SetId};
 use crate::{Error, IoEventFd};
 
-/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until it
-/// is [applied](DoorbellSet::apply).
+/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until
+/// it is [applied](DoorbellSet::apply).
 #[derive(Debug)]
 #[must_use = "a plan changes nothing until it is applied"]
 pub struct Plan {
@@ -57,8 +57,8 @@ impl DoorbellSet {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these, of this registry, or a
-    /// window of a device in the kernel.
+    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these, of this registry, or
+    /// a window of a device in the kernel.
     pub fn plan(&self, wanted: impl IntoIterator<Item = Doorbell>) -> Result<Plan, Error> {
         self.compare(&self.lock(), wanted.into_iter().collect())
     }

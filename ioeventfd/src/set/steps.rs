@@ -2,7 +2,7 @@
 //! A run of registrations and deregistrations that is carried out whole, or taken back.
 
 use super::doorbell::Bell;
-use crate::claims::Places;
+use crate::registry::Places;
 use crate::{Error, Unrestored};
 
 /// One ioctl, on the doorbell with this index.
@@ -25,8 +25,8 @@ impl Step {
         bells.get_mut(index)
     }
 
-    /// What is `stuck` is in the kernel, and KVM's bus would miss one of the two if a doorbell that is
-    /// in conflict with it were registered.
+    /// What is `stuck` is in the kernel, and KVM's bus would miss one of the two if a doorbell that
+    /// is in conflict with it were registered.
     fn run(self, bells: &mut [Bell], stuck: &Places) -> Result<(), Error> {
         let Some(bell) = self.bell(bells) else {
             return Ok(());

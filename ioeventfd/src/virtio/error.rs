@@ -31,7 +31,8 @@ pub enum LayoutError {
 
     /// The multiplier is neither 0 nor a power of two that keeps kicks apart.
     #[error(
-        "notify_off_multiplier is {multiplier}: it must be 0, or a power of two that is at least {bytes}"
+        "notify_off_multiplier is {multiplier}: it must be 0, or a power of two that is at least \
+         {bytes}"
     )]
     #[non_exhaustive]
     Multiplier {
@@ -53,7 +54,8 @@ pub enum LayoutError {
 
     /// The notify capability reaches out of its BAR.
     #[error(
-        "cap.offset {offset:#x} and cap.length {length:#x} reach out of a BAR of {bar_size:#x} bytes"
+        "cap.offset {offset:#x} and cap.length {length:#x} reach out of a BAR of {bar_size:#x} \
+         bytes"
     )]
     #[non_exhaustive]
     OutsideBar {

@@ -3,17 +3,17 @@
 //!
 //! | transport | address | a kick is | told apart by |
 //! |---|---|---|---|
-//! | [`PciModern`] | BAR + `cap.offset` + `queue_notify_off` * `notify_off_multiplier` | 2 bytes, the queue's index | address |
+//! | [`PciModern`] | BAR + `cap.offset` + `queue_notify_off` * multiplier | 2 bytes, the index | address |
 //! | the same, address shared or multiplier 0 | | 2 bytes, the queue's index | value |
 //! | [`pci_legacy`] | BAR 0 (ports) + 0x10 | 2 bytes, the queue's index | value |
 //! | [`mmio`] | base + 0x50 | 4 bytes, the queue's index | value |
 //!
 //! With VIRTIO_F_NOTIFICATION_DATA ([`Notification::Data`]) a kick is 4 bytes that also say how far
-//! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO queues
-//! are beyond KVM's matching, but for a device with a single one.
+//! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO
+//! queues are beyond KVM's matching, but for a device with a single one.
 //!
-//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes a value that the device gave it in
-//! place of the index: [`PciQueue::config_data`].
+//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes a value that the device gave it
+//! in place of the index: [`PciQueue::config_data`].
 //!
 //! The VMM names the queues that the driver has enabled, by index. They need not begin at 0 or be
 //! without gaps: administration queues lie beyond `num_queues`.

@@ -23,8 +23,8 @@ pub struct NotifyCapability {
 /// The notify region of a virtio PCI device, checked.
 ///
 /// Which address a queue has is what a driver computes from the capability (Linux:
-/// `vp_modern_map_vq_notify` in `drivers/virtio/virtio_pci_modern_dev.c`). What section 4.1.4.4.1 asks
-/// of a device is checked, so that the capability may come from a process that is not trusted.
+/// `vp_modern_map_vq_notify` in `drivers/virtio/virtio_pci_modern_dev.c`). What section 4.1.4.4.1
+/// asks of a device is checked, so that the capability may come from a process that is not trusted.
 ///
 /// ```
 /// use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
@@ -121,13 +121,15 @@ impl PciModern {
         Ok(layout)
     }
 
-    /// Asks for doorbells that ring for writes of any width, for queues with an address of their own.
+    /// Asks for doorbells that ring for writes of any width, for queues with an address of their
+    /// own.
     ///
     /// For: KVM matches them without decoding the guest's instruction where the processor allows it
-    /// (its fast MMIO path; Intel), and some hypervisors know no other doorbells. Against: a write of
-    /// the wrong width rings too, and on that path so may a *read*; no doorbell with a width may end
-    /// where one begins ([`Conflict::Adjacent`](crate::Conflict::Adjacent)), so a guest that puts two
-    /// BARs side by side can bring about a conflict. VIRTIO allows a device to be looked at in vain.
+    /// (its fast MMIO path; Intel), and some hypervisors know no other doorbells. Against: a write
+    /// of the wrong width rings too, and on that path so may a *read*; no doorbell with a width may
+    /// end where one begins ([`Conflict::Adjacent`](crate::Conflict::Adjacent)), so a guest that
+    /// puts two BARs side by side can bring about a conflict. VIRTIO allows a device to be looked
+    /// at in vain.
     ///
     /// Where KVM has no fast path (KVM_CAP_IOEVENTFD_NO_LENGTH is missing: arm64, riscv64) there is
     /// nothing to gain, and the doorbells keep their width; also if two of the queues share an
@@ -142,17 +144,17 @@ impl PciModern {
         Ok(self)
     }
 
-    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`. Queues that are not
-    /// enabled are left out; indices may have gaps, as those of administration queues have.
+    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`. Queues that
+    /// are not enabled are left out; indices may have gaps, as those of administration queues have.
     ///
     /// Queues at one address are told apart by the value that the driver writes.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::OutsideRegion`]; [`LayoutError::NamedTwice`]; [`LayoutError::Overlap`] for two
-    /// queues at one address with one value; [`LayoutError::Indistinct`] for two at one address with
-    /// notification data; [`LayoutError::MisalignedBase`] and [`LayoutError::AddressSpace`] for the
-    /// BAR.
+    /// [`LayoutError::OutsideRegion`]; [`LayoutError::NamedTwice`]; [`LayoutError::Overlap`] for
+    /// two queues at one address with one value; [`LayoutError::Indistinct`] for two at one address
+    /// with notification data; [`LayoutError::MisalignedBase`] and [`LayoutError::AddressSpace`]
+    /// for the BAR.
     pub fn doorbells(
         &self,
         bar: IoAddress,

@@ -71,8 +71,8 @@ fn two_devices_on_one_doorbell() {
     ));
     assert_eq!(
         error.to_string(),
-        "the doorbell at MMIO 0xd0000000 for 16-bit writes of 0x1 is taken by something outside its \
-         registry, which must be deregistered first: File exists (os error 17)"
+        "the doorbell at MMIO 0xd0000000 for 16-bit writes of 0x1 is taken by something outside \
+         its registry, which must be deregistered first: File exists (os error 17)"
     );
     let wildcard = assign(&vm, MMIO, Datamatch::Width(Width::W2));
     assert!(matches!(wildcard, Err(Error::Taken { .. })));

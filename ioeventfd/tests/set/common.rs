@@ -114,8 +114,8 @@ pub(crate) fn expect_kicks(notifiers: &[Arc<EventNotifier>], kicks: &[u64]) {
     assert_eq!(take(notifiers), kicks);
 }
 
-/// Says that it is over when it is dropped, so that a thread that fails does not leave the other one
-/// waiting.
+/// Says that it is over when it is dropped, so that a thread that fails does not leave the other
+/// one waiting.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {

@@ -60,8 +60,8 @@ fn what_the_vm_refuses() {
         &not_undone,
         Some(ENOMEM),
         &format!(
-            "a change failed and could not be undone for {d}, {c}, {b}, {a} and 1 more, so plan and \
-             apply again: {cause}: Cannot allocate memory (os error 12)"
+            "a change failed and could not be undone for {d}, {c}, {b}, {a} and 1 more, so plan \
+             and apply again: {cause}: Cannot allocate memory (os error 12)"
         ),
     );
 }

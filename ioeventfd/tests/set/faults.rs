@@ -95,8 +95,8 @@ fn rig_with(removals_first: bool) -> Rig {
     rig
 }
 
-/// Whether a guest that rings at every doorbell is heard by its notifier, once each, by the kernel or
-/// by way of an exit.
+/// Whether a guest that rings at every doorbell is heard by its notifier, once each, by the kernel
+/// or by way of an exit.
 #[track_caller]
 pub(crate) fn expect_all_heard(rig: &Rig, bells: &[Doorbell], all: &[Arc<EventNotifier>]) {
     take(all);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Peers that make a signal wait: they share a notifier, fill its counter, and clear O_NONBLOCK, which
-//! belongs to the open file.
+//! Peers that make a signal wait: they share a notifier, fill its counter, and clear O_NONBLOCK,
+//! which belongs to the open file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,8 +71,8 @@ fn asleep<'scope, R: Send + 'scope>(
     thread
 }
 
-/// Runs on a thread of its own what must not wait for the peer. If it does after all, the test can go
-/// on, release it, and fail.
+/// Runs on a thread of its own what must not wait for the peer. If it does after all, the test can
+/// go on, release it, and fail.
 fn promptly<'scope, R: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     act: impl FnOnce() -> R + Send + 'scope,
@@ -154,8 +154,8 @@ fn queue(notifier: &Arc<EventNotifier>) -> [Doorbell; 1] {
     [mmio(7, BASE, W2, notifier)]
 }
 
-/// The kick was matched before the change, and its signal comes after the change has emptied the old
-/// notifier: it must not stay there.
+/// The kick was matched before the change, and its signal comes after the change has emptied the
+/// old notifier: it must not stay there.
 #[test]
 fn a_kick_between_its_match_and_its_signal_is_handed_over_too() {
     let rig = rig();
@@ -225,8 +225,8 @@ fn a_kick_that_a_failed_change_overtakes_comes_back() {
     });
 }
 
-/// Two queues have one notifier, and a change that is under way gives each its own. What a thread moves
-/// in the middle of it may be of either queue.
+/// Two queues have one notifier, and a change that is under way gives each its own. What a thread
+/// moves in the middle of it may be of either queue.
 #[test]
 fn a_kick_that_is_moved_in_the_middle_of_a_change_comes_to_both_queues() {
     let (vm, pause) = Pause::vm();

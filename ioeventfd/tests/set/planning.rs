@@ -86,7 +86,7 @@ fn conflict(rig: &Rig, there: &[Doorbell], wanted: Doorbell) -> Option<Conflict>
 pub(crate) fn found(planned: Result<(), Error>) -> Option<Conflict> {
     match planned {
         Ok(()) => None,
-        Err(Error::Conflict { cause, .. }) => Some(cause),
+        Err(Error::Conflict { cause, .. }) => Some(*cause),
         Err(other) => panic!("{other}"),
     }
 }

@@ -284,8 +284,8 @@ fn a_set_goes_on_without_doorbells_that_the_kernel_has_lost() {
     }
 }
 
-/// A doorbell for any write is stuck where the one that was there before ends. Registered again, that
-/// one would be deaf on KVM's bus, depending on what else is there.
+/// A doorbell for any write is stuck where the one that was there before ends. Registered again,
+/// that one would be deaf on KVM's bus, depending on what else is there.
 #[test]
 fn an_undo_registers_nothing_beside_what_is_stuck() {
     for beside in 0..4 {
@@ -342,8 +342,8 @@ fn a_plan_finds_a_conflict_with_a_doorbell_whose_place_is_also_stuck() {
     assert!(matches!(planned, Err(Error::Conflict { .. })));
 }
 
-/// A notifier that something stuck signals is planned for another queue. That queue is kicked before the
-/// change ends, and its kick stays in the notifier.
+/// A notifier that something stuck signals is planned for another queue. That queue is kicked
+/// before the change ends, and its kick stays in the notifier.
 #[test]
 fn a_kick_of_a_new_queue_is_not_taken_for_one_of_what_was_stuck() {
     let (vm, pause) = Pause::vm();

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use notify_core::{EventNotifier, Vm};
 
-use crate::{Datamatch, Error, IoAddress, IoEventFd, Rejected, request};
+use super::{IoEventFd, request};
+use crate::{Datamatch, Error, IoAddress, Rejected};
 
 /// A doorbell that is not registered.
 #[derive(Debug)]
 pub struct IoEventFdBuilder {
-    pub(crate) vm: Arc<dyn Vm>,
-    pub(crate) address: IoAddress,
-    pub(crate) datamatch: Datamatch,
-    pub(crate) notifier: Option<Arc<EventNotifier>>,
+    pub(super) vm: Arc<dyn Vm>,
+    pub(super) address: IoAddress,
+    pub(super) datamatch: Datamatch,
+    pub(super) notifier: Option<Arc<EventNotifier>>,
 }
 
 impl IoEventFdBuilder {

@@ -34,9 +34,9 @@ impl IoAddress {
         }
     }
 
-    /// Whether a write of so many bytes (0: any number) at this address exists, on a bus as KVM sees
-    /// it: guest-physical addresses end where the architecture ends them, and a store across a page is
-    /// two; ports end at 0xffff, and no processor writes eight bytes to one.
+    /// Whether a write of so many bytes (0: any number) at this address exists, on a bus as KVM
+    /// sees it: guest-physical addresses end where the architecture ends them, and a store across a
+    /// page is two; ports end at 0xffff, and no processor writes eight bytes to one.
     pub(crate) fn takes(self, bytes: u32) -> bool {
         match self {
             Self::Mmio(address) => {
@@ -66,8 +66,8 @@ impl IoAddress {
     }
 }
 
-/// How many bits a guest-physical address has at most: MAXPHYADDR of x86, FEAT_LPA2 of arm64, Sv57x4
-/// of riscv64. A particular guest may have fewer.
+/// How many bits a guest-physical address has at most: MAXPHYADDR of x86, FEAT_LPA2 of arm64,
+/// Sv57x4 of riscv64. A particular guest may have fewer.
 const PHYSICAL_BITS: u32 = if cfg!(target_arch = "riscv64") {
     59
 } else {

@@ -6,17 +6,16 @@ use std::io;
 
 use notify_core::{Platform, Vm};
 
-use crate::place::Place;
-use crate::{Datamatch, IoAddress};
+use super::{Datamatch, IoAddress, Place};
 
 /// The registers of a device in the kernel, among which no doorbell may lie: KVM would register it,
 /// and it would then take the device's writes, or never ring.
 ///
-/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64 VMM
-/// chooses where they are, so it creates theirs from their addresses ([`gicv3_distributor`] and
+/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64
+/// VMM chooses where they are, so it creates theirs from their addresses ([`gicv3_distributor`] and
 /// others). What else KVM has on its bus, such as zones of coalesced MMIO, [`new`](Self::new)
-/// describes. All of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
-/// [`reserve`](crate::DoorbellRegistry::reserve).
+/// describes. All of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later
+/// to [`reserve`](crate::DoorbellRegistry::reserve).
 ///
 /// [`gicv3_distributor`]: Self::gicv3_distributor
 ///
@@ -61,9 +60,9 @@ impl Window {
     /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// Returns the windows of the interrupt controllers that a VM has in the kernel: one of the lists
-    /// above, or none. A VM whose irqchip is created later has none yet. Of an arm64 or riscv64 VM it
-    /// returns none, since the VMM chose the addresses.
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel: one of the
+    /// lists above, or none. A VM whose irqchip is created later has none yet. Of an arm64 or
+    /// riscv64 VM it returns none, since the VMM chose the addresses.
     ///
     /// # Errors
     ///

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IoEventFd`]: one registered doorbell.
 
+mod builder;
+mod request;
+
 use std::io;
 use std::sync::Arc;
 
 use notify_core::{EventNotifier, Vm};
 
-use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected, request};
+pub use builder::IoEventFdBuilder;
+
+use crate::{Datamatch, Error, IoAddress, Rejected};
 
 /// A doorbell: a write of the guest that signals a notifier.
 ///
-/// Dropping it deregisters the address, with the key and the notifier that registered it; a failure is
-/// logged. When that is done the guest's next write exits to user space. A signal that came before
-/// stays in the notifier. On kernels since 6.18 a deregistration right after a registration waits for
-/// an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
+/// Dropping it deregisters the address, with the key and the notifier that registered it; a failure
+/// is logged. When that is done the guest's next write exits to user space. A signal that came
+/// before stays in the notifier. On kernels since 6.18 a deregistration right after a registration
+/// waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
 /// [`Vm::retire`](notify_core::Vm::retire) avoids it when a VM is closed.
 ///
 /// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
@@ -129,15 +134,16 @@ impl IoEventFd {
         &self.notifier
     }
 
-    /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the kernel
-    /// does not have any more (ENOENT) counts as deregistered; a warning is logged.
+    /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the
+    /// kernel does not have any more (ENOENT) counts as deregistered; a warning is logged.
     ///
     /// Kicks that came before are in the notifier, which comes back ready to be registered again. A
     /// VMM that stops a queue takes them and serves the queue once more.
     ///
     /// # Errors
     ///
-    /// [`Error::StaysRegistered`]; the doorbell comes back inside, still registered as far as is known.
+    /// [`Error::StaysRegistered`]; the doorbell comes back inside, still registered as far as is
+    /// known.
     pub fn deassign(mut self) -> Result<IoEventFdBuilder, Rejected<Self>> {
         if let Err(error) = self.deregister() {
             return Err(Rejected::new(error, self));
@@ -150,9 +156,9 @@ impl IoEventFd {
         })
     }
 
-    /// Deregisters it, if it is registered. A doorbell that the kernel does not have (ENOENT) is gone:
-    /// another party has deregistered it, or KVM had no memory to make its bus smaller and dropped
-    /// every doorbell on it. A caller could do nothing about that, so it is logged.
+    /// Deregisters it, if it is registered. A doorbell that the kernel does not have (ENOENT) is
+    /// gone: another party has deregistered it, or KVM had no memory to make its bus smaller and
+    /// dropped every doorbell on it. A caller could do nothing about that, so it is logged.
     pub(crate) fn deregister(&mut self) -> Result<(), Error> {
         if !self.is_registered() {
             return Ok(());

@@ -4,20 +4,11 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
-use super::DoorbellSet;
-use super::handover::{Due, Replaced};
-use crate::matcher::{Matcher, pieces};
+use super::matcher::pieces;
+use super::signal::Signal;
+use super::table::ExitTable;
+use crate::set::DoorbellSet;
 use crate::{Error, IoAddress};
-
-/// What exits are held against.
-#[derive(Debug, Default)]
-pub(super) struct Exits {
-    pub(super) matcher: Matcher,
-    /// How many changes have moved kicks from one notifier to another.
-    pub(super) handovers: u64,
-    /// The notifiers that these changes have replaced.
-    pub(super) replaced: Arc<Replaced>,
-}
 
 /// What the VMM does after an exit whose write it gave to [`DoorbellSet::on_exit_write`].
 ///
@@ -30,8 +21,8 @@ pub enum AfterExit {
     /// No doorbell takes the write: emulate it, as a write to another register.
     Emulate,
     /// Some pieces of a long store were kicks: emulate the others. They are those for which
-    /// [`DoorbellSet::key_of_write`] returns `None`. An exit of KVM is one piece, so only a store that
-    /// the VMM has put together from several comes to this.
+    /// [`DoorbellSet::key_of_write`] returns `None`. An exit of KVM is one piece, so only a store
+    /// that the VMM has put together from several comes to this.
     EmulateRest,
 }
 
@@ -48,15 +39,16 @@ impl fmt::Display for AfterExit {
 impl DoorbellSet {
     /// Signals the doorbell that KVM would have signalled for this write, had it been registered.
     ///
-    /// `bytes` are those of one exit, in the order in which they lie in memory. Bytes and address are
-    /// the guest's, and may be anything. A store that KVM cuts is cut as KVM cuts it: at a page, and
-    /// into eight bytes; each piece is matched by itself. An `outs` instruction exits once for all its
-    /// elements, which go here one by one (`kvm_run.io.size` says how long each is).
+    /// `bytes` are those of one exit, in the order in which they lie in memory. Bytes and address
+    /// are the guest's, and may be anything. A store that KVM cuts is cut as KVM cuts it: at a
+    /// page, and into eight bytes; each piece is matched by itself. An `outs` instruction exits
+    /// once for all its elements, which go here one by one (`kvm_run.io.size` says how long each
+    /// is).
     ///
-    /// Call it from any vCPU's thread; see [exits](Self#exits). It takes a fraction of a microsecond and
-    /// issues no ioctl. It allocates only if a change of notifiers overtakes it. The notifier is
-    /// signalled with no lock held: if a peer makes [`notify`](notify_core::EventNotifier::notify)
-    /// block, the calling vCPU alone waits.
+    /// Call it from any vCPU's thread; see [exits](Self#exits). It takes a fraction of a
+    /// microsecond and issues no ioctl. It allocates only if a change of notifiers overtakes it.
+    /// The notifier is signalled with no lock held: if a peer makes
+    /// [`notify`](notify_core::EventNotifier::notify) block, the calling vCPU alone waits.
     ///
     /// # Errors
     ///
@@ -80,22 +72,22 @@ impl DoorbellSet {
     }
 
     /// The notifier of the doorbell that takes a piece of a write.
-    pub(super) fn due(&self, address: IoAddress, piece: &[u8]) -> Option<Due<[u64; 1]>> {
+    pub(in crate::set) fn due(&self, address: IoAddress, piece: &[u8]) -> Option<Signal<[u64; 1]>> {
         let exits = self.exits();
         let target = exits.matcher.find(address, piece)?;
-        Some(Due {
+        Some(Signal {
             keys: [target.key],
             notifier: Arc::clone(&target.notifier),
             seen: exits.handovers,
         })
     }
 
-    pub(super) fn exits(&self) -> RwLockReadGuard<'_, Exits> {
+    pub(in crate::set) fn exits(&self) -> RwLockReadGuard<'_, ExitTable> {
         self.exits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal, if the
-    /// write is one that KVM looks up in one piece. It signals nothing.
+    /// Returns the key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal, if
+    /// the write is one that KVM looks up in one piece. It signals nothing.
     #[must_use]
     pub fn key_of_write(&self, address: IoAddress, bytes: &[u8]) -> Option<u64> {
         let exits = self.exits();

@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`DoorbellRegistry`]: what all sets of a VM share.
 
+mod claims;
+mod neighbours;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::Vm;
 
-use crate::claims::Claims;
-use crate::place::Place;
+use claims::Claims;
+pub(crate) use claims::{Checked, SetId};
+pub(crate) use neighbours::Places;
+
+use crate::bus::Place;
 use crate::{Error, IoEventFd, Window};
 
-/// Which places of a VM's buses are taken, and by which of its [`DoorbellSet`](crate::DoorbellSet)s.
+/// Which places of a VM's buses are taken, and by which of its
+/// [`DoorbellSet`](crate::DoorbellSet)s.
 ///
-/// A VMM creates one for each VM. It is a handle: a clone is cheap and is the same registry, and any
-/// thread may use it.
+/// A VMM creates one for each VM. It is a handle: a clone is cheap and is the same registry, and
+/// any thread may use it.
 ///
 /// It knows the doorbells of its sets and the windows that it was given, not what else a VMM
 /// registers by itself: that shows as [`Error::Taken`] when a plan is applied.
 ///
 /// A doorbell that the kernel did not deregister when its set was dropped is kept here, in
-/// *quarantine*: with its notifier, without which it could never be deregistered, and with its place.
-/// Each change of any set first tries again to deregister it, so its place can be planned for; if the
-/// kernel still keeps it, and it is in the way, that change fails with [`Error::Conflict`]. The drop
-/// of the last handle, those of the sets included, tries once more.
+/// *quarantine*: with its notifier, without which it could never be deregistered, and with its
+/// place. Each change of any set first tries again to deregister it, so its place can be planned
+/// for; if the kernel still keeps it, and it is in the way, that change fails with
+/// [`Error::Conflict`]. The drop of the last handle, those of the sets included, tries once more.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -96,8 +103,9 @@ impl DoorbellRegistry {
         quarantine.push(doorbell);
     }
 
-    /// Tries to deregister what is in quarantine. If another change is at it, waits until it is done.
-    pub(crate) fn clean(&self) {
+    /// Tries to deregister what is in quarantine. If another change is at it, waits until it is
+    /// done.
+    pub(crate) fn retry_quarantine(&self) {
         let mut quarantine = lock(&self.0.quarantine);
         let deregistered = |doorbell: &mut IoEventFd| doorbell.deregister().is_ok();
         let gone: Vec<_> = quarantine.extract_if(.., deregistered).collect();
@@ -115,7 +123,7 @@ impl DoorbellRegistry {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whole whenever the lock is free. If a `Vm` panics, against its contract, a doorbell that it was
-    // asked about stays in quarantine.
+    // Whole whenever the lock is free. If a `Vm` panics, against its contract, a doorbell that it
+    // was asked about stays in quarantine.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

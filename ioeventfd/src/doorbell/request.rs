@@ -19,7 +19,7 @@ fn request(
 }
 
 /// Refuses what could never ring on this VM.
-pub(crate) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Result<(), Error> {
+pub(super) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Result<(), Error> {
     if !address.takes(datamatch.bytes()) {
         return Err(Error::NoSuchWrite { address, datamatch });
     }
@@ -33,7 +33,7 @@ pub(crate) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Re
 }
 
 /// Registers a doorbell that was checked.
-pub(crate) fn register(
+pub(super) fn register(
     vm: &dyn Vm,
     address: IoAddress,
     datamatch: Datamatch,
@@ -44,7 +44,7 @@ pub(crate) fn register(
 }
 
 /// Deregisters it, by the same key and notifier.
-pub(crate) fn deregister(
+pub(super) fn deregister(
     vm: &dyn Vm,
     address: IoAddress,
     datamatch: Datamatch,

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Conflict`]: why two things cannot be side by side on KVM's bus.
 
-use crate::place::Place;
-use crate::{Datamatch, IoAddress, Window};
+use super::{Datamatch, IoAddress, Place, Window};
 
-/// What is in the way of a doorbell: found by the [registry](crate::DoorbellRegistry), before the VM
-/// is asked.
+/// What is in the way of a doorbell: found by the [registry](crate::DoorbellRegistry), before the
+/// VM is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
@@ -22,8 +21,8 @@ pub enum Conflict {
         datamatch: Datamatch,
     },
 
-    /// Another doorbell starts at another address and shares bytes with this one. KVM takes both, and
-    /// its bus then finds the one or the other or none, depending on what else is registered.
+    /// Another doorbell starts at another address and shares bytes with this one. KVM takes both,
+    /// and its bus then finds the one or the other or none, depending on what else is registered.
     #[error("it overlaps the doorbell at {address} for {datamatch}, and one may hide the other")]
     #[non_exhaustive]
     Overlap {
@@ -33,8 +32,8 @@ pub enum Conflict {
         datamatch: Datamatch,
     },
 
-    /// One of the two takes any write and begins where the other one ends. KVM takes both, and its bus
-    /// then misses one of them, depending on the order in which they were registered.
+    /// One of the two takes any write and begins where the other one ends. KVM takes both, and its
+    /// bus then misses one of them, depending on the order in which they were registered.
     #[error(
         "it adjoins the doorbell at {address} for {datamatch}, and one of the two takes any write: \
          give that one a width"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Past`]: places that a set has left, at which a vCPU may still have written.
+//! [`LeftPlaces`]: places that a set has left, at which a vCPU may still have written.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,14 +7,13 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::doorbell::Bell;
-use super::handover::Successors;
-use crate::claims::SetId;
-use crate::matcher::Target;
-use crate::place::Place;
+use super::kicks::{Successors, Target};
+use crate::bus::Place;
+use crate::registry::SetId;
 
 /// When a set left some places: for
-/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed) of the same set, so that what was
-/// left *later* is not forgotten with it.
+/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed) of the same set, so that what
+/// was left *later* is not forgotten with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch {
     set: SetId,
@@ -27,12 +26,12 @@ impl Epoch {
     }
 }
 
-/// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its BAR
-/// for ever, and the VMM of a guest that does must not grow.
+/// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its
+/// BAR for ever, and the VMM of a guest that does must not grow.
 const MOST: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Past {
+pub(super) struct LeftPlaces {
     set: SetId,
     /// The last one that was given out.
     now: u64,
@@ -46,7 +45,7 @@ struct Left {
     notifier: Arc<EventNotifier>,
 }
 
-impl Past {
+impl LeftPlaces {
     pub(super) fn new(set: SetId) -> Self {
         Self {
             set,

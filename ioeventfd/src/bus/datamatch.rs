@@ -29,7 +29,8 @@ impl Width {
 }
 
 /// Which writes to its address ring a doorbell. A value that does not fit its width cannot be
-/// written down; [`new`](Self::new) takes a length and a value, which is what most VMMs have. All other writes exit to user space, as do reads.
+/// written down; [`new`](Self::new) takes a length and a value, which is what most VMMs have. All
+/// other writes exit to user space, as do reads.
 ///
 /// Several doorbells with different values of one width can share an address; so can several with
 /// different widths. One that takes all values of a width excludes values of that width, and
@@ -37,10 +38,11 @@ impl Width {
 ///
 /// # Host kernels before Linux 7.2
 ///
-/// A guest can reach a `BUG` of the host's kernel if a doorbell with a value is the first thing in a page: by a store of
-/// 16 bytes that starts in the page before, off a multiple of 8. Commit f1edbed787ba ("KVM: Replace guest-triggerable
-/// `BUG_ON()` in ioeventfd datamatch") is the fix, which stable kernels have too. Where a host may lack it, keep such
-/// doorbells off the start of a page, or take any value there.
+/// A guest can reach a `BUG` of the host's kernel if a doorbell with a value is the first thing in
+/// a page: by a store of 16 bytes that starts in the page before, off a multiple of 8. Commit
+/// f1edbed787ba ("KVM: Replace guest-triggerable `BUG_ON()` in ioeventfd datamatch") is the fix,
+/// which stable kernels have too. Where a host may lack it, keep such doorbells off the start of a
+/// page, or take any value there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Datamatch {
@@ -48,8 +50,8 @@ pub enum Datamatch {
     ///
     /// No doorbell with a width may end where this one begins: KVM's bus would miss one of the two,
     /// depending on which was registered first. A [`DoorbellSet`](crate::DoorbellSet) refuses that
-    /// ([`Conflict::Adjacent`](crate::Conflict::Adjacent)); a single [`IoEventFd`](crate::IoEventFd)
-    /// knows of no other.
+    /// ([`Conflict::Adjacent`](crate::Conflict::Adjacent)); a single
+    /// [`IoEventFd`](crate::IoEventFd) knows of no other.
     ///
     /// On MMIO, KVM may serve this from a fast path that does not look at the instruction, and so
     /// does not tell a read from a write: a guest that *reads* the address may ring it too. Use a
@@ -74,14 +76,14 @@ impl Datamatch {
     /// |---|---|---|
     /// | 0 | `None` | every write, whatever its length: [`AnyWrite`](Self::AnyWrite) |
     /// | 1, 2, 4, 8 | `None` | every write of this length: [`Width`](Self::Width) |
-    /// | 1, 2, 4, 8 | `Some`, which fits the length | writes of this value: [`U8`](Self::U8) to [`U64`](Self::U64) |
+    /// | 1, 2, 4, 8 | `Some` | writes of this length and value: [`U8`](Self::U8) and so on |
     ///
     /// The value is a number in the host's byte order, as in `struct kvm_ioeventfd`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidDatamatch`] for a value with a length of 0, for a value that does not fit the
-    /// length, and for other lengths.
+    /// [`Error::InvalidDatamatch`] for a value with a length of 0, for a value that does not fit
+    /// the length, and for other lengths.
     ///
     /// ```
     /// use ioeventfd::{Datamatch, Width};
