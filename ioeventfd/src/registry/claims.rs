@@ -149,7 +149,7 @@ impl Claims {
     }
 
     /// Gives a set these places, checked before or now; those that it gives up stay its own until
-    /// it says how it went.
+    /// the change is finished or aborted.
     pub(crate) fn begin(
         &mut self,
         set: SetId,

@@ -69,9 +69,7 @@ impl DoorbellRegistry {
         }))
     }
 
-    /// Returns the VM.
-    #[must_use]
-    pub fn vm(&self) -> &Arc<dyn Vm> {
+    pub(crate) fn vm(&self) -> &Arc<dyn Vm> {
         &self.0.vm
     }
 

@@ -39,7 +39,7 @@ impl Plan {
         self.removals.len()
     }
 
-    /// Whether applying it changes nothing and asks the machine nothing.
+    /// Whether applying it changes nothing and asks the VM nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.additions.is_empty() && self.removals.is_empty() && self.repairs.is_empty()
@@ -48,7 +48,7 @@ impl Plan {
 
 impl DoorbellSet {
     /// The change after which the set has exactly these doorbells. Pure: nothing is asked of the
-    /// machine, nothing is reserved.
+    /// VM, nothing is reserved.
     ///
     /// A doorbell that is there and the same in all four parts stays as it is.
     ///
