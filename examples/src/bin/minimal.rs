@@ -159,12 +159,15 @@ mod vmm {
         }
 
         fn mmio_read(&self, address: u64, data: &mut [u8]) {
-            match (address, &mut *data) {
+            data.fill(0);
+            match (address, data) {
                 (STATUS, [low, ..]) => *low = self.disk_irq.is_asserted().into(),
-                _ => self
-                    .msix
-                    .read(address.wrapping_sub(self.bar.load(Relaxed)), data),
+                (_, data) => self.msix.read(self.in_bar(address), data),
             }
+        }
+
+        fn in_bar(&self, address: u64) -> u64 {
+            address.wrapping_sub(self.bar.load(Relaxed))
         }
 
         /// Runs the guest until it has moved the BAR `moves` times, or to its end.
