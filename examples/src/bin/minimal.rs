@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A small VMM on `/dev/kvm`, to copy from: what devices need of the crates, and in which order.
 //!
-//! The disk is a virtio-mmio device with a doorbell and a level-triggered line. The network card is a
-//! PCI device with two doorbells in a BAR and two MSI-X vectors: the VMM triggers one, and the eventfd
-//! of the other would go to vhost. In each round the guest kicks each queue, moves the BAR meanwhile,
-//! and waits for three interrupts. In the middle the VM is saved, and goes on in another one.
+//! The disk is a virtio-mmio device with a doorbell and a level-triggered line. The network card is
+//! a PCI device with two doorbells in a BAR and two MSI-X vectors: the VMM triggers one, and the
+//! eventfd of the other would go to vhost. In each round the guest kicks each queue, moves the BAR
+//! meanwhile, and waits for three interrupts. In the middle the VM is saved, and goes on in another
+//! one.
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::indexing_slicing, reason = "three queues, two vectors")]
 mod vmm {
     use std::error::Error;
     use std::os::fd::AsFd;
@@ -41,6 +43,9 @@ mod vmm {
     use tiny_guest::{Exit, Machine, Program, ROUND, Slot, Vcpu};
 
     type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+    /// A VM, its vCPU, and the counters of the guest.
+    type Vm = (Machine, Vcpu, [Slot; 3]);
 
     const ROUNDS: u32 = 100;
     /// The registers of the disk: InterruptStatus at 0x60, InterruptACK at 0x64.
@@ -80,11 +85,8 @@ mod vmm {
             let kicks = [kick()?, kick()?, kick()?];
 
             let disk_bells = DoorbellSet::new(&registry);
-            start(
-                &disk_bells,
-                virtio::mmio(DISK, [0], Notification::Index)?,
-                &kicks,
-            )?;
+            let bells = virtio::mmio(DISK, [0], Notification::Index)?;
+            start(&disk_bells, bells, &kicks)?;
             // Other devices that share the pin join the same line.
             let line = LevelLine::builder(routing.line(PIN.into())?).build()?;
 
@@ -102,8 +104,8 @@ mod vmm {
             let (disk_irq, bar) = (line.join()?, AtomicU64::new(bar));
             let served = Default::default();
             #[rustfmt::skip]
-            let all = Self { disk_bells, disk_irq, net_bells, msix, arm_queue, kicks, served, bar };
-            Ok(all)
+            let new = Self { disk_bells, disk_irq, net_bells, msix, arm_queue, kicks, served, bar };
+            Ok(new)
         }
 
         /// The VMM's event loop, until `stop` is signalled.
@@ -124,21 +126,18 @@ mod vmm {
                     // Vectors that the guest has unmasked: all of them with one ioctl.
                     3 => report(&self.arm_queue.run_pending().failed),
                     4 => return Ok(()),
-                    queue => self.serve_queue(queue as usize)?,
+                    queue => {
+                        // A device would look at the queue's ring. Then it interrupts the guest.
+                        let kicks = self.kicks[queue as usize].consume()?.map_or(0, u64::from);
+                        self.served[queue as usize].fetch_add(kicks, Relaxed);
+                        match (queue, self.msix.vectors()[1].notifier()) {
+                            (0, _) => self.disk_irq.assert()?,
+                            (2, Some(vhost)) => vhost.notify()?,
+                            _ => drop(self.msix.vectors()[0].trigger()?),
+                        }
+                    }
                 }
             }
-        }
-
-        /// A device would look at the queue's ring here. Then it interrupts the guest.
-        fn serve_queue(&self, queue: usize) -> Outcome<()> {
-            let kicks = self.kicks[queue].consume()?.map_or(0, u64::from);
-            self.served[queue].fetch_add(kicks, Relaxed);
-            match (queue, self.msix.vectors()[1].notifier()) {
-                (0, _) => self.disk_irq.assert()?,
-                (2, Some(vhost)) => vhost.notify()?,
-                _ => drop(self.msix.vectors()[0].trigger()?),
-            }
-            Ok(())
         }
 
         fn mmio_write(&self, address: u64, data: &[u8]) -> Outcome<()> {
@@ -149,11 +148,7 @@ mod vmm {
             }
             match address {
                 ACK => self.disk_irq.deassert()?,
-                _ => report(
-                    &self
-                        .msix
-                        .write(address.wrapping_sub(self.bar.load(Relaxed)), data),
-                ),
+                _ => report(&self.msix.write(self.in_bar(address), data)),
             }
             Ok(())
         }
@@ -192,10 +187,9 @@ mod vmm {
                     }
                     Exit::PortWrite { port, data } if port == CONFIG_BAR => {
                         let to = u32::from_le_bytes(data.try_into()?).into();
-                        let from = IoAddress::Mmio(self.bar.swap(to, Relaxed));
-                        let moved = self
-                            .net_bells
-                            .relocate(from, BAR_SIZE, IoAddress::Mmio(to))?;
+                        let from = self.bar.swap(to, Relaxed);
+                        let (from, to) = (IoAddress::Mmio(from), IoAddress::Mmio(to));
+                        let moved = self.net_bells.relocate(from, BAR_SIZE, to)?;
                         // The only vCPU is here, so no kick is on its way to the old place.
                         self.net_bells.vcpus_passed(moved)?;
                         moves -= 1;
@@ -208,19 +202,13 @@ mod vmm {
         }
 
         /// Saves the VM, whose vCPU and event loop have stopped, and restores it in another one.
-        fn migrate(
-            &self,
-            machine: &Machine,
-            vcpu: &mut Vcpu,
-        ) -> Outcome<(Machine, Vcpu, [Slot; 3], Self)> {
+        fn migrate(&self, machine: &Machine, vcpu: &mut Vcpu) -> Outcome<(Self, Vm)> {
             // Save. What KVM was about to inject is in its interrupt controllers after the pauses.
             self.msix.pause();
             self.disk_irq.line().pause()?;
             let irqchips = [0, 1, 2].map(|chip_id| {
-                let mut irqchip = kvm_irqchip {
-                    chip_id,
-                    ..Default::default()
-                };
+                #[rustfmt::skip]
+                let mut irqchip = kvm_irqchip { chip_id, ..Default::default() };
                 machine.vm().get_irqchip(&mut irqchip).map(|()| irqchip)
             });
             let registers = vcpu.save()?;
@@ -244,7 +232,7 @@ mod vmm {
             }
             devices.disk_irq.line().resume()?;
             report(&devices.msix.resume());
-            Ok((machine_2, vcpu, slots, devices))
+            Ok((devices, (machine_2, vcpu, slots)))
         }
     }
 
@@ -298,7 +286,7 @@ mod vmm {
         program.handler(VECTORS[2], |asm| asm.increment(&taken[2]))
     }
 
-    fn new_vm() -> Outcome<(Machine, Vcpu, [Slot; 3])> {
+    fn new_vm() -> Outcome<Vm> {
         let (machine, mut vcpus) = Machine::builder().vcpus(1).build()?;
         let slots = [machine.slot()?, machine.slot()?, machine.slot()?];
         Ok((machine, vcpus.pop().ok_or("no vCPU")?, slots))
@@ -311,7 +299,7 @@ mod vmm {
         vcpu.load(guest(&taken)?)?;
         let first = Devices::new(&machine, BARS[0].into())?;
         first.run(&mut vcpu, ROUNDS | 1)?; // an odd number: in the middle of a round
-        let (_machine, mut vcpu, taken, second) = first.migrate(&machine, &mut vcpu)?;
+        let (second, (_machine, mut vcpu, taken)) = first.migrate(&machine, &mut vcpu)?;
         second.run(&mut vcpu, u32::MAX)?;
         for (index, name) in ["disk", "net queue 0", "net queue 1"].iter().enumerate() {
             let served = [&first, &second].map(|one| one.served[index].load(Relaxed));
@@ -321,10 +309,7 @@ mod vmm {
                 return Err(format!("{name}: not {ROUNDS} kicks and interrupts").into());
             }
         }
-        println!(
-            "{} of them after the VM was saved and restored",
-            second.served[0].load(Relaxed)
-        );
+        println!("the VM was saved in round {}, and restored", ROUNDS / 2 + 1);
         Ok(())
     }
 }
