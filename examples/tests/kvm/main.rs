@@ -19,6 +19,7 @@ mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
 mod intx;
+mod minimal;
 mod msix;
 mod routing;
 #[cfg(target_arch = "x86_64")]
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     trials.extend(msix::trials());
     trials.extend(intx::trials());
     trials.extend(routing::trials());
+    trials.extend(minimal::trials());
     trials.extend(bar_move::trials());
     trials.extend(bus::trials());
     trials.extend(beside::trials());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, IoAddress, Rung};
+use ioeventfd::{AfterExit, Datamatch, DoorbellRegistry, DoorbellSet, IoAddress};
 use kvm_test::wait_until;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use notify_core::sim::CallKind;
@@ -186,7 +186,7 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
         pause.wait_until_entered();
         if by_exit {
             let rung = set.on_exit_write(IoAddress::Mmio(BASE), &[0; 2]);
-            assert_eq!(rung.unwrap(), Rung::All);
+            assert_eq!(rung.unwrap(), AfterExit::Resume);
         } else {
             assert!(kernel_takes(&vm.vm, BASE, &[0; 2]));
         }
@@ -235,7 +235,7 @@ fn a_late_write_during_a_change_that_fails_comes_to_the_notifier_of_before() {
         let change = scope.spawn(|| change(&set, wanted).is_err());
         pause.wait_until_entered();
         let rung = set.on_exit_write(IoAddress::Mmio(BASE + 4), &[0; 2]);
-        assert_eq!(rung.unwrap(), Rung::All);
+        assert_eq!(rung.unwrap(), AfterExit::Resume);
         assert_eq!(take(&all[..2]), [0, 0]);
         pause.resume();
         assert!(change.join().unwrap());

@@ -73,7 +73,7 @@ pub(crate) fn run(
         guest.publish(there)?;
         // A guest that has begun a round since then has no kick for the old place on its way.
         wait_for_rounds(guest, 2)?;
-        device.doorbells.vcpus_passed(epoch);
+        device.doorbells.vcpus_passed(epoch)?;
         (here, there) = (there, here);
     }
     Ok(moves)
@@ -83,7 +83,7 @@ pub(crate) fn run(
 fn tell(device: &Device, guest: &impl Guest, bar: u64) -> Result<(), Box<dyn Error>> {
     let first = IoAddress::Mmio(bar + u64::from(NOTIFY.offset));
     let start = Instant::now();
-    while device.doorbells.find(first, &[0, 0]).is_none() {
+    while device.doorbells.key_of_write(first, &[0, 0]).is_none() {
         if start.elapsed() > PATIENCE {
             return Err("the move does not begin".into());
         }

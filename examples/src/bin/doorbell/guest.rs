@@ -169,11 +169,11 @@ fn next_sample(asm: &mut Asm) -> Emitted {
 /// Puts address and value where the write wants them.
 fn set_up(asm: &mut Asm, bell: &Bell) -> Emitted {
     match bell.address {
-        IoAddress::Mmio(address) => asm.mov(rcx, address),
         IoAddress::Pio(port) => {
             asm.mov(edx, u32::from(port))?;
             asm.mov(eax, u32::from(bell.value))
         }
+        mmio => asm.mov(rcx, mmio.number()),
     }
 }
 
@@ -181,9 +181,9 @@ fn set_up(asm: &mut Asm, bell: &Bell) -> Emitted {
 fn ring(asm: &mut Asm, bell: &Bell) -> Emitted {
     let value = u32::from(bell.value);
     match (bell.address, bell.width) {
-        (IoAddress::Mmio(_), Width::W2) => asm.mov(word_ptr(rcx), value),
-        (IoAddress::Mmio(_), _) => asm.mov(dword_ptr(rcx), value),
         (IoAddress::Pio(_), Width::W1) => asm.out(dx, al),
         (IoAddress::Pio(_), _) => asm.out(dx, ax),
+        (_, Width::W2) => asm.mov(word_ptr(rcx), value),
+        _ => asm.mov(dword_ptr(rcx), value),
     }
 }
