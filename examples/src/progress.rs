@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Progress`]: how far a long run is, for the person at the terminal.
 
+use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub struct Progress {
     begun: Instant,
     /// When the next line is due; never where there is no terminal.
     next: Option<Instant>,
-    width: usize,
+    width: OnceCell<usize>,
     is_shown: bool,
 }
 
@@ -36,7 +37,7 @@ impl Progress {
             total,
             begun,
             next: terminal.then(|| begun + FIRST),
-            width: 0,
+            width: OnceCell::new(),
             is_shown: false,
         }
     }
@@ -48,24 +49,27 @@ impl Progress {
             return;
         }
         self.next = Some(now + NEXT);
-        if !self.is_shown {
-            self.width = width::of_stderr();
-            self.is_shown = true;
-        }
+        self.is_shown = true;
         let line = line(&self.title, done, self.total, now - self.begun);
         // The last column stays free, so that no terminal begins a new line. What other threads
         // write begins where this line does, and replaces it.
-        let line = clip(&line, self.width.saturating_sub(1));
+        let line = clip(&line, self.width.get_or_init(width::of_stderr) - 1);
         // Without progress the run goes on.
         let _ = write!(io::stderr(), "{line}\x1b[K\r");
+    }
+
+    /// Removes the line, so that something else can be written there.
+    pub fn hide(&mut self) {
+        if self.is_shown {
+            let _ = write!(io::stderr(), "\x1b[K");
+            self.is_shown = false;
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\x1b[K");
-        }
+        self.hide();
     }
 }
 
