@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use notify_core::{Capability, EventNotifier, IoEventFdRequest, Retired, Vm};
+use notify_core::{EventNotifier, Extension, IoEventFdRequest, Retired, Vm};
 
 use crate::{Datamatch, Error, IoAddress};
 
@@ -24,7 +24,7 @@ pub(crate) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Re
         return Err(Error::NoSuchWrite { address, datamatch });
     }
     if datamatch == Datamatch::AnyWrite {
-        let any = vm.capability(Capability::IoEventFdAnyLength);
+        let any = vm.check_extension(Extension::IoEventFdAnyLength);
         if any.map_err(|source| explain(address, datamatch, source))? == 0 {
             return Err(Error::NoAnyWrite { address });
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, IoEventFdBuilder, Width};
 use kvm_test::{Call, Recorder};
-use notify_core::{Capability, EventNotifier};
+use notify_core::{EventNotifier, Extension};
 
 const MMIO: IoAddress = IoAddress::Mmio(0x1000);
 
@@ -88,7 +88,7 @@ fn what_can_never_ring_is_refused_before_the_machine_is_asked() {
 #[test]
 fn any_write_needs_a_machine_that_can() {
     let vm = Arc::new(Recorder::default());
-    vm.answer(Capability::IoEventFdAnyLength, 0);
+    vm.answer(Extension::IoEventFdAnyLength, 0);
     let error = doorbell(&vm, MMIO, Datamatch::AnyWrite)
         .assign()
         .unwrap_err()
@@ -117,6 +117,7 @@ fn a_failed_registration_gives_the_notifier_back_and_undoes_nothing() {
     );
     assert!(
         rejected
+            .error
             .source()
             .unwrap()
             .to_string()

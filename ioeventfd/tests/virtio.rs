@@ -15,7 +15,7 @@ use ioeventfd::virtio::{
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, IoAddress, Width, Window};
 use kvm_test::Recorder;
 use notify_core::sim::SimVm;
-use notify_core::{Capability, EventNotifier};
+use notify_core::{EventNotifier, Extension};
 
 /// BAR 4 of a QEMU device, and its notify region at 0xfe00b000 to 0xfe00bfff.
 const BAR: IoAddress = IoAddress::Mmio(0xfe00_8000);
@@ -385,13 +385,13 @@ fn doorbells_of_any_width_where_kvm_is_faster_with_them() {
         let bells = layout.doorbells(BAR, queues(&[0, 1])).unwrap();
         [bells[0].datamatch, bells[1].datamatch]
     };
-    vm.answer(Capability::IoEventFdAnyLength, 1);
-    vm.answer(Capability::IoEventFdNoLength, 1);
+    vm.answer(Extension::IoEventFdAnyLength, 1);
+    vm.answer(Extension::IoEventFdNoLength, 1);
     for notification in [Notification::Index, Notification::Data] {
         assert_eq!(datamatches(&vm, notification), [Datamatch::AnyWrite; 2]);
     }
     // arm64 and riscv64 take such doorbells, and are no faster with them.
-    vm.answer(Capability::IoEventFdNoLength, 0);
+    vm.answer(Extension::IoEventFdNoLength, 0);
     for (notification, width) in [
         (Notification::Index, Width::W2),
         (Notification::Data, Width::W4),
@@ -399,7 +399,7 @@ fn doorbells_of_any_width_where_kvm_is_faster_with_them() {
         assert_eq!(datamatches(&vm, notification), [Datamatch::Width(width); 2]);
     }
     // With a multiplier of 0 all queues have one address, and only the value says which is meant.
-    vm.answer(Capability::IoEventFdNoLength, 1);
+    vm.answer(Extension::IoEventFdNoLength, 1);
     let shared = modern(capability(0x3000, 2, 0)).unwrap().any_width(&vm);
     let bells = shared.unwrap().doorbells(BAR, queues(&[0])).unwrap();
     assert_eq!(bells[0].datamatch, Datamatch::U16(0));

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use notify_core::{Capability, Vm};
+use notify_core::{Extension, Vm};
 
 use crate::slots::Slots;
 use crate::start::{reserved_gsis, wiring_of};
@@ -122,7 +122,7 @@ impl RoutingTableBuilder {
     pub fn build(self) -> Result<RoutingTable, Error> {
         let answer = self
             .vm
-            .capability(Capability::IrqRouting)
+            .check_extension(Extension::IrqRouting)
             .map_err(Error::Limit)?;
         let limit = answer.min(MOST_GSIS);
         if limit == 0 {

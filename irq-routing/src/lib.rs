@@ -95,7 +95,6 @@ mod gsi;
 mod lease;
 mod leasing;
 mod line;
-mod message;
 mod observer;
 mod parked;
 mod pins;
@@ -132,7 +131,6 @@ pub use explain::{Delay, Destination, Explanation, Hint, Loss};
 pub use gsi::Gsi;
 pub use lease::GsiLease;
 pub use line::Line;
-pub use message::MsiMessage;
 pub use observer::{Committed, ObservedVector, Observer};
 pub use parked::ParkedLease;
 pub use pins::Pins;
@@ -144,7 +142,7 @@ pub use wiring::Wiring;
 
 /// The VM, and its interrupt controllers.
 #[doc(no_inline)]
-pub use notify_core::{self, KvmVm, Platform, Vm};
+pub use notify_core::{self, KvmVm, MsiMessage, Platform, Vm};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

@@ -49,15 +49,7 @@ impl Route {
     pub(crate) fn single_entry(&self, gsi: Gsi) -> Option<RouteEntry> {
         let target = match *self {
             Self::Pins(_) => return None,
-            Self::Msi(MsiMessage {
-                address,
-                data,
-                devid,
-            }) => RouteTarget::Msi {
-                address,
-                data,
-                devid,
-            },
+            Self::Msi(message) => RouteTarget::Msi(message),
             Self::HvSint { vcpu, sint } => RouteTarget::HvSint { vcpu, sint },
             Self::XenEvtchn {
                 port,
@@ -96,7 +88,7 @@ impl fmt::Display for Route {
 /// The entry that leads a GSI to a pin.
 pub(crate) fn pin_entry(gsi: Gsi, pin: Pin) -> RouteEntry {
     let (chip, pin) = (pin.chip().number(), pin.number());
-    RouteEntry::new(gsi.number(), RouteTarget::IrqChip { chip, pin })
+    RouteEntry::new(gsi.number(), RouteTarget::Pin { chip, pin })
 }
 
 impl From<MsiMessage> for Route {

@@ -47,7 +47,7 @@ use crate::{
 ///
 /// // A commit keeps it.
 /// let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
-/// assert_ne!(vm.set_irq_line(4, true)?, LineStatus::Ignored);
+/// assert_ne!(vm.irq_line_status(4, true)?, LineStatus::Ignored);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

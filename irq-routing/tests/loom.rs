@@ -36,7 +36,7 @@ fn message(data: u32) -> MsiMessage {
 
 fn data(entry: &RouteEntry) -> Option<u32> {
     match entry.target {
-        RouteTarget::Msi { data, .. } => Some(data),
+        RouteTarget::Msi(MsiMessage { data, .. }) => Some(data),
         _ => None,
     }
 }
@@ -262,7 +262,7 @@ fn wired() -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
 
 fn pin_of(entry: &RouteEntry) -> Option<u32> {
     match entry.target {
-        RouteTarget::IrqChip { pin, .. } => Some(pin),
+        RouteTarget::Pin { pin, .. } => Some(pin),
         _ => None,
     }
 }

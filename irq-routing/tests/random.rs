@@ -66,18 +66,18 @@ fn expected(model: &BTreeMap<u32, Route>) -> Vec<String> {
             let (address, data, devid) = (*address, *data, *devid);
             vec![RouteEntry::new(
                 *gsi,
-                RouteTarget::Msi {
+                RouteTarget::Msi(MsiMessage {
                     address,
                     data,
                     devid,
-                },
+                }),
             )]
         }
         Route::Pins(pins) => pins
             .iter()
             .map(|pin| {
                 let (chip, pin) = (pin.chip().number(), pin.number());
-                RouteEntry::new(*gsi, RouteTarget::IrqChip { chip, pin })
+                RouteEntry::new(*gsi, RouteTarget::Pin { chip, pin })
             })
             .collect(),
         other => panic!("{other:?}"),

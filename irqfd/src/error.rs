@@ -139,7 +139,7 @@ pub enum Error {
     },
 
     /// The GSI is routed to a pin in the kernel, and the port cannot set its level: its
-    /// [`Vm::set_irq_line`](notify_core::Vm::set_irq_line) returns `Unsupported`. An irqfd cannot
+    /// [`Vm::irq_line_status`](notify_core::Vm::irq_line_status) returns `Unsupported`. An irqfd cannot
     /// take its place: it makes edges, and a resampling one raises the pin until the next EOI.
     ///
     /// Three ways are left: an [exported](crate::LevelIrqBuilder::exported) device, where the port
@@ -148,7 +148,7 @@ pub enum Error {
     /// pin that the port does not forward.
     #[error(
         "the port cannot set the level of GSI {gsi}, which is routed to a pin: implement \
-         `Vm::set_irq_line`, export the device, or route the GSI to a message"
+         `Vm::irq_line_status`, export the device, or route the GSI to a message"
     )]
     NoLevel {
         /// The GSI.

@@ -11,8 +11,7 @@ use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelIrq, LevelLine, Vector};
 use kvm_test::Nothing;
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, Vm,
+    Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, RouteBuffer, Vm,
 };
 
 #[test]
@@ -57,8 +56,8 @@ fn a_trigger_allocates_nothing() {
 struct Split;
 
 impl Vm for Split {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        Nothing.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        Nothing.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -76,12 +75,12 @@ impl Vm for Split {
         Nothing.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         Nothing.signal_msi(message)
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        Nothing.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        Nothing.irq_line_status(gsi, level)
     }
 }
 

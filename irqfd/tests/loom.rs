@@ -36,8 +36,8 @@ use loom::thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 use notify_core::{
-    Capability, EventNotifier, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
-    MsiRequest, RouteBuffer, RouteTarget, Vm,
+    EventNotifier, Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
+    RouteBuffer, RouteTarget, Vm,
 };
 
 /// A machine that looks at what it is asked for.
@@ -51,7 +51,7 @@ struct Witness {
     /// What devices publish before they trigger, and what an injection has seen of it.
     published: [AtomicU32; 2],
     seen: [AtomicUsize; 2],
-    messages: Mutex<Vec<MsiRequest>>,
+    messages: Mutex<Vec<MsiMessage>>,
     routes: Mutex<BTreeMap<u32, u32>>,
     /// The GSI of what is bound.
     bound: Mutex<BTreeMap<i32, u32>>,
@@ -134,7 +134,7 @@ impl Vm for Witness {
         Ok(Some(Platform::X86Split))
     }
 
-    fn capability(&self, _: Capability) -> io::Result<u32> {
+    fn check_extension(&self, _: Extension) -> io::Result<u32> {
         Ok(32)
     }
 
@@ -165,7 +165,7 @@ impl Vm for Witness {
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         thread::yield_now();
         let routes = table.iter().filter_map(|entry| match entry.target {
-            RouteTarget::Msi { data, .. } => Some((entry.gsi, data)),
+            RouteTarget::Msi(MsiMessage { data, .. }) => Some((entry.gsi, data)),
             _ => None,
         });
         let refuse = |left: usize| left.checked_sub(1);
@@ -185,7 +185,7 @@ impl Vm for Witness {
         Ok(())
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.check();
         for (published, seen) in self.published.iter().zip(&self.seen) {
             let number = published.load(Ordering::Relaxed) as usize;
@@ -199,7 +199,7 @@ impl Vm for Witness {
         Ok(MsiOutcome::Delivered(1))
     }
 
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can go wrong, and what comes back when it does.
+//! Why an operation on a notifier failed.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
+
+use crate::Rejected;
 
 /// Why an operation on a notifier, or the adoption of a file descriptor, failed.
 #[derive(Debug, thiserror::Error)]
@@ -97,46 +97,8 @@ pub enum Error {
     },
 }
 
-/// A failed call that consumed something: why it failed, and what it had consumed.
-///
-/// The upper crates use it with their own error type; it converts into that with `?`, which drops
-/// the value. Boxed as it is, it keeps the value alive.
-pub struct Rejected<T, E = Error> {
-    /// Why the call failed.
-    pub error: E,
-    /// What the call had consumed, unchanged.
-    pub value: T,
-}
-
-impl<T, E> Rejected<T, E> {
-    /// Pairs an error with what the failed call gives back.
-    pub fn new(error: E, value: T) -> Self {
-        Self { error, value }
-    }
-}
-
 impl<T> From<Rejected<T, Error>> for Error {
     fn from(rejected: Rejected<T, Error>) -> Self {
         rejected.error
-    }
-}
-
-impl<T, E: fmt::Debug> fmt::Debug for Rejected<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected")
-            .field("error", &self.error)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T, E: fmt::Display> fmt::Display for Rejected<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<T, E: StdError> StdError for Rejected<T, E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.source()
     }
 }

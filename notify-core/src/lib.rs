@@ -52,6 +52,7 @@
 //! - `sim`: `sim::SimVm`, a VM in memory for tests.
 //! - `dispatcher`: `dispatcher::Dispatcher`, an event loop.
 //! - `mio`: `&EventNotifier` is a `mio::event::Source`.
+//! - `anyhow`: [`Rejected`] converts into `anyhow::Error`.
 //! - `vhost`: back-ends of the crate `vhost` for [`vring::Vrings`].
 //!
 //! Other versions of kvm-ioctls and vmm-sys-util work without the two default features. Set
@@ -68,19 +69,23 @@ pub mod event_loops;
 mod event_source;
 mod notifier;
 pub mod ports;
+mod rejected;
+mod sys_error;
 pub mod system_calls;
 mod vm;
 pub mod vring;
 
-pub use error::{Error, Rejected};
+pub use error::Error;
 pub use notifier::{
     EventFdMode, EventNotifier, EventNotifierBuilder, NotifierPair, NotifierPairBuilder,
 };
+pub use rejected::Rejected;
+pub use sys_error::SysError;
 #[cfg(feature = "sim")]
 pub use vm::sim;
 pub use vm::{
-    Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVcpu, KvmVm,
-    LineStatus, MsiOutcome, MsiRequest, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget,
+    Bus, Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVcpu, KvmVm,
+    LineStatus, MsiMessage, MsiOutcome, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget,
     RoutingClaim, Vcpu, Vm,
 };
 

@@ -10,19 +10,19 @@
 //!
 //! Interrupts need three things of the layer: to bind an eventfd to a GSI, to replace the whole
 //! routing table, and the number of GSIs
-//! ([`Capability::IrqRouting`](crate::Capability::IrqRouting)). Doorbells need a fourth: to bind an
+//! ([`Extension::IrqRouting`](crate::Extension::IrqRouting)). Doorbells need a fourth: to bind an
 //! eventfd to a guest address. A method that the hypervisor layer does not have returns
 //! [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). Then:
 //!
 //! | `Unsupported` from | what still works | what fails |
 //! |---|---|---|
-//! | `signal_msi`, with [`Capability::SignalMsi`](crate::Capability::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `Error::Signal` |
-//! | `set_irq_line`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `Error::NoLevel`; `inject::line` of a message: `Error::Line` |
+//! | `signal_msi`, with [`Extension::SignalMsi`](crate::Extension::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `Error::Signal` |
+//! | `irq_line_status`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `Error::NoLevel`; `inject::line` of a message: `Error::Line` |
 //! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `Error::NoResample` |
 //! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Assign` |
 //! | `platform` | everything, if the builder of the table is given a `Wiring`, and the registry of doorbells a list of `Window`s | without a `Wiring` each commit: `Error::UnknownWiring`; `Window::of_irqchip` |
-//! | `capability` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
-//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `set_irq_line` | `IrqFd`, private and exported vectors, exported devices of a line: `Error::Assign` |
+//! | `check_extension` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
+//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `irq_line_status` | `IrqFd`, private and exported vectors, exported devices of a line: `Error::Assign` |
 //!
 //! A capability that the layer does not know is 0, not an error.
 //!
@@ -103,8 +103,8 @@
 //!     MsiIrqSourceConfig,
 //! };
 //! use notify_core::{
-//!     BorrowedEventFd, Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction,
-//!     IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform, RouteBuffer, RouteEntry,
+//!     BorrowedEventFd, Bus, Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction,
+//!     IrqFdRequest, LineStatus, MsiOutcome, MsiMessage, Platform, RouteBuffer, RouteEntry,
 //!     RouteTarget, RoutingClaim, Vm,
 //! };
 //!
@@ -114,12 +114,12 @@
 //! }
 //!
 //! impl Vm for Port {
-//!     fn capability(&self, capability: Capability) -> io::Result<u32> {
+//!     fn check_extension(&self, capability: Extension) -> io::Result<u32> {
 //!         Ok(match capability {
-//!             Capability::IrqRouting => 4096, // the number of GSIs
-//!             Capability::IrqFd | Capability::IoEventFd => 1,
+//!             Extension::IrqRouting => 4096, // the number of GSIs
+//!             Extension::IrqFd | Extension::IoEventFd => 1,
 //!             // Both, so that `PciModern::any_width` makes doorbells that this port accepts.
-//!             Capability::IoEventFdAnyLength | Capability::IoEventFdNoLength => 1,
+//!             Extension::IoEventFdAnyLength | Extension::IoEventFdNoLength => 1,
 //!             _ => 0,
 //!         })
 //!     }
@@ -158,11 +158,11 @@
 //!         self.layer.set_gsi_routing(&entries).map_err(errno)
 //!     }
 //!
-//!     fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+//!     fn signal_msi(&self, _: &MsiMessage) -> io::Result<MsiOutcome> {
 //!         Err(io::ErrorKind::Unsupported.into())
 //!     }
 //!
-//!     fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+//!     fn irq_line_status(&self, _: u32, _: bool) -> io::Result<LineStatus> {
 //!         Err(io::ErrorKind::Unsupported.into())
 //!     }
 //!
@@ -179,7 +179,7 @@
 //! impl Port {
 //!     fn entry(&self, entry: RouteEntry) -> io::Result<IrqRoutingEntry> {
 //!         let config = match entry.target {
-//!             RouteTarget::Msi { address, data, devid } => {
+//!             RouteTarget::Msi(MsiMessage { address, data, devid }) => {
 //!                 InterruptSourceConfig::MsiIrq(MsiIrqSourceConfig {
 //!                     high_addr: (address >> 32) as u32,
 //!                     low_addr: address as u32,
@@ -187,7 +187,7 @@
 //!                     devid: devid.unwrap_or(0),
 //!                 })
 //!             }
-//!             RouteTarget::IrqChip { chip, pin } => {
+//!             RouteTarget::Pin { chip, pin } => {
 //!                 InterruptSourceConfig::LegacyIrq(LegacyIrqSourceConfig { irqchip: chip, pin })
 //!             }
 //!             _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
@@ -268,7 +268,7 @@
 //! // For `RoutingTable::new`, `IoEventFd::builder` and `DoorbellRegistry::new`:
 //! let port: Arc<dyn Vm> = Arc::new(Port { layer: layer.clone(), claim });
 //! # let kick = EventNotifier::new()?;
-//! # let target = RouteTarget::Msi { address: 0xfee0_0000, data: 0x40, devid: None };
+//! # let target = RouteTarget::Msi(MsiMessage { address: 0xfee0_0000, data: 0x40, devid: None });
 //! # let mut table = RouteBuffer::new();
 //! # table.push(RouteEntry::new(24, target));
 //! # port.set_gsi_routing(&table)?;

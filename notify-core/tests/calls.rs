@@ -17,8 +17,8 @@ use std::time::Duration;
 use kvm_test::{SystemCall, anywhere, jailed, open_fds};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::{
-    BorrowedEventFd, Capability, EventFd, EventFdMode, EventNotifier, IoEventFdRequest,
-    IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    BorrowedEventFd, EventFd, EventFdMode, EventNotifier, Extension, IoEventFdRequest,
+    IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
 
 const WRITE: SystemCall = (libc::SYS_write, None);
@@ -153,7 +153,7 @@ impl Hypervisor {
 }
 
 impl Vm for Hypervisor {
-    fn capability(&self, _: Capability) -> io::Result<u32> {
+    fn check_extension(&self, _: Extension) -> io::Result<u32> {
         Ok(0)
     }
 
@@ -169,11 +169,11 @@ impl Vm for Hypervisor {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, _: &MsiMessage) -> io::Result<MsiOutcome> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -23,7 +23,7 @@ use std::thread;
 use kvm_ioctls::{Kvm, VmFd};
 use kvm_test::{kvm, open_fds, refuse};
 use notify_core::{
-    Bus, Capability, Error, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, Vm,
+    Bus, Error, EventNotifier, Extension, IoEventFdRequest, IrqFdRequest, KvmVm, Vm,
 };
 
 fn main() -> ExitCode {
@@ -86,7 +86,7 @@ fn from_fd_takes_machines_only() {
 fn from_fd_keeps_the_machine_open() {
     let (vm_fd, vm) = machine();
     drop(vm_fd);
-    assert!(vm.capability(Capability::IoEventFd).unwrap() > 0);
+    assert!(vm.check_extension(Extension::IoEventFd).unwrap() > 0);
 }
 
 /// By number, for types that have no more, and by `AsFd`: each time with one duplicate.
@@ -97,7 +97,7 @@ fn a_vm_of_any_type_is_taken() {
     let by_fd = KvmVm::duplicate(&by_number).unwrap();
     assert_eq!(open_fds().unwrap(), before + 2);
     drop((vm_fd, by_number));
-    by_fd.capability(Capability::MsiDevid).unwrap();
+    by_fd.check_extension(Extension::MsiDevid).unwrap();
     let closed = KvmVm::duplicate_raw(&i32::MAX).unwrap_err();
     assert!(matches!(closed, Error::Duplicate { fd: i32::MAX, .. }));
     let other = KvmVm::duplicate_raw(&EventNotifier::new().unwrap()).unwrap_err();
@@ -110,8 +110,8 @@ fn capabilities_are_asked_when_it_is_made() {
     let asked = thread::scope(|scope| {
         let jailed = scope.spawn(|| {
             refuse(libc::SYS_ioctl, None, libc::EPERM).unwrap();
-            let ask = |capability| vm.capability(capability).map_err(|error| error.kind());
-            (CONSTANT.map(ask), ask(Capability::MsiDevid))
+            let ask = |capability| vm.check_extension(capability).map_err(|error| error.kind());
+            (CONSTANT.map(ask), ask(Extension::MsiDevid))
         });
         jailed.join().unwrap()
     });
@@ -123,17 +123,17 @@ fn capabilities_are_asked_when_it_is_made() {
     }
 }
 
-const CONSTANT: [Capability; 10] = [
-    Capability::IrqChip,
-    Capability::IrqRouting,
-    Capability::IrqInjectStatus,
-    Capability::IrqFd,
-    Capability::IrqFdResample,
-    Capability::IoEventFd,
-    Capability::IoEventFdAnyLength,
-    Capability::IoEventFdNoLength,
-    Capability::SignalMsi,
-    Capability::SplitIrqChip,
+const CONSTANT: [Extension; 10] = [
+    Extension::IrqChip,
+    Extension::IrqRouting,
+    Extension::IrqInjectStatus,
+    Extension::IrqFd,
+    Extension::IrqFdResample,
+    Extension::IoEventFd,
+    Extension::IoEventFdAnyLength,
+    Extension::IoEventFdNoLength,
+    Extension::SignalMsi,
+    Extension::SplitIrqChip,
 ];
 
 /// What KVM says of a capability now.

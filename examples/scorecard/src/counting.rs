@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, MsiRequest,
-    Platform, RouteBuffer, RoutingClaim, Vm,
+    Extension, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiMessage, MsiOutcome, Platform,
+    RouteBuffer, RoutingClaim, Vm,
 };
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -69,8 +69,8 @@ impl fmt::Debug for Counting {
 }
 
 impl Vm for Counting {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.vm.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.vm.check_extension(capability)
     }
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
         self.irqfds.fetch_add(1, Ordering::Relaxed);
@@ -88,11 +88,11 @@ impl Vm for Counting {
         }
         self.vm.set_gsi_routing(table)
     }
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.vm.signal_msi(message)
     }
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.vm.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.vm.irq_line_status(gsi, level)
     }
     fn platform(&self) -> io::Result<Option<Platform>> {
         self.vm.platform()

@@ -47,11 +47,11 @@ pub(crate) fn irqfd() -> Result<Row, Box<dyn Error>> {
 /// A table of 4096 messages.
 pub(crate) fn commit_4096() -> Result<Row, Box<dyn Error>> {
     let (sim, kvm) = (SimVm::builder().build(), kvm()?);
-    let target = RouteTarget::Msi {
+    let target = RouteTarget::Msi(MsiMessage {
         address: 0xfee0_0000,
         data: 0x40,
         devid: None,
-    };
+    });
     let table: RouteBuffer = (0..4096).map(|gsi| RouteEntry::new(gsi, target)).collect();
     let (ours_ns, other_ns) = alternate(
         ROUNDS,

@@ -2,7 +2,7 @@
 //! The ports to KVM.
 
 use kvm_test::{Machine, bare};
-use notify_core::{Capability, KvmVcpu, KvmVm, Vcpu, Vm};
+use notify_core::{Extension, KvmVcpu, KvmVm, Vcpu, Vm};
 
 use crate::call::*;
 use crate::row::{Row, Section, Thread, leak, on, take};
@@ -48,8 +48,8 @@ fn vm() -> Vec<Row> {
         ),
         Row::new("`capability`, of those that never change", &[], || {
             on(kvm_vm(), |vm| {
-                for capability in [Capability::IrqRouting, Capability::SignalMsi] {
-                    vm.capability(capability).unwrap();
+                for capability in [Extension::IrqRouting, Extension::SignalMsi] {
+                    vm.check_extension(capability).unwrap();
                 }
             })
         }),
@@ -58,8 +58,8 @@ fn vm() -> Vec<Row> {
             &[KVM_CHECK_EXTENSION],
             || {
                 on(kvm_vm(), |vm| {
-                    vm.capability(Capability::MsiDevid).unwrap();
-                    vm.capability(Capability::X2ApicApi).unwrap();
+                    vm.check_extension(Extension::MsiDevid).unwrap();
+                    vm.check_extension(Extension::X2ApicApi).unwrap();
                 })
             },
         ),

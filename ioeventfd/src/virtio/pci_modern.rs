@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use notify_core::{Capability, Vm};
+use notify_core::{Extension, Vm};
 
 use super::{LayoutError, Notification, QueueDoorbell, distinct, within, writable};
 use crate::{Datamatch, IoAddress, Width};
@@ -138,8 +138,8 @@ impl PciModern {
     ///
     /// That of KVM_CHECK_EXTENSION.
     pub fn any_width(mut self, vm: &dyn Vm) -> io::Result<Self> {
-        self.any_width = vm.capability(Capability::IoEventFdAnyLength)? > 0
-            && vm.capability(Capability::IoEventFdNoLength)? > 0;
+        self.any_width = vm.check_extension(Extension::IoEventFdAnyLength)? > 0
+            && vm.check_extension(Extension::IoEventFdNoLength)? > 0;
         Ok(self)
     }
 

@@ -115,7 +115,11 @@ fn nothing_left_open() {
     drop(first);
     assert_eq!(open_fds().unwrap(), before - 1);
     assert_eq!(Arc::strong_count(&vm), 1, "no guard is left");
-    assert!(vm.capability(notify_core::Capability::IoEventFd).unwrap() > 0);
+    assert!(
+        vm.check_extension(notify_core::Extension::IoEventFd)
+            .unwrap()
+            > 0
+    );
 }
 
 const BAR: u64 = 0x1000;

@@ -22,12 +22,12 @@ fn wired(vm: &Arc<SimVm>, wiring: Wiring) -> RoutingTable {
 /// What raising and lowering every GSI answers, and does to the PICs and to the IOAPIC.
 fn behaviour(vm: &SimVm) -> Vec<(LineStatus, LineStatus, [u8; 2], u32)> {
     let drive = |gsi| {
-        let raised = vm.set_irq_line(gsi, true).unwrap();
+        let raised = vm.irq_line_status(gsi, true).unwrap();
         let requested = vm.pic().unwrap().map(|pic| pic.irr);
         let ioapic = vm.ioapic().unwrap().irr;
         (
             raised,
-            vm.set_irq_line(gsi, false).unwrap(),
+            vm.irq_line_status(gsi, false).unwrap(),
             requested,
             ioapic,
         )
@@ -102,7 +102,7 @@ fn identities_are_those_that_the_simulator_installs() {
 #[test]
 fn a_wiring_beyond_the_last_gsi_is_refused() {
     let small = Arc::new(kvm_test::Recorder::default());
-    small.answer(notify_core::Capability::IrqRouting, 16);
+    small.answer(notify_core::Extension::IrqRouting, 16);
     let builder = RoutingTable::builder(small).wiring(Wiring::pc());
     assert!(matches!(
         builder.build(),

@@ -161,12 +161,12 @@ fn compare(machine: &Machine, table: &RoutingTable, model: &Model) {
     for gsi in 0..table.limit() {
         let route = model.route(gsi);
         machine.clear().unwrap();
-        let status = machine.vm().set_irq_line(gsi, true).unwrap();
+        let status = machine.vm().irq_line_status(gsi, true).unwrap();
         let delivered = machine.delivered().unwrap();
         let vectors: Vec<_> = route.map(vector).into_iter().collect();
         assert_eq!(delivered, vectors, "GSI {gsi}: {route:?}");
         assert_eq!(status == LineStatus::Ignored, route.is_none(), "GSI {gsi}");
-        machine.vm().set_irq_line(gsi, false).unwrap();
+        machine.vm().irq_line_status(gsi, false).unwrap();
     }
 }
 

@@ -34,9 +34,9 @@ type Behaviour = Vec<(LineStatus, Requests, LineStatus)>;
 fn behaviour(machine: &Machine) -> Behaviour {
     let vm = machine.vm();
     let drive = |gsi| {
-        let raised = vm.set_irq_line(gsi, true).unwrap();
+        let raised = vm.irq_line_status(gsi, true).unwrap();
         let requests = machine.requests().unwrap();
-        (raised, requests, vm.set_irq_line(gsi, false).unwrap())
+        (raised, requests, vm.irq_line_status(gsi, false).unwrap())
     };
     (0..32).map(drive).collect()
 }
@@ -90,7 +90,7 @@ fn irqchip_later() {
     vm_fd.create_irq_chip().unwrap();
     let _lease = table.lease_msi(MsiMessage::default()).unwrap();
     for gsi in 0..24 {
-        assert_ne!(vm.set_irq_line(gsi, false).unwrap(), LineStatus::Ignored);
+        assert_ne!(vm.irq_line_status(gsi, false).unwrap(), LineStatus::Ignored);
     }
     let second = RoutingTable::new(vm.clone()).unwrap_err();
     assert!(matches!(second, Error::SecondTable));
@@ -164,7 +164,7 @@ fn illegal_vector() {
         ));
         machine.clear().unwrap();
         // KVM says that it was delivered, and leaves it in the request register.
-        let status = machine.vm().set_irq_line(lease.gsi().number(), true);
+        let status = machine.vm().irq_line_status(lease.gsi().number(), true);
         assert!(matches!(status, Ok(LineStatus::Delivered(_))), "{status:?}");
         let vector = u8::try_from(vector).unwrap();
         assert_eq!(machine.delivered().unwrap(), [vector]);
@@ -184,7 +184,7 @@ fn lost_is_lost() {
     ] {
         let lease = table.lease_msi(MsiMessage::new(address, data)).unwrap();
         machine.clear().unwrap();
-        let status = machine.vm().set_irq_line(lease.gsi().number(), true);
+        let status = machine.vm().irq_line_status(lease.gsi().number(), true);
         let explained = table.explain(lease.gsi());
         let lost = matches!(explained, Explanation::Lost { .. });
         let arrived = machine.delivered().unwrap() == [0x41];
@@ -192,7 +192,7 @@ fn lost_is_lost() {
     }
     for gsi in [24 + 5, 4096, u32::MAX] {
         assert!(matches!(table.explain(gsi), Explanation::Lost { .. }));
-        let status = machine.vm().set_irq_line(gsi, true).unwrap();
+        let status = machine.vm().irq_line_status(gsi, true).unwrap();
         assert_eq!(status, LineStatus::Ignored);
     }
 }

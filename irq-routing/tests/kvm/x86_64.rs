@@ -42,7 +42,7 @@ fn message(vector: u32) -> MsiMessage {
 #[track_caller]
 fn expect_delivery(machine: &Machine, gsi: u32, vectors: &[u8]) {
     machine.clear().unwrap();
-    machine.vm().set_irq_line(gsi, true).unwrap();
+    machine.vm().irq_line_status(gsi, true).unwrap();
     assert_eq!(machine.delivered().unwrap(), vectors);
 }
 
@@ -87,7 +87,7 @@ fn full_table() {
 
 fn pins_replace_the_default_table() {
     let (machine, table) = table();
-    let raise = |gsi| machine.vm().set_irq_line(gsi, true).unwrap();
+    let raise = |gsi| machine.vm().irq_line_status(gsi, true).unwrap();
     assert_ne!(raise(1), LineStatus::Ignored, "KVM's default table");
     let mut transaction = table.transaction();
     let pin = Pin::new(IrqChip::PicMaster, 5).unwrap();

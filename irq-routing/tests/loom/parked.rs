@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use irq_routing::{Error, GsiLease, IrqChip, Pin, Pins, Platform, Route, RoutingTable, Wiring};
 use loom::thread;
-use notify_core::{Capability, RouteEntry};
+use notify_core::{Extension, RouteEntry};
 
 use crate::{commit, explore, in_kernel, machine, message};
 
 /// A table of so many GSIs, of which none is reserved.
 fn table(gsis: u32) -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = machine();
-    vm.answer(Capability::IrqRouting, gsis);
+    vm.answer(Extension::IrqRouting, gsis);
     let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     (builder.reserved_gsis(0).build().unwrap(), kernel)
 }

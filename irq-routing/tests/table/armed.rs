@@ -74,7 +74,7 @@ fn setup() -> Setup {
     let (taken, fails): (_, Arc<AtomicU32>) = (Arc::clone(&kernel), Arc::clone(&errno));
     vm.on_routes(move |entries| {
         let has = |wanted: u32| {
-            let is = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data, .. } if data == wanted);
+            let is = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data == wanted);
             entries.iter().any(is)
         };
         let errno = match fails.swap(0, Ordering::Relaxed) {

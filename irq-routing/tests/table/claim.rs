@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 
 use irq_routing::{Armed, Error, Registration, RoutingTable, Wiring};
-use notify_core::{Capability, RoutingClaim, Vm};
+use notify_core::{Extension, RoutingClaim, Vm};
 
 use crate::message;
 use crate::start_faults::Told;
@@ -73,10 +73,10 @@ fn a_second_table_does_not_take_the_claim_from_the_first() {
 #[test]
 fn a_table_that_cannot_be_built_leaves_no_claim() {
     let vm = Arc::new(Told::default());
-    vm.vm.answer(Capability::IrqRouting, 0);
+    vm.vm.answer(Extension::IrqRouting, 0);
     let error = RoutingTable::new(vm.clone()).unwrap_err();
     assert!(matches!(error, Error::NoRoutingTable));
-    vm.vm.answer(Capability::IrqRouting, 512);
+    vm.vm.answer(Extension::IrqRouting, 512);
     let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::aia(1023).unwrap());
     assert!(matches!(builder.build(), Err(Error::GsiOutOfRange { .. })));
     assert!(!is_taken(&vm));

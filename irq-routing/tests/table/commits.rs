@@ -3,7 +3,7 @@
 
 use irq_routing::{Error, IrqChip, Route};
 use kvm_test::Call;
-use notify_core::{MsiRequest, RouteEntry, RouteTarget};
+use notify_core::{MsiMessage, RouteEntry, RouteTarget};
 
 use crate::{EINVAL, committed, message, pin, route, table};
 
@@ -11,15 +11,15 @@ use crate::{EINVAL, committed, message, pin, route, table};
 fn every_kind_of_route_is_given_to_the_kernel_as_it_is() {
     let (vm, table) = table();
     let from_device = message(5).with_devid(8);
-    assert_eq!(MsiRequest::from(from_device).devid, Some(8));
+    assert_eq!(from_device.devid, Some(8));
     for (route, target) in [
         (
             Route::Msi(from_device),
-            RouteTarget::Msi {
+            RouteTarget::Msi(MsiMessage {
                 address: 0xfee0_0000,
                 data: 5,
                 devid: Some(8),
-            },
+            }),
         ),
         (
             Route::HvSint { vcpu: 3, sint: 4 },
@@ -39,7 +39,7 @@ fn every_kind_of_route_is_given_to_the_kernel_as_it_is() {
         ),
         (
             Route::from(pin(IrqChip::PicSlave, 6)),
-            RouteTarget::IrqChip { chip: 1, pin: 6 },
+            RouteTarget::Pin { chip: 1, pin: 6 },
         ),
     ] {
         let lease = table.lease().unwrap();

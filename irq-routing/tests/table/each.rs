@@ -10,7 +10,7 @@ use irq_routing::{
     Answer, Error, GsiLease, MessageEdit, MsiMessage, Platform, Route, RoutingTable, Wiring,
 };
 use kvm_test::Recorder;
-use notify_core::{Capability, RouteEntry, RouteTarget};
+use notify_core::{Extension, RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
 use crate::{EINVAL, committed, message, table};
@@ -26,7 +26,7 @@ fn low_byte(data: u32) -> MsiMessage {
 
 fn refuse_if(guilty: impl Fn(u64, u32) -> bool, entries: &[RouteEntry]) -> io::Result<()> {
     let refused = |entry: &RouteEntry| match entry.target {
-        RouteTarget::Msi { address, data, .. } => guilty(address, data),
+        RouteTarget::Msi(MsiMessage { address, data, .. }) => guilty(address, data),
         _ => false,
     };
     match entries.iter().any(refused) {
@@ -347,8 +347,12 @@ fn a_panic_of_the_vm_fails_its_edit_alone() {
     for guilty in 0..4 {
         let (vm, table) = table();
         vm.on_routes(|entries| {
-            let bug =
-                |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data: GUILTY, .. });
+            let bug = |entry: &RouteEntry| {
+                matches!(
+                    entry.target,
+                    RouteTarget::Msi(MsiMessage { data: GUILTY, .. })
+                )
+            };
             assert!(!entries.iter().any(bug), "{} entries", entries.len());
             Ok(())
         });
@@ -430,7 +434,7 @@ fn an_edit_outlives_its_lease_in_vain() {
 fn an_edit_of_another_table_fails_and_the_table_goes_on() {
     let (_, larger) = table();
     let (vm, _) = table();
-    vm.answer(Capability::IrqRouting, 64);
+    vm.answer(Extension::IrqRouting, 64);
     let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.build().unwrap();
     let [near, far] = [30, 4000].map(|number| larger.lease_exact(number).unwrap());

@@ -5,7 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use irq_routing::{Error, GsiLease, IrqChip, Line, Pins, RestoreError, Route, RoutingTable};
+use irq_routing::{
+    Error, GsiLease, IrqChip, Line, MsiMessage, Pins, RestoreError, Route, RoutingTable,
+};
 use notify_core::{RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
@@ -15,7 +17,7 @@ use crate::{EINVAL, committed, message, pin, table};
 const GUILTY: u32 = 666;
 
 fn refuse_the_guilty(entries: &[RouteEntry]) -> io::Result<()> {
-    let guilty = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data, .. } if data == GUILTY);
+    let guilty = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data == GUILTY);
     match entries.iter().any(guilty) {
         true => Err(io::Error::from_raw_os_error(EINVAL)),
         false => Ok(()),

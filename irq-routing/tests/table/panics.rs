@@ -130,8 +130,12 @@ fn commit_together(messages: &[u32], bug: Bug) -> (Vec<Option<&'static str>>, Ve
     let leases: Vec<_> = messages.iter().map(|_| table.lease().unwrap()).collect();
     let first = table.lease().unwrap();
     let gate = Gate::new(&vm, |entries| {
-        let guilty =
-            |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data: GUILTY, .. });
+        let guilty = |entry: &RouteEntry| {
+            matches!(
+                entry.target,
+                RouteTarget::Msi(MsiMessage { data: GUILTY, .. })
+            )
+        };
         assert!(!entries.iter().any(guilty), "a bug");
         Ok(())
     });
@@ -200,7 +204,7 @@ fn two_together(panics: u32) -> [(bool, u32); 2] {
         panic!("recommit always issues");
     };
     let data = |place: usize| {
-        let RouteTarget::Msi { data, .. } = given[place].target else {
+        let RouteTarget::Msi(MsiMessage { data, .. }) = given[place].target else {
             panic!("{given:?}");
         };
         assert_eq!(leases[place].route(), Some(Route::Msi(message(data))));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use irq_routing::{
-    Answer, Error, Gsi, GsiLease, IrqChip, MessageEdit, ParkedLease, Platform, Route, RoutingTable,
-    Wiring,
+    Answer, Error, Gsi, GsiLease, IrqChip, MessageEdit, MsiMessage, ParkedLease, Platform, Route,
+    RoutingTable, Wiring,
 };
 use kvm_test::Recorder;
-use notify_core::{Capability, RouteEntry, RouteTarget};
+use notify_core::{Extension, RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
 use crate::{EINVAL, committed, message, pin, route};
@@ -22,7 +22,7 @@ fn table() -> (Arc<Recorder>, RoutingTable) {
 fn of_size(gsis: u32) -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
     vm.has(Platform::X86);
-    vm.answer(Capability::IrqRouting, gsis);
+    vm.answer(Extension::IrqRouting, gsis);
     let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
     let table = builder.reserved_gsis(0).build().unwrap();
     (vm, table)
@@ -33,7 +33,7 @@ fn of_size(gsis: u32) -> (Arc<Recorder>, RoutingTable) {
 fn pc() -> (Arc<Recorder>, RoutingTable) {
     let vm = Arc::new(Recorder::default());
     vm.has(Platform::X86);
-    vm.answer(Capability::IrqRouting, 44);
+    vm.answer(Extension::IrqRouting, 44);
     let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = builder.build().unwrap();
     table.recommit().unwrap();
@@ -53,7 +53,8 @@ fn last_messages(vm: &Recorder) -> Vec<u32> {
         kvm_test::Call::Routes(entries) => Some(entries),
         _ => None,
     });
-    let is_message = |entry: &&RouteEntry| matches!(entry.target, RouteTarget::Msi { .. });
+    let is_message =
+        |entry: &&RouteEntry| matches!(entry.target, RouteTarget::Msi(MsiMessage { .. }));
     let entries = entries.unwrap();
     let mut gsis: Vec<_> = entries
         .iter()
@@ -328,7 +329,7 @@ fn a_search_takes_back_for_those_that_the_kernel_takes() {
     let (vm, table) = pc();
     vm.on_routes(|entries| {
         let guilty = |entry: &RouteEntry| match entry.target {
-            RouteTarget::Msi { data, .. } => data == GUILTY,
+            RouteTarget::Msi(MsiMessage { data, .. }) => data == GUILTY,
             _ => false,
         };
         match entries.iter().any(guilty) {
@@ -410,8 +411,9 @@ fn an_entry_that_was_given_up_during_the_round_may_go() {
     let dropped = std::sync::Mutex::new(Some(all.remove(0)));
     let new = table.lease().unwrap();
     let gate = Gate::new(&vm, move |entries| {
-        let is_guilty =
-            |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data: 666, .. });
+        let is_guilty = |entry: &RouteEntry| {
+            matches!(entry.target, RouteTarget::Msi(MsiMessage { data: 666, .. }))
+        };
         if entries.iter().any(is_guilty) {
             drop(dropped.lock().unwrap().take());
             return Err(std::io::Error::from_raw_os_error(EINVAL));
@@ -507,7 +509,7 @@ type Kernel = Vec<(u32, u32)>;
 fn translating(gsis: u32) -> (Arc<Recorder>, RoutingTable, Arc<AtomicU32>) {
     let vm = Arc::new(Recorder::default());
     vm.has(Platform::X86);
-    vm.answer(Capability::IrqRouting, gsis);
+    vm.answer(Extension::IrqRouting, gsis);
     let added = Arc::new(AtomicU32::new(0));
     let adds = Arc::clone(&added);
     let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
@@ -526,7 +528,7 @@ fn last_table(vm: &Recorder) -> Kernel {
         panic!("{calls:?}");
     };
     let data = |entry: &RouteEntry| match entry.target {
-        RouteTarget::Msi { data, .. } => (entry.gsi, data),
+        RouteTarget::Msi(MsiMessage { data, .. }) => (entry.gsi, data),
         _ => panic!("{entry:?}"),
     };
     let mut table: Kernel = entries.iter().map(data).collect();
@@ -559,7 +561,9 @@ fn parked_routes_are_translated() {
     // The kernel refuses the new translation of the parked one alone.
     let parked = lease.park();
     vm.on_routes(|entries| {
-        let is_bad = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi { data: 71, .. });
+        let is_bad = |entry: &RouteEntry| {
+            matches!(entry.target, RouteTarget::Msi(MsiMessage { data: 71, .. }))
+        };
         match entries.iter().any(is_bad) {
             true => Err(std::io::Error::from_raw_os_error(EINVAL)),
             false => Ok(()),
@@ -686,7 +690,7 @@ fn an_old_holder_leaves_the_parked_lease_of_another_alone() {
 fn a_block_takes_no_reserved_lease_back() {
     let vm = Arc::new(Recorder::default());
     vm.has(Platform::X86);
-    vm.answer(Capability::IrqRouting, 8);
+    vm.answer(Extension::IrqRouting, 8);
     let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     let table = builder.reserved_gsis(2).build().unwrap();
     let parked = [0, 1].map(|gsi| table.lease_exact(gsi).unwrap().park());

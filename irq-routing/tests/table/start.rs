@@ -8,7 +8,7 @@ use irq_routing::{Answer, Error, IrqChip, Pin, Platform, RestoreError, RoutingTa
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer,
     RouteEntry, RouteTarget, Vm,
 };
 
@@ -19,8 +19,8 @@ use crate::message;
 struct Foreign(SimVm);
 
 impl Vm for Foreign {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.0.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.0.check_extension(capability)
     }
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
         self.0.irqfd(request)
@@ -31,11 +31,11 @@ impl Vm for Foreign {
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         self.0.set_gsi_routing(table)
     }
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.0.signal_msi(message)
     }
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.0.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.0.irq_line_status(gsi, level)
     }
 }
 
@@ -45,7 +45,7 @@ fn vm(profile: Profile) -> Arc<SimVm> {
 
 /// How many of GSI 0 to 23 lead somewhere in the VM.
 fn wired(vm: &SimVm) -> usize {
-    let is_wired = |gsi: &u32| vm.set_irq_line(*gsi, false).unwrap() != LineStatus::Ignored;
+    let is_wired = |gsi: &u32| vm.irq_line_status(*gsi, false).unwrap() != LineStatus::Ignored;
     (0..24).filter(is_wired).count()
 }
 
@@ -143,7 +143,7 @@ fn a_gsi_that_was_leased_before_the_irqchip_came_stays_leased() {
     let of_4 = entries(&vm).into_iter().filter(|entry| entry.gsi == 4);
     let targets: Vec<_> = of_4.map(|entry| entry.target).collect();
     assert!(
-        matches!(targets[..], [RouteTarget::Msi { .. }]),
+        matches!(targets[..], [RouteTarget::Msi(MsiMessage { .. })]),
         "{targets:?}"
     );
 }

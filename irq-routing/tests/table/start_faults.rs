@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use irq_routing::{Answer, Error, Platform, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Retired,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, Retired,
     RouteBuffer, RoutingClaim, Vm,
 };
 
@@ -48,8 +48,8 @@ impl Told {
 
 /// It has a full irqchip unless told otherwise.
 impl Vm for Told {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.vm.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.vm.check_extension(capability)
     }
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
         self.vm.irqfd(request)
@@ -60,11 +60,11 @@ impl Vm for Told {
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         self.vm.set_gsi_routing(table)
     }
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.vm.signal_msi(message)
     }
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.vm.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.vm.irq_line_status(gsi, level)
     }
     fn platform(&self) -> io::Result<Option<Platform>> {
         let ask = self.ask.lock().unwrap().clone();
@@ -257,7 +257,7 @@ fn leases_from_before_the_irqchip_keep_their_gsis() {
 #[test]
 fn the_entries_of_the_pins_count() {
     let vm = Arc::new(Told::default());
-    vm.vm.answer(Capability::IrqRouting, 42);
+    vm.vm.answer(Extension::IrqRouting, 42);
     let table = RoutingTable::new(vm.clone()).unwrap();
     let one = table.lease_msi(message(1)).unwrap();
     let two = table.lease_msi(message(2)).unwrap();
@@ -275,7 +275,7 @@ fn the_entries_of_the_pins_count() {
 
     // A table that has not even room for the pins gives the kernel nothing.
     let vm = Arc::new(Told::default());
-    vm.vm.answer(Capability::IrqRouting, 39);
+    vm.vm.answer(Extension::IrqRouting, 39);
     let table = RoutingTable::new(vm.clone()).unwrap();
     let error = table.recommit().unwrap_err();
     assert!(matches!(error, Error::TableFull { entries: 40, .. }));

@@ -10,7 +10,7 @@ use irq_routing::{
     Error, Explanation, IrqChip, Loss, MsiMessage, Platform, Route, RoutingTable, Wiring,
 };
 use kvm_test::{Call, Recorder};
-use notify_core::{Capability, RouteEntry, RouteTarget};
+use notify_core::{Extension, RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
 use crate::{message, pin};
@@ -32,7 +32,7 @@ fn adding(offset: &Arc<AtomicU32>) -> (Arc<Recorder>, RoutingTable) {
 /// GSI and data of each message that the kernel was given, call by call; pins have no data.
 fn given(vm: &Recorder) -> Vec<Vec<(u32, Option<u32>)>> {
     let data = |target| match target {
-        RouteTarget::Msi { data, .. } => Some(data),
+        RouteTarget::Msi(MsiMessage { data, .. }) => Some(data),
         _ => None,
     };
     let entries = |call| match call {
@@ -203,10 +203,10 @@ fn a_translation_that_the_kernel_refuses_is_blocked_and_no_other() {
         let bad = |entry: &RouteEntry| {
             matches!(
                 entry.target,
-                RouteTarget::Msi {
+                RouteTarget::Msi(MsiMessage {
                     data: 103 | 108,
                     ..
-                }
+                })
             )
         };
         match entries.iter().any(bad) {
@@ -299,7 +299,7 @@ fn a_table_that_is_refused_for_its_pins_keeps_them() {
     vm.on_routes(|_| panic!("a bug of the VM"));
     assert!(catch_unwind(AssertUnwindSafe(|| table.recommit())).is_err());
     vm.on_routes(|entries| {
-        let is_pin = |entry: &RouteEntry| matches!(entry.target, RouteTarget::IrqChip { .. });
+        let is_pin = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Pin { .. });
         match entries.iter().any(is_pin) {
             true => Err(std::io::Error::from_raw_os_error(22)),
             false => Ok(()),
@@ -319,7 +319,7 @@ fn a_table_that_is_refused_for_its_pins_keeps_them() {
 fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
     let vm = Arc::new(Recorder::default());
     vm.has(Platform::X86);
-    vm.answer(Capability::IrqRouting, 44);
+    vm.answer(Extension::IrqRouting, 44);
     let later = Arc::new(AtomicBool::new(false));
     let is_later = Arc::clone(&later);
     let translate = move |mut message: MsiMessage| {

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use irq_routing::{Error, IrqChip, Pin, Pins, Route, RoutingTable};
 use kvm_test::Recorder;
-use notify_core::Capability;
+use notify_core::Extension;
 
 use crate::{EINVAL, committed, message, pin, table};
 
 #[test]
 fn a_machine_without_gsis_has_no_table_and_one_with_too_many_gets_fewer() {
     let vm = Arc::new(Recorder::default());
-    vm.answer(Capability::IrqRouting, 0);
+    vm.answer(Extension::IrqRouting, 0);
     assert!(matches!(
         RoutingTable::new(vm.clone()),
         Err(Error::NoRoutingTable)
     ));
-    vm.answer(Capability::IrqRouting, u32::MAX);
+    vm.answer(Extension::IrqRouting, u32::MAX);
     assert_eq!(RoutingTable::new(vm).unwrap().limit(), 65536);
 }
 
@@ -25,7 +25,7 @@ fn a_machine_without_gsis_has_no_table_and_one_with_too_many_gets_fewer() {
 fn a_gsi_of_a_larger_machine_is_out_of_range() {
     let (_, large) = table();
     let vm = Arc::new(Recorder::default());
-    vm.answer(Capability::IrqRouting, 64);
+    vm.answer(Extension::IrqRouting, 64);
     let small = RoutingTable::new(vm.clone()).unwrap();
     let mut transaction = small.transaction();
     transaction.wire(large.gsi(4000).unwrap(), pin(IrqChip::IoApic, 1));

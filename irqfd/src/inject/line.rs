@@ -21,7 +21,7 @@ use crate::Error;
 ///
 /// [`Error::NoController`]; [`Error::NoPin`] on arm64 and riscv64; [`Error::Line`]: the kernel
 /// refuses, or the machine is being closed. Where the port has no
-/// [`Vm::set_irq_line`](notify_core::Vm::set_irq_line), [`Error::NoLevel`] for a pin, and
+/// [`Vm::irq_line_status`](notify_core::Vm::irq_line_status), [`Error::NoLevel`] for a pin, and
 /// [`Error::Line`] for a message: an [`IrqFd`](crate::IrqFd) or a [`LevelLine`](crate::LevelLine)
 /// sends that.
 #[inline]
@@ -53,7 +53,7 @@ pub fn line_status(line: &Line, level: bool) -> Result<Injected, Error> {
 /// Those of [`line`](line()).
 #[inline]
 pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injected, Error> {
-    match table.vm().set_irq_line(number(table, gsi)?, level) {
+    match table.vm().irq_line_status(number(table, gsi)?, level) {
         Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         other => otherwise(table, gsi, level, other),
     }

@@ -22,13 +22,13 @@ use crate::Error;
 /// [`Error::NoController`]; [`Error::Signal`]: the kernel refuses the message, the VM is being
 /// closed, or the port has no [`Vm::signal_msi`](notify_core::Vm::signal_msi) (`Unsupported`). With
 /// such a port a [`Vector`](crate::Vector) sends by an irqfd, if it returns 0 for
-/// [`Capability::SignalMsi`](notify_core::Capability::SignalMsi).
+/// [`Extension::SignalMsi`](notify_core::Extension::SignalMsi).
 #[inline]
 pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, Error> {
     let Some(translated) = table.translate(message) else {
         return Ok(Injected::Untranslated);
     };
-    match table.vm().signal_msi(&translated.into()) {
+    match table.vm().signal_msi(&translated) {
         Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         other => otherwise(table, message, other),
     }

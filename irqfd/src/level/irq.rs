@@ -96,7 +96,7 @@ impl LevelIrq {
     ///
     /// [`Error::SetLevel`]; [`Error::OneSource`], for an exported device on arm64;
     /// [`Error::NoPin`], there and on riscv64, if the GSI was led to a message since. Where the
-    /// port has no [`Vm::set_irq_line`](notify_core::Vm::set_irq_line): [`Error::NoLevel`] for a
+    /// port has no [`Vm::irq_line_status`](notify_core::Vm::irq_line_status): [`Error::NoLevel`] for a
     /// pin in the kernel; [`Error::LineNotifier`] and those of
     /// [`IrqFdBuilder::assign`](crate::IrqFdBuilder::assign) for a message, which an irqfd of the
     /// line's own sends then. Nothing has changed.

@@ -4,7 +4,7 @@
 use std::io;
 
 use irq_routing::{Line, Platform};
-use notify_core::{Capability, Retired};
+use notify_core::{Extension, Retired};
 
 use super::binding;
 use super::held::Held;
@@ -274,7 +274,7 @@ fn can_resample(line: &Line) -> Result<(), NoResample> {
     if line.table().platform() == Platform::Riscv64Aia {
         return Err(NoResample::NeverTold);
     }
-    match line.table().vm().capability(Capability::IrqFdResample) {
+    match line.table().vm().check_extension(Extension::IrqFdResample) {
         Ok(0) => Err(NoResample::NoCapability),
         _ => Ok(()),
     }

@@ -58,7 +58,7 @@ use way::Way;
 /// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
 /// A port other than KVM's may lack KVM_IRQ_LINE
-/// ([`Vm::set_irq_line`](notify_core::Vm::set_irq_line) returns `Unsupported`). Then a GSI with a
+/// ([`Vm::irq_line_status`](notify_core::Vm::irq_line_status) returns `Unsupported`). Then a GSI with a
 /// message sends it by an irqfd of the line's own, which is bound when it is first needed, and a
 /// pin in the kernel has no level ([`Error::NoLevel`](crate::Error::NoLevel)).
 ///

@@ -33,7 +33,7 @@ impl Sender {
         if let Some(own) = &mut self.0 {
             return own.send(held);
         }
-        match held.line().table().vm().set_irq_line(line, true) {
+        match held.line().table().vm().irq_line_status(line, true) {
             Err(source) if source.kind() == io::ErrorKind::Unsupported => {
                 self.0.insert(Own::new(held.line())?).send(held)
             }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use notify_core::{Capability, EventNotifier, MsiOutcome};
+use notify_core::{EventNotifier, Extension, MsiOutcome};
 
 use super::gate::Pass;
 use super::outlet::Kind;
@@ -78,7 +78,7 @@ impl Inner {
 
     /// Whether the kernel has KVM_SIGNAL_MSI.
     pub(super) fn signals(&self) -> bool {
-        let answer = self.table.vm().capability(Capability::SignalMsi);
+        let answer = self.table.vm().check_extension(Extension::SignalMsi);
         answer.is_ok_and(|answer| answer > 0)
     }
 
@@ -87,7 +87,7 @@ impl Inner {
         let Some(message) = self.sent.load() else {
             return Ok(Triggered::Blocked);
         };
-        match self.table.vm().signal_msi(&message.into()) {
+        match self.table.vm().signal_msi(&message) {
             Ok(outcome) => {
                 // What it was refused for has passed, if it was.
                 if self.refusal.load(Ordering::Relaxed) != 0 {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm, LineStatus, MsiOutcome,
-    MsiRequest, Platform, RouteBuffer, RoutingClaim, Vm,
+    Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, KvmVm, LineStatus, MsiMessage,
+    MsiOutcome, Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
 /// A real machine that counts, and looks whether what it injects itself was to be injected.
@@ -83,15 +83,15 @@ impl Watched {
         }
     }
 
-    fn look(&self, message: &MsiRequest) {
+    fn look(&self, message: &MsiMessage) {
         let masked = self.masked[(message.data & 0xff) as usize].load(Ordering::SeqCst);
         self.spurious.fetch_add(u64::from(masked), Ordering::SeqCst);
     }
 }
 
 impl Vm for Watched {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.kvm.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.kvm.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -120,15 +120,15 @@ impl Vm for Watched {
         self.kvm.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.look(message);
         let result = self.kvm.signal_msi(message);
         self.look(message);
         result
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.kvm.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.kvm.irq_line_status(gsi, level)
     }
 
     fn platform(&self) -> io::Result<Option<Platform>> {

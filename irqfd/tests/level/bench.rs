@@ -79,7 +79,7 @@ pub(crate) fn split() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
     (vm, table, line, exits)
 }
 
-/// The same over a port that has no `set_irq_line`.
+/// The same over a port that has no `irq_line_status`.
 pub(crate) fn split_by_irqfd() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
     let vm = split_vm();
     let table = RoutingTable::builder(Arc::new(NoIrqLine(vm.clone())));

@@ -7,7 +7,7 @@ use irq_routing::{IrqChip, Pin, RoutingTable, Wiring};
 use irqfd::{Error, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
 use notify_core::sim::{CallKind, SimVm};
-use notify_core::{Capability, EventNotifier, Vm};
+use notify_core::{EventNotifier, Extension, Vm};
 
 use super::bench::{self, GSI, pin};
 use super::{exported, heard, own, signal, told};
@@ -238,7 +238,7 @@ fn after_a_restore_the_level_is_said_again_and_all_are_told() {
     assert!(pin(&vm));
     assert_eq!([&net, &card].map(heard), [1, 1]);
     disk.deassert().unwrap();
-    vm.set_irq_line(GSI, true).unwrap();
+    vm.irq_line_status(GSI, true).unwrap();
     line.resync().unwrap();
     assert!(!pin(&vm));
 }
@@ -273,7 +273,7 @@ fn the_pin_of_the_real_time_clock_is_as_any_other() {
 #[test]
 fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
     let vm = Arc::new(Recorder::default());
-    vm.answer(Capability::IrqFdResample, 0);
+    vm.answer(Extension::IrqFdResample, 0);
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = table.build().unwrap();
     let line = LevelLine::builder(table.line(GSI).unwrap())

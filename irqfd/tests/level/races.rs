@@ -13,7 +13,7 @@ use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelLine};
 use notify_core::sim::{Profile, SimVm};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, RouteBuffer, Vm,
 };
 
 use super::bench::{GSI, VECTOR, level};
@@ -82,8 +82,8 @@ impl Busy {
 }
 
 impl Vm for Busy {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.vm.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.vm.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -102,12 +102,12 @@ impl Vm for Busy {
         self.vm.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.vm.signal_msi(message)
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        let status = self.vm.set_irq_line(gsi, level)?;
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        let status = self.vm.irq_line_status(gsi, level)?;
         self.then();
         Ok(status)
     }

@@ -9,8 +9,8 @@ use irqfd::{EoiExits, LevelIrq, LevelLine};
 use loom::sync::Mutex;
 use loom::thread;
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, RouteTarget, Vm,
+    Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, RouteBuffer,
+    RouteTarget, Vm,
 };
 
 use crate::explore;
@@ -68,7 +68,7 @@ fn entry(vector: u8) -> MsiMessage {
 }
 
 impl Vm for Split {
-    fn capability(&self, _: Capability) -> io::Result<u32> {
+    fn check_extension(&self, _: Extension) -> io::Result<u32> {
         Ok(32)
     }
 
@@ -85,18 +85,18 @@ impl Vm for Split {
 
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
         let vector = table.iter().find_map(|entry| match entry.target {
-            RouteTarget::Msi { data, .. } => Some(data.to_le_bytes()[0]),
+            RouteTarget::Msi(MsiMessage { data, .. }) => Some(data.to_le_bytes()[0]),
             _ => None,
         });
         *self.route.lock().unwrap() = vector;
         Ok(())
     }
 
-    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, _: &MsiMessage) -> io::Result<MsiOutcome> {
         Ok(MsiOutcome::Delivered(1))
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         assert_eq!((gsi, level), (GSI, true));
         let vector = self.route.lock().unwrap().unwrap();
         let mut apic = self.apic.lock().unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use irqfd::ArmQueue;
 use irqfd::msi::Snapshot;
 use notify_core::sim::SimVm;
-use notify_core::{MsiRequest, Vm};
+use notify_core::{MsiMessage, Vm};
 use proptest::prelude::*;
 
 use super::{Bench, SHAPES, save};
@@ -157,7 +157,7 @@ impl Model {
     fn send(&mut self, n: usize) {
         self.lines[n].kept = false;
         let (address, data) = self.lines[n].sends;
-        let _ = self.guest.signal_msi(&MsiRequest::new(address, data));
+        let _ = self.guest.signal_msi(&MsiMessage::new(address, data));
     }
 
     fn open(&mut self, n: usize) {

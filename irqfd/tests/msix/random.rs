@@ -8,7 +8,7 @@ use std::sync::Arc;
 use irqfd::ArmQueue;
 use irqfd::msix::Table;
 use notify_core::sim::SimVm;
-use notify_core::{MsiRequest, Vm};
+use notify_core::{MsiMessage, Vm};
 use proptest::prelude::*;
 
 use super::{Bench, save};
@@ -115,7 +115,7 @@ impl Model {
         self.lines[n].kept = false;
         let (address, data) = self.lines[n].sends;
         // Refused or not: it is gone.
-        let _ = self.guest.signal_msi(&MsiRequest::new(address, data));
+        let _ = self.guest.signal_msi(&MsiMessage::new(address, data));
     }
 
     fn arm(&mut self, n: usize, queue: bool) {

@@ -11,7 +11,7 @@ use irqfd::msix::Table;
 use irqfd::{Triggered, VectorState};
 use kvm_test::{Call, Nothing, PATIENCE, Recorder, wait_until};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
 
 use super::{Bench, pending, program, read32, save, set_mask, vector};
@@ -163,8 +163,8 @@ struct Hanging {
 }
 
 impl Vm for Hanging {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        Nothing.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        Nothing.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -179,7 +179,7 @@ impl Vm for Hanging {
         Nothing.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         if message.data == 0x40 {
             let _ = self.started.lock().unwrap().send(());
             let _ = self.released.lock().unwrap().recv();
@@ -187,8 +187,8 @@ impl Vm for Hanging {
         Nothing.signal_msi(message)
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        Nothing.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        Nothing.irq_line_status(gsi, level)
     }
 
     fn platform(&self) -> io::Result<Option<Platform>> {

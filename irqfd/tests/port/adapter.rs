@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use notify_core::{
-    BorrowedEventFd, Bus, Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest,
-    LineStatus, MsiOutcome, MsiRequest, RouteBuffer, RouteEntry, RouteTarget, Vm,
+    BorrowedEventFd, Bus, Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest,
+    LineStatus, MsiMessage, MsiOutcome, RouteBuffer, RouteEntry, RouteTarget, Vm,
 };
 
 use super::hypervisor::{self, InterruptSourceConfig, IoEventAddress, IrqRoutingEntry};
@@ -19,11 +19,11 @@ pub(crate) struct Port {
 }
 
 impl Vm for Port {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
         Ok(match capability {
-            Capability::IrqRouting => 4096,
-            Capability::IrqFd | Capability::IoEventFd | Capability::IoEventFdAnyLength => 1,
-            Capability::IrqFdResample => self.resample,
+            Extension::IrqRouting => 4096,
+            Extension::IrqFd | Extension::IoEventFd | Extension::IoEventFdAnyLength => 1,
+            Extension::IrqFdResample => self.resample,
             _ => 0,
         })
     }
@@ -60,11 +60,11 @@ impl Vm for Port {
         self.layer.set_gsi_routing(&entries).map_err(errno)
     }
 
-    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, _: &MsiMessage) -> io::Result<MsiOutcome> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -72,12 +72,12 @@ impl Vm for Port {
 impl Port {
     fn entry(&self, entry: RouteEntry) -> io::Result<IrqRoutingEntry> {
         let config = match entry.target {
-            RouteTarget::Msi { address, data, .. } => InterruptSourceConfig::MsiIrq {
+            RouteTarget::Msi(MsiMessage { address, data, .. }) => InterruptSourceConfig::MsiIrq {
                 high_addr: (address >> 32) as u32,
                 low_addr: address as u32,
                 data,
             },
-            RouteTarget::IrqChip { chip, pin } => {
+            RouteTarget::Pin { chip, pin } => {
                 InterruptSourceConfig::LegacyIrq { irqchip: chip, pin }
             }
             _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),

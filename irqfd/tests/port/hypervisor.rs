@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use notify_core::sim::SimVm;
 use notify_core::{
-    Bus, EventFd, EventNotifier, IoEventFdRequest, IrqFdRequest, RouteBuffer, RouteEntry,
-    RouteTarget,
+    Bus, EventFd, EventNotifier, IoEventFdRequest, IrqFdRequest, MsiMessage, RouteBuffer,
+    RouteEntry, RouteTarget,
 };
 
 /// As it wraps an `anyhow::Error`.
@@ -102,17 +102,17 @@ impl Vm for SimLayer {
     fn make_routing_entry(&self, gsi: u32, config: &InterruptSourceConfig) -> IrqRoutingEntry {
         let target = match *config {
             InterruptSourceConfig::LegacyIrq { irqchip, pin } => {
-                RouteTarget::IrqChip { chip: irqchip, pin }
+                RouteTarget::Pin { chip: irqchip, pin }
             }
             InterruptSourceConfig::MsiIrq {
                 high_addr,
                 low_addr,
                 data,
-            } => RouteTarget::Msi {
+            } => RouteTarget::Msi(MsiMessage {
                 address: u64::from(high_addr) << 32 | u64::from(low_addr),
                 data,
                 devid: None,
-            },
+            }),
         };
         IrqRoutingEntry(RouteEntry::new(gsi, target))
     }

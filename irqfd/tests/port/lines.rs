@@ -216,7 +216,7 @@ fn a_pin_in_the_kernel_has_no_level() {
     assert_eq!(
         error.to_string(),
         "the port cannot set the level of GSI 10, which is routed to a pin: implement \
-         `Vm::set_irq_line`, export the device, or route the GSI to a message"
+         `Vm::irq_line_status`, export the device, or route the GSI to a message"
     );
     let Error::NoLevel { gsi, source } = error else {
         unreachable!("an edge is no level");

@@ -12,7 +12,7 @@ use irqfd::{ArmQueue, Error, Triggered, VectorState, msi, msix};
 use kvm_test::{Nothing, wait_until};
 use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
 
 use super::queue::is_readable;
@@ -27,8 +27,8 @@ struct Slow {
 }
 
 impl Vm for Slow {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        Nothing.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        Nothing.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -46,12 +46,12 @@ impl Vm for Slow {
         Nothing.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         Nothing.signal_msi(message)
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        Nothing.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        Nothing.irq_line_status(gsi, level)
     }
 
     fn platform(&self) -> io::Result<Option<Platform>> {
@@ -178,8 +178,8 @@ fn a_panic_of_a_disarm_keeps_the_gsi_out_of_use_and_unwinds_nowhere() {
     struct Panics;
 
     impl Vm for Panics {
-        fn capability(&self, capability: Capability) -> io::Result<u32> {
-            Nothing.capability(capability)
+        fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+            Nothing.check_extension(capability)
         }
 
         fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -196,12 +196,12 @@ fn a_panic_of_a_disarm_keeps_the_gsi_out_of_use_and_unwinds_nowhere() {
             Nothing.set_gsi_routing(table)
         }
 
-        fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+        fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
             Nothing.signal_msi(message)
         }
 
-        fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-            Nothing.set_irq_line(gsi, level)
+        fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+            Nothing.irq_line_status(gsi, level)
         }
 
         fn platform(&self) -> io::Result<Option<Platform>> {

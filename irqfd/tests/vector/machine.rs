@@ -11,7 +11,7 @@ use kvm_test::wait_until;
 
 use notify_core::sim::{CallKind, Interrupt, SimVm};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome,
     Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
@@ -128,11 +128,11 @@ impl Machine {
 }
 
 impl Vm for Machine {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        if capability == Capability::SignalMsi && self.lacks_signal_msi.load(Ordering::Relaxed) {
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        if capability == Extension::SignalMsi && self.lacks_signal_msi.load(Ordering::Relaxed) {
             return Ok(0);
         }
-        self.sim.capability(capability)
+        self.sim.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -153,14 +153,14 @@ impl Vm for Machine {
         result
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         let result = self.sim.signal_msi(message);
         Self::act(&self.during_signal);
         result
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.sim.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.sim.irq_line_status(gsi, level)
     }
 
     fn platform(&self) -> io::Result<Option<Platform>> {

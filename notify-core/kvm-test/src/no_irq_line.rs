@@ -5,17 +5,17 @@ use std::io;
 use std::sync::Arc;
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, Platform,
     RouteBuffer, RoutingClaim, Vm,
 };
 
-/// A VM whose port has no `set_irq_line`, and all the rest.
+/// A VM whose port has no `irq_line_status`, and all the rest.
 #[derive(Debug)]
 pub struct NoIrqLine(pub Arc<dyn Vm>);
 
 impl Vm for NoIrqLine {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.0.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.0.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -30,11 +30,11 @@ impl Vm for NoIrqLine {
         self.0.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.0.signal_msi(message)
     }
 
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

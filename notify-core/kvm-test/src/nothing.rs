@@ -4,7 +4,7 @@
 use std::io;
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, Platform,
     RouteBuffer, Vcpu, Vm,
 };
 
@@ -13,7 +13,7 @@ use notify_core::{
 pub struct Nothing;
 
 impl Vm for Nothing {
-    fn capability(&self, _: Capability) -> io::Result<u32> {
+    fn check_extension(&self, _: Extension) -> io::Result<u32> {
         Ok(4096)
     }
     fn irqfd(&self, _: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -25,10 +25,10 @@ impl Vm for Nothing {
     fn set_gsi_routing(&self, _: &RouteBuffer) -> io::Result<()> {
         Ok(())
     }
-    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, _: &MsiMessage) -> io::Result<MsiOutcome> {
         Ok(MsiOutcome::Delivered(1))
     }
-    fn set_irq_line(&self, _: u32, _: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, _: u32, _: bool) -> io::Result<LineStatus> {
         Ok(LineStatus::Unknown)
     }
     fn platform(&self) -> io::Result<Option<Platform>> {

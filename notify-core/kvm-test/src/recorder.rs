@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify_core::{
-    Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
-    MsiOutcome, MsiRequest, Platform, RouteBuffer, RouteEntry, Vm,
+    Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
+    MsiMessage, MsiOutcome, Platform, RouteBuffer, RouteEntry, Vm,
 };
 
 /// One request, as a machine got it.
@@ -42,7 +42,7 @@ struct State {
     /// After so many more calls, the errno with which the next one fails.
     failure: Option<(usize, i32)>,
     /// Answers other than the usual.
-    capabilities: Vec<(Capability, u32)>,
+    capabilities: Vec<(Extension, u32)>,
     platform: Option<Option<Platform>>,
     hook: Hook,
 }
@@ -71,7 +71,7 @@ impl Recorder {
     }
 
     /// Sets the answer for a capability.
-    pub fn answer(&self, capability: Capability, answer: u32) {
+    pub fn answer(&self, capability: Extension, answer: u32) {
         self.lock().capabilities.push((capability, answer));
     }
 
@@ -115,7 +115,7 @@ impl Recorder {
 }
 
 impl Vm for Recorder {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
         let state = self.lock();
         let set = state
             .capabilities
@@ -123,7 +123,7 @@ impl Vm for Recorder {
             .rfind(|(set, _)| *set == capability);
         Ok(match (set, capability) {
             (Some((_, answer)), _) => *answer,
-            (None, Capability::IrqRouting) => 4096,
+            (None, Extension::IrqRouting) => 4096,
             (None, _) => 1,
         })
     }
@@ -154,11 +154,11 @@ impl Vm for Recorder {
         hook.0.map_or(Ok(()), |hook| hook(&entries))
     }
 
-    fn signal_msi(&self, _: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, _: &MsiMessage) -> io::Result<MsiOutcome> {
         Ok(MsiOutcome::Delivered(1))
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         self.call(Call::Line(gsi, level))?;
         Ok(LineStatus::Unknown)
     }

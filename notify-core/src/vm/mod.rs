@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The port: the requests that the upper crates make to a hypervisor.
 
-mod capability;
 mod claim;
+mod extension;
 mod flags;
 mod kvm;
+mod message;
 mod platform;
 mod request;
 mod routes;
@@ -15,13 +16,13 @@ mod vcpu;
 use std::fmt;
 use std::io;
 
-pub use capability::Capability;
 pub use claim::RoutingClaim;
+pub use extension::Extension;
 pub use kvm::{KvmVcpu, KvmVm};
+pub use message::MsiMessage;
 pub use platform::Platform;
 pub use request::{
     Bus, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome,
-    MsiRequest,
 };
 pub use routes::{RouteBuffer, RouteEntry, RouteTarget};
 pub use vcpu::Vcpu;
@@ -60,7 +61,7 @@ pub use vcpu::Vcpu;
 /// | EBUSY | `irqfd` | the eventfd is bound already | final: `AlreadyBound` |
 /// | EEXIST | `ioeventfd` | another doorbell has the same key | final: `Taken` |
 /// | ENOENT | `ioeventfd` that deassigns | the doorbell is gone | treat it as deassigned, and log a warning |
-/// | ENXIO | `set_irq_line`, `irq_line` | there is no interrupt controller | final: `NoController` |
+/// | ENXIO | `irq_line_status`, `irq_line` | there is no interrupt controller | final: `NoController` |
 /// | ENOMEM, EMFILE, ENFILE, ENOSPC, EINTR, EAGAIN | `irqfd`, `set_gsi_routing` | a resource was short, or the call was interrupted | temporary |
 /// | any other, or none | any | refused | final |
 ///
@@ -77,16 +78,16 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// | capability | when | if 0 | if it fails |
     /// |---|---|---|---|
-    /// | [`IrqRouting`](Capability::IrqRouting) | a routing table is built | `NoRoutingTable` | `Limit` |
-    /// | [`SignalMsi`](Capability::SignalMsi) | a vector is built | it has an irqfd of its own | the same |
-    /// | [`IrqFdResample`](Capability::IrqFdResample) | a device that waits for EOIs joins a line | `NoResample` | the irqfd is tried |
-    /// | [`IoEventFdAnyLength`](Capability::IoEventFdAnyLength) | a doorbell for any write is registered | `NoAnyWrite` | `Assign` |
-    /// | [`IoEventFdNoLength`](Capability::IoEventFdNoLength) | `any_width` of a virtio layout | doorbells keep their width | the same error |
+    /// | [`IrqRouting`](Extension::IrqRouting) | a routing table is built | `NoRoutingTable` | `Limit` |
+    /// | [`SignalMsi`](Extension::SignalMsi) | a vector is built | it has an irqfd of its own | the same |
+    /// | [`IrqFdResample`](Extension::IrqFdResample) | a device that waits for EOIs joins a line | `NoResample` | the irqfd is tried |
+    /// | [`IoEventFdAnyLength`](Extension::IoEventFdAnyLength) | a doorbell for any write is registered | `NoAnyWrite` | `Assign` |
+    /// | [`IoEventFdNoLength`](Extension::IoEventFdNoLength) | `any_width` of a virtio layout | doorbells keep their width | the same error |
     ///
     /// # Errors
     ///
     /// Those of KVM_CHECK_EXTENSION on a VM. An unknown capability is 0, not an error.
-    fn capability(&self, capability: Capability) -> io::Result<u32>;
+    fn check_extension(&self, capability: Extension) -> io::Result<u32>;
 
     /// KVM_IRQFD: binds an eventfd to a GSI, or unbinds it.
     ///
@@ -135,9 +136,9 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// Those of the ioctl; EPERM if a system call filter refuses it. Each one is final for the
     /// message: the trigger is lost, and the vector is dead until it gets another message, is
     /// unmasked anew, or a trigger succeeds. An implementation that returns
-    /// [`Unsupported`](io::ErrorKind::Unsupported) returns 0 for [`Capability::SignalMsi`]: then no
+    /// [`Unsupported`](io::ErrorKind::Unsupported) returns 0 for [`Extension::SignalMsi`]: then no
     /// vector calls this, and `irqfd::inject::message` fails.
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome>;
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome>;
 
     /// KVM_IRQ_LINE_STATUS: drives a GSI, and returns what became of it. A GSI with a message sends
     /// it for `true`, and ignores `false`.
@@ -147,7 +148,7 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// Those of the ioctl. With [`Unsupported`](io::ErrorKind::Unsupported) a level-triggered line
     /// whose GSI has a message sends by an irqfd of its own. A line to a pin cannot be asserted
     /// (`NoLevel`), except by the irqfd of an exported device.
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus>;
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus>;
 
     /// KVM_IRQ_LINE: drives a GSI, and does not ask what became of it.
     ///
@@ -156,10 +157,10 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. By default those of [`set_irq_line`](Self::set_irq_line), whose status
+    /// Those of the ioctl. By default those of [`irq_line_status`](Self::irq_line_status), whose status
     /// is dropped.
     fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
-        self.set_irq_line(gsi, level).map(drop)
+        self.irq_line_status(gsi, level).map(drop)
     }
 
     /// Returns which interrupt controllers the VM has in the kernel; `None` if it has none that

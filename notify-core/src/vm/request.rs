@@ -126,39 +126,6 @@ impl<'a> IoEventFdRequest<'a> {
     }
 }
 
-/// One KVM_SIGNAL_MSI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MsiRequest {
-    /// The message's address.
-    pub address: u64,
-    /// The message's data.
-    pub data: u32,
-    /// Who sends it, where the interrupt controller wants to know (arm64 ITS).
-    pub devid: Option<u32>,
-}
-
-impl MsiRequest {
-    /// A message without a device id.
-    #[inline]
-    #[must_use]
-    pub fn new(address: u64, data: u32) -> Self {
-        Self {
-            address,
-            data,
-            devid: None,
-        }
-    }
-
-    /// The same message, sent by this device.
-    #[inline]
-    #[must_use]
-    pub fn devid(mut self, devid: Option<u32>) -> Self {
-        self.devid = devid;
-        self
-    }
-}
-
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

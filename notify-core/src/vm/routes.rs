@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::MsiMessage;
+
 /// Eight-byte words in one `struct kvm_irq_routing_entry`.
 pub(super) const ENTRY: usize = 6;
 /// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
@@ -38,21 +40,14 @@ pub struct RouteEntry {
 #[non_exhaustive]
 pub enum RouteTarget {
     /// A pin of an interrupt controller in the kernel.
-    IrqChip {
-        /// The chip's number.
+    Pin {
+        /// KVM's number of the chip.
         chip: u32,
         /// The pin's number.
         pin: u32,
     },
     /// A message.
-    Msi {
-        /// The message's address.
-        address: u64,
-        /// The message's data.
-        data: u32,
-        /// Who sends it.
-        devid: Option<u32>,
-    },
+    Msi(MsiMessage),
     /// A synthetic interrupt source of Hyper-V.
     HvSint {
         /// The vCPU.
@@ -80,12 +75,12 @@ impl RouteEntry {
 
     fn encode(&self) -> [u64; ENTRY] {
         let (kind, flags, union) = match self.target {
-            RouteTarget::IrqChip { chip, pin } => (IRQCHIP, 0, [chip, pin, 0, 0]),
-            RouteTarget::Msi {
+            RouteTarget::Pin { chip, pin } => (IRQCHIP, 0, [chip, pin, 0, 0]),
+            RouteTarget::Msi(MsiMessage {
                 address,
                 data,
                 devid,
-            } => {
+            }) => {
                 let flags = if devid.is_some() { MSI_VALID_DEVID } else { 0 };
                 let [low, high] = halves(address);
                 (MSI, flags, [low, high, data, devid.unwrap_or(0)])
@@ -113,12 +108,12 @@ impl RouteEntry {
         let ((gsi, kind), (flags, _)) = (from_memory(w0), from_memory(w1));
         let ((u0, u1), (u2, u3)) = (from_memory(w2), from_memory(w3));
         let target = match kind {
-            IRQCHIP => RouteTarget::IrqChip { chip: u0, pin: u1 },
-            MSI => RouteTarget::Msi {
+            IRQCHIP => RouteTarget::Pin { chip: u0, pin: u1 },
+            MSI => RouteTarget::Msi(MsiMessage {
                 address: u64::from(u1) << 32 | u64::from(u0),
                 data: u2,
                 devid: (flags & MSI_VALID_DEVID != 0).then_some(u3),
-            },
+            }),
             HV_SINT => RouteTarget::HvSint { vcpu: u0, sint: u1 },
             XEN_EVTCHN => RouteTarget::XenEvtchn {
                 port: u0,

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use kvm_ioctls::{Kvm, VmFd};
 use kvm_test::{Trial, kvm};
 use notify_core::{
-    Bus, Capability, EventNotifier, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome,
-    MsiRequest, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
+    Bus, EventNotifier, Extension, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiMessage,
+    MsiOutcome, Platform, Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
 };
 
 use crate::expect_errno;
@@ -53,48 +53,60 @@ fn machine() -> (VmFd, KvmVm) {
 fn capabilities_are_asked_once() {
     let (_vm_fd, vm) = machine();
     let all = [
-        (Capability::IrqChip, 1),
-        (Capability::IrqRouting, 4096),
-        (Capability::IrqInjectStatus, 1),
-        (Capability::IrqFd, 1),
-        (Capability::IrqFdResample, 1),
-        (Capability::IoEventFd, 1),
-        (Capability::IoEventFdAnyLength, 1),
-        (Capability::SignalMsi, 1),
+        (Extension::IrqChip, 1),
+        (Extension::IrqRouting, 4096),
+        (Extension::IrqInjectStatus, 1),
+        (Extension::IrqFd, 1),
+        (Extension::IrqFdResample, 1),
+        (Extension::IoEventFd, 1),
+        (Extension::IoEventFdAnyLength, 1),
+        (Extension::SignalMsi, 1),
     ];
     for _ in 0..2 {
         for (capability, answer) in all {
-            assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
+            assert_eq!(
+                vm.check_extension(capability).unwrap(),
+                answer,
+                "{capability:?}"
+            );
         }
     }
     // KVM cannot be asked any more, which matters for what may change alone.
     retire_fd(&vm);
     for (capability, answer) in all {
-        assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
+        assert_eq!(
+            vm.check_extension(capability).unwrap(),
+            answer,
+            "{capability:?}"
+        );
     }
-    vm.capability(Capability::SplitIrqChip).unwrap();
-    assert!(vm.capability(Capability::MsiDevid).is_err());
-    assert!(vm.capability(Capability::X2ApicApi).is_err());
+    vm.check_extension(Extension::SplitIrqChip).unwrap();
+    assert!(vm.check_extension(Extension::MsiDevid).is_err());
+    assert!(vm.check_extension(Extension::X2ApicApi).is_err());
 }
 
 fn capabilities_that_change() {
     let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
     let vm = KvmVm::try_from(&vm_fd).unwrap();
-    vm.capability(Capability::X2ApicApi).unwrap();
+    vm.check_extension(Extension::X2ApicApi).unwrap();
     let split = kvm_bindings::kvm_enable_cap {
-        cap: Capability::SplitIrqChip.number(),
+        cap: Extension::SplitIrqChip.number(),
         args: [24, 0, 0, 0],
         ..Default::default()
     };
     vm_fd.enable_cap(&split).unwrap();
     let fresh = KvmVm::try_from(&vm_fd).unwrap();
     for capability in [
-        Capability::X2ApicApi,
-        Capability::IrqChip,
-        Capability::MsiDevid,
+        Extension::X2ApicApi,
+        Extension::IrqChip,
+        Extension::MsiDevid,
     ] {
-        let answer = fresh.capability(capability).unwrap();
-        assert_eq!(vm.capability(capability).unwrap(), answer, "{capability:?}");
+        let answer = fresh.check_extension(capability).unwrap();
+        assert_eq!(
+            vm.check_extension(capability).unwrap(),
+            answer,
+            "{capability:?}"
+        );
     }
 }
 
@@ -118,10 +130,10 @@ fn no_irqchip() {
         .unwrap();
     expect_errno(vm.set_gsi_routing(&RouteBuffer::new()), libc::EINVAL);
     expect_errno(
-        vm.signal_msi(&MsiRequest::new(0xfee0_0000, 0x30)),
+        vm.signal_msi(&MsiMessage::new(0xfee0_0000, 0x30)),
         libc::EINVAL,
     );
-    expect_errno(vm.set_irq_line(0, true), libc::ENXIO);
+    expect_errno(vm.irq_line_status(0, true), libc::ENXIO);
 }
 
 fn irqfd_binds_and_unbinds() {
@@ -143,14 +155,14 @@ fn irqfd_binds_and_unbinds() {
 
 fn routes_reach_the_kernel() {
     let (_vm_fd, vm) = machine();
-    let pin = |gsi, pin| RouteEntry::new(gsi, RouteTarget::IrqChip { chip: 2, pin });
+    let pin = |gsi, pin| RouteEntry::new(gsi, RouteTarget::Pin { chip: 2, pin });
     // Edge-triggered pins of a fresh IOAPIC are masked, so only the PIC's say "delivered".
-    let pic = RouteEntry::new(100, RouteTarget::IrqChip { chip: 0, pin: 1 });
+    let pic = RouteEntry::new(100, RouteTarget::Pin { chip: 0, pin: 1 });
     let table: RouteBuffer = [pic, pin(101, 3)].into_iter().collect();
     vm.set_gsi_routing(&table).unwrap();
-    assert_ne!(vm.set_irq_line(100, true).unwrap(), LineStatus::Ignored);
+    assert_ne!(vm.irq_line_status(100, true).unwrap(), LineStatus::Ignored);
     assert_eq!(
-        vm.set_irq_line(1, true).unwrap(),
+        vm.irq_line_status(1, true).unwrap(),
         LineStatus::Ignored,
         "the default is gone"
     );
@@ -158,7 +170,7 @@ fn routes_reach_the_kernel() {
     let twice: RouteBuffer = [pin(7, 1), pin(7, 2)].into_iter().collect();
     expect_errno(vm.set_gsi_routing(&twice), libc::EINVAL);
     assert_ne!(
-        vm.set_irq_line(100, false).unwrap(),
+        vm.irq_line_status(100, false).unwrap(),
         LineStatus::Ignored,
         "nothing changed"
     );
@@ -167,20 +179,20 @@ fn routes_reach_the_kernel() {
 fn a_line_tells_what_became_of_it() {
     let (_vm_fd, vm) = machine();
     assert_eq!(
-        vm.set_irq_line(24, true).unwrap(),
+        vm.irq_line_status(24, true).unwrap(),
         LineStatus::Ignored,
         "no route"
     );
     assert!(matches!(
-        vm.set_irq_line(7, true).unwrap(),
+        vm.irq_line_status(7, true).unwrap(),
         LineStatus::Delivered(_)
     ));
     // An edge that is raised while it is pending on the IOAPIC alone merges.
-    let entry = RouteEntry::new(50, RouteTarget::IrqChip { chip: 0, pin: 6 });
+    let entry = RouteEntry::new(50, RouteTarget::Pin { chip: 0, pin: 6 });
     vm.set_gsi_routing(&[entry].into_iter().collect()).unwrap();
     let mut answers = Vec::new();
     for level in [true, false, true] {
-        answers.push(vm.set_irq_line(50, level).unwrap());
+        answers.push(vm.irq_line_status(50, level).unwrap());
     }
     assert!(
         matches!(answers[0], LineStatus::Delivered(_)),
@@ -192,7 +204,7 @@ fn a_line_tells_what_became_of_it() {
 /// The ioctl fails with EPERM in the first case. A guest can bring that about too, see `inject` of irqfd.
 fn no_destination() {
     let (vm_fd, vm) = machine();
-    let message = MsiRequest::new(0xfee0_0000, 0x30);
+    let message = MsiMessage::new(0xfee0_0000, 0x30);
     assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Blocked);
     let _vcpu = vm_fd.create_vcpu(0).unwrap();
     // Its local APIC is switched off after reset.
@@ -204,7 +216,7 @@ fn refused_messages() {
     let (_vm_fd, vm) = machine();
     let jailed = std::thread::spawn(move || {
         kvm_test::refuse(libc::SYS_ioctl, Some(SIGNAL_MSI), libc::EPERM).unwrap();
-        vm.signal_msi(&MsiRequest::new(0xfee0_0000, 0x30))
+        vm.signal_msi(&MsiMessage::new(0xfee0_0000, 0x30))
     });
     expect_errno(jailed.join().unwrap(), libc::EPERM);
 }
@@ -222,8 +234,8 @@ fn a_retired_machine_refuses_and_forgives() {
         vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 6)),
         vm.ioeventfd(&doorbell),
         vm.set_gsi_routing(&RouteBuffer::new()),
-        vm.signal_msi(&MsiRequest::new(0, 0)).map(drop),
-        vm.set_irq_line(0, true).map(drop),
+        vm.signal_msi(&MsiMessage::new(0, 0)).map(drop),
+        vm.irq_line_status(0, true).map(drop),
         vm.irq_line(0, true),
     ] {
         assert!(Retired::caused(&refused.unwrap_err()));

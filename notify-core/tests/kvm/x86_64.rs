@@ -13,7 +13,7 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use kvm_test::{Trial, bare, kvm, open_fds, split};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use notify_core::{
-    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiOutcome, MsiRequest, Platform, RouteEntry,
+    Error, EventNotifier, KvmVcpu, KvmVm, LineStatus, MsiMessage, MsiOutcome, Platform, RouteEntry,
     RouteTarget, Vcpu, Vm,
 };
 
@@ -123,7 +123,7 @@ fn message_to_all() {
     vm_fd.create_irq_chip().unwrap();
     let vcpus = [0, 1].map(|id| vm_fd.create_vcpu(id).unwrap());
     let vm = KvmVm::try_from(&vm_fd).unwrap();
-    let message = MsiRequest::new(0xfeef_f000, 0x41);
+    let message = MsiMessage::new(0xfeef_f000, 0x41);
     let mut told = vec![vm.signal_msi(&message).unwrap()];
     for vcpu in &vcpus {
         let mut lapic = vcpu.get_lapic().unwrap();
@@ -164,10 +164,10 @@ fn without_status() {
         chip: kvm_irqchip__bindgen_ty_1 { ioapic },
     };
     vm_fd.set_irqchip(&chip).unwrap();
-    let clock = RouteEntry::new(8, RouteTarget::IrqChip { chip: 2, pin: 8 });
+    let clock = RouteEntry::new(8, RouteTarget::Pin { chip: 2, pin: 8 });
     vm.set_gsi_routing(&[clock].into_iter().collect()).unwrap();
 
-    let status = |level| vm.set_irq_line(8, level).unwrap();
+    let status = |level| vm.irq_line_status(8, level).unwrap();
     assert_eq!(status(true), LineStatus::Delivered(1));
     status(false);
     // The guest takes it, and does not end it.

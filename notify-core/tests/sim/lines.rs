@@ -3,7 +3,7 @@
 
 use notify_core::sim::raw::{IrqLevel, Msi};
 use notify_core::sim::{Profile, SimVm};
-use notify_core::{Bus, LineStatus, MsiOutcome, MsiRequest, Vm};
+use notify_core::{Bus, LineStatus, MsiMessage, MsiOutcome, Vm};
 
 use crate::common::*;
 
@@ -80,13 +80,13 @@ fn an_edge_counts_once_until_it_is_taken() {
         vm.guest_write(Bus::Pio, port, &[byte]);
     }
     assert_eq!(vm.take_pic(), None);
-    vm.set_irq_line(5, true).unwrap();
+    vm.irq_line_status(5, true).unwrap();
     assert_eq!(vm.take_pic(), Some(0x45));
     assert_eq!(vm.take_pic(), None, "in service");
     vm.guest_write(Bus::Pio, 0x20, &[0x20]);
     assert_eq!(vm.take_pic(), None, "the line is still high");
-    vm.set_irq_line(5, false).unwrap();
-    vm.set_irq_line(5, true).unwrap();
+    vm.irq_line_status(5, false).unwrap();
+    vm.irq_line_status(5, true).unwrap();
     assert_eq!(vm.take_pic(), Some(0x45));
 }
 
@@ -175,16 +175,19 @@ fn a_message_is_answered_by_those_who_take_it() {
 #[test]
 fn the_typed_port_says_the_same() {
     let vm = pc();
-    let message = MsiRequest::new(0xfee0_0000, 0x41);
+    let message = MsiMessage::new(0xfee0_0000, 0x41);
     assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Delivered(1));
     vm.disable_lapic(0);
     assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Blocked);
-    assert_eq!(vm.set_irq_line(24, true).unwrap(), LineStatus::Ignored);
-    assert_eq!(vm.set_irq_line(7, true).unwrap(), LineStatus::Delivered(1));
+    assert_eq!(vm.irq_line_status(24, true).unwrap(), LineStatus::Ignored);
+    assert_eq!(
+        vm.irq_line_status(7, true).unwrap(),
+        LineStatus::Delivered(1)
+    );
     vm.irq_line(20, true).unwrap();
-    assert_eq!(vm.set_irq_line(20, true).unwrap(), LineStatus::Coalesced);
+    assert_eq!(vm.irq_line_status(20, true).unwrap(), LineStatus::Coalesced);
     vm.enable_lapic(0);
-    let to_all = MsiRequest::new(0xfeef_f000, 0x41);
+    let to_all = MsiMessage::new(0xfeef_f000, 0x41);
     assert_eq!(vm.signal_msi(&to_all).unwrap(), MsiOutcome::Delivered(1));
     expect_errno(machine(Profile::None).irq_line(20, true), libc::ENXIO);
 }

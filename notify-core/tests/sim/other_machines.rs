@@ -3,7 +3,7 @@
 
 use notify_core::sim::raw::{IrqLevel, RoutingEntry};
 use notify_core::sim::{Interrupt, Profile, SimVm};
-use notify_core::{Capability, LineStatus, MsiRequest, Platform, Vm};
+use notify_core::{Extension, LineStatus, MsiMessage, Platform, Vm};
 
 use crate::common::*;
 
@@ -87,7 +87,7 @@ fn a_line_of_arm64_is_kind_and_number() {
     }
     expect_errno(line(5), libc::ENXIO);
     assert_eq!(
-        vm.set_irq_line(1 << 24 | 38, true).unwrap(),
+        vm.irq_line_status(1 << 24 | 38, true).unwrap(),
         LineStatus::Unknown
     );
     let raw = machine(Profile::Arm64Gic { spis: 64 });
@@ -110,13 +110,13 @@ fn pins_of_arm64_end_at_988_whatever_the_gic_has() {
 #[test]
 fn messages_need_an_its_and_a_device_id() {
     let vm = gic();
-    let message = MsiRequest::new(0x808_0040 + 0x1_0000, 3);
+    let message = MsiMessage::new(0x808_0040 + 0x1_0000, 3);
     expect_errno(vm.signal_msi(&message), libc::ENODEV);
-    assert_eq!(vm.capability(Capability::MsiDevid).unwrap(), 0);
+    assert_eq!(vm.check_extension(Extension::MsiDevid).unwrap(), 0);
     vm.add_its(0x808_0000);
-    assert_eq!(vm.capability(Capability::MsiDevid).unwrap(), 1);
+    assert_eq!(vm.check_extension(Extension::MsiDevid).unwrap(), 1);
     expect_errno(vm.signal_msi(&message), libc::EINVAL);
-    vm.signal_msi(&message.devid(Some(7))).unwrap();
+    vm.signal_msi(&message.with_devid(7)).unwrap();
     let missing = RoutingEntry {
         u: [0x809_0040, 0, 3, 0, 0, 0, 0, 0],
         ..msi(24, 0)
@@ -161,9 +161,12 @@ fn capabilities_are_those_of_the_machine() {
         (Profile::Riscv64Aia { sources: 16 }, 0, 0),
     ] {
         let vm = machine(profile);
-        assert_eq!(vm.capability(Capability::IrqRouting).unwrap(), 4096);
-        assert_eq!(vm.capability(Capability::IrqFd).unwrap(), 1);
-        assert_eq!(vm.capability(Capability::SplitIrqChip).unwrap(), split);
-        assert_eq!(vm.capability(Capability::IrqInjectStatus).unwrap(), status);
+        assert_eq!(vm.check_extension(Extension::IrqRouting).unwrap(), 4096);
+        assert_eq!(vm.check_extension(Extension::IrqFd).unwrap(), 1);
+        assert_eq!(vm.check_extension(Extension::SplitIrqChip).unwrap(), split);
+        assert_eq!(
+            vm.check_extension(Extension::IrqInjectStatus).unwrap(),
+            status
+        );
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use notify_core::sim::{CallKind, DeliveryThread, Interrupt, Profile, SimVm};
 use notify_core::{
-    Bus, IoEventFdRequest, IrqFdRequest, Platform, RouteBuffer, RouteEntry, RouteTarget, Vm,
+    Bus, IoEventFdRequest, IrqFdRequest, MsiMessage, Platform, RouteBuffer, RouteEntry,
+    RouteTarget, Vm,
 };
 
 use crate::common::*;
@@ -41,12 +42,12 @@ fn the_typed_port_lowers_to_the_ioctls() {
 #[test]
 fn a_route_buffer_arrives_as_it_was_built() {
     let vm = pc();
-    let message = RouteTarget::Msi {
+    let message = RouteTarget::Msi(MsiMessage {
         address: 0x1_fee0_0000,
         data: 0x4041,
         devid: Some(9),
-    };
-    let pin = RouteTarget::IrqChip { chip: 2, pin: 4 };
+    });
+    let pin = RouteTarget::Pin { chip: 2, pin: 4 };
     let table = [RouteEntry::new(24, message), RouteEntry::new(25, pin)];
     vm.set_gsi_routing(&table.into_iter().collect()).unwrap();
     let (one, two) = (eventfd(), eventfd());
@@ -77,7 +78,7 @@ fn calls_are_counted_by_kind() {
     vm.kvm_irqfd(&irqfd(&one, 5, DEASSIGN)).unwrap();
     expect_errno(vm.kvm_ioeventfd(&doorbell(&one, 0, 3)), libc::EINVAL);
     vm.set_gsi_routing(&RouteBuffer::new()).unwrap();
-    vm.capability(notify_core::Capability::IrqFd).unwrap();
+    vm.check_extension(notify_core::Extension::IrqFd).unwrap();
     for (kind, count) in [
         (CallKind::IrqFdAssign, 1),
         (CallKind::IrqFdDeassign, 1),
@@ -126,7 +127,7 @@ fn a_thread_delivers_while_the_program_does_something_else() {
         one.notify().unwrap();
         assert_eq!(next(), (Some(24), vec![0x41]));
     }
-    vm.set_irq_line(25, true).unwrap();
+    vm.irq_line_status(25, true).unwrap();
     assert_eq!(next().0, Some(25), "what another thread injects too");
     drop(thread);
     one.notify().unwrap();
@@ -145,6 +146,6 @@ fn a_thread_may_be_stopped_by_its_own_reaction() {
     })
     .unwrap();
     sender.send(started).unwrap();
-    vm.set_irq_line(5, true).unwrap();
+    vm.irq_line_status(5, true).unwrap();
     stopped.recv_timeout(Duration::from_secs(10)).unwrap();
 }

@@ -33,11 +33,11 @@ fn an_eoi_lets_the_line_go_and_tells_all_holders() {
 #[test]
 fn an_eoi_tells_them_even_when_somebody_else_raised_the_line() {
     let (vm, [_one, _two, resample_one, _resample_two]) = shared();
-    vm.set_irq_line(5, true).unwrap();
+    vm.irq_line_status(5, true).unwrap();
     vm.guest_eoi(PIC, 5);
     assert!(line(&vm), "held by KVM_IRQ_LINE");
     expect_count(&resample_one, 1);
-    vm.set_irq_line(5, false).unwrap();
+    vm.irq_line_status(5, false).unwrap();
     assert!(!line(&vm));
 }
 

@@ -5,7 +5,9 @@ use std::error::Error;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use notify_core::{EventNotifier, IrqFdRequest, RouteBuffer, RouteEntry, RouteTarget, Vm};
+use notify_core::{
+    EventNotifier, IrqFdRequest, MsiMessage, RouteBuffer, RouteEntry, RouteTarget, Vm,
+};
 
 use super::device::Device;
 use super::{ADDRESS, FIRST_GSI, VECTOR, machine};
@@ -51,11 +53,11 @@ fn bare(vectors: u32) -> Result<f64, Box<dyn Error>> {
     let (_vm_fd, vm) = machine()?;
     let notifiers = (0..vectors).map(|_| EventNotifier::new());
     let notifiers: Vec<_> = notifiers.collect::<Result<_, _>>()?;
-    let target = RouteTarget::Msi {
+    let target = RouteTarget::Msi(MsiMessage {
         address: u64::from(ADDRESS),
         data: VECTOR,
         devid: None,
-    };
+    });
     let routes = (FIRST_GSI..FIRST_GSI + vectors).map(|gsi| RouteEntry::new(gsi, target));
     let routes: RouteBuffer = routes.collect();
     let start = Instant::now();

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use notify_core::{RouteBuffer, RouteEntry, RouteTarget, Vm};
+use notify_core::{MsiMessage, RouteBuffer, RouteEntry, RouteTarget, Vm};
 
 use super::device::Device;
 use super::others::Others;
@@ -130,11 +130,11 @@ fn route(gsi: u32, data: u32) -> RouteEntry {
     let (address, devid) = (u64::from(ADDRESS), None);
     RouteEntry::new(
         gsi,
-        RouteTarget::Msi {
+        RouteTarget::Msi(MsiMessage {
             address,
             data,
             devid,
-        },
+        }),
     )
 }
 

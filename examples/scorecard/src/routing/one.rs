@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use notify_core::{RouteBuffer, RouteEntry, RouteTarget, Vm};
+use notify_core::{MsiMessage, RouteBuffer, RouteEntry, RouteTarget, Vm};
 
 use super::{ADDRESS, VECTOR, machine, retarget, routed};
 use crate::measure::alternate;
@@ -33,11 +33,11 @@ pub(crate) fn of_4096() -> Result<Row, Box<dyn Error>> {
 /// A full table in which the first message has this vector.
 fn buffer(vector: u32) -> RouteBuffer {
     let entry = |gsi| {
-        let target = RouteTarget::Msi {
+        let target = RouteTarget::Msi(MsiMessage {
             address: u64::from(ADDRESS),
             data: if gsi == 0 { vector } else { VECTOR },
             devid: None,
-        };
+        });
         RouteEntry::new(gsi, target)
     };
     (0..ROUTES).map(entry).collect()

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome,
     Platform, RouteBuffer, RouteTarget, RoutingClaim, Vm,
 };
 
@@ -223,7 +223,7 @@ impl Vm for Watch {
         result
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         let window = sender(message.data).and_then(|(vector, _)| self.window(vector));
         self.injecting(window, Some(message.data), || self.vm.signal_msi(message))
     }
@@ -232,23 +232,23 @@ impl Vm for Watch {
         self.commits.fetch_add(1, SeqCst);
         self.vm.set_gsi_routing(table)?;
         let messages = table.iter().filter_map(|entry| match entry.target {
-            RouteTarget::Msi { data, .. } => Some((entry.gsi, data)),
+            RouteTarget::Msi(MsiMessage { data, .. }) => Some((entry.gsi, data)),
             _ => None,
         });
         *self.routes() = messages.collect();
         Ok(())
     }
 
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.vm.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.vm.check_extension(capability)
     }
 
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()> {
         self.vm.ioeventfd(request)
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.vm.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.vm.irq_line_status(gsi, level)
     }
 
     fn platform(&self) -> io::Result<Option<Platform>> {

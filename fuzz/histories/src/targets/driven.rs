@@ -105,7 +105,7 @@ impl History for Driven {
             panic!("a recommit always issues");
         };
         let entries = entries.into_iter().map(|entry| match entry.target {
-            RouteTarget::IrqChip { pin, .. } => (entry.gsi, pin),
+            RouteTarget::Pin { pin, .. } => (entry.gsi, pin),
             other => panic!("{other:?}"),
         });
         assert_eq!(entries.collect::<Wires>(), wires);

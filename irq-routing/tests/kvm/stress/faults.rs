@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use irq_routing::{MsiMessage, Platform};
 use kvm_test::Machine;
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, MsiRequest,
-    RouteBuffer, RouteEntry, RouteTarget, RoutingClaim, Vm,
+    Extension, IoEventFdRequest, IrqFdRequest, KvmVm, LineStatus, MsiOutcome, RouteBuffer,
+    RouteEntry, RouteTarget, RoutingClaim, Vm,
 };
 
 use super::random::Random;
@@ -95,7 +95,7 @@ impl Faulty {
 }
 
 fn is_marked(entry: &RouteEntry) -> bool {
-    matches!(entry.target, RouteTarget::Msi { data, .. } if data & MARK != 0)
+    matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data & MARK != 0)
 }
 
 /// A message that is refused: by us for its mark, or by KVM for bits 32 to 39 of its address.
@@ -127,8 +127,8 @@ impl fmt::Display for Faulty {
 }
 
 impl Vm for Faulty {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.vm.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.vm.check_extension(capability)
     }
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
         self.vm.irqfd(request)
@@ -142,11 +142,11 @@ impl Vm for Faulty {
             self.refused.fetch_add(1, Ordering::Relaxed);
         })
     }
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.vm.signal_msi(message)
     }
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.vm.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.vm.irq_line_status(gsi, level)
     }
     fn platform(&self) -> io::Result<Option<Platform>> {
         self.vm.platform()

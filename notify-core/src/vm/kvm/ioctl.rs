@@ -18,7 +18,7 @@ use nix::libc::Ioctl;
 
 use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
 use crate::vm::routes::halves;
-use crate::{IoEventFdRequest, IrqFdAction, IrqFdRequest, MsiRequest, RouteBuffer};
+use crate::{IoEventFdRequest, IrqFdAction, IrqFdRequest, MsiMessage, RouteBuffer};
 
 /// Request numbers (`include/uapi/linux/kvm.h`), computed so that each architecture's own encoding
 /// of direction and size applies. Their type is that of `ioctl`, which glibc and musl declare differently.
@@ -124,7 +124,7 @@ pub(super) fn set_gsi_routing(fd: BorrowedFd<'_>, table: &RouteBuffer) -> io::Re
     Ok(())
 }
 
-fn msi(message: &MsiRequest) -> kvm_msi {
+fn msi(message: &MsiMessage) -> kvm_msi {
     let [address_lo, address_hi] = halves(message.address);
     kvm_msi {
         address_lo,
@@ -136,7 +136,7 @@ fn msi(message: &MsiRequest) -> kvm_msi {
     }
 }
 
-pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiRequest) -> io::Result<i32> {
+pub(super) fn signal_msi(fd: BorrowedFd<'_>, message: &MsiMessage) -> io::Result<i32> {
     let msi = msi(message);
     // SAFETY: KVM_SIGNAL_MSI reads one `kvm_msi`, which outlives the call, and keeps no pointer.
     Ok(unsafe { raw::signal_msi(fd.as_raw_fd(), &msi) }?)
@@ -211,16 +211,16 @@ mod tests {
 
     #[test]
     fn a_message_says_who_sends_it_if_anybody() {
-        let message = MsiRequest::new(0x1122_3344_5566_7788, 0x99);
+        let message = MsiMessage::new(0x1122_3344_5566_7788, 0x99);
         let plain = msi(&message);
         assert_eq!(
             (plain.address_hi, plain.address_lo),
             (0x1122_3344, 0x5566_7788)
         );
         assert_eq!((plain.data, plain.flags, plain.devid), (0x99, 0, 0));
-        let sent = msi(&message.devid(Some(0)));
+        let sent = msi(&message.with_devid(0));
         assert_eq!((sent.flags, sent.devid), (KVM_MSI_VALID_DEVID, 0));
-        assert_eq!(msi(&message.devid(Some(7))).devid, 7);
+        assert_eq!(msi(&message.with_devid(7)).devid, 7);
     }
 
     /// The kernel believes the header, so it must be true whatever a caller does.
@@ -281,16 +281,13 @@ mod tests {
 
     #[test]
     fn route_buffer_has_the_layout_of_the_kernels_structs() {
-        let msi = RouteTarget::Msi {
+        let msi = RouteTarget::Msi(MsiMessage {
             address: 0x1122_3344_5566_7788,
             data: 0x99aa_bbcc,
             devid: Some(0xddee_ff00),
-        };
+        });
         let mut table = RouteBuffer::new();
-        table.push(RouteEntry::new(
-            7,
-            RouteTarget::IrqChip { chip: 2, pin: 23 },
-        ));
+        table.push(RouteEntry::new(7, RouteTarget::Pin { chip: 2, pin: 23 }));
         table.push(RouteEntry::new(24, msi));
         table.push(RouteEntry::new(
             25,
@@ -333,11 +330,11 @@ mod tests {
         let entry = |gsi| {
             RouteEntry::new(
                 gsi,
-                RouteTarget::Msi {
+                RouteTarget::Msi(MsiMessage {
                     address: 0,
                     data: gsi,
                     devid: None,
-                },
+                }),
             )
         };
         let mut table: RouteBuffer = (0..5).map(entry).collect();

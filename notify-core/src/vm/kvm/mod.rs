@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use vcpu::KvmVcpu;
 
 use super::{
-    Capability, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
-    MsiOutcome, MsiRequest, Platform, Retired, RouteBuffer, RoutingClaim, Vm,
+    Extension, IoEventFdAction, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus,
+    MsiMessage, MsiOutcome, Platform, Retired, RouteBuffer, RoutingClaim, Vm,
 };
 use crate::notifier::fd;
 use crate::vm::flags::IrqFdFlags;
@@ -52,19 +52,19 @@ use crate::{Error, Rejected};
 /// Creating a `KvmVm` asks KVM for all capabilities that never change (KVM_CHECK_EXTENSION, eleven
 /// times, and KVM_GET_API_VERSION, which a VM refuses), so that no operation of these crates asks
 /// later. The interrupt controllers may be created before or after. Two capabilities can change
-/// when one is created, and are asked for when [`capability`](Vm::capability) is called:
-/// [`Capability::MsiDevid`] until the VM has it, and [`Capability::X2ApicApi`].
+/// when one is created, and are asked for when [`check_extension`](Vm::check_extension) is called:
+/// [`Extension::MsiDevid`] until the VM has it, and [`Extension::X2ApicApi`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use notify_core::{Capability, KvmVm, Vm};
+/// use notify_core::{Extension, KvmVm, Vm};
 ///
 /// let kvm = kvm_ioctls::Kvm::new()?;
 /// let vm_fd = kvm.create_vm()?;
 /// vm_fd.create_irq_chip()?;
 ///
 /// let vm: Arc<dyn Vm> = Arc::new(KvmVm::duplicate_raw(&vm_fd)?); // any version of kvm-ioctls
-/// assert_eq!(vm.capability(Capability::IrqRouting)?, 4096);
+/// assert_eq!(vm.check_extension(Extension::IrqRouting)?, 4096);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -72,9 +72,9 @@ pub struct KvmVm {
     fd: OwnedFd,
     retired: AtomicBool,
     claim: RoutingClaim,
-    /// The capabilities that do not change, in the order of [`Capability::ALL`].
-    constant: [u32; Capability::ALL.len()],
-    /// [`Capability::MsiDevid`], once it is not 0.
+    /// The capabilities that do not change, in the order of [`Extension::ALL`].
+    constant: [u32; Extension::ALL.len()],
+    /// [`Extension::MsiDevid`], once it is not 0.
     msi_devid: OnceLock<u32>,
 }
 
@@ -120,13 +120,13 @@ impl KvmVm {
 
     /// Both `/dev/kvm` and a VM have capabilities; only `/dev/kvm` has an API version.
     /// Returns the capabilities that do not change.
-    fn learn(fd: BorrowedFd<'_>) -> io::Result<[u32; Capability::ALL.len()]> {
-        ioctl::check_extension(fd, Capability::IoEventFd.number())?;
+    fn learn(fd: BorrowedFd<'_>) -> io::Result<[u32; Extension::ALL.len()]> {
+        ioctl::check_extension(fd, Extension::IoEventFd.number())?;
         if ioctl::get_api_version(fd).is_ok() {
             return Err(io::Error::from_raw_os_error(libc::ENOTTY));
         }
-        let mut constant = [0; Capability::ALL.len()];
-        for (place, capability) in constant.iter_mut().zip(Capability::ALL) {
+        let mut constant = [0; Extension::ALL.len()];
+        for (place, capability) in constant.iter_mut().zip(Extension::ALL) {
             if capability.is_constant() {
                 *place = ioctl::check_extension(fd, capability.number())?;
             }
@@ -136,7 +136,7 @@ impl KvmVm {
 
     /// A capability that does not change.
     #[inline]
-    fn constant(&self, capability: Capability) -> u32 {
+    fn constant(&self, capability: Extension) -> u32 {
         let known = self.constant.get(capability as usize);
         known.copied().unwrap_or_default()
     }
@@ -151,13 +151,13 @@ impl KvmVm {
 }
 
 impl Vm for KvmVm {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
         if capability.is_constant() {
             return Ok(self.constant(capability));
         }
         let ask = || ioctl::check_extension(self.fd.as_fd(), capability.number());
         match capability {
-            Capability::MsiDevid => until_positive(&self.msi_devid, ask),
+            Extension::MsiDevid => until_positive(&self.msi_devid, ask),
             _ => ask(),
         }
     }
@@ -182,7 +182,7 @@ impl Vm for KvmVm {
         ioctl::set_gsi_routing(self.live()?, table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         let fd = self.live()?;
         match ioctl::signal_msi(fd, message) {
             Ok(0) => Ok(MsiOutcome::Blocked),
@@ -196,9 +196,9 @@ impl Vm for KvmVm {
         }
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         let fd = self.live()?;
-        if self.constant(Capability::IrqInjectStatus) == 0 {
+        if self.constant(Extension::IrqInjectStatus) == 0 {
             ioctl::irq_line(fd, gsi, level)?;
             return Ok(LineStatus::Unknown);
         }

@@ -154,7 +154,7 @@ impl SimVm {
         Ok(args.irq.cast_signed())
     }
 
-    /// KVM_CHECK_EXTENSION, for the capabilities of [`Capability`](crate::Capability); 0 for others.
+    /// KVM_CHECK_EXTENSION, for the capabilities of [`Extension`](crate::Extension); 0 for others.
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ use state::State;
 ///
 /// let vm = SimVm::builder().profile(Profile::X86).build();
 /// vm.enable_lapic(0);
-/// let message = RouteTarget::Msi { address: 0xfee0_0000, data: 0x41, devid: None };
+/// let message = RouteTarget::Msi(MsiMessage { address: 0xfee0_0000, data: 0x41, devid: None });
 /// vm.set_gsi_routing(&[RouteEntry::new(24, message)].into_iter().collect())?;
 ///
 /// let call = EventNotifier::new()?;

@@ -12,7 +12,7 @@ use super::raw::{IoEventFd, IrqFd, IrqLevel, Msi, RoutingEntry};
 use crate::vm::flags::{IoEventFdFlags, IrqFdFlags};
 use crate::vm::routes::{ENTRY, from_memory, halves};
 use crate::{
-    Capability, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest,
+    Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome,
     Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
@@ -33,7 +33,7 @@ fn entry(words: &[u64; ENTRY]) -> RoutingEntry {
 }
 
 impl Vm for SimVm {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
         let answer = self.kvm_check_extension(capability.number())?;
         Ok(answer.cast_unsigned())
     }
@@ -71,7 +71,7 @@ impl Vm for SimVm {
         Ok(())
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         let [address_lo, address_hi] = halves(message.address);
         let taken = self.kvm_signal_msi(&Msi {
             address_lo,
@@ -89,7 +89,7 @@ impl Vm for SimVm {
         }
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         let args = IrqLevel {
             irq: gsi,
             level: level.into(),

@@ -65,13 +65,13 @@ impl SimVm {
     ///
     /// let vm = SimVm::builder().build();
     /// vm.enable_lapic(0);
-    /// assert_eq!(vm.set_irq_line(20, true)?, LineStatus::Ignored, "masked");
-    /// vm.set_irq_line(20, false)?;
+    /// assert_eq!(vm.irq_line_status(20, true)?, LineStatus::Ignored, "masked");
+    /// vm.irq_line_status(20, false)?;
     ///
     /// let mut ioapic = vm.ioapic().unwrap();
     /// ioapic.redirections[20] = 0x71; // edge-triggered, not masked, to the first vCPU
     /// vm.set_ioapic(ioapic);
-    /// assert_eq!(vm.set_irq_line(20, true)?, LineStatus::Delivered(1));
+    /// assert_eq!(vm.irq_line_status(20, true)?, LineStatus::Delivered(1));
     /// assert_eq!(vm.pending_vectors(0), [0x71]);
     /// # Ok::<(), std::io::Error>(())
     /// ```

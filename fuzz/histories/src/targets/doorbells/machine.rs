@@ -7,7 +7,7 @@ use std::thread::panicking;
 
 use notify_core::sim::{Profile, SimVm};
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, RouteBuffer, Vm,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
 
 use super::world::World;
@@ -33,8 +33,8 @@ impl Machine {
 }
 
 impl Vm for Machine {
-    fn capability(&self, capability: Capability) -> io::Result<u32> {
-        self.sim.capability(capability)
+    fn check_extension(&self, capability: Extension) -> io::Result<u32> {
+        self.sim.check_extension(capability)
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -55,11 +55,11 @@ impl Vm for Machine {
         self.sim.set_gsi_routing(table)
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         self.sim.signal_msi(message)
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
-        self.sim.set_irq_line(gsi, level)
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+        self.sim.irq_line_status(gsi, level)
     }
 }

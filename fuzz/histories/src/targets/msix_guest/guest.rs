@@ -123,7 +123,7 @@ impl World {
         let dead = self.msi.write(offset, bytes);
         self.access(dead);
         self.model.msi.write(offset, bytes);
-        let (range, wishes) = (self.model.capability(), self.model.msi.wishes());
+        let (range, wishes) = (self.model.check_extension(), self.model.msi.wishes());
         self.model.turn(range.clone(), wishes);
         if self.model.msi.granted() != granted {
             let not_granted = range.skip(self.model.msi.granted());
@@ -134,7 +134,7 @@ impl World {
     pub(super) fn read_msi(&self, offset: u64, len: usize) {
         let mut bytes = vec![0x5a; len];
         self.msi.read(offset, &mut bytes);
-        let pending = self.model.pending(self.model.capability());
+        let pending = self.model.pending(self.model.check_extension());
         assert_eq!(
             bytes,
             self.model.msi.read(offset, len, &pending),

@@ -75,7 +75,7 @@ impl Model {
         0..self.msix.vectors()
     }
 
-    pub(super) fn capability(&self) -> Range<usize> {
+    pub(super) fn check_extension(&self) -> Range<usize> {
         self.msix.vectors()..self.lines.len()
     }
 

@@ -54,7 +54,7 @@ impl World {
     pub(super) fn range(&self, table: bool) -> Range<usize> {
         match table {
             true => self.model.table(),
-            false => self.model.capability(),
+            false => self.model.check_extension(),
         }
     }
 

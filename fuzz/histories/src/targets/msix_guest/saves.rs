@@ -81,7 +81,7 @@ impl World {
             };
             let dead = self.msi.restore(&snapshot).expect("it is its own");
             self.access(dead);
-            let range = self.model.capability();
+            let range = self.model.check_extension();
             self.model
                 .restore(range.start, registers.wishes(), &pending);
             self.model.msi = registers;

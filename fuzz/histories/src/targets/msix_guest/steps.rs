@@ -116,7 +116,7 @@ impl World {
             Rare::Reset(false) => {
                 self.msi.reset();
                 self.model.msi = self.model.msi.after_reset();
-                self.model.reset(self.model.capability());
+                self.model.reset(self.model.check_extension());
             }
             Rare::Snapshot(table) => self.save(table),
             Rare::Restore(table, into) => self.restore(table, into),

@@ -20,7 +20,7 @@ impl World {
             Vmm::ExportAll(table) => {
                 let lines = match table {
                     true => self.model.table(),
-                    false => self.model.capability(),
+                    false => self.model.check_extension(),
                 };
                 for n in lines {
                     self.export(n);

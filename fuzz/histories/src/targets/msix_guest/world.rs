@@ -199,7 +199,7 @@ impl World {
 
     pub(super) fn replace_msi(&mut self, shape: Shape) {
         let owner = self.owner.as_ref().filter(|_| shape.queue);
-        self.model.remove(self.model.capability());
+        self.model.remove(self.model.check_extension());
         self.msi = msi_of(&self.routing, owner, shape);
         self.model.devids[1] = None;
     }

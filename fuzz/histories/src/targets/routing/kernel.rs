@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arbitrary::Arbitrary;
 use notify_core::{
-    Capability, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, MsiRequest, Platform,
+    Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, Platform,
     Retired, RouteBuffer, RouteEntry, RouteTarget, Vm,
 };
 
@@ -175,7 +175,7 @@ impl State {
 }
 
 fn breaks_unknown_rule(entry: &RouteEntry) -> bool {
-    matches!(entry.target, RouteTarget::Msi { data, .. } if data & UNKNOWN_RULE != 0)
+    matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data & UNKNOWN_RULE != 0)
 }
 
 /// Whether a kernel takes them: a GSI has one message, or at most one pin of each chip; no message
@@ -185,12 +185,12 @@ fn takes(entries: &[RouteEntry]) -> bool {
     entries.iter().all(|entry| {
         let of = seen.entry(entry.gsi).or_default();
         match entry.target {
-            RouteTarget::IrqChip { chip, .. } => {
+            RouteTarget::Pin { chip, .. } => {
                 let fits = !of.contains(&chip) && !of.contains(&u32::MAX);
                 of.push(chip);
                 fits
             }
-            RouteTarget::Msi { address, .. } => {
+            RouteTarget::Msi(MsiMessage { address, .. }) => {
                 of.push(u32::MAX);
                 of.len() == 1 && address >> 32 & 0xff == 0
             }
@@ -200,7 +200,7 @@ fn takes(entries: &[RouteEntry]) -> bool {
 }
 
 impl Vm for Kernel {
-    fn capability(&self, _: Capability) -> io::Result<u32> {
+    fn check_extension(&self, _: Extension) -> io::Result<u32> {
         Ok(self.limit)
     }
 
@@ -252,15 +252,15 @@ impl Vm for Kernel {
         }
     }
 
-    fn signal_msi(&self, message: &MsiRequest) -> io::Result<MsiOutcome> {
+    fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome> {
         let inner = self.inner.as_ref();
         inner.map_or(Ok(MsiOutcome::Blocked), |inner| inner.signal_msi(message))
     }
 
-    fn set_irq_line(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
+    fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus> {
         let inner = self.inner.as_ref();
         inner.map_or(Ok(LineStatus::Unknown), |inner| {
-            inner.set_irq_line(gsi, level)
+            inner.irq_line_status(gsi, level)
         })
     }
 

@@ -125,7 +125,7 @@ impl Pair {
             }
         } else {
             for level in [true, false] {
-                let status = |vm: Arc<dyn Vm>| format!("{:?}", vm.set_irq_line(gsi, level));
+                let status = |vm: Arc<dyn Vm>| format!("{:?}", vm.irq_line_status(gsi, level));
                 same(self.vms().map(status));
             }
         }
@@ -135,7 +135,7 @@ impl Pair {
     /// Sends a message.
     fn send(&self, message: MsiMessage) {
         let outcome = same(self.vms().map(|vm| {
-            let outcome = vm.signal_msi(&message.into());
+            let outcome = vm.signal_msi(&message);
             outcome.map_err(|error| error.raw_os_error())
         }));
         let expected = match outcome {

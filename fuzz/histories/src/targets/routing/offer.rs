@@ -44,15 +44,15 @@ pub(super) fn expect_table(table: &[RouteEntry], routes: &Routes) {
     let (mut seen_pins, mut seen) = (Vec::new(), Routes::new());
     for entry in table {
         match entry.target {
-            RouteTarget::IrqChip { chip, pin } => {
+            RouteTarget::Pin { chip, pin } => {
                 assert!(seen.is_empty(), "a pin behind a message");
                 seen_pins.push((chip, entry.gsi, pin));
             }
-            RouteTarget::Msi {
+            RouteTarget::Msi(MsiMessage {
                 address,
                 data,
                 devid,
-            } => {
+            }) => {
                 let message = MsiMessage {
                     address,
                     data,

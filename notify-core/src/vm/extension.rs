@@ -8,7 +8,7 @@ use kvm_bindings as kvm;
 /// Kernel documentation: `Documentation/virt/kvm/api.rst`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Capability {
+pub enum Extension {
     /// An interrupt controller in the kernel.
     IrqChip,
     /// KVM_SET_GSI_ROUTING; the answer is the number of GSIs, and of routes.
@@ -35,7 +35,7 @@ pub enum Capability {
     X2ApicApi,
 }
 
-impl Capability {
+impl Extension {
     /// All of them, in the order of their declaration.
     pub(super) const ALL: [Self; 12] = [
         Self::IrqChip,
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn each_has_the_place_of_its_declaration() {
-        for (place, capability) in Capability::ALL.into_iter().enumerate() {
+        for (place, capability) in Extension::ALL.into_iter().enumerate() {
             assert_eq!(capability as usize, place);
         }
     }

@@ -3,24 +3,27 @@
 
 use std::fmt;
 
-use notify_core::MsiRequest;
-
 /// A message: the write that raises a message-signalled interrupt (PCI Local Bus 3.0, 6.8).
 ///
-/// Address and data choose the vCPU and the vector, so they belong to the guest; any value is taken,
-/// and one that KVM cannot use fails or is dropped when it is sent.
+/// Address and data choose the vCPU and the vector, so they belong to the guest. Any value can be
+/// stored; a message that KVM cannot use is refused or dropped when it is sent.
+///
+/// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the device
+/// that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MsiMessage {
-    /// Where it is written to.
+    /// The address that is written.
     pub address: u64,
-    /// What is written.
+    /// The value that is written.
     pub data: u32,
-    /// Who writes it, where the interrupt controller asks (arm64 with an ITS).
+    /// The id of the device that writes it, for interrupt controllers that translate by device
+    /// (arm64 with an ITS).
     pub devid: Option<u32>,
 }
 
 impl MsiMessage {
     /// A message of no particular device.
+    #[inline]
     #[must_use]
     pub const fn new(address: u64, data: u32) -> Self {
         Self {
@@ -31,6 +34,7 @@ impl MsiMessage {
     }
 
     /// The same message, written by this device.
+    #[inline]
     #[must_use]
     pub const fn with_devid(mut self, devid: u32) -> Self {
         self.devid = Some(devid);
@@ -40,10 +44,10 @@ impl MsiMessage {
     /// The same message in the form that KVM takes on x86 with 32-bit APIC ids (KVM_CAP_X2APIC_API),
     /// if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with bits 8 to 14 of the
     /// destination in bits 5 to 11 of the address. Any other message is left as it is. It is a
-    /// translation for [`RoutingTableBuilder::translate`](crate::RoutingTableBuilder::translate).
+    /// translation for `RoutingTableBuilder::translate` of the crate `irq-routing`.
     ///
     /// ```
-    /// use irq_routing::MsiMessage;
+    /// use notify_core::MsiMessage;
     ///
     /// let to_apic_0x102 = MsiMessage::new(0xfee0_2020, 0x41).with_extended_destination();
     /// assert_eq!(to_apic_0x102.address, 0x100_fee0_2000);
@@ -57,13 +61,6 @@ impl MsiMessage {
             self.address = (self.address & !HIGH_DESTINATION) | high << 35;
         }
         self
-    }
-}
-
-impl From<MsiMessage> for MsiRequest {
-    #[inline]
-    fn from(message: MsiMessage) -> Self {
-        Self::new(message.address, message.data).devid(message.devid)
     }
 }
 
