@@ -25,6 +25,7 @@ mod routing;
 mod storm;
 #[cfg(target_arch = "x86_64")]
 mod suspend;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     trials.extend(msix::trials());
     trials.extend(intx::trials());
     trials.extend(routing::trials());
+    trials.extend(terminal::trials());
     trials.extend(bar_move::trials());
     trials.extend(bus::trials());
     trials.extend(beside::trials());

@@ -70,7 +70,7 @@ pub(crate) fn run(
             ready()?;
             let mut watch = Watch::new(run, machine);
             let (chip, place) = (run.chip.title(), run.irqchip.place());
-            let title = format!("assertions on {chip} {place}");
+            let title = format!("{chip} {place}");
             let progress = Progress::new(title, settings.assertions);
             storm::run(devices, memory, &mut watch, settings, progress)
         });
