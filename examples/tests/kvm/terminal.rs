@@ -19,41 +19,50 @@ const PC: &str = concat!(
     "/../irq-routing/tests/data/pc-routing.txt"
 );
 
-/// Runs that take hours, and what they count: pairs of counts that are equal at the end.
-const LONG: [(&str, &str, &str, &[(&str, &str)]); 4] = [
-    (
-        "doorbell",
-        DOORBELL,
-        "--kicks 4000000000 --idle spin",
-        &[("kicks", "handled"), ("kicks", "interrupts")],
-    ),
-    (
-        "bar_move",
-        BAR_MOVE,
-        "--kicks 4000000000",
-        &[("kicks", "handled")],
-    ),
-    (
-        "intx",
-        INTX,
-        "--assertions 4000000000 --irqchip full --chip ioapic",
-        &[("interrupts", "eois")],
-    ),
-    (
-        "msix",
-        MSIX,
-        "--triggers 4000000000",
-        &[("lost", "spurious")],
-    ),
+/// A run that takes hours.
+#[derive(Clone, Copy)]
+struct Long {
+    name: &'static str,
+    program: &'static str,
+    arguments: &'static str,
+    /// Counts that are equal at the end.
+    equal: [&'static str; 2],
+}
+
+const LONG: [Long; 4] = [
+    Long {
+        name: "doorbell",
+        program: DOORBELL,
+        arguments: "--kicks 4000000000 --idle spin",
+        equal: ["kicks", "interrupts"],
+    },
+    Long {
+        name: "bar_move",
+        program: BAR_MOVE,
+        arguments: "--kicks 4000000000",
+        equal: ["kicks", "handled"],
+    },
+    Long {
+        name: "intx",
+        program: INTX,
+        arguments: "--assertions 4000000000 --irqchip full --chip ioapic",
+        equal: ["interrupts", "eois"],
+    },
+    Long {
+        name: "msix",
+        program: MSIX,
+        arguments: "--triggers 4000000000",
+        equal: ["lost", "spurious"],
+    },
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (name, program, arguments, equal) in LONG {
-        let run = move |backend| reports_at_ctrl_c(program, arguments, backend, equal);
-        let test = format!("{name}_reports_at_ctrl_c_what_it_has_counted");
-        trials.push(kvm_x86(&test, move || run("kvm")));
-        trials.push(anywhere(&format!("{test}_on_simvm"), move || run("sim")));
+    for long in LONG {
+        let test = format!("{}_reports_at_ctrl_c_what_it_has_counted", long.name);
+        trials.push(kvm_x86(&test, move || reports_at_ctrl_c(long, "kvm")));
+        let test = format!("{test}_on_simvm");
+        trials.push(anywhere(&test, move || reports_at_ctrl_c(long, "sim")));
     }
     trials.push(anywhere("programs_tell_their_version", versions));
     trials.push(anywhere("routing_is_no_wider_than_the_terminal", widths));
@@ -66,13 +75,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Waits until it shows progress, which it does only when something is counted.
-fn reports_at_ctrl_c(program: &str, arguments: &str, backend: &str, equal: &[(&str, &str)]) {
+fn reports_at_ctrl_c(long: Long, backend: &str) {
     const COLUMNS: u16 = 70;
-    let mut command = Command::new(program);
-    let arguments = arguments.split(' ');
-    command
-        .args(arguments)
-        .args(["--json", "--backend", backend]);
+    let mut command = Command::new(long.program);
+    command.args(long.arguments.split(' '));
+    command.args(["--json", "--backend", backend]);
     let terminal = Terminal::for_errors(&mut command, COLUMNS).unwrap();
     let shown = terminal.wait_for(" of 4000000000");
     let line = shown.rsplit(['\r', '\n']).next().unwrap();
@@ -82,10 +89,9 @@ fn reports_at_ctrl_c(program: &str, arguments: &str, backend: &str, equal: &[(&s
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["interrupted"], true, "{report}");
-    for (one, other) in equal {
-        assert!(report[*one].is_u64(), "{one} of {report}");
-        assert_eq!(report[*one], report[*other], "{one}, {other} of {report}");
-    }
+    let [one, other] = long.equal;
+    assert!(report[one].is_u64(), "{one} of {report}");
+    assert_eq!(report[one], report[other], "{one}, {other} of {report}");
     for nothing in ["lost", "doubled", "stuck", "mistold"] {
         let count = report[nothing].as_u64().unwrap_or(0);
         assert_eq!(count, 0, "{nothing} of {report}");
