@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
+use std::time::Instant;
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -121,12 +122,15 @@ impl Terminal {
     ///
     /// # Panics
     ///
-    /// Where it shows nothing for [`PATIENCE`], and does not end.
+    /// Where it does not end within [`PATIENCE`].
     #[track_caller]
     pub fn output(mut self) -> io::Result<(String, Output)> {
         let mut all = Vec::new();
+        // Not anew at each progress: a program that does not end may show progress for ever.
+        let end = Instant::now() + PATIENCE;
         loop {
-            match self.shown.recv_timeout(PATIENCE) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.shown.recv_timeout(left) {
                 Ok(more) => all.extend(more),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
