@@ -25,9 +25,15 @@ const WRITE: SystemCall = (libc::SYS_write, None);
 const READ: SystemCall = (libc::SYS_read, None);
 const PREADV2: SystemCall = (libc::SYS_preadv2, None);
 const PPOLL: SystemCall = (libc::SYS_ppoll, None);
-const DUP: SystemCall = fcntl_of(libc::F_DUPFD_CLOEXEC);
 const GETFL: SystemCall = fcntl_of(libc::F_GETFL);
 const SETFL: SystemCall = fcntl_of(libc::F_SETFL);
+
+/// musl sets the flag once more.
+const DUP: &[SystemCall] = if cfg!(target_env = "musl") {
+    &[fcntl_of(libc::F_DUPFD_CLOEXEC), fcntl_of(libc::F_SETFD)]
+} else {
+    &[fcntl_of(libc::F_DUPFD_CLOEXEC)]
+};
 
 const fn fcntl_of(command: i32) -> SystemCall {
     (libc::SYS_fcntl, Some(command.cast_unsigned()))
@@ -70,7 +76,7 @@ fn taken() {
     other.write(3).unwrap();
     assert_eq!(count(&shared), Some(3));
     // One that is shared must be duplicated to be given away; then it is the last that has it.
-    let (given, again) = jailed(&[DUP], || {
+    let (given, again) = jailed(DUP, || {
         let given = EventFd::try_from(shared).unwrap();
         (given, EventFd::try_from(EventNotifier::from(other)))
     });
@@ -84,7 +90,7 @@ fn taken() {
 fn borrowed() {
     let eventfd = EventFd::new(0).unwrap();
     let fds = open_fds().unwrap();
-    let notifier = jailed(&[DUP], || EventNotifier::try_from(&eventfd).unwrap());
+    let notifier = jailed(DUP, || EventNotifier::try_from(&eventfd).unwrap());
     assert_eq!(open_fds().unwrap(), fds + 1);
     eventfd.write(2).unwrap();
     assert_eq!(count(&notifier), Some(2));
@@ -126,7 +132,7 @@ fn declared() {
 
 fn cloned() {
     let notifier = EventNotifier::builder().private(true).build().unwrap();
-    let clone = jailed(&[DUP], || notifier.try_clone().unwrap());
+    let clone = jailed(DUP, || notifier.try_clone().unwrap());
     assert!(!notifier.is_private() && !clone.is_private());
 }
 

@@ -46,7 +46,7 @@ fn vm() -> Vec<Row> {
                 })
             },
         ),
-        Row::new("`capability`, of those that never change", &[], || {
+        Row::new("`check_extension` of those that never change", &[], || {
             on(kvm_vm(), |vm| {
                 for capability in [Extension::IrqRouting, Extension::SignalMsi] {
                     vm.check_extension(capability).unwrap();
@@ -54,7 +54,7 @@ fn vm() -> Vec<Row> {
             })
         }),
         Row::new(
-            "`capability` of `MsiDevid` and `X2ApicApi`",
+            "`check_extension` of `MsiDevid` and `X2ApicApi`",
             &[KVM_CHECK_EXTENSION],
             || {
                 on(kvm_vm(), |vm| {
