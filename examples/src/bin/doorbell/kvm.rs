@@ -165,8 +165,8 @@ impl Clock {
     }
 }
 
-/// Waits for the end of the guest. Tells it to finish if the user wants that, and stops it if it does
-/// not move.
+/// Waits for the end of the guest. Tells it to finish if the user wants that, and stops it if it
+/// does not move.
 fn watch(shared: &Shared, stopper: &VcpuStopper, ended: &Receiver<()>, mut progress: Progress) {
     let (mut last, mut moved, mut patience) = (None, Instant::now(), PATIENCE);
     while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {

@@ -201,16 +201,16 @@ impl fmt::Display for Report {
             "sim" => writeln!(f, "  (no exit is spared here: this says nothing of KVM)")?,
             _ => writeln!(
                 f,
-                "  (the guest reads its clock before and after each kick; the {} ns that this takes are \
-                 subtracted)",
+                "  (the guest reads its clock before and after each kick; the {} ns that this takes \
+                 are subtracted)",
                 self.clock_ns
             )?,
         }
         if let Some(left) = self.too_few() {
             writeln!(
                 f,
-                "  (THE MACHINE IS TOO BUSY: the guest and the device need a processor each, and other \
-                 programs have left {left:.1}, so the ratios mean nothing)"
+                "  (THE MACHINE IS TOO BUSY: the guest and the device need a processor each, and \
+                 other programs have left {left:.1}, so the ratios mean nothing)"
             )?;
         }
         compare(f, &one.cost, &other.cost)?;
