@@ -94,7 +94,7 @@ pub(crate) fn one_of_10000() -> Result<Row, Box<dyn Error>> {
     let (many, few) = (Registered::new(10_000)?, Registered::new(10)?);
     let (ours_ns, other_ns) = alternate(200, 1000, || many.event(), || few.event())?;
     Ok(Row::times(
-        "with 10 notifiers",
+        "10 notifiers",
         ours_ns,
         other_ns,
         "10000 notifiers, one of them signalled and handled; at most 1.1 is wanted",

@@ -26,6 +26,7 @@ mod routing;
 mod storm;
 #[cfg(target_arch = "x86_64")]
 mod suspend;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     trials.extend(intx::trials());
     trials.extend(routing::trials());
     trials.extend(minimal::trials());
+    trials.extend(terminal::trials());
     trials.extend(bar_move::trials());
     trials.extend(bus::trials());
     trials.extend(beside::trials());

@@ -19,7 +19,8 @@ use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{backend, choice, count};
-use examples::program::{Backend, end, show, verdict};
+use examples::interrupt;
+use examples::program::{Backend, end, parse, print};
 
 use report::Report;
 
@@ -70,21 +71,15 @@ enum Order {
 }
 
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    end("bar_move", report(&arguments))
+    end("bar_move", report(&parse(arguments())))
 }
 
 fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let report = run(arguments)?;
-    if arguments.json {
-        show(format_args!("{}\n", report.to_json()))?;
-    } else {
-        show(&report)?;
-    }
-    Ok(verdict(report.is_exact()))
+    Ok(print(&run(arguments)?, arguments.json)?)
 }
 
 fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+    interrupt::catch(|| {})?;
     match arguments
         .backend
         .unwrap_or_else(|| choose(arguments.faults))

@@ -22,11 +22,7 @@ use crate::{Chip, Irqchip, Run, Settings, session};
 /// A guest that takes so long to start does not start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) fn run(
-    run: Run,
-    settings: &Settings,
-    interrupted: &AtomicBool,
-) -> Result<Report, Box<dyn Error>> {
+pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let leaves = match run {
         Run {
             irqchip: Irqchip::Split,
@@ -45,7 +41,6 @@ pub(crate) fn run(
     let report = session::run(
         run,
         settings,
-        interrupted,
         &session::Machine {
             backend: "kvm",
             board: &board,

@@ -7,10 +7,11 @@
 //! leaves the line while it asserts, and comes back.
 
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use examples::interrupt;
+use examples::progress::Progress;
 use examples::random::Random;
 
 use crate::Settings;
@@ -54,20 +55,21 @@ impl Storm {
     }
 }
 
-/// Asserts so many times, or until something is wrong, or somebody interrupts. In the end no device is on
+/// Asserts so many times, or until something is wrong, or the user ends the run. In the end no device is on
 /// the line any more.
 pub(crate) fn run(
     devices: &Devices<'_>,
     memory: &dyn Memory,
     watch: &mut Watch<'_>,
     settings: &Settings,
-    interrupted: &AtomicBool,
+    mut progress: Progress,
 ) -> Result<Storm, String> {
     let mut random = Random::new(settings.seed, u64::MAX);
     let mut storm = Storm::default();
     let mut left = settings.assertions;
     devices.iter().try_for_each(|device| device.join())?;
-    while left > 0 && storm.is_exact() && !interrupted.load(Ordering::Relaxed) {
+    while left > 0 && storm.is_exact() && !interrupt::is_pending() {
+        progress.show(settings.assertions - left);
         let alone = random.below(DEVICES as u32 * ALONE) as usize;
         thread::scope(|scope| {
             let mut threads = Vec::new();
