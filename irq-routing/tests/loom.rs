@@ -154,7 +154,7 @@ fn an_owner_comes_for_its_lease_before_the_restore_has_ended() {
                 assert_ne!(table.lease().unwrap().gsi(), lease.gsi());
                 assert_eq!(table.unclaimed(), []);
             }
-            Err(Error::NothingToClaim { gsi }) => assert_eq!(table.unclaimed(), [gsi]),
+            Err(Error::NothingToClaim { gsi, .. }) => assert_eq!(table.unclaimed(), [gsi]),
             Err(error) => unreachable!("{error}"),
         }
     });

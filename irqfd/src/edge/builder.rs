@@ -63,7 +63,10 @@ impl IrqFdBuilder {
             Ok(bound) => bound,
             Err(rejected) => {
                 let (cause, target) = (rejected.error, rejected.value);
-                let error = IrqFdError::Route { gsi, cause };
+                let error = IrqFdError::Route {
+                    gsi,
+                    cause: Box::new(cause),
+                };
                 return Err(Rejected::new(error, Self { target, notifier }));
             }
         };

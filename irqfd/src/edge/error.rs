@@ -27,7 +27,7 @@ pub enum IrqFdError {
         /// The GSI.
         gsi: Gsi,
         /// Why.
-        cause: irq_routing::Error,
+        cause: Box<irq_routing::Error>,
     },
 
     /// The notifier is a semaphore. KVM would wake once for each write, whatever its value, and

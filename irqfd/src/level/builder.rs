@@ -135,7 +135,10 @@ impl LevelLineBuilder {
             Ok(driven) => Held::new(driven),
             Err(rejected) => {
                 let (cause, line) = (rejected.error, rejected.value);
-                let error = LevelError::Taken { gsi, cause };
+                let error = LevelError::Taken {
+                    gsi,
+                    cause: Box::new(cause),
+                };
                 let builder = Self {
                     line,
                     exits,

@@ -31,7 +31,7 @@ pub enum LevelError {
         /// The GSI.
         gsi: Gsi,
         /// Why.
-        cause: irq_routing::Error,
+        cause: Box<irq_routing::Error>,
     },
 
     /// The interrupt controllers of arm64 and riscv64 keep one level for a line, the one that was
@@ -149,7 +149,7 @@ pub enum LevelError {
         /// The GSI.
         gsi: Gsi,
         /// Why.
-        cause: irq_routing::Error,
+        cause: Box<irq_routing::Error>,
     },
 
     /// An irqfd of the line cannot be armed, or not disarmed.

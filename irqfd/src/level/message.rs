@@ -250,7 +250,10 @@ impl Message {
         };
         let gsi = line.gsi();
         let result = lease.set_route(message);
-        result.map_err(|cause| LevelError::Route { gsi, cause })?;
+        result.map_err(|cause| LevelError::Route {
+            gsi,
+            cause: Box::new(cause),
+        })?;
         self.committed = message;
         Ok(())
     }

@@ -29,7 +29,9 @@ impl Inner {
     /// can cause this.
     pub(super) fn no_gsi(&self) -> VectorError {
         let cause = self.table.exhausted();
-        VectorError::NoGsi { cause }
+        VectorError::NoGsi {
+            cause: Box::new(cause),
+        }
     }
 
     pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease, VectorError>> {

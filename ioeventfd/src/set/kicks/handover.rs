@@ -39,7 +39,7 @@ pub(super) fn transfer(handovers: &[Handover]) {
 fn take(notifier: &EventNotifier) -> u64 {
     let reads = match notifier.mode() {
         EventFdMode::Counter => 1,
-        EventFdMode::Semaphore | EventFdMode::Unknown => MOST_READS,
+        _ => MOST_READS,
     };
     let mut kicks: u64 = 0;
     for _ in 0..reads {
