@@ -201,7 +201,8 @@ fn a_gsi_that_is_out_of_range_or_occurs_twice_is_refused() {
         let error = refused(|value| value["gsis"][3]["gsi"] = json!(number));
         assert!(matches!(
             error,
-            RestoreError::Refused { cause: Error::GsiOutOfRange { gsi, limit: 4096, .. }, .. } if gsi == number
+            RestoreError::Refused { cause: Error::GsiOutOfRange { gsi, limit: 4096, .. }, .. }
+                if gsi == number
         ));
     }
     for twice in [4, 24] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What all error types have in common: a text that is complete by itself, an errno, and values
 //! that can be kept and compared.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::error::Error;
 use std::fmt;

@@ -20,7 +20,8 @@ const SAMPLES: u32 = 20_000;
 /// Long enough for the other thread to have blocked.
 const REST: Duration = Duration::from_micros(60);
 
-/// From the write on a notifier to the first instruction of its handler, on a thread that is blocked.
+/// From the write on a notifier to the first instruction of its handler, on a thread that is
+/// blocked.
 pub(crate) fn ready() -> Result<Row, Box<dyn Error>> {
     let (begin, arrived, stop) = (Instant::now(), AtomicU64::new(0), AtomicBool::new(false));
     let arrived = Arc::new(arrived);

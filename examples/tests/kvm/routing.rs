@@ -165,7 +165,8 @@ fn finds_what_is_wrong() {
 fn compares() {
     let table = std::fs::read_to_string(PC).unwrap();
     let report = text(piped(&table.replace("gsi=9 type=1 1 1\n", ""), &[]));
-    let odd = "GSI 9 leads to IOAPIC pin 9; as QEMU wires a PC, it leads to PIC slave pin 1, IOAPIC pin 9";
+    let odd = "GSI 9 leads to IOAPIC pin 9; as QEMU wires a PC, it leads to PIC slave pin 1, \
+        IOAPIC pin 9";
     assert!(report.contains(odd), "{report}");
     let report = text(piped("gsi=9 type=1 1 1\n", &[]));
     assert!(!report.contains("QEMU"), "{report}");

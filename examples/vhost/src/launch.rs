@@ -40,8 +40,8 @@ impl Drop for Killed {
     }
 }
 
-/// This program once more, with another argument. Ctrl-C at a terminal is for the VMM, which ends the
-/// others, so they are no part of its process group.
+/// This program once more, with another argument. Ctrl-C at a terminal is for the VMM, which ends
+/// the others, so they are no part of its process group.
 fn command(argument: String) -> io::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
     command.arg(argument).process_group(0);

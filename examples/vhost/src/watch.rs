@@ -25,15 +25,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What a run has cost beside exits.
 #[derive(Debug, Clone, Copy)]
 pub struct Watched {
-    /// How many times threads of this process were woken, but for the vCPU's, the one that asks for
-    /// snapshots, and the one that watches.
+    /// How many times threads of this process were woken, but for the vCPU's, the one that asks
+    /// for snapshots, and the one that watches.
     pub wakeups: u64,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Runs a guest with so many packets to its end, with snapshots meanwhile. Stops it when it does not
-/// move any more, or the user ends the run.
+/// Runs a guest with so many packets to its end, with snapshots meanwhile. Stops it when it does
+/// not move any more, or the user ends the run.
 ///
 /// # Errors
 ///

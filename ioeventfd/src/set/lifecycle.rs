@@ -151,9 +151,9 @@ impl DoorbellSet {
         self.take_kicks(notifiers)
     }
 
-    /// Kicks each notifier once, as [`start`](Self::start) does: the thread that serves a queue looks at
-    /// them. A kick that comes to vhost before its backend is set may be spent in vain, so kick
-    /// when it is.
+    /// Kicks each notifier once, as [`start`](Self::start) does: the thread that serves a queue
+    /// looks at them. A kick that comes to vhost before its backend is set may be spent in
+    /// vain, so kick when it is.
     ///
     /// # Errors
     ///

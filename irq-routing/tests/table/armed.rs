@@ -301,7 +301,8 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
             .table
             .commit_each(edits, |_, answer| answers.push(answer));
         assert!(
-            matches!(&answers[..], [EditOutcome::Failed(error), EditOutcome::Committed, EditOutcome::Blocked]
+            matches!(&answers[..], [EditOutcome::Failed(error), EditOutcome::Committed,
+            EditOutcome::Blocked]
                 if matches!(**error, Error::RouteHeld { .. })),
             "{answers:?}"
         );

@@ -127,7 +127,8 @@ fn a_full_table_refuses_the_one_that_is_too_much() {
             Ok(()) => assert_ne!(place, 4),
             Err(error) => {
                 assert_eq!(place, 4);
-                let full = "the table would have 4097 entries, and the kernel takes 4096: drop or park leases";
+                let full = "the table would have 4097 entries, and the kernel takes 4096: drop \
+                    or park leases";
                 assert_eq!(error.to_string(), full);
             }
         }

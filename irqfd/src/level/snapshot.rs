@@ -124,7 +124,8 @@ struct SavedDevice {
 pub enum LevelRestoreError {
     /// It was written by a version whose form is not known.
     #[error(
-        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another \
+            release"
     )]
     #[non_exhaustive]
     Version {
@@ -146,7 +147,8 @@ pub enum LevelRestoreError {
 
     /// Only one of the snapshot and the line has a redirection entry.
     #[error(
-        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the line as the saved one was built"
+        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the \
+            line as the saved one was built"
     )]
     #[non_exhaustive]
     Entry {
@@ -160,7 +162,8 @@ pub enum LevelRestoreError {
     /// taken, where the kernel takes them or the device has none; or it asserts though it is
     /// exported, on arm64.
     #[error(
-        "device {device} of the snapshot holds the line up in a way that it cannot on this line; join the devices in the same order and kinds"
+        "device {device} of the snapshot holds the line up in a way that it cannot on this line; \
+            join the devices in the same order and kinds"
     )]
     #[non_exhaustive]
     Level {

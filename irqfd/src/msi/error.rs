@@ -10,7 +10,8 @@ use super::snapshot::VERSION;
 pub enum RestoreError {
     /// It was written by a version whose form is not known.
     #[error(
-        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another \
+            release"
     )]
     #[non_exhaustive]
     Version {
@@ -21,7 +22,8 @@ pub enum RestoreError {
     /// It is of another number of vectors, of addresses of another width, or only one of the two
     /// has mask bits or Extended Message Data. Or no device has so many vectors.
     #[error(
-        "the snapshot is of a capability of another form; build the capability as the saved one was built"
+        "the snapshot is of a capability of another form; build the capability as the saved one \
+            was built"
     )]
     Form,
 
@@ -59,7 +61,8 @@ pub enum RestoreError {
     /// Mask or pending bits of vectors that the device does not have, or mask bits where there are
     /// none.
     #[error(
-        "the snapshot has the mask bits {masked:#x} and the pending bits {pending:#x}, some of which the capability does not have"
+        "the snapshot has the mask bits {masked:#x} and the pending bits {pending:#x}, some of \
+            which the capability does not have"
     )]
     #[non_exhaustive]
     Bits {

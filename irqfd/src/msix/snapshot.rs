@@ -112,7 +112,8 @@ impl fmt::Debug for SavedVector {
 pub enum RestoreError {
     /// It was written by a version whose form is not known.
     #[error(
-        "the snapshot is of version {found}, and only {VERSION} is known; read it with another release"
+        "the snapshot is of version {found}, and only {VERSION} is known; read it with another \
+            release"
     )]
     #[non_exhaustive]
     Version {

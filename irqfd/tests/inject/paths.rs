@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The table of the module's page: each row is there once, and an interrupt takes both of its paths.
+//! The table of the module's page: each row is there once, and an interrupt takes both of its
+//! paths.
 
 use std::io;
 use std::sync::Arc;

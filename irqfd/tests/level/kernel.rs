@@ -181,7 +181,8 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         .unwrap_err();
     assert!(matches!(
         rejected.error,
-        LevelError::Taken { ref cause, .. } if matches!(**cause, irq_routing::Error::AlreadyDriven { .. })
+        LevelError::Taken { ref cause, .. }
+            if matches!(**cause, irq_routing::Error::AlreadyDriven { .. })
     ));
     let mut transaction = table.transaction();
     transaction.wire(
@@ -204,7 +205,8 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         .unwrap_err();
     assert!(matches!(
         rejected.error,
-        LevelError::Taken { ref cause, .. } if matches!(**cause, irq_routing::Error::PinShared { .. })
+        LevelError::Taken { ref cause, .. }
+            if matches!(**cause, irq_routing::Error::PinShared { .. })
     ));
     assert_eq!(rejected.value.into_line().gsi().number(), GSI);
 }

@@ -11,8 +11,8 @@
 //! [`Nothing`] does not even remember, and [`NoIrqLine`] drives no line. [`refuse`] makes a system
 //! call fail, as a filter does, and [`allow_only`] kills at all others.
 //! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
-//! another thread does. [`Terminal`] is one for a program that a test starts. [`Machine`] is a real one whose vCPU never runs, so that interrupts stay
-//! visible.
+//! another thread does. [`Terminal`] is one for a program that a test starts. [`Machine`] is a real
+//! one whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;

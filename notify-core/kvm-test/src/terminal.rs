@@ -59,7 +59,8 @@ impl Terminal {
 
     fn start(command: &mut Command, terminal: OwnedFd) -> io::Result<Self> {
         let program = command.env_remove("COLUMNS").stdin(Stdio::null()).spawn()?;
-        // The command has the program's end of the terminal, which is to be closed with the program.
+        // The command has the program's end of the terminal, which is to be closed with the
+        // program.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let (tell, shown) = channel();
         let mut terminal = File::from(terminal);

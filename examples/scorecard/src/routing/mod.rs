@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The routing table: bringing devices up and down, changing one route, many threads at once, memory.
+//! The routing table: bringing devices up and down, changing one route, many threads at once,
+//! memory.
 
 pub(crate) mod batch;
 pub(crate) mod dbs;

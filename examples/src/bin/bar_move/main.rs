@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest kicks 64 queues without pause while the host moves the BAR with their doorbells to and fro.
+//! A guest kicks 64 queues without pause while the host moves the BAR with their doorbells to and
+//! fro.
 //!
-//! The guest reads where the BAR is before each kick, so that a kick may hit the new place before its
-//! doorbell is registered, and the old one after its doorbell has gone. Eventfd counters add up, so
-//! the counts are exact: each kick arrives once, by ioeventfd or by way of an exit.
+//! The guest reads where the BAR is before each kick, so that a kick may hit the new place before
+//! its doorbell is registered, and the old one after its doorbell has gone. Eventfd counters add
+//! up, so the counts are exact: each kick arrives once, by ioeventfd or by way of an exit.
 
 mod device;
 #[cfg(target_arch = "x86_64")]

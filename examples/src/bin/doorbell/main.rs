@@ -46,8 +46,16 @@ fn arguments() -> OptionParser<Arguments> {
     let json = long("json")
         .help("Print one JSON object instead of the report")
         .switch();
-    construct!(Arguments { kicks, backend, idle, json }).to_options().descr(
-        "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing lost.",
+    construct!(Arguments {
+        kicks,
+        backend,
+        idle,
+        json
+    })
+    .to_options()
+    .descr(
+        "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing \
+            lost.",
     )
 }
 

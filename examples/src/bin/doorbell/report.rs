@@ -201,7 +201,8 @@ impl fmt::Display for Report {
             "sim" => writeln!(f, "  (no exit is spared here: this says nothing of KVM)")?,
             _ => writeln!(
                 f,
-                "  (the guest reads its clock before and after each kick; the {} ns that this takes \
+                "  (the guest reads its clock before and after each kick; the {} ns that this \
+                    takes \
                  are subtracted)",
                 self.clock_ns
             )?,

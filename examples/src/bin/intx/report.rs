@@ -28,7 +28,8 @@ pub(crate) struct Report {
     spurious: u64,
     masks: u64,
     moves: u64,
-    /// Those EOIs that the VMM has seen, where it sees them, but for those of a vector that the pin had before.
+    /// Those EOIs that the VMM has seen, where it sees them, but for those of a vector that the
+    /// pin had before.
     seen: Option<u64>,
     leaves: bool,
 }
@@ -59,8 +60,8 @@ impl Report {
         })
     }
 
-    /// How many EOIs the VMM should have seen. When an IOAPIC's pin is moved, one interrupt of the vector before
-    /// may be in service and one may wait.
+    /// How many EOIs the VMM should have seen. When an IOAPIC's pin is moved, one interrupt of the
+    /// vector before may be in service and one may wait.
     fn may_be_seen(&self) -> RangeInclusive<u64> {
         self.eois.saturating_sub(2 * self.moves)..=self.eois
     }
@@ -71,7 +72,8 @@ impl Report {
 }
 
 impl program::Report for Report {
-    /// Whether every assertion was handled or withdrawn, nothing is stuck, and all were told of all EOIs.
+    /// Whether every assertion was handled or withdrawn, nothing is stuck, and all were told of all
+    /// EOIs.
     fn is_exact(&self) -> bool {
         !self.counts.is_asserted()
             && self.storm.is_exact()
@@ -122,12 +124,14 @@ impl fmt::Display for Report {
         let (seconds, seed) = (self.elapsed.as_secs_f64(), self.seed);
         writeln!(
             f,
-            "intx: {guest}, {DEVICES} devices on a pin of {chip} {place}, {seconds:.1} s, seed {seed}"
+            "intx: {guest}, {DEVICES} devices on a pin of {chip} {place}, {seconds:.1} s, seed \
+                {seed}"
         )?;
         if self.leaves {
             writeln!(
                 f,
-                "(this host forgets to report an EOI if the guest halts after it, so the guest leaves by a \
+                "(this host forgets to report an EOI if the guest halts after it, so the guest \
+                    leaves by a \
                  port before)"
             )?;
         }

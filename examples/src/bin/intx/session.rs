@@ -34,8 +34,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) leaves: bool,
 }
 
-/// Lets the storm rage in a guest. `guest` runs it until `stop` is called, and `ready` waits until it takes
-/// interrupts.
+/// Lets the storm rage in a guest. `guest` runs it until `stop` is called, and `ready` waits until
+/// it takes interrupts.
 pub(crate) fn run(
     run: Run,
     settings: &Settings,

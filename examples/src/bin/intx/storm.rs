@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The storm: a thread for each device, that asserts and withdraws at random, in bursts.
 //!
-//! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for by the
-//! next of any other. Hence bursts: after each, all wait for the guest, and the last assertion has only
-//! its own interrupt. And hence bursts of one device alone, each of whose assertions has. Now and then a device
-//! leaves the line while it asserts, and comes back.
+//! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for
+//! by the next of any other. Hence bursts: after each, all wait for the guest, and the last
+//! assertion has only its own interrupt. And hence bursts of one device alone, each of whose
+//! assertions has. Now and then a device leaves the line while it asserts, and comes back.
 
 use std::hint::spin_loop;
 use std::thread;
@@ -40,8 +40,8 @@ pub(crate) struct Storm {
     pub(crate) leaves: u64,
     /// Devices whose last number no handler has acknowledged.
     pub(crate) lost: u64,
-    /// Times that the line stayed high, or interrupts kept coming, or a device waited for an EOI, without
-    /// reason.
+    /// Times that the line stayed high, or interrupts kept coming, or a device waited for an EOI,
+    /// without reason.
     pub(crate) stuck: u64,
     /// How many EOIs devices were told of.
     pub(crate) told: [Option<u64>; DEVICES],
@@ -55,8 +55,8 @@ impl Storm {
     }
 }
 
-/// Asserts so many times, or until something is wrong, or the user ends the run. In the end no device is on
-/// the line any more.
+/// Asserts so many times, or until something is wrong, or the user ends the run. In the end no
+/// device is on the line any more.
 pub(crate) fn run(
     devices: &Devices<'_>,
     memory: &dyn Memory,
@@ -181,7 +181,8 @@ impl Storm {
         Ok(())
     }
 
-    /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of them.
+    /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of
+    /// them.
     fn look(&mut self, devices: &Devices<'_>, watch: &mut Watch<'_>) -> Result<(), String> {
         self.stuck += u64::from(!watch.is_quiet()?);
         self.mistold += watch.mistold(devices, None)?;

@@ -60,7 +60,9 @@ fn entry(entry: &DumpEntry) -> Value {
             vcpu,
             priority,
         } => {
-            json!({ "gsi": gsi, "type": "xen_evtchn", "port": port, "vcpu": vcpu, "priority": priority })
+            json!({
+                "gsi": gsi, "type": "xen_evtchn", "port": port, "vcpu": vcpu, "priority": priority
+            })
         }
         _ => json!({ "gsi": gsi }),
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Explains a GSI routing table: that of a fresh PC on this machine, or one from a bug report.
 //!
-//! What would be lost and what is odd comes first, then which GSI leads to which chips, then how a signal
-//! of each travels. Ctrl-C ends the program: it counts nothing.
+//! What would be lost and what is odd comes first, then which GSI leads to which chips, then how a
+//! signal of each travels. Ctrl-C ends the program: it counts nothing.
 
 mod drawing;
 mod json;
@@ -33,7 +33,8 @@ struct Arguments {
 
 fn arguments() -> OptionParser<Arguments> {
     let dump = positional("DUMP").help(
-        "A table as text, one entry a line such as \"gsi=4 type=1 2 4\"; \"-\" reads standard input \
+        "A table as text, one entry a line such as \"gsi=4 type=1 2 4\"; \"-\" reads standard \
+            input \
          [default: the table of a fresh PC]",
     );
     let dump = dump.optional();

@@ -19,7 +19,8 @@ const LEGEND: &str = "
 how a signal travels
   on the spot   it is injected before the write to the irqfd's eventfd returns
   by a worker   a thread of the kernel injects it later; signals that come before it runs are one. \
-Pins are raised and lowered at once: one that the guest has masked, or that still awaits an EOI, takes \
+Pins are raised and lowered at once: one that the guest has masked, or that still awaits an EOI, \
+takes \
 nothing (an irqfd with a resample eventfd holds pins up until the EOI)
   LOST          KVM takes the signal and drops it, without an error
 ";
@@ -143,7 +144,8 @@ fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
     }
     if !untold.is_empty() {
         odd.push(format!(
-            "GSI {}: the dump has no address and data of the message, so it cannot be told whether a vCPU \
+            "GSI {}: the dump has no address and data of the message, so it cannot be told \
+                whether a vCPU \
              gets it",
             list(&ranges(untold))
         ));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! An assembler with the phrases that guests are made of.
 //!
-//! All phrases keep to one convention. They change RAX, RCX, RDX and the flags, and no other register
-//! but for [`ROUND`], which belongs to [`Asm::repeat`]. Handlers save these three, so that phrases may
-//! be used on both sides of an interrupt.
+//! All phrases keep to one convention. They change RAX, RCX, RDX and the flags, and no other
+//! register but for [`ROUND`], which belongs to [`Asm::repeat`]. Handlers save these three, so that
+//! phrases may be used on both sides of an interrupt.
 
 mod interrupts;
 mod io;

@@ -65,7 +65,8 @@ fn arguments() -> OptionParser<Settings> {
     let seed = seed();
     let idle = idle();
     let patience = long("patience").help(
-        "How many seconds the guest may stand still, or a daemon keep the VMM waiting, before the run \
+        "How many seconds the guest may stand still, or a daemon keep the VMM waiting, before \
+            the run \
          ends with an error",
     );
     let patience = patience.argument::<u64>("SECONDS").fallback(60);
