@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Whether a guest that halts right after an EOI keeps it from the VMM.
 //!
-//! With an IOAPIC in user space, KVM_RUN returns with KVM_EXIT_IOAPIC_EOI when the guest has ended a
-//! level-triggered interrupt. Where kernel-mode guest code is emulated, a guest that ends it and halts
-//! does both in one go, and KVM_RUN returns only after the next interrupt; but none comes before the EOI
-//! is known. Any exit in between helps.
+//! With an IOAPIC in user space, KVM_RUN returns with KVM_EXIT_IOAPIC_EOI when the guest has ended
+//! a level-triggered interrupt. Where kernel-mode guest code is emulated, a guest that ends it and
+//! halts does both in one go, and KVM_RUN returns only after the next interrupt; but none comes
+//! before the EOI is known. Any exit in between helps.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,14 +17,15 @@ use irq_routing::{MsiMessage, RoutingTable};
 use notify_core::KvmVm;
 use tiny_guest::{Exit, Irqchip, Machine, Program, Slot, Vcpu};
 
-/// The pins of the IOAPIC in user space, one of them, and what it sends: a level-triggered interrupt.
+/// The pins of the IOAPIC in user space, one of them, and what it sends: a level-triggered
+/// interrupt.
 const PINS: u32 = 24;
 const PIN: u32 = 10;
 const VECTOR: u8 = 0x50;
 const LEVEL: u32 = 1 << 15;
 
-/// A guest that is interrupted between the two, by a tick of the host's, does not keep it back. So one EOI
-/// that is reported proves nothing.
+/// A guest that is interrupted between the two, by a tick of the host's, does not keep it back. So
+/// one EOI that is reported proves nothing.
 const TRIES: u32 = 16;
 /// An EOI that is not reported for so long is not until the next interrupt.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -5,5 +5,8 @@
 pub mod arguments;
 #[cfg(target_arch = "x86_64")]
 pub mod halting;
+pub mod interrupt;
 pub mod program;
+pub mod progress;
 pub mod random;
+pub mod width;

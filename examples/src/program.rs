@@ -5,7 +5,13 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::iter::successors;
-use std::process::ExitCode;
+use std::process::{ExitCode, exit};
+
+use bpaf::{Args, OptionParser};
+use serde_json::Value;
+
+use crate::interrupt;
+use crate::width::{fold, of_stdout};
 
 /// What runs the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +38,53 @@ impl Backend {
             }
         }
     }
+}
+
+/// What a run has counted.
+pub trait Report: Display {
+    /// The same for a script: an object.
+    fn to_json(&self) -> Value;
+
+    /// Whether everything was as it must be, as far as the run went.
+    fn is_exact(&self) -> bool;
+}
+
+/// Reads the command line of a program. For `--help`, `--version` and nonsense it prints what there
+/// is to say, and the program ends.
+pub fn parse<T>(options: OptionParser<T>) -> T {
+    let options = options.version(env!("CARGO_PKG_VERSION"));
+    options
+        .run_inner(Args::current_args())
+        .unwrap_or_else(|end| {
+            end.print_message(of_stdout());
+            exit(end.exit_code())
+        })
+}
+
+/// Prints a report, or for a script one JSON object in one line, with `interrupted`. Returns the
+/// exit code.
+///
+/// # Errors
+///
+/// As for [`show`].
+pub fn print(report: &impl Report, json: bool) -> io::Result<ExitCode> {
+    let interrupted = interrupt::is_pending();
+    if json {
+        let mut object = report.to_json();
+        if let Value::Object(object) = &mut object {
+            object.insert("interrupted".to_owned(), interrupted.into());
+        }
+        show(format_args!("{object}\n"))?;
+    } else {
+        if interrupted {
+            show("interrupted; until then:\n\n")?;
+        }
+        show(fold(&report.to_string(), of_stdout()))?;
+    }
+    Ok(match interrupted {
+        true => interrupt::code(),
+        false => verdict(report.is_exact()),
+    })
 }
 
 /// Writes to standard output.

@@ -1,91 +1,133 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Why a doorbell cannot be.
+//! [`Error`]: why an operation on doorbells failed.
 
-use std::io;
+use std::fmt;
 
-use notify_core::Retired;
+use notify_core::{Retired, SysError};
 
 use crate::{Conflict, Datamatch, IoAddress, Rejected};
 
 /// Why an operation on doorbells failed. Nothing has changed then, unless the variant says so.
-#[derive(Debug, thiserror::Error)]
+///
+/// The text is complete: it names the doorbell, ends with the cause and its errno, and
+/// [`source`](std::error::Error::source) is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No notifier was given, and none could be created.
-    #[error("cannot create the notifier of the doorbell at {address}")]
-    Notifier {
-        /// Where.
+    #[error("cannot create the notifier of the doorbell at {address}: {cause}")]
+    #[non_exhaustive]
+    NoNotifier {
+        /// Where the doorbell was to lie.
         address: IoAddress,
-        /// Why.
-        source: notify_core::Error,
+        /// Why no eventfd was created.
+        cause: notify_core::Error,
     },
 
-    /// No guest can make such a write; KVM refuses most of these, takes the rest, and never signals.
-    #[error("the doorbell at {address} for {datamatch} can never ring: no such write exists")]
+    /// No write has this length and value; see [`Datamatch::new`].
+    #[error(
+        "no doorbell can match a write of {length} bytes{}: use a length of 1, 2, 4 or 8 and a \
+         value that fits, or a length of 0 without a value for every write",
+        Value(value)
+    )]
+    #[non_exhaustive]
+    InvalidDatamatch {
+        /// The length, in bytes.
+        length: u32,
+        /// The value, if one was given.
+        value: Option<u64>,
+    },
+
+    /// No guest can make such a write; KVM refuses most of these, takes the rest, and never
+    /// signals.
+    #[error(
+        "the doorbell at {address} for {datamatch} can never ring, since no guest can make such a \
+         write: use another address or width"
+    )]
+    #[non_exhaustive]
     NoSuchWrite {
-        /// Where.
+        /// Where the doorbell was to lie.
         address: IoAddress,
-        /// Which writes.
+        /// Which writes it was to match.
         datamatch: Datamatch,
     },
 
-    /// The machine cannot match writes of any width (KVM_CAP_IOEVENTFD_ANY_LENGTH).
-    #[error("the machine cannot match writes of any width, as the doorbell at {address} wants")]
+    /// The VM cannot match writes of any width (KVM_CAP_IOEVENTFD_ANY_LENGTH).
+    #[error(
+        "the VM cannot match writes of any width, as the doorbell at {address} wants: give it a \
+         width"
+    )]
+    #[non_exhaustive]
     NoAnyWrite {
-        /// Where.
+        /// Where the doorbell was to lie.
         address: IoAddress,
     },
 
-    /// Another doorbell of this machine takes these writes, or some of them.
-    #[error("the doorbell at {address} for {datamatch} is taken")]
+    /// Something that the registry does not know takes these writes, or some of them: an
+    /// [`IoEventFd`](crate::IoEventFd), a set of another registry, or a KVM_IOEVENTFD of the VMM's
+    /// own.
+    #[error(
+        "the doorbell at {address} for {datamatch} is taken by something outside its registry, \
+         which must be deregistered first: {cause}"
+    )]
+    #[non_exhaustive]
     Taken {
-        /// Where.
+        /// Where the doorbell was to lie.
         address: IoAddress,
-        /// Which writes.
+        /// Which writes it was to match.
         datamatch: Datamatch,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the VM returned: EEXIST.
+        cause: SysError,
     },
 
-    /// The machine is being closed.
-    #[error("cannot register the doorbell at {address}")]
+    /// The VM is being closed.
+    #[error("cannot register the doorbell at {address}: {Retired}")]
+    #[non_exhaustive]
     Retired {
-        /// Where.
+        /// Where the doorbell was to lie.
         address: IoAddress,
-        /// Why.
-        source: Retired,
     },
 
-    /// The machine refused the doorbell. ENOSPC: its bus is full of other devices.
-    #[error("cannot register the doorbell at {address} for {datamatch}")]
-    Assign {
-        /// Where.
+    /// The VM refused the doorbell. ENOSPC: its bus is full of other devices.
+    #[error("the VM refused the doorbell at {address} for {datamatch}: {cause}")]
+    #[non_exhaustive]
+    Refused {
+        /// Where the doorbell was to lie.
         address: IoAddress,
-        /// Which writes.
+        /// Which writes it was to match.
         datamatch: Datamatch,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the VM returned.
+        cause: SysError,
     },
 
-    /// Something is there that a doorbell cannot be beside. Found before the machine is asked.
-    #[error("the doorbell at {address} for {datamatch} cannot be there")]
+    /// Something is there that a doorbell cannot be beside. Found before the VM is asked.
+    #[error("the doorbell at {address} for {datamatch} cannot be there: {cause}")]
+    #[non_exhaustive]
     Conflict {
-        /// Where.
+        /// Where the doorbell was to lie.
         address: IoAddress,
-        /// Which writes.
+        /// Which writes it was to match.
         datamatch: Datamatch,
         /// What is in the way.
-        source: Box<Conflict>,
+        cause: Box<Conflict>,
     },
 
-    /// The set has changed since the plan was made, or it is the plan of another set.
-    #[error("the plan is not of the doorbells that are there now")]
+    /// The set has changed since the plan was made.
+    #[error("the set of doorbells has changed since this was planned: plan again")]
     StalePlan,
 
+    /// The plan or the epoch is of another set, perhaps of another VM.
+    #[error("a plan or an epoch of another set of doorbells: give it to the set that it came from")]
+    OtherSet,
+
     /// A doorbell of the BAR that moves would not be in its address space any more.
-    #[error("the doorbell at {address} cannot move as a BAR from {from} to {to}")]
+    #[error(
+        "the doorbell at {address} cannot follow a BAR from {from} to {to}, which would take it \
+         out of its address space"
+    )]
+    #[non_exhaustive]
     NotMovable {
-        /// Where it lies.
+        /// Where the doorbell lies.
         address: IoAddress,
         /// The BAR's old base.
         from: IoAddress,
@@ -93,77 +135,128 @@ pub enum Error {
         to: IoAddress,
     },
 
-    /// A change failed, and the machine did not let all of it be taken back.
-    #[error("{cause}; and {} could not be made what it was", list(unrestored))]
+    /// A change failed, and the VM did not let all of it be taken back. The next plan repairs it.
+    #[error(
+        "a change failed and could not be undone for {}, so plan and apply again: {cause}",
+        List(unrestored)
+    )]
+    #[non_exhaustive]
     NotUndone {
         /// Why the change failed.
-        #[source]
         cause: Box<Error>,
         /// What is not as it was before.
         unrestored: Vec<Unrestored>,
     },
 
     /// A notifier could not be signalled.
-    #[error("cannot kick {key}")]
+    #[error("cannot signal the notifier of key {key}: {cause}")]
+    #[non_exhaustive]
     Signal {
         /// The doorbell's key.
         key: u64,
         /// Why.
-        source: notify_core::Error,
+        cause: notify_core::Error,
     },
 
     /// A notifier could not be read. Nothing was taken from any.
-    #[error("cannot take the kicks of {key}")]
+    #[error("cannot take the kicks of key {key} from its notifier: {cause}")]
+    #[non_exhaustive]
     Drain {
         /// The doorbell's key.
         key: u64,
         /// Why.
-        source: notify_core::Error,
+        cause: notify_core::Error,
     },
 
-    /// The kernel did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is
+    /// The VM did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is
     /// no error: the doorbell is gone, and a warning is logged.)
-    #[error("cannot deregister the doorbell at {address} for {datamatch}")]
-    Deassign {
-        /// Where.
+    #[error("the doorbell at {address} for {datamatch} stays registered: {cause}")]
+    #[non_exhaustive]
+    StaysRegistered {
+        /// Where the doorbell lies.
         address: IoAddress,
-        /// Which writes.
+        /// Which writes it matches.
         datamatch: Datamatch,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the VM returned.
+        cause: SysError,
     },
 }
 
+impl Error {
+    /// Returns the errno of the request that failed, if one did; of [`NotUndone`](Self::NotUndone),
+    /// that of the change.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Taken { cause, .. }
+            | Self::Refused { cause, .. }
+            | Self::StaysRegistered { cause, .. } => cause.raw_os_error(),
+            Self::NoNotifier { cause, .. }
+            | Self::Signal { cause, .. }
+            | Self::Drain { cause, .. } => cause.raw_os_error(),
+            Self::NotUndone { cause, .. } => cause.raw_os_error(),
+            Self::InvalidDatamatch { .. }
+            | Self::NoSuchWrite { .. }
+            | Self::NoAnyWrite { .. }
+            | Self::Retired { .. }
+            | Self::Conflict { .. }
+            | Self::StalePlan
+            | Self::OtherSet
+            | Self::NotMovable { .. } => None,
+        }
+    }
+}
+
+impl<T> From<Rejected<T>> for Error {
+    fn from(rejected: Rejected<T>) -> Self {
+        rejected.error
+    }
+}
+
 /// A doorbell that a failed undo left otherwise than it was.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unrestored {
     /// Its key.
     pub key: u64,
     /// Where it lies.
     pub address: IoAddress,
-    /// Which writes ring it.
+    /// Which writes it matches.
     pub datamatch: Datamatch,
     /// Whether it is registered now, though it was not before; else it was, and is not.
     pub registered: bool,
-    /// Why.
-    pub error: Error,
+    /// Why it could not be made what it was.
+    pub cause: Error,
 }
 
-fn list(unrestored: &[Unrestored]) -> String {
-    let mut list = String::new();
-    for one in unrestored {
-        let separator = if list.is_empty() { "" } else { ", " };
-        list.push_str(&format!(
-            "{separator}the doorbell at {} for {}",
-            one.address, one.datamatch
-        ));
+struct Value<'a>(&'a Option<u64>);
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(value) => write!(f, " with the value {value:#x}"),
+            None => Ok(()),
+        }
     }
-    list
 }
 
-impl<T> From<Rejected<T>> for Error {
-    fn from(rejected: Rejected<T>) -> Self {
-        rejected.error
+/// The first few doorbells, and how many more there are.
+struct List<'a>(&'a [Unrestored]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 4;
+        for (index, one) in self.0.iter().take(MOST).enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(
+                f,
+                "{separator}the doorbell at {} for {}",
+                one.address, one.datamatch
+            )?;
+        }
+        match self.0.len().saturating_sub(MOST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }

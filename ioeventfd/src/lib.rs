@@ -40,7 +40,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
-//! use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Rung, Window};
+//! use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Window};
 //! use notify_core::sim::SimVm;
 //! use notify_core::{Bus, EventNotifier};
 //!
@@ -92,8 +92,8 @@
 //!              |          |                                        |
 //!              |          +---- EventNotifier::notify ---- DoorbellSet::on_exit_write   (4)
 //!              v                                                   |
-//!            handler: EventNotifier::consume, then the ring   (5)  +- Rung::None: another register
-//!            (or a vhost worker, which looks at the ring and leaves the counter)
+//!            handler: EventNotifier::consume, then the ring   (5)  +- AfterExit::Emulate: another
+//!            (or a vhost worker, which looks at the ring and leaves the counter)     register
 //! ```
 //!
 //! 1. The driver computes the address from the notify capability and the queue's offset, as
@@ -131,35 +131,23 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
-mod builder;
-mod claims;
-mod conflict;
-mod datamatch;
+mod bus;
 mod doorbell;
 mod error;
-mod matcher;
-mod place;
 mod registry;
-mod request;
 mod set;
 pub mod system_calls;
 pub mod virtio;
-mod window;
 
 /// The notifiers, and the VM.
 #[doc(no_inline)]
 pub use notify_core::{self, EventNotifier, KvmVm, Vm};
 
-pub use address::IoAddress;
-pub use builder::IoEventFdBuilder;
-pub use conflict::Conflict;
-pub use datamatch::{Datamatch, Width};
-pub use doorbell::IoEventFd;
+pub use bus::{Conflict, Datamatch, IoAddress, Width, Window};
+pub use doorbell::{IoEventFd, IoEventFdBuilder};
 pub use error::{Error, Unrestored};
 pub use registry::DoorbellRegistry;
-pub use set::{Doorbell, DoorbellSet, Epoch, Leftover, Plan, Rung, Stopped};
-pub use window::Window;
+pub use set::{AfterExit, Doorbell, DoorbellSet, Epoch, Leftover, Plan, Stopped};
 
 /// The error of a call that gives back what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A mutex that a panic does not poison, a condition variable that knows whether a thread waits, and
-//! loom in their place.
+//! A mutex that a panic does not poison, a condition variable that knows whether a thread waits,
+//! and loom in their place.
 //!
 //! What the mutex guards is in order whenever it is unlocked. The standard library's mutex without
 //! poison is not stable, and its condition variable makes a system call in each `notify_all`.
@@ -32,8 +32,8 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub(crate) struct Condvar {
     condvar: sync::Condvar,
-    /// Changes under the lock that is waited with, so that a thread that has changed something under
-    /// that lock sees all that wait for it.
+    /// Changes under the lock that is waited with, so that a thread that has changed something
+    /// under that lock sees all that wait for it.
     waiting: AtomicUsize,
 }
 

@@ -63,7 +63,8 @@ fn memory_for_many_edits_is_taken_at_once() {
     });
     assert_eq!(staged.count_total, 0);
     let committed = measure(|| transaction.commit().unwrap());
-    // Half as many as if the entries and what takes them back grew one by one; the rest is their places.
+    // Half as many as if the entries and what takes them back grew one by one; the rest is their
+    // places.
     assert!(committed.count_total < 20, "{committed:?}");
 }
 

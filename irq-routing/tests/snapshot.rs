@@ -129,7 +129,9 @@ fn the_written_form_stays_as_it_is() {
             .map(|(chip, pin)| json!({"chip": chip, "pin": pin}))
             .collect()
     };
-    let lease = |gsi: u32, route: Value| json!({"gsi": gsi, "wired": false, "name": "net0", "route": route});
+    fn lease(gsi: u32, route: Value) -> Value {
+        json!({"gsi": gsi, "wired": false, "name": "net0", "route": route})
+    }
     let expected = json!({
         "version": 1,
         "platform": "x86",
@@ -199,7 +201,8 @@ fn a_gsi_that_is_out_of_range_or_occurs_twice_is_refused() {
         let error = refused(|value| value["gsis"][3]["gsi"] = json!(number));
         assert!(matches!(
             error,
-            RestoreError::Refused { cause: Error::GsiOutOfRange { gsi, limit: 4096, .. }, .. } if gsi == number
+            RestoreError::Refused { cause: Error::GsiOutOfRange { gsi, limit: 4096, .. }, .. }
+                if gsi == number
         ));
     }
     for twice in [4, 24] {
@@ -515,7 +518,8 @@ impl<'de> Deserializer<'de> for Identifier {
     }
 }
 
-/// Formats write the names of fields as strings, as identifiers (RON), as bytes or as numbers (packed CBOR).
+/// Formats write the names of fields as strings, as identifiers (RON), as bytes or as numbers
+/// (packed CBOR).
 #[test]
 fn fields_are_known_by_whatever_names_a_format_has() {
     fn read<'de>(

@@ -216,14 +216,14 @@ fn message(n: u32) -> MsiMessage {
     MsiMessage::new(0xfee0_0000 + u64::from(n), n).with_devid(n)
 }
 
-fn internal(table: &RoutingTable) -> Vector {
-    let vector = Vector::builder(table).build().unwrap();
+fn internal(table: &RoutingTable) -> Arc<Vector> {
+    let vector = Arc::new(Vector::builder(table).build().unwrap());
     vector.set_message(message(1)).unwrap();
     vector
 }
 
-fn queued(table: &RoutingTable, queue: &ArmQueue) -> Vector {
-    let vector = Vector::builder(table).queue(queue).build().unwrap();
+fn queued(table: &RoutingTable, queue: &ArmQueue) -> Arc<Vector> {
+    let vector = Arc::new(Vector::builder(table).queue(queue).build().unwrap());
     vector.set_message(message(1)).unwrap();
     vector.export().unwrap();
     vector
@@ -588,7 +588,7 @@ fn a_gsi_is_taken_back_while_its_vector_is_masked() {
         let mut leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
         leases.pop();
         let vectors = [1, 2].map(|data| {
-            let vector = Vector::builder(&table).build().unwrap();
+            let vector = Arc::new(Vector::builder(&table).build().unwrap());
             vector.set_message(message(data)).unwrap();
             vector.export().unwrap();
             vector

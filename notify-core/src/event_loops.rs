@@ -63,7 +63,9 @@
 //! use std::io::{Read, Write};
 //! use std::os::unix::net::UnixStream;
 //! use std::sync::Arc;
-//! use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+//! use event_manager::{
+//!     EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps,
+//! };
 //! use notify_core::EventNotifier;
 //!
 //! struct Queue {
@@ -172,5 +174,4 @@
 //!   `consume` then. It works for every descriptor, also for an `irqfd::ArmQueue`.
 //! - A READ of 8 bytes waits for a signal, also of a non-blocking notifier, and takes the counter
 //!   as `consume` does, without a further system call. Submit it again for the next signal.
-//!
 #![doc = concat!("```no_run\n", include_str!("../tests/io_uring/example.rs"), "```")]

@@ -20,7 +20,8 @@ const SAMPLES: u32 = 20_000;
 /// Long enough for the other thread to have blocked.
 const REST: Duration = Duration::from_micros(60);
 
-/// From the write on a notifier to the first instruction of its handler, on a thread that is blocked.
+/// From the write on a notifier to the first instruction of its handler, on a thread that is
+/// blocked.
 pub(crate) fn ready() -> Result<Row, Box<dyn Error>> {
     let (begin, arrived, stop) = (Instant::now(), AtomicU64::new(0), AtomicBool::new(false));
     let arrived = Arc::new(arrived);
@@ -94,7 +95,7 @@ pub(crate) fn one_of_10000() -> Result<Row, Box<dyn Error>> {
     let (many, few) = (Registered::new(10_000)?, Registered::new(10)?);
     let (ours_ns, other_ns) = alternate(200, 1000, || many.event(), || few.event())?;
     Ok(Row::times(
-        "with 10 notifiers",
+        "10 notifiers",
         ours_ns,
         other_ns,
         "10000 notifiers, one of them signalled and handled; at most 1.1 is wanted",

@@ -37,8 +37,10 @@ pub(crate) fn beside_busy_loops() -> Result<Row, Box<dyn Error>> {
         on.p50,
         off.p50,
         format!(
-            "p50 from a guest's doorbell to the handler at 50k kicks a second, guest and device each on \
-             its processor, windows of up to 65.5 us; one busy loop beside the device, at most 1.2 is \
+            "p50 from a guest's doorbell to the handler at 50k kicks a second, guest and device \
+                each on \
+             its processor, windows of up to 65.5 us; one busy loop beside the device, at most \
+             1.2 is \
              wanted at p50 and p99; {of_one}; {of_two}; {of_four}"
         ),
     ))

@@ -72,15 +72,16 @@ pub(crate) struct Load {
     pub(crate) is_pinned: bool,
 }
 
-/// What a handler waits for is the time between two kicks and the time to be woken. A host in a virtual
-/// machine may take 20 us for the second, so that QEMU's limit would keep the window shut at 50k.
+/// What a handler waits for is the time between two kicks and the time to be woken. A host in a
+/// virtual machine may take 20 us for the second, so that QEMU's limit would keep the window shut
+/// at 50k.
 pub(crate) const LONGEST_WINDOW: Duration = Duration::from_nanos(65_536);
 
 fn at_rate(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
     let limits = PollLimits::with_max(LONGEST_WINDOW);
     let wanted = format!("windows of up to 65.5 us, {wanted}");
     let (row, point) = at(rate, limits, &wanted)?;
-    polling_plot::add(point)?;
+    polling_plot::add(point);
     Ok(row)
 }
 
@@ -119,7 +120,8 @@ fn at(rate: u32, limits: PollLimits, wanted: &str) -> Result<(Row, Point), Box<d
         ours,
         others,
         format!(
-            "p50 from a guest's doorbell to the handler, open loop, {wanted}; its clock is read four \
+            "p50 from a guest's doorbell to the handler, open loop, {wanted}; its clock is read \
+                four \
              instructions before the entry is made, as this host runs guests; on / off: \
              {:.0}k / {:.0}k kicks a second, CPU {cpu:.0} % / {other_cpu:.0} % of a core, \
              p99 {:.0} / {:.0} us; {signalled:.0} % rang with polling on; {}",

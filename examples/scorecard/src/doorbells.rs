@@ -70,7 +70,7 @@ pub(crate) fn relocate_64() -> Result<Row, Box<dyn Error>> {
             let start = Instant::now();
             let moved = set.relocate(IoAddress::Mmio(from), BAR_SIZE, IoAddress::Mmio(to))?;
             times.push(since(start));
-            set.vcpus_passed(moved);
+            set.vcpus_passed(moved)?;
         }
         set.apply(set.plan([])?)?;
     }
@@ -199,7 +199,7 @@ pub(crate) fn fallback_match_1000() -> Result<Row, Box<dyn Error>> {
     let (mut ours_turn, mut other_turn) = (0, 0);
     let ours = || {
         let (address, queue) = addresses(&mut ours_turn);
-        let found = set.find(black_box(address), black_box(&[0, 0]));
+        let found = set.key_of_write(black_box(address), black_box(&[0, 0]));
         (found == Some(queue))
             .then_some(())
             .ok_or_else(|| "no match".into())

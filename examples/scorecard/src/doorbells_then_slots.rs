@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Doorbells and memory slots of eight devices that are brought up, in three orders.
 //!
-//! Since Linux 6.18 a memory slot that is set after a doorbell was registered waits for a grace period.
+//! Since Linux 6.18 a memory slot that is set after a doorbell was registered waits for a grace
+//! period.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -56,8 +57,8 @@ impl Vm {
             memory_size: size_of::<Page>() as u64,
             userspace_addr: (&raw const self.page.0) as u64,
         };
-        // SAFETY: the page is a whole one. The VM has no vCPU that could reach it, and all descriptors
-        // of the VM are dropped before it, since fields are dropped in order.
+        // SAFETY: the page is a whole one. The VM has no vCPU that could reach it, and all
+        // descriptors of the VM are dropped before it, since fields are dropped in order.
         Ok(unsafe { self.fd.set_user_memory_region(region) }?)
     }
 

@@ -2,8 +2,9 @@
 //! Measures the crates against the alternative, each pair in turn in one run.
 //!
 //! A benchmark, not a test: it asserts nothing. The row `a_a` measures one thing against itself, so
-//! that a reader sees the noise of the machine.
+//! that a reader sees the noise of the machine. Ctrl-C ends it with the rows that are measured.
 
+mod card;
 #[cfg(target_arch = "x86_64")]
 mod counting;
 #[cfg(target_arch = "x86_64")]
@@ -47,28 +48,31 @@ mod row;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod sim;
+mod unit;
 #[cfg(target_arch = "x86_64")]
 mod vhost;
 
-use std::error::Error;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
-use examples::program::{end, show};
+use examples::program::{end, parse};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-use row::{Missing, Row};
 
 #[derive(Debug, Clone)]
 struct Arguments {
     json: bool,
+    notes: bool,
     only: Option<String>,
+    out: Option<PathBuf>,
 }
 
 fn arguments() -> OptionParser<Arguments> {
     let json = long("json")
         .help("Print one JSON object for each row instead of the table")
+        .switch();
+    let notes = long("notes")
+        .help("Print with each row how it is measured, and what it counts besides")
         .switch();
     let only = long("only")
         .help("Run this row alone")
@@ -78,52 +82,30 @@ fn arguments() -> OptionParser<Arguments> {
         "is no row; without --only the table shows all",
     );
     let only = only.optional();
-    construct!(Arguments { json, only })
-        .to_options()
-        .descr("How fast the crates are, against the alternative.")
+    let out = long("out").help(
+        "Write plots into this folder: one for each group of rows, or with --only one for the row \
+         [default: no plots]",
+    );
+    let out = out.argument::<PathBuf>("FOLDER").optional();
+    construct!(Arguments {
+        json,
+        notes,
+        only,
+        out
+    })
+    .to_options()
+    .descr("How fast the crates are, against the alternative.")
 }
 
 fn main() -> ExitCode {
     if let Some(code) = vhost_examples::child::serve("scorecard") {
         return code;
     }
-    let arguments = arguments().run();
+    let arguments = parse(arguments());
     if let Err(error) = raise_file_limit() {
         eprintln!("scorecard: cannot raise the limit of open files: {error}");
     }
-    end("scorecard", measure(&arguments))
-}
-
-fn measure(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let mut measured = Vec::new();
-    if !arguments.json {
-        show(format_args!("{}\n", Row::headings()))?;
-    }
-    for &(name, measure) in rows::ROWS {
-        if arguments.only.as_deref().is_some_and(|only| only != name) {
-            continue;
-        }
-        let row = match measure() {
-            Ok(row) => row,
-            Err(error) if error.is::<Missing>() && arguments.only.is_none() => {
-                eprintln!("scorecard: no row {name}: {error}");
-                continue;
-            }
-            Err(error) => return Err(format!("{name}: {error}").into()),
-        };
-        if arguments.json {
-            show(format_args!("{}\n", row.to_json(name)))?;
-        } else {
-            show(format_args!("{}\n", row.to_line(name)))?;
-        }
-        measured.push((name, row));
-    }
-    let path = Path::new("target/scorecard/scorecard.svg");
-    match plot::bars(path, &measured) {
-        Ok(()) => eprintln!("plotted in {}", path.display()),
-        Err(error) => eprintln!("scorecard: no plot in {}: {error}", path.display()),
-    }
-    Ok(ExitCode::SUCCESS)
+    end("scorecard", card::run(&arguments))
 }
 
 /// Two thousand guards want more files than a shell usually allows.

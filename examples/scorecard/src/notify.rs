@@ -21,7 +21,7 @@ pub(crate) fn against_itself() -> Result<Row, Box<dyn Error>> {
     let irq = irq()?;
     let (ours_ns, other_ns) = alternate(ROUNDS, BATCH, || bare(&irq), || bare(&irq))?;
     Ok(Row::times(
-        "the same again",
+        "itself",
         ours_ns,
         other_ns,
         "a bare write(2) to an irqfd, twice: the noise",

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A guest that kicks by its clock, whether or not anybody keeps up: an open loop.
 //!
-//! It puts an entry in a ring and rings a doorbell, unless the ring's flag says that it need not. An
-//! entry is how late the guest was, plus one; so the host knows when each was made.
+//! It puts an entry in a ring and rings a doorbell, unless the ring's flag says that it need not.
+//! An entry is how late the guest was, plus one; so the host knows when each was made.
 //!
-//! Times are counted in beats of 256 ticks of the time-stamp counter, some 100 ns: the guest compares 32
-//! bits, which take minutes to turn over, in few instructions.
+//! Times are counted in beats of 256 ticks of the time-stamp counter, some 100 ns: the guest
+//! compares 32 bits, which take minutes to turn over, in few instructions.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -75,8 +75,8 @@ impl Guest {
         })
     }
 
-    /// Loads the program that kicks so often in a second, for so long. Answers the number of kicks, and
-    /// the ring for the device.
+    /// Loads the program that kicks so often in a second, for so long. Answers the number of kicks,
+    /// and the ring for the device.
     pub(crate) fn load(
         &mut self,
         rate: u32,

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use plotters::prelude::*;
 
+use crate::unit::Unit;
+
 const ON: RGBColor = RGBColor(0x1b, 0x6c, 0xa8);
 const OFF: RGBColor = RGBColor(0x80, 0x80, 0x80);
 
@@ -18,18 +20,21 @@ pub(crate) struct Point {
     pub(crate) off: (f64, f64),
 }
 
+/// The rates that were measured.
+static POINTS: Mutex<Vec<Point>> = Mutex::new(Vec::new());
+
 /// Adds a rate to the picture.
-pub(crate) fn add(point: Point) -> Result<(), Box<dyn Error>> {
-    static POINTS: Mutex<Vec<Point>> = Mutex::new(Vec::new());
+pub(crate) fn add(point: Point) {
     let mut points = POINTS.lock().unwrap_or_else(PoisonError::into_inner);
     points.push(point);
     points.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    draw(Path::new("target/scorecard/dispatch_polling.svg"), &points)
 }
 
-fn draw(path: &Path, points: &[Point]) -> Result<(), Box<dyn Error>> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+/// Writes the picture, if a rate was measured.
+pub(crate) fn draw(path: &Path) -> Result<(), Box<dyn Error>> {
+    let points = POINTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if points.is_empty() {
+        return Ok(());
     }
     let area = SVGBackend::new(path, (720, 480)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -42,14 +47,15 @@ fn draw(path: &Path, points: &[Point]) -> Result<(), Box<dyn Error>> {
             "From a guest's doorbell to the handler: adaptive polling on and off",
             ("sans-serif", 16),
         )
-        .margin(12)
+        .margin(16)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d((10_000.0..400_000.0).log_scale(), (least..most).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("kicks a second that the guest is to make")
-        .y_desc("nanoseconds")
+        .x_label_formatter(&|rate| format!("{:.0}k", rate / 1e3))
+        .y_label_formatter(&|nanoseconds| Unit::Nanoseconds.show_round(*nanoseconds))
         .draw()?;
     type Pick = fn(&Point) -> f64;
     let lines: [(&str, RGBColor, u32, Pick); 4] = [

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Pinned`]: a thread that stays on one processor.
 //!
-//! A small kernel ends the grace periods of SRCU by work on its first processor (`srcu_gp_end`), and to take
-//! an irqfd off is to wait for one. Another processor that waits has to wake the first one, which costs more
-//! than all the rest where that is done by way of a hypervisor. So what takes irqfds off is measured on both.
+//! A small kernel ends the grace periods of SRCU by work on its first processor (`srcu_gp_end`),
+//! and to take an irqfd off is to wait for one. Another processor that waits has to wake the first
+//! one, which costs more than all the rest where that is done by way of a hypervisor. So what takes
+//! irqfds off is measured on both.
 
 use std::error::Error;
 

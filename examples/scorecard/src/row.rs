@@ -5,7 +5,14 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use examples::width::hang;
 use serde_json::{Value, json};
+
+use crate::unit::Unit;
+
+/// Width of the column with the names, and of those with numbers.
+const NAME: usize = 30;
+const VALUE: usize = 12;
 
 /// One comparison: medians over interleaved runs.
 #[derive(Debug)]
@@ -31,22 +38,6 @@ impl fmt::Display for Missing {
 }
 
 impl Error for Missing {}
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Nanoseconds,
-    Bytes,
-}
-
-impl Unit {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nanoseconds => "ns",
-            Self::Bytes => "bytes",
-        }
-    }
-}
 
 impl Row {
     /// Nanoseconds against nanoseconds.
@@ -89,26 +80,33 @@ impl Row {
         self.ours / self.others
     }
 
-    pub(crate) fn headings() -> String {
-        format!(
-            "{:<28}{:>14}{:>14}{:>9}  {}",
-            "", "ours", "other", "ratio", "other"
-        )
+    /// What is above each group of rows.
+    pub(crate) fn headings(group: &str) -> String {
+        format!("{group:<NAME$}{:>VALUE$}{:>VALUE$}", "ours", "other")
     }
 
-    pub(crate) fn to_line(&self, name: &str) -> String {
-        let (ours, others, unit, ratio) = (self.ours, self.others, self.unit.name(), self.ratio());
-        let numbers = format!("{name:<28}{ours:>14.1}{others:>14.1}{ratio:>9.3}");
-        if self.note.is_empty() {
-            format!("{numbers}  {unit}; {}", self.other)
-        } else {
-            format!("{numbers}  {unit}; {} ({})", self.other, self.note)
-        }
+    /// A line of the table, folded.
+    pub(crate) fn to_line(&self, name: &str, width: usize) -> String {
+        let (ours, others) = (self.unit.show(self.ours), self.unit.show(self.others));
+        let words = self.unit.compare(self.ours, self.others);
+        let name = format!("  {name}");
+        let line = format!(
+            "{name:<NAME$}{ours:>VALUE$}{others:>VALUE$}  {words} {}",
+            self.other
+        );
+        hang(&line, width, NAME + 2 * VALUE + 2)
     }
 
-    pub(crate) fn to_json(&self, name: &str) -> Value {
+    /// The note, folded, if there is one.
+    pub(crate) fn to_note(&self, width: usize) -> Option<String> {
+        let note = format!("      {}", self.note);
+        (!self.note.is_empty()).then(|| hang(&note, width, 6))
+    }
+
+    pub(crate) fn to_json(&self, group: &str, name: &str) -> Value {
         let unit = self.unit.name();
         json!({
+            "group": group,
             "name": name,
             format!("ours_{unit}"): self.ours,
             "other": self.other,

@@ -90,7 +90,8 @@ fn compare(
         time(&others),
         format!(
             "kick, {device}, call, handler; for each packet: exits {exits:.2} against \
-             {their_exits:.2}, wake-ups of the VMM {wakeups:.2} against {their_wakeups:.2} for {signals:.2} \
+             {their_exits:.2}, wake-ups of the VMM {wakeups:.2} against {their_wakeups:.2} for \
+             {signals:.2} \
              signals"
         ),
     ))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What rows count. Their times are never asserted.
+//! What rows count, and how the program shows them. Their times are never asserted.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,10 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use kvm_test::{Trial, kvm_x86};
+use kvm_test::{Terminal, Trial, anywhere, kvm_x86};
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -39,6 +40,13 @@ fn main() -> ExitCode {
             "a_packet_to_the_kernel_and_back_wakes_no_thread_of_the_vmm",
             || counts_wakeups("vhost_vsock_roundtrip"),
         ),
+        kvm_x86(
+            "ctrl_c_ends_with_the_rows_that_are_measured",
+            ends_at_ctrl_c,
+        ),
+        kvm_x86("a_row_is_shown_in_words_and_units", shows_words),
+        anywhere("plots_go_where_they_are_told_and_nowhere_else", plots),
+        anywhere("a_row_that_is_none_is_refused", refuses),
     ])
 }
 
@@ -55,14 +63,94 @@ fn with_device(name: &str, run: fn()) -> Trial {
     }
 }
 
+fn scorecard(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scorecard"));
+    command.args(arguments);
+    command
+}
+
+/// Row for row on a terminal, until the first is there.
+fn ends_at_ctrl_c() {
+    let terminal = Terminal::for_output(&mut scorecard(&["--json"]), 80).unwrap();
+    let mut shown = terminal.wait_for("}");
+    terminal.interrupt().unwrap();
+    let (rest, output) = terminal.output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    shown += &rest;
+    let rows = shown.lines().map(|row| serde_json::from_str(row).unwrap());
+    let rows: Vec<Value> = rows.collect();
+    assert_eq!(rows[0]["name"], "a_a", "{rows:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    let measured = format!("interrupted; {} of ", rows.len());
+    assert!(error.contains(&measured), "{error}");
+}
+
+fn shows_words() {
+    let arguments = ["--notes", "--only", "vhost_user_roundtrip"];
+    let terminal = Terminal::for_output(&mut scorecard(&arguments), 80).unwrap();
+    let (text, output) = terminal.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let widths = text.lines().map(|line| line.trim_end().chars().count());
+    assert!(widths.max().is_some_and(|width| width <= 80), "{text}");
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(
+        text.starts_with("Devices of vhost ours other vhost_user_roundtrip "),
+        "{text}"
+    );
+    for part in [
+        " a thread of the VMM that carries",
+        "for each packet: exits 0.00",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let comparisons = [
+        "faster than",
+        "slower than",
+        "% more than",
+        "% less than",
+        "the same as",
+    ];
+    assert!(
+        comparisons.iter().any(|words| text.contains(words)),
+        "{text}"
+    );
+}
+
+fn plots() {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("plots-{}", std::process::id()));
+    let (here, out) = (folder.join("here"), folder.join("out"));
+    fs::create_dir_all(&here).unwrap();
+    let names = |folder| -> Vec<_> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let memory = |arguments: &[&str]| {
+        let mut command = scorecard(&["--only", "memory_4096"]);
+        let output = command.args(arguments).current_dir(&here).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(names(&here).is_empty());
+    };
+    if cfg!(target_arch = "x86_64") {
+        memory(&[]);
+        memory(&["--out", out.to_str().unwrap()]);
+        // Not that of the group, which the whole card writes.
+        assert_eq!(names(&out), ["memory_4096.svg"]);
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+fn refuses() {
+    let output = scorecard(&["--only", "nothing"]).output().unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty());
+    assert!(scorecard(&["--version"]).output().unwrap().status.success());
+}
+
 /// The note of a row.
 fn note(row: &str) -> String {
-    let scorecard = Command::new(env!("CARGO_BIN_EXE_scorecard"))
-        .args(["--json", "--only", row])
-        // Its plots go below where it runs.
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .output()
-        .unwrap();
+    let scorecard = scorecard(&["--json", "--only", row]).output().unwrap();
     assert!(scorecard.status.success(), "{scorecard:?}");
     let row: Value = serde_json::from_slice(&scorecard.stdout).unwrap();
     row["note"].as_str().unwrap().to_owned()

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Doorbells that hide one another.
 //!
-//! KVM keeps the ranges of a bus in an array, and searches it by halves. Ranges that overlap have no
-//! order that such a search could rely on: whether it finds the one that a write is meant for depends
-//! on how many others there are, anywhere on the bus. The lesson is not to let doorbells overlap.
+//! KVM keeps the ranges of a bus in an array, and searches it by halves. Ranges that overlap have
+//! no order that such a search could rely on: whether it finds the one that a write is meant for
+//! depends on how many others there are, anywhere on the bus. The lesson is not to let doorbells
+//! overlap.
 
 use crate::backend::Bus;
 use crate::case::{Case, case};
@@ -44,9 +45,9 @@ fn overlapped(below: u64, above: u64, hidden: bool) -> Case {
     )
 }
 
-/// A doorbell for any width at `X`, and one of two bytes that ends there. To KVM's comparison they are
-/// equal, so they stand in the order in which they came. If that is the wrong one, the search takes
-/// the wrong turn at whichever of the two it meets first, and misses the other.
+/// A doorbell for any width at `X`, and one of two bytes that ends there. To KVM's comparison they
+/// are equal, so they stand in the order in which they came. If that is the wrong one, the search
+/// takes the wrong turn at whichever of the two it meets first, and misses the other.
 fn beside(bus: Bus, x: u64, lower_first: bool) -> Case {
     let order = if lower_first { "after" } else { "before" };
     case(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Which doorbells a guest's write rings.
 //!
-//! A doorbell rings if the address is its own, if it takes every width or the write has its width, and
-//! if it takes every value or the write has its value, in the byte order of the host. What rings no
-//! doorbell exits to user space, unless a device in the kernel takes it.
+//! A doorbell rings if the address is its own, if it takes every width or the write has its width,
+//! and if it takes every value or the write has its value, in the byte order of the host. What
+//! rings no doorbell exits to user space, unless a device in the kernel takes it.
 
 use nix::poll::PollFlags;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_IOEVENTFD: which two doorbells can be at one address.
 //!
-//! Two doorbells on one bus that start at one address collide if one of them takes every width, or if
-//! both have the same width and one takes every value, or both the same one. It is never asked which
-//! eventfds they are, nor whether ranges overlap that start elsewhere.
+//! Two doorbells on one bus that start at one address collide if one of them takes every width, or
+//! if both have the same width and one takes every value, or both the same one. It is never asked
+//! which eventfds they are, nor whether ranges overlap that start elsewhere.
 
 use nix::errno::Errno::EEXIST;
 

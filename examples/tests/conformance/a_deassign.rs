@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_IOEVENTFD with DEASSIGN: what has to be said again to take a doorbell off.
 //!
-//! Bus, eventfd (a duplicate will do), address, length, whether there is a datamatch, and the value if
-//! so. Only the file descriptor is checked; anything else that is wrong is not found.
+//! Bus, eventfd (a duplicate will do), address, length, whether there is a datamatch, and the value
+//! if so. Only the file descriptor is checked; anything else that is wrong is not found.
 
 use std::os::fd::AsRawFd;
 
@@ -14,7 +14,8 @@ use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{CCW, DATAMATCH, IoEventFd, MMIO, PIO, deassign, doorbell, valued, wildcard};
 
-/// How a request differs from that which assigned a doorbell for the value 5, and what it is answered.
+/// How a request differs from that which assigned a doorbell for the value 5, and what it is
+/// answered.
 type Change = (&'static str, fn(IoEventFd) -> IoEventFd, Result<(), Errno>);
 
 const CHANGES: [Change; 12] = [

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_IOEVENTFD: what can be assigned.
 //!
-//! KVM checks in this order: length, end of the range, flags, a datamatch without a length, the file
-//! descriptor, collisions, room on the bus.
+//! KVM checks in this order: length, end of the range, flags, a datamatch without a length, the
+//! file descriptor, collisions, room on the bus.
 
 use std::os::fd::AsRawFd;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_IOEVENTFD: how many there can be.
 //!
-//! A bus has room for 1000 devices. Doorbells do not count, but a bus that others have filled takes no
-//! doorbell either.
+//! A bus has room for 1000 devices. Doorbells do not count, but a bus that others have filled takes
+//! no doorbell either.
 
 use nix::errno::Errno::ENOSPC;
 

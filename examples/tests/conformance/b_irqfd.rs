@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_IRQFD: what can be bound, and taken off.
 //!
-//! KVM checks in this order: flags, whether there is an irqchip (and a full one for resampling), the
-//! file descriptor, the resample file descriptor, whether the eventfd is bound already. The GSI is not
-//! checked at all. Taking off asks for nothing but an eventfd.
+//! KVM checks in this order: flags, whether there is an irqchip (and a full one for resampling),
+//! the file descriptor, the resample file descriptor, whether the eventfd is bound already. The GSI
+//! is not checked at all. Taking off asks for nothing but an eventfd.
 
 use std::os::fd::AsRawFd;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The table that a machine starts with.
 //!
-//! KVM_CREATE_IRQCHIP leads GSI 0 to 15 to the pin of that number of the IOAPIC and of the PICs, and 16
-//! to 23 to the IOAPIC alone, whose pins are masked. The first table that is set replaces it whole. A
-//! split irqchip starts with no routes.
+//! KVM_CREATE_IRQCHIP leads GSI 0 to 15 to the pin of that number of the IOAPIC and of the PICs,
+//! and 16 to 23 to the IOAPIC alone, whose pins are masked. The first table that is set replaces it
+//! whole. A split irqchip starts with no routes.
 
 use crate::case::{Case, case};
 use crate::expect::expect_ok;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! KVM_SET_GSI_ROUTING: which tables are accepted.
 //!
-//! KVM checks: an irqchip, the number of entries (4096 at most), the flags, whether the entries can be
-//! read, then each of them. All is EINVAL but for what cannot be read.
+//! KVM checks: an irqchip, the number of entries (4096 at most), the flags, whether the entries can
+//! be read, then each of them. All is EINVAL but for what cannot be read.
 //!
 //! One GSI can have one message, or one pin of each chip.
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS and KVM_INTERRUPT: interrupts without an eventfd.
+//! KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS and KVM_INTERRUPT: interrupts without an
+//! eventfd.
 //!
-//! A message answers how many local APICs took it. The status of a line is -1 if nothing came of it (no
-//! route, a masked pin, a message at level 0), 0 if the interrupt was pending already, or the sum of
-//! what the chips say. A vCPU takes vectors only where KVM has no PICs.
+//! A message answers how many local APICs took it. The status of a line is -1 if nothing came of it
+//! (no route, a masked pin, a message at level 0), 0 if the interrupt was pending already, or the
+//! sum of what the chips say. A vCPU takes vectors only where KVM has no PICs.
 
 use nix::errno::Errno::{EEXIST, EINVAL, ENXIO, EPERM};
 

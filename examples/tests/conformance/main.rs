@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What KVM answers, as a list of cases that run on two machines: `SimVm`, and `/dev/kvm` itself.
 //!
-//! A case states what a real kernel (Linux 6.18, x86-64) was seen to answer, so that both machines are
-//! held to the same. Its name says where it runs: `sim::A_ioeventfd::assign_pio_len_0x3`,
+//! A case states what a real kernel (Linux 6.18, x86-64) was seen to answer, so that both machines
+//! are held to the same. Its name says where it runs: `sim::A_ioeventfd::assign_pio_len_0x3`,
 //! `kvm::A_ioeventfd::assign_pio_len_0x3`. The sections read as documentation of KVM:
 //!
 //! | section | what it is about |

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Level-triggered interrupts by eventfds: a signal raises the line, the guest's end of the interrupt
-//! (EOI) lowers it and signals the resample eventfd, upon which the device says whether it still wants
-//! anything.
+//! Level-triggered interrupts by eventfds: a signal raises the line, the guest's end of the
+//! interrupt (EOI) lowers it and signals the resample eventfd, upon which the device says whether
+//! it still wants anything.
 //!
-//! The guest's interrupts come through the PICs here, whose ends of interrupts KVM sees on every host.
+//! The guest's interrupts come through the PICs here, whose ends of interrupts KVM sees on every
+//! host.
 
 use crate::backend::{Backend, Bus, Irqchip};
 use crate::case::{Case, Host, case};
@@ -53,9 +54,9 @@ impl Pin {
         1 << self.gsi
     }
 
-    /// What the guest takes after a request that it has not taken was lowered: an edge was seen, a level
-    /// is gone with its cause. The first PIC has seen the second one ask, which then has nothing: that is
-    /// a spurious interrupt, of the vector of the last pin.
+    /// What the guest takes after a request that it has not taken was lowered: an edge was seen, a
+    /// level is gone with its cause. The first PIC has seen the second one ask, which then has
+    /// nothing: that is a spurious interrupt, of the vector of the last pin.
     fn after_it_fell(self) -> Option<u8> {
         match (self.level, self.gsi) {
             (false, _) => Some(self.vector()),

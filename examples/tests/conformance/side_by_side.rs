@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Random operations on both machines, whose answers and interrupts have to be the same.
 //!
-//! A run is reproduced by `SIDE_BY_SIDE_SEED`, and made longer by `SIDE_BY_SIDE_OPERATIONS`. Where the
-//! machines differ, `SimVm` is wrong.
+//! A run is reproduced by `SIDE_BY_SIDE_SEED`, and made longer by `SIDE_BY_SIDE_OPERATIONS`. Where
+//! the machines differ, `SimVm` is wrong.
 
 mod operation;
 mod world;

@@ -91,7 +91,7 @@ impl World {
             assert!(!write(place), "{place:?} is deaf among {:?}", self.there);
             let aimed = aimed(place);
             let keys = self.sets.iter();
-            let mut keys = keys.filter_map(|set| set.find(aimed.address, &aimed.bytes));
+            let mut keys = keys.filter_map(|set| set.key_of_write(aimed.address, &aimed.bytes));
             assert_eq!(keys.next(), Some(index as u64), "{:?}", self.there);
             for (other, notifier) in self.notifiers.iter().enumerate() {
                 let kicks = notifier.consume().unwrap().map_or(0, u64::from);

@@ -90,7 +90,7 @@ fn write() -> impl Strategy<Value = Write> {
     parts.prop_map(|(address, width, low, high)| {
         let width = match address {
             IoAddress::Pio(_) => 1 << (width % 3),
-            IoAddress::Mmio(_) => 1 << width,
+            _ => 1 << width,
         };
         let mut bytes = vec![0; width];
         bytes[0] = low;
@@ -140,7 +140,7 @@ impl<V: Vm + 'static> Rig<V> {
         for count in [bells.len() / 2, bells.len()] {
             let wanted = bells[..count].iter().cloned();
             let epoch = self.set.apply(self.set.plan(wanted).unwrap()).unwrap();
-            self.set.vcpus_passed(epoch);
+            self.set.vcpus_passed(epoch).unwrap();
         }
         // The kicks of those that were there before.
         self.rung();
@@ -164,13 +164,13 @@ impl<V: Vm + 'static> Rig<V> {
         while !rest.is_empty() {
             let room = match at {
                 IoAddress::Mmio(number) => (PAGE - number % PAGE) as usize,
-                IoAddress::Pio(_) => rest.len(),
+                _ => rest.len(),
             };
             let (fragment, behind) = rest.split_at(rest.len().min(room));
             let mut missed = false;
             for piece in fragment.chunks(8) {
                 // After a miss, what is left of the fragment exits without being looked up.
-                match self.set.find(at, piece).filter(|_| !missed) {
+                match self.set.key_of_write(at, piece).filter(|_| !missed) {
                     Some(key) => landed.rung.push(key),
                     None => {
                         missed = true;
@@ -179,7 +179,7 @@ impl<V: Vm + 'static> Rig<V> {
                 }
                 at = match at {
                     IoAddress::Mmio(number) => IoAddress::Mmio(number + piece.len() as u64),
-                    port @ IoAddress::Pio(_) => port,
+                    port => port,
                 };
             }
             rest = behind;
@@ -231,7 +231,7 @@ impl Rig<SimVm> {
             let bare = IoEventFd::builder(self.vm.clone(), address, datamatch).assign();
             match refused {
                 Error::NoSuchWrite { .. } => assert!(bare.is_err()),
-                Error::Conflict { source, .. } => match *source {
+                Error::Conflict { cause, .. } => match *cause {
                     Conflict::Taken | Conflict::Wildcard { .. } => {
                         assert!(matches!(bare.unwrap_err().error, Error::Taken { .. }));
                     }

@@ -19,12 +19,14 @@ mod fork;
 #[cfg(target_arch = "x86_64")]
 mod guards;
 mod intx;
+mod minimal;
 mod msix;
 mod routing;
 #[cfg(target_arch = "x86_64")]
 mod storm;
 #[cfg(target_arch = "x86_64")]
 mod suspend;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
     trials.extend(msix::trials());
     trials.extend(intx::trials());
     trials.extend(routing::trials());
+    trials.extend(minimal::trials());
+    trials.extend(terminal::trials());
     trials.extend(bar_move::trials());
     trials.extend(bus::trials());
     trials.extend(beside::trials());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ioeventfd::virtio::{Notification, NotifyCapability, PciModern};
 use ioeventfd::{
-    Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, IoEventFd, Rung, Window,
+    AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, IoEventFd,
+    Window,
 };
 use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier, KvmVm};
@@ -107,16 +108,22 @@ fn vcpu() -> Vec<Row> {
             [Some(&[WRITE]), Some(&[WRITE])],
             Device::started,
             |device| {
-                assert_eq!(device.set.on_exit_write(AT, &[0, 0]).unwrap(), Rung::All);
+                assert_eq!(
+                    device.set.on_exit_write(AT, &[0, 0]).unwrap(),
+                    AfterExit::Resume
+                );
             },
         ),
         row(
-            "`on_exit_write`, another register; `find`",
+            "`on_exit_write`, another register; `key_of_write`",
             [NONE, NONE],
             Device::started,
             |device| {
-                assert_eq!(device.set.on_exit_write(AT, &[9, 9]).unwrap(), Rung::None);
-                assert!(device.set.find(AT, &[0, 0]).is_some());
+                assert_eq!(
+                    device.set.on_exit_write(AT, &[9, 9]).unwrap(),
+                    AfterExit::Emulate
+                );
+                assert!(device.set.key_of_write(AT, &[0, 0]).is_some());
             },
         ),
         row(
@@ -214,7 +221,7 @@ fn set() -> Vec<Row> {
         row("`vcpus_passed`", [NONE, NONE], Device::started, |device| {
             let plan = device.set.plan([device.bell(&device.notifier)]).unwrap();
             let epoch = device.set.apply(plan).unwrap();
-            device.set.vcpus_passed(epoch);
+            device.set.vcpus_passed(epoch).unwrap();
         }),
         Row::each(
             "drop of a set that is started",

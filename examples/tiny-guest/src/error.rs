@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can go wrong on the host's side.
+//! What can go wrong on the host's side. Each text ends with its cause, so no error has a source.
 
 use std::io;
 
@@ -8,43 +8,61 @@ use std::io;
 #[non_exhaustive]
 pub enum Error {
     /// There is no KVM here, or it is not for this user: a reason to skip a test, not to fail it.
-    #[error("cannot open /dev/kvm")]
-    OpenKvm(#[source] io::Error),
+    #[error("cannot open /dev/kvm: {0}")]
+    OpenKvm(io::Error),
     /// KVM refused a request.
-    #[error("{request} failed")]
+    #[error("{request} failed: {cause}")]
     Kvm {
         /// The request, by the name of its ioctl.
         request: &'static str,
         /// The errno it failed with.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The guest's last access has another part, which the host program has not seen yet.
     #[error("the guest's last access has another part")]
     Incomplete,
     /// The handler of the signal that stops vCPUs could not be installed.
-    #[error("cannot install the handler of the signal that stops vCPUs")]
-    Signal(#[source] io::Error),
+    #[error("cannot install the handler of the signal that stops vCPUs: {0}")]
+    Signal(io::Error),
     /// The machine that was asked for does not fit the [layout](crate::layout).
     #[error("{0}")]
     Layout(&'static str),
     /// The RAM of the guest could not be allocated.
-    #[error("cannot allocate the RAM of the guest")]
-    Allocate(#[from] vm_memory::mmap::FromRangesError),
+    #[error("cannot allocate the RAM of the guest: {0}")]
+    Allocate(vm_memory::mmap::FromRangesError),
     /// The file behind the RAM of the guest could not be created.
-    #[error("cannot create the file behind the RAM of the guest")]
-    File(#[source] io::Error),
+    #[error("cannot create the file behind the RAM of the guest: {0}")]
+    File(io::Error),
     /// An access by the host fell outside of the guest's RAM.
-    #[error("access outside of the guest's RAM")]
-    Access(#[from] vm_memory::GuestMemoryError),
+    #[error("access outside of the guest's RAM: {0}")]
+    Access(vm_memory::GuestMemoryError),
     /// The program does not assemble.
-    #[error("the program does not assemble")]
-    Assemble(#[from] iced_x86::IcedError),
+    #[error("the program does not assemble: {0}")]
+    Assemble(iced_x86::IcedError),
+}
+
+impl From<vm_memory::mmap::FromRangesError> for Error {
+    fn from(error: vm_memory::mmap::FromRangesError) -> Self {
+        Self::Allocate(error)
+    }
+}
+
+impl From<vm_memory::GuestMemoryError> for Error {
+    fn from(error: vm_memory::GuestMemoryError) -> Self {
+        Self::Access(error)
+    }
+}
+
+impl From<iced_x86::IcedError> for Error {
+    fn from(error: iced_x86::IcedError) -> Self {
+        Self::Assemble(error)
+    }
 }
 
 /// Names the request that failed, for `map_err`.
 pub(crate) fn kvm(request: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
     move |errno| Error::Kvm {
         request,
-        source: errno.into(),
+        cause: errno.into(),
     }
 }

@@ -39,7 +39,8 @@ pub enum Exit<'a> {
     },
     /// The guest ended a level-triggered interrupt of an I/O APIC that the host program emulates.
     IoapicEoi(u8),
-    /// The vCPU can take an interrupt, as [`Vcpu::request_interrupt_window`](crate::Vcpu::request_interrupt_window)
+    /// The vCPU can take an interrupt, as
+    /// [`Vcpu::request_interrupt_window`](crate::Vcpu::request_interrupt_window)
     /// wanted to know.
     InterruptWindow,
     /// The guest executed `hlt`, and KVM has no interrupt controller that could wake it.

@@ -49,8 +49,8 @@ impl Program {
 
     /// Adds the handler of an interrupt from the local APIC. `vector` is 32 or more.
     ///
-    /// Around `body`, it saves and restores the registers that the idioms of [`Asm`] change, signals
-    /// the end of the interrupt, and returns.
+    /// Around `body`, it saves and restores the registers that the idioms of [`Asm`] change,
+    /// signals the end of the interrupt, and returns.
     ///
     /// # Errors
     ///

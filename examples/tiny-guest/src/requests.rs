@@ -10,8 +10,8 @@ use crate::{Error, Machine};
 
 #[allow(unsafe_code)]
 impl Machine {
-    /// The pins of the I/O APIC that request an interrupt, a bit each. A level-triggered one does so as
-    /// long as it is high.
+    /// The pins of the I/O APIC that request an interrupt, a bit each. A level-triggered one does
+    /// so as long as it is high.
     ///
     /// # Errors
     ///
@@ -22,8 +22,8 @@ impl Machine {
         Ok(unsafe { chip.chip.ioapic.irr })
     }
 
-    /// The pins of both PICs that request an interrupt, a bit each. A level-triggered one does so as
-    /// long as it is high.
+    /// The pins of both PICs that request an interrupt, a bit each. A level-triggered one does so
+    /// as long as it is high.
     ///
     /// # Errors
     ///

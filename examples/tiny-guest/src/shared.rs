@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Variables in the guest's RAM that host and guest share.
 //!
-//! The guest reads and writes them by aligned 8-byte accesses, the host by atomic ones. Whoever sees a
-//! value also sees what was written before it: the host acquires and releases, and x86 does so anyway.
+//! The guest reads and writes them by aligned 8-byte accesses, the host by atomic ones. Whoever
+//! sees a value also sees what was written before it: the host acquires and releases, and x86 does
+//! so anyway.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

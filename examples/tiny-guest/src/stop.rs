@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Makes a vCPU that runs in another thread return.
 //!
-//! A signal interrupts `KVM_RUN`, but one that arrives just before the request is lost. So the stopper
-//! first leaves a request, which the vCPU looks at on each way in, and then sends the signal again and
-//! again until the vCPU is out. Both sides hold one lock, and the vCPU's thread says under this lock
-//! whether it may be inside: a signal never goes to a thread that has ended.
+//! A signal interrupts `KVM_RUN`, but one that arrives just before the request is lost. So the
+//! stopper first leaves a request, which the vCPU looks at on each way in, and then sends the
+//! signal again and again until the vCPU is out. Both sides hold one lock, and the vCPU's thread
+//! says under this lock whether it may be inside: a signal never goes to a thread that has ended.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,8 +40,8 @@ struct State {
 }
 
 impl VcpuStopper {
-    /// Makes one [`Vcpu::run`](crate::Vcpu::run) return [`Exit::Stopped`](crate::Exit::Stopped): the
-    /// one under way, or else the next.
+    /// Makes one [`Vcpu::run`](crate::Vcpu::run) return [`Exit::Stopped`](crate::Exit::Stopped):
+    /// the one under way, or else the next.
     ///
     /// When this returns, the guest does not execute until that was seen. A run that was about to
     /// return for a reason of its own still reports it, and then it is the next that is stopped.
@@ -91,8 +91,8 @@ impl Gate {
 #[derive(Debug)]
 struct Thread(pthread_t);
 
-// SAFETY: POSIX gives the handle of a thread to all threads of its process. It is a pointer with musl,
-// which no code here follows, and an integer with glibc.
+// SAFETY: POSIX gives the handle of a thread to all threads of its process. It is a pointer with
+// musl, which no code here follows, and an integer with glibc.
 #[allow(unsafe_code)]
 unsafe impl Send for Thread {}
 
@@ -104,9 +104,10 @@ impl Thread {
     }
 }
 
-// SAFETY: the handle is that of a thread that has not ended. `enter` stores it on the thread itself,
-// which is removed again by dropping `Inside` on the same thread, also when that unwinds: `run` holds
-// it in a local variable. `kill` is called with the lock held, so not after the removal.
+// SAFETY: the handle is that of a thread that has not ended. `enter` stores it on the thread
+// itself, which is removed again by dropping `Inside` on the same thread, also when that unwinds:
+// `run` holds it in a local variable. `kill` is called with the lock held, so not after the
+// removal.
 #[allow(unsafe_code)]
 unsafe impl Killable for Thread {
     fn pthread_handle(&self) -> pthread_t {

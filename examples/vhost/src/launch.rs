@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::child::{DAEMON, ECHO};
@@ -39,20 +40,25 @@ impl Drop for Killed {
     }
 }
 
+/// This program once more, with another argument. Ctrl-C at a terminal is for the VMM, which ends
+/// the others, so they are no part of its process group.
+fn command(argument: String) -> io::Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(argument).process_group(0);
+    Ok(command)
+}
+
 /// A daemon, see [`run`](crate::user::daemon::run).
 pub(crate) fn daemon(listener: UnixListener, last_moment: u32) -> Result<Killed, Box<dyn Error>> {
-    let mut command = Command::new(env::current_exe()?);
-    command
-        .arg(format!("{DAEMON}{last_moment}"))
-        .stdin(OwnedFd::from(listener))
-        .stdout(Stdio::null());
+    let mut command = command(format!("{DAEMON}{last_moment}"))?;
+    command.stdin(OwnedFd::from(listener)).stdout(Stdio::null());
     Ok(Killed(command.spawn()?))
 }
 
 /// The process at the other end, see [`run`](crate::kernel::echo::run), and what it prints.
 pub(crate) fn echo() -> Result<(Killed, ChildStdout), Box<dyn Error>> {
-    let mut command = Command::new(env::current_exe()?);
-    command.arg(ECHO).stdout(Stdio::piped());
+    let mut command = command(ECHO.to_owned())?;
+    command.stdout(Stdio::piped());
     let mut process = Killed(command.spawn()?);
     let out = process.0.stdout.take();
     let out = out.ok_or("a process without its standard output")?;

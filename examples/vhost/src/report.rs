@@ -16,6 +16,8 @@ pub struct Traffic {
     pub load: Load,
     /// How many snapshots the VMM was to take.
     pub wanted_snapshots: u32,
+    /// Whether the user has ended the run early.
+    pub interrupted: bool,
     /// What the guest has counted.
     pub counts: Counts,
     /// What the VMM has counted.
@@ -25,6 +27,23 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// How many packets there were to be.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        match self.interrupted {
+            true => self.counts.requests,
+            false => self.load.packets.into(),
+        }
+    }
+
+    /// How many changes to the device there were to be.
+    fn changes(&self) -> u32 {
+        match self.interrupted {
+            true => u32::try_from(self.counts.changes).unwrap_or(u32::MAX),
+            false => self.load.changes(),
+        }
+    }
+
     /// Packets that have not come back when they were due.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -58,8 +77,9 @@ impl Traffic {
     /// went wrong.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        let packets = u64::from(self.load.packets);
-        let changes = self.load.changes();
+        let packets = self.packets();
+        let changes = self.changes();
+        let snapshots = self.totals.snapshots;
         let [_, completed] = self.totals.used;
         self.counts.requests == packets
             && self.counts.answered == packets
@@ -67,8 +87,8 @@ impl Traffic {
             && self.doubled() == 0
             && completed == (packets + 1 - self.counts.unfinished) as u16
             && self.counts.changes == u64::from(changes)
-            && self.totals.snapshots.of_guest == Change::moves(changes)
-            && self.totals.snapshots.of_vmm == self.wanted_snapshots
+            && snapshots.of_guest == Change::moves(changes)
+            && (snapshots.of_vmm == self.wanted_snapshots || self.interrupted)
             && self.counts.through_mask == 0
             && self.counts.stale == 0
             && self.totals.exits == 0
@@ -81,10 +101,14 @@ impl Traffic {
     /// Those of the formatter.
     pub fn show(&self, f: &mut fmt::Formatter<'_>, others: &[(&str, u64)]) -> fmt::Result {
         let snapshots = self.totals.snapshots;
+        let lost = match self.interrupted {
+            true => "lost or on their way",
+            false => "lost",
+        };
         let own = [
             ("packets sent", self.counts.requests),
             ("packets received", self.counts.answered),
-            ("lost", self.lost()),
+            (lost, self.lost()),
             ("doubled", self.doubled()),
             ("kicks", self.counts.kicks),
             ("interrupts", self.counts.interrupts),

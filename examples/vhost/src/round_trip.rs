@@ -62,7 +62,7 @@ fn run<D: Device + Send>(
     let (session, vcpu) = Session::new(addresses, load)?;
     let tsc_khz = f64::from(vcpu.tsc_khz()?);
     let vmm = Vmm::new(device, session);
-    let watched = watch::run(&vmm, vcpu, &Plan::NONE)?;
+    let watched = watch::run(&vmm, vcpu, &Plan::NONE, load.packets)?;
     let totals = vmm.totals()?;
     let (mut device, session) = vmm.into_parts();
     device.stop(&session)?;

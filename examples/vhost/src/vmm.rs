@@ -210,7 +210,7 @@ impl<D: Device> Vmm<D> {
             return Err(unexpected().into());
         }
         // There is one vCPU, and it carries no other kick.
-        session.wiring().vcpu_passed();
+        session.wiring().vcpu_passed()?;
         match write {
             Write::Kick | Write::Suspend => {}
             Write::Table(offset) => {

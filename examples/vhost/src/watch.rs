@@ -2,10 +2,12 @@
 //! [`run`]: the guest in a thread of its own, beside one that sleeps.
 
 use std::error::Error;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::interrupt;
+use examples::progress::Progress;
 use nix::unistd::gettid;
 use tiny_guest::Vcpu;
 
@@ -15,18 +17,23 @@ use crate::wakeups::wakeups;
 
 /// A guest that has not moved for so long waits for an interrupt that was lost.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for one that was told to finish.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+/// How often the watching thread looks at the guest.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a run has cost beside exits.
 #[derive(Debug, Clone, Copy)]
 pub struct Watched {
-    /// How many times threads of this process were woken, but for the vCPU's and the one that asks
-    /// for snapshots, and without the looks of the one that watches.
+    /// How many times threads of this process were woken, but for the vCPU's, the one that asks
+    /// for snapshots, and the one that watches.
     pub wakeups: u64,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Runs the guest to its end, with snapshots meanwhile, or stops it when it does not move any more.
+/// Runs a guest with so many packets to its end, with snapshots meanwhile. Stops it when it does
+/// not move any more, or the user ends the run.
 ///
 /// # Errors
 ///
@@ -35,6 +42,7 @@ pub fn run<D: Device + Send>(
     vmm: &Vmm<D>,
     vcpu: Vcpu,
     plan: &Plan,
+    packets: u32,
 ) -> Result<Watched, Box<dyn Error>> {
     let (ready, is_ready) = mpsc::channel();
     let (go, may_go) = mpsc::channel();
@@ -56,13 +64,14 @@ pub fn run<D: Device + Send>(
         });
         let threads = is_ready.recv().and_then(|one| Ok([one, is_ready.recv()?]));
         let watched = threads.map_err(Into::into).and_then(|without| {
+            let [one, other] = without;
+            let without = [one, other, gettid().as_raw()];
             let before = wakeups(&without)?;
             // Dropped here in any case, so that the other thread does not wait for ever.
             let go = go;
             go.send(())?;
-            let (looks, moved) = watch(vmm, &is_over)?;
-            // It slept once more than it looked, until the guest was done.
-            let wakeups = wakeups(&without)?.saturating_sub(before + looks + 1);
+            let moved = watch(vmm, &is_over, Progress::new("packets", packets.into()))?;
+            let wakeups = wakeups(&without)?.saturating_sub(before);
             Ok((wakeups, moved))
         });
         let moved = matches!(&watched, Ok((_, true)));
@@ -77,7 +86,7 @@ pub fn run<D: Device + Send>(
     ended.map_err(|_| "the vCPU's thread panicked")??;
     asked.map_err(|_| "the thread that asks for snapshots panicked")??;
     let (wakeups, _) = watched.map_err(|error: Box<dyn Error>| error)?;
-    if !moved {
+    if !moved && !interrupt::is_pending() {
         let answered = vmm.session().guest().answered()?;
         return Err(format!("the guest does not move: {answered} packets came back").into());
     }
@@ -87,19 +96,26 @@ pub fn run<D: Device + Send>(
     })
 }
 
-/// Sleeps until the guest is done, or does not move. Returns how many times it has looked, and
-/// whether the guest is done.
+/// Looks at the guest until it is done, or does not move. Returns whether it is done.
 fn watch<D: Device>(
     vmm: &Vmm<D>,
     is_over: &mpsc::Receiver<()>,
-) -> Result<(u64, bool), Box<dyn Error>> {
-    let (mut last, mut looks) = (None, 0);
-    while is_over.recv_timeout(PATIENCE).is_err() {
-        looks += 1;
-        let answered = vmm.session().guest().answered()?;
-        if last.replace(answered) == Some(answered) {
-            return Ok((looks, false));
+    mut progress: Progress,
+) -> Result<bool, Box<dyn Error>> {
+    let (mut last, mut moved, mut patience) = (None, Instant::now(), PATIENCE);
+    while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let session = vmm.session();
+        if interrupt::is_pending() {
+            session.guest().stop()?;
+            patience = SHORT_PATIENCE;
+        }
+        let answered = session.guest().answered()?;
+        progress.show(answered);
+        if last != Some(answered) {
+            (last, moved) = (Some(answered), Instant::now());
+        } else if moved.elapsed() > patience {
+            return Ok(false);
         }
     }
-    Ok((looks, true))
+    Ok(true)
 }

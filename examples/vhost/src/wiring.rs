@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ioeventfd::{
-    Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, Rung, Width,
+    AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, IoAddress, Width,
 };
 use irq_routing::RoutingTable;
 use irqfd::msix::{BindCallError, Binding, Table};
@@ -159,15 +159,20 @@ impl Wiring {
     /// If the kick cannot be signalled.
     pub fn kicked(&self, address: u64, data: &[u8]) -> Result<bool, Box<dyn Error>> {
         let address = IoAddress::Mmio(address);
-        Ok(self.doorbells.on_exit_write(address, data)? == Rung::All)
+        Ok(self.doorbells.on_exit_write(address, data)? == AfterExit::Resume)
     }
 
     /// The only vCPU has left the guest, and the kick that it carried was taken: no older kick is
     /// on its way.
-    pub fn vcpu_passed(&self) {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DoorbellSet::vcpus_passed`].
+    pub fn vcpu_passed(&self) -> Result<(), ioeventfd::Error> {
         let epoch = self.lock().epoch.take();
-        if let Some(epoch) = epoch {
-            self.doorbells.vcpus_passed(epoch);
+        match epoch {
+            Some(epoch) => self.doorbells.vcpus_passed(epoch),
+            None => Ok(()),
         }
     }
 

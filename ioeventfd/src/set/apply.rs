@@ -2,14 +2,14 @@
 //! Carrying a plan out: all of it, or nothing.
 
 use super::doorbell::Bell;
-use super::handover::{self, Handover, Successors, in_groups};
-use super::past::Epoch;
+use super::kicks::{
+    Deferred, Handover, Successors, Target, group_by_notifier, handovers_of_change, owed_after_undo,
+};
+use super::left::Epoch;
 use super::steps::{self, Step};
-use super::undo::{self, Deferred};
 use super::{DoorbellSet, Plan, State};
-use crate::claims::Places;
-use crate::matcher::Target;
-use crate::place::Place;
+use crate::bus::Place;
+use crate::registry::Places;
 use crate::{Error, Rejected};
 
 impl DoorbellSet {
@@ -38,12 +38,12 @@ impl DoorbellSet {
     ///
     /// # Errors
     ///
-    /// [`Error::StalePlan`]; [`Error::Conflict`] if another set was faster; those of
-    /// [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and [`Error::Deassign`]. The
-    /// plan comes back inside. [`Error::NotUndone`] if the kernel refused to go back, too: then
-    /// what could not be registered again is matched in user space only, and the next plan repairs
-    /// it; and what could not be deregistered is kept, with its notifier, until it can be. Plan
-    /// anew then.
+    /// [`Error::StalePlan`]; [`Error::OtherSet`]; [`Error::Conflict`] if another set was faster;
+    /// those of [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and
+    /// [`Error::StaysRegistered`]. The plan comes back inside. [`Error::NotUndone`] if the kernel
+    /// refused to go back, too: then what could not be registered again is matched in user space
+    /// only, and the next plan repairs it; and what could not be deregistered is kept, with its
+    /// notifier, until it can be. Plan anew then.
     #[expect(
         clippy::result_large_err,
         reason = "the plan comes back; a box would cost those that are carried out"
@@ -60,13 +60,16 @@ impl DoorbellSet {
         plan: &mut Plan,
         deferred: &mut Deferred,
     ) -> Result<Epoch, Error> {
-        if plan.set != self.id || plan.generation != state.generation {
+        if plan.set != self.id {
+            return Err(Error::OtherSet);
+        }
+        if plan.generation != state.generation {
             return Err(Error::StalePlan);
         }
         if plan.is_empty() {
-            return Ok(state.past.now());
+            return Ok(state.left.now());
         }
-        let freed = self.clean(state);
+        let freed = self.retry_stuck(state);
         let given_up = plan.given_up(&state.bells);
         let wanted: Vec<_> = plan.additions.iter().map(Bell::place).collect();
         let checked = plan.checked.take();
@@ -74,7 +77,7 @@ impl DoorbellSet {
             .registry
             .claims(|claims| claims.begin(self.id, &wanted, &given_up, checked));
         if let Err(error) = begun {
-            *deferred = undo::undo(freed.iter(), Vec::new(), &state.bells);
+            *deferred = owed_after_undo(freed.iter(), Vec::new(), &state.bells);
             return Err(error);
         }
 
@@ -84,11 +87,11 @@ impl DoorbellSet {
             .iter()
             .enumerate()
             .partition(|(index, _)| removed(index));
-        let handovers = handover::find(
+        let handovers = handovers_of_change(
             gone.iter().map(|(_, bell)| *bell),
             kept.iter().map(|(_, bell)| *bell),
             &plan.additions,
-            state.past.notifiers(),
+            state.left.notifiers(),
         );
         if !handovers.is_empty() {
             self.remember(&handovers);
@@ -104,7 +107,7 @@ impl DoorbellSet {
         if let Err(error) = steps::run(&mut state.bells, steps, stuck) {
             plan.additions = state.bells.split_off(there);
             let taken_back = plan.additions.iter().chain(&freed);
-            let undone = undo::undo(taken_back, handovers, &state.bells);
+            let undone = owed_after_undo(taken_back, handovers, &state.bells);
             state.outdate_unless_undone(&error);
             if matches!(error, Error::NotUndone { .. }) {
                 // Some of the plan's doorbells may be stuck.
@@ -113,16 +116,16 @@ impl DoorbellSet {
                     .extract_if(.., |bell| bell.fd.is_registered());
                 state.stuck.extend(new);
             }
-            self.back(state, &undone.moves, (&wanted, &given_up));
+            self.revert_change(state, &undone.moves, (&wanted, &given_up));
             *deferred = undone;
             return Err(error);
         }
-        let epoch = self.forth(state, plan, there, &handovers);
+        let epoch = self.finish_change(state, plan, there, &handovers);
         // By what the set has now: a notifier that was stuck may signal a new doorbell's kicks
         // already.
-        *deferred = undo::undo(freed.iter(), Vec::new(), &state.bells);
+        *deferred = owed_after_undo(freed.iter(), Vec::new(), &state.bells);
         deferred.moves.extend(handovers);
-        deferred.moves = in_groups(std::mem::take(&mut deferred.moves));
+        deferred.moves = group_by_notifier(std::mem::take(&mut deferred.moves));
         let stuck: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         self.registry
             .claims(|claims| claims.finish(self.id, &given_up, &stuck));
@@ -167,14 +170,14 @@ impl DoorbellSet {
         added: &[Bell],
         handovers: &[Handover],
     ) {
-        let rank = state.past.next();
+        let rank = state.left.next();
         let kept = kept.iter().map(|(_, bell)| *bell);
         let current = added
             .iter()
             .chain(kept)
             .map(|bell| bell.target(Target::CURRENT));
         let old = gone.iter().map(|(_, bell)| bell.target(rank));
-        let mut old: Vec<_> = old.chain(state.past.targets()).collect();
+        let mut old: Vec<_> = old.chain(state.left.targets()).collect();
         if !handovers.is_empty() {
             let successors = Successors::of(handovers);
             old.iter_mut()
@@ -184,7 +187,13 @@ impl DoorbellSet {
     }
 
     /// The change is done: what was there is past. New doorbells begin at index `new`.
-    fn forth(&self, state: &mut State, plan: &Plan, new: usize, handovers: &[Handover]) -> Epoch {
+    fn finish_change(
+        &self,
+        state: &mut State,
+        plan: &Plan,
+        new: usize,
+        handovers: &[Handover],
+    ) -> Epoch {
         let mut gone = Vec::with_capacity(plan.removals.len());
         // From the last on, so that the others' indices stay; the order is made below.
         for index in plan.removals.iter().rev() {
@@ -200,17 +209,17 @@ impl DoorbellSet {
             state.bells.sort_by_key(Bell::place);
         }
         state.next_generation();
-        let forgets = state.past.is_full();
-        let epoch = state.past.leave(gone.iter().filter(|_| state.started));
+        let forgets = state.left.is_full();
+        let epoch = state.left.leave(gone.iter().filter(|_| state.started));
         if !handovers.is_empty() {
-            state.past.redirect(&Successors::of(handovers));
+            state.left.redirect(&Successors::of(handovers));
         }
         if forgets || !state.started {
             self.publish(state);
         }
-        // Exits have not been matched to the old notifiers since the ioctls began, and the kernel
-        // does not signal them any more. What an exit was matched to before may be signalled only
-        // now.
+        // ExitTable have not been matched to the old notifiers since the ioctls began, and the
+        // kernel does not signal them any more. What an exit was matched to before may be signalled
+        // only now.
         if !handovers.is_empty() {
             self.count_handover();
         }
@@ -218,7 +227,12 @@ impl DoorbellSet {
     }
 
     /// The change did not happen, and these kicks are moved back.
-    fn back(&self, state: &State, moves: &[Handover], (wanted, given_up): (&[Place], &[Place])) {
+    fn revert_change(
+        &self,
+        state: &State,
+        moves: &[Handover],
+        (wanted, given_up): (&[Place], &[Place]),
+    ) {
         let places: Vec<_> = state.stuck.iter().map(Bell::place).collect();
         if !moves.is_empty() {
             self.remember(moves);
@@ -238,8 +252,8 @@ impl DoorbellSet {
 
     /// Tries to get rid of what earlier failures left registered. Returns what is gone: the kernel
     /// may have given its notifiers kicks since.
-    pub(super) fn clean(&self, state: &mut State) -> Vec<Bell> {
-        self.registry.clean();
+    pub(super) fn retry_stuck(&self, state: &mut State) -> Vec<Bell> {
+        self.registry.retry_quarantine();
         let stuck = &mut state.stuck;
         let gone: Vec<_> = stuck
             .extract_if(.., |bell| bell.fd.deregister().is_ok())

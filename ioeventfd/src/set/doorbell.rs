@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
-use crate::matcher::Target;
-use crate::place::Place;
+use super::kicks::Target;
+use crate::bus::Place;
 use crate::{Datamatch, IoAddress, IoEventFd};
 
-/// A doorbell that a [`DoorbellSet`](crate::DoorbellSet) is to have: a value, which registers nothing.
+/// A doorbell that a [`DoorbellSet`](crate::DoorbellSet) is to have: a value, which registers
+/// nothing.
 ///
 /// It is the same as another one if all four parts are. A different `Arc` is a different notifier,
 /// also if both are of one eventfd.

@@ -6,15 +6,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::doorbell::Bell;
-use super::handover::{Due, give};
-use super::past::Epoch;
+use super::kicks::{Signal, give, owed_after_undo};
+use super::left::Epoch;
 use super::steps::{self, Step};
-use super::undo::undo;
 use super::{DoorbellSet, State};
 use crate::Error;
 
 /// Kicks that were pending in a notifier. Whatever their number, look at the queue once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leftover {
     /// Of which doorbell; of the first one, where several signal the same notifier.
@@ -35,14 +34,17 @@ pub struct Stopped {
 }
 
 impl DoorbellSet {
-    /// Registers all doorbells, then kicks each notifier once: a driver may have kicked before there
-    /// was a doorbell, so each queue has to be looked at. That kick is in no count of the guest's.
+    /// Registers all doorbells, then kicks each notifier once: a driver may have kicked before
+    /// there was a doorbell, so each queue has to be looked at. That kick is in no count of the
+    /// guest's.
     ///
-    /// Exits are matched from the beginning. A set that is started stays as it is, without a kick.
+    /// ExitTable are matched from the beginning. A set that is started stays as it is, without a
+    /// kick.
     ///
-    /// Set memory slots and create vCPUs [before](Self#memory-slots-first): afterwards they wait for a
-    /// grace period. The kicks are sent one after the other, with no lock held: if a peer makes a notifier
-    /// block, the caller waits, and the kicks that follow wait with it; other calls go on.
+    /// Set memory slots and create vCPUs [before](Self#memory-slots-first): afterwards they wait
+    /// for a grace period. The kicks are sent one after the other, with no lock held: if a peer
+    /// makes a notifier block, the caller waits, and the kicks that follow wait with it; other
+    /// calls go on.
     ///
     /// # Errors
     ///
@@ -54,8 +56,8 @@ impl DoorbellSet {
             if state.started {
                 return Ok(None);
             }
-            let freed = self.clean(state);
-            *deferred = undo(freed.iter(), Vec::new(), &state.bells);
+            let freed = self.retry_stuck(state);
+            *deferred = owed_after_undo(freed.iter(), Vec::new(), &state.bells);
             state.started = true;
             self.publish(state);
             let missing = |bell: &Bell| !bell.fd.is_registered();
@@ -81,8 +83,8 @@ impl DoorbellSet {
             .map_err(|error| self.take_start_back(&steps, generations, error))
     }
 
-    /// After a start whose kicks failed: unless the set was changed since. The generations are those from
-    /// before the start and after it.
+    /// After a start whose kicks failed: unless the set was changed since. The generations are
+    /// those from before the start and after it.
     fn take_start_back(&self, steps: &[Step], (before, after): (u64, u64), error: Error) -> Error {
         let mut state = self.lock();
         let state = &mut *state;
@@ -98,23 +100,23 @@ impl DoorbellSet {
         error
     }
 
-    /// Deregisters all doorbells, then takes what is pending in their notifiers: the caller looks at
-    /// those queues once more, as one that was kicked. Switch the handlers off before.
+    /// Deregisters all doorbells, then takes what is pending in their notifiers: the caller looks
+    /// at those queues once more, as one that was kicked. Switch the handlers off before.
     ///
-    /// The places stay the set's own, and [`start`](Self::start) registers them again. A vCPU that has
-    /// left the guest with a kick may still bring it: such writes signal their notifiers until
-    /// [`vcpus_passed`](Self::vcpus_passed). What came by then is found by [`drain`](Self::drain), or
-    /// by the handler after the next start.
+    /// The places stay the set's own, and [`start`](Self::start) registers them again. A vCPU that
+    /// has left the guest with a kick may still bring it: such writes signal their notifiers until
+    /// [`vcpus_passed`](Self::vcpus_passed). What came by then is found by [`drain`](Self::drain),
+    /// or by the handler after the next start.
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`], [`Error::NotUndone`]: the set is started then, as before; only after the
-    /// latter are plans from before stale.
+    /// [`Error::StaysRegistered`], [`Error::NotUndone`]: the set is started then, as before; only
+    /// after the latter are plans from before stale.
     /// [`Error::Drain`]: it is stopped, and what is pending is still there.
     pub fn stop(&self) -> Result<Stopped, Error> {
         let (epoch, notifiers) = self.change(|state, deferred| {
-            let freed = self.clean(state);
-            *deferred = undo(freed.iter(), Vec::new(), &state.bells);
+            let freed = self.retry_stuck(state);
+            *deferred = owed_after_undo(freed.iter(), Vec::new(), &state.bells);
             let registered = |bell: &Bell| bell.fd.is_registered();
             let steps = steps_for(state, registered, Step::Deregister);
             let stuck = self.stuck(state);
@@ -124,9 +126,9 @@ impl DoorbellSet {
             }
             let epoch = if state.started {
                 state.next_generation();
-                state.past.leave(state.bells.iter())
+                state.left.leave(state.bells.iter())
             } else {
-                state.past.now()
+                state.left.now()
             };
             state.started = false;
             self.publish(state);
@@ -136,7 +138,7 @@ impl DoorbellSet {
         Ok(Stopped { epoch, leftovers })
     }
 
-    /// Reads and clears all notifiers, and says which had kicks.
+    /// Reads and clears all notifiers, and returns which had kicks.
     ///
     /// For what came after [`stop`](Self::stop), and to take queues back from vhost, which never
     /// clears a counter: then the numbers are of all kicks since it took them.
@@ -149,9 +151,9 @@ impl DoorbellSet {
         self.take_kicks(notifiers)
     }
 
-    /// Kicks each notifier once, as [`start`](Self::start) does: whoever serves the queues looks at
-    /// them. A kick that comes to vhost before its backend is set may be spent in vain, so kick when
-    /// it is.
+    /// Kicks each notifier once, as [`start`](Self::start) does: the thread that serves a queue
+    /// looks at them. A kick that comes to vhost before its backend is set may be spent in
+    /// vain, so kick when it is.
     ///
     /// # Errors
     ///
@@ -162,16 +164,16 @@ impl DoorbellSet {
     }
 
     /// Each notifier once, in the order of the doorbells.
-    fn notifiers(&self, state: &State) -> Vec<Due<Vec<u64>>> {
+    fn notifiers(&self, state: &State) -> Vec<Signal<Vec<u64>>> {
         let seen = self.exits().handovers;
         let mut known = BTreeMap::new();
-        let mut all: Vec<Due<Vec<u64>>> = Vec::new();
+        let mut all: Vec<Signal<Vec<u64>>> = Vec::new();
         for bell in &state.bells {
             let notifier = bell.notifier();
             let index = *known.entry(Arc::as_ptr(notifier)).or_insert(all.len());
             match all.get_mut(index) {
                 Some(due) => due.keys.push(bell.key),
-                None => all.push(Due {
+                None => all.push(Signal {
                     keys: vec![bell.key],
                     notifier: Arc::clone(notifier),
                     seen,
@@ -182,35 +184,43 @@ impl DoorbellSet {
     }
 
     /// Reads and clears these. After an error they have what they had.
-    fn take_kicks(&self, notifiers: Vec<Due<Vec<u64>>>) -> Result<Vec<Leftover>, Error> {
+    fn take_kicks(&self, notifiers: Vec<Signal<Vec<u64>>>) -> Result<Vec<Leftover>, Error> {
         let mut taken = Vec::new();
         for due in notifiers {
             let key = due.first_key();
             match due.notifier.consume() {
                 Ok(Some(kicks)) => taken.push((Leftover { key, kicks }, due)),
                 Ok(None) => {}
-                Err(source) => {
+                Err(cause) => {
                     for (leftover, due) in taken {
                         give(&due.notifier, leftover.kicks.get());
                         self.follow(&due);
                     }
-                    return Err(Error::Drain { key, source });
+                    return Err(Error::Drain { key, cause });
                 }
             }
         }
         Ok(taken.into_iter().map(|(leftover, _)| leftover).collect())
     }
 
-    /// Says that every vCPU which had left the guest when `epoch` was given out has since brought its
-    /// write to [`on_exit_write`](Self::on_exit_write), or entered the guest again. What was left up to
-    /// then is matched no more.
+    /// Forgets the places that were left up to `epoch`: writes there are matched no more.
     ///
-    /// A set that is never told remembers its last 64 changes, and keeps their notifiers.
-    pub fn vcpus_passed(&self, epoch: Epoch) {
+    /// Call it when every vCPU that had left the guest when `epoch` was returned has since brought
+    /// its write to [`on_exit_write`](Self::on_exit_write), or entered the guest again. A set for
+    /// which it is never called remembers its last 64 changes, and keeps their notifiers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherSet`] if another set returned the epoch; nothing is forgotten then.
+    pub fn vcpus_passed(&self, epoch: Epoch) -> Result<(), Error> {
+        if epoch.set() != self.id {
+            return Err(Error::OtherSet);
+        }
         let mut state = self.lock();
-        if state.past.forget(epoch) {
+        if state.left.forget(epoch) {
             self.publish(&state);
         }
+        Ok(())
     }
 }
 
@@ -238,7 +248,8 @@ mod tests {
         set.plan(ports.step_by(2).map(bell)).unwrap()
     }
 
-    /// The kicks of a start fail with no lock held, so other threads may plan before it is taken back.
+    /// The kicks of a start fail with no lock held, so other threads may plan before it is taken
+    /// back.
     #[test]
     fn only_plans_from_before_outlive_a_start_whose_kicks_fail() {
         let vm = Arc::new(SimVm::builder().build());

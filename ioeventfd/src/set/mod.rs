@@ -3,31 +3,28 @@
 
 mod apply;
 mod doorbell;
-mod exit;
-mod handover;
+mod kicks;
+mod left;
 mod lifecycle;
-mod past;
 mod plan;
 mod relocate;
 mod steps;
-mod undo;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use doorbell::Doorbell;
-pub use exit::Rung;
+pub use kicks::AfterExit;
+pub use left::Epoch;
 pub use lifecycle::{Leftover, Stopped};
-pub use past::Epoch;
 pub use plan::Plan;
 
-use crate::claims::SetId;
-use crate::matcher::{Matcher, Target};
+use crate::registry::SetId;
 use crate::{DoorbellRegistry, Error};
 use doorbell::Bell;
-use exit::Exits;
-use past::Past;
+use kicks::{ExitTable, Matcher, Target};
+use left::LeftPlaces;
 
 /// The doorbells of a device, or of one of its BARs: planned, applied, moved, stopped and started
 /// together, with an answer for writes that left the guest meanwhile.
@@ -42,7 +39,7 @@ use past::Past;
 /// # A change
 ///
 /// [`plan`](Self::plan) compares what is wanted with what is there, finds every conflict, and asks
-/// the machine nothing. [`apply`](Self::apply) carries a plan out, all of it or nothing. What stays
+/// the VM nothing. [`apply`](Self::apply) carries a plan out, all of it or nothing. What stays
 /// as it is costs no ioctl. The order is: removals that are in the way of an addition; additions;
 /// other removals. So a doorbell that moves is never absent. On kernels since 6.18 a deregistration
 /// right after a registration waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at
@@ -58,7 +55,7 @@ use past::Past;
 /// doorbells. For 64 doorbells and 8 slots that was 0.4 ms; doorbells first 7 ms; device by device
 /// 75 ms.
 ///
-/// # Exits
+/// # ExitTable
 ///
 /// Give each write that leaves the guest (KVM_EXIT_MMIO, KVM_EXIT_IO) and may be meant for the
 /// device to [`on_exit_write`](Self::on_exit_write). It signals what KVM would have signalled: for
@@ -71,7 +68,8 @@ use past::Past;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Rung, Width};
+/// use ioeventfd::{AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet};
+/// use ioeventfd::{IoAddress, Width};
 /// use notify_core::{Bus, EventNotifier};
 /// use notify_core::sim::SimVm;
 ///
@@ -87,21 +85,21 @@ use past::Past;
 /// let moved = set.relocate(old, 0x4000, new)?;
 /// assert_eq!(vm.guest_write(Bus::Mmio, 0xfd00_3000, &[0, 0]).signalled, 1);
 /// assert_eq!(vm.guest_write(Bus::Mmio, 0xfe00_b000, &[0, 0]).exits.len(), 1);
-/// assert_eq!(set.on_exit_write(address, &[0, 0])?, Rung::All);
+/// assert_eq!(set.on_exit_write(address, &[0, 0])?, AfterExit::Resume);
 /// assert_eq!(queue.consume()?.map(u64::from), Some(2));
 ///
-/// set.vcpus_passed(moved);
-/// assert_eq!(set.on_exit_write(address, &[0, 0])?, Rung::None);
+/// set.vcpus_passed(moved)?;
+/// assert_eq!(set.on_exit_write(address, &[0, 0])?, AfterExit::Emulate);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DoorbellSet {
     id: SetId,
-    registry: Arc<DoorbellRegistry>,
+    registry: DoorbellRegistry,
     removals_first: bool,
     /// Held during a change, ioctls included; never while a notifier is signalled.
     state: Mutex<State>,
     /// What exits are held against. Locked after `state`, if both are.
-    exits: RwLock<Exits>,
+    exits: RwLock<ExitTable>,
 }
 
 #[derive(Debug)]
@@ -111,7 +109,7 @@ struct State {
     bells: Vec<Bell>,
     /// Registered, and not wanted: left behind by a failed undo.
     stuck: Vec<Bell>,
-    past: Past,
+    left: LeftPlaces,
     started: bool,
     /// A plan of another generation is stale.
     generation: u64,
@@ -135,18 +133,18 @@ impl State {
 }
 
 impl DoorbellSet {
-    /// An empty set, started.
+    /// Creates an empty set, started.
     #[must_use]
-    pub fn new(registry: &Arc<DoorbellRegistry>) -> Self {
+    pub fn new(registry: &DoorbellRegistry) -> Self {
         let id = SetId::new();
         Self {
             id,
-            registry: Arc::clone(registry),
+            registry: registry.clone(),
             removals_first: false,
             state: Mutex::new(State {
                 bells: Vec::new(),
                 stuck: Vec::new(),
-                past: Past::new(id),
+                left: LeftPlaces::new(id),
                 started: true,
                 generation: 0,
                 latest: 0,
@@ -164,9 +162,9 @@ impl DoorbellSet {
         self
     }
 
-    /// What it shares with the other sets of the machine.
+    /// Returns the registry, which the other sets of the VM share.
     #[must_use]
-    pub fn registry(&self) -> &Arc<DoorbellRegistry> {
+    pub fn registry(&self) -> &DoorbellRegistry {
         &self.registry
     }
 
@@ -199,7 +197,7 @@ impl DoorbellSet {
     fn publish(&self, state: &State) {
         let current = state.bells.iter().filter(|_| state.started);
         let current = current.map(|bell| bell.target(Target::CURRENT));
-        self.exchange(current.chain(state.past.targets()).collect());
+        self.exchange(current.chain(state.left.targets()).collect());
     }
 
     fn exchange(&self, targets: Vec<Target>) {
@@ -220,8 +218,7 @@ impl Drop for DoorbellSet {
             match bell.fd.deregister() {
                 Ok(()) => free.push(bell.place()),
                 Err(error) => {
-                    let why = with_cause(&error);
-                    log::error!("{why}; the registry keeps it");
+                    log::error!("the registry keeps a doorbell of a set that is dropped: {error}");
                     kept.push(bell);
                 }
             }
@@ -233,15 +230,6 @@ impl Drop for DoorbellSet {
             .claims(|claims| free.into_iter().for_each(|place| claims.release(place)));
         kept.into_iter()
             .for_each(|bell| self.registry.quarantine(bell.fd));
-    }
-}
-
-/// An error and its cause, in one line.
-fn with_cause(error: &crate::Error) -> String {
-    use std::error::Error as _;
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::doorbell::{Bell, Doorbell};
 use super::{DoorbellSet, State};
-use crate::claims::{Checked, SetId};
-use crate::place::Place;
+use crate::bus::Place;
+use crate::registry::{Checked, SetId};
 use crate::{Error, IoEventFd};
 
-/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until it
-/// is [applied](DoorbellSet::apply).
+/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until
+/// it is [applied](DoorbellSet::apply).
 #[derive(Debug)]
 #[must_use = "a plan changes nothing until it is applied"]
 pub struct Plan {
@@ -39,7 +39,7 @@ impl Plan {
         self.removals.len()
     }
 
-    /// Whether applying it changes nothing and asks the machine nothing.
+    /// Whether applying it changes nothing and asks the VM nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.additions.is_empty() && self.removals.is_empty() && self.repairs.is_empty()
@@ -48,7 +48,7 @@ impl Plan {
 
 impl DoorbellSet {
     /// The change after which the set has exactly these doorbells. Pure: nothing is asked of the
-    /// machine, nothing is reserved.
+    /// VM, nothing is reserved.
     ///
     /// A doorbell that is there and the same in all four parts stays as it is.
     ///
@@ -57,8 +57,8 @@ impl DoorbellSet {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these, of this registry, or a
-    /// window of a device in the kernel.
+    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these, of this registry, or
+    /// a window of a device in the kernel.
     pub fn plan(&self, wanted: impl IntoIterator<Item = Doorbell>) -> Result<Plan, Error> {
         self.compare(&self.lock(), wanted.into_iter().collect())
     }

@@ -2,13 +2,14 @@
 //! Following a BAR.
 
 use super::doorbell::Bell;
-use super::past::Epoch;
+use super::left::Epoch;
 use super::{Doorbell, DoorbellSet};
 use crate::{Error, IoAddress};
 
 impl DoorbellSet {
-    /// Moves the doorbells of a BAR: those in the `size` bytes from `from` on move to the same offsets
-    /// from `to` on. Doorbells outside that range, such as those of the device's other BARs, stay.
+    /// Moves the doorbells of a BAR: those in the `size` bytes from `from` on move to the same
+    /// offsets from `to` on. Doorbells outside that range, such as those of the device's other
+    /// BARs, stay.
     ///
     /// A guest may go on writing to either place. What the kernel has not registered yet, or no
     /// longer has, exits; give such writes to [`on_exit_write`](Self::on_exit_write), and give

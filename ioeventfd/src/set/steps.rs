@@ -2,7 +2,7 @@
 //! A run of registrations and deregistrations that is carried out whole, or taken back.
 
 use super::doorbell::Bell;
-use crate::claims::Places;
+use crate::registry::Places;
 use crate::{Error, Unrestored};
 
 /// One ioctl, on the doorbell with this index.
@@ -25,8 +25,8 @@ impl Step {
         bells.get_mut(index)
     }
 
-    /// What is `stuck` is in the kernel, and KVM's bus would miss one of the two if a doorbell that is
-    /// in conflict with it were registered.
+    /// What is `stuck` is in the kernel, and KVM's bus would miss one of the two if a doorbell that
+    /// is in conflict with it were registered.
     fn run(self, bells: &mut [Bell], stuck: &Places) -> Result<(), Error> {
         let Some(bell) = self.bell(bells) else {
             return Ok(());
@@ -66,7 +66,7 @@ pub(super) fn take_back(
 ) -> Error {
     let mut unrestored = Vec::new();
     for step in done.iter().rev().map(|step| step.back()) {
-        let Err(error) = step.run(bells, &stuck) else {
+        let Err(cause) = step.run(bells, &stuck) else {
             continue;
         };
         if let Some(bell) = step.bell(bells) {
@@ -78,7 +78,7 @@ pub(super) fn take_back(
                 address: bell.fd.address(),
                 datamatch: bell.fd.datamatch(),
                 registered: bell.fd.is_registered(),
-                error,
+                cause,
             });
         }
     }

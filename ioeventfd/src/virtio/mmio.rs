@@ -14,8 +14,8 @@ const QUEUE_NOTIFY: u64 = 0x50;
 ///
 /// # Errors
 ///
-/// [`LayoutError::Misaligned`], [`LayoutError::AddressSpace`]; [`LayoutError::Overlap`] if a queue is
-/// named twice; [`LayoutError::Indistinct`] for more than one queue with notification data, whose writes
+/// [`LayoutError::MisalignedBase`], [`LayoutError::AddressSpace`], [`LayoutError::NamedTwice`];
+/// [`LayoutError::Indistinct`] for more than one queue with notification data, whose writes
 /// the VMM has to take apart itself.
 ///
 /// ```
@@ -32,11 +32,10 @@ pub fn mmio(
     queues: impl IntoIterator<Item = u16>,
     notification: Notification,
 ) -> Result<Vec<QueueDoorbell>, LayoutError> {
-    if !base.is_multiple_of(4) {
-        let (address, bytes) = (base, 4);
-        return Err(LayoutError::Misaligned { address, bytes });
+    let (aligned, base) = (base.is_multiple_of(4), IoAddress::Mmio(base));
+    if !aligned {
+        return Err(LayoutError::MisalignedBase { base, bytes: 4 });
     }
-    let base = IoAddress::Mmio(base);
     let address = writable(base, within(base, QUEUE_NOTIFY)?, 4)?;
     let doorbell = |queue| QueueDoorbell {
         queue,

@@ -3,17 +3,17 @@
 //!
 //! | transport | address | a kick is | told apart by |
 //! |---|---|---|---|
-//! | [`PciModern`] | BAR + `cap.offset` + `queue_notify_off` * `notify_off_multiplier` | 2 bytes, the queue's index | address |
+//! | [`PciModern`] | BAR + `cap.offset` + `queue_notify_off` * multiplier | 2 bytes, the index | address |
 //! | the same, address shared or multiplier 0 | | 2 bytes, the queue's index | value |
 //! | [`pci_legacy`] | BAR 0 (ports) + 0x10 | 2 bytes, the queue's index | value |
 //! | [`mmio`] | base + 0x50 | 4 bytes, the queue's index | value |
 //!
 //! With VIRTIO_F_NOTIFICATION_DATA ([`Notification::Data`]) a kick is 4 bytes that also say how far
-//! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO queues
-//! are beyond KVM's matching, but for a device with a single one.
+//! the ring is, so that no value can be matched: PCI queues then need an address each, and MMIO
+//! queues are beyond KVM's matching, but for a device with a single one.
 //!
-//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes a value that the device gave it in
-//! place of the index: [`PciQueue::config_data`].
+//! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes a value that the device gave it
+//! in place of the index: [`PciQueue::config_data`].
 //!
 //! The VMM names the queues that the driver has enabled, by index. They need not begin at 0 or be
 //! without gaps: administration queues lie beyond `num_queues`.
@@ -21,6 +21,7 @@
 //! Virtual I/O Device (VIRTIO) 1.3, sections 4.1.4.4, 4.1.4.10, 4.1.5.2 and 4.2.2. The channels of
 //! s390x (CCW) are left out.
 
+mod error;
 mod mmio;
 mod pci_legacy;
 mod pci_modern;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
+pub use error::LayoutError;
 pub use mmio::mmio;
 pub use pci_legacy::pci_legacy;
 pub use pci_modern::{NotifyCapability, PciModern, PciQueue};
@@ -37,7 +39,8 @@ pub use pci_modern::{NotifyCapability, PciModern, PciQueue};
 use crate::{Datamatch, Doorbell, IoAddress};
 
 /// What a driver writes to kick a queue, by what it has negotiated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Notification {
     /// The queue's index.
     Index,
@@ -47,7 +50,7 @@ pub enum Notification {
 }
 
 /// The doorbell of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct QueueDoorbell {
     /// The queue's index.
@@ -66,89 +69,12 @@ impl QueueDoorbell {
     }
 }
 
-/// Why a device cannot have doorbells where it says that they are.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayoutError {
-    /// The notify capability does not begin at a multiple of what the driver writes.
-    #[error("an address of {address:#x} is not aligned to the {bytes} bytes of a kick")]
-    Misaligned {
-        /// The capability's offset, or a base address.
-        address: u64,
-        /// How many bytes a kick has.
-        bytes: u32,
-    },
-
-    /// The multiplier is neither 0 nor a power of two that keeps kicks apart.
-    #[error("a multiplier of {multiplier} is neither 0 nor a power of two from {bytes} on")]
-    Multiplier {
-        /// The capability's multiplier.
-        multiplier: u32,
-        /// How many bytes a kick has.
-        bytes: u32,
-    },
-
-    /// The notify capability has not even room for one kick.
-    #[error("a notify region of {length} bytes has no room for a kick of {bytes}")]
-    TooShort {
-        /// The capability's length.
-        length: u32,
-        /// How many bytes a kick has.
-        bytes: u32,
-    },
-
-    /// The notify capability reaches out of its BAR.
-    #[error("{length:#x} bytes from {offset:#x} on are not in a BAR of {bar_size:#x}")]
-    OutsideBar {
-        /// The capability's offset.
-        offset: u32,
-        /// The capability's length.
-        length: u32,
-        /// The size of the BAR, in bytes.
-        bar_size: u64,
-    },
-
-    /// A queue's doorbell is not in the notify region.
-    #[error("queue {queue} has its doorbell {offset:#x} bytes into a notify region of {length:#x}")]
-    OutsideRegion {
-        /// Which queue.
-        queue: u16,
-        /// `queue_notify_off` * `notify_off_multiplier`.
-        offset: u64,
-        /// The capability's length.
-        length: u32,
-    },
-
-    /// Two queues are kicked at one address by one value, or one queue is named twice.
-    #[error("queue {queue} is named twice, or has the address and the value of queue {other}")]
-    Overlap {
-        /// The later one.
-        queue: u16,
-        /// The earlier one.
-        other: u16,
-    },
-
-    /// Several queues are kicked at one address by values that only the driver knows.
-    #[error("with notification data, several queues at one address cannot be told apart")]
-    Indistinct,
-
-    /// The device does not lie in its address space.
-    #[error("a device at {base} reaches out of the address space")]
-    AddressSpace {
-        /// Where it begins.
-        base: IoAddress,
-    },
-}
-
 /// Queues of which none may be named twice.
 fn distinct(queues: impl IntoIterator<Item = u16>) -> Result<Vec<u16>, LayoutError> {
     let queues: Vec<_> = queues.into_iter().collect();
     let mut named = BTreeSet::new();
     match queues.iter().find(|queue| !named.insert(**queue)) {
-        Some(&queue) => Err(LayoutError::Overlap {
-            queue,
-            other: queue,
-        }),
+        Some(&queue) => Err(LayoutError::NamedTwice { queue }),
         None => Ok(queues),
     }
 }

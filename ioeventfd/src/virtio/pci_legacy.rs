@@ -8,14 +8,14 @@ use crate::{Datamatch, IoAddress};
 const QUEUE_NOTIFY: u64 = 0x10;
 
 /// Returns the doorbells of these queues of a legacy device with its BAR 0 at this port, by their
-/// indices: one register for all, told apart by the index that the driver writes. A legacy driver does
-/// not negotiate notification data.
+/// indices: one register for all, told apart by the index that the driver writes. A legacy driver
+/// does not negotiate notification data.
 ///
 /// Virtual I/O Device (VIRTIO) 1.3, section 4.1.4.10.
 ///
 /// # Errors
 ///
-/// [`LayoutError::AddressSpace`]; [`LayoutError::Overlap`] if a queue is named twice.
+/// [`LayoutError::AddressSpace`], [`LayoutError::NamedTwice`].
 ///
 /// ```
 /// use ioeventfd::{Datamatch, IoAddress, virtio};

@@ -10,7 +10,7 @@ use super::{LayoutError, Notification, QueueDoorbell, distinct, within, writable
 use crate::{Datamatch, IoAddress, Width};
 
 /// The fields of a VIRTIO_PCI_CAP_NOTIFY_CFG capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NotifyCapability {
     /// `cap.offset`: where in its BAR the region begins.
     pub offset: u32,
@@ -23,8 +23,8 @@ pub struct NotifyCapability {
 /// The notify region of a virtio PCI device, checked.
 ///
 /// Which address a queue has is what a driver computes from the capability (Linux:
-/// `vp_modern_map_vq_notify` in `drivers/virtio/virtio_pci_modern_dev.c`). What section 4.1.4.4.1 asks
-/// of a device is checked, so that the capability may come from a process that is not trusted.
+/// `vp_modern_map_vq_notify` in `drivers/virtio/virtio_pci_modern_dev.c`). What section 4.1.4.4.1
+/// asks of a device is checked, so that the capability may come from a process that is not trusted.
 ///
 /// ```
 /// use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
@@ -39,7 +39,7 @@ pub struct NotifyCapability {
 /// assert_eq!(bells[1].datamatch, Datamatch::Width(Width::W2));
 /// # Ok::<(), ioeventfd::virtio::LayoutError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PciModern {
     capability: NotifyCapability,
     bar_size: u64,
@@ -48,7 +48,7 @@ pub struct PciModern {
 }
 
 /// An enabled queue of a virtio PCI device, as its common configuration describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PciQueue {
     /// The queue's index.
     pub index: u16,
@@ -83,7 +83,7 @@ impl PciModern {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooShort`], [`LayoutError::Misaligned`], [`LayoutError::Multiplier`],
+    /// [`LayoutError::TooShort`], [`LayoutError::MisalignedOffset`], [`LayoutError::Multiplier`],
     /// [`LayoutError::OutsideBar`].
     pub fn new(
         capability: NotifyCapability,
@@ -106,8 +106,7 @@ impl PciModern {
             return Err(LayoutError::TooShort { length, bytes });
         }
         if !offset.is_multiple_of(bytes) {
-            let address = offset.into();
-            return Err(LayoutError::Misaligned { address, bytes });
+            return Err(LayoutError::MisalignedOffset { offset, bytes });
         }
         if multiplier != 0 && !(multiplier.is_power_of_two() && multiplier >= bytes) {
             return Err(LayoutError::Multiplier { multiplier, bytes });
@@ -122,13 +121,15 @@ impl PciModern {
         Ok(layout)
     }
 
-    /// Asks for doorbells that ring for writes of any width, for queues with an address of their own.
+    /// Asks for doorbells that ring for writes of any width, for queues with an address of their
+    /// own.
     ///
     /// For: KVM matches them without decoding the guest's instruction where the processor allows it
-    /// (its fast MMIO path; Intel), and some hypervisors know no other doorbells. Against: a write of
-    /// the wrong width rings too, and on that path so may a *read*; no doorbell with a width may end
-    /// where one begins ([`Conflict::Adjacent`](crate::Conflict::Adjacent)), so a guest that puts two
-    /// BARs side by side can bring about a conflict. VIRTIO allows a device to be looked at in vain.
+    /// (its fast MMIO path; Intel), and some hypervisors know no other doorbells. Against: a write
+    /// of the wrong width rings too, and on that path so may a *read*; no doorbell with a width may
+    /// end where one begins ([`Conflict::Adjacent`](crate::Conflict::Adjacent)), so a guest that
+    /// puts two BARs side by side can bring about a conflict. VIRTIO allows a device to be looked
+    /// at in vain.
     ///
     /// Where KVM has no fast path (KVM_CAP_IOEVENTFD_NO_LENGTH is missing: arm64, riscv64) there is
     /// nothing to gain, and the doorbells keep their width; also if two of the queues share an
@@ -143,16 +144,17 @@ impl PciModern {
         Ok(self)
     }
 
-    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`. Queues that are not
-    /// enabled are left out; indices may have gaps, as those of administration queues have.
+    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`. Queues that
+    /// are not enabled are left out; indices may have gaps, as those of administration queues have.
     ///
     /// Queues at one address are told apart by the value that the driver writes.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::OutsideRegion`]; [`LayoutError::Overlap`] if a queue is named twice, and for two
-    /// queues at one address with one value; [`LayoutError::Indistinct`] for two at one address with
-    /// notification data; [`LayoutError::Misaligned`] and [`LayoutError::AddressSpace`] for the BAR.
+    /// [`LayoutError::OutsideRegion`]; [`LayoutError::NamedTwice`]; [`LayoutError::Overlap`] for
+    /// two queues at one address with one value; [`LayoutError::Indistinct`] for two at one address
+    /// with notification data; [`LayoutError::MisalignedBase`] and [`LayoutError::AddressSpace`]
+    /// for the BAR.
     pub fn doorbells(
         &self,
         bar: IoAddress,
@@ -160,8 +162,7 @@ impl PciModern {
     ) -> Result<Vec<QueueDoorbell>, LayoutError> {
         let bytes = self.bytes();
         if !bar.number().is_multiple_of(bytes.into()) {
-            let address = bar.number();
-            return Err(LayoutError::Misaligned { address, bytes });
+            return Err(LayoutError::MisalignedBase { base: bar, bytes });
         }
         // All of the BAR lies in the address space, and with it every doorbell.
         within(bar, self.bar_size.saturating_sub(1))?;

@@ -71,7 +71,8 @@ fn two_devices_on_one_doorbell() {
     ));
     assert_eq!(
         error.to_string(),
-        "the doorbell at MMIO 0xd0000000 for 16-bit writes of 0x1 is taken"
+        "the doorbell at MMIO 0xd0000000 for 16-bit writes of 0x1 is taken by something outside \
+         its registry, which must be deregistered first: File exists (os error 17)"
     );
     let wildcard = assign(&vm, MMIO, Datamatch::Width(Width::W2));
     assert!(matches!(wildcard, Err(Error::Taken { .. })));
@@ -189,7 +190,7 @@ fn set_leaves_nothing_open() {
     let set = set(&vm);
     for round in 0..10 {
         let epoch = set.apply(set.plan(queues(MMIO, 8)).unwrap()).unwrap();
-        set.vcpus_passed(epoch);
+        set.vcpus_passed(epoch).unwrap();
         assert_eq!(open_fds().unwrap(), before + 8, "{round}");
     }
     let foreign = assign(&vm, ELSEWHERE, Datamatch::AnyWrite).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ioeventfd::{
-    Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, Error, IoAddress, Rung, Width,
+    AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Epoch, Error, IoAddress, Width,
     Window,
 };
 use notify_core::EventNotifier;
@@ -21,7 +21,7 @@ pub(crate) const W4: Datamatch = Datamatch::Width(Width::W4);
 /// A machine and a set in it.
 pub(crate) struct Rig {
     pub(crate) vm: Arc<SimVm>,
-    pub(crate) registry: Arc<DoorbellRegistry>,
+    pub(crate) registry: DoorbellRegistry,
     pub(crate) set: DoorbellSet,
 }
 
@@ -90,9 +90,9 @@ pub(crate) fn ring(rig: &Rig, address: IoAddress, bytes: &[u8]) -> (bool, usize)
     let all = written.exits.iter().all(|exit| {
         let at = match address {
             IoAddress::Mmio(_) => IoAddress::Mmio(exit.address),
-            IoAddress::Pio(port) => IoAddress::Pio(port),
+            port => port,
         };
-        rig.set.on_exit_write(at, exit.bytes()).unwrap() == Rung::All
+        rig.set.on_exit_write(at, exit.bytes()).unwrap() == AfterExit::Resume
     });
     (all, written.exits.len())
 }
@@ -114,8 +114,8 @@ pub(crate) fn expect_kicks(notifiers: &[Arc<EventNotifier>], kicks: &[u64]) {
     assert_eq!(take(notifiers), kicks);
 }
 
-/// Says that it is over when it is dropped, so that a thread that fails does not leave the other one
-/// waiting.
+/// Says that it is over when it is dropped, so that a thread that fails does not leave the other
+/// one waiting.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Writes that left the guest.
 
-use ioeventfd::{Datamatch, Doorbell, IoAddress, Rung, Width};
+use ioeventfd::{AfterExit, Datamatch, Doorbell, IoAddress, Width};
 
 use crate::common::*;
 
@@ -49,9 +49,17 @@ fn address_width_and_value_decide() {
         (at(0xc010), &3u16.to_ne_bytes(), None),
         (IoAddress::Pio(0xffff), &value, None),
     ] {
-        assert_eq!(rig.set.find(address, bytes), key, "{address} {bytes:?}");
+        assert_eq!(
+            rig.set.key_of_write(address, bytes),
+            key,
+            "{address} {bytes:?}"
+        );
         let rung = rig.set.on_exit_write(address, bytes).unwrap();
-        let expected = if key.is_some() { Rung::All } else { Rung::None };
+        let expected = if key.is_some() {
+            AfterExit::Resume
+        } else {
+            AfterExit::Emulate
+        };
         assert_eq!(rung, expected, "{address} {bytes:?}");
     }
     expect_kicks(&all, &[1, 1, 3, 1]);
@@ -63,7 +71,7 @@ fn what_is_there_counts_before_what_was_there() {
     let all = notifiers(2);
     let value = mmio(0, BASE, Datamatch::U16(1), &all[0]);
     let wild = mmio(1, BASE, W2, &all[1]);
-    let find = |value: u16| rig.set.find(at(BASE), &value.to_ne_bytes());
+    let find = |value: u16| rig.set.key_of_write(at(BASE), &value.to_ne_bytes());
     have(&rig.set, [value.clone()]);
     have(&rig.set, [wild]);
     assert_eq!((find(1), find(2)), (Some(1), Some(1)));
@@ -87,20 +95,20 @@ fn a_store_is_cut_as_kvm_cuts_it() {
         ],
     );
     let rung = |address, len| rig.set.on_exit_write(at(address), &vec![0; len]).unwrap();
-    assert_eq!(rung(BASE, 16), Rung::Some);
-    assert_eq!(rung(BASE + 0x10, 16), Rung::All);
+    assert_eq!(rung(BASE, 16), AfterExit::EmulateRest);
+    assert_eq!(rung(BASE + 0x10, 16), AfterExit::Resume);
     assert_eq!(
         rung(BASE + 8, 16),
-        Rung::Some,
+        AfterExit::EmulateRest,
         "the second half is another write"
     );
-    assert_eq!(rung(BASE + 0x20, 16), Rung::None);
-    assert_eq!(rung(BASE + 0xffe, 4), Rung::All);
-    assert_eq!(rung(BASE + 0xffc, 4), Rung::None);
-    assert_eq!(rung(BASE + 0xffe, 2), Rung::All);
-    assert_eq!(rung(BASE + 0xffe, 12), Rung::Some);
+    assert_eq!(rung(BASE + 0x20, 16), AfterExit::Emulate);
+    assert_eq!(rung(BASE + 0xffe, 4), AfterExit::Resume);
+    assert_eq!(rung(BASE + 0xffc, 4), AfterExit::Emulate);
+    assert_eq!(rung(BASE + 0xffe, 2), AfterExit::Resume);
+    assert_eq!(rung(BASE + 0xffe, 12), AfterExit::EmulateRest);
     assert_eq!(
-        rig.set.find(at(BASE + 0x10), &[0; 16]),
+        rig.set.key_of_write(at(BASE + 0x10), &[0; 16]),
         None,
         "not one piece"
     );
@@ -131,9 +139,12 @@ fn whatever_a_guest_makes_up_is_no_panic() {
         for len in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 64, 0x1000, 0x2001] {
             let bytes = vec![0xa5; len];
             let _ = rig.set.on_exit_write(at(address), &bytes).unwrap();
-            let _ = rig.set.find(at(address), &bytes);
+            let _ = rig.set.key_of_write(at(address), &bytes);
             let port = IoAddress::Pio(address as u16);
-            assert_eq!(rig.set.on_exit_write(port, &bytes).unwrap(), Rung::None);
+            assert_eq!(
+                rig.set.on_exit_write(port, &bytes).unwrap(),
+                AfterExit::Emulate
+            );
         }
     }
     // No port takes more than KVM looks up at a time.
@@ -142,8 +153,14 @@ fn whatever_a_guest_makes_up_is_no_panic() {
         &rig.set,
         [Doorbell::new(0, port, Datamatch::AnyWrite, one.clone())],
     );
-    assert_eq!(rig.set.on_exit_write(port, &[0; 8]).unwrap(), Rung::All);
-    assert_eq!(rig.set.on_exit_write(port, &[0; 9]).unwrap(), Rung::None);
+    assert_eq!(
+        rig.set.on_exit_write(port, &[0; 8]).unwrap(),
+        AfterExit::Resume
+    );
+    assert_eq!(
+        rig.set.on_exit_write(port, &[0; 9]).unwrap(),
+        AfterExit::Emulate
+    );
 }
 
 #[test]
@@ -169,7 +186,7 @@ fn elements_of_a_string_go_one_by_one() {
             .set
             .on_exit_write(IoAddress::Pio(0xc010), element)
             .unwrap();
-        assert_eq!(rung, Rung::All);
+        assert_eq!(rung, AfterExit::Resume);
     }
     expect_kicks(&all, &[1, 0, 2]);
 }
@@ -182,10 +199,10 @@ fn a_thousand_values_at_one_address_are_told_apart() {
     have(&rig.set, (0..1000).map(bell));
     for queue in [0u16, 1, 499, 500, 998, 999] {
         assert_eq!(
-            rig.set.find(at(BASE), &queue.to_ne_bytes()),
+            rig.set.key_of_write(at(BASE), &queue.to_ne_bytes()),
             Some(queue.into())
         );
     }
-    assert_eq!(rig.set.find(at(BASE), &1000u16.to_ne_bytes()), None);
-    assert_eq!(rig.set.find(at(BASE), &[1]), None);
+    assert_eq!(rig.set.key_of_write(at(BASE), &1000u16.to_ne_bytes()), None);
+    assert_eq!(rig.set.key_of_write(at(BASE), &[1]), None);
 }

@@ -95,8 +95,8 @@ fn rig_with(removals_first: bool) -> Rig {
     rig
 }
 
-/// Whether a guest that rings at every doorbell is heard by its notifier, once each, by the kernel or
-/// by way of an exit.
+/// Whether a guest that rings at every doorbell is heard by its notifier, once each, by the kernel
+/// or by way of an exit.
 #[track_caller]
 pub(crate) fn expect_all_heard(rig: &Rig, bells: &[Doorbell], all: &[Arc<EventNotifier>]) {
     take(all);
@@ -135,7 +135,7 @@ fn a_fault_at_any_ioctl_of_a_change_leaves_everything_as_it_was() {
                 rig.vm.clear_faults();
                 assert!(matches!(
                     refused.error,
-                    Error::Assign { .. } | Error::Deassign { .. }
+                    Error::Refused { .. } | Error::StaysRegistered { .. }
                 ));
                 assert!(same(&rig.set.doorbells(), &before));
                 expect_kicks(&all, &[1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
@@ -199,13 +199,16 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
     let error = refused.error;
     assert!(same(&rig.set.doorbells(), &before), "{error}");
     expect_kicks(&all, &[1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
-    let Error::NotUndone { cause, unrestored } = &error else {
+    let Error::NotUndone {
+        cause, unrestored, ..
+    } = &error
+    else {
         assert_eq!(behaviour(&rig, &all), was);
         return false;
     };
     assert!(matches!(
         **cause,
-        Error::Assign { .. } | Error::Deassign { .. }
+        Error::Refused { .. } | Error::StaysRegistered { .. }
     ));
     assert!(!unrestored.is_empty());
     let again = rig.set.apply(refused.value).unwrap_err();
@@ -282,19 +285,22 @@ fn a_fault_at_any_ioctl_of_stop_and_start_leaves_everything_as_it_was() {
         rig.vm.fail(IoEventFdDeassign, nth, ENOMEM);
         assert!(matches!(
             rig.set.stop().unwrap_err(),
-            Error::Deassign { .. }
+            Error::StaysRegistered { .. }
         ));
         assert!(rig.set.is_started());
         on(true);
         expect_kicks(&all, &[1; 6]);
     }
     let stopped = rig.set.stop().unwrap();
-    rig.set.vcpus_passed(stopped.epoch);
+    rig.set.vcpus_passed(stopped.epoch).unwrap();
     for nth in 1..=6 {
         rig.vm.fail(IoEventFdAssign, nth, ENOMEM);
-        assert!(matches!(rig.set.start().unwrap_err(), Error::Assign { .. }));
+        assert!(matches!(
+            rig.set.start().unwrap_err(),
+            Error::Refused { .. }
+        ));
         assert!(!rig.set.is_started());
-        assert_eq!(rig.set.find(IoAddress::Mmio(BASE), &[0; 2]), None);
+        assert_eq!(rig.set.key_of_write(IoAddress::Mmio(BASE), &[0; 2]), None);
         on(false);
         expect_kicks(&all, &[0; 6]);
     }
@@ -356,9 +362,9 @@ fn the_kernels_and_our_own_idea_of_any_width_agree() {
     ];
     assert!(matches!(
         change(&rig.set, wanted),
-        Err(Error::Assign { .. })
+        Err(Error::Refused { .. })
     ));
     rig.vm.clear_faults();
     assert!(kernel_takes(&rig.vm, BASE, &[0]));
-    assert_eq!(rig.set.find(IoAddress::Mmio(BASE), &[0]), Some(0));
+    assert_eq!(rig.set.key_of_write(IoAddress::Mmio(BASE), &[0]), Some(0));
 }

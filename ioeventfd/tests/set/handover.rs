@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, IoAddress, Rung};
+use ioeventfd::{AfterExit, Datamatch, DoorbellRegistry, DoorbellSet, IoAddress};
 use kvm_test::wait_until;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use notify_core::sim::CallKind;
@@ -154,8 +154,8 @@ fn a_notifier_that_was_there_before_gives_nothing_back() {
     expect_kicks(&all, &[0, 1]);
 }
 
-/// Returns what is pending after a change of notifiers that fails. In the middle of the change queue 0 is
-/// kicked, by an exit or at the doorbell that the kernel has for the moment.
+/// Returns what is pending after a change of notifiers that fails. In the middle of the change
+/// queue 0 is kicked, by an exit or at the doorbell that the kernel has for the moment.
 fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: bool) -> Vec<u64> {
     let (vm, pause) = Pause::vm();
     let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
@@ -165,7 +165,8 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
         (0..).zip(these).map(bell).collect::<Vec<_>>()
     };
     have(&set, bells(before));
-    // A further doorbell, whose registration fails, so that those before it are made and taken back.
+    // A further doorbell, whose registration fails, so that those before it are made and taken
+    // back.
     let further = mmio(9, BASE + 0x100, W2, &all[1]);
     let wanted = bells(after).into_iter().chain([further]);
     let changed = before.iter().zip(after).filter(|(old, new)| old != new);
@@ -174,8 +175,8 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
     std::thread::scope(|scope| {
         pause.arm();
         let change = scope.spawn(|| change(&set, wanted).is_err());
-        // The old doorbells are deregistered first. Before the last call all new ones but the further
-        // one are registered.
+        // The old doorbells are deregistered first. Before the last call all new ones but the
+        // further one are registered.
         let calls_before = if by_exit { 1 } else { 2 * replaced };
         for _ in 0..calls_before {
             pause.wait_until_entered();
@@ -185,7 +186,7 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
         pause.wait_until_entered();
         if by_exit {
             let rung = set.on_exit_write(IoAddress::Mmio(BASE), &[0; 2]);
-            assert_eq!(rung.unwrap(), Rung::All);
+            assert_eq!(rung.unwrap(), AfterExit::Resume);
         } else {
             assert!(kernel_takes(&vm.vm, BASE, &[0; 2]));
         }
@@ -195,7 +196,8 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
     take(&all)
 }
 
-/// The kick goes to the planned notifier, which another queue's handler reads, or no handler at all.
+/// The kick goes to the planned notifier, which another queue's handler reads, or no handler at
+/// all.
 #[test]
 fn a_kick_during_a_change_that_fails_comes_to_its_queue() {
     for by_exit in [true, false] {
@@ -215,8 +217,8 @@ fn a_kick_during_a_change_that_fails_comes_to_its_queue() {
     }
 }
 
-/// A queue that had left the set is to come back with another notifier. In the middle of the change, a
-/// late write arrives at its old place, which still signals the notifier of before.
+/// A queue that had left the set is to come back with another notifier. In the middle of the
+/// change, a late write arrives at its old place, which still signals the notifier of before.
 #[test]
 fn a_late_write_during_a_change_that_fails_comes_to_the_notifier_of_before() {
     let (vm, pause) = Pause::vm();
@@ -233,7 +235,7 @@ fn a_late_write_during_a_change_that_fails_comes_to_the_notifier_of_before() {
         let change = scope.spawn(|| change(&set, wanted).is_err());
         pause.wait_until_entered();
         let rung = set.on_exit_write(IoAddress::Mmio(BASE + 4), &[0; 2]);
-        assert_eq!(rung.unwrap(), Rung::All);
+        assert_eq!(rung.unwrap(), AfterExit::Resume);
         assert_eq!(take(&all[..2]), [0, 0]);
         pause.resume();
         assert!(change.join().unwrap());
@@ -276,7 +278,8 @@ fn no_kick_is_lost_or_doubled_while_the_notifier_changes() {
     assert_eq!(pending, [writes, 0]);
 }
 
-/// What vhost does with a kick: it polls the eventfd by a callback, edge by edge, and never reads it.
+/// What vhost does with a kick: it polls the eventfd by a callback, edge by edge, and never reads
+/// it.
 struct Vhost<'a> {
     kick: &'a EventNotifier,
     runs: AtomicU64,

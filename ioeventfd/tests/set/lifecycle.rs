@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Start, stop, drain.
 
-use ioeventfd::{Datamatch, DoorbellSet, IoAddress, Leftover, Rung};
+use ioeventfd::{AfterExit, Datamatch, DoorbellSet, IoAddress, Leftover};
 
 use crate::common::*;
 
@@ -61,11 +61,11 @@ fn a_kick_that_was_on_its_way_when_the_set_stopped_arrives() {
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
     assert_eq!(kicks(&rig.set.drain().unwrap()), [(0, 1)]);
     assert!(rig.set.drain().unwrap().is_empty());
-    rig.set.vcpus_passed(stopped.epoch);
+    rig.set.vcpus_passed(stopped.epoch).unwrap();
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (false, 1));
     rig.set.start().unwrap();
     // An epoch from before says nothing of what is there now.
-    rig.set.vcpus_passed(stopped.epoch);
+    rig.set.vcpus_passed(stopped.epoch).unwrap();
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 0));
     expect_kicks(&all, &[2]);
 }
@@ -77,7 +77,7 @@ fn what_is_applied_to_a_stopped_set_waits_for_the_start() {
     drop(rig.set.stop().unwrap());
     have(&rig.set, queues(BASE, &all));
     assert_eq!(ioctls(&rig.vm), (0, 0));
-    assert_eq!(rig.set.find(IoAddress::Mmio(BASE), &[0; 2]), None);
+    assert_eq!(rig.set.key_of_write(IoAddress::Mmio(BASE), &[0; 2]), None);
     have(&rig.set, queues(BASE, &all[..1]));
     rig.set.start().unwrap();
     assert_eq!(ioctls(&rig.vm), (1, 0));
@@ -146,10 +146,10 @@ fn an_emptied_set_rings_nobody() {
     let rig = rig();
     have(&rig.set, queues(BASE, &notifiers(1)));
     let moved = have(&rig.set, []);
-    rig.set.vcpus_passed(moved);
+    rig.set.vcpus_passed(moved).unwrap();
     let rung = rig
         .set
         .on_exit_write(IoAddress::Mmio(BASE), &[0; 2])
         .unwrap();
-    assert_eq!(rung, Rung::None);
+    assert_eq!(rung, AfterExit::Emulate);
 }

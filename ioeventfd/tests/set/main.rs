@@ -9,6 +9,7 @@
 )]
 
 mod common;
+mod errors;
 mod exits;
 mod faults;
 mod handover;
@@ -21,3 +22,4 @@ mod planning;
 mod races;
 mod relocation;
 mod stuck;
+mod windows;

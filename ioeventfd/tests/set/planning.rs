@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Plans: what is compared, and what is refused before the machine is asked.
 
-use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width, Window};
-use notify_core::sim::{CallKind, Profile, SimVm};
+use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width};
+use notify_core::sim::CallKind;
 
 use crate::common::*;
 
@@ -83,10 +83,10 @@ fn conflict(rig: &Rig, there: &[Doorbell], wanted: Doorbell) -> Option<Conflict>
     of_other
 }
 
-fn found(planned: Result<(), Error>) -> Option<Conflict> {
+pub(crate) fn found(planned: Result<(), Error>) -> Option<Conflict> {
     match planned {
         Ok(()) => None,
-        Err(Error::Conflict { source, .. }) => Some(*source),
+        Err(Error::Conflict { cause, .. }) => Some(*cause),
         Err(other) => panic!("{other}"),
     }
 }
@@ -97,22 +97,22 @@ fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
     let one = notifier();
     let bell = |address, datamatch| mmio(0, address, datamatch, &one);
     let (any, wild4, value4) = (Datamatch::AnyWrite, W4, Datamatch::U32(7));
-    let wild = |datamatch| Some(Conflict::Wildcard { datamatch });
-    let over = |address, datamatch| {
-        let address = IoAddress::Mmio(address);
-        Some(Conflict::Overlap { address, datamatch })
+    let wild = |datamatch| {
+        let there = format!("a doorbell for {datamatch} at the same address");
+        Some(there + " takes some of these writes")
     };
-    let beside = |address, datamatch| {
-        let address = IoAddress::Mmio(address);
-        Some(Conflict::Adjacent { address, datamatch })
+    let over = |address: u64, datamatch| {
+        let there = format!("it overlaps the doorbell at MMIO {address:#x} for {datamatch}");
+        Some(there + ", and one may hide the other")
     };
+    let beside = |address: u64, datamatch| {
+        let there = format!("it adjoins the doorbell at MMIO {address:#x} for {datamatch}");
+        Some(there + ", and one of the two takes any write: give that one a width")
+    };
+    let taken = Conflict::Taken.to_string();
     for (there, wanted, expected) in [
-        (bell(BASE, wild4), bell(BASE, wild4), Some(Conflict::Taken)),
-        (
-            bell(BASE, value4),
-            bell(BASE, value4),
-            Some(Conflict::Taken),
-        ),
+        (bell(BASE, wild4), bell(BASE, wild4), Some(taken.clone())),
+        (bell(BASE, value4), bell(BASE, value4), Some(taken)),
         (bell(BASE, wild4), bell(BASE, value4), wild(wild4)),
         (bell(BASE, value4), bell(BASE, wild4), wild(value4)),
         (bell(BASE, any), bell(BASE, value4), wild(any)),
@@ -164,8 +164,9 @@ fn what_kvm_refuses_or_its_bus_confuses_is_a_conflict() {
             None,
         ),
     ] {
+        let conflict = conflict(&rig, std::slice::from_ref(&there), wanted.clone());
         assert_eq!(
-            conflict(&rig, std::slice::from_ref(&there), wanted.clone()),
+            conflict.map(|conflict| conflict.to_string()),
             expected,
             "{there:?} {wanted:?}"
         );
@@ -218,88 +219,6 @@ fn what_reaches_over_a_nearer_one_is_seen() {
 }
 
 #[test]
-fn devices_in_the_kernel_keep_their_windows() {
-    let rig = rig();
-    let one = notifier();
-    let port = |port, datamatch| Doorbell::new(0, IoAddress::Pio(port), datamatch, one.clone());
-    let byte = Datamatch::U8(0);
-    for (bell, free) in [
-        (port(0x1f, byte), true),
-        (port(0x20, byte), false),
-        (port(0x21, byte), false),
-        (port(0x22, byte), true),
-        (port(0x1f, W2), false),
-        (port(0xa0, byte), false),
-        (port(0xa1, byte), false),
-        (port(0xa2, byte), true),
-        (port(0x4cf, W4), false),
-        (port(0x4d0, byte), false),
-        (port(0x4d1, byte), false),
-        (port(0x4d2, byte), true),
-        (port(0x40, byte), true),
-        (mmio(0, 0xfebf_fffc, W4, &one), true),
-        (mmio(0, 0xfec0_0000, Datamatch::AnyWrite, &one), false),
-        (mmio(0, 0xfec0_00ff, byte, &one), false),
-        (mmio(0, 0xfec0_0100, byte, &one), true),
-        (mmio(0, 0xfec0_0100, Datamatch::AnyWrite, &one), false),
-        (mmio(0, 0xfec0_0101, Datamatch::AnyWrite, &one), true),
-        (mmio(0, 0xfee0_0000, W4, &one), false),
-        (mmio(0, 0xfee0_0ffc, W4, &one), false),
-        (mmio(0, 0xfee0_1000, W4, &one), true),
-    ] {
-        let conflict = found(rig.set.plan([bell.clone()]).map(drop));
-        assert_eq!(conflict.is_none(), free, "{bell:?}");
-        assert!(matches!(conflict, None | Some(Conflict::Device(_))));
-    }
-    let split = ioeventfd::DoorbellRegistry::new(rig.vm.clone(), Window::X86_SPLIT_IRQCHIP);
-    let set = DoorbellSet::new(&split);
-    assert!(set.plan([port(0x20, byte)]).is_ok());
-    assert!(set.plan([mmio(0, 0xfee0_00b0, W4, &one)]).is_err());
-    for window in Window::X86_PIT {
-        split.reserve(*window).unwrap();
-    }
-    for (at, free) in [
-        (0x3f, true),
-        (0x40, false),
-        (0x43, false),
-        (0x44, true),
-        (0x61, false),
-    ] {
-        assert_eq!(set.plan([port(at, byte)]).is_ok(), free, "{at:#x}");
-    }
-}
-
-#[test]
-fn the_windows_of_an_irqchip_are_found_out() {
-    for (profile, windows) in [
-        (Profile::X86, Window::X86_IRQCHIP),
-        (Profile::X86Split { pins: 24 }, Window::X86_SPLIT_IRQCHIP),
-        (Profile::Arm64Gic { spis: 32 }, &[]),
-        (Profile::None, &[]),
-    ] {
-        let vm = SimVm::builder().profile(profile).build();
-        assert_eq!(Window::of_irqchip(&vm).unwrap(), windows);
-    }
-}
-
-#[test]
-fn a_window_is_not_reserved_over_a_doorbell() {
-    let rig = rig();
-    have(&rig.set, queues(BASE, &notifiers(1)));
-    let window = |start| Window::new(IoAddress::Mmio(start), 0x100, "the GIC");
-    let error = rig.registry.reserve(window(BASE - 0xff)).unwrap_err();
-    assert_eq!(
-        std::error::Error::source(&error).unwrap().to_string(),
-        "it lies in the GIC (0x100 bytes from MMIO 0xfe00af01 on)"
-    );
-    rig.registry.reserve(window(BASE - 0x100)).unwrap();
-    rig.registry.reserve(window(BASE + 2)).unwrap();
-    have(&rig.set, []);
-    rig.registry.reserve(window(BASE)).unwrap();
-    assert!(rig.set.plan(queues(BASE, &notifiers(1))).is_err());
-}
-
-#[test]
 fn what_no_guest_can_write_is_refused() {
     let rig = rig();
     let one = notifier();
@@ -334,7 +253,7 @@ fn a_plan_is_of_one_state_of_one_set() {
     );
     let set = DoorbellSet::new(&rig.registry);
     let refused = set.apply(plan).unwrap_err();
-    assert!(matches!(refused.error, Error::StalePlan));
+    assert_eq!(refused.error, Error::OtherSet);
     rig.set.apply(refused.value).unwrap();
     ioctls(&rig.vm);
     assert!(matches!(
@@ -417,12 +336,15 @@ fn dropping_a_set_frees_its_places() {
 }
 
 #[test]
-fn a_plan_of_another_machine_is_stale() {
+fn a_plan_or_an_epoch_of_another_vm_is_refused() {
     let (rig, other) = (rig(), rig());
     let plan = rig.set.plan(queues(BASE, &notifiers(1))).unwrap();
     let refused = other.set.apply(plan).unwrap_err();
-    assert!(matches!(refused.error, Error::StalePlan));
+    assert_eq!(refused.error, Error::OtherSet);
     assert_eq!((ioctls(&rig.vm), ioctls(&other.vm)), ((0, 0), (0, 0)));
+    let epoch = rig.set.apply(refused.value).unwrap();
+    assert_eq!(other.set.vcpus_passed(epoch), Err(Error::OtherSet));
+    rig.set.vcpus_passed(epoch).unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use kvm_test::PATIENCE;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
-use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Rung};
+use ioeventfd::{AfterExit, Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress};
 
 use crate::common::*;
 use crate::hooked::Hooked;
@@ -85,7 +85,8 @@ fn sets_change_and_exits_come_on_many_threads() {
                     let exits = vm.guest_write(notify_core::Bus::Mmio, at, &[0; 2]).exits;
                     // Before the first move nothing is there.
                     let rung = exits.is_empty()
-                        || set.on_exit_write(IoAddress::Mmio(at), &[0; 2]).unwrap() == Rung::All;
+                        || set.on_exit_write(IoAddress::Mmio(at), &[0; 2]).unwrap()
+                            == AfterExit::Resume;
                     kicks += u64::from(rung);
                 }
                 kicks
@@ -171,7 +172,7 @@ fn exits_are_matched_while_a_request_takes_its_time() {
         }
         on.store(false, Ordering::Relaxed);
         change.join().unwrap().unwrap();
-        assert_eq!(rung, vec![Ok([Rung::All; 2]); 4]);
+        assert_eq!(rung, vec![Ok([AfterExit::Resume; 2]); 4]);
     });
     expect_kicks(&all, &[8, 0]);
 }
@@ -184,18 +185,18 @@ fn exits_are_matched_from_the_beginning_of_a_start() {
     let one = notifier();
     have(&set, [mmio(0, BASE, W2, &one)]);
     let address = IoAddress::Mmio(BASE);
-    assert_eq!(set.find(address, &[0; 2]), None);
+    assert_eq!(set.key_of_write(address, &[0; 2]), None);
     on.store(true, Ordering::Relaxed);
     std::thread::scope(|scope| {
         let start = scope.spawn(|| set.start());
         barrier.wait();
-        let found = set.find(address, &[0; 2]);
+        let found = set.key_of_write(address, &[0; 2]);
         on.store(false, Ordering::Relaxed);
         barrier.wait();
         start.join().unwrap().unwrap();
         assert_eq!(found, Some(0));
     });
-    assert_eq!(set.find(address, &[0; 2]), Some(0));
+    assert_eq!(set.key_of_write(address, &[0; 2]), Some(0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ioeventfd::{Doorbell, DoorbellSet, Error, IoAddress, Rung};
+use ioeventfd::{AfterExit, Doorbell, DoorbellSet, Error, IoAddress};
 use notify_core::sim::CallKind;
 
 use crate::common::*;
@@ -33,7 +33,7 @@ fn the_old_places_are_matched_until_the_vcpus_have_passed() {
         assert_eq!(ring(&rig, mmio_at(BASE + queue * 4), &[0; 2]), (true, 1));
     }
     expect_kicks(&all, &[2; QUEUES as usize]);
-    rig.set.vcpus_passed(moved);
+    rig.set.vcpus_passed(moved).unwrap();
     for queue in 0..QUEUES {
         assert_eq!(ring(&rig, mmio_at(BASE + queue * 4), &[0; 2]), (false, 1));
     }
@@ -51,13 +51,13 @@ fn what_was_left_later_is_not_forgotten_with_what_was_left_before() {
         let moved = rig.set.relocate(mmio_at(hop[0]), BAR, mmio_at(hop[1]));
         epochs.push(moved.unwrap());
     }
-    let matched = || places.map(|at| rig.set.find(mmio_at(at), &[0; 2]).is_some());
+    let matched = || places.map(|at| rig.set.key_of_write(mmio_at(at), &[0; 2]).is_some());
     assert_eq!(matched(), [true, true, true, true]);
-    rig.set.vcpus_passed(epochs[1]);
+    rig.set.vcpus_passed(epochs[1]).unwrap();
     assert_eq!(matched(), [false, false, true, true]);
-    rig.set.vcpus_passed(epochs[0]);
+    rig.set.vcpus_passed(epochs[0]).unwrap();
     assert_eq!(matched(), [false, false, true, true]);
-    rig.set.vcpus_passed(epochs[2]);
+    rig.set.vcpus_passed(epochs[2]).unwrap();
     assert_eq!(matched(), [false, false, false, true]);
 }
 
@@ -70,7 +70,11 @@ fn a_guest_that_moves_its_bar_for_ever_costs_no_memory() {
         let at = |hop: u64| mmio_at(hop * 0x1000);
         rig.set.relocate(at(hop), BAR, at(hop + 1)).unwrap();
     }
-    let matched = (0..=200).filter(|hop| rig.set.find(mmio_at(hop * 0x1000), &[0; 2]).is_some());
+    let matched = (0..=200).filter(|hop| {
+        rig.set
+            .key_of_write(mmio_at(hop * 0x1000), &[0; 2])
+            .is_some()
+    });
     assert_eq!(
         matched.collect::<Vec<_>>(),
         (200 - 64..=200).collect::<Vec<_>>()
@@ -98,7 +102,7 @@ fn a_move_by_less_than_its_size_is_no_conflict_with_itself() {
                     let at = mmio_at(to + queue * 4);
                     assert_eq!(ring(&rig, at, &[0; 4]), (true, 0));
                     assert_eq!(
-                        rig.set.find(at, &[0; 4]),
+                        rig.set.key_of_write(at, &[0; 4]),
                         Some(queue),
                         "the new place counts"
                     );
@@ -172,7 +176,7 @@ fn a_stopped_set_moves_without_an_ioctl() {
         .relocate(mmio_at(BASE), BAR, mmio_at(ELSEWHERE))
         .unwrap();
     assert_eq!(ioctls(&rig.vm), (0, 0));
-    assert_eq!(rig.set.find(mmio_at(ELSEWHERE), &[0; 2]), None);
+    assert_eq!(rig.set.key_of_write(mmio_at(ELSEWHERE), &[0; 2]), None);
     let other = DoorbellSet::new(&rig.registry);
     assert!(
         other.plan(queues(ELSEWHERE, &all)).is_err(),
@@ -228,20 +232,20 @@ fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
                 while rounds.load(Ordering::Acquire) < seen + 2 && !over.load(Ordering::Relaxed) {
                     std::thread::yield_now();
                 }
-                rig.set.vcpus_passed(moved);
+                rig.set.vcpus_passed(moved).unwrap();
             }
         });
         let handled: u64 = take(&all).iter().sum();
         assert_eq!(handled, writes.into_inner());
         assert_eq!(
             rig.set.on_exit_write(mmio_at(0), &[0; 2]).unwrap(),
-            Rung::None
+            AfterExit::Emulate
         );
     }
 }
 
 #[test]
-fn an_epoch_of_another_set_says_nothing() {
+fn an_epoch_of_another_set_is_refused() {
     let rig = rig();
     let all = notifiers(1);
     have(&rig.set, queues(BASE, &all));
@@ -251,12 +255,12 @@ fn an_epoch_of_another_set_says_nothing() {
         .map(|base| have(&other, queues(base, &all)))
         .collect();
     let moved = rig.set.relocate(mmio_at(BASE), BAR, mmio_at(BASE + 0x1000));
-    epochs
-        .into_iter()
-        .for_each(|epoch| rig.set.vcpus_passed(epoch));
-    assert_eq!(rig.set.find(mmio_at(BASE), &[0; 2]), Some(0));
-    rig.set.vcpus_passed(moved.unwrap());
-    assert_eq!(rig.set.find(mmio_at(BASE), &[0; 2]), None);
+    for epoch in epochs {
+        assert_eq!(rig.set.vcpus_passed(epoch), Err(Error::OtherSet));
+    }
+    assert_eq!(rig.set.key_of_write(mmio_at(BASE), &[0; 2]), Some(0));
+    rig.set.vcpus_passed(moved.unwrap()).unwrap();
+    assert_eq!(rig.set.key_of_write(mmio_at(BASE), &[0; 2]), None);
 }
 
 /// A device has doorbells in two BARs, and a range that moves ends in the middle of one.

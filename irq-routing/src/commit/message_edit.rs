@@ -69,9 +69,9 @@ impl RoutingTable {
     /// If nothing changes there is no ioctl. A round in which the kernel refuses edits costs two,
     /// if it does so by a rule that is known (with 32-bit APIC ids, KVM_CAP_X2APIC_API, bits 32 to
     /// 39 of an address must be zero). Otherwise it costs 16 at most, and what was not tried by
-    /// then is [`NotTried`](EditOutcome::NotTried). Edits of different [owners](MessageEdit::owned_by)
-    /// are told apart first, so those of one owner should stand side by side. What other callers
-    /// commit at the same time is not affected.
+    /// then is [`NotTried`](EditOutcome::NotTried). Edits of different
+    /// [owners](MessageEdit::owned_by) are told apart first, so those of one owner should stand
+    /// side by side. What other callers commit at the same time is not affected.
     ///
     /// # Panics
     ///

@@ -52,7 +52,8 @@ pub enum Problem {
     },
 
     /// KVM refuses a table with such an entry.
-    #[error("GSI {gsi} is routed to {}, and KVM refuses the table: {platform} has none", kind.name())]
+    #[error("GSI {gsi} is routed to {}, and KVM refuses the table: {platform} has \
+        none", kind.name())]
     #[non_exhaustive]
     NoSuchKind {
         /// The GSI.
@@ -73,8 +74,10 @@ pub enum Problem {
         chip: IrqChip,
     },
 
-    /// KVM refuses a table in which a GSI is routed to something that is no pin, and to anything else.
-    #[error("GSI {gsi} is routed to something else beside {}, and KVM refuses the table", kind.name())]
+    /// KVM refuses a table in which a GSI is routed to something that is no pin, and to anything
+    /// else.
+    #[error("GSI {gsi} is routed to something else beside {}, and KVM refuses the \
+        table", kind.name())]
     #[non_exhaustive]
     NotAlone {
         /// The GSI.
@@ -95,7 +98,8 @@ pub enum Problem {
 
     /// KVM takes it, but a resampling irqfd on this GSI never hears of an EOI.
     #[error(
-        "GSI {gsi} and GSI {eois} are both routed to {pin}: EOIs go to GSI {eois} alone, which stands \
+        "GSI {gsi} and GSI {eois} are both routed to {pin}: EOIs go to GSI {eois} alone, which \
+            stands \
          last"
     )]
     #[non_exhaustive]

@@ -18,8 +18,8 @@ use crate::{
 
 /// How a signal of an irqfd on one GSI travels, by what KVM does with the routes of that GSI.
 ///
-/// It is text for people who debug a VM. Its variants grow as more is known of KVM, so no code should
-/// decide by them; [`RoutingTable::kernel_route`] is for code.
+/// It is text for people who debug a VM. Its variants grow as more is known of KVM, so no code
+/// should decide by them; [`RoutingTable::kernel_route`] is for code.
 ///
 /// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of whoever writes the
 /// eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks the

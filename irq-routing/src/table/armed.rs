@@ -18,7 +18,8 @@ use crate::table::slots::LeaseId;
 ///
 /// Both are called on the thread of a caller that commits, while the table holds no lock. They must
 /// not commit, nor wait for a thread that does. Either may still be called, once, by a commit that
-/// was under way when the [`Registration`] was dropped. A panic of `disarm` counts as `false`.
+/// was under way when the [`Registration`](crate::Registration) was dropped. A panic of `disarm`
+/// counts as `false`.
 ///
 /// The object must keep its own lock from the decision to arm until it has armed, and take the same
 /// lock in both functions; see [`Line::register`](crate::Line::register).
@@ -37,8 +38,8 @@ pub trait Armed: Send + Sync {
 pub trait Translated: Send + Sync {
     /// The translation has changed. When this returns no message goes where an old translation led.
     ///
-    /// It is called on the thread of one that calls [`RoutingTable::retranslate`], while no lock is
-    /// held.
+    /// It is called on the thread of one that calls
+    /// [`RoutingTable::retranslate`](crate::RoutingTable::retranslate), while no lock is held.
     fn retranslate(self: Arc<Self>);
 }
 

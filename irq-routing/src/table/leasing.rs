@@ -74,7 +74,7 @@ impl RoutingTable {
     ///
     /// # Errors
     ///
-    /// Those of [`lease`](Self::lease) and [`Transaction::commit`].
+    /// Those of [`lease`](Self::lease) and [`Transaction::commit`](crate::Transaction::commit).
     pub fn lease_msi(&self, message: MsiMessage) -> Result<GsiLease, Error> {
         let lease = self.lease()?;
         lease.set_route(message)?;

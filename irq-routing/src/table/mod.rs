@@ -34,8 +34,9 @@ use crate::{Error, Gsi, KernelRoute, Line, MsiMessage, Platform, Registration, R
 /// a [`Vm`] without [`routing_claim`](Vm::routing_claim).
 ///
 /// On x86 the table starts with the pins that KVM wired when it created the irqchip, so that serial
-/// port, PIT and RTC keep their interrupts; see [`RoutingTableBuilder::wiring`], also for arm64 and
-/// riscv64. KVM's table cannot be read. So the first commit replaces routes that the VMM has set
+/// port, PIT and RTC keep their interrupts; see
+/// [`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring), also for arm64 and riscv64.
+/// KVM's table cannot be read. So the first commit replaces routes that the VMM has set
 /// before by other means.
 ///
 /// Dropping the last handle leaves the kernel's table as it is.
@@ -154,9 +155,9 @@ impl RoutingTable {
         self.lock().slots.routes().collect()
     }
 
-    /// A share of a GSI of the VM's own wiring; see [`Transaction::wire`]. If no commit has
-    /// succeeded yet, this commits what the table starts with, by one ioctl, so that the kernel has
-    /// the route.
+    /// A share of a GSI of the VM's own wiring; see
+    /// [`Transaction::wire`](crate::Transaction::wire). If no commit has succeeded yet, this
+    /// commits what the table starts with, by one ioctl, so that the kernel has the route.
     ///
     /// # Errors
     ///

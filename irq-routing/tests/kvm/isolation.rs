@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A message that only the kernel can know to be bad: with 32-bit APIC ids it refuses a table in which
-//! any of the bits 32 to 39 of an address is set, and an address is whatever a guest wrote.
+//! A message that only the kernel can know to be bad: with 32-bit APIC ids it refuses a table in
+//! which any of the bits 32 to 39 of an address is set, and an address is whatever a guest wrote.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Threads that lease, commit, drop and fail at random. From time to time they stop, and our table, a
-//! model that replays what they did, and the kernel must agree.
+//! Threads that lease, commit, drop and fail at random. From time to time they stop, and our table,
+//! a model that replays what they did, and the kernel must agree.
 //!
-//! `STRESS_SECONDS` is how long each trial takes (default: 2); if it is set, a trial says how much it did.
+//! `STRESS_SECONDS` is how long each trial takes (default: 2); if it is set, a trial says how much
+//! it did.
 
 mod counts;
 mod faults;
@@ -51,8 +52,8 @@ struct World {
     table: RoutingTable,
     vm: Arc<Faulty>,
     over: AtomicBool,
-    /// Numbers what happens. A GSI has one owner from its lease to its drop, so that the order of what
-    /// happens to it is right.
+    /// Numbers what happens. A GSI has one owner from its lease to its drop, so that the order of
+    /// what happens to it is right.
     sequence: AtomicU64,
     /// One that is dropped while its owner commits, and that others may want at once.
     doomed: AtomicU32,

@@ -31,7 +31,8 @@ pub(super) fn trials() -> Vec<Trial> {
 /// What raising a GSI and lowering it again answers, and what waits in the chips in between.
 type Behaviour = Vec<(LineStatus, Requests, LineStatus)>;
 
-/// Of GSI 0 to 31. What was raised before stays in the PICs, so that each GSI must add its own pins.
+/// Of GSI 0 to 31. What was raised before stays in the PICs, so that each GSI must add its own
+/// pins.
 fn behaviour(machine: &Machine) -> Behaviour {
     let vm = machine.vm();
     let drive = |gsi| {
@@ -174,7 +175,8 @@ fn illegal_vector() {
     }
 }
 
-/// A message that would arrive does; one that is explained as lost, of a mode that KVM ignores, does not.
+/// A message that would arrive does; one that is explained as lost, of a mode that KVM ignores,
+/// does not.
 fn lost_is_lost() {
     let machine = Machine::new().unwrap();
     let table = RoutingTable::new(machine.vm()).unwrap();

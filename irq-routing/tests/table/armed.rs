@@ -74,7 +74,10 @@ fn setup() -> Setup {
     let (taken, fails): (_, Arc<AtomicU32>) = (Arc::clone(&kernel), Arc::clone(&errno));
     vm.on_routes(move |entries| {
         let has = |wanted: u32| {
-            let is = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data == wanted);
+            let is = |entry: &RouteEntry| match entry.target {
+                RouteTarget::Msi(message) => message.data == wanted,
+                _ => false,
+            };
             entries.iter().any(is)
         };
         let errno = match fails.swap(0, Ordering::Relaxed) {
@@ -298,7 +301,8 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
             .table
             .commit_each(edits, |_, answer| answers.push(answer));
         assert!(
-            matches!(&answers[..], [EditOutcome::Failed(error), EditOutcome::Committed, EditOutcome::Blocked]
+            matches!(&answers[..], [EditOutcome::Failed(error), EditOutcome::Committed,
+            EditOutcome::Blocked]
                 if matches!(**error, Error::RouteHeld { .. })),
             "{answers:?}"
         );

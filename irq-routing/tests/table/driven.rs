@@ -137,7 +137,8 @@ fn a_driven_line_is_not_led_to_anothers_pins() {
     drop(driven);
 }
 
-/// The kernel has the route of a lease that is gone until the next commit, and it may stand last there.
+/// The kernel has the route of a lease that is gone until the next commit, and it may stand last
+/// there.
 #[test]
 fn routes_of_dropped_leases_are_removed_before_a_pin_is_driven() {
     let (vm, table) = pc();
@@ -191,7 +192,8 @@ fn of_commits_that_go_together_only_the_one_that_shares_fails() {
     drop(driven);
 }
 
-/// Neither is wrong by itself, so they do not go together, and the second finds what the first has done.
+/// Neither is wrong by itself, so they do not go together, and the second finds what the first has
+/// done.
 #[test]
 fn two_that_meet_at_a_free_pin_are_told_apart() {
     let (vm, table) = pc();
@@ -225,8 +227,8 @@ fn two_that_meet_at_a_free_pin_are_told_apart() {
     drop(driven);
 }
 
-/// While a line is driven each request for pins has a round of its own, and messages go along with any. The
-/// routes as committed are all that it is validated against.
+/// While a line is driven each request for pins has a round of its own, and messages go along with
+/// any. The routes as committed are all that it is validated against.
 #[test]
 fn requests_for_pins_go_one_by_one_where_a_line_is_driven() {
     for (driven, tables) in [(false, 2), (true, 4)] {

@@ -5,9 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use irq_routing::{
-    Error, GsiLease, IrqChip, Line, MsiMessage, Pins, RestoreError, Route, RoutingTable,
-};
+use irq_routing::{Error, GsiLease, IrqChip, Line, Pins, RestoreError, Route, RoutingTable};
 use notify_core::{RouteEntry, RouteTarget};
 
 use crate::crowd::Gate;
@@ -17,7 +15,10 @@ use crate::{EINVAL, committed, message, pin, table};
 const GUILTY: u32 = 666;
 
 fn refuse_the_guilty(entries: &[RouteEntry]) -> io::Result<()> {
-    let guilty = |entry: &RouteEntry| matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data == GUILTY);
+    let guilty = |entry: &RouteEntry| match entry.target {
+        RouteTarget::Msi(message) => message.data == GUILTY,
+        _ => false,
+    };
     match entries.iter().any(guilty) {
         true => Err(io::Error::from_raw_os_error(EINVAL)),
         false => Ok(()),
@@ -75,8 +76,9 @@ fn of_those_that_go_together_the_guilty_alone_fails() {
         for (place, (result, lease)) in results.into_iter().zip(&leases[1..]).enumerate() {
             if place == guilty {
                 let error = result.unwrap_err();
+                let own = Some(lease.gsi());
                 assert!(
-                    matches!(error, Error::Refused { edits: 1, first, .. } if first == Some(lease.gsi())),
+                    matches!(error, Error::Refused { edits: 1, first, .. } if first == own),
                     "{error}"
                 );
                 expect_message(lease, 1);
@@ -125,7 +127,8 @@ fn a_full_table_refuses_the_one_that_is_too_much() {
             Ok(()) => assert_ne!(place, 4),
             Err(error) => {
                 assert_eq!(place, 4);
-                let full = "the table would have 4097 entries, and the kernel takes 4096: drop or park leases";
+                let full = "the table would have 4097 entries, and the kernel takes 4096: drop \
+                    or park leases";
                 assert_eq!(error.to_string(), full);
             }
         }

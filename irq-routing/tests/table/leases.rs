@@ -46,7 +46,8 @@ fn exhaustion_counts() {
     let leases: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
     assert_eq!(leases.len(), 4096 - 24);
     let error = table.lease().unwrap_err();
-    let expected = "no GSI is free: 4072 of 4096 are leased, the others reserved, wired, unclaimed, in quarantine or scattered; drop or park leases";
+    let expected = "no GSI is free: 4072 of 4096 are leased, the others reserved, wired, \
+        unclaimed, in quarantine or scattered; drop or park leases";
     assert_eq!(error.to_string(), expected);
     assert!(matches!(
         error,
@@ -173,8 +174,10 @@ fn exhaustion_names_the_holders() {
         .collect();
     assert_eq!(leases[0].name().as_deref(), Some("net0"));
     let error = table.lease_block(8).unwrap_err();
-    let expected = "no 8 GSIs in a row are free: 4072 of 4096 are leased (2000 by net0, 1000 by disk, \
-                    10 by rng, 2 by balloon, 1 by others with a name), the others reserved, wired, unclaimed, \
+    let expected = "no 8 GSIs in a row are free: 4072 of 4096 are leased (2000 by net0, 1000 by \
+        disk, \
+                    10 by rng, 2 by balloon, 1 by others with a name), the others reserved, \
+                    wired, unclaimed, \
                     in quarantine or scattered; drop or park leases";
     assert_eq!(error.to_string(), expected);
 
@@ -200,7 +203,8 @@ fn a_gsi_in_quarantine_has_no_holder() {
     line.into_line().unwrap().quarantine();
     let held = table.lease().unwrap().named("disk");
     let error = table.lease_block(4096).unwrap_err();
-    let expected = "no 4096 GSIs in a row are free: 1 of 4096 are leased (1 by disk), the others reserved, \
+    let expected = "no 4096 GSIs in a row are free: 1 of 4096 are leased (1 by disk), the others \
+        reserved, \
                     wired, unclaimed, in quarantine or scattered; drop or park leases";
     assert_eq!(error.to_string(), expected);
     drop(held);

@@ -501,8 +501,8 @@ fn what_is_parked_is_explained_and_not_shared() {
     let (_, table) = table();
     let parked = table.lease_msi(message(0x41)).unwrap().park();
     let explained = table.explain(0u32).to_string();
-    let expected = "on the spot: fixed interrupt, vector 0x41, to APIC 0 (physical destination); its lease \
-                    is parked: nothing is armed on it, and the table may take it back";
+    let expected = "on the spot: fixed interrupt, vector 0x41, to APIC 0 (physical destination); \
+                    its lease is parked: nothing is armed on it, and the table may take it back";
     assert_eq!(explained, expected);
     assert_eq!(table.dump().entries().len(), 1, "as committed");
     assert!(matches!(table.line(0), Err(Error::GsiInUse { .. })));

@@ -264,7 +264,8 @@ fn the_entries_of_the_pins_count() {
     let error = table.lease_msi(message(3)).unwrap_err();
     let (entries, limit) = (43, 42);
     assert!(
-        matches!(error, Error::TableFull { entries: found, limit: of, .. } if (found, of) == (entries, limit)),
+        matches!(error, Error::TableFull { entries: found, limit: of, .. }
+            if (found, of) == (entries, limit)),
         "{error}"
     );
     let parked = two.park();

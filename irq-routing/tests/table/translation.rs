@@ -217,7 +217,8 @@ fn a_translation_that_the_kernel_refuses_is_blocked_and_no_other() {
     vm.take();
     offset.store(100, Ordering::Relaxed);
     let error = table.retranslate().unwrap_err();
-    let said = "the kernel refused the translated messages of 2 GSIs, the first of them 26; they are \
+    let said = "the kernel refused the translated messages of 2 GSIs, the first of them 26; they \
+        are \
          blocked until the translation changes: Invalid argument (os error 22)";
     assert_eq!(error.to_string(), said);
     assert!(matches!(

@@ -62,8 +62,11 @@ impl IrqFdBuilder {
         let (line, bound) = match Bound::on(target) {
             Ok(bound) => bound,
             Err(rejected) => {
-                let (cause, target) = (Arc::new(rejected.error), rejected.value);
-                let error = IrqFdError::Route { gsi, cause };
+                let (cause, target) = (rejected.error, rejected.value);
+                let error = IrqFdError::Route {
+                    gsi,
+                    cause: Box::new(cause),
+                };
                 return Err(Rejected::new(error, Self { target, notifier }));
             }
         };

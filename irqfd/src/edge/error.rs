@@ -2,7 +2,6 @@
 //! [`IrqFdError`]: why a notifier is not bound to a GSI, or not unbound.
 
 use std::io;
-use std::sync::Arc;
 
 use irq_routing::Gsi;
 use notify_core::{Rejected, Retired, SysError, Vm};
@@ -28,7 +27,7 @@ pub enum IrqFdError {
         /// The GSI.
         gsi: Gsi,
         /// Why.
-        cause: Arc<irq_routing::Error>,
+        cause: Box<irq_routing::Error>,
     },
 
     /// The notifier is a semaphore. KVM would wake once for each write, whatever its value, and

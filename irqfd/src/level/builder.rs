@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 use irq_routing::{Line, MsiMessage, Route};
 use notify_core::{EventNotifier, IrqFdRequest, Rejected, SysError};
@@ -135,8 +134,11 @@ impl LevelLineBuilder {
         let driven_gsi = match line.drive() {
             Ok(driven) => DrivenGsi::new(driven),
             Err(rejected) => {
-                let (cause, line) = (Arc::new(rejected.error), rejected.value);
-                let error = LevelError::Taken { gsi, cause };
+                let (cause, line) = (rejected.error, rejected.value);
+                let error = LevelError::Taken {
+                    gsi,
+                    cause: Box::new(cause),
+                };
                 let builder = Self {
                     line,
                     exits,

@@ -3,7 +3,6 @@
 //! [`NoResample`]: why no EOI of a line would be reported.
 
 use std::io;
-use std::sync::Arc;
 
 use irq_routing::Gsi;
 use notify_core::{Rejected, Retired, SysError};
@@ -32,7 +31,7 @@ pub enum LevelError {
         /// The GSI.
         gsi: Gsi,
         /// Why.
-        cause: Arc<irq_routing::Error>,
+        cause: Box<irq_routing::Error>,
     },
 
     /// The interrupt controllers of arm64 and riscv64 keep one level for a line, the one that was
@@ -150,7 +149,7 @@ pub enum LevelError {
         /// The GSI.
         gsi: Gsi,
         /// Why.
-        cause: Arc<irq_routing::Error>,
+        cause: Box<irq_routing::Error>,
     },
 
     /// An irqfd of the line cannot be armed, or not disarmed.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Message`]: a line of a split irqchip, whose GSI sends a message, and whose EOIs come as exits.
 
-use std::sync::Arc;
-
 use irq_routing::MsiMessage;
 use notify_core::LineStatus;
 
@@ -252,9 +250,9 @@ impl Message {
         };
         let gsi = line.gsi();
         let result = lease.set_route(message);
-        result.map_err(|error| LevelError::Route {
+        result.map_err(|cause| LevelError::Route {
             gsi,
-            cause: Arc::new(error),
+            cause: Box::new(cause),
         })?;
         self.committed = message;
         Ok(())

@@ -84,7 +84,7 @@ pub enum VectorError {
     #[non_exhaustive]
     NoGsi {
         /// How many there are, and how many are leased.
-        cause: Arc<irq_routing::Error>,
+        cause: Box<irq_routing::Error>,
     },
 
     /// The vector's route cannot be committed.

@@ -28,8 +28,10 @@ impl Inner {
     /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
     /// can cause this.
     pub(super) fn no_gsi(&self) -> VectorError {
-        let cause = Arc::new(self.table.exhausted());
-        VectorError::NoGsi { cause }
+        let cause = self.table.exhausted();
+        VectorError::NoGsi {
+            cause: Box::new(cause),
+        }
     }
 
     pub(crate) fn set_lease(&self, lease: GsiLease) -> Result<(), Rejected<GsiLease, VectorError>> {

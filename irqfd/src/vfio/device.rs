@@ -19,7 +19,10 @@ use notify_core::EventNotifier;
 ///     fn set_trigger(&self, trigger: Option<&EventNotifier>) -> io::Result<()> {
 ///         match trigger {
 ///             // Until then there is no INTx, and masking it is EINVAL.
-///             Some(trigger) => self.device.enable_irq(VFIO_PCI_INTX_IRQ_INDEX, vec![trigger.as_ref()]),
+///             Some(trigger) => {
+///                 let trigger = vec![trigger.as_ref()];
+///                 self.device.enable_irq(VFIO_PCI_INTX_IRQ_INDEX, trigger)
+///             }
 ///             None => self.device.disable_irq(VFIO_PCI_INTX_IRQ_INDEX),
 ///         }
 ///         .map_err(io::Error::other)
@@ -41,8 +44,9 @@ use notify_core::EventNotifier;
 ///     }
 ///
 ///     fn mask(&self) -> io::Result<()> {
-///         // The crate has no such method: VFIO_DEVICE_SET_IRQS on `self.device.as_raw_fd()`, with the flags
-///         // VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, index VFIO_PCI_INTX_IRQ_INDEX, start 0 and count 1.
+///         // The crate has no such method: VFIO_DEVICE_SET_IRQS on `self.device.as_raw_fd()`,
+///         // with the flags VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, index
+///         // VFIO_PCI_INTX_IRQ_INDEX, start 0 and count 1.
 ///         mask_intx(&self.device)
 ///     }
 /// }

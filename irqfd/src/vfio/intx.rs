@@ -36,7 +36,8 @@ use crate::{LevelIrq, LevelLine};
 /// #     fn set_trigger(&self, _: Option<&EventNotifier>) -> io::Result<()> { Ok(()) }
 /// #     fn set_unmask(&self, _: Option<&EventNotifier>) -> io::Result<()> { Ok(()) }
 /// # }
-/// # let table = RoutingTable::builder(Arc::new(SimVm::builder().build())).wiring(Wiring::pc()).build()?;
+/// # let vm = Arc::new(SimVm::builder().build());
+/// # let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
 /// # let device = Arc::new(Device);
 /// let line = LevelLine::builder(table.line(11)?).build()?;
 /// let intx = PassthroughIntx::enable(&line, device)?;

@@ -97,7 +97,8 @@ fn other_refusals_are_the_kernels() {
         vm.fail(CallKind::SignalMsi, 1, errno);
         let error = inject::message(&table, TO_FIRST).unwrap_err();
         assert!(
-            matches!(&error, InjectError::MessageRefused { cause, .. } if cause.raw_os_error() == Some(errno)),
+            matches!(&error, InjectError::MessageRefused { cause, .. }
+                if cause.raw_os_error() == Some(errno)),
             "{error}"
         );
     }

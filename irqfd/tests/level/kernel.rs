@@ -179,9 +179,11 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     let rejected = LevelLine::builder(table.line(GSI).unwrap())
         .build()
         .unwrap_err();
-    assert!(
-        matches!(&rejected.error, LevelError::Taken { cause, .. } if matches!(**cause, irq_routing::Error::AlreadyDriven { .. }))
-    );
+    assert!(matches!(
+        rejected.error,
+        LevelError::Taken { ref cause, .. }
+            if matches!(**cause, irq_routing::Error::AlreadyDriven { .. })
+    ));
     let mut transaction = table.transaction();
     transaction.wire(
         table.gsi(30).unwrap(),
@@ -201,9 +203,11 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     let rejected = LevelLine::builder(table.line(GSI).unwrap())
         .build()
         .unwrap_err();
-    assert!(
-        matches!(&rejected.error, LevelError::Taken { cause, .. } if matches!(**cause, irq_routing::Error::PinShared { .. }))
-    );
+    assert!(matches!(
+        rejected.error,
+        LevelError::Taken { ref cause, .. }
+            if matches!(**cause, irq_routing::Error::PinShared { .. })
+    ));
     assert_eq!(rejected.value.into_line().gsi().number(), GSI);
 }
 

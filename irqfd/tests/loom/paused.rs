@@ -11,8 +11,8 @@ use loom::thread;
 
 use super::{Witness, explore, internal, is_armed, message};
 
-fn private(table: &RoutingTable) -> Vector {
-    let vector = Vector::builder(table).private_irqfd(true).build().unwrap();
+fn private(table: &RoutingTable) -> Arc<Vector> {
+    let vector = Arc::new(Vector::builder(table).private_irqfd(true).build().unwrap());
     vector.set_message(message(1)).unwrap();
     vector
 }
@@ -155,7 +155,7 @@ fn a_batch_and_a_mask_agree() {
     explore(2, || {
         let (witness, table) = Witness::new();
         let vectors = [private(&table), private(&table)];
-        vectors.iter().for_each(Vector::pause);
+        vectors.iter().for_each(|vector| vector.pause());
         vectors.iter().for_each(|vector| vector.unmask().unwrap());
         let device = device(&vectors[0]);
         let guest = {

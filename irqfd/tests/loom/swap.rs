@@ -16,7 +16,7 @@ fn notifier() -> Arc<EventNotifier> {
 }
 
 /// With its notifier.
-fn armed(table: &RoutingTable) -> (Vector, Arc<EventNotifier>) {
+fn armed(table: &RoutingTable) -> (Arc<Vector>, Arc<EventNotifier>) {
     let vector = internal(table);
     let notifier = vector.export().unwrap();
     vector.unmask().unwrap();

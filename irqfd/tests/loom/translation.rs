@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::{IrqFd, Triggered, Vector, msix};
+use irqfd::{IrqFd, Triggered, msix};
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 

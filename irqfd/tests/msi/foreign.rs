@@ -113,7 +113,8 @@ fn hostile_registers_are_refused() {
             let wanted = if wrong < 4 { 10 } else { len };
             assert!(matches!(
                 refused(&registers),
-                RestoreError::Length { found, wanted: least, .. } if (found, least) == (wrong, wanted)
+                RestoreError::Length { found, wanted: least, .. }
+                    if (found, least) == (wrong, wanted)
             ));
         }
         let data = if shape.0 { 12 } else { 8 };

@@ -54,7 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..32_usize).prop_map(Step::Trigger),
         1 => (0..32_usize).prop_map(Step::Export),
         2 => Just(Step::Run),
-        1 => prop::bool::weighted(0.2).prop_map(|reset| if reset { Step::Reset } else { Step::Run }),
+        1 => prop::bool::weighted(0.2)
+            .prop_map(|reset| if reset { Step::Reset } else { Step::Run }),
     ]
 }
 

@@ -110,7 +110,8 @@ fn hostile_snapshots_are_refused() {
     for granted in [0, 3, 8, 1 << 31, u32::MAX] {
         let error = refused(|value| value["granted"] = json!(granted));
         assert!(
-            matches!(error, RestoreError::Granted { granted: found, vectors: 4, .. } if found == granted)
+            matches!(error, RestoreError::Granted { granted: found, vectors: 4, .. }
+                if found == granted)
         );
     }
     let error = refused(|value| value["address"] = json!(LAPIC + 1));

@@ -69,7 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => vector().prop_map(Step::Export),
         1 => vector().prop_map(Step::Unexport),
         3 => Just(Step::Run),
-        1 => prop::bool::weighted(0.3).prop_map(|reset| if reset { Step::Reset } else { Step::Restore }),
+        1 => prop::bool::weighted(0.3)
+            .prop_map(|reset| if reset { Step::Reset } else { Step::Restore }),
     ]
 }
 

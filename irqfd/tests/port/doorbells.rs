@@ -35,9 +35,9 @@ fn a_doorbell_that_could_not_be_taken_back_is_refused() {
     let address = IoAddress::Mmio(0xd000_0000);
     let doorbell = IoEventFd::builder(port(&vm), address, Datamatch::U32(1)).assign();
     let error = doorbell.unwrap_err().error;
-    let Error::Assign { source, .. } = error else {
+    let Error::Refused { cause, .. } = error else {
         unreachable!("{error:?}");
     };
-    assert_eq!(source.kind(), io::ErrorKind::Unsupported);
+    assert_eq!(cause.kind(), io::ErrorKind::Unsupported);
     assert_eq!(vm.calls(CallKind::IoEventFdAssign), 0);
 }

@@ -153,7 +153,8 @@ fn a_refused_message_makes_it_dead_until_it_has_another() {
     expect_state(&bad, "Open");
     let error = bad.trigger().unwrap_err();
     assert!(
-        matches!(error, irqfd::VectorError::MessageRefused { message, .. } if message == guilty(0x40))
+        matches!(error, irqfd::VectorError::MessageRefused { message, .. }
+            if message == guilty(0x40))
     );
     expect_state(&bad, "Dead(MessageRefused");
     assert_eq!(good.trigger().unwrap(), Triggered::Delivered);

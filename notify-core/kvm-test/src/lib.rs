@@ -11,8 +11,8 @@
 //! [`Nothing`] does not even remember, and [`NoIrqLine`] drives no line. [`refuse`] makes a system
 //! call fail, as a filter does, and [`allow_only`] kills at all others.
 //! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
-//! another thread does. [`Machine`] is a real one whose vCPU never runs, so that interrupts stay
-//! visible.
+//! another thread does. [`Terminal`] is one for a program that a test starts. [`Machine`] is a real
+//! one whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;
@@ -25,6 +25,7 @@ mod nothing;
 mod patience;
 mod recorder;
 mod signal;
+mod terminal;
 mod thread;
 
 use std::io;
@@ -43,6 +44,7 @@ pub use nothing::Nothing;
 pub use patience::{PATIENCE, wait_until};
 pub use recorder::{Call, Recorder};
 pub use signal::signal_from_kernel;
+pub use terminal::Terminal;
 pub use thread::ThreadId;
 
 /// Why trials that need KVM cannot run here: asked once for all of them.

@@ -110,7 +110,7 @@ pub trait Vm: fmt::Debug + Send + Sync {
     ///
     /// Those of the ioctl. An implementation refuses with
     /// [`Unsupported`](io::ErrorKind::Unsupported) what it cannot match, or could not unbind. That
-    /// is final for the doorbell (`ioeventfd::Error::Assign`). The VMM gets such a write as an
+    /// is final for the doorbell (`ioeventfd::Error::Refused`). The VMM gets such a write as an
     /// exit.
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()>;
 

@@ -194,8 +194,8 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
     let [signalled, handled, returned, left] = sums;
     let (calls, changes) = (calls.load(Ordering::Relaxed), changes.into_inner());
     println!(
-        "{signalled} signals: {handled} handled in {calls} calls, {returned} handed back, {left} left; \
-         {changes} changes"
+        "{signalled} signals: {handled} handled in {calls} calls, {returned} handed back, \
+         {left} left; {changes} changes"
     );
     assert_eq!(
         wrong.load(Ordering::Relaxed),

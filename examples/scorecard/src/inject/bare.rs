@@ -42,7 +42,8 @@ pub(super) fn irq_line(vm: BorrowedFd<'_>, gsi: u32, level: u32) -> io::Result<c
 
 pub(super) fn irq_line_status(vm: BorrowedFd<'_>, gsi: u32, level: u32) -> io::Result<c_int> {
     let mut line = irq_level(gsi, level);
-    // SAFETY: KVM_IRQ_LINE_STATUS reads and writes one `kvm_irq_level`, which is ours and outlives the call.
+    // SAFETY: KVM_IRQ_LINE_STATUS reads and writes one `kvm_irq_level`, which is ours and outlives
+    // the call.
     checked(unsafe { ioctl(vm.as_raw_fd(), IRQ_LINE_STATUS, &raw mut line) })?;
     // SAFETY: both fields of the union are integers of 32 bits, for which every value is valid.
     Ok(unsafe { line.__bindgen_anon_1.status })

@@ -139,8 +139,8 @@ impl Drop for Stop {
 }
 
 impl Running {
-    /// Runs a vCPU in a thread, until what this returns is dropped. `ended` is called at each EOI that
-    /// exits to user space.
+    /// Runs a vCPU in a thread, until what this returns is dropped. `ended` is called at each EOI
+    /// that exits to user space.
     pub(super) fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,

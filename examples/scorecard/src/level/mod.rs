@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A level-triggered interrupt there and back: asserted, handled by the guest, ended, and the device told.
+//! A level-triggered interrupt there and back: asserted, handled by the guest, ended, and the
+//! device told.
 
 mod machine;
 
@@ -39,8 +40,10 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
         ours,
         others,
         format!(
-            "assert, handler, EOI, resample; exits to user space for it: {} against {}{guest}; the trigger \
-             goes through a workqueue of the kernel, KVM_IRQ_LINE does not; rests on how this host runs \
+            "assert, handler, EOI, resample; exits to user space for it: {} against {}{guest}; \
+                the trigger \
+             goes through a workqueue of the kernel, KVM_IRQ_LINE does not; rests on how this \
+             host runs \
              guests",
             exits.0, exits.1
         ),
@@ -62,7 +65,8 @@ pub(crate) fn shared_by_16() -> Result<Row, Box<dyn Error>> {
         "a line with one device",
         ours,
         others,
-        "the same round trip on a line of 16 devices that are all told of EOIs; rests on how this host \
+        "the same round trip on a line of 16 devices that are all told of EOIs; rests on how \
+            this host \
          runs guests",
     ))
 }

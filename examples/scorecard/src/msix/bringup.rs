@@ -54,7 +54,8 @@ fn row(vectors: u32, what: &str, of: fn(&BringUp) -> f64) -> Result<Row, Box<dyn
         median(ours.iter().map(of).collect()),
         median(others),
         format!(
-            "{vectors} vectors programmed and unmasked: {what}; {commits} commits, the other {vectors}"
+            "{vectors} vectors programmed and unmasked: {what}; {commits} commits, the other \
+                {vectors}"
         ),
     ))
 }

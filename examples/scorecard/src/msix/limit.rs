@@ -32,7 +32,8 @@ pub(crate) fn of_bring_up(vectors: u32) -> Result<Row, Box<dyn Error>> {
         median(ours),
         median(others),
         format!(
-            "ArmQueue::run_pending with {vectors} vectors; the other commits once from a ready-made buffer and assigns {vectors} irqfds"
+            "ArmQueue::run_pending with {vectors} vectors; the other commits once from a \
+                ready-made buffer and assigns {vectors} irqfds"
         ),
     ))
 }

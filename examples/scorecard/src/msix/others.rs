@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Others`]: vectors as Cloud Hypervisor, and much the same Firecracker, serves them.
 //!
-//! Each vector has an irqfd. Unmasking one puts its route into a map of all routes, builds the kernel's
-//! table from the map, commits it and registers the irqfd; masking takes the irqfd off. Nothing else
-//! that they do (locks, the map from vector to route) is counted here.
+//! Each vector has an irqfd. Unmasking one puts its route into a map of all routes, builds the
+//! kernel's table from the map, commits it and registers the irqfd; masking takes the irqfd off.
+//! Nothing else that they do (locks, the map from vector to route) is counted here.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -182,7 +182,8 @@ fn of_exported(burst: u32, place: &str) -> Result<Row, Box<dyn Error>> {
         median(our_times),
         median(other_times),
         format!(
-            "{burst} vectors masked, led to another vector, unmasked and armed again, among {ROUTES}, \
+            "{burst} vectors masked, led to another vector, unmasked and armed again, among \
+                {ROUTES}, \
              {place}: commits in a round at most {commits}, the other {burst}"
         ),
     ))

@@ -44,7 +44,8 @@ pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
 
 pub(crate) type Group = Arc<Box<dyn InterruptSourceGroup>>;
 
-/// Its routes, in a machine of the kvm-ioctls that it was written for. A group holds on to the machine.
+/// Its routes, in a machine of the kvm-ioctls that it was written for. A group holds on to the
+/// machine.
 pub(crate) fn groups(routes: u32) -> Result<Vec<Group>, Box<dyn Error>> {
     let vm_fd = Arc::new(kvm_ioctls_dbs::Kvm::new()?.create_vm()?);
     vm_fd.create_irq_chip()?;

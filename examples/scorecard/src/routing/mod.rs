@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The routing table: bringing devices up and down, changing one route, many threads at once, memory.
+//! The routing table: bringing devices up and down, changing one route, many threads at once,
+//! memory.
 
 pub(crate) mod batch;
 pub(crate) mod dbs;
@@ -13,7 +14,7 @@ pub(crate) mod share;
 use std::error::Error;
 use std::sync::Arc;
 
-use irq_routing::{GsiLease, MsiMessage, RoutingTable};
+use irq_routing::{GsiLease, MsiMessage, RoutingTable, Wiring};
 use kvm_ioctls::{Kvm, VmFd};
 use notify_core::{KvmVm, Vm};
 
@@ -34,9 +35,12 @@ fn message(vector: u32) -> MsiMessage {
     MsiMessage::new(u64::from(ADDRESS), vector)
 }
 
-/// A table with so many leased GSIs, from 0 on, and each of them a message.
+/// A table with so many leased GSIs, from 0 on, and each of them a message. It has no pins, so that
+/// there may be 4096 of them.
 fn routed(vm: Arc<dyn Vm>, routes: u32) -> Result<(RoutingTable, Vec<GsiLease>), Box<dyn Error>> {
-    let table = RoutingTable::builder(vm).reserved_gsis(0).build()?;
+    let wiring = Wiring::none(vm.platform()?.ok_or("an unknown platform")?);
+    let builder = RoutingTable::builder(vm).wiring(wiring);
+    let table = builder.reserved_gsis(0).build()?;
     let leases = leased(&table, routes)?;
     route_all(&table, &leases)?;
     Ok((table, leases))

@@ -18,7 +18,7 @@ pub(crate) fn of(routes: u32) -> Result<Row, Box<dyn Error>> {
     let (_other, other) = routed(Arc::new(Nothing), 64)?;
     let (ours, others) = alternate(ROUNDS, BATCH, retarget(&ours), retarget(&other))?;
     Ok(Row::times(
-        "the same in a table of 64",
+        "a table of 64",
         ours,
         others,
         "one route changed, on a machine that does nothing: our own work alone",

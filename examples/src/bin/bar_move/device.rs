@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ioeventfd::virtio::{Notification, NotifyCapability, PciModern, PciQueue};
-use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Rung, Window};
+use ioeventfd::{AfterExit, DoorbellRegistry, DoorbellSet, IoAddress, Window};
 use notify_core::{EventNotifier, Vm};
 
 use crate::Order;
@@ -61,7 +61,7 @@ impl Device {
             .doorbells
             .on_exit_write(IoAddress::Mmio(address), bytes)?
         {
-            Rung::All => {
+            AfterExit::Resume => {
                 self.by_exit.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }

@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     bar: Slot,
     rounds: Slot,
     kicks: Array,
+    /// Not 0 if the guest is to begin no round any more.
+    stop: Slot,
     over: AtomicBool,
 }
 
@@ -25,6 +27,7 @@ impl Shared {
             bar: machine.slot()?,
             rounds: machine.slot()?,
             kicks: machine.array(QUEUES.into())?,
+            stop: machine.slot()?,
             over: AtomicBool::new(false),
         };
         shared.bar.store(PLACES[0])?;
@@ -34,7 +37,7 @@ impl Shared {
     /// The program that kicks each queue so many times.
     pub(crate) fn program(&self, rounds: u32) -> Result<Program, tiny_guest::Error> {
         Program::new(|asm| {
-            asm.repeat(rounds, |asm| {
+            asm.repeat_until_stopped(rounds, &self.stop, |asm| {
                 for queue in 0..u32::from(QUEUES) {
                     let offset = NOTIFY.offset + queue * NOTIFY.multiplier;
                     asm.mov(rcx, qword_ptr(self.bar.address()))?;
@@ -64,6 +67,10 @@ impl mover::Guest for Shared {
 
     fn rounds(&self) -> Result<u64, Box<dyn Error>> {
         Ok(self.rounds.load()?)
+    }
+
+    fn stop(&self) -> Result<(), Box<dyn Error>> {
+        Ok(self.stop.store(1)?)
     }
 
     fn is_over(&self) -> bool {

@@ -30,7 +30,7 @@ pub(crate) fn run(kicks: u32, order: Order) -> Result<Report, Box<dyn Error>> {
             shared.end();
             result
         });
-        let moves = mover::run(device, shared, |_| false);
+        let moves = mover::run(device, shared, kicks, |_| false);
         if moves.is_err() {
             // Nobody moves the BAR any more, so there is nothing to see.
             stopper.stop();

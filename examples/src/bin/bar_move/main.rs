@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest kicks 64 queues without pause while the host moves the BAR with their doorbells to and fro.
+//! A guest kicks 64 queues without pause while the host moves the BAR with their doorbells to and
+//! fro.
 //!
-//! The guest reads where the BAR is before each kick, so that a kick may hit the new place before its
-//! doorbell is registered, and the old one after its doorbell has gone. Eventfd counters add up, so
-//! the counts are exact: each kick arrives once, by ioeventfd or by way of an exit.
+//! The guest reads where the BAR is before each kick, so that a kick may hit the new place before
+//! its doorbell is registered, and the old one after its doorbell has gone. Eventfd counters add
+//! up, so the counts are exact: each kick arrives once, by ioeventfd or by way of an exit.
 
 mod device;
 #[cfg(target_arch = "x86_64")]
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{backend, choice, count};
-use examples::program::{Backend, end, show, verdict};
+use examples::interrupt;
+use examples::program::{Backend, end, parse, print};
 
 use report::Report;
 
@@ -70,21 +72,15 @@ enum Order {
 }
 
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    end("bar_move", report(&arguments))
+    end("bar_move", report(&parse(arguments())))
 }
 
 fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let report = run(arguments)?;
-    if arguments.json {
-        show(format_args!("{}\n", report.to_json()))?;
-    } else {
-        show(&report)?;
-    }
-    Ok(verdict(report.is_exact()))
+    Ok(print(&run(arguments)?, arguments.json)?)
 }
 
 fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+    interrupt::catch(|| {})?;
     match arguments
         .backend
         .unwrap_or_else(|| choose(arguments.faults))

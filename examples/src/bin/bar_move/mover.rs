@@ -5,9 +5,11 @@ use std::error::Error;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::interrupt;
+use examples::progress::Progress;
 use ioeventfd::IoAddress;
 
-use crate::device::{BAR_SIZE, Device, NOTIFY, PLACES};
+use crate::device::{BAR_SIZE, Device, NOTIFY, PLACES, QUEUES};
 
 /// A guest that has not moved for so long has stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,6 +20,8 @@ pub(crate) trait Guest: Sync {
     fn publish(&self, bar: u64) -> Result<(), Box<dyn Error>>;
     /// How many rounds of kicks it has done.
     fn rounds(&self) -> Result<u64, Box<dyn Error>>;
+    /// Tells it to kick no more, when its round is over.
+    fn stop(&self) -> Result<(), Box<dyn Error>>;
     /// Whether it kicks no more.
     fn is_over(&self) -> bool;
 }
@@ -31,19 +35,25 @@ pub(crate) struct Moves {
     pub(crate) failed: u64,
 }
 
-/// Moves the BAR until the guest is done. `fault` is called before each move, and says whether the
-/// move is to fail.
+/// Moves the BAR until the guest is done, with so many kicks, or the user ends the run. `fault` is
+/// called before each move, and says whether the move is to fail.
 pub(crate) fn run(
     device: &Device,
     guest: &impl Guest,
+    kicks: u32,
     mut fault: impl FnMut(u64) -> bool,
 ) -> Result<Moves, Box<dyn Error>> {
     let mut moves = Moves::default();
     let [mut here, mut there] = PLACES;
+    let mut progress = Progress::new("kicks", kicks.into());
     for number in 0.. {
         if guest.is_over() {
             break;
         }
+        if interrupt::is_pending() {
+            guest.stop()?;
+        }
+        progress.show(guest.rounds()? * u64::from(QUEUES));
         let fails = fault(number);
         let (from, to) = (IoAddress::Mmio(here), IoAddress::Mmio(there));
         let start = Instant::now();
@@ -73,7 +83,7 @@ pub(crate) fn run(
         guest.publish(there)?;
         // A guest that has begun a round since then has no kick for the old place on its way.
         wait_for_rounds(guest, 2)?;
-        device.doorbells.vcpus_passed(epoch);
+        device.doorbells.vcpus_passed(epoch)?;
         (here, there) = (there, here);
     }
     Ok(moves)
@@ -83,7 +93,7 @@ pub(crate) fn run(
 fn tell(device: &Device, guest: &impl Guest, bar: u64) -> Result<(), Box<dyn Error>> {
     let first = IoAddress::Mmio(bar + u64::from(NOTIFY.offset));
     let start = Instant::now();
-    while device.doorbells.find(first, &[0, 0]).is_none() {
+    while device.doorbells.key_of_write(first, &[0, 0]).is_none() {
         if start.elapsed() > PATIENCE {
             return Err("the move does not begin".into());
         }

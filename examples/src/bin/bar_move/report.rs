@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use examples::program;
 use serde_json::json;
 
 use crate::mover::Moves;
@@ -49,19 +50,21 @@ impl Report {
         }
     }
 
-    /// Whether each queue got each of its kicks once.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.kicks == self.handled
-    }
-
     /// The time that this share of the moves did not exceed.
     fn quantile(&self, percent: usize) -> u64 {
         let last = self.times.len().saturating_sub(1);
         let time = self.times.get(last * percent / 100);
         time.copied().unwrap_or(0)
     }
+}
 
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+impl program::Report for Report {
+    /// Whether each queue got each of its kicks once.
+    fn is_exact(&self) -> bool {
+        self.lost == 0 && self.doubled == 0 && self.kicks == self.handled
+    }
+
+    fn to_json(&self) -> serde_json::Value {
         json!({
             "backend": self.backend,
             "kicks": self.kicks,

@@ -46,7 +46,7 @@ pub(crate) fn run(kicks: u32, order: Order, faults: bool) -> Result<Report, Box<
             guest.over.store(true, Ordering::Release);
             result
         });
-        let moves = mover::run(&device, &guest, fault);
+        let moves = mover::run(&device, &guest, kicks, fault);
         guest.over.store(true, Ordering::Release);
         let kicker = kicker.join().map_err(|_| "the guest's thread panicked")?;
         kicker.map_err(Into::into).and(moves)
@@ -115,6 +115,11 @@ impl mover::Guest for Guest {
 
     fn rounds(&self) -> Result<u64, Box<dyn Error>> {
         Ok(self.rounds.load(Ordering::Acquire))
+    }
+
+    fn stop(&self) -> Result<(), Box<dyn Error>> {
+        self.over.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn is_over(&self) -> bool {

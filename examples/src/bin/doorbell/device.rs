@@ -19,8 +19,8 @@ pub(crate) struct Counters {
     pub(crate) signalled: AtomicU64,
 }
 
-/// How long the device looks for the next kick before it sleeps, at most. Waking a thread costs the one
-/// who kicks several times what the kick does, and the next kick is seldom far.
+/// How long the device looks for the next kick before it sleeps, at most. Waking a thread costs the
+/// one who kicks several times what the kick does, and the next kick is seldom far.
 const LOOK: Duration = Duration::from_micros(50);
 
 /// Queues with a handler each.
@@ -41,7 +41,8 @@ impl Device {
             .poll_limits(PollLimits::with_max(LOOK))
             .on_failure(move |failure| {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.reason);
-                // A device that lacks a queue is of no use. Nobody could be told if this failed, too.
+                // A device that lacks a queue is of no use. Nobody could be told if this failed,
+                // too.
                 let _ = to_stop.get().map(DispatcherHandle::stop);
             })
             .build()?;

@@ -31,6 +31,8 @@ const EXPECTED: [AsmRegister64; QUEUES] = [r12, r13];
 pub(crate) struct Shared {
     pub(crate) kicks: Slot,
     pub(crate) interrupts: [Slot; QUEUES],
+    /// Not 0 if the guest is to kick no more.
+    stop: Slot,
     samples: Array,
     idle: Idle,
 }
@@ -49,6 +51,7 @@ impl Shared {
         Ok(Self {
             kicks: machine.slot()?,
             interrupts: [machine.slot()?, machine.slot()?],
+            stop: machine.slot()?,
             samples: machine.array(SAMPLES * SAMPLE / 8)?,
             idle,
         })
@@ -58,6 +61,11 @@ impl Shared {
     pub(crate) fn reset(&self) -> Result<(), Error> {
         self.kicks.store(0)?;
         self.interrupts.iter().try_for_each(|slot| slot.store(0))
+    }
+
+    /// Tells the guest to finish. It has kicked each doorbell as often as the others then.
+    pub(crate) fn stop(&self) -> Result<(), Error> {
+        self.stop.store(1)
     }
 
     /// How many interrupts the guest has taken.
@@ -82,13 +90,13 @@ impl Shared {
         let (rounds, rest) = (kicks / BELLS as u32, kicks as usize % BELLS);
         let mut program = Program::new(|asm| {
             self.prologue(asm)?;
-            asm.repeat(rounds, |asm| {
+            asm.repeat_until_stopped(rounds, &self.stop, |asm| {
                 bells.iter().try_for_each(|bell| self.kick(asm, bell))
             })?;
-            bells
-                .iter()
-                .take(rest)
-                .try_for_each(|bell| self.kick(asm, bell))
+            asm.repeat_until_stopped(1, &self.stop, |asm| {
+                let mut rest = bells.iter().take(rest);
+                rest.try_for_each(|bell| self.kick(asm, bell))
+            })
         })?;
         for (vector, slot) in (FIRST_VECTOR..).zip(&self.interrupts) {
             program = program.handler(vector, |asm| asm.increment(slot))?;
@@ -169,11 +177,11 @@ fn next_sample(asm: &mut Asm) -> Emitted {
 /// Puts address and value where the write wants them.
 fn set_up(asm: &mut Asm, bell: &Bell) -> Emitted {
     match bell.address {
-        IoAddress::Mmio(address) => asm.mov(rcx, address),
         IoAddress::Pio(port) => {
             asm.mov(edx, u32::from(port))?;
             asm.mov(eax, u32::from(bell.value))
         }
+        mmio => asm.mov(rcx, mmio.number()),
     }
 }
 
@@ -181,9 +189,9 @@ fn set_up(asm: &mut Asm, bell: &Bell) -> Emitted {
 fn ring(asm: &mut Asm, bell: &Bell) -> Emitted {
     let value = u32::from(bell.value);
     match (bell.address, bell.width) {
-        (IoAddress::Mmio(_), Width::W2) => asm.mov(word_ptr(rcx), value),
-        (IoAddress::Mmio(_), _) => asm.mov(dword_ptr(rcx), value),
         (IoAddress::Pio(_), Width::W1) => asm.out(dx, al),
         (IoAddress::Pio(_), _) => asm.out(dx, ax),
+        (_, Width::W2) => asm.mov(word_ptr(rcx), value),
+        _ => asm.mov(dword_ptr(rcx), value),
     }
 }

@@ -3,18 +3,20 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use examples::arguments::Idle;
+use examples::interrupt;
+use examples::progress::Progress;
 use ioeventfd::IoAddress;
 use notify_core::{KvmVm, NotifierPair, Vm};
 use tiny_guest::{Exit, Machine, Vcpu, VcpuStopper};
 
-use crate::Outcome;
 use crate::bells;
+use crate::busy::Processors;
 use crate::device::Device;
 use crate::guest::Shared;
 use crate::latency::Latency;
@@ -24,6 +26,10 @@ use crate::wiring::{self, Wiring};
 const MEMORY: u64 = 8 << 20;
 /// A guest that has not moved for so long waits for an interrupt that was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for one that was told to finish.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+/// How often the host looks at the guest.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A machine with its two queues, ready to run the guest.
 struct Bench {
@@ -31,55 +37,50 @@ struct Bench {
     shared: Shared,
     wiring: Wiring,
     vcpu: Vcpu,
-    interrupted: Arc<AtomicBool>,
     /// What measuring nothing costs at each doorbell, in ticks.
     overhead: Vec<u64>,
     _machine: Machine,
 }
 
-pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Outcome, Box<dyn Error>> {
+pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Report, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().memory(MEMORY).build()?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let wiring = Wiring::new(vm.clone())?;
     let vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    stop_at_ctrl_c(vcpu.stopper(), Arc::clone(&interrupted))?;
     let mut bench = Bench {
         vm,
         shared: Shared::new(&machine, idle)?,
         wiring,
         vcpu,
-        interrupted,
         overhead: Vec::new(),
         _machine: machine,
     };
     bench.calibrate()?;
 
+    let before = Processors::now();
     let doorbells = bench.wiring.register()?;
-    let by_ioeventfd = bench.phase(kicks)?;
+    let by_ioeventfd = bench.phase("kicks by ioeventfd", kicks)?;
     drop(doorbells);
     let by_exit = match by_ioeventfd.counts.is_exact(kicks) {
         // Half the story, and nothing to wait for.
         false => Phase::default(),
-        true => bench.phase(kicks)?,
+        true => bench.phase("kicks by exit", kicks)?,
     };
-    if bench.interrupted.load(Ordering::Relaxed) {
-        let kicks = by_ioeventfd.counts.kicks + by_exit.counts.kicks;
-        return Ok(Outcome::Interrupted { kicks });
-    }
-    let clock_ns = bench.nanoseconds(bench.overhead.iter().copied().max().unwrap_or(0))?;
+    let overhead = bench.overhead.iter().copied().max().unwrap_or(0);
+    let clock_ns = Clock::new(&bench.vcpu)?.nanoseconds(overhead);
     let routes = bench.wiring.table.routes();
-    let report = Report::new("kvm", kicks, clock_ns, &routes, by_ioeventfd, by_exit);
+    let report = Report::new(
+        "kvm",
+        kicks,
+        clock_ns,
+        before,
+        &routes,
+        by_ioeventfd,
+        by_exit,
+    );
     // The machine goes with everything in it; there is nothing to undo one by one.
     bench.vm.retire();
-    Ok(Outcome::Done(Box::new(report)))
-}
-
-fn stop_at_ctrl_c(stopper: VcpuStopper, interrupted: Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(move || {
-        interrupted.store(true, Ordering::Relaxed);
-        stopper.stop();
-    })
+    Ok(report)
 }
 
 impl Bench {
@@ -100,7 +101,7 @@ impl Bench {
     }
 
     /// Runs the guest while the device answers it.
-    fn phase(&mut self, kicks: u32) -> Result<Phase, Box<dyn Error>> {
+    fn phase(&mut self, title: &str, kicks: u32) -> Result<Phase, Box<dyn Error>> {
         self.shared.reset()?;
         self.vcpu.load(self.shared.kicking(kicks)?)?;
         let device = Device::new(&self.wiring.queues)?;
@@ -115,14 +116,7 @@ impl Bench {
                 let _ = done.send(());
                 result
             });
-            let mut last = None;
-            while ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                let now = shared.taken().ok();
-                if now == last {
-                    stopper.stop();
-                }
-                last = now;
-            }
+            watch(shared, &stopper, &ended, Progress::new(title, kicks.into()));
             let guest = guest.join().map_err(|_| "the guest's thread panicked");
             let stopped = device.stop();
             let served = serving.join().map_err(|_| "the device's thread panicked");
@@ -136,15 +130,16 @@ impl Bench {
             signalled: device.counters().signalled.load(Ordering::Relaxed),
             interrupts: self.shared.taken()?,
         };
-        self.times(kicks, counts)
+        self.times(counts)
     }
 
-    fn times(&self, kicks: u32, counts: Counts) -> Result<Phase, Box<dyn Error>> {
+    fn times(&self, counts: Counts) -> Result<Phase, Box<dyn Error>> {
         let (mut costs, mut round_trips) = (Vec::new(), Vec::new());
-        for (bell, ticks) in self.shared.ticks(kicks)? {
+        let clock = Clock::new(&self.vcpu)?;
+        for (bell, ticks) in self.shared.ticks(u32::try_from(counts.kicks)?)? {
             let overhead = self.overhead.get(bell).copied().unwrap_or(0);
-            costs.push(self.nanoseconds(ticks.cost.saturating_sub(overhead))?);
-            round_trips.push(self.nanoseconds(ticks.round_trip.saturating_sub(overhead))?);
+            costs.push(clock.nanoseconds(ticks.cost.saturating_sub(overhead)));
+            round_trips.push(clock.nanoseconds(ticks.round_trip.saturating_sub(overhead)));
         }
         Ok(Phase {
             counts,
@@ -152,9 +147,39 @@ impl Bench {
             round_trip: Some(Latency::new(round_trips)),
         })
     }
+}
 
-    fn nanoseconds(&self, ticks: u64) -> Result<u64, Box<dyn Error>> {
-        Ok(ticks * 1_000_000 / u64::from(self.vcpu.tsc_khz()?))
+/// How fast the guest's time-stamp counter ticks.
+struct Clock {
+    ticks_per_ms: u64,
+}
+
+impl Clock {
+    fn new(vcpu: &Vcpu) -> Result<Self, tiny_guest::Error> {
+        let ticks_per_ms = vcpu.tsc_khz()?.into();
+        Ok(Self { ticks_per_ms })
+    }
+
+    fn nanoseconds(&self, ticks: u64) -> u64 {
+        ticks * 1_000_000 / self.ticks_per_ms
+    }
+}
+
+/// Waits for the end of the guest. Tells it to finish if the user wants that, and stops it if it
+/// does not move.
+fn watch(shared: &Shared, stopper: &VcpuStopper, ended: &Receiver<()>, mut progress: Progress) {
+    let (mut last, mut moved, mut patience) = (None, Instant::now(), PATIENCE);
+    while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        if interrupt::is_pending() && shared.stop().is_ok() {
+            patience = SHORT_PATIENCE;
+        }
+        let now = shared.taken().ok();
+        progress.show(now.unwrap_or(0));
+        if now != last {
+            (last, moved) = (now, Instant::now());
+        } else if moved.elapsed() > patience {
+            stopper.stop();
+        }
     }
 }
 

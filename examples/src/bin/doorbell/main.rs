@@ -6,6 +6,7 @@
 //! either way.
 
 mod bells;
+mod busy;
 mod device;
 #[cfg(target_arch = "x86_64")]
 mod guest;
@@ -21,7 +22,8 @@ use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, backend, count, idle};
-use examples::program::{Backend, end, show, verdict};
+use examples::interrupt;
+use examples::program::{Backend, end, parse, print};
 
 use report::Report;
 
@@ -44,40 +46,29 @@ fn arguments() -> OptionParser<Arguments> {
     let json = long("json")
         .help("Print one JSON object instead of the report")
         .switch();
-    construct!(Arguments { kicks, backend, idle, json }).to_options().descr(
-        "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing lost.",
+    construct!(Arguments {
+        kicks,
+        backend,
+        idle,
+        json
+    })
+    .to_options()
+    .descr(
+        "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing \
+            lost.",
     )
 }
 
-/// How a run ended.
-#[derive(Debug)]
-enum Outcome {
-    Done(Box<Report>),
-    Interrupted { kicks: u64 },
-}
-
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    end("doorbell", report(&arguments))
+    end("doorbell", report(&parse(arguments())))
 }
 
 fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let report = match run(arguments)? {
-        Outcome::Done(report) => report,
-        Outcome::Interrupted { kicks } => {
-            eprintln!("doorbell: interrupted after {kicks} kicks");
-            return Ok(ExitCode::from(130));
-        }
-    };
-    if arguments.json {
-        show(format_args!("{}\n", report.to_json()))?;
-    } else {
-        show(&report)?;
-    }
-    Ok(verdict(report.is_exact()))
+    Ok(print(&run(arguments)?, arguments.json)?)
 }
 
-fn run(arguments: &Arguments) -> Result<Outcome, Box<dyn Error>> {
+fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+    interrupt::catch(|| {})?;
     match arguments
         .backend
         .unwrap_or_else(|| Backend::choose("doorbell"))

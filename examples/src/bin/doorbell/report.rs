@@ -3,9 +3,12 @@
 
 use std::fmt;
 
+use examples::interrupt;
+use examples::program;
 use irq_routing::{Gsi, Route};
 use serde_json::json;
 
+use crate::busy::{Processors, are_too_few};
 use crate::latency::Latency;
 
 /// Both halves of a run.
@@ -14,8 +17,12 @@ pub(crate) struct Report {
     backend: &'static str,
     kernel: String,
     kicks: u32,
+    /// Whether it ended early, because the user wanted that.
+    interrupted: bool,
     /// What was taken off each time, at most: the cost of reading the guest's clock.
     clock_ns: u64,
+    /// How many processors other programs have left meanwhile, if that is known.
+    left: Option<f64>,
     routes: Vec<String>,
     by_ioeventfd: Phase,
     by_exit: Phase,
@@ -43,10 +50,14 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Whether nothing was lost, and nothing came twice.
+    /// Whether there were as many as this, nothing was lost, and nothing came twice.
     pub(crate) fn is_exact(&self, kicks: u32) -> bool {
-        let all = [self.kicks, self.handled, self.signalled, self.interrupts];
-        all.iter().all(|count| *count == u64::from(kicks))
+        self.kicks == u64::from(kicks) && self.do_agree()
+    }
+
+    fn do_agree(&self) -> bool {
+        let all = [self.handled, self.signalled, self.interrupts];
+        all.iter().all(|count| *count == self.kicks)
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -71,10 +82,12 @@ impl Counts {
 }
 
 impl Report {
+    /// A run that has just ended. `before` is from when it began.
     pub(crate) fn new(
         backend: &'static str,
         kicks: u32,
         clock_ns: u64,
+        before: Option<Processors>,
         routes: &[(Gsi, Route)],
         by_ioeventfd: Phase,
         by_exit: Phase,
@@ -92,7 +105,9 @@ impl Report {
             backend,
             kernel,
             kicks,
+            interrupted: interrupt::is_pending(),
             clock_ns,
+            left: before.and_then(|before| Processors::now()?.left_since(before)),
             routes: routes
                 .iter()
                 .map(|(gsi, route)| format!("GSI {gsi}: {route}"))
@@ -102,14 +117,24 @@ impl Report {
         }
     }
 
+    /// How many processors were left, if they were too few.
+    fn too_few(&self) -> Option<f64> {
+        self.left.filter(|left| are_too_few(*left))
+    }
+}
+
+impl program::Report for Report {
     /// Whether each kick was handled and answered exactly once, both ways.
-    pub(crate) fn is_exact(&self) -> bool {
+    fn is_exact(&self) -> bool {
         [&self.by_ioeventfd, &self.by_exit]
             .iter()
-            .all(|phase| phase.counts.is_exact(self.kicks))
+            .all(|phase| match self.interrupted {
+                true => phase.counts.do_agree(),
+                false => phase.counts.is_exact(self.kicks),
+            })
     }
 
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    fn to_json(&self) -> serde_json::Value {
         let Counts {
             kicks,
             handled,
@@ -130,6 +155,8 @@ impl Report {
             "ioeventfd_round_trip_ns": percentiles(&self.by_ioeventfd.round_trip),
             "exit_round_trip_ns": percentiles(&self.by_exit.round_trip),
             "by_exit": self.by_exit.counts.to_json(),
+            "processors_left": self.left,
+            "too_busy": self.too_few().is_some(),
         })
     }
 }
@@ -148,26 +175,44 @@ impl fmt::Display for Report {
 
         let (one, other) = (&self.by_ioeventfd, &self.by_exit);
         writeln!(f, "\n{:<24}{:>12}{:>12}", "", "ioeventfd", "exit")?;
+        // A guest that is stopped while the device has its kick does not take the interrupt.
+        let lost = match self.interrupted {
+            true => "lost or on its way",
+            false => "lost",
+        };
         for (name, count) in [
             ("kicks sent", (|c| c.kicks) as fn(&Counts) -> u64),
             ("kicks handled", |c| c.handled),
             ("interrupts signalled", |c| c.signalled),
             ("interrupts taken", |c| c.interrupts),
-            ("lost", Counts::lost),
+            (lost, Counts::lost),
         ] {
             let (one, other) = (count(&one.counts), count(&other.counts));
             writeln!(f, "  {name:<22}{one:>12}{other:>12}")?;
         }
-        let exact = if self.is_exact() { "yes" } else { "NO" };
+        let exact = match program::Report::is_exact(self) {
+            true => "yes",
+            false => "NO",
+        };
         writeln!(f, "  {:<22}{exact:>12}", "all agree")?;
 
-        writeln!(
-            f,
-            "\nwhat a kick costs the guest, ns (without reading its clock: {})",
-            self.clock_ns
-        )?;
-        if self.backend == "sim" {
-            writeln!(f, "  (no exit is spared here: this says nothing of KVM)")?;
+        writeln!(f, "\nwhat a kick costs the guest, ns")?;
+        match self.backend {
+            "sim" => writeln!(f, "  (no exit is spared here: this says nothing of KVM)")?,
+            _ => writeln!(
+                f,
+                "  (the guest reads its clock before and after each kick; the {} ns that this \
+                    takes \
+                 are subtracted)",
+                self.clock_ns
+            )?,
+        }
+        if let Some(left) = self.too_few() {
+            writeln!(
+                f,
+                "  (THE MACHINE IS TOO BUSY: the guest and the device need a processor each, and \
+                 other programs have left {left:.1}, so the ratios mean nothing)"
+            )?;
         }
         compare(f, &one.cost, &other.cost)?;
         writeln!(
@@ -190,20 +235,24 @@ fn compare(
     one: &Option<Latency>,
     other: &Option<Latency>,
 ) -> fmt::Result {
-    let (Some(one), Some(other)) = (one, other) else {
+    if one.is_none() && other.is_none() {
         return writeln!(f, "  not measured");
-    };
+    }
     writeln!(
         f,
         "{:<24}{:>12}{:>12}{:>10}",
         "", "ioeventfd", "exit", "ratio"
     )?;
     for (name, percent) in [("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)] {
-        let (one, other) = (one.percentile(percent), other.percentile(percent));
-        // A u64 of nanoseconds that a double cannot hold is a hundred days long.
-        #[expect(clippy::cast_precision_loss, reason = "it is printed with one digit")]
-        let ratio = other as f64 / one.max(1) as f64;
-        writeln!(f, "  {name:<22}{one:>12}{other:>12}{ratio:>10.1}")?;
+        let times = [one, other].map(|way| way.as_ref().map(|way| way.percentile(percent)));
+        let [one, other] = times.map(|time| time.map_or("-".to_owned(), |time| time.to_string()));
+        let ratio = match times {
+            // A u64 of nanoseconds that a double cannot hold is a hundred days long.
+            #[expect(clippy::cast_precision_loss, reason = "it is printed with one digit")]
+            [Some(one), Some(other)] => format!("{:.1}", other as f64 / one.max(1) as f64),
+            _ => "-".to_owned(),
+        };
+        writeln!(f, "  {name:<22}{one:>12}{other:>12}{ratio:>10}")?;
     }
     Ok(())
 }

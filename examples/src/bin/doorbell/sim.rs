@@ -3,16 +3,18 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::interrupt;
+use examples::progress::Progress;
 use notify_core::NotifierPair;
 use notify_core::sim::{DeliveryThread, SimVm};
 
-use crate::Outcome;
 use crate::bells::{self, Bell};
+use crate::busy::Processors;
 use crate::device::Device;
 use crate::latency::Latency;
 use crate::report::{Counts, Phase, Report};
@@ -21,13 +23,10 @@ use crate::wiring::{self, Wiring};
 /// An interrupt that has not come for so long is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(kicks: u32) -> Result<Outcome, Box<dyn Error>> {
+pub(crate) fn run(kicks: u32) -> Result<Report, Box<dyn Error>> {
     let vm = Arc::new(SimVm::builder().build());
     vm.enable_lapic(0);
     let wiring = Wiring::new(vm.clone())?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
 
     // The guest's handler: takes what its local APIC has, and ends it.
     let (taken, interrupts) = channel();
@@ -43,36 +42,38 @@ pub(crate) fn run(kicks: u32) -> Result<Outcome, Box<dyn Error>> {
         vm: &vm,
         queues: &wiring.queues,
         interrupts,
-        interrupted: &interrupted,
     };
+    let before = Processors::now();
     let doorbells = wiring.register()?;
-    let by_ioeventfd = guest.phase(kicks)?;
+    let by_ioeventfd = guest.phase("kicks by ioeventfd", kicks)?;
     drop(doorbells);
-    let by_exit = guest.phase(kicks)?;
+    let by_exit = guest.phase("kicks by exit", kicks)?;
     drop(delivery);
-    if interrupted.load(Ordering::Relaxed) {
-        let kicks = by_ioeventfd.counts.kicks + by_exit.counts.kicks;
-        return Ok(Outcome::Interrupted { kicks });
-    }
     let routes = wiring.table.routes();
-    let report = Report::new("sim", kicks, 0, &routes, by_ioeventfd, by_exit);
-    Ok(Outcome::Done(Box::new(report)))
+    Ok(Report::new(
+        "sim",
+        kicks,
+        0,
+        before,
+        &routes,
+        by_ioeventfd,
+        by_exit,
+    ))
 }
 
 struct Guest<'a> {
     vm: &'a SimVm,
     queues: &'a [NotifierPair],
     interrupts: Receiver<u8>,
-    interrupted: &'a AtomicBool,
 }
 
 impl Guest<'_> {
     /// Kicks while the device answers.
-    fn phase(&self, kicks: u32) -> Result<Phase, Box<dyn Error>> {
+    fn phase(&self, title: &str, kicks: u32) -> Result<Phase, Box<dyn Error>> {
         let device = Device::new(self.queues)?;
         let (guest, served) = thread::scope(|scope| {
             let serving = scope.spawn(|| device.serve());
-            let guest = self.kick(kicks);
+            let guest = self.kick(title, kicks);
             let stopped = device.stop();
             let served = serving.join().map_err(|_| "the device's thread panicked");
             (guest, stopped.map(|()| served))
@@ -96,13 +97,19 @@ impl Guest<'_> {
         clippy::type_complexity,
         reason = "two counts and two lists, used once"
     )]
-    fn kick(&self, kicks: u32) -> Result<(u64, u64, Vec<u64>, Vec<u64>), Box<dyn Error>> {
+    fn kick(
+        &self,
+        title: &str,
+        kicks: u32,
+    ) -> Result<(u64, u64, Vec<u64>, Vec<u64>), Box<dyn Error>> {
+        let mut progress = Progress::new(title, kicks.into());
         let (mut sent, mut taken) = (0, 0);
         let (mut costs, mut round_trips) = (Vec::new(), Vec::new());
         for bell in bells::all().iter().cycle().take(kicks as usize) {
-            if self.interrupted.load(Ordering::Relaxed) {
+            if interrupt::is_pending() {
                 break;
             }
+            progress.show(sent);
             sent += 1;
             let start = Instant::now();
             self.ring(bell)?;

@@ -82,8 +82,8 @@ impl Board {
         }
     }
 
-    /// The guest has ended a level-triggered interrupt of an IOAPIC of the VMM's own. One that was sent before the
-    /// guest moved the pin to another vector is nobody's any more.
+    /// The guest has ended a level-triggered interrupt of an IOAPIC of the VMM's own. One that was
+    /// sent before the guest moved the pin to another vector is nobody's any more.
     pub(crate) fn vector_ended(&self, vector: u8) -> Result<(), String> {
         let is_current = match &self.controller {
             Controller::IoApic(ioapic) => {
@@ -154,7 +154,8 @@ impl Board {
         }
     }
 
-    /// Whether the line ends in a controller that is all the VMM's own, and that nothing else can raise.
+    /// Whether the line ends in a controller that is all the VMM's own, and that nothing else can
+    /// raise.
     pub(crate) fn is_in_user_space(&self) -> bool {
         matches!(self.controller, Controller::Pic(_))
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IoApic`]: the registers of an IOAPIC, for a machine whose kernel has none.
 //!
-//! What its pins do is the lines' business: each entry that the guest writes becomes the message that
-//! a line sends, and whether it may.
+//! What its pins do is the lines' business: each entry that the guest writes becomes the message
+//! that a line sends, and whether it may.
 
 use irq_routing::MsiMessage;
 
@@ -99,8 +99,8 @@ impl IoApic {
     }
 }
 
-/// An entry as the message that it stands for: vector, modes and destination are where they are in one,
-/// but for the destination mode.
+/// An entry as the message that it stands for: vector, modes and destination are where they are in
+/// one, but for the destination mode.
 fn message(entry: u64) -> MsiMessage {
     let destination = entry >> 56;
     let logical = entry >> 11 & 1;

@@ -22,11 +22,7 @@ use crate::{Chip, Irqchip, Run, Settings, session};
 /// A guest that takes so long to start does not start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) fn run(
-    run: Run,
-    settings: &Settings,
-    interrupted: &AtomicBool,
-) -> Result<Report, Box<dyn Error>> {
+pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let leaves = match run {
         Run {
             irqchip: Irqchip::Split,
@@ -45,7 +41,6 @@ pub(crate) fn run(
     let report = session::run(
         run,
         settings,
-        interrupted,
         &session::Machine {
             backend: "kvm",
             board: &board,
@@ -73,8 +68,8 @@ pub(crate) fn irqchip(run: Run) -> tiny_guest::Irqchip {
     }
 }
 
-/// Whether the kernel's controller sees the pin high. One of the VMM's own has no other level than the
-/// line.
+/// Whether the kernel's controller sees the pin high. One of the VMM's own has no other level than
+/// the line.
 fn is_pin_high(run: Run, machine: &Machine) -> Result<bool, String> {
     if run.irqchip == Irqchip::Split {
         return Ok(false);
@@ -121,8 +116,8 @@ fn drive(vcpu: &mut Vcpu, bus: Bus<'_>, over: &AtomicBool) -> Result<(), String>
     }
 }
 
-/// Gives the vCPU what a PIC of the VMM's own has for it, or asks to be told when it can take it. What it
-/// has `taken` from the PIC is in service there, and must not get lost.
+/// Gives the vCPU what a PIC of the VMM's own has for it, or asks to be told when it can take it.
+/// What it has `taken` from the PIC is in service there, and must not get lost.
 fn inject(
     vcpu: &mut Vcpu,
     injector: &KvmVcpu,

@@ -9,7 +9,8 @@ pub(crate) const IOAPIC_VECTORS: [u8; 2] = [0x50, 0x60];
 pub(crate) const OTHER_VECTOR: u8 = IOAPIC_VECTORS[0] ^ IOAPIC_VECTORS[1];
 /// The vector of the PICs' first pin.
 pub(crate) const PIC_BASE: u8 = 0x20;
-/// The vector of the pin in the PICs, and those of interrupts that were gone when they were asked for.
+/// The vector of the pin in the PICs, and those of interrupts that were gone when they were asked
+/// for.
 pub(crate) const PIC_VECTOR: u8 = PIC_BASE + PIN;
 pub(crate) const SPURIOUS_MASTER: u8 = PIC_BASE + 7;
 pub(crate) const SPURIOUS_SLAVE: u8 = PIC_BASE + 15;
@@ -20,12 +21,13 @@ pub(crate) const MASKED: u64 = 1 << 16;
 /// The interrupt of a level-triggered pin has been sent, and not ended.
 pub(crate) const REMOTE_IRR: u64 = 1 << 14;
 
-/// Once in so many interrupts the guest masks its pin, ends the interrupt, and unmasks the pin; an IOAPIC's
-/// it moves to the other vector meanwhile, as Linux does to change its affinity, unless one was sent already.
+/// Once in so many interrupts the guest masks its pin, ends the interrupt, and unmasks the pin; an
+/// IOAPIC's it moves to the other vector meanwhile, as Linux does to change its affinity, unless
+/// one was sent already.
 pub(crate) const MASKS: u32 = 128;
-/// The interrupt of these in which it does so; and with an IOAPIC in user space also that in which it moves the
-/// pin before it ends the interrupt. (One in the kernel, and a real one, would wait for ever for the EOI of the
-/// vector that the pin has now.)
+/// The interrupt of these in which it does so; and with an IOAPIC in user space also that in which
+/// it moves the pin before it ends the interrupt. (One in the kernel, and a real one, would wait
+/// for ever for the EOI of the vector that the pin has now.)
 pub(crate) const MASKS_AND_ENDS: u32 = 0;
 pub(crate) const MOVES_IN_SERVICE: u32 = MASKS / 2;
 

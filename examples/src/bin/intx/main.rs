@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Three devices share a level-triggered interrupt line: two of the VMM's own, and one that has no more
-//! than two eventfds.
+//! Three devices share a level-triggered interrupt line: two of the VMM's own, and one that has no
+//! more than two eventfds.
 //!
-//! They assert and de-assert at random, while a guest acknowledges what they say and ends the interrupts:
-//! at an IOAPIC or a PIC, in the kernel or in user space. The report says what was asserted and handled,
-//! what was lost, what is stuck, and who was told of how many EOIs.
+//! They assert and de-assert at random, while a guest acknowledges what they say and ends the
+//! interrupts: at an IOAPIC or a PIC, in the kernel or in user space. The report says what was
+//! asserted and handled, what was lost, what is stuck, and who was told of how many EOIs.
 #![cfg_attr(
     not(target_arch = "x86_64"),
     expect(dead_code, reason = "the simulated guest reads no register")
@@ -29,12 +29,11 @@ mod watch;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{backend, choice, count, seed};
-use examples::program::{Backend, end, show, verdict};
+use examples::interrupt;
+use examples::program::{Backend, Report as _, end, parse, print, show, verdict};
 
 use report::Report;
 
@@ -140,25 +139,21 @@ impl Irqchip {
 }
 
 fn main() -> ExitCode {
-    end("intx", run_all(&arguments().run()))
+    end("intx", run_all(&parse(arguments())))
 }
 
 fn run_all(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || told.store(true, Ordering::Relaxed))?;
+    interrupt::catch(|| {})?;
     let backend = arguments.backend.unwrap_or_else(|| Backend::choose("intx"));
     let mut is_exact = true;
     for run in runs(arguments) {
-        let report = run_one(backend, run, &arguments.settings, &interrupted)?;
-        if interrupted.load(Ordering::Relaxed) {
-            eprintln!("intx: interrupted after {} assertions", report.asserted());
-            return Ok(ExitCode::from(130));
+        let report = run_one(backend, run, &arguments.settings)?;
+        let code = print(&report, arguments.json)?;
+        if interrupt::is_pending() {
+            return Ok(code);
         }
-        if arguments.json {
-            show(format_args!("{}\n", report.to_json()))?;
-        } else {
-            show(format_args!("{report}\n"))?;
+        if !arguments.json {
+            show("\n")?;
         }
         is_exact &= report.is_exact();
     }
@@ -177,17 +172,12 @@ fn runs(arguments: &Arguments) -> impl Iterator<Item = Run> {
     })
 }
 
-fn run_one(
-    backend: Backend,
-    run: Run,
-    settings: &Settings,
-    interrupted: &AtomicBool,
-) -> Result<Report, Box<dyn Error>> {
+fn run_one(backend: Backend, run: Run, settings: &Settings) -> Result<Report, Box<dyn Error>> {
     match backend {
         #[cfg(target_arch = "x86_64")]
-        Backend::Kvm => kvm::run(run, settings, interrupted),
+        Backend::Kvm => kvm::run(run, settings),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
-        Backend::Sim => sim::run(run, settings, interrupted),
+        Backend::Sim => sim::run(run, settings),
     }
 }

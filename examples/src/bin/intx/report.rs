@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use examples::program;
 use serde_json::json;
 
 use crate::device::Counts;
@@ -27,7 +28,8 @@ pub(crate) struct Report {
     spurious: u64,
     masks: u64,
     moves: u64,
-    /// Those EOIs that the VMM has seen, where it sees them, but for those of a vector that the pin had before.
+    /// Those EOIs that the VMM has seen, where it sees them, but for those of a vector that the
+    /// pin had before.
     seen: Option<u64>,
     leaves: bool,
 }
@@ -58,21 +60,8 @@ impl Report {
         })
     }
 
-    pub(crate) fn asserted(&self) -> u64 {
-        self.counts.asserted
-    }
-
-    /// Whether every assertion was handled or withdrawn, nothing is stuck, and all were told of all EOIs.
-    pub(crate) fn is_exact(&self) -> bool {
-        !self.counts.is_asserted()
-            && self.storm.is_exact()
-            && self
-                .seen
-                .is_none_or(|seen| self.may_be_seen().contains(&seen))
-    }
-
-    /// How many EOIs the VMM should have seen. When an IOAPIC's pin is moved, one interrupt of the vector before
-    /// may be in service and one may wait.
+    /// How many EOIs the VMM should have seen. When an IOAPIC's pin is moved, one interrupt of the
+    /// vector before may be in service and one may wait.
     fn may_be_seen(&self) -> RangeInclusive<u64> {
         self.eois.saturating_sub(2 * self.moves)..=self.eois
     }
@@ -80,8 +69,20 @@ impl Report {
     fn told(&self, device: usize) -> u64 {
         self.storm.told.get(device).copied().flatten().unwrap_or(0)
     }
+}
 
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+impl program::Report for Report {
+    /// Whether every assertion was handled or withdrawn, nothing is stuck, and all were told of all
+    /// EOIs.
+    fn is_exact(&self) -> bool {
+        !self.counts.is_asserted()
+            && self.storm.is_exact()
+            && self
+                .seen
+                .is_none_or(|seen| self.may_be_seen().contains(&seen))
+    }
+
+    fn to_json(&self) -> serde_json::Value {
         let counts = &self.counts;
         json!({
             "backend": self.backend,
@@ -123,12 +124,14 @@ impl fmt::Display for Report {
         let (seconds, seed) = (self.elapsed.as_secs_f64(), self.seed);
         writeln!(
             f,
-            "intx: {guest}, {DEVICES} devices on a pin of {chip} {place}, {seconds:.1} s, seed {seed}"
+            "intx: {guest}, {DEVICES} devices on a pin of {chip} {place}, {seconds:.1} s, seed \
+                {seed}"
         )?;
         if self.leaves {
             writeln!(
                 f,
-                "(this host forgets to report an EOI if the guest halts after it, so the guest leaves by a \
+                "(this host forgets to report an EOI if the guest halts after it, so the guest \
+                    leaves by a \
                  port before)"
             )?;
         }
@@ -162,7 +165,10 @@ impl fmt::Display for Report {
         ] {
             writeln!(f, "  {name:<30}{count:>12}")?;
         }
-        let exact = if self.is_exact() { "yes" } else { "NO" };
+        let exact = match program::Report::is_exact(self) {
+            true => "yes",
+            false => "NO",
+        };
         writeln!(f, "  {:<30}{exact:>12}", "all as it must be")
     }
 }

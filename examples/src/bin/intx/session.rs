@@ -2,11 +2,11 @@
 //! A run on a machine, whichever: the devices, their threads, and the guest's.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use examples::progress::Progress;
 use irqfd::LevelIrq;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use notify_core::EventNotifier;
@@ -34,12 +34,11 @@ pub(crate) struct Machine<'a> {
     pub(crate) leaves: bool,
 }
 
-/// Lets the storm rage in a guest. `guest` runs it until `stop` is called, and `ready` waits until it takes
-/// interrupts.
+/// Lets the storm rage in a guest. `guest` runs it until `stop` is called, and `ready` waits until
+/// it takes interrupts.
 pub(crate) fn run(
     run: Run,
     settings: &Settings,
-    interrupted: &AtomicBool,
     machine: &Machine<'_>,
     guest: impl FnOnce(Bus<'_>) -> Result<(), String> + Send,
     ready: impl FnOnce() -> Result<(), String> + Send,
@@ -70,7 +69,10 @@ pub(crate) fn run(
         let storm = scope.spawn(move || {
             ready()?;
             let mut watch = Watch::new(run, machine);
-            storm::run(devices, memory, &mut watch, settings, interrupted)
+            let (chip, place) = (run.chip.title(), run.irqchip.place());
+            let title = format!("{chip} {place}");
+            let progress = Progress::new(title, settings.assertions);
+            storm::run(devices, memory, &mut watch, settings, progress)
         });
         let storm = storm.join();
         stop();

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The storm: a thread for each device, that asserts and withdraws at random, in bursts.
 //!
-//! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for by the
-//! next of any other. Hence bursts: after each, all wait for the guest, and the last assertion has only
-//! its own interrupt. And hence bursts of one device alone, each of whose assertions has. Now and then a device
-//! leaves the line while it asserts, and comes back.
+//! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for
+//! by the next of any other. Hence bursts: after each, all wait for the guest, and the last
+//! assertion has only its own interrupt. And hence bursts of one device alone, each of whose
+//! assertions has. Now and then a device leaves the line while it asserts, and comes back.
 
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use examples::interrupt;
+use examples::progress::Progress;
 use examples::random::Random;
 
 use crate::Settings;
@@ -39,8 +40,8 @@ pub(crate) struct Storm {
     pub(crate) leaves: u64,
     /// Devices whose last number no handler has acknowledged.
     pub(crate) lost: u64,
-    /// Times that the line stayed high, or interrupts kept coming, or a device waited for an EOI, without
-    /// reason.
+    /// Times that the line stayed high, or interrupts kept coming, or a device waited for an EOI,
+    /// without reason.
     pub(crate) stuck: u64,
     /// How many EOIs devices were told of.
     pub(crate) told: [Option<u64>; DEVICES],
@@ -54,20 +55,21 @@ impl Storm {
     }
 }
 
-/// Asserts so many times, or until something is wrong, or somebody interrupts. In the end no device is on
-/// the line any more.
+/// Asserts so many times, or until something is wrong, or the user ends the run. In the end no
+/// device is on the line any more.
 pub(crate) fn run(
     devices: &Devices<'_>,
     memory: &dyn Memory,
     watch: &mut Watch<'_>,
     settings: &Settings,
-    interrupted: &AtomicBool,
+    mut progress: Progress,
 ) -> Result<Storm, String> {
     let mut random = Random::new(settings.seed, u64::MAX);
     let mut storm = Storm::default();
     let mut left = settings.assertions;
     devices.iter().try_for_each(|device| device.join())?;
-    while left > 0 && storm.is_exact() && !interrupted.load(Ordering::Relaxed) {
+    while left > 0 && storm.is_exact() && !interrupt::is_pending() {
+        progress.show(settings.assertions - left);
         let alone = random.below(DEVICES as u32 * ALONE) as usize;
         thread::scope(|scope| {
             let mut threads = Vec::new();
@@ -179,7 +181,8 @@ impl Storm {
         Ok(())
     }
 
-    /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of them.
+    /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of
+    /// them.
     fn look(&mut self, devices: &Devices<'_>, watch: &mut Watch<'_>) -> Result<(), String> {
         self.stuck += u64::from(!watch.is_quiet()?);
         self.mistold += watch.mistold(devices, None)?;

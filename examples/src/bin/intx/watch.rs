@@ -51,10 +51,12 @@ impl Counted {
     fn told(self, run: Run, exported_was_away: bool) -> RangeInclusive<u64> {
         match (run.chip, run.irqchip) {
             (Chip::Pic, _) => self.eois..=self.eois,
-            // Newer kernels ask the holders when a pin that waits is unmasked, and then wait for them.
+            // Newer kernels ask the holders when a pin that waits is unmasked, and then wait for
+            // them.
             (Chip::Ioapic, Irqchip::Full) => self.eois..=self.eois + self.masks,
-            // The EOI of a vector that the pin has no more is nobody's. Each move is told instead, needed or not, while
-            // a device is on the line that may have sent an interrupt unseen.
+            // The EOI of a vector that the pin has no more is nobody's. Each move is told instead,
+            // needed or not, while a device is on the line that may have sent an
+            // interrupt unseen.
             (Chip::Ioapic, Irqchip::Split) => {
                 let ended = self.ended.unwrap_or(0);
                 let least = if exported_was_away { 0 } else { self.moves };
@@ -63,8 +65,8 @@ impl Counted {
         }
     }
 
-    /// By how many EOIs it is wrong what each device was told meanwhile, but one that was `away`. All are told of
-    /// the same.
+    /// By how many EOIs it is wrong what each device was told meanwhile, but one that was `away`.
+    /// All are told of the same.
     fn mistold(self, run: Run, told: &[Option<u64>; DEVICES], away: Option<usize>) -> u64 {
         let expected = self.told(run, away == Some(EXPORTED));
         let mut others = None;
@@ -114,7 +116,8 @@ impl<'a> Watch<'a> {
             if Instant::now() > end {
                 let eois = self.eois;
                 eprintln!(
-                    "intx: nobody asserts, but the line is asserted: {asserted}, its pin high: {high}; \
+                    "intx: nobody asserts, but the line is asserted: {asserted}, its pin high: \
+                        {high}; \
                      {taken} interrupts taken, {eois} ended"
                 );
                 return Ok(false);
@@ -132,8 +135,8 @@ impl<'a> Watch<'a> {
         self.told
     }
 
-    /// By how many EOIs it is wrong what the devices were told since they were asked last. What is told to one that
-    /// was `away` meanwhile does not count.
+    /// By how many EOIs it is wrong what the devices were told since they were asked last. What is
+    /// told to one that was `away` meanwhile does not count.
     pub(crate) fn mistold(
         &mut self,
         devices: &Devices<'_>,
@@ -156,7 +159,8 @@ impl<'a> Watch<'a> {
             };
             let wrong = now.since(self.asked).mistold(self.run, &told, away);
             looks += 1;
-            // A trigger that was long on its way interrupts when all is quiet; nothing has been judged then.
+            // A trigger that was long on its way interrupts when all is quiet; nothing has been
+            // judged then.
             let is_late = memory.interrupts()? != self.eois || wrong > 0;
             if !is_late || looks > LOOKS || !self.is_quiet()? {
                 break (wrong, now);

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use crate::{Settings, driver, triggers};
 /// A guest that takes so long to start, or to stop, does neither.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Report, Box<dyn Error>> {
+pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let (machine, mut vcpus) = Machine::builder().vcpus(VCPUS).build()?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let device = Device::new(vm.clone())?;
@@ -45,7 +44,7 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
         let shared = &shared;
         let triggers = scope.spawn(move || {
             ready(shared)?;
-            triggers::run(device, shared, settings, interrupted)
+            triggers::run(device, shared, settings)
         });
         let outcome = triggers.join();
         // A guest that cannot be told, or does not listen, is stopped.

@@ -24,12 +24,11 @@ mod watch;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{backend, count, seed};
-use examples::program::{Backend, end, show, verdict};
+use examples::interrupt;
+use examples::program::{Backend, end, parse, print};
 
 use report::Report;
 
@@ -71,33 +70,20 @@ fn arguments() -> OptionParser<Arguments> {
 }
 
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    end("msix", report(&arguments))
+    end("msix", report(&parse(arguments())))
 }
 
 fn report(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let report = run(arguments, &interrupted)?;
-    if interrupted.load(Ordering::Relaxed) {
-        eprintln!("msix: interrupted after {} triggers", report.triggered());
-        return Ok(ExitCode::from(130));
-    }
-    if arguments.json {
-        show(format_args!("{}\n", report.to_json()))?;
-    } else {
-        show(&report)?;
-    }
-    Ok(verdict(report.is_exact()))
+    Ok(print(&run(arguments)?, arguments.json)?)
 }
 
-fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> Result<Report, Box<dyn Error>> {
-    let interrupted_by_signal = Arc::clone(interrupted);
-    ctrlc::set_handler(move || interrupted_by_signal.store(true, Ordering::Relaxed))?;
+fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+    interrupt::catch(|| {})?;
     match arguments.backend.unwrap_or_else(|| Backend::choose("msix")) {
         #[cfg(target_arch = "x86_64")]
-        Backend::Kvm => kvm::run(&arguments.settings, interrupted),
+        Backend::Kvm => kvm::run(&arguments.settings),
         #[cfg(not(target_arch = "x86_64"))]
         Backend::Kvm => Err("the guest is x86-64 code, and this is another processor".into()),
-        Backend::Sim => sim::run(&arguments.settings, interrupted),
+        Backend::Sim => sim::run(&arguments.settings),
     }
 }

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use examples::program;
 use serde_json::{Value, json};
 
 use crate::Settings;
@@ -72,13 +73,15 @@ impl Report {
         })
     }
 
-    pub(crate) fn triggered(&self) -> u64 {
+    fn triggered(&self) -> u64 {
         self.lock_step.all().triggered + self.storm.all().triggered
     }
+}
 
+impl program::Report for Report {
     /// Whether each trigger in lock-step was delivered once, the last number of every vector was
     /// seen, and nothing came that should not.
-    pub(crate) fn is_exact(&self) -> bool {
+    fn is_exact(&self) -> bool {
         let (lock_step, storm) = (self.lock_step.all(), self.storm.all());
         let simulated = self.backend != "kvm";
         let by_kvm = lock_step.doubled_by_kvm + storm.doubled_by_kvm;
@@ -91,7 +94,7 @@ impl Report {
             && wrong.iter().all(|count| *count == 0)
     }
 
-    pub(crate) fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         let (lock_step, storm) = (&self.lock_step, &self.storm);
         json!({
             "backend": self.backend,
@@ -232,7 +235,10 @@ impl fmt::Display for Report {
         ] {
             writeln!(f, "  {name:<30}{count:>12}")?;
         }
-        let exact = if self.is_exact() { "yes" } else { "NO" };
+        let exact = match program::Report::is_exact(self) {
+            true => "yes",
+            false => "NO",
+        };
         writeln!(f, "  {:<30}{exact:>12}", "all as it must be")
     }
 }

@@ -29,7 +29,7 @@ struct Shared {
     torn: AtomicU64,
 }
 
-pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Report, Box<dyn Error>> {
+pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let vm = Arc::new(SimVm::builder().vcpus(VCPUS.into()).build());
     (0..usize::from(VCPUS)).for_each(|vcpu| vm.enable_lapic(vcpu));
     let device = Device::new(vm.clone())?;
@@ -57,7 +57,7 @@ pub(crate) fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Repor
         let guests: Vec<_> = (0..VCPUS).map(drive).collect();
         // In a thread, so that the guest is stopped even if it panics.
         let shared = &*shared;
-        let triggers = scope.spawn(move || triggers::run(device, shared, settings, interrupted));
+        let triggers = scope.spawn(move || triggers::run(device, shared, settings));
         let outcome = triggers.join();
         over.store(true, Ordering::Relaxed);
         let guests: Vec<_> = guests.into_iter().map(|guest| guest.join()).collect();

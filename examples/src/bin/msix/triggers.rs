@@ -14,10 +14,11 @@
 //! good a test as one of a thousand.
 
 use std::cmp::Ordering;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::interrupt;
+use examples::progress::Progress;
 use examples::random::Random;
 
 use crate::Settings;
@@ -63,13 +64,11 @@ pub(crate) struct Outcome {
     pub(crate) lost: Vec<u16>,
 }
 
-/// Triggers so many times, or until an interrupt is lost or doubled, or a signal interrupts the
-/// program.
+/// Triggers so many times, or until an interrupt is lost or doubled, or the user ends the run.
 pub(crate) fn run(
     device: &Device,
     memory: &dyn Memory,
     settings: &Settings,
-    interrupted: &AtomicBool,
 ) -> Result<Outcome, String> {
     let seed = settings.seed;
     let mut lengths = Random::new(seed, u64::MAX);
@@ -77,7 +76,9 @@ pub(crate) fn run(
     let mut lock_step_left = settings.triggers / 2;
     let mut storm_left = settings.triggers - lock_step_left;
     let mut exact = true;
-    while storm_left > 0 && exact && !interrupted.load(Relaxed) {
+    let mut progress = Progress::new("triggers", settings.triggers);
+    while storm_left > 0 && exact && !interrupt::is_pending() {
+        progress.show(settings.triggers - lock_step_left - storm_left);
         let random = |thread| Random::new(seed, outcome.rounds * (THREADS + 1) + thread);
         let (lock_step, storm) = thread::scope(|scope| {
             let mut storm = Vec::new();
@@ -117,6 +118,9 @@ fn burst(
     let vectors: Vec<u16> = Part::Storm.vectors().collect();
     let mut kept = 0;
     for _ in 0..length {
+        if interrupt::is_pending() {
+            break;
+        }
         let vector = pick(&vectors, &mut random).ok_or("no vector")?;
         kept += u64::from(trigger(device, memory, vector)?);
     }
@@ -142,7 +146,7 @@ fn lock_step(
     vectors.rotate_left(first);
     let (mut kept, mut left) = (0, length);
     let mut progress = Instant::now();
-    while left > 0 && progress.elapsed() < PATIENCE {
+    while left > 0 && progress.elapsed() < PATIENCE && !interrupt::is_pending() {
         for (vector, rest) in &mut vectors {
             // This is read before the count: a second interrupt is counted before the rest ends.
             let is_over = match rest {
@@ -168,7 +172,7 @@ fn lock_step(
         }
         thread::sleep(PAUSE);
     }
-    if left > 0 {
+    if left > 0 && !interrupt::is_pending() {
         for (vector, rest) in &vectors {
             let (published, delivered) = (memory.published(*vector)?, memory.delivered(*vector)?);
             let (resting, known) = (rest.is_some(), device.describe(*vector));

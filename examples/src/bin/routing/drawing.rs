@@ -10,17 +10,26 @@ use crate::report::is_odd;
 
 /// Width of the column with the GSIs.
 const GSIS: usize = 12;
-/// Width of each other column.
+/// Width of each other column, and of a narrow one.
 const CHIP: usize = 14;
+const NARROW: usize = 11;
+/// What is in the last column at most.
+const TRAVEL: &str = "by a worker, and odd";
 
-/// The drawing, a title above it.
-pub(crate) fn draw(platform: Platform, runs: &[Run<'_>]) -> String {
+/// The drawing, a title above it; or why there is none.
+pub(crate) fn draw(platform: Platform, runs: &[Run<'_>], width: usize) -> String {
     let mut titles: Vec<_> = chips(platform).iter().map(ToString::to_string).collect();
     titles.push("message".to_owned());
+    let room = width.saturating_sub(GSIS + TRAVEL.len()) / titles.len();
+    let chip = room.min(CHIP);
+    if chip < NARROW {
+        let least = GSIS + TRAVEL.len() + titles.len() * NARROW;
+        return format!("  (drawn where there are {least} columns)\n");
+    }
     let mut drawing = cell("  GSI", GSIS, ' ');
     titles
         .iter()
-        .for_each(|title| drawing += &cell(title, CHIP, ' '));
+        .for_each(|title| drawing += &cell(title, chip, ' '));
     drawing += "a signal travels\n";
     for run in runs {
         drawing += &cell(&format!("  {}", run.gsis()), GSIS, ' ');
@@ -39,7 +48,7 @@ pub(crate) fn draw(platform: Platform, runs: &[Run<'_>]) -> String {
                 None if before => "─".to_owned(),
                 None => String::new(),
             };
-            drawing += &cell(&dot, CHIP, fill(behind));
+            drawing += &cell(&dot, chip, fill(behind));
         }
         drawing += travel(run.first.explanation);
         if run.first.explanation.hints().iter().any(is_odd) {

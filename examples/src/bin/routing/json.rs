@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::report::Report;
 
 /// The whole report, or what concerns one GSI.
-pub(crate) fn document(report: &Report, gsi: Option<u32>) -> Value {
+pub(crate) fn object(report: &Report, gsi: Option<u32>) -> Value {
     let wanted = |other: u32| gsi.is_none_or(|gsi| gsi == other);
     let entries = report.dump.entries().iter();
     let entries: Vec<_> = entries.filter(|it| wanted(it.gsi)).map(entry).collect();
@@ -60,7 +60,9 @@ fn entry(entry: &DumpEntry) -> Value {
             vcpu,
             priority,
         } => {
-            json!({ "gsi": gsi, "type": "xen_evtchn", "port": port, "vcpu": vcpu, "priority": priority })
+            json!({
+                "gsi": gsi, "type": "xen_evtchn", "port": port, "vcpu": vcpu, "priority": priority
+            })
         }
         _ => json!({ "gsi": gsi }),
     }

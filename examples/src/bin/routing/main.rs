@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Explains a GSI routing table: that of a fresh PC on this machine, or one from a bug report.
 //!
-//! What would be lost and what is odd comes first, then which GSI leads to which chips, then how a signal
-//! of each travels.
+//! What would be lost and what is odd comes first, then which GSI leads to which chips, then how a
+//! signal of each travels. Ctrl-C ends the program: it counts nothing.
 
 mod drawing;
 mod json;
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long, positional};
-use examples::program::{end, show};
-
+use examples::program::{end, parse, show, verdict};
+use examples::width;
 use irq_routing::Dump;
 use report::Report;
 
@@ -33,7 +33,8 @@ struct Arguments {
 
 fn arguments() -> OptionParser<Arguments> {
     let dump = positional("DUMP").help(
-        "A table as text, one entry a line such as \"gsi=4 type=1 2 4\"; \"-\" reads standard input \
+        "A table as text, one entry a line such as \"gsi=4 type=1 2 4\"; \"-\" reads standard \
+            input \
          [default: the table of a fresh PC]",
     );
     let dump = dump.optional();
@@ -42,29 +43,30 @@ fn arguments() -> OptionParser<Arguments> {
         .argument("GSI")
         .optional();
     let json = long("json")
-        .help("Print one JSON document instead of the report")
+        .help("Print one JSON object instead of the report")
         .switch();
     construct!(Arguments { gsi, json, dump })
         .to_options()
         .descr("How interrupts travel: explains a GSI routing table, entry by entry.")
+        .footer("The exit code is 1 if KVM refuses the table.")
 }
 
 fn main() -> ExitCode {
-    let arguments = arguments().run();
-    let shown = run(&arguments).and_then(|text| Ok(show(text)?));
-    end("routing", shown.map(|()| ExitCode::SUCCESS))
+    end("routing", run(&parse(arguments())))
 }
 
-fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
+fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = match &arguments.dump {
         Some(path) => load(path)?,
         None => machine::report()?,
     };
-    Ok(match (arguments.json, arguments.gsi) {
-        (true, gsi) => format!("{:#}\n", json::document(&report, gsi)),
-        (false, Some(gsi)) => text::one(&report, gsi),
-        (false, None) => text::all(&report),
-    })
+    let width = width::of_stdout();
+    show(match (arguments.json, arguments.gsi) {
+        (true, gsi) => format!("{}\n", json::object(&report, gsi)),
+        (false, Some(gsi)) => text::one(&report, gsi, width),
+        (false, None) => text::all(&report, width),
+    })?;
+    Ok(verdict(!report.is_refused()))
 }
 
 fn load(path: &Path) -> Result<Report, Box<dyn Error>> {

@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use examples::width::{fold, hang};
 use irq_routing::{Explanation, Hint};
 
 use crate::drawing::draw;
@@ -17,28 +18,39 @@ const MOST: usize = 40;
 const LEGEND: &str = "
 how a signal travels
   on the spot   it is injected before the write to the irqfd's eventfd returns
-  by a worker   a thread of the kernel injects it later; signals that come before it runs are one. Pins are
-                raised and lowered at once: one that the guest has masked, or that still awaits an EOI,
-                takes nothing (an irqfd with a resample eventfd holds pins up until the EOI)
-  LOST          KVM takes the signal and drops it, and tells nobody
+  by a worker   a thread of the kernel injects it later; signals that come before it runs are one. \
+Pins are raised and lowered at once: one that the guest has masked, or that still awaits an EOI, \
+takes \
+nothing (an irqfd with a resample eventfd holds pins up until the EOI)
+  LOST          KVM takes the signal and drops it, without an error
 ";
+/// Where the words of the legend and of the details begin.
+const WORDS: usize = 16;
+const DETAILS: usize = 14;
 
-/// The report on the whole table.
-pub(crate) fn all(report: &Report) -> String {
+/// The report on the whole table, in lines of at most so many columns.
+pub(crate) fn all(report: &Report, width: usize) -> String {
     // Writing to a string does not fail.
     let mut text = String::new();
-    let _ = write_all(&mut text, report);
+    let _ = write_all(&mut text, report, width);
+    let mut text = fold(&text, width);
+    if report.backend != "dump" && !report.explanations.is_empty() {
+        // Never folded, so that it can be read back.
+        text += "\nthe table, for a bug report\n";
+        text += report.dump.to_string().trim_end();
+        text += "\n";
+    }
     text
 }
 
 /// The report on one GSI.
-pub(crate) fn one(report: &Report, gsi: u32) -> String {
+pub(crate) fn one(report: &Report, gsi: u32, width: usize) -> String {
     let mut text = String::new();
     let _ = write_one(&mut text, report, gsi);
-    text
+    fold(&text, width)
 }
 
-fn write_all(text: &mut String, report: &Report) -> fmt::Result {
+fn write_all(text: &mut String, report: &Report, width: usize) -> fmt::Result {
     let runs = runs(report);
     let known = compare(report);
     head(text, report)?;
@@ -51,18 +63,12 @@ fn write_all(text: &mut String, report: &Report) -> fmt::Result {
         return Ok(());
     }
     writeln!(text, "\nwhich GSI leads where")?;
-    text.push_str(&draw(report.dump.platform(), &runs));
-    text.push_str(LEGEND);
+    text.push_str(&draw(report.dump.platform(), &runs, width));
+    let legend = LEGEND.split_inclusive('\n');
+    legend.for_each(|line| text.push_str(&hang(line, width, WORDS)));
     writeln!(text, "\nin detail")?;
     for run in &runs {
-        details(text, run)?;
-    }
-    if report.backend != "dump" {
-        writeln!(
-            text,
-            "\nthe table, for a bug report\n{}",
-            report.dump.to_string().trim_end()
-        )?;
+        details(text, run, width)?;
     }
     Ok(())
 }
@@ -138,7 +144,8 @@ fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
     }
     if !untold.is_empty() {
         odd.push(format!(
-            "GSI {}: the dump has no address and data of the message, so it cannot be told whether a vCPU \
+            "GSI {}: the dump has no address and data of the message, so it cannot be told \
+                whether a vCPU \
              gets it",
             list(&ranges(untold))
         ));
@@ -160,21 +167,22 @@ fn some(text: &mut String, lines: &[impl Display]) -> fmt::Result {
     }
 }
 
-fn details(text: &mut String, run: &Run<'_>) -> fmt::Result {
+fn details(text: &mut String, run: &Run<'_>, width: usize) -> fmt::Result {
     let gsis = format!("GSI {}", run.gsis());
-    match run.first.explanation {
-        Explanation::InAtomic { .. } => {
-            writeln!(text, "  {gsis:<12}on the spot: {}", run.destination())?;
-        }
+    let words = match run.first.explanation {
+        Explanation::InAtomic { .. } => format!("on the spot: {}", run.destination()),
         Explanation::Deferred { reason, .. } => {
-            let to = run.destination();
-            writeln!(text, "  {gsis:<12}by a worker ({reason}): {to}")?;
+            format!("by a worker ({reason}): {}", run.destination())
         }
-        Explanation::Lost { reason, .. } => writeln!(text, "  {gsis:<12}LOST: {reason}")?,
-        other => writeln!(text, "  {gsis:<12}{other}")?,
+        Explanation::Lost { reason, .. } => format!("LOST: {reason}"),
+        other => other.to_string(),
+    };
+    text.push_str(&hang(&format!("  {gsis:<12}{words}\n"), width, DETAILS));
+    for hint in run.first.explanation.hints() {
+        let hint = format!("  {:<12}- {hint}\n", "");
+        text.push_str(&hang(&hint, width, DETAILS + 2));
     }
-    let mut hints = run.first.explanation.hints().iter();
-    hints.try_for_each(|hint| writeln!(text, "  {:<12}- {hint}", ""))
+    Ok(())
 }
 
 fn write_one(text: &mut String, report: &Report, gsi: u32) -> fmt::Result {

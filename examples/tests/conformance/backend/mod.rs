@@ -85,10 +85,11 @@ pub(crate) trait Backend {
     fn guest_write(&self, bus: Bus, address: u64, bytes: &[u8]) -> Vec<ExitWrite>;
     /// The guest writes up to four words to a port by one `rep outsw`.
     fn guest_write_string(&self, port: u16, words: &[u16]) -> Vec<ExitWrite>;
-    /// The guest lets one interrupt of the PICs in, if any waits, or one of KVM_INTERRUPT: its vector, from
-    /// 0x60 on.
+    /// The guest lets one interrupt of the PICs in, if any waits, or one of KVM_INTERRUPT: its
+    /// vector, from 0x60 on.
     fn guest_takes_interrupt(&self) -> Option<u8>;
-    /// KVM_INTERRUPT of the first vCPU, at a time when the guest has interrupts on: what it takes then.
+    /// KVM_INTERRUPT of the first vCPU, at a time when the guest has interrupts on: what it takes
+    /// then.
     fn guest_interrupted(&self, vector: u32) -> Option<u8>;
 
     /// The local APIC of the first vCPU takes interrupts from now on.

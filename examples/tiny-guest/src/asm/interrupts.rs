@@ -45,8 +45,8 @@ impl Asm {
         self.mmio_write32(IOAPIC_WINDOW, entry as u32)
     }
 
-    /// Resets both PICs, and makes their pins deliver vectors from `first_vector` on, a multiple of 8.
-    /// No pin is masked.
+    /// Resets both PICs, and makes their pins deliver vectors from `first_vector` on, a multiple of
+    /// 8. No pin is masked.
     pub fn reset_pics(&mut self, first_vector: u8) -> Emitted {
         for (command, data, vector, cascade) in [
             (PIC1_COMMAND, PIC1_DATA, first_vector, 1 << PIC_CASCADE),
@@ -72,8 +72,8 @@ impl Asm {
 
     /// Masks all pins of both PICs.
     ///
-    /// Lines go to the PICs and to the I/O APIC. A program that uses the latter masks the former: they
-    /// start with no pin masked and vectors from 0 on, which are those of exceptions.
+    /// Lines go to the PICs and to the I/O APIC. A program that uses the latter masks the former:
+    /// they start with no pin masked and vectors from 0 on, which are those of exceptions.
     pub fn mask_pics(&mut self) -> Emitted {
         self.port_write8(PIC1_DATA, 0xff)?;
         self.port_write8(PIC2_DATA, 0xff)
@@ -85,8 +85,8 @@ impl Asm {
         self.pic1_eoi()
     }
 
-    /// Ends the interrupt that the first PIC delivered last, and not that of the second: which is right
-    /// for a spurious one of the second.
+    /// Ends the interrupt that the first PIC delivered last, and not that of the second: which is
+    /// right for a spurious one of the second.
     pub fn pic1_eoi(&mut self) -> Emitted {
         self.port_write8(PIC1_COMMAND, PIC_EOI)
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! An assembler with the phrases that guests are made of.
 //!
-//! All phrases keep to one convention. They change RAX, RCX, RDX and the flags, and no other register
-//! but for [`ROUND`], which belongs to [`Asm::repeat`]. Handlers save these three, so that phrases may
-//! be used on both sides of an interrupt.
+//! All phrases keep to one convention. They change RAX, RCX, RDX and the flags, and no other
+//! register but for [`ROUND`], which belongs to [`Asm::repeat`]. Handlers save these three, so that
+//! phrases may be used on both sides of an interrupt.
 
 mod interrupts;
 mod io;
@@ -14,8 +14,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use iced_x86::IcedError;
-use iced_x86::code_asm::{AsmRegister64, CodeAssembler, dx, eax, edx, r15, rax};
+use iced_x86::code_asm::{AsmRegister64, CodeAssembler, dx, eax, edx, qword_ptr, r15, rax};
 
+use crate::Slot;
 use crate::layout::FINISH_PORT;
 
 /// What emitting instructions returns. A type of iced-x86, so that `?` works for its methods, too.
@@ -72,7 +73,26 @@ impl Asm {
 
     /// Does `body` for each [`ROUND`] from 1 to `rounds`. Loops may be in loops.
     pub fn repeat(&mut self, rounds: u32, body: impl FnOnce(&mut Self) -> Emitted) -> Emitted {
-        let (mut next, mut test) = (self.create_label(), self.create_label());
+        self.rounds(rounds, None, body)
+    }
+
+    /// The same, but no round begins once `stop` is no longer 0.
+    pub fn repeat_until_stopped(
+        &mut self,
+        rounds: u32,
+        stop: &Slot,
+        body: impl FnOnce(&mut Self) -> Emitted,
+    ) -> Emitted {
+        self.rounds(rounds, Some(stop), body)
+    }
+
+    fn rounds(
+        &mut self,
+        rounds: u32,
+        stop: Option<&Slot>,
+        body: impl FnOnce(&mut Self) -> Emitted,
+    ) -> Emitted {
+        let [mut next, mut test, mut done] = [(); 3].map(|()| self.create_label());
         self.push(ROUND)?;
         self.mov(ROUND, 1u64)?;
         self.jmp(test)?;
@@ -80,9 +100,14 @@ impl Asm {
         body(self)?;
         self.inc(ROUND)?;
         self.set_label(&mut test)?;
+        if let Some(stop) = stop {
+            self.cmp(qword_ptr(stop.address()), 0)?;
+            self.jne(done)?;
+        }
         self.mov(eax, rounds)?; // clears the upper half of RAX, so that the bound is unsigned
         self.cmp(ROUND, rax)?;
         self.jbe(next)?;
+        self.set_label(&mut done)?;
         self.pop(ROUND)
     }
 

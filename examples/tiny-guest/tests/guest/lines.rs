@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Edge-triggered: a level line that is lowered from another thread may be seen high at the EOI, and
-/// rightly interrupts once more.
+/// Edge-triggered: a level line that is lowered from another thread may be seen high at the EOI,
+/// and rightly interrupts once more.
 fn ioapic_pins() {
     let (machine, mut vcpu) = machine();
     let (waits, ticks) = (machine.slot().unwrap(), machine.slot().unwrap());
@@ -60,8 +60,9 @@ fn pic_pins() {
     pulse(&machine, &mut vcpu, 10, &waits, &ticks);
 }
 
-/// Raised once, an edge-triggered pin would interrupt once. The host lowers the line in the third interrupt, before
-/// its EOI: while the line is high, a processor need not execute anything in between two interrupts.
+/// Raised once, an edge-triggered pin would interrupt once. The host lowers the line in the third
+/// interrupt, before its EOI: while the line is high, a processor need not execute anything in
+/// between two interrupts.
 fn level_triggered_pic() {
     const READY: u16 = 0x80;
     const TAKEN: u16 = 0x81;

@@ -12,6 +12,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("slots_are_shared", slots_are_shared),
         kvm("loops_count_from_one", loops_count_from_one),
+        kvm("a_loop_stops_when_it_is_told", a_loop_stops_when_it_is_told),
+        kvm("no_kvm_is_an_error_with_its_cause", no_kvm),
         kvm("time_passes", time_passes),
         kvm("programs_run_one_after_the_other", one_after_the_other),
         kvm("a_fault_shuts_down", a_fault_shuts_down),
@@ -64,6 +66,33 @@ fn loops_count_from_one() {
     assert_eq!(rounds.load().unwrap(), 30);
     assert_eq!(last.load().unwrap(), 10);
     assert_eq!(untouched.load().unwrap(), 0);
+}
+
+fn a_loop_stops_when_it_is_told() {
+    let (machine, mut vcpu) = machine();
+    let (stop, rounds) = (machine.slot().unwrap(), machine.slot().unwrap());
+    let program = Program::new(|asm| {
+        asm.repeat_until_stopped(10, &stop, |asm| asm.increment(&rounds))?;
+        asm.repeat_until_stopped(10, &stop, |asm| {
+            asm.increment(&rounds)?;
+            asm.store(&stop, 1)
+        })?;
+        asm.repeat_until_stopped(10, &stop, |asm| asm.increment(&rounds))
+    });
+    vcpu.load(program.unwrap()).unwrap();
+    assert_eq!(finish(&mut vcpu), 0);
+    assert_eq!(rounds.load().unwrap(), 11);
+}
+
+/// The text alone says why, as programs print it.
+fn no_kvm() {
+    let error = Error::OpenKvm(std::io::Error::from_raw_os_error(13));
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        "cannot open /dev/kvm: Permission denied (os error 13)"
+    );
+    assert!(std::error::Error::source(&error).is_none());
 }
 
 fn time_passes() {

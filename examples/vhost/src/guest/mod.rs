@@ -46,6 +46,7 @@ pub struct Guest {
     kicks: Slot,
     began: Slot,
     ended: Slot,
+    stop: Slot,
 }
 
 /// What the guest has counted.
@@ -149,6 +150,7 @@ impl Guest {
             kicks: machine.slot()?,
             began: machine.slot()?,
             ended: machine.slot()?,
+            stop: machine.slot()?,
         })
     }
 
@@ -156,6 +158,16 @@ impl Guest {
     #[must_use]
     pub fn rings(&self) -> &[Ring; QUEUES] {
         &self.rings
+    }
+
+    /// Tells it to send no packet any more, and to finish when the last one has come back. It may
+    /// not hear of this if it is moved to another VM meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.stop.store(1)
     }
 
     /// How many packets have come back so far.
@@ -223,7 +235,7 @@ impl Guest {
             let mut come = asm.create_label();
             self.receive(asm, Due::Response, idle, &mut come)?;
             asm.store_tsc(&self.began)?;
-            asm.repeat(load.packets, |asm| {
+            asm.repeat_until_stopped(load.packets, &self.stop, |asm| {
                 let [mut come, mut answered] = [(); 2].map(|()| asm.create_label());
                 asm.increment(&self.requests)?;
                 match load.change_every {

@@ -4,9 +4,10 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use kvm_test::{Trial, anywhere, kvm_x86, wait_until};
+use kvm_test::{Terminal, Trial, anywhere, kvm_x86, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::program::{counts, report, run, ten_snapshots};
 
@@ -38,6 +39,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             "vhost_user_ends_if_its_daemon_does_not_reply",
             ends_without_replies,
         ),
+        kvm_x86("vhost_user_reports_at_ctrl_c_what_it_has_counted", || {
+            reports_at_ctrl_c("--restarts 0 --changes 0 --snapshots 0");
+        }),
+        kvm_x86("vhost_user_reports_at_ctrl_c_in_the_midst_of_all", || {
+            // A change with every tenth packet.
+            let change = "--restarts 1000000 --changes 400000000 --snapshots 4000000";
+            reports_at_ctrl_c(change);
+        }),
         kvm_x86("vhost_user_reports_to_a_person", reports),
         anywhere("vhost_user_refuses_nonsense", refuses),
     ]
@@ -144,6 +153,36 @@ fn all_at_once() {
     counts(&report, &wanted);
 }
 
+/// All that was sent has come back, and nothing is left behind. A daemon may be on its way to its
+/// death, or a VM to another one.
+fn reports_at_ctrl_c(arguments: &str) {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--json", "--idle", "spin", "--packets", "4000000000"]);
+    command.args(arguments.split(' '));
+    let terminal = Terminal::for_errors(&mut command, 70).unwrap();
+    terminal.wait_for(" of 4000000000");
+    terminal.interrupt().unwrap();
+    let (_, output) = terminal.output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["interrupted"], true, "{report}");
+    assert!(
+        report["answered"].as_u64().is_some_and(|count| count > 0),
+        "{report}"
+    );
+    assert_eq!(report["requests"], report["answered"], "{report}");
+    assert_eq!(report["fds_before"], report["fds_after"], "{report}");
+    counts(
+        &report,
+        &[
+            ("lost", 0),
+            ("doubled", 0),
+            ("through_mask", 0),
+            ("stale", 0),
+        ],
+    );
+}
+
 /// The daemon stands still, so the guest waits for a packet, and the VMM would wait for the daemon.
 fn ends_without_replies() {
     let arguments = "--packets 4000000 --restarts 0 --changes 0 --patience 1";
@@ -188,4 +227,5 @@ fn refuses() {
     let output = run(PROGRAM, "--packets 0");
     assert!(!output.status.success());
     assert!(output.stdout.is_empty());
+    assert!(run(PROGRAM, "--version").status.success());
 }

@@ -3,7 +3,10 @@
 
 use std::fs::File;
 
-use kvm_test::{Trial, anywhere, kvm_x86};
+use std::process::Command;
+
+use kvm_test::{Terminal, Trial, anywhere, kvm_x86};
+use serde_json::Value;
 
 use crate::program::{counts, report, run, ten_snapshots};
 
@@ -17,6 +20,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         with_device(
             "vhost_vsock_loses_nothing_in_snapshots",
             saved_in_mid_traffic,
+        ),
+        with_device(
+            "vhost_vsock_reports_at_ctrl_c_what_it_has_counted",
+            reports_at_ctrl_c,
         ),
         anywhere("vhost_vsock_says_what_it_lacks", says_what_it_lacks),
     ]
@@ -86,6 +93,24 @@ fn saved_in_mid_traffic() {
     ];
     counts(&report, &wanted);
     assert_eq!(report["fds_before"], report["fds_after"], "{report}");
+}
+
+fn reports_at_ctrl_c() {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--json", "--idle", "spin", "--packets", "4000000000"]);
+    let terminal = Terminal::for_errors(&mut command, 70).unwrap();
+    terminal.wait_for(" of 4000000000");
+    terminal.interrupt().unwrap();
+    let (_, output) = terminal.output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["interrupted"], true, "{report}");
+    assert_eq!(
+        report["packets_sent"], report["packets_received"],
+        "{report}"
+    );
+    assert_eq!(report["packets_sent"], report["packets_echoed"], "{report}");
+    counts(&report, &[("lost", 0), ("doubled", 0)]);
 }
 
 fn says_what_it_lacks() {

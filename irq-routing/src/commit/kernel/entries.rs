@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Entries`]: the table as the kernel is given it, patched in place and put back on failure.
 //!
-//! A copy of the table before each commit instead of the undo log is no shorter. It costs up to 6 us
-//! of a commit instead of 0.1 us, and 56 bytes more for each GSI.
+//! A copy of the table before each commit instead of the undo log is no shorter. It costs up to 6
+//! us of a commit instead of 0.1 us, and 56 bytes more for each GSI.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ use crate::{Gsi, Pins, Route};
 /// each other route, in any order: one is added, overwritten or removed in constant time.
 ///
 /// Edits take effect on the buffer at once, those of pins when they are laid out.
-/// [`accept`](Self::accept) makes them final, [`rollback`](Self::rollback) takes back all since. The
-/// order of the entries that are no pins may then be another one.
+/// [`accept`](Self::accept) makes them final, [`rollback`](Self::rollback) takes back all since.
+/// The order of the entries that are no pins may then be another one.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     buffer: RouteBuffer,

@@ -145,7 +145,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_window_follows_the_rules(
-            ((max, grow, shrink), blocks) in limits().prop_flat_map(|limits| (Just(limits), times(limits.0)))
+            ((max, grow, shrink), blocks) in limits().prop_flat_map(|limits| (Just(limits),
+            times(limits.0)))
         ) {
             let nanoseconds = |ns: i64| Duration::from_nanos(u64::try_from(ns).unwrap());
             let mut limits = PollLimits::with_max(nanoseconds(max));

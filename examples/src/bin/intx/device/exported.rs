@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Exported`]: a device elsewhere, that has two eventfds and the guest's memory.
 //!
-//! It cannot de-assert. Each EOI does so for it; the device then looks whether the guest has acknowledged
-//! its last number, and triggers again if not.
+//! It cannot de-assert. Each EOI does so for it; the device then looks whether the guest has
+//! acknowledged its last number, and triggers again if not.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Device`]: one of those that share the line.
 //!
-//! A device that wants the guest's attention publishes a number and asserts the line, until the guest
-//! has acknowledged its last number. What becomes of assertions is counted exactly: each is *handled*,
-//! or *withdrawn* by the device.
+//! A device that wants the guest's attention publishes a number and asserts the line, until the
+//! guest has acknowledged its last number. What becomes of assertions is counted exactly: each is
+//! *handled*, or *withdrawn* by the device.
 
 mod exported;
 mod own;
@@ -61,10 +61,12 @@ pub(crate) trait Device: Sync {
     /// Has more to say, but only if it asserts still.
     fn add(&self) -> Result<(), String>;
 
-    /// Has nothing to say any more. Not all can take back what they have said: answers whether this one can.
+    /// Has nothing to say any more. Not all can take back what they have said: answers whether this
+    /// one can.
     fn withdraw(&self) -> Result<bool, String>;
 
-    /// Waits until the guest has acknowledged its last number. Answers whether it has, within so long.
+    /// Waits until the guest has acknowledged its last number. Answers whether it has, within so
+    /// long.
     fn settle(&self, patience: Duration) -> Result<bool, String>;
 
     /// Leaves the line, asserted or not.

@@ -47,8 +47,8 @@ impl<'a> Own<'a> {
         })
     }
 
-    /// The guest writes to its register: it has seen this number. If that is the last one, the device
-    /// de-asserts the line before the guest's write has returned, and so before the EOI.
+    /// The guest writes to its register: it has seen this number. If that is the last one, the
+    /// device de-asserts the line before the guest's write has returned, and so before the EOI.
     pub(crate) fn acknowledge(&self, number: u64) -> Result<(), String> {
         let mut state = self.lock();
         if state.counts.is_asserted() && number == state.published {
@@ -64,8 +64,8 @@ impl<'a> Own<'a> {
         self.told.as_ref().map(|told| &**told.notifier())
     }
 
-    /// It was told. That may be for want of an EOI, because the guest has unmasked the pin of a kernel that has
-    /// forgotten who holds it up.
+    /// It was told. That may be for want of an EOI, because the guest has unmasked the pin of a
+    /// kernel that has forgotten who holds it up.
     pub(crate) fn was_told(&self) -> Result<(), String> {
         self.told.as_ref().map_or(Ok(()), Told::note)?;
         self.line.reassert().map_err(|error| error.to_string())

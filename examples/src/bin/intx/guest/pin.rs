@@ -85,8 +85,9 @@ impl Pin<'_> {
         }
     }
 
-    /// The IOAPIC's pin is led to its other vector before; but not with an interrupt of this vector on its way, whose
-    /// EOI the IOAPIC would not know any more. (Linux asks the same: `io_apic_level_ack_pending`.)
+    /// The IOAPIC's pin is led to its other vector before; but not with an interrupt of this vector
+    /// on its way, whose EOI the IOAPIC would not know any more. (Linux asks the same:
+    /// `io_apic_level_ack_pending`.)
     fn unmask(&self, asm: &mut Asm) -> Emitted {
         match self.run.chip {
             Chip::Ioapic => {

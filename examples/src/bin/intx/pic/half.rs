@@ -62,8 +62,8 @@ impl Half {
         self.edges &= !pins;
     }
 
-    /// The pin that is to be taken next, `more` besides its own: of the highest priority, and higher
-    /// than that of any in service.
+    /// The pin that is to be taken next, `more` besides its own: of the highest priority, and
+    /// higher than that of any in service.
     pub(super) fn wanted(&self, more: u8) -> Option<u32> {
         let wanted = (self.requests() | more) & !self.mask;
         let pin = wanted.trailing_zeros();

@@ -122,7 +122,8 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// The IOAPIC's pin is led to its other vector before, unless an interrupt of this one is on its way.
+    /// The IOAPIC's pin is led to its other vector before, unless an interrupt of this one is on
+    /// its way.
     fn unmask(&self) -> Result<(), String> {
         match self.run.chip {
             Chip::Ioapic => {

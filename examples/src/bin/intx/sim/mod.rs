@@ -32,11 +32,7 @@ struct Shared {
     entry: AtomicU32,
 }
 
-pub(crate) fn run(
-    run: Run,
-    settings: &Settings,
-    interrupted: &AtomicBool,
-) -> Result<Report, Box<dyn Error>> {
+pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let profile = match run.irqchip {
         Irqchip::Full => Profile::X86,
         Irqchip::Split => Profile::X86Split { pins: PINS },
@@ -58,7 +54,6 @@ pub(crate) fn run(
     let report = session::run(
         run,
         settings,
-        interrupted,
         &session::Machine {
             backend: "sim",
             board: &board,

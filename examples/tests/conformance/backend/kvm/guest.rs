@@ -68,7 +68,8 @@ impl Order {
         Self::TakeInterrupt,
     ];
 
-    /// With the address in RCX and RDX, the low half of the value in RAX, and all of it on the stack.
+    /// With the address in RCX and RDX, the low half of the value in RAX, and all of it on the
+    /// stack.
     fn emit(self, asm: &mut Asm, count: &Slot) -> Emitted {
         match self {
             Self::Mmio1 => asm.mov(byte_ptr(rcx), al),

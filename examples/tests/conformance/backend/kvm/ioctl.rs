@@ -120,8 +120,8 @@ pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
 
 /// Another file descriptor of a machine.
 pub(crate) fn duplicate(vm: &VmFd) -> OwnedFd {
-    // SAFETY: the machine's file descriptor is open for as long as `vm` is borrowed, which is for the
-    // whole call.
+    // SAFETY: the machine's file descriptor is open for as long as `vm` is borrowed, which is for
+    // the whole call.
     let fd = unsafe { BorrowedFd::borrow_raw(vm.as_raw_fd()) };
     fd.try_clone_to_owned().unwrap()
 }

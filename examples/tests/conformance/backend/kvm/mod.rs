@@ -210,7 +210,8 @@ impl Backend for Kvm {
 
     #[allow(unsafe_code)]
     fn ioapic_irr(&self) -> u32 {
-        // SAFETY: KVM filled the union as the IOAPIC that was asked for; any value is a valid `u32`.
+        // SAFETY: KVM filled the union as the IOAPIC that was asked for; any value is a valid
+        // `u32`.
         unsafe { self.chip(KVM_IRQCHIP_IOAPIC).chip.ioapic.irr }
     }
 

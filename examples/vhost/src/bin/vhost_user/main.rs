@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle, seed};
-use examples::program::end;
+use examples::program::{end, parse};
 use vhost_examples::arguments::{changes, snapshots};
 use vhost_examples::child;
 #[cfg(target_arch = "x86_64")]
@@ -65,7 +65,8 @@ fn arguments() -> OptionParser<Settings> {
     let seed = seed();
     let idle = idle();
     let patience = long("patience").help(
-        "How many seconds the guest may stand still, or a daemon keep the VMM waiting, before the run \
+        "How many seconds the guest may stand still, or a daemon keep the VMM waiting, before \
+            the run \
          ends with an error",
     );
     let patience = patience.argument::<u64>("SECONDS").fallback(60);
@@ -92,21 +93,17 @@ fn main() -> ExitCode {
     if let Some(code) = child::serve("vhost_user") {
         return code;
     }
-    end("vhost_user", run(&arguments().run()))
+    end("vhost_user", run(&parse(arguments())))
 }
 
 #[cfg(target_arch = "x86_64")]
 fn run(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
-    use examples::program::{show, verdict};
+    use examples::{interrupt, program};
 
     kvm_probe::probe().map_err(|why| format!("it needs KVM, and there is none: {why}"))?;
+    interrupt::catch(|| {})?;
     let report = vmm::run(settings)?;
-    if settings.json {
-        show(format_args!("{}\n", report.to_json()))?;
-    } else {
-        show(&report)?;
-    }
-    Ok(verdict(report.is_exact()))
+    Ok(program::print(&report, settings.json)?)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use examples::program;
 use serde_json::Value;
 use vhost_examples::report::Traffic;
 
@@ -17,27 +18,29 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether each packet came back exactly once, without the VMM, and nothing was left behind.
-    pub(crate) fn is_exact(&self) -> bool {
-        let [before, after] = self.descriptors;
-        self.traffic.is_exact()
-            && self.traffic.counts.others == 0
-            && self.restarts == self.wanted_restarts
-            && self.interrupts_are_exact()
-            && before == after
-    }
-
     /// Whether there was one interrupt for each packet, and for the one that opens the connection.
     ///
     /// A guest that stops its device may take a packet that the device had no time to call for. A
     /// daemon that follows one that has died calls once more.
     fn interrupts_are_exact(&self) -> bool {
         let counts = &self.traffic.counts;
-        let wanted = u64::from(self.traffic.load.packets) + 1;
+        let wanted = self.traffic.packets() + 1;
         self.restarts > 0 || counts.interrupts + counts.early == wanted
     }
+}
 
-    pub(crate) fn to_json(&self) -> Value {
+impl program::Report for Report {
+    /// Whether each packet came back exactly once, without the VMM, and nothing was left behind.
+    fn is_exact(&self) -> bool {
+        let [before, after] = self.descriptors;
+        self.traffic.is_exact()
+            && self.traffic.counts.others == 0
+            && (self.restarts == self.wanted_restarts || self.traffic.interrupted)
+            && self.interrupts_are_exact()
+            && before == after
+    }
+
+    fn to_json(&self) -> Value {
         let [before, after] = self.descriptors;
         let mut values = self.traffic.to_json();
         for (name, value) in [
@@ -79,7 +82,10 @@ impl fmt::Display for Report {
             ("descriptors after", after as u64),
         ];
         self.traffic.show(f, &others)?;
-        let exact = if self.is_exact() { "yes" } else { "NO" };
+        let exact = match program::Report::is_exact(self) {
+            true => "yes",
+            false => "NO",
+        };
         writeln!(f, "  {:<24}{exact:>12}", "exact")?;
         let seconds = self.traffic.took.as_secs_f64();
         writeln!(f, "\n{seconds:.2} s, restarts included")

@@ -5,6 +5,8 @@ use std::error::Error;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use examples::interrupt;
+use examples::progress::Progress;
 use examples::random::Random;
 use vhost_examples::descriptors;
 use vhost_examples::report::Traffic;
@@ -25,6 +27,8 @@ const ADDRESSES: Addresses = Addresses {
 const LOOK: Duration = Duration::from_micros(200);
 /// A kill comes up to so many microseconds after the packet that was drawn for it.
 const DELAY: u32 = 500;
+/// How long a guest may stand still that was told to finish.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let before = descriptors::open()?;
@@ -63,7 +67,8 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let took = start.elapsed();
     let (moved, ended) = ended.map_err(|_| "the vCPU's thread panicked")?;
     let session = vmm.session();
-    if !moved {
+    let interrupted = interrupt::is_pending();
+    if !moved && !interrupted {
         let answered = session.guest().answered()?;
         let packets = settings.packets;
         return Err(format!("the guest does not move: {answered} of {packets} came back").into());
@@ -71,15 +76,18 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     ended?;
     let restarts = restarts?;
     asked.map_err(|_| "the thread that asks for snapshots panicked")??;
-    leash.within(settings.patience, || {
-        let mut device = vmm.device();
-        device.stop(&session)?;
-        device.end()
-    })?;
+    if moved {
+        leash.within(settings.patience, || {
+            let mut device = vmm.device();
+            device.stop(&session)?;
+            device.end()
+        })?;
+    }
     Ok(Report {
         traffic: Traffic {
             load,
             wanted_snapshots: plan.count,
+            interrupted,
             counts: session.guest().counts()?,
             totals: vmm.totals()?,
             took,
@@ -104,9 +112,14 @@ fn kill_at_random(
     let last = (settings.packets / 10 * 9).max(1);
     let mut packets: Vec<_> = (0..settings.restarts).map(|_| random.below(last)).collect();
     packets.sort_unstable();
+    let mut progress = Progress::new("packets", settings.packets.into());
+    let mut reaches = |packet| {
+        let progress = &mut progress;
+        reaches(vmm, leash, settings.patience, packet, progress, &is_over)
+    };
     let mut restarts = 0;
     for packet in packets {
-        if !reaches(vmm, leash, settings.patience, u64::from(packet), &is_over)? {
+        if !reaches(packet.into())? {
             return Ok(restarts);
         }
         thread::sleep(Duration::from_micros(random.below(DELAY).into()));
@@ -122,7 +135,7 @@ fn kill_at_random(
         })?;
         restarts += 1;
     }
-    reaches(vmm, leash, settings.patience, u64::MAX, &is_over)?;
+    reaches(u64::MAX)?;
     Ok(restarts)
 }
 
@@ -141,19 +154,29 @@ fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
 }
 
 /// Waits until so many packets have come back, or the daemon has died by itself. Returns false if
-/// the guest ends before, or does not move.
+/// the guest ends before, or does not move. Tells the guest to finish when the user ends the run.
 fn reaches(
     vmm: &Vmm<Device>,
     leash: &Leash,
     patience: Duration,
     packet: u64,
+    progress: &mut Progress,
     is_over: impl Fn() -> bool,
 ) -> Result<bool, Box<dyn Error>> {
     let (mut last, mut moved) = (None, Instant::now());
     loop {
         // Neither waits for the thread that may wait for the daemon.
-        let answered = vmm.session().guest().answered()?;
-        if answered >= packet || leash.has_died()? {
+        let session = vmm.session();
+        let answered = session.guest().answered()?;
+        progress.show(answered);
+        let mut patience = patience;
+        if interrupt::is_pending() {
+            session.guest().stop()?;
+            patience = SHORT_PATIENCE;
+        } else if answered >= packet {
+            return Ok(true);
+        }
+        if leash.has_died()? {
             return Ok(true);
         }
         if last != Some(answered) {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use bpaf::{OptionParser, Parser, construct, long};
 use examples::arguments::{Idle, count, idle, seed};
-use examples::program::end;
+use examples::program::{end, parse};
 use vhost_examples::arguments::{changes, snapshots};
 use vhost_examples::child;
 #[cfg(target_arch = "x86_64")]
@@ -73,21 +73,17 @@ fn main() -> ExitCode {
     if let Some(code) = child::serve("vhost_vsock") {
         return code;
     }
-    end("vhost_vsock", run(&arguments().run()))
+    end("vhost_vsock", run(&parse(arguments())))
 }
 
 #[cfg(target_arch = "x86_64")]
 fn run(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
-    use examples::program::{show, verdict};
+    use examples::{interrupt, program};
 
     kvm_probe::probe().map_err(|why| format!("it needs KVM, and there is none: {why}"))?;
+    interrupt::catch(|| {})?;
     let report = run::run(settings)?;
-    if settings.json {
-        show(format_args!("{}\n", report.to_json()))?;
-    } else {
-        show(&report)?;
-    }
-    Ok(verdict(report.is_exact()))
+    Ok(program::print(&report, settings.json)?)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use examples::program;
 use serde_json::Value;
 use vhost_examples::report::Traffic;
 
@@ -22,9 +23,9 @@ pub(crate) struct Report {
     pub(crate) descriptors: [usize; 2],
 }
 
-impl Report {
+impl program::Report for Report {
     /// Whether each packet came back exactly once, without the VMM.
-    pub(crate) fn is_exact(&self) -> bool {
+    fn is_exact(&self) -> bool {
         let [before, after] = self.descriptors;
         self.traffic.is_exact()
             && before == after
@@ -33,7 +34,7 @@ impl Report {
             && self.wakeups < FEW
     }
 
-    pub(crate) fn to_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         let [before, after] = self.descriptors;
         let mut values = self.traffic.to_json();
         for (name, value) in [
@@ -67,7 +68,10 @@ impl fmt::Display for Report {
             ("descriptors after", after as u64),
         ];
         self.traffic.show(f, &others)?;
-        let exact = if self.is_exact() { "yes" } else { "NO" };
+        let exact = match program::Report::is_exact(self) {
+            true => "yes",
+            false => "NO",
+        };
         writeln!(f, "  {:<24}{exact:>12}", "exact")?;
         let seconds = self.traffic.took.as_secs_f64();
         writeln!(f, "\n{seconds:.2} s")

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::process;
 
+use examples::interrupt;
 use vhost_examples::descriptors;
 use vhost_examples::guest::Load;
 use vhost_examples::kernel::{Device, Host};
@@ -44,7 +45,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let vmm = Vmm::new(device, session);
 
     let plan = settings.plan();
-    let watched = watch::run(&vmm, vcpu, &plan)?;
+    let watched = watch::run(&vmm, vcpu, &plan, settings.packets)?;
     let session = vmm.session();
     let mut device = vmm.device();
     device.stop(&session)?;
@@ -53,6 +54,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let traffic = Traffic {
         load,
         wanted_snapshots: plan.count,
+        interrupted: interrupt::is_pending(),
         counts: session.guest().counts()?,
         totals: vmm.totals()?,
         took: watched.took,

@@ -170,7 +170,9 @@ impl World {
         error: &'a Error,
     ) -> &'a [Unrestored] {
         let (cause, unrestored) = match error {
-            Error::NotUndone { cause, unrestored } => (&**cause, &unrestored[..]),
+            Error::NotUndone {
+                cause, unrestored, ..
+            } => (&**cause, &unrestored[..]),
             other => (other, &[][..]),
         };
         let model = &mut self.models[set];
@@ -212,25 +214,27 @@ impl World {
                 )
             }
             (
-                Error::Assign {
+                Error::Refused {
                     address,
                     datamatch,
-                    source,
+                    cause,
+                    ..
                 },
                 Some(call),
             ) => {
-                let expected = call.assign && call.errno == source.raw_os_error();
+                let expected = call.assign && call.errno == cause.raw_os_error();
                 (Spot::of(*address, *datamatch), expected)
             }
             (
-                Error::Deassign {
+                Error::StaysRegistered {
                     address,
                     datamatch,
-                    source,
+                    cause,
+                    ..
                 },
                 Some(call),
             ) => {
-                let expected = !call.assign && call.errno == source.raw_os_error();
+                let expected = !call.assign && call.errno == cause.raw_os_error();
                 (Spot::of(*address, *datamatch), expected)
             }
             _ => panic!("{error}: {calls:?}"),

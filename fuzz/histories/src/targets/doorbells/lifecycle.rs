@@ -64,10 +64,14 @@ impl Rig {
     pub(super) fn passed(&mut self, set: usize, which: u8) {
         let index = usize::from(which) % self.epochs.len().max(1);
         if let Some((epoch, of, at)) = self.epochs.get(index).copied() {
-            self.set(set).vcpus_passed(epoch);
+            let passed = self.set(set).vcpus_passed(epoch);
             let model = &mut self.machine.world().models[set];
-            let (id, past) = (model.id, &mut model.past);
-            past.retain(|(left, _)| of != id || *left > at);
+            if of == model.id {
+                assert_eq!(passed, Ok(()));
+                model.past.retain(|(left, _)| *left > at);
+            } else {
+                assert_eq!(passed, Err(Error::OtherSet));
+            }
         }
     }
 

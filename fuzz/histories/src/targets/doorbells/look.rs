@@ -60,7 +60,7 @@ impl Rig {
             } = bell.spot;
             let bytes = bytes_of(value.unwrap_or(1), len.max(1) as usize);
             let found = view.find(pio, at, &bytes).map(|(bell, _)| bell.key);
-            assert_eq!(real.find(bell.spot.address(), &bytes), found);
+            assert_eq!(real.key_of_write(bell.spot.address(), &bytes), found);
         }
     }
 

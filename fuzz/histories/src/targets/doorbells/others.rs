@@ -90,7 +90,7 @@ impl Rig {
         assert_eq!(deassigned.is_ok(), calls[0].counts());
         if let Err(rejected) = deassigned {
             assert!(
-                matches!(rejected.error, Error::Deassign { .. }),
+                matches!(rejected.error, Error::StaysRegistered { .. }),
                 "{rejected}"
             );
             self.machine.world().singles.push(key);

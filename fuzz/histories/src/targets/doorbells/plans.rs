@@ -50,10 +50,15 @@ impl Rig {
         let result = self.set(set).apply(plan);
         let mut world = self.machine.world();
         match &result {
-            Err(rejected) if matches!(rejected.error, Error::StalePlan) => {
+            Err(rejected) if matches!(rejected.error, Error::StalePlan | Error::OtherSet) => {
                 let model = &world.models[set];
-                let is_stale = (planned.set, planned.version) != (model.id, model.version);
-                assert!(is_stale, "the plan is of these doorbells");
+                let expected = if planned.set != model.id {
+                    Error::OtherSet
+                } else {
+                    Error::StalePlan
+                };
+                assert_eq!(rejected.error, expected);
+                assert_ne!((planned.set, planned.version), (model.id, model.version));
                 world.end_without_effect(set);
             }
             _ if !asks => world.end_without_effect(set),
@@ -68,7 +73,7 @@ impl Rig {
             }
             Err(rejected) => {
                 assert!(
-                    asks || matches!(rejected.error, Error::StalePlan),
+                    asks || matches!(rejected.error, Error::StalePlan | Error::OtherSet),
                     "{rejected}"
                 );
                 Some(rejected.value)

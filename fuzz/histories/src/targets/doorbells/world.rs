@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Weak};
 
-use ioeventfd::{DoorbellSet, Rung};
+use ioeventfd::{AfterExit, DoorbellSet};
 use notify_core::sim::SimVm;
 use notify_core::{Bus, EventNotifier, IoEventFdAction, IoEventFdRequest};
 
@@ -167,15 +167,15 @@ impl World {
             .flatten();
         let key = one.map(|(bell, _)| bell.key);
         assert_eq!(
-            handle.find(address, bytes),
+            handle.key_of_write(address, bytes),
             key,
             "set {set}, {address} {bytes:?}"
         );
         let rang = found.iter().flatten().count();
         let expected = match rang {
-            0 => Rung::None,
-            rang if rang == found.len() => Rung::All,
-            _ => Rung::Some,
+            0 => AfterExit::Emulate,
+            rang if rang == found.len() => AfterExit::Resume,
+            _ => AfterExit::EmulateRest,
         };
         let rung = handle
             .on_exit_write(address, bytes)

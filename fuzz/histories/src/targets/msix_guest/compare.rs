@@ -30,7 +30,8 @@ impl World {
     /// Whether the kernel has refused the message of a vector.
     pub(super) fn is_refused(&self, n: usize) -> bool {
         let state = self.vector(n).state();
-        matches!(&state, VectorState::Dead(why) if matches!(why, VectorError::MessageRefused { .. }))
+        matches!(&state, VectorState::Dead(why)
+            if matches!(why, VectorError::MessageRefused { .. }))
     }
 
     /// How many requests of a kind were made to fail and have come.

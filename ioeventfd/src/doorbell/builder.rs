@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use notify_core::{EventNotifier, Vm};
 
-use crate::{Datamatch, Error, IoAddress, IoEventFd, Rejected, request};
+use super::{IoEventFd, request};
+use crate::{Datamatch, Error, IoAddress, Rejected};
 
 /// A doorbell that is not registered.
 #[derive(Debug)]
 pub struct IoEventFdBuilder {
-    pub(crate) vm: Arc<dyn Vm>,
-    pub(crate) address: IoAddress,
-    pub(crate) datamatch: Datamatch,
-    pub(crate) notifier: Option<Arc<EventNotifier>>,
+    pub(super) vm: Arc<dyn Vm>,
+    pub(super) address: IoAddress,
+    pub(super) datamatch: Datamatch,
+    pub(super) notifier: Option<Arc<EventNotifier>>,
 }
 
 impl IoEventFdBuilder {
@@ -34,8 +35,8 @@ impl IoEventFdBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchWrite`], [`Error::NoAnyWrite`], [`Error::Notifier`], [`Error::Taken`],
-    /// [`Error::Retired`], [`Error::Assign`]; the builder comes back inside.
+    /// [`Error::NoSuchWrite`], [`Error::NoAnyWrite`], [`Error::NoNotifier`], [`Error::Taken`],
+    /// [`Error::Retired`], [`Error::Refused`]; the builder comes back inside.
     pub fn assign(self) -> Result<IoEventFd, Rejected<Self>> {
         match self.try_assign() {
             Ok(notifier) => Ok(IoEventFd::registered(self, notifier)),
@@ -50,7 +51,7 @@ impl IoEventFdBuilder {
             Some(notifier) => Arc::clone(notifier),
             None => EventNotifier::new()
                 .map(Arc::new)
-                .map_err(|source| Error::Notifier { address, source })?,
+                .map_err(|cause| Error::NoNotifier { address, cause })?,
         };
         request::register(&*self.vm, address, datamatch, &notifier)?;
         Ok(notifier)

@@ -5,8 +5,9 @@ use std::fmt;
 
 use notify_core::Bus;
 
-/// An address that a guest writes to. The two address spaces have nothing to do with one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An address that a guest writes to. The address spaces have nothing to do with one another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum IoAddress {
     /// Guest-physical memory, where no memory slot is: RAM never rings.
     Mmio(u64),
@@ -15,7 +16,7 @@ pub enum IoAddress {
 }
 
 impl IoAddress {
-    /// The address space.
+    /// Returns the address space.
     #[must_use]
     pub const fn bus(self) -> Bus {
         match self {
@@ -24,7 +25,7 @@ impl IoAddress {
         }
     }
 
-    /// The number within its address space.
+    /// Returns the number within its address space.
     #[must_use]
     pub const fn number(self) -> u64 {
         match self {
@@ -33,9 +34,9 @@ impl IoAddress {
         }
     }
 
-    /// Whether a write of so many bytes (0: any number) at this address exists, on a bus as KVM sees
-    /// it: guest-physical addresses end where the architecture ends them, and a store across a page is
-    /// two; ports end at 0xffff, and no processor writes eight bytes to one.
+    /// Whether a write of so many bytes (0: any number) at this address exists, on a bus as KVM
+    /// sees it: guest-physical addresses end where the architecture ends them, and a store across a
+    /// page is two; ports end at 0xffff, and no processor writes eight bytes to one.
     pub(crate) fn takes(self, bytes: u32) -> bool {
         match self {
             Self::Mmio(address) => {
@@ -65,8 +66,8 @@ impl IoAddress {
     }
 }
 
-/// How many bits a guest-physical address has at most: MAXPHYADDR of x86, FEAT_LPA2 of arm64, Sv57x4
-/// of riscv64. A particular guest may have fewer.
+/// How many bits a guest-physical address has at most: MAXPHYADDR of x86, FEAT_LPA2 of arm64,
+/// Sv57x4 of riscv64. A particular guest may have fewer.
 const PHYSICAL_BITS: u32 = if cfg!(target_arch = "riscv64") {
     59
 } else {
@@ -75,6 +76,15 @@ const PHYSICAL_BITS: u32 = if cfg!(target_arch = "riscv64") {
 
 /// What KVM's emulator cuts a store at. Pages of the guest may be larger, never smaller.
 pub(crate) const PAGE: u64 = 0x1000;
+
+impl fmt::Debug for IoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mmio(address) => write!(f, "Mmio({address:#x})"),
+            Self::Pio(port) => write!(f, "Pio({port:#x})"),
+        }
+    }
+}
 
 impl fmt::Display for IoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

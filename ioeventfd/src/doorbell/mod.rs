@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`IoEventFd`]: one registered doorbell.
 
+mod builder;
+mod request;
+
 use std::io;
 use std::sync::Arc;
 
 use notify_core::{EventNotifier, Vm};
 
-use crate::{Datamatch, Error, IoAddress, IoEventFdBuilder, Rejected, request};
+pub use builder::IoEventFdBuilder;
+
+use crate::{Datamatch, Error, IoAddress, Rejected};
 
 /// A doorbell: a write of the guest that signals a notifier.
 ///
-/// Dropping it deregisters the address, with the key and the notifier that registered it; a failure is
-/// logged. When that is done the guest's next write exits to user space. A signal that came before
-/// stays in the notifier. On kernels since 6.18 a deregistration right after a registration waits for
-/// an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
+/// Dropping it deregisters the address, with the key and the notifier that registered it; a failure
+/// is logged. When that is done the guest's next write exits to user space. A signal that came
+/// before stays in the notifier. On kernels since 6.18 a deregistration right after a registration
+/// waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
 /// [`Vm::retire`](notify_core::Vm::retire) avoids it when a VM is closed.
 ///
 /// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
-/// stay taken until the machine goes. It also keeps the machine open.
+/// stay taken until the VM is closed. It also keeps the VM open.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_assign_ioeventfd`.
 ///
@@ -129,15 +134,16 @@ impl IoEventFd {
         &self.notifier
     }
 
-    /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the kernel
-    /// does not have any more (ENOENT) counts as deregistered; a warning is logged.
+    /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the
+    /// kernel does not have any more (ENOENT) counts as deregistered; a warning is logged.
     ///
-    /// Kicks that came before are in the notifier, which comes back ready to be registered again:
-    /// whoever stops a queue takes them and looks at the queue once more.
+    /// Kicks that came before are in the notifier, which comes back ready to be registered again. A
+    /// VMM that stops a queue takes them and serves the queue once more.
     ///
     /// # Errors
     ///
-    /// [`Error::Deassign`]; the doorbell comes back inside, still registered as far as is known.
+    /// [`Error::StaysRegistered`]; the doorbell comes back inside, still registered as far as is
+    /// known.
     pub fn deassign(mut self) -> Result<IoEventFdBuilder, Rejected<Self>> {
         if let Err(error) = self.deregister() {
             return Err(Rejected::new(error, self));
@@ -150,16 +156,18 @@ impl IoEventFd {
         })
     }
 
-    /// Deregisters it, if it is registered. A doorbell that the kernel does not have (ENOENT) is gone:
-    /// another party has deregistered it, or KVM had no memory to make its bus smaller and dropped
-    /// every doorbell on it. A caller could do nothing about that, so it is logged.
+    /// Deregisters it, if it is registered. A doorbell that the kernel does not have (ENOENT) is
+    /// gone: another party has deregistered it, or KVM had no memory to make its bus smaller and
+    /// dropped every doorbell on it. A caller could do nothing about that, so it is logged.
     pub(crate) fn deregister(&mut self) -> Result<(), Error> {
         if !self.is_registered() {
             return Ok(());
         }
         let (address, datamatch) = (self.address, self.datamatch);
         match request::deregister(&*self.vm, address, datamatch, &self.notifier) {
-            Err(Error::Deassign { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(Error::StaysRegistered { cause, .. })
+                if cause.kind() == io::ErrorKind::NotFound =>
+            {
                 log::warn!("the kernel had lost the doorbell at {address} for {datamatch}");
             }
             deregistered => deregistered?,
@@ -171,9 +179,8 @@ impl IoEventFd {
 
 impl Drop for IoEventFd {
     fn drop(&mut self) {
-        if let Err(Error::Deassign { source, .. }) = self.deregister() {
-            let (address, datamatch) = (self.address, self.datamatch);
-            log::error!("the doorbell at {address} for {datamatch} stays registered: {source}");
+        if let Err(error) = self.deregister() {
+            log::error!("{error}");
         }
     }
 }

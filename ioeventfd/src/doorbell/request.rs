@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is asked of the machine, what is refused before, and what its refusals mean.
+//! The requests that are made of the VM, what is refused before, and what the VM's errors mean.
 
 use std::io;
 use std::os::fd::AsFd;
 
-use notify_core::{EventNotifier, Extension, IoEventFdRequest, Retired, Vm};
+use notify_core::{EventNotifier, Extension, IoEventFdRequest, Retired, SysError, Vm};
 
 use crate::{Datamatch, Error, IoAddress};
 
@@ -18,14 +18,14 @@ fn request(
         .datamatch(datamatch.value())
 }
 
-/// Refuses what could never ring on this machine.
-pub(crate) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Result<(), Error> {
+/// Refuses what could never ring on this VM.
+pub(super) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Result<(), Error> {
     if !address.takes(datamatch.bytes()) {
         return Err(Error::NoSuchWrite { address, datamatch });
     }
     if datamatch == Datamatch::AnyWrite {
         let any = vm.check_extension(Extension::IoEventFdAnyLength);
-        if any.map_err(|source| explain(address, datamatch, source))? == 0 {
+        if any.map_err(|error| explain(address, datamatch, error))? == 0 {
             return Err(Error::NoAnyWrite { address });
         }
     }
@@ -33,47 +33,47 @@ pub(crate) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Re
 }
 
 /// Registers a doorbell that was checked.
-pub(crate) fn register(
+pub(super) fn register(
     vm: &dyn Vm,
     address: IoAddress,
     datamatch: Datamatch,
     notifier: &EventNotifier,
 ) -> Result<(), Error> {
     vm.ioeventfd(&request(address, datamatch, notifier))
-        .map_err(|source| explain(address, datamatch, source))
+        .map_err(|error| explain(address, datamatch, error))
 }
 
 /// Deregisters it, by the same key and notifier.
-pub(crate) fn deregister(
+pub(super) fn deregister(
     vm: &dyn Vm,
     address: IoAddress,
     datamatch: Datamatch,
     notifier: &EventNotifier,
 ) -> Result<(), Error> {
     vm.ioeventfd(&request(address, datamatch, notifier).deassign())
-        .map_err(|source| Error::Deassign {
+        .map_err(|error| Error::StaysRegistered {
             address,
             datamatch,
-            source,
+            cause: error.into(),
         })
 }
 
-fn explain(address: IoAddress, datamatch: Datamatch, source: io::Error) -> Error {
-    if Retired::caused(&source) {
-        let source = Retired;
-        return Error::Retired { address, source };
+fn explain(address: IoAddress, datamatch: Datamatch, error: io::Error) -> Error {
+    if Retired::caused(&error) {
+        return Error::Retired { address };
     }
-    // EEXIST has this kind, and nothing else that KVM answers has.
-    if source.kind() == io::ErrorKind::AlreadyExists {
+    let cause = SysError::from(error);
+    // EEXIST has this kind, and no other errno of KVM has.
+    if cause.kind() == io::ErrorKind::AlreadyExists {
         return Error::Taken {
             address,
             datamatch,
-            source,
+            cause,
         };
     }
-    Error::Assign {
+    Error::Refused {
         address,
         datamatch,
-        source,
+        cause,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use crate::{Datamatch, IoAddress, Width};
+use super::{Datamatch, IoAddress, Width};
 
 /// Where a doorbell lies and which writes ring it. In order of address, then of width (any first),
 /// then of value (all first), so that what KVM would find in one place stands together.
@@ -44,8 +44,8 @@ impl Place {
             .is_some_and(|(low, _, distance)| distance < low.size())
     }
 
-    /// Whether one is for any write and begins where the other ends. KVM takes these for equal when it
-    /// looks for a place in its array, so their order there is that of their registration, and a
+    /// Whether one is for any write and begins where the other ends. KVM takes these for equal when
+    /// it looks for a place in its array, so their order there is that of their registration, and a
     /// search by halves may then miss one of them. Two for any write have an order: that of their
     /// addresses.
     ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Matcher`]: which doorbell a write rings, as KVM would decide if the write had not left the guest.
+//! [`Matcher`]: which doorbell a write rings, as KVM would decide if the write had not left the
+//! guest.
 //!
 //! Kernel source: `ioeventfd_in_range` in `virt/kvm/eventfd.c`; `emulator_read_write` and
 //! `vcpu_mmio_write` in `arch/x86/kvm/x86.c` for how a store is cut.
@@ -11,8 +12,7 @@ use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
-use crate::address::PAGE;
-use crate::place::{Place, written};
+use crate::bus::{PAGE, Place, written};
 use crate::{Datamatch, IoAddress, Width};
 
 /// The most that KVM looks up at a time.
@@ -20,31 +20,31 @@ const WORD: u64 = 8;
 
 /// A doorbell that exits are held against.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) place: Place,
-    pub(crate) key: u64,
-    pub(crate) notifier: Arc<EventNotifier>,
+pub(in crate::set) struct Target {
+    pub(in crate::set) place: Place,
+    pub(in crate::set) key: u64,
+    pub(in crate::set) notifier: Arc<EventNotifier>,
     /// The greater, the later it was there. Of two that match the later one counts.
-    pub(crate) rank: u64,
+    pub(in crate::set) rank: u64,
 }
 
 impl Target {
     /// The rank of what is there now.
-    pub(crate) const CURRENT: u64 = u64::MAX;
+    pub(in crate::set) const CURRENT: u64 = u64::MAX;
 
-    pub(crate) fn is_current(&self) -> bool {
+    pub(in crate::set) fn is_current(&self) -> bool {
         self.rank == Self::CURRENT
     }
 }
 
 /// Doorbells in order of their places, one at each.
 #[derive(Debug, Default)]
-pub(crate) struct Matcher {
+pub(in crate::set) struct Matcher {
     targets: Vec<Target>,
 }
 
 impl Matcher {
-    pub(crate) fn new(mut targets: Vec<Target>) -> Self {
+    pub(in crate::set) fn new(mut targets: Vec<Target>) -> Self {
         // The latest first, and of those at one place the first is kept.
         targets.sort_by(|one, other| {
             let place = one.place.cmp(&other.place);
@@ -54,12 +54,12 @@ impl Matcher {
         Self { targets }
     }
 
-    pub(crate) fn targets(&self) -> &[Target] {
+    pub(in crate::set) fn targets(&self) -> &[Target] {
         &self.targets
     }
 
     /// The doorbell that takes a write which KVM looks up in one piece; see [`pieces`].
-    pub(crate) fn find(&self, address: IoAddress, bytes: &[u8]) -> Option<&Target> {
+    pub(in crate::set) fn find(&self, address: IoAddress, bytes: &[u8]) -> Option<&Target> {
         if bytes.len() as u64 > WORD {
             return None;
         }
@@ -97,7 +97,10 @@ fn takes(datamatch: Datamatch, write: Option<(Width, Datamatch)>) -> bool {
 
 /// The pieces in which a store is looked up: within a page, and of at most eight bytes. A port's
 /// write is one piece.
-pub(crate) fn pieces(address: IoAddress, bytes: &[u8]) -> impl Iterator<Item = (IoAddress, &[u8])> {
+pub(in crate::set) fn pieces(
+    address: IoAddress,
+    bytes: &[u8],
+) -> impl Iterator<Item = (IoAddress, &[u8])> {
     let mut next = Some((address, bytes));
     std::iter::from_fn(move || {
         let (at, rest) = next.take().filter(|(_, rest)| !rest.is_empty())?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Past`]: places that a set has left, at which a vCPU may still have written.
+//! [`LeftPlaces`]: places that a set has left, at which a vCPU may still have written.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,26 +7,31 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 
 use super::doorbell::Bell;
-use super::handover::Successors;
-use crate::claims::SetId;
-use crate::matcher::Target;
-use crate::place::Place;
+use super::kicks::{Successors, Target};
+use crate::bus::Place;
+use crate::registry::SetId;
 
-/// When a set left some places. It is given back to
-/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed), so that what was left *later* is
-/// not forgotten with it. To another set it says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// When a set left some places: for
+/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed) of the same set, so that what
+/// was left *later* is not forgotten with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch {
     set: SetId,
     at: u64,
 }
 
-/// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its BAR
-/// for ever, and the VMM of a guest that does must not grow.
+impl Epoch {
+    pub(super) fn set(self) -> SetId {
+        self.set
+    }
+}
+
+/// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its
+/// BAR for ever, and the VMM of a guest that does must not grow.
 const MOST: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Past {
+pub(super) struct LeftPlaces {
     set: SetId,
     /// The last one that was given out.
     now: u64,
@@ -40,7 +45,7 @@ struct Left {
     notifier: Arc<EventNotifier>,
 }
 
-impl Past {
+impl LeftPlaces {
     pub(super) fn new(set: SetId) -> Self {
         Self {
             set,
@@ -88,8 +93,7 @@ impl Past {
     /// Whether there was something to be forgotten.
     pub(super) fn forget(&mut self, until: Epoch) -> bool {
         let before = self.left.len();
-        self.left
-            .retain(|(at, _)| until.set != self.set || *at > until.at);
+        self.left.retain(|(at, _)| *at > until.at);
         before != self.left.len()
     }
 

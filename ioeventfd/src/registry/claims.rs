@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Claims`]: which set has which place of a machine's buses.
+//! [`Claims`]: which set has which place of a VM's buses.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::place::{Place, last_value};
-use crate::{Conflict, Datamatch, Error, Width, Window};
+use super::neighbours::{Look, Map, clash, refuse};
+use crate::bus::Place;
+use crate::{Conflict, Error, Window};
 
-/// Which set, of all registries: a plan for one machine is none for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which set, of all registries: a plan for one VM is none for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SetId(u64);
 
 impl SetId {
@@ -22,14 +21,12 @@ impl SetId {
     }
 }
 
-type Map = BTreeMap<Place, SetId>;
-
-/// The places that sets have. Those of one set may be in conflict only while it changes from the one
-/// to the other.
+/// The places that sets have. Those of one set may be in conflict only while it changes from the
+/// one to the other.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     held: Map,
-    /// Given up by a change that is under way: the set's own if the change fails, nobody else's.
+    /// Given up by a change that is under way: the set's own if the change fails, no other set's.
     leaving: Map,
     windows: Vec<Window>,
     /// How many of the places are those of quarantined doorbells.
@@ -106,8 +103,9 @@ impl Claims {
 
     /// The places, in order, if nothing that stays is in their way.
     ///
-    /// Many doorbells by value may have one address, and as many may leave a few bytes beside it. Those
-    /// of one address and width have the same neighbours, so these are looked at once for all.
+    /// Many doorbells by value may have one address, and as many may leave a few bytes beside it.
+    /// Those of one address and width have the same neighbours, so these are looked at once for
+    /// all.
     fn check_beside(
         &self,
         set: SetId,
@@ -150,8 +148,8 @@ impl Claims {
         }
     }
 
-    /// Gives a set these places, checked before or now; those that it gives up stay its own until it
-    /// says how it went.
+    /// Gives a set these places, checked before or now; those that it gives up stay its own until
+    /// the change is finished or aborted.
     pub(crate) fn begin(
         &mut self,
         set: SetId,
@@ -228,133 +226,6 @@ impl Claims {
     }
 }
 
-/// Where something may be in the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    AtItsAddress,
-    AtNeighboursToo,
-}
-
-/// The places that a change adds, or that an earlier one left behind in the kernel.
-#[derive(Debug)]
-pub(crate) struct Places(SetId, Map);
-
-impl Places {
-    pub(crate) fn new(set: SetId, places: impl Iterator<Item = Place>) -> Self {
-        Self(set, places.map(|place| (place, set)).collect())
-    }
-
-    pub(crate) fn insert(&mut self, place: Place) {
-        self.1.insert(place, self.0);
-    }
-
-    /// Fails if KVM would register a doorbell beside one of them, and might then miss one of the two.
-    /// What is in the very same place KVM refuses itself.
-    pub(crate) fn refuse_beside(&self, place: Place) -> Result<(), Error> {
-        let there = clash(&self.1, place, Look::AtNeighboursToo, |there, _| {
-            there.collides(place)
-        });
-        match there.and_then(|there| Conflict::between(place, there)) {
-            Some(conflict) => Err(refuse(place, conflict)),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether one of them cannot be beside this.
-    pub(crate) fn clash_with(&self, place: Place) -> bool {
-        clash(&self.1, place, Look::AtNeighboursToo, |_, _| false).is_some()
-    }
-}
-
-fn refuse(place: Place, conflict: Conflict) -> Error {
-    Error::Conflict {
-        address: place.address,
-        datamatch: place.datamatch,
-        source: Box::new(conflict),
-    }
-}
-
-/// A place that is in conflict with this one, but for those that do not count.
-fn clash(
-    map: &Map,
-    place: Place,
-    look: Look,
-    ignored: impl Fn(Place, SetId) -> bool,
-) -> Option<Place> {
-    if map.is_empty() {
-        return None;
-    }
-    let counts = |(place, set): (&Place, &SetId)| (!ignored(*place, *set)).then_some(*place);
-    let there = at_the_same_address(map, place, &counts);
-    if there.is_some() || look == Look::AtItsAddress {
-        return there;
-    }
-    from_below(map, place, &counts).or_else(|| from_above(map, place, &counts))
-}
-
-type Entry<'a> = (&'a Place, &'a SetId);
-
-fn at_the_same_address(
-    map: &Map,
-    place: Place,
-    counts: &impl Fn(Entry<'_>) -> Option<Place>,
-) -> Option<Place> {
-    let at = |datamatch| Place::new(place.address, datamatch);
-    let get = |datamatch| map.get_key_value(&at(datamatch)).and_then(counts);
-    let among = |first, last| map.range(at(first)..=at(last)).find_map(counts);
-    if let Some(any) = get(Datamatch::AnyWrite) {
-        return Some(any);
-    }
-    match place.datamatch {
-        Datamatch::AnyWrite => among(Datamatch::AnyWrite, Datamatch::U64(u64::MAX)),
-        Datamatch::Width(width) => among(Datamatch::Width(width), last_value(width)),
-        Datamatch::U8(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W1))),
-        Datamatch::U16(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W2))),
-        Datamatch::U32(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W4))),
-        Datamatch::U64(_) => get(place.datamatch).or_else(|| get(Datamatch::Width(Width::W8))),
-    }
-}
-
-/// One that starts below and reaches here. The widest at an address is the last there.
-fn from_below(
-    map: &Map,
-    place: Place,
-    counts: &impl Fn(Entry<'_>) -> Option<Place>,
-) -> Option<Place> {
-    let mut bound = Place::first(place.address);
-    while let Some(entry) = map.range(..bound).next_back() {
-        let below = *entry.0;
-        if !below.interferes(place) {
-            // No doorbell reaches further than this.
-            let near = Place::new(below.address, Datamatch::U64(0)).interferes(place);
-            if !near {
-                return None;
-            }
-            bound = Place::first(below.address);
-        } else if let Some(found) = counts(entry) {
-            return Some(found);
-        } else {
-            bound = below;
-        }
-    }
-    None
-}
-
-/// One that starts above, within what this one covers or, for any write, where it ends.
-fn from_above(
-    map: &Map,
-    place: Place,
-    counts: &impl Fn(Entry<'_>) -> Option<Place>,
-) -> Option<Place> {
-    let above = (
-        Bound::Excluded(Place::last(place.address)),
-        Bound::Unbounded,
-    );
-    map.range(above)
-        .take_while(|(above, _)| place.interferes(**above))
-        .find_map(counts)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -362,7 +233,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::IoAddress;
+    use crate::{Datamatch, IoAddress};
 
     /// Doorbells by value that move by less than their width: each old one is beside each new one.
     #[test]

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! [`Window`]: where a device in the kernel has its registers.
+
+use std::fmt;
+use std::io;
+
+use notify_core::{Platform, Vm};
+
+use super::{Datamatch, IoAddress, Place};
+
+/// The registers of a device in the kernel, among which no doorbell may lie: KVM would register it,
+/// and it would then take the device's writes, or never ring.
+///
+/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64
+/// VMM chooses where they are, so it creates theirs from their addresses ([`gicv3_distributor`] and
+/// others). What else KVM has on its bus, such as zones of coalesced MMIO, [`new`](Self::new)
+/// describes. All of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later
+/// to [`reserve`](crate::DoorbellRegistry::reserve).
+///
+/// [`gicv3_distributor`]: Self::gicv3_distributor
+///
+/// ```
+/// use std::sync::Arc;
+/// use ioeventfd::{DoorbellRegistry, IoAddress, Window};
+/// # use notify_core::sim::{Profile, SimVm};
+/// # let vm = Arc::new(SimVm::builder().profile(Profile::Arm64Gic { spis: 32 }).build());
+///
+/// // An arm64 VM with four vCPUs, a GICv3 and an ITS.
+/// let windows = [
+///     Window::gicv3_distributor(0x0800_0000),
+///     Window::gicv3_redistributors(0x080a_0000, 4),
+///     Window::gicv3_its(0x0808_0000),
+/// ];
+/// let registry = DoorbellRegistry::new(vm, &windows);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    start: IoAddress,
+    size: u64,
+    name: &'static str,
+}
+
+const PIC_MASTER: Window = Window::new(IoAddress::Pio(0x20), 2, "the master PIC");
+const PIC_SLAVE: Window = Window::new(IoAddress::Pio(0xa0), 2, "the slave PIC");
+const ELCR: Window = Window::new(IoAddress::Pio(0x4d0), 2, "the PICs' edge/level register");
+const IOAPIC: Window = Window::new(IoAddress::Mmio(0xfec0_0000), 0x100, "the I/O APIC");
+const LAPIC: Window = Window::new(IoAddress::Mmio(0xfee0_0000), 0x1000, "the local APIC");
+const PIT: Window = Window::new(IoAddress::Pio(0x40), 4, "the PIT");
+const SPEAKER: Window = Window::new(IoAddress::Pio(0x61), 1, "the PIT's speaker port");
+
+impl Window {
+    /// After KVM_CREATE_IRQCHIP on x86: both PICs, the I/O APIC and the local APIC where they are
+    /// after reset. Kernel source: `arch/x86/kvm/i8259.c`, `ioapic.h`, `lapic.c`.
+    pub const X86_IRQCHIP: &'static [Self] = &[PIC_MASTER, PIC_SLAVE, ELCR, IOAPIC, LAPIC];
+
+    /// With KVM_CAP_SPLIT_IRQCHIP on x86: the local APIC alone.
+    pub const X86_SPLIT_IRQCHIP: &'static [Self] = &[LAPIC];
+
+    /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out
+    /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
+    pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
+
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel: one of the
+    /// lists above, or none. A VM whose irqchip is created later has none yet. Of an arm64 or
+    /// riscv64 VM it returns none, since the VMM chose the addresses.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vm::platform`]. If it is not supported, the VMM chooses a list.
+    pub fn of_irqchip(vm: &dyn Vm) -> io::Result<&'static [Self]> {
+        Ok(match vm.platform()? {
+            Some(Platform::X86) => Self::X86_IRQCHIP,
+            Some(Platform::X86Split) => Self::X86_SPLIT_IRQCHIP,
+            // A GIC or an AIA is where the VMM has placed it.
+            Some(Platform::Arm64Gic | Platform::Riscv64Aia) | None => &[],
+        })
+    }
+
+    /// Creates a window of `size` bytes from `start` on. `name` is for error texts: "the GIC".
+    #[must_use]
+    pub const fn new(start: IoAddress, size: u64, name: &'static str) -> Self {
+        Self { start, size, name }
+    }
+
+    /// The distributor of a GICv3 (arm64) with its base address here: 64 KiB
+    /// (KVM_VGIC_V3_ADDR_TYPE_DIST).
+    ///
+    /// Kernel source: `vgic_register_dist_iodev` in `arch/arm64/kvm/vgic/vgic-mmio.c`.
+    #[must_use]
+    pub const fn gicv3_distributor(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x1_0000, "the GICv3 distributor")
+    }
+
+    /// A region of redistributors of a GICv3 (arm64): 128 KiB for each of its vCPUs
+    /// (KVM_VGIC_V3_ADDR_TYPE_REDIST, or one KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION with its count).
+    ///
+    /// Kernel source: `vgic_register_redist_iodev` in `arch/arm64/kvm/vgic/vgic-mmio-v3.c`.
+    #[must_use]
+    pub const fn gicv3_redistributors(base: u64, vcpus: u32) -> Self {
+        let size = 0x2_0000 * vcpus as u64;
+        Self::new(IoAddress::Mmio(base), size, "the GICv3 redistributors")
+    }
+
+    /// An ITS of a GICv3 (arm64): 128 KiB, the frame of GITS_TRANSLATER, to which MSI are written,
+    /// included (KVM_VGIC_ITS_ADDR_TYPE).
+    ///
+    /// Kernel source: `vgic_register_its_iodev` in `arch/arm64/kvm/vgic/vgic-its.c`.
+    #[must_use]
+    pub const fn gicv3_its(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x2_0000, "the GICv3 ITS")
+    }
+
+    /// The APLIC of an AIA (riscv64): 16 KiB (KVM_DEV_RISCV_AIA_ADDR_APLIC).
+    ///
+    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`.
+    #[must_use]
+    pub const fn aia_aplic(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x4000, "the APLIC")
+    }
+
+    /// The IMSIC of one vCPU of an AIA (riscv64): 4 KiB (KVM_DEV_RISCV_AIA_ADDR_IMSIC).
+    ///
+    /// Kernel source: `kvm_riscv_vcpu_aia_imsic_init` in `arch/riscv/kvm/aia_imsic.c`.
+    #[must_use]
+    pub const fn aia_imsic(base: u64) -> Self {
+        Self::new(IoAddress::Mmio(base), 0x1000, "an IMSIC")
+    }
+
+    pub(crate) fn covers(&self, place: Place) -> bool {
+        let (start, at) = (self.start.number(), place.address.number());
+        // One for any write may not begin where the window ends either: see `Place::interferes`.
+        let begins_at_its_end = place.datamatch == Datamatch::AnyWrite;
+        self.start.bus() == place.address.bus()
+            && self.size > 0
+            && if start <= at {
+                at - start < self.size || (begins_at_its_end && at - start == self.size)
+            } else {
+                start - at < place.size()
+            }
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Window")
+            .field("start", &self.start)
+            .field("size", &format_args!("{:#x}", self.size))
+            .field("name", &self.name)
+            .finish()
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({:#x} bytes from {} on)",
+            self.name, self.size, self.start
+        )
+    }
+}
