@@ -16,13 +16,13 @@
 //!
 //! | `Unsupported` from | what still works | what fails |
 //! |---|---|---|
-//! | `signal_msi`, with [`Extension::SignalMsi`](crate::Extension::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `Error::Signal` |
-//! | `irq_line_status`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `Error::NoLevel`; `inject::line` of a message: `Error::Line` |
-//! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `Error::NoResample` |
+//! | `signal_msi`, with [`Extension::SignalMsi`](crate::Extension::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `InjectError::MessageRefused` |
+//! | `irq_line_status`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `NoIrqLine`; `inject::line` of a message: `InjectError::LevelRefused` |
+//! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `LevelError::NoResample` |
 //! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Refused` |
 //! | `platform` | everything, if the builder of the table is given a `Wiring`, and the registry of doorbells a list of `Window`s | without a `Wiring` each commit: `Error::UnknownWiring`; `Window::of_irqchip` |
 //! | `check_extension` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
-//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `irq_line_status` | `IrqFd`, private and exported vectors, exported devices of a line: `Error::Assign` |
+//! | `irqfd` | doorbells, and interrupts by `signal_msi` and `irq_line_status` | `IrqFd`, private and exported vectors, exported devices of a line: `IrqFdError::Refused` |
 //!
 //! A capability that the layer does not know is 0, not an error.
 //!
