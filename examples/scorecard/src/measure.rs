@@ -7,7 +7,7 @@ use std::time::Instant;
 /// What a measured step may fail with.
 pub(crate) type Step = Result<(), Box<dyn Error>>;
 
-/// Does each thing `batch` times in a row, then the other, for `rounds` rounds, and answers with
+/// Does each thing `batch` times in a row, then the other, for `rounds` rounds, and returns
 /// the median time of one. Which of the two goes first changes with each round. The first round
 /// warms up.
 pub(crate) fn alternate(

@@ -75,7 +75,7 @@ impl Guest {
         })
     }
 
-    /// Loads the program that kicks so often in a second, for so long. Answers the number of kicks,
+    /// Loads the program that kicks so often in a second, for so long. Returns the number of kicks,
     /// and the ring for the device.
     pub(crate) fn load(
         &mut self,

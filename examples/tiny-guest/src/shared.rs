@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Variables in the guest's RAM that host and guest share.
 //!
-//! The guest reads and writes them by aligned 8-byte accesses, the host by atomic ones. Whoever
+//! The guest reads and writes them by aligned 8-byte accesses, the host by atomic ones. A side that
 //! sees a value also sees what was written before it: the host acquires and releases, and x86 does
 //! so anyway.
 

@@ -21,11 +21,11 @@ use crate::{
 /// It is text for people who debug a VM. Its variants grow as more is known of KVM, so no code
 /// should decide by them; [`RoutingTable::kernel_route`] is for code.
 ///
-/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of whoever writes the
+/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of the thread that writes the
 /// eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks the
 /// architecture to inject it on the spot (`kvm_arch_set_irq_inatomic`). Where that declines, a
 /// worker thread goes through all routes of the GSI (`irqfd_inject`), later. If there is none,
-/// nobody is told.
+/// no caller is told.
 ///
 /// | | x86 | arm64 | riscv64 |
 /// |---|---|---|---|
@@ -101,7 +101,7 @@ pub enum Explanation {
     },
 
     /// Nothing was ever committed to the table, or a commit was cut short: KVM's own table may be
-    /// in place, which nobody can read.
+    /// in place, which no ioctl returns.
     Unknown,
 }
 

@@ -66,7 +66,7 @@ fn is_fit(name: &str) -> bool {
 pub struct Snapshot(Versioned<Saved>);
 
 impl RoutingTable {
-    /// The table as it is committed: wiring, leases, and leases that nobody has claimed yet. GSIs
+    /// The table as it is committed: wiring, leases, and leases that are not claimed yet. GSIs
     /// in quarantine are left out, since nothing is armed in the machine that continues, and so are
     /// parked leases, which are not held. Messages are those of the devices, before any
     /// translation. If it is not decided yet what the table starts with, this asks the VM. Names

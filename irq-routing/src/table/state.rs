@@ -17,7 +17,7 @@ pub(crate) struct State {
     pub(crate) slots: Slots,
     /// Which chips the pins of a route may be of.
     pub(crate) platform: Platform,
-    /// GSIs whose pins belong to nobody else; see [`DrivenLine`](crate::DrivenLine).
+    /// GSIs whose pins belong to no other GSI; see [`DrivenLine`](crate::DrivenLine).
     pub(crate) driven: BTreeSet<Gsi>,
     /// Whether the kernel's table is ours.
     pub(crate) committed: bool,
@@ -57,7 +57,7 @@ impl State {
     }
 
     /// Gives a lease's GSI back. Its route stays in the kernel until the next commit: nothing is
-    /// armed on it any more, and nobody can arm something before it is routed anew.
+    /// armed on it any more, and nothing can be armed before it is routed anew.
     pub(crate) fn release(&mut self, gsi: Gsi, lease: LeaseId) {
         match self.slots.get(gsi) {
             Slot::Leased { id, route, .. } | Slot::Parked { id, route, .. } if id == lease => {
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// Keeps a lease's GSI, and its route, until somebody claims it.
+    /// Keeps a lease's GSI, and its route, until it is claimed.
     pub(crate) fn leave_unclaimed(&mut self, gsi: Gsi) {
         if let Slot::Leased { route, .. } = self.slots.get(gsi) {
             self.slots.put(gsi, Slot::Unclaimed(route));

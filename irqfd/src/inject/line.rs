@@ -11,8 +11,8 @@ use super::{Injected, wired};
 
 /// Drives the line of a GSI: high or low. An edge is high, then low.
 ///
-/// The kernel keeps one level for all who call this for a GSI: whoever lowers it lowers it for all.
-/// Where several devices share a line, somebody has to add up their levels. (What irqfds with a
+/// The kernel keeps one level for all callers of a GSI: one that lowers it lowers it for all.
+/// Where several devices share a line, the VMM has to combine their levels. (What irqfds with a
 /// resample eventfd assert is a level apart.)
 ///
 /// A GSI that leads to a message sends it at each call with `true`. Any thread may call this.

@@ -20,7 +20,7 @@ use std::fmt;
 pub enum Injected {
     /// Taken by so many, at least 1. Of a message, on x86: local APICs, of which some may have had
     /// the vector waiting, so that the two merge. Of a line: what its chips answer, added up. For a
-    /// low level that is 1 each, though nobody takes it; for a high one a PIC says 1, and the
+    /// low level that is 1 each, though nothing takes it; for a high one a PIC says 1, and the
     /// IOAPIC how many local APICs took it.
     Delivered(u32),
 

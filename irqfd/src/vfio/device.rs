@@ -10,7 +10,7 @@ use notify_core::EventNotifier;
 /// VFIO_PCI_INTX_IRQ_INDEX.
 ///
 /// VFIO masks the interrupt by itself when it comes, and signals the trigger; it stays masked until
-/// somebody unmasks it. If the device wants an interrupt still it comes again.
+/// it is unmasked. If the device still wants an interrupt then, it comes again.
 ///
 /// With the crate `vfio-ioctls` (0.10) and a device that has it as `device: VfioDevice`:
 ///
@@ -76,8 +76,8 @@ pub trait IntxDevice: fmt::Debug + Send + Sync {
     /// Those of VFIO.
     fn set_trigger(&self, trigger: Option<&EventNotifier>) -> io::Result<()>;
 
-    /// ACTION_UNMASK with an eventfd: whoever signals it unmasks the interrupt. With `None` nobody
-    /// does any more. It is asked for only while there is a trigger.
+    /// ACTION_UNMASK with an eventfd: a signal of it unmasks the interrupt. With `None` VFIO lets go
+    /// of the eventfd. It is called only while there is a trigger.
     ///
     /// # Errors
     ///

@@ -41,7 +41,7 @@ impl Device {
             .poll_limits(PollLimits::with_max(LOOK))
             .on_failure(move |failure| {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.reason);
-                // A device that lacks a queue is of no use. Nobody could be told if this failed,
+                // A device that lacks a queue is of no use. No caller could be told if this failed,
                 // too.
                 let _ = to_stop.get().map(DispatcherHandle::stop);
             })

@@ -83,7 +83,7 @@ impl Board {
     }
 
     /// The guest has ended a level-triggered interrupt of an IOAPIC of the VMM's own. One that was
-    /// sent before the guest moved the pin to another vector is nobody's any more.
+    /// sent before the guest moved the pin to another vector has no owner any more.
     pub(crate) fn vector_ended(&self, vector: u8) -> Result<(), String> {
         let is_current = match &self.controller {
             Controller::IoApic(ioapic) => {

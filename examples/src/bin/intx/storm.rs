@@ -181,7 +181,7 @@ impl Storm {
         Ok(())
     }
 
-    /// Nobody asserts: nothing must happen, and all EOIs must be known to those who are told of
+    /// No device asserts: nothing must happen, and all EOIs must be known to those who are told of
     /// them.
     fn look(&mut self, devices: &Devices<'_>, watch: &mut Watch<'_>) -> Result<(), String> {
         self.stuck += u64::from(!watch.is_quiet()?);

@@ -54,7 +54,7 @@ impl Counted {
             // Newer kernels ask the holders when a pin that waits is unmasked, and then wait for
             // them.
             (Chip::Ioapic, Irqchip::Full) => self.eois..=self.eois + self.masks,
-            // The EOI of a vector that the pin has no more is nobody's. Each move is told instead,
+            // The EOI of a vector that the pin has no more has no owner. Each move is told instead,
             // needed or not, while a device is on the line that may have sent an
             // interrupt unseen.
             (Chip::Ioapic, Irqchip::Split) => {

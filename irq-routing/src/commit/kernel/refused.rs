@@ -218,7 +218,7 @@ pub(super) fn why_refused<'a>(
     if Retired::caused(&error) {
         return Error::Retired;
     }
-    // EINVAL is what KVM answers without a controller, and what it answers to most else.
+    // EINVAL is what KVM returns without a controller, and what it returns for most else.
     let may_lack = error.kind() == io::ErrorKind::InvalidInput;
     let cause = SysError::from(error);
     match may_lack.then(|| vm.platform()) {

@@ -61,11 +61,11 @@ pub(crate) trait Device: Sync {
     /// Has more to say, but only if it asserts still.
     fn add(&self) -> Result<(), String>;
 
-    /// Has nothing to say any more. Not all can take back what they have said: answers whether this
+    /// Has nothing to say any more. Not all can take back what they have said: returns whether this
     /// one can.
     fn withdraw(&self) -> Result<bool, String>;
 
-    /// Waits until the guest has acknowledged its last number. Answers whether it has, within so
+    /// Waits until the guest has acknowledged its last number. Returns whether it has, within so
     /// long.
     fn settle(&self, patience: Duration) -> Result<bool, String>;
 
