@@ -21,9 +21,9 @@ use crate::{
 /// It is text for people who debug a VM. Its variants grow as more is known of KVM, so no code
 /// should decide by them; [`RoutingTable::kernel_route`] is for code.
 ///
-/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of the thread that writes the
-/// eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks the
-/// architecture to inject it on the spot (`kvm_arch_set_irq_inatomic`). Where that declines, a
+/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of the thread that writes
+/// the eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks
+/// the architecture to inject it on the spot (`kvm_arch_set_irq_inatomic`). Where that declines, a
 /// worker thread goes through all routes of the GSI (`irqfd_inject`), later. If there is none,
 /// no caller is told.
 ///

@@ -11,8 +11,8 @@ use super::Injected;
 
 /// Sends a message, as the table's translation has it.
 ///
-/// It is for a message of the VMM itself. A guest's vector, which is masked and retargeted, sends by a
-/// [`Vector`](crate::Vector). Any thread may call it.
+/// It is for a message of the VMM itself. A guest's vector, which is masked and retargeted, sends
+/// by a [`Vector`](crate::Vector). Any thread may call it.
 ///
 /// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener)
 /// and [`Untranslated`](Injected::Untranslated); on riscv64 [`Untold`](Injected::Untold) for the

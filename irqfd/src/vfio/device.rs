@@ -76,8 +76,8 @@ pub trait IntxDevice: fmt::Debug + Send + Sync {
     /// Those of VFIO.
     fn set_trigger(&self, trigger: Option<&EventNotifier>) -> io::Result<()>;
 
-    /// ACTION_UNMASK with an eventfd: a signal of it unmasks the interrupt. With `None` VFIO lets go
-    /// of the eventfd. It is called only while there is a trigger.
+    /// ACTION_UNMASK with an eventfd: a signal of it unmasks the interrupt. With `None` VFIO lets
+    /// go of the eventfd. It is called only while there is a trigger.
     ///
     /// # Errors
     ///
