@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use irqfd::vfio::{IntxDevice, PassthroughIntx};
-use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, inject, msix};
+use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, VectorState, inject, msix};
 use notify_core::sim::{CallKind, SimVm};
 
 const EIO: i32 = 5;
@@ -43,6 +43,43 @@ fn of_an_irqfd() {
     let lease = table.lease_msi(message()).unwrap();
     let error = IrqFd::builder(lease).assign().unwrap_err().error;
     expect_complete(&error, error.raw_os_error());
+}
+
+#[test]
+fn of_an_irqfd_that_stays_bound() {
+    let (vm, table) = machine();
+    let irqfd = IrqFd::builder(table.lease_msi(message()).unwrap());
+    let irqfd = irqfd.assign().unwrap();
+    vm.fail(CallKind::IrqFdDeassign, 1, EIO);
+    let error = irqfd.deassign().unwrap_err().error;
+    expect_complete(&error, error.raw_os_error());
+}
+
+#[test]
+fn of_a_notifier_that_is_bound_already() {
+    let (_vm, table) = machine();
+    let first = IrqFd::builder(table.lease_msi(message()).unwrap());
+    let first = first.assign().unwrap();
+    let second = IrqFd::builder(table.lease_msi(message()).unwrap());
+    let second = second.notifier(Arc::clone(first.notifier())).assign();
+    let error = second.unwrap_err().error;
+    assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+    let text = error.to_string();
+    assert!(text.contains("deassign it there first"), "{text}");
+    assert!(text.ends_with("(os error 16)"), "{text}");
+}
+
+/// A report prints them.
+#[test]
+fn states_have_words() {
+    let states = [
+        (VectorState::Masked, "masked"),
+        (VectorState::Blocked, "blocked by the translation"),
+        (VectorState::NoNotifier, "without a notifier"),
+    ];
+    for (state, words) in states {
+        assert_eq!(state.to_string(), words);
+    }
 }
 
 #[test]
