@@ -10,7 +10,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, IoEventFdBuilder, Width};
-use kvm_test::{Call, Recorder};
+use kvm_test::{Call, Recorder, os_text};
 use notify_core::{EventNotifier, Extension};
 
 const MMIO: IoAddress = IoAddress::Mmio(0x1000);
@@ -134,8 +134,10 @@ fn deassign_reports_and_gives_back() {
     let rejected = doorbell.deassign().unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "the doorbell at MMIO 0x1000 for 32-bit writes of 0x7 stays registered: Cannot allocate \
-         memory (os error 12)"
+        format!(
+            "the doorbell at MMIO 0x1000 for 32-bit writes of 0x7 stays registered: {}",
+            os_text(12)
+        )
     );
     vm.take();
     let builder = rejected.value.deassign().unwrap();

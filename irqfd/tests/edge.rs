@@ -14,7 +14,7 @@ use std::thread;
 
 use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
 use irqfd::{IrqFd, IrqFdError, IrqTarget};
-use kvm_test::{Call, Recorder, signal_from_kernel};
+use kvm_test::{Call, Recorder, os_text, signal_from_kernel};
 use notify_core::EventNotifier;
 use vmm_sys_util::signal::{Killable, register_signal_handler};
 
@@ -169,7 +169,7 @@ fn deassign_reports_and_gives_back() {
     let rejected = irq.deassign().unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "cannot unbind a notifier from GSI 24: Input/output error (os error 5)"
+        format!("cannot unbind a notifier from GSI 24: {}", os_text(5))
     );
     vm.take();
     let builder = rejected.value.deassign().unwrap();

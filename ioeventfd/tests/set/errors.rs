@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What errors say: what failed, where, what to do, and the errno at the end.
 
+use kvm_test::os_text;
 use std::error::Error as _;
 
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Width, Window};
@@ -27,8 +28,10 @@ fn what_the_vm_refuses() {
     expect(
         &refused,
         Some(ENOMEM),
-        "the VM refused the doorbell at MMIO 0xfe00b000 for any 16-bit write: Cannot allocate \
-         memory (os error 12)",
+        &format!(
+            "the VM refused the doorbell at MMIO 0xfe00b000 for any 16-bit write: {}",
+            os_text(ENOMEM)
+        ),
     );
     have(&rig.set, queues(BASE, &all));
     rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
@@ -36,8 +39,10 @@ fn what_the_vm_refuses() {
     expect(
         &stays,
         Some(ENOMEM),
-        "the doorbell at MMIO 0xfe00b000 for any 16-bit write stays registered: Cannot allocate \
-         memory (os error 12)",
+        &format!(
+            "the doorbell at MMIO 0xfe00b000 for any 16-bit write stays registered: {}",
+            os_text(ENOMEM)
+        ),
     );
     assert_ne!(refused, stays);
     // Another registry of the VM knows nothing of this one's doorbells.
@@ -61,7 +66,8 @@ fn what_the_vm_refuses() {
         Some(ENOMEM),
         &format!(
             "a change failed and could not be undone for {d}, {c}, {b}, {a} and 1 more, so plan \
-             and apply again: {cause}: Cannot allocate memory (os error 12)"
+             and apply again: {cause}: {}",
+            os_text(ENOMEM)
         ),
     );
 }

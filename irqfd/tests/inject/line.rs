@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Lines.
 
+use kvm_test::os_text;
 use std::sync::Arc;
 
 use irq_routing::{IrqChip, Line, MsiMessage, Pin, Pins, Platform, RoutingTable, Wiring};
@@ -219,7 +220,7 @@ fn refusals_say_what_is_missing() {
         assert!(matches!(error, InjectError::LevelRefused { .. }), "{error}");
         assert_eq!(
             error.to_string(),
-            "cannot set the level of GSI 20: Input/output error (os error 5)"
+            format!("cannot set the level of GSI 20: {}", os_text(5))
         );
     }
     assert!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use irqfd::{IrqFd, IrqFdError};
-use kvm_test::{Machine, Trial, kvm, open_fds, wait_until};
+use kvm_test::{Machine, Trial, kvm, open_fds, os_text, wait_until};
 use notify_core::{EventFd, EventNotifier, Vm};
 
 /// From `include/uapi/linux/eventfd.h`.
@@ -120,8 +120,11 @@ fn already_bound() {
         assert!(matches!(error, IrqFdError::AlreadyBound { .. }));
         assert_eq!(
             error.to_string(),
-            "cannot bind a notifier to GSI 25: the notifier is bound to a GSI already; deassign it \
-             there first: Device or resource busy (os error 16)"
+            format!(
+                "cannot bind a notifier to GSI 25: the notifier is bound to a GSI already; \
+                 deassign it there first: {}",
+                os_text(16)
+            )
         );
     }
     irq.notifier().notify().unwrap();

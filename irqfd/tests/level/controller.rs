@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Lines to the VMM's own controller.
 
+use kvm_test::os_text;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Barrier};
 
@@ -60,7 +61,7 @@ fn after_a_refusal_nothing_has_changed() {
     let error = one.assert().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot set the level of line 10: Input/output error (os error 5)"
+        format!("cannot set the level of line 10: {}", os_text(5))
     );
     assert!(!one.is_asserted() && !line.is_asserted());
     one.assert().unwrap();
