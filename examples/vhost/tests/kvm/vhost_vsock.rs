@@ -101,8 +101,8 @@ fn reports_at_ctrl_c() {
     let terminal = Terminal::for_errors(&mut command, 70).unwrap();
     terminal.wait_for(" of 4000000000");
     terminal.interrupt().unwrap();
-    let (_, output) = terminal.output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let (shown, output) = terminal.output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{shown}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["interrupted"], true, "{report}");
     assert_eq!(
