@@ -14,6 +14,7 @@ use vhost_examples::session::Session;
 use vhost_examples::user::{Device, Leash};
 use vhost_examples::vmm::{Device as _, Vmm};
 use vhost_examples::vsock::Addresses;
+use vhost_examples::watch::SHORT_PATIENCE;
 
 use crate::Settings;
 use crate::report::Report;
@@ -27,8 +28,6 @@ const ADDRESSES: Addresses = Addresses {
 const LOOK: Duration = Duration::from_micros(200);
 /// A kill comes up to so many microseconds after the packet that was drawn for it.
 const DELAY: u32 = 500;
-/// How long a guest may stand still that was told to finish.
-const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let before = descriptors::open()?;
