@@ -61,6 +61,9 @@ impl Plan {
         let mut packets: Vec<_> = (0..self.count).map(|_| random.below(last)).collect();
         packets.sort_unstable();
         for packet in packets {
+            if vmm.is_ending() {
+                return Ok(());
+            }
             // Without a delay for one that is late, so that a guest that is fast has all of them.
             let mut delay = 0;
             let at_once = random.chance(AT_ONCE);
