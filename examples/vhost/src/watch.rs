@@ -17,8 +17,9 @@ use crate::wakeups::wakeups;
 
 /// A guest that has not moved for so long waits for an interrupt that was lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a guest may stand still that was told to finish. Its packet may wait for a daemon that is being started,
-/// which takes more than a second on an emulated machine. A second Ctrl-C does not wait.
+/// How long a guest may stand still that was told to finish. Its packet may wait for a daemon that
+/// is being started, which takes more than a second on an emulated machine. A second Ctrl-C does
+/// not wait.
 pub const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the watching thread looks at the guest.
 const LOOK: Duration = Duration::from_millis(50);

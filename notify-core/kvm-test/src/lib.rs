@@ -57,8 +57,8 @@ const KIND: &str = "kvm";
 /// The kind of those that are x86 code, on other architectures.
 const KIND_X86: &str = "x86 only";
 
-/// Returns the text of an errno, with its number. musl's texts are other ones than those of glibc, so
-/// a test that compares a whole text takes it from here.
+/// Returns the text of an errno, with its number. musl's texts are other ones than those of glibc,
+/// so a test that compares a whole text takes it from here.
 #[must_use]
 pub fn os_text(errno: i32) -> String {
     io::Error::from_raw_os_error(errno).to_string()
