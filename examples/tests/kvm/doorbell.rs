@@ -33,11 +33,9 @@ fn loses_nothing(backend: &str) {
     }
     assert_eq!(report["lost"], 0);
     for times in ["ioeventfd_ns", "exit_ns"] {
+        // The time of the clock is taken off: where reading it is slow, a kick may be left with 0.
         let p50 = report[times]["p50"].as_u64().unwrap();
-        assert!(
-            p50 > 0 && p50 <= report[times]["p99"].as_u64().unwrap(),
-            "{report}"
-        );
+        assert!(p50 <= report[times]["p99"].as_u64().unwrap(), "{report}");
     }
 }
 
