@@ -165,12 +165,6 @@ pub(crate) fn halves(address: u64) -> [u32; 2] {
 }
 
 impl RouteBuffer {
-    /// An empty table.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { words: vec![0] }
-    }
-
     /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -224,12 +218,6 @@ impl RouteBuffer {
         self.update_header();
     }
 
-    /// Removes the last entry.
-    pub fn pop(&mut self) -> Option<RouteEntry> {
-        let last = self.len().checked_sub(1)?;
-        self.swap_remove(last)
-    }
-
     /// Removes the entry at `index`; the last one takes its place.
     pub fn swap_remove(&mut self, index: usize) -> Option<RouteEntry> {
         let entries = self.entries_mut();
@@ -241,8 +229,7 @@ impl RouteBuffer {
     }
 
     /// The table as the kernel reads it: `struct kvm_irq_routing`, then its entries.
-    #[must_use]
-    pub fn as_words(&self) -> &[u64] {
+    pub(crate) fn as_words(&self) -> &[u64] {
         &self.words
     }
 
@@ -278,14 +265,15 @@ impl fmt::Debug for RouteBuffer {
 }
 
 impl Default for RouteBuffer {
+    /// Creates an empty table.
     fn default() -> Self {
-        Self::new()
+        Self { words: vec![0] }
     }
 }
 
 impl FromIterator<RouteEntry> for RouteBuffer {
     fn from_iter<I: IntoIterator<Item = RouteEntry>>(entries: I) -> Self {
-        let mut buffer = Self::new();
+        let mut buffer = Self::default();
         entries.into_iter().for_each(|entry| buffer.push(entry));
         buffer
     }

@@ -60,7 +60,7 @@ fn a_panic_in_the_middle_of_a_splice_leaves_the_header_true() {
 
 #[test]
 fn memory_that_is_reserved_is_no_entry() {
-    let mut table = RouteBuffer::new();
+    let mut table = RouteBuffer::default();
     table.reserve(100);
     table.reserve(usize::MAX);
     assert_eq!((table.len(), as_kernel_at_most(&table)), (0, 0));
@@ -101,7 +101,7 @@ fn route_buffer_has_the_layout_of_the_kernels_structs() {
         data: 0x99aa_bbcc,
         devid: Some(0xddee_ff00),
     });
-    let mut table = RouteBuffer::new();
+    let mut table = RouteBuffer::default();
     table.push(RouteEntry::new(7, RouteTarget::Pin { chip: 2, pin: 23 }));
     table.push(RouteEntry::new(24, msi));
     table.push(RouteEntry::new(
@@ -159,7 +159,7 @@ fn route_buffer_header_follows_every_edit() {
     assert_eq!(table.swap_remove(1), Some(entry(1)));
     assert_eq!(gsis(&table), [0, 4, 2, 3]);
     assert_eq!(table.replace(0, entry(9)), Some(entry(0)));
-    assert_eq!(table.pop(), Some(entry(3)));
+    assert_eq!(table.swap_remove(3), Some(entry(3)));
     assert_eq!(gsis(&table), [9, 4, 2]);
     assert_eq!(table.get(1), Some(entry(4)));
     assert_eq!(table.get(3), None);
