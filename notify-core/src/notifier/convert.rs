@@ -24,9 +24,9 @@ impl EventNotifier {
         }
     }
 
-    /// Duplicates an eventfd that the caller keeps, and checks it as [`adopt`](Self::adopt) does:
-    /// the `EventFd` of `vmm-sys-util`, of any version, or another type. The new notifier shares its
-    /// counter.
+    /// Duplicates an eventfd that the caller keeps, and checks it as [`adopt`](Self::adopt) does.
+    /// It takes the `EventFd` of any version of `vmm-sys-util`, and other types. The new notifier
+    /// shares its counter.
     ///
     /// The open file becomes non-blocking, for the lender too.
     ///

@@ -77,7 +77,8 @@ impl TryFrom<Halves> for EventNotifier {
     /// # Errors
     ///
     /// [`Error::DifferentEventFds`] if they are halves of two eventfds (where the kernel can tell:
-    /// `kcmp` may be switched off), and those of [`adopt`](EventNotifier::adopt); both come back inside.
+    /// `kcmp` may be switched off), and those of [`adopt`](EventNotifier::adopt); both come back
+    /// inside.
     fn try_from((consumer, notifier): Halves) -> Result<Self, Self::Error> {
         let consumer: OwnedFd = fd::transfer(consumer);
         let notifier: OwnedFd = fd::transfer(notifier);

@@ -99,12 +99,13 @@ impl KvmVm {
         }
     }
 
-    /// Duplicates the file descriptor of a VM, which the caller keeps: the `VmFd` of `kvm-ioctls`, of
-    /// any version, or another type.
+    /// Duplicates the file descriptor of a VM, which the caller keeps. It takes the `VmFd` of any
+    /// version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///
-    /// [`Error::Duplicate`], also if the number is not open; [`Error::NotVm`], also in a forked child.
+    /// [`Error::Duplicate`], also if the number is not open; [`Error::NotVm`], also in a forked
+    /// child.
     pub fn duplicate(vm: &impl AsRawFd) -> Result<Self, Error> {
         Ok(Self::from_fd(fd::duplicate_raw(vm)?)?)
     }

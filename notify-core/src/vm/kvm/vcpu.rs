@@ -61,12 +61,13 @@ impl KvmVcpu {
         }
     }
 
-    /// Duplicates the file descriptor of a vCPU, which the caller keeps: the `VcpuFd` of `kvm-ioctls`, of
-    /// any version, or another type.
+    /// Duplicates the file descriptor of a vCPU, which the caller keeps. It takes the `VcpuFd` of any
+    /// version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///
-    /// [`Error::Duplicate`], also if the number is not open; [`Error::NotVcpu`], also in a forked child.
+    /// [`Error::Duplicate`], also if the number is not open; [`Error::NotVcpu`], also in a forked
+    /// child.
     pub fn duplicate(vcpu: &impl AsRawFd) -> Result<Self, Error> {
         Ok(Self::from_fd(fd::duplicate_raw(vcpu)?)?)
     }
