@@ -269,7 +269,7 @@
 //! let port: Arc<dyn Vm> = Arc::new(Port { layer: layer.clone(), claim });
 //! # let kick = EventNotifier::new()?;
 //! # let target = RouteTarget::Msi(MsiMessage { address: 0xfee0_0000, data: 0x40, devid: None });
-//! # let mut table = RouteBuffer::default();
+//! # let mut table = RouteBuffer::new();
 //! # table.push(RouteEntry::new(24, target));
 //! # port.set_gsi_routing(&table)?;
 //! # port.irqfd(&IrqFdRequest::assign(kick.as_fd(), 24))?;

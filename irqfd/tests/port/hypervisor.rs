@@ -118,7 +118,7 @@ impl Vm for SimLayer {
     }
 
     fn set_gsi_routing(&self, entries: &[IrqRoutingEntry]) -> Result<()> {
-        let mut table = RouteBuffer::default();
+        let mut table = RouteBuffer::new();
         entries.iter().for_each(|entry| table.push(entry.0));
         self.port().set_gsi_routing(&table).map_err(Error)
     }

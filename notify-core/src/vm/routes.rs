@@ -165,6 +165,12 @@ pub(crate) fn halves(address: u64) -> [u32; 2] {
 }
 
 impl RouteBuffer {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { words: vec![0] }
+    }
+
     /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -265,15 +271,14 @@ impl fmt::Debug for RouteBuffer {
 }
 
 impl Default for RouteBuffer {
-    /// Creates an empty table.
     fn default() -> Self {
-        Self { words: vec![0] }
+        Self::new()
     }
 }
 
 impl FromIterator<RouteEntry> for RouteBuffer {
     fn from_iter<I: IntoIterator<Item = RouteEntry>>(entries: I) -> Self {
-        let mut buffer = Self::default();
+        let mut buffer = Self::new();
         entries.into_iter().for_each(|entry| buffer.push(entry));
         buffer
     }

@@ -128,7 +128,7 @@ fn no_irqchip() {
     );
     vm.irqfd(&IrqFdRequest::deassign(eventfd.as_fd(), 0))
         .unwrap();
-    expect_errno(vm.set_gsi_routing(&RouteBuffer::default()), libc::EINVAL);
+    expect_errno(vm.set_gsi_routing(&RouteBuffer::new()), libc::EINVAL);
     expect_errno(
         vm.signal_msi(&MsiMessage::new(0xfee0_0000, 0x30)),
         libc::EINVAL,
@@ -234,7 +234,7 @@ fn a_retired_machine_refuses_and_forgives() {
     for refused in [
         vm.irqfd(&IrqFdRequest::assign(eventfd.as_fd(), 6)),
         vm.ioeventfd(&doorbell),
-        vm.set_gsi_routing(&RouteBuffer::default()),
+        vm.set_gsi_routing(&RouteBuffer::new()),
         vm.signal_msi(&MsiMessage::new(0, 0)).map(drop),
         vm.irq_line_status(0, true).map(drop),
         vm.irq_line(0, true),

@@ -73,7 +73,7 @@ fn calls_are_counted_by_kind() {
     vm.kvm_irqfd(&irqfd(&one, 5, 0)).unwrap();
     vm.kvm_irqfd(&irqfd(&one, 5, DEASSIGN)).unwrap();
     expect_errno(vm.kvm_ioeventfd(&doorbell(&one, 0, 3)), libc::EINVAL);
-    vm.set_gsi_routing(&RouteBuffer::default()).unwrap();
+    vm.set_gsi_routing(&RouteBuffer::new()).unwrap();
     vm.check_extension(notify_core::Extension::IrqFd).unwrap();
     for (kind, count) in [
         (CallKind::IrqFdAssign, 1),

@@ -61,8 +61,8 @@ impl KvmVcpu {
         }
     }
 
-    /// Duplicates the file descriptor of a vCPU, which the caller keeps. It takes the `VcpuFd` of any
-    /// version of `kvm-ioctls`, and other types.
+    /// Duplicates the file descriptor of a vCPU, which the caller keeps. It takes the `VcpuFd` of
+    /// any version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///

@@ -82,7 +82,7 @@ impl Pair {
     /// The routes of a history before must not stay.
     fn reset(&self) {
         for vm in self.vms() {
-            let empty = vm.set_gsi_routing(&RouteBuffer::default());
+            let empty = vm.set_gsi_routing(&RouteBuffer::new());
             empty.expect("an empty table is fine");
         }
         self.take_vectors();

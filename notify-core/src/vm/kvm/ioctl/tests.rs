@@ -60,7 +60,7 @@ fn a_panic_in_the_middle_of_a_splice_leaves_the_header_true() {
 
 #[test]
 fn memory_that_is_reserved_is_no_entry() {
-    let mut table = RouteBuffer::default();
+    let mut table = RouteBuffer::new();
     table.reserve(100);
     table.reserve(usize::MAX);
     assert_eq!((table.len(), as_kernel_at_most(&table)), (0, 0));
@@ -101,7 +101,7 @@ fn route_buffer_has_the_layout_of_the_kernels_structs() {
         data: 0x99aa_bbcc,
         devid: Some(0xddee_ff00),
     });
-    let mut table = RouteBuffer::default();
+    let mut table = RouteBuffer::new();
     table.push(RouteEntry::new(7, RouteTarget::Pin { chip: 2, pin: 23 }));
     table.push(RouteEntry::new(24, msi));
     table.push(RouteEntry::new(
