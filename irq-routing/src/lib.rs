@@ -68,7 +68,7 @@
 //! - The first commit replaces KVM's table: by what the table starts with, and the edits. See
 //!   [`RoutingTableBuilder::wiring`] for what that is on x86, arm64 and riscv64.
 //! - The interrupt controllers must exist before the first commit, not before the table.
-//! - With another version of kvm-ioctls use [`KvmVm::duplicate_raw`], and set
+//! - With another version of kvm-ioctls use [`KvmVm::duplicate`], and set
 //!   `default-features = false`. A VMM with a hypervisor layer of its own implements [`Vm`]; see
 //!   [`notify_core::ports`].
 //!

@@ -32,8 +32,8 @@
 //!
 //! The notifier is new here. [`IrqFdBuilder::notifier`] takes an existing one:
 //! `Arc::new(EventNotifier::try_from(&eventfd)?)` for an `&EventFd` of vmm-sys-util 0.15. Other
-//! versions come in by [`EventNotifier::adopt_borrowed_raw`], and a `VmFd` of another version of
-//! kvm-ioctls by [`KvmVm::duplicate_raw`]. Set `default-features = false` then, so that Cargo
+//! versions come in by [`EventNotifier::adopt_borrowed`], and a `VmFd` of another version of
+//! kvm-ioctls by [`KvmVm::duplicate`]. Set `default-features = false` then, so that Cargo
 //! builds no second copy of these crates. A VMM with a hypervisor layer of its own implements
 //! [`Vm`]; see [`notify_core::ports`].
 //!

@@ -18,7 +18,7 @@ use notify_core::dispatcher::Dispatcher;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let queue = NotifierPair::new()?;
-    let (kick, call) = (queue.host_notifier(), queue.guest_notifier());
+    let (kick, call) = (&queue.host_notifier, &queue.guest_notifier);
 
     let dispatcher = Dispatcher::new()?;
     let handle = dispatcher.handle();
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     kick.notify()?;
     call.wait(None)?; // the interrupt
 
-    // After `pause` the handler does not run, and kicks stay in the notifier: what a snapshot needs.
+    // After `pause` the handler does not run, and kicks stay in the notifier, as a snapshot needs.
     handle.pause(token)?;
     kick.notify()?;
     assert!(!call.is_signalled()?);

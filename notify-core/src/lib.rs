@@ -40,8 +40,8 @@
 //! use notify_core::NotifierPair;
 //!
 //! let queue = NotifierPair::new()?;
-//! queue.host_notifier().notify()?; // what KVM does when the guest rings the doorbell
-//! assert_eq!(queue.host_notifier().consume()?.map(u64::from), Some(1));
+//! queue.host_notifier.notify()?; // what KVM does when the guest rings the doorbell
+//! assert_eq!(queue.host_notifier.consume()?.map(u64::from), Some(1));
 //! # Ok::<(), notify_core::Error>(())
 //! ```
 //!
@@ -79,9 +79,7 @@ mod vm;
 pub mod vring;
 
 pub use error::Error;
-pub use notifier::{
-    EventFdMode, EventNotifier, EventNotifierBuilder, NotifierPair, NotifierPairBuilder,
-};
+pub use notifier::{EventFdMode, EventNotifier, EventNotifierBuilder, NotifierPair};
 pub use rejected::Rejected;
 pub use sys_error::SysError;
 pub use vm::{

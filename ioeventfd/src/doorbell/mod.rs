@@ -40,7 +40,8 @@ use crate::{Datamatch, Error, IoAddress, Rejected};
 /// assert!(matches!(all.map_err(Error::from), Err(Error::Taken { .. })));
 ///
 /// // What was kicked before it is stopped is still there to be taken.
-/// let notifier = doorbell.deassign()?.into_notifier();
+/// let notifier = doorbell.notifier().clone();
+/// doorbell.deassign()?;
 /// # drop((other, notifier));
 /// # Ok::<(), Error>(())
 /// ```
@@ -116,15 +117,11 @@ impl IoEventFd {
         Ok(())
     }
 
-    /// Where it lies.
-    #[must_use]
-    pub fn address(&self) -> IoAddress {
+    pub(crate) fn address(&self) -> IoAddress {
         self.address
     }
 
-    /// Which writes ring it.
-    #[must_use]
-    pub fn datamatch(&self) -> Datamatch {
+    pub(crate) fn datamatch(&self) -> Datamatch {
         self.datamatch
     }
 

@@ -162,12 +162,6 @@ impl DoorbellSet {
         self
     }
 
-    /// Returns the registry, which the other sets of the VM share.
-    #[must_use]
-    pub fn registry(&self) -> &DoorbellRegistry {
-        &self.registry
-    }
-
     /// The doorbells that it has, whether it is started or not, in order of address.
     #[must_use]
     pub fn doorbells(&self) -> Vec<Doorbell> {

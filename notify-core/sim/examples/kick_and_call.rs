@@ -29,13 +29,13 @@ const GSI: u32 = 24;
 /// Lets KVM signal the kick when the guest writes, and inject the interrupt at a call.
 fn set_up(vm: &dyn Vm, queue: &NotifierPair) -> std::io::Result<()> {
     let (address, value) = DOORBELL;
-    let kick = queue.host_notifier().as_fd();
+    let kick = queue.host_notifier.as_fd();
     let doorbell = IoEventFdRequest::assign(kick, Bus::Mmio, address, 2);
     vm.ioeventfd(&doorbell.datamatch(Some(value.into())))?;
 
     let route = RouteEntry::new(GSI, RouteTarget::Msi(MESSAGE));
     vm.set_gsi_routing(&[route].into_iter().collect())?;
-    vm.irqfd(&IrqFdRequest::assign(queue.guest_notifier().as_fd(), GSI))
+    vm.irqfd(&IrqFdRequest::assign(queue.guest_notifier.as_fd(), GSI))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -46,8 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The device: a handler for the kick, on a thread that a VMM gives to `Dispatcher::run`.
     let dispatcher = Dispatcher::new()?;
-    let call = Arc::clone(queue.guest_notifier());
-    let kick = Arc::clone(queue.host_notifier());
+    let call = Arc::clone(&queue.guest_notifier);
+    let kick = Arc::clone(&queue.host_notifier);
     dispatcher.handle().add(kick, move |kicks| {
         println!("device: {kicks} kick(s), so it looks at the ring");
         call.notify()?;

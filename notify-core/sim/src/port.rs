@@ -4,31 +4,45 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use kvm_bindings::KVM_MSI_VALID_DEVID;
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_HV_SINT, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI,
+    KVM_IRQ_ROUTING_XEN_EVTCHN, KVM_MSI_VALID_DEVID,
+};
 
 use super::interrupt::Chips;
 use super::raw::{IoEventFd, IrqFd, IrqLevel, Msi, RoutingEntry};
-use super::words::{ENTRY, from_memory, halves};
+use super::words::halves;
 use super::words::{IoEventFdFlags, IrqFdFlags};
 use super::{SimVm, errno};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome,
-    Platform, RouteBuffer, RoutingClaim, Vm,
+    Platform, RouteBuffer, RouteEntry, RouteTarget, RoutingClaim, Vm,
 };
 
 /// An entry as the kernel's struct has it.
-fn entry(words: &[u64; ENTRY]) -> RoutingEntry {
-    let [head, flags, u @ ..] = *words;
-    let (gsi, kind) = from_memory(head);
-    let mut union = [0; 8];
-    for (pair, word) in union.as_chunks_mut().0.iter_mut().zip(u) {
-        *pair = from_memory(word).into();
-    }
+fn entry(entry: RouteEntry) -> RoutingEntry {
+    let (kind, flags, [u0, u1, u2, u3]) = match entry.target {
+        RouteTarget::Pin { chip, pin } => (KVM_IRQ_ROUTING_IRQCHIP, 0, [chip, pin, 0, 0]),
+        RouteTarget::Msi(message) => {
+            let [low, high] = halves(message.address);
+            let flags = message.devid.map_or(0, |_| KVM_MSI_VALID_DEVID);
+            let devid = message.devid.unwrap_or(0);
+            (KVM_IRQ_ROUTING_MSI, flags, [low, high, message.data, devid])
+        }
+        RouteTarget::HvSint { vcpu, sint } => (KVM_IRQ_ROUTING_HV_SINT, 0, [vcpu, sint, 0, 0]),
+        RouteTarget::XenEvtchn {
+            port,
+            vcpu,
+            priority,
+        } => (KVM_IRQ_ROUTING_XEN_EVTCHN, 0, [port, vcpu, priority, 0]),
+        // A kind that no kernel knows is refused.
+        _ => (u32::MAX, 0, [0; 4]),
+    };
     RoutingEntry {
-        gsi,
+        gsi: entry.gsi,
         kind,
-        flags: from_memory(flags).0,
-        u: union,
+        flags,
+        u: [u0, u1, u2, u3, 0, 0, 0, 0],
     }
 }
 
@@ -66,10 +80,8 @@ impl Vm for SimVm {
     }
 
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()> {
-        let words = table.as_words();
-        let header = words.first().map_or((0, 0), |header| from_memory(*header));
-        let (entries, _) = words.get(1..).unwrap_or(&[]).as_chunks();
-        self.set_routing(header, Some(entries.iter().map(entry)))?;
+        let count = u32::try_from(table.len()).unwrap_or(u32::MAX);
+        self.set_routing((count, 0), Some(table.iter().map(entry)))?;
         Ok(())
     }
 

@@ -36,18 +36,6 @@ impl From<&IoEventFdRequest<'_>> for IoEventFdFlags {
     }
 }
 
-/// The 64-bit words of an entry of the routing table.
-pub(super) const ENTRY: usize = 6;
-
-/// The two neighbouring `u32` of a C struct of which eight bytes are.
-pub(super) fn from_memory(word: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    (
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    )
-}
-
 /// The low and the high half of an address.
 #[expect(
     clippy::cast_possible_truncation,
