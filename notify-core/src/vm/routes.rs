@@ -160,7 +160,7 @@ fn from_memory(word: u64) -> (u32, u32) {
     clippy::cast_possible_truncation,
     reason = "the halves are what is wanted"
 )]
-fn halves(address: u64) -> [u32; 2] {
+pub(crate) fn halves(address: u64) -> [u32; 2] {
     [address as u32, (address >> 32) as u32]
 }
 
