@@ -8,12 +8,13 @@ use notify_core::{Platform, Vm};
 
 use super::{Datamatch, IoAddress, Place};
 
-/// The registers of a device in the kernel, among which no doorbell may lie: KVM would register it,
-/// and it would then take the device's writes, or never ring.
+/// The registers of a device in the kernel, where no doorbell may lie.
 ///
-/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64
-/// VMM chooses where they are, so it describes them with [`new`](Self::new), and so does any VMM
-/// what else KVM has on its bus, such as zones of coalesced MMIO. All of them go to
+/// KVM would register a doorbell there. It would then take the device's writes, or never ring.
+///
+/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. A VMM for arm64 or
+/// riscv64 chooses their addresses, so it creates them with [`new`](Self::new). The same is true
+/// for anything else on KVM's bus, such as zones of coalesced MMIO. Pass all windows to
 /// [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
 /// [`reserve`](crate::DoorbellRegistry::reserve).
 ///
@@ -21,7 +22,7 @@ use super::{Datamatch, IoAddress, Place};
 /// |---|---|---|---|
 /// | distributor of a GICv3 | KVM_VGIC_V3_ADDR_TYPE_DIST | 0x1_0000 | `vgic_register_dist_iodev` |
 /// | redistributors of a GICv3 | KVM_VGIC_V3_ADDR_TYPE_REDIST, or each KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION | 0x2_0000 for each of its vCPUs | `vgic_register_redist_iodev` |
-/// | an ITS, with the frame that MSI are written to | KVM_VGIC_ITS_ADDR_TYPE | 0x2_0000 | `vgic_register_its_iodev` |
+/// | an ITS, with the frame for MSIs | KVM_VGIC_ITS_ADDR_TYPE | 0x2_0000 | `vgic_register_its_iodev` |
 /// | the APLIC of an AIA | KVM_DEV_RISCV_AIA_ADDR_APLIC | 0x4000 | `kvm_riscv_aia_aplic_init` |
 /// | the IMSIC of each vCPU of an AIA | KVM_DEV_RISCV_AIA_ADDR_IMSIC | 0x1000 | `kvm_riscv_vcpu_aia_imsic_init` |
 ///
@@ -55,34 +56,35 @@ const PIT: Window = Window::new(IoAddress::Pio(0x40), 4, "the PIT");
 const SPEAKER: Window = Window::new(IoAddress::Pio(0x61), 1, "the PIT's speaker port");
 
 impl Window {
-    /// After KVM_CREATE_IRQCHIP on x86: both PICs, the I/O APIC and the local APIC where they are
-    /// after reset. Kernel source: `arch/x86/kvm/i8259.c`, `ioapic.h`, `lapic.c`.
+    /// After KVM_CREATE_IRQCHIP on x86: both PICs, the I/O APIC and the local APIC, at their
+    /// addresses after reset. Kernel source: `arch/x86/kvm/i8259.c`, `ioapic.h`, `lapic.c`.
     pub const X86_IRQCHIP: &'static [Self] = &[PIC_MASTER, PIC_SLAVE, ELCR, IOAPIC, LAPIC];
 
-    /// With KVM_CAP_SPLIT_IRQCHIP on x86: the local APIC alone.
+    /// With KVM_CAP_SPLIT_IRQCHIP on x86: only the local APIC.
     pub const X86_SPLIT_IRQCHIP: &'static [Self] = &[LAPIC];
 
-    /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out
-    /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
+    /// After KVM_CREATE_PIT2 on x86: the timer and the port of the speaker. (KVM has the second one
+    /// only with KVM_PIT_SPEAKER_DUMMY.) Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// Returns the windows of the interrupt controllers that a VM has in the kernel: one of the
-    /// lists above, or none. A VM whose irqchip is created later has none yet. Of an arm64 or
-    /// riscv64 VM it returns none, since the VMM chose the addresses.
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel.
+    ///
+    /// That is one of the lists above, or an empty one: before the irqchip is created, and for
+    /// arm64 and riscv64, where the VMM chose the addresses.
     ///
     /// # Errors
     ///
-    /// Those of [`Vm::platform`]. If it is not supported, the VMM chooses a list.
+    /// Those of [`Vm::platform`]. If that is not supported, choose a list yourself.
     pub fn of_irqchip(vm: &dyn Vm) -> io::Result<&'static [Self]> {
         Ok(match vm.platform()? {
             Some(Platform::X86) => Self::X86_IRQCHIP,
             Some(Platform::X86Split) => Self::X86_SPLIT_IRQCHIP,
-            // A GIC or an AIA is where the VMM has placed it.
+            // The VMM chose the addresses of a GIC or an AIA.
             Some(Platform::Arm64Gic | Platform::Riscv64Aia) | None => &[],
         })
     }
 
-    /// Creates a window of `size` bytes from `start` on. `name` is for error texts: "the GIC".
+    /// Creates a window of `size` bytes from `start`. `name` is for error texts: "the GIC".
     #[must_use]
     pub const fn new(start: IoAddress, size: u64, name: &'static str) -> Self {
         Self { start, size, name }
