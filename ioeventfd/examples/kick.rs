@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, IoAddress, IoEventFd};
 use notify_core::Bus;
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let vm = Arc::new(SimVm::builder().build());

@@ -15,8 +15,8 @@ use ioeventfd::virtio::{
 };
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, IoAddress, Width, Window};
 use kvm_test::Recorder;
-use notify_core::sim::SimVm;
 use notify_core::{EventNotifier, Extension};
+use notify_sim::SimVm;
 
 /// BAR 4 of a QEMU device, and its notify region at 0xfe00b000 to 0xfe00bfff.
 const BAR: IoAddress = IoAddress::Mmio(0xfe00_8000);

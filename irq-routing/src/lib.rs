@@ -38,13 +38,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Several changes in one commit. `SimVm`, a VM in memory, needs the feature `sim` of
-//! `notify-core`, which is for tests:
+//! Several changes in one commit. `SimVm`, a VM in memory, is of the crate `notify-sim`, which is
+//! for tests:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
-//! use notify_core::sim::{CallKind, SimVm};
+//! use notify_sim::{CallKind, SimVm};
 //!
 //! let vm = Arc::new(SimVm::builder().build());
 //! let table = RoutingTable::new(vm.clone())?;

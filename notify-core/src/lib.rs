@@ -13,8 +13,8 @@
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
 //! - [`Vm`] is the *port*: the requests that the upper crates (`irq-routing`, `irqfd`, `ioeventfd`)
-//!   make to a hypervisor. [`KvmVm`] issues them as ioctls on a KVM VM. With the feature `sim`,
-//!   `sim::SimVm` behaves as KVM does and needs no `/dev/kvm`. [`Vcpu`] is the same for vCPUs; its
+//!   make to a hypervisor. [`KvmVm`] issues them as ioctls on a KVM VM. `SimVm` of the crate
+//!   `notify-sim` needs no `/dev/kvm`. [`Vcpu`] is the same for vCPUs; its
 //!   one method is KVM_INTERRUPT.
 //! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how to implement the port,
 //!   and what still works where a request is not supported.
@@ -52,7 +52,6 @@
 //!
 //! - `kvm-ioctls` (default): conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25.
 //! - `vmm-sys-util` (default): conversions from and to `EventFd` of vmm-sys-util 0.15.
-//! - `sim`: `sim::SimVm`, a VM in memory for tests.
 //! - `dispatcher`: `dispatcher::Dispatcher`, an event loop.
 //! - `mio`: `&EventNotifier` is a `mio::event::Source`.
 //! - `anyhow`: [`Rejected`] converts into `anyhow::Error`.
@@ -74,8 +73,6 @@ mod hex;
 mod notifier;
 pub mod ports;
 mod rejected;
-#[cfg(feature = "sim")]
-pub mod sim;
 mod sys_error;
 pub mod system_calls;
 mod vm;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
 use kvm_test::{Trial, anywhere};
-use notify_core::sim::{CallKind, SimVm};
 use notify_core::{Bus, EventNotifier, Vm};
+use notify_sim::{CallKind, SimVm};
 
 use crate::bus::{Place, aimed};
 

@@ -20,7 +20,7 @@ use super::{Datamatch, IoAddress, Place};
 /// ```
 /// use std::sync::Arc;
 /// use ioeventfd::{DoorbellRegistry, Window};
-/// # use notify_core::sim::{Profile, SimVm};
+/// # use notify_sim::{Profile, SimVm};
 /// # let vm = Arc::new(SimVm::builder().profile(Profile::Arm64Gic { spis: 32 }).build());
 ///
 /// // An arm64 VM with four vCPUs, a GICv3 and an ITS.

@@ -29,7 +29,7 @@ use crate::{Datamatch, Error, IoAddress, Rejected};
 /// ```
 /// # use std::sync::Arc;
 /// # use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, Width};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// let address = IoAddress::Pio(0x510);
 /// let doorbell = IoEventFd::builder(vm.clone(), address, Datamatch::U16(0)).assign()?;

@@ -71,7 +71,7 @@ use left::LeftPlaces;
 /// use ioeventfd::{AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet};
 /// use ioeventfd::{IoAddress, Width};
 /// use notify_core::{Bus, EventNotifier};
-/// use notify_core::sim::SimVm;
+/// use notify_sim::SimVm;
 ///
 /// let vm = Arc::new(SimVm::builder().build());
 /// let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));

@@ -5,7 +5,7 @@ use kvm_test::os_text;
 use std::error::Error as _;
 
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Width, Window};
-use notify_core::sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
+use notify_sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
 
 use crate::common::*;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ioeventfd::{
     Conflict, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Error, IoAddress, Window,
 };
-use notify_core::sim::{Profile, SimVm};
+use notify_sim::{Profile, SimVm};
 
 use crate::common::*;
 use crate::planning::found;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::MsiMessage;
 
 /// Eight-byte words in one `struct kvm_irq_routing_entry`.
-pub(crate) const ENTRY: usize = 6;
+const ENTRY: usize = 6;
 /// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
 const HEADER: usize = 1;
 
@@ -147,7 +147,7 @@ fn in_memory(first: u32, second: u32) -> u64 {
 }
 
 /// The inverse of [`in_memory`].
-pub(crate) fn from_memory(word: u64) -> (u32, u32) {
+fn from_memory(word: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
     (
         u32::from_ne_bytes([a, b, c, d]),
@@ -190,7 +190,7 @@ impl RouteBuffer {
     }
 
     /// All entries in order.
-    pub fn iter(&self) -> impl Iterator<Item = RouteEntry> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = RouteEntry> + Clone + '_ {
         self.entries().iter().filter_map(RouteEntry::decode)
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use examples::interrupt;
 use examples::progress::Progress;
 use notify_core::NotifierPair;
-use notify_core::sim::{DeliveryThread, SimVm};
+use notify_sim::{DeliveryThread, SimVm};
 
 use crate::bells::{self, Bell};
 use crate::busy::Processors;
