@@ -51,7 +51,7 @@ impl Window {
     /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// Returns the windows of the interrupt controllers that a VM has in the kernel: those above, or
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel: those above;
     /// with KVM_CAP_SPLIT_IRQCHIP that of the local APIC. A VM whose irqchip is created later has
     /// none yet. Of an arm64 or riscv64 VM it returns none, since the VMM chose the addresses.
     ///
