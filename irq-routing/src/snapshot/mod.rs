@@ -52,9 +52,8 @@ fn is_fit(name: &str) -> bool {
 /// // Each device comes for its own, by number.
 /// let claimed = restored.claim(rx.gsi().number())?;
 /// assert_eq!(claimed.route(), rx.route());
-/// // Nobody came for the other one.
-/// assert_eq!(restored.unclaimed(), [tx.gsi()]);
-/// restored.drop_unclaimed();
+/// // No device came for the other one.
+/// assert_eq!(restored.drop_unclaimed(), [tx.gsi()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -60,20 +60,19 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// The GSIs that a snapshot had and nobody has claimed yet.
-    #[must_use]
-    pub fn unclaimed(&self) -> Vec<Gsi> {
-        let state = self.lock();
+    /// Gives back every GSI that a snapshot had and no owner has claimed, as dropping its lease
+    /// would, and returns them. No ioctl.
+    pub fn drop_unclaimed(&self) -> Vec<Gsi> {
+        let mut state = self.lock();
         let unclaimed = |(_, slot): &(Gsi, Slot)| matches!(slot, Slot::Unclaimed(_));
         let found = state.slots.iter().filter(unclaimed);
-        found.map(|(gsi, _)| gsi).collect()
-    }
-
-    /// Gives back every GSI that nobody has claimed, as dropping its lease would. No ioctl.
-    pub fn drop_unclaimed(&self) {
-        for gsi in self.unclaimed() {
-            drop(self.claim(gsi.number()));
+        let found: Vec<_> = found.map(|(gsi, _)| gsi).collect();
+        for gsi in &found {
+            if let Ok(id) = state.slots.claim(*gsi) {
+                state.release(*gsi, id);
+            }
         }
+        found
     }
 
     fn check<'a>(
