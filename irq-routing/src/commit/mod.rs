@@ -16,7 +16,6 @@ mod round;
 pub(crate) mod transaction;
 mod validation;
 
-
 use self::failure::{discard, guarded, raise};
 use self::request::RequestKind;
 use crate::{Error, RoutingTable, Transaction};

@@ -52,8 +52,11 @@ fn is_fit(name: &str) -> bool {
 /// // Each device comes for its own, by number.
 /// let claimed = restored.claim(rx.gsi().number())?;
 /// assert_eq!(claimed.route(), rx.route());
-/// // No device came for the other one.
-/// assert_eq!(restored.drop_unclaimed(), [tx.gsi()]);
+/// // No device came for the other one: give it back.
+/// assert_eq!(restored.unclaimed(), [tx.gsi()]);
+/// for gsi in restored.unclaimed() {
+///     drop(restored.claim(gsi.number())?);
+/// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

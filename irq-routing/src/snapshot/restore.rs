@@ -60,19 +60,14 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// Gives back every GSI that a snapshot had and no owner has claimed, as dropping its lease
-    /// would, and returns them. No ioctl.
-    pub fn drop_unclaimed(&self) -> Vec<Gsi> {
-        let mut state = self.lock();
+    /// The GSIs that a snapshot had and no owner has claimed yet. [`claim`](Self::claim) each and
+    /// drop it to give it back.
+    #[must_use]
+    pub fn unclaimed(&self) -> Vec<Gsi> {
+        let state = self.lock();
         let unclaimed = |(_, slot): &(Gsi, Slot)| matches!(slot, Slot::Unclaimed(_));
         let found = state.slots.iter().filter(unclaimed);
-        let found: Vec<_> = found.map(|(gsi, _)| gsi).collect();
-        for gsi in &found {
-            if let Ok(id) = state.slots.claim(*gsi) {
-                state.release(*gsi, id);
-            }
-        }
-        found
+        found.map(|(gsi, _)| gsi).collect()
     }
 
     fn check<'a>(
