@@ -9,8 +9,11 @@ use proptest::prelude::*;
 
 use crate::PC;
 
-/// The names of platforms, and the chips of each: its number, its pins, and the column of the first.
-const PLATFORMS: [(&str, &[(u32, u32, usize)]); 4] = [
+/// A chip: its number, how many pins it has, and the column of the first.
+type Chip = (u32, u32, usize);
+
+/// The names of platforms, and their chips.
+const PLATFORMS: [(&str, &[Chip]); 4] = [
     ("x86", &[(0, 8, 0), (1, 8, 8), (2, 24, 0)]),
     ("x86-split", &[]),
     ("arm64-gic", &[(0, 988, 0)]),
@@ -68,7 +71,7 @@ fn exercise(dump: &Dump) {
 
 /// The kernel's rows for these entries, made the slow way: of each pin that exists the last entry
 /// that is routed there.
-fn reverse_map(chips: &[(u32, u32, usize)], entries: &[(u32, String)]) -> String {
+fn reverse_map(chips: &[Chip], entries: &[(u32, String)]) -> String {
     let mut rows = String::from("chip:\n");
     for (chip, pins, first) in chips {
         let mut cells = vec![-1; *first];

@@ -35,7 +35,7 @@ use super::{LevelError, LevelIrqBuilder, LevelLine};
 /// # use std::sync::Arc;
 /// # use irq_routing::{Platform, RoutingTable, Wiring};
 /// # use irqfd::{LevelIrq, LevelLine};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;
 /// let line = LevelLine::builder(table.line(11)?).build()?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use irq_routing::{Dump, DumpTarget, Explanation, Problem};
+use irq_routing::{Dump, DumpTarget, Explanation, Platform, Problem};
 
 use crate::ranges::gaps;
 
@@ -63,7 +63,8 @@ impl Report {
     /// Whether a hint about a GSI is about something unusual. Those about a platform other than x86
     /// are true of every route of a kind, and so is that the dump tells too little.
     pub(crate) fn has_odd_hints(&self, travel: &Travel, is_untold: bool) -> bool {
-        self.dump.platform().is_x86() && !is_untold && !travel.hints.is_empty()
+        let is_x86 = matches!(self.dump.platform(), Platform::X86 | Platform::X86Split);
+        is_x86 && !is_untold && !travel.hints.is_empty()
     }
 }
 
