@@ -585,7 +585,7 @@ fn two_guests_open_an_entry_with_another_message() {
 fn a_gsi_is_taken_back_while_its_vector_is_masked() {
     explore(2, || {
         let (witness, table) = Witness::new();
-        let mut leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+        let mut leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
         leases.pop();
         let vectors = [1, 2].map(|data| {
             let vector = Arc::new(Vector::builder(&table).build().unwrap());

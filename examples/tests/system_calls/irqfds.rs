@@ -114,7 +114,7 @@ fn queue() -> Vec<Row> {
             || {
                 let table = table();
                 let queue = ArmQueue::new(&table).unwrap();
-                std::iter::from_fn(|| table.lease_if_free()).for_each(std::mem::forget);
+                std::iter::from_fn(|| table.lease_if_free().ok()).for_each(std::mem::forget);
                 let vector = Vector::builder(&table).queue(&queue).private_irqfd(true);
                 let vector = vector.build().unwrap();
                 vector.set_message(message(0x41)).unwrap();

@@ -251,8 +251,7 @@ impl Table {
     /// old GSI, call [`set_lease`](Self::set_lease) between this and the resume, with a lease from
     /// [`lease_exact`](irq_routing::RoutingTable::lease_exact), or from
     /// [`claim`](irq_routing::RoutingTable::claim) if the routing table was restored as well. Then
-    /// [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed) frees the GSIs that no vector
-    /// has claimed.
+    /// claim and drop those that [`unclaimed`](irq_routing::RoutingTable::unclaimed) still returns.
     ///
     /// Restore the local APICs (KVM_SET_LAPIC) before the vectors are resumed: it would overwrite
     /// the interrupts that the resume injects.

@@ -106,8 +106,13 @@ impl<'a> VectorBuilder<'a> {
         let inner = Arc::new(inner);
         if self.table.translates() {
             let weak = Arc::downgrade(&inner);
+            let registration = self.table.on_retranslate(move || {
+                if let Some(inner) = weak.upgrade() {
+                    inner.retranslate();
+                }
+            });
             // It is set once.
-            let _ = inner.registration.set(self.table.register(weak));
+            let _ = inner.registration.set(registration);
         }
         Ok(VectorHandle { inner })
     }

@@ -89,16 +89,22 @@ impl Task {
         if control.lease().is_none() {
             drop(control);
             // Without the lock: it may wait for a commit.
-            let free = (!outcome.none_free).then(|| self.vector.free_gsi());
-            let lease = free.flatten();
-            outcome.none_free = lease.is_none();
+            let free = match &outcome.no_gsi {
+                Some(reason) => Err(reason.clone()),
+                None => self.vector.free_gsi(),
+            };
+            outcome.no_gsi = free.as_ref().err().cloned();
             control = self.lock()?;
-            control.gsi = lease.map_or(OwnGsi::None, OwnGsi::Leased);
+            match free {
+                Ok(lease) => control.gsi = OwnGsi::Leased(lease),
+                Err(reason) => {
+                    control.gsi = OwnGsi::None;
+                    self.finish(control, Err(reason), outcome);
+                    return None;
+                }
+            }
         }
-        let Some(lease) = control.lease() else {
-            self.finish(control, Err(self.vector.no_gsi()), outcome);
-            return None;
-        };
+        let lease = control.lease()?;
         self.stage.set(Stage::Staged);
         let edit = lease.edit(control.message);
         Some(edit.owned_by(self.vector.device.owner))
@@ -220,7 +226,7 @@ pub(crate) fn run(tasks: &[Task], queue: Option<&Arc<Shared>>, outcome: &mut Out
     let table = first.table();
     let outcome = RefCell::new(outcome);
     while tasks.iter().any(|task| task.stage.get() == Stage::Fresh) {
-        outcome.borrow_mut().none_free = false;
+        outcome.borrow_mut().no_gsi = None;
         let stage = |task: &Task| task.stage_route(&mut outcome.borrow_mut());
         let mut staged = tasks
             .iter()

@@ -4,8 +4,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use irq_routing::Translated;
-
 use super::control::Arm;
 use super::outcome::Outcome;
 use super::outlet::Kind;
@@ -86,8 +84,10 @@ impl Inner {
     }
 }
 
-impl Translated for Inner {
-    fn retranslate(self: Arc<Self>) {
+impl Inner {
+    /// The table's translation has changed: when this returns, no message goes where an old one
+    /// led.
+    pub(super) fn retranslate(self: Arc<Self>) {
         let mut control = self.control.lock();
         match (self.sends_message(), &control.arm) {
             (false, Arm::Armed(irq)) => {

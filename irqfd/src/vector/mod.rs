@@ -186,9 +186,8 @@ impl Vector {
     /// again does nothing, unless the vector is dead: then it is armed again.
     ///
     /// An armed vector stays armed while its route is exchanged, with one ioctl, on x86, without a
-    /// queue or a translation, and if both messages are for one local APIC
-    /// ([`ApicMessage::is_for_one_apic`](irq_routing::ApicMessage::is_for_one_apic)). Otherwise its
-    /// irqfd is unbound first and bound again.
+    /// queue or a translation, and if both messages are fixed, edge-triggered interrupts for one
+    /// local APIC by its id. Otherwise its irqfd is unbound first and bound again.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Dead;
 use super::control::Control;
+use crate::VectorError;
 
 type Panic = Box<dyn Any + Send>;
 
@@ -14,8 +15,8 @@ type Panic = Box<dyn Any + Send>;
 pub(crate) struct Outcome {
     pub(crate) armed: usize,
     pub(crate) dead: Vec<Dead>,
-    /// No GSI was free: the others get none either, and do not wait for commits to learn that.
-    pub(super) none_free: bool,
+    /// Why no GSI was free: the others get none either, and do not wait for commits to learn that.
+    pub(super) no_gsi: Option<VectorError>,
     /// Those of the dead that were not logged yet, by their places.
     unlogged: Vec<usize>,
     panic: Option<Panic>,
