@@ -253,6 +253,7 @@ mod level;
 pub mod msi;
 pub mod msix;
 mod numbered;
+mod restore;
 pub mod suspend;
 mod sync;
 pub mod system_calls;
@@ -268,6 +269,7 @@ pub use notify_core::{self, EventNotifier, KvmVm, Rejected, Vm};
 
 pub use edge::{IrqFd, IrqFdBuilder, IrqFdError, IrqTarget};
 pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
-pub use level::{LevelError, LevelRestoreError, LevelSnapshot, NoResample};
+pub use level::{LevelError, LevelSnapshot, NoResample};
+pub use restore::RestoreError;
 pub use vector::{ArmQueue, Round, VectorState};
 pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorError, VectorHandle};

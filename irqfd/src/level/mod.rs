@@ -40,7 +40,7 @@ pub use exits::EoiExits;
 use inner::{Inner, Number};
 pub use irq::LevelIrq;
 pub use irq_builder::LevelIrqBuilder;
-pub use snapshot::{LevelRestoreError, LevelSnapshot};
+pub use snapshot::LevelSnapshot;
 
 /// A level-triggered interrupt line: the wired-OR of the devices on it. Clones share it.
 ///

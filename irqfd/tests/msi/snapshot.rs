@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Capabilities that are written, read and believed only when they are checked.
 
-use irqfd::msi::{RestoreError, Snapshot};
+use irqfd::RestoreError;
+use irqfd::msi::Snapshot;
 use serde_json::{Value, json};
 
 use super::{Bench, LAPIC, driven, expect_kept, read16, read32, save, vector, write32};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Saved states of other programs: the table's bytes, the pending bits and Message Control.
 
-use irqfd::msix::{Registers, RestoreError, Snapshot, Table};
+use irqfd::RestoreError;
+use irqfd::msix::{Registers, Snapshot, Table};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +169,7 @@ fn what_is_no_state_of_a_table_is_refused() {
     let error = refused(|it| it.control = 0x8003);
     assert!(matches!(
         error,
-        RestoreError::Size {
+        RestoreError::Vectors {
             found: 4,
             wanted: 3,
             ..
