@@ -181,7 +181,7 @@ impl Table {
         let vectors = vectors.map(|(vector, entry)| SavedVector::new(*entry, vector.is_pending()));
         Ok(Snapshot::of(
             self.is_enabled(),
-            self.is_function_masked(),
+            self.inner.is_function_masked(),
             vectors.collect(),
         ))
     }

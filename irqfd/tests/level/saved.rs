@@ -358,7 +358,7 @@ fn a_restore_that_fails_changes_nothing() {
         let (_disk, card) = (own(&line), exported(&line));
         vm.fail(kind, nth, libc::ENOMEM);
         line.restore(&high).unwrap_err();
-        let route = table.route(line.gsi().unwrap());
+        let route = table.route(table.gsi(line.number()).unwrap());
         // Of a masked entry the route in the kernel means nothing.
         assert!(route == Some(level(VECTOR).into()) || route == Some(MsiMessage::default().into()));
         assert!(!line.is_asserted());
