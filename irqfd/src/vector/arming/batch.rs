@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::committer::{Start, Task, run};
-use super::control::Masks;
 use super::outcome::Outcome;
-use super::{Dead, Inner, VectorHandle};
+use super::{Start, Task, run};
+use crate::vector::control::Masks;
+use crate::vector::{Dead, Inner, VectorHandle};
 
 /// Vectors of many devices that are resumed together: one commit for all of a routing table.
 ///
