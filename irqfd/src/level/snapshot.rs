@@ -161,8 +161,8 @@ impl LevelLine {
     /// # Errors
     ///
     /// [`RestoreError::Version`], [`RestoreError::Devices`], [`RestoreError::Entry`],
-    /// [`RestoreError::Level`], [`RestoreError::Line`]. The snapshot is checked first; on failure the line
-    /// has not changed.
+    /// [`RestoreError::Level`], [`RestoreError::Line`]. The snapshot is checked first; on failure
+    /// the line has not changed.
     pub fn restore(&self, snapshot: &LevelSnapshot) -> Result<(), RestoreError> {
         let known = snapshot.0.known();
         let saved = known.map_err(|found| RestoreError::Version {

@@ -48,8 +48,8 @@ use crate::{ArmQueue, VectorError, VectorHandle, numbered};
 ///
 /// Accesses of any length and at any offset read and write just those bytes. What is read-only
 /// stays as it is. Nothing that the guest does fails: a vector that cannot be opened is
-/// [`Dead`](crate::VectorState::Dead), and no other device is disturbed. Accesses to internal vectors allocate
-/// nothing.
+/// [`Dead`](crate::VectorState::Dead), and no other device is disturbed. Accesses to internal
+/// vectors allocate nothing.
 ///
 /// # Threads
 ///

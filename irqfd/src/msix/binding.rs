@@ -169,12 +169,12 @@ impl Binding {
     /// The guest writes the register. Returns what it reads from now on.
     ///
     /// For a queue that the VMM's own code serves, by [`trigger`](Self::trigger). The signals of a
-    /// back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while another thread is in
-    /// that.
+    /// back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while another thread is
+    /// in that.
     ///
     /// Bind to [`NO_VECTOR`] each queue, and the configuration's vector, when the guest resets a
-    /// virtio device. The table keeps what the guest has written, and MSI-X stays enabled
-    /// (VIRTIO 1.3, 4.1.5.1.2; [`Table::reset`] is for a reset of the PCI function). The back-end is
+    /// virtio device. The table keeps what the guest has written, and MSI-X stays enabled (VIRTIO
+    /// 1.3, 4.1.5.1.2; [`Table::reset`] is for a reset of the PCI function). The back-end is
     /// stopped then, so there is no signal to move.
     pub fn bind(&self, number: u16) -> u16 {
         let mut state = self.state.lock();

@@ -210,8 +210,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`RestoreError::Version`], [`RestoreError::Vectors`], [`RestoreError::Address`]. The snapshot
-    /// is checked first; on failure the table has not changed.
+    /// [`RestoreError::Version`], [`RestoreError::Vectors`], [`RestoreError::Address`]. The
+    /// snapshot is checked first; on failure the table has not changed.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
         let snapshot = snapshot.saved()?;
         self.check(snapshot)?;

@@ -46,8 +46,9 @@ pub(super) const MAX: usize = 2048;
 /// reads as ones. Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
 ///
 /// Nothing that the guest does fails: a vector that cannot be opened is
-/// [`Dead`](crate::VectorState::Dead) until it is masked and unmasked again, and no other is disturbed. Accesses to internal vectors
-/// allocate nothing; what exported ones take is bounded by their number.
+/// [`Dead`](crate::VectorState::Dead) until it is masked and unmasked again, and no other is
+/// disturbed. Accesses to internal vectors allocate nothing; what exported ones take is bounded by
+/// their number.
 ///
 /// # Threads
 ///
@@ -229,8 +230,7 @@ impl Table {
     ///
     /// Not for the reset of a virtio device by its status register, which leaves MSI-X alone: call
     /// [`Binding::bind`](super::Binding::bind) of each queue with [`NO_VECTOR`](super::NO_VECTOR)
-    /// instead. Drivers rely on that;
-    /// FreeBSD's enables MSI-X first and resets the device after.
+    /// instead. Drivers rely on that; FreeBSD's enables MSI-X first and resets the device after.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
         self.inner.put_control(false, false);

@@ -40,8 +40,8 @@ pub enum Triggered {
     /// has [disabled](crate::Vector::disable) the vector. The trigger is kept as well, or the
     /// notifier has it.
     Disabled,
-    /// The vector is [`Dead`](crate::VectorState::Dead). Its notifier has the trigger, or it is kept: it
-    /// is delivered if the vector is armed some day.
+    /// The vector is [`Dead`](crate::VectorState::Dead). Its notifier has the trigger, or it is
+    /// kept: it is delivered if the vector is armed some day.
     Dead,
 }
 
