@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use ioeventfd::virtio::{Notification, NotifyCapability, PciModern, PciQueue};
 use ioeventfd::{AfterExit, DoorbellRegistry, DoorbellSet, IoAddress, Window};
-use notify_core::sim::SimVm;
 use notify_core::{Bus, EventNotifier};
+use notify_sim::SimVm;
 
 const BAR_SIZE: u64 = 0x4000;
 const OLD: u64 = 0xfe00_8000;

@@ -31,17 +31,17 @@
 //!
 //! The notifier is new here. [`IoEventFdBuilder::notifier`] takes an existing one:
 //! `Arc::new(EventNotifier::try_from(&eventfd)?)` for an `&EventFd` of vmm-sys-util 0.15. Other
-//! versions come in by [`EventNotifier::adopt_borrowed_raw`], and a `VmFd` of another version of
-//! kvm-ioctls by [`KvmVm::duplicate_raw`]; set `default-features = false` then.
+//! versions come in by [`EventNotifier::adopt_borrowed`], and a `VmFd` of another version of
+//! kvm-ioctls by [`KvmVm::duplicate`]; set `default-features = false` then.
 //!
-//! A virtio device with several queues. `SimVm`, a VM in memory, needs the feature `sim` of
-//! `notify-core`, which is for tests:
+//! A virtio device with several queues. `SimVm`, a VM in memory, is of the crate `notify-sim`,
+//! which is for tests:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
 //! use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Window};
-//! use notify_core::sim::SimVm;
+//! use notify_sim::SimVm;
 //! use notify_core::{Bus, EventNotifier};
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm

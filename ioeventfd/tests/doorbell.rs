@@ -121,8 +121,8 @@ fn a_failed_registration_gives_the_notifier_back_and_undoes_nothing() {
     assert_eq!(vm.take().len(), 1);
     let doorbell = rejected.value.assign().unwrap();
     assert!(Arc::ptr_eq(doorbell.notifier(), &notifier));
-    let kept = doorbell.deassign().unwrap().into_notifier().unwrap();
-    assert!(Arc::ptr_eq(&kept, &notifier));
+    let again = doorbell.deassign().unwrap().assign().unwrap();
+    assert!(Arc::ptr_eq(again.notifier(), &notifier));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use ioeventfd::virtio::{
 };
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, IoAddress, Width, Window};
 use kvm_test::Recorder;
-use notify_core::sim::SimVm;
 use notify_core::{EventNotifier, Extension};
+use notify_sim::SimVm;
 
 /// BAR 4 of a QEMU device, and its notify region at 0xfe00b000 to 0xfe00bfff.
 const BAR: IoAddress = IoAddress::Mmio(0xfe00_8000);
@@ -303,7 +303,11 @@ fn queues_that_share_an_offset_are_told_apart_by_value() {
         expect_error(&bells, "queue 3 is named twice");
     };
     is_refused(layout.doorbells(BAR, twice));
-    for other_place in [PciQueue::new(3, 2), PciQueue::new(3, 1).config_data(7)] {
+    let other_value = PciQueue {
+        value: 7,
+        ..PciQueue::new(3, 1)
+    };
+    for other_place in [PciQueue::new(3, 2), other_value] {
         let twice = [PciQueue::new(3, 1), PciQueue::new(0, 0), other_place];
         is_refused(layout.doorbells(BAR, twice));
         is_refused(data.doorbells(BAR, twice));
@@ -334,7 +338,11 @@ fn queues_that_are_not_enabled_are_left_out() {
 #[test]
 fn with_config_data_the_value_is_the_devices() {
     let shared = modern(capability(0x3000, 2, 0)).unwrap();
-    let queue = |index: u16, value| PciQueue::new(index, 0).config_data(value);
+    let queue = |index, value| PciQueue {
+        index,
+        notify_off: 0,
+        value,
+    };
     let bells = shared.doorbells(BAR, [queue(0, 0x700), queue(1, 0)]);
     let bells = bells.unwrap();
     assert_eq!(bells[0].datamatch, Datamatch::U16(0x700_u16.to_le()));

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use irq_routing::{Dump, IrqChip, MsiMessage, Pin, RoutingTable, Wiring};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 /// What a VMM prints into a bug report.
 fn report() -> Result<String, irq_routing::Error> {

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 /// Vector `vector` of the vCPU whose APIC has this id.
 fn to(apic: u64, vector: u32) -> MsiMessage {

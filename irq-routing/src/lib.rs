@@ -38,13 +38,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Several changes in one commit. `SimVm`, a VM in memory, needs the feature `sim` of
-//! `notify-core`, which is for tests:
+//! Several changes in one commit. `SimVm`, a VM in memory, is of the crate `notify-sim`, which is
+//! for tests:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
-//! use notify_core::sim::{CallKind, SimVm};
+//! use notify_sim::{CallKind, SimVm};
 //!
 //! let vm = Arc::new(SimVm::builder().build());
 //! let table = RoutingTable::new(vm.clone())?;
@@ -68,7 +68,7 @@
 //! - The first commit replaces KVM's table: by what the table starts with, and the edits. See
 //!   [`RoutingTableBuilder::wiring`] for what that is on x86, arm64 and riscv64.
 //! - The interrupt controllers must exist before the first commit, not before the table.
-//! - With another version of kvm-ioctls use [`KvmVm::duplicate_raw`], and set
+//! - With another version of kvm-ioctls use [`KvmVm::duplicate`], and set
 //!   `default-features = false`. A VMM with a hypervisor layer of its own implements [`Vm`]; see
 //!   [`notify_core::ports`].
 //!

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use irqfd::{IrqFd, MsiMessage, RoutingTable};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let vm = Arc::new(SimVm::builder().build());

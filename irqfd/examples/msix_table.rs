@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use irqfd::{ArmQueue, Dead, RoutingTable, msix};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 fn report(dead: &[Dead]) {
     dead.iter().for_each(|dead| eprintln!("{dead}"));

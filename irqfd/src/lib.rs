@@ -32,8 +32,8 @@
 //!
 //! The notifier is new here. [`IrqFdBuilder::notifier`] takes an existing one:
 //! `Arc::new(EventNotifier::try_from(&eventfd)?)` for an `&EventFd` of vmm-sys-util 0.15. Other
-//! versions come in by [`EventNotifier::adopt_borrowed_raw`], and a `VmFd` of another version of
-//! kvm-ioctls by [`KvmVm::duplicate_raw`]. Set `default-features = false` then, so that Cargo
+//! versions come in by [`EventNotifier::adopt_borrowed`], and a `VmFd` of another version of
+//! kvm-ioctls by [`KvmVm::duplicate`]. Set `default-features = false` then, so that Cargo
 //! builds no second copy of these crates. A VMM with a hypervisor layer of its own implements
 //! [`Vm`]; see [`notify_core::ports`].
 //!
@@ -44,8 +44,7 @@
 //! [`Wiring`](irq_routing::RoutingTableBuilder::wiring).
 //!
 //! This crate re-exports what its signatures need, and [`irq_routing`] and [`notify_core`] whole.
-//! The examples below use `notify_core::sim::SimVm`, a VM in memory. It needs the feature `sim` of
-//! `notify-core`, which is for tests.
+//! The examples below use `SimVm`, a VM in memory, of the crate `notify-sim`, which is for tests.
 //!
 //! A device with message-signalled interrupts (MSI, MSI-X) has a [`Vector`] for each of them. A
 //! vector needs an eventfd only if vhost, VFIO or another process signals it. The guest masks and
@@ -69,7 +68,7 @@
 //! use std::sync::Arc;
 //! use irq_routing::{MsiMessage, RoutingTable};
 //! use irqfd::{EoiExits, LevelLine};
-//! use notify_core::sim::{Profile, SimVm};
+//! use notify_sim::{Profile, SimVm};
 //!
 //! let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).build();
 //! let vm = Arc::new(vm); // or a KvmVm
@@ -123,7 +122,7 @@
 //! use irq_routing::RoutingTable;
 //! use irqfd::{ArmQueue, msix};
 //! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-//! use notify_core::sim::SimVm;
+//! use notify_sim::SimVm;
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! vm.enable_lapic(0); // the guest's part

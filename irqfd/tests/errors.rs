@@ -11,7 +11,7 @@ use std::sync::Arc;
 use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use irqfd::vfio::{IntxDevice, PassthroughIntx};
 use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, VectorState, inject, msi, msix};
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 const EIO: i32 = 5;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use irq_routing::{Line, MsiMessage, RoutingTable};
 use irqfd::{ArmQueue, EoiExits, LevelError, LevelLine, ResumeBatch, Vector, VectorError};
 use irqfd::{msi, msix};
-use notify_core::sim::{Profile, SimVm};
+use notify_sim::{Profile, SimVm};
 
 fn machine() -> (Arc<SimVm>, RoutingTable) {
     let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 });

@@ -23,8 +23,8 @@ use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, msix};
 use kvm_test::PATIENCE;
 use notify_core::dispatcher::{Dispatcher, Turn};
-use notify_core::sim::{CallKind, SimVm};
 use notify_core::{Bus, EventNotifier, IoEventFdRequest, Vm};
+use notify_sim::{CallKind, SimVm};
 use recipe::{DRIVER_OK, Device, NEEDS_RESET, SUSPEND};
 
 const DOORBELLS: u64 = 0xd000_0000;

@@ -13,8 +13,8 @@
 //!
 //! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
 //! - [`Vm`] is the *port*: the requests that the upper crates (`irq-routing`, `irqfd`, `ioeventfd`)
-//!   make to a hypervisor. [`KvmVm`] issues them as ioctls on a KVM VM. With the feature `sim`,
-//!   `sim::SimVm` behaves as KVM does and needs no `/dev/kvm`. [`Vcpu`] is the same for vCPUs; its
+//!   make to a hypervisor. [`KvmVm`] issues them as ioctls on a KVM VM. `SimVm` of the crate
+//!   `notify-sim` needs no `/dev/kvm`. [`Vcpu`] is the same for vCPUs; its
 //!   one method is KVM_INTERRUPT.
 //! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how to implement the port,
 //!   and what still works where a request is not supported.
@@ -40,8 +40,8 @@
 //! use notify_core::NotifierPair;
 //!
 //! let queue = NotifierPair::new()?;
-//! queue.host_notifier().notify()?; // what KVM does when the guest rings the doorbell
-//! assert_eq!(queue.host_notifier().consume()?.map(u64::from), Some(1));
+//! queue.host_notifier.notify()?; // what KVM does when the guest rings the doorbell
+//! assert_eq!(queue.host_notifier.consume()?.map(u64::from), Some(1));
 //! # Ok::<(), notify_core::Error>(())
 //! ```
 //!
@@ -52,7 +52,6 @@
 //!
 //! - `kvm-ioctls` (default): conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25.
 //! - `vmm-sys-util` (default): conversions from and to `EventFd` of vmm-sys-util 0.15.
-//! - `sim`: `sim::SimVm`, a VM in memory for tests.
 //! - `dispatcher`: `dispatcher::Dispatcher`, an event loop.
 //! - `mio`: `&EventNotifier` is a `mio::event::Source`.
 //! - `anyhow`: [`Rejected`] converts into `anyhow::Error`.
@@ -74,17 +73,13 @@ mod hex;
 mod notifier;
 pub mod ports;
 mod rejected;
-#[cfg(feature = "sim")]
-pub mod sim;
 mod sys_error;
 pub mod system_calls;
 mod vm;
 pub mod vring;
 
 pub use error::Error;
-pub use notifier::{
-    EventFdMode, EventNotifier, EventNotifierBuilder, NotifierPair, NotifierPairBuilder,
-};
+pub use notifier::{EventFdMode, EventNotifier, EventNotifierBuilder, NotifierPair};
 pub use rejected::Rejected;
 pub use sys_error::SysError;
 pub use vm::{

@@ -31,7 +31,7 @@ fn expect_count(notifier: &EventNotifier, count: u64) {
 fn adoption_keeps_the_counter_and_sets_the_flags() {
     let foreign = EventFd::new(0).unwrap();
     foreign.write(5).unwrap();
-    let notifier = EventNotifier::adopt_borrowed_raw(&foreign).unwrap();
+    let notifier = EventNotifier::adopt_borrowed(&foreign).unwrap();
     let status = fcntl(&notifier, FcntlArg::F_GETFL).unwrap();
     assert_ne!(status & libc::O_NONBLOCK, 0);
     assert_eq!(
@@ -40,7 +40,7 @@ fn adoption_keeps_the_counter_and_sets_the_flags() {
     );
     expect_count(&notifier, 5);
 
-    let empty = EventNotifier::adopt_borrowed_raw(&EventFd::new(0).unwrap()).unwrap();
+    let empty = EventNotifier::adopt_borrowed(&EventFd::new(0).unwrap()).unwrap();
     assert_eq!(
         empty.consume().unwrap(),
         None,
@@ -61,7 +61,7 @@ fn adoption_finds_the_mode_where_the_kernel_tells() {
         (0, EventFdMode::Counter),
         (libc::EFD_SEMAPHORE, EventFdMode::Semaphore),
     ] {
-        let notifier = EventNotifier::adopt_borrowed_raw(&EventFd::new(flags).unwrap()).unwrap();
+        let notifier = EventNotifier::adopt_borrowed(&EventFd::new(flags).unwrap()).unwrap();
         assert!(
             [mode, EventFdMode::Unknown].contains(&notifier.mode()),
             "{:?}",
@@ -153,7 +153,7 @@ fn a_closed_file_descriptor_is_refused_by_its_number() {
     // nothing is closed or used by it.
     let (owned, borrowed) =
         unsafe { (OwnedFd::from_raw_fd(CLOSED), BorrowedFd::borrow_raw(CLOSED)) };
-    let error = EventNotifier::adopt_borrowed(borrowed).unwrap_err();
+    let error = EventNotifier::adopt_borrowed(&borrowed).unwrap_err();
     assert!(
         matches!(&error, Error::Duplicate { fd: CLOSED, cause, .. } if ebadf(cause)),
         "{error:?}"

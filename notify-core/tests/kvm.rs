@@ -93,14 +93,14 @@ fn from_fd_keeps_the_machine_open() {
 fn a_vm_of_any_type_is_taken() {
     let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
     let before = open_fds().unwrap();
-    let by_number = KvmVm::duplicate_raw(&vm_fd).unwrap();
+    let by_number = KvmVm::duplicate(&vm_fd).unwrap();
     let by_fd = KvmVm::duplicate(&by_number).unwrap();
     assert_eq!(open_fds().unwrap(), before + 2);
     drop((vm_fd, by_number));
     by_fd.check_extension(Extension::MsiDevid).unwrap();
-    let closed = KvmVm::duplicate_raw(&i32::MAX).unwrap_err();
+    let closed = KvmVm::duplicate(&i32::MAX).unwrap_err();
     assert!(matches!(closed, Error::Duplicate { fd: i32::MAX, .. }));
-    let other = KvmVm::duplicate_raw(&EventNotifier::new().unwrap()).unwrap_err();
+    let other = KvmVm::duplicate(&EventNotifier::new().unwrap()).unwrap_err();
     assert!(matches!(other, Error::NotVm { .. }));
 }
 

@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::pthread::{Pthread, pthread_kill};
 use nix::sys::signal;
-use notify_core::{EventFd, EventFdMode, EventNotifier, NotifierPair};
-use vmm_sys_util::event::{EventFlag, new_event_consumer_and_notifier};
+use notify_core::{EventFd, EventFdMode, EventNotifier};
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier as EventWriter, new_event_consumer_and_notifier,
+};
 
 #[track_caller]
 fn expect_count(notifier: &EventNotifier, count: u64) {
@@ -199,10 +201,10 @@ fn the_other_holder_cannot_make_us_hang() {
 fn the_pair_of_vmm_sys_util_there_and_back() {
     let (consumer, writer) = new_event_consumer_and_notifier(EventFlag::empty()).unwrap();
     writer.notify().unwrap();
-    let notifier = EventNotifier::from_consumer_and_notifier(consumer, writer).unwrap();
+    let notifier = EventNotifier::try_from((consumer, writer)).unwrap();
     expect_count(&notifier, 1);
 
-    let (consumer, writer) = notifier.into_consumer_and_notifier().unwrap();
+    let (consumer, writer): (EventConsumer, EventWriter) = notifier.try_into().unwrap();
     writer.notify().unwrap();
     consumer.consume().unwrap();
 }
@@ -212,29 +214,11 @@ fn two_halves_of_two_eventfds_are_refused() {
     let (consumer, _lost) = new_event_consumer_and_notifier(EventFlag::NONBLOCK).unwrap();
     let (_lost, writer) = new_event_consumer_and_notifier(EventFlag::NONBLOCK).unwrap();
     let (read, write) = (consumer.as_raw_fd(), writer.as_raw_fd());
-    let rejected = EventNotifier::from_consumer_and_notifier(consumer, writer).unwrap_err();
+    let rejected = EventNotifier::try_from((consumer, writer)).unwrap_err();
     let expected = format!("file descriptors {read} and {write} are not the same eventfd");
     assert_eq!(rejected.error.to_string(), expected);
     assert_eq!(
         (rejected.value.0.as_raw_fd(), rejected.value.1.as_raw_fd()),
         (read, write)
     );
-}
-
-#[test]
-fn a_pair_takes_either_end_from_outside() {
-    let kick = Arc::new(EventNotifier::new().unwrap());
-    let call = Arc::new(EventNotifier::new().unwrap());
-    let pair = NotifierPair::builder()
-        .host_notifier(Arc::clone(&kick))
-        .build()
-        .unwrap();
-    assert!(Arc::ptr_eq(pair.host_notifier(), &kick));
-    assert!(!Arc::ptr_eq(pair.guest_notifier(), &kick));
-    let pair = NotifierPair::builder()
-        .guest_notifier(Arc::clone(&call))
-        .build()
-        .unwrap();
-    assert!(Arc::ptr_eq(pair.guest_notifier(), &call));
-    assert!(!Arc::ptr_eq(pair.host_notifier(), &call));
 }

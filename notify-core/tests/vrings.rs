@@ -10,7 +10,6 @@
 
 use std::io;
 use std::num::NonZeroU64;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -57,7 +56,7 @@ impl VringBackend for Fake {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
         self.request(format!("kick {ring}"))?;
         self.kicks
-            .push(EventNotifier::adopt_borrowed(kick.as_fd()).unwrap());
+            .push(EventNotifier::adopt_borrowed(kick).unwrap());
         Ok(())
     }
 
@@ -88,17 +87,31 @@ fn pair() -> NotifierPair {
     NotifierPair::new().unwrap()
 }
 
+fn pair_of(kick: &Arc<EventNotifier>, call: &Arc<EventNotifier>) -> NotifierPair {
+    NotifierPair {
+        host_notifier: Arc::clone(kick),
+        guest_notifier: Arc::clone(call),
+    }
+}
+
+fn with_kick(host_notifier: Arc<EventNotifier>) -> NotifierPair {
+    NotifierPair {
+        host_notifier,
+        ..pair()
+    }
+}
+
 fn count(notifier: &EventNotifier) -> u64 {
     notifier.consume().unwrap().map_or(0, u64::from)
 }
 
 fn kicks(vrings: &Vrings<Fake>) -> Vec<u64> {
-    let of = |ring| vrings.pair(ring).map(|pair| count(pair.host_notifier()));
+    let of = |ring| vrings.pair(ring).map(|pair| count(&pair.host_notifier));
     (0..).map_while(of).collect()
 }
 
 fn calls(vrings: &Vrings<Fake>) -> Vec<u64> {
-    let of = |ring| vrings.pair(ring).map(|pair| count(pair.guest_notifier()));
+    let of = |ring| vrings.pair(ring).map(|pair| count(&pair.guest_notifier));
     (0..).map_while(of).collect()
 }
 
@@ -127,7 +140,7 @@ fn a_back_end_that_uses_early_kicks_up_is_kicked_again() {
     let (mut fake, _) = Fake::new();
     fake.uses_early_kicks_up = true;
     let mut vrings = two();
-    vrings.pair(1).unwrap().host_notifier().notify().unwrap();
+    vrings.pair(1).unwrap().host_notifier.notify().unwrap();
     vrings.start(fake).unwrap();
     assert_eq!(kicks(&vrings), [1, 1]);
 }
@@ -148,7 +161,7 @@ fn each_start_kicks_what_may_be_pending() {
 fn a_full_kick_counter_is_emptied_so_that_the_kick_is_heard() {
     let (fake, _) = Fake::new();
     let mut vrings = two();
-    let kick = vrings.pair(0).unwrap().host_notifier();
+    let kick = &vrings.pair(0).unwrap().host_notifier;
     kick.add(NonZeroU64::new(u64::MAX - 1).unwrap()).unwrap();
     vrings.start(fake).unwrap();
     assert_eq!(kicks(&vrings), [1, 1]);
@@ -158,7 +171,7 @@ fn a_full_kick_counter_is_emptied_so_that_the_kick_is_heard() {
 #[test]
 fn a_full_kick_counter_that_blocks_is_emptied_before_the_kick() {
     let mut vrings = two();
-    let kick = Arc::clone(vrings.pair(0).unwrap().host_notifier());
+    let kick = Arc::clone(&vrings.pair(0).unwrap().host_notifier);
     kick.add(NonZeroU64::new(u64::MAX - 1).unwrap()).unwrap();
     fcntl(&*kick, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
     vrings.start(Fake::new().0).unwrap();
@@ -169,16 +182,12 @@ fn a_full_kick_counter_that_blocks_is_emptied_before_the_kick() {
 #[test]
 fn what_a_back_end_gets_is_shared() {
     let private = || Arc::new(EventNotifier::builder().private(true).build().unwrap());
-    let pair = |kick: &Arc<EventNotifier>, call: &Arc<EventNotifier>| {
-        let pair = NotifierPair::builder().host_notifier(Arc::clone(kick));
-        pair.guest_notifier(Arc::clone(call)).build().unwrap()
-    };
     let (kick, call, new) = (private(), private(), private());
-    let mut vrings = Vrings::new([pair(&kick, &call)]).unwrap();
+    let mut vrings = Vrings::new([pair_of(&kick, &call)]).unwrap();
     assert!(kick.is_private() && call.is_private());
     vrings.start(Fake::new().0).unwrap();
     assert!(!kick.is_private() && !call.is_private());
-    vrings.set_pair(0, pair(&kick, &new)).unwrap();
+    vrings.set_pair(0, pair_of(&kick, &new)).unwrap();
     assert!(!new.is_private());
 }
 
@@ -187,7 +196,7 @@ fn what_a_back_end_gets_is_shared() {
 fn a_start_takes_no_kick_away() {
     let (fake, _) = Fake::new();
     let mut vrings = two();
-    vrings.pair(0).unwrap().host_notifier().notify().unwrap();
+    vrings.pair(0).unwrap().host_notifier.notify().unwrap();
     vrings.start(fake).unwrap();
     assert_eq!(kicks(&vrings), [2, 1]);
 }
@@ -198,7 +207,7 @@ fn a_stop_clears_the_kicks_and_reports_them_with_the_bases() {
     let mut vrings = two();
     vrings.start(fake).unwrap();
     assert_eq!(kicks(&vrings), [1, 1]);
-    vrings.pair(1).unwrap().host_notifier().notify().unwrap();
+    vrings.pair(1).unwrap().host_notifier.notify().unwrap();
     let stopped = vrings.stop().unwrap();
     let rings: Vec<_> = stopped
         .rings
@@ -216,7 +225,7 @@ fn a_refused_start_returns_the_back_end_and_keeps_the_kicks() {
     for step in steps.split(", ") {
         let (fake, log) = Fake::new();
         let mut vrings = two();
-        vrings.pair(0).unwrap().host_notifier().notify().unwrap();
+        vrings.pair(0).unwrap().host_notifier.notify().unwrap();
         log.lock().unwrap().refuse = Some(step.to_owned());
         let rejected = vrings.start(fake).unwrap_err();
         let text = rejected.error.to_string();
@@ -244,7 +253,7 @@ fn a_back_end_that_does_not_stop_keeps_the_rings_until_it_is_abandoned() {
     assert!(matches!(vrings.stop(), Err(VringError::Stop { .. })));
     assert_eq!(kicks(&vrings), [1, 1], "they are its kicks");
     assert!(vrings.backend().is_some());
-    vrings.pair(1).unwrap().host_notifier().notify().unwrap();
+    vrings.pair(1).unwrap().host_notifier.notify().unwrap();
     requests(&log);
     assert!(vrings.abandon().is_some());
     assert!(vrings.abandon().is_none());
@@ -297,14 +306,9 @@ fn bases_of_another_number_of_rings_are_no_stop() {
 #[test]
 fn one_eventfd_has_one_use() {
     let (one, other) = (pair(), pair());
-    let with = |kick: &Arc<EventNotifier>, call: &Arc<EventNotifier>| {
-        let builder = NotifierPair::builder();
-        let builder = builder.host_notifier(Arc::clone(kick));
-        builder.guest_notifier(Arc::clone(call)).build().unwrap()
-    };
-    let same_kick = with(one.host_notifier(), other.guest_notifier());
-    let call_as_kick = with(one.guest_notifier(), other.guest_notifier());
-    let kick_as_call = with(other.host_notifier(), one.host_notifier());
+    let same_kick = pair_of(&one.host_notifier, &other.guest_notifier);
+    let call_as_kick = pair_of(&one.guest_notifier, &other.guest_notifier);
+    let kick_as_call = pair_of(&other.host_notifier, &one.host_notifier);
     for second in [same_kick, call_as_kick, kick_as_call] {
         let error = Vrings::<Fake>::new([one.clone(), second]).unwrap_err();
         let VringError::SharedNotifier {
@@ -314,7 +318,7 @@ fn one_eventfd_has_one_use() {
             panic!("{error}");
         };
     }
-    let itself = with(one.host_notifier(), one.host_notifier());
+    let itself = pair_of(&one.host_notifier, &one.host_notifier);
     let error = Vrings::<Fake>::new([itself]).unwrap_err();
     assert!(matches!(
         error,
@@ -325,7 +329,7 @@ fn one_eventfd_has_one_use() {
         }
     ));
     // Queues may share a vector.
-    let shared_call = with(other.host_notifier(), one.guest_notifier());
+    let shared_call = pair_of(&other.host_notifier, &one.guest_notifier);
     Vrings::<Fake>::new([one, shared_call]).unwrap();
 }
 
@@ -340,9 +344,7 @@ fn a_second_back_end_is_refused_while_one_runs() {
 }
 
 fn with_call_of(old: &NotifierPair, new: &NotifierPair) -> NotifierPair {
-    let builder = NotifierPair::builder().host_notifier(Arc::clone(old.host_notifier()));
-    let builder = builder.guest_notifier(Arc::clone(new.guest_notifier()));
-    builder.build().unwrap()
+    pair_of(&old.host_notifier, &new.guest_notifier)
 }
 
 #[test]
@@ -359,8 +361,8 @@ fn a_running_ring_gets_another_call_and_keeps_its_kick() {
     assert!(requests(&log).is_empty());
     vrings.set_pair(1, with_call_of(&old, &new)).unwrap();
     assert_eq!(requests(&log), ["call 1"]);
-    let call = vrings.pair(1).unwrap().guest_notifier();
-    assert!(Arc::ptr_eq(call, new.guest_notifier()));
+    let call = &vrings.pair(1).unwrap().guest_notifier;
+    assert!(Arc::ptr_eq(call, &new.guest_notifier));
     let error = vrings.set_pair(2, old.clone()).unwrap_err();
     assert!(matches!(
         error,
@@ -384,7 +386,7 @@ fn a_running_ring_gets_another_call_and_keeps_its_kick() {
 #[test]
 fn a_semaphore_is_no_kick() {
     let kick = Arc::new(EventNotifier::builder().semaphore(true).build().unwrap());
-    let pair = NotifierPair::builder().host_notifier(kick).build().unwrap();
+    let pair = with_kick(kick);
     let error = two().set_pair(1, pair).unwrap_err();
     assert!(matches!(error, VringError::Semaphore { ring: 1, .. }));
 }
@@ -403,7 +405,7 @@ fn a_refused_hand_over_keeps_reported_errors() {
 fn an_error_eventfd_is_no_kick() {
     let mut vrings = two();
     let err = Arc::clone(vrings.error_notifier(1).unwrap());
-    let pair = NotifierPair::builder().host_notifier(err).build().unwrap();
+    let pair = with_kick(err);
     assert!(matches!(
         vrings.set_pair(0, pair),
         Err(VringError::SharedNotifier {
@@ -419,9 +421,9 @@ fn an_idle_ring_gets_another_pair_without_a_request() {
     let mut vrings = two();
     let new = pair();
     vrings.set_pair(0, new.clone()).unwrap();
-    assert_eq!(count(new.host_notifier()), 0);
+    assert_eq!(count(&new.host_notifier), 0);
     vrings.start(Fake::new().0).unwrap();
-    assert_eq!(count(new.host_notifier()), 1);
+    assert_eq!(count(&new.host_notifier), 1);
 }
 
 #[test]
@@ -433,8 +435,8 @@ fn a_refused_call_leaves_the_old_pair() {
     log.lock().unwrap().refuse = Some("call 0".to_owned());
     let error = vrings.set_pair(0, with_call_of(&old, &pair())).unwrap_err();
     assert!(matches!(error, VringError::SetNotifier { ring: 0, .. }));
-    let call = vrings.pair(0).unwrap().guest_notifier();
-    assert!(Arc::ptr_eq(call, old.guest_notifier()));
+    let call = &vrings.pair(0).unwrap().guest_notifier;
+    assert!(Arc::ptr_eq(call, &old.guest_notifier));
 }
 
 #[test]
@@ -458,7 +460,7 @@ fn a_drop_stops_the_back_end() {
     let mut vrings = two();
     vrings.start(fake).unwrap();
     requests(&log);
-    let kick = Arc::clone(vrings.pair(0).unwrap().host_notifier());
+    let kick = Arc::clone(&vrings.pair(0).unwrap().host_notifier);
     drop(vrings);
     assert_eq!(requests(&log), ["stop 2"]);
     assert_eq!(count(&kick), 1, "the kick stays");

@@ -9,8 +9,8 @@ use ioeventfd::{Datamatch, IoAddress, IoEventFd};
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::IrqFd;
 use kvm_ioctls::Kvm;
-use notify_core::sim::SimVm;
 use notify_core::{Bus, EventNotifier, KvmVm, RouteBuffer, RouteEntry, RouteTarget, Vm};
+use notify_sim::SimVm;
 use tiny_guest::layout::DOORBELL;
 use tiny_guest::{Exit, Machine, Program};
 

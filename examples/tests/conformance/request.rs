@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Well-formed requests, from which cases deviate in one point.
 
-pub(crate) use notify_core::sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
+pub(crate) use notify_sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
 
 use crate::backend::Bus;
 use crate::event::Event;

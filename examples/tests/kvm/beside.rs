@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
 use kvm_test::{Trial, anywhere};
-use notify_core::sim::{CallKind, SimVm};
 use notify_core::{Bus, EventNotifier, Vm};
+use notify_sim::{CallKind, SimVm};
 
 use crate::bus::{Place, aimed};
 
@@ -57,6 +57,7 @@ const WIDTHS: [Datamatch; 4] = [
 
 /// Two devices of one VM.
 struct World {
+    registry: DoorbellRegistry,
     sets: [DoorbellSet; 2],
     notifiers: Vec<Arc<EventNotifier>>,
     there: Vec<Place>,
@@ -67,6 +68,7 @@ impl World {
         let registry = DoorbellRegistry::new(vm, &[]);
         Self {
             sets: [(); 2].map(|()| DoorbellSet::new(&registry)),
+            registry,
             notifiers: notifiers.to_vec(),
             there: Vec::new(),
         }
@@ -144,7 +146,7 @@ fn undone() {
                 let mut world = World::new(vm.clone(), &notifiers);
                 // Both are of one device, which changes.
                 world.sets.swap(0, 1);
-                let set = DoorbellSet::new(world.sets[0].registry());
+                let set = DoorbellSet::new(&world.registry);
                 let bell = |key: usize, place: &Place| {
                     let notifier = Arc::clone(&notifiers[key]);
                     Doorbell::new(key as u64, place.0, place.1, notifier)

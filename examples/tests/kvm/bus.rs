@@ -9,8 +9,8 @@ use ioeventfd::{
     Width, Window,
 };
 use kvm_test::{Trial, anywhere};
-use notify_core::sim::SimVm;
 use notify_core::{Bus, EventNotifier, Vm};
+use notify_sim::SimVm;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

@@ -23,13 +23,13 @@ fn keeps_the_serial_port() {
     let table = RoutingTable::new(vm.clone()).unwrap();
     let queue = NotifierPair::new().unwrap();
     let lease = table.lease_msi(MsiMessage::new(Machine::MSI_ADDRESS, 0x40));
-    let call = IrqFd::builder(lease.unwrap()).notifier(queue.guest_notifier().clone());
+    let call = IrqFd::builder(lease.unwrap()).notifier(queue.guest_notifier.clone());
     let call = call.assign().unwrap();
     let address = IoAddress::Mmio(0xfe00_b000);
     let kick = IoEventFd::builder(vm.clone(), address, Datamatch::U16(0));
-    let kick = kick.notifier(queue.host_notifier().clone());
+    let kick = kick.notifier(queue.host_notifier.clone());
     let kick = kick.assign().unwrap();
-    queue.guest_notifier().notify().unwrap();
+    queue.guest_notifier.notify().unwrap();
     assert_eq!(machine.delivered().unwrap(), [0x40]);
 
     // By an irqfd on the GSI of the serial port. KVM pulses a pin from a thread of its own.

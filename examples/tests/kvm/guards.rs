@@ -46,13 +46,13 @@ fn device(vm_fd: &VmFd) -> Device {
         .lease_msi(MsiMessage::new(msi_address(0), 0x40))
         .unwrap();
     let irq = IrqFd::builder(lease)
-        .notifier(Arc::clone(pair.guest_notifier()))
+        .notifier(Arc::clone(&pair.guest_notifier))
         .assign()
         .unwrap();
     let bell = |address, datamatch| {
         let builder = IoEventFd::builder(vm.clone(), address, datamatch);
         builder
-            .notifier(Arc::clone(pair.host_notifier()))
+            .notifier(Arc::clone(&pair.host_notifier))
             .assign()
             .unwrap()
     };
@@ -61,8 +61,8 @@ fn device(vm_fd: &VmFd) -> Device {
     let duplicate = |notifier: &EventNotifier| notifier.try_clone().unwrap().try_into().unwrap();
     Device {
         eventfds: [
-            duplicate(pair.host_notifier()),
-            duplicate(pair.guest_notifier()),
+            duplicate(&pair.host_notifier),
+            duplicate(&pair.guest_notifier),
         ],
         held: vec![
             Box::new(irq),

@@ -59,6 +59,7 @@ fn notifier(private: bool) -> Arc<EventNotifier> {
 
 /// A device with one queue.
 struct Device {
+    registry: DoorbellRegistry,
     set: DoorbellSet,
     notifier: Arc<EventNotifier>,
 }
@@ -67,8 +68,10 @@ impl Device {
     fn new(private: bool) -> Self {
         let vm = vm();
         let windows = Window::of_irqchip(&*vm).unwrap();
+        let registry = DoorbellRegistry::new(vm, windows);
         Self {
-            set: DoorbellSet::new(&DoorbellRegistry::new(vm, windows)),
+            set: DoorbellSet::new(&registry),
+            registry,
             notifier: notifier(private),
         }
     }
@@ -167,7 +170,7 @@ fn vcpu() -> Vec<Row> {
 fn set() -> Vec<Row> {
     vec![
         row("`new`, `plan`", [NONE, NONE], Device::started, |device| {
-            std::mem::forget(DoorbellSet::new(device.set.registry()));
+            std::mem::forget(DoorbellSet::new(&device.registry));
             assert_eq!(device.set.plan([]).unwrap().removals(), 1);
         }),
         row(
@@ -230,7 +233,7 @@ fn set() -> Vec<Row> {
             |private| {
                 let device = Device::new(private);
                 device.started();
-                let Device { set, notifier } = device;
+                let Device { set, notifier, .. } = device;
                 std::mem::forget(notifier);
                 take(set, drop)
             },

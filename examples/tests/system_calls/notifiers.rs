@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use notify_core::{EventFd, EventNotifier};
+use vmm_sys_util::event::{EventConsumer, EventNotifier as Writer};
 
 use crate::call::*;
 use crate::row::{Calls, Row, Section, Thread, leak, on, take};
@@ -153,7 +154,7 @@ fn conversions() -> Vec<Row> {
             },
         ),
         Row::new(
-            "`adopt_borrowed`, `adopt_borrowed_raw`",
+            "`adopt_borrowed`",
             &[
                 READ,
                 PREADV2,
@@ -169,21 +170,20 @@ fn conversions() -> Vec<Row> {
             ],
             || {
                 on(leak(eventfd()), |eventfd| {
-                    std::mem::forget(EventNotifier::adopt_borrowed_raw(eventfd).unwrap());
+                    std::mem::forget(EventNotifier::adopt_borrowed(eventfd).unwrap());
                 })
             },
         ),
         Row::new(
-            "`from_consumer_and_notifier`",
+            "`try_from` of a consumer and a notifier",
             &[
                 READ, PREADV2, WRITEV, CLOSE, F_GETFL, F_SETFL, F_SETFD, NEWFSTATAT, OPENAT, STATX,
                 KCMP, GETPID,
             ],
             || {
-                let halves = notifier(false).into_consumer_and_notifier().unwrap();
-                take(halves, |(consumer, notifier)| {
-                    let whole = EventNotifier::from_consumer_and_notifier(consumer, notifier);
-                    std::mem::forget(whole.unwrap());
+                let halves: (EventConsumer, Writer) = notifier(false).try_into().unwrap();
+                take(halves, |halves| {
+                    std::mem::forget(EventNotifier::try_from(halves).unwrap());
                 })
             },
         ),

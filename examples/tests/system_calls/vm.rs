@@ -26,13 +26,13 @@ fn machine() -> &'static Machine {
 }
 
 fn kvm_vm() -> &'static KvmVm {
-    leak(KvmVm::duplicate_raw(machine().vm_fd()).unwrap())
+    leak(KvmVm::duplicate(machine().vm_fd()).unwrap())
 }
 
 fn vm() -> Vec<Row> {
     vec![
         Row::new(
-            "`KvmVm::try_from`, `duplicate`, `duplicate_raw`",
+            "`KvmVm::try_from`, `duplicate`",
             &[
                 F_DUPFD_CLOEXEC,
                 MUSL_F_SETFD,
@@ -42,7 +42,7 @@ fn vm() -> Vec<Row> {
             || {
                 let vm_fd = leak(bare().unwrap());
                 on(vm_fd, |vm_fd| {
-                    std::mem::forget(KvmVm::duplicate_raw(vm_fd).unwrap())
+                    std::mem::forget(KvmVm::duplicate(vm_fd).unwrap())
                 })
             },
         ),
@@ -68,7 +68,7 @@ fn vm() -> Vec<Row> {
         }),
         Row::new("`retire`", &[], || on(kvm_vm(), Vm::retire)),
         Row::new("drop", &[CLOSE], || {
-            take(KvmVm::duplicate_raw(machine().vm_fd()).unwrap(), drop)
+            take(KvmVm::duplicate(machine().vm_fd()).unwrap(), drop)
         }),
     ]
 }
@@ -76,7 +76,7 @@ fn vm() -> Vec<Row> {
 fn vcpu() -> Vec<Row> {
     vec![
         Row::new(
-            "`KvmVcpu::try_from`, `duplicate`, `duplicate_raw`",
+            "`KvmVcpu::try_from`, `duplicate`",
             &[
                 F_DUPFD_CLOEXEC,
                 MUSL_F_SETFD,
@@ -88,7 +88,7 @@ fn vcpu() -> Vec<Row> {
                 let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
                 std::mem::forget(vm_fd);
                 take(vcpu_fd, |vcpu_fd| {
-                    std::mem::forget(KvmVcpu::duplicate_raw(&vcpu_fd).unwrap());
+                    std::mem::forget(KvmVcpu::duplicate(&vcpu_fd).unwrap());
                     std::mem::forget(vcpu_fd);
                 })
             },
@@ -96,7 +96,7 @@ fn vcpu() -> Vec<Row> {
         Row::new("`interrupt`", &[KVM_INTERRUPT], || {
             let vm_fd = bare().unwrap();
             let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
-            let vcpu = KvmVcpu::duplicate_raw(&vcpu_fd).unwrap();
+            let vcpu = KvmVcpu::duplicate(&vcpu_fd).unwrap();
             std::mem::forget((vm_fd, vcpu_fd));
             on(leak(vcpu), |vcpu| vcpu.interrupt(0x41).unwrap())
         }),

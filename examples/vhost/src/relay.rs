@@ -64,8 +64,8 @@ impl<D: Device> Device for Relayed<D> {
         let mut inner = Vec::new();
         for outer in pairs {
             let own = NotifierPair::new()?;
-            ways.push((outer.host_notifier().clone(), own.host_notifier().clone()));
-            ways.push((own.guest_notifier().clone(), outer.guest_notifier().clone()));
+            ways.push((outer.host_notifier.clone(), own.host_notifier.clone()));
+            ways.push((own.guest_notifier.clone(), outer.guest_notifier.clone()));
             inner.push(own);
         }
         self.device.start(session, inner)?;

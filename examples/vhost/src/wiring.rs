@@ -231,11 +231,10 @@ impl Wiring {
     ) -> Result<NotifierPair, Box<dyn Error>> {
         let kick = self.lock().kicks.get(queue).map(Arc::clone);
         let kick = kick.ok_or_else(|| format!("queue {queue} has no kick"))?;
-        let pair = NotifierPair::builder()
-            .host_notifier(kick)
-            .guest_notifier(call)
-            .build()?;
-        Ok(pair)
+        Ok(NotifierPair {
+            host_notifier: kick,
+            guest_notifier: call,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

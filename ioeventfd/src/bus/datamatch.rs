@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::Error;
 
-/// How many bytes a guest writes at once.
+/// How many bytes a guest writes at once: `Width::W4 as u32` is 4.
 ///
 /// It is closed: KVM matches writes of these four lengths, and longer stores as several of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,14 +18,6 @@ pub enum Width {
     W4 = 4,
     /// Eight.
     W8 = 8,
-}
-
-impl Width {
-    /// Returns the number of bytes.
-    #[must_use]
-    pub const fn bytes(self) -> u32 {
-        self as u32
-    }
 }
 
 /// Which writes to its address ring a doorbell. A value that does not fit its width cannot be
@@ -120,7 +112,7 @@ impl Datamatch {
     pub const fn bytes(self) -> u32 {
         match self {
             Self::AnyWrite => 0,
-            Self::Width(width) => width.bytes(),
+            Self::Width(width) => width as u32,
             Self::U8(_) => 1,
             Self::U16(_) => 2,
             Self::U32(_) => 4,

@@ -12,24 +12,30 @@ use super::{Datamatch, IoAddress, Place};
 /// and it would then take the device's writes, or never ring.
 ///
 /// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64
-/// VMM chooses where they are, so it creates theirs from their addresses ([`gicv3_distributor`] and
-/// others). What else KVM has on its bus, such as zones of coalesced MMIO, [`new`](Self::new)
-/// describes. All of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later
-/// to [`reserve`](crate::DoorbellRegistry::reserve).
+/// VMM chooses where they are, so it describes them with [`new`](Self::new), and so does any VMM
+/// what else KVM has on its bus, such as zones of coalesced MMIO. All of them go to
+/// [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
+/// [`reserve`](crate::DoorbellRegistry::reserve).
 ///
-/// [`gicv3_distributor`]: Self::gicv3_distributor
+/// | in the kernel | where the VMM sets its address | size | kernel source |
+/// |---|---|---|---|
+/// | distributor of a GICv3 | KVM_VGIC_V3_ADDR_TYPE_DIST | 0x1_0000 | `vgic_register_dist_iodev` |
+/// | redistributors of a GICv3 | KVM_VGIC_V3_ADDR_TYPE_REDIST, or each KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION | 0x2_0000 for each of its vCPUs | `vgic_register_redist_iodev` |
+/// | an ITS, with the frame that MSI are written to | KVM_VGIC_ITS_ADDR_TYPE | 0x2_0000 | `vgic_register_its_iodev` |
+/// | the APLIC of an AIA | KVM_DEV_RISCV_AIA_ADDR_APLIC | 0x4000 | `kvm_riscv_aia_aplic_init` |
+/// | the IMSIC of each vCPU of an AIA | KVM_DEV_RISCV_AIA_ADDR_IMSIC | 0x1000 | `kvm_riscv_vcpu_aia_imsic_init` |
 ///
 /// ```
 /// use std::sync::Arc;
 /// use ioeventfd::{DoorbellRegistry, IoAddress, Window};
-/// # use notify_core::sim::{Profile, SimVm};
+/// # use notify_sim::{Profile, SimVm};
 /// # let vm = Arc::new(SimVm::builder().profile(Profile::Arm64Gic { spis: 32 }).build());
 ///
 /// // An arm64 VM with four vCPUs, a GICv3 and an ITS.
 /// let windows = [
-///     Window::gicv3_distributor(0x0800_0000),
-///     Window::gicv3_redistributors(0x080a_0000, 4),
-///     Window::gicv3_its(0x0808_0000),
+///     Window::new(IoAddress::Mmio(0x0800_0000), 0x1_0000, "the distributor"),
+///     Window::new(IoAddress::Mmio(0x080a_0000), 4 * 0x2_0000, "the redistributors"),
+///     Window::new(IoAddress::Mmio(0x0808_0000), 0x2_0000, "the ITS"),
 /// ];
 /// let registry = DoorbellRegistry::new(vm, &windows);
 /// ```
@@ -80,50 +86,6 @@ impl Window {
     #[must_use]
     pub const fn new(start: IoAddress, size: u64, name: &'static str) -> Self {
         Self { start, size, name }
-    }
-
-    /// The distributor of a GICv3 (arm64) with its base address here: 64 KiB
-    /// (KVM_VGIC_V3_ADDR_TYPE_DIST).
-    ///
-    /// Kernel source: `vgic_register_dist_iodev` in `arch/arm64/kvm/vgic/vgic-mmio.c`.
-    #[must_use]
-    pub const fn gicv3_distributor(base: u64) -> Self {
-        Self::new(IoAddress::Mmio(base), 0x1_0000, "the GICv3 distributor")
-    }
-
-    /// A region of redistributors of a GICv3 (arm64): 128 KiB for each of its vCPUs
-    /// (KVM_VGIC_V3_ADDR_TYPE_REDIST, or one KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION with its count).
-    ///
-    /// Kernel source: `vgic_register_redist_iodev` in `arch/arm64/kvm/vgic/vgic-mmio-v3.c`.
-    #[must_use]
-    pub const fn gicv3_redistributors(base: u64, vcpus: u32) -> Self {
-        let size = 0x2_0000 * vcpus as u64;
-        Self::new(IoAddress::Mmio(base), size, "the GICv3 redistributors")
-    }
-
-    /// An ITS of a GICv3 (arm64): 128 KiB, the frame of GITS_TRANSLATER, to which MSI are written,
-    /// included (KVM_VGIC_ITS_ADDR_TYPE).
-    ///
-    /// Kernel source: `vgic_register_its_iodev` in `arch/arm64/kvm/vgic/vgic-its.c`.
-    #[must_use]
-    pub const fn gicv3_its(base: u64) -> Self {
-        Self::new(IoAddress::Mmio(base), 0x2_0000, "the GICv3 ITS")
-    }
-
-    /// The APLIC of an AIA (riscv64): 16 KiB (KVM_DEV_RISCV_AIA_ADDR_APLIC).
-    ///
-    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`.
-    #[must_use]
-    pub const fn aia_aplic(base: u64) -> Self {
-        Self::new(IoAddress::Mmio(base), 0x4000, "the APLIC")
-    }
-
-    /// The IMSIC of one vCPU of an AIA (riscv64): 4 KiB (KVM_DEV_RISCV_AIA_ADDR_IMSIC).
-    ///
-    /// Kernel source: `kvm_riscv_vcpu_aia_imsic_init` in `arch/riscv/kvm/aia_imsic.c`.
-    #[must_use]
-    pub const fn aia_imsic(base: u64) -> Self {
-        Self::new(IoAddress::Mmio(base), 0x1000, "an IMSIC")
     }
 
     pub(crate) fn covers(&self, place: Place) -> bool {

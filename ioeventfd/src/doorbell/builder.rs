@@ -25,12 +25,6 @@ impl IoEventFdBuilder {
         self
     }
 
-    /// The notifier, if it has one already.
-    #[must_use]
-    pub fn into_notifier(self) -> Option<Arc<EventNotifier>> {
-        self.notifier
-    }
-
     /// Registers the doorbell: from now on matching writes signal the notifier.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use crate::{Datamatch, Error, IoAddress, Rejected};
 /// ```
 /// # use std::sync::Arc;
 /// # use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd, Width};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// let address = IoAddress::Pio(0x510);
 /// let doorbell = IoEventFd::builder(vm.clone(), address, Datamatch::U16(0)).assign()?;
@@ -40,7 +40,8 @@ use crate::{Datamatch, Error, IoAddress, Rejected};
 /// assert!(matches!(all.map_err(Error::from), Err(Error::Taken { .. })));
 ///
 /// // What was kicked before it is stopped is still there to be taken.
-/// let notifier = doorbell.deassign()?.into_notifier();
+/// let notifier = doorbell.notifier().clone();
+/// doorbell.deassign()?;
 /// # drop((other, notifier));
 /// # Ok::<(), Error>(())
 /// ```
@@ -116,15 +117,11 @@ impl IoEventFd {
         Ok(())
     }
 
-    /// Where it lies.
-    #[must_use]
-    pub fn address(&self) -> IoAddress {
+    pub(crate) fn address(&self) -> IoAddress {
         self.address
     }
 
-    /// Which writes ring it.
-    #[must_use]
-    pub fn datamatch(&self) -> Datamatch {
+    pub(crate) fn datamatch(&self) -> Datamatch {
         self.datamatch
     }
 

@@ -34,7 +34,7 @@ use crate::{Error, IoEventFd, Window};
 /// use std::sync::Arc;
 /// use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, Error, IoAddress, Window};
 /// use notify_core::EventNotifier;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// let windows = Window::of_irqchip(&*vm)?;
 /// let registry = DoorbellRegistry::new(vm, windows);

@@ -235,7 +235,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use notify_core::EventNotifier;
-    use notify_core::sim::SimVm;
+    use notify_sim::SimVm;
 
     use super::*;
     use crate::{Datamatch, Doorbell, DoorbellRegistry, IoAddress, Plan};

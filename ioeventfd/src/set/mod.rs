@@ -71,7 +71,7 @@ use left::LeftPlaces;
 /// use ioeventfd::{AfterExit, Datamatch, Doorbell, DoorbellRegistry, DoorbellSet};
 /// use ioeventfd::{IoAddress, Width};
 /// use notify_core::{Bus, EventNotifier};
-/// use notify_core::sim::SimVm;
+/// use notify_sim::SimVm;
 ///
 /// let vm = Arc::new(SimVm::builder().build());
 /// let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
@@ -160,12 +160,6 @@ impl DoorbellSet {
     pub fn removals_first(mut self) -> Self {
         self.removals_first = true;
         self
-    }
-
-    /// Returns the registry, which the other sets of the VM share.
-    #[must_use]
-    pub fn registry(&self) -> &DoorbellRegistry {
-        &self.registry
     }
 
     /// The doorbells that it has, whether it is started or not, in order of address.

@@ -13,7 +13,7 @@
 //! queues are beyond KVM's matching, but for a device with a single one.
 //!
 //! A driver that has negotiated VIRTIO_F_NOTIF_CONFIG_DATA writes a value that the device gave it
-//! in place of the index: [`PciQueue::config_data`].
+//! in place of the index: the field [`PciQueue::value`].
 //!
 //! The VMM names the queues that the driver has enabled, by index. They need not begin at 0 or be
 //! without gaps: administration queues lie beyond `num_queues`.

@@ -54,7 +54,8 @@ pub struct PciQueue {
     pub index: u16,
     /// `queue_notify_off`, which queues may share.
     pub notify_off: u16,
-    /// What the driver writes to kick the queue.
+    /// What the driver writes to kick the queue: its index, or with VIRTIO_F_NOTIF_CONFIG_DATA the
+    /// device's `queue_notif_config_data`.
     pub value: u16,
 }
 
@@ -68,13 +69,6 @@ impl PciQueue {
             notify_off,
             value,
         }
-    }
-
-    /// With VIRTIO_F_NOTIF_CONFIG_DATA the driver writes the device's `queue_notif_config_data`.
-    #[must_use]
-    pub const fn config_data(mut self, value: u16) -> Self {
-        self.value = value;
-        self
     }
 }
 

@@ -9,7 +9,7 @@ use ioeventfd::{
     Window,
 };
 use notify_core::EventNotifier;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 pub(crate) const BASE: u64 = 0xfe00_b000;
 pub(crate) const ELSEWHERE: u64 = 0xfd00_3000;

@@ -5,7 +5,7 @@ use kvm_test::os_text;
 use std::error::Error as _;
 
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Width, Window};
-use notify_core::sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
+use notify_sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
 
 use crate::common::*;
 
@@ -146,7 +146,7 @@ fn a_length_and_a_value() {
 
 #[test]
 fn addresses_are_shown_in_hex() {
-    let window = Window::gicv3_its(0x0808_0000);
+    let window = Window::new(IoAddress::Mmio(0x0808_0000), 0x2_0000, "the GICv3 ITS");
     assert_eq!(
         format!("{window:?}"),
         r#"Window { start: Mmio(0x8080000), size: 0x20000, name: "the GICv3 ITS" }"#

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Doorbell, DoorbellSet, Error, IoAddress};
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind::{self, IoEventFdAssign, IoEventFdDeassign};
+use notify_sim::CallKind::{self, IoEventFdAssign, IoEventFdDeassign};
 
 use crate::common::*;
 

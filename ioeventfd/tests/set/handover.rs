@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ioeventfd::{AfterExit, Datamatch, DoorbellRegistry, DoorbellSet, IoAddress};
 use kvm_test::wait_until;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use notify_core::sim::CallKind;
 use notify_core::{EventFdMode, EventNotifier};
+use notify_sim::CallKind;
 
 use crate::common::*;
 use crate::hooked::Pause;

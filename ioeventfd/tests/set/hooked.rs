@@ -6,10 +6,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
-use notify_core::sim::SimVm;
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
+use notify_sim::SimVm;
 
 pub(crate) struct Hooked {
     pub(crate) vm: SimVm,

@@ -10,7 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use ioeventfd::{AfterExit, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use crate::common::*;
 use crate::hooked::Pause;

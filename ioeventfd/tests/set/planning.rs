@@ -2,7 +2,7 @@
 //! Plans: what is compared, and what is refused before the machine is asked.
 
 use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width};
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use crate::common::*;
 

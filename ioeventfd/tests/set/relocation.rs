@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ioeventfd::{AfterExit, Doorbell, DoorbellSet, Error, IoAddress};
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use crate::common::*;
 

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Epoch, Error, IoAddress, Window};
-use notify_core::sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
 use notify_core::{Bus, EventNotifier, IoEventFdRequest, Vm};
+use notify_sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
 
 use crate::common::*;
 use crate::faults::expect_all_heard;

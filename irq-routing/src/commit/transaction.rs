@@ -12,7 +12,7 @@ use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
-/// # use notify_core::sim::{CallKind, SimVm};
+/// # use notify_sim::{CallKind, SimVm};
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # let table = RoutingTable::new(vm.clone())?;
 /// let vectors: Vec<_> = (0..64).map(|_| table.lease()).collect::<Result<_, _>>()?;

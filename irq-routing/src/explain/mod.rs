@@ -42,7 +42,7 @@ use crate::{
 /// ```
 /// use std::sync::Arc;
 /// use irq_routing::{Explanation, MsiMessage, Platform, RoutingTable, Wiring};
-/// use notify_core::sim::SimVm;
+/// use notify_sim::SimVm;
 ///
 /// let vm = Arc::new(SimVm::builder().build());
 /// let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;

@@ -155,7 +155,9 @@ impl EntryKind {
         match self {
             Self::Msi => true,
             Self::S390Adapter => false,
-            Self::HvSint | Self::XenEvtchn => platform.is_x86(),
+            Self::HvSint | Self::XenEvtchn => {
+                matches!(platform, Platform::X86 | Platform::X86Split)
+            }
         }
     }
 

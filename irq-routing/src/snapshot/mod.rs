@@ -38,7 +38,7 @@ fn is_fit(name: &str) -> bool {
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
-/// # use notify_core::sim::{CallKind, SimVm};
+/// # use notify_sim::{CallKind, SimVm};
 /// # let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
 /// let rx = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;
 /// let tx = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x41))?;

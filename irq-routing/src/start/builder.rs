@@ -88,7 +88,7 @@ impl RoutingTableBuilder {
     /// ```
     /// # use std::sync::Arc;
     /// # use irq_routing::{MsiMessage, RoutingTable};
-    /// # use notify_core::sim::SimVm;
+    /// # use notify_sim::SimVm;
     /// // A VM with more than 255 vCPUs and no IOMMU.
     /// let table = RoutingTable::builder(Arc::new(SimVm::builder().build()))
     ///     .translate(|message| Some(message.with_extended_destination()))

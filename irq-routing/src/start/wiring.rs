@@ -20,7 +20,7 @@ use crate::{Error, IrqChip, Pin, Pins, Platform};
 /// ```
 /// use std::sync::Arc;
 /// use irq_routing::{MsiMessage, RoutingTable, Wiring};
-/// use notify_core::sim::{CallKind, SimVm};
+/// use notify_sim::{CallKind, SimVm};
 ///
 /// let vm = Arc::new(SimVm::builder().build());
 /// let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;

@@ -24,7 +24,7 @@ use crate::{Error, Gsi, Line, Pin, Rejected, Route, RoutingTable};
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{Error, IrqChip, Pin, Platform, RoutingTable, Wiring};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
 /// let driven = table.line(10)?.drive()?;

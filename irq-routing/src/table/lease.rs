@@ -19,7 +19,7 @@ use crate::{Armed, Error, Gsi, Line, MsiMessage, Registration, Rejected, Route, 
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
 /// let lease = table.lease()?;
 /// assert_eq!(lease.route(), None);

@@ -20,7 +20,7 @@ use crate::{Armed, DrivenLine, Error, Gsi, GsiLease, Registration, Rejected, Rou
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{Error, MsiMessage, RoutingTable};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let table = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
 /// let line = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?.into_line()?;
 /// if let Some(lease) = line.lease() {

@@ -47,7 +47,7 @@ use crate::{Error, Gsi, KernelRoute, Line, MsiMessage, Platform, Registration, R
 /// use std::sync::Arc;
 /// use irq_routing::{IrqChip, MsiMessage, Pin, Pins, RoutingTable};
 /// use notify_core::{Vm, LineStatus};
-/// use notify_core::sim::SimVm;
+/// use notify_sim::SimVm;
 ///
 /// let vm = Arc::new(SimVm::builder().build()); // with a full irqchip; or a KvmVm
 /// let table = RoutingTable::new(vm.clone())?;

@@ -35,7 +35,7 @@ use crate::{Error, RoutingTable};
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 /// use irq_routing::{Committed, MsiMessage, Observer, RoutingTable};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 ///
 /// #[derive(Debug, Default)]
 /// struct Metrics {

@@ -24,7 +24,7 @@ use crate::{Gsi, GsiLease, Route};
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
-/// # use notify_core::sim::{CallKind, SimVm};
+/// # use notify_sim::{CallKind, SimVm};
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # let table = RoutingTable::new(vm.clone())?;
 /// let lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use irq_routing::{Error, IrqChip, Pin, Platform, RoutingTable, Wiring};
-use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{LineStatus, Vm};
+use notify_sim::{CallKind, Profile, SimVm};
 
 fn machine(profile: Profile) -> Arc<SimVm> {
     Arc::new(SimVm::builder().profile(profile).build())

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{Platform, RoutingTable, Wiring};
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use crate::message;
 

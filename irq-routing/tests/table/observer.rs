@@ -6,7 +6,7 @@ use std::thread;
 
 use irq_routing::{Committed, Error, IrqChip, Observer, Pins, Platform, RoutingTable, Wiring};
 use kvm_test::wait_until;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use crate::{EINVAL, message, pin};
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use irq_routing::{EditOutcome, Error, IrqChip, Pin, Platform, RestoreError, RoutingTable, Wiring};
 use kvm_test::{Call, Recorder};
-use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer,
     RouteEntry, RouteTarget, Vm,
 };
+use notify_sim::{CallKind, Profile, SimVm};
 
 use crate::message;
 

@@ -53,7 +53,7 @@ pub use target::IrqTarget;
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
 /// # use irqfd::IrqFd;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let table = RoutingTable::new(vm.clone())?;

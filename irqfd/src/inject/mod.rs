@@ -17,7 +17,7 @@
 //! # use std::sync::Arc;
 //! # use irq_routing::{MsiMessage, RoutingTable};
 //! # use irqfd::inject::{self, Injected};
-//! # use notify_core::sim::SimVm;
+//! # use notify_sim::SimVm;
 //! # let vm = Arc::new(SimVm::builder().build());
 //! # vm.enable_lapic(0);
 //! # let table = RoutingTable::new(vm.clone())?;

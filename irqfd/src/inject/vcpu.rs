@@ -27,7 +27,7 @@ use super::Injected;
 /// ```
 /// # use std::sync::Arc;
 /// # use irqfd::inject::{self, Injected};
-/// # use notify_core::sim::{Profile, SimVm};
+/// # use notify_sim::{Profile, SimVm};
 /// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
 /// let vcpu = SimVm::vcpu(Arc::clone(&vm), 0).ok_or("no vCPU")?; // or a KvmVcpu
 /// assert_eq!(inject::vcpu(&vcpu, 0x60)?, Injected::Queued);
@@ -41,7 +41,7 @@ use super::Injected;
 /// # #![deny(unused_must_use)]
 /// # use std::sync::Arc;
 /// # use irqfd::inject;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # let vcpu = SimVm::vcpu(Arc::clone(&vm), 0).ok_or("no vCPU")?;
 /// inject::vcpu(&vcpu, 0x60)?;

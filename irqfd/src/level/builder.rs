@@ -74,7 +74,7 @@ impl LevelLineBuilder {
     /// # use std::sync::Arc;
     /// # use irq_routing::{MsiMessage, Platform, RoutingTable};
     /// # use irqfd::LevelLine;
-    /// # use notify_core::sim::{Profile, SimVm};
+    /// # use notify_sim::{Profile, SimVm};
     /// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
     /// # vm.enable_lapic(0);
     /// # let table = RoutingTable::new(vm.clone())?;

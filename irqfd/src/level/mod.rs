@@ -77,7 +77,7 @@ pub use snapshot::LevelSnapshot;
 /// use std::sync::Arc;
 /// use irq_routing::{Platform, RoutingTable, Wiring};
 /// use irqfd::{EventNotifier, LevelLine};
-/// use notify_core::sim::SimVm;
+/// use notify_sim::SimVm;
 ///
 /// const IOAPIC: u32 = 2;
 /// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm

@@ -38,7 +38,7 @@ const VERSION: u32 = 1;
 /// # use std::sync::Arc;
 /// # use irq_routing::{Platform, RoutingTable, Wiring};
 /// # use irqfd::LevelLine;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # fn line(vm: &Arc<SimVm>) -> Result<LevelLine, Box<dyn std::error::Error>> {
 /// #     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;
 /// #     Ok(LevelLine::builder(table.line(10)?).build()?)

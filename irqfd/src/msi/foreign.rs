@@ -24,7 +24,7 @@ use crate::hex::Hex;
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::msi;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let routing = RoutingTable::new(vm.clone())?;

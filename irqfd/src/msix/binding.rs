@@ -29,7 +29,7 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::{Triggered, msix};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
 /// # let table = msix::Table::builder(&routing).vectors(2).build()?;
 /// let queue = msix::Binding::new(&table);
@@ -64,7 +64,7 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::{VectorHandle, msix};
 /// # use notify_core::EventNotifier;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # struct Backend { call: Arc<EventNotifier> }
 /// # impl Backend {
 /// #     fn set_vring_call(&mut self, call: &Arc<EventNotifier>) -> io::Result<()> {

@@ -21,7 +21,7 @@ const WORD: usize = 64;
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::msix;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
 /// # let table = msix::Table::builder(&routing).vectors(2).build()?;
 /// // Two entries, of which the second is masked and pending.

@@ -30,7 +30,7 @@ const VERSION: u32 = 2;
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::msix;
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let routing = RoutingTable::new(vm.clone())?;

@@ -64,7 +64,7 @@ pub(super) const MAX: usize = 2048;
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::{Triggered, msix};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let routing = RoutingTable::new(vm.clone())?;

@@ -112,7 +112,7 @@ use trigger::{Gate, Outlet, SharedMessage};
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
 /// # use irqfd::{Triggered, Vector};
-/// # use notify_core::sim::SimVm;
+/// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let table = RoutingTable::new(vm.clone())?;

@@ -26,7 +26,8 @@ use crate::{LevelIrq, LevelLine};
 /// # use std::sync::Arc;
 /// # use irq_routing::{Platform, RoutingTable, Wiring};
 /// # use irqfd::{LevelLine, vfio::{IntxDevice, PassthroughIntx}};
-/// # use notify_core::{EventNotifier, sim::SimVm};
+/// # use notify_core::EventNotifier;
+/// # use notify_sim::SimVm;
 /// # #[derive(Debug)]
 /// # struct Device;
 /// # impl IntxDevice for Device {

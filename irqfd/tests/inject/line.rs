@@ -7,7 +7,7 @@ use std::sync::Arc;
 use irq_routing::{IrqChip, Line, MsiMessage, Pin, Pins, Platform, RoutingTable, Wiring};
 use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
-use notify_core::sim::{CallKind, Interrupt, Profile, SimVm};
+use notify_sim::{CallKind, Interrupt, Profile, SimVm};
 
 const LEVEL: u64 = 1 << 15;
 

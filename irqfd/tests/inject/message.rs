@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
-use notify_core::sim::{CallKind, Profile, SimVm};
+use notify_sim::{CallKind, Profile, SimVm};
 
 fn with(profile: Profile, vcpus: usize) -> (Arc<SimVm>, RoutingTable) {
     let vm = Arc::new(SimVm::builder().profile(profile).vcpus(vcpus).build());

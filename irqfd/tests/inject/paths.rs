@@ -9,7 +9,7 @@ use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
 use irqfd::inject;
 use irqfd::{Controller, EoiExits, EventNotifier, IrqFd, LevelLine, Vector};
 use notify_core::Vm;
-use notify_core::sim::{Profile, SimVm};
+use notify_sim::{Profile, SimVm};
 
 const PAGE: &str = include_str!("../../src/inject/paths.md");
 const SPLIT: Profile = Profile::X86Split { pins: 24 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irqfd::inject::InjectError;
 use irqfd::inject::{self, Injected};
 use notify_core::Vcpu;
-use notify_core::sim::{CallKind, Profile, SimVm};
+use notify_sim::{CallKind, Profile, SimVm};
 
 fn with(profile: Profile) -> (Arc<SimVm>, impl Vcpu) {
     let vm = Arc::new(SimVm::builder().profile(profile).build());

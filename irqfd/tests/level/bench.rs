@@ -9,7 +9,7 @@ use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelLine};
 use kvm_test::NoIrqLine;
 use notify_core::Bus;
-use notify_core::sim::{Profile, SimVm};
+use notify_sim::{Profile, SimVm};
 
 pub(crate) const GSI: u32 = 10;
 pub(crate) const VECTOR: u8 = 0x52;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::{EoiExits, LevelIrq, LevelLine};
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, edge, level};
 use super::{exported, heard, notifier, own, signal, told};

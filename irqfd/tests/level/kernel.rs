@@ -6,8 +6,8 @@ use std::sync::Arc;
 use irq_routing::{IrqChip, Pin, RoutingTable, Wiring};
 use irqfd::{IrqFdError, LevelError, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
-use notify_core::sim::{CallKind, SimVm};
 use notify_core::{EventNotifier, Extension, Vm};
+use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, pin};
 use super::{exported, heard, notifier, own, signal, told};

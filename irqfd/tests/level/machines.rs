@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::{RoutingTable, Wiring};
 use irqfd::{LevelError, LevelLine, NoResample};
-use notify_core::sim::{Profile, SimVm};
+use notify_sim::{Profile, SimVm};
 
 use super::{exported, heard, notifier, own, signal};
 

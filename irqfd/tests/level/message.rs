@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use irq_routing::{MsiMessage, Platform, Route, RoutingTable, Wiring};
 use irqfd::{EoiExits, IrqFdError, LevelError, LevelLine, NoResample};
 use kvm_test::{Call, Recorder};
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, edge, level, split};
 use super::{exported, heard, notifier, own, signal, told};
@@ -368,7 +368,7 @@ fn whoever_leaves_takes_nothing_along() {
 fn a_blocked_message_takes_the_irqfds_off_until_it_is_let_through() {
     let blocked = Arc::new(AtomicBool::new(false));
     let block = Arc::clone(&blocked);
-    let profile = notify_core::sim::Profile::X86Split { pins: 24 };
+    let profile = notify_sim::Profile::X86Split { pins: 24 };
     let vm = Arc::new(SimVm::builder().profile(profile).build());
     vm.enable_lapic(0);
     let table = RoutingTable::builder(vm.clone())

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use irqfd::vfio::{IntxDevice, IntxError, PassthroughIntx};
 use irqfd::{IrqFdError, LevelError, LevelLine};
 use notify_core::EventNotifier;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI};
 use super::told;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine};
 use kvm_test::{Call, Recorder};
-use notify_core::sim::{CallKind, Profile, SimVm};
+use notify_sim::{CallKind, Profile, SimVm};
 
 use super::bench::{self, GSI, VECTOR, edge, level, pin};
 use super::faults::{Bench, fail_each, with};

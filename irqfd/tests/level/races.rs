@@ -11,10 +11,10 @@ use kvm_test::PATIENCE;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{Controller, EoiExits, LevelLine};
-use notify_core::sim::{Profile, SimVm};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiOutcome, RouteBuffer, Vm,
 };
+use notify_sim::{Profile, SimVm};
 
 use super::bench::{GSI, VECTOR, level};
 use super::{exported, heard, own, signal, told};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use irqfd::{EoiExits, LevelIrq, LevelLine};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 use proptest::prelude::*;
 
 use super::bench::{self, Chip, VECTOR};

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use irqfd::LevelError;
 use notify_core::Bus;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, VECTOR, pin};
 use super::{exported, heard, own, signal, told};

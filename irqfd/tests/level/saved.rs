@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::MsiMessage;
 use irqfd::{EoiExits, LevelError, LevelIrq, LevelLine, LevelSnapshot, RestoreError};
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 use serde_json::{Value, json};
 
 use super::bench::{self, GSI, VECTOR, edge, level, pin};

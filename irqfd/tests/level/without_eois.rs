@@ -7,7 +7,7 @@ use irq_routing::RoutingTable;
 use irqfd::vfio::{IntxDevice, IntxError, PassthroughIntx};
 use irqfd::{LevelError, LevelLine, NoResample};
 use notify_core::EventNotifier;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::bench::{GSI, VECTOR, edge, level, split_table};
 use super::notifier;

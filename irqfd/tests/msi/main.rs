@@ -20,7 +20,7 @@ use std::sync::Arc;
 use irq_routing::RoutingTable;
 use irqfd::msi::{Capability, CapabilityBuilder, Snapshot};
 use irqfd::{Triggered, VectorHandle};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 const LAPIC: u64 = 0xfee0_0000;
 

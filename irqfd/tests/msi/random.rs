@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use irqfd::ArmQueue;
 use irqfd::msi::Snapshot;
-use notify_core::sim::SimVm;
 use notify_core::{MsiMessage, Vm};
+use notify_sim::SimVm;
 use proptest::prelude::*;
 
 use super::{Bench, SHAPES, save};

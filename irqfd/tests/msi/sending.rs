@@ -3,7 +3,7 @@
 
 use irqfd::msi::Capability;
 use irqfd::{ArmQueue, Triggered, VectorState};
-use notify_core::sim::CallKind::{IrqFdAssign, SetGsiRouting};
+use notify_sim::CallKind::{IrqFdAssign, SetGsiRouting};
 
 use super::{Bench, LAPIC, SHAPES, driven, expect_kept, read32, vector, write32};
 

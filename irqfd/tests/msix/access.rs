@@ -3,7 +3,7 @@
 
 use irqfd::VectorError;
 use irqfd::msix::Table;
-use notify_core::sim::CallKind::{IrqFdAssign, IrqFdDeassign, SetGsiRouting};
+use notify_sim::CallKind::{IrqFdAssign, IrqFdDeassign, SetGsiRouting};
 
 use super::{Bench, LAPIC, program, read32, save, set_mask, vector, write32};
 

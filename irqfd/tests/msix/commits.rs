@@ -4,7 +4,7 @@
 use irqfd::msix::Table;
 use irqfd::{ArmQueue, VectorState};
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind::{IrqFdAssign, SetGsiRouting, SignalMsi};
+use notify_sim::CallKind::{IrqFdAssign, SetGsiRouting, SignalMsi};
 use std::sync::Arc;
 
 use super::{Bench, program, set_mask, vector};

@@ -8,7 +8,7 @@ use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::Table;
 use irqfd::{ArmQueue, VectorError, VectorState};
 use kvm_test::{Call, Recorder};
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::{Bench, program, set_mask, vector, write32};
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use irq_routing::RoutingTable;
 use irqfd::msix::{Snapshot, Table};
 use irqfd::{Triggered, VectorError, VectorHandle, VectorState};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 const LAPIC: u64 = 0xfee0_0000;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use irqfd::ArmQueue;
 use irqfd::msix::Table;
-use notify_core::sim::SimVm;
 use notify_core::{MsiMessage, Vm};
+use notify_sim::SimVm;
 use proptest::prelude::*;
 
 use super::{Bench, save};

@@ -12,7 +12,7 @@ use irqfd::msix::{Snapshot, Table};
 use kvm_test::ThreadId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::EventNotifier;
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

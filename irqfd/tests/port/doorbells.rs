@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ioeventfd::{Datamatch, Error, IoAddress, IoEventFd};
 use notify_core::Bus;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::port;
 

@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use notify_core::sim::SimVm;
 use notify_core::{
     Bus, EventFd, EventNotifier, IoEventFdRequest, IrqFdRequest, MsiMessage, RouteBuffer,
     RouteEntry, RouteTarget,
 };
+use notify_sim::SimVm;
 
 /// As it wraps an `anyhow::Error`.
 #[derive(Debug, thiserror::Error)]

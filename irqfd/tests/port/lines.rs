@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{EoiExits, EventNotifier, IrqFdError, LevelError, LevelLine, NoResample};
-use notify_core::sim::{CallKind, Profile, SimVm};
+use notify_sim::{CallKind, Profile, SimVm};
 
 use super::adapter::Port;
 use super::hypervisor::SimLayer;

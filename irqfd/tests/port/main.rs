@@ -15,7 +15,7 @@ mod vectors;
 use std::sync::Arc;
 
 use irq_routing::{Platform, RoutingTable, Wiring};
-use notify_core::sim::{Profile, SimVm};
+use notify_sim::{Profile, SimVm};
 
 use adapter::Port;
 use hypervisor::SimLayer;

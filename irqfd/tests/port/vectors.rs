@@ -7,7 +7,7 @@ use irq_routing::{MsiMessage, Wiring};
 use irqfd::inject::{self, InjectError};
 use irqfd::{IrqFd, IrqFdError, Triggered, Vector, VectorState, msix};
 use notify_core::SysError;
-use notify_core::sim::{CallKind, Profile};
+use notify_sim::{CallKind, Profile};
 
 use super::split;
 

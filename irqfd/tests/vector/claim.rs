@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::{Error, RoutingTable};
 use irqfd::{ArmQueue, IrqFd, LevelLine, Vector};
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 use super::message;
 

@@ -10,10 +10,10 @@ use std::thread;
 use irq_routing::{Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, IrqFdError, Triggered, VectorError, VectorState, msi, msix};
 use kvm_test::{Nothing, wait_until};
-use notify_core::sim::{CallKind, Profile, SimVm};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
+use notify_sim::{CallKind, Profile, SimVm};
 
 use super::queue::is_readable;
 use super::{expect_state, exported, guilty, message, queued, table};

@@ -8,7 +8,7 @@ use std::thread;
 use irq_routing::{GsiLease, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Triggered, Vector, VectorError, VectorState};
 use kvm_test::{ThreadId, wait_until};
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::queue::is_readable;
 use super::{Machine, expect_state, exported, message, queued, table, table_of};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, Vector, VectorState};
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::{Machine, exported, message, name, queued, table};
 

@@ -194,15 +194,13 @@ fn a_refusal_that_has_passed_is_forgotten() {
     let (vm, table) = table();
     let vector = internal(&table, 0x40);
     vector.unmask().unwrap();
-    vm.sim
-        .fail(notify_core::sim::CallKind::SignalMsi, 1, libc::EIO);
+    vm.sim.fail(notify_sim::CallKind::SignalMsi, 1, libc::EIO);
     vector.trigger().unwrap_err();
     expect_state(&vector, "Dead(MessageRefused");
     vector.trigger().unwrap();
     expect_state(&vector, "Open");
 
-    vm.sim
-        .fail(notify_core::sim::CallKind::SignalMsi, 1, libc::EIO);
+    vm.sim.fail(notify_sim::CallKind::SignalMsi, 1, libc::EIO);
     vector.trigger().unwrap_err();
     vector.set_message(message(0x40)).unwrap();
     expect_state(&vector, "Open");

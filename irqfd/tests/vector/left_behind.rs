@@ -12,7 +12,7 @@ use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, Triggered, msi};
 use kvm_test::wait_until;
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::queue::is_readable;
 use super::{Machine, expect_state, exported, guilty, internal, message, queued, table};

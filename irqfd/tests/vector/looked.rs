@@ -10,7 +10,7 @@ use irq_routing::{Platform, RoutingTable, Wiring};
 use irqfd::{IrqFd, Vector};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::{Machine, expect_state, exported, message, table};
 

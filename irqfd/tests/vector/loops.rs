@@ -12,7 +12,7 @@ use kvm_test::PATIENCE;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use notify_core::dispatcher::{Dispatcher, Turn};
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use tokio::io::unix::AsyncFd;
 

@@ -9,11 +9,11 @@ use std::thread::{self, JoinHandle};
 
 use kvm_test::wait_until;
 
-use notify_core::sim::{CallKind, Interrupt, SimVm};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome,
     Platform, RouteBuffer, RoutingClaim, Vm,
 };
+use notify_sim::{CallKind, Interrupt, SimVm};
 
 type Act = Box<dyn FnOnce() + Send>;
 

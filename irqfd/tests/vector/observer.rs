@@ -7,7 +7,7 @@ use std::thread;
 use irq_routing::{ObservedVector, Observer, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, IrqFdError, ResumeBatch, Vector, VectorError, VectorHandle, msix};
 use kvm_test::wait_until;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use super::{guilty, message};
 

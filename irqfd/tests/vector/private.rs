@@ -8,7 +8,7 @@ use irq_routing::{Error as RoutingError, Platform, RoutingTable, Wiring};
 use irqfd::{ArmQueue, ResumeBatch, Triggered, Vector, VectorError};
 use kvm_test::Recorder;
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::{Machine, expect_state, exported, guilty, internal, message, name, table};
 

@@ -5,7 +5,7 @@ use irq_routing::{Platform, Wiring};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use irqfd::{ArmQueue, Round, VectorError};
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use kvm_test::wait_until;
 
@@ -157,7 +157,7 @@ fn one_that_is_masked_is_not_tried_again() {
 
 #[test]
 fn a_machine_without_interrupt_controller_is_asked_once() {
-    use notify_core::sim::{Profile, SimVm};
+    use notify_sim::{Profile, SimVm};
     let vm = std::sync::Arc::new(SimVm::builder().profile(Profile::None).build());
     let table = irq_routing::RoutingTable::builder(vm.clone())
         .wiring(Wiring::none(Platform::X86))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::ArmQueue;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::{Machine, expect_state, exported, guilty, message, queued, table};
 

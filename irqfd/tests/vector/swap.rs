@@ -9,8 +9,8 @@ use irq_routing::RoutingTable;
 use irqfd::{ArmQueue, IrqFd, IrqFdError, Triggered, VectorError, VectorHandle, msix};
 use kvm_test::ThreadId;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use notify_core::sim::CallKind;
 use notify_core::{EventFd, EventNotifier};
+use notify_sim::CallKind;
 
 use super::{expect_state, exported, guilty, internal, message, queued, table};
 
@@ -157,7 +157,7 @@ fn a_semaphore_is_refused() {
 /// The new one is bound first, so a failure leaves the old one armed.
 #[test]
 fn a_failure_leaves_the_old_one_armed() {
-    use notify_core::sim::CallKind::{IrqFdAssign, IrqFdDeassign};
+    use notify_sim::CallKind::{IrqFdAssign, IrqFdDeassign};
 
     for call in [IrqFdAssign, IrqFdDeassign] {
         let (vm, table) = table();
@@ -188,7 +188,7 @@ fn a_failure_leaves_the_old_one_armed() {
 /// Neither goes: then both are bound, and the GSI is kept out of use.
 #[test]
 fn if_neither_goes_the_gsi_is_not_used_again() {
-    use notify_core::sim::CallKind::IrqFdDeassign;
+    use notify_sim::CallKind::IrqFdDeassign;
 
     let (vm, table) = table();
     let (vector, _old) = exported(&table, 0x40);
@@ -214,7 +214,7 @@ fn if_neither_goes_the_gsi_is_not_used_again() {
 /// Another message finds another GSI, whether the vector is disarmed for it or not.
 #[test]
 fn a_gsi_that_is_not_used_again_takes_no_message_either() {
-    use notify_core::sim::CallKind::IrqFdDeassign;
+    use notify_sim::CallKind::IrqFdDeassign;
 
     for has_queue in [false, true] {
         let (vm, table) = table();

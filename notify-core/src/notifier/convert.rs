@@ -24,35 +24,25 @@ impl EventNotifier {
         }
     }
 
-    /// Duplicates a borrowed eventfd, and checks it as [`adopt`](Self::adopt) does. The new
-    /// notifier shares its counter.
+    /// Duplicates an eventfd that the caller keeps, and checks it as [`adopt`](Self::adopt) does.
+    /// It takes the `EventFd` of any version of `vmm-sys-util`, and other types. The new notifier
+    /// shares its counter.
     ///
     /// The open file becomes non-blocking, for the lender too.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Duplicate`], and those of [`adopt`](Self::adopt).
-    pub fn adopt_borrowed(fd: impl AsFd) -> Result<Self, Error> {
-        let duplicate = fd::duplicate(fd.as_fd())?;
-        Ok(Self::adopt(duplicate)?)
-    }
-
-    /// The same for types that have no `AsFd`: the `EventFd` of `vmm-sys-util`, of any version.
     ///
     /// ```
     /// # use vmm_sys_util::eventfd::EventFd;
     /// use notify_core::EventNotifier;
     ///
     /// let eventfd = EventFd::new(0)?; // of vmm-sys-util 0.14, for instance
-    /// let notifier = EventNotifier::adopt_borrowed_raw(&eventfd)?;
+    /// let notifier = EventNotifier::adopt_borrowed(&eventfd)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Those of [`adopt_borrowed`](Self::adopt_borrowed); [`Error::Duplicate`] if the number is not
-    /// open.
-    pub fn adopt_borrowed_raw(fd: &impl AsRawFd) -> Result<Self, Error> {
+    /// [`Error::Duplicate`], also if the number is not open, and those of [`adopt`](Self::adopt).
+    pub fn adopt_borrowed(fd: &impl AsRawFd) -> Result<Self, Error> {
         let duplicate = fd::duplicate_raw(fd)?;
         Ok(Self::adopt(duplicate)?)
     }

@@ -66,17 +66,20 @@ impl TryFrom<EventNotifier> for EventFd {
     }
 }
 
-impl EventNotifier {
+/// The two halves that `vmm_sys_util::event::new_event_consumer_and_notifier` makes.
+type Halves = (event::EventConsumer, event::EventNotifier);
+
+impl TryFrom<Halves> for EventNotifier {
+    type Error = Rejected<Halves>;
+
     /// From the two halves that `vmm_sys_util::event::new_event_consumer_and_notifier` makes.
     ///
     /// # Errors
     ///
     /// [`Error::DifferentEventFds`] if they are halves of two eventfds (where the kernel can tell:
-    /// `kcmp` may be switched off), and those of [`adopt`](Self::adopt); both come back inside.
-    pub fn from_consumer_and_notifier(
-        consumer: event::EventConsumer,
-        notifier: event::EventNotifier,
-    ) -> Result<Self, Rejected<(event::EventConsumer, event::EventNotifier)>> {
+    /// `kcmp` may be switched off), and those of [`adopt`](EventNotifier::adopt); both come back
+    /// inside.
+    fn try_from((consumer, notifier): Halves) -> Result<Self, Self::Error> {
         let consumer: OwnedFd = fd::transfer(consumer);
         let notifier: OwnedFd = fd::transfer(notifier);
         let order = fd::order(consumer.as_fd(), notifier.as_fd());
@@ -94,18 +97,23 @@ impl EventNotifier {
             Rejected::new(rejected.error, (consumer, fd::transfer(notifier)))
         })
     }
+}
 
-    /// The two halves that `vmm-sys-util` knows, sharing one counter.
+impl TryFrom<EventNotifier> for Halves {
+    type Error = Rejected<EventNotifier>;
+
+    /// Into the two halves that `vmm-sys-util` knows, sharing one counter.
     ///
     /// # Errors
     ///
     /// [`Error::Duplicate`]; the notifier comes back inside.
-    pub fn into_consumer_and_notifier(
-        self,
-    ) -> Result<(event::EventConsumer, event::EventNotifier), Rejected<Self>> {
-        match fd::duplicate(self.as_fd()) {
-            Ok(duplicate) => Ok((fd::transfer(self.into_owned()?), fd::transfer(duplicate))),
-            Err(error) => Err(Rejected::new(error, self)),
+    fn try_from(notifier: EventNotifier) -> Result<Self, Self::Error> {
+        match fd::duplicate(notifier.as_fd()) {
+            Ok(duplicate) => Ok((
+                fd::transfer(notifier.into_owned()?),
+                fd::transfer(duplicate),
+            )),
+            Err(error) => Err(Rejected::new(error, notifier)),
         }
     }
 }

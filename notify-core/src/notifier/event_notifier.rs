@@ -15,10 +15,9 @@ use crate::Error;
 /// A close-on-exec eventfd: a counter in the kernel that one side raises and the other takes.
 ///
 /// It is the whole eventfd, both to signal and to read, as QEMU's `EventNotifier` is. The type of
-/// the same name in vmm-sys-util 0.15 is only the write half of a pair;
-/// `from_consumer_and_notifier` and `into_consumer_and_notifier` convert. The crate event-manager
-/// is an event loop, and can watch this type by its file descriptor (see
-/// [`event_loops`](crate::event_loops)).
+/// the same name in vmm-sys-util 0.15 is only the write half of a pair; `TryFrom` converts the two
+/// halves together, and back. The crate event-manager is an event loop, and can watch this type by
+/// its file descriptor (see [`event_loops`](crate::event_loops)).
 ///
 /// # From what a VMM has
 ///
@@ -28,8 +27,7 @@ use crate::Error;
 /// | `EventFd` of vmm-sys-util 0.15 | `From<EventFd>` | its own | none |
 /// | `Arc<EventFd>` of 0.15 | `From<Arc<EventFd>>` | shared | none |
 /// | `&EventFd` of 0.15 | `TryFrom<&EventFd>` | a duplicate | `fcntl` |
-/// | `EventFd` of another version | [`adopt_borrowed_raw`](Self::adopt_borrowed_raw) | a duplicate | `fcntl` and those of `adopt` |
-/// | another type that has `AsFd` | [`adopt_borrowed`](Self::adopt_borrowed) | a duplicate | the same |
+/// | `&EventFd` of another version, or another type | [`adopt_borrowed`](Self::adopt_borrowed) | a duplicate | `fcntl` and those of `adopt` |
 /// | `OwnedFd`, from another process | [`adopt`](Self::adopt) | its own | `fstat`, `preadv2`, `writev`, `fcntl` three times, and those of `mode` |
 ///
 /// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default), and leave

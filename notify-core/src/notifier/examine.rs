@@ -79,16 +79,3 @@ fn field(fd: BorrowedFd<'_>, name: &str) -> Option<String> {
     let value = info.lines().find_map(|line| line.strip_prefix(name))?;
     Some(value.trim().to_owned())
 }
-
-/// The kernel's own number of an eventfd, the same for all its duplicates (Linux 5.2 and later,
-/// with `/proc`).
-#[cfg(feature = "sim")]
-pub(crate) fn eventfd_id(fd: BorrowedFd<'_>) -> Option<u64> {
-    field(fd, "eventfd-id:")?.parse().ok()
-}
-
-/// The count of an eventfd, which stays as it is (with `/proc`).
-#[cfg(feature = "sim")]
-pub(crate) fn count(fd: BorrowedFd<'_>) -> Option<u64> {
-    u64::from_str_radix(&field(fd, "eventfd-count:")?, 16).ok()
-}

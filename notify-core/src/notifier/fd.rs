@@ -7,7 +7,7 @@
 //! With `vm/kvm/`, all that may hold `unsafe` code in the libraries.
 #![allow(unsafe_code)]
 
-#[cfg(any(feature = "sim", feature = "vmm-sys-util"))]
+#[cfg(feature = "vmm-sys-util")]
 use std::cmp::Ordering;
 use std::io;
 #[cfg(feature = "vmm-sys-util")]
@@ -155,7 +155,7 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
 
 /// Where two open files stand in an order that the kernel makes up when it boots; equal means one
 /// and the same. `None` if the kernel does not compare them.
-#[cfg(any(feature = "sim", feature = "vmm-sys-util"))]
+#[cfg(feature = "vmm-sys-util")]
 pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.
     const KCMP_FILE: libc::c_int = 0;

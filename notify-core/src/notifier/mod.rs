@@ -18,4 +18,4 @@ mod wait;
 pub use borrowed::BorrowedEventFd;
 pub use builder::EventNotifierBuilder;
 pub use event_notifier::{EventFdMode, EventNotifier};
-pub use pair::{NotifierPair, NotifierPairBuilder};
+pub use pair::NotifierPair;

@@ -24,14 +24,6 @@ pub enum Platform {
     Riscv64Aia,
 }
 
-impl Platform {
-    /// Whether it has local APICs.
-    #[must_use]
-    pub const fn is_x86(self) -> bool {
-        matches!(self, Self::X86 | Self::X86Split)
-    }
-}
-
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::MsiMessage;
 
 /// Eight-byte words in one `struct kvm_irq_routing_entry`.
-pub(crate) const ENTRY: usize = 6;
+const ENTRY: usize = 6;
 /// Eight-byte words before the entries: `nr` and `flags` of `struct kvm_irq_routing`.
 const HEADER: usize = 1;
 
@@ -147,7 +147,7 @@ fn in_memory(first: u32, second: u32) -> u64 {
 }
 
 /// The inverse of [`in_memory`].
-pub(crate) fn from_memory(word: u64) -> (u32, u32) {
+fn from_memory(word: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
     (
         u32::from_ne_bytes([a, b, c, d]),
@@ -190,7 +190,7 @@ impl RouteBuffer {
     }
 
     /// All entries in order.
-    pub fn iter(&self) -> impl Iterator<Item = RouteEntry> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = RouteEntry> + Clone + '_ {
         self.entries().iter().filter_map(RouteEntry::decode)
     }
 
@@ -224,12 +224,6 @@ impl RouteBuffer {
         self.update_header();
     }
 
-    /// Removes the last entry.
-    pub fn pop(&mut self) -> Option<RouteEntry> {
-        let last = self.len().checked_sub(1)?;
-        self.swap_remove(last)
-    }
-
     /// Removes the entry at `index`; the last one takes its place.
     pub fn swap_remove(&mut self, index: usize) -> Option<RouteEntry> {
         let entries = self.entries_mut();
@@ -241,8 +235,7 @@ impl RouteBuffer {
     }
 
     /// The table as the kernel reads it: `struct kvm_irq_routing`, then its entries.
-    #[must_use]
-    pub fn as_words(&self) -> &[u64] {
+    pub(crate) fn as_words(&self) -> &[u64] {
         &self.words
     }
 

@@ -141,7 +141,7 @@ impl<B: VringBackend> Vrings<B> {
         }
         let take = |(ring, base): (&Ring, u32)| StoppedRing {
             base,
-            kicked: !matches!(ring.pair.host_notifier().consume(), Ok(None)),
+            kicked: !matches!(ring.pair.host_notifier.consume(), Ok(None)),
         };
         let rings = self.rings.iter().zip(bases).map(take).collect();
         let idle = State::Idle {
@@ -190,14 +190,14 @@ impl<B: VringBackend> Vrings<B> {
         let Some(place) = self.rings.get(ring) else {
             return Err(VringError::NoSuchRing { ring, rings });
         };
-        let same_kick = Arc::ptr_eq(place.pair.host_notifier(), pair.host_notifier());
+        let same_kick = Arc::ptr_eq(&place.pair.host_notifier, &pair.host_notifier);
         self.check(ring, &pair)?;
         if let State::Started(backend) = &mut self.state {
             if !same_kick {
                 return Err(VringError::Started);
             }
-            pair.guest_notifier().declare_shared();
-            let result = backend.set_call(ring, pair.guest_notifier());
+            pair.guest_notifier.declare_shared();
+            let result = backend.set_call(ring, &pair.guest_notifier);
             result.map_err(refused("call", ring))?;
         }
         if let Some(place) = self.rings.get_mut(ring) {
@@ -246,7 +246,7 @@ impl<B: VringBackend> Vrings<B> {
     }
 
     fn check(&self, ring: usize, pair: &NotifierPair) -> Result<(), VringError> {
-        let (kick, call) = (pair.host_notifier(), pair.guest_notifier());
+        let (kick, call) = (&pair.host_notifier, &pair.guest_notifier);
         let is_error = |it: &Ring| Arc::ptr_eq(kick, &it.err) || Arc::ptr_eq(call, &it.err);
         if let Some(other) = self.rings.iter().position(is_error) {
             return Err(VringError::SharedNotifier { ring, other });
@@ -259,9 +259,9 @@ impl<B: VringBackend> Vrings<B> {
         }
         for (other, there) in self.rings.iter().enumerate().filter(|it| it.0 != ring) {
             let there = &there.pair;
-            if Arc::ptr_eq(kick, there.host_notifier())
-                || Arc::ptr_eq(kick, there.guest_notifier())
-                || Arc::ptr_eq(call, there.host_notifier())
+            if Arc::ptr_eq(kick, &there.host_notifier)
+                || Arc::ptr_eq(kick, &there.guest_notifier)
+                || Arc::ptr_eq(call, &there.host_notifier)
             {
                 return Err(VringError::SharedNotifier { ring, other });
             }
@@ -271,13 +271,13 @@ impl<B: VringBackend> Vrings<B> {
 
     fn hand_over(&self, backend: &mut B) -> Result<(), VringError> {
         for (number, ring) in self.rings.iter().enumerate() {
-            ring.pair.host_notifier().declare_shared();
-            ring.pair.guest_notifier().declare_shared();
+            ring.pair.host_notifier.declare_shared();
+            ring.pair.guest_notifier.declare_shared();
             let result = backend.set_err(number, &ring.err);
             result.map_err(refused("error", number))?;
-            let result = backend.set_call(number, ring.pair.guest_notifier());
+            let result = backend.set_call(number, &ring.pair.guest_notifier);
             result.map_err(refused("call", number))?;
-            let result = backend.set_kick(number, ring.pair.host_notifier());
+            let result = backend.set_kick(number, &ring.pair.host_notifier);
             result.map_err(refused("kick", number))?;
         }
         for ring in &self.rings {
@@ -292,9 +292,9 @@ impl<B: VringBackend> Vrings<B> {
 
     fn signal_all(&self, calls_too: bool) -> Result<(), VringError> {
         for ring in &self.rings {
-            signal(ring.pair.host_notifier())?;
+            signal(&ring.pair.host_notifier)?;
             if calls_too {
-                signal(ring.pair.guest_notifier())?;
+                signal(&ring.pair.guest_notifier)?;
             }
         }
         Ok(())

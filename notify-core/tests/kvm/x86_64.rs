@@ -57,16 +57,16 @@ fn made_of_vcpus_only() {
         let rejected = KvmVcpu::from_fd(duplicate(number)).unwrap_err();
         let owned = rejected.value.as_raw_fd();
         assert!(matches!(rejected.error, Error::NotVcpu { fd, .. } if fd == owned));
-        let refused = KvmVcpu::duplicate(rejected.value);
+        let refused = KvmVcpu::duplicate(&rejected.value);
         assert!(matches!(refused, Err(Error::NotVcpu { .. })));
     }
     let vcpu = KvmVcpu::from_fd(duplicate(vcpu_fd.as_raw_fd())).unwrap();
     let another = KvmVcpu::duplicate(&vcpu).unwrap();
     assert_ne!(another.as_fd().as_raw_fd(), vcpu.as_fd().as_raw_fd());
-    let by_number = KvmVcpu::duplicate_raw(&vcpu_fd).unwrap();
+    let by_number = KvmVcpu::duplicate(&vcpu_fd).unwrap();
     by_number.interrupt(0x20).unwrap();
     assert!(matches!(
-        KvmVcpu::duplicate_raw(&i32::MAX),
+        KvmVcpu::duplicate(&i32::MAX),
         Err(Error::Duplicate { .. })
     ));
     drop(by_number);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use notify_core::Bus;
-use notify_core::sim::{CallKind, SimVm};
+use notify_sim::{CallKind, SimVm};
 
 use crate::Order;
 use crate::device::{Device, NOTIFY, PLACES, QUEUES};

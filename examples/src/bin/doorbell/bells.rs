@@ -25,7 +25,7 @@ impl Bell {
 
     /// Whether a write that left the guest was meant for this doorbell.
     pub(crate) fn rings(&self, address: IoAddress, data: &[u8]) -> bool {
-        let width = self.width.bytes() as usize;
+        let width = self.width as usize;
         self.address == address && self.bytes().get(..width) == Some(data)
     }
 }

@@ -51,13 +51,13 @@ impl Device {
         for queue in queues {
             // The dispatcher of an earlier device may have left a look in the counter. It would be
             // counted as a kick here.
-            queue.host_notifier().consume()?;
+            queue.host_notifier.consume()?;
             let handler = Queue {
                 notifiers: queue.clone(),
                 counters: Arc::clone(&counters),
             };
             handle
-                .add_polled(Arc::clone(queue.host_notifier()), handler)
+                .add_polled(Arc::clone(&queue.host_notifier), handler)
                 .map_err(|rejected| rejected.error)?;
         }
         Ok(Self {
@@ -101,7 +101,7 @@ impl Queue {
         let call = || {
             // Counted first: the guest may have taken the interrupt before `notify` returns.
             self.counters.signalled.fetch_add(1, Ordering::Relaxed);
-            self.notifiers.guest_notifier().notify()
+            self.notifiers.guest_notifier.notify()
         };
         Ok((0..kicks.get()).try_for_each(|_| call())?)
     }
@@ -116,7 +116,7 @@ impl Handler for Queue {
 /// There is no ring in memory here: a kick is all that the guest says. So the counter is looked at.
 impl PollHandler for Queue {
     fn poll(&mut self) -> Progress {
-        let kicks = match self.notifiers.host_notifier().consume() {
+        let kicks = match self.notifiers.host_notifier.consume() {
             Ok(kicks) => kicks,
             Err(error) => return Progress::Failed(error.into()),
         };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use examples::interrupt;
 use examples::progress::Progress;
 use notify_core::NotifierPair;
-use notify_core::sim::{DeliveryThread, SimVm};
+use notify_sim::{DeliveryThread, SimVm};
 
 use crate::bells::{self, Bell};
 use crate::busy::Processors;
@@ -128,7 +128,7 @@ impl Guest<'_> {
     /// Writes to the doorbell; what no ioeventfd takes goes to the host program.
     fn ring(&self, bell: &Bell) -> Result<(), String> {
         let (address, bytes) = (bell.address, bell.bytes());
-        let bytes = bytes.get(..bell.width.bytes() as usize).unwrap_or(&bytes);
+        let bytes = bytes.get(..bell.width as usize).unwrap_or(&bytes);
         let write = self.vm.guest_write(address.bus(), address.number(), bytes);
         let mut exits = write.exits.iter();
         exits.try_for_each(|exit| wiring::ring(self.queues, address, exit.bytes()))

@@ -43,7 +43,7 @@ impl Wiring {
         }
         transaction.commit()?;
         let arm = |(lease, queue): (_, &NotifierPair)| {
-            let notifier = Arc::clone(queue.guest_notifier());
+            let notifier = Arc::clone(&queue.guest_notifier);
             Ok(IrqFd::builder(lease).notifier(notifier).assign()?)
         };
         let irqs: Result<_, Box<dyn Error>> = leases.into_iter().zip(&queues).map(arm).collect();
@@ -58,7 +58,7 @@ impl Wiring {
     pub(crate) fn register(&self) -> Result<Vec<IoEventFd>, Box<dyn Error>> {
         let register = |bell: Bell| {
             let queue = self.queues.get(bell.queue);
-            let notifier = Arc::clone(queue.ok_or("a doorbell without a queue")?.host_notifier());
+            let notifier = Arc::clone(&queue.ok_or("a doorbell without a queue")?.host_notifier);
             let vm = Arc::clone(self.table.vm());
             let builder = IoEventFd::builder(vm, bell.address, bell.datamatch);
             Ok(builder.notifier(notifier).assign()?)
@@ -72,7 +72,7 @@ pub(crate) fn ring(queues: &[NotifierPair], address: IoAddress, data: &[u8]) -> 
     let bells = bells::all();
     let rung = bells.iter().find(|bell| bell.rings(address, data));
     match rung.and_then(|bell| queues.get(bell.queue)) {
-        Some(queue) => queue.host_notifier().notify().map_err(|e| e.to_string()),
+        Some(queue) => queue.host_notifier.notify().map_err(|e| e.to_string()),
         None => Err(format!("the guest wrote {data:?} to {address}")),
     }
 }

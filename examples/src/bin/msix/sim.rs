@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use examples::random::Random;
 use notify_core::EventNotifier;
-use notify_core::sim::{DeliveryThread, SimVm};
+use notify_sim::{DeliveryThread, SimVm};
 
 use crate::Settings;
 use crate::device::Device;

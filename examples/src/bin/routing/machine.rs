@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use notify_core::Vm;
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 use crate::report::Report;
 

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use notify_core::sim::{GuestWrite, Profile, SimVm};
+use notify_sim::{GuestWrite, Profile, SimVm};
 
 use super::{Answer, Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, ROM, Spec};
 use crate::event::errno;

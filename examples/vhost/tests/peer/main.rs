@@ -47,11 +47,11 @@ fn two() -> Vrings<Frontend> {
 }
 
 fn kick(vrings: &Vrings<Frontend>, ring: usize) -> &Arc<EventNotifier> {
-    vrings.pair(ring).unwrap().host_notifier()
+    &vrings.pair(ring).unwrap().host_notifier
 }
 
 fn call(vrings: &Vrings<Frontend>, ring: usize) -> &Arc<EventNotifier> {
-    vrings.pair(ring).unwrap().guest_notifier()
+    &vrings.pair(ring).unwrap().guest_notifier
 }
 
 fn count(notifier: &EventNotifier) -> u64 {
@@ -210,12 +210,15 @@ fn exchanged() {
     let mut vrings = two();
     vrings.start(frontend).unwrap();
     let kept = Arc::clone(kick(&vrings, 1));
-    let new = NotifierPair::builder().host_notifier(kept).build().unwrap();
+    let new = NotifierPair {
+        host_notifier: kept,
+        ..NotifierPair::new().unwrap()
+    };
     vrings.set_pair(1, new.clone()).unwrap();
     let given = daemon.end();
     assert_eq!((given.kicks.len(), given.calls.len()), (2, 3));
     given.calls[2].notify().unwrap();
-    assert_eq!(count(new.guest_notifier()), 1);
+    assert_eq!(count(&new.guest_notifier), 1);
 }
 
 fn reconnecting() {

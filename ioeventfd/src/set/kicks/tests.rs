@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use notify_core::EventNotifier;
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 use super::Handover;
 use crate::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};

@@ -32,7 +32,8 @@ impl KernelTable {
         let breaks = |request: &&mut Request| {
             request.kind == RequestKind::Each && request.open_edits().any(breaks_32_bit_ids)
         };
-        if !self.platform.is_x86() || errno != Some(libc::EINVAL) || !requests.iter().any(breaks) {
+        let is_x86 = matches!(self.platform, Platform::X86 | Platform::X86Split);
+        if !is_x86 || errno != Some(libc::EINVAL) || !requests.iter().any(breaks) {
             return Some(failure);
         }
         let kinds = requests.iter().map(|request| request.kind);

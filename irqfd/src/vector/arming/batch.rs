@@ -21,7 +21,7 @@ use crate::vector::{Dead, Inner, VectorHandle};
 /// # use std::sync::Arc;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::{ResumeBatch, msix};
-/// # use notify_core::sim::{CallKind, SimVm};
+/// # use notify_sim::{CallKind, SimVm};
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let routing = RoutingTable::new(vm.clone())?;

@@ -7,7 +7,7 @@ mod lease;
 
 use std::sync::Arc;
 
-use irq_routing::{ApicMessage, MsiMessage};
+use irq_routing::{ApicMessage, MsiMessage, Platform};
 
 use super::Inner;
 use super::arming::{Start, Task};
@@ -181,7 +181,7 @@ impl Inner {
     /// until then signals would go to the old message. On other architectures (arm64 before 6.16)
     /// the kernel does not move what a device injects directly.
     fn may_exchange(&self, old: MsiMessage, new: MsiMessage) -> bool {
-        let is_x86 = self.table.platform().is_x86();
+        let is_x86 = matches!(self.table.platform(), Platform::X86 | Platform::X86Split);
         let is_posted = |message| ApicMessage::decode(message).is_for_one_apic();
         let commits_now = self.queue.is_none() && !self.table.translates();
         is_x86 && commits_now && is_posted(old) && is_posted(new)

@@ -9,17 +9,17 @@ use crate::Error;
 impl TryFrom<&VmFd> for KvmVm {
     type Error = Error;
 
-    /// The same as [`KvmVm::duplicate_raw`].
+    /// The same as [`KvmVm::duplicate`].
     fn try_from(vm: &VmFd) -> Result<Self, Error> {
-        Self::duplicate_raw(vm)
+        Self::duplicate(vm)
     }
 }
 
 impl TryFrom<&VcpuFd> for KvmVcpu {
     type Error = Error;
 
-    /// The same as [`KvmVcpu::duplicate_raw`].
+    /// The same as [`KvmVcpu::duplicate`].
     fn try_from(vcpu: &VcpuFd) -> Result<Self, Error> {
-        Self::duplicate_raw(vcpu)
+        Self::duplicate(vcpu)
     }
 }

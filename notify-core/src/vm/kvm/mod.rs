@@ -31,11 +31,10 @@ use crate::{Error, Rejected};
 /// | the VMM has | conversion |
 /// |---|---|
 /// | `VmFd` of kvm-ioctls 0.25 | `KvmVm::try_from(&vm_fd)` (feature `kvm-ioctls`, on by default) |
-/// | `VmFd` of any other version | [`KvmVm::duplicate_raw`]`(&vm_fd)` |
-/// | another type that has `AsFd` | [`KvmVm::duplicate`]`(&vm)` |
+/// | `VmFd` of any other version, or another type | [`KvmVm::duplicate`]`(&vm_fd)` |
 /// | an `OwnedFd` to give away | [`KvmVm::from_fd`]`(fd)` |
 ///
-/// The first three duplicate the file descriptor: the VMM keeps its own, and the VM stays open
+/// The first two duplicate the file descriptor: the VMM keeps its own, and the VM stays open
 /// while either is open. Where the VMM has another version of kvm-ioctls, set `default-features =
 /// false`, so that Cargo builds no second copy.
 ///
@@ -63,7 +62,7 @@ use crate::{Error, Rejected};
 /// let vm_fd = kvm.create_vm()?;
 /// vm_fd.create_irq_chip()?;
 ///
-/// let vm: Arc<dyn Vm> = Arc::new(KvmVm::duplicate_raw(&vm_fd)?); // any version of kvm-ioctls
+/// let vm: Arc<dyn Vm> = Arc::new(KvmVm::duplicate(&vm_fd)?); // any version of kvm-ioctls
 /// assert_eq!(vm.check_extension(Extension::IrqRouting)?, 4096);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -100,21 +99,14 @@ impl KvmVm {
         }
     }
 
-    /// Duplicates the file descriptor of a VM, which the caller keeps.
+    /// Duplicates the file descriptor of a VM, which the caller keeps. It takes the `VmFd` of any
+    /// version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///
-    /// [`Error::Duplicate`]; [`Error::NotVm`], also in a forked child.
-    pub fn duplicate(vm: impl AsFd) -> Result<Self, Error> {
-        Ok(Self::from_fd(fd::duplicate(vm.as_fd())?)?)
-    }
-
-    /// The same for types without `AsFd`: the `VmFd` of `kvm-ioctls`, of any version.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`duplicate`](Self::duplicate); [`Error::Duplicate`] if the number is not open.
-    pub fn duplicate_raw(vm: &impl AsRawFd) -> Result<Self, Error> {
+    /// [`Error::Duplicate`], also if the number is not open; [`Error::NotVm`], also in a forked
+    /// child.
+    pub fn duplicate(vm: &impl AsRawFd) -> Result<Self, Error> {
         Ok(Self::from_fd(fd::duplicate_raw(vm)?)?)
     }
 

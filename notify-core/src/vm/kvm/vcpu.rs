@@ -13,8 +13,7 @@ use crate::{Error, Rejected, Vcpu};
 /// | the VMM has | conversion |
 /// |---|---|
 /// | `VcpuFd` of kvm-ioctls 0.25 | `KvmVcpu::try_from(&vcpu_fd)` (feature `kvm-ioctls`, on by default) |
-/// | `VcpuFd` of any other version | [`KvmVcpu::duplicate_raw`]`(&vcpu_fd)` |
-/// | another type that has `AsFd` | [`KvmVcpu::duplicate`]`(&vcpu)` |
+/// | `VcpuFd` of any other version, or another type | [`KvmVcpu::duplicate`]`(&vcpu_fd)` |
 /// | an `OwnedFd` to give away | [`KvmVcpu::from_fd`]`(fd)` |
 ///
 /// Dropping it closes its file descriptor of the vCPU. Until then the vCPU and the memory of its VM
@@ -62,21 +61,14 @@ impl KvmVcpu {
         }
     }
 
-    /// Duplicates the file descriptor of a vCPU, which the caller keeps.
+    /// Duplicates the file descriptor of a vCPU, which the caller keeps. It takes the `VcpuFd` of
+    /// any version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///
-    /// [`Error::Duplicate`]; [`Error::NotVcpu`], also in a forked child.
-    pub fn duplicate(vcpu: impl AsFd) -> Result<Self, Error> {
-        Ok(Self::from_fd(fd::duplicate(vcpu.as_fd())?)?)
-    }
-
-    /// The same for types that have no `AsFd`: the `VcpuFd` of `kvm-ioctls`, of any version.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`duplicate`](Self::duplicate); [`Error::Duplicate`] if the number is not open.
-    pub fn duplicate_raw(vcpu: &impl AsRawFd) -> Result<Self, Error> {
+    /// [`Error::Duplicate`], also if the number is not open; [`Error::NotVcpu`], also in a forked
+    /// child.
+    pub fn duplicate(vcpu: &impl AsRawFd) -> Result<Self, Error> {
         Ok(Self::from_fd(fd::duplicate_raw(vcpu)?)?)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use notify_core::sim::{IoApicState, SimVm};
+use notify_sim::{IoApicState, SimVm};
 
 use super::Shared;
 use crate::bus::Bus;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use notify_core::EventNotifier;
-use notify_core::sim::{DeliveryThread, Profile, SimVm};
+use notify_sim::{DeliveryThread, Profile, SimVm};
 
 use crate::board::{Board, PINS};
 use crate::layout::{DEVICES, PIN};

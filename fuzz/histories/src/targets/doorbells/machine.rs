@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::panicking;
 
-use notify_core::sim::{Profile, SimVm};
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdRequest, LineStatus, MsiMessage, MsiOutcome, RouteBuffer, Vm,
 };
+use notify_sim::{Profile, SimVm};
 
 use super::world::World;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ioeventfd::{DoorbellRegistry, DoorbellSet, Epoch, IoEventFd, Plan};
 use notify_core::EventNotifier;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::machine::Machine;
 use super::model::{Bell, Planned};

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Weak};
 
 use ioeventfd::{AfterExit, DoorbellSet};
-use notify_core::sim::SimVm;
 use notify_core::{Bus, EventNotifier, IoEventFdAction, IoEventFdRequest};
+use notify_sim::SimVm;
 
 use super::model::{Bell, Model, View};
 use super::spot::{Spot, address, cut};

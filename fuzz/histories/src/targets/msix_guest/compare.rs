@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use irqfd::{Triggered, VectorError, VectorState};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use notify_core::sim::{Injected, Interrupt};
+use notify_sim::{Injected, Interrupt};
 
 use super::arming::{By, Tally};
 use super::gsis::GSIS;

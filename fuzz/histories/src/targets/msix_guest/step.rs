@@ -2,7 +2,7 @@
 //! The operations. Numbers are taken modulo what there is.
 
 use arbitrary::Arbitrary;
-use notify_core::sim::CallKind;
+use notify_sim::CallKind;
 
 use super::access::{At, Bytes};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use irq_routing::{Gsi, GsiLease, RoutingTable};
 use irqfd::{ArmQueue, Dead, ResumeBatch, Triggered, VectorHandle, msi, msix};
 use notify_core::EventNotifier;
-use notify_core::sim::SimVm;
+use notify_sim::SimVm;
 
 use super::gsis::{GSIS, Gsis};
 use super::model::{Fault, Model};

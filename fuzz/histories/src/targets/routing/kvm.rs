@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use irq_routing::{IrqChip, MsiMessage, Route};
 use kvm_test::Machine;
-use notify_core::sim::SimVm;
 use notify_core::{EventNotifier, IrqFdRequest, RouteBuffer, Vm};
+use notify_sim::SimVm;
 
 use crate::History;
 

@@ -54,7 +54,7 @@ pub use round::Round;
 /// # use std::sync::Arc;
 /// # use irq_routing::{MsiMessage, RoutingTable};
 /// # use irqfd::{ArmQueue, Vector};
-/// # use notify_core::sim::{CallKind, SimVm};
+/// # use notify_sim::{CallKind, SimVm};
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # vm.enable_lapic(0);
 /// # let table = RoutingTable::new(vm.clone())?;

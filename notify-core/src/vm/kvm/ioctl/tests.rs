@@ -159,7 +159,7 @@ fn route_buffer_header_follows_every_edit() {
     assert_eq!(table.swap_remove(1), Some(entry(1)));
     assert_eq!(gsis(&table), [0, 4, 2, 3]);
     assert_eq!(table.replace(0, entry(9)), Some(entry(0)));
-    assert_eq!(table.pop(), Some(entry(3)));
+    assert_eq!(table.swap_remove(3), Some(entry(3)));
     assert_eq!(gsis(&table), [9, 4, 2]);
     assert_eq!(table.get(1), Some(entry(4)));
     assert_eq!(table.get(3), None);

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Which VM a [`SimVm`](super::SimVm) is.
+
+use notify_core::RoutingClaim;
+use std::sync::Mutex;
+
+use super::SimVm;
+use super::state::State;
+
+/// The interrupt controllers of a simulated VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// x86 with PIC, IOAPIC and local APICs in the kernel, as after KVM_CREATE_IRQCHIP.
+    X86,
+    /// x86 with only the local APICs in the kernel (KVM_CAP_SPLIT_IRQCHIP).
+    ///
+    /// This is also a VM of a kernel without PIC and IOAPIC (`CONFIG_KVM_IOAPIC=n`, Linux 6.17 and
+    /// later). There KVM_CREATE_IRQCHIP fails, although KVM_CAP_IRQCHIP is 1, and a VM has the
+    /// split irqchip or none. Every request of the port does the same as on other kernels.
+    X86Split {
+        /// The pins of the IOAPIC in user space.
+        pins: u32,
+    },
+    /// arm64 with a GIC version 3; see [`SimVm::init_gic`].
+    Arm64Gic {
+        /// The number of shared interrupts, at most 988.
+        spis: u32,
+    },
+    /// riscv64 with AIA; see [`SimVm::init_aia`].
+    Riscv64Aia {
+        /// The number of wired sources, at most 1023.
+        sources: u32,
+    },
+    /// x86 with no interrupt controller in the kernel: doorbells only.
+    None,
+}
+
+impl Profile {
+    pub(super) fn is_x86(self) -> bool {
+        matches!(self, Self::X86 | Self::X86Split { .. } | Self::None)
+    }
+}
+
+/// Builds a [`SimVm`]; see [`SimVm::builder`].
+///
+/// ```
+/// use notify_sim::{Profile, SimVm};
+///
+/// let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).vcpus(4).build();
+/// # drop(vm);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SimVmBuilder {
+    profile: Profile,
+    vcpus: usize,
+    resample_at_unmask: bool,
+}
+
+impl Default for SimVmBuilder {
+    fn default() -> Self {
+        Self {
+            profile: Profile::X86,
+            vcpus: 1,
+            resample_at_unmask: true,
+        }
+    }
+}
+
+impl SimVmBuilder {
+    /// Sets the interrupt controllers (default [`Profile::X86`]).
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Sets the number of vCPUs (default 1). Their local APICs are switched off, as after reset.
+    pub fn vcpus(mut self, vcpus: usize) -> Self {
+        self.vcpus = vcpus;
+        self
+    }
+
+    /// Sets what happens when a guest unmasks an IOAPIC pin that waits (default true). With true
+    /// the resampling irqfds of the pin are signalled, as Linux does from 6.3 on; with false the
+    /// interrupt is injected, as Linux 6.2 does.
+    pub fn resample_at_unmask(mut self, resamples: bool) -> Self {
+        self.resample_at_unmask = resamples;
+        self
+    }
+
+    /// Creates the VM.
+    #[must_use]
+    pub fn build(self) -> SimVm {
+        SimVm {
+            claim: RoutingClaim::default(),
+            state: Mutex::new(State::new(
+                self.profile,
+                self.vcpus,
+                self.resample_at_unmask,
+            )),
+        }
+    }
+}

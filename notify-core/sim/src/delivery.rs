@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What was injected.
+
+use std::io;
+
+use super::SimVm;
+use notify_core::MsiMessage;
+
+/// One input of an interrupt controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Injected {
+    /// The GSI, where there was one.
+    pub gsi: Option<u32>,
+    /// The message, or the change of a pin.
+    pub interrupt: Interrupt,
+    /// Whether a controller took it: one that finds the pin masked, or the interrupt pending, does
+    /// not, nor is a message taken that has no destination.
+    pub taken: bool,
+}
+
+/// A message, or a change of a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Interrupt {
+    /// A message.
+    Msi(MsiMessage),
+    /// A pin was driven.
+    Pin {
+        /// The chip's number.
+        chip: u32,
+        /// The pin's number.
+        pin: u32,
+        /// High or low.
+        level: bool,
+    },
+}
+
+impl Injected {
+    pub(super) fn new(gsi: Option<u32>, interrupt: Interrupt, result: i32) -> Self {
+        Self {
+            gsi,
+            interrupt,
+            taken: result > 0,
+        }
+    }
+}
+
+impl SimVm {
+    /// Carries out the signals that came since the last call, and returns all that was injected
+    /// since the last `deliver`, by any call.
+    ///
+    /// All of it is kept until then, so a VM on which this is never called uses more and more
+    /// memory.
+    #[must_use]
+    pub fn deliver(&self) -> Vec<Injected> {
+        std::mem::take(&mut self.enter().injected)
+    }
+
+    /// A file that is readable when there may be signals to [`deliver`](Self::deliver).
+    pub(super) fn readiness(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.lock().irqfds.readiness()
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a VMM sets up around the notifications: memory, devices, the state of controllers.
+
+use std::io;
+use std::ops::Range;
+
+use super::bus::Device;
+use super::interrupt::Chips;
+use super::routing::Routes;
+use super::{IoApicState, PicState, SimVm};
+use notify_core::Bus;
+
+impl SimVm {
+    /// Adds memory (end excluded): writes to it reach no doorbell. Of two ranges that overlap, the
+    /// later one counts.
+    pub fn add_ram(&self, range: Range<u64>) {
+        self.lock().memory.push((range, true));
+    }
+
+    /// Adds read-only memory. KVM looks for a doorbell before it exits, as if there were no memory.
+    pub fn add_rom(&self, range: Range<u64>) {
+        self.lock().memory.push((range, false));
+    }
+
+    /// KVM_REGISTER_COALESCED_MMIO: a zone that swallows writes, and fills the bus.
+    ///
+    /// # Errors
+    ///
+    /// ENOSPC beyond 1000 devices that are not doorbells.
+    pub fn add_coalesced(&self, bus: Bus, address: u64, len: u32) -> io::Result<()> {
+        let mut state = self.lock();
+        let len = len.into();
+        state
+            .doorbells
+            .add_device(bus, address, len, Device::Coalesced)
+    }
+
+    /// Switches a vCPU's local APIC on, as an operating system does when it starts.
+    pub fn enable_lapic(&self, vcpu: usize) {
+        self.enter()
+            .chips
+            .restore_lapic(|lapics| lapics.enable(vcpu, true));
+    }
+
+    /// Switches a vCPU's local APIC off.
+    pub fn disable_lapic(&self, vcpu: usize) {
+        self.enter()
+            .chips
+            .restore_lapic(|lapics| lapics.enable(vcpu, false));
+    }
+
+    /// KVM_SET_IRQCHIP of the PICs, master and slave.
+    pub fn set_pic(&self, [master, slave]: [PicState; 2]) {
+        if let Some((_, pc)) = self.enter().chips.pc() {
+            pc.pic.set_state(false, master);
+            pc.pic.set_state(true, slave);
+        }
+    }
+
+    /// KVM_SET_IRQCHIP of the IOAPIC: the way to unmask pins without a guest.
+    ///
+    /// ```
+    /// use notify_core::{LineStatus, Vm};
+    /// use notify_sim::SimVm;
+    ///
+    /// let vm = SimVm::builder().build();
+    /// vm.enable_lapic(0);
+    /// assert_eq!(vm.irq_line_status(20, true)?, LineStatus::Ignored, "masked");
+    /// vm.irq_line_status(20, false)?;
+    ///
+    /// let mut ioapic = vm.ioapic().unwrap();
+    /// ioapic.redirections[20] = 0x71; // edge-triggered, not masked, to the first vCPU
+    /// vm.set_ioapic(ioapic);
+    /// assert_eq!(vm.irq_line_status(20, true)?, LineStatus::Delivered(1));
+    /// assert_eq!(vm.pending_vectors(0), [0x71]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_ioapic(&self, ioapic: IoApicState) {
+        if let Some((lapics, pc)) = self.enter().chips.pc() {
+            pc.ioapic.set_state(lapics, ioapic);
+            // So does the kernel, whichever chip it was.
+            pc.pic.update();
+        }
+    }
+
+    /// KVM_CAP_X2APIC_API with 32-bit ids: from now on the high half of a message's address holds
+    /// the upper bits of the destination, and its low byte must be 0.
+    pub fn enable_x2apic_ids(&self) {
+        self.enter().x2apic_ids = true;
+    }
+
+    /// KVM_DEV_ARM_VGIC_CTRL_INIT: from now on irqfds can be bound. The routing table is
+    /// overwritten with the identity, whatever was in it.
+    pub fn init_gic(&self) {
+        let mut state = self.enter();
+        if let Chips::Gic(gic) = &mut state.chips {
+            gic.initialised = true;
+            state.routes = Routes::default_of(state.profile);
+        }
+    }
+
+    /// KVM_DEV_RISCV_AIA_CTRL_INIT: the same for riscv64.
+    pub fn init_aia(&self) {
+        let mut state = self.enter();
+        if let Chips::Aplic(aplic) = &mut state.chips {
+            aplic.initialised = true;
+            state.routes = Routes::default_of(state.profile);
+        }
+    }
+
+    /// Adds an ITS at an address (arm64), which takes messages at `address` + 0x10040.
+    pub fn add_its(&self, address: u64) {
+        if let Chips::Gic(gic) = &mut self.enter().chips {
+            gic.add_its(address);
+        }
+    }
+
+    /// Makes a shared interrupt of the GIC level-triggered, or edge-triggered as after reset.
+    pub fn set_spi_level_triggered(&self, pin: u32, level_triggered: bool) {
+        if let Chips::Gic(gic) = &mut self.enter().chips {
+            gic.set_level_triggered(pin, level_triggered);
+        }
+    }
+}
