@@ -77,7 +77,7 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// A table with the reverse map that the kernel makes of it. `limit` is the VM's number of GSIs.
+    /// A table with the reverse map that the kernel makes of it, for a VM with `limit` GSIs.
     fn new(platform: Platform, limit: u32, entries: Vec<DumpEntry>) -> Self {
         let matrix = Some(ChipMatrix::of(platform, &entries));
         Self {

@@ -5,11 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use irq_routing::RoutingTable;
 
+use super::arming::ArmQueue;
 use super::control::Control;
-use super::gate::Gate;
-use super::message::SharedMessage;
-use super::outlet::{Outlet, Output};
-use super::queue::ArmQueue;
+use super::trigger::{Gate, Outlet, Output, SharedMessage};
 use super::{Device, Inner, Vector, VectorHandle};
 use crate::VectorError;
 use crate::sync::Mutex;

@@ -251,7 +251,7 @@ fn a_batch_reports_internal_and_private_vectors() {
     let vectors = [true, false, false].map(|private| vector(&table, &events, private));
     vectors.iter().for_each(|vector| vector.unmask().unwrap());
     events.expect(&[Opened, Opened, Opened]);
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     for vector in &vectors {
         vector.pause();
         vector.trigger().unwrap();

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use irq_routing::GsiLease;
 use notify_core::Rejected;
 
-use super::Inner;
-use super::control::{Arm, OwnGsi};
-use super::outlet::Kind;
 use crate::VectorError;
+use crate::vector::Inner;
+use crate::vector::control::{Arm, OwnGsi};
+use crate::vector::trigger::Kind;
 
 impl Inner {
     /// A GSI for it, under its device's name. It may wait for a commit. The error names no holders:
     /// there may be thousands, and a guest can cause this.
-    pub(super) fn free_gsi(&self) -> Result<GsiLease, VectorError> {
+    pub(in crate::vector) fn free_gsi(&self) -> Result<GsiLease, VectorError> {
         let lease = self.table.lease_if_free();
         let lease = lease.map_err(|cause| VectorError::NoGsi {
             cause: Box::new(cause),

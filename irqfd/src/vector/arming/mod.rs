@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The committer: how vectors are armed and opened, one or many.
+//! How vectors are armed and opened, one or many.
 //!
 //! A vector with a notifier gets a GSI, a route and an irqfd: in this order, and the first two but
 //! once. One that is armed may get another route. The routes of many are committed together. A
 //! vector that sends its message gets it as the table's translation has it, and is opened. All of
 //! this goes without the vector's lock, for one revision of the vector, see
 //! [`control`](super::control).
+
+mod batch;
+mod internal;
+mod opened;
+mod outcome;
+mod queue;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,12 +21,16 @@ use irq_routing::Error::NotLeased;
 use irq_routing::{EditOutcome, MessageEdit, RoutingTable};
 
 use super::control::{Arm, Control, OwnGsi};
-use super::outcome::Outcome;
-use super::queue::Shared;
 use super::{Dead, Inner};
 use crate::VectorError;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
+
+pub use batch::ResumeBatch;
+pub(crate) use opened::Opened;
+use outcome::Outcome;
+pub(super) use queue::Shared;
+pub use queue::{ArmQueue, Round};
 
 /// What is left to be done for a change, without the vector's lock.
 #[must_use = "the vector waits for it"]

@@ -2,14 +2,17 @@
 //! What the guest and the VMM change of a vector: its masks and its message. Each change begins a
 //! revision, see [`control`](super::control).
 
+mod export;
+mod lease;
+
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform};
 
 use super::Inner;
-use super::committer::{Start, Task};
+use super::arming::{Start, Task};
 use super::control::{Arm, Control, Masks};
-use super::outlet::Kind;
+use super::trigger::Kind;
 use crate::VectorError;
 use crate::sync::atomic::Ordering;
 
