@@ -40,9 +40,8 @@ impl Plan {
         self.removals.len()
     }
 
-    /// Returns whether applying it changes nothing, without a request to the VM.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    /// Whether applying it changes nothing, without a request to the VM.
+    pub(super) fn is_empty(&self) -> bool {
         self.additions.is_empty() && self.removals.is_empty() && self.repairs.is_empty()
     }
 }
