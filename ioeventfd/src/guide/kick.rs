@@ -28,8 +28,9 @@
 //!
 //! 1. The driver computes the address from the notify capability and the queue's offset.
 //!    [`virtio::PciModern`](crate::virtio::PciModern) computes the same address for the VMM.
-//! 2. The vCPU exits to the kernel. KVM searches its I/O bus for a doorbell with this address, width
-//!    and value. If there is one, the vCPU continues in the guest without an exit to user space.
+//! 2. The vCPU exits to the kernel. KVM searches its I/O bus for a doorbell with this address,
+//!    width and value. If there is one, the vCPU continues in the guest without an exit to user
+//!    space.
 //! 3. KVM adds one to the counter of the eventfd, which an [`EventNotifier`](crate::EventNotifier)
 //!    holds. Two kicks before the counter is read are one wake-up, with a count of two.
 //! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a

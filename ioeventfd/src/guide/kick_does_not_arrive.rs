@@ -3,9 +3,9 @@
 //!
 //! # Where does it stop?
 //!
-//! Trace one kick on the host: `trace-cmd record -e kvm:kvm_mmio -e kvm:kvm_fast_mmio -e kvm:kvm_pio
-//! -e kvm:kvm_userspace_exit`. And read the counter: `eventfd-count` in `/proc/PID/fdinfo/FD`, which
-//! is in hex.
+//! Trace one kick on the host: `trace-cmd record -e kvm:kvm_mmio -e kvm:kvm_fast_mmio -e
+//! kvm:kvm_pio -e kvm:kvm_userspace_exit`. And read the counter: `eventfd-count` in
+//! `/proc/PID/fdinfo/FD`, which is in hex.
 //!
 //! | what you see | look at |
 //! |---|---|
@@ -20,15 +20,16 @@
 //!
 //! # The guest writes elsewhere
 //!
-//! - *A memory slot covers the address.* Then the write goes to RAM, and never exits. See the memory
-//!   slots of the VM; cure: leave a gap for the BAR. (A read-only slot does not prevent a kick.)
+//! - *A memory slot covers the address.* Then the write goes to RAM, and never exits. See the
+//!   memory slots of the VM; cure: leave a gap for the BAR. (A read-only slot does not prevent a
+//!   kick.)
 //! - *The BAR is elsewhere.* Compare the guest's `lspci -v` with `DoorbellSet::doorbells`. Cure:
 //!   call [`relocate`](crate::DoorbellSet::relocate) at each BAR write; see
 //!   [A BAR that moves](super::moving_bar).
 //! - *The driver kicks through configuration space.* See [Kicks through configuration
 //!   space](super::without_ioeventfds#kicks-through-configuration-space).
-//! - *The driver does not kick.* The device has suppressed kicks in the ring (VIRTQ_USED_F_NO_NOTIFY
-//!   or the event index), and has not allowed them again.
+//! - *The driver does not kick.* The device has suppressed kicks in the ring
+//!   (VIRTQ_USED_F_NO_NOTIFY or the event index), and has not allowed them again.
 //!
 //! # The write exits
 //!
@@ -66,11 +67,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! If each kick exits and the result is [`Resume`](crate::AfterExit::Resume), kicks arrive, but slowly:
-//! a change failed with [`NotUndone`](crate::Error::NotUndone). Plan and apply again.
+//! If each kick exits and the result is [`Resume`](crate::AfterExit::Resume), kicks arrive, but
+//! slowly: a change failed with [`NotUndone`](crate::Error::NotUndone). Plan and apply again.
 //!
 //! A few kicks that exit while a BAR moves are normal. If they are lost, the VMM does not pass its
-//! exits to `on_exit_write`, or called [`vcpus_passed`](crate::DoorbellSet::vcpus_passed) too early.
+//! exits to `on_exit_write`, or called [`vcpus_passed`](crate::DoorbellSet::vcpus_passed) too
+//! early.
 //!
 //! # Another doorbell or device takes the write
 //!
@@ -119,15 +121,16 @@
 //!
 //! A read takes all kicks. If two threads or processes read one eventfd, one of them gets nothing.
 //! Typical cases: the VMM's handler is still active beside a vhost-user daemon, or
-//! [`drain`](crate::DoorbellSet::drain) was called while the daemon runs. Cure: one reader at a time, in
-//! the order of [A queue that vhost reads](super::vhost).
+//! [`drain`](crate::DoorbellSet::drain) was called while the daemon runs. Cure: one reader at a
+//! time, in the order of [A queue that vhost reads](super::vhost).
 //!
 //! # The counter is full
 //!
-//! Counts of one do not fill a counter of 64 bits; a process that shares the eventfd can. Kicks that
-//! KVM sends still wake the readers. Signals from user space do not: the write fails with EAGAIN,
-//! and a kernel worker, which never reads, is not woken. If the process has also cleared O_NONBLOCK,
-//! the write blocks. So kicks that exit are lost or block their vCPU, and others arrive.
+//! Counts of one do not fill a counter of 64 bits; a process that shares the eventfd can. Kicks
+//! that KVM sends still wake the readers. Signals from user space do not: the write fails with
+//! EAGAIN, and a kernel worker, which never reads, is not woken. If the process has also cleared
+//! O_NONBLOCK, the write blocks. So kicks that exit are lost or block their vCPU, and others
+//! arrive.
 //!
 //! ```
 //! use std::num::NonZeroU64;

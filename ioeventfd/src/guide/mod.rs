@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Guide: doorbells of whole devices, step by step.
 //!
-//! Each chapter has examples that run on `SimVm`, a VM in memory of the crate `notify-sim`. With KVM
-//! the VM is `Arc::new(KvmVm::try_from(&vm_fd)?)`, and exits come from `KVM_RUN`. Everything else is
-//! the same.
+//! Each chapter has examples that run on `SimVm`, a VM in memory of the crate `notify-sim`. With
+//! KVM the VM is `Arc::new(KvmVm::try_from(&vm_fd)?)`, and exits come from `KVM_RUN`. Everything
+//! else is the same.
 //!
 //! | chapter | read it if |
 //! |---|---|

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A BAR that moves: the order of steps, and writes that exit in between.
 //!
-//! When the guest writes a BAR, the doorbells must follow. Meanwhile other vCPUs may kick at the old
-//! or the new address, and no kick may be lost. [`relocate`](crate::DoorbellSet::relocate) makes
-//! the move; the VMM passes exits to [`on_exit_write`](crate::DoorbellSet::on_exit_write).
+//! When the guest writes a BAR, the doorbells must follow. Meanwhile other vCPUs may kick at the
+//! old or the new address, and no kick may be lost. [`relocate`](crate::DoorbellSet::relocate)
+//! makes the move; the VMM passes exits to [`on_exit_write`](crate::DoorbellSet::on_exit_write).
 //!
 //! # The order of steps
 //!
@@ -35,8 +35,8 @@
 //! doorbells, and with [`removals_first`](crate::DoorbellSet::removals_first) all of them, are
 //! deassigned first. Then kicks at both addresses exit for a moment, with the result `Resume`.
 //!
-//! A driver that waits for the BAR write before it kicks uses the new address only. So a kick at the
-//! old address is one that was made before the write, on a vCPU that has exited but has not yet
+//! A driver that waits for the BAR write before it kicks uses the new address only. So a kick at
+//! the old address is one that was made before the write, on a vCPU that has exited but has not yet
 //! passed its write to the set.
 //!
 //! ```
@@ -112,9 +112,9 @@
 //! ```
 //!
 //! A vCPU that stays in the guest for long delays this. That is harmless: until then the set only
-//! matches a few more addresses. A VMM that can stop its vCPUs, for a snapshot for example, may call
-//! `vcpus_passed` when all of them have stopped. A set remembers the last 64 changes, so a VMM that
-//! never calls it loses no memory, but a late write to an old address still counts as a kick.
+//! matches a few more addresses. A VMM that can stop its vCPUs, for a snapshot for example, may
+//! call `vcpus_passed` when all of them have stopped. A set remembers the last 64 changes, so a VMM
+//! that never calls it loses no memory, but a late write to an old address still counts as a kick.
 //!
 //! # Errors
 //!

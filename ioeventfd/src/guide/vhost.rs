@@ -66,12 +66,12 @@
 //!
 //! # A queue that gets another eventfd
 //!
-//! [`apply`](crate::DoorbellSet::apply) with another notifier for a key moves pending kicks from the
-//! old one to the new one. If vhost polled the old one, its counter has kicks that were served long
-//! ago. Take the queue back first, with `drain`, and then apply.
+//! [`apply`](crate::DoorbellSet::apply) with another notifier for a key moves pending kicks from
+//! the old one to the new one. If vhost polled the old one, its counter has kicks that were served
+//! long ago. Take the queue back first, with `drain`, and then apply.
 //!
 //! # A process that is not trusted
 //!
 //! A vhost-user daemon has the eventfd itself. It can fill the counter and clear O_NONBLOCK. A
-//! signal then blocks its sender: in `on_exit_write` that is the vCPU that kicks. Other vCPUs, other
-//! queues and changes of the set go on.
+//! signal then blocks its sender: in `on_exit_write` that is the vCPU that kicks. Other vCPUs,
+//! other queues and changes of the set go on.

@@ -64,8 +64,8 @@
 //! With VIRTIO_F_NOTIFICATION_DATA the four bytes also contain the driver's position in the ring.
 //! KVM can then match the width only, so it cannot distinguish two queues. For a device with one
 //! queue [`virtio::mmio`](crate::virtio::mmio) returns a doorbell for any value. For more queues it
-//! fails with [`LayoutError::Indistinct`](crate::virtio::LayoutError::Indistinct). Then do not offer
-//! the feature, or handle the kicks as [exits](super::without_ioeventfds).
+//! fails with [`LayoutError::Indistinct`](crate::virtio::LayoutError::Indistinct). Then do not
+//! offer the feature, or handle the kicks as [exits](super::without_ioeventfds).
 //!
 //! ```
 //! use ioeventfd::virtio::{self, LayoutError, Notification};

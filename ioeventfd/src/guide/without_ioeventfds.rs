@@ -12,10 +12,10 @@
 //! | the guest kicks through configuration space | passes the write to the set; below |
 //! | a kick while a BAR moves | passes the write to the set; see [A BAR that moves](super::moving_bar) |
 //!
-//! KVM matches the writes of SEV-ES and SEV-SNP guests as any others: the guest reports each of them
-//! through its GHCB, and KVM searches its I/O bus (`kvm_sev_es_mmio_write` in
-//! `arch/x86/kvm/x86.c`). Other hypervisors may not. Cloud Hypervisor, built for SEV-SNP,
-//! signals the eventfd in `write_bar` of its virtio-pci transport.
+//! KVM matches the writes of SEV-ES and SEV-SNP guests as any others: the guest reports each of
+//! them through its GHCB, and KVM searches its I/O bus (`kvm_sev_es_mmio_write` in
+//! `arch/x86/kvm/x86.c`). Other hypervisors may not. Cloud Hypervisor, built for SEV-SNP, signals
+//! the eventfd in `write_bar` of its virtio-pci transport.
 //!
 //! # A port that registers nothing
 //!
@@ -94,9 +94,9 @@
 //!
 //! # Kicks that no doorbell can match
 //!
-//! With VIRTIO_F_NOTIFICATION_DATA several queues at one address cannot be distinguished by KVM; the
-//! layouts fail with [`Indistinct`](crate::virtio::LayoutError::Indistinct). Register no doorbell
-//! there. The write exits, and the queue's index is in its low two bytes:
+//! With VIRTIO_F_NOTIFICATION_DATA several queues at one address cannot be distinguished by KVM;
+//! the layouts fail with [`Indistinct`](crate::virtio::LayoutError::Indistinct). Register no
+//! doorbell there. The write exits, and the queue's index is in its low two bytes:
 //!
 //! ```
 //! # use std::sync::Arc;
