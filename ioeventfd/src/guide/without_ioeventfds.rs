@@ -12,10 +12,10 @@
 //! | the guest kicks through configuration space | passes the write to the set; below |
 //! | a kick while a BAR moves | passes the write to the set; see [A BAR that moves](super::moving_bar) |
 //!
-//! KVM matches the writes of SEV-ES and SEV-SNP guests as any others: the guest reports each of
-//! them through its GHCB, and KVM searches its I/O bus (`kvm_sev_es_mmio_write` in
-//! `arch/x86/kvm/x86.c`). Other hypervisors may not. Cloud Hypervisor, built for SEV-SNP, signals
-//! the eventfd in `write_bar` of its virtio-pci transport.
+//! KVM matches the writes of SEV-ES and SEV-SNP guests as those of others: the guest reports each
+//! write through its GHCB, and KVM searches its I/O bus (`kvm_sev_es_mmio_write`). Other
+//! hypervisors may have no ioeventfds for such VMs. Cloud Hypervisor, built for SEV-SNP, signals
+//! the eventfds in `write_bar` of its virtio-pci transport.
 //!
 //! # A port that registers nothing
 //!

@@ -204,7 +204,7 @@ impl Model {
         }
     }
 
-    /// Restores pending bits after the registers were restored.
+    /// Resets these vectors, opens them by the restored registers, and restores the pending bits.
     pub(super) fn restore(&mut self, first: usize, wishes: Vec<Wish>, pending: &[bool]) {
         let range = first..first + pending.len();
         let devid = self.devid(&range);

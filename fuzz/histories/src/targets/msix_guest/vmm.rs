@@ -146,7 +146,7 @@ impl World {
     }
 
     /// Offers a vector an existing notifier. The vector must not get one that is bound elsewhere or
-    /// belongs to another vector: the simulator takes signals only at its next call, and until then
+    /// belongs to another vector. The simulator takes signals only at its next call, so until then
     /// the vector would find the other's signal. (KVM takes it in the write.) So such a notifier is
     /// offered only if it is bound and the vector is armed, because then it is refused.
     fn share(&mut self, n: usize, new: usize) {
