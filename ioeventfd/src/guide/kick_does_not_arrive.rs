@@ -68,7 +68,8 @@
 //! ```
 //!
 //! If each kick exits and the result is [`Resume`](crate::AfterExit::Resume), kicks arrive, but
-//! slowly: a change failed with [`NotUndone`](crate::Error::NotUndone). Plan and apply again.
+//! slowly. Either a change failed with [`NotUndone`](crate::Error::NotUndone): plan and apply
+//! again. Or the doorbell is [shadowed](#another-doorbell-or-device-takes-the-write).
 //!
 //! A few kicks that exit while a BAR moves are normal. If they are lost, the VMM does not pass its
 //! exits to `on_exit_write`, or called [`vcpus_passed`](crate::DoorbellSet::vcpus_passed) too
@@ -77,11 +78,17 @@
 //! # Another doorbell or device takes the write
 //!
 //! KVM accepts doorbells that overlap or adjoin, and doorbells among the registers of the irqchip.
-//! One of them may then *shadow* another: depending on what else is registered, KVM's search misses
-//! it. A set refuses such doorbells ([`Conflict`](crate::Conflict)), if the registry knows both.
+//! Then one of two things happens to a write, depending on what else is registered:
+//!
+//! - The other doorbell or the device *takes* it. There is no exit, and no signal.
+//! - The other doorbell *shadows* this one: KVM's search misses it, and the write exits, although
+//!   address, width and value are right.
+//!
+//! A set refuses such doorbells with a [`Conflict`](crate::Conflict), if the registry knows both.
+//! So look for what it does not know:
 //!
 //! - *A doorbell outside the registry*: an [`IoEventFd`](crate::IoEventFd), or a KVM_IOEVENTFD of
-//!   the VMM's own. Search for them. Cure: put all doorbells of a VM into sets of one registry.
+//!   the VMM's own. Cure: put all doorbells of a VM into sets of one registry.
 //! - *A device in the kernel*: a PIC, a GIC, a zone of coalesced MMIO. Cure: pass its
 //!   [`Window`](crate::Window) to the registry; the plan then fails, and names the device.
 //!
@@ -111,8 +118,7 @@
 //!   [`is_signalled`](crate::EventNotifier::is_signalled), which stays true.
 //! - *The loop watches another eventfd.* Two eventfds, or an `Arc` that was replaced by a later
 //!   `apply`. Compare the numbers `eventfd-id` in `/proc/PID/fdinfo`.
-//! - *Edge-triggered epoll*, and the handler did not read the counter at the last event. Cure: call
-//!   [`consume`](crate::EventNotifier::consume) at each event.
+//! - *The loop uses EPOLLONESHOT*, and did not arm the descriptor again after the last event.
 //! - *vhost has the queue.* A vhost worker in the kernel never reads the counter, so a count that
 //!   grows is normal. If the ring is not served, the kick came before the backend was set: call
 //!   [`kick`](crate::DoorbellSet::kick) afterwards.

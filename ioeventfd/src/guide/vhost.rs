@@ -5,12 +5,11 @@
 //! registered all the while: only the reader of the eventfd changes.
 //!
 //! ```text
-//!               the VMM serves the queue            vhost serves the queue
+//!  guest kicks --> KVM: match ------------------> eventfd --> the VMM's handler   reads the
+//!  counter | no match                   ^    +----> vhost, in the kernel     never does v
+//!  |    +----> a vhost-user daemon    reads it exit --> on_exit_write --------+
 //!
-//!  guest kicks ─▶ KVM ─▶ eventfd ─▶ handler       KVM ─▶ eventfd ─▶ vhost worker
-//!                 exit ─▶ on_exit_write ─▲        exit ─▶ on_exit_write ─▲
-//!
-//!  counter        cleared by the handler          never cleared by a kernel worker
+//!                                                        one of the three at a time
 //! ```
 //!
 //! # To vhost
