@@ -5,11 +5,11 @@
 //! registered all the while: only the reader of the eventfd changes.
 //!
 //! ```text
-//!  guest kicks --> KVM: match ------------------> eventfd --> the VMM's handler   reads the
-//!  counter | no match                   ^    +----> vhost, in the kernel     never does v
-//!  |    +----> a vhost-user daemon    reads it exit --> on_exit_write --------+
-//!
-//!                                                        one of the three at a time
+//!                                              one reader at a time:
+//!  guest kicks --> KVM: match ------> eventfd --> the VMM's handler   reads the counter
+//!                    | no match         ^    +--> vhost in the kernel never reads it
+//!                    v                  |    +--> a vhost-user daemon reads it
+//!                  exit --> on_exit_write
 //! ```
 //!
 //! # To vhost
