@@ -54,8 +54,8 @@ impl LevelLine {
     ) -> Result<LevelIrq, LevelError> {
         let _taken = trigger.as_deref().map(Taken::from);
         let new = || self.new_notifier(false);
-        let bound = trigger.clone().map_or_else(new, Ok)?;
-        self.join_with(Some(bound), Some(resample))
+        let signalled = trigger.clone().map_or_else(new, Ok)?;
+        self.join_with(Some(signalled), Some(resample))
     }
 
     /// An exported device has a trigger, and one that waits for EOIs a resample notifier.
