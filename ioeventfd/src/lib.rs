@@ -105,6 +105,8 @@
 //!
 //! With other versions set `default-features = false`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #![forbid(unsafe_code)]
 
 mod bus;
