@@ -41,5 +41,5 @@
 //!
 //! # The cost
 //!
-//! A kick to a port took 0.84 µs through an ioeventfd, and 8.9 µs through an exit to user space, on
-//! a host that is itself a VM (Linux 6.18).
+//! A kick costs the guest 0.7 µs through an ioeventfd, and 6.9 µs through an exit to user space
+//! (Linux 6.18, measured by the program `scorecard` of the repository).

@@ -25,7 +25,7 @@ pub struct Leftover {
 /// The result of [`DoorbellSet::stop`]: what the caller has to process.
 #[derive(Debug)]
 #[non_exhaustive]
-#[must_use = "a queue whose kicks are left over has to be looked at once more"]
+#[must_use = "a queue that has kicks left over must be processed once more"]
 pub struct Stopped {
     /// For [`DoorbellSet::vcpus_passed`].
     pub epoch: Epoch,
