@@ -4,6 +4,8 @@
 
 pub mod arguments;
 #[cfg(target_arch = "x86_64")]
+pub mod driver;
+#[cfg(target_arch = "x86_64")]
 pub mod halting;
 pub mod interrupt;
 pub mod program;

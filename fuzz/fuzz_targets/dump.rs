@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     for problem in dump.problems() {
         assert!(!problem.to_string().is_empty());
     }
-    for explanation in dump.explain_all().values() {
-        assert!(!explanation.to_string().is_empty());
+    for entry in dump.entries() {
+        assert!(!dump.explain(entry.gsi).to_string().is_empty());
     }
 });

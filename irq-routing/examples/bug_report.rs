@@ -6,6 +6,7 @@
 //! cargo run -p irq-routing --example bug_report table.txt  # of a bug report
 //! ```
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -35,8 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for problem in dump.problems() {
         println!("problem: {problem}");
     }
-    for (gsi, explanation) in dump.explain_all() {
-        println!("GSI {gsi}: {explanation}");
+    let gsis: BTreeSet<_> = dump.entries().iter().map(|entry| entry.gsi).collect();
+    for gsi in gsis {
+        println!("GSI {gsi}: {}", dump.explain(gsi));
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("GSI {gsi}: the guest has {:02x?}", vm.pending_vectors(0));
 
     // Dropping it would do as well. This returns what it was made of, or the error.
-    let (target, _notifier) = irq.deassign()?.into_parts();
-    println!("GSI {} is unbound", target.gsi());
+    let (_lease, _notifier) = irq.deassign()?.into_parts();
+    println!("GSI {gsi} is unbound");
     Ok(())
 }

@@ -74,7 +74,7 @@
 //! let vm = Arc::new(vm); // or a KvmVm
 //! vm.enable_lapic(0); // the guest's part
 //! let table = RoutingTable::new(vm.clone())?;
-//! let exits = EoiExits::new(); // one for the VM
+//! let exits = EoiExits::default(); // one for the VM
 //!
 //! // Pin 10: the GSI of the same number, with a message. Its entry is masked.
 //! let lease = table.lease_exact(10)?;
@@ -110,8 +110,8 @@
 //!   the VMM's own code serves it, [`Binding::bind_call`](msix::Binding::bind_call) if a vhost
 //!   back-end does, which starts with [`Binding::call`](msix::Binding::call);
 //! - a reset of the PCI function: [`reset`](msix::Table::reset), and
-//!   [`unbind`](msix::Binding::unbind) of each queue;
-//! - a reset of the virtio device: [`unbind`](msix::Binding::unbind) alone.
+//!   [`bind`](msix::Binding::bind) of each queue to [`NO_VECTOR`](msix::NO_VECTOR);
+//! - a reset of the virtio device: the same `bind` alone.
 //!
 //! One thread of the VMM waits until the queue's descriptor is readable, and arms the queued
 //! vectors.
@@ -252,6 +252,7 @@ mod level;
 pub mod msi;
 pub mod msix;
 mod numbered;
+mod restore;
 pub mod suspend;
 mod sync;
 pub mod system_calls;
@@ -266,7 +267,8 @@ pub use irq_routing::{self, GsiLease, Line, MsiMessage, RoutingTable};
 pub use notify_core::{self, EventNotifier, KvmVm, Rejected, Vm};
 
 pub use edge::{IrqFd, IrqFdBuilder, IrqFdError, IrqTarget};
-pub use level::{Controller, EoiExits, LevelIrq, LevelIrqBuilder, LevelLine, LevelLineBuilder};
-pub use level::{LevelError, LevelRestoreError, LevelSnapshot, NoResample};
+pub use level::{Controller, EoiExits, LevelIrq, LevelLine, LevelLineBuilder};
+pub use level::{LevelError, LevelSnapshot, NoResample};
+pub use restore::RestoreError;
 pub use vector::{ArmQueue, Round, VectorState};
 pub use vector::{Dead, ResumeBatch, Triggered, Vector, VectorBuilder, VectorError, VectorHandle};

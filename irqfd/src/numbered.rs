@@ -7,7 +7,7 @@ use irq_routing::{GsiLease, RoutingTable};
 use notify_core::Rejected;
 
 use crate::vector::{Device, Masks};
-use crate::{ArmQueue, Dead, ResumeBatch, Vector, VectorError, VectorHandle, VectorState};
+use crate::{ArmQueue, ResumeBatch, Vector, VectorError, VectorHandle};
 
 /// So many vectors of a device, masked and without messages.
 pub(crate) fn build(
@@ -28,15 +28,6 @@ pub(crate) fn build(
         }
     };
     numbers.map(build).collect()
-}
-
-/// Those that are open and cannot deliver.
-pub(crate) fn dead(vectors: &[VectorHandle]) -> Vec<Dead> {
-    let dead = |vector: &VectorHandle| match vector.state() {
-        VectorState::Dead(reason) => Some(Dead::new(&vector.inner, reason)),
-        _ => None,
-    };
-    vectors.iter().filter_map(dead).collect()
 }
 
 /// Pauses all of them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{Controller, EoiExits, LevelIrq, LevelLine, Vector};
+use irqfd::{Controller, EoiExits, EventNotifier, LevelLine, Vector};
 use kvm_test::Nothing;
 use notify_core::{
     Extension, IoEventFdRequest, IrqFdAction, IrqFdRequest, LineStatus, MsiOutcome, RouteBuffer, Vm,
@@ -89,12 +89,13 @@ impl Vm for Split {
 fn a_line_allocates_nothing_whatever_devices_and_guest_do() {
     let table = RoutingTable::builder(Arc::new(Split)).wiring(Wiring::none(Platform::X86Split));
     let table = table.build().unwrap();
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let lease = table.lease_exact(10).unwrap();
     lease.set_route(MsiMessage::default()).unwrap();
     let line = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     let line = line.build().unwrap();
-    let join = |_| LevelIrq::builder(&line).eoi().build().unwrap();
+    let notifier = || Arc::new(EventNotifier::new().unwrap());
+    let join = |_| line.join_resampled(notifier()).unwrap();
     let devices: [_; 16] = std::array::from_fn(join);
     let entry = |vector: u32| MsiMessage::new(0xfee0_0000, 1 << 15 | vector);
     let work = || {
@@ -125,7 +126,7 @@ impl Controller for Chip {
 /// Devices are plugged in and out for as long as the machine runs.
 #[test]
 fn lines_and_devices_that_are_gone_leave_nothing() {
-    let (chip, exits) = (Arc::new(Chip), EoiExits::new());
+    let (chip, exits) = (Arc::new(Chip), EoiExits::default());
     let stays = LevelLine::on_controller(1, chip.clone(), &exits);
     let plug = || {
         let line = LevelLine::on_controller(2, chip.clone(), &exits);

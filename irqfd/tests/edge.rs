@@ -61,13 +61,12 @@ fn a_gsi_without_a_route_is_refused() {
     assert!(vm.take().is_empty());
 
     // What came back can be mended and used.
-    let IrqTarget::Lease(lease) = rejected.value.target() else {
-        panic!("a lease went in");
+    let (IrqTarget::Lease(lease), Some(notifier)) = rejected.value.into_parts() else {
+        panic!("a lease and a notifier went in");
     };
-    let mut transaction = table.transaction();
-    transaction.route(lease, message());
-    transaction.commit().unwrap();
-    let irq = rejected.value.assign().unwrap();
+    lease.set_route(message()).unwrap();
+    let irq = IrqFd::builder(lease).notifier(Arc::clone(&notifier));
+    let irq = irq.assign().unwrap();
     assert!(Arc::ptr_eq(irq.notifier(), &notifier));
 }
 
@@ -120,19 +119,19 @@ fn a_refused_assignment_gives_back_what_it_took() {
         "{}",
         rejected.error
     );
-    let IrqTarget::Lease(lease) = rejected.value.target() else {
+    let (IrqTarget::Lease(lease), _) = rejected.value.into_parts() else {
         panic!("a lease went in");
     };
     let mut transaction = table.transaction();
-    transaction.unroute(lease);
+    transaction.unroute(&lease);
     transaction.commit().unwrap();
-    drop(rejected);
+    drop(lease);
     assert_eq!(table.leased(), 0);
 
     let line = table.lease_msi(message()).unwrap().into_line().unwrap();
     vm.fail_after(0, 12);
     let rejected = IrqFd::builder(line).assign().unwrap_err();
-    assert!(matches!(rejected.value.target(), IrqTarget::Line(_)));
+    assert!(matches!(rejected.value.into_parts().0, IrqTarget::Line(_)));
 }
 
 #[test]

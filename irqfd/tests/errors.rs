@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use irqfd::vfio::{IntxDevice, PassthroughIntx};
-use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, VectorState, inject, msix};
+use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, VectorState, inject, msi, msix};
 use notify_sim::{CallKind, SimVm};
 
 const EIO: i32 = 5;
@@ -159,4 +159,44 @@ fn of_a_back_end() {
     );
     let source = error.source().unwrap().to_string();
     assert!(source.ends_with("(os error 5)"), "{source}");
+}
+
+/// What a log has of a snapshot that is refused.
+#[test]
+fn registers_and_addresses_are_in_hex() {
+    let refused = |capability: Vec<u8>, pending| {
+        let registers = msi::Registers {
+            capability,
+            pending,
+        };
+        format!("{:?}", msi::Snapshot::try_from(&registers).unwrap_err())
+    };
+    let capability = vec![0x05, 0, 0x80, 0, 0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0x41, 0];
+    let with = |at: usize, byte| {
+        let mut bytes = capability.clone();
+        bytes[at] = byte;
+        refused(bytes, 0)
+    };
+    assert_eq!(with(0, 0x11), "Id { found: 0x11 }");
+    assert_eq!(with(4, 0x1f), "Reserved { offset: 0x4, found: 0x1f }");
+    assert_eq!(
+        refused(capability, 0x50),
+        "Bits { masked: 0x0, pending: 0x50 }"
+    );
+
+    let (_vm, table) = machine();
+    let table = msix::Table::builder(&table).build().unwrap();
+    table.pause();
+    let mut saved = serde_json::to_value(table.snapshot().unwrap()).unwrap();
+    saved["vectors"][0]["address"] = 0xfee0_0001_u64.into();
+    let saved: msix::Snapshot = serde_json::from_value(saved).unwrap();
+    let error = table.restore(&saved).unwrap_err();
+    assert_eq!(
+        format!("{error:?}"),
+        "Address { vector: Some(0), address: 0xfee00001 }"
+    );
+    assert_eq!(
+        error.to_string(),
+        "vector 0 has the address 0xfee00001, with bits set that are always zero"
+    );
 }

@@ -68,7 +68,7 @@ fn line(table: &RoutingTable, gsi: u32) -> Line {
 #[test]
 fn eoi_exits_are_refused_as_long_as_their_vm_is_there() {
     let ((vm, table), (_, other)) = (machine(), machine());
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let first = LevelLine::builder(line(&table, 10)).eoi_exits(&exits);
     let first = first.build().unwrap();
     let second = LevelLine::builder(line(&other, 10)).eoi_exits(&exits);
@@ -78,7 +78,8 @@ fn eoi_exits_are_refused_as_long_as_their_vm_is_there() {
     drop(third.build().unwrap());
 
     drop((first, table, vm));
-    drop(rejected.value.build().unwrap());
+    let again = LevelLine::builder(rejected.value).eoi_exits(&exits);
+    drop(again.build().unwrap());
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn a_batch_resumes_each_vector_in_its_own_vm() {
         new.trigger().unwrap();
         new
     });
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     vectors
         .iter()
         .for_each(|vector| vector.resume_in(&mut batch));

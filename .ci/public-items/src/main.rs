@@ -94,7 +94,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             ItemEnum::Function(_) if of_trait => {}
             _ if of_trait => print(public),
             inner => {
-                count.add(inner);
+                if !is_page(&json, inner) {
+                    count.add(inner);
+                }
                 print(public);
             }
         }
@@ -160,6 +162,15 @@ fn derived_impl<'a>(public: &PublicItem, item: &'a Item) -> Option<(&'a str, Str
     let text = public.to_string();
     let (_, of) = text.split_once(" for ")?;
     Some((name.path.rsplit("::").next()?, of.to_owned()))
+}
+
+/// Whether it is a module of documentation alone, in which nothing can be named.
+fn is_page(json: &Crate, item: &ItemEnum) -> bool {
+    let ItemEnum::Module(module) = item else {
+        return false;
+    };
+    let mut inside = module.items.iter().filter_map(|id| json.index.get(id));
+    inside.all(|item| is_page(json, &item.inner))
 }
 
 /// How many items can be named.

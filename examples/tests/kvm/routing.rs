@@ -88,8 +88,9 @@ fn real_table() {
     for (gsi, explanation) in explanations.iter().enumerate() {
         assert_eq!(explanation["gsi"], gsi);
         let travels = match gsi {
-            2 | 24.. => "in_atomic",
-            _ => "deferred",
+            2 | 24.. => "on the spot",
+            16..24 => "by a worker thread (a pin)",
+            _ => "by a worker thread (several pins)",
         };
         assert_eq!(explanation["travels"], travels, "{explanation}");
     }
@@ -97,9 +98,9 @@ fn real_table() {
         explanations[9],
         json!({
             "gsi": 9,
-            "travels": "deferred",
-            "reason": "several pins",
-            "to": "PIC slave pin 1, IOAPIC pin 9",
+            "lost": false,
+            "travels": "by a worker thread (several pins)",
+            "words": "PIC slave pin 1, IOAPIC pin 9",
             "hints": [],
         })
     );
@@ -120,7 +121,7 @@ fn answer_first() {
         "which GSI leads where",
         "  8-15      ──────────────● 0-7 ────────● 8-15 ",
         "in detail",
-        "GSI 16-23   by a worker (a pin): IOAPIC pin 16 ... IOAPIC pin 23",
+        "GSI 16-23   by a worker thread (a pin): IOAPIC pin 16 ... IOAPIC pin 23",
     ];
     assert!(parts.map(at).is_sorted(), "{report}");
 }
@@ -132,14 +133,14 @@ fn finds_what_is_wrong() {
     let report = document(refused(piped(table, &["--json"])));
     assert_eq!(report["refused"], true);
     let travels: Vec<_> = report["explanations"].as_array().unwrap().iter().collect();
-    assert_eq!(travels[0]["travels"], "lost");
+    assert_eq!(travels[0]["lost"], true);
     assert_eq!(
-        travels[0]["reason"],
+        travels[0]["words"],
         "KVM refuses a table with these entries"
     );
     assert_eq!(travels[1]["travels"], "lost");
     assert!(
-        travels[1]["reason"]
+        travels[1]["words"]
             .as_str()
             .unwrap()
             .starts_with("vector 0x05")

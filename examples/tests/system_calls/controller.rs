@@ -7,6 +7,7 @@ use std::sync::Arc;
 use irqfd::{Controller, EoiExits, LevelIrq, LevelLine};
 
 use crate::call::*;
+use crate::lines::notifier;
 use crate::row::{Body, Row, Section, Thread, leak, on};
 
 /// It makes no system call.
@@ -42,9 +43,9 @@ struct Board {
 }
 
 fn board(act: fn(&'static Board)) -> Body {
-    let line = LevelLine::on_controller(10, Arc::new(Pins), leak(EoiExits::new()));
-    let own = LevelIrq::builder(&line).eoi().build().unwrap();
-    let exported = LevelIrq::builder(&line).exported().build().unwrap();
+    let line = LevelLine::on_controller(10, Arc::new(Pins), leak(EoiExits::default()));
+    let own = line.join_resampled(notifier()).unwrap();
+    let exported = line.join_exported(notifier(), notifier()).unwrap();
     exported.trigger_notifier().unwrap().notify().unwrap();
     on(
         leak(Board {
@@ -88,8 +89,8 @@ fn vmm() -> Vec<Row> {
                 board.line.resume().unwrap();
             })
         }),
-        Row::new("`LevelIrqBuilder::build`", &[EVENTFD2], || {
-            board(|board| std::mem::forget(LevelIrq::builder(&board.line).eoi().build().unwrap()))
+        Row::new("`join_resampled`, with a new notifier", &[EVENTFD2], || {
+            board(|board| std::mem::forget(board.line.join_resampled(notifier()).unwrap()))
         }),
     ]
 }

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
+use kvm_bindings::{
+    KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+    kvm_enable_cap, kvm_irqchip,
+};
 use kvm_ioctls::{Kvm, VmFd};
 use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
@@ -138,6 +141,29 @@ impl Machine {
                 .memory
                 .read_slice(&mut bytes, region.start_addr())?;
             self.ram.memory.write_slice(&bytes, region.start_addr())?;
+        }
+        Ok(())
+    }
+
+    /// Copies the state of both PICs and of the I/O APIC of another machine.
+    ///
+    /// # Errors
+    ///
+    /// Where KVM does not return it or take it.
+    pub fn copy_irqchips(&self, from: &Self) -> Result<(), Error> {
+        for chip_id in [
+            KVM_IRQCHIP_PIC_MASTER,
+            KVM_IRQCHIP_PIC_SLAVE,
+            KVM_IRQCHIP_IOAPIC,
+        ] {
+            let mut irqchip = kvm_irqchip {
+                chip_id,
+                ..Default::default()
+            };
+            let get = from.vm().get_irqchip(&mut irqchip);
+            get.map_err(kvm("KVM_GET_IRQCHIP"))?;
+            let set = self.vm().set_irqchip(&irqchip);
+            set.map_err(kvm("KVM_SET_IRQCHIP"))?;
         }
         Ok(())
     }

@@ -12,31 +12,19 @@ use super::{Datamatch, IoAddress, Place};
 /// and it would then take the device's writes, or never ring.
 ///
 /// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64
-/// VMM chooses where they are, so it describes them with [`new`](Self::new), and so does any VMM
-/// what else KVM has on its bus, such as zones of coalesced MMIO. All of them go to
-/// [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
+/// VMM chooses where they are, and gets theirs from [`gicv3`](Self::gicv3) and [`aia`](Self::aia).
+/// What else KVM has on its bus, such as zones of coalesced MMIO, [`new`](Self::new) describes. All
+/// of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
 /// [`reserve`](crate::DoorbellRegistry::reserve).
-///
-/// | in the kernel | where the VMM sets its address | size | kernel source |
-/// |---|---|---|---|
-/// | distributor of a GICv3 | KVM_VGIC_V3_ADDR_TYPE_DIST | 0x1_0000 | `vgic_register_dist_iodev` |
-/// | redistributors of a GICv3 | KVM_VGIC_V3_ADDR_TYPE_REDIST, or each KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION | 0x2_0000 for each of its vCPUs | `vgic_register_redist_iodev` |
-/// | an ITS, with the frame that MSI are written to | KVM_VGIC_ITS_ADDR_TYPE | 0x2_0000 | `vgic_register_its_iodev` |
-/// | the APLIC of an AIA | KVM_DEV_RISCV_AIA_ADDR_APLIC | 0x4000 | `kvm_riscv_aia_aplic_init` |
-/// | the IMSIC of each vCPU of an AIA | KVM_DEV_RISCV_AIA_ADDR_IMSIC | 0x1000 | `kvm_riscv_vcpu_aia_imsic_init` |
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ioeventfd::{DoorbellRegistry, IoAddress, Window};
+/// use ioeventfd::{DoorbellRegistry, Window};
 /// # use notify_sim::{Profile, SimVm};
 /// # let vm = Arc::new(SimVm::builder().profile(Profile::Arm64Gic { spis: 32 }).build());
 ///
 /// // An arm64 VM with four vCPUs, a GICv3 and an ITS.
-/// let windows = [
-///     Window::new(IoAddress::Mmio(0x0800_0000), 0x1_0000, "the distributor"),
-///     Window::new(IoAddress::Mmio(0x080a_0000), 4 * 0x2_0000, "the redistributors"),
-///     Window::new(IoAddress::Mmio(0x0808_0000), 0x2_0000, "the ITS"),
-/// ];
+/// let windows = Window::gicv3(0x0800_0000, &[(0x080a_0000, 4)], &[0x0808_0000]);
 /// let registry = DoorbellRegistry::new(vm, &windows);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,24 +47,22 @@ impl Window {
     /// after reset. Kernel source: `arch/x86/kvm/i8259.c`, `ioapic.h`, `lapic.c`.
     pub const X86_IRQCHIP: &'static [Self] = &[PIC_MASTER, PIC_SLAVE, ELCR, IOAPIC, LAPIC];
 
-    /// With KVM_CAP_SPLIT_IRQCHIP on x86: the local APIC alone.
-    pub const X86_SPLIT_IRQCHIP: &'static [Self] = &[LAPIC];
-
     /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out
     /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// Returns the windows of the interrupt controllers that a VM has in the kernel: one of the
-    /// lists above, or none. A VM whose irqchip is created later has none yet. Of an arm64 or
-    /// riscv64 VM it returns none, since the VMM chose the addresses.
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel: those above;
+    /// with KVM_CAP_SPLIT_IRQCHIP that of the local APIC. A VM whose irqchip is created later has
+    /// none yet. Of an arm64 or riscv64 VM it returns none, since the VMM chose the addresses.
     ///
     /// # Errors
     ///
-    /// Those of [`Vm::platform`]. If it is not supported, the VMM chooses a list.
+    /// Those of [`Vm::platform`]. If it is not supported, [`X86_IRQCHIP`](Self::X86_IRQCHIP) is
+    /// right for either kind of x86 VM: no doorbell is where a PC has its interrupt controllers.
     pub fn of_irqchip(vm: &dyn Vm) -> io::Result<&'static [Self]> {
         Ok(match vm.platform()? {
             Some(Platform::X86) => Self::X86_IRQCHIP,
-            Some(Platform::X86Split) => Self::X86_SPLIT_IRQCHIP,
+            Some(Platform::X86Split) => &[LAPIC],
             // A GIC or an AIA is where the VMM has placed it.
             Some(Platform::Arm64Gic | Platform::Riscv64Aia) | None => &[],
         })
@@ -86,6 +72,50 @@ impl Window {
     #[must_use]
     pub const fn new(start: IoAddress, size: u64, name: &'static str) -> Self {
         Self { start, size, name }
+    }
+
+    /// Returns the windows of a GICv3 (arm64) with its distributor at this address
+    /// (KVM_VGIC_V3_ADDR_TYPE_DIST): 64 KiB; with these regions of redistributors
+    /// (KVM_VGIC_V3_ADDR_TYPE_REDIST, or each KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION), each with its
+    /// address and its number of vCPUs: 128 KiB for each vCPU; and with ITSs at these addresses
+    /// (KVM_VGIC_ITS_ADDR_TYPE): 128 KiB each, the frame of GITS_TRANSLATER, to which MSI are
+    /// written, included.
+    ///
+    /// Kernel source: `vgic_register_dist_iodev`, `vgic_register_redist_iodev` and
+    /// `vgic_register_its_iodev` in `arch/arm64/kvm/vgic`.
+    #[must_use]
+    pub fn gicv3(distributor: u64, redistributors: &[(u64, u32)], itss: &[u64]) -> Vec<Self> {
+        let mmio = |base, size, name| Self::new(IoAddress::Mmio(base), size, name);
+        let redistributors = redistributors.iter().map(|(base, vcpus)| {
+            mmio(
+                *base,
+                0x2_0000 * u64::from(*vcpus),
+                "the GICv3 redistributors",
+            )
+        });
+        let itss = itss.iter().map(|base| mmio(*base, 0x2_0000, "a GICv3 ITS"));
+        let distributor = mmio(distributor, 0x1_0000, "the GICv3 distributor");
+        [distributor]
+            .into_iter()
+            .chain(redistributors)
+            .chain(itss)
+            .collect()
+    }
+
+    /// Returns the windows of an AIA (riscv64) with its APLIC at this address
+    /// (KVM_DEV_RISCV_AIA_ADDR_APLIC): 16 KiB; and with the IMSICs of the vCPUs at these
+    /// (KVM_DEV_RISCV_AIA_ADDR_IMSIC): 4 KiB each.
+    ///
+    /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`,
+    /// `kvm_riscv_vcpu_aia_imsic_init` in `arch/riscv/kvm/aia_imsic.c`.
+    #[must_use]
+    pub fn aia(aplic: u64, imsics: &[u64]) -> Vec<Self> {
+        let mmio = |base, size, name| Self::new(IoAddress::Mmio(base), size, name);
+        let imsics = imsics.iter().map(|base| mmio(*base, 0x1000, "an IMSIC"));
+        [mmio(aplic, 0x4000, "the APLIC")]
+            .into_iter()
+            .chain(imsics)
+            .collect()
     }
 
     pub(crate) fn covers(&self, place: Place) -> bool {

@@ -40,8 +40,7 @@ impl Plan {
     }
 
     /// Whether applying it changes nothing and asks the VM nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.additions.is_empty() && self.removals.is_empty() && self.repairs.is_empty()
     }
 }

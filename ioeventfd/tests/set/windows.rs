@@ -45,7 +45,7 @@ fn devices_in_the_kernel_keep_their_windows() {
         assert_eq!(conflict.is_none(), free, "{bell:?}");
         assert!(matches!(conflict, None | Some(Conflict::Device(_))));
     }
-    let split = DoorbellRegistry::new(rig.vm.clone(), Window::X86_SPLIT_IRQCHIP);
+    let split = DoorbellRegistry::new(rig.vm.clone(), &Window::X86_IRQCHIP[4..]);
     let set = DoorbellSet::new(&split);
     assert!(set.plan([port(0x20, byte)]).is_ok());
     assert!(set.plan([mmio(0, 0xfee0_00b0, W4, &one)]).is_err());
@@ -67,7 +67,7 @@ fn devices_in_the_kernel_keep_their_windows() {
 fn the_windows_of_an_irqchip_are_found_out() {
     for (profile, windows) in [
         (Profile::X86, Window::X86_IRQCHIP),
-        (Profile::X86Split { pins: 24 }, Window::X86_SPLIT_IRQCHIP),
+        (Profile::X86Split { pins: 24 }, &Window::X86_IRQCHIP[4..]),
         (Profile::Arm64Gic { spis: 32 }, &[]),
         (Profile::None, &[]),
     ] {
@@ -100,13 +100,17 @@ fn interrupt_controllers_of_other_architectures_keep_their_windows() {
     const AT: u64 = 0x0800_0000;
     let arm64 = Profile::Arm64Gic { spis: 32 };
     let riscv64 = Profile::Riscv64Aia { sources: 32 };
-    for (profile, name, size) in [
-        (arm64, "the distributor", 0x1_0000),
-        (arm64, "the redistributors", 512 * 0x2_0000),
-        (riscv64, "the APLIC", 0x4000),
-        (riscv64, "an IMSIC", 0x1000),
+    let gic = Window::gicv3(AT, &[(AT, 1), (AT, 512)], &[AT]);
+    let [distributor, one, many, its] = gic.try_into().unwrap();
+    let [aplic, imsic] = Window::aia(AT, &[AT]).try_into().unwrap();
+    for (profile, window, size) in [
+        (arm64, distributor, 0x1_0000),
+        (arm64, one, 0x2_0000),
+        (arm64, many, 512 * 0x2_0000),
+        (arm64, its, 0x2_0000),
+        (riscv64, aplic, 0x4000),
+        (riscv64, imsic, 0x1000),
     ] {
-        let window = Window::new(IoAddress::Mmio(AT), size, name);
         let vm = Arc::new(SimVm::builder().profile(profile).build());
         let set = DoorbellSet::new(&DoorbellRegistry::new(vm, &[window]));
         let one = notifier();

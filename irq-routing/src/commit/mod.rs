@@ -16,8 +16,6 @@ mod round;
 pub(crate) mod transaction;
 mod validation;
 
-use std::sync::Arc;
-
 use self::failure::{discard, guarded, raise};
 use self::request::RequestKind;
 use crate::{Error, RoutingTable, Transaction};
@@ -59,9 +57,7 @@ impl RoutingTable {
     pub fn retranslate(&self) -> Result<(), Error> {
         let routes = guarded(|| self.submit(RequestKind::Retranslate));
         let translated = self.lock().registered.translated();
-        let messages = translated
-            .iter()
-            .map(|one| guarded(|| Arc::clone(one).retranslate()));
+        let messages = translated.iter().map(|callback| guarded(|| callback()));
         // All of them, also after a panic: old translations must not stay in force.
         let failed = messages.filter_map(Result::err).reduce(|first, other| {
             discard(other);

@@ -39,14 +39,6 @@ impl Transaction {
         }
     }
 
-    /// Takes memory for so many edits more, where many are to come; none, where there is not so
-    /// much.
-    pub fn reserve(&mut self, additional: usize) -> &mut Self {
-        // The edits take what they need, one by one.
-        let _ = self.edits.try_reserve(additional);
-        self
-    }
-
     /// Leads a leased GSI to a message or to pins.
     pub fn route(&mut self, lease: &GsiLease, route: impl Into<Route>) -> &mut Self {
         self.change(lease, Some(route.into()))

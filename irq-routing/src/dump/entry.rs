@@ -17,16 +17,10 @@ pub struct DumpEntry {
 }
 
 impl DumpEntry {
-    /// Creates an entry, as the kernel has it or of a kind only.
-    #[must_use]
-    pub fn new(gsi: u32, target: impl Into<DumpTarget>) -> Self {
-        let target = target.into();
-        Self { gsi, target }
-    }
-
     /// The entries that the kernel is given for a route.
     pub(super) fn of_route(gsi: u32, route: &Route) -> impl Iterator<Item = Self> + use<> {
-        of_route(route).map(move |target| Self::new(gsi, target))
+        let targets = of_route(route).map(DumpTarget::from);
+        targets.map(move |target| Self { gsi, target })
     }
 
     /// Pins first, by chip and then by GSI.

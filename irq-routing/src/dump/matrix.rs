@@ -15,7 +15,7 @@ use crate::{IrqChip, Pin, Platform};
 ///
 /// Kernel source: `setup_routing_entry` in `virt/kvm/irqchip.c`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct ChipMatrix {
+pub(super) struct ChipMatrix {
     /// By chip and column; neither rows nor columns end with nothing.
     rows: Vec<Vec<Option<u32>>>,
 }
@@ -45,12 +45,6 @@ impl ChipMatrix {
         let used = rows.iter().rposition(|row| !row.is_empty());
         rows.truncate(used.map_or(0, |last| last + 1));
         Self { rows }
-    }
-
-    /// The GSI that gets the EOIs of a pin.
-    #[must_use]
-    pub fn gsi(&self, pin: Pin) -> Option<u32> {
-        self.cell(index(pin.chip().number()), column(pin))
     }
 
     pub(super) fn cell(&self, row: usize, column: usize) -> Option<u32> {

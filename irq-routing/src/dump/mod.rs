@@ -10,13 +10,13 @@ mod problem;
 use std::collections::BTreeMap;
 
 pub use entry::DumpEntry;
-pub use matrix::ChipMatrix;
+use matrix::ChipMatrix;
 pub use parse::ParseError;
-pub use problem::{MatrixCell, Problem};
+pub use problem::Problem;
 
-use crate::explain::{self, Explanation};
+use crate::explain::{self, Explanation, loss::Loss};
 use crate::route::kernel_entries::DumpTarget;
-use crate::{Loss, Platform, Route, RoutingTable, Wiring};
+use crate::{Platform, Route, RoutingTable, Wiring};
 
 /// What Linux has: KVM_MAX_IRQ_ROUTES.
 const USUAL_LIMIT: u32 = 4096;
@@ -37,9 +37,14 @@ const USUAL_LIMIT: u32 = 4096;
 /// gsi=28 type=5 port=7 vcpu=0 priority=0           an event channel (Xen)
 /// ```
 ///
-/// Then may follow `chip:` and the kernel's reverse map, a row for each chip: which GSI gets the
-/// EOIs of each pin, -1 for none; see [`ChipMatrix`]. A machine that is no x86 one says so by a
-/// line like `platform=arm64-gic`, and one whose number of GSIs is not 4096 by `gsis=1024`.
+/// Then may follow `chip:` and the kernel's reverse map (kernel source: `setup_routing_entry` in
+/// `virt/kvm/irqchip.c`), a row for each chip: which GSI gets the EOIs of each pin, -1 for none. Of
+/// two GSIs on one pin it is the last in the table, and the other gets none. The pins of the second
+/// PIC start at column 8: KVM counts those of both PICs together. An x86 row has KVM's 24 columns;
+/// on other platforms a row ends behind the last pin that is routed.
+///
+/// A VM that is not x86 has a line like `platform=arm64-gic`, and one whose number of GSIs is not
+/// 4096 one like `gsis=1024`.
 ///
 /// Reading takes the lines in any order, numbers in decimal or after `0x`, spaces, empty lines and
 /// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it.
@@ -47,7 +52,7 @@ const USUAL_LIMIT: u32 = 4096;
 /// 1024 pins in a row.
 ///
 /// ```
-/// use irq_routing::{Dump, Explanation, Loss};
+/// use irq_routing::Dump;
 ///
 /// let dump: Dump = "
 ///     gsi=0 type=1 2 2
@@ -60,7 +65,7 @@ const USUAL_LIMIT: u32 = 4096;
 ///     ["GSI 24 is routed to something else beside a message, and KVM refuses the table"]
 /// );
 ///
-/// assert!(matches!(dump.explain(9), Explanation::Lost { reason: Loss::NoRoute, .. }));
+/// assert_eq!(dump.explain(9).to_string(), "lost: nothing is routed there");
 /// # Ok::<(), irq_routing::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,30 +77,24 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// A table with the reverse map that the kernel makes of it. `gsis` is the machine's number of
-    /// GSIs.
-    pub fn new(
-        platform: Platform,
-        gsis: u32,
-        entries: impl IntoIterator<Item = DumpEntry>,
-    ) -> Self {
-        let entries: Vec<_> = entries.into_iter().collect();
+    /// A table with the reverse map that the kernel makes of it, for a VM with `limit` GSIs.
+    fn new(platform: Platform, limit: u32, entries: Vec<DumpEntry>) -> Self {
         let matrix = Some(ChipMatrix::of(platform, &entries));
         Self {
             platform,
-            limit: gsis,
+            limit,
             entries,
             matrix,
         }
     }
 
-    /// Kind of the machine.
+    /// The interrupt controllers that the table is for.
     #[must_use]
     pub fn platform(&self) -> Platform {
         self.platform
     }
 
-    /// The machine's number of GSIs.
+    /// The VM's number of GSIs.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit
@@ -107,15 +106,8 @@ impl Dump {
         &self.entries
     }
 
-    /// The reverse map as it was printed, if it was.
-    #[must_use]
-    pub fn matrix(&self) -> Option<&ChipMatrix> {
-        self.matrix.as_ref()
-    }
-
     /// The reverse map that the kernel makes of the entries.
-    #[must_use]
-    pub fn reverse_map(&self) -> ChipMatrix {
+    fn reverse_map(&self) -> ChipMatrix {
         ChipMatrix::of(self.platform, &self.entries)
     }
 
@@ -129,26 +121,13 @@ impl Dump {
     /// How a signal of a GSI travels.
     #[must_use]
     pub fn explain(&self, gsi: u32) -> Explanation {
-        let entries = self.entries.iter().filter(|entry| entry.gsi == gsi);
-        let targets: Vec<_> = entries.map(|entry| entry.target).collect();
-        self.explain_targets(gsi, &targets)
-    }
-
-    /// How a signal of each GSI with a route travels, in the order of the GSIs.
-    #[must_use]
-    pub fn explain_all(&self) -> BTreeMap<u32, Explanation> {
-        let groups = self.groups().into_iter();
-        groups
-            .map(|(gsi, targets)| (gsi, self.explain_targets(gsi, &targets)))
-            .collect()
-    }
-
-    fn explain_targets(&self, gsi: u32, targets: &[DumpTarget]) -> Explanation {
         let limit = self.limit;
         if gsi >= limit {
             return Explanation::lost(Loss::OutOfRange { limit });
         }
-        explain::targets(self.platform, targets)
+        let entries = self.entries.iter().filter(|entry| entry.gsi == gsi);
+        let targets: Vec<_> = entries.map(|entry| entry.target).collect();
+        explain::targets(self.platform, &targets)
     }
 
     /// Where each GSI leads.

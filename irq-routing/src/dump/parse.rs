@@ -22,33 +22,14 @@ const MOST_ROWS: usize = 16;
 /// As many as a chip has pins at most (an APLIC).
 const MOST_COLUMNS: usize = 1024;
 
-/// Why a text is no [`Dump`].
+/// Why a text is no [`Dump`]: the line, what was expected there, and at most 40 characters of what
+/// was found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("line {line}: expected {expected}, found \"{}\"", found.escape_debug())]
 pub struct ParseError {
     line: usize,
     expected: &'static str,
     found: String,
-}
-
-impl ParseError {
-    /// The number of the line, from 1.
-    #[must_use]
-    pub fn line(&self) -> usize {
-        self.line
-    }
-
-    /// What should have stood there.
-    #[must_use]
-    pub fn expected(&self) -> &'static str {
-        self.expected
-    }
-
-    /// What stood there, if need be cut short.
-    #[must_use]
-    pub fn found(&self) -> &str {
-        &self.found
-    }
 }
 
 /// What was expected, and what was found.

@@ -2,7 +2,6 @@
 //! [`Problem`]: what is wrong with a dumped table, or odd.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::{Dump, matrix};
 use crate::route::kernel_entries::{EntryKind, Refusal, refusals};
@@ -115,31 +114,24 @@ pub enum Problem {
     /// The reverse map is not that of the entries: they are of different tables, or one was
     /// altered.
     #[error(
-        "the kernel has GSI {} at {cell} where the entries say GSI {}",
+        "the kernel has GSI {} at {} where the entries say GSI {}",
         or_none(*.kernel),
+        place(*.row, *.column, *.pin),
         or_none(*.entries)
     )]
     #[non_exhaustive]
     Contradiction {
-        /// Where.
-        cell: MatrixCell,
+        /// The row: KVM's number of the chip.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// The pin for which it stands, if there is such a pin.
+        pin: Option<Pin>,
         /// What the reverse map has there.
         kernel: Option<u32>,
         /// What it would have there by the entries.
         entries: Option<u32>,
     },
-}
-
-/// A place in a [`ChipMatrix`](crate::ChipMatrix).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct MatrixCell {
-    /// The row: KVM's number of the chip.
-    pub row: usize,
-    /// The column.
-    pub column: usize,
-    /// The pin for which it stands, if there is such a pin.
-    pub pin: Option<Pin>,
 }
 
 impl Problem {
@@ -168,16 +160,11 @@ impl Problem {
     }
 }
 
-impl fmt::Display for MatrixCell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pin {
-            Some(pin) => pin.fmt(f),
-            None => write!(
-                f,
-                "chip {}, column {}, which is no pin",
-                self.row, self.column
-            ),
-        }
+/// A place in the reverse map, in words.
+fn place(row: usize, column: usize, pin: Option<Pin>) -> String {
+    match pin {
+        Some(pin) => pin.to_string(),
+        None => format!("chip {row}, column {column}, which is no pin"),
     }
 }
 
@@ -248,9 +235,10 @@ fn contradictions(dump: &Dump, problems: &mut Vec<Problem>) {
             let (kernel, entries) = (kernel.cell(row, column), entries.cell(row, column));
             if kernel != entries {
                 let pin = matrix::pin_at(dump.platform, row, column);
-                let cell = MatrixCell { row, column, pin };
                 problems.push(Problem::Contradiction {
-                    cell,
+                    row,
+                    column,
+                    pin,
                     kernel,
                     entries,
                 });

@@ -3,15 +3,15 @@
 
 use std::fmt;
 
-use crate::{ApicMessage, DeliveryMode, MsiMessage};
+use crate::MsiMessage;
+use crate::route::apic_message::{ApicMessage, DeliveryMode};
 
 /// Something about a route that a person who debugs an interrupt should know.
 ///
 /// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for
 /// granted (kernel source: `kvm_set_msi_irq`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Hint {
+pub(super) enum Hint {
     /// The dump does not tell the details.
     #[error("the dump does not tell the details")]
     Untold,

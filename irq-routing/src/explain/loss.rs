@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Loss`]: why a signal never reaches the guest.
 
-use crate::{ApicMessage, DeliveryMode};
+use crate::route::apic_message::{ApicMessage, DeliveryMode};
 
 /// Why a signal never reaches the guest; KVM reports no error for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Loss {
+pub(crate) enum Loss {
     /// The number is beyond the VM's GSIs. KVM takes an irqfd on it all the same.
     #[error("the VM has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
-    #[non_exhaustive]
     OutOfRange {
         /// The VM's number of GSIs.
         limit: u32,
@@ -43,7 +41,6 @@ pub enum Loss {
         "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
         message.vector
     )]
-    #[non_exhaustive]
     IllegalVector {
         /// The whole message.
         message: ApicMessage,
@@ -51,7 +48,6 @@ pub enum Loss {
 
     /// x86: KVM takes such a message and does nothing (kernel source: `__apic_accept_irq`).
     #[error("KVM ignores messages of delivery mode ExtINT ({message})")]
-    #[non_exhaustive]
     ExtInt {
         /// The whole message.
         message: ApicMessage,
@@ -66,7 +62,7 @@ pub enum Loss {
     NoSource,
 }
 
-/// Why a message on x86 is lost whoever it is for.
+/// Why a message on x86 is lost for any destination.
 pub(super) fn of_apic_message(message: ApicMessage) -> Option<Loss> {
     match message.delivery {
         DeliveryMode::ExtInt => Some(Loss::ExtInt { message }),

@@ -2,24 +2,24 @@
 //! [`Explanation`]: how a signal travels from an irqfd to the guest.
 
 mod hint;
-mod loss;
+pub(crate) mod loss;
 
 use std::fmt;
 
-pub use hint::Hint;
-pub use loss::Loss;
+use hint::Hint;
+use loss::Loss;
 
+use crate::route::apic_message::ApicMessage;
 use crate::route::kernel_entries::{DumpTarget, of_route, refusals};
 use crate::table::slots::Slot;
 use crate::{
-    ApicMessage, EntryKind, Gsi, IrqChip, KernelRoute, MsiMessage, Pin, Pins, Platform, Route,
-    RoutingTable,
+    EntryKind, Gsi, IrqChip, KernelRoute, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
 };
 
 /// How a signal of an irqfd on one GSI travels, by what KVM does with the routes of that GSI.
 ///
-/// It is text for people who debug a VM. Its variants grow as more is known of KVM, so no code
-/// should decide by them; [`RoutingTable::kernel_route`] is for code.
+/// It is text for people who debug a VM, and grows as more is known of KVM, so no code should
+/// decide by it; [`RoutingTable::kernel_route`] is for code.
 ///
 /// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of the thread that writes
 /// the eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks
@@ -34,6 +34,10 @@ use crate::{
 /// | several pins | worker | | |
 /// | a source of Hyper-V, a channel of Xen | on the spot | | |
 ///
+/// Signals that come before a worker runs are one interrupt. A plain irqfd raises pins and lowers
+/// them at once; one that is masked then, or still awaits the EOI of the last interrupt, takes
+/// nothing. A resampling irqfd raises them until the guest's EOI.
+///
 /// What the guest has set up decides about the rest. A pin that it has masked takes nothing, nor
 /// does a local APIC that is switched off; a logical destination goes through the worker while the
 /// local APICs disagree about the meaning. The first arm64 kernels that are supported leave pins to
@@ -41,12 +45,12 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use irq_routing::{Explanation, MsiMessage, Platform, RoutingTable, Wiring};
+/// use irq_routing::{MsiMessage, RoutingTable, Wiring};
 /// use notify_sim::SimVm;
 ///
 /// let vm = Arc::new(SimVm::builder().build());
 /// let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
-/// assert!(matches!(table.explain(4u32), Explanation::Unknown));
+/// assert!(table.explain(4u32).to_string().starts_with("unknown: nothing was committed"));
 ///
 /// let lease = table.lease_msi(MsiMessage::new(0xfee0_1000, 0x41))?;
 /// assert_eq!(
@@ -58,6 +62,7 @@ use crate::{
 ///     "by a worker thread (several pins): PIC master pin 4, IOAPIC pin 4"
 /// );
 /// assert_eq!(table.explain(2u32).to_string(), "lost: nothing is routed there");
+/// assert!(table.explain(2u32).is_lost());
 /// assert_eq!(
 ///     table.explain(5000u32).to_string(),
 ///     "lost: the VM has no such GSI (it has 4096), yet KVM takes an irqfd on it"
@@ -65,41 +70,21 @@ use crate::{
 /// # Ok::<(), irq_routing::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Explanation {
-    /// It is injected in the context of whoever signals, before the signalling call returns.
-    #[non_exhaustive]
-    InAtomic {
-        /// To whom.
-        to: Destination,
-        /// What a person should know about it.
-        hints: Vec<Hint>,
-    },
+pub struct Explanation {
+    way: Way,
+    hints: Vec<Hint>,
+}
 
+/// How a signal reaches the guest, or that it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// It is injected in the context of the thread that signals, before the signalling call
+    /// returns.
+    InAtomic(Destination),
     /// A worker thread of the kernel injects it later; signals that come before it runs are one.
-    ///
-    /// A plain irqfd raises pins and lowers them at once; one that is masked then, or still awaits
-    /// the EOI of the last interrupt, takes nothing. A resampling one raises them until the guest's
-    /// EOI.
-    #[non_exhaustive]
-    Deferred {
-        /// To whom.
-        to: Destination,
-        /// Why not at once.
-        reason: Delay,
-        /// What a person should know about it.
-        hints: Vec<Hint>,
-    },
-
-    /// The guest never sees it, and nobody is told.
-    #[non_exhaustive]
-    Lost {
-        /// Why.
-        reason: Loss,
-        /// What a person should know about it.
-        hints: Vec<Hint>,
-    },
-
+    Deferred(Delay, Destination),
+    /// The guest never sees it, and no caller is told.
+    Lost(Loss),
     /// Nothing was ever committed to the table, or a commit was cut short: KVM's own table may be
     /// in place, which no ioctl returns.
     Unknown,
@@ -107,9 +92,8 @@ pub enum Explanation {
 
 /// Where a signal arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Destination {
-    /// At a message's destinations, as an x86 machine reads it.
+enum Destination {
+    /// At a message's destinations, as KVM on x86 reads it.
     Apic(ApicMessage),
     /// As the route says.
     Route(Route),
@@ -119,8 +103,7 @@ pub enum Destination {
 
 /// Why a signal takes the detour through a worker thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Delay {
+enum Delay {
     /// x86: the emulation of PIC and IOAPIC cannot be entered from anywhere.
     Pin,
     /// KVM has a route at hand only if it is the only one of its GSI.
@@ -130,29 +113,18 @@ pub enum Delay {
 }
 
 impl Explanation {
-    pub(crate) fn lost(reason: Loss) -> Self {
-        let hints = Vec::new();
-        Self::Lost { reason, hints }
-    }
-
-    /// What a person should know about it.
+    /// Returns whether the guest never sees the signal.
     #[must_use]
-    pub fn hints(&self) -> &[Hint] {
-        match self {
-            Self::InAtomic { hints, .. }
-            | Self::Deferred { hints, .. }
-            | Self::Lost { hints, .. } => hints,
-            Self::Unknown => &[],
-        }
+    pub const fn is_lost(&self) -> bool {
+        matches!(self.way, Way::Lost(_))
     }
 
-    fn hints_mut(&mut self) -> Option<&mut Vec<Hint>> {
-        match self {
-            Self::InAtomic { hints, .. }
-            | Self::Deferred { hints, .. }
-            | Self::Lost { hints, .. } => Some(hints),
-            Self::Unknown => None,
-        }
+    pub(crate) const fn lost(reason: Loss) -> Self {
+        Self::of(Way::Lost(reason), Vec::new())
+    }
+
+    const fn of(way: Way, hints: Vec<Hint>) -> Self {
+        Self { way, hints }
     }
 }
 
@@ -174,20 +146,17 @@ pub(crate) fn targets(platform: Platform, targets: &[DumpTarget]) -> Explanation
     }
     match (first.route(platform), first.kind()) {
         (Some(route), _) => alone(platform, route),
-        (None, Some(kind)) => Explanation::InAtomic {
-            to: Destination::Untold(kind),
-            hints: vec![Hint::Untold],
-        },
+        (None, Some(kind)) => {
+            let way = Way::InAtomic(Destination::Untold(kind));
+            Explanation::of(way, vec![Hint::Untold])
+        }
         (None, None) => Explanation::lost(Loss::Refused),
     }
 }
 
 /// The only route of its GSI.
 fn alone(platform: Platform, route: Route) -> Explanation {
-    let on_the_spot = |hints| Explanation::InAtomic {
-        to: Destination::Route(route),
-        hints,
-    };
+    let on_the_spot = |hints| Explanation::of(Way::InAtomic(Destination::Route(route)), hints);
     match (platform, route) {
         (Platform::X86 | Platform::X86Split, Route::Pins(_)) => deferred(route, Delay::Pin),
         (Platform::X86 | Platform::X86Split, Route::Msi(message)) => apic(message),
@@ -206,11 +175,8 @@ fn alone(platform: Platform, route: Route) -> Explanation {
 }
 
 fn deferred(route: Route, reason: Delay) -> Explanation {
-    Explanation::Deferred {
-        to: Destination::Route(route),
-        reason,
-        hints: Vec::new(),
-    }
+    let way = Way::Deferred(reason, Destination::Route(route));
+    Explanation::of(way, Vec::new())
 }
 
 /// Kernel source: `kvm_riscv_aia_aplic_inject`.
@@ -223,16 +189,14 @@ fn is_source_0(pins: Pins) -> bool {
 fn apic(message: MsiMessage) -> Explanation {
     let decoded = ApicMessage::decode(message);
     let hints = hint::of_apic_message(message, decoded);
-    if let Some(reason) = loss::of_apic_message(decoded) {
-        return Explanation::Lost { reason, hints };
-    }
     let to = Destination::Apic(decoded);
-    // KVM's constant for all is 8 bits wide, whatever the destination's width.
-    if decoded.destination == 0xff {
-        let reason = Delay::Broadcast;
-        return Explanation::Deferred { to, reason, hints };
-    }
-    Explanation::InAtomic { to, hints }
+    let way = match loss::of_apic_message(decoded) {
+        Some(reason) => Way::Lost(reason),
+        // KVM's constant for all is 8 bits wide, whatever the destination's width.
+        None if decoded.destination == 0xff => Way::Deferred(Delay::Broadcast, to),
+        None => Way::InAtomic(to),
+    };
+    Explanation::of(way, hints)
 }
 
 impl RoutingTable {
@@ -248,14 +212,14 @@ impl RoutingTable {
         let (slot, kernel_route) = (state.slots.get(gsi), state.kernel_route(gsi));
         drop(state);
         match kernel_route {
-            KernelRoute::Unknown => Explanation::Unknown,
+            KernelRoute::Unknown => Explanation::of(Way::Unknown, Vec::new()),
             KernelRoute::Blocked => Explanation::lost(Loss::Blocked),
             KernelRoute::Routed(route) => {
                 let route = self.shared().translated(route).unwrap_or(route);
                 let entries: Vec<_> = of_route(&route).map(DumpTarget::from).collect();
                 let mut explanation = targets(self.platform(), &entries);
-                if let (Slot::Parked { .. }, Some(hints)) = (slot, explanation.hints_mut()) {
-                    hints.push(Hint::Parked);
+                if let Slot::Parked { .. } = slot {
+                    explanation.hints.push(Hint::Parked);
                 }
                 explanation
             }
@@ -266,18 +230,20 @@ impl RoutingTable {
     }
 }
 
+/// In one line. With `{:#}` each thing that is worth knowing about the route has a line of its own.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InAtomic { to, .. } => write!(f, "on the spot: {to}")?,
-            Self::Deferred { to, reason, .. } => write!(f, "by a worker thread ({reason}): {to}")?,
-            Self::Lost { reason, .. } => write!(f, "lost: {reason}")?,
-            Self::Unknown => {
+        match self.way {
+            Way::InAtomic(to) => write!(f, "on the spot: {to}")?,
+            Way::Deferred(reason, to) => write!(f, "by a worker thread ({reason}): {to}")?,
+            Way::Lost(reason) => write!(f, "lost: {reason}")?,
+            Way::Unknown => {
                 f.write_str("unknown: nothing was committed, and KVM's own table may be in place")?
             }
         }
-        let mut hints = self.hints().iter();
-        hints.try_for_each(|hint| write!(f, "; {hint}"))
+        let between = if f.alternate() { "\n" } else { "; " };
+        let mut hints = self.hints.iter();
+        hints.try_for_each(|hint| write!(f, "{between}{hint}"))
     }
 }
 

@@ -8,38 +8,26 @@ use crate::MsiMessage;
 
 /// A message as KVM reads it on x86 (Intel SDM volume 3, "Message Signalled Interrupts"; kernel
 /// source: `kvm_set_msi_irq`, later `kvm_msi_to_lapic_irq`).
-///
-/// ```
-/// use irq_routing::{ApicMessage, MsiMessage};
-///
-/// let message = ApicMessage::decode(MsiMessage::new(0xfee0_3000, 0x41));
-/// assert_eq!((message.destination, message.vector), (3, 0x41));
-/// assert_eq!(
-///     message.to_string(),
-///     "fixed interrupt, vector 0x41, to APIC 3 (physical destination)"
-/// );
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct ApicMessage {
+pub(crate) struct ApicMessage {
     /// To whom: bits 19 to 12 of the address, and above them bits 63 to 40, which count once the
     /// VMM has enabled KVM_CAP_X2APIC_API with 32-bit ids.
-    pub destination: u32,
+    pub(crate) destination: u32,
     /// Whether the destination is a logical one (address bit 2), else the id of an APIC.
-    pub logical: bool,
+    pub(crate) logical: bool,
     /// Whether one of several destinations will do (address bit 3).
-    pub redirection_hint: bool,
+    pub(crate) redirection_hint: bool,
     /// What is delivered (data bits 10 to 8).
-    pub delivery: DeliveryMode,
+    pub(crate) delivery: DeliveryMode,
     /// The vector (data bits 7 to 0).
-    pub vector: u8,
+    pub(crate) vector: u8,
     /// Whether it is level-triggered (data bit 15).
-    pub level: bool,
+    pub(crate) level: bool,
 }
 
-/// What a message delivers. Not `#[non_exhaustive]`: these are all the values of three bits.
+/// What a message delivers: all the values of three bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeliveryMode {
+pub(crate) enum DeliveryMode {
     /// An interrupt, to all destinations.
     Fixed,
     /// An interrupt, to one of the destinations.
@@ -60,12 +48,12 @@ pub enum DeliveryMode {
 
 impl ApicMessage {
     /// The first vector that a local APIC delivers; those below are illegal.
-    pub const FIRST_VECTOR: u8 = 16;
+    pub(crate) const FIRST_VECTOR: u8 = 16;
 
     /// Reads a message as KVM does, which looks neither at the rest of the address nor at the
     /// format.
     #[must_use]
-    pub const fn decode(message: MsiMessage) -> Self {
+    pub(crate) const fn decode(message: MsiMessage) -> Self {
         let MsiMessage { address, data, .. } = message;
         let [vector, control, ..] = data.to_le_bytes();
         let [_, low, middle, _, _, high @ ..] = address.to_le_bytes();
@@ -78,17 +66,6 @@ impl ApicMessage {
             vector,
             level: control & 0x80 != 0,
         }
-    }
-
-    /// Whether it is a fixed interrupt for one local APIC, by its id, whether or not the VMM has
-    /// enabled 32-bit ids. It is the kind that processors with posted interrupts deliver to a
-    /// running vCPU by themselves, without KVM.
-    #[must_use]
-    pub const fn is_for_one_apic(self) -> bool {
-        // Without 32-bit ids the lowest byte is all that counts.
-        let to_all = self.destination & 0xff == 0xff;
-        let fixed = matches!(self.delivery, DeliveryMode::Fixed);
-        fixed && !to_all && !self.logical && !self.redirection_hint && !self.level
     }
 
     /// Whether a vector is delivered at all: interrupts have one, the others not.

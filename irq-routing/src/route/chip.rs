@@ -35,7 +35,7 @@ impl IrqChip {
     /// How many pins it has at most (`KVM_IRQCHIP_NUM_PINS` and its kin). A machine may have
     /// created fewer; its table takes the routes all the same.
     #[must_use]
-    pub const fn pins(self) -> u16 {
+    pub(crate) const fn pins(self) -> u16 {
         match self {
             Self::PicMaster | Self::PicSlave => 8,
             Self::IoApic => 24,
@@ -46,7 +46,7 @@ impl IrqChip {
 
     /// Whether a machine of this kind has the chip in the kernel.
     #[must_use]
-    pub const fn is_in(self, platform: Platform) -> bool {
+    pub(crate) const fn is_in(self, platform: Platform) -> bool {
         matches!(
             (self, platform),
             (

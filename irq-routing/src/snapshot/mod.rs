@@ -52,9 +52,11 @@ fn is_fit(name: &str) -> bool {
 /// // Each device comes for its own, by number.
 /// let claimed = restored.claim(rx.gsi().number())?;
 /// assert_eq!(claimed.route(), rx.route());
-/// // Nobody came for the other one.
+/// // No device came for the other one: give it back.
 /// assert_eq!(restored.unclaimed(), [tx.gsi()]);
-/// restored.drop_unclaimed();
+/// for gsi in restored.unclaimed() {
+///     drop(restored.claim(gsi.number())?);
+/// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -60,20 +60,14 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// The GSIs that a snapshot had and nobody has claimed yet.
+    /// The GSIs that a snapshot had and no owner has claimed yet. [`claim`](Self::claim) each and
+    /// drop it to give it back.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<Gsi> {
         let state = self.lock();
         let unclaimed = |(_, slot): &(Gsi, Slot)| matches!(slot, Slot::Unclaimed(_));
         let found = state.slots.iter().filter(unclaimed);
         found.map(|(gsi, _)| gsi).collect()
-    }
-
-    /// Gives back every GSI that nobody has claimed, as dropping its lease would. No ioctl.
-    pub fn drop_unclaimed(&self) {
-        for gsi in self.unclaimed() {
-            drop(self.claim(gsi.number()));
-        }
     }
 
     fn check<'a>(

@@ -129,13 +129,12 @@ impl Wiring {
     }
 
     /// The platform that has these chips.
-    #[must_use]
-    pub fn platform(&self) -> Platform {
+    pub(crate) fn platform(&self) -> Platform {
         self.platform
     }
 
     /// The GSIs and their pins, in the order of the GSIs.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, Pins)> + '_ {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u32, Pins)> + '_ {
         self.lines.iter().copied()
     }
 }

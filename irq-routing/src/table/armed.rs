@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is told of routes that go and come: [`Armed`] things, and those who send [`Translated`]
-//! messages.
+//! What is notified of routes that go and come, or are translated anew.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,20 +33,14 @@ pub trait Armed: Send + Sync {
     fn rearm(&self);
 }
 
-/// What sends messages of its own by the table's translation (KVM_SIGNAL_MSI).
-pub trait Translated: Send + Sync {
-    /// The translation has changed. When this returns no message goes where an old translation led.
-    ///
-    /// It is called on the thread of one that calls
-    /// [`RoutingTable::retranslate`](crate::RoutingTable::retranslate), while no lock is held.
-    fn retranslate(self: Arc<Self>);
-}
+/// What is called when the translation has changed.
+pub(crate) type OnRetranslate = dyn Fn() + Send + Sync;
 
 /// Everything that is registered at a table.
 #[derive(Default)]
 pub(crate) struct Registered {
     pub(super) armed: BTreeMap<(Gsi, u64), One>,
-    pub(super) translated: BTreeMap<u64, Weak<dyn Translated>>,
+    pub(super) translated: BTreeMap<u64, Arc<OnRetranslate>>,
     pub(super) last: u64,
 }
 
@@ -73,9 +66,8 @@ impl Registered {
         (armed, all)
     }
 
-    pub(crate) fn translated(&self) -> Vec<Arc<dyn Translated>> {
-        let translated = self.translated.values();
-        translated.filter_map(Weak::upgrade).collect()
+    pub(crate) fn translated(&self) -> Vec<Arc<OnRetranslate>> {
+        self.translated.values().cloned().collect()
     }
 }
 

@@ -59,12 +59,6 @@ impl DrivenLine {
         &self.line
     }
 
-    /// Keeps the route in place also when this has been dropped, as [`Line::quarantine`] does. A
-    /// leased GSI is out of use at once.
-    pub fn quarantine(&self) {
-        self.line.quarantine();
-    }
-
     /// Gives up the right to drive the line, and keeps its route in place.
     pub fn into_line(self) -> Line {
         drop(self.right);

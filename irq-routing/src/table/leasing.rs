@@ -18,27 +18,25 @@ impl RoutingTable {
     /// [`Error::Exhausted`].
     pub fn lease(&self) -> Result<GsiLease, Error> {
         self.lease_if_free()
-            .ok_or_else(|| self.lock().slots.exhausted(1))
+            .map_err(|_| self.lock().slots.exhausted(1))
     }
 
-    /// The same as [`lease`](Self::lease), without an error that names the holders of all leases:
+    /// The same as [`lease`](Self::lease), but the error does not name the holders of all leases:
     /// that takes time where there are thousands. It waits for a commit under way only if no GSI is
     /// free or parked but those that the commit changes.
-    #[must_use]
-    pub fn lease_if_free(&self) -> Option<GsiLease> {
-        let (gsi, id) = self.take(State::lease)?;
-        Some(GsiLease::new(self.clone(), gsi, id))
-    }
-
-    /// Returns why [`lease_if_free`](Self::lease_if_free) has taken none, without the names of
-    /// holders.
-    #[doc(hidden)]
-    pub fn exhausted(&self) -> Error {
-        Error::Exhausted {
-            wanted: 1,
-            leased: self.leased(),
-            limit: self.limit(),
-            holders: Vec::new(),
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exhausted`].
+    pub fn lease_if_free(&self) -> Result<GsiLease, Error> {
+        match self.take(State::lease) {
+            Some((gsi, id)) => Ok(GsiLease::new(self.clone(), gsi, id)),
+            None => Err(Error::Exhausted {
+                wanted: 1,
+                leased: self.leased(),
+                limit: self.limit(),
+                holders: Vec::new(),
+            }),
         }
     }
 

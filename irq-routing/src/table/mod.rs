@@ -16,7 +16,7 @@ pub(crate) mod translation;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use notify_core::Vm;
 
@@ -24,7 +24,7 @@ use crate::commit::request::RequestKind;
 use crate::sync::MutexGuard;
 use crate::table::shared::Shared;
 use crate::table::state::State;
-use crate::{Error, Gsi, KernelRoute, Line, MsiMessage, Platform, Registration, Route, Translated};
+use crate::{Error, Gsi, KernelRoute, Line, MsiMessage, Platform, Registration, Route};
 
 /// The routing table of one VM. Clones share it.
 ///
@@ -86,8 +86,7 @@ impl RoutingTable {
     }
 
     /// How many GSIs the VM has: all numbers below this.
-    #[must_use]
-    pub fn limit(&self) -> u32 {
+    pub(crate) fn limit(&self) -> u32 {
         self.shared.limit
     }
 
@@ -114,10 +113,14 @@ impl RoutingTable {
         self.shared.translation.is_some()
     }
 
-    /// Registers what sends messages of its own, so that [`retranslate`](Self::retranslate) reaches
-    /// it.
-    pub fn register(&self, translated: Weak<dyn Translated>) -> Registration {
-        Registration::translated(self, translated)
+    /// Registers what sends messages of its own by [`translate`](Self::translate):
+    /// [`retranslate`](Self::retranslate) calls this, on its caller's thread, while no lock is
+    /// held. When the callback returns, no message may go where an old translation led.
+    ///
+    /// It may still be called, once, by a call that was under way when the registration was
+    /// dropped. It should not keep alive what it is registered for: let it hold a `Weak`.
+    pub fn on_retranslate(&self, callback: impl Fn() + Send + Sync + 'static) -> Registration {
+        Registration::translated(self, Arc::new(callback))
     }
 
     /// How many leases are held. Parked ones are not.

@@ -2,9 +2,9 @@
 //! [`Registration`]: the guard of something that is registered at a table.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
-use super::armed::{One, Translated};
+use super::armed::{OnRetranslate, One};
 use super::slots::LeaseId;
 use super::state::State;
 use crate::{Armed, Gsi, RoutingTable};
@@ -42,11 +42,11 @@ impl Registration {
         (Self { table, key }, state.is_blocked(gsi))
     }
 
-    pub(crate) fn translated(table: &RoutingTable, translated: Weak<dyn Translated>) -> Self {
+    pub(crate) fn translated(table: &RoutingTable, callback: Arc<OnRetranslate>) -> Self {
         let mut state = table.lock();
         state.registered.last += 1;
         let number = state.registered.last;
-        state.registered.translated.insert(number, translated);
+        state.registered.translated.insert(number, callback);
         drop(state);
         let (table, key) = (table.clone(), Key::Translated(number));
         Self { table, key }
@@ -55,10 +55,15 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let registered = &mut self.table.lock().registered;
+        let mut state = self.table.lock();
         match self.key {
-            Key::Armed(gsi, number) => drop(registered.armed.remove(&(gsi, number))),
-            Key::Translated(number) => drop(registered.translated.remove(&number)),
+            Key::Armed(gsi, number) => drop(state.registered.armed.remove(&(gsi, number))),
+            Key::Translated(number) => {
+                let callback = state.registered.translated.remove(&number);
+                // It is the caller's, and may do anything when it is dropped.
+                drop(state);
+                drop(callback);
+            }
         }
     }
 }

@@ -8,7 +8,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod apic;
 mod explain;
 mod format;
 mod problems;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use irq_routing::{
-    Armed, EditOutcome, Error, Explanation, Line, Loss, MsiMessage, Platform, Registration, Route,
-    RoutingTable, Translated, Wiring,
+    Armed, EditOutcome, Error, KernelRoute, Line, MsiMessage, Platform, Registration, Route,
+    RoutingTable, Wiring,
 };
 use kvm_test::Recorder;
 use notify_core::{RouteEntry, RouteTarget};
@@ -159,14 +159,7 @@ impl Setup {
     }
 
     fn is_blocked(&self, line: &Line) -> bool {
-        let explanation = self.table.explain(line.gsi());
-        matches!(
-            explanation,
-            Explanation::Lost {
-                reason: Loss::Blocked,
-                ..
-            }
-        )
+        self.table.kernel_route(line.gsi()) == KernelRoute::Blocked
     }
 }
 
@@ -600,8 +593,8 @@ struct Sender {
     table: RoutingTable,
 }
 
-impl Translated for Sender {
-    fn retranslate(self: Arc<Self>) {
+impl Sender {
+    fn retranslate(&self) {
         drop(self.table.lease());
         self.calls.fetch_add(1, Ordering::Relaxed);
         assert!(!self.panics.load(Ordering::Relaxed), "a bug of a sender");
@@ -621,7 +614,11 @@ fn what_sends_messages_of_its_own_is_called_by_every_retranslation() {
     });
     let register = |sender: &Arc<Sender>| {
         let weak: Weak<Sender> = Arc::downgrade(sender);
-        setup.table.register(weak)
+        setup.table.on_retranslate(move || {
+            if let Some(sender) = weak.upgrade() {
+                sender.retranslate();
+            }
+        })
     };
     let mut registrations: Vec<_> = senders.iter().map(register).collect();
     let expect = |calls: [u32; 2]| {

@@ -325,7 +325,7 @@ fn a_driven_line_in_quarantine_keeps_its_route() {
     let lease = table.lease_msi(message(1)).unwrap();
     let gsi: Gsi = lease.gsi();
     let driven = lease.into_line().unwrap().drive().unwrap();
-    driven.quarantine();
+    driven.line().quarantine();
     drop(driven);
     assert_eq!(table.route(gsi), Some(Route::Msi(message(1))));
     assert!(matches!(
@@ -335,7 +335,7 @@ fn a_driven_line_in_quarantine_keeps_its_route() {
 
     let (_, table) = pc();
     let driven = drive(&table, 10);
-    driven.quarantine();
+    driven.line().quarantine();
     drop(driven);
     let mut transaction = table.transaction();
     transaction.unwire(table.gsi(10).unwrap());

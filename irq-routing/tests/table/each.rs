@@ -252,7 +252,7 @@ fn a_full_table_takes_as_many_as_fit() {
     let table = builder.build().unwrap();
     table.recommit().unwrap();
     let wired = committed(&vm).pop().unwrap().len();
-    let leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+    let leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     let fit = 4096 - wired;
     assert!(leases.len() > fit);
     let answers = answers(&table, &all(&leases, 1));

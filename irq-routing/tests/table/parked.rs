@@ -147,7 +147,7 @@ fn what_was_taken_back_is_not_taken_from_its_new_holder() {
     let other = table.lease_msi(message(2)).unwrap();
     assert_eq!(other.name(), None);
     drop(parked);
-    assert!(table.lease_if_free().is_none());
+    assert!(table.lease_if_free().is_err());
     assert_eq!(other.route(), Some(Route::Msi(message(2))));
 
     let parked = other.park();
@@ -171,7 +171,7 @@ fn a_lease_that_is_held_is_never_taken() {
             ..
         }
     ));
-    let rest: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+    let rest: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     assert_eq!(rest.len(), 14);
     let Err(Error::Exhausted { leased, .. }) = table.lease() else {
         panic!("all are held");
@@ -371,7 +371,7 @@ fn a_parked_lease_that_a_commit_changes_is_waited_for() {
         None
     });
     let other = table.clone();
-    let second: Call = Box::new(move || other.lease_if_free());
+    let second: Call = Box::new(move || other.lease_if_free().ok());
     let (first, others) = gate.crowd(first, vec![second], || {});
     assert!(first.unwrap().is_none());
     let [Some(taken)] = &others[..] else {
@@ -626,7 +626,7 @@ fn as_many_edits_as_fit_are_committed() {
     vm.has(Platform::X86);
     let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::pc());
     let table = builder.build().unwrap();
-    let mut all: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+    let mut all: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     let commit = |leases: &mut dyn Iterator<Item = &GsiLease>| {
         let edits: Vec<_> = leases.map(|lease| lease.edit(message(2))).collect();
         let answers = answers(&table, &edits);
@@ -662,7 +662,7 @@ fn as_many_edits_as_fit_are_committed() {
 #[test]
 fn one_by_one_only_those_fail_that_do_not_fit() {
     let (vm, table) = pc();
-    let all: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+    let all: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     let mut fit = 0;
     for (place, lease) in all.iter().enumerate() {
         match lease.set_route(message(1)) {
@@ -705,7 +705,7 @@ fn a_block_takes_no_reserved_lease_back() {
     let builder = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86));
     let table = builder.reserved_gsis(2).build().unwrap();
     let parked = [0, 1].map(|gsi| table.lease_exact(gsi).unwrap().park());
-    let held: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+    let held: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     assert!(matches!(
         table.lease_block(2),
         Err(Error::Exhausted { wanted: 2, .. })

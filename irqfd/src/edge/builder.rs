@@ -27,12 +27,6 @@ impl IrqFdBuilder {
         self
     }
 
-    /// Returns what it is to raise, for instance to route a lease before it is armed.
-    #[must_use]
-    pub fn target(&self) -> &IrqTarget {
-        &self.target
-    }
-
     /// Returns what it was to raise, and the notifier if there is one.
     pub fn into_parts(self) -> (IrqTarget, Option<Arc<EventNotifier>>) {
         (self.target, self.notifier)

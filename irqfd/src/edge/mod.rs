@@ -40,8 +40,9 @@ pub use target::IrqTarget;
 /// the builder is [assigned](IrqFdBuilder::assign) again.
 ///
 /// Where the routing table translates messages and blocks the one of its GSI, the irqfd is taken
-/// off until it is let through ([`is_blocked`](Self::is_blocked)): the kernel never has an irqfd on
-/// a GSI without a route.
+/// off until it is let through: the kernel never has an irqfd on a GSI without a route, and signals
+/// stay in the notifier. [`RoutingTable::kernel_route`](irq_routing::RoutingTable::kernel_route)
+/// returns [`Blocked`](irq_routing::KernelRoute::Blocked) then.
 ///
 /// It keeps its notifier and its VM open: KVM silently removes the irqfd when the last descriptor
 /// of either is closed.
@@ -112,8 +113,7 @@ impl IrqFd {
 
     /// Whether the table's translation blocks the message of the GSI. Then the kernel has no irqfd,
     /// and signals stay in the notifier; they are delivered when the message is let through.
-    #[must_use]
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.bound.is_blocked()
     }
 

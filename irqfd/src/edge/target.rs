@@ -14,9 +14,7 @@ pub enum IrqTarget {
 }
 
 impl IrqTarget {
-    /// Returns the GSI.
-    #[must_use]
-    pub fn gsi(&self) -> Gsi {
+    pub(super) fn gsi(&self) -> Gsi {
         match self {
             Self::Lease(lease) => lease.gsi(),
             Self::Line(line) => line.gsi(),

@@ -43,17 +43,7 @@ pub fn line(line: &Line, level: bool) -> Result<(), InjectError> {
 /// Those of [`line`](line()).
 #[inline]
 pub fn line_status(line: &Line, level: bool) -> Result<Injected, InjectError> {
-    gsi_status(line.table(), line.gsi(), level)
-}
-
-/// The same for a GSI that may lead nowhere: of a device model that is older than this crate, a
-/// debugger, a test. A [`Line`] keeps its route, and is to be preferred.
-///
-/// # Errors
-///
-/// Those of [`line`](line()).
-#[inline]
-pub fn gsi_status(table: &RoutingTable, gsi: Gsi, level: bool) -> Result<Injected, InjectError> {
+    let (table, gsi) = (line.table(), line.gsi());
     match table.vm().irq_line_status(pin_number(table, gsi)?, level) {
         Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         other => otherwise(table, gsi, level, other),
@@ -104,7 +94,6 @@ fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
 /// The status was -1, of which there are several kinds.
 fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     match table.kernel_route(gsi) {
-        KernelRoute::Unrouted => Injected::NoRoute,
         KernelRoute::Routed(Route::Pins(_)) => Injected::Masked,
         KernelRoute::Routed(_) | KernelRoute::Blocked if !level => Injected::NoLowLevel,
         KernelRoute::Routed(_) => Injected::NoListener,

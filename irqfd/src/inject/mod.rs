@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | [`message`] | KVM_SIGNAL_MSI | a message that no GSI has |
 //! | [`line`](line()) | KVM_IRQ_LINE | the level of a GSI |
-//! | [`line_status`], [`gsi_status`] | KVM_IRQ_LINE_STATUS | the same, with the outcome |
+//! | [`line_status`] | KVM_IRQ_LINE_STATUS | the same, with the outcome |
 //! | [`vcpu`](vcpu()) | KVM_INTERRUPT | a vector into one vCPU, from the VMM's own interrupt controller |
 //!
 //! What KVM reports is an [`Injected`]. What it refuses is an [`InjectError`], which names what is
@@ -75,7 +75,7 @@ mod wired;
 
 pub use error::InjectError;
 pub(crate) use line::number as line_number;
-pub use line::{gsi_status, line, line_status};
+pub use line::{line, line_status};
 pub use message::message;
 pub use outcome::Injected;
 pub use vcpu::vcpu;

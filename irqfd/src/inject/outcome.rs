@@ -11,7 +11,6 @@ use std::fmt;
 /// | [`NoListener`](Self::NoListener), [`Untranslated`](Self::Untranslated) | messages, lines that lead to a message |
 /// | [`Coalesced`](Self::Coalesced), [`Masked`](Self::Masked) | lines that lead to pins |
 /// | [`NoLowLevel`](Self::NoLowLevel) | lines that lead to a message |
-/// | [`NoRoute`](Self::NoRoute) | lines |
 /// | [`Untold`](Self::Untold) | lines, messages on riscv64 |
 /// | [`Queued`](Self::Queued), [`StillQueued`](Self::StillQueued) | vectors of a vCPU |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,9 +40,6 @@ pub enum Injected {
     /// The GSI leads to a message, for which level 0 means nothing.
     NoLowLevel,
 
-    /// The GSI leads nowhere.
-    NoRoute,
-
     /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and it is not
     /// known where it leads the GSI: no table was committed yet, or it still has the route of a
     /// lease that was dropped.
@@ -67,7 +63,6 @@ impl fmt::Display for Injected {
             Self::NoListener => "taken by no local APIC",
             Self::Untranslated => "blocked by the translation",
             Self::NoLowLevel => "a message has no low level",
-            Self::NoRoute => "the GSI has no route",
             Self::Untold => "unknown",
             Self::Queued => "queued",
             Self::StillQueued => "not queued: an earlier vector still is",

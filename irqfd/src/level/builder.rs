@@ -63,8 +63,8 @@ impl LevelLineBuilder {
     /// did not deassert in between. [`LevelLine::reassert`] sends again if the line is high. A VMM
     /// may call it at another sign of service, for instance an access to the device's registers.
     ///
-    /// No device that waits for EOIs can join: [`eoi`](crate::LevelIrqBuilder::eoi),
-    /// [`exported`](crate::LevelIrqBuilder::exported) and
+    /// No device that waits for EOIs can join: [`join_resampled`](LevelLine::join_resampled),
+    /// [`join_exported`](LevelLine::join_exported) and
     /// [`PassthroughIntx`](crate::vfio::PassthroughIntx) fail with [`NoResample::WithoutEois`]. For
     /// a device of VFIO the VMM reads the trigger and asserts, and at the next access to the
     /// device's registers deasserts and unmasks it. Describe the lines to such a guest as
@@ -97,16 +97,6 @@ impl LevelLineBuilder {
         self
     }
 
-    /// The GSI.
-    pub fn line(&self) -> &Line {
-        &self.line
-    }
-
-    /// Gives the line back.
-    pub fn into_line(self) -> Line {
-        self.line
-    }
-
     /// Takes exclusive control of the line: its level and its EOIs.
     ///
     /// A GSI with a message belongs to a split irqchip, whose EOIs are exits. Whether the VM has
@@ -119,12 +109,12 @@ impl LevelLineBuilder {
     /// [`LevelError::Taken`]. For a GSI with a message [`LevelError::NoResample`]: no [`EoiExits`]
     /// were given, or there will be no such exits; [`LevelError::OtherVm`].
     /// [`LevelError::Notifier`] and those of [`LevelError::Arm`], from the request for an irqfd.
-    /// The builder comes back inside.
-    pub fn build(self) -> Result<LevelLine, Rejected<Self, LevelError>> {
+    /// The error returns the [`Line`].
+    pub fn build(self) -> Result<LevelLine, Rejected<Line, LevelError>> {
         let gsi = self.line.gsi();
         let message = match self.find_message() {
             Ok(message) => message,
-            Err(error) => return Err(Rejected::new(error, self)),
+            Err(error) => return Err(Rejected::new(error, self.line)),
         };
         let Self {
             line,
@@ -139,12 +129,7 @@ impl LevelLineBuilder {
                     gsi,
                     cause: Box::new(cause),
                 };
-                let builder = Self {
-                    line,
-                    exits,
-                    without_eois,
-                };
-                return Err(Rejected::new(error, builder));
+                return Err(Rejected::new(error, line));
             }
         };
         let number = Number::Gsi(gsi);

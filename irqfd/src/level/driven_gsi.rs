@@ -40,7 +40,7 @@ impl DrivenGsi {
 impl Drop for DrivenGsi {
     fn drop(&mut self) {
         if self.stuck {
-            self.driven.quarantine();
+            self.line().quarantine();
         }
     }
 }

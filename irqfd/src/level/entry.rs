@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Entry`]: a redirection entry of an IOAPIC in user space.
 
-use irq_routing::{ApicMessage, DeliveryMode, MsiMessage};
+use irq_routing::MsiMessage;
 
 /// A redirection entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +14,12 @@ impl Entry {
     /// The vector whose EOI ends the interrupt; an edge-triggered entry has none, nor has what is
     /// no interrupt (an NMI, for instance).
     pub(super) fn ended_by(&self) -> Option<u8> {
-        let message = ApicMessage::decode(self.message);
-        let has_vector = matches!(
-            message.delivery,
-            DeliveryMode::Fixed | DeliveryMode::LowestPriority
-        );
-        (message.level && has_vector).then_some(message.vector)
+        let data = self.message.data;
+        let [vector, ..] = data.to_le_bytes();
+        let is_level = data & 1 << 15 != 0;
+        // Delivery modes 0 (fixed) and 1 (lowest priority).
+        let has_vector = data >> 8 & 7 <= 1;
+        (is_level && has_vector).then_some(vector)
     }
 
     /// The same, masked also while the line is paused.

@@ -78,7 +78,7 @@ pub enum LevelError {
     /// cannot take its place: it makes edges, and a resampling one raises the pin until the next
     /// EOI.
     ///
-    /// Three ways are left: an [exported](crate::LevelIrqBuilder::exported) device, where the port
+    /// Three ways are left: an [exported](crate::LevelLine::join_exported) device, where the port
     /// takes resampling irqfds; an IOAPIC in user space, whose GSIs have messages; and a
     /// [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set the
     /// pin that the port does not forward.
@@ -273,9 +273,7 @@ pub enum NoResample {
 }
 
 impl NoResample {
-    /// Returns the errno, if the cause is a system call.
-    #[must_use]
-    pub fn raw_os_error(&self) -> Option<i32> {
+    fn raw_os_error(&self) -> Option<i32> {
         match self {
             Self::Refused { cause } | Self::Unsupported { cause } => cause.raw_os_error(),
             _ => None,

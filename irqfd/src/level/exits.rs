@@ -42,15 +42,6 @@ pub struct EoiExits {
 }
 
 impl EoiExits {
-    /// Of no line yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            lines: Arc::new(RwLock::new(Arc::default())),
-            vm: Arc::default(),
-        }
-    }
-
     /// KVM_EXIT_IOAPIC_EOI: an interrupt of **every** line whose redirection entry is
     /// level-triggered and has this vector has ended. Returns how many there are.
     ///
@@ -99,9 +90,13 @@ impl EoiExits {
     }
 }
 
+/// Of no line yet.
 impl Default for EoiExits {
     fn default() -> Self {
-        Self::new()
+        Self {
+            lines: Arc::new(RwLock::new(Arc::default())),
+            vm: Arc::default(),
+        }
     }
 }
 

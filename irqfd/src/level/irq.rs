@@ -7,7 +7,7 @@ use notify_core::{EventNotifier, Rejected};
 
 use super::delivery::Delivery;
 use super::members::Place;
-use super::{LevelError, LevelIrqBuilder, LevelLine};
+use super::{LevelError, LevelLine};
 
 /// One device's share of a [`LevelLine`].
 ///
@@ -34,13 +34,14 @@ use super::{LevelError, LevelIrqBuilder, LevelLine};
 /// ```
 /// # use std::sync::Arc;
 /// # use irq_routing::{Platform, RoutingTable, Wiring};
-/// # use irqfd::{LevelIrq, LevelLine};
+/// # use irqfd::LevelLine;
+/// # use notify_core::EventNotifier;
 /// # use notify_sim::SimVm;
 /// # let vm = Arc::new(SimVm::builder().build());
 /// # let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build()?;
 /// let line = LevelLine::builder(table.line(11)?).build()?;
 /// let one = line.join()?;
-/// let other = LevelIrq::builder(&line).eoi().build()?;
+/// let other = line.join_resampled(Arc::new(EventNotifier::new()?))?;
 /// one.assert()?;
 /// other.assert()?; // no ioctl: the line is high
 /// drop(one); // nor here
@@ -60,11 +61,6 @@ pub struct LevelIrq {
 }
 
 impl LevelIrq {
-    /// A device on this line.
-    pub fn builder(line: &LevelLine) -> LevelIrqBuilder {
-        LevelIrqBuilder::new(line)
-    }
-
     pub(super) fn joined(
         line: LevelLine,
         place: Place,

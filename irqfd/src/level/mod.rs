@@ -15,7 +15,7 @@ mod error;
 mod exits;
 mod inner;
 mod irq;
-mod irq_builder;
+mod join;
 mod kernel;
 mod members;
 mod message;
@@ -28,7 +28,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use irq_routing::{Gsi, Line, MsiMessage};
+use irq_routing::{Line, MsiMessage};
 
 pub use builder::LevelLineBuilder;
 pub use controller::Controller;
@@ -39,8 +39,7 @@ pub use error::{LevelError, NoResample};
 pub use exits::EoiExits;
 use inner::{Inner, Number};
 pub use irq::LevelIrq;
-pub use irq_builder::LevelIrqBuilder;
-pub use snapshot::{LevelRestoreError, LevelSnapshot};
+pub use snapshot::LevelSnapshot;
 
 /// A level-triggered interrupt line: the wired-OR of the devices on it. Clones share it.
 ///
@@ -77,7 +76,7 @@ pub use snapshot::{LevelRestoreError, LevelSnapshot};
 /// ```
 /// use std::sync::Arc;
 /// use irq_routing::{Platform, RoutingTable, Wiring};
-/// use irqfd::{LevelIrq, LevelLine};
+/// use irqfd::{EventNotifier, LevelLine};
 /// use notify_sim::SimVm;
 ///
 /// const IOAPIC: u32 = 2;
@@ -86,21 +85,21 @@ pub use snapshot::{LevelRestoreError, LevelSnapshot};
 ///
 /// let line = LevelLine::builder(table.line(10)?).build()?;
 /// let disk = line.join()?; // a device of the VMM
-/// let card = LevelIrq::builder(&line).exported().build()?; // one that another process has
+/// // A device of another process, which has both notifiers too.
+/// let (trigger, resample) = (Arc::new(EventNotifier::new()?), Arc::new(EventNotifier::new()?));
+/// let card = line.join_exported(trigger.clone(), resample.clone())?;
 /// let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
 ///
 /// disk.assert()?;
-/// if let Some(trigger) = card.trigger_notifier() {
-///     trigger.notify()?; // the other process
-/// }
+/// trigger.notify()?; // the other process
 /// vm.guest_eoi(IOAPIC, 10);
 /// assert!(high()); // the disk asserts still
 ///
-/// // The card is told, and has nothing more to say; the disk has been served.
-/// let told = card.resample_notifier().map(|resample| resample.consume()).transpose()?.flatten();
-/// assert_eq!(told.map(u64::from), Some(1));
+/// // The other process is notified, and has no further reason; the disk has been served.
+/// assert_eq!(resample.consume()?.map(u64::from), Some(1));
 /// disk.deassert()?;
 /// assert!(!high());
+/// # drop(card);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -133,29 +132,10 @@ impl LevelLine {
         Self { inner }
     }
 
-    /// Its GSI; `None` for one of the VMM's own controller.
-    #[must_use]
-    pub fn gsi(&self) -> Option<Gsi> {
-        match self.inner.number {
-            Number::Gsi(gsi) => Some(gsi),
-            Number::Pin(_) => None,
-        }
-    }
-
     /// The number of its pin at the VMM's own controller, or of its GSI.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.inner.number()
-    }
-
-    /// A device of the VMM's own, which does not want to be told of EOIs: a
-    /// [`LevelIrq::builder`] with nothing else.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`LevelIrqBuilder::build`].
-    pub fn join(&self) -> Result<LevelIrq, LevelError> {
-        Ok(LevelIrq::builder(self).build()?)
     }
 
     /// Whether the line is high, as far as this process knows: a signal that the kernel takes
@@ -207,7 +187,7 @@ impl LevelLine {
 
     /// Says once more that the line is high, if it is. For a VMM whose own devices are on a line to
     /// pins in the kernel together with devices that are told of EOIs: it is to call this each time
-    /// that one of its notifiers ([`LevelIrqBuilder::eoi`]) is signalled.
+    /// that one of its notifiers ([`join_resampled`](Self::join_resampled)) is signalled.
     ///
     /// When a guest unmasks an IOAPIC pin that waits, Linux tells all who resample the line instead
     /// of interrupting, and takes it that they raise the line again (6.3 and later,

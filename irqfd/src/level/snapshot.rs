@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::inner::{Restored, State};
 use super::members::{Level, Member};
 use super::{LevelError, LevelLine};
+use crate::RestoreError;
 use crate::hex::Hex;
 
 /// What [`LevelLine::snapshot`] writes, and the only version that [`LevelLine::restore`] reads.
@@ -118,81 +119,6 @@ struct SavedDevice {
     triggered: bool,
 }
 
-/// Why a snapshot was not restored. The line is as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LevelRestoreError {
-    /// It was written by a version whose form is not known.
-    #[error(
-        "the snapshot is of version {found}, and only {VERSION} is known; read it with another \
-         release"
-    )]
-    #[non_exhaustive]
-    Version {
-        /// The snapshot's version.
-        found: u32,
-    },
-
-    /// It is of a line with another number of devices.
-    #[error(
-        "the snapshot is of a line with {found} devices, and this one has {wanted}; join as many"
-    )]
-    #[non_exhaustive]
-    Devices {
-        /// How many devices the snapshot's line had.
-        found: usize,
-        /// How many devices the line has.
-        wanted: usize,
-    },
-
-    /// Only one of the snapshot and the line has a redirection entry.
-    #[error(
-        "the snapshot has a redirection entry: {found}; the line has one: {wanted}; build the line \
-         as the saved one was built"
-    )]
-    #[non_exhaustive]
-    Entry {
-        /// Whether the snapshot has one.
-        found: bool,
-        /// Whether the line has one.
-        wanted: bool,
-    },
-
-    /// A device holds the line up as it cannot do on this line: by a trigger that the VMM has
-    /// taken, where the kernel takes them or the device has none; or it asserts though it is
-    /// exported, on arm64.
-    #[error(
-        "device {device} of the snapshot holds the line up in a way that it cannot on this line; \
-         join the devices in the same order and kinds"
-    )]
-    #[non_exhaustive]
-    Level {
-        /// Which device, in the order in which they joined.
-        device: usize,
-    },
-
-    /// The line is not paused, and its new state cannot be sent.
-    #[error("cannot send the restored state of a line that is not paused: {0}")]
-    Line(LevelError),
-}
-
-impl LevelRestoreError {
-    /// Returns the errno, if the cause is a system call.
-    #[must_use]
-    pub fn raw_os_error(&self) -> Option<i32> {
-        match self {
-            Self::Line(error) => error.raw_os_error(),
-            _ => None,
-        }
-    }
-}
-
-impl From<LevelError> for LevelRestoreError {
-    fn from(error: LevelError) -> Self {
-        Self::Line(error)
-    }
-}
-
 impl LevelLine {
     /// Returns the state of the line, for [`restore`](Self::restore). Issues no ioctl.
     ///
@@ -234,28 +160,32 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// All variants of [`LevelRestoreError`]. The snapshot is checked first; on failure the line
-    /// has not changed.
-    pub fn restore(&self, snapshot: &LevelSnapshot) -> Result<(), LevelRestoreError> {
+    /// [`RestoreError::Version`], [`RestoreError::Devices`], [`RestoreError::Entry`],
+    /// [`RestoreError::Level`], [`RestoreError::Line`]. The snapshot is checked first; on failure
+    /// the line has not changed.
+    pub fn restore(&self, snapshot: &LevelSnapshot) -> Result<(), RestoreError> {
         let known = snapshot.0.known();
-        let saved = known.map_err(|found| LevelRestoreError::Version { found })?;
+        let saved = known.map_err(|found| RestoreError::Version {
+            found,
+            known: VERSION,
+        })?;
         let state = self.inner.lock();
         let restored = check(&state, saved)?;
         Ok(self.inner.restore(state, restored)?)
     }
 }
 
-fn check(state: &State, saved: &Saved) -> Result<Restored, LevelRestoreError> {
+fn check(state: &State, saved: &Saved) -> Result<Restored, RestoreError> {
     let (found, wanted) = (saved.devices.len(), state.members.iter().len());
     if found != wanted {
-        return Err(LevelRestoreError::Devices { found, wanted });
+        return Err(RestoreError::Devices { found, wanted });
     }
     let entry = match (saved.entry, state.delivery.entry()) {
         (Some(saved), Some(own)) => Some(restored_entry(saved, own)),
         (None, None) => None,
         (found, wanted) => {
             let (found, wanted) = (found.is_some(), wanted.is_some());
-            return Err(LevelRestoreError::Entry { found, wanted });
+            return Err(RestoreError::Entry { found, wanted });
         }
     };
     let devices = saved.devices.iter().zip(state.members.iter());
@@ -265,7 +195,7 @@ fn check(state: &State, saved: &Saved) -> Result<Restored, LevelRestoreError> {
         asserts || saved.triggered && !takes_triggers
     };
     if let Some(device) = devices.map(refused).position(|refused| refused) {
-        return Err(LevelRestoreError::Level { device });
+        return Err(RestoreError::Level { device });
     }
     let level = |saved: &SavedDevice| Level {
         asserted: saved.asserted,

@@ -9,7 +9,7 @@ use irq_routing::{MsiMessage, RoutingTable};
 use super::registers::{MAX, Shape, Written};
 use crate::sync::Mutex;
 use crate::vector::Device;
-use crate::{ArmQueue, Dead, VectorError, VectorHandle, numbered};
+use crate::{ArmQueue, VectorError, VectorHandle, numbered};
 
 /// The MSI capability of a device (PCI Local Bus 3.0, 6.8.1). Clones share it.
 ///
@@ -48,8 +48,8 @@ use crate::{ArmQueue, Dead, VectorError, VectorHandle, numbered};
 ///
 /// Accesses of any length and at any offset read and write just those bytes. What is read-only
 /// stays as it is. Nothing that the guest does fails: a vector that cannot be opened is
-/// [`dead`](Self::dead), and no other device is disturbed. Accesses to internal vectors allocate
-/// nothing.
+/// [`Dead`](crate::VectorState::Dead), and no other device is disturbed. Accesses to internal
+/// vectors allocate nothing.
 ///
 /// # Threads
 ///
@@ -240,12 +240,6 @@ impl Capability {
         &self.inner.vectors
     }
 
-    /// The device's name, if it was given one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.inner.device.name().map(|name| &**name)
-    }
-
     /// How many vectors the guest has granted to the device (Multiple Message Enable).
     #[must_use]
     pub fn granted(&self) -> u16 {
@@ -270,12 +264,6 @@ impl Capability {
             .vectors
             .iter()
             .for_each(|vector| vector.inner.reset());
-    }
-
-    /// The vectors that are open and cannot deliver.
-    #[must_use]
-    pub fn dead(&self) -> Vec<Dead> {
-        numbered::dead(&self.inner.vectors)
     }
 }
 

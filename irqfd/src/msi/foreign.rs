@@ -4,9 +4,9 @@
 use std::fmt;
 
 use super::capability::State;
-use super::error::RestoreError;
 use super::registers::{CONTROL, ID, LONGEST, SHORTEST, Shape, Written, get};
 use super::snapshot::Snapshot;
+use crate::RestoreError;
 use crate::hex::Hex;
 
 /// The bytes of the capability and the pending bits: what every virtual machine monitor saves of

@@ -6,7 +6,6 @@
 
 mod access;
 mod capability;
-mod error;
 mod foreign;
 mod pause;
 mod registers;
@@ -14,6 +13,5 @@ mod settings;
 mod snapshot;
 
 pub use capability::{Capability, CapabilityBuilder};
-pub use error::RestoreError;
 pub use foreign::Registers;
 pub use snapshot::Snapshot;

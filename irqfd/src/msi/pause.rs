@@ -17,7 +17,7 @@ impl Capability {
     /// [`msix::Table::resume`](crate::msix::Table::resume) does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn resume(&self) -> Vec<Dead> {
-        let mut batch = ResumeBatch::new();
+        let mut batch = ResumeBatch::default();
         self.resume_in(&mut batch);
         batch.run()
     }
@@ -29,11 +29,5 @@ impl Capability {
         let mut state = self.inner.state.lock();
         state.paused = false;
         numbered::resume_in(&self.inner.vectors, batch);
-    }
-
-    /// Whether it is paused.
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.inner.state.lock().paused
     }
 }

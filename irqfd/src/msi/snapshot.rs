@@ -8,11 +8,13 @@ use irq_routing::versioned::{Form, Versioned};
 
 use super::Capability;
 use super::capability::State;
-use super::error::{RestoreError, VERSION};
 use super::registers::{LOW, MAX, Shape, UNALIGNED, Written, message_of};
 use crate::hex::Hex;
 use crate::vector::Opened;
-use crate::{Dead, VectorError, VectorHandle, numbered};
+use crate::{Dead, RestoreError, VectorError, VectorHandle, numbered};
+
+/// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
+const VERSION: u32 = 2;
 
 /// What the guest wrote to a capability, and what is pending, for a machine that continues
 /// elsewhere.
@@ -125,7 +127,10 @@ impl Capability {
     /// as it was.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
         let known = snapshot.0.known();
-        let snapshot = known.map_err(|found| RestoreError::Version { found })?;
+        let snapshot = known.map_err(|found| RestoreError::Version {
+            found,
+            known: VERSION,
+        })?;
         let registers = self.check(snapshot)?;
         let mut opened = Opened::of(&self.inner.vectors);
         let mut state = self.inner.state.lock();
@@ -184,7 +189,10 @@ impl Snapshot {
     /// The shape, the registers and the pending bits, which are those of a capability that can be.
     pub(super) fn parts(&self) -> Result<(Shape, Written, u32), RestoreError> {
         let known = self.0.known();
-        let saved = known.map_err(|found| RestoreError::Version { found })?;
+        let saved = known.map_err(|found| RestoreError::Version {
+            found,
+            known: VERSION,
+        })?;
         let shape = saved.shape(0).ok_or(RestoreError::Form)?;
         Ok((shape, saved.check(shape)?, saved.pending))
     }
@@ -213,7 +221,10 @@ impl Saved {
         let high = if shape.wide { 0 } else { !u64::from(u32::MAX) };
         for address in [self.address, self.sends.address] {
             if address & (UNALIGNED | high) != 0 {
-                return Err(RestoreError::Address { address });
+                return Err(RestoreError::Address {
+                    vector: None,
+                    address,
+                });
             }
         }
         let (masked, pending) = (self.masked, self.pending);

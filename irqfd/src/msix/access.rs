@@ -13,13 +13,7 @@ struct Piece {
 }
 
 impl Table {
-    /// How many bytes the region of the table has.
-    #[must_use]
-    pub fn table_len(&self) -> u64 {
-        (self.inner.vectors.len() * ENTRY) as u64
-    }
-
-    /// The guest reads from the region of the table.
+    /// The guest reads from the region of the table, which has 16 bytes for each vector.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
         let Some((first, second, split)) = pieces(offset, data.len()) else {

@@ -168,23 +168,19 @@ impl Binding {
 
     /// The guest writes the register. Returns what it reads from now on.
     ///
-    /// For a queue that the VMM's own code serves, by [`trigger`](Self::trigger), and for a reset.
-    /// The signals of a back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while
-    /// another thread is in that.
+    /// For a queue that the VMM's own code serves, by [`trigger`](Self::trigger). The signals of a
+    /// back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while another thread is
+    /// in that.
+    ///
+    /// Bind to [`NO_VECTOR`] each queue, and the configuration's vector, when the guest resets a
+    /// virtio device. The table keeps what the guest has written, and MSI-X stays enabled (VIRTIO
+    /// 1.3, 4.1.5.1.2; [`Table::reset`] is for a reset of the PCI function). The back-end is
+    /// stopped then, so there is no signal to move.
     pub fn bind(&self, number: u16) -> u16 {
         let mut state = self.state.lock();
         let next = Use::new(&self.table, number);
         self.switch(&mut state, next);
         self.number()
-    }
-
-    /// Binds to no vector: what the reset of a virtio device does to each queue, and to the
-    /// configuration's vector. The table keeps what the guest has written, and MSI-X stays enabled
-    /// (VIRTIO 1.3, 4.1.5.1.2; [`Table::reset`] is for a reset of the PCI function).
-    ///
-    /// As [`bind`](Self::bind) does, it moves no signal: the back-end is stopped then.
-    pub fn unbind(&self) {
-        self.bind(NO_VECTOR);
     }
 
     /// The guest writes the register of a queue that a back-end serves. Returns what it reads from
@@ -276,8 +272,7 @@ impl Binding {
     }
 
     /// The vector, if it is bound to one.
-    #[must_use]
-    pub fn vector(&self) -> Option<&VectorHandle> {
+    fn vector(&self) -> Option<&VectorHandle> {
         self.table.vector(self.number())
     }
 

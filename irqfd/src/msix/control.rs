@@ -54,12 +54,6 @@ impl Table {
     pub fn is_enabled(&self) -> bool {
         self.inner.device.is_enabled()
     }
-
-    /// Whether the guest has masked the function as a whole. No lock.
-    #[must_use]
-    pub fn is_function_masked(&self) -> bool {
-        self.inner.is_function_masked()
-    }
 }
 
 impl Inner {

@@ -20,5 +20,5 @@ mod users;
 
 pub use binding::{BindCallError, Binding, NO_VECTOR};
 pub use registers::Registers;
-pub use snapshot::{RestoreError, Snapshot};
+pub use snapshot::Snapshot;
 pub use table::{Table, TableBuilder};

@@ -34,7 +34,7 @@ impl Table {
     /// that fail. Blocks as [`ResumeBatch::run`] does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn resume(&self) -> Vec<Dead> {
-        let mut batch = ResumeBatch::new();
+        let mut batch = ResumeBatch::default();
         self.resume_in(&mut batch);
         batch.run()
     }
@@ -46,11 +46,5 @@ impl Table {
         let mut state = self.inner.state.lock();
         state.paused = false;
         numbered::resume_in(&self.inner.vectors, batch);
-    }
-
-    /// Whether it is paused.
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.inner.state.lock().paused
     }
 }

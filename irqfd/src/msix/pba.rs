@@ -8,15 +8,14 @@ const WORD: u64 = 64;
 
 impl Table {
     /// How many bytes the pending bit array has: whole words of eight.
-    #[must_use]
-    pub fn pba_len(&self) -> u64 {
+    fn pba_len(&self) -> u64 {
         (self.inner.vectors.len() as u64).div_ceil(WORD) * (WORD / 8)
     }
 
-    /// The guest reads pending bits, as [`read`](Self::read) reads entries. The bit of a vector is
-    /// set while the vector is masked, or its function is, and has a trigger that will be sent when
-    /// it is not. Bits beyond the last vector are zero. Writes of the guest to this region are to
-    /// be ignored.
+    /// The guest reads pending bits, as [`read`](Self::read) reads entries. The array has eight
+    /// bytes for each 64 vectors or part of them. The bit of a vector is set while the vector is
+    /// masked, or its function is, and has a trigger that will be sent when it is not. Bits beyond
+    /// the last vector are zero. Writes of the guest to this region are to be ignored.
     ///
     /// For each vector that is exported and masked this reads its notifier (one system call),
     /// unless the vector has kept a trigger; see [`is_pending`](crate::VectorHandle::is_pending).

@@ -6,8 +6,9 @@ use std::fmt;
 use super::Snapshot;
 use super::control::{ENABLE, FUNCTION_MASK, message_control};
 use super::entry::{ENTRY, Entry};
-use super::snapshot::{RestoreError, SavedVector};
+use super::snapshot::SavedVector;
 use super::table::MAX;
+use crate::RestoreError;
 use crate::hex::Hex;
 
 /// How many pending bits a word has.
@@ -95,7 +96,7 @@ impl Snapshot {
 }
 
 /// Bits that mean nothing are dropped: the lowest two of an address, and the reserved ones of
-/// Vector Control. Fails with [`RestoreError::Bytes`], [`RestoreError::Size`] or
+/// Vector Control. Fails with [`RestoreError::Bytes`], [`RestoreError::Vectors`] or
 /// [`RestoreError::Pending`].
 impl TryFrom<&Registers> for Snapshot {
     type Error = RestoreError;
@@ -109,7 +110,7 @@ impl TryFrom<&Registers> for Snapshot {
         }
         let found = usize::from(registers.control) % MAX + 1;
         if found != wanted {
-            return Err(RestoreError::Size { found, wanted });
+            return Err(RestoreError::Vectors { found, wanted });
         }
         let word = |index: usize| registers.pending.get(index).copied().unwrap_or(0);
         let is_pending = |vector: usize| word(vector / WORD) >> (vector % WORD) & 1 != 0;

@@ -11,7 +11,7 @@ use super::Table;
 use super::entry::{Entry, UNALIGNED};
 use crate::hex::Hex;
 use crate::vector::Opened;
-use crate::{Dead, VectorError, numbered};
+use crate::{Dead, RestoreError, VectorError, numbered};
 
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 2;
@@ -105,61 +105,6 @@ impl fmt::Debug for SavedVector {
     }
 }
 
-/// Why a snapshot was not restored, or cannot be made of [`Registers`](super::Registers). A table
-/// is as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RestoreError {
-    /// It was written by a version whose form is not known.
-    #[error(
-        "the snapshot is of version {found}, and only {VERSION} is known; read it with another \
-         release"
-    )]
-    #[non_exhaustive]
-    Version {
-        /// The snapshot's version.
-        found: u32,
-    },
-
-    /// It is of a table of another size.
-    #[error(
-        "the snapshot has {found} vectors, and the table {wanted}; build the table with as many"
-    )]
-    #[non_exhaustive]
-    Size {
-        /// The snapshot's size, or the one that Message Control says.
-        found: usize,
-        /// The table's size.
-        wanted: usize,
-    },
-
-    /// An address has bits set that are always zero.
-    #[error("vector {vector} has the address {address:#x}, whose two lowest bits must be zero")]
-    #[non_exhaustive]
-    Address {
-        /// Which entry.
-        vector: usize,
-        /// Its address.
-        address: u64,
-    },
-
-    /// The bytes of a foreign table are not 1 to 2048 entries of 16 bytes.
-    #[error("an MSI-X table has 1 to 2048 entries of 16 bytes, not {bytes} bytes")]
-    #[non_exhaustive]
-    Bytes {
-        /// How many bytes it has.
-        bytes: usize,
-    },
-
-    /// A foreign pending bit array has a bit for a vector that its table does not have.
-    #[error("the pending bit of vector {vector} is set, which the table does not have")]
-    #[non_exhaustive]
-    Pending {
-        /// Which bit.
-        vector: usize,
-    },
-}
-
 impl Saved {
     pub(super) fn check_addresses(&self) -> Result<(), RestoreError> {
         let addresses = self.vectors.iter().map(|saved| saved.address);
@@ -167,7 +112,10 @@ impl Saved {
             .enumerate()
             .find(|(_, address)| address & UNALIGNED != 0);
         match unaligned {
-            Some((vector, address)) => Err(RestoreError::Address { vector, address }),
+            Some((vector, address)) => Err(RestoreError::Address {
+                vector: Some(vector),
+                address,
+            }),
             None => Ok(()),
         }
     }
@@ -204,7 +152,10 @@ impl Snapshot {
 
     pub(super) fn saved(&self) -> Result<&Saved, RestoreError> {
         let known = self.0.known();
-        known.map_err(|found| RestoreError::Version { found })
+        known.map_err(|found| RestoreError::Version {
+            found,
+            known: VERSION,
+        })
     }
 }
 
@@ -230,7 +181,7 @@ impl Table {
         let vectors = vectors.map(|(vector, entry)| SavedVector::new(*entry, vector.is_pending()));
         Ok(Snapshot::of(
             self.is_enabled(),
-            self.is_function_masked(),
+            self.inner.is_function_masked(),
             vectors.collect(),
         ))
     }
@@ -251,16 +202,15 @@ impl Table {
     /// old GSI, call [`set_lease`](Self::set_lease) between this and the resume, with a lease from
     /// [`lease_exact`](irq_routing::RoutingTable::lease_exact), or from
     /// [`claim`](irq_routing::RoutingTable::claim) if the routing table was restored as well. Then
-    /// [`drop_unclaimed`](irq_routing::RoutingTable::drop_unclaimed) frees the GSIs that no vector
-    /// has claimed.
+    /// claim and drop those that [`unclaimed`](irq_routing::RoutingTable::unclaimed) still returns.
     ///
     /// Restore the local APICs (KVM_SET_LAPIC) before the vectors are resumed: it would overwrite
     /// the interrupts that the resume injects.
     ///
     /// # Errors
     ///
-    /// [`RestoreError::Version`], [`RestoreError::Size`], [`RestoreError::Address`]. The snapshot
-    /// is checked first; on failure the table has not changed.
+    /// [`RestoreError::Version`], [`RestoreError::Vectors`], [`RestoreError::Address`]. The
+    /// snapshot is checked first; on failure the table has not changed.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
         let snapshot = snapshot.saved()?;
         self.check(snapshot)?;
@@ -287,7 +237,7 @@ impl Table {
         let (found, wanted) = (snapshot.vectors.len(), self.inner.vectors.len());
         match found == wanted {
             true => snapshot.check_addresses(),
-            false => Err(RestoreError::Size { found, wanted }),
+            false => Err(RestoreError::Vectors { found, wanted }),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::entry::Entry;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::vector::{Device, Opened};
-use crate::{ArmQueue, Dead, VectorError, VectorHandle, numbered};
+use crate::{ArmQueue, VectorError, VectorHandle, numbered};
 
 /// How many entries a table can have.
 pub(super) const MAX: usize = 2048;
@@ -45,9 +45,10 @@ pub(super) const MAX: usize = 2048;
 /// other length write nothing. What is beyond the end, and all of an access of another length,
 /// reads as ones. Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
 ///
-/// Nothing that the guest does fails: a vector that cannot be opened is [`dead`](Self::dead) until
-/// it is masked and unmasked again, and no other is disturbed. Accesses to internal vectors
-/// allocate nothing; what exported ones take is bounded by their number.
+/// Nothing that the guest does fails: a vector that cannot be opened is
+/// [`Dead`](crate::VectorState::Dead) until it is masked and unmasked again, and no other is
+/// disturbed. Accesses to internal vectors allocate nothing; what exported ones take is bounded by
+/// their number.
 ///
 /// # Threads
 ///
@@ -223,30 +224,18 @@ impl Table {
         &self.inner.vectors
     }
 
-    /// The device's name, if it was given one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.inner.device.name().map(|name| &**name)
-    }
-
     /// A reset of the PCI function (a function-level reset, or a reset of its bus): disabled, every
     /// entry masked and empty, nothing pending. Vectors that are exported stay so, and a table that
     /// is paused stays paused.
     ///
     /// Not for the reset of a virtio device by its status register, which leaves MSI-X alone: call
-    /// [`Binding::unbind`](super::Binding::unbind) of each queue instead. Drivers rely on that;
-    /// FreeBSD's enables MSI-X first and resets the device after.
+    /// [`Binding::bind`](super::Binding::bind) of each queue with [`NO_VECTOR`](super::NO_VECTOR)
+    /// instead. Drivers rely on that; FreeBSD's enables MSI-X first and resets the device after.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
         self.inner.put_control(false, false);
         state.entries.fill(Entry::default());
         self.inner.reset_vectors();
-    }
-
-    /// The vectors that are open and cannot deliver.
-    #[must_use]
-    pub fn dead(&self) -> Vec<Dead> {
-        numbered::dead(&self.inner.vectors)
     }
 }
 
@@ -294,7 +283,7 @@ impl fmt::Debug for Table {
         f.debug_struct("Table")
             .field("vectors", &self.inner.vectors.len())
             .field("enabled", &self.is_enabled())
-            .field("function_masked", &self.is_function_masked())
+            .field("function_masked", &self.inner.is_function_masked())
             .finish_non_exhaustive()
     }
 }

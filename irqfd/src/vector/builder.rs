@@ -5,11 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use irq_routing::RoutingTable;
 
+use super::arming::ArmQueue;
 use super::control::Control;
-use super::gate::Gate;
-use super::message::SharedMessage;
-use super::outlet::{Outlet, Output};
-use super::queue::ArmQueue;
+use super::trigger::{Gate, Outlet, Output, SharedMessage};
 use super::{Device, Inner, Vector, VectorHandle};
 use crate::VectorError;
 use crate::sync::Mutex;
@@ -106,8 +104,13 @@ impl<'a> VectorBuilder<'a> {
         let inner = Arc::new(inner);
         if self.table.translates() {
             let weak = Arc::downgrade(&inner);
+            let registration = self.table.on_retranslate(move || {
+                if let Some(inner) = weak.upgrade() {
+                    inner.retranslate();
+                }
+            });
             // It is set once.
-            let _ = inner.registration.set(self.table.register(weak));
+            let _ = inner.registration.set(registration);
         }
         Ok(VectorHandle { inner })
     }

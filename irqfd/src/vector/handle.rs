@@ -77,18 +77,6 @@ impl VectorHandle {
         self.inner.state()
     }
 
-    /// Its number in its device, unless it is a bare [`Vector`](crate::Vector).
-    #[must_use]
-    pub fn number(&self) -> Option<u16> {
-        self.inner.number
-    }
-
-    /// The name of its device, or its own, if it was given one. Its GSI is leased under this name.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.inner.device.name().map(|name| &**name)
-    }
-
     /// Returns the GSI of a private or exported vector that is armed, is about to be armed, or is
     /// paused and not masked. Returns `None` for a masked vector, whose GSI is left to the table,
     /// and for an internal one. A paused vector that was never armed may have none yet.
@@ -199,7 +187,7 @@ impl Hash for VectorHandle {
 impl fmt::Debug for VectorHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vector")
-            .field("number", &self.number())
+            .field("number", &self.inner.number)
             .field("message", &self.message())
             .field("state", &self.state())
             // Not `is_pending`, which may take the signal of the notifier.

@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Vector`]: one message-signalled interrupt of a device.
 
-mod batch;
+mod arming;
 mod builder;
-mod changes;
-mod committer;
+mod change;
 mod control;
 mod device;
 mod error;
-mod export;
-mod gate;
 mod handle;
-mod internal;
-mod lease;
-mod message;
 mod observe;
-mod opened;
-mod outcome;
-mod outlet;
-mod pending;
-mod queue;
 mod state;
 mod trigger;
 
@@ -32,24 +21,20 @@ use notify_core::Rejected;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI32};
 
-pub use batch::ResumeBatch;
+pub(crate) use arming::Opened;
+use arming::Shared;
+pub use arming::{ArmQueue, ResumeBatch, Round};
 pub use builder::VectorBuilder;
-use committer::{Task, run};
 use control::Control;
 pub(crate) use control::Masks;
 pub use device::Dead;
 pub(crate) use device::Device;
 pub use error::VectorError;
-use gate::Gate;
 pub use handle::VectorHandle;
-use message::SharedMessage;
-pub(crate) use opened::Opened;
-use outcome::Outcome;
-use outlet::Outlet;
-pub(crate) use pending::signal_holding;
-use queue::Shared;
-pub use queue::{ArmQueue, Round};
-pub use state::{Triggered, VectorState};
+pub use state::VectorState;
+pub use trigger::Triggered;
+pub(crate) use trigger::signal_holding;
+use trigger::{Gate, Outlet, SharedMessage};
 
 /// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set
 /// its message. It is not cloned: [`handle`](Self::handle) is what is shared.
@@ -186,9 +171,8 @@ impl Vector {
     /// again does nothing, unless the vector is dead: then it is armed again.
     ///
     /// An armed vector stays armed while its route is exchanged, with one ioctl, on x86, without a
-    /// queue or a translation, and if both messages are for one local APIC
-    /// ([`ApicMessage::is_for_one_apic`](irq_routing::ApicMessage::is_for_one_apic)). Otherwise its
-    /// irqfd is unbound first and bound again.
+    /// queue or a translation, and if both messages are fixed, edge-triggered interrupts for one
+    /// local APIC by its id. Otherwise its irqfd is unbound first and bound again.
     ///
     /// # Errors
     ///

@@ -1,36 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can be asked of a vector.
+//! [`VectorState`]: how far a vector is.
 
 use std::fmt;
 
 use super::Inner;
 use super::control::{Arm, Masks};
-use super::outlet::Kind;
+use super::trigger::Kind;
 use crate::VectorError;
-
-/// The outcome of a trigger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Triggered {
-    /// A local APIC has taken the message, or merged it with one that it had.
-    Delivered,
-    /// No local APIC has taken the message: no such destination, one that is switched off, or a
-    /// translation that lets it through nowhere.
-    Blocked,
-    /// The notifier of an exported or private vector has it.
-    Signalled,
-    /// The trigger is kept: an internal or private vector is masked, paused or not armed yet, or
-    /// the notifier was taken away. (An exported vector returns [`Signalled`](Self::Signalled)
-    /// then.)
-    Kept,
-    /// The guest has not enabled MSI-X (or MSI), so the device is to use its INTx pin; or the VMM
-    /// has [disabled](crate::Vector::disable) the vector. The trigger is kept as well, or the
-    /// notifier has it.
-    Disabled,
-    /// The vector is [`Dead`](VectorState::Dead). Its notifier has the trigger, or it is kept: it
-    /// is delivered if the vector is armed some day.
-    Dead,
-}
 
 /// How far a vector is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,20 +37,6 @@ pub enum VectorState {
     /// those of a private one are kept, and those of an internal one fail, or are kept if the
     /// table's translation has panicked.
     Dead(VectorError),
-}
-
-/// A short text for reports.
-impl fmt::Display for Triggered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delivered => "delivered",
-            Self::Blocked => "taken by no local APIC",
-            Self::Signalled => "signalled",
-            Self::Kept => "kept",
-            Self::Disabled => "kept, because the vector is disabled",
-            Self::Dead => "kept, because the vector is dead",
-        })
-    }
 }
 
 /// A short text for reports; for a dead vector with the reason.

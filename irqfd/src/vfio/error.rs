@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Which step of enabling or disabling an INTx interrupt failed.
 
-use std::fmt;
+use std::io;
 
 use notify_core::SysError;
 
@@ -11,13 +11,35 @@ use crate::LevelError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IntxError {
-    /// The device refused.
-    #[error("cannot {step}: {cause}")]
+    /// [`IntxDevice::mask`](super::IntxDevice::mask) failed.
+    #[error("cannot mask the INTx interrupt of a device: {cause}")]
     #[non_exhaustive]
-    Device {
-        /// What it was asked for.
-        step: IntxStep,
-        /// What it returned.
+    Mask {
+        /// What the device returned.
+        cause: SysError,
+    },
+
+    /// [`IntxDevice::unmask`](super::IntxDevice::unmask) failed.
+    #[error("cannot unmask the INTx interrupt of a device: {cause}")]
+    #[non_exhaustive]
+    Unmask {
+        /// What the device returned.
+        cause: SysError,
+    },
+
+    /// [`IntxDevice::set_trigger`](super::IntxDevice::set_trigger) failed.
+    #[error("cannot change the trigger of a device's INTx interrupt: {cause}")]
+    #[non_exhaustive]
+    SetTrigger {
+        /// What the device returned.
+        cause: SysError,
+    },
+
+    /// [`IntxDevice::set_unmask`](super::IntxDevice::set_unmask) failed.
+    #[error("cannot change the eventfd that unmasks a device's INTx interrupt: {cause}")]
+    #[non_exhaustive]
+    SetUnmask {
+        /// What the device returned.
         cause: SysError,
     },
 
@@ -31,11 +53,34 @@ pub enum IntxError {
 }
 
 impl IntxError {
+    pub(super) fn mask(error: io::Error) -> Self {
+        let cause = error.into();
+        Self::Mask { cause }
+    }
+
+    pub(super) fn unmask(error: io::Error) -> Self {
+        let cause = error.into();
+        Self::Unmask { cause }
+    }
+
+    pub(super) fn set_trigger(error: io::Error) -> Self {
+        let cause = error.into();
+        Self::SetTrigger { cause }
+    }
+
+    pub(super) fn set_unmask(error: io::Error) -> Self {
+        let cause = error.into();
+        Self::SetUnmask { cause }
+    }
+
     /// Returns the errno, if the cause is a system call.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
-            Self::Device { cause, .. } => cause.raw_os_error(),
+            Self::Mask { cause }
+            | Self::Unmask { cause }
+            | Self::SetTrigger { cause }
+            | Self::SetUnmask { cause } => cause.raw_os_error(),
             Self::Notifier(error) => error.raw_os_error(),
             Self::Line(error) => error.raw_os_error(),
         }
@@ -51,30 +96,5 @@ impl From<notify_core::Error> for IntxError {
 impl From<LevelError> for IntxError {
     fn from(error: LevelError) -> Self {
         Self::Line(error)
-    }
-}
-
-/// What a device is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum IntxStep {
-    /// To mask its interrupt.
-    Mask,
-    /// To unmask it.
-    Unmask,
-    /// To signal a trigger, or none.
-    Trigger,
-    /// To let an eventfd unmask it, or none.
-    UnmaskBy,
-}
-
-impl fmt::Display for IntxStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mask => "mask the INTx interrupt of a device",
-            Self::Unmask => "unmask the INTx interrupt of a device",
-            Self::Trigger => "change the trigger of a device's INTx interrupt",
-            Self::UnmaskBy => "change the eventfd that unmasks a device's INTx interrupt",
-        })
     }
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`PassthroughIntx`]: a device's interrupt and a line, connected without the VMM.
 
-use std::io;
 use std::sync::Arc;
 
 use notify_core::{EventNotifier, Rejected};
 
-use super::{IntxDevice, IntxError, IntxStep};
+use super::{IntxDevice, IntxError};
 use crate::{LevelIrq, LevelLine};
 
 /// The INTx interrupt of a passed-through device, on a line: KVM and VFIO hand it to and fro
@@ -66,20 +65,22 @@ impl PassthroughIntx {
     pub fn enable(line: &LevelLine, device: Arc<dyn IntxDevice>) -> Result<Self, IntxError> {
         let trigger = Arc::new(EventNotifier::new()?);
         let resample = Arc::new(EventNotifier::new()?);
-        step(IntxStep::Trigger, device.set_trigger(Some(&trigger)))?;
+        device
+            .set_trigger(Some(&trigger))
+            .map_err(IntxError::set_trigger)?;
         // From here on dropping it undoes what was done.
         let mut intx = Self {
             device,
             irq: None,
             enabled: true,
         };
-        step(IntxStep::Mask, intx.device.mask())?;
+        intx.device.mask().map_err(IntxError::mask)?;
         trigger.consume()?;
-        let builder = LevelIrq::builder(line).trigger_notifier(trigger);
-        let joined = builder.resample_notifier(Arc::clone(&resample)).build();
-        intx.irq = Some(joined.map_err(|rejected| rejected.error)?);
-        step(IntxStep::UnmaskBy, intx.device.set_unmask(Some(&resample)))?;
-        step(IntxStep::Unmask, intx.device.unmask())?;
+        intx.irq = Some(line.join_exported(trigger, Arc::clone(&resample))?);
+        intx.device
+            .set_unmask(Some(&resample))
+            .map_err(IntxError::set_unmask)?;
+        intx.device.unmask().map_err(IntxError::unmask)?;
         Ok(intx)
     }
 
@@ -104,25 +105,22 @@ impl PassthroughIntx {
     }
 
     fn try_disable(&mut self) -> Result<(), IntxError> {
-        step(IntxStep::Mask, self.device.mask())?;
+        self.device.mask().map_err(IntxError::mask)?;
         if let Some(irq) = self.irq.take()
             && let Err(rejected) = irq.leave()
         {
             self.irq = Some(rejected.value);
             return Err(IntxError::Line(rejected.error));
         }
-        step(IntxStep::UnmaskBy, self.device.set_unmask(None))?;
-        step(IntxStep::Trigger, self.device.set_trigger(None))?;
+        self.device
+            .set_unmask(None)
+            .map_err(IntxError::set_unmask)?;
+        self.device
+            .set_trigger(None)
+            .map_err(IntxError::set_trigger)?;
         self.enabled = false;
         Ok(())
     }
-}
-
-fn step(step: IntxStep, result: io::Result<()>) -> Result<(), IntxError> {
-    result.map_err(|error| IntxError::Device {
-        step,
-        cause: error.into(),
-    })
 }
 
 impl Drop for PassthroughIntx {
@@ -131,11 +129,11 @@ impl Drop for PassthroughIntx {
             return;
         }
         let device = &self.device;
-        let masked = step(IntxStep::Mask, device.mask());
+        let masked = device.mask().map_err(IntxError::mask);
         // Which logs by itself.
         drop(self.irq.take());
-        let unmask = step(IntxStep::UnmaskBy, device.set_unmask(None));
-        let trigger = step(IntxStep::Trigger, device.set_trigger(None));
+        let unmask = device.set_unmask(None).map_err(IntxError::set_unmask);
+        let trigger = device.set_trigger(None).map_err(IntxError::set_trigger);
         for error in [masked, unmask, trigger]
             .into_iter()
             .filter_map(Result::err)

@@ -6,5 +6,5 @@ mod error;
 mod intx;
 
 pub use device::IntxDevice;
-pub use error::{IntxError, IntxStep};
+pub use error::IntxError;
 pub use intx::PassthroughIntx;

@@ -86,23 +86,6 @@ fn two_chips_add_up() {
     expect(&line, false, Injected::Delivered(2));
 }
 
-/// Until the next commit the kernel has the route of a lease that was dropped.
-#[test]
-fn a_stale_route_is_not_told() {
-    let vm = machine(Profile::X86);
-    let table = table(&vm, Platform::X86);
-    let lease = table.lease_msi(MsiMessage::new(0xfee0_9000, 0x45)).unwrap();
-    let gsi = lease.gsi();
-    drop(lease);
-    for level in [true, false] {
-        let injected = inject::gsi_status(&table, gsi, level).unwrap();
-        assert_eq!(injected, Injected::Untold);
-    }
-    table.flush().unwrap();
-    let injected = inject::gsi_status(&table, gsi, true).unwrap();
-    assert_eq!(injected, Injected::NoRoute);
-}
-
 /// KVM answers 0 for a message that nobody took, as it does for an edge that was pending.
 #[test]
 fn a_message_that_nobody_takes_is_not_called_coalesced() {
@@ -231,25 +214,9 @@ fn refusals_say_what_is_missing() {
 }
 
 #[test]
-fn a_gsi_without_a_route() {
-    let vm = machine(Profile::X86);
-    let table = table(&vm, Platform::X86);
-    let gsi = |number| table.gsi(number).unwrap();
-    let status = |number| inject::gsi_status(&table, gsi(number), true).unwrap();
-    // KVM's own table is in place, which nobody can read.
-    assert_eq!(status(20), Injected::Untold);
-    assert_eq!(status(7), Injected::Delivered(1));
-
-    let _line = wired(&table, 20, pin(IrqChip::IoApic, 20));
-    assert_eq!(status(20), Injected::Coalesced);
-    assert_eq!(status(7), Injected::NoRoute);
-    let lease = table.lease().unwrap();
-    assert_eq!(status(lease.gsi().number()), Injected::NoRoute);
-
-    let bare = Arc::new(SimVm::builder().profile(Profile::None).build());
-    let bare = RoutingTable::new(bare).unwrap();
-    let error = inject::gsi_status(&bare, bare.gsi(4).unwrap(), true).unwrap_err();
-    if cfg!(target_arch = "x86_64") {
-        assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
-    }
+fn a_missing_irqchip_is_told_from_other_refusals() {
+    let (vm, line) = ioapic(0x71);
+    vm.fail(CallKind::IrqLine, 1, libc::ENXIO);
+    let error = inject::line_status(&line, true).unwrap_err();
+    assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
 }

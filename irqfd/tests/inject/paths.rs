@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use irq_routing::{IrqChip, MsiMessage, Pin, Platform, RoutingTable, Wiring};
 use irqfd::inject;
-use irqfd::{Controller, EoiExits, EventNotifier, IrqFd, LevelIrq, LevelLine, Vector};
+use irqfd::{Controller, EoiExits, EventNotifier, IrqFd, LevelLine, Vector};
 use notify_core::Vm;
 use notify_sim::{Profile, SimVm};
 
@@ -18,7 +18,8 @@ const IOAPIC: u32 = 2;
 const VECTOR: u8 = 0x51;
 const LEVEL: u32 = 1 << 15;
 
-/// The two first columns of a row, what its two paths use, and an interrupt on both.
+/// The columns of a row, and an interrupt on both of its paths. A path has its ioctl and, after the
+/// colon, what uses it.
 struct Row {
     chips: &'static str,
     interrupt: &'static str,
@@ -31,57 +32,57 @@ const ROWS: [Row; 8] = [
     Row {
         chips: "all",
         interrupt: "edge at a pin",
-        own: "`inject::line`",
-        exported: "`IrqFd`",
+        own: "KVM_IRQ_LINE: `inject::line`",
+        exported: "KVM_IRQFD: `IrqFd`",
         takes: edge_at_a_pin,
     },
     Row {
         chips: "all",
         interrupt: "level at a pin",
-        own: "`LevelIrq`",
-        exported: "`LevelIrq` (exported)",
+        own: "KVM_IRQ_LINE: `LevelIrq`",
+        exported: "KVM_IRQFD with a resample eventfd: `LevelIrq` (exported)",
         takes: level_at_a_pin,
     },
     Row {
         chips: "all, or local APICs",
         interrupt: "message",
-        own: "`Vector`",
-        exported: "`Vector` (exported)",
+        own: "KVM_SIGNAL_MSI: `Vector`",
+        exported: "KVM_IRQFD: `Vector` (exported)",
         takes: a_message,
     },
     Row {
         chips: "local APICs",
         interrupt: "edge at an IOAPIC's pin",
-        own: "`inject::message`",
-        exported: "`IrqFd`",
+        own: "KVM_SIGNAL_MSI: `inject::message`",
+        exported: "KVM_IRQFD: `IrqFd`",
         takes: edge_at_an_ioapic,
     },
     Row {
         chips: "local APICs",
         interrupt: "level at an IOAPIC's pin",
-        own: "`LevelIrq`",
-        exported: "`LevelIrq` (exported)",
+        own: "KVM_IRQ_LINE and EOI exits: `LevelIrq`",
+        exported: "KVM_IRQFD and EOI exits: `LevelIrq` (exported)",
         takes: level_at_an_ioapic,
     },
     Row {
         chips: "local APICs, or none",
         interrupt: "edge at a pin of the VMM's controller",
-        own: "`inject::vcpu`",
-        exported: "`EventNotifier`, `inject::vcpu`",
+        own: "KVM_INTERRUPT: `inject::vcpu`",
+        exported: "poll(2), KVM_INTERRUPT: `EventNotifier`, `inject::vcpu`",
         takes: edge_at_an_own_controller,
     },
     Row {
         chips: "local APICs, or none",
         interrupt: "level at a pin of the VMM's controller",
-        own: "`LevelIrq`, `inject::vcpu`",
-        exported: "`LevelIrq` (exported), `inject::vcpu`",
+        own: "KVM_INTERRUPT: `LevelIrq`, `inject::vcpu`",
+        exported: "poll(2), KVM_INTERRUPT: `LevelIrq` (exported), `inject::vcpu`",
         takes: level_at_an_own_controller,
     },
     Row {
         chips: "none",
         interrupt: "message",
-        own: "`inject::vcpu`",
-        exported: "`EventNotifier`, `inject::vcpu`",
+        own: "KVM_INTERRUPT: `inject::vcpu`",
+        exported: "poll(2), KVM_INTERRUPT: `EventNotifier`, `inject::vcpu`",
         takes: a_message_to_own_local_apics,
     },
 ];
@@ -89,24 +90,11 @@ const ROWS: [Row; 8] = [
 #[test]
 fn the_page_has_the_rows_that_are_tried_here() {
     let written = PAGE.lines().skip(2).map(|line| {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let with = |cell: &str| cell.rsplit(": ").next().unwrap_or_default().to_owned();
-        (
-            cells[0].to_owned(),
-            cells[1].to_owned(),
-            with(cells[2]),
-            with(cells[3]),
-        )
+        let cells = line.trim_matches('|').split('|');
+        cells.map(str::trim).collect::<Vec<_>>()
     });
-    let tried = ROWS.iter().map(|row| {
-        let text = |text: &str| text.to_owned();
-        (
-            text(row.chips),
-            text(row.interrupt),
-            text(row.own),
-            text(row.exported),
-        )
-    });
+    let tried = ROWS.iter();
+    let tried = tried.map(|row| vec![row.chips, row.interrupt, row.own, row.exported]);
     assert_eq!(written.collect::<Vec<_>>(), tried.collect::<Vec<_>>());
 }
 
@@ -137,6 +125,10 @@ fn machine(profile: Profile) -> Arc<SimVm> {
     let vm = Arc::new(SimVm::builder().profile(profile).build());
     vm.enable_lapic(0);
     vm
+}
+
+fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
 }
 
 fn message() -> MsiMessage {
@@ -223,7 +215,7 @@ fn edge_at_an_ioapic() {
 fn level_at_an_ioapic() {
     let vm = machine(SPLIT);
     let table = RoutingTable::new(vm.clone()).unwrap();
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let lease = table.lease_exact(GSI).unwrap();
     lease.set_route(MsiMessage::default()).unwrap();
     let line = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
@@ -248,7 +240,7 @@ fn levels(vm: &SimVm, line: &LevelLine, serve: &dyn Fn()) {
     disk.deassert().unwrap();
     serve();
     expect_none(vm);
-    let card = LevelIrq::builder(line).exported().build().unwrap();
+    let card = line.join_exported(notifier(), notifier()).unwrap();
     for _ in 0..2 {
         card.trigger_notifier().unwrap().notify().unwrap();
         serve();
@@ -308,7 +300,7 @@ fn expect_edges_injected(vm: &Arc<SimVm>) {
 fn level_at_an_own_controller() {
     for profile in [SPLIT, Profile::None] {
         let vm = machine(profile);
-        let (pic, exits) = (Arc::new(Pic::default()), EoiExits::new());
+        let (pic, exits) = (Arc::new(Pic::default()), EoiExits::default());
         let line = LevelLine::on_controller(4, pic.clone(), &exits);
         let disk = line.join().unwrap();
         disk.assert().unwrap();
@@ -317,7 +309,7 @@ fn level_at_an_own_controller() {
         disk.deassert().unwrap();
         assert!(!pic.is_high());
 
-        let card = LevelIrq::builder(&line).exported().build().unwrap();
+        let card = line.join_exported(notifier(), notifier()).unwrap();
         card.trigger_notifier().unwrap().notify().unwrap();
         assert!(card.take_trigger().unwrap() && pic.is_high());
         expect_injected(&vm);

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Instant;
 
 use irq_routing::{Gsi, GsiLease, MsiMessage, RoutingTable};
-use irqfd::msix::Table;
+use irqfd::msix::{NO_VECTOR, Table};
 use irqfd::{ArmQueue, IrqFd, VectorHandle, VectorState};
 use kvm_test::{Machine, Trial, kvm};
 use notify_core::EventNotifier;
@@ -153,7 +153,7 @@ impl Bench {
             let _ = driver.change(Masks::ALL);
         }
         for queue in &self.queues {
-            if queue.binding.vector().is_none() {
+            if queue.binding.number() == NO_VECTOR {
                 queue.bind(0);
             }
         }
@@ -176,7 +176,7 @@ impl Bench {
 
     /// Until no vector waits. A few rounds are enough where there is a GSI for each.
     fn run_rounds(&self, drivers: &mut [Driver; 2]) {
-        for _ in (0..100).take_while(|_| !self.owner.is_empty()) {
+        for _ in (0..100).take_while(|_| self.owner.waiting() > 0) {
             self.run_round();
         }
         drivers.iter_mut().for_each(Driver::see_gsis);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
 use irqfd::msix::Table;
-use irqfd::{IrqFd, LevelIrq, LevelLine, Triggered, VectorState};
+use irqfd::{IrqFd, LevelLine, Triggered, VectorState};
 use kvm_test::{Machine, SystemCall, Trial, jailed, kvm};
 use notify_core::{EventFd, EventNotifier};
 
@@ -142,7 +142,8 @@ fn line() {
     let routing = RoutingTable::new(machine.vm()).unwrap();
     let line = routing.line(5).unwrap();
     let line = LevelLine::builder(line).build().unwrap();
-    let card = LevelIrq::builder(&line).exported().build().unwrap();
+    let notifier = || Arc::new(EventNotifier::new().unwrap());
+    let card = line.join_exported(notifier(), notifier()).unwrap();
     let calls = [
         (libc::SYS_read, None),
         (libc::SYS_ioctl, Some(KVM_IRQ_LINE)),

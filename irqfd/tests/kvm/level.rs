@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, RoutingTable};
-use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, EventNotifier, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
 use kvm_test::{Machine, NoIrqLine, Trial, kvm, open_fds};
 use notify_core::Vm;
 
@@ -40,12 +40,16 @@ fn line(guest: &Guest) -> LevelLine {
     LevelLine::builder(line).build().unwrap()
 }
 
+fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
+}
+
 fn told(line: &LevelLine) -> LevelIrq {
-    LevelIrq::builder(line).eoi().build().unwrap()
+    line.join_resampled(notifier()).unwrap()
 }
 
 fn exported(line: &LevelLine) -> LevelIrq {
-    LevelIrq::builder(line).exported().build().unwrap()
+    line.join_exported(notifier(), notifier()).unwrap()
 }
 
 fn signal(irq: &LevelIrq) {
@@ -139,7 +143,7 @@ fn closed() {
     };
     for listens in [Listens::Pics, Listens::Messages] {
         let guest = Guest::new(listens);
-        let exits = EoiExits::new();
+        let exits = EoiExits::default();
         let line = match listens {
             Listens::Messages => split_line(&guest, &exits),
             _ => line(&guest),
@@ -157,8 +161,8 @@ fn closed() {
         let _ = exits.on_vector(VECTOR);
         assert!(is_retired(late.assert().unwrap_err()));
         assert!(!late.is_asserted());
-        let rejected = LevelIrq::builder(&line).exported().build().unwrap_err();
-        assert!(is_retired(rejected.error));
+        let error = line.join_exported(notifier(), notifier()).unwrap_err();
+        assert!(is_retired(error));
         card.leave().unwrap();
         drop((disk, line, late, idle));
     }
@@ -172,11 +176,10 @@ fn leaks_nothing() {
     for _ in 0..20 {
         let all = (line.join().unwrap(), told(&line), exported(&line));
         all.0.assert().unwrap();
-        let twice = LevelIrq::builder(&line)
-            .trigger_notifier(Arc::clone(stays.trigger_notifier().unwrap()));
-        let rejected = twice.build().unwrap_err();
+        let trigger = Arc::clone(stays.trigger_notifier().unwrap());
+        let error = line.join_exported(trigger, notifier()).unwrap_err();
         assert!(matches!(
-            rejected.error,
+            error,
             LevelError::Arm(IrqFdError::AlreadyBound { .. })
         ));
     }
@@ -212,7 +215,7 @@ fn serve(guest: &mut Guest, exits: &EoiExits, vector: u8, act: impl FnOnce()) {
 
 fn split() {
     let mut guest = Guest::new(Listens::Messages);
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let line = split_line(&guest, &exits);
     let (disk, net, card) = (line.join().unwrap(), told(&line), exported(&line));
     line.redirect(message(VECTOR), false).unwrap();
@@ -251,7 +254,7 @@ fn split_refuses() {
             ..
         }
     ));
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let error = build(24, Some(&exits)).unwrap_err();
     assert!(matches!(
         error,
@@ -266,7 +269,7 @@ fn split_refuses() {
     // Pins in the kernel, and a GSI that has a message: the irqfd would be taken, and never told.
     let guest = Guest::new(Listens::Pics);
     let lease = guest.table.lease_msi(message(VECTOR)).unwrap();
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     let error = builder.build().unwrap_err().error;
     assert!(matches!(
@@ -280,7 +283,7 @@ fn split_refuses() {
 
 fn split_masked() {
     let mut guest = Guest::new(Listens::Messages);
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let line = split_line(&guest, &exits);
     let (disk, card) = (line.join().unwrap(), exported(&line));
     disk.assert().unwrap();
@@ -313,7 +316,7 @@ fn split_masked() {
 
 fn split_vector() {
     let mut guest = Guest::new(Listens::Messages);
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let line = split_line(&guest, &exits);
     let (disk, net) = (line.join().unwrap(), told(&line));
     line.redirect(message(VECTOR), false).unwrap();

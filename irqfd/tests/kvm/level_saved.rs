@@ -3,7 +3,7 @@
 //! once, and goes on in another VM.
 #![allow(unsafe_code, reason = "a controller's state is a union")]
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use irqfd::{IrqFd, LevelIrq, LevelLine, LevelSnapshot};
@@ -173,11 +173,15 @@ fn trigger_meanwhile() {
     triggers(true);
 }
 
+fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
+}
+
 fn line(guest: &Guest) -> (LevelLine, LevelIrq, LevelIrq) {
     let line = guest.table.line(GSI).unwrap();
     let line = LevelLine::builder(line).build().unwrap();
     let disk = line.join().unwrap();
-    let card = LevelIrq::builder(&line).exported().build().unwrap();
+    let card = line.join_exported(notifier(), notifier()).unwrap();
     (line, disk, card)
 }
 

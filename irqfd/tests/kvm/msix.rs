@@ -178,15 +178,17 @@ fn bad_entry() {
     let _ = table.set_control(true, false);
     // An internal one shows only when it is triggered.
     assert!(table.vectors()[6].trigger().is_err());
-    let dead = table.dead();
-    let numbers: Vec<_> = dead.iter().map(|dead| dead.number).collect();
-    assert_eq!(numbers, [Some(2), Some(6)]);
+    let states = table.vectors().iter().map(|vector| vector.state());
+    let dead = (0..).zip(states).filter_map(|(number, state)| match state {
+        VectorState::Dead(reason) => Some((number, reason)),
+        _ => None,
+    });
+    let dead: Vec<(u32, VectorError)> = dead.collect();
+    let numbers: Vec<_> = dead.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [2, 6]);
+    assert!(matches!(dead[0].1, VectorError::Route { .. }), "{dead:?}");
     assert!(
-        matches!(dead[0].reason, VectorError::Route { .. }),
-        "{dead:?}"
-    );
-    assert!(
-        matches!(dead[1].reason, VectorError::MessageRefused { .. }),
+        matches!(dead[1].1, VectorError::MessageRefused { .. }),
         "{dead:?}"
     );
     for notifier in &exported {

@@ -129,7 +129,7 @@ impl Device {
 
 fn in_lock_step(listens: Listens) {
     let mut guest = Guest::new(listens);
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let line = match listens {
         Listens::Messages => {
             let lease = guest.table.lease_exact(GSI).unwrap();

@@ -109,7 +109,7 @@ impl Bench {
         for vector in &self.vectors {
             vector.unmask().unwrap();
         }
-        while !self.queue.is_empty() {
+        while self.queue.waiting() > 0 {
             drop(self.queue.run_pending());
         }
         for vector in &self.vectors {

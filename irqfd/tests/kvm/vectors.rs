@@ -272,7 +272,7 @@ fn dispatched_queue() {
     let all: Vec<u8> = (0x40..0x80).collect();
     expect_soon(&machine, &all);
     assert_eq!(handle.remove(token).unwrap(), None);
-    assert!(queue.is_empty());
+    assert!(queue.waiting() == 0);
     drop(vectors);
 }
 
@@ -399,7 +399,7 @@ fn queue_moves() {
                 set_mask(step * 5 % 3, step % 4 < 2);
             }
         });
-        if queue.vector().is_none() {
+        if queue.number() == NO_VECTOR {
             bind(0);
         }
         (0..3).for_each(|entry| set_mask(entry, false));

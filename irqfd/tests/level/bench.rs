@@ -105,7 +105,7 @@ fn split_vm() -> Arc<SimVm> {
 }
 
 fn split_line(table: &RoutingTable) -> (LevelLine, EoiExits) {
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let lease = table.lease_exact(GSI).unwrap();
     lease.set_route(MsiMessage::default()).unwrap();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
@@ -173,7 +173,7 @@ impl Controller for Chip {
 }
 
 pub(crate) fn on_chip() -> (Arc<Chip>, LevelLine, EoiExits) {
-    let (chip, exits) = (Arc::new(Chip::default()), EoiExits::new());
+    let (chip, exits) = (Arc::new(Chip::default()), EoiExits::default());
     let line = LevelLine::on_controller(GSI, chip.clone(), &exits);
     (chip, line, exits)
 }

@@ -13,7 +13,7 @@ use super::{exported, heard, own, signal, told};
 #[test]
 fn it_is_told_of_changes_of_the_line() {
     let (chip, line, _exits) = on_chip();
-    assert_eq!((line.number(), line.gsi()), (GSI, None));
+    assert_eq!(line.number(), GSI);
     let (one, other) = (own(&line), told(&line));
     assert_eq!(chip.calls.load(Ordering::Relaxed), 0);
     one.assert().unwrap();

@@ -8,7 +8,7 @@ use irqfd::{EoiExits, LevelIrq, LevelLine};
 use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, edge, level};
-use super::{exported, heard, own, signal, told};
+use super::{exported, heard, notifier, own, signal, told};
 
 const KINDS: [CallKind; 4] = [
     CallKind::SetGsiRouting,
@@ -182,12 +182,10 @@ pub(super) fn with(bench: Bench, prepare: impl Fn(&Bench)) -> Bench {
 fn join() {
     for make in [Bench::pc, Bench::open] {
         fail_each(make, |bench| {
-            Ok(LevelIrq::builder(&bench.line).exported().build()?)
+            bench.line.join_exported(notifier(), notifier())
         });
     }
-    fail_each(Bench::pc, |bench| {
-        Ok(LevelIrq::builder(&bench.line).eoi().build()?)
-    });
+    fail_each(Bench::pc, |bench| bench.line.join_resampled(notifier()));
 }
 
 #[test]
@@ -332,13 +330,14 @@ fn an_eoi_that_fails_is_made_up_for() {
 #[test]
 fn building_a_line_that_fails_gives_everything_back() {
     let (vm, table) = bench::split_table();
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let lease = table.lease_exact(GSI).unwrap();
     lease.set_route(level(VECTOR)).unwrap();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     vm.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     let rejected = builder.build().unwrap_err();
-    let line = rejected.value.build().unwrap();
+    let line = LevelLine::builder(rejected.value).eoi_exits(&exits);
+    let line = line.build().unwrap();
     assert_eq!(exits.on_pin(GSI), 1);
     drop(line);
     assert_eq!(table.leased(), 0);
@@ -368,6 +367,6 @@ fn a_redirection_that_fails_loses_no_signal() {
         [1, 1],
         "they may have signalled meanwhile"
     );
-    let route = bench.table.route(bench.line.gsi().unwrap());
+    let route = bench.table.route(bench.table.gsi(GSI).unwrap());
     assert_eq!(route, Some(level(VECTOR).into()));
 }

@@ -10,7 +10,7 @@ use notify_core::{EventNotifier, Extension, Vm};
 use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, pin};
-use super::{exported, heard, own, signal, told};
+use super::{exported, heard, notifier, own, signal, told};
 
 const IOAPIC: u32 = 2;
 
@@ -106,47 +106,32 @@ fn one_that_leaves_while_it_asserts_lowers_its_own_level_alone() {
 #[test]
 fn the_callers_own_notifiers_are_used_and_come_back() {
     let (vm, _, line) = bench::pc();
-    let new = || Arc::new(EventNotifier::new().unwrap());
-    let (trigger, resample) = (new(), new());
-    let builder = LevelIrq::builder(&line).trigger_notifier(Arc::clone(&trigger));
-    let card = builder
-        .resample_notifier(Arc::clone(&resample))
-        .build()
-        .unwrap();
+    let (trigger, resample) = (notifier(), notifier());
+    let join = || line.join_exported(Arc::clone(&trigger), Arc::clone(&resample));
+    let card = join().unwrap();
     assert!(Arc::ptr_eq(card.trigger_notifier().unwrap(), &trigger));
     assert!(Arc::ptr_eq(card.resample_notifier().unwrap(), &resample));
     // Bound already, also to another line.
-    let rejected = LevelIrq::builder(&line)
-        .trigger_notifier(Arc::clone(&trigger))
-        .build();
-    let rejected = rejected.unwrap_err();
     assert!(matches!(
-        rejected.error,
+        join().unwrap_err(),
         LevelError::Arm(IrqFdError::AlreadyBound { .. })
     ));
     card.leave().unwrap();
-    let card = rejected.value.build().unwrap();
+    let card = join().unwrap();
     signal(&card);
     assert!(pin(&vm));
     assert!(!card.take_trigger().unwrap(), "the kernel takes it");
 
-    let itself = LevelIrq::builder(&line).trigger_notifier(new());
-    let same = new();
-    let itself = itself
-        .trigger_notifier(Arc::clone(&same))
-        .resample_notifier(same)
-        .build();
+    let same = notifier();
     assert!(matches!(
-        itself.unwrap_err().error,
+        line.join_exported(Arc::clone(&same), same).unwrap_err(),
         LevelError::TriggersItself { line: GSI, .. }
     ));
     let semaphore = EventNotifier::builder().semaphore(true).initial(3);
     let semaphore = Arc::new(semaphore.build().unwrap());
-    let rejected = LevelIrq::builder(&line)
-        .trigger_notifier(Arc::clone(&semaphore))
-        .build();
+    let joined = line.join_exported(Arc::clone(&semaphore), notifier());
     assert!(matches!(
-        rejected.unwrap_err().error,
+        joined.unwrap_err(),
         LevelError::Semaphore { line: GSI, .. }
     ));
     let left = std::iter::from_fn(|| semaphore.consume().unwrap());
@@ -161,10 +146,7 @@ fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
         let trigger = Arc::new(EventNotifier::new().unwrap());
         let eventfd: &notify_core::EventFd = (*trigger).as_ref();
         eventfd.write(count).unwrap();
-        let card = LevelIrq::builder(&line)
-            .trigger_notifier(trigger)
-            .build()
-            .unwrap();
+        let card = line.join_exported(trigger, notifier()).unwrap();
         assert!(pin(&vm));
         vm.guest_eoi(IOAPIC, GSI);
         assert!(!pin(&vm));
@@ -194,10 +176,10 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     // A device is as good as the line.
     let device = own(&line);
     drop(line);
-    let rejected = rejected.value.build().unwrap_err();
+    let rejected = LevelLine::builder(rejected.value).build().unwrap_err();
     drop(device);
-    let line = rejected.value.build().unwrap();
-    assert_eq!(line.gsi().map(u32::from), Some(GSI));
+    let line = LevelLine::builder(rejected.value).build().unwrap();
+    assert_eq!(line.number(), GSI);
     drop(line);
     shared.value.commit().unwrap();
     let rejected = LevelLine::builder(table.line(GSI).unwrap())
@@ -208,7 +190,7 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
         LevelError::Taken { ref cause, .. }
             if matches!(**cause, irq_routing::Error::PinShared { .. })
     ));
-    assert_eq!(rejected.value.into_line().gsi().number(), GSI);
+    assert_eq!(rejected.value.gsi().number(), GSI);
 }
 
 /// Nobody tells of the EOIs of a message, though the kernel takes the irqfd.
@@ -217,7 +199,8 @@ fn a_message_is_no_line_where_pins_are_in_the_kernel() {
     let (vm, table, _line) = bench::pc();
     let lease = table.lease_msi(bench::level(0x60)).unwrap();
     vm.reset_calls();
-    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&irqfd::EoiExits::new());
+    let builder =
+        LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&irqfd::EoiExits::default());
     let rejected = builder.build().unwrap_err();
     assert!(matches!(
         rejected.error,
@@ -290,11 +273,11 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
         .unwrap();
     own(&line).assert().unwrap();
     vm.take();
-    for builder in [
-        LevelIrq::builder(&line).eoi(),
-        LevelIrq::builder(&line).exported(),
+    for joined in [
+        line.join_resampled(notifier()),
+        line.join_exported(notifier(), notifier()),
     ] {
-        let error = builder.build().unwrap_err().error;
+        let error = joined.unwrap_err();
         assert!(matches!(
             error,
             LevelError::NoResample {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use irq_routing::{RoutingTable, Wiring};
-use irqfd::{LevelError, LevelIrq, LevelLine, NoResample};
+use irqfd::{LevelError, LevelLine, NoResample};
 use notify_sim::{Profile, SimVm};
 
-use super::{exported, heard, own, signal};
+use super::{exported, heard, notifier, own, signal};
 
 const GIC: u32 = 0;
 
@@ -62,14 +62,8 @@ fn arm64_both_kinds_do_not_share_one() {
     let one_source =
         |error: LevelError| assert!(matches!(error, LevelError::OneSource { .. }), "{error}");
     let disk = own(&line);
-    one_source(
-        LevelIrq::builder(&line)
-            .exported()
-            .build()
-            .unwrap_err()
-            .error,
-    );
-    one_source(LevelIrq::builder(&line).eoi().build().unwrap_err().error);
+    one_source(line.join_exported(notifier(), notifier()).unwrap_err());
+    one_source(line.join_resampled(notifier()).unwrap_err());
     drop(disk);
     let card = exported(&line);
     one_source(line.join().unwrap_err());
@@ -85,11 +79,11 @@ fn riscv64_tells_nobody_of_eois() {
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::aia(64).unwrap());
     let table = table.build().unwrap();
     let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
-    for builder in [
-        LevelIrq::builder(&line).eoi(),
-        LevelIrq::builder(&line).exported(),
+    for joined in [
+        line.join_resampled(notifier()),
+        line.join_exported(notifier(), notifier()),
     ] {
-        let error = builder.build().unwrap_err().error;
+        let error = joined.unwrap_err();
         assert!(matches!(
             error,
             LevelError::NoResample {

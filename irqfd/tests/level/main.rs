@@ -23,18 +23,24 @@ mod saved;
 mod threads;
 mod without_eois;
 
-use irqfd::{LevelIrq, LevelLine};
+use std::sync::Arc;
+
+use irqfd::{EventNotifier, LevelIrq, LevelLine};
+
+fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
+}
 
 fn own(line: &LevelLine) -> LevelIrq {
     line.join().unwrap()
 }
 
 fn told(line: &LevelLine) -> LevelIrq {
-    LevelIrq::builder(line).eoi().build().unwrap()
+    line.join_resampled(notifier()).unwrap()
 }
 
 fn exported(line: &LevelLine) -> LevelIrq {
-    LevelIrq::builder(line).exported().build().unwrap()
+    line.join_exported(notifier(), notifier()).unwrap()
 }
 
 fn signal(irq: &LevelIrq) {

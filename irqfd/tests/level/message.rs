@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use irq_routing::{MsiMessage, Platform, Route, RoutingTable, Wiring};
-use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, IrqFdError, LevelError, LevelLine, NoResample};
 use kvm_test::{Call, Recorder};
 use notify_sim::{CallKind, SimVm};
 
 use super::bench::{self, GSI, edge, level, split};
-use super::{exported, heard, own, signal, told};
+use super::{exported, heard, notifier, own, signal, told};
 
 const VECTOR: u8 = 0x52;
 
@@ -220,7 +220,7 @@ fn what_a_kernel_does_not_tell_of_is_in_service() {
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
     let lease = table.build().unwrap().lease_exact(GSI).unwrap();
     lease.set_route(level(VECTOR)).unwrap();
-    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&EoiExits::new());
+    let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&EoiExits::default());
     vm.fail_after(0, libc::EINVAL);
     let line = builder.build().unwrap();
     line.redirect(level(VECTOR), false).unwrap();
@@ -261,10 +261,7 @@ fn lines_of_one_vector_end_together() {
     lease.set_route(level(VECTOR)).unwrap();
     let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
     let second = builder.build().unwrap();
-    assert_eq!(
-        (second.number(), second.gsi().map(u32::from)),
-        (11, Some(11))
-    );
+    assert_eq!(second.number(), 11);
     for line in [&line, &second] {
         line.redirect(level(VECTOR), false).unwrap();
     }
@@ -360,10 +357,7 @@ fn whoever_leaves_takes_nothing_along() {
     expect(&vm, &[]);
     assert!(trigger.is_signalled().unwrap());
     // It joins again, with the signal that came meanwhile.
-    let card = LevelIrq::builder(&line)
-        .trigger_notifier(trigger)
-        .build()
-        .unwrap();
+    let card = line.join_exported(trigger, notifier()).unwrap();
     expect(&vm, &[VECTOR]);
     drop(card);
 }
@@ -383,7 +377,7 @@ fn a_blocked_message_takes_the_irqfds_off_until_it_is_let_through() {
         .translate(move |message| (!block.load(Ordering::SeqCst)).then_some(message))
         .build()
         .unwrap();
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let lease = table.lease_exact(GSI).unwrap();
     lease.set_route(MsiMessage::default()).unwrap();
     let line = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);

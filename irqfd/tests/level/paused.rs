@@ -11,7 +11,7 @@ use notify_sim::{CallKind, Profile, SimVm};
 
 use super::bench::{self, GSI, VECTOR, edge, level, pin};
 use super::faults::{Bench, fail_each, with};
-use super::{exported, heard, own, signal, told};
+use super::{exported, heard, notifier, own, signal, told};
 
 const IOAPIC: u32 = 2;
 
@@ -233,7 +233,7 @@ fn an_entry_that_is_written_meanwhile_counts_from_the_resume() {
     signal(&card);
     assert_eq!([&net, &card].map(heard), [1, 1], "the service has ended");
     assert_eq!(vm.total_calls(), 0);
-    let route = || table.route(line.gsi().unwrap());
+    let route = || table.route(table.gsi(line.number()).unwrap());
     assert_eq!(route(), Some(level(VECTOR).into()));
     line.resume().unwrap();
     drop(vm.deliver());
@@ -339,7 +339,7 @@ fn a_translation_changes_its_mind_meanwhile() {
     let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 });
     let vm = Arc::new(vm.build());
     vm.enable_lapic(0);
-    let (blocked, exits) = (Arc::<AtomicBool>::default(), EoiExits::new());
+    let (blocked, exits) = (Arc::<AtomicBool>::default(), EoiExits::default());
     let block = Arc::clone(&blocked);
     let translate = move |message: MsiMessage| (!block.load(Ordering::SeqCst)).then_some(message);
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
@@ -463,8 +463,7 @@ fn a_device_that_is_refused_leaves_and_the_line_resumes() {
     let card = exported(&line);
     line.pause().unwrap();
     let trigger = Arc::clone(elsewhere.trigger_notifier().unwrap());
-    let twice = LevelIrq::builder(&line).trigger_notifier(trigger);
-    let twice = twice.build().unwrap();
+    let twice = line.join_exported(trigger, notifier()).unwrap();
     signal(&card);
     assert!(matches!(
         line.resume().unwrap_err(),

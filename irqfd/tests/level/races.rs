@@ -41,7 +41,7 @@ impl Busy {
         let table = RoutingTable::builder(busy.clone()).wiring(Wiring::none(Platform::X86Split));
         let lease = table.build().unwrap().lease_exact(GSI).unwrap();
         lease.set_route(MsiMessage::default()).unwrap();
-        let exits = EoiExits::new();
+        let exits = EoiExits::default();
         let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
         (busy, builder.build().unwrap(), exits)
     }
@@ -195,7 +195,7 @@ impl Controller for Shared {
 /// it in may have.
 #[test]
 fn a_line_is_built_while_the_end_of_an_interrupt_is_reported() {
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let chip = Arc::new(Shared {
         exits: exits.clone(),
         took: Mutex::default(),
@@ -223,7 +223,7 @@ impl Controller for Panics {
 /// Whoever has called it goes with it; the line is what it was.
 #[test]
 fn a_panic_of_the_controller_changes_nothing() {
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let chip = Arc::new(Panics(super::bench::Chip::default(), Mutex::default()));
     let line = LevelLine::on_controller(GSI, chip.clone(), &exits);
     let disk = own(&line);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::MsiMessage;
-use irqfd::{EoiExits, LevelError, LevelIrq, LevelLine, LevelRestoreError, LevelSnapshot};
+use irqfd::{EoiExits, LevelError, LevelIrq, LevelLine, LevelSnapshot, RestoreError};
 use notify_sim::{CallKind, SimVm};
 use serde_json::{Value, json};
 
@@ -93,23 +93,20 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let refused = |snapshot: LevelSnapshot| line.restore(&snapshot).unwrap_err();
     let later = read(json!({"version": 2, "something": [1, 2]}));
     let error = refused(later);
-    assert!(matches!(error, LevelRestoreError::Version { found: 2, .. }));
+    assert!(matches!(error, RestoreError::Version { found: 2, .. }));
     let error = refused(snapshot(false, Value::Null, std::slice::from_ref(&low)));
     assert!(matches!(
         error,
-        LevelRestoreError::Devices {
+        RestoreError::Devices {
             found: 1,
             wanted: 2,
             ..
         }
     ));
     let error = refused(snapshot(false, entry.clone(), &[low.clone(), low.clone()]));
-    assert!(matches!(
-        error,
-        LevelRestoreError::Entry { found: true, .. }
-    ));
+    assert!(matches!(error, RestoreError::Entry { found: true, .. }));
     let error = refused(snapshot(true, Value::Null, &[low.clone(), taken.clone()]));
-    assert!(matches!(error, LevelRestoreError::Level { device: 1, .. }));
+    assert!(matches!(error, RestoreError::Level { device: 1, .. }));
     assert_eq!(format!("{line:?}"), before);
     assert_eq!((vm.total_calls(), heard(&card)), (0, 0));
 
@@ -118,7 +115,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let error = line.restore(&snapshot(true, Value::Null, &[taken.clone(), high]));
     assert!(matches!(
         error.unwrap_err(),
-        LevelRestoreError::Level { device: 0, .. }
+        RestoreError::Level { device: 0, .. }
     ));
     line.restore(&snapshot(true, Value::Null, &[low, taken]))
         .unwrap();
@@ -128,7 +125,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let error = line.restore(&snapshot(false, Value::Null, &[]));
     assert!(matches!(
         error.unwrap_err(),
-        LevelRestoreError::Entry { found: false, .. }
+        RestoreError::Entry { found: false, .. }
     ));
     line.restore(&snapshot(false, entry, &[])).unwrap();
 }
@@ -340,7 +337,7 @@ fn a_restore_that_fails_changes_nothing() {
     let error = line.restore(&high).unwrap_err();
     assert!(matches!(
         error,
-        LevelRestoreError::Line(LevelError::LevelRefused { .. })
+        RestoreError::Line(LevelError::LevelRefused { .. })
     ));
     assert_eq!(format!("{line:?}"), before);
     assert_eq!(heard(&card), 0);
@@ -361,7 +358,7 @@ fn a_restore_that_fails_changes_nothing() {
         let (_disk, card) = (own(&line), exported(&line));
         vm.fail(kind, nth, libc::ENOMEM);
         line.restore(&high).unwrap_err();
-        let route = table.route(line.gsi().unwrap());
+        let route = table.route(table.gsi(line.number()).unwrap());
         // Of a masked entry the route in the kernel means nothing.
         assert!(route == Some(level(VECTOR).into()) || route == Some(MsiMessage::default().into()));
         assert!(!line.is_asserted());

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::vfio::{IntxDevice, IntxError, PassthroughIntx};
-use irqfd::{LevelError, LevelIrq, LevelLine, NoResample};
+use irqfd::{LevelError, LevelLine, NoResample};
 use notify_core::EventNotifier;
 use notify_sim::{CallKind, SimVm};
 
 use super::bench::{GSI, VECTOR, edge, level, split_table};
+use super::notifier;
 use super::own;
 
 /// A line whose entry is level-triggered and not masked.
@@ -167,12 +168,11 @@ fn a_snapshot_of_a_high_line_sends_in_the_other_vm() {
 #[test]
 fn a_device_that_waits_for_eois_is_refused() {
     let (_vm, _table, line) = open();
-    let builders = [
-        LevelIrq::builder(&line).eoi(),
-        LevelIrq::builder(&line).exported(),
-    ];
-    for builder in builders {
-        let error = builder.build().unwrap_err().error;
+    for joined in [
+        line.join_resampled(notifier()),
+        line.join_exported(notifier(), notifier()),
+    ] {
+        let error = joined.unwrap_err();
         let LevelError::NoResample { gsi, reason, .. } = error else {
             panic!("{error:?}");
         };

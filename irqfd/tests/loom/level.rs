@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{EoiExits, LevelIrq, LevelLine};
+use irqfd::{EoiExits, EventNotifier, LevelIrq, LevelLine};
 use loom::sync::Mutex;
 use loom::thread;
 use notify_core::{
@@ -40,7 +40,7 @@ impl Split {
         let table = builder.wiring(Wiring::none(Platform::X86Split));
         let lease = table.build().unwrap().lease_exact(GSI).unwrap();
         lease.set_route(MsiMessage::default()).unwrap();
-        let exits = EoiExits::new();
+        let exits = EoiExits::default();
         let builder = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
         let line = builder.build().unwrap();
         line.redirect(entry(vector), false).unwrap();
@@ -107,6 +107,10 @@ impl Vm for Split {
     }
 }
 
+fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
+}
+
 fn told(irq: &LevelIrq) -> usize {
     let count = irq.resample_notifier().unwrap().consume().unwrap();
     count.map_or(0, |count| count.get() as usize)
@@ -133,7 +137,7 @@ fn an_assertion_is_never_left_without_an_interrupt_to_come() {
     explore(3, || {
         let (vm, line, exits) = Split::line(VECTOR);
         let (one, other) = (line.join().unwrap(), line.join().unwrap());
-        let net = LevelIrq::builder(&line).eoi().build().unwrap();
+        let net = line.join_resampled(notifier()).unwrap();
         one.assert().unwrap();
         let device = thread::spawn(move || {
             one.deassert().unwrap();
@@ -184,7 +188,7 @@ fn eois_from_two_threads_are_told_one_by_one() {
     explore(3, || {
         let (vm, line, exits) = Split::line(VECTOR);
         let disk = line.join().unwrap();
-        let net = LevelIrq::builder(&line).eoi().build().unwrap();
+        let net = line.join_resampled(notifier()).unwrap();
         disk.assert().unwrap();
         let ends = |exits: &EoiExits| {
             let exits = exits.clone();
@@ -206,7 +210,7 @@ fn a_redirection_loses_nothing() {
         const NEW: u8 = 0x42;
         let (vm, line, exits) = Split::line(VECTOR);
         let (disk, late) = (line.join().unwrap(), line.join().unwrap());
-        let net = LevelIrq::builder(&line).eoi().build().unwrap();
+        let net = line.join_resampled(notifier()).unwrap();
         disk.assert().unwrap();
         let device = thread::spawn(move || {
             late.assert().unwrap();
@@ -268,7 +272,7 @@ fn a_pause_loses_nothing_and_sends_nothing() {
     explore(3, || {
         let (vm, line, exits) = Split::line(VECTOR);
         let (disk, late) = (line.join().unwrap(), line.join().unwrap());
-        let net = LevelIrq::builder(&line).eoi().build().unwrap();
+        let net = line.join_resampled(notifier()).unwrap();
         disk.assert().unwrap();
         let guest = {
             let (vm, exits) = (vm.clone(), exits.clone());

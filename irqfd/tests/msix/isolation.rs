@@ -53,20 +53,20 @@ fn one_bad_message_among_many_kills_one_vector() {
         aim_badly(&table, 11);
         let _ = table.set_control(true, false);
         let _ = queue.run_pending();
-        let dead = table.dead();
+        let dead = super::dead(table.vectors());
         assert_eq!(dead.len(), 1);
-        assert_eq!(dead[0].number, Some(11));
-        assert!(
-            matches!(dead[0].reason, VectorError::Route { .. }),
-            "{dead:?}"
-        );
+        assert_eq!(dead[0].0, 11);
+        assert!(matches!(dead[0].1, VectorError::Route { .. }), "{dead:?}");
         let armed = table.vectors().iter().map(|vector| vector.state());
         let armed = armed.filter(|state| matches!(state, VectorState::Armed));
         assert_eq!(armed.count(), 15);
 
         // A better message, and it lives.
         set_mask(&table, 11, true);
-        assert!(table.dead().is_empty(), "a masked vector is masked");
+        assert!(
+            super::dead(table.vectors()).is_empty(),
+            "a masked vector is masked"
+        );
         program(&table, 11, 0x40);
         set_mask(&table, 11, false);
         let _ = queue.run_pending();
@@ -84,10 +84,10 @@ fn an_internal_vector_whose_message_is_refused_is_dead_until_it_is_opened_again(
     }
     bench.vm.fail(CallKind::SignalMsi, 1, 22);
     assert!(vector(&table, 1).trigger().is_err());
-    let dead = table.dead();
+    let dead = super::dead(table.vectors());
     assert_eq!(dead.len(), 1);
-    assert_eq!(dead[0].number, Some(1));
-    let VectorError::MessageRefused { message, .. } = &dead[0].reason else {
+    assert_eq!(dead[0].0, 1);
+    let VectorError::MessageRefused { message, .. } = &dead[0].1 else {
         panic!("{dead:?}");
     };
     assert_eq!(*message, MsiMessage::new(super::LAPIC, 0x41));
@@ -95,7 +95,7 @@ fn an_internal_vector_whose_message_is_refused_is_dead_until_it_is_opened_again(
     bench.expect(&[0x40]);
     set_mask(&table, 1, true);
     set_mask(&table, 1, false);
-    assert!(table.dead().is_empty());
+    assert!(super::dead(table.vectors()).is_empty());
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn a_guest_without_gsis_left_gets_what_there_are() {
     }
     let _ = table.set_control(true, false);
     assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
-    let dead = table.dead();
-    assert_eq!([dead[0].number, dead[1].number], [Some(1), Some(2)]);
-    assert!(matches!(dead[0].reason, VectorError::NoGsi { .. }));
+    let dead = super::dead(table.vectors());
+    assert_eq!([dead[0].0, dead[1].0], [1, 2]);
+    assert!(matches!(dead[0].1, VectorError::NoGsi { .. }));
     drop(leases);
     set_mask(&table, 2, true);
     set_mask(&table, 2, false);
@@ -162,12 +162,12 @@ fn a_panic_of_the_machine_leaves_a_table_that_works() {
         let _ = table.set_control(true, false);
     }));
     assert!(opened.is_err());
-    let dead = table.dead();
+    let dead = super::dead(table.vectors());
     assert_eq!(dead.len(), 2);
-    assert!(matches!(dead[0].reason, VectorError::Panicked));
+    assert!(matches!(dead[0].1, VectorError::Panicked));
     vm.on_routes(|_| Ok(()));
     let _ = table.set_control(false, false);
     let _ = table.set_control(true, false);
-    assert!(table.dead().is_empty());
+    assert!(super::dead(table.vectors()).is_empty());
     assert!(matches!(vector(&table, 1).state(), VectorState::Armed));
 }

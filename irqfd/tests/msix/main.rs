@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::{Snapshot, Table};
-use irqfd::{Triggered, VectorHandle};
+use irqfd::{Triggered, VectorError, VectorHandle, VectorState};
 use notify_sim::SimVm;
 
 const LAPIC: u64 = 0xfee0_0000;
@@ -97,6 +97,24 @@ fn program(table: &Table, number: u64, data: u32) {
 
 fn set_mask(table: &Table, number: u64, masked: bool) {
     write32(table, 16 * number + 12, masked.into());
+}
+
+/// The vectors that are open and cannot deliver.
+fn dead(vectors: &[VectorHandle]) -> Vec<(usize, VectorError)> {
+    let dead = |(number, vector): (usize, &VectorHandle)| match vector.state() {
+        VectorState::Dead(reason) => Some((number, reason)),
+        _ => None,
+    };
+    vectors.iter().enumerate().filter_map(dead).collect()
+}
+
+fn is_function_masked(table: &Table) -> bool {
+    table.message_control() & 1 << 14 != 0
+}
+
+/// A paused table alone has a snapshot.
+fn is_paused(table: &Table) -> bool {
+    table.snapshot().is_ok()
 }
 
 fn vector(table: &Table, number: u16) -> &VectorHandle {

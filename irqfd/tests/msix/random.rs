@@ -266,7 +266,7 @@ fn check(model: &Model, table: &Table, vm: &SimVm) {
         | (u16::from(model.function_masked) << 14)
         | (model.lines.len() as u16 - 1);
     assert_eq!(control, expected);
-    let mut pending = vec![0; table.pba_len() as usize];
+    let mut pending = vec![0; 8 * table.vectors().len().div_ceil(64)];
     for (n, word) in pending.chunks_mut(8).enumerate() {
         table.pba_read(8 * n as u64, word);
     }
@@ -359,13 +359,17 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
                 let snapshot = save(&table);
                 table.restore(&snapshot).unwrap();
                 model.restore();
-                assert!(has_queue || save(&table) == snapshot || !table.dead().is_empty());
+                assert!(
+                    has_queue
+                        || save(&table) == snapshot
+                        || !super::dead(table.vectors()).is_empty()
+                );
             }
         }
         check(&model, &table, &bench.vm);
     }
     let mut all = vec![0; 8];
-    for n in (0..table.table_len()).step_by(8) {
+    for n in (0..16 * table.vectors().len() as u64).step_by(8) {
         table.read(n, &mut all);
         assert_eq!(all, model.read(n, 8));
     }

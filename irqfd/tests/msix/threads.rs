@@ -227,7 +227,7 @@ fn triggers_do_not_take_the_tables_lock() {
             .unwrap()
             .wait_until_asleep()
             .unwrap();
-        assert!(table.is_enabled() && !table.is_function_masked());
+        assert!(table.is_enabled() && !super::is_function_masked(&table));
         assert_eq!(table.message_control(), 0x8001);
         assert_eq!(vector(&table, 1).trigger().unwrap(), Triggered::Delivered);
         assert_eq!(vector(&table, 0).trigger().unwrap(), Triggered::Kept);

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
-use irqfd::{EoiExits, IrqFdError, LevelError, LevelIrq, LevelLine, NoResample};
+use irqfd::{EoiExits, EventNotifier, IrqFdError, LevelError, LevelLine, NoResample};
 use notify_sim::{CallKind, Profile, SimVm};
 
 use super::adapter::Port;
@@ -24,8 +24,12 @@ fn edge(vector: u8) -> MsiMessage {
     MsiMessage::new(0xfee0_0000, u32::from(vector))
 }
 
+fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
+}
+
 fn line_of(table: &RoutingTable) -> (LevelLine, EoiExits) {
-    let exits = EoiExits::new();
+    let exits = EoiExits::default();
     let lease = table.lease_exact(GSI).unwrap();
     lease.set_route(MsiMessage::default()).unwrap();
     let line = LevelLine::builder(lease.into_line().unwrap()).eoi_exits(&exits);
@@ -125,7 +129,7 @@ fn a_pause_unbinds_it_and_a_resume_sends() {
 #[test]
 fn an_exported_device_is_told_of_eois() {
     let (vm, _table, line, exits) = open();
-    let card = LevelIrq::builder(&line).exported().build().unwrap();
+    let card = line.join_exported(notifier(), notifier()).unwrap();
     let disk = line.join().unwrap();
     card.trigger_notifier().unwrap().notify().unwrap();
     serve(&vm, &exits);
@@ -231,8 +235,8 @@ fn a_pin_in_the_kernel_has_no_level() {
     assert!(!disk.is_asserted());
     assert_eq!(vm.calls(CallKind::IrqFdAssign), 0);
 
-    let card = LevelIrq::builder(&line).exported().build();
-    let error = card.unwrap_err().error;
+    let card = line.join_exported(notifier(), notifier());
+    let error = card.unwrap_err();
     assert!(
         matches!(
             error,
@@ -257,8 +261,8 @@ fn a_resampling_irqfd_that_the_port_lacks_is_named() {
     let table = table.build().unwrap();
     let line = LevelLine::builder(table.line(GSI).unwrap());
     let line = line.build().unwrap();
-    let card = LevelIrq::builder(&line).exported().build();
-    let LevelError::NoResample { reason, .. } = card.unwrap_err().error else {
+    let card = line.join_exported(notifier(), notifier());
+    let LevelError::NoResample { reason, .. } = card.unwrap_err() else {
         unreachable!("it cannot be bound");
     };
     assert!(

@@ -82,7 +82,7 @@ fn direct_injection_says_that_it_is_not_there() {
     assert!(matches!(error, InjectError::LevelRefused { cause, .. } if unsupported(&cause)));
     for error in [
         inject::line(&table.line(4).unwrap(), true).unwrap_err(),
-        inject::gsi_status(&table, table.gsi(4).unwrap(), true).unwrap_err(),
+        inject::line_status(&table.line(4).unwrap(), true).unwrap_err(),
     ] {
         assert!(matches!(error, InjectError::NoIrqLine { cause, .. } if unsupported(&cause)));
     }

@@ -13,7 +13,7 @@ fn a_vector_that_has_joined_another_batch_waits_for_that() {
         vector.unmask().unwrap();
         vector.pause();
         vector.trigger().unwrap();
-        let (mut first, mut second) = (ResumeBatch::new(), ResumeBatch::new());
+        let (mut first, mut second) = (ResumeBatch::default(), ResumeBatch::default());
         vector.resume_in(&mut first);
         vector.pause();
         vector.resume_in(&mut second);

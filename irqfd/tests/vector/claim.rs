@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use irq_routing::{Error, RoutingTable};
-use irqfd::{ArmQueue, IrqFd, LevelIrq, LevelLine, Vector};
+use irqfd::{ArmQueue, IrqFd, LevelLine, Vector};
 use notify_sim::SimVm;
 
 use super::message;
@@ -38,5 +38,5 @@ fn each_guard_holds_the_claim() {
     holds(|table| Vector::builder(table).build().unwrap());
     holds(|table| Vector::builder(table).build().unwrap().handle().clone());
     holds(level);
-    holds(|table| LevelIrq::builder(&level(table)).build().unwrap());
+    holds(|table| level(table).join().unwrap());
 }

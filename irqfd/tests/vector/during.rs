@@ -24,7 +24,7 @@ fn both(run: impl Fn(&Arc<Machine>, Arc<Vector>, Arc<EventNotifier>, &dyn Fn(&Ve
     let machine = Arc::clone(&vm);
     run(&vm, Arc::new(vector), notifier, &|vector| {
         vector.unmask().unwrap();
-        while !queue.is_empty() {
+        while queue.waiting() > 0 {
             drop(queue.run_pending());
             machine.join();
         }
@@ -222,6 +222,6 @@ fn what_is_wanted_otherwise_calls_the_owner_again() {
     vm.during_commit(move || other.set_message(message(0x41)).unwrap());
     assert_eq!(queue.run_pending().armed, 0);
     expect_state(&vector, "Queued");
-    assert!(super::queue::is_readable(&queue) && queue.len() == 1);
+    assert!(super::queue::is_readable(&queue) && queue.waiting() == 1);
     assert_eq!(queue.run_pending().armed, 1);
 }

@@ -47,7 +47,7 @@ fn a_dispatcher_runs_a_queue() {
     assert_eq!(handle.pause(token).unwrap(), None);
     vectors[0].0.unmask().unwrap();
     assert_eq!(turn(), Turn::TimedOut);
-    assert_eq!(queue.len(), 1);
+    assert_eq!(queue.waiting(), 1);
     handle.resume(token).unwrap();
     assert_eq!((turn(), turn()), (Turn::Worked(1), Turn::TimedOut));
     vectors[0].0.trigger().unwrap();

@@ -187,7 +187,7 @@ fn a_route_or_an_irqfd_that_is_refused_is_an_event_for_each_attempt() {
 fn a_vector_without_a_gsi_is_refused() {
     let (_vm, table, events) = observed();
     let vector = vector(&table, &events, true);
-    let all: Vec<_> = std::iter::from_fn(|| table.lease_if_free()).collect();
+    let all: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     assert!(vector.unmask().is_err());
     events.expect(&[Refused("Lease")]);
     drop(all);
@@ -251,7 +251,7 @@ fn a_batch_reports_internal_and_private_vectors() {
     let vectors = [true, false, false].map(|private| vector(&table, &events, private));
     vectors.iter().for_each(|vector| vector.unmask().unwrap());
     events.expect(&[Opened, Opened, Opened]);
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     for vector in &vectors {
         vector.pause();
         vector.trigger().unwrap();

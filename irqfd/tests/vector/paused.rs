@@ -17,7 +17,7 @@ fn private(table: &RoutingTable, data: u32) -> Vector {
 }
 
 fn resume(vectors: &[Vector]) -> usize {
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     for vector in vectors {
         vector.resume_in(&mut batch);
     }
@@ -154,7 +154,7 @@ fn a_vector_of_a_batch_that_is_refused_disturbs_no_other() {
         vector.trigger().unwrap();
     }
     vectors[0].set_message(guilty(0x50)).unwrap();
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     vectors
         .iter()
         .for_each(|vector| vector.resume_in(&mut batch));
@@ -171,7 +171,7 @@ fn a_batch_that_is_dropped_has_resumed_its_vectors() {
     vector.pause();
     vector.unmask().unwrap();
     trigger_kept(&vector);
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     vector.resume_in(&mut batch);
     expect_state(&vector, "Arming");
     trigger_kept(&vector);
@@ -213,7 +213,7 @@ fn one_thread_pauses_and_another_one_resumes() {
     paused.join().unwrap();
     trigger_kept(&vector);
     let resumed = thread::spawn(move || {
-        let mut batch = ResumeBatch::new();
+        let mut batch = ResumeBatch::default();
         vector.resume_in(&mut batch);
         thread::spawn(move || batch.run().len()).join().unwrap()
     });
@@ -294,7 +294,7 @@ fn devices_are_restored_with_one_commit() {
         assert!(device.restore(snapshot).unwrap().is_empty());
     }
     vm.expect_calls([0, 0, 0, 0]);
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     restored
         .iter()
         .for_each(|device| device.resume_in(&mut batch));
@@ -359,7 +359,7 @@ fn an_internal_vector_of_a_batch_whose_trigger_is_refused_is_reported() {
         trigger_kept(vector);
     }
     vectors[0].set_message(guilty(0x40)).unwrap();
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     vectors
         .iter()
         .for_each(|vector| vector.resume_in(&mut batch));
@@ -387,7 +387,7 @@ fn a_panic_for_one_vector_of_a_batch_is_told_when_the_others_are_resumed() {
         vector.unmask().unwrap();
         trigger_kept(vector);
     }
-    let mut batch = ResumeBatch::new();
+    let mut batch = ResumeBatch::default();
     vectors
         .iter()
         .for_each(|vector| vector.resume_in(&mut batch));

@@ -18,12 +18,12 @@ fn unexport_takes_the_entry_out() {
     let (vector, _) = queued(&queue, &table, 0x40);
     for _ in 0..3 {
         vector.unmask().unwrap();
-        assert_eq!(queue.len(), 1);
+        assert_eq!(queue.waiting(), 1);
         vector.unexport().unwrap();
-        assert!(queue.is_empty());
+        assert!(queue.waiting() == 0);
         expect_state(&vector, "Open");
         vector.export().unwrap();
-        assert_eq!(queue.len(), 1);
+        assert_eq!(queue.waiting(), 1);
         vector.mask();
     }
     vector.unmask().unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn is_readable(queue: &ArmQueue) -> bool {
 fn one_commit_for_all_and_none_on_the_thread_that_unmasks() {
     let (vm, table) = table();
     let queue = ArmQueue::new(&table).unwrap();
-    assert!(queue.is_empty() && !is_readable(&queue));
+    assert!(queue.waiting() == 0 && !is_readable(&queue));
     let vectors: Vec<_> = (0..64).map(|n| queued(&queue, &table, 0x40 + n)).collect();
     for (vector, notifier) in &vectors {
         vector.unmask().unwrap();
@@ -51,7 +51,7 @@ fn one_commit_for_all_and_none_on_the_thread_that_unmasks() {
         notifier.notify().unwrap();
         assert!(vector.is_pending());
     }
-    assert_eq!((queue.len(), table.leased()), (64, 0));
+    assert_eq!((queue.waiting(), table.leased()), (64, 0));
     vm.expect_calls([0, 0, 0, 0]);
     assert!(is_readable(&queue));
 
@@ -59,7 +59,7 @@ fn one_commit_for_all_and_none_on_the_thread_that_unmasks() {
     assert_eq!((round.armed, round.failed.len()), (64, 0));
     vm.expect_calls([1, 64, 0, 0]);
     vm.expect(&(0x40..0x80).collect::<Vec<_>>());
-    assert!(queue.is_empty() && !is_readable(&queue));
+    assert!(queue.waiting() == 0 && !is_readable(&queue));
     vectors
         .iter()
         .for_each(|(vector, _)| expect_state(vector, "Armed"));
@@ -96,7 +96,7 @@ fn a_guest_that_masks_and_unmasks_for_ever_has_one_entry() {
         vector.set_message(message(data + 1)).unwrap();
         vector.mask();
     }
-    assert_eq!(queue.len(), 1);
+    assert_eq!(queue.waiting(), 1);
     vector.unmask().unwrap();
     assert_eq!(queue.run_pending().armed, 1);
     vm.expect_calls([1, 1, 0, 0]);
@@ -213,7 +213,7 @@ fn an_internal_vector_never_enters() {
     vector.set_message(message(0x40)).unwrap();
     vector.trigger().unwrap();
     vm.expect(&[0x40]);
-    assert!(queue.is_empty());
+    assert!(queue.waiting() == 0);
     // Exported while it is open, it waits.
     vector.export().unwrap();
     expect_state(&vector, "Queued");

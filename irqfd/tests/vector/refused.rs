@@ -47,7 +47,7 @@ fn the_guilty_alone_are_dead() {
 
     // They are not tried again by themselves, and their signals wait.
     vm.sim.reset_calls();
-    assert!(queue.is_empty() && !is_readable(&queue));
+    assert!(queue.waiting() == 0 && !is_readable(&queue));
     assert!(queue.run_pending().failed.is_empty());
     vm.expect_calls([0, 0, 0, 0]);
     vm.expect(&[]);
@@ -107,7 +107,7 @@ fn what_may_pass_is_tried_in_the_next_round() {
             assert_eq!((round.failed.len(), round.armed), (failed, 8 - failed));
             // Nothing is wrong with any of them, so none is looked for.
             assert_eq!(vm.calls()[0], 1);
-            assert_eq!(queue.len(), failed);
+            assert_eq!(queue.waiting(), failed);
             wait_until(|| is_readable(&queue));
             vm.expect(&[]);
 
@@ -135,7 +135,7 @@ fn one_that_waits_for_another_try_calls_the_owner_when_it_is_unmasked_anew() {
     vector.unmask().unwrap();
     expect_state(&vector, "Queued");
     assert!(is_readable(&queue));
-    assert_eq!(queue.len(), 1);
+    assert_eq!(queue.waiting(), 1);
     assert_eq!(queue.run_pending().armed, 1);
 }
 
@@ -212,7 +212,7 @@ fn a_panic_leaves_no_vector_behind() {
         .iter()
         .for_each(|vector| expect_state(vector, "Dead(Panicked"));
     vm.expect(&[]);
-    assert_eq!(queue.len(), 4);
+    assert_eq!(queue.waiting(), 4);
     assert_eq!(queue.run_pending().armed, 4);
     vm.expect(&[0]);
 }

@@ -40,7 +40,9 @@ fn it_is_disarmed_first_if_a_message_is_not_for_one_apic() {
     let to_all = MsiMessage::new(0xfeef_f000, 0x42);
     let logical = MsiMessage::new(0xfee0_1004, 0x43);
     let nmi = MsiMessage::new(0xfee0_0000, 0x400);
-    for other in [to_all, logical, nmi] {
+    let any_of_several = MsiMessage::new(0xfee0_1008, 0x45);
+    let level = MsiMessage::new(0xfee0_1000, 0x8046);
+    for other in [to_all, logical, nmi, any_of_several, level] {
         let (vm, table) = table();
         let (vector, _) = exported(&table, 0x40);
         vector.unmask().unwrap();

@@ -42,9 +42,10 @@ impl InKernel {
         let vm = Arc::new(KvmVm::try_from(machine.vm())?);
         let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
         let line = LevelLine::builder(table.line(PIN.into())?).build()?;
-        let device = LevelIrq::builder(&line).exported().build()?;
-        let others = (1..devices).map(|_| LevelIrq::builder(&line).eoi().build());
-        let others = others.collect::<Result<Vec<_>, _>>()?;
+        let notifier = || EventNotifier::new().map(Arc::new);
+        let device = line.join_exported(notifier()?, notifier()?)?;
+        let others = (1..devices).map(|_| Ok(line.join_resampled(notifier()?)?));
+        let others = others.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
         let bench = Self {
             device,
             _others: others,

@@ -3,10 +3,9 @@
 
 use std::iter::repeat_n;
 
-use irq_routing::{Explanation, Platform};
+use irq_routing::Platform;
 
 use crate::line::{Run, chips};
-use crate::report::is_odd;
 
 /// Width of the column with the GSIs.
 const GSIS: usize = 12;
@@ -50,22 +49,13 @@ pub(crate) fn draw(platform: Platform, runs: &[Run<'_>], width: usize) -> String
             };
             drawing += &cell(&dot, chip, fill(behind));
         }
-        drawing += travel(run.first.explanation);
-        if run.first.explanation.hints().iter().any(is_odd) {
+        drawing += run.first.travel.short();
+        if run.first.is_odd {
             drawing += ", and odd";
         }
         drawing += "\n";
     }
     drawing
-}
-
-fn travel(explanation: &Explanation) -> &'static str {
-    match explanation {
-        Explanation::InAtomic { .. } => "on the spot",
-        Explanation::Deferred { .. } => "by a worker",
-        Explanation::Lost { .. } => "LOST",
-        _ => "nobody knows how",
-    }
 }
 
 /// Text filled up to a width in characters.

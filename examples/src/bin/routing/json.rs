@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The report for a script.
 
-use irq_routing::{DumpEntry, DumpTarget, EntryKind, Explanation, MsiMessage, Problem};
+use irq_routing::{DumpEntry, DumpTarget, EntryKind, MsiMessage, Problem};
 use notify_core::RouteTarget;
 use serde_json::{Value, json};
 
-use crate::report::Report;
+use crate::report::{Report, Travel};
 
 /// The whole report, or what concerns one GSI.
 pub(crate) fn object(report: &Report, gsi: Option<u32>) -> Value {
@@ -13,9 +13,9 @@ pub(crate) fn object(report: &Report, gsi: Option<u32>) -> Value {
     let entries = report.dump.entries().iter();
     let entries: Vec<_> = entries.filter(|it| wanted(it.gsi)).map(entry).collect();
     let explanations: Vec<_> = match gsi {
-        Some(gsi) => vec![explanation(gsi, &report.explain(gsi))],
+        Some(gsi) => vec![explanation(gsi, &report.travel(gsi))],
         None => {
-            let all = report.explanations.iter();
+            let all = report.travels.iter();
             all.map(|(gsi, it)| explanation(*gsi, it)).collect()
         }
     };
@@ -78,22 +78,13 @@ fn name(kind: EntryKind) -> &'static str {
     }
 }
 
-fn explanation(gsi: u32, explanation: &Explanation) -> Value {
-    let (travels, to, reason) = match explanation {
-        Explanation::InAtomic { to, .. } => ("in_atomic", Some(to.to_string()), None),
-        Explanation::Deferred { to, reason, .. } => {
-            ("deferred", Some(to.to_string()), Some(reason.to_string()))
-        }
-        Explanation::Lost { reason, .. } => ("lost", None, Some(reason.to_string())),
-        _ => ("unknown", None, None),
-    };
-    let hints = explanation.hints().iter();
+fn explanation(gsi: u32, travel: &Travel) -> Value {
     json!({
         "gsi": gsi,
-        "travels": travels,
-        "to": to,
-        "reason": reason,
-        "hints": hints.map(ToString::to_string).collect::<Vec<_>>(),
+        "lost": travel.is_lost,
+        "travels": travel.how,
+        "words": travel.what,
+        "hints": travel.hints,
     })
 }
 

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use irq_routing::{Destination, Explanation, Pins, Platform, Route, Wiring};
+use irq_routing::{Dump, DumpTarget, Pin, Pins, Platform, Wiring};
+use notify_core::RouteTarget;
 
+use crate::line::chips;
 use crate::report::Report;
 
 /// With more differences a table is another machine's.
@@ -26,7 +28,7 @@ pub(crate) fn compare(report: &Report) -> Verdict {
     if report.dump.platform() != Platform::X86 {
         return Verdict::None;
     }
-    let pins = pins(report);
+    let pins = pins(&report.dump);
     let known = [
         (Wiring::pc(), "as QEMU wires a PC"),
         (
@@ -43,20 +45,31 @@ pub(crate) fn compare(report: &Report) -> Verdict {
     }
 }
 
-fn pins(report: &Report) -> BTreeMap<u32, Pins> {
-    let explanations = report.explanations.iter();
-    let pins = explanations.filter_map(|(gsi, explanation)| match explanation {
-        Explanation::Deferred {
-            to: Destination::Route(Route::Pins(pins)),
-            ..
-        } => Some((*gsi, *pins)),
-        _ => None,
-    });
-    pins.collect()
+/// The pins of each GSI that has nothing else, and none that KVM refuses.
+fn pins(dump: &Dump) -> BTreeMap<u32, Pins> {
+    let mut pins = BTreeMap::<u32, Option<Vec<Pin>>>::new();
+    for entry in dump.entries() {
+        let pin = match entry.target {
+            DumpTarget::Entry(RouteTarget::Pin { chip, pin }) => {
+                let mut chips = chips(dump.platform()).iter();
+                let chip = chips.find(|known| known.number() == chip);
+                chip.and_then(|chip| Pin::new(*chip, pin).ok())
+            }
+            _ => None,
+        };
+        let all = pins.entry(entry.gsi).or_insert_with(|| Some(Vec::new()));
+        *all = all.take().zip(pin).map(|(mut all, pin)| {
+            all.push(pin);
+            all
+        });
+    }
+    let pins = pins.into_iter();
+    pins.filter_map(|(gsi, pins)| Some((gsi, Pins::new(pins?).ok()?)))
+        .collect()
 }
 
 fn differences(pins: &BTreeMap<u32, Pins>, wiring: &Wiring, name: &str) -> Vec<String> {
-    let known: BTreeMap<_, _> = wiring.iter().collect();
+    let known = self::pins(&Dump::from(wiring));
     let gsis: BTreeSet<_> = pins.keys().chain(known.keys()).collect();
     let words = |pins: Option<&Pins>| pins.map_or("no pin".to_owned(), Pins::to_string);
     let different = gsis

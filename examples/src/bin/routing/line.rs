@@ -2,13 +2,12 @@
 //! [`Run`]: neighbouring GSIs that lead to neighbouring pins in the same way.
 
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 
-use irq_routing::{Dump, DumpTarget, Explanation, IrqChip, MsiMessage, Platform};
+use irq_routing::{Dump, DumpTarget, IrqChip, MsiMessage, Platform};
 use notify_core::RouteTarget;
 
 use crate::ranges::range;
-use crate::report::Report;
+use crate::report::{Report, Travel};
 
 /// Where one GSI leads.
 #[derive(Debug, Clone)]
@@ -17,7 +16,9 @@ pub(crate) struct Line<'a> {
     /// By chip.
     pins: Vec<Option<u32>>,
     single: Option<DumpTarget>,
-    pub(crate) explanation: &'a Explanation,
+    pub(crate) travel: &'a Travel,
+    /// Whether something about it is unusual.
+    pub(crate) is_odd: bool,
 }
 
 /// Lines that differ by their numbers alone.
@@ -41,9 +42,9 @@ pub(crate) fn chips(platform: Platform) -> &'static [IrqChip] {
 pub(crate) fn runs(report: &Report) -> Vec<Run<'_>> {
     let targets = targets(&report.dump);
     let mut runs: Vec<Run<'_>> = Vec::new();
-    for (gsi, explanation) in &report.explanations {
+    for (gsi, travel) in &report.travels {
         let targets = targets.get(gsi).map_or(&[][..], Vec::as_slice);
-        let line = Line::new(*gsi, report.dump.platform(), targets, explanation);
+        let line = Line::new(*gsi, report, targets, travel);
         match runs.last_mut() {
             Some(run) if run.last.is_followed_by(&line) => run.last = line,
             _ => runs.push(Run {
@@ -64,12 +65,7 @@ fn targets(dump: &Dump) -> BTreeMap<u32, Vec<DumpTarget>> {
 }
 
 impl<'a> Line<'a> {
-    fn new(
-        gsi: u32,
-        platform: Platform,
-        targets: &[DumpTarget],
-        explanation: &'a Explanation,
-    ) -> Self {
+    fn new(gsi: u32, report: &Report, targets: &[DumpTarget], travel: &'a Travel) -> Self {
         let pin_of = |wanted: &IrqChip| {
             let mut pins = targets.iter().filter_map(|target| match *target {
                 DumpTarget::Entry(RouteTarget::Pin { chip, pin }) if chip == wanted.number() => {
@@ -82,21 +78,23 @@ impl<'a> Line<'a> {
         let mut singles = targets.iter();
         let single =
             singles.find(|target| !matches!(target, DumpTarget::Entry(RouteTarget::Pin { .. })));
+        let is_untold = matches!(single, Some(DumpTarget::Untold(_)));
+        let chips = chips(report.dump.platform()).iter();
         Self {
             gsi,
-            pins: chips(platform).iter().map(pin_of).collect(),
+            pins: chips.map(pin_of).collect(),
             single: single.copied(),
-            explanation,
+            travel,
+            is_odd: report.has_odd_hints(travel, is_untold),
         }
     }
 
     fn is_followed_by(&self, next: &Self) -> bool {
         let pins = self.pins.iter().zip(&next.pins);
         self.gsi.checked_add(1) == Some(next.gsi)
-            && self.explanation.hints() == next.explanation.hints()
-            && discriminant(self.explanation) == discriminant(next.explanation)
-            && (self.explanation == next.explanation
-                || !matches!(next.explanation, Explanation::Lost { .. }))
+            && self.travel.hints == next.travel.hints
+            && self.travel.how == next.travel.how
+            && (self.travel == next.travel || !next.travel.is_lost)
             && pins.into_iter().all(|(one, other)| follows(*one, *other))
             && match (self.single, next.single) {
                 (
@@ -137,13 +135,9 @@ impl Run<'_> {
 
     /// Where it leads, in words; of several the first and the last.
     pub(crate) fn destination(&self) -> String {
-        let word = |explanation: &Explanation| match explanation {
-            Explanation::InAtomic { to, .. } | Explanation::Deferred { to, .. } => to.to_string(),
-            _ => String::new(),
-        };
-        let (first, last) = (word(self.first.explanation), word(self.last.explanation));
+        let (first, last) = (&self.first.travel.what, &self.last.travel.what);
         if first == last {
-            first
+            first.clone()
         } else {
             format!("{first} ... {last}")
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Report`]: all that is known of a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use irq_routing::{Dump, Explanation, Hint, Problem};
+use irq_routing::{Dump, DumpTarget, Explanation, Platform, Problem};
 
 use crate::ranges::gaps;
 
@@ -14,19 +14,21 @@ pub(crate) struct Report {
     /// The same for a script: `kvm`, `sim` or `dump`.
     pub(crate) backend: &'static str,
     pub(crate) dump: Dump,
-    /// Of every GSI that leads somewhere.
-    pub(crate) explanations: BTreeMap<u32, Explanation>,
+    /// How a signal of every GSI travels that leads somewhere.
+    pub(crate) travels: BTreeMap<u32, Travel>,
     pub(crate) problems: Vec<Problem>,
 }
 
 impl Report {
     pub(crate) fn new(source: String, backend: &'static str, dump: Dump) -> Self {
-        let (explanations, problems) = (dump.explain_all(), dump.problems());
+        let gsis = dump.entries().iter().map(|entry| entry.gsi);
+        let travels = gsis.map(|gsi| (gsi, Travel::of(&dump.explain(gsi))));
+        let (travels, problems) = (travels.collect(), dump.problems());
         Self {
             source,
             backend,
             dump,
-            explanations,
+            travels,
             problems,
         }
     }
@@ -37,7 +39,7 @@ impl Report {
 
     /// The GSIs of the machine that lead nowhere.
     pub(crate) fn nowhere(&self) -> Vec<(u32, u32)> {
-        gaps(self.explanations.keys().copied(), self.dump.limit())
+        gaps(self.travels.keys().copied(), self.dump.limit())
     }
 
     /// Whether the kernel would refuse the table.
@@ -46,16 +48,64 @@ impl Report {
     }
 
     /// What becomes of a signal of one GSI, whether it leads anywhere or not.
-    pub(crate) fn explain(&self, gsi: u32) -> Explanation {
-        let known = self.explanations.get(&gsi).cloned();
-        known.unwrap_or_else(|| self.dump.explain(gsi))
+    pub(crate) fn travel(&self, gsi: u32) -> Travel {
+        let known = self.travels.get(&gsi).cloned();
+        known.unwrap_or_else(|| Travel::of(&self.dump.explain(gsi)))
+    }
+
+    /// The GSIs of which the dump has no more than the kind of an entry.
+    pub(crate) fn untold(&self) -> BTreeSet<u32> {
+        let entries = self.dump.entries().iter();
+        let untold = entries.filter(|entry| matches!(entry.target, DumpTarget::Untold(_)));
+        untold.map(|entry| entry.gsi).collect()
+    }
+
+    /// Whether a hint about a GSI is about something unusual. Those about a platform other than x86
+    /// are true of every route of a kind, and so is that the dump tells too little.
+    pub(crate) fn has_odd_hints(&self, travel: &Travel, is_untold: bool) -> bool {
+        let is_x86 = matches!(self.dump.platform(), Platform::X86 | Platform::X86Split);
+        is_x86 && !is_untold && !travel.hints.is_empty()
     }
 }
 
-/// Whether a hint is about something unusual; some are true of every route of a kind.
-pub(crate) fn is_odd(hint: &Hint) -> bool {
-    !matches!(
-        hint,
-        Hint::Untold | Hint::Its | Hint::NeverLowered | Hint::FirstEdgeAlone
-    )
+/// How a signal travels: an explanation, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Travel {
+    /// `on the spot`, `by a worker thread (a pin)`, `lost` or `unknown`.
+    pub(crate) how: String,
+    /// Where it arrives, or why it does not.
+    pub(crate) what: String,
+    pub(crate) is_lost: bool,
+    pub(crate) hints: Vec<String>,
+}
+
+impl Travel {
+    fn of(explanation: &Explanation) -> Self {
+        let text = format!("{explanation:#}");
+        let mut lines = text.lines();
+        let way = lines.next().unwrap_or_default();
+        let (how, what) = way.split_once(": ").unwrap_or((way, ""));
+        Self {
+            how: how.to_owned(),
+            what: what.to_owned(),
+            is_lost: explanation.is_lost(),
+            hints: lines.map(str::to_owned).collect(),
+        }
+    }
+
+    /// In one line.
+    pub(crate) fn words(&self) -> String {
+        let Self { how, what, .. } = self;
+        format!("{how}: {what}")
+    }
+
+    /// The same as `how`, without the reason.
+    pub(crate) fn short(&self) -> &'static str {
+        match &self.how[..] {
+            "on the spot" => "on the spot",
+            "lost" => "LOST",
+            how if how.starts_with("by a worker") => "by a worker",
+            _ => "nobody knows how",
+        }
+    }
 }

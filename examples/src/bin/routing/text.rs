@@ -3,14 +3,12 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use examples::width::{fold, hang};
-use irq_routing::{Explanation, Hint};
-
 use crate::drawing::draw;
 use crate::known::{Verdict, compare};
 use crate::line::{Run, runs};
 use crate::ranges::{list, range, ranges};
-use crate::report::{Report, is_odd};
+use crate::report::{Report, Travel};
+use examples::width::{fold, hang};
 
 /// More lines of a kind than anybody reads.
 const MOST: usize = 40;
@@ -34,7 +32,7 @@ pub(crate) fn all(report: &Report, width: usize) -> String {
     let mut text = String::new();
     let _ = write_all(&mut text, report, width);
     let mut text = fold(&text, width);
-    if report.backend != "dump" && !report.explanations.is_empty() {
+    if report.backend != "dump" && !report.travels.is_empty() {
         // Never folded, so that it can be read back.
         text += "\nthe table, for a bug report\n";
         text += report.dump.to_string().trim_end();
@@ -80,7 +78,7 @@ fn head(text: &mut String, report: &Report) -> fmt::Result {
         "routing: {}\n  {} entries for {} GSIs of {}, {}",
         report.source,
         dump.entries().len(),
-        report.explanations.len(),
+        report.travels.len(),
         dump.limit(),
         dump.platform()
     )
@@ -94,16 +92,18 @@ fn lost(text: &mut String, report: &Report) -> fmt::Result {
             "  everything new: KVM refuses this table whole, and keeps the one that it had"
         )?;
     }
-    let mut runs: Vec<(u32, u32, &Explanation)> = Vec::new();
-    for (gsi, explanation) in &report.explanations {
-        match (explanation, runs.last_mut()) {
-            (_, Some((_, last, same))) if *last + 1 == *gsi && *same == explanation => *last = *gsi,
-            (Explanation::Lost { .. }, _) => runs.push((*gsi, *gsi, explanation)),
-            _ => {}
+    let mut runs: Vec<(u32, u32, &Travel)> = Vec::new();
+    for (gsi, travel) in report.travels.iter().filter(|(_, it)| it.is_lost) {
+        match runs.last_mut() {
+            Some((_, last, same)) if *last + 1 == *gsi && *same == travel => *last = *gsi,
+            _ => runs.push((*gsi, *gsi, travel)),
         }
     }
     let runs = runs.into_iter();
-    let lost = runs.map(|(first, last, why)| format!("GSI {}: {why}", range(first, last)));
+    let lost = runs.map(|(first, last, why)| {
+        let words = [vec![why.words()], why.hints.clone()].concat().join("; ");
+        format!("GSI {}: {words}", range(first, last))
+    });
     let lost: Vec<_> = lost.collect();
     if lost.is_empty() && !report.is_refused() {
         writeln!(
@@ -129,17 +129,13 @@ fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
     if let Verdict::Differs(differences) = known {
         odd.extend_from_slice(differences);
     }
-    let mut untold = Vec::new();
-    for (gsi, explanation) in &report.explanations {
-        if matches!(explanation, Explanation::Lost { .. }) {
-            continue;
-        }
-        for hint in explanation.hints() {
-            if *hint == Hint::Untold {
-                untold.push(*gsi);
-            } else if is_odd(hint) {
-                odd.push(format!("GSI {gsi}: {hint}"));
-            }
+    let mut untold = report.untold();
+    for (gsi, travel) in &report.travels {
+        if travel.is_lost {
+            untold.remove(gsi);
+        } else if report.has_odd_hints(travel, untold.contains(gsi)) {
+            let hints = travel.hints.iter();
+            odd.extend(hints.map(|hint| format!("GSI {gsi}: {hint}")));
         }
     }
     if !untold.is_empty() {
@@ -169,16 +165,13 @@ fn some(text: &mut String, lines: &[impl Display]) -> fmt::Result {
 
 fn details(text: &mut String, run: &Run<'_>, width: usize) -> fmt::Result {
     let gsis = format!("GSI {}", run.gsis());
-    let words = match run.first.explanation {
-        Explanation::InAtomic { .. } => format!("on the spot: {}", run.destination()),
-        Explanation::Deferred { reason, .. } => {
-            format!("by a worker ({reason}): {}", run.destination())
-        }
-        Explanation::Lost { reason, .. } => format!("LOST: {reason}"),
-        other => other.to_string(),
+    let how = match run.first.travel.is_lost {
+        true => "LOST",
+        false => &run.first.travel.how,
     };
+    let words = format!("{how}: {}", run.destination());
     text.push_str(&hang(&format!("  {gsis:<12}{words}\n"), width, DETAILS));
-    for hint in run.first.explanation.hints() {
+    for hint in &run.first.travel.hints {
         let hint = format!("  {:<12}- {hint}\n", "");
         text.push_str(&hang(&hint, width, DETAILS + 2));
     }
@@ -186,7 +179,7 @@ fn details(text: &mut String, run: &Run<'_>, width: usize) -> fmt::Result {
 }
 
 fn write_one(text: &mut String, report: &Report, gsi: u32) -> fmt::Result {
-    writeln!(text, "GSI {gsi}: {}", report.explain(gsi))?;
+    writeln!(text, "GSI {gsi}: {}", report.dump.explain(gsi))?;
     for entry in report.dump.entries() {
         if entry.gsi == gsi {
             writeln!(text, "  {entry}")?;

@@ -7,7 +7,7 @@ mod vmm;
 use std::sync::Arc;
 
 use irq_routing::{Line, MsiMessage, RoutingTable};
-use irqfd::{EoiExits, LevelIrq, LevelLine, LevelLineBuilder};
+use irqfd::{EoiExits, EventNotifier, LevelIrq, LevelLine, LevelLineBuilder};
 use kvm_test::{Machine, split};
 use notify_core::KvmVm;
 
@@ -78,7 +78,7 @@ fn builder(kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
 
 impl Board {
     fn new(kind: Kind) -> Self {
-        let exits = EoiExits::new();
+        let exits = EoiExits::default();
         let line = builder(kind, &exits).build().unwrap();
         let irq = join(&line, kind);
         if kind.is_split() {
@@ -96,13 +96,16 @@ impl Board {
 }
 
 fn join(line: &LevelLine, kind: Kind) -> LevelIrq {
-    let builder = LevelIrq::builder(line);
-    let builder = match kind {
-        Own | SplitOwn => builder.eoi(),
-        Exported | SplitExported => builder.exported(),
-        WithoutEois => builder,
-    };
-    builder.build().unwrap()
+    match kind {
+        Own | SplitOwn => line.join_resampled(notifier()),
+        Exported | SplitExported => line.join_exported(notifier(), notifier()),
+        WithoutEois => line.join(),
+    }
+    .unwrap()
+}
+
+pub(crate) fn notifier() -> Arc<EventNotifier> {
+    Arc::new(EventNotifier::new().unwrap())
 }
 
 fn message(vector: u32) -> MsiMessage {

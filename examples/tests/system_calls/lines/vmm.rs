@@ -20,23 +20,23 @@ pub(super) fn rows() -> Vec<Row> {
                 NONE,
             ],
             |kind| {
-                take(builder(kind, &EoiExits::new()), |builder| {
+                take(builder(kind, &EoiExits::default()), |builder| {
                     std::mem::forget(builder.build().unwrap())
                 })
             },
         ),
         Row::each(
-            "`LevelIrqBuilder::build`",
+            "`join_resampled`, `join_exported`, `join`, with new notifiers",
             KINDS,
             [
                 Some(&[EVENTFD2, KVM_IRQFD]),
-                Some(&[EVENTFD2, KVM_IRQFD]),
+                Some(&[EVENTFD2, PREADV2, KVM_IRQFD]),
                 Some(&[EVENTFD2]),
-                Some(&[EVENTFD2]),
+                Some(&[EVENTFD2, PREADV2]),
                 NONE,
             ],
             |kind| {
-                let exits = leak(EoiExits::new());
+                let exits = leak(EoiExits::default());
                 let line = leak(builder(kind, exits).build().unwrap());
                 Box::new(move || std::mem::forget(join(line, kind)))
             },

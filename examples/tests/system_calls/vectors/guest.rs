@@ -173,11 +173,11 @@ pub(super) fn rows() -> Vec<Row> {
             |device| device.table.reset(),
         ),
         row(
-            "`Binding::bind`, `unbind`",
+            "`Binding::bind`",
             [NONE, NONE, NONE, NONE],
             Device::open,
             |device| {
-                device.binding.unbind();
+                device.binding.bind(irqfd::msix::NO_VECTOR);
                 device.binding.bind(0);
             },
         ),

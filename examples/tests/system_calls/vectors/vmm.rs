@@ -55,7 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
                 device.table.pause();
             },
             |device| {
-                let mut batch = ResumeBatch::new();
+                let mut batch = ResumeBatch::default();
                 device.table.resume_in(&mut batch);
                 assert!(batch.run().is_empty());
             },

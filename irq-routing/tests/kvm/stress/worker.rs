@@ -13,7 +13,7 @@ use super::held::{Held, Hold, Wired};
 use super::model::{Event, What};
 use super::random::Random;
 use super::staged::{Edits, Staged};
-use super::{Doomed, FIRST_VECTOR, World, pins};
+use super::{Doomed, FIRST_VECTOR, LIMIT, World, pins};
 
 const MOST_LEASES: usize = 400;
 /// GSIs of the wiring that one thread changes.
@@ -88,7 +88,7 @@ impl Worker {
         let gsi = if self.random.once_in(2) {
             world.doomed.load(Ordering::Relaxed)
         } else {
-            self.random.within(24..world.table.limit())
+            self.random.within(24..LIMIT)
         };
         match world.table.lease_exact(gsi) {
             Ok(lease) => self.keep(world, lease),

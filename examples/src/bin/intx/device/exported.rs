@@ -136,11 +136,9 @@ impl Device for Exported<'_> {
     fn join(&self) -> Result<(), String> {
         // What nobody took while it was away is of no interest to anybody.
         self.trigger.consume().map_err(|error| error.to_string())?;
-        let irq = LevelIrq::builder(self.line)
-            .trigger_notifier(Arc::clone(&self.trigger))
-            .resample_notifier(Arc::clone(self.told.notifier()))
-            .build()
-            .map_err(|rejected| rejected.error.to_string())?;
+        let (trigger, told) = (Arc::clone(&self.trigger), Arc::clone(self.told.notifier()));
+        let irq = self.line.join_exported(trigger, told);
+        let irq = irq.map_err(|error| error.to_string())?;
         *self.irq.lock().unwrap_or_else(PoisonError::into_inner) = Some(irq);
         Ok(())
     }

@@ -138,12 +138,11 @@ impl Device for Own<'_> {
     }
 
     fn join(&self) -> Result<(), String> {
-        let builder = LevelIrq::builder(self.line);
         let irq = match &self.told {
-            Some(told) => builder.resample_notifier(told.notifier().clone()).build(),
-            None => builder.build(),
+            Some(told) => self.line.join_resampled(told.notifier().clone()),
+            None => self.line.join(),
         };
-        self.lock().irq = Some(irq.map_err(|rejected| rejected.error.to_string())?);
+        self.lock().irq = Some(irq.map_err(|error| error.to_string())?);
         Ok(())
     }
 

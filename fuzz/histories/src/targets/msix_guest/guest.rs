@@ -29,7 +29,7 @@ impl World {
     pub(super) fn table_step(&mut self, step: &Table) {
         let entry = |entry: u8| 16 * (u64::from(entry) % self.model.msix.vectors() as u64);
         let word = |word: u8| 4 * u64::from(word % 4);
-        let len = self.table.table_len();
+        let len = self.table_len();
         match step {
             Table::Unmask(n) => self.write_table(entry(*n) + 12, &[0; 4]),
             Table::Mask(n) => self.write_table(entry(*n) + 12, &[1, 0, 0, 0]),
@@ -56,7 +56,7 @@ impl World {
                 assert_eq!(bytes, read(&self.model.msix.bytes, offset, bytes.len()));
             }
             Table::Pba(at, len_read) => {
-                let offset = at.offset(self.table.pba_len());
+                let offset = at.offset(self.pba_len());
                 let mut bytes = vec![0x5a; usize::from(len_read % 12)];
                 self.table.pba_read(offset, &mut bytes);
                 let pending = self.model.pending(self.model.table());

@@ -147,7 +147,7 @@ impl World {
             self.restore_table((snapshot, msix, pending));
         } else {
             let result = self.table.restore(&snapshot);
-            let refused = matches!(result, Err(msix::RestoreError::Size { .. }));
+            let refused = matches!(result, Err(irqfd::RestoreError::Vectors { .. }));
             assert!(refused, "a snapshot of another size: {result:?}");
         }
     }

@@ -85,7 +85,7 @@ impl World {
             }
             Vmm::Unbind(queue) => {
                 let queue = &self.queues[usize::from(queue % 2)];
-                queue.unbind();
+                queue.bind(msix::NO_VECTOR);
                 assert_eq!(queue.number(), msix::NO_VECTOR);
             }
             Vmm::Hold => drop(self.hold()),

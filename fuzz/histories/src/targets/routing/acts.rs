@@ -255,7 +255,9 @@ impl World {
             }
             Act::Register(line, manner) => self.plan_register(table, line, manner),
             Act::DropUnclaimed => Some(nothing(Action::DropUnclaimed, move || {
-                handle.drop_unclaimed();
+                for gsi in handle.unclaimed() {
+                    drop(handle.claim(gsi.number()));
+                }
             })),
             Act::Look => Some(Plan {
                 action: Action::Look,

@@ -126,16 +126,10 @@ impl ArmQueue {
         self.shared.run()
     }
 
-    /// How many vectors wait.
+    /// Returns how many vectors wait to be armed.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.shared.waiting.lock().vectors.len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     pub(crate) fn table(&self) -> &RoutingTable {

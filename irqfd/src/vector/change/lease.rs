@@ -6,31 +6,26 @@ use std::sync::Arc;
 use irq_routing::GsiLease;
 use notify_core::Rejected;
 
-use super::Inner;
-use super::control::{Arm, OwnGsi};
-use super::outlet::Kind;
 use crate::VectorError;
+use crate::vector::Inner;
+use crate::vector::control::{Arm, OwnGsi};
+use crate::vector::trigger::Kind;
 
 impl Inner {
-    /// A GSI for it, under its device's name. It may wait for a commit.
-    pub(super) fn free_gsi(&self) -> Option<GsiLease> {
-        let lease = self.table.lease_if_free()?;
-        Some(self.named(lease))
+    /// A GSI for it, under its device's name. It may wait for a commit. The error names no holders:
+    /// there may be thousands, and a guest can cause this.
+    pub(in crate::vector) fn free_gsi(&self) -> Result<GsiLease, VectorError> {
+        let lease = self.table.lease_if_free();
+        let lease = lease.map_err(|cause| VectorError::NoGsi {
+            cause: Box::new(cause),
+        })?;
+        Ok(self.named(lease))
     }
 
     fn named(&self, lease: GsiLease) -> GsiLease {
         match self.device.name() {
             Some(name) => lease.named(Arc::clone(name)),
             None => lease,
-        }
-    }
-
-    /// Why there is no GSI for the vector. It names no holders: there may be thousands, and a guest
-    /// can cause this.
-    pub(super) fn no_gsi(&self) -> VectorError {
-        let cause = self.table.exhausted();
-        VectorError::NoGsi {
-            cause: Box::new(cause),
         }
     }
 

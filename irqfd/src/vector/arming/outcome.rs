@@ -4,8 +4,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::Dead;
-use super::control::Control;
+use crate::VectorError;
+use crate::vector::Dead;
+use crate::vector::control::Control;
 
 type Panic = Box<dyn Any + Send>;
 
@@ -14,8 +15,8 @@ type Panic = Box<dyn Any + Send>;
 pub(crate) struct Outcome {
     pub(crate) armed: usize,
     pub(crate) dead: Vec<Dead>,
-    /// No GSI was free: the others get none either, and do not wait for commits to learn that.
-    pub(super) none_free: bool,
+    /// Why no GSI was free: the others get none either, and do not wait for commits to learn that.
+    pub(in crate::vector) no_gsi: Option<VectorError>,
     /// Those of the dead that were not logged yet, by their places.
     unlogged: Vec<usize>,
     panic: Option<Panic>,
@@ -29,7 +30,7 @@ impl Outcome {
         result.map_err(|panic| self.panicked(panic)).ok()
     }
 
-    pub(super) fn panicked(&mut self, panic: Panic) {
+    pub(in crate::vector) fn panicked(&mut self, panic: Panic) {
         match self.panic {
             None => self.panic = Some(panic),
             // Its payload may panic when it is dropped.
@@ -38,7 +39,7 @@ impl Outcome {
     }
 
     /// A vector is dead. That is logged once for each vector, without its lock.
-    pub(super) fn died(&mut self, control: &mut Control, dead: Dead) {
+    pub(in crate::vector) fn died(&mut self, control: &mut Control, dead: Dead) {
         if !std::mem::replace(&mut control.logged, true) {
             self.unlogged.push(self.dead.len());
         }

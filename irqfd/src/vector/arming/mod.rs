@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The committer: how vectors are armed and opened, one or many.
+//! How vectors are armed and opened, one or many.
 //!
 //! A vector with a notifier gets a GSI, a route and an irqfd: in this order, and the first two but
 //! once. One that is armed may get another route. The routes of many are committed together. A
 //! vector that sends its message gets it as the table's translation has it, and is opened. All of
 //! this goes without the vector's lock, for one revision of the vector, see
 //! [`control`](super::control).
+
+mod batch;
+mod internal;
+mod opened;
+mod outcome;
+mod queue;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,12 +21,16 @@ use irq_routing::Error::NotLeased;
 use irq_routing::{EditOutcome, MessageEdit, RoutingTable};
 
 use super::control::{Arm, Control, OwnGsi};
-use super::outcome::Outcome;
-use super::queue::Shared;
 use super::{Dead, Inner};
 use crate::VectorError;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
+
+pub use batch::ResumeBatch;
+pub(crate) use opened::Opened;
+use outcome::Outcome;
+pub(super) use queue::Shared;
+pub use queue::{ArmQueue, Round};
 
 /// What is left to be done for a change, without the vector's lock.
 #[must_use = "the vector waits for it"]
@@ -89,16 +99,22 @@ impl Task {
         if control.lease().is_none() {
             drop(control);
             // Without the lock: it may wait for a commit.
-            let free = (!outcome.none_free).then(|| self.vector.free_gsi());
-            let lease = free.flatten();
-            outcome.none_free = lease.is_none();
+            let free = match &outcome.no_gsi {
+                Some(reason) => Err(reason.clone()),
+                None => self.vector.free_gsi(),
+            };
+            outcome.no_gsi = free.as_ref().err().cloned();
             control = self.lock()?;
-            control.gsi = lease.map_or(OwnGsi::None, OwnGsi::Leased);
+            match free {
+                Ok(lease) => control.gsi = OwnGsi::Leased(lease),
+                Err(reason) => {
+                    control.gsi = OwnGsi::None;
+                    self.finish(control, Err(reason), outcome);
+                    return None;
+                }
+            }
         }
-        let Some(lease) = control.lease() else {
-            self.finish(control, Err(self.vector.no_gsi()), outcome);
-            return None;
-        };
+        let lease = control.lease()?;
         self.stage.set(Stage::Staged);
         let edit = lease.edit(control.message);
         Some(edit.owned_by(self.vector.device.owner))
@@ -220,7 +236,7 @@ pub(crate) fn run(tasks: &[Task], queue: Option<&Arc<Shared>>, outcome: &mut Out
     let table = first.table();
     let outcome = RefCell::new(outcome);
     while tasks.iter().any(|task| task.stage.get() == Stage::Fresh) {
-        outcome.borrow_mut().none_free = false;
+        outcome.borrow_mut().no_gsi = None;
         let stage = |task: &Task| task.stage_route(&mut outcome.borrow_mut());
         let mut staged = tasks
             .iter()

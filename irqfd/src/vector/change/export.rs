@@ -6,24 +6,26 @@ use std::sync::Arc;
 
 use notify_core::{EventFdMode, EventNotifier, Rejected};
 
-use super::Inner;
-use super::committer::Start;
-use super::control::{Arm, Control, OwnGsi};
-use super::outlet::{Kind, Output};
 use crate::VectorError;
+use crate::vector::Inner;
+use crate::vector::arming::Start;
+use crate::vector::control::{Arm, Control, OwnGsi};
+use crate::vector::trigger::{Kind, Output};
 
 /// What is left to be done for an exchange, without the vector's lock.
 #[must_use = "the vector waits for it"]
-pub(super) struct Exchanged {
+pub(in crate::vector) struct Exchanged {
     /// The notifier that was replaced, if it was one that was handed out.
-    pub(super) old: Option<Arc<EventNotifier>>,
+    pub(in crate::vector) old: Option<Arc<EventNotifier>>,
     /// A trigger was kept, or a signal is to be taken over, so the vector is triggered.
-    pub(super) trigger: bool,
-    pub(super) start: Start,
+    pub(in crate::vector) trigger: bool,
+    pub(in crate::vector) start: Start,
 }
 
 impl Inner {
-    pub(super) fn export(self: &Arc<Self>) -> Result<(Arc<EventNotifier>, Exchanged), VectorError> {
+    pub(in crate::vector) fn export(
+        self: &Arc<Self>,
+    ) -> Result<(Arc<EventNotifier>, Exchanged), VectorError> {
         let mut control = self.control.lock();
         if let Some(notifier) = self.outlet.shared() {
             notifier.declare_shared();
@@ -73,7 +75,7 @@ impl Inner {
         (old, kept)
     }
 
-    pub(super) fn unexport(self: &Arc<Self>) -> Result<Exchanged, VectorError> {
+    pub(in crate::vector) fn unexport(self: &Arc<Self>) -> Result<Exchanged, VectorError> {
         let mut control = self.control.lock();
         if matches!(self.outlet.kind(), Kind::Message | Kind::Own) {
             return Ok(Exchanged::nothing(None));
@@ -88,14 +90,14 @@ impl Inner {
     }
 
     /// What triggers do as long as no notifier is handed out.
-    pub(super) fn private_output(&self) -> Result<Output, VectorError> {
+    pub(in crate::vector) fn private_output(&self) -> Result<Output, VectorError> {
         match self.by_irqfd {
             true => notifier(true).map(Output::Own),
             false => Ok(Output::Message),
         }
     }
 
-    pub(super) fn take_notifier(self: &Arc<Self>) -> Option<Arc<EventNotifier>> {
+    pub(in crate::vector) fn take_notifier(self: &Arc<Self>) -> Option<Arc<EventNotifier>> {
         let mut control = self.control.lock();
         if !self.outlet.is_shared() {
             return None;
@@ -127,7 +129,7 @@ impl Inner {
         old
     }
 
-    pub(super) fn replace_notifier(
+    pub(in crate::vector) fn replace_notifier(
         self: &Arc<Self>,
         notifier: Arc<EventNotifier>,
     ) -> Result<Exchanged, Rejected<Arc<EventNotifier>, VectorError>> {
@@ -181,7 +183,7 @@ impl Inner {
 
     /// Does what an exchange has left. The vector is triggered first, so that a panic of the VM
     /// loses nothing. Returns the notifier that was replaced.
-    pub(super) fn finish_exchange(
+    pub(in crate::vector) fn finish_exchange(
         self: &Arc<Self>,
         exchanged: Exchanged,
     ) -> Option<Arc<EventNotifier>> {

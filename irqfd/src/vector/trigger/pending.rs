@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use notify_core::EventNotifier;
 
-use super::Inner;
-use super::control::{Arm, Control};
 use super::outlet::Kind;
-use super::trigger::{is_delivered, signal_anew};
+use super::{is_delivered, signal_anew};
 use crate::sync::MutexGuard;
+use crate::vector::Inner;
+use crate::vector::control::{Arm, Control};
 
 impl Inner {
     /// Takes the signal of a notifier of which KVM takes none. Returns whether there was one.
@@ -33,7 +33,7 @@ impl Inner {
         Ok(has_signal)
     }
 
-    pub(super) fn is_pending(&self) -> bool {
+    pub(in crate::vector) fn is_pending(&self) -> bool {
         let control = self.control.lock();
         self.gate.is_pending() || control.deliveries > 0 || self.keep_uninjected_signal(&control)
     }
@@ -51,7 +51,7 @@ impl Inner {
 
     /// The vector is about to be armed: what its notifier has merges with the pending bit, so that
     /// one interrupt is delivered for both.
-    pub(super) fn merge_pending(&self, control: &Control) {
+    pub(in crate::vector) fn merge_pending(&self, control: &Control) {
         if self.gate.is_pending() {
             self.keep_uninjected_signal(control);
         }
@@ -61,7 +61,7 @@ impl Inner {
         self.clear_pending_locked(&self.control.lock());
     }
 
-    pub(super) fn clear_pending_locked(&self, control: &Control) {
+    pub(in crate::vector) fn clear_pending_locked(&self, control: &Control) {
         self.gate.take_pending();
         // If it cannot be read, it keeps what it has.
         let _ = self.take_uninjected_signal(control);
@@ -89,7 +89,7 @@ impl Inner {
         signal_anew(notifier)
     }
 
-    pub(super) fn make_room(&self, control: &Control, notifier: &EventNotifier) {
+    pub(in crate::vector) fn make_room(&self, control: &Control, notifier: &EventNotifier) {
         if control.is_armed() {
             // KVM has injected what it has.
             let _ = notifier.consume();
@@ -101,7 +101,7 @@ impl Inner {
 
     /// Lets triggers through to the vector's own notifier, now that it is bound, and delivers what
     /// was kept. Returns whether that has become an interrupt.
-    pub(super) fn deliver_pending(&self, control: MutexGuard<'_, Control>) -> bool {
+    pub(in crate::vector) fn deliver_pending(&self, control: MutexGuard<'_, Control>) -> bool {
         match self.outlet.kind() {
             Kind::Own => {
                 let kept = self.gate.open();

@@ -2,14 +2,17 @@
 //! What the guest and the VMM change of a vector: its masks and its message. Each change begins a
 //! revision, see [`control`](super::control).
 
+mod export;
+mod lease;
+
 use std::sync::Arc;
 
-use irq_routing::{ApicMessage, MsiMessage, Platform};
+use irq_routing::{MsiMessage, Platform};
 
 use super::Inner;
-use super::committer::{Start, Task};
+use super::arming::{Start, Task};
 use super::control::{Arm, Control, Masks};
-use super::outlet::Kind;
+use super::trigger::Kind;
 use crate::VectorError;
 use crate::sync::atomic::Ordering;
 
@@ -179,7 +182,6 @@ impl Inner {
     /// the kernel does not move what a device injects directly.
     fn may_exchange(&self, old: MsiMessage, new: MsiMessage) -> bool {
         let is_x86 = matches!(self.table.platform(), Platform::X86 | Platform::X86Split);
-        let is_posted = |message| ApicMessage::decode(message).is_for_one_apic();
         let commits_now = self.queue.is_none() && !self.table.translates();
         is_x86 && commits_now && is_posted(old) && is_posted(new)
     }
@@ -205,4 +207,17 @@ impl Inner {
             queue.retry_later(control.failures);
         }
     }
+}
+
+/// Whether a message on x86 is a fixed, edge-triggered interrupt for one local APIC by its id: the
+/// kind that processors with posted interrupts deliver to a running vCPU without KVM.
+fn is_posted(message: MsiMessage) -> bool {
+    let MsiMessage { address, data, .. } = message;
+    // Without 32-bit ids the lowest byte of the destination is all that counts.
+    let to_all = address >> 12 & 0xff == 0xff;
+    // Neither a logical destination (bit 2) nor the redirection hint (bit 3).
+    let by_id = address & 0xc == 0;
+    // Delivery mode 0 (bits 10 to 8), and edge-triggered (bit 15).
+    let is_fixed_edge = data & 0x8700 == 0;
+    by_id && !to_all && is_fixed_edge
 }

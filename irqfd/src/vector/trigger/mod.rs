@@ -1,15 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a trigger does, on the device's thread, without a lock.
 
+mod gate;
+mod message;
+mod outlet;
+mod pending;
+
+use std::fmt;
 use std::io;
 
 use notify_core::{EventNotifier, Extension, MsiOutcome, SysError};
 
-use super::gate::InFlight;
-use super::outlet::Kind;
-use super::{Inner, Triggered};
+use super::Inner;
 use crate::VectorError;
 use crate::sync::atomic::Ordering;
+
+pub(super) use gate::Gate;
+use gate::InFlight;
+pub(super) use message::SharedMessage;
+pub(super) use outlet::{Kind, Outlet, Output};
+pub(crate) use pending::signal_holding;
+
+/// The outcome of a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Triggered {
+    /// A local APIC has taken the message, or merged it with one that it had.
+    Delivered,
+    /// No local APIC has taken the message: no such destination, one that is switched off, or a
+    /// translation that lets it through nowhere.
+    Blocked,
+    /// The notifier of an exported or private vector has it.
+    Signalled,
+    /// The trigger is kept: an internal or private vector is masked, paused or not armed yet, or
+    /// the notifier was taken away. (An exported vector returns [`Signalled`](Self::Signalled)
+    /// then.)
+    Kept,
+    /// The guest has not enabled MSI-X (or MSI), so the device is to use its INTx pin; or the VMM
+    /// has [disabled](crate::Vector::disable) the vector. The trigger is kept as well, or the
+    /// notifier has it.
+    Disabled,
+    /// The vector is [`Dead`](crate::VectorState::Dead). Its notifier has the trigger, or it is
+    /// kept: it is delivered if the vector is armed some day.
+    Dead,
+}
+
+/// A short text for reports.
+impl fmt::Display for Triggered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delivered => "delivered",
+            Self::Blocked => "taken by no local APIC",
+            Self::Signalled => "signalled",
+            Self::Kept => "kept",
+            Self::Disabled => "kept, because the vector is disabled",
+            Self::Dead => "kept, because the vector is dead",
+        })
+    }
+}
 
 impl Inner {
     pub(super) fn trigger(&self) -> Result<Triggered, VectorError> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::Dead;
-use crate::vector::{Inner, Outcome, Task, run};
+use crate::vector::Inner;
+use crate::vector::arming::{Outcome, Task, run};
 
 /// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
 #[derive(Debug, Default)]

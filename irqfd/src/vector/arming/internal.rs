@@ -4,21 +4,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use irq_routing::Translated;
-
-use super::control::Arm;
 use super::outcome::Outcome;
-use super::outlet::Kind;
-use super::trigger::is_delivered;
-use super::{Dead, Inner};
 use crate::VectorError;
 use crate::sync::atomic::Ordering;
+use crate::vector::control::Arm;
+use crate::vector::trigger::{Kind, is_delivered};
+use crate::vector::{Dead, Inner};
 
 impl Inner {
     /// Opens an internal vector that waits for it, with its message as it is translated now. A
     /// trigger that was kept is sent. If the vector has changed meanwhile, its new revision opens
     /// it.
-    pub(super) fn open_internal(&self) -> Result<(), VectorError> {
+    pub(in crate::vector) fn open_internal(&self) -> Result<(), VectorError> {
         let control = self.control.lock();
         if !matches!(control.arm, Arm::Arming) || !self.sends_message() {
             return Ok(());
@@ -52,7 +49,7 @@ impl Inner {
     }
 
     /// The same for one of many, which a panic for one must not keep the others from.
-    pub(super) fn open_internal_in(self: &Arc<Self>, outcome: &mut Outcome) {
+    pub(in crate::vector) fn open_internal_in(self: &Arc<Self>, outcome: &mut Outcome) {
         match outcome.guard(|| self.open_internal()) {
             Some(Ok(())) => {}
             Some(Err(error)) => self.died(error, outcome),
@@ -61,7 +58,7 @@ impl Inner {
     }
 
     /// Whether nothing has changed since this revision began.
-    pub(super) fn is_at_revision(&self, revision: u64) -> bool {
+    pub(in crate::vector) fn is_at_revision(&self, revision: u64) -> bool {
         self.control.lock().revision == revision
     }
 
@@ -76,7 +73,7 @@ impl Inner {
     }
 
     /// A panic has come before an internal vector was opened.
-    pub(super) fn abandon(&self) {
+    pub(in crate::vector) fn abandon(&self) {
         let mut control = self.control.lock();
         if matches!(control.arm, Arm::Arming) && self.sends_message() {
             control.revision += 1;
@@ -86,8 +83,10 @@ impl Inner {
     }
 }
 
-impl Translated for Inner {
-    fn retranslate(self: Arc<Self>) {
+impl Inner {
+    /// The table's translation has changed: when this returns, no message goes where an old one
+    /// led.
+    pub(in crate::vector) fn retranslate(self: Arc<Self>) {
         let mut control = self.control.lock();
         match (self.sends_message(), &control.arm) {
             (false, Arm::Armed(irq)) => {

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::committer::{Start, Task, run};
-use super::control::Masks;
 use super::outcome::Outcome;
-use super::{Dead, Inner, VectorHandle};
+use super::{Start, Task, run};
+use crate::vector::control::Masks;
+use crate::vector::{Dead, Inner, VectorHandle};
 
 /// Vectors of many devices that are resumed together: one commit for all of a routing table.
 ///
@@ -39,7 +39,7 @@ use super::{Dead, Inner, VectorHandle};
 /// # for snapshot in snapshots { snapshot?; }
 ///
 /// // Later: one commit for both devices.
-/// let mut batch = ResumeBatch::new();
+/// let mut batch = ResumeBatch::default();
 /// devices.iter().for_each(|device| device.resume_in(&mut batch));
 /// for dead in batch.run() {
 ///     eprintln!("{dead}");
@@ -55,11 +55,6 @@ pub struct ResumeBatch {
 }
 
 impl ResumeBatch {
-    /// Without any vector.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     pub(crate) fn resume(&mut self, vector: &VectorHandle) {
         match vector.inner.remove_mask(Masks::PAUSE) {
             Start::Nothing => {}

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use irq_routing::MsiMessage;
 
-use super::committer::{Start, Task, run};
 use super::outcome::Outcome;
-use super::{Dead, VectorHandle};
+use super::{Start, Task, run};
 use crate::VectorError;
+use crate::vector::{Dead, VectorHandle};
 
 /// Vectors that one access of the guest opens.
 ///

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! How a device joins a line.
+
+use std::sync::Arc;
+
+use notify_core::{EventFdMode, EventNotifier};
+
+use super::delivery::Delivery;
+use super::members::Member;
+use super::{LevelError, LevelIrq, LevelLine};
+use crate::edge::Taken;
+
+impl LevelLine {
+    /// Joins the line, low, with a device of the VMM's own that does not wait for EOIs.
+    ///
+    /// # Errors
+    ///
+    /// [`LevelError::OneSource`] on arm64, if an exported device or one that waits for EOIs has
+    /// joined. Nothing has changed.
+    pub fn join(&self) -> Result<LevelIrq, LevelError> {
+        self.join_with(None, None)
+    }
+
+    /// Joins the line, low, with a device of the VMM's own that waits for EOIs: `resample` is
+    /// signalled at each.
+    ///
+    /// # Errors
+    ///
+    /// [`LevelError::NoResample`], where the kernel has the pins and does not report EOIs, or the
+    /// line was built [`without_eois`](super::LevelLineBuilder::without_eois);
+    /// [`LevelError::OneSource`] on arm64; [`LevelError::Notifier`], [`LevelError::Arm`]. Nothing
+    /// has changed.
+    pub fn join_resampled(&self, resample: Arc<EventNotifier>) -> Result<LevelIrq, LevelError> {
+        self.join_with(None, Some(resample))
+    }
+
+    /// Joins the line, low, with a device that another process, vhost or VFIO has: they signal
+    /// `trigger` to raise the line. `resample` is signalled at each EOI, upon which they signal
+    /// `trigger` again if there is still a reason to.
+    ///
+    /// A signal that `trigger` has counts, as it does for
+    /// [`IrqFdBuilder::notifier`](crate::IrqFdBuilder::notifier).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`join_resampled`](Self::join_resampled); [`LevelError::Semaphore`];
+    /// [`LevelError::TriggersItself`]: both are the same notifier. Nothing has changed.
+    pub fn join_exported(
+        &self,
+        trigger: Arc<EventNotifier>,
+        resample: Arc<EventNotifier>,
+    ) -> Result<LevelIrq, LevelError> {
+        let _taken = Taken::from(&trigger);
+        self.join_with(Some(Arc::clone(&trigger)), Some(resample))
+    }
+
+    /// An exported device has a trigger, and one that waits for EOIs a resample notifier.
+    fn join_with(
+        &self,
+        trigger: Option<Arc<EventNotifier>>,
+        resample: Option<Arc<EventNotifier>>,
+    ) -> Result<LevelIrq, LevelError> {
+        let line = self.number();
+        if let (Some(one), Some(other)) = (&trigger, &resample)
+            && Arc::ptr_eq(one, other)
+        {
+            return Err(LevelError::TriggersItself { line });
+        }
+        let is_semaphore = |trigger: &Arc<EventNotifier>| trigger.mode() == EventFdMode::Semaphore;
+        if trigger.as_ref().is_some_and(is_semaphore) {
+            return Err(LevelError::Semaphore { line });
+        }
+        let exported = trigger.is_some();
+        let bound = match &trigger {
+            None if resample.is_some() => self.trigger_for_eois()?,
+            _ => trigger.clone(),
+        };
+        let place = self
+            .inner
+            .join(Member::new(exported, bound, resample.clone()))?;
+        Ok(LevelIrq::joined(self.clone(), place, trigger, resample))
+    }
+
+    /// KVM reports EOIs by an irqfd alone, which needs a trigger. That of a device of the VMM's own
+    /// is never handed out.
+    fn trigger_for_eois(&self) -> Result<Option<Arc<EventNotifier>>, LevelError> {
+        if !matches!(self.inner.lock().delivery, Delivery::Kernel(_)) {
+            return Ok(None);
+        }
+        let line = self.number();
+        let new = EventNotifier::builder().private(true).build();
+        let new = new.map_err(|cause| LevelError::Notifier { line, cause })?;
+        Ok(Some(Arc::new(new)))
+    }
+}
