@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Threads, locks and what may block.
 //!
-//! Notifiers, the dispatcher and its handles, [`KvmVm`] and [`KvmVcpu`] are `Send + Sync`, and so is
-//! [`Vrings`] if its back-end is. "Never" means: the call makes only system calls that return at
-//! once, and waits for no other thread.
+//! Notifiers, the dispatcher and its handles, [`KvmVm`] and [`KvmVcpu`] are `Send + Sync`.
+//! [`Vrings`] is if its back-end is. "Never" means: the call makes only system calls that return at once, and
+//! waits for no other thread.
 //!
 //! # Notifiers
 //!
