@@ -96,3 +96,8 @@ pub use notifier::BorrowedEventFd;
 /// [`EventNotifier`] converts.
 #[cfg(feature = "vmm-sys-util")]
 pub use vmm_sys_util::eventfd::EventFd;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -121,3 +121,8 @@ impl fmt::Debug for SimVm {
 fn errno(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
 }
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

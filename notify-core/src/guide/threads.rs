@@ -2,8 +2,8 @@
 //! Threads, locks and what may block.
 //!
 //! Notifiers, the dispatcher and its handles, [`KvmVm`] and [`KvmVcpu`] are `Send + Sync`.
-//! [`Vrings`] is if its back-end is. "Never" means: the call makes only system calls that return at once, and
-//! waits for no other thread.
+//! [`Vrings`] is if its back-end is. "Never" means: the call makes only system calls that return at
+//! once, and waits for no other thread.
 //!
 //! # Notifiers
 //!
