@@ -92,8 +92,7 @@ pub use vm::{
 
 #[cfg(feature = "vmm-sys-util")]
 pub use notifier::BorrowedEventFd;
-/// The eventfd type of the rust-vmm project (vmm-sys-util 0.15), from and to which an
-/// [`EventNotifier`] converts.
+/// The eventfd type of vmm-sys-util 0.15, to and from which an [`EventNotifier`] converts.
 #[cfg(feature = "vmm-sys-util")]
 pub use vmm_sys_util::eventfd::EventFd;
 

@@ -61,7 +61,7 @@ pub use vcpu::Vcpu;
 /// | EBUSY | `irqfd` | the eventfd is bound already | final: `AlreadyBound` |
 /// | EEXIST | `ioeventfd` | another doorbell has the same key | final: `Taken` |
 /// | ENOENT | `ioeventfd` that deassigns | the doorbell is gone | treat it as deassigned, and log a warning |
-/// | ENXIO | `irq_line_status`, `irq_line` | there is no interrupt controller | final: `NoController` |
+/// | ENXIO | `irq_line_status`, `irq_line` | there is no interrupt controller | final: `NoIrqChip` |
 /// | ENOMEM, EMFILE, ENFILE, ENOSPC, EINTR, EAGAIN | `irqfd`, `set_gsi_routing` | a resource was short, or the call was interrupted | temporary |
 /// | any other, or none | any | refused | final |
 ///
@@ -84,7 +84,7 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// | [`IrqRouting`](Extension::IrqRouting) | a routing table is built | `NoRoutingTable` | `Limit` |
     /// | [`SignalMsi`](Extension::SignalMsi) | a vector is built | it has an irqfd of its own | the same |
     /// | [`IrqFdResample`](Extension::IrqFdResample) | a device that waits for EOIs joins a line | `NoResample` | the irqfd is tried |
-    /// | [`IoEventFdAnyLength`](Extension::IoEventFdAnyLength) | a doorbell for any write is registered | `NoAnyWrite` | `Assign` |
+    /// | [`IoEventFdAnyLength`](Extension::IoEventFdAnyLength) | a doorbell for any write is registered | `NoAnyWrite` | `Refused` |
     /// | [`IoEventFdNoLength`](Extension::IoEventFdNoLength) | `any_width` of a virtio layout | doorbells keep their width | the same error |
     ///
     /// # Errors
