@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The eventfds of a device's queues, handed to a vhost back-end: a worker in the kernel, or a
-//! vhost-user daemon in another process.
+//! Kicks and calls of a device's queues, handed to a vhost back-end.
+//!
+//! The back-end is a worker in the kernel, or a vhost-user daemon in another process.
 //!
 //! ```text
 //!  guest: store to the doorbell                                  guest: interrupt handler
@@ -57,12 +58,14 @@
 mod backend;
 mod error;
 mod signal;
+mod stopped;
 #[cfg(feature = "vhost")]
 mod vhost;
 mod vrings;
 
 pub use backend::VringBackend;
 pub use error::VringError;
+pub use stopped::{Stopped, StoppedRing};
 #[cfg(feature = "vhost")]
 pub use vhost::NetWithTap;
-pub use vrings::{Stopped, StoppedRing, Vrings};
+pub use vrings::Vrings;
