@@ -199,7 +199,7 @@ impl fmt::Display for Reason {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 f.write_str("panicked: ")?;
-                f.write_str(text.unwrap_or("something that is no text"))
+                f.write_str(text.unwrap_or("the payload is not text"))
             }
         }
     }
@@ -218,6 +218,6 @@ pub(super) fn catch_panic<R>(call: impl FnOnce() -> R) -> Result<R, Payload> {
 pub(super) fn log_panic(dropped: Result<(), Payload>) {
     if let Err(payload) = dropped {
         let reason = Reason::Panic(payload);
-        log::error!("a handler {reason} when it was dropped");
+        log::error!("while it was dropped, a handler {reason}");
     }
 }

@@ -3,7 +3,7 @@
 
 /// A back-end that was stopped, and the state of its rings.
 #[derive(Debug)]
-#[must_use = "the bases are where the next back-end goes on"]
+#[must_use = "the next back-end needs the bases"]
 pub struct Stopped<B> {
     /// The back-end. It no longer signals any of the eventfds.
     pub backend: B,

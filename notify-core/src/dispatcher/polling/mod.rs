@@ -34,7 +34,7 @@ struct Member {
     leaves: Option<Instant>,
 }
 
-/// What the peers of the handlers were told, and whether the handlers have looked since.
+/// The last request to the peers of the handlers, and whether the handlers have looked since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Kicks are suppressed.
@@ -121,7 +121,7 @@ impl Polling {
                     worked += 1;
                     place += 1;
                 }
-                // The thread that has it, or has paused it, is told that there may be work. It
+                // The thread that has it, or has paused it, learns that there may be work. It
                 // joins again at its next event.
                 Called::Out => self.remove(place),
                 Called::Failed(failure) => {

@@ -2,10 +2,9 @@
 //! The ioctls of a KVM VM. (That of a vCPU is in `interrupt_x86_64.rs`.)
 //!
 //! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot
-//! express all of these requests (a width without a datamatch, for one), so they stand here over
-//! the structs of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out
-//! to be no VM: KVM's request numbers are its own (type 0xAE), so another kind of file refuses
-//! them.
+//! express all of these requests (a width without a datamatch, for one), so they are here, over the
+//! structs of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may not be a VM:
+//! KVM's request numbers are its own (type 0xAE), so another kind of file refuses them.
 #![allow(unsafe_code)]
 
 use std::io;

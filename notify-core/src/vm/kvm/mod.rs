@@ -216,7 +216,7 @@ impl Vm for KvmVm {
     /// irqchip lacks.
     fn platform(&self) -> io::Result<Option<Platform>> {
         let fd = self.live()?;
-        let is_taken = |flags| told_by(ioctl::irqfd_of_nothing(fd, flags));
+        let is_taken = |flags| found_controller(ioctl::irqfd_of_nothing(fd, flags));
         if !is_taken(IrqFdFlags::empty())? {
             return Ok(None);
         }
@@ -246,7 +246,7 @@ fn until_positive(known: &OnceLock<u32>, ask: impl FnOnce() -> io::Result<u32>) 
 }
 
 /// Whether KVM got as far as the eventfd when it refused an irqfd of nothing.
-fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
+fn found_controller(refusal: io::Result<()>) -> io::Result<bool> {
     match refusal {
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => {
