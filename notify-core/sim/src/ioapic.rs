@@ -24,10 +24,12 @@ const MASKED: u64 = 1 << 16;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct IoApicState {
-    /// Requested, not delivered.
+    /// IRR: requested, not yet delivered.
     pub irr: u32,
-    /// The redirection entries: bits 0 to 7 vector, 14 waits for an EOI, 15 level-triggered,
-    /// 16 masked, 56 to 63 destination.
+    /// The redirection entries.
+    ///
+    /// Bits 0 to 7: vector; 14: waits for an EOI; 15: level-triggered; 16: masked; 56 to 63:
+    /// destination.
     pub redirections: [u64; PINS as usize],
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The arguments of KVM's ioctls as plain integers, so that tests can compare the simulator with
-//! KVM, also for malformed requests. They are no part of the public interface.
+//! The arguments of KVM's ioctls as plain integers, for tests; not part of the public interface.
+//! With them tests compare the simulator with KVM, also for malformed requests.
 //!
 //! They go to the `kvm_*` methods of [`SimVm`](super::SimVm), which check them in the order in
 //! which the kernel does. Kernel source: `include/uapi/linux/kvm.h`.
