@@ -107,7 +107,7 @@ pub(super) fn count(eventfd: BorrowedFd<'_>) -> Option<u64> {
     u64::from_str_radix(&field(eventfd, "eventfd-count:")?, 16).ok()
 }
 
-/// Whether a read takes one at a time, as far as `/proc` tells (Linux 6.5 and later).
+/// Whether a read takes one at a time, as far as `/proc` shows (Linux 6.5 and later).
 pub(super) fn is_semaphore(eventfd: BorrowedFd<'_>) -> bool {
     field(eventfd, "eventfd-semaphore:").as_deref() == Some("1")
 }

@@ -16,7 +16,7 @@ use super::{Profile, SimVm, errno};
 use notify_core::{MsiMessage, RouteTarget};
 
 /// What the kernel returns: a number, or the negative of an errno.
-fn answer(result: i32) -> io::Result<i32> {
+fn checked(result: i32) -> io::Result<i32> {
     if result < 0 {
         Err(errno(-result))
     } else {
@@ -122,7 +122,7 @@ impl SimVm {
             data: args.data,
             devid: (args.flags != 0).then_some(args.devid),
         });
-        answer(state.drive(None, message, Source::User, true, false))
+        checked(state.drive(None, message, Source::User, true, false))
     }
 
     /// KVM_IRQ_LINE: 0.
@@ -157,7 +157,7 @@ impl SimVm {
             Chips::Gic(gic) => gic.irq_line(args.irq, level),
             Chips::Aplic(aplic) => aplic.set(args.irq, level),
         };
-        answer(result)?;
+        checked(result)?;
         Ok(args.irq.cast_signed())
     }
 

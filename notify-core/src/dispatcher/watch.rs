@@ -145,7 +145,7 @@ impl Watched {
         }
     }
 
-    /// Whether one read may leave something in the counter, of which epoll does not tell again.
+    /// Whether one read may leave something in the counter, which epoll does not report again.
     pub(super) fn may_hold_more(&self) -> bool {
         let mode = self.notifier().map(|notifier| notifier.mode());
         mode.is_some_and(|mode| mode != EventFdMode::Counter)

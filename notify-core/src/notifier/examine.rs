@@ -65,7 +65,7 @@ fn is_of_filter(error: &io::Error) -> bool {
         .is_some_and(|errno| filters.contains(&errno))
 }
 
-/// The mode of an eventfd that came from elsewhere, which only `/proc` tells (Linux 6.5 and later).
+/// The mode of an eventfd that was made elsewhere; only `/proc` shows it (Linux 6.5 and later).
 pub(crate) fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
     match field(fd, "eventfd-semaphore:").as_deref() {
         Some("0") => EventFdMode::Counter,

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// These are the rules of QEMU 10.0 (`util/aio-posix.c`, `adjust_polling_time`).
 ///
 /// The names and values are those of QEMU's I/O threads (`poll-max-ns`, `poll-grow`,
-/// `poll-shrink`), except where a field says otherwise.
+/// `poll-shrink`), except where a field states otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PollLimits {

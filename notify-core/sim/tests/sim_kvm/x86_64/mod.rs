@@ -224,7 +224,7 @@ fn table(random: &Random, any_mode: bool) -> Vec<RoutingEntry> {
 }
 
 fn redirection(random: &Random, pin: u64) -> u64 {
-    // The real-time clock's vector must be nobody else's: KVM counts by vector who holds it.
+    // The real-time clock's vector must have no other use: KVM counts its holders by vector.
     let vector = if pin == 8 {
         0x68
     } else {
