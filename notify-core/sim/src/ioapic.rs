@@ -186,8 +186,8 @@ impl IoApic {
         }
     }
 
-    /// Writes to the registers; returns a level-triggered pin that came to be deliverable while it
-    /// is requested, to be given to [`unmasked`](Self::unmasked).
+    /// Writes to the registers. Returns a level-triggered pin that became deliverable while it is
+    /// requested, for [`unmasked`](Self::unmasked).
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) -> Option<u32> {
         let mut value = [0; 4];
         for (to, from) in value.iter_mut().zip(bytes) {

@@ -26,8 +26,8 @@ use super::{DispatcherHandle, Error, Failure, PollLimits};
 /// - **No signal is lost.** It is handled, or returned by the call that removes or pauses the
 ///   handler, or it stays in the notifier's counter. That also holds for a signal from before the
 ///   handler was added, and whenever the dispatcher is stopped.
-/// - **No handler starves.** In a turn, each handler is called at most once for a signal and once
-///   to be polled, in the order in which they became ready.
+/// - **No handler starves.** In a turn each handler is called at most once for a signal and once to
+///   be polled. They are called in the order in which they became ready.
 /// - **A failure concerns one handler.** A handler that returns an error or panics is removed and
 ///   reported ([`DispatcherBuilder::on_failure`]). The others are not affected.
 /// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the

@@ -130,7 +130,7 @@ impl Watched {
 
     /// Signals, if there is no signal: what takes the next one looks for work.
     ///
-    /// What is there is taken and written again: a peer may have filled the counter and made it
+    /// The count is taken and written again. A peer may have filled the counter and made it
     /// blocking, and a look that takes nothing is poll(2), which system call filters do not allow.
     ///
     /// Call it with nothing locked: a peer that fills the counter in between blocks the write.

@@ -133,9 +133,9 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// A message that no local APIC takes is [`MsiOutcome::Blocked`] and not an error, since a
     /// guest chooses its destination.
     ///
-    /// For some such messages the ioctl fails with EPERM: on any kernel if the VM has no vCPUs, and
-    /// on Linux 6.1 for a logical destination that no local APIC has. An implementation returns
-    /// `Blocked` for these too.
+    /// For some such messages the ioctl fails with EPERM: on any kernel if the VM has no vCPUs; on
+    /// Linux 6.1 if no local APIC has the logical destination. An implementation returns `Blocked`
+    /// for these too.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// KVM_IRQ_LINE: sets the level of a GSI, without asking for a status.
     ///
     /// On x86 asking for the status has a side effect on the pin of the real-time clock (8 of the
-    /// IOAPIC): it then gives no second interrupt before the guest's EOI for the first.
+    /// IOAPIC). The pin then gives no second interrupt before the guest's EOI for the first.
     ///
     /// # Errors
     ///

@@ -164,13 +164,14 @@ pub enum MsiOutcome {
 pub enum LineStatus {
     /// Delivered. The number is the sum of what all chips return.
     Delivered(u32),
-    /// Nothing new was delivered (KVM returned 0): an interrupt of the pin was pending already, or
-    /// no local APIC took it.
+    /// Nothing new was delivered (KVM returned 0).
+    ///
+    /// An interrupt of the pin was pending already, or no local APIC took it.
     Coalesced,
     /// Ignored (KVM returned -1).
     ///
-    /// The pin is masked or waits for an EOI; or the GSI has no route; or it is routed to a
-    /// message, for which level 0 has no meaning.
+    /// The pin is masked or waits for an EOI, or the GSI has no route. Level 0 of a GSI that is
+    /// routed to a message is ignored, too.
     Ignored,
     /// Not known: KVM lacks KVM_CAP_IRQ_INJECT_STATUS.
     Unknown,

@@ -139,7 +139,7 @@ fn message_to_all() {
     assert_eq!(told, [off, one, both]);
 }
 
-/// After a question for the status the clock's pin gets no second interrupt before the first has ended.
+/// With the status the clock's pin gives no second interrupt before the first has ended.
 fn without_status() {
     /// The first register of each kind in a local APIC that has a bit for vector 0x68.
     const IRR: usize = 0x200 + 3 * 16 + 1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Polling`]: the handlers that are polled, and for how long.
 //!
-//! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has
-//! found work for it in a long time. It keeps its window for the next time.
+//! As in QEMU's `util/aio-posix.c`, a handler joins at its first event. It leaves when no poll has
+//! found work for it in a long time, and keeps its window for the next time.
 
 mod hold_off;
 mod window;

@@ -113,8 +113,10 @@ impl Kicks {
 pub enum GivenBack<H> {
     /// Nothing.
     Kept,
-    /// The handler is to be paused while a look is due: let the peer signal again, leave the look
-    /// in the counter, then give the handler back once more with [`Kicks::Wanted`].
+    /// Pause the handler while a look is due.
+    ///
+    /// Let the peer signal again, leave the look in the counter, then give the handler back once
+    /// more with [`Kicks::Wanted`].
     EndPolling(H),
     /// Let the peer signal again, drop the handler, leave a look that is due in the counter, then
     /// call [`Slot::mark_dropped`].

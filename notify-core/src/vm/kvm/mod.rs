@@ -210,10 +210,11 @@ impl Vm for KvmVm {
         ioctl::irq_line(self.live()?, gsi, level)
     }
 
-    /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
-    /// of none shows which of the two is missing. (riscv64 has no such check, so it always seems
-    /// ready.) On x86 an irqfd with a resample eventfd needs pins in the kernel, which a split
-    /// irqchip lacks.
+    /// Assigns an irqfd of no eventfd, to see what KVM refuses.
+    ///
+    /// KVM looks for the interrupt controller before it looks at the eventfd, so the errno shows
+    /// which of the two is missing. (riscv64 has no such check, so it always seems ready.) On x86
+    /// an irqfd with a resample eventfd needs pins in the kernel, which a split irqchip lacks.
     fn platform(&self) -> io::Result<Option<Platform>> {
         let fd = self.live()?;
         let is_taken = |flags| found_controller(ioctl::irqfd_of_nothing(fd, flags));
