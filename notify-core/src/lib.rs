@@ -61,6 +61,8 @@
 //!
 //! Needs Linux 5.8 or later.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("eventfd and KVM exist on Linux only");
 

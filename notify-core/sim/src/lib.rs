@@ -46,6 +46,8 @@
 //! Where the build options of a kernel matter, `SimVm` does what a kernel without Hyper-V, Xen and
 //! SMM does.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod arm64;
 mod builder;
 mod bus;
