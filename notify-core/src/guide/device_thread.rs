@@ -30,8 +30,8 @@
 //! A [`Dispatcher`] is run by one thread. All else is done through a [`DispatcherHandle`], from any
 //! thread and from inside handlers.
 //!
-#![cfg_attr(feature = "dispatcher", doc = "```")]
-#![cfg_attr(not(feature = "dispatcher"), doc = "```ignore")]
+//! ```
+//! # #[cfg(feature = "dispatcher")] {
 //! use std::os::fd::AsFd;
 //! use std::sync::Arc;
 //! use std::thread;
@@ -82,6 +82,7 @@
 //! assert_eq!(unhandled, None);
 //! handle.stop()?;
 //! device.join().unwrap()?;
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -130,8 +131,8 @@
 //! How long the dispatcher polls tunes itself by QEMU's rules, see [`PollLimits`]. The last `poll`
 //! finds work that came between the last look and `end_polling`.
 //!
-#![cfg_attr(feature = "dispatcher", doc = "```")]
-#![cfg_attr(not(feature = "dispatcher"), doc = "```ignore")]
+//! ```
+//! # #[cfg(feature = "dispatcher")] {
 //! use std::collections::VecDeque;
 //! use std::num::NonZeroU64;
 //! use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,6 +210,7 @@
 //! });
 //! dispatcher.run()?; // returns when all buffers are served
 //! driver.join().unwrap()?;
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

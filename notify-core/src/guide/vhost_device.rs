@@ -154,8 +154,8 @@
 //!
 //! # Connecting to a daemon
 //!
-#![cfg_attr(feature = "vhost", doc = "```no_run")]
-#![cfg_attr(not(feature = "vhost"), doc = "```ignore")]
+//! ```no_run
+//! # #[cfg(feature = "vhost")] {
 //! use std::os::unix::net::UnixStream;
 //! use notify_core::NotifierPair;
 //! use notify_core::vring::Vrings;
@@ -171,6 +171,7 @@
 //! let mut vrings = Vrings::new([pair])?;
 //! vrings.start(daemon)?;
 //! # drop(for_watchdog);
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

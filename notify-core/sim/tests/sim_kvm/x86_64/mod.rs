@@ -422,7 +422,7 @@ fn pins_and_their_guest() {
             match random.below(12) {
                 0..=1 => {
                     let pin = random.below(8) as u8;
-                    // End of interrupt in its forms, or a new mask; interrupts are not taken.
+                    // An EOI in its forms, or a new mask; interrupts are not taken.
                     let (port, value) = match random.below(8) {
                         0 => (0x21, random.next() as u8),
                         1 => (0xa1, random.next() as u8),
