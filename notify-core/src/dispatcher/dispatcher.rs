@@ -39,8 +39,7 @@ use super::{DispatcherHandle, Error, Failure, PollLimits};
 /// the descriptor is readable. They are not polled, and the dispatcher reads nothing from the
 /// descriptor.
 ///
-/// Do not add a notifier that is bound as an irqfd: KVM takes its signals, and the handler is not
-/// called.
+/// Do not add a notifier that is bound as an irqfd: KVM takes its signals before a handler does.
 ///
 /// Dropping it drops all handlers. Signals stay in the counters of the notifiers. If a handler that
 /// was polled may have suppressed a signal, its notifier is signalled once. The drop blocks while
@@ -48,7 +47,8 @@ use super::{DispatcherHandle, Error, Failure, PollLimits};
 /// ever dropped; it may own a handle.
 ///
 /// It belongs to the process that created it. In a child of that process, calls fail with
-/// [`Error::Inherited`]. Dropping it there drops the handlers and changes nothing for the parent.
+/// [`Error::Inherited`], except [`DispatcherHandle::stop`], which has no effect. Dropping it there
+/// drops the handlers and changes nothing for the parent.
 ///
 /// ```
 /// use std::sync::Arc;

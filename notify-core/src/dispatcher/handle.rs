@@ -21,8 +21,9 @@ use crate::{EventNotifier, Rejected};
 ///
 /// Its methods may be called from any thread, and from inside a handler.
 ///
-/// Cloning it is cheap. It does not keep the handlers alive: when the dispatcher is dropped, each
-/// method fails with [`Error::Gone`]. So a handler may own one.
+/// Cloning it is cheap. It does not keep the handlers alive, so a handler may own one. When the
+/// dispatcher has been dropped, each method fails with [`Error::Gone`], except
+/// [`stop`](Self::stop), which has no effect.
 ///
 /// # Deadlocks
 ///

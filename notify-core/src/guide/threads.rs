@@ -99,7 +99,7 @@
 //! | type | in a child process |
 //! |---|---|
 //! | [`EventNotifier`] | works: the counter is shared with the parent |
-//! | dispatcher | each call fails with `Inherited`; drop changes nothing for the parent |
+//! | dispatcher | each call but `stop` fails with `Inherited`; drop changes nothing for the parent |
 //! | [`KvmVm`], [`KvmVcpu`] | each request fails with EIO: KVM serves the process that created the VM |
 //! | `SimVm` | works, with a copy of the state |
 //!
