@@ -13,7 +13,7 @@
 //! | the job | the type |
 //! |---|---|
 //! | one eventfd, or both ends of a queue | [`EventNotifier`], [`NotifierPair`] |
-//! | a device on a VMM thread | `dispatcher::Dispatcher` (feature `dispatcher`), or the VMM's own loop: see [`event_loops`] |
+//! | a device on a VMM thread | [`dispatcher::Dispatcher`] (feature `dispatcher`), or the VMM's own loop: see [`event_loops`] |
 //! | a vhost device, in the kernel or in another process | [`vring::Vrings`] |
 //! | requests to KVM, or to another hypervisor layer | [`KvmVm`], or a [`Vm`] of the VMM's own: see [`ports`] |
 //! | interrupts from an interrupt controller in the VMM | [`KvmVcpu`], a [`Vcpu`] |
@@ -60,7 +60,16 @@
 //! `default-features = false` for each of the crates then, so that Cargo builds no second copy.
 //!
 //! Needs Linux 5.8 or later.
-
+#![cfg_attr(
+    feature = "dispatcher",
+    doc = "",
+    doc = "[`dispatcher::Dispatcher`]: dispatcher::Dispatcher"
+)]
+#![cfg_attr(
+    not(feature = "dispatcher"),
+    doc = "",
+    doc = "[`dispatcher::Dispatcher`]: guide::device_thread"
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]

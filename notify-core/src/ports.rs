@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guide: a port over something that is not a KVM descriptor.
+//! Guide: how to implement the port ([`Vm`](crate::Vm)) over a hypervisor layer.
 //!
 //! [`KvmVm`](crate::KvmVm) makes ioctls on the descriptor of a KVM VM. A VMM with a hypervisor
 //! layer of its own implements [`Vm`](crate::Vm) over that layer. This page shows what such a port

@@ -40,7 +40,7 @@
 //! | call | blocks | for how long |
 //! |---|---|---|
 //! | `run` | yes | until `stop` |
-//! | `run_once` | yes | until a call was made, at most the timeout |
+//! | `run_once` | yes | until a handler has found work, at most the timeout |
 //! | `add`, `add_handler`, `add_polled`, `add_fd`, `resume` | for a lock | one `epoll_ctl` of another thread |
 //! | `pause`, `remove` | if another thread is calling the handler | until the handler returns |
 //! | `pause`, `remove` inside the handler's own call | no; that call is the last one | |

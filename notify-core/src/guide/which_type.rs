@@ -2,13 +2,10 @@
 //! Which type for which job.
 //!
 //! ```text
-//!            kick                                               call
-//!  guest ──────────▶ ioeventfd ──▶ host_notifier ──▶ device
-//!                                  └───── NotifierPair ─────┐
-//!  guest ◀────────── irqfd ◀────── guest_notifier ◀─ device
-//!
-//!   Vm: makes the ioeventfd            Dispatcher: calls the device on one thread
-//!       and the irqfd                  Vrings: gives both ends to a vhost back-end
+//!                          KVM (Vm)          NotifierPair          Dispatcher, or Vrings
+//!                          ────────          ────────────          ─────────────────────
+//!  guest ──── kick ─────▶ ioeventfd ─────▶ host_notifier ───────▶ device
+//!  guest ◀─── call ────── irqfd ◀───────── guest_notifier ◀────── device
 //! ```
 //!
 //! | the job | the type | share it as |
@@ -32,9 +29,10 @@
 //! | in a daemon (vhost-user) | the daemon | the daemon | [`NotifierPair`], [`Vrings`] |
 //! | in hardware (VFIO) | the hardware has its own doorbell | VFIO | [`EventNotifier`], by the crate `irqfd` |
 //!
-//! In all four cases the doorbell and the interrupt are made in the same way: the doorbell by
-//! `ioeventfd::IoEventFd` or `DoorbellSet`, the interrupt by `irqfd::IrqFd`, `Vector` or
-//! `LevelIrq`. Each of them takes an `Arc<EventNotifier>` and an `Arc<dyn Vm>`.
+//! Except for the doorbell of hardware, the other crates do the rest in the same way for all four.
+//! A doorbell is made by `ioeventfd::IoEventFd` or `DoorbellSet`, an interrupt by `irqfd::IrqFd`,
+//! `Vector` or `LevelIrq`. Each takes an `Arc<EventNotifier>`. The `Arc<dyn Vm>` is given once to
+//! the routing table and to the registry of doorbells.
 //!
 //! # Both ends of a queue
 //!
