@@ -11,7 +11,7 @@ use super::interrupt::Chips;
 use super::{SimVm, errno};
 use notify_core::Vcpu;
 
-/// A vCPU of a [`SimVm`], to inject interrupts into it. It never runs, so a call never blocks.
+/// A vCPU of a [`SimVm`], to inject interrupts into it. It never runs, so no call blocks.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -17,7 +17,7 @@
 //! | give queues to a vhost back-end, and take them back | [`Vrings`] | owned; a `Mutex` if threads share it |
 //! | make requests to a KVM VM | [`KvmVm`], a [`Vm`] | `Arc<dyn Vm>`, one for each VM |
 //! | make requests to another hypervisor layer | an implementation of [`Vm`]: see [`ports`] | `Arc<dyn Vm>` |
-//! | inject into a vCPU, with an interrupt controller in the VMM | [`KvmVcpu`], a [`Vcpu`] | `Arc<dyn Vcpu>`, one for each vCPU |
+//! | inject into a vCPU, with an interrupt controller in the VMM | [`KvmVcpu`], a [`Vcpu`] | owned, one for each vCPU; calls take `&dyn Vcpu` |
 //! | test device code without `/dev/kvm` | `notify_sim::SimVm` | `Arc<SimVm>`, an `Arc<dyn Vm>` |
 //!
 //! # Which device needs what

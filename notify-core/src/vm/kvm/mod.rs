@@ -81,7 +81,7 @@ pub struct KvmVm {
 }
 
 impl KvmVm {
-    /// Takes the file descriptor of a VM, by any bindings.
+    /// Takes ownership of the file descriptor of a VM, from any bindings.
     ///
     /// # Errors
     ///

@@ -45,7 +45,7 @@ pub struct KvmVcpu {
 }
 
 impl KvmVcpu {
-    /// Takes a file descriptor of a vCPU, by any bindings.
+    /// Takes ownership of a file descriptor of a vCPU, from any bindings.
     ///
     /// # Errors
     ///
