@@ -106,7 +106,6 @@
 //! With other versions set `default-features = false`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-
 #![forbid(unsafe_code)]
 
 mod bus;
