@@ -22,7 +22,7 @@
 //! | `signal_msi`, with [`Extension::SignalMsi`](crate::Extension::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `InjectError::MessageRefused` |
 //! | `irq_line_status`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `NoIrqLine`; `inject::line` of a message: `InjectError::LevelRefused` |
 //! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `LevelError::NoResample` |
-//! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Refused` |
+//! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier (`ioeventfd::guide::without_ioeventfds` shows how) | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Refused` |
 //! | `platform` | everything, if the builder of the table is given a `Wiring`, and the registry of doorbells a list of `Window`s | without a `Wiring` each commit: `Error::UnknownWiring`; `Window::of_irqchip` |
 //! | `check_extension` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
 //! | `irqfd` | doorbells, and interrupts by `signal_msi` and `irq_line_status` | `IrqFd`, private and exported vectors, exported devices of a line: `IrqFdError::Refused` |
