@@ -612,7 +612,7 @@ fn a_translation_that_lets_more_through_takes_parked_leases_back() {
         assert_eq!(last_messages(&vm), [0, 2]);
         let gone: Gsi = table.gsi(1).unwrap();
         let lost = table.explain(gone).to_string();
-        assert_eq!(lost, "lost: nothing is routed there");
+        assert_eq!(lost, "lost: the GSI has no route");
         table.recommit().unwrap();
         assert_eq!(last_messages(&vm), [0, 2]);
         drop((blocked, third));
