@@ -2,9 +2,9 @@
 //! Group commit: requests that arrive during an ioctl share the next one.
 //!
 //! A caller queues its request. If no round is running, the caller runs one: it takes the kernel's
-//! table and all waiting requests, and carries them out without the lock, so that leases can be
-//! taken and dropped meanwhile. Requests that arrive in between wait for the next round, which one
-//! of their callers runs. So a caller never works for requests that arrived after its own round has
+//! table and all waiting requests, and carries them out. The lock is not held meanwhile, so leases
+//! can be taken and dropped. Requests that arrive in between wait for the next round, which one of
+//! their callers runs. So a caller never works for requests that arrived after its own round has
 //! begun, and the table needs no thread of its own. (Some requests do not share a round, see
 //! `State::count_sharing_a_round`, so a caller may run other rounds before its own.)
 //!
@@ -133,6 +133,7 @@ impl Shared {
     }
 
     /// Disarms what is armed on GSIs whose messages are blocked, before their routes are removed.
+    ///
     /// Where that fails the route stays, and the edit or its request fails.
     fn disarm_blocked(&self, kernel: &KernelTable, request: &mut Request) {
         if !request.is_pending() {
@@ -223,9 +224,11 @@ impl State {
         self.kernel = Some(kernel);
     }
 
-    /// How many of the first requests can share a round. A retranslation starts from the committed
-    /// routes, so it has a round of its own. While a line is driven, a request that concerns pins
-    /// is validated against the committed routes too, so a round has at most one of these.
+    /// How many of the first requests can share a round.
+    ///
+    /// A retranslation starts from the committed routes, so it has a round of its own. While a line
+    /// is driven, a request that concerns pins is validated against the committed routes too, so a
+    /// round has at most one of these.
     fn count_sharing_a_round(&self, requests: &[Request]) -> usize {
         let (mut driven, mut pins) = (!self.driven.is_empty(), false);
         for (before, request) in requests.iter().enumerate() {

@@ -45,14 +45,16 @@ impl Transaction {
         self.change(lease, Some(route.into()))
     }
 
-    /// Stages the removal of a leased GSI's route. Dropping the lease does the same without an
-    /// ioctl of its own, at the next commit.
+    /// Stages the removal of a leased GSI's route.
+    ///
+    /// Dropping the lease does the same without an ioctl of its own, at the next commit.
     pub fn unroute(&mut self, lease: &GsiLease) -> &mut Self {
         self.change(lease, None)
     }
 
-    /// Stages a GSI of the VM's wiring, routed to pins. It belongs to no device; each device that
-    /// signals it holds a [`Line`](crate::Line).
+    /// Stages a GSI of the VM's wiring, routed to pins.
+    ///
+    /// It belongs to no device; each device that signals it holds a [`Line`](crate::Line).
     pub fn wire(&mut self, gsi: Gsi, pins: impl Into<Pins>) -> &mut Self {
         self.stage(gsi, Change::Wiring(Some(pins.into())))
     }

@@ -13,9 +13,9 @@
 //! | remove the route of an armed GSI | the commit fails with [`Error::RouteHeld`](crate::Error::RouteHeld) |
 //! | change the route of an armed GSI | works: signals follow the new route when the commit returns |
 //!
-//! The objects of `irqfd` hold lines by themselves. A VMM that calls KVM_IRQFD by its own code takes
-//! a line before it does so, and drops it after KVM_IRQFD_FLAG_DEASSIGN. If that ioctl fails, it
-//! calls [`Line::quarantine`](crate::Line::quarantine): then no other device gets that GSI.
+//! The objects of `irqfd` hold lines by themselves. A VMM that calls KVM_IRQFD by its own code
+//! takes a line before it does so, and drops it after KVM_IRQFD_FLAG_DEASSIGN. If that ioctl fails,
+//! it calls [`Line::quarantine`](crate::Line::quarantine): then no other device gets that GSI.
 //!
 //! # Two kinds of line
 //!
@@ -56,8 +56,8 @@
 //!
 //! # A split irqchip
 //!
-//! With KVM_CAP_SPLIT_IRQCHIP the kernel has only the local APICs. The IOAPIC, and the PICs if there
-//! are any, are in the VMM:
+//! With KVM_CAP_SPLIT_IRQCHIP the kernel has only the local APICs. The IOAPIC, and the PICs if
+//! there are any, are in the VMM:
 //!
 //! ```text
 //!  full irqchip    GSI 10 ──▶ pin 10 of KVM's IOAPIC ──▶ local APIC

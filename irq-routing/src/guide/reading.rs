@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Read a table: why an interrupt does not arrive, and what belongs into a bug report.
+//! Read a table: why an interrupt does not arrive, and what belongs in a bug report.
 //!
 //! KVM loses a signal without an error in several cases: no route, a route that it never delivers,
 //! a number out of range. Three tools show the case:
@@ -77,8 +77,8 @@
 //! # Ok::<(), irq_routing::ParseError>(())
 //! ```
 //!
-//! [`Problem::is_refused`](crate::Problem::is_refused) separates what KVM refuses from what it
-//! accepts and what is only unusual.
+//! [`Problem::is_refused`](crate::Problem::is_refused) distinguishes what KVM refuses from what is only
+//! unusual.
 //!
 //! # The program `routing`
 //!
@@ -86,15 +86,14 @@
 //! `cargo run --bin routing -- dump.txt` one from a bug report. It prints, in this order:
 //!
 //! ```text
-//! what would be lost       signals that KVM drops, and why
-//! what is unusual          shared pins, entries that KVM refuses, differences from a known PC
-//! what each GSI is         a picture: GSIs, and a dot for each chip or message
-//!   routed to
-//! in detail                each GSI as `explain` has it
+//! what would be lost           signals that KVM drops, and why
+//! what is unusual              shared pins, refused entries, differences from a known PC
+//! what each GSI is routed to   a picture: a dot for each chip, or for a message
+//! in detail                    the explanation of each GSI
 //! ```
 //!
-//! `--gsi 24` explains one GSI, `--json` prints an object for scripts, and `-` reads standard input.
-//! The exit code is 1 if KVM refuses the table.
+//! `--gsi 24` explains one GSI, `--json` prints an object for scripts, and `-` reads standard
+//! input. The exit code is 1 if KVM refuses the table.
 //!
 //! # A bug report
 //!

@@ -55,8 +55,8 @@
 //! # Untrusted and later snapshots
 //!
 //! A snapshot may come from anywhere. Reading it refuses lists that are longer than any table.
-//! [`restore`](crate::RoutingTable::restore) checks everything before it changes anything, and fails
-//! with a [`RestoreError`](crate::RestoreError):
+//! [`restore`](crate::RoutingTable::restore) checks everything before it changes anything, and
+//! fails with a [`RestoreError`](crate::RestoreError):
 //!
 //! | error | cause |
 //! |---|---|
@@ -70,5 +70,5 @@
 //!
 //! A device whose saved state contains GSI numbers must use them by
 //! [`claim`](crate::RoutingTable::claim), not by [`lease_exact`](crate::RoutingTable::lease_exact):
-//! a claimed lease has its route, and can be claimed only once. GSIs that no device has claimed keep
-//! their route; [`unclaimed`](crate::RoutingTable::unclaimed) lists them.
+//! a claimed lease has its route, and can be claimed only once. GSIs that no device has claimed
+//! keep their route; [`unclaimed`](crate::RoutingTable::unclaimed) lists them.

@@ -24,7 +24,8 @@
 //!
 //! A message of 32-bit form has 8 bits of destination. With KVM_FEATURE_MSI_EXT_DEST_ID the guest
 //! puts 7 more bits into bits 5 to 11 of the address; KVM expects them in the upper half of the
-//! address (KVM_CAP_X2APIC_API with 32-bit ids). `MsiMessage::with_extended_destination` moves them:
+//! address (KVM_CAP_X2APIC_API with 32-bit ids). `MsiMessage::with_extended_destination` moves
+//! them:
 //!
 //! ```
 //! use std::sync::Arc;

@@ -70,8 +70,7 @@ fn is_fit(name: &str) -> bool {
 pub struct Snapshot(Versioned<Saved>);
 
 impl RoutingTable {
-    /// Returns the table as committed: its wiring, its leases, and leases that are not yet claimed.
-    /// No ioctl.
+    /// Returns the table as committed: wiring, leases, and leases not yet claimed. No ioctl.
     ///
     /// Messages are those of the devices, before any translation. Left out are quarantined GSIs
     /// (nothing is armed in the restored VM), parked leases (they are not held), and names that are

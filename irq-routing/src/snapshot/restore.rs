@@ -62,8 +62,9 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// Returns the restored GSIs that no owner has claimed yet. To free one, [`claim`](Self::claim)
-    /// it and drop the lease.
+    /// Returns the restored GSIs that no owner has claimed yet.
+    ///
+    /// To free one, [`claim`](Self::claim) it and drop the lease.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<Gsi> {
         let state = self.lock();

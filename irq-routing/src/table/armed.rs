@@ -11,7 +11,7 @@ use crate::table::slots::LeaseId;
 /// Something that signals the GSI of a [`Line`](crate::Line), for example an irqfd.
 ///
 /// If the table's translation blocks a message, the kernel's route is removed. KVM must not have an
-/// irqfd on a GSI without a route: with posted interrupts the processor continues to deliver the
+/// irqfd on a GSI without a route. With posted interrupts the processor continues to deliver the
 /// old vector, and AMD hosts before Linux 5.18 read beyond an array. So the table calls
 /// [`disarm`](Self::disarm) first.
 ///
@@ -22,14 +22,15 @@ use crate::table::slots::LeaseId;
 /// The object must hold a lock of its own from the decision to arm until it has armed, and take the
 /// same lock in both methods; see [`Line::register`](crate::Line::register).
 pub trait Armed: Send + Sync {
-    /// Disarms the GSI until [`rearm`](Self::rearm), before its route is removed. Returns whether
-    /// nothing signals the GSI any more.
+    /// Disarms the GSI until [`rearm`](Self::rearm), before its route is removed.
     ///
-    /// If it returns `false` or panics, the old route stays, and the commit fails.
+    /// Returns whether nothing signals the GSI any more. If it returns `false` or
+    /// panics, the old route stays, and the commit fails.
     fn disarm(&self) -> bool;
 
-    /// Is called when the GSI has a route again, or still has it. After a panic of the VM a later
-    /// commit calls this, when the kernel's table is known again.
+    /// Is called when the GSI has a route again, or still has it.
+    ///
+    /// After a panic of the VM a later commit calls this, when the kernel's table is known again.
     fn rearm(&self);
 }
 
@@ -52,8 +53,8 @@ pub(super) struct One {
 
 impl Registered {
     /// Returns what may be armed on a GSI under this lease (or as wiring), and whether that is all
-    /// that is registered: an object whose last reference has gone may still be armed until its
-    /// registration is dropped. What was registered under an earlier lease is about to be
+    /// that is registered. An object whose last reference was dropped may still be armed until its
+    /// registration is dropped too. What was registered under an earlier lease is about to be
     /// deregistered, and does not concern this one.
     pub(crate) fn armed(&self, gsi: Gsi, lease: Option<LeaseId>) -> (Vec<Arc<dyn Armed>>, bool) {
         let of_gsi = self.armed.range((gsi, 0)..=(gsi, u64::MAX));

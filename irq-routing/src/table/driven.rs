@@ -11,10 +11,9 @@ use crate::{Error, Gsi, Line, Pin, Rejected, Route, RoutingTable};
 /// Exclusive control of a [`Line`]: its holder alone sets the level and gets the EOIs.
 ///
 /// If two GSIs are routed to one pin, KVM reports the pin's EOIs only to the GSI that is last in
-/// its table, and a waiter on the other waits for ever. So while this lives, no pin of the GSI may
-/// be shared: a commit that would route another GSI to one of its pins fails with
-/// [`Error::PinShared`], as does one that would route this GSI to a pin of another. Other
-/// transactions are not affected.
+/// its table. A device that waits for EOIs of the other waits for ever. So while this lives, no pin
+/// of the GSI may be shared. A commit that would route another GSI to one of its pins, or this GSI
+/// to a pin of another, fails with [`Error::PinShared`]. Other transactions are not affected.
 ///
 /// Dropping it gives up the control, then the line. No ioctl.
 ///

@@ -62,8 +62,9 @@ impl GsiLease {
         &self.table
     }
 
-    /// Sets the name of the holder: a device, or one of its vectors. When no GSI is left,
-    /// [`Error::Exhausted`] lists the holders and how many leases each has.
+    /// Sets the name of the holder: a device, or one of its vectors.
+    ///
+    /// When no GSI is left, [`Error::Exhausted`] lists the holders and how many leases each has.
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         self.table.lock().slots.set_name(self.gsi, name.into());
         self

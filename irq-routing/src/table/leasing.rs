@@ -25,6 +25,7 @@ impl RoutingTable {
     }
 
     /// Leases a GSI like [`lease`](Self::lease), but the error does not list the holders.
+    ///
     /// Collecting them takes time when there are thousands of leases.
     ///
     /// # Errors

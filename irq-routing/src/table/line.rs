@@ -115,17 +115,18 @@ impl Line {
         self.lease.take().ok_or(self)
     }
 
-    /// Registers what is armed on the GSI, so that it is disarmed before a blocked message loses
-    /// its route. Returns the registration, and whether the message is blocked now: then nothing
-    /// may be armed until [`Armed::rearm`] is called.
+    /// Registers what is armed, so that it is disarmed before a blocked message loses its route.
+    ///
+    /// Returns the registration, and whether the message is blocked now: then nothing may be armed
+    /// until [`Armed::rearm`] is called.
     ///
     /// Call this while holding the lock that [`Armed::disarm`] and [`Armed::rearm`] take. Otherwise
     /// another thread's commit may call them before the caller has stored whether the message is
     /// blocked.
     ///
     /// A table without a translation needs no registration. In a table with a translation each line
-    /// needs one for everything that is armed on it: the route of a line without a registration is
-    /// never removed, and a commit that would block its message fails with [`Error::RouteHeld`].
+    /// needs one for everything that is armed on it. The route of a line without a registration is
+    /// never removed: a commit that would block its message fails with [`Error::RouteHeld`].
     #[must_use = "dropping the registration ends it"]
     pub fn register(&self, armed: Weak<dyn Armed>) -> (Registration, bool) {
         let RouteHold { table, gsi } = &self.hold;

@@ -75,8 +75,10 @@ impl RoutingTable {
         &self.shared.vm
     }
 
-    /// Returns the interrupt controllers that the table is for: of the builder's wiring, or of the
-    /// VM. If the VM has none yet, returns the usual ones of the host's architecture.
+    /// Returns the interrupt controllers that the table is for.
+    ///
+    /// They are those of the builder's wiring, or of the VM. If the VM has none yet, returns the
+    /// usual ones of the host's architecture.
     #[inline]
     #[must_use]
     pub fn platform(&self) -> Platform {
@@ -150,8 +152,9 @@ impl RoutingTable {
         self.lock().slots.get(gsi).route()
     }
 
-    /// Returns what the kernel's table has for a GSI, as far as is known. During a commit, returns
-    /// what it had before.
+    /// Returns what the kernel's table has for a GSI, as far as is known.
+    ///
+    /// During a commit, returns what it had before.
     #[must_use]
     pub fn kernel_route(&self, gsi: Gsi) -> KernelRoute {
         self.lock().kernel_route(gsi)

@@ -16,9 +16,9 @@ use crate::{Error, RoutingTable};
 ///
 /// # Threads and locks
 ///
-/// A method is called on the thread that has caused the event, before its call returns: a vCPU
-/// thread that unmasks a vector, a thread that commits, the thread that runs an `irqfd::ArmQueue`.
-/// Neither the table nor a vector is locked then. Other locks may be held:
+/// A method is called on the thread that has caused the event, before its call returns. That may be
+/// a vCPU thread that unmasks a vector, a thread that commits, or the thread that runs an
+/// `irqfd::ArmQueue`. Neither the table nor a vector is locked then. Other locks may be held:
 ///
 /// - in a round of an `ArmQueue`: the lock that allows one round at a time;
 /// - the lock of an `irqfd::msix::Binding` that is moved;
@@ -73,8 +73,9 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = error;
     }
 
-    /// Is called when a closed vector has been opened: armed if it has an eventfd, able to send if
-    /// it is internal.
+    /// Is called when a closed vector has been opened.
+    ///
+    /// A vector with an eventfd is armed then; an internal one may send.
     ///
     /// That is after an unmask, a resume, and a new message for which the vector was closed first.
     /// A new message for which it stays armed is not reported. Also called if the translation
@@ -134,8 +135,9 @@ impl<'a> ObservedVector<'a> {
 }
 
 impl RoutingTable {
-    /// Calls the observer with an event, if the table has one. For crates whose objects use the
-    /// table. A panic of the observer is dropped.
+    /// Calls the observer with an event, if the table has one; a panic of it is dropped.
+    ///
+    /// For crates whose objects use the table.
     #[doc(hidden)]
     #[inline]
     pub fn observe(&self, event: impl FnOnce(&dyn Observer)) {

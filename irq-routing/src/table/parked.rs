@@ -176,8 +176,8 @@ impl State {
     }
 
     /// Finds GSIs whose entries in the kernel's table may be removed, so that it has `excess` fewer
-    /// entries: those that were freed since the round began, then those of parked leases, the
-    /// longest parked first, which are taken back. `entries` counts the entries of a GSI.
+    /// entries. These are GSIs that were freed since the round began, then those of parked leases,
+    /// the longest parked first, which are taken back. `entries` counts the entries of a GSI.
     ///
     /// If there are not enough entries, nothing is taken back, and the error is the number that
     /// there are.

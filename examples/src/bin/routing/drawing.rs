@@ -30,7 +30,7 @@ pub(crate) fn draw(platform: Platform, runs: &[Run<'_>], width: usize) -> String
     titles
         .iter()
         .for_each(|title| drawing += &cell(title, chip, ' '));
-    drawing += "a signal is injected\n";
+    drawing += "delivery\n";
     for run in runs {
         drawing += &cell(&format!("  {}", run.gsis()), GSIS, ' ');
         let mut dots: Vec<_> = run

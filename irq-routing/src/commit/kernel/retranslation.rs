@@ -12,8 +12,8 @@ use crate::commit::request::RequestKind;
 use crate::{Error, Gsi};
 
 impl KernelTable {
-    /// After all have failed together: gives the kernel the new translations that it takes, and
-    /// blocks the messages whose translation it refuses, because the old ones must not stay in
+    /// After all have failed together: gives the kernel the new translations that it takes.
+    /// Messages whose translation it refuses are blocked, because the old ones must not stay in
     /// force.
     pub(crate) fn translate_all_but_refused(
         &mut self,
