@@ -39,11 +39,12 @@ impl RoutingTable {
         self.submit(RequestKind::Recommit)
     }
 
-    /// Translates every message again and commits what has changed, with at most one ioctl.
+    /// Translates every message again, and commits what has changed.
     ///
     /// Call it when the translation has changed, for example after the guest has invalidated
-    /// entries of an emulated IOMMU. When it returns `Ok`, no signal follows an old translation. It
-    /// must not be called while a lock is held that the translation takes.
+    /// entries of an emulated IOMMU. It issues one ioctl if anything has changed, and more if the
+    /// kernel refuses a new translation. When it returns `Ok`, no signal follows an old
+    /// translation. It must not be called while a lock is held that the translation takes.
     ///
     /// # Errors
     ///

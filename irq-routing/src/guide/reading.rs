@@ -77,8 +77,8 @@
 //! # Ok::<(), irq_routing::ParseError>(())
 //! ```
 //!
-//! [`Problem::is_refused`](crate::Problem::is_refused) distinguishes what KVM refuses from what is only
-//! unusual.
+//! [`Problem::is_refused`](crate::Problem::is_refused) distinguishes what KVM refuses from what is
+//! only unusual.
 //!
 //! # The program `routing`
 //!
