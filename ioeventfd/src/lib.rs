@@ -129,6 +129,8 @@
 //! The doorbell stays registered all the while. [`Vrings`](notify_core::vring::Vrings) does this
 //! for all queues of a device, except for the handlers.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #![forbid(unsafe_code)]
 
 mod bus;

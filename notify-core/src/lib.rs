@@ -60,6 +60,8 @@
 //! Other versions of kvm-ioctls and vmm-sys-util work without the two default features. Set
 //! `default-features = false` for each of the crates then, so that Cargo builds no second copy.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("eventfd and KVM exist on Linux only");
 

@@ -23,6 +23,8 @@
 //! of coalesced writes (it never fills), and on arm64 and riscv64 the controllers' own registers.
 //! What depends on how a kernel was built is as in one without Hyper-V, Xen and SMM.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod arm64;
 mod builder;
 mod bus;
