@@ -4,14 +4,14 @@
 //! # The life of a GSI
 //!
 //! ```text
-//!            lease                set_route, commit             into_line
-//!   free ───────────▶ leased ────────────────────▶ routed ─────────────────▶ line
-//!    ▲                  │                          │    ▲    ◀──────────────  (an irqfd
-//!    │       drop       │             drop   park  │    │      into_lease      is armed)
-//!    ├──────────────────┘◀──────────────────┐      ▼    │ unpark
-//!    │                                      └──── parked
-//!    │   taken back in a shortage, or dropped       │
-//!    └──────────────────────────────────────────────┘
+//!            lease             commit a route             into_line
+//!   free ───────────▶ leased ────────────────▶ routed ◀────────────▶ line: an irqfd may be armed
+//!    ▲                  │                       │  ▲     into_lease
+//!    │       drop       │         drop          │  │
+//!    ├──────────────────┴───────────────────────┤  │ unpark
+//!    │                                     park ▼  │
+//!    └───────────────────────────────────────── parked
+//!        dropped, or taken back in a shortage
 //! ```
 //!
 //! | step | ioctls |
