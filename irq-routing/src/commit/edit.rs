@@ -50,7 +50,7 @@ pub(crate) enum Change {
     Message(LeaseId, u64, MsiMessage),
     /// The VM's wiring changes.
     Wiring(Option<Pins>),
-    /// The route stays, and is translated anew.
+    /// The route stays, and is translated again.
     Translation(Route),
 }
 

@@ -10,7 +10,7 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) enum Failure {
     Error(Error),
-    /// The translation or the VM panicked. The panic goes on in the caller of the request.
+    /// The translation or the VM panicked. The panic is resumed in the caller of the request.
     Panic(Panic),
 }
 

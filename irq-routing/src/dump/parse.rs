@@ -146,7 +146,7 @@ fn platform(name: &str) -> Parsed<'_, Platform> {
     }
 }
 
-/// What stands behind the GSI.
+/// Reads what follows the GSI in the line of an entry.
 fn target(mut words: SplitWhitespace<'_>) -> Parsed<'_, DumpTarget> {
     const KIND: &str = "the type of the entry, type=1 to type=5";
     let kind = words.next().unwrap_or_default();

@@ -106,8 +106,8 @@
 //!
 //! # Shortage
 //!
-//! There are two limits. The VM has so many GSIs (KVM_CAP_IRQ_ROUTING, usually 4096), and the
-//! kernel's table has as many *entries*. A PC's wiring has 38 entries for 23 GSIs, so
+//! There are two limits. The VM has a number of GSIs (KVM_CAP_IRQ_ROUTING, usually 4096), and the
+//! kernel's table has at most as many *entries*. A PC's wiring has 38 entries for 23 GSIs, so
 //! entries run out first. In a shortage the table takes back parked leases, the longest parked
 //! first, and no more than it needs. When none is left:
 //!

@@ -93,7 +93,7 @@ impl State {
         self.blocked.contains(gsi.index())
     }
 
-    /// Whether the kernel may still have the route of a lease that is gone.
+    /// Whether the kernel may still have the route of a dropped lease.
     fn is_stale(&self, gsi: Gsi) -> bool {
         let kernel = self.kernel.as_deref();
         self.stale.contains(gsi.index())

@@ -180,7 +180,7 @@ impl Request {
         edits.iter().filter(|edit| edit.is_open()).count()
     }
 
-    /// Two halves of a range, where one owner ends and another begins if there is such a place.
+    /// Two halves of a range, divided between two owners if there are several.
     fn halves(&self, range: &Range<usize>) -> [Range<usize>; 2] {
         let middle = range.start + range.len() / 2;
         let owner = |index: usize| self.edits.get(index).map(|edit| edit.owner);
