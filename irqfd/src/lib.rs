@@ -246,6 +246,7 @@
 #![forbid(unsafe_code)]
 
 mod edge;
+pub mod guide;
 mod hex;
 pub mod inject;
 mod level;
