@@ -60,9 +60,9 @@
 //!    and "inject pending after unmask". Print the [`Dead`] that accesses return.
 //! 4. **Queues.** Give each queue an [`msix::Binding`]. *Delete* the arrays of queue vectors.
 //! 5. **Eventfds.** Where vhost or VFIO needs one, use [`export`] or
-//!    [`Binding::call`](crate::msix::Binding::call). A vector that only the VMM triggers needs none:
-//!    *delete* its eventfd. If the filters of device threads lack KVM_SIGNAL_MSI, build the table
-//!    with [`private_irqfd`](crate::msix::TableBuilder::private_irqfd).
+//!    [`Binding::call`](crate::msix::Binding::call). A vector that only the VMM triggers needs
+//!    none: *delete* its eventfd. If the filters of device threads lack KVM_SIGNAL_MSI, build the
+//!    table with [`private_irqfd`](crate::msix::TableBuilder::private_irqfd).
 //! 6. **The queue.** Put one [`ArmQueue`](crate::ArmQueue) into the event loop, so that unmasking
 //!    does not commit on the vCPU's thread.
 //! 7. **Lines.** Build a [`LevelLine`] for each pin, and let devices join. *Delete* the counters

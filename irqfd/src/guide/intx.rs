@@ -67,10 +67,10 @@
 //! When the guest moves a PCI device to another pin (a PIIX or ICH9 link register), drop the
 //! [`LevelIrq`] and join the line of the new pin, then [`assert`] if the device asserted before.
 //!
-//! **Call [`reassert`] where devices are mixed.** If the VMM's own devices share a line with devices
-//! that want EOIs, let one of the VMM's devices join with [`join_resampled`], watch its notifier,
-//! and call [`reassert`] each time that it is signalled. Linux 6.3 and later forget the level of
-//! KVM_IRQ_LINE when the guest unmasks the pin.
+//! **Call [`reassert`] where devices are mixed.** If the VMM's own devices share a line with
+//! devices that want EOIs, let one of the VMM's devices join with [`join_resampled`], watch its
+//! notifier, and call [`reassert`] each time that it is signalled. Linux 6.3 and later forget the
+//! level of KVM_IRQ_LINE when the guest unmasks the pin.
 //!
 //! # A split irqchip
 //!

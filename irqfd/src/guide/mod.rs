@@ -55,18 +55,18 @@
 //!
 //! # The guides of the other crates
 //!
-//! - `notify_core::guide`: notifiers, dispatcher, vhost devices. `event_loops` shows how a loop that
-//!   the VMM has watches a notifier. [`notify_core::ports`] shows how to implement [`Vm`](crate::Vm)
-//!   for another hypervisor.
+//! - `notify_core::guide`: notifiers, dispatcher, vhost devices. `event_loops` shows how a loop
+//!   that the VMM has watches a notifier. [`notify_core::ports`] shows how to implement
+//!   [`Vm`](crate::Vm) for another hypervisor.
 //! - `ioeventfd::guide`: doorbells, the layouts of virtio, a BAR that moves.
 //! - [`irq_routing`]: the routing table, transactions, explanations and dumps.
 //!
 //! # The examples
 //!
 //! They run without `/dev/kvm`. They use `SimVm` of the crate `notify-sim`, which does in memory
-//! what KVM does. In a VMM, `KvmVm::try_from(&vm_fd)?` takes its place, and calls on `vm` that start
-//! with `guest_`, `take_`, `pending_` or `enable_` are what the guest does. A complete VMM to copy
-//! from is `examples/src/bin/minimal.rs` in the repository.
+//! what KVM does. In a VMM, `KvmVm::try_from(&vm_fd)?` takes its place, and calls on `vm` that
+//! start with `guest_`, `take_`, `pending_` or `enable_` are what the guest does. A complete VMM to
+//! copy from is `examples/src/bin/minimal.rs` in the repository.
 
 pub mod coming_from;
 pub mod intx;

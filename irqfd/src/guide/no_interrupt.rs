@@ -44,8 +44,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`RoutingTable::dump`](irq_routing::RoutingTable::dump) prints the whole table, for a bug report.
-//! The program `routing` of the repository reads such a text and explains it.
+//! [`RoutingTable::dump`](irq_routing::RoutingTable::dump) prints the whole table, for a bug
+//! report. The program `routing` of the repository reads such a text and explains it.
 //!
 //! # By the outcome of a trigger
 //!

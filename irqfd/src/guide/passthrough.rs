@@ -19,8 +19,8 @@
 //! interrupt when it is unmasked, the circle begins anew.
 //!
 //! The VMM implements [`IntxDevice`]: four uses of VFIO_DEVICE_SET_IRQS. Its page has them for the
-//! crate `vfio-ioctls`. Enable the interrupt when the guest has the device and uses INTx; disable it
-//! when the guest sets INTX_DISABLE, or enables MSI or MSI-X.
+//! crate `vfio-ioctls`. Enable the interrupt when the guest has the device and uses INTx; disable
+//! it when the guest sets INTX_DISABLE, or enables MSI or MSI-X.
 //!
 //! ```
 //! # use std::io;

@@ -155,7 +155,12 @@
 //! }
 //!
 //! # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
-//! # let entry = SavedEntry { address_low: 0xfee0_0000, address_high: 0, data: 0x41, vector_control: 0 };
+//! # let entry = SavedEntry {
+//! #     address_low: 0xfee0_0000,
+//! #     address_high: 0,
+//! #     data: 0x41,
+//! #     vector_control: 0,
+//! # };
 //! # let saved = SavedMsix {
 //! #     entries: vec![entry],
 //! #     pending: vec![0],
@@ -180,8 +185,8 @@
 //! ```
 //!
 //! - To write such a state: `snapshot()?.registers()?`, and
-//!   [`VectorHandle::gsi`](crate::VectorHandle::gsi) of each vector while the table is paused. Masked
-//!   and internal vectors have no GSI: write any number.
+//!   [`VectorHandle::gsi`](crate::VectorHandle::gsi) of each vector while the table is paused.
+//!   Masked and internal vectors have no GSI: write any number.
 //! - What is read is checked: a wrong length or a pending bit beyond the table is a
 //!   [`RestoreError`](crate::RestoreError). Bits that mean nothing are dropped.
 //! - Only the version of a snapshot is read if a later version of the crate has written it. It

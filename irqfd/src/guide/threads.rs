@@ -3,9 +3,9 @@
 //!
 //! The types are `Send + Sync`. Any thread may call anything at any time, unless this page says
 //! otherwise. No call waits until the guest has handled an interrupt, and none needs stopped vCPUs.
-//! "A commit" is one KVM_SET_GSI_ROUTING, and the commits of other threads that are under way.
-//! "One KVM_IRQFD" waits for injections that KVM has begun: some 40 microseconds to unbind, and more
-//! on a loaded host.
+//! "A commit" is one KVM_SET_GSI_ROUTING, and the commits of other threads that are under way. "One
+//! KVM_IRQFD" waits for injections that KVM has begun: some 40 microseconds to unbind, and more on
+//! a loaded host.
 //!
 //! # What a device thread calls
 //!

@@ -129,8 +129,8 @@
 //! # Without a level
 //!
 //! Some VMMs describe the interrupt to the guest as edge-triggered. Then an [`IrqFd`](crate::IrqFd)
-//! on the pin suffices: set the status, then signal the notifier. An edge that comes while the guest
-//! has masked the pin is lost, as on hardware. A level is not, so it is the safer choice.
+//! on the pin suffices: set the status, then signal the notifier. An edge that comes while the
+//! guest has masked the pin is lost, as on hardware. A level is not, so it is the safer choice.
 //!
 //! [`assert`]: crate::LevelIrq::assert
 //! [`deassert`]: crate::LevelIrq::deassert

@@ -43,16 +43,16 @@
 //! ```text
 //!  built ─▶ masked ─unmask─▶ open                                     internal: nothing to arm
 //!              ▲
-//!              │             ┌─ with a queue ─▶ queued ─┐
-//!              └─ masked ─unmask                        ├▶ being armed ─▶ armed    exported or
-//!                            └─ without ────────────────┘        │                 private
-//!                                                                ▼
-//!                                    dead: no GSI, or KVM refuses the route, irqfd or message
+//!              │         ┌─ with a queue ─▶ queued ─┐
+//!              └─ mask ─unmask                      ├─▶ being armed ─▶ armed      exported or
+//!                        └─ without ────────────────┘        │                    private
+//!                                                            ▼
+//!                                dead: no GSI, or KVM refuses the route, irqfd or message
 //! ```
 //!
 //! [`VectorHandle::state`] returns the state. A vector is *internal* until its notifier is handed
-//! out ([`export`](crate::VectorHandle::export)): it has no eventfd, GSI or route. [`Vector`] describes the
-//! kinds.
+//! out ([`export`](crate::VectorHandle::export)): it has no eventfd, GSI or route. [`Vector`]
+//! describes the kinds.
 //!
 //! # A call
 //!
@@ -156,17 +156,18 @@
 //!
 //! # A queue that vhost serves
 //!
-//! When the guest writes `queue_msix_vector`, call [`bind_call`](crate::msix::Binding::bind_call) instead of
-//! `bind`. It gives the back-end the new call and moves the signals of the old one; [`Binding`] has
-//! the picture. How the back-end starts and stops is in `notify_core::guide::vhost_device`.
+//! When the guest writes `queue_msix_vector`, call [`bind_call`](crate::msix::Binding::bind_call)
+//! instead of `bind`. It gives the back-end the new call and moves the signals of the old one;
+//! [`Binding`] has the picture. How the back-end starts and stops is in
+//! `notify_core::guide::vhost_device`.
 //!
 //! # INTx instead of MSI-X
 //!
-//! A driver may not enable MSI-X. Ask [`is_enabled`](crate::msix::Table::is_enabled) at each interrupt, or look
-//! at the outcome: [`Triggered::Disabled`](crate::Triggered::Disabled) means that MSI-X is off. Then
-//! set the ISR status and [`assert`](crate::LevelIrq::assert) the device's line; a read of the ISR
-//! status clears it and deasserts. The lock of [`virtio_mmio`](super::virtio_mmio) is needed here
-//! too.
+//! A driver may not enable MSI-X. Ask [`is_enabled`](crate::msix::Table::is_enabled) at each
+//! interrupt, or look at the outcome: [`Triggered::Disabled`](crate::Triggered::Disabled) means
+//! that MSI-X is off. Then set the ISR status and [`assert`](crate::LevelIrq::assert) the device's
+//! line; a read of the ISR status clears it and deasserts. The lock of
+//! [`virtio_mmio`](super::virtio_mmio) is needed here too.
 //!
 //! # Resets
 //!

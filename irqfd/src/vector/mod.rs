@@ -81,7 +81,8 @@ use trigger::{Gate, Outlet, SharedMessage};
 /// KVM injects some interrupts from a worker thread: what a notifier has when it is bound, and
 /// messages that may go to several vCPUs. Until the worker has run, such an interrupt is neither in
 /// the notifier nor in what KVM_GET_LAPIC returns. [`pause`](Self::pause) waits for the worker, and
-/// keeps all later triggers. The [crate's page](crate#snapshots) has the order of all steps.
+/// keeps all later triggers. The guide has the order of all
+/// steps: [`snapshot`](crate::guide::snapshot).
 ///
 /// To restore a vector: [`pause`](Self::pause), [`set_message`](Self::set_message),
 /// [`trigger`](VectorHandle::trigger) if it was pending, [`unmask`](Self::unmask) if it was
