@@ -41,13 +41,13 @@
 //! # The life of a vector
 //!
 //! ```text
-//!  built ─▶ masked ─unmask─▶ open                                     internal: nothing to arm
-//!              ▲
-//!              │         ┌─ with a queue ─▶ queued ─┐
-//!              └─ mask ─unmask                      ├─▶ being armed ─▶ armed      exported or
-//!                        └─ without ────────────────┘        │                    private
-//!                                                            ▼
-//!                                dead: no GSI, or KVM refuses the route, irqfd or message
+//!                   unmask
+//!  built ─▶ masked ──┬─ internal ──────────────────────────▶ open
+//!             ▲      ├─ exported or private, with a queue ─▶ queued ─┐
+//!             │      └─ exported or private, without ────────────────┴▶ being armed ─▶ armed
+//!             │                                                             │
+//!             └── mask, reset: from each of these                           ▼
+//!                                  dead: no GSI, or KVM refuses the route, irqfd or message
 //! ```
 //!
 //! [`VectorHandle::state`] returns the state. A vector is *internal* until its notifier is handed
