@@ -35,7 +35,7 @@
 //! | [`Binding::bind`] | another move of this queue |
 //! | [`Binding::bind_call`] | the back-end, as long as `set_call` takes |
 //! | [`LevelLine::redirect`] | the line's lock; a commit if the entry is unmasked with a new message |
-//! | [`EoiExits::on_vector`], [`EoiExits::on_pin`] | the lock of each line of that vector or pin |
+//! | [`EoiExits::on_vector`], [`EoiExits::on_pin`] | the lock of each line of that vector or pin, and of a line that is in `redirect` |
 //! | [`inject::vcpu`] | nothing on the vCPU's own thread; on another one until the vCPU leaves KVM_RUN |
 //!
 //! A mask never waits for a commit.

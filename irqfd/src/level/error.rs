@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`LevelError`]: why an operation on a line, or on a device's share of it, fails; and
+//! [`LevelError`]: why an operation on a line, or on a device's share of it, fails;
 //! [`NoResample`]: why no EOI of a line would be reported.
 
 use std::io;
@@ -34,9 +34,11 @@ pub enum LevelError {
         cause: Box<irq_routing::Error>,
     },
 
-    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, the one that was
-    /// set last. Devices of the VMM, which set it, and exported ones, which trigger, would
-    /// overwrite each other's; so would an EOI that of a device of the VMM that is notified of it.
+    /// The GSI has one level for all its devices (arm64, riscv64).
+    ///
+    /// The interrupt controller keeps the level that was set last. Devices of the VMM, which set
+    /// it, and exported ones, which trigger, would overwrite each other's level. An EOI would
+    /// overwrite the level of a device of the VMM that waits for EOIs.
     #[error(
         "GSI {gsi} has one level for all its devices; let all of them be exported, or all be the \
          VMM's and not notified of EOIs"
