@@ -6,9 +6,9 @@ use std::fmt;
 use crate::LevelError;
 use crate::hex::Hex;
 
-/// Why a saved state of a table, a capability or a line cannot be restored, or converted from or to
-/// registers. The table, capability or line has not changed.
+/// Why a saved state cannot be restored, or converted from or to registers.
 ///
+/// The table, capability or line has not changed.
 /// [`msix::Table::restore`](crate::msix::Table::restore),
 /// [`msi::Capability::restore`](crate::msi::Capability::restore) and
 /// [`LevelLine::restore`](crate::LevelLine::restore) return it, and the conversions of

@@ -3,8 +3,8 @@
 //!
 //! VMMs run their threads under seccomp filters that kill the process at a call that is not in
 //! their list. These tables name the calls of each operation, by the thread on which a VMM makes
-//! it. [`notify_core::system_calls`] says how they are made, and names the calls of the runtime,
-//! which come on top.
+//! it. [`notify_core::system_calls`] describes how they are made, and names the calls of the
+//! runtime, which come on top.
 //!
 //! A [`Vector`](crate::Vector) is internal, private or exported. It is exported too if a VMM gives
 //! it an eventfd of its own ([`replace_notifier`](crate::VectorHandle::replace_notifier)), and the

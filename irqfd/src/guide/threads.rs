@@ -19,10 +19,10 @@
 //! | [`inject::message`], [`inject::line`] | nothing; on arm64 and riscv64 `line` takes the table's lock | one |
 //! | [`is_pending`], [`state`] | the vector's lock | at most one read |
 //!
-//! A trigger allocates nothing and takes no lock. **A hostile peer** that shares the eventfd of an
-//! exported vector can make it blocking and fill its counter. Then a trigger waits in `write` until
-//! the peer reads. Other vectors and the vCPUs do not wait for it, also not a mask of this vector.
-//! Do not trigger a peer's vector on a thread that must not stop.
+//! A trigger allocates nothing and waits for no lock. **A hostile peer** that shares the eventfd of
+//! an exported vector can make it blocking and fill its counter. Then a trigger waits in `write`
+//! until the peer reads. Other vectors and the vCPUs do not wait for it, also not a mask of this
+//! vector. Do not trigger a peer's vector on a thread that must not stop.
 //!
 //! # What a vCPU thread calls
 //!

@@ -65,7 +65,7 @@ impl<'a> VectorBuilder<'a> {
 
     /// Builds a masked vector without a message.
     ///
-    /// Issues no ioctl but KVM_CHECK_EXTENSION, unless the vector is private.
+    /// Issues no ioctl but KVM_CHECK_EXTENSION, once for a VM, unless the vector is private.
     ///
     /// # Errors
     ///

@@ -29,7 +29,7 @@ pub struct VectorHandle {
 impl VectorHandle {
     /// Raises the interrupt, or keeps the trigger if the vector is closed.
     ///
-    /// Waits for no other thread, takes no lock and allocates nothing. Makes one system call, or
+    /// Waits for no other thread and allocates nothing. Makes one system call, or
     /// none ([`system_calls`](crate::system_calls)). [`EventNotifier::notify`] describes what a
     /// hostile process that shares the notifier can do. The table's translation is not called: the
     /// message was translated when the vector was opened.
