@@ -16,8 +16,8 @@ use crate::sync::Mutex;
 
 /// The irqfds of a line.
 ///
-/// Where messages are translated, the table says when the route of the line's GSI goes and comes,
-/// and they follow. Elsewhere a route never goes, and nothing is remembered.
+/// Where messages are translated, the table reports when the route of the line's GSI is removed and
+/// comes back, and the irqfds follow. Elsewhere a route stays, and nothing is remembered.
 #[derive(Debug)]
 pub(crate) struct Bound(Option<Box<Followed>>);
 
@@ -52,10 +52,10 @@ struct One {
 }
 
 impl Bound {
-    /// None yet, on a line that is there.
+    /// None yet, on a line that exists.
     pub(crate) fn new(line: &Line) -> Self {
         let followed = IrqFds::new(line.table(), line.gsi()).map(|irqfds| {
-            // Under the lock, so that what the table says next comes after this.
+            // Under the lock, so that the table's next report comes after this.
             let mut state = irqfds.state.lock();
             let (registration, blocked) = line.register(irqfds.weak());
             state.blocked = blocked;

@@ -152,7 +152,7 @@ impl IrqFd {
             return Err(Rejected::new(self.not_armed(), self));
         };
         match self.disarm(&line) {
-            // The route is let go before what is registered, which is dropped with `self`.
+            // The route is released before what is registered, which is dropped with `self`.
             Ok(()) => Ok(IrqFdBuilder {
                 target: IrqTarget::from_lease_of(line),
                 notifier: Some(Arc::clone(&self.notifier)),
@@ -213,6 +213,6 @@ impl Drop for IrqFd {
             log::error!("{error}; the GSI is kept out of use");
             line.quarantine();
         }
-        // The line is let go before what is registered.
+        // The line is released before what is registered.
     }
 }

@@ -80,10 +80,13 @@ pub enum LevelError {
     /// cannot take its place: it makes edges, and a resampling one raises the pin until the next
     /// EOI.
     ///
-    /// Three ways are left: an [exported](crate::LevelLine::join_exported) device, where the port
-    /// takes resampling irqfds; an IOAPIC in user space, whose GSIs have messages; and a
-    /// [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set the
-    /// pin that the port does not forward.
+    /// Three ways are left:
+    ///
+    /// - an [exported](crate::LevelLine::join_exported) device, where the port takes resampling
+    ///   irqfds;
+    /// - an IOAPIC in user space, whose GSIs have messages;
+    /// - a [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set
+    ///   the pin that the port does not forward.
     #[error(
         "the port cannot set the level of GSI {gsi}, which is routed to a pin; implement \
          `Vm::irq_line_status`, export the device, or route the GSI to a message: {cause}"

@@ -74,8 +74,8 @@ impl Kernel {
         }
     }
 
-    /// The status is not asked for: the real-time clock's pin would lose a level to it, as
-    /// [`inject::line_status`](crate::inject::line_status) says.
+    /// Without the status: the pin of the real-time clock would lose a level, see
+    /// [`inject::line_status`](crate::inject::line_status).
     fn send_now(&mut self, level: bool) -> Result<(), LevelError> {
         let (table, gsi) = (self.driven_gsi.line().table(), self.driven_gsi.line().gsi());
         let line = line_number(table, gsi).ok_or(LevelError::NoPin { gsi })?;
@@ -218,8 +218,8 @@ impl Kernel {
     }
 
     /// The line has this level now, and state of a VM whose kernel had been given the level
-    /// `saved`. KVM_SET_IRQCHIP restores a pin that was high, and forgets who raised it: the next
-    /// EOI lowers it, or a level that is given anew.
+    /// `saved`. KVM_SET_IRQCHIP restores a pin that was high without its source: the next EOI or
+    /// the next level lowers it.
     pub(super) fn restore(&mut self, saved: bool, level: bool) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
@@ -271,7 +271,7 @@ fn has_a_level_for_each_source(platform: Platform) -> bool {
     matches!(platform, Platform::X86)
 }
 
-/// Whether the kernel tells of the ends of this line's interrupts.
+/// Whether the kernel reports the EOIs of this line.
 fn can_resample(line: &Line) -> Result<(), NoResample> {
     // No EOI of an APLIC reaches KVM: it calls `kvm_notify_acked_irq` nowhere in `arch/riscv/kvm`.
     if line.table().platform() == Platform::Riscv64Aia {

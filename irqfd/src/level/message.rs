@@ -29,8 +29,8 @@ pub(super) struct Message {
     /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the
     /// kernel sends for an irqfd is not seen here.
     in_service: bool,
-    /// The entry has been edge-triggered and not masked since it was last level-triggered: who
-    /// triggered then waits for an EOI of which no exit came.
+    /// The entry has been edge-triggered and not masked since it was last level-triggered: a device
+    /// that triggered then waits for an EOI of which no exit came.
     had_edges: bool,
     /// The level of the VMM's own devices.
     pub(super) level: bool,
@@ -168,8 +168,8 @@ impl Message {
         self.change(members, new, self.paused)
     }
 
-    /// Pauses or resumes. An EOI of what a resume that fails has sent is heard of, as the entry
-    /// stays.
+    /// Pauses or resumes. If a resume fails, the EOI of what it has sent is still reported, as the
+    /// entry stays.
     pub(super) fn set_paused(
         &mut self,
         members: &mut Members,
@@ -237,7 +237,7 @@ impl Message {
             }
             Err(error) => {
                 self.undo(members, old);
-                // What irqfds have sent meanwhile has no end that would be heard of.
+                // The EOI of what irqfds have sent meanwhile is not reported.
                 (!masked && members.has_exported(), Err(error))
             }
         }

@@ -64,7 +64,7 @@ impl Capability {
         opened.run()
     }
 
-    /// Makes the vectors what new registers say.
+    /// Changes the vectors to what the new registers are.
     fn apply_registers<'a>(
         &'a self,
         state: &mut State,

@@ -96,8 +96,9 @@ impl fmt::Debug for SavedMessage {
 }
 
 impl Capability {
-    /// Returns the saved state of a [paused](Self::pause) capability, as
-    /// [`msix::Table::snapshot`](crate::msix::Table::snapshot) does.
+    /// Returns the saved state of a [paused](Self::pause) capability.
+    ///
+    /// As [`msix::Table::snapshot`](crate::msix::Table::snapshot).
     ///
     /// # Errors
     ///
@@ -115,9 +116,10 @@ impl Capability {
         Ok(Snapshot::of(self.inner.shape, &state, pending))
     }
 
-    /// Replaces the registers and the pending bits by those of a snapshot, as
-    /// [`msix::Table::restore`](crate::msix::Table::restore) does. Returns the vectors that are
-    /// open and dead.
+    /// Replaces the registers and the pending bits by those of a snapshot.
+    ///
+    /// Returns the vectors that are open and dead. As
+    /// [`msix::Table::restore`](crate::msix::Table::restore).
     ///
     /// # Errors
     ///

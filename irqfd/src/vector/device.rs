@@ -13,7 +13,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// What the vectors of one device have in common.
 #[derive(Debug)]
 pub(crate) struct Device {
-    /// By which its edits are told from those of others.
+    /// Distinguishes its edits from those of other devices.
     pub(super) owner: u64,
     name: Option<Arc<str>>,
     /// Whether the guest has enabled its message-signalled interrupts.

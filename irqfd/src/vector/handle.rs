@@ -76,9 +76,11 @@ impl VectorHandle {
         self.inner.state()
     }
 
-    /// Returns the GSI of a private or exported vector that is armed, is about to be armed, or is
-    /// paused and not masked. Returns `None` for a masked vector, whose GSI is left to the table,
-    /// and for an internal one. A paused vector that was never armed may have none yet.
+    /// Returns the GSI of the vector, if it has one now.
+    ///
+    /// A private or exported vector has one while it is armed, about to be armed, or paused and not
+    /// masked. Returns `None` for a masked vector, whose GSI is left to the table, and for an
+    /// internal one. A paused vector that was never armed may have none yet.
     ///
     /// If a saved format wants a GSI for each vector, write any number for those without one. They
     /// take a GSI when they are armed, or get one from

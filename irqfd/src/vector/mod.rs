@@ -155,7 +155,7 @@ pub(crate) struct Inner {
     dead: AtomicBool,
     outlet: Outlet,
     control: Mutex<Control>,
-    /// Where the table translates messages, it says when the translation has changed.
+    /// Called when the table's translation has changed, if there is one.
     registration: OnceLock<Registration>,
 }
 
@@ -177,10 +177,10 @@ impl Vector {
     /// After the call, triggers send the new message. Setting the same message again does nothing,
     /// unless the vector is dead: then it is armed again.
     ///
-    /// An armed vector stays armed and its route is exchanged by one ioctl, if all of this holds:
-    /// the platform is x86, there is no queue and no translation, and both messages are fixed,
-    /// edge-triggered interrupts for one local APIC by its id. Otherwise its irqfd is unbound first
-    /// and bound again.
+    /// If the vector is armed, its irqfd is unbound first and bound again. It stays bound, and its
+    /// route is exchanged by one ioctl, if the platform is x86, there is no queue and no
+    /// translation, and both messages are fixed, edge-triggered interrupts for one local APIC by
+    /// its id.
     ///
     /// # Errors
     ///

@@ -126,8 +126,8 @@ impl Inner {
 
     /// Whether the kernel has KVM_SIGNAL_MSI.
     pub(super) fn signals(&self) -> bool {
-        let answer = self.table.vm().check_extension(Extension::SignalMsi);
-        answer.is_ok_and(|answer| answer > 0)
+        let supported = self.table.vm().check_extension(Extension::SignalMsi);
+        supported.is_ok_and(|supported| supported > 0)
     }
 
     /// KVM_SIGNAL_MSI.
@@ -170,8 +170,8 @@ pub(super) fn is_delivered(triggered: &Option<Result<Triggered, VectorError>>) -
     )
 }
 
-/// Signals the notifier. One that a peer has filled is emptied first: of a write that it refuses
-/// KVM would not hear.
+/// Signals the notifier. One that a peer has filled is emptied first: KVM does not see a write that
+/// it refuses.
 #[inline]
 pub(super) fn signal_anew(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
     if notifier.try_notify()? {

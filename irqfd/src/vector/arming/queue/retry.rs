@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Retry`]: calls the owner again some time after a failure that may pass by itself.
+//! [`Retry`]: wakes the owner again after a temporary failure.
 
 use std::time::{Duration, Instant};
 
