@@ -198,7 +198,7 @@ impl Armed for IrqFds {
         for one in state.all.iter_mut().filter(|one| one.is_bound) {
             if let Err(source) = deassign(&*self.vm, self.gsi.number(), &one.trigger) {
                 log::error!(
-                    "a message is blocked, and the irqfd of GSI {} does not go: {source}",
+                    "a message is blocked, and the irqfd of GSI {} cannot be unbound: {source}",
                     self.gsi.number()
                 );
                 return false;
@@ -232,7 +232,7 @@ impl Armed for IrqFds {
                 Ok(()) => one.is_bound = true,
                 Err(error) => {
                     log::error!(
-                        "GSI {} has a route again, and its irqfd is lost: {error}",
+                        "GSI {} has a route again, and its irqfd cannot be bound: {error}",
                         self.gsi
                     );
                     one.lost = Some(error);

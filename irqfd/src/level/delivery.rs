@@ -52,7 +52,7 @@ impl Delivery {
             delivery => delivery.follow(level),
         };
         if let Err(error) = result {
-            log::error!("a line is low that should be high: {error}");
+            log::error!("a line that should be high is low: {error}");
         }
     }
 

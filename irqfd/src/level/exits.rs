@@ -84,7 +84,7 @@ impl EoiExits {
         let ended = alive.filter_map(|line| end(&line));
         ended.fold(0, |ended, result| {
             if let Err(error) = result {
-                log::error!("an interrupt that is still asserted is not raised again: {error}");
+                log::error!("a line that is still high cannot interrupt again: {error}");
             }
             ended + 1
         })

@@ -208,7 +208,7 @@ impl Drop for LevelIrq {
         let failed = self.line.inner.forget(place);
         for error in failed.into_iter().flatten() {
             if !error.is_retired() {
-                log::error!("a device has left its line, but: {error}");
+                log::error!("a dropped device could not leave its line: {error}");
             }
         }
     }

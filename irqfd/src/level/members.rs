@@ -68,7 +68,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// The level of the line: high while anybody holds it up.
+    /// The level of the line: high while any device holds it up.
     pub(super) fn level(&self) -> bool {
         self.iter().any(|member| member.level.is_high())
     }

@@ -140,7 +140,7 @@ impl Drop for PassthroughIntx {
             .into_iter()
             .filter_map(Result::err)
         {
-            log::error!("an INTx interrupt is being disabled, but: {error}");
+            log::error!("a dropped INTx interrupt is not wholly disabled: {error}");
         }
     }
 }
