@@ -2,11 +2,10 @@
 //! Guide: how a VMM uses these crates. Start here.
 //!
 //! ```text
-//!            kick                                              call
-//!  guest ──────────▶ ioeventfd ──▶ host notifier ──▶ device
-//!  guest ◀────────── irqfd ◀────── guest notifier ◀─ device
-//!                      │
-//!                routing table
+//!  kick   guest ──────────▶ ioeventfd ──▶ host notifier ──▶ device
+//!  call   guest ◀────────── irqfd ◀────── guest notifier ◀─ device
+//!                             ▲
+//!                             └─ routing table: from a GSI to a message or pins
 //! ```
 //!
 //! | you have | chapter |
@@ -37,7 +36,7 @@
 //! | a PCI device with MSI only | `IoEventFd`, or exits | [`msi::Capability`](crate::msi::Capability) | the VMM's |
 //! | a PCI device with INTx | the same | [`LevelLine`](crate::LevelLine), [`LevelIrq`](crate::LevelIrq) | the VMM's |
 //! | passed through by VFIO | the device's own registers | [`vfio::PassthroughIntx`](crate::vfio::PassthroughIntx), exported [`Vector`](crate::Vector)s | the device's |
-//! | a serial port, a timer, anything at an edge-triggered pin | exits | [`IrqFd`](crate::IrqFd), or [`inject::line`](crate::inject::line()) | none |
+//! | at an edge-triggered pin: a serial port, a timer | exits | [`IrqFd`](crate::IrqFd), or [`inject::line`](crate::inject::line()) | none |
 //! | the VMM's own interrupt controller | exits | [`Controller`](crate::Controller), [`inject::vcpu`](crate::inject::vcpu()) | none |
 //!
 //! # What there is one of

@@ -35,7 +35,7 @@
 //! assert!(describe(&routing, vector).starts_with("masked; "));
 //! assert!(describe(&routing, vector).ends_with("pending: true; no GSI"));
 //!
-//! // MSI-X is enabled, with a message that no local APIC takes: vector 5.
+//! // MSI-X is enabled. The message has vector 5, which no local APIC delivers.
 //! table.write(0, &0xfee0_0000_u64.to_le_bytes());
 //! table.write(8, &5_u64.to_le_bytes());
 //! table.set_control(true, false);
