@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a doorbell asks of its machine, and what it refuses before the machine is asked.
+//! What a doorbell requests of its VM, and what it refuses before.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

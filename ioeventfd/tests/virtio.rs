@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Where virtio drivers kick, and devices that say nonsense about it.
+//! Where virtio drivers kick, and devices with invalid capabilities.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -116,6 +116,7 @@
 //!
 //! For metrics, see [`RoutingTableBuilder::observer`](irq_routing::RoutingTableBuilder::observer).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod edge;

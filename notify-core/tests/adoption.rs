@@ -259,7 +259,7 @@ fn raw_syscalls() -> Vec<(&'static str, OwnedFd)> {
     numbers
         .into_iter()
         .filter_map(|(kind, number)| Some((kind, i32::try_from(number).ok().filter(|n| *n >= 0)?)))
-        // SAFETY: the kernel has just opened each number for us; nobody else knows it.
+        // SAFETY: the kernel has just opened each number for us; no other code knows it.
         .map(|(kind, number)| (kind, unsafe { OwnedFd::from_raw_fd(number) }))
         .collect()
 }

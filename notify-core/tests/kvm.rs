@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `KvmVm` on `/dev/kvm`: what only a real machine can answer.
+//! `KvmVm` on `/dev/kvm`: what only a real VM can show.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -355,7 +355,7 @@ fn removal_of_a_handler_that_reads_a_part() {
     });
 }
 
-/// Somebody resumes what another is about to pause: nothing is lost, and nobody waits for ever.
+/// One thread resumes what another is about to pause: nothing is lost, and neither waits for ever.
 #[test]
 fn pause_against_resume() {
     explore(|| {

@@ -45,7 +45,7 @@ struct Board {
 fn board(act: fn(&'static Board)) -> Body {
     let line = LevelLine::on_controller(10, Arc::new(Pins), leak(EoiExits::default()));
     let own = line.join_resampled(notifier()).unwrap();
-    let exported = line.join_exported(notifier(), notifier()).unwrap();
+    let exported = line.join_exported(None, notifier()).unwrap();
     exported.trigger_notifier().unwrap().notify().unwrap();
     on(
         leak(Board {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The cases that a machine without a running guest can show.
+//! The cases that a VM without a running guest can show.
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ fn queues(base: IoAddress, count: u64) -> Vec<Doorbell> {
     (0..count).map(one).collect()
 }
 
-/// Whether nobody has the place of any of these, as far as the kernel is concerned.
+/// Whether the kernel has no doorbell in the place of any of these.
 fn free(vm: &Arc<KvmVm>, base: IoAddress, count: u64) -> bool {
     queues(base, count)
         .iter()
@@ -171,7 +171,7 @@ fn set_fails() {
     let set = set(&vm);
     let there = queues(MMIO, 4);
     set.apply(set.plan(there.clone()).unwrap()).unwrap();
-    // Somebody else has the last of the new places, of which the registry does not know.
+    // A doorbell that the registry does not know has the last of the new places.
     let last = IoAddress::Mmio(ELSEWHERE.number() + 12);
     let foreign = assign(&vm, last, Datamatch::AnyWrite).unwrap();
     let error = set.relocate(MMIO, BAR, ELSEWHERE).unwrap_err();

@@ -18,7 +18,7 @@ pub(crate) const BAR: u64 = 0x1000;
 pub(crate) const W2: Datamatch = Datamatch::Width(Width::W2);
 pub(crate) const W4: Datamatch = Datamatch::Width(Width::W4);
 
-/// A machine and a set in it.
+/// A VM and a set in it.
 pub(crate) struct Rig {
     pub(crate) vm: Arc<SimVm>,
     pub(crate) registry: DoorbellRegistry,
@@ -114,8 +114,7 @@ pub(crate) fn expect_kicks(notifiers: &[Arc<EventNotifier>], kicks: &[u64]) {
     assert_eq!(take(notifiers), kicks);
 }
 
-/// Says that it is over when it is dropped, so that a thread that fails does not leave the other
-/// one waiting.
+/// Marks the end when it is dropped, so that the other thread does not wait for one that fails.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {

@@ -228,7 +228,7 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
             let other = DoorbellSet::new(&rig.registry);
             assert!(
                 other.plan([bell.clone()]).is_err(),
-                "nobody gets what is stuck"
+                "no other set gets what is stuck"
             );
         }
         assert!(error.to_string().contains(&one.address.to_string()));

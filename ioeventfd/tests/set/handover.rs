@@ -308,7 +308,7 @@ impl Vhost<'_> {
     }
 }
 
-/// The ring: the guest makes buffers available, whoever serves it uses what it sees.
+/// The ring: the guest makes buffers available, and the device uses what it sees.
 #[derive(Default)]
 struct Ring {
     available: AtomicU64,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A simulated machine with something done before each of its KVM_IOEVENTFDs.
+//! A simulated VM with a hook before each KVM_IOEVENTFD.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! In which order the machine is asked.
+//! The order of the requests.
 
 use std::sync::Arc;
 

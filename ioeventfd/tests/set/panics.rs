@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A machine that panics, which it must not, in the middle of a change.
+//! A `Vm` that panics in the middle of a change, against its contract.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn the_next_plan_goes_on_from_there() {
         let vm = Arc::new(Hooked::new(move || {
             let left = counting.load(Ordering::Relaxed);
             counting.store(left.saturating_sub(1), Ordering::Relaxed);
-            assert!(left != 1, "a machine must not panic");
+            assert!(left != 1, "a `Vm` must not panic");
         }));
         let registry = DoorbellRegistry::new(vm.clone(), &[]);
         let set = DoorbellSet::new(&registry);

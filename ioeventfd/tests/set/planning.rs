@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Plans: what is compared, and what is refused before the machine is asked.
+//! Plans: what is compared, and what is refused before any request.
 
 use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width};
 use notify_sim::CallKind;

@@ -103,7 +103,7 @@ fn sets_change_and_exits_come_on_many_threads() {
     }
 }
 
-/// A machine that stands still at every request until somebody has looked twice.
+/// A VM that stops at each request until another thread has looked twice.
 fn halting() -> (Arc<Hooked>, Arc<Barrier>, Arc<AtomicBool>) {
     let (barrier, on) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
     let (waits, halts) = (Arc::clone(&barrier), Arc::clone(&on));
@@ -216,7 +216,7 @@ fn a_kick_between_the_requests_comes_to_the_new_notifier() {
         }
         on.store(false, Ordering::Relaxed);
         change.join().unwrap().unwrap();
-        assert_eq!(taken, [true, false], "by the old one, and by nobody");
+        assert_eq!(taken, [true, false], "by the old one, and by no other");
     });
     expect_kicks(&all, &[0, 1]);
 }

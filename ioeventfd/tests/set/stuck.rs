@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What could not be deregistered: whose place it blocks, whose kicks it takes, and when it goes.
+//! Doorbells that could not be deregistered: conflicts, kicks, and the retry.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn what_a_dropped_set_cannot_deregister_is_kept_and_got_rid_of() {
     assert_eq!(rig.registry.quarantined(), 1);
     assert!(
         held.upgrade().is_some(),
-        "without it nobody could deregister"
+        "without it the doorbell could not be deregistered"
     );
     let of_queue_1 = || queues(BASE, &notifiers(2)).remove(1);
     // The next change of any set tries again.
@@ -247,7 +247,7 @@ fn what_another_party_has_deregistered_is_gone() {
     have(&rig.set, [mmio(0, BASE + 4, W2, &one)]);
 }
 
-/// KVM drops a whole bus if it has no memory to make it smaller, and answers ENOENT from then on.
+/// KVM drops a whole bus if it has no memory to shrink it, and returns ENOENT from then on.
 #[test]
 fn a_set_goes_on_without_doorbells_that_the_kernel_has_lost() {
     type Step = fn(&Rig, &[Arc<EventNotifier>]) -> Epoch;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random tables there and back, and texts that nobody meant to be one.
+//! Random tables, printed and read back, and texts that are no tables.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ fn entries() -> impl Strategy<Value = Vec<(u32, String)>> {
     prop::collection::vec((number(), target()), 0..24)
 }
 
-/// Rows as somebody may have edited them.
+/// Rows as if edited by hand.
 fn rows() -> impl Strategy<Value = String> {
     let cell = prop_oneof![3 => Just("-1".to_owned()), 2 => number().prop_map(|n| n.to_string())];
     let row =

@@ -19,7 +19,7 @@ fn wired(vm: &Arc<SimVm>, wiring: Wiring) -> RoutingTable {
     table
 }
 
-/// What raising and lowering every GSI answers, and does to the PICs and to the IOAPIC.
+/// What raising and lowering every GSI returns, and does to the PICs and to the IOAPIC.
 fn behaviour(vm: &SimVm) -> Vec<(LineStatus, LineStatus, [u8; 2], u32)> {
     let drive = |gsi| {
         let raised = vm.irq_line_status(gsi, true).unwrap();

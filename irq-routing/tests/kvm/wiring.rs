@@ -26,7 +26,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What raising a GSI and lowering it again answers, and what waits in the chips in between.
+/// What raising a GSI and lowering it again returns, and what waits in the chips in between.
 type Behaviour = Vec<(LineStatus, Requests, LineStatus)>;
 
 /// Of GSI 0 to 31. What was raised before stays in the PICs, so that each GSI must add its own

@@ -16,10 +16,10 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Tables wait, then get what `answer` has for them.
+    /// Tables wait, then get what `reply` has for them.
     pub(crate) fn new(
         vm: &Recorder,
-        answer: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
+        reply: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let (enter, entered) = mpsc::channel();
         let gate = Arc::new(Self {
@@ -32,7 +32,7 @@ impl Gate {
             let _ = enter.send(());
             let open = guarded.open.lock().unwrap();
             drop(guarded.opened.wait_while(open, |open| !*open).unwrap());
-            answer(entries)
+            reply(entries)
         });
         gate
     }
@@ -43,7 +43,7 @@ impl Gate {
     }
 
     /// Runs `first` until its table is in the kernel; then the others, each until it waits; then
-    /// `meanwhile`; then opens. Answers with what the first and the others answered.
+    /// `meanwhile`; then opens. Returns the results of the first and of the others.
     pub(crate) fn crowd<R: Send, F: FnOnce() -> R + Send>(
         &self,
         first: F,

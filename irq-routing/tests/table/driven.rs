@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines with one driver, whose pins nobody else may have.
+//! Lines with one driver, whose pins no other GSI may have.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn a_line_has_one_driver() {
     assert_eq!(vm.take(), [], "no ioctl");
 }
 
-/// The second GSI of a pin is there before somebody wants to drive one of them.
+/// The second GSI of a pin is there before one of them is to be driven.
 #[test]
 fn a_pin_of_two_gsis_has_no_driver() {
     let (_, table) = pc();
@@ -100,7 +100,7 @@ fn nobody_is_led_to_the_pins_of_a_driven_line() {
     let message = message(1);
     assert_eq!(vm.take(), [], "refused before the kernel is asked");
     assert_eq!(lease.route(), None);
-    // What leads elsewhere is nobody's business, nor is the line itself where it is.
+    // Routes to other pins are not affected, nor is the line itself where it is.
     lease.set_route(message).unwrap();
     let Some(Route::Pins(own)) = table.route(table.gsi(10).unwrap()) else {
         panic!("GSI 10 is wired");
@@ -156,7 +156,7 @@ fn routes_of_dropped_leases_are_removed_before_a_pin_is_driven() {
     assert_eq!(tables.len(), 1);
     assert!(!tables[0].contains(&gsi));
     drop(driven);
-    // A message is nobody's pin.
+    // A message has no pin.
     let (one, other) = (
         table.lease_msi(message(1)).unwrap(),
         table.lease_msi(message(2)).unwrap(),

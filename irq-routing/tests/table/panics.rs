@@ -176,7 +176,7 @@ fn a_panic_hits_the_caller_of_the_message_that_causes_it_alone() {
 }
 
 /// Two commits go together after a first one, and the machine panics in the table of this number.
-/// Answers whether each has come to its end, and what the table and the kernel have for it.
+/// Returns whether each has come to its end, and what the table and the kernel have for it.
 fn two_together(panics: u32) -> [(bool, u32); 2] {
     let (vm, table) = table();
     let leases = [1; 3].map(|data| table.lease_msi(message(data)).unwrap());

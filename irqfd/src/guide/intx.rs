@@ -49,8 +49,9 @@
 //! let table = RoutingTable::new(vm.clone())?; // one for the VM
 //! let line = LevelLine::builder(table.line(10)?).build()?; // INTA# of a slot is routed to pin 10
 //! let disk = line.join()?;
-//! let (trigger, resample) = (Arc::new(EventNotifier::new()?), Arc::new(EventNotifier::new()?));
-//! let card = line.join_exported(trigger.clone(), resample.clone())?; // both go to the daemon
+//! let resample = Arc::new(EventNotifier::new()?);
+//! let card = line.join_exported(None, resample.clone())?; // with a new trigger
+//! let trigger = card.trigger_notifier().ok_or("no trigger")?.clone(); // both go to the daemon
 //!
 //! disk.assert()?;
 //! trigger.notify()?; // the daemon
@@ -60,7 +61,6 @@
 //! assert!(high()); // the disk still asserts: the guest is interrupted again
 //! disk.deassert()?;
 //! assert!(!high());
-//! # drop(card);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -39,8 +39,10 @@ impl LevelLine {
     /// The device signals `trigger` to raise the line. Each EOI signals `resample`; then the device
     /// signals `trigger` again if it still has a reason.
     ///
-    /// A signal that `trigger` has counts, as it does for
-    /// [`IrqFdBuilder::notifier`](crate::IrqFdBuilder::notifier).
+    /// With `None` the trigger is a new one, which
+    /// [`trigger_notifier`](LevelIrq::trigger_notifier) returns. A signal that a given one has
+    /// counts, as it does for [`IrqFdBuilder::notifier`](crate::IrqFdBuilder::notifier); it is
+    /// looked for with `preadv2`, and a new one is not.
     ///
     /// # Errors
     ///
@@ -48,11 +50,13 @@ impl LevelLine {
     /// [`LevelError::TriggersItself`]: both are the same notifier. Nothing has changed.
     pub fn join_exported(
         &self,
-        trigger: Arc<EventNotifier>,
+        trigger: Option<Arc<EventNotifier>>,
         resample: Arc<EventNotifier>,
     ) -> Result<LevelIrq, LevelError> {
-        let _taken = Taken::from(&trigger);
-        self.join_with(Some(Arc::clone(&trigger)), Some(resample))
+        let _taken = trigger.as_deref().map(Taken::from);
+        let new = || self.new_notifier(false);
+        let signalled = trigger.clone().map_or_else(new, Ok)?;
+        self.join_with(Some(signalled), Some(resample))
     }
 
     /// An exported device has a trigger, and one that waits for EOIs a resample notifier.
@@ -73,7 +77,9 @@ impl LevelLine {
         }
         let exported = trigger.is_some();
         let bound = match &trigger {
-            None if resample.is_some() => self.trigger_for_eois()?,
+            // KVM reports EOIs by an irqfd alone, which needs a trigger. That of a device of the
+            // VMM's own is never handed out.
+            None if resample.is_some() && self.is_in_kernel() => Some(self.new_notifier(true)?),
             _ => trigger.clone(),
         };
         let place = self
@@ -82,15 +88,14 @@ impl LevelLine {
         Ok(LevelIrq::joined(self.clone(), place, trigger, resample))
     }
 
-    /// KVM reports EOIs by an irqfd alone, which needs a trigger. That of a device of the VMM's own
-    /// is never handed out.
-    fn trigger_for_eois(&self) -> Result<Option<Arc<EventNotifier>>, LevelError> {
-        if !matches!(self.inner.lock().delivery, Delivery::Kernel(_)) {
-            return Ok(None);
-        }
+    fn is_in_kernel(&self) -> bool {
+        matches!(self.inner.lock().delivery, Delivery::Kernel(_))
+    }
+
+    fn new_notifier(&self, private: bool) -> Result<Arc<EventNotifier>, LevelError> {
         let line = self.number();
-        let new = EventNotifier::builder().private(true).build();
-        let new = new.map_err(|cause| LevelError::Notifier { line, cause })?;
-        Ok(Some(Arc::new(new)))
+        let new = EventNotifier::builder().private(private).build();
+        new.map(Arc::new)
+            .map_err(|cause| LevelError::Notifier { line, cause })
     }
 }

@@ -88,7 +88,7 @@ pub use snapshot::LevelSnapshot;
 /// let disk = line.join()?; // a device of the VMM
 /// // A device of another process, which has both notifiers too.
 /// let (trigger, resample) = (Arc::new(EventNotifier::new()?), Arc::new(EventNotifier::new()?));
-/// let card = line.join_exported(trigger.clone(), resample.clone())?;
+/// let card = line.join_exported(Some(trigger.clone()), resample.clone())?;
 /// let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
 ///
 /// disk.assert()?;

@@ -240,7 +240,7 @@ fn levels(vm: &SimVm, line: &LevelLine, serve: &dyn Fn()) {
     disk.deassert().unwrap();
     serve();
     expect_none(vm);
-    let card = line.join_exported(notifier(), notifier()).unwrap();
+    let card = line.join_exported(None, notifier()).unwrap();
     for _ in 0..2 {
         card.trigger_notifier().unwrap().notify().unwrap();
         serve();
@@ -309,7 +309,7 @@ fn level_at_an_own_controller() {
         disk.deassert().unwrap();
         assert!(!pic.is_high());
 
-        let card = line.join_exported(notifier(), notifier()).unwrap();
+        let card = line.join_exported(None, notifier()).unwrap();
         card.trigger_notifier().unwrap().notify().unwrap();
         assert!(card.take_trigger().unwrap() && pic.is_high());
         expect_injected(&vm);

@@ -143,7 +143,7 @@ fn line() {
     let line = routing.line(5).unwrap();
     let line = LevelLine::builder(line).build().unwrap();
     let notifier = || Arc::new(EventNotifier::new().unwrap());
-    let card = line.join_exported(notifier(), notifier()).unwrap();
+    let card = line.join_exported(None, notifier()).unwrap();
     let calls = [
         (libc::SYS_read, None),
         (libc::SYS_ioctl, Some(KVM_IRQ_LINE)),

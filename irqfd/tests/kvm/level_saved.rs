@@ -181,7 +181,7 @@ fn line(guest: &Guest) -> (LevelLine, LevelIrq, LevelIrq) {
     let line = guest.table.line(GSI).unwrap();
     let line = LevelLine::builder(line).build().unwrap();
     let disk = line.join().unwrap();
-    let card = line.join_exported(notifier(), notifier()).unwrap();
+    let card = line.join_exported(None, notifier()).unwrap();
     (line, disk, card)
 }
 

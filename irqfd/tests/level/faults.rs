@@ -181,9 +181,7 @@ pub(super) fn with(bench: Bench, prepare: impl Fn(&Bench)) -> Bench {
 #[test]
 fn join() {
     for make in [Bench::pc, Bench::open] {
-        fail_each(make, |bench| {
-            bench.line.join_exported(notifier(), notifier())
-        });
+        fail_each(make, |bench| bench.line.join_exported(None, notifier()));
     }
     fail_each(Bench::pc, |bench| bench.line.join_resampled(notifier()));
 }

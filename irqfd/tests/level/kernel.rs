@@ -107,7 +107,7 @@ fn one_that_leaves_while_it_asserts_lowers_its_own_level_alone() {
 fn the_callers_own_notifiers_are_used_and_come_back() {
     let (vm, _, line) = bench::pc();
     let (trigger, resample) = (notifier(), notifier());
-    let join = || line.join_exported(Arc::clone(&trigger), Arc::clone(&resample));
+    let join = || line.join_exported(Some(Arc::clone(&trigger)), Arc::clone(&resample));
     let card = join().unwrap();
     assert!(Arc::ptr_eq(card.trigger_notifier().unwrap(), &trigger));
     assert!(Arc::ptr_eq(card.resample_notifier().unwrap(), &resample));
@@ -124,12 +124,13 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
 
     let same = notifier();
     assert!(matches!(
-        line.join_exported(Arc::clone(&same), same).unwrap_err(),
+        line.join_exported(Some(Arc::clone(&same)), same)
+            .unwrap_err(),
         LevelError::TriggersItself { line: GSI, .. }
     ));
     let semaphore = EventNotifier::builder().semaphore(true).initial(3);
     let semaphore = Arc::new(semaphore.build().unwrap());
-    let joined = line.join_exported(Arc::clone(&semaphore), notifier());
+    let joined = line.join_exported(Some(Arc::clone(&semaphore)), notifier());
     assert!(matches!(
         joined.unwrap_err(),
         LevelError::Semaphore { line: GSI, .. }
@@ -146,7 +147,7 @@ fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
         let trigger = Arc::new(EventNotifier::new().unwrap());
         let eventfd: &notify_core::EventFd = (*trigger).as_ref();
         eventfd.write(count).unwrap();
-        let card = line.join_exported(trigger, notifier()).unwrap();
+        let card = line.join_exported(Some(trigger), notifier()).unwrap();
         assert!(pin(&vm));
         vm.guest_eoi(IOAPIC, GSI);
         assert!(!pin(&vm));
@@ -275,7 +276,7 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
     vm.take();
     for joined in [
         line.join_resampled(notifier()),
-        line.join_exported(notifier(), notifier()),
+        line.join_exported(None, notifier()),
     ] {
         let error = joined.unwrap_err();
         assert!(matches!(

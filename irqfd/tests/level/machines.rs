@@ -62,7 +62,7 @@ fn arm64_both_kinds_do_not_share_one() {
     let one_source =
         |error: LevelError| assert!(matches!(error, LevelError::OneSource { .. }), "{error}");
     let disk = own(&line);
-    one_source(line.join_exported(notifier(), notifier()).unwrap_err());
+    one_source(line.join_exported(None, notifier()).unwrap_err());
     one_source(line.join_resampled(notifier()).unwrap_err());
     drop(disk);
     let card = exported(&line);
@@ -81,7 +81,7 @@ fn riscv64_tells_nobody_of_eois() {
     let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
     for joined in [
         line.join_resampled(notifier()),
-        line.join_exported(notifier(), notifier()),
+        line.join_exported(None, notifier()),
     ] {
         let error = joined.unwrap_err();
         assert!(matches!(

@@ -40,7 +40,7 @@ fn told(line: &LevelLine) -> LevelIrq {
 }
 
 fn exported(line: &LevelLine) -> LevelIrq {
-    line.join_exported(notifier(), notifier()).unwrap()
+    line.join_exported(None, notifier()).unwrap()
 }
 
 fn signal(irq: &LevelIrq) {

@@ -357,7 +357,7 @@ fn whoever_leaves_takes_nothing_along() {
     expect(&vm, &[]);
     assert!(trigger.is_signalled().unwrap());
     // It joins again, with the signal that came meanwhile.
-    let card = line.join_exported(trigger, notifier()).unwrap();
+    let card = line.join_exported(Some(trigger), notifier()).unwrap();
     expect(&vm, &[VECTOR]);
     drop(card);
 }

@@ -463,7 +463,7 @@ fn a_device_that_is_refused_leaves_and_the_line_resumes() {
     let card = exported(&line);
     line.pause().unwrap();
     let trigger = Arc::clone(elsewhere.trigger_notifier().unwrap());
-    let twice = line.join_exported(trigger, notifier()).unwrap();
+    let twice = line.join_exported(Some(trigger), notifier()).unwrap();
     signal(&card);
     assert!(matches!(
         line.resume().unwrap_err(),

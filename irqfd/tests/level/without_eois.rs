@@ -170,7 +170,7 @@ fn a_device_that_waits_for_eois_is_refused() {
     let (_vm, _table, line) = open();
     for joined in [
         line.join_resampled(notifier()),
-        line.join_exported(notifier(), notifier()),
+        line.join_exported(None, notifier()),
     ] {
         let error = joined.unwrap_err();
         let LevelError::NoResample { gsi, reason, .. } = error else {

@@ -129,7 +129,7 @@ fn a_pause_unbinds_it_and_a_resume_sends() {
 #[test]
 fn an_exported_device_is_told_of_eois() {
     let (vm, _table, line, exits) = open();
-    let card = line.join_exported(notifier(), notifier()).unwrap();
+    let card = line.join_exported(None, notifier()).unwrap();
     let disk = line.join().unwrap();
     card.trigger_notifier().unwrap().notify().unwrap();
     serve(&vm, &exits);
@@ -235,7 +235,7 @@ fn a_pin_in_the_kernel_has_no_level() {
     assert!(!disk.is_asserted());
     assert_eq!(vm.calls(CallKind::IrqFdAssign), 0);
 
-    let card = line.join_exported(notifier(), notifier());
+    let card = line.join_exported(None, notifier());
     let error = card.unwrap_err();
     assert!(
         matches!(
@@ -261,7 +261,7 @@ fn a_resampling_irqfd_that_the_port_lacks_is_named() {
     let table = table.build().unwrap();
     let line = LevelLine::builder(table.line(GSI).unwrap());
     let line = line.build().unwrap();
-    let card = line.join_exported(notifier(), notifier());
+    let card = line.join_exported(None, notifier());
     let LevelError::NoResample { reason, .. } = card.unwrap_err() else {
         unreachable!("it cannot be bound");
     };

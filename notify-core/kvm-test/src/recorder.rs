@@ -41,7 +41,7 @@ struct State {
     calls: Vec<Call>,
     /// After so many more calls, the errno with which the next one fails.
     failure: Option<(usize, i32)>,
-    /// Answers other than the usual.
+    /// Capabilities with other values than usual.
     capabilities: Vec<(Extension, u32)>,
     platform: Option<Option<Platform>>,
     hook: Hook,
@@ -75,17 +75,17 @@ impl Recorder {
         self.lock().capabilities.push((capability, answer));
     }
 
-    /// Says from now on that there is no interrupt controller.
+    /// Has no interrupt controller from now on.
     pub fn lack_irqchip(&self) {
         self.lock().platform = Some(None);
     }
 
-    /// Says from now on that it has these interrupt controllers.
+    /// Has these interrupt controllers from now on.
     pub fn has(&self, platform: Platform) {
         self.lock().platform = Some(Some(platform));
     }
 
-    /// Calls `hook` with each table from now on, and answers what it answers. It may wait or panic.
+    /// Calls `hook` with each table from now on, and returns what it returns. It may wait or panic.
     pub fn on_routes(
         &self,
         hook: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,

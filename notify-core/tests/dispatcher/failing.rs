@@ -119,7 +119,7 @@ fn the_callback_may_put_another_handler_in_its_place() {
     assert_eq!(count.signals(), 1);
 }
 
-/// Whoever removes a handler that fails meanwhile gets what is pending, once.
+/// A thread that removes a handler that fails meanwhile gets what is pending, once.
 #[test]
 fn a_handler_that_fails_while_it_is_removed() {
     let (dispatcher, failures) = reporting();
@@ -226,11 +226,7 @@ fn a_callback_that_panics_for_two_that_are_polled() {
     expect_quiet_after(&dispatcher, 1);
     let run = || dispatcher.run_once(Some(Duration::from_secs(1)));
     assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
-    assert_eq!(
-        begun.load(Ordering::SeqCst),
-        0,
-        "nobody's kicks stay suppressed"
-    );
+    assert_eq!(begun.load(Ordering::SeqCst), 0, "no kicks stay suppressed");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a_running_handler_is_waited_for() {
     });
 }
 
-/// Whoever pauses must not wait for ever for a handler that is resumed and called again.
+/// A thread that pauses must not wait for ever for a handler that is resumed and called again.
 #[test]
 fn a_pause_ends_when_the_call_does_even_if_somebody_resumes() {
     let dispatcher = Dispatcher::new().unwrap();

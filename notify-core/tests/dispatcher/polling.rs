@@ -29,7 +29,7 @@ fn a_handler_is_polled_after_its_first_event_only() {
     assert!(ring.get(|ring| &ring.polls) > 2);
     let (begins, ends) = (ring.get(|ring| &ring.begins), ring.get(|ring| &ring.ends));
     assert!(begins > 0);
-    assert_eq!(begins, ends, "nobody runs it, so nobody polls");
+    assert_eq!(begins, ends, "no thread runs it, so none polls");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn work_that_comes_while_kicks_are_about_to_be_wanted_is_found() {
     }
 }
 
-/// Nobody looks when a run ends; the next one does before it blocks.
+/// No handler looks when a run ends; the next one does before it blocks.
 #[test]
 fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
     let dispatcher = dispatcher(eager());
@@ -181,7 +181,7 @@ fn a_handler_that_is_removed_or_paused_while_it_is_polled_wants_kicks_again() {
                 0 => handle.remove(token),
                 _ => handle.pause(token),
             };
-            assert_eq!(out.unwrap(), some(1), "nobody has looked since");
+            assert_eq!(out.unwrap(), some(1), "no handler has looked since");
             assert!(!ring.suppressed.load(Ordering::SeqCst));
             let polls = ring.get(|ring| &ring.polls);
             thread::sleep(Duration::from_millis(1));
@@ -220,7 +220,7 @@ fn a_handler_that_fails_when_it_is_polled() {
         };
         assert_eq!(failure.token, token);
         assert_eq!(failure.signalled, None);
-        assert_eq!(failure.pending, some(1), "nobody has looked since");
+        assert_eq!(failure.pending, some(1), "no handler has looked since");
         assert_eq!(ring.get(|ring| &ring.begins), ring.get(|ring| &ring.ends));
         assert!(matches!(
             dispatcher.handle().remove(token),

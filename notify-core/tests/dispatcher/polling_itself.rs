@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers that do something to themselves while they are polled, or are met by somebody else
+//! Handlers that do something to themselves while they are polled, or are met by another thread
 //! then.
 
 use std::num::NonZeroU64;

@@ -27,7 +27,7 @@ fn what_is_pending_is_handed_back() {
     assert_eq!(handle.remove(token).unwrap(), some(3));
     assert_eq!(Arc::strong_count(&count), 1, "the handler was dropped");
     assert_eq!(Arc::strong_count(&notifier), 1);
-    // What comes now is nobody's, and stays.
+    // What comes now has no handler, and stays.
     notifier.notify().unwrap();
     expect_quiet_after(&dispatcher, 0);
     assert_eq!(count.calls(), 0);
@@ -105,7 +105,7 @@ fn a_running_handler_is_waited_for() {
     let add = handle.add(Arc::clone(&notifier), move |_| {
         began.send(())?;
         thread::sleep(Duration::from_millis(50));
-        own.notify()?; // while somebody waits for the removal
+        own.notify()?; // while another thread waits for the removal
         told.store(true, Ordering::SeqCst);
         Ok(())
     });

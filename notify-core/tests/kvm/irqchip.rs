@@ -63,20 +63,20 @@ fn capabilities_are_asked_once() {
         (Extension::SignalMsi, 1),
     ];
     for _ in 0..2 {
-        for (capability, answer) in all {
+        for (capability, value) in all {
             assert_eq!(
                 vm.check_extension(capability).unwrap(),
-                answer,
+                value,
                 "{capability:?}"
             );
         }
     }
     // KVM cannot be asked any more, which matters for what may change alone.
     retire_fd(&vm);
-    for (capability, answer) in all {
+    for (capability, value) in all {
         assert_eq!(
             vm.check_extension(capability).unwrap(),
-            answer,
+            value,
             "{capability:?}"
         );
     }
@@ -101,10 +101,10 @@ fn capabilities_that_change() {
         Extension::IrqChip,
         Extension::MsiDevid,
     ] {
-        let answer = fresh.check_extension(capability).unwrap();
+        let value = fresh.check_extension(capability).unwrap();
         assert_eq!(
             vm.check_extension(capability).unwrap(),
-            answer,
+            value,
             "{capability:?}"
         );
     }
@@ -147,7 +147,7 @@ fn irqfd_binds_and_unbinds() {
 
     vm.irqfd(&IrqFdRequest::deassign(one.as_fd(), 5)).unwrap();
     one.notify().unwrap();
-    assert!(one.is_signalled().unwrap(), "nobody takes the signal");
+    assert!(one.is_signalled().unwrap(), "nothing takes the signal");
     let level = IrqFdRequest::assign_resample(one.as_fd(), 10, resample.as_fd());
     vm.irqfd(&level).unwrap();
     vm.irqfd(&IrqFdRequest::deassign(one.as_fd(), 10)).unwrap();
@@ -190,15 +190,15 @@ fn a_line_tells_what_became_of_it() {
     // An edge that is raised while it is pending on the IOAPIC alone merges.
     let entry = RouteEntry::new(50, RouteTarget::Pin { chip: 0, pin: 6 });
     vm.set_gsi_routing(&[entry].into_iter().collect()).unwrap();
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for level in [true, false, true] {
-        answers.push(vm.irq_line_status(50, level).unwrap());
+        results.push(vm.irq_line_status(50, level).unwrap());
     }
     assert!(
-        matches!(answers[0], LineStatus::Delivered(_)),
-        "{answers:?}"
+        matches!(results[0], LineStatus::Delivered(_)),
+        "{results:?}"
     );
-    assert_eq!(answers[2], LineStatus::Coalesced, "{answers:?}");
+    assert_eq!(results[2], LineStatus::Coalesced, "{results:?}");
 }
 
 /// The ioctl fails with EPERM in the first case. A guest can bring that about too, see `inject` of
@@ -255,7 +255,7 @@ fn a_retired_machine_refuses_and_forgives() {
     );
 }
 
-/// Puts `/dev/null` in the place of the machine, so that it can answer nothing any more.
+/// Puts `/dev/null` in the place of the machine, so that it refuses all requests.
 #[allow(
     unsafe_code,
     reason = "nix's dup2 wants to own the target, which the machine does"

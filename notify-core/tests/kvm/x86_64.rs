@@ -42,7 +42,7 @@ fn made_of_vcpus_only() {
     let vm_fd = kvm.create_vm().unwrap();
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let eventfd = EventNotifier::new().unwrap();
-    // Unlike most others, these two answer EINVAL to a request that they do not know, as a vCPU
+    // Unlike most others, these two return EINVAL to a request that they do not know, as a vCPU
     // does to a vector that there is not.
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     let urandom = File::open("/dev/urandom").unwrap();
@@ -139,7 +139,7 @@ fn message_to_all() {
     assert_eq!(told, [off, one, both]);
 }
 
-/// Who asks for the status of the clock's pin gets no second interrupt before the first has ended.
+/// With the status the clock's pin gives no second interrupt before the first has ended.
 fn without_status() {
     /// The first register of each kind in a local APIC that has a bit for vector 0x68.
     const IRR: usize = 0x200 + 3 * 16 + 1;

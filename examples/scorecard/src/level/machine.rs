@@ -43,7 +43,7 @@ impl InKernel {
         let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
         let line = LevelLine::builder(table.line(PIN.into())?).build()?;
         let notifier = || EventNotifier::new().map(Arc::new);
-        let device = line.join_exported(notifier()?, notifier()?)?;
+        let device = line.join_exported(None, notifier()?)?;
         let others = (1..devices).map(|_| Ok(line.join_resampled(notifier()?)?));
         let others = others.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
         let bench = Self {

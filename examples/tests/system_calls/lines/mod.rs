@@ -98,7 +98,7 @@ impl Board {
 fn join(line: &LevelLine, kind: Kind) -> LevelIrq {
     match kind {
         Own | SplitOwn => line.join_resampled(notifier()),
-        Exported | SplitExported => line.join_exported(notifier(), notifier()),
+        Exported | SplitExported => line.join_exported(None, notifier()),
         WithoutEois => line.join(),
     }
     .unwrap()

@@ -30,9 +30,9 @@ pub(super) fn rows() -> Vec<Row> {
             KINDS,
             [
                 Some(&[EVENTFD2, KVM_IRQFD]),
-                Some(&[EVENTFD2, PREADV2, KVM_IRQFD]),
+                Some(&[EVENTFD2, KVM_IRQFD]),
                 Some(&[EVENTFD2]),
-                Some(&[EVENTFD2, PREADV2]),
+                Some(&[EVENTFD2]),
                 NONE,
             ],
             |kind| {

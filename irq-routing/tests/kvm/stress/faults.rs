@@ -109,10 +109,10 @@ pub(super) fn bad_message(random: &Random) -> MsiMessage {
     }
 }
 
-/// What a call answers, unless the machine panics in it.
+/// What a call returns, unless the VM panics in it.
 pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(answer) => Some(answer),
+        Ok(reply) => Some(reply),
         Err(panic) if panic.downcast_ref() == Some(&BUG) => None,
         Err(panic) => resume_unwind(panic),
     }

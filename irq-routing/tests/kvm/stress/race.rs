@@ -42,7 +42,7 @@ impl Worker {
             hold => {
                 self.log(world, gsi, What::Dropped);
                 world.doomed.store(gsi.number(), Ordering::Relaxed);
-                // Somebody else may have it by now.
+                // Another worker may have it by now.
                 staged.edits.0.remove(&gsi);
                 Doomed::Dropped(hold)
             }
@@ -92,7 +92,7 @@ impl Worker {
                 }
                 self.counts.count(&rejected.error);
             }
-            Some(Ok(())) => panic!("GSI {gsi} is nobody's"),
+            Some(Ok(())) => panic!("GSI {gsi} has no owner"),
             None => {}
         }
     }

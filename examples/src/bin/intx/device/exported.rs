@@ -137,7 +137,7 @@ impl Device for Exported<'_> {
         // What nobody took while it was away is of no interest to anybody.
         self.trigger.consume().map_err(|error| error.to_string())?;
         let (trigger, told) = (Arc::clone(&self.trigger), Arc::clone(self.told.notifier()));
-        let irq = self.line.join_exported(trigger, told);
+        let irq = self.line.join_exported(Some(trigger), told);
         let irq = irq.map_err(|error| error.to_string())?;
         *self.irq.lock().unwrap_or_else(PoisonError::into_inner) = Some(irq);
         Ok(())

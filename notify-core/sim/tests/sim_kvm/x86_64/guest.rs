@@ -86,7 +86,7 @@ impl Guest {
         vcpu.set_sregs(&sregs).unwrap();
     }
 
-    /// Writes once, and answers what exited to user space.
+    /// Writes once, and returns what exited to user space.
     pub(crate) fn write(
         &self,
         vcpu: &mut VcpuFd,

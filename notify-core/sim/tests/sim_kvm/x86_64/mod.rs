@@ -224,7 +224,7 @@ fn table(random: &Random, any_mode: bool) -> Vec<RoutingEntry> {
 }
 
 fn redirection(random: &Random, pin: u64) -> u64 {
-    // The real-time clock's vector must be nobody else's: KVM counts by vector who holds it.
+    // The real-time clock's vector must have no other use: KVM counts its holders by vector.
     let vector = if pin == 8 {
         0x68
     } else {
@@ -422,7 +422,7 @@ fn pins_and_their_guest() {
             match random.below(12) {
                 0..=1 => {
                     let pin = random.below(8) as u8;
-                    // End of interrupt in its forms, or a new mask; interrupts are not taken.
+                    // An EOI in its forms, or a new mask; interrupts are not taken.
                     let (port, value) = match random.below(8) {
                         0 => (0x21, random.next() as u8),
                         1 => (0xa1, random.next() as u8),
