@@ -208,9 +208,11 @@ impl Armed for IrqFds {
         true
     }
 
-    /// What the notifiers have is delivered. A counter that a peer has filled meanwhile is left so,
-    /// as for a vector that is armed: to empty it, a signal would have to be written after the
-    /// binding, and such a peer can block the write, on which the whole table would wait.
+    /// Binds them again. What the notifiers have is delivered.
+    ///
+    /// A counter that a peer has filled meanwhile is left so, as for a vector that is armed. To
+    /// empty it, a signal would have to be written after the binding. Such a peer can block that
+    /// write, and the whole table would wait.
     fn rearm(&self) {
         let mut state = self.state.lock();
         state.blocked = false;
