@@ -5,43 +5,60 @@
 //!
 //! # Names, side by side
 //!
-//! | these crates | Cloud Hypervisor | Firecracker | crosvm |
-//! |---|---|---|---|
-//! | [`Vm`] | `hypervisor::Vm` | `KvmVm`, `VmFd` | `Vm` of the hypervisor crate |
-//! | [`EventNotifier`] | `EventFd` | `EventFd` | `Event` |
-//! | [`RoutingTable`], [`GsiLease`] | `gsi_msi_routes`, `SystemAllocator::allocate_gsi` | `VmCommon::interrupts`, `gsi_msi_allocator` | `VmIrqRequest::AllocateOneMsi`, `AddMsiRoute` |
-//! | a commit | `set_gsi_routes` | `set_gsi_routes`, `update_batched` | one for each `AddMsiRoute` |
-//! | [`Vector`] | `InterruptRoute` | `MsixVector` | `IrqfdGsi` |
-//! | the vectors of a device | `MsiInterruptGroup`, an `InterruptSourceGroup` | `MsixVectorGroup` | `irq_vec` of `MsixConfig` |
-//! | [`msix::Table`] | `MsixConfig` | `MsixConfig` | `MsixConfig` |
-//! | [`msix::Table::write`], [`read`](crate::msix::Table::read) | `write_table`, `read_table` | `write_table`, `read_table` | `write_msix_table`, `read_msix_table` |
-//! | [`config_write`](crate::msix::Table::config_write) | `set_msg_ctl` | `write_msg_ctl_register` | `write_msix_capability` |
-//! | [`pba_read`](crate::msix::Table::pba_read) | `read_pba` | `read_pba` | `read_pba_entries` |
-//! | [`msi::Capability`] | `MsiConfig` | | `MsiConfig` |
-//! | [`msix::Binding`] | `VirtioInterruptMsix` | `VirtioInterruptMsix` | `Interrupt`, with a vector for each queue |
-//! | [`trigger`] | `InterruptSourceGroup::trigger`, `VirtioInterrupt::trigger` | `VirtioInterrupt::trigger` | `Interrupt::signal_used_queue` |
-//! | [`export`] | `InterruptSourceGroup::notifier` | `MsixVectorGroup::notifier` | `get_msix_config`, `get_irqfd` |
-//! | [`LevelIrq`] | `LegacyUserspaceInterruptGroup` | `IrqTrigger` (edge) | `IrqLevelEvent`, `IrqEdgeEvent` |
-//! | [`Controller`], [`EoiExits`] | `InterruptController::service_irq`, `end_of_interrupt` | none: the irqchip is in the kernel | `IrqChip`, `broadcast_eoi` |
-//! | [`msix::Registers`] | `MsixConfigState` | `MsixConfigState` | `MsixConfigSnapshot` |
-//! | `RoutingTableBuilder::translate` | `InterruptRemapping` | none | none |
+//! | these crates | Cloud Hypervisor | Firecracker |
+//! |---|---|---|
+//! | [`Vm`] | `hypervisor::Vm` | `KvmVm`, `VmFd` |
+//! | [`EventNotifier`] | `EventFd` | `EventFd` |
+//! | [`RoutingTable`], [`GsiLease`] | `gsi_msi_routes`, `SystemAllocator::allocate_gsi` | `VmCommon::interrupts`, `gsi_msi_allocator` |
+//! | a commit | `set_gsi_routes` | `set_gsi_routes`, `update_batched` |
+//! | [`Vector`] | `InterruptRoute` | `MsixVector` |
+//! | the vectors of a device | `MsiInterruptGroup`, an `InterruptSourceGroup` | `MsixVectorGroup` |
+//! | [`msix::Table`] | `MsixConfig` | `MsixConfig` |
+//! | its [`write`](crate::msix::Table::write), [`read`](crate::msix::Table::read) | `write_table`, `read_table` | `write_table`, `read_table` |
+//! | its [`config_write`](crate::msix::Table::config_write) | `set_msg_ctl` | `write_msg_ctl_register` |
+//! | its [`pba_read`](crate::msix::Table::pba_read) | `read_pba` | `read_pba` |
+//! | [`msi::Capability`] | `MsiConfig` | none |
+//! | [`msix::Binding`] | `VirtioInterruptMsix` | `VirtioInterruptMsix` |
+//! | [`trigger`] | `InterruptSourceGroup::trigger`, `VirtioInterrupt::trigger` | `VirtioInterrupt::trigger` |
+//! | [`export`] | `InterruptSourceGroup::notifier` | `MsixVectorGroup::notifier` |
+//! | [`LevelIrq`] | `LegacyUserspaceInterruptGroup` | `IrqTrigger` (edge) |
+//! | [`Controller`], [`EoiExits`] | `InterruptController::service_irq`, `end_of_interrupt` | none: the irqchip is in the kernel |
+//! | [`msix::Registers`] | `MsixConfigState` | `MsixConfigState` |
+//! | a translation | `InterruptRemapping` | none |
 //!
-//! | these crates | OpenVMM | vm-device (rust-vmm) | QEMU |
-//! |---|---|---|---|
-//! | [`EventNotifier`] | `Event` of `pal_event` | `File`, `EventFd` | `EventNotifier` |
-//! | [`RoutingTable`], [`GsiLease`] | `MsiTarget`, `MsiRoute` | `InterruptManager` | `kvm_irqchip_add_msi_route`, `kvm_irqchip_release_virq` |
-//! | a commit | `MsiRoute::enable` | `InterruptSourceGroupMsi::modify` | `kvm_irqchip_commit_routes` |
-//! | [`Vector`] | `MsiInterrupt` | one index of an `InterruptSourceGroup` | a virq and an `EventNotifier` |
-//! | [`msix::Table`] | `MsixEmulator`, `MsixCapability` | none | `msix_init` |
-//! | [`msix::Table::write`] | `MsixEmulator::write_u32` | none | `msix_table_mmio_write` |
-//! | [`config_write`](crate::msix::Table::config_write) | `PciCapability::write` | none | `msix_write_config` |
-//! | [`trigger`] | `Interrupt::deliver` | `InterruptSourceGroup::trigger` | `msix_notify`, `virtio_notify` |
-//! | [`export`] | `Interrupt::event` | `InterruptSourceGroup::notifier` | `virtio_pci_set_guest_notifiers` |
-//! | masks that reach an exported vector | `MsiRoute::enable`, `disable` | `enable`, `disable` | `msix_set_vector_notifiers` |
-//! | [`LevelIrq`] | `LineInterrupt` | `InterruptSourceGroup` of one pin | `qemu_irq`, `pci_set_irq` |
-//! | [`PassthroughIntx`] | none | none | `vfio_intx_enable_kvm` |
-//! | [`EventNotifier::consume`] | `Event::try_wait` | `EventFd::read` | `event_notifier_test_and_clear` |
-//! | [`msix::Registers`] | the state of `MsixEmulator` | none | `msix_save`, `msix_load` |
+//! | these crates | crosvm | OpenVMM |
+//! |---|---|---|
+//! | [`EventNotifier`] | `Event` | `Event` of `pal_event` |
+//! | [`RoutingTable`], [`GsiLease`] | `VmIrqRequest::AllocateOneMsi`, `AddMsiRoute` | `MsiTarget`, `MsiRoute` |
+//! | a commit | one for each `AddMsiRoute` | `MsiRoute::enable` |
+//! | [`Vector`] | `IrqfdGsi` | `MsiInterrupt` |
+//! | [`msix::Table`] | `MsixConfig` | `MsixEmulator`, `MsixCapability` |
+//! | its [`write`](crate::msix::Table::write), [`read`](crate::msix::Table::read) | `write_msix_table`, `read_msix_table` | `write_u32`, `read_u32` |
+//! | its [`config_write`](crate::msix::Table::config_write) | `write_msix_capability` | `PciCapability::write` |
+//! | its [`pba_read`](crate::msix::Table::pba_read) | `read_pba_entries` | `read_u32` |
+//! | [`msix::Binding`] | `Interrupt`, with a vector for each queue | an `Interrupt` for each queue |
+//! | [`trigger`] | `Interrupt::signal_used_queue` | `Interrupt::deliver` |
+//! | [`export`] | `MsixConfig::get_irqfd` | `Interrupt::event` |
+//! | [`LevelIrq`] | `IrqLevelEvent`, `IrqEdgeEvent` | `LineInterrupt` |
+//! | [`Controller`], [`EoiExits`] | `IrqChip`, `broadcast_eoi` | `LineSet` |
+//! | [`msix::Registers`] | `MsixConfigSnapshot` | the saved state of `MsixEmulator` |
+//!
+//! | these crates | vm-device (rust-vmm) | QEMU |
+//! |---|---|---|
+//! | [`EventNotifier`] | `File`, `EventFd` | `EventNotifier` |
+//! | [`EventNotifier::consume`] | `EventFd::read` | `event_notifier_test_and_clear` |
+//! | [`RoutingTable`], [`GsiLease`] | `InterruptManager` | `kvm_irqchip_add_msi_route`, `kvm_irqchip_release_virq` |
+//! | a commit | `InterruptSourceGroupMsi::modify` | `kvm_irqchip_commit_routes` |
+//! | [`Vector`] | one index of an `InterruptSourceGroup` | a virq and an `EventNotifier` |
+//! | [`msix::Table`] | none | `msix_init` |
+//! | its [`write`](crate::msix::Table::write) | none | `msix_table_mmio_write` |
+//! | its [`config_write`](crate::msix::Table::config_write) | none | `msix_write_config` |
+//! | [`trigger`] | `InterruptSourceGroup::trigger` | `msix_notify`, `virtio_notify` |
+//! | [`export`] | `InterruptSourceGroup::notifier` | `virtio_pci_set_guest_notifiers` |
+//! | masks that reach an exported vector | `enable`, `disable` | `msix_set_vector_notifiers` |
+//! | [`LevelIrq`] | an `InterruptSourceGroup` of one pin | `qemu_irq`, `pci_set_irq` |
+//! | [`PassthroughIntx`] | none | `vfio_intx_enable_kvm` |
+//! | [`msix::Registers`] | none | `msix_save`, `msix_load` |
 //!
 //! vm-device's traits for interrupts are a proposal that Cloud Hypervisor has taken over. If your
 //! VMM has that shape, the next section fits.
@@ -167,5 +184,4 @@
 //! [`msix::Registers`]: crate::msix::Registers
 //! [`msix::Snapshot`]: crate::msix::Snapshot
 //! [`msix::Table`]: crate::msix::Table
-//! [`msix::Table::write`]: crate::msix::Table::write
 //! [`trigger`]: crate::VectorHandle::trigger

@@ -4,11 +4,14 @@
 //! # Level and EOI
 //!
 //! ```text
-//!  disk   ──┌──────────────┐────────────────────   asserts, and is served
-//!  card   ──────┌──────────────────────────┐────   asserts, and is served later
-//!  line   ──┌──────────────────────────────┐────   high while any device asserts
-//!           │              │               │
-//!  guest    ▼ interrupt    │ EOI ▼ again   │ EOI: the line is low, no interrupt
+//!  disk        ┌──────────────┐                      asserts, and is served
+//!        ──────┘              └───────────────────
+//!  card            ┌──────────────────────────┐      asserts, and is served later
+//!        ──────────┘                          └───
+//!  line        ┌──────────────────────────────┐      high while any device asserts
+//!        ──────┘              │               └───
+//!              ▼              ▼               ▼
+//!  guest       interrupt      EOI: again      EOI: the line is low, no interrupt
 //! ```
 //!
 //! A [`LevelLine`] is high while any of its devices asserts. At the EOI the interrupt controller
@@ -56,7 +59,7 @@
 //! disk.assert()?;
 //! trigger.notify()?; // the daemon
 //! # let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
-//! vm.guest_eoi(IOAPIC, 10);
+//! vm.guest_eoi(IOAPIC, 10); // the guest
 //! assert!(resample.consume()?.is_some()); // the daemon looks whether it has another reason
 //! assert!(high()); // the disk still asserts: the guest is interrupted again
 //! disk.deassert()?;

@@ -6,10 +6,10 @@
 //!  InterruptStatus 0x60  ◀── reasons ◀──────────────────────── 1: used buffer, 2: configuration
 //!  InterruptACK 0x64     ──▶ reasons cleared ──▶ line low, if none is left
 //!
-//!  line  ────┐          ┌──────────────────────────┐          ┌───
-//!            └──────────┘                          └──────────┘
-//!         idle       assert                     deassert
-//!                       └▶ interrupt │ status │ ack ┘   │ EOI: if the line is high, again
+//!  line            ┌───────────────────────────┐
+//!        ──────────┘                           └─────────────────────
+//!           assert ├▶ interrupt, status, ACK ──┤ deassert
+//!                                              └▶ EOI: if the line is high, again
 //! ```
 //!
 //! # The parts
