@@ -6,9 +6,9 @@ use std::fmt;
 use crate::LevelError;
 use crate::hex::Hex;
 
-/// Why a saved state of a table, a capability or a line cannot be restored, or converted from or to
-/// registers. The table, capability or line has not changed.
+/// Why a saved state cannot be restored, or converted from or to registers.
 ///
+/// The table, capability or line has not changed.
 /// [`msix::Table::restore`](crate::msix::Table::restore),
 /// [`msi::Capability::restore`](crate::msi::Capability::restore) and
 /// [`LevelLine::restore`](crate::LevelLine::restore) return it, and the conversions of
@@ -113,8 +113,8 @@ pub enum RestoreError {
         bytes: usize,
     },
 
-    /// MSI: the bytes of the capability are not as many as its Message Control says.
-    #[error("the MSI capability has {found} bytes, and its Message Control says {wanted}")]
+    /// MSI: the capability has another number of bytes than its Message Control implies.
+    #[error("the MSI capability has {found} bytes, and its Message Control implies {wanted}")]
     #[non_exhaustive]
     Length {
         /// How many bytes there are.
@@ -167,9 +167,10 @@ pub enum RestoreError {
         wanted: bool,
     },
 
-    /// A line: a device holds the line up as it cannot do on this line: by a trigger that the VMM
-    /// has taken, where the kernel takes them or the device has none; or it asserts though it is
-    /// exported, on arm64.
+    /// A line: a device holds the line up in a way that is not possible on this line.
+    ///
+    /// Its trigger was taken by the VMM, and here the kernel takes triggers or the device has none.
+    /// Or it asserts though it is exported (arm64).
     #[error(
         "device {device} of the snapshot holds the line up in a way that it cannot on this line; \
          join the devices in the same order and kinds"

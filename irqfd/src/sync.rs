@@ -14,7 +14,7 @@ pub(crate) use implementation::thread;
 
 use std::sync::PoisonError;
 
-/// A lock that a panic does not poison: whatever it guards is in order at every unlocking.
+/// A lock that a panic does not poison: what it guards is in order at every unlock.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(implementation::sync::Mutex<T>);
 
@@ -27,7 +27,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock, unless somebody has it.
+    /// Takes the lock, unless another thread has it.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok()
     }

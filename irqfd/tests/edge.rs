@@ -221,7 +221,7 @@ fn a_missing_irqchip_is_told_from_other_refusals() {
     }
 }
 
-/// As arm64 answers between the creation of its GIC and its initialisation.
+/// As arm64 returns between the creation of its GIC and its initialisation.
 #[test]
 fn an_irqchip_that_is_not_ready_yet_is_told_from_a_missing_one() {
     let (vm, table) = table();

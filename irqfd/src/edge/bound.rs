@@ -16,8 +16,8 @@ use crate::sync::Mutex;
 
 /// The irqfds of a line.
 ///
-/// Where messages are translated, the table says when the route of the line's GSI goes and comes,
-/// and they follow. Elsewhere a route never goes, and nothing is remembered.
+/// Where messages are translated, the table reports when the route of the line's GSI is removed and
+/// comes back, and the irqfds follow. Elsewhere a route stays, and nothing is remembered.
 #[derive(Debug)]
 pub(crate) struct Bound(Option<Box<Followed>>);
 
@@ -52,10 +52,10 @@ struct One {
 }
 
 impl Bound {
-    /// None yet, on a line that is there.
+    /// None yet, on a line that exists.
     pub(crate) fn new(line: &Line) -> Self {
         let followed = IrqFds::new(line.table(), line.gsi()).map(|irqfds| {
-            // Under the lock, so that what the table says next comes after this.
+            // Under the lock, so that the table's next report comes after this.
             let mut state = irqfds.state.lock();
             let (registration, blocked) = line.register(irqfds.weak());
             state.blocked = blocked;
@@ -198,7 +198,7 @@ impl Armed for IrqFds {
         for one in state.all.iter_mut().filter(|one| one.is_bound) {
             if let Err(source) = deassign(&*self.vm, self.gsi.number(), &one.trigger) {
                 log::error!(
-                    "a message is blocked, and the irqfd of GSI {} does not go: {source}",
+                    "a message is blocked, and the irqfd of GSI {} cannot be unbound: {source}",
                     self.gsi.number()
                 );
                 return false;
@@ -208,9 +208,11 @@ impl Armed for IrqFds {
         true
     }
 
-    /// What the notifiers have is delivered. A counter that a peer has filled meanwhile is left so,
-    /// as for a vector that is armed: to empty it, a signal would have to be written after the
-    /// binding, and such a peer can block the write, on which the whole table would wait.
+    /// Binds them again. What the notifiers have is delivered.
+    ///
+    /// A counter that a peer has filled meanwhile is left so, as for a vector that is armed. To
+    /// empty it, a signal would have to be written after the binding. Such a peer can block that
+    /// write, and the whole table would wait.
     fn rearm(&self) {
         let mut state = self.state.lock();
         state.blocked = false;
@@ -232,7 +234,7 @@ impl Armed for IrqFds {
                 Ok(()) => one.is_bound = true,
                 Err(error) => {
                     log::error!(
-                        "GSI {} has a route again, and its irqfd is lost: {error}",
+                        "GSI {} has a route again, and its irqfd cannot be bound: {error}",
                         self.gsi
                     );
                     one.lost = Some(error);

@@ -8,7 +8,7 @@ use notify_core::{EventFdMode, EventNotifier, Rejected};
 
 use super::{Bound, IrqFd, IrqFdError, IrqTarget, Taken};
 
-/// An interrupt that is not bound yet, or not any more.
+/// Builds an [`IrqFd`]. [`IrqFd::deassign`] returns it, too.
 #[derive(Debug)]
 #[must_use = "a builder binds nothing"]
 pub struct IrqFdBuilder {
@@ -17,31 +17,33 @@ pub struct IrqFdBuilder {
 }
 
 impl IrqFdBuilder {
-    /// Binds this notifier (default: a new one). A signal that it already has is delivered: it is
-    /// taken before the notifier is bound, and written again after it, so that a counter that was
-    /// full takes later signals. That is one system call (`preadv2`), and two more if there was a
-    /// signal. A [private](EventNotifier::declare_private) notifier is left as it is: KVM delivers
-    /// what it has, from a thread of the kernel, and leaves the count there until the next signal.
+    /// Sets the notifier (default: a new one).
+    ///
+    /// A signal that it already has is delivered: [`assign`](Self::assign) takes it before the
+    /// notifier is bound, and writes it again afterwards, so that a full counter takes later
+    /// signals. That is one system call (`preadv2`), and two more if there was a signal. A
+    /// [private](EventNotifier::declare_private) notifier is left as it is: KVM delivers what it
+    /// has, from a thread of the kernel, and leaves the count there until the next signal.
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
         self
     }
 
-    /// Returns what it was to raise, and the notifier if there is one.
+    /// Returns the GSI that it was to raise, and the notifier if there is one.
     pub fn into_parts(self) -> (IrqTarget, Option<Arc<EventNotifier>>) {
         (self.target, self.notifier)
     }
 
     /// Binds the notifier to the GSI: from now on a signal raises the interrupt.
     ///
-    /// KVM may raise it twice for a signal that comes at this very moment, from another thread or
-    /// process: its assignment looks at the counter without the lock under which a signal counts
-    /// and wakes the irqfd. It raises it once at least.
+    /// If another thread or process signals the notifier at this moment, KVM may raise the
+    /// interrupt twice, and at least once: its assignment looks at the counter without the lock
+    /// under which a signal wakes the irqfd.
     ///
     /// # Errors
     ///
-    /// All variants of [`IrqFdError`] but [`Deassign`](IrqFdError::Deassign). The builder comes
-    /// back inside.
+    /// All variants of [`IrqFdError`] but [`Deassign`](IrqFdError::Deassign). The error returns the
+    /// builder.
     pub fn assign(self) -> Result<IrqFd, Rejected<Self, IrqFdError>> {
         let notifier = self.notifier.clone();
         // One that is made for it is empty.

@@ -22,30 +22,36 @@ pub use target::IrqTarget;
 
 /// An edge-triggered interrupt: each signal of a notifier pulses a GSI.
 ///
-/// Dropping it unbinds the notifier, then gives the GSI back (if it was leased); a failure is
-/// logged and keeps the GSI out of use. That blocks for one KVM_IRQFD, which waits for injections
-/// that KVM has begun: some 40 microseconds, more on a loaded host. While it is bound, no other
-/// thread should read or watch the notifier: KVM takes every signal, and waiters are not woken.
-/// (Before Linux 5.11 KVM leaves the count in the notifier, and waiters are woken.) After it has
-/// been unbound, the counter is zero and later signals stay in it.
+/// While it is bound, no other thread should read or watch the notifier: KVM takes every signal,
+/// and waiters are not woken. (Before Linux 5.11 KVM leaves the count in the notifier, and waiters
+/// are woken.) It keeps its notifier and its VM open: KVM silently removes an irqfd when the last
+/// descriptor of either is closed.
 ///
 /// Signals that arrive before the guest has handled the last one are merged. A signal for a masked
 /// or unacknowledged *pin* is lost, as an edge is on the wire; for a message it is kept by the
 /// local APIC.
 ///
-/// To save a VM, [`deassign`](Self::deassign) it when vCPUs and back-ends stand still, keep the
-/// builder, and read the state of the interrupt controllers then. KVM injects what is for a pin
-/// from a thread of the kernel: before that the interrupt is neither in the notifier nor in that
-/// state. `deassign` waits until it is in the state; what comes later stays in the notifier until
-/// the builder is [assigned](IrqFdBuilder::assign) again.
+/// # Drop
 ///
-/// Where the routing table translates messages and blocks the one of its GSI, the irqfd is taken
-/// off until it is let through: the kernel never has an irqfd on a GSI without a route, and signals
-/// stay in the notifier. [`RoutingTable::kernel_route`](irq_routing::RoutingTable::kernel_route)
-/// returns [`Blocked`](irq_routing::KernelRoute::Blocked) then.
+/// Unbinds the notifier, then gives the GSI back if it was leased. A failure is logged and keeps
+/// the GSI out of use. Blocks for one KVM_IRQFD, which waits for injections that KVM has begun:
+/// some 40 microseconds, more on a loaded host. Then the counter is zero, and later signals stay in
+/// it.
 ///
-/// It keeps its notifier and its VM open: KVM silently removes the irqfd when the last descriptor
-/// of either is closed.
+/// # Snapshots
+///
+/// To save a VM, stop vCPUs and back-ends, [`deassign`](Self::deassign) the irqfd, keep the
+/// builder, and read the state of the interrupt controllers afterwards. KVM injects interrupts of
+/// pins from a thread of the kernel; before that they are neither in the notifier nor in that
+/// state. `deassign` waits for that thread. Later signals stay in the notifier until the builder is
+/// [assigned](IrqFdBuilder::assign) again.
+///
+/// # Translated messages
+///
+/// While the table's translation blocks the message of the GSI, the irqfd is unbound and signals
+/// stay in the notifier: the kernel never has an irqfd on a GSI without a route.
+/// [`RoutingTable::kernel_route`](irq_routing::RoutingTable::kernel_route) returns
+/// [`Blocked`](irq_routing::KernelRoute::Blocked) then.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_irqfd_assign`.
 ///
@@ -82,7 +88,7 @@ pub struct IrqFd {
 }
 
 impl IrqFd {
-    /// An interrupt on a leased GSI, or on a line that devices share.
+    /// Starts an interrupt on a leased GSI, or on a line that devices share.
     pub fn builder(target: impl Into<IrqTarget>) -> IrqFdBuilder {
         IrqFdBuilder {
             target: target.into(),
@@ -99,13 +105,13 @@ impl IrqFd {
         }
     }
 
-    /// The GSI that it raises.
+    /// Returns the GSI that the notifier raises.
     #[must_use]
     pub fn gsi(&self) -> Gsi {
         self.gsi
     }
 
-    /// What raises it.
+    /// Returns the notifier that raises the interrupt.
     #[must_use]
     pub fn notifier(&self) -> &Arc<EventNotifier> {
         &self.notifier
@@ -127,26 +133,26 @@ impl IrqFd {
         self.bound.lost()
     }
 
-    /// The lease of its GSI, with which a transaction can lead it elsewhere; `None` for wiring.
+    /// Returns the lease of its GSI, which a transaction can reroute; `None` for a wired GSI.
     #[must_use]
     pub fn lease(&self) -> Option<&GsiLease> {
         self.armed.as_ref().and_then(Line::lease)
     }
 
-    /// Takes the notifier off, as dropping does, and tells whether that worked.
+    /// Unbinds the notifier, as the drop does, and returns an error if that fails.
     ///
-    /// The builder that comes back holds the notifier, now with a counter of zero, and the GSI with
-    /// its route: the lease if there was one, else the share of the wiring.
+    /// The builder that it returns has the notifier, now with a counter of zero, and the GSI with
+    /// its route: the lease if there was one, else the line. Blocks as the drop does.
     ///
     /// # Errors
     ///
-    /// [`IrqFdError::Deassign`]; the irqfd comes back inside, still bound as far as is known.
+    /// [`IrqFdError::Deassign`]. The error returns the irqfd, still bound as far as is known.
     pub fn deassign(mut self) -> Result<IrqFdBuilder, Rejected<Self, IrqFdError>> {
         let Some(line) = self.armed.take() else {
             return Err(Rejected::new(self.not_armed(), self));
         };
         match self.disarm(&line) {
-            // The route is let go before what is registered, which is dropped with `self`.
+            // The route is released before what is registered, which is dropped with `self`.
             Ok(()) => Ok(IrqFdBuilder {
                 target: IrqTarget::from_lease_of(line),
                 notifier: Some(Arc::clone(&self.notifier)),
@@ -207,6 +213,6 @@ impl Drop for IrqFd {
             log::error!("{error}; the GSI is kept out of use");
             line.quarantine();
         }
-        // The line is let go before what is registered.
+        // The line is released before what is registered.
     }
 }

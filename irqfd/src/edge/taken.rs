@@ -6,7 +6,7 @@ use notify_core::{EventFdMode, EventNotifier};
 /// What a notifier had before it was bound. When this is dropped, after the binding, it is
 /// signalled once.
 ///
-/// A notifier that is bound while its counter is full is dead: KVM hears of no later signal,
+/// A notifier that is bound while its counter is full is dead: KVM sees no later signal,
 /// because each write is refused. Whether a counter is full can be asked by poll(2) alone, which
 /// system call filters do not allow. So the counter is taken before the binding, whatever it has,
 /// and a signal is written after it. (Not before: KVM takes each write to what is bound, so that

@@ -9,18 +9,18 @@ use notify_core::{LineStatus, SysError};
 use super::InjectError;
 use super::{Injected, wired};
 
-/// Drives the line of a GSI: high or low. An edge is high, then low.
+/// Sets the level of a GSI (KVM_IRQ_LINE). An edge is `true`, then `false`.
 ///
-/// The kernel keeps one level for all callers of a GSI: one that lowers it lowers it for all.
-/// Where several devices share a line, the VMM has to combine their levels. (What irqfds with a
-/// resample eventfd assert is a level apart.)
+/// The kernel keeps one level of a GSI for all callers of this ioctl. Where devices share a line,
+/// use a [`LevelLine`](crate::LevelLine), which combines their levels. (What irqfds with a resample
+/// eventfd assert is a separate level.)
 ///
-/// A GSI that leads to a message sends it at each call with `true`. Any thread may call this.
+/// A GSI that is routed to a message sends it at each call with `true`.
 ///
 /// # Errors
 ///
 /// [`InjectError::NoIrqChip`]; [`InjectError::NoPin`] on arm64 and riscv64;
-/// [`InjectError::LevelRefused`]: the kernel refuses, or the machine is being closed. Where the
+/// [`InjectError::LevelRefused`]: the kernel refuses, or the VM is being closed. Where the
 /// port has no [`Vm::irq_line_status`](notify_core::Vm::irq_line_status),
 /// [`InjectError::NoIrqLine`] for a pin, and [`InjectError::LevelRefused`] for a message: an
 /// [`IrqFd`](crate::IrqFd) or a [`LevelLine`](crate::LevelLine) sends that.
@@ -31,12 +31,11 @@ pub fn line(line: &Line, level: bool) -> Result<(), InjectError> {
     result.map_err(|error| explain(table, gsi, error))
 }
 
-/// The same, and what became of it.
+/// Sets the level of a GSI and returns the outcome (KVM_IRQ_LINE_STATUS).
 ///
-/// On x86 to ask is not without effect: while an interrupt of the real-time clock (pin 8 of the
-/// IOAPIC) is not ended on every vCPU that took it, a second one is
-/// [`Coalesced`](Injected::Coalesced) instead of injected, so that the caller can count the lost
-/// ticks. [`line`](line()) has no such rule.
+/// On x86 this has an effect that [`line`](line()) does not have. While an interrupt of the
+/// real-time clock (pin 8 of the IOAPIC) awaits the EOI of a vCPU that took it, a second one is not
+/// injected but [`Coalesced`](Injected::Coalesced), so that the caller can count lost ticks.
 ///
 /// # Errors
 ///
@@ -50,7 +49,7 @@ pub fn line_status(line: &Line, level: bool) -> Result<Injected, InjectError> {
     }
 }
 
-/// What KVM calls the line. `None` if it is routed to no pin, where only pins have a level.
+/// KVM's number of the line. `None` if it is routed to no pin, where only pins have a level.
 #[inline]
 pub(crate) fn number(table: &RoutingTable, gsi: Gsi) -> Option<u32> {
     match table.platform() {
@@ -64,15 +63,15 @@ fn pin_number(table: &RoutingTable, gsi: Gsi) -> Result<u32, InjectError> {
     number(table, gsi).ok_or(InjectError::NoPin { gsi })
 }
 
-/// Apart, so that what is usual is short.
+/// A function of its own, so that the usual path is short.
 #[cold]
 fn otherwise(
     table: &RoutingTable,
     gsi: Gsi,
     level: bool,
-    answer: io::Result<LineStatus>,
+    result: io::Result<LineStatus>,
 ) -> Result<Injected, InjectError> {
-    match answer {
+    match result {
         Ok(LineStatus::Delivered(taken)) => Ok(Injected::Delivered(taken)),
         Ok(LineStatus::Coalesced) => Ok(zero(table, gsi)),
         Ok(LineStatus::Ignored) => Ok(nothing(table, gsi, level)),
@@ -81,31 +80,30 @@ fn otherwise(
     }
 }
 
-/// The status was 0: of a pin, pending already; of anything else, taken by nobody.
+/// The status was 0: a pin is pending already, a message was taken by no local APIC.
 fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
     match table.route(gsi) {
         Some(Route::Pins(_)) => Injected::Coalesced,
         Some(_) => Injected::NoListener,
-        // The kernel has one, which is not the table's.
+        // The kernel has a route that is not the table's.
         None => Injected::Untold,
     }
 }
 
-/// The status was -1, of which there are several kinds.
+/// The status was -1, which has several causes.
 fn nothing(table: &RoutingTable, gsi: Gsi, level: bool) -> Injected {
     match table.kernel_route(gsi) {
         KernelRoute::Routed(Route::Pins(_)) => Injected::Masked,
         KernelRoute::Routed(_) | KernelRoute::Blocked if !level => Injected::NoLowLevel,
         KernelRoute::Routed(_) => Injected::NoListener,
         KernelRoute::Blocked => Injected::Untranslated,
-        // The kernel may have one, which is not the table's.
+        // The kernel may have a route that is not the table's.
         _ => Injected::Untold,
     }
 }
 
-/// Turns a refusal of the kernel into an error that says as much as can be found out. ENXIO is what
-/// KVM says on every architecture where no controller is in the kernel; one that is not ready yet
-/// has another errno.
+/// Finds the cause of a refusal. KVM returns ENXIO on every architecture where no controller is in
+/// the kernel; one that is not ready yet has another errno.
 #[cold]
 fn explain(table: &RoutingTable, gsi: Gsi, error: io::Error) -> InjectError {
     let is_unsupported = error.kind() == io::ErrorKind::Unsupported;

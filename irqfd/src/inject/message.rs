@@ -9,10 +9,11 @@ use notify_core::{MsiOutcome, SysError, Vm};
 use super::InjectError;
 use super::Injected;
 
-/// Sends a message, as the table's translation has it.
+/// Sends a message (KVM_SIGNAL_MSI), translated by the table's translation.
 ///
-/// It is for a message of the VMM itself. A guest's vector, which is masked and retargeted, sends
-/// by a [`Vector`](crate::Vector). Any thread may call it.
+/// For a message of the VMM itself. For a vector that the guest masks and retargets use a
+/// [`Vector`](crate::Vector). It calls the translation, so the caller must not hold a lock that the
+/// translation takes.
 ///
 /// The outcome is one of [`Delivered`](Injected::Delivered), [`NoListener`](Injected::NoListener)
 /// and [`Untranslated`](Injected::Untranslated); on riscv64 [`Untold`](Injected::Untold) for the
@@ -35,23 +36,23 @@ pub fn message(table: &RoutingTable, message: MsiMessage) -> Result<Injected, In
     }
 }
 
-/// Apart, so that what is usual is short.
+/// A function of its own, so that the usual path is short.
 #[cold]
 fn otherwise(
     table: &RoutingTable,
     message: MsiMessage,
-    answer: io::Result<MsiOutcome>,
+    result: io::Result<MsiOutcome>,
 ) -> Result<Injected, InjectError> {
-    match answer {
+    match result {
         Ok(MsiOutcome::Delivered(taken)) => Ok(Injected::Delivered(taken)),
-        // Kernel source: `kvm_riscv_aia_inject_msi` answers 0 whoever took it.
+        // Kernel source: `kvm_riscv_aia_inject_msi` returns 0 whether or not a hart took it.
         Ok(_) if table.platform() == Platform::Riscv64Aia => Ok(Injected::Untold),
         Ok(_) => Ok(Injected::NoListener),
         Err(error) => Err(explain(&**table.vm(), message, error.into())),
     }
 }
 
-/// Turns a refusal of the kernel into an error that says as much as can be found out.
+/// Finds the cause of a refusal.
 fn explain(vm: &dyn Vm, message: MsiMessage, cause: SysError) -> InjectError {
     match cause.raw_os_error() {
         Some(libc::EINVAL) if matches!(vm.platform(), Ok(None)) => InjectError::NoIrqChip { cause },

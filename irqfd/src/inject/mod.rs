@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Interrupts without an eventfd: the VMM's own code calls KVM, which returns the outcome.
+//! Injects interrupts by ioctl (MSI, pin, vCPU vector), and returns whether they were delivered.
 //!
 //! | | ioctl | for |
 //! |---|---|---|
 //! | [`message`] | KVM_SIGNAL_MSI | a message that no GSI has |
 //! | [`line`](line()) | KVM_IRQ_LINE | the level of a GSI |
-//! | [`line_status`] | KVM_IRQ_LINE_STATUS | the same, with the outcome |
+//! | [`line_status`] | KVM_IRQ_LINE_STATUS | the level of a GSI, with the outcome |
 //! | [`vcpu`](vcpu()) | KVM_INTERRUPT | a vector into one vCPU, from the VMM's own interrupt controller |
 //!
 //! What KVM reports is an [`Injected`]. What it refuses is an [`InjectError`], which names what is
-//! missing. A call takes no lock and allocates nothing, unless a line was not delivered: then the
-//! routing table is asked for the cause. (On arm64 and riscv64 the table, which has a lock, returns
-//! the pin of a line.)
+//! missing. Any thread may call these functions (but see [`vcpu`](vcpu())). A call takes no lock
+//! and allocates nothing, unless a line was not delivered: then it reads the cause from the routing
+//! table. On arm64 and riscv64 a line reads its pin from the table, which has a lock.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -34,12 +34,11 @@
 //!
 //! # Which path an interrupt takes
 //!
-//! This depends on the interrupt controllers that are in the kernel, and on where the interrupt is
-//! signalled: code of the VMM can call KVM, and a driver in the kernel (vhost, VFIO) or another
-//! process can be given nothing but an eventfd. It must not depend on anything that may change
-//! later. (QEMU asked whether the device's doorbells were handled in the kernel, until 2024, and
-//! took the path of the irqfd from its main loop too.) A device that is signalled in both ways
-//! takes both paths.
+//! Choose by who raises the interrupt, not by the device's momentary state. Code of the VMM can
+//! call KVM; a driver in the kernel (vhost, VFIO) or another process can only signal an eventfd. It
+//! also depends on which interrupt controllers are in the kernel. A device whose interrupts are
+//! raised in both ways takes both paths. (Until 2024 QEMU chose by whether the doorbells were
+//! handled in the kernel, and took the path of the irqfd from its main loop too.)
 //!
 //! [`Vm::platform`](notify_core::Vm::platform) returns which controllers are in the kernel: all
 //! (`X86`), the local APICs alone (`X86Split`), or none (`None`). A pin of the VMM's controller is
@@ -49,9 +48,9 @@
 //!
 //! - Edge at a pin: two calls of KVM_IRQ_LINE pulse the pin at once. The signal of an irqfd is
 //!   handled by a thread of the kernel.
-//! - Level at a pin: the VMM knows when its device is satisfied, and lowers the line. An eventfd
-//!   can raise a line and not lower it, so the guest's EOI lowers it and notifies the device, which
-//!   signals again if it still has a reason.
+//! - Level at a pin: the VMM knows when its device was served, and lowers the line. An eventfd can
+//!   only raise a line, so the guest's EOI lowers it and notifies the device, which signals again
+//!   if it still has a reason.
 //! - Message: code of the VMM needs no eventfd, no GSI and no route, and masks the vector in
 //!   memory. For an eventfd the GSI has the message, which is injected in the context of the
 //!   signaller. A message has no level and no EOI that could be reported. A device with a level

@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Injected`]: what became of an interrupt that was injected.
+//! [`Injected`]: the outcome of an injection.
 
 use std::fmt;
 
-/// What became of an interrupt, as far as the kernel says.
+/// The outcome of an injection, as far as KVM reports it.
 ///
-/// | | of |
+/// | outcome | of |
 /// |---|---|
 /// | [`Delivered`](Self::Delivered) | messages, lines |
-/// | [`NoListener`](Self::NoListener), [`Untranslated`](Self::Untranslated) | messages, lines that lead to a message |
-/// | [`Coalesced`](Self::Coalesced), [`Masked`](Self::Masked) | lines that lead to pins |
-/// | [`NoLowLevel`](Self::NoLowLevel) | lines that lead to a message |
+/// | [`NoListener`](Self::NoListener), [`Untranslated`](Self::Untranslated) | messages, lines that are routed to a message |
+/// | [`Coalesced`](Self::Coalesced), [`Masked`](Self::Masked) | lines that are routed to pins |
+/// | [`NoLowLevel`](Self::NoLowLevel) | lines that are routed to a message |
 /// | [`Untold`](Self::Untold) | lines, messages on riscv64 |
 /// | [`Queued`](Self::Queued), [`StillQueued`](Self::StillQueued) | vectors of a vCPU |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "a vector that is `StillQueued` was not taken"]
 #[non_exhaustive]
 pub enum Injected {
-    /// Taken by so many, at least 1. Of a message, on x86: local APICs, of which some may have had
-    /// the vector waiting, so that the two merge. Of a line: what its chips answer, added up. For a
-    /// low level that is 1 each, though nothing takes it; for a high one a PIC says 1, and the
-    /// IOAPIC how many local APICs took it.
+    /// Taken by so many, at least 1.
+    ///
+    /// Of a message, on x86: the number of local APICs. If the vector was pending in one of them,
+    /// the two merge. Of a line: the sum of what its chips return. For a low level that is 1 each,
+    /// though nothing takes it. For a high level a PIC returns 1, and the IOAPIC the number of
+    /// local APICs that took it.
     Delivered(u32),
 
-    /// An interrupt of the pin is pending already, and the guest will see one. (KVM says the same
-    /// of a pin of the IOAPIC whose interrupt no local APIC took.)
+    /// An interrupt of the pin is pending already, and the guest will see one. (KVM returns the
+    /// same for a pin of the IOAPIC whose interrupt no local APIC took.)
     Coalesced,
 
-    /// The guest has masked the pin, or has not ended its last interrupt. A high level that stays
-    /// is seen when the guest unmasks or ends; an edge is lost, where another chip did not take it.
+    /// The guest has masked the pin, or its last interrupt awaits the EOI. A high level that stays
+    /// is seen at the unmask or EOI; an edge is lost, unless another chip took it.
     Masked,
 
     /// No vCPU has taken the message: none has that APIC id, or its local APIC is switched off.
@@ -37,19 +39,19 @@ pub enum Injected {
     /// The table's translation does not let the message through.
     Untranslated,
 
-    /// The GSI leads to a message, for which level 0 means nothing.
+    /// The GSI is routed to a message, for which level 0 means nothing.
     NoLowLevel,
 
-    /// The kernel does not say (arm64, riscv64); or it says that nothing came of it, and it is not
-    /// known where it leads the GSI: no table was committed yet, or it still has the route of a
-    /// lease that was dropped.
+    /// Unknown. On arm64 and riscv64 the kernel does not report it. Elsewhere it had no effect, and
+    /// the kernel's route of the GSI is not known: no table was committed yet, or the kernel still
+    /// has the route of a lease that was dropped.
     Untold,
 
     /// The vCPU takes the vector when it runs next.
     Queued,
 
-    /// The vCPU has not taken an earlier vector yet, and this one was *not* queued: it is to be
-    /// offered again when KVM_RUN has come back with `ready_for_interrupt_injection`.
+    /// The vCPU has not taken an earlier vector yet, and this one was *not* queued. Inject it again
+    /// when KVM_RUN has returned with `ready_for_interrupt_injection`.
     StillQueued,
 }
 

@@ -6,22 +6,22 @@ use notify_core::{SysError, Vcpu};
 use super::InjectError;
 use super::Injected;
 
-/// Gives a vCPU the vector that the VMM's own interrupt controller has for it: its PICs on a split
-/// irqchip, any where none is in the kernel.
+/// Injects a vector of the VMM's own interrupt controller into a vCPU (KVM_INTERRUPT).
 ///
-/// To be called by the vCPU's own thread, between two runs, when the guest can take an interrupt:
-/// [`Vcpu`] says how that is known. From another thread it waits until the vCPU has left KVM_RUN.
-/// The controller's acknowledge cycle belongs to an outcome of [`Queued`](Injected::Queued), so
-/// that no vector is lost.
+/// The controller is a PIC of a split irqchip, or any one if none is in the kernel. Call it on the
+/// vCPU's own thread, between two runs, when the guest can take an interrupt; [`Vcpu`] describes
+/// how the VMM knows. On another thread it blocks until the vCPU has left KVM_RUN. Make the
+/// controller's acknowledge cycle only after the outcome [`Queued`](Injected::Queued), so that no
+/// vector is lost.
 ///
 /// The outcome is [`Queued`](Injected::Queued), or, on a split irqchip,
-/// [`StillQueued`](Injected::StillQueued). With no irqchip at all the kernel does not say so: a
-/// vector takes the place of one that the vCPU has not taken.
+/// [`StillQueued`](Injected::StillQueued). With no irqchip at all the kernel does not report this:
+/// a vector replaces one that the vCPU has not taken.
 ///
 /// # Errors
 ///
-/// [`InjectError::PicInKernel`]; [`InjectError::VectorRefused`] for any other refusal, of which the
-/// only one known is that the architecture has nothing of the kind
+/// [`InjectError::PicInKernel`]; [`InjectError::VectorRefused`] for any other refusal. The only one
+/// known is that the architecture has no such ioctl
 /// ([`Unsupported`](std::io::ErrorKind::Unsupported)).
 ///
 /// ```
@@ -35,7 +35,7 @@ use super::Injected;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The outcome has to be looked at, or a vector is lost:
+/// The outcome must be used, or a vector is lost:
 ///
 /// ```compile_fail
 /// # #![deny(unused_must_use)]

@@ -48,7 +48,7 @@ fn assign(
     Ok(())
 }
 
-/// Turns a refusal into an error that says as much as can be found out.
+/// Finds the cause of a refusal.
 fn refused(line: &Line, resample: bool, error: io::Error) -> LevelError {
     let gsi = line.gsi();
     if resample && error.kind() == io::ErrorKind::Unsupported {

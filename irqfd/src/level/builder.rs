@@ -16,7 +16,7 @@ use super::{EoiExits, LevelLine};
 use super::{LevelError, NoResample};
 use crate::IrqFdError;
 
-/// A line that is not driven yet.
+/// Builds a [`LevelLine`] on a GSI.
 #[derive(Debug)]
 #[must_use = "a builder does nothing"]
 pub struct LevelLineBuilder {
@@ -99,10 +99,10 @@ impl LevelLineBuilder {
 
     /// Takes exclusive control of the line: its level and its EOIs.
     ///
-    /// A GSI with a message belongs to a split irqchip, whose EOIs are exits. Whether the VM has
-    /// one is found out by one request for a resampling irqfd. A split irqchip refuses it, and so
-    /// does a port that has none (`Unsupported`). With [`without_eois`](Self::without_eois) there
-    /// is no such request.
+    /// A GSI with a message belongs to a split irqchip, whose EOIs are exits. One request for a
+    /// resampling irqfd finds out whether the VM has one: a split irqchip refuses it, and so does a
+    /// port that has none (`Unsupported`). With [`without_eois`](Self::without_eois) there is no
+    /// such request.
     ///
     /// # Errors
     ///

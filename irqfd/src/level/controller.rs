@@ -8,21 +8,21 @@ use std::sync::Arc;
 use super::members::Members;
 use crate::LevelError;
 
-/// An interrupt controller in user space: a PIC, an IOAPIC whose state the VMM keeps.
+/// An interrupt controller in user space: a PIC, or an IOAPIC whose state the VMM keeps.
 ///
-/// It is called with the line's lock held, so that levels come in their order. So it must not call
-/// back into the line from there, nor wait for a thread that does; and the caller that reports the
-/// end of an interrupt ([`EoiExits::on_pin`](super::EoiExits::on_pin),
-/// [`LevelLine::on_eoi`](super::LevelLine::on_eoi)) must have let go of the locks that `set_level`
-/// takes.
+/// It is called with the line's lock held, so that levels come in their order. It must not call the
+/// line, nor wait for a thread that does. A thread that reports an EOI
+/// ([`EoiExits::on_pin`](super::EoiExits::on_pin), [`LevelLine::on_eoi`](super::LevelLine::on_eoi))
+/// must not hold a lock that `set_level` takes.
 pub trait Controller: fmt::Debug + Send + Sync {
-    /// The pin has this level from now on. It may have it already: after the end of an interrupt a
-    /// level that is still high is said once more.
+    /// Sets the level of a pin.
+    ///
+    /// The pin may have this level already: after an EOI a level that is still high is sent again.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the controller from taking it. Nothing has changed then, and the caller of
-    /// the line is told.
+    /// Any, with nothing changed. The caller of the line gets it as
+    /// [`LevelError::LevelRefused`].
     fn set_level(&self, pin: u32, level: bool) -> io::Result<()>;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Delivery`]: who carries the level of a line to the guest, and hears of EOIs.
+//! [`Delivery`]: how the level of a line reaches the guest, and how EOIs come.
 
 use super::binding;
 use super::controller::OnController;
@@ -11,7 +11,7 @@ use super::message::Message;
 use super::placeholder::Missed;
 use crate::LevelError;
 
-/// Who carries the level to the guest, and hears of EOIs.
+/// How the level reaches the guest, and how EOIs come.
 #[derive(Debug)]
 pub(super) enum Delivery {
     Kernel(Kernel),
@@ -36,8 +36,8 @@ impl Delivery {
         }
     }
 
-    /// Whether a device that asserts already is to be heard when it does so once more.
-    pub(super) fn hears_each_assertion(&self) -> bool {
+    /// Whether an assertion of a device that asserts already sends again.
+    pub(super) fn sends_each_assertion(&self) -> bool {
         matches!(self, Self::Message(message) if !message.has_eois())
     }
 
@@ -52,7 +52,7 @@ impl Delivery {
             delivery => delivery.follow(level),
         };
         if let Err(error) = result {
-            log::error!("a line is low that should be high: {error}");
+            log::error!("a line that should be high is low: {error}");
         }
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`LevelError`]: why an operation on a line, or on a device's share of it, fails; and
+//! [`LevelError`]: why an operation on a line, or on a device's share of it, fails;
 //! [`NoResample`]: why no EOI of a line would be reported.
 
 use std::io;
@@ -34,9 +34,11 @@ pub enum LevelError {
         cause: Box<irq_routing::Error>,
     },
 
-    /// The interrupt controllers of arm64 and riscv64 keep one level for a line, the one that was
-    /// set last. Devices of the VMM, which set it, and exported ones, which trigger, would
-    /// overwrite each other's; so would an EOI that of a device of the VMM that is notified of it.
+    /// The GSI has one level for all its devices (arm64, riscv64).
+    ///
+    /// The interrupt controller keeps the level that was set last. Devices of the VMM, which set
+    /// it, and exported ones, which trigger, would overwrite each other's level. An EOI would
+    /// overwrite the level of a device of the VMM that waits for EOIs.
     #[error(
         "GSI {gsi} has one level for all its devices; let all of them be exported, or all be the \
          VMM's and not notified of EOIs"
@@ -78,10 +80,13 @@ pub enum LevelError {
     /// cannot take its place: it makes edges, and a resampling one raises the pin until the next
     /// EOI.
     ///
-    /// Three ways are left: an [exported](crate::LevelLine::join_exported) device, where the port
-    /// takes resampling irqfds; an IOAPIC in user space, whose GSIs have messages; and a
-    /// [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set the
-    /// pin that the port does not forward.
+    /// Three ways are left:
+    ///
+    /// - an [exported](crate::LevelLine::join_exported) device, where the port takes resampling
+    ///   irqfds;
+    /// - an IOAPIC in user space, whose GSIs have messages;
+    /// - a [`Controller`](crate::Controller) of the VMM's own, if the hypervisor has a call to set
+    ///   the pin that the port does not forward.
     #[error(
         "the port cannot set the level of GSI {gsi}, which is routed to a pin; implement \
          `Vm::irq_line_status`, export the device, or route the GSI to a message: {cause}"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`EoiExits`]: where the VMM reports the ends of interrupts that the kernel does not keep to
-//! itself.
+//! [`EoiExits`]: where the VMM reports EOIs that the kernel does not handle.
 
 use std::fmt;
 use std::ptr;
@@ -12,16 +11,16 @@ use super::inner::Inner;
 use crate::LevelError;
 use crate::sync::{Mutex, RwLock};
 
-/// Where a VMM reports that a guest has ended an interrupt, for lines whose EOIs the kernel does
-/// not handle. Clones share it. Create one for each VM: it belongs to the VM of the first line that
-/// is built with it, and a line of another VM is refused.
+/// Where a VMM reports EOIs, for lines whose EOIs the kernel does not handle. Clones share it.
 ///
-/// A report may come from any thread, and does not allocate. It waits for a line whose level is
-/// being set or whose entry is being committed, and for no other; no thread that builds or drops a
-/// line waits for it. (What may hold up a signal to a notifier that is shared with a hostile
-/// process is said at [`EventNotifier::notify`](notify_core::EventNotifier::notify).)
+/// Create one for each VM. It belongs to the VM of the first line that is built with it; a line of
+/// another VM is refused. It keeps no line alive.
 ///
-/// It keeps no line alive.
+/// Any thread may report. A report does not allocate. It waits for the lock of each line of that
+/// vector or pin, and of a line whose entry is being written: for one KVM_IRQ_LINE or one commit. A
+/// thread that builds or drops a line does not wait for a report.
+/// [`EventNotifier::notify`](notify_core::EventNotifier::notify) describes what a hostile process
+/// that shares a resample notifier can do.
 ///
 /// ```text
 /// loop {
@@ -42,17 +41,19 @@ pub struct EoiExits {
 }
 
 impl EoiExits {
-    /// KVM_EXIT_IOAPIC_EOI: an interrupt of **every** line whose redirection entry is
-    /// level-triggered and has this vector has ended. Returns how many there are.
+    /// Reports KVM_EXIT_IOAPIC_EOI: an EOI of a vector.
     ///
-    /// A line that cannot raise its interrupt again logs that, and tries with the next change of
-    /// any kind.
+    /// It is an EOI of **every** line whose redirection entry is level-triggered and has this
+    /// vector. Returns how many lines there are. A line that cannot interrupt again logs that, and
+    /// retries with its next change of any kind.
     pub fn on_vector(&self, vector: u8) -> usize {
         self.on_each(|line| line.end_of_vector(vector))
     }
 
-    /// An interrupt of a pin of the VMM's own controller has ended. Returns how many lines there
-    /// are at pins of this number; for a line of a split irqchip that is its GSI.
+    /// Reports an EOI of a pin of the VMM's own controller.
+    ///
+    /// Returns how many lines have this number: a pin of a controller, or on a split irqchip the
+    /// GSI.
     pub fn on_pin(&self, pin: u32) -> usize {
         self.on_each(|line| line.end_of_pin(pin))
     }
@@ -83,14 +84,14 @@ impl EoiExits {
         let ended = alive.filter_map(|line| end(&line));
         ended.fold(0, |ended, result| {
             if let Err(error) = result {
-                log::error!("an interrupt that is still asserted is not raised again: {error}");
+                log::error!("a line that is still high cannot interrupt again: {error}");
             }
             ended + 1
         })
     }
 }
 
-/// Of no line yet.
+/// Has no line yet, and belongs to no VM.
 impl Default for EoiExits {
     fn default() -> Self {
         Self {

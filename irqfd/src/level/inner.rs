@@ -33,8 +33,8 @@ pub(super) enum Number {
 
 const NO_VECTOR: u32 = u32::MAX;
 
-/// The entry is being written. An interrupt that this sends may end before the writer is told that
-/// it was sent, so the thread that reports an EOI waits for the lock to find out.
+/// The entry is being written. The EOI of an interrupt that this sends may come before the write
+/// has returned, so the thread that reports an EOI waits for the lock.
 const CHANGING: u32 = u32::MAX - 1;
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Inner {
         let mut level = member.level;
         change(&mut level);
         let asserts = level.is_high();
-        if level == member.level && !(asserts && delivery.hears_each_assertion()) {
+        if level == member.level && !(asserts && delivery.sends_each_assertion()) {
             return Ok(());
         }
         delivery.admit_level(member)?;
@@ -113,7 +113,7 @@ impl Inner {
         unbound
     }
 
-    /// Takes a member off whatever happens, and answers what did not work.
+    /// Takes a member off in any case, and returns what failed.
     pub(super) fn forget(&self, place: Place) -> [Option<LevelError>; 2] {
         let mut state = self.lock();
         let State { members, delivery } = &mut *state;
@@ -269,7 +269,7 @@ pub(super) struct Restored {
 fn notify_all(notifiers: &[Arc<EventNotifier>]) {
     for notifier in notifiers {
         if let Err(error) = notifier.notify() {
-            log::error!("the end of an interrupt cannot be told: {error}");
+            log::error!("an EOI cannot be signalled to a device: {error}");
         }
     }
 }

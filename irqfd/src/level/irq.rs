@@ -11,25 +11,31 @@ use super::{LevelError, LevelLine};
 
 /// One device's share of a [`LevelLine`].
 ///
-/// A device of the VMM's own says by [`assert`](Self::assert) and [`deassert`](Self::deassert)
-/// whether it wants an interrupt. One of another process, of vhost or of VFIO is *exported*: they
-/// signal its [trigger](Self::trigger_notifier), and are notified by [another
-/// notifier](Self::resample_notifier) that the guest has ended the interrupt, which takes back all
-/// triggers; if there is still a reason they signal again.
+/// A device of the VMM's own calls [`assert`](Self::assert) and [`deassert`](Self::deassert). A
+/// device of another process, of vhost or of VFIO is *exported*: it signals its
+/// [trigger](Self::trigger_notifier). An EOI takes back all triggers and signals the device's
+/// [resample notifier](Self::resample_notifier); if the device still has a reason, it signals its
+/// trigger again.
 ///
 /// Each device with a resample notifier is notified once of every EOI of the line, whichever device
-/// raised it. Some kernels also tell when the guest unmasks the pin (Linux 6.12 does, 6.1 does
-/// not); a VMM whose own devices share such a line calls [`LevelLine::reassert`] then.
+/// raised it. Some kernels also notify it when the guest unmasks the pin (Linux 6.12 does, 6.1 does
+/// not). A VMM whose own devices share such a line calls [`LevelLine::reassert`] then.
 ///
-/// Dropping it takes it off the line, which stays as high as the others hold it. One exception:
-/// where pins are in the kernel, a trigger that was signalled holds the line up until the next EOI
-/// if other devices that are told of EOIs stay behind, so at most one interrupt is spurious. (If no
-/// other device is notified, the kernel lowers the line, but stops hearing of EOIs a few
-/// milliseconds before: one whose trigger holds the line up then may interrupt many times
-/// meanwhile.) Where no kernel tells of EOIs, one that is being told of may still signal its
-/// notifier after it has left. The drop blocks for one KVM_IRQ_LINE if it was the last that
-/// asserts, and for one KVM_IRQFD if it has an irqfd. What cannot be undone is logged; if that is
-/// an irqfd, the GSI stays out of use when the line goes.
+/// # Drop
+///
+/// Takes the device off the line, which stays as high as the others hold it. Blocks for one
+/// KVM_IRQ_LINE if it was the last device that asserts, and for one KVM_IRQFD if it has an irqfd.
+/// What cannot be undone is logged; if that is an irqfd, the GSI stays out of use when the line
+/// ends.
+///
+/// Three things may happen after a drop:
+///
+/// - Pins in the kernel, other devices wait for EOIs: a trigger that was signalled holds the line
+///   up until the next EOI, so at most one interrupt is spurious.
+/// - Pins in the kernel, no other device waits for EOIs: the kernel lowers the line, but stops
+///   reporting EOIs a few milliseconds before. Until then a device with a pending trigger may cause
+///   several spurious interrupts.
+/// - EOIs are exits: an EOI that is being reported may still signal the device's notifier.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -75,22 +81,23 @@ impl LevelIrq {
         }
     }
 
-    /// The line.
+    /// Returns the line.
     #[must_use]
     pub fn line(&self) -> &LevelLine {
         &self.line
     }
 
-    /// Holds the line up. One ioctl if it was low, else none. On a line that was built
-    /// [`without_eois`](super::LevelLineBuilder::without_eois) each call sends, also of a device
-    /// that asserts already.
+    /// Raises the line, and holds it up until [`deassert`](Self::deassert).
     ///
-    /// An exported device may do so too, beside its trigger.
+    /// Issues one ioctl if the line was low, else none. On a line that was built
+    /// [`without_eois`](super::LevelLineBuilder::without_eois) each call sends a message, also if
+    /// the device asserts already. An exported device may assert too, beside its trigger. Takes the
+    /// line's lock.
     ///
     /// # Errors
     ///
     /// [`LevelError::LevelRefused`]; [`LevelError::OneSource`], for an exported device on arm64;
-    /// [`LevelError::NoPin`], there and on riscv64, if the GSI was led to a message since. Where
+    /// [`LevelError::NoPin`], there and on riscv64, if the GSI was routed to a message since. Where
     /// the port has no [`Vm::irq_line_status`](notify_core::Vm::irq_line_status):
     /// [`LevelError::NoIrqLine`] for a pin in the kernel; [`LevelError::Notifier`] and those of
     /// [`LevelError::Arm`] for a message, which an irqfd of the
@@ -99,18 +106,19 @@ impl LevelIrq {
         self.set(true)
     }
 
-    /// Holds the line up no longer. One ioctl if it was the last one, else none.
+    /// Stops holding the line up.
+    ///
+    /// Issues one ioctl if it was the last device that asserts, else none.
     ///
     /// # Errors
     ///
-    /// [`LevelError::LevelRefused`]; nothing has changed. A machine that was said to be closing
-    /// ([`Vm::retire`](notify_core::Vm::retire)) is no reason, nor for
-    /// [`leave`](Self::leave).
+    /// [`LevelError::LevelRefused`]; nothing has changed. A VM that is being closed
+    /// ([`Vm::retire`](notify_core::Vm::retire)) is no error, nor for [`leave`](Self::leave).
     pub fn deassert(&self) -> Result<(), LevelError> {
         self.set(false)
     }
 
-    /// Whether it says that it holds the line up. (Its trigger may do so besides.)
+    /// Returns whether the device asserts. (Its trigger may hold the line up besides.)
     #[must_use]
     pub fn is_asserted(&self) -> bool {
         let state = self.line.inner.lock();
@@ -130,12 +138,11 @@ impl LevelIrq {
         self.resample.as_ref()
     }
 
-    /// On a line of the VMM's own controller: takes the signals of the trigger, which no other
-    /// thread does there, and holds the line up until the next EOI if there were any. To be called
-    /// when the trigger is readable. Returns whether there were signals.
+    /// Takes the signals of the trigger, on a line of the VMM's own controller.
     ///
-    /// On any other line the kernel takes them, or they are to wait until the pin is unmasked:
-    /// `false`.
+    /// Call it when the trigger is readable: there, no other code reads it. If there were signals,
+    /// holds the line up until the next EOI and returns `true`. On any other line it does nothing
+    /// and returns `false`: the kernel takes the signals, or they wait until the pin is unmasked.
     ///
     /// # Errors
     ///
@@ -163,12 +170,12 @@ impl LevelIrq {
         Ok(true)
     }
 
-    /// Leaves the line, as dropping does, and tells whether that worked.
+    /// Leaves the line, as the drop does, and returns an error if that fails.
     ///
     /// # Errors
     ///
-    /// [`LevelError::LevelRefused`], [`LevelError::Arm`]: it is on the line as before, and
-    /// comes back inside.
+    /// [`LevelError::LevelRefused`], [`LevelError::Arm`]: the device is on the line as before. The
+    /// error returns it.
     pub fn leave(mut self) -> Result<(), Rejected<Self, LevelError>> {
         let Some(place) = self.place else {
             return Ok(());
@@ -201,7 +208,7 @@ impl Drop for LevelIrq {
         let failed = self.line.inner.forget(place);
         for error in failed.into_iter().flatten() {
             if !error.is_retired() {
-                log::error!("a device has left its line, but: {error}");
+                log::error!("a dropped device could not leave its line: {error}");
             }
         }
     }

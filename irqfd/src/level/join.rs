@@ -21,8 +21,8 @@ impl LevelLine {
         self.join_with(None, None)
     }
 
-    /// Joins the line, low, with a device of the VMM's own that waits for EOIs: `resample` is
-    /// signalled at each.
+    /// Joins the line, low, with a device of the VMM's own that waits for EOIs: each signals
+    /// `resample`.
     ///
     /// # Errors
     ///
@@ -34,9 +34,10 @@ impl LevelLine {
         self.join_with(None, Some(resample))
     }
 
-    /// Joins the line, low, with a device that another process, vhost or VFIO has: they signal
-    /// `trigger` to raise the line. `resample` is signalled at each EOI, upon which they signal
-    /// `trigger` again if there is still a reason to.
+    /// Joins the line, low, with a device of another process, vhost or VFIO.
+    ///
+    /// The device signals `trigger` to raise the line. Each EOI signals `resample`; then the device
+    /// signals `trigger` again if it still has a reason.
     ///
     /// With `None` the trigger is a new one, which
     /// [`trigger_notifier`](LevelIrq::trigger_notifier) returns. A signal that a given one has

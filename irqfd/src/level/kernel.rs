@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Kernel`]: a line to pins in the kernel, which knows when an interrupt has ended.
+//! [`Kernel`]: a line to pins in the kernel, which handles EOIs.
 
 use std::io;
 
@@ -74,8 +74,8 @@ impl Kernel {
         }
     }
 
-    /// The status is not asked for: the real-time clock's pin would lose a level to it, as
-    /// [`inject::line_status`](crate::inject::line_status) says.
+    /// Without the status: the pin of the real-time clock would lose a level, see
+    /// [`inject::line_status`](crate::inject::line_status).
     fn send_now(&mut self, level: bool) -> Result<(), LevelError> {
         let (table, gsi) = (self.driven_gsi.line().table(), self.driven_gsi.line().gsi());
         let line = line_number(table, gsi).ok_or(LevelError::NoPin { gsi })?;
@@ -183,7 +183,7 @@ impl Kernel {
                 if self.level != level
                     && let Err(error) = self.send_now(level)
                 {
-                    log::error!("a line that stays paused has its new level: {error}");
+                    log::error!("the level of a line that stays paused cannot be undone: {error}");
                 }
                 (Missed::new(), Err(error))
             }
@@ -218,8 +218,8 @@ impl Kernel {
     }
 
     /// The line has this level now, and state of a VM whose kernel had been given the level
-    /// `saved`. KVM_SET_IRQCHIP restores a pin that was high, and forgets who raised it: the next
-    /// EOI lowers it, or a level that is given anew.
+    /// `saved`. KVM_SET_IRQCHIP restores a pin that was high without its source: the next EOI or
+    /// the next level lowers it.
     pub(super) fn restore(&mut self, saved: bool, level: bool) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
@@ -242,7 +242,7 @@ impl Kernel {
             };
             if let Err(error) = result {
                 let gsi = line.gsi();
-                log::error!("an irqfd of GSI {gsi} is not what it was before: {error}");
+                log::error!("a failed change of an irqfd of GSI {gsi} cannot be undone: {error}");
             }
         }
     }
@@ -259,19 +259,19 @@ impl Drop for Kernel {
             placeholder.remove_or_keep(&mut self.driven_gsi);
         }
         if let Err(error @ LevelError::LevelRefused { .. }) = self.follow(false) {
-            log::error!("a line stays high that no device asserts: {error}");
+            log::error!("a line stays high though no device asserts: {error}");
         }
     }
 }
 
-/// Whether the controllers to which a line leads keep a level for each source and or them, as those
+/// Whether the controllers of a line keep a level for each source and OR them, as those
 /// of x86 do (`kvm_irq_line_state` in `arch/x86/kvm/irq.h`). Those of arm64 and riscv64 have one
 /// level, which is that of the last caller (`vgic_irqfd_set_irq`, `kvm_riscv_aia_aplic_inject`).
 fn has_a_level_for_each_source(platform: Platform) -> bool {
     matches!(platform, Platform::X86)
 }
 
-/// Whether the kernel tells of the ends of this line's interrupts.
+/// Whether the kernel reports the EOIs of this line.
 fn can_resample(line: &Line) -> Result<(), NoResample> {
     // No EOI of an APLIC reaches KVM: it calls `kvm_notify_acked_irq` nowhere in `arch/riscv/kvm`.
     if line.table().platform() == Platform::Riscv64Aia {

@@ -39,7 +39,7 @@ impl Member {
 /// Why a device holds its line up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Level {
-    /// It says so.
+    /// It asserts.
     pub(super) asserted: bool,
     /// Its trigger was signalled, and no interrupt has ended since. Only where no kernel sees the
     /// signal.
@@ -62,13 +62,13 @@ pub(super) struct Members {
     places: Vec<(Place, Member)>,
     /// How many have joined so far.
     joined: u64,
-    /// Whom to tell of an EOI: exchanged whole when a device joins or leaves, so that it can be
-    /// taken along out of the lock without an allocation.
-    told: Arc<[Arc<EventNotifier>]>,
+    /// Signalled at an EOI. Exchanged whole when a device joins or leaves, so that a reader can
+    /// take it out of the lock without an allocation.
+    eoi_notifiers: Arc<[Arc<EventNotifier>]>,
 }
 
 impl Members {
-    /// The level of the line: high while anybody holds it up.
+    /// The level of the line: high while any device holds it up.
     pub(super) fn level(&self) -> bool {
         self.iter().any(|member| member.level.is_high())
     }
@@ -133,13 +133,13 @@ impl Members {
         self.collect_eoi_notifiers();
     }
 
-    /// The notifiers of those who want to hear of EOIs.
+    /// The notifiers of devices that asked for EOIs.
     pub(super) fn eoi_notifiers(&self) -> Arc<[Arc<EventNotifier>]> {
-        Arc::clone(&self.told)
+        Arc::clone(&self.eoi_notifiers)
     }
 
     fn collect_eoi_notifiers(&mut self) {
-        self.told = self
+        self.eoi_notifiers = self
             .iter()
             .filter_map(|member| member.resample.clone())
             .collect();

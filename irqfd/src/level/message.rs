@@ -29,8 +29,8 @@ pub(super) struct Message {
     /// A level-triggered message was taken by a local APIC, and its EOI has not come yet. What the
     /// kernel sends for an irqfd is not seen here.
     in_service: bool,
-    /// The entry has been edge-triggered and not masked since it was last level-triggered: who
-    /// triggered then waits for an EOI of which no exit came.
+    /// The entry has been edge-triggered and not masked since it was last level-triggered: a device
+    /// that triggered then waits for an EOI of which no exit came.
     had_edges: bool,
     /// The level of the VMM's own devices.
     pub(super) level: bool,
@@ -74,7 +74,7 @@ impl Message {
         self.entry
     }
 
-    /// The level of which the guest has been told, as far as its entry lets it be told.
+    /// The level that was sent to the guest, as far as its entry allows.
     pub(super) fn sent_level(&self) -> bool {
         self.level && !self.has_risen
     }
@@ -84,8 +84,7 @@ impl Message {
         self.entry.ended_by()
     }
 
-    /// The level of the VMM's own devices is this from now on. An interrupt that is called for is
-    /// sent.
+    /// Sets the level of the VMM's own devices, and sends an interrupt if one is due.
     pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
         self.follow_to(level, level && !self.level)
     }
@@ -97,7 +96,7 @@ impl Message {
 
     fn follow_to(&mut self, level: bool, rises: bool) -> Result<(), LevelError> {
         let entry = self.entry.masked_if(self.paused);
-        // Without EOIs a level that stays high calls for nothing.
+        // Without EOIs a level that stays high sends nothing.
         let is_quiet = if self.has_eois {
             self.in_service
         } else {
@@ -110,8 +109,7 @@ impl Message {
         Ok(())
     }
 
-    /// The service has ended, and with it what the guest was told: a level that is high calls
-    /// again.
+    /// The service has ended: a level that is high is sent again.
     pub(super) fn end_service(&mut self) -> Result<(), LevelError> {
         self.in_service = false;
         let entry = self.entry.masked_if(self.paused);
@@ -119,7 +117,8 @@ impl Message {
         Ok(())
     }
 
-    /// Sends a message if an entry calls for one. Returns whether an interrupt is in service then.
+    /// Sends a message if the entry and the level require one. Returns whether an interrupt is in
+    /// service then.
     fn send(
         &mut self,
         entry: Entry,
@@ -168,8 +167,8 @@ impl Message {
         self.change(members, new, self.paused)
     }
 
-    /// Pauses or resumes. An EOI of what a resume that fails has sent is heard of, as the entry
-    /// stays.
+    /// Pauses or resumes. If a resume fails, the EOI of what it has sent is still reported, as the
+    /// entry stays.
     pub(super) fn set_paused(
         &mut self,
         members: &mut Members,
@@ -181,9 +180,9 @@ impl Message {
         }
     }
 
-    /// The line has this entry and this level now, of a VM in which the guest had been told of the
-    /// level `saved`. No interrupt is in service: KVM may have had the EOI exit of one still to
-    /// make when the VM was saved, and has lost it then. At worst this sends one that is spurious.
+    /// Sets entry and level to those of a line of another VM, in which the level `saved` was sent.
+    /// No interrupt is in service: KVM may have lost an EOI exit that it had yet to make when the
+    /// VM was saved. At worst this sends one spurious interrupt.
     pub(super) fn restore(
         &mut self,
         members: &mut Members,
@@ -237,7 +236,7 @@ impl Message {
             }
             Err(error) => {
                 self.undo(members, old);
-                // What irqfds have sent meanwhile has no end that would be heard of.
+                // The EOI of what irqfds have sent meanwhile is not reported.
                 (!masked && members.has_exported(), Err(error))
             }
         }
@@ -281,7 +280,7 @@ impl Message {
         };
         for error in [rebound, committed].into_iter().filter_map(Result::err) {
             let gsi = self.driven_gsi.line().gsi();
-            log::error!("a change of GSI {gsi} cannot be taken back: {error}");
+            log::error!("a failed change of GSI {gsi} cannot be undone: {error}");
         }
     }
 }
@@ -290,7 +289,7 @@ impl Drop for Message {
     fn drop(&mut self) {
         if let Err(error) = self.sender.unbind(&self.driven_gsi) {
             let gsi = self.driven_gsi.line().gsi();
-            log::error!("GSI {gsi} keeps the irqfd of a line that is gone: {error}");
+            log::error!("the irqfd of a dropped line stays bound to GSI {gsi}: {error}");
             self.driven_gsi.keep();
         }
     }

@@ -2,8 +2,8 @@
 //! [`LevelLine`]: a level-triggered interrupt line, which devices share.
 //!
 //! Locks are taken in this order: a line, then the routing table or the VMM's own controller. The
-//! registry of an [`EoiExits`] is let go before a line is locked. Notifiers are signalled out of a
-//! line's lock.
+//! registry of an [`EoiExits`] is released before a line is locked. Notifiers are signalled without
+//! the line's lock.
 
 mod binding;
 mod builder;
@@ -43,35 +43,36 @@ pub use snapshot::LevelSnapshot;
 
 /// A level-triggered interrupt line: the wired-OR of the devices on it. Clones share it.
 ///
-/// A device is on it by a [`LevelIrq`]. The line is high while any of them asserts; when the guest
-/// ends the interrupt (EOI), those that want to know are told, once each, and one that still
-/// asserts is heard again.
+/// A device joins the line and has a [`LevelIrq`]. The line is high while any device asserts. At
+/// the guest's EOI each device that asked for EOIs is notified once, and if the line is still high
+/// the guest is interrupted again.
 ///
-/// What stands behind it depends on the machine:
+/// How the level reaches the guest depends on the VM:
 ///
-/// | the machine | the level | EOIs |
+/// | the VM has | the level | EOIs |
 /// |---|---|---|
-/// | pins in the kernel | KVM_IRQ_LINE; for exported devices resampling irqfds | the kernel signals by itself |
+/// | pins in the kernel | KVM_IRQ_LINE; for exported devices resampling irqfds | the kernel signals the resample notifiers |
 /// | a split irqchip: the GSI has a message | KVM_IRQ_LINE and irqfds send the message | KVM_EXIT_IOAPIC_EOI, to [`EoiExits`] |
-/// | the same, of a TDX guest ([`without_eois`](LevelLineBuilder::without_eois)) | each [`assert`](LevelIrq::assert) sends the message | none |
-/// | the VMM's own controller | [`Controller::set_level`] | the VMM's, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
+/// | the same, with a TDX guest ([`without_eois`](LevelLineBuilder::without_eois)) | each [`assert`](LevelIrq::assert) sends the message | none |
+/// | an interrupt controller of the VMM's own | [`Controller::set_level`] | from the VMM, to [`EoiExits`] or [`on_eoi`](Self::on_eoi) |
 ///
 /// A port other than KVM's may lack KVM_IRQ_LINE
 /// ([`Vm::irq_line_status`](notify_core::Vm::irq_line_status) returns `Unsupported`). Then a GSI
 /// with a message sends it by an irqfd of the line's own, which is bound when it is first needed,
 /// and a pin in the kernel has no level ([`LevelError::NoIrqLine`](crate::LevelError::NoIrqLine)).
 ///
-/// No other GSI may lead to the pins of one that has a line ([`irq_routing::DrivenLine`]). The
-/// GSI itself should have no other driver: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
-/// [`inject::line`](crate::inject::line()), lowers what the VMM's devices hold up. A GSI of the
-/// wiring that is led to other pins while it is high leaves the old ones high.
+/// No other GSI can be routed to the pins of a line ([`irq_routing::DrivenLine`]). Use no other
+/// driver of the GSI: an edge-triggered [`IrqFd`](crate::IrqFd) on it, or
+/// [`inject::line`](crate::inject::line()), lowers the level of the VMM's devices. Rerouting a
+/// wired GSI while it is high leaves its old pins high.
 ///
-/// While a VM is saved its lines are [paused](Self::pause); see there in which order.
-/// [`snapshot`](Self::snapshot) and [`restore`](Self::restore) take a line to another VM.
+/// To save a VM, [`pause`](Self::pause) its lines; [`snapshot`](Self::snapshot) and
+/// [`restore`](Self::restore) move a line to another VM. The guide has
+/// [the order](crate::guide::snapshot), and a chapter about [lines](crate::guide::intx).
 ///
-/// The line goes with its last handle, a [`LevelIrq`] being one. Dropping it issues no ioctl,
-/// unless the last device could not lower it or the line has an irqfd of its own. Two handles are
-/// equal if they are of one line.
+/// The line ends with its last handle or [`LevelIrq`]. That drop issues no ioctl, unless the last
+/// device could not lower the line or the line has an irqfd of its own. Two handles are equal if
+/// they are of one line.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -108,18 +109,18 @@ pub struct LevelLine {
 }
 
 impl LevelLine {
-    /// A line of a GSI: one that leads to pins in the kernel, or on a split irqchip one that has a
+    /// Starts a line on a GSI that is routed to pins in the kernel, or on a split irqchip has a
     /// message.
     #[must_use = "a builder does nothing"]
     pub fn builder(line: Line) -> LevelLineBuilder {
         LevelLineBuilder::new(line)
     }
 
-    /// A line to a pin of the VMM's own interrupt controller, of a machine that has none in the
-    /// kernel, or a split irqchip whose VMM keeps the state of its IOAPIC itself. It starts low;
-    /// nothing is called.
+    /// Creates a line to a pin of an interrupt controller of the VMM's own.
     ///
-    /// The controller is called with the line's lock held; see [`Controller`].
+    /// For a VM without interrupt controllers in the kernel, or a split irqchip whose VMM keeps the
+    /// state of its IOAPIC itself. The line starts low; the controller is not called. Later it is
+    /// called with the line's lock held; see [`Controller`].
     pub fn on_controller(pin: u32, controller: Arc<dyn Controller>, exits: &EoiExits) -> Self {
         let delivery = Delivery::Controller(OnController::new(pin, controller));
         let line = Self::new(Number::Pin(pin), delivery);
@@ -132,71 +133,73 @@ impl LevelLine {
         Self { inner }
     }
 
-    /// The number of its pin at the VMM's own controller, or of its GSI.
+    /// Returns the number of its GSI, or of its pin at the VMM's own controller.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.inner.number()
     }
 
-    /// Whether the line is high, as far as this process knows: a signal that the kernel takes
-    /// raises it unseen.
+    /// Returns whether a device asserts. Signals that the kernel takes from a trigger are not seen.
     #[must_use]
     pub fn is_asserted(&self) -> bool {
         self.inner.lock().members.level()
     }
 
-    /// The guest has written the redirection entry of this line's pin, of an IOAPIC in user space:
-    /// this is the message now, in the form of an MSI (bit 15 of the data for level-triggered), and
-    /// whether it is masked. The entry starts masked, as after a reset.
+    /// Sets the redirection entry of this line's pin, which the guest has written to an IOAPIC in
+    /// user space.
     ///
-    /// While it is masked nothing is injected: what the VMM's devices assert is remembered, signals
-    /// of exported ones stay in their triggers, and the message is only remembered too. When it is
-    /// not, a new message is committed to the routing table, and an interrupt is sent if the line
-    /// is high and none is in service.
+    /// The message has the form of an MSI, with bit 15 of the data set for level-triggered. The
+    /// entry starts masked, as after a reset.
     ///
-    /// If an interrupt is in service and the vector changes, or the entry turns edge-triggered,
-    /// then the service ends as by an EOI, and all who want to know are told: the EOI of the old
-    /// vector may never come. With an exported device on the line one may always be in service. An
-    /// edge-triggered entry gets one message each time that the line rises while it is not masked,
-    /// and no EOI is reported; an exported device is told when it turns level-triggered again.
+    /// While the entry is masked nothing is injected and nothing is committed. The levels of the
+    /// VMM's devices are remembered, and signals of exported devices stay in their triggers. When
+    /// it is unmasked, a new message is committed to the routing table. An interrupt is sent if the
+    /// line is high and none is in service.
     ///
-    /// The commit calls the table's translation, if there is one, while the line is locked: a
+    /// If the vector changes while an interrupt is in service, or the entry turns edge-triggered,
+    /// it is treated as an EOI: every device that asked for EOIs is notified, because the EOI of
+    /// the old vector may never come. With an exported device on the line an interrupt may always
+    /// be in service. An edge-triggered entry sends one message each time that the line rises while
+    /// it is not masked. Its EOIs are not reported; exported devices are notified when it turns
+    /// level-triggered again.
+    ///
+    /// The commit calls the table's translation, if there is one, while the line is locked. A
     /// thread that holds a lock which the translation takes must not use the line.
     ///
     /// # Errors
     ///
-    /// [`LevelError::NoMessage`] for a line that has none. [`LevelError::Route`],
-    /// [`LevelError::Arm`], [`LevelError::LevelRefused`] and the like:
-    /// the entry is what it was. Exported devices may be told then, as the end of what they
-    /// signalled meanwhile might not be heard of.
+    /// [`LevelError::NoMessage`] for a line to pins. [`LevelError::Route`], [`LevelError::Arm`],
+    /// [`LevelError::LevelRefused`] and other causes: the entry has not changed. Exported devices
+    /// may have been notified.
     pub fn redirect(&self, message: MsiMessage, masked: bool) -> Result<(), LevelError> {
         self.inner.redirect(Entry { message, masked })
     }
 
-    /// An interrupt of this line has ended, as the VMM knows that has the controller. Those who
-    /// want to know are told, and a line that is still high calls again. Where the kernel hears of
-    /// EOIs itself this does nothing.
+    /// Reports an EOI of this line, for a VMM that has the interrupt controller.
+    ///
+    /// Devices that asked for EOIs are notified, and a line that is still high interrupts again.
+    /// Where the kernel handles EOIs this does nothing.
     ///
     /// # Errors
     ///
-    /// [`LevelError::LevelRefused`]: the line does not call again, and tries with its next change
-    /// of any kind. All were told.
+    /// [`LevelError::LevelRefused`]: the devices were notified, and the line could not interrupt
+    /// again. It retries with its next change of any kind.
     pub fn on_eoi(&self) -> Result<(), LevelError> {
         self.inner.on_eoi()
     }
 
-    /// Says once more that the line is high, if it is. For a VMM whose own devices are on a line to
-    /// pins in the kernel together with devices that are told of EOIs: it is to call this each time
-    /// that one of its notifiers ([`join_resampled`](Self::join_resampled)) is signalled.
+    /// Sends the level of the VMM's devices again, if it is high.
     ///
-    /// When a guest unmasks an IOAPIC pin that waits, Linux tells all who resample the line instead
-    /// of interrupting, and takes it that they raise the line again (6.3 and later,
-    /// `ioapic_write_indirect` in `arch/x86/kvm/ioapic.c`). What KVM_IRQ_LINE has raised is
-    /// forgotten with the rest, and a device that does not know of it waits for ever. One ioctl if
-    /// a device of the VMM's own asserts, else none; no device is notified.
+    /// Call it where the VMM's own devices share a line to pins in the kernel with devices that
+    /// asked for EOIs: each time that the notifier of one of the VMM's devices
+    /// ([`join_resampled`](Self::join_resampled)) is signalled. When a guest unmasks an IOAPIC pin
+    /// that waits, Linux 6.3 and later signals the resample notifiers instead of interrupting
+    /// (`ioapic_write_indirect` in `arch/x86/kvm/ioapic.c`). It forgets the level of KVM_IRQ_LINE,
+    /// and a device that does not assert again waits forever.
     ///
-    /// A line that was built [`without_eois`](LevelLineBuilder::without_eois) sends its message
-    /// again, if it is high. Anywhere else this does nothing, as the line calls again by itself.
+    /// Issues one ioctl if a device of the VMM's own asserts, else none. No device is notified. A
+    /// line that was built [`without_eois`](LevelLineBuilder::without_eois) sends its message again
+    /// if it is high. On any other line this does nothing.
     ///
     /// # Errors
     ///
@@ -205,13 +208,14 @@ impl LevelLine {
         self.inner.reassert()
     }
 
-    /// Sends the level anew, and tells all who want to know as an EOI does: after the state of a
-    /// controller was restored or reset, which may have forgotten what it was told, and interrupts
-    /// that were in service. At worst an interrupt is spurious.
+    /// Sends the level again, and notifies the devices that asked for EOIs, as an EOI does.
+    ///
+    /// Call it after restoring or resetting the interrupt controller, whose state may no longer
+    /// match the line. At worst one interrupt is spurious.
     ///
     /// # Errors
     ///
-    /// [`LevelError::LevelRefused`]. All were told.
+    /// [`LevelError::LevelRefused`]. The devices were notified.
     pub fn resync(&self) -> Result<(), LevelError> {
         self.inner.resync()
     }

@@ -5,8 +5,8 @@ use super::LevelLine;
 use crate::LevelError;
 
 impl LevelLine {
-    /// Stops the line from interrupting, so that the state of the interrupt controllers can be
-    /// saved. A line that is paused already stays so.
+    /// Pauses the line, so that the state of the interrupt controllers can be saved. A line that is
+    /// paused already stays so.
     ///
     /// KVM injects what an irqfd of a pin was signalled for from a thread of the kernel. Until that
     /// thread has run, the interrupt is neither in the eventfd nor in what KVM_GET_IRQCHIP and
@@ -59,7 +59,7 @@ impl LevelLine {
         self.inner.set_paused(true)
     }
 
-    /// Lets the line interrupt again: signals that wait in the triggers of exported devices are
+    /// Takes [`pause`](Self::pause) back. Signals that wait in the triggers of exported devices are
     /// delivered, and the interrupt controllers get the level of the line. A line that is not
     /// paused stays as it is.
     ///
@@ -73,7 +73,7 @@ impl LevelLine {
     /// # Errors
     ///
     /// [`LevelError::LevelRefused`], [`LevelError::Route`] and those of [`pause`](Self::pause): the
-    /// line is paused still, and this can be tried again.
+    /// line stays paused, and this can be called again.
     pub fn resume(&self) -> Result<(), LevelError> {
         self.inner.set_paused(false)
     }

@@ -42,7 +42,7 @@ impl Placeholder {
     pub(super) fn remove_or_keep(mut self, driven_gsi: &mut DrivenGsi) -> Self {
         if let Err(error) = self.remove(driven_gsi) {
             let gsi = driven_gsi.line().gsi();
-            log::error!("GSI {gsi} keeps an irqfd that is never signalled: {error}");
+            log::error!("an unused irqfd stays bound to GSI {gsi}: {error}");
             driven_gsi.keep();
         }
         self

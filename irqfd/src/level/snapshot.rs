@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`LevelSnapshot`]: a line that outlives its VM.
+//! [`LevelSnapshot`]: the saved state of a line.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ use crate::hex::Hex;
 /// What [`LevelLine::snapshot`] writes, and the only version that [`LevelLine::restore`] reads.
 const VERSION: u32 = 1;
 
-/// The state of a paused line, for a VM that continues elsewhere.
+/// The saved state of a paused line, for a VM that continues elsewhere.
 ///
 /// It holds numbers only: which devices assert, in the order in which they joined the line; the
-/// level that the interrupt controllers were given last; and the redirection entry, where the line
-/// has one. It is believed no further than [`LevelLine::restore`] has checked it. With the feature
-/// `serde` it can be written and read in any format; a later version is read as one of
-/// [`msix`](crate::msix::Snapshot).
+/// level that was sent last; and the redirection entry, where the line has one.
+/// [`LevelLine::restore`] checks all of it, so it may come from an untrusted place. With the
+/// feature `serde` it can be written and read in any format. A snapshot of a later version is
+/// treated as that of [`msix`](crate::msix::Snapshot).
 ///
 /// It does not hold:
 ///
@@ -146,16 +146,16 @@ impl LevelLine {
         })))
     }
 
-    /// Gives the line the state of a line of another VM. As many devices must have joined, in the
-    /// same order; what they assert is overwritten.
+    /// Sets the state of the line to that of a line of another VM. As many devices must have
+    /// joined, in the same order; what they assert is overwritten.
     ///
     /// Restore the interrupt controllers first (KVM_SET_IRQCHIP, KVM_SET_LAPIC), then the lines,
     /// then assign each [`IrqFd`](crate::IrqFd). Pause a line before you restore it: then this
     /// issues no ioctl, and the line does not interrupt before [`resume`](Self::resume). The
     /// redirection entry is restored too: do not call [`redirect`](Self::redirect) for it.
     ///
-    /// All devices that want to know of EOIs are notified once, as by [`resync`](Self::resync): a
-    /// device may not have read its notifier in the first VM. An exported device that still has a
+    /// All devices that asked for EOIs are notified once, as by [`resync`](Self::resync): a device
+    /// may not have read its notifier in the first VM. An exported device that still has a
     /// reason triggers again; at worst one interrupt is spurious.
     ///
     /// # Errors

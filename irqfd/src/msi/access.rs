@@ -8,16 +8,20 @@ use crate::Dead;
 use crate::vector::Opened;
 
 impl Capability {
-    /// How many bytes the capability has in the configuration space: with mask bits 20 or 24, by
-    /// the width of addresses; without them 10 or 14, and two more with Extended Message Data.
+    /// Returns how many bytes the capability has in the configuration space.
+    ///
+    /// With mask bits 20 or 24, by the width of addresses. Without them 10 or 14, and two more with
+    /// Extended Message Data.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
         self.inner.shape.len()
     }
 
-    /// The guest reads, at an offset from the start of the capability. What is beyond it reads as
-    /// zero.
+    /// Reads the capability for the guest, at an offset from its start.
+    ///
+    /// What is beyond the end reads as zero. It may read the notifiers of exported vectors, see
+    /// [`is_pending`](crate::VectorHandle::is_pending).
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         let state = self.inner.state.lock();
@@ -31,9 +35,11 @@ impl Capability {
         }
     }
 
-    /// The guest writes, at an offset from the start of the capability. What is beyond it, and what
-    /// is read-only, is ignored. Returns the vectors that the access was to open or to change, and
-    /// that are dead.
+    /// Writes the capability for the guest, at an offset from its start.
+    ///
+    /// What is beyond the end or read-only is ignored. Returns the vectors that the access opened
+    /// or changed and that are dead. Blocks as [`msix::Table::write`](crate::msix::Table::write)
+    /// does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         if data.is_empty() {
@@ -58,7 +64,7 @@ impl Capability {
         opened.run()
     }
 
-    /// Makes the vectors what new registers say.
+    /// Changes the vectors to what the new registers are.
     fn apply_registers<'a>(
         &'a self,
         state: &mut State,

@@ -13,10 +13,10 @@ use crate::{ArmQueue, VectorError, VectorHandle, numbered};
 
 /// The MSI capability of a device (PCI Local Bus 3.0, 6.8.1). Clones share it.
 ///
-/// The VMM passes on what the guest reads and writes of it, at offsets from its start in the
-/// configuration space; devices trigger the vectors ([`vector`](Self::vector)), or hand their
+/// The VMM passes the guest's accesses on, at offsets from the start of the capability in the
+/// configuration space. Devices trigger the vectors ([`vector`](Self::vector)), or hand their
 /// notifiers out. A vector is open if MSI is enabled, the guest has granted that many vectors, and
-/// the vector's mask bit (if there are such) is clear. Otherwise triggers are kept, one for each
+/// the vector's mask bit, if there is one, is clear. Otherwise triggers are kept, one for each
 /// vector.
 ///
 /// A guest that grants more vectors than the device is capable of reads back what it is capable of.
@@ -44,10 +44,10 @@ use crate::{ArmQueue, VectorError, VectorHandle, numbered};
 ///
 /// While it is disabled, writing it completes no message. Enabling or disabling it does.
 ///
-/// # Any access is answered
+/// # Every access is accepted
 ///
 /// Accesses of any length and at any offset read and write just those bytes. What is read-only
-/// stays as it is. Nothing that the guest does fails: a vector that cannot be opened is
+/// stays as it is. No access fails: a vector that cannot be opened is
 /// [`Dead`](crate::VectorState::Dead), and no other device is disturbed. Accesses to internal
 /// vectors allocate nothing.
 ///
@@ -114,69 +114,73 @@ pub struct CapabilityBuilder<'a> {
 }
 
 impl<'a> CapabilityBuilder<'a> {
-    /// The device's name, for the leases of its vectors, and for what is said of those that are
-    /// dead (default: none).
+    /// Sets the name of the device, which leases, [`Dead`](crate::Dead) vectors and observers get
+    /// (default: none).
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many vectors the device is capable of: 1, 2, 4, 8, 16 or 32 (default: 1).
+    /// Sets how many vectors the device is capable of: 1, 2, 4, 8, 16 or 32 (default: 1).
     pub fn vectors(mut self, vectors: usize) -> Self {
         self.vectors = vectors;
         self
     }
 
-    /// Whether addresses have 64 bits (the default) or 32.
+    /// Sets whether addresses have 64 bits (the default) or 32.
     pub fn wide(mut self, wide: bool) -> Self {
         self.wide = wide;
         self
     }
 
-    /// Whether each vector has a mask bit and a pending bit (the default).
+    /// Sets whether each vector has a mask bit and a pending bit (default: `true`).
     pub fn maskable(mut self, maskable: bool) -> Self {
         self.maskable = maskable;
         self
     }
 
-    /// Whether the device is capable of Extended Message Data (default: it is not). If so, the
-    /// guest may enable it, and the data of messages has 32 bits instead of 16 (PCI Express Base
-    /// 5.0, 7.7.1.2 and 7.7.1.6).
+    /// Sets whether the device is capable of Extended Message Data (default: `false`).
+    ///
+    /// If so, the guest may enable it, and the data of messages has 32 bits instead of 16 (PCI
+    /// Express Base 5.0, 7.7.1.2 and 7.7.1.6).
     pub fn extended_data(mut self, extended: bool) -> Self {
         self.extended = extended;
         self
     }
 
-    /// Where the next capability is in the configuration space (default: 0, there is none).
+    /// Sets where the next capability is in the configuration space (default: 0, there is none).
     pub fn next(mut self, next: u8) -> Self {
         self.next = next;
         self
     }
 
-    /// Leaves it to this queue's owner to arm vectors that are private or exported (default: the
+    /// Sets the queue whose owner arms vectors that are private or exported (default: none; the
     /// access that opens them commits their routes).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// Whether its vectors are *private*, with irqfds of their own instead of KVM_SIGNAL_MSI; see
-    /// [`VectorBuilder::private_irqfd`](crate::VectorBuilder::private_irqfd) (default: only where
-    /// the kernel does not have that).
+    /// Sets whether the vectors are *private*, with irqfds of their own instead of KVM_SIGNAL_MSI.
+    ///
+    /// See [`VectorBuilder::private_irqfd`](crate::VectorBuilder::private_irqfd). The default is
+    /// `false`, unless the kernel lacks KVM_SIGNAL_MSI.
     pub fn private_irqfd(mut self, private: bool) -> Self {
         self.private = private;
         self
     }
 
-    /// The device id of its messages, where the interrupt controller asks for one (arm64 with an
-    /// ITS). It can be changed later, see [`Capability::set_devid`].
+    /// Sets the device id of the messages, where the interrupt controller needs one (arm64 with an
+    /// ITS). It can be changed later: [`Capability::set_devid`].
     pub fn devid(mut self, devid: u32) -> Self {
         self.devid = Some(devid);
         self
     }
 
-    /// A capability as it is after a reset: disabled, and no mask bit set. No ioctl, but for
-    /// KVM_CHECK_EXTENSION, once for a VM; private vectors take an eventfd each.
+    /// Builds the capability as it is after a reset: disabled, and no mask bit set.
+    ///
+    /// Issues no ioctl but KVM_CHECK_EXTENSION, once for a VM. Private vectors take an eventfd
+    /// each.
     ///
     /// # Errors
     ///
@@ -212,7 +216,7 @@ impl<'a> CapabilityBuilder<'a> {
 }
 
 impl Capability {
-    /// A capability whose messages go through this routing table.
+    /// Starts a capability whose messages go through this routing table.
     pub fn builder(routing: &RoutingTable) -> CapabilityBuilder<'_> {
         CapabilityBuilder {
             routing,
@@ -228,34 +232,37 @@ impl Capability {
         }
     }
 
-    /// The handle of a vector, for device code.
+    /// Returns the handle of a vector, for device code. The number may come from the guest.
     #[must_use]
     pub fn vector(&self, number: u16) -> Option<&VectorHandle> {
         self.inner.vectors.get(usize::from(number))
     }
 
-    /// The handles of all vectors that the device is capable of, in order.
+    /// Returns the handles of all vectors that the device is capable of, in order.
     #[must_use]
     pub fn vectors(&self) -> &[VectorHandle] {
         &self.inner.vectors
     }
 
-    /// How many vectors the guest has granted to the device (Multiple Message Enable).
+    /// Returns how many vectors the guest has granted to the device (Multiple Message Enable).
     #[must_use]
     pub fn granted(&self) -> u16 {
         1 << self.inner.state.lock().registers.granted
     }
 
-    /// Whether the guest has enabled MSI. If not, the device is to use its INTx pin. No lock: it
-    /// never waits for an access of the guest.
+    /// Returns whether the guest has enabled MSI. If not, the device has to use its INTx pin.
+    ///
+    /// Waits for no lock, so never for an access of the guest.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.inner.device.is_enabled()
     }
 
-    /// A reset of the PCI function: disabled, no message, no mask bit set, nothing pending. Vectors
-    /// that are exported stay so, and a capability that is paused stays paused. The reset of a
-    /// virtio device by its status register leaves MSI alone.
+    /// Resets the capability, because the PCI function or its bus is reset.
+    ///
+    /// MSI is disabled; there is no message, no mask bit is set and nothing is pending. Exported
+    /// vectors stay exported, and a paused capability stays paused. Not for the reset of a virtio
+    /// device by its status register, which leaves MSI alone.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
         self.inner.put_registers(&mut state, Written::default());

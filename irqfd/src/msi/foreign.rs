@@ -9,10 +9,10 @@ use super::snapshot::Snapshot;
 use crate::RestoreError;
 use crate::hex::Hex;
 
-/// The bytes of the capability and the pending bits: what every virtual machine monitor saves of
-/// MSI, in its own format.
+/// The bytes of an MSI capability and its pending bits, for saved states of other formats.
 ///
-/// `Snapshot::try_from(&registers)` and [`Snapshot::registers`] convert between the two. The number
+/// Every virtual machine monitor saves them in some form. `Snapshot::try_from(&registers)` and
+/// [`Snapshot::registers`] convert from and to a snapshot. The number
 /// of vectors, the width of addresses, and whether there are mask bits and Extended Message Data
 /// are in Message Control. Two things are not kept:
 ///

@@ -5,8 +5,9 @@ use super::Capability;
 use crate::{Dead, ResumeBatch, numbered};
 
 impl Capability {
-    /// Pauses the device's interrupts for a snapshot, as
-    /// [`msix::Table::pause`](crate::msix::Table::pause) does.
+    /// Pauses the device's interrupts for a snapshot.
+    ///
+    /// As [`msix::Table::pause`](crate::msix::Table::pause).
     pub fn pause(&self) {
         let mut state = self.inner.state.lock();
         state.paused = true;

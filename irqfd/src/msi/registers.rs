@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Written`]: the capability's registers, and what they say of each vector.
+//! [`Written`]: the capability's registers, and what they mean for each vector.
 //!
 //! Extended Message Data (PCI Express Base 5.0, 7.7.1.2 and 7.7.1.6) is 16 bits directly behind
 //! Message Data. With mask bits these two bytes were reserved before, so nothing moves; without

@@ -10,7 +10,7 @@ use crate::vector::Opened;
 use crate::{Dead, VectorError, numbered};
 
 impl Capability {
-    /// Gives a vector this GSI, as [`Vector::set_lease`](crate::Vector::set_lease) does.
+    /// Sets the GSI of a vector, as [`Vector::set_lease`](crate::Vector::set_lease) does.
     ///
     /// # Errors
     ///
@@ -24,8 +24,9 @@ impl Capability {
         numbered::set_lease(&self.inner.vectors, number, lease)
     }
 
-    /// Changes the device id of its messages, as
-    /// [`msix::Table::set_devid`](crate::msix::Table::set_devid) does.
+    /// Changes the device id of the messages.
+    ///
+    /// As [`msix::Table::set_devid`](crate::msix::Table::set_devid).
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn set_devid(&self, devid: Option<u32>) -> Vec<Dead> {
         let mut opened = Opened::of(&self.inner.vectors);

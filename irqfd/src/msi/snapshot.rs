@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Snapshot`]: a capability that outlives its machine.
+//! [`Snapshot`]: the saved state of a capability.
 
 use std::fmt;
 
@@ -16,11 +16,10 @@ use crate::{Dead, RestoreError, VectorError, VectorHandle, numbered};
 /// What [`Capability::snapshot`] writes, and the only version that [`Capability::restore`] reads.
 const VERSION: u32 = 2;
 
-/// What the guest wrote to a capability, and what is pending, for a machine that continues
-/// elsewhere.
+/// The saved state of a capability: what the guest wrote, and what is pending.
 ///
-/// It holds numbers only, as that of [`msix`](crate::msix::Snapshot) does, and is believed no
-/// further than [`Capability::restore`] has checked it. Another version is read as there.
+/// As that of [`msix`](crate::msix::Snapshot) it holds numbers only and may come from an untrusted
+/// place: [`Capability::restore`] checks all of it. A later version is treated as there.
 /// [`Registers`](super::Registers) is the form for other virtual machine monitors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
@@ -97,9 +96,9 @@ impl fmt::Debug for SavedMessage {
 }
 
 impl Capability {
-    /// What the guest has written, and what is pending, as
-    /// [`msix::Table::snapshot`](crate::msix::Table::snapshot). The capability must be
-    /// [paused](Self::pause).
+    /// Returns the saved state of a [paused](Self::pause) capability.
+    ///
+    /// As [`msix::Table::snapshot`](crate::msix::Table::snapshot).
     ///
     /// # Errors
     ///
@@ -117,14 +116,14 @@ impl Capability {
         Ok(Snapshot::of(self.inner.shape, &state, pending))
     }
 
-    /// Makes the capability what another one was, as
-    /// [`msix::Table::restore`](crate::msix::Table::restore) does. Returns the vectors that are
-    /// open and dead.
+    /// Replaces the registers and the pending bits by those of a snapshot.
+    ///
+    /// Returns the vectors that are open and dead. As
+    /// [`msix::Table::restore`](crate::msix::Table::restore).
     ///
     /// # Errors
     ///
-    /// Everything in the snapshot is checked before anything is done; on failure the capability is
-    /// as it was.
+    /// [`RestoreError`]. The snapshot is checked first; on failure the capability has not changed.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<Vec<Dead>, RestoreError> {
         let known = snapshot.0.known();
         let snapshot = known.map_err(|found| RestoreError::Version {

@@ -13,7 +13,9 @@ struct Piece {
 }
 
 impl Table {
-    /// The guest reads from the region of the table, which has 16 bytes for each vector.
+    /// Reads the region of the table for the guest: 16 bytes for each vector, little-endian.
+    ///
+    /// `offset` is from the start of the table. Takes the table's lock.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
         let Some((first, second, split)) = pieces(offset, data.len()) else {
@@ -31,8 +33,11 @@ impl Table {
         }
     }
 
-    /// The guest writes to the region of the table. Returns the vectors that the access was to
-    /// open, and that are dead.
+    /// Writes the region of the table for the guest. Returns vectors that it opened and are dead.
+    ///
+    /// A write that masks waits for one KVM_IRQFD if the vector is armed. A write that unmasks
+    /// commits and arms, unless the table has an [`ArmQueue`](crate::ArmQueue) or the vector is
+    /// internal.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         let Some((first, second, split)) = pieces(offset, data.len()) else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Binding`]: which vector a queue uses, and where its back-end signals.
+//! [`Binding`]: the vector of a queue, and the eventfd that its back-end signals.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,15 +15,14 @@ use crate::sync::atomic::{AtomicU16, Ordering};
 use crate::vector::signal_holding;
 use crate::{Triggered, VectorError, VectorHandle};
 
-/// The number that stands for no vector (virtio 1.2, 4.1.5.1.2).
+/// The number that stands for no vector (VIRTIO 1.3, 4.1.5.1.2).
 pub const NO_VECTOR: u16 = 0xffff;
 
-/// What the guest chose of a table for one queue, or for changes of the configuration: a vector or
-/// none.
+/// The vector that the guest has chosen for a queue, or for changes of the configuration; or none.
 ///
 /// It is the register `queue_msix_vector` or `config_msix_vector` of a virtio device. A number that
-/// the table does not have binds to none, and reads back as [`NO_VECTOR`]; none is an ordinary
-/// state, in which triggers do nothing.
+/// the table does not have binds to no vector, and reads back as [`NO_VECTOR`]. Without a vector,
+/// triggers do nothing.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -93,10 +92,10 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// a vector must have a binding of its own.
 ///
 /// With [`NO_VECTOR`] the back-end signals an eventfd of the binding, which holds its signals until
-/// the queue gets a vector. The device sends no interrupt meanwhile, and the guest has none to
-/// expect: a snapshot of the table does not contain these signals.
+/// the queue gets a vector. The device sends no interrupt meanwhile. A snapshot of the table does
+/// not contain these signals.
 ///
-/// Dropping the binding gives the vector up. Nothing is moved.
+/// Dropping the binding gives the vector up, and moves nothing.
 #[derive(Debug)]
 pub struct Binding {
     table: Table,
@@ -116,7 +115,7 @@ struct State {
     unsent: usize,
 }
 
-/// Why a queue did not move to another vector. It is bound as before.
+/// Why a queue was not moved to another vector. It is bound as before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BindCallError<E> {
@@ -152,7 +151,7 @@ impl<E: StdError> StdError for BindCallError<E> {
 }
 
 impl Binding {
-    /// Bound to no vector.
+    /// Creates a binding to no vector.
     #[must_use]
     pub fn new(table: &Table) -> Self {
         Self {
@@ -166,14 +165,14 @@ impl Binding {
         }
     }
 
-    /// The guest writes the register. Returns what it reads from now on.
+    /// Binds to the vector that the guest writes to the register. Returns what the register reads.
     ///
     /// For a queue that the VMM's own code serves, by [`trigger`](Self::trigger). The signals of a
     /// back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while another thread is
-    /// in that.
+    /// in `bind_call`.
     ///
-    /// Bind to [`NO_VECTOR`] each queue, and the configuration's vector, when the guest resets a
-    /// virtio device. The table keeps what the guest has written, and MSI-X stays enabled (VIRTIO
+    /// When the guest resets a virtio device, bind each queue and the configuration to
+    /// [`NO_VECTOR`]. The table keeps what the guest has written, and MSI-X stays enabled (VIRTIO
     /// 1.3, 4.1.5.1.2; [`Table::reset`] is for a reset of the PCI function). The back-end is
     /// stopped then, so there is no signal to move.
     pub fn bind(&self, number: u16) -> u16 {
@@ -183,28 +182,28 @@ impl Binding {
         self.number()
     }
 
-    /// The guest writes the register of a queue that a back-end serves. Returns what it reads from
-    /// now on.
+    /// Binds a queue that a back-end serves, and moves its signals. Returns what the register
+    /// reads.
     ///
     /// `set_call` gives the back-end its new call (VHOST_SET_VRING_CALL). It is called once, also
     /// if the queue has that vector already, so that a back-end that was restarted gets its call
-    /// by the same way. It returns
+    /// in the same way. It returns
     ///
     /// - `Ok` when the back-end signals the new call alone, or if no back-end runs: the next one
     ///   gets what [`call`](Self::call) returns then;
     /// - an error if the back-end still has the old call. If that is not known, as when a
     ///   connection broke, the back-end must not be used on; start another one.
     ///
-    /// It may call [`number`](Self::number) and [`trigger`](Self::trigger) of this binding, and
-    /// blocks forever in anything else of it.
+    /// It may call [`number`](Self::number) and [`trigger`](Self::trigger) of this binding. Any
+    /// other call of this binding from there blocks forever.
     ///
     /// When this returns, a signal of the back-end is at the new vector, or KVM has injected it at
     /// the old one. Do not replace or take back the notifier of either vector meanwhile. If
     /// two threads move the queue at once, a signal may be delivered at both vectors.
     ///
-    /// Blocks as long as `set_call`, and as long as another thread is in this for the same queue.
-    /// The last step writes to the new call, see [`EventNotifier::notify`] for what a hostile
-    /// process that shares it can do; no lock is held then.
+    /// Blocks as long as `set_call`, and while another thread moves the same queue. The last step
+    /// writes to the new call without a lock; [`EventNotifier::notify`] describes what a hostile
+    /// process that shares it can do.
     ///
     /// # Errors
     ///
@@ -251,11 +250,11 @@ impl Binding {
         Ok(number)
     }
 
-    /// The eventfd that the queue's back-end has to signal: the notifier of the vector, which is
-    /// exported if it is not yet, or with [`NO_VECTOR`] one of the binding.
+    /// Returns the eventfd that the queue's back-end has to signal.
     ///
-    /// For the start of a back-end. Do not move the queue until the back-end has it. Blocks while
-    /// another thread is in [`bind_call`](Self::bind_call).
+    /// It is the notifier of the vector, which is exported now if it was not; or with [`NO_VECTOR`]
+    /// one of the binding. For the start of a back-end: do not move the queue until the back-end
+    /// has it. Blocks while another thread is in [`bind_call`](Self::bind_call).
     ///
     /// # Errors
     ///
@@ -265,7 +264,7 @@ impl Binding {
         used.call(holding)
     }
 
-    /// What the guest reads: the vector's number or [`NO_VECTOR`].
+    /// Returns what the guest reads: the vector's number or [`NO_VECTOR`].
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number.load(Ordering::Acquire)
@@ -276,9 +275,10 @@ impl Binding {
         self.table.vector(self.number())
     }
 
-    /// Triggers the vector, or does nothing and returns `None`. No lock, no allocation.
+    /// Triggers the vector. Without a vector it does nothing and returns `None`.
     ///
-    /// If another thread moves the queue meanwhile, the trigger may be at the old vector.
+    /// Waits for no other thread and allocates nothing. If another thread moves the queue
+    /// meanwhile, the trigger may be at the old vector.
     ///
     /// # Errors
     ///

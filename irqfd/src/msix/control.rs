@@ -13,16 +13,19 @@ pub(super) const FUNCTION_MASK: u16 = 1 << 14;
 const CONTROL_OFFSET: u64 = 2;
 
 impl Table {
-    /// The capability's Message Control register: enable in bit 15, function mask in bit 14, and
-    /// the table's size less one.
+    /// Returns the Message Control register (PCI Local Bus 3.0, 6.8.2.3).
+    ///
+    /// Enable is bit 15, function mask bit 14; bits 0 to 10 are the table's size less one. Waits
+    /// for no lock.
     #[must_use]
     pub fn message_control(&self) -> u16 {
         self.inner.message_control()
     }
 
-    /// The guest writes to the configuration space, at an offset from the start of the MSI-X
-    /// capability; Message Control is at offset 2. All bits but enable and function mask are
-    /// read-only. Returns what [`write`](Self::write) does.
+    /// Writes the configuration space for the guest. Returns vectors that it opened and are dead.
+    ///
+    /// `offset` is from the start of the MSI-X capability; Message Control is at offset 2. All bits
+    /// but enable and function mask are read-only. Blocks as [`write`](Self::write) does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn config_write(&self, offset: u64, data: &[u8]) -> Vec<Dead> {
         self.inner.change_control(|control| {
@@ -37,19 +40,21 @@ impl Table {
         })
     }
 
-    /// Sets both bits of Message Control that can be written: whether the function is enabled, and
-    /// whether it is masked as a whole. For a VMM that decodes the register by itself; the same as
+    /// Sets the enable bit and the function mask of Message Control.
+    ///
+    /// For a VMM that decodes the register by itself; the same as
     /// [`config_write`](Self::config_write) of the whole register. Entries, their mask bits and
     /// pending bits stay as they are. A function that is not enabled keeps triggers as if it were
-    /// masked. Returns what [`write`](Self::write) does.
+    /// masked. Returns vectors that it opened and are dead.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn set_control(&self, enabled: bool, function_masked: bool) -> Vec<Dead> {
         let control = bit(enabled, ENABLE) | bit(function_masked, FUNCTION_MASK);
         self.inner.change_control(|_| control)
     }
 
-    /// Whether the guest has enabled MSI-X. If not, the device is to use its INTx pin. No lock: it
-    /// never waits for an access of the guest.
+    /// Returns whether the guest has enabled MSI-X. If not, the device has to use its INTx pin.
+    ///
+    /// Waits for no lock, so never for an access of the guest.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.inner.device.is_enabled()

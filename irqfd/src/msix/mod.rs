@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! MSI-X as the guest sees it: a table of vectors, their pending bits, and what queues choose of
-//! them.
+//! MSI-X as the guest sees it: a table of vectors, pending bits, and the vectors of queues.
 //!
-//! The VMM has a [`Table`] for each device, and hands it what the guest writes to the region of the
-//! table and to the capability's Message Control register; the table masks and unmasks its
-//! [`Vector`](crate::Vector)s accordingly. A [`Binding`] is a queue's choice among them.
+//! The VMM has a [`Table`] for each device, and passes on what the guest writes to the region of
+//! the table and to the Message Control register of the capability. The table masks and unmasks its
+//! [`Vector`](crate::Vector)s accordingly. A [`Binding`] is the vector that the guest has chosen
+//! for a queue. The guide has [a device](crate::guide::virtio_pci).
 
 mod access;
 mod binding;

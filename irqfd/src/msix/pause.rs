@@ -6,13 +6,12 @@ use crate::{Dead, ResumeBatch, numbered};
 
 impl Table {
     /// Pauses the device's interrupts for a snapshot: triggers are kept until
-    /// [`resume`](Self::resume). Any thread may call either. Pausing what is paused changes
-    /// nothing.
+    /// [`resume`](Self::resume).
     ///
-    /// To be called when the vCPUs and the device's back-ends have stopped. When this returns KVM
-    /// has injected all that it took from notifiers before, so that KVM_GET_LAPIC and
-    /// [`snapshot`](Self::snapshot) together have every interrupt once; see
-    /// [`Vector`](crate::Vector). Signals that come later stay in their notifiers.
+    /// Call it when the vCPUs and the device's back-ends have stopped. When this returns, KVM has
+    /// injected all that it took from notifiers before. So KVM_GET_LAPIC and
+    /// [`snapshot`](Self::snapshot) together have every interrupt once. Signals that come later
+    /// stay in their notifiers. Pausing a paused table changes nothing.
     ///
     /// Blocks for one KVM_IRQFD for each armed vector, one after the other; other accesses to the
     /// table wait meanwhile. Commits nothing: the vectors keep their GSIs and routes. While the
@@ -26,12 +25,12 @@ impl Table {
         numbered::pause(&self.inner.vectors);
     }
 
-    /// Takes [`pause`](Self::pause) back, and delivers what was kept. The routes of all vectors are
-    /// committed together, if the kernel does not have them still.
+    /// Takes [`pause`](Self::pause) back, and delivers what was kept.
     ///
-    /// Returns the vectors that could not be opened or armed. For vectors with a queue this returns
-    /// before they are armed; [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) returns those
-    /// that fail. Blocks as [`ResumeBatch::run`] does.
+    /// Returns the vectors that could not be opened or armed. Makes one commit, unless the kernel
+    /// still has all routes. For vectors with a queue this returns before they are armed;
+    /// [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) returns those that fail. Blocks as
+    /// [`ResumeBatch::run`] does.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn resume(&self) -> Vec<Dead> {
         let mut batch = ResumeBatch::default();

@@ -12,10 +12,11 @@ impl Table {
         (self.inner.vectors.len() as u64).div_ceil(WORD) * (WORD / 8)
     }
 
-    /// The guest reads pending bits, as [`read`](Self::read) reads entries. The array has eight
-    /// bytes for each 64 vectors or part of them. The bit of a vector is set while the vector is
-    /// masked, or its function is, and has a trigger that will be sent when it is not. Bits beyond
-    /// the last vector are zero. Writes of the guest to this region are to be ignored.
+    /// Reads the pending bits for the guest, as [`read`](Self::read) reads entries.
+    ///
+    /// The array has eight bytes for each 64 vectors or part of them (PCI Local Bus 3.0, 6.8.2.10).
+    /// A bit is set while its vector or function is masked and an interrupt is pending that is sent
+    /// on unmask. Bits beyond the last vector are zero. Ignore the guest's writes to this region.
     ///
     /// For each vector that is exported and masked this reads its notifier (one system call),
     /// unless the vector has kept a trigger; see [`is_pending`](crate::VectorHandle::is_pending).

@@ -14,8 +14,10 @@ use crate::hex::Hex;
 /// How many pending bits a word has.
 const WORD: usize = 64;
 
-/// The state of an MSI-X table in the form that every VMM has: the registers as the guest sees
-/// them. For a saved state of another program, or of one that had its own MSI-X code before.
+/// The registers of an MSI-X table as the guest sees them, for saved states of other formats.
+///
+/// Every VMM saves them in some form. So the state of another program can be restored, or that of
+/// the VMM from before it adopted this crate.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -39,11 +41,12 @@ const WORD: usize = 64;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It has no GSIs. A VMM whose format has them reads each with
+/// There are no GSIs. A VMM whose format has them reads each with
 /// [`VectorHandle::gsi`](crate::VectorHandle::gsi) while the table is paused. Masked and internal
-/// vectors have none; any number will do for these. To restore, take each GSI with
+/// vectors have none: write any number. To restore, take each GSI with
 /// [`RoutingTable::lease_exact`](irq_routing::RoutingTable::lease_exact), and give it to its vector
-/// ([`Table::set_lease`](super::Table::set_lease)) after `restore` and before `resume`.
+/// ([`Table::set_lease`](super::Table::set_lease)) after `restore` and before `resume`. The guide
+/// has [an example](crate::guide::snapshot#formats-of-other-vmms).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Registers {
     /// Message Control (PCI Local Bus 3.0, 6.8.2.3): enable in bit 15, function mask in bit 14, and
@@ -67,12 +70,12 @@ impl fmt::Debug for Registers {
 }
 
 impl Snapshot {
-    /// The registers, with as many words of pending bits as the guest sees.
+    /// Returns the registers, with as many words of pending bits as the guest sees.
     ///
     /// # Errors
     ///
-    /// [`RestoreError::Version`], of a snapshot that a later version has written;
-    /// [`RestoreError::Bytes`] and [`RestoreError::Address`], of one that no table has.
+    /// [`RestoreError::Version`] if a later version has written the snapshot;
+    /// [`RestoreError::Bytes`] and [`RestoreError::Address`] for a snapshot that no table has.
     pub fn registers(&self) -> Result<Registers, RestoreError> {
         let saved = self.saved()?;
         if saved.vectors.is_empty() {

@@ -9,13 +9,12 @@ use crate::vector::Opened;
 use crate::{Dead, VectorError, numbered};
 
 impl Table {
-    /// Changes the device id of its messages ([`TableBuilder::devid`](super::TableBuilder::devid)):
-    /// a guest that numbers its buses anew changes the requester id of the devices behind them.
-    /// Vectors that are open send with the new id when this returns, or when the owner of their
-    /// queue has armed them.
+    /// Changes the device id of the messages ([`TableBuilder::devid`](super::TableBuilder::devid)).
     ///
-    /// Returns the vectors that are open and dead. Blocks for one commit if private or exported
-    /// vectors without a queue are open.
+    /// A guest that renumbers its buses changes the requester id of the devices behind them. Open
+    /// vectors send with the new id when this returns, or when the owner of their queue has armed
+    /// them. Returns the vectors that are open and dead. Blocks for one commit if private or
+    /// exported vectors without a queue are open.
     #[must_use = "vectors that cannot be armed deliver nothing"]
     pub fn set_devid(&self, devid: Option<u32>) -> Vec<Dead> {
         let mut opened = Opened::of(&self.inner.vectors);
@@ -31,7 +30,7 @@ impl Table {
         opened.run()
     }
 
-    /// Gives a vector this GSI, as [`Vector::set_lease`](crate::Vector::set_lease) does.
+    /// Sets the GSI of a vector, as [`Vector::set_lease`](crate::Vector::set_lease) does.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Snapshot`]: a table that outlives its VM.
+//! [`Snapshot`]: the saved state of a table.
 
 use std::fmt;
 
@@ -16,15 +16,15 @@ use crate::{Dead, RestoreError, VectorError, numbered};
 /// What [`Table::snapshot`] writes, and the only version that [`Table::restore`] reads.
 const VERSION: u32 = 2;
 
-/// What the guest wrote to a table, and what is pending, for a VM that continues elsewhere.
+/// The saved state of a table: what the guest wrote, and what is pending.
 ///
 /// It holds numbers only: no eventfd, no GSI, no device id, nothing of what was exported. With the
-/// feature `serde` it can be written and read in any format. What is read is believed only as far
-/// as [`Table::restore`] has checked it, so a snapshot may come from an untrusted place: more
-/// vectors than a table has at most are refused while they are read. Of a snapshot of a later
-/// version the version is read, which is its first field, and nothing else; it cannot be restored,
-/// nor written again. A format that is not self-describing (bincode, postcard) cannot skip the rest
-/// of it: there, nothing that follows can be read.
+/// feature `serde` it can be written and read in any format. It may come from an untrusted place:
+/// [`Table::restore`] checks all of it, and more than 2048 vectors are refused while they are read.
+///
+/// Of a snapshot of a later version only the version is read, its first field. It cannot be
+/// restored, nor written again. A format that is not self-describing (bincode, postcard) cannot
+/// skip the rest of it: there, nothing that follows can be read.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -160,14 +160,14 @@ impl Snapshot {
 }
 
 impl Table {
-    /// What the guest has written, and what is pending: triggers that were kept, and signals in the
-    /// notifiers of exported vectors. The table must be [paused](Self::pause).
+    /// Returns the saved state of a [paused](Self::pause) table.
     ///
-    /// Stop the back-ends first: a signal that comes after this call is not in the snapshot.
+    /// What is pending are triggers that were kept, and signals in the notifiers of exported
+    /// vectors. Stop the back-ends first: a signal that comes after this call is not in the
+    /// snapshot. The VM may go on afterwards: nothing is lost.
     ///
-    /// Any thread may call this. Issues one system call for each exported vector, which reads its
-    /// notifier; see [`is_pending`](crate::VectorHandle::is_pending). The VM may go on afterwards:
-    /// nothing is lost.
+    /// Issues one system call for each exported vector, which reads its notifier; see
+    /// [`is_pending`](crate::VectorHandle::is_pending).
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Table {
         ))
     }
 
-    /// Replaces the registers and the pending bits of the table by those of the snapshot.
+    /// Replaces the registers and the pending bits of the table by those of a snapshot.
     ///
     /// Signals that are in the notifiers of exported vectors are discarded. Exported vectors stay
     /// exported.

@@ -17,8 +17,8 @@ pub(super) const MAX: usize = 2048;
 
 /// The MSI-X table of a device. Clones share it.
 ///
-/// The guest writes here where its interrupts go, and masks them. The VMM passes on what the guest
-/// does: [`read`](Self::read) and [`write`](Self::write) for the region of the table,
+/// The guest programs the messages of its vectors here, and masks them. The VMM passes its accesses
+/// on: [`read`](Self::read) and [`write`](Self::write) for the region of the table,
 /// [`pba_read`](Self::pba_read) for the pending bits, [`config_write`](Self::config_write) or
 /// [`set_control`](Self::set_control) for the capability. Devices trigger the vectors
 /// ([`vector`](Self::vector)), or hand their notifiers out.
@@ -28,37 +28,36 @@ pub(super) const MAX: usize = 2048;
 ///
 /// # Messages
 ///
-/// What the guest writes to an entry's address and data is what later reads return. A vector takes
-/// it, whole, when it is opened, be it by its own mask bit, by the function's or by enabling. A
-/// write of eight bytes that holds both the data and a clear mask bit opens the vector with the new
-/// data.
+/// Reads return what the guest wrote to an entry's address and data. A vector takes the whole
+/// message when it is opened: by its own mask bit, by that of the function, or by enabling. A write
+/// of eight bytes that holds both the data and a clear mask bit opens the vector with the new data.
 ///
-/// A guest should mask a vector before it writes a new message (6.8.2: otherwise the result is
-/// undefined). If it does not, as Linux before 5.14, the vector takes what each access has written
-/// at once. Between the accesses of such a guest it sends what is half old and half new, as devices
-/// do.
+/// A guest should mask a vector before it writes a new message (PCI Local Bus 3.0, 6.8.2: otherwise
+/// the result is undefined). If it does not, as Linux before 5.14, the vector takes each access at
+/// once. Between two accesses of such a guest it sends a message that is half old, as devices do.
 ///
-/// # Any access is answered
+/// # Every access is accepted
 ///
-/// The specification knows aligned accesses of four and eight bytes. Others of one, two, four or
+/// The specification defines aligned accesses of four and eight bytes. Others of one, two, four or
 /// eight bytes read and write just those bytes, at any offset, across entries too. Accesses of any
-/// other length write nothing. What is beyond the end, and all of an access of another length,
-/// reads as ones. Bits 0 and 1 of an address and the reserved bits of Vector Control read as zero.
+/// other length write nothing and read as ones, as does what is beyond the end. Bits 0 and 1 of an
+/// address and the reserved bits of Vector Control read as zero.
 ///
-/// Nothing that the guest does fails: a vector that cannot be opened is
-/// [`Dead`](crate::VectorState::Dead) until it is masked and unmasked again, and no other is
-/// disturbed. Accesses to internal vectors allocate nothing; what exported ones take is bounded by
-/// their number.
+/// No access fails. A vector that cannot be opened is [`Dead`](crate::VectorState::Dead) until it
+/// is masked and unmasked again, and no other is disturbed. Accesses to internal vectors allocate
+/// nothing; memory for exported ones is bounded by their number.
 ///
-/// # Threads
+/// # Threads and locks
 ///
-/// Any thread may call anything at any time. Accesses are ordered by a lock that triggers do not
-/// take. What an access opens is committed without that lock: by the owner of the [`ArmQueue`], or
-/// else before the access returns, with one commit however many vectors it opens. An access that
-/// masks has masked when it returns, and waits for no commit.
+/// Any thread may call anything at any time. A lock, which triggers do not take, orders the
+/// accesses. An access that masks waits for no commit. Vectors that an access opens are armed by
+/// the owner of the [`ArmQueue`]; without a queue the access commits them before it returns,
+/// without the lock, with one commit for all.
 ///
-/// Dropping the last clone drops the vectors. That blocks for one KVM_IRQFD for each vector that is
-/// armed, some 40 microseconds.
+/// # Drop
+///
+/// Dropping the last clone drops the vectors. That blocks for one KVM_IRQFD for each armed vector,
+/// some 40 microseconds.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -134,43 +133,46 @@ pub struct TableBuilder<'a> {
 }
 
 impl<'a> TableBuilder<'a> {
-    /// The device's name, for the leases of its vectors, and for what is said of those that are
-    /// dead (default: none).
+    /// Sets the name of the device, which leases, [`Dead`](crate::Dead) vectors and observers get
+    /// (default: none).
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many entries it has (default: 1; at most 2048).
+    /// Sets the number of entries, 1 to 2048 (default: 1).
     pub fn vectors(mut self, vectors: usize) -> Self {
         self.vectors = vectors;
         self
     }
 
-    /// Leaves it to this queue's owner to arm vectors that are private or exported (default: the
+    /// Sets the queue whose owner arms vectors that are private or exported (default: none; the
     /// access that opens them commits their routes).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// Whether its vectors are *private*, with irqfds of their own instead of KVM_SIGNAL_MSI; see
-    /// [`VectorBuilder::private_irqfd`](crate::VectorBuilder::private_irqfd) (default: only where
-    /// the kernel does not have that).
+    /// Sets whether the vectors are *private*, with irqfds of their own instead of KVM_SIGNAL_MSI.
+    ///
+    /// See [`VectorBuilder::private_irqfd`](crate::VectorBuilder::private_irqfd). The default is
+    /// `false`, unless the kernel lacks KVM_SIGNAL_MSI.
     pub fn private_irqfd(mut self, private: bool) -> Self {
         self.private = private;
         self
     }
 
-    /// The device id of its messages, where the interrupt controller asks for one (arm64 with an
-    /// ITS). It can be changed later, see [`Table::set_devid`].
+    /// Sets the device id of the messages, where the interrupt controller needs one (arm64 with an
+    /// ITS). It can be changed later: [`Table::set_devid`].
     pub fn devid(mut self, devid: u32) -> Self {
         self.devid = Some(devid);
         self
     }
 
-    /// A table as it is after a reset: disabled, and every entry masked. No ioctl, but for
-    /// KVM_CHECK_EXTENSION, once for a VM; private vectors take an eventfd each.
+    /// Builds the table as it is after a reset: disabled, and every entry masked.
+    ///
+    /// Issues no ioctl but KVM_CHECK_EXTENSION, once for a VM. Private vectors take an eventfd
+    /// each.
     ///
     /// # Errors
     ///
@@ -200,7 +202,7 @@ impl<'a> TableBuilder<'a> {
 }
 
 impl Table {
-    /// A table whose messages go through this routing table.
+    /// Starts a table whose messages go through this routing table.
     pub fn builder(routing: &RoutingTable) -> TableBuilder<'_> {
         TableBuilder {
             routing,
@@ -212,25 +214,27 @@ impl Table {
         }
     }
 
-    /// The handle of a vector, for device code, by a number that may come from the guest.
+    /// Returns the handle of a vector, for device code. The number may come from the guest.
     #[must_use]
     pub fn vector(&self, number: u16) -> Option<&VectorHandle> {
         self.inner.vectors.get(usize::from(number))
     }
 
-    /// The handles of all vectors, in order.
+    /// Returns the handles of all vectors, in order.
     #[must_use]
     pub fn vectors(&self) -> &[VectorHandle] {
         &self.inner.vectors
     }
 
-    /// A reset of the PCI function (a function-level reset, or a reset of its bus): disabled, every
-    /// entry masked and empty, nothing pending. Vectors that are exported stay so, and a table that
-    /// is paused stays paused.
+    /// Resets the table, because the PCI function or its bus is reset.
     ///
-    /// Not for the reset of a virtio device by its status register, which leaves MSI-X alone: call
-    /// [`Binding::bind`](super::Binding::bind) of each queue with [`NO_VECTOR`](super::NO_VECTOR)
-    /// instead. Drivers rely on that; FreeBSD's enables MSI-X first and resets the device after.
+    /// MSI-X is disabled, every entry is masked and empty, nothing is pending. Exported vectors
+    /// stay exported, and a paused table stays paused.
+    ///
+    /// Not for the reset of a virtio device by its status register, which leaves MSI-X alone
+    /// (VIRTIO 1.3, 4.1.5.1.2): call [`Binding::bind`](super::Binding::bind) of each queue with
+    /// [`NO_VECTOR`](super::NO_VECTOR) instead. Drivers rely on that: FreeBSD's enables MSI-X first
+    /// and resets the device after.
     pub fn reset(&self) {
         let mut state = self.inner.state.lock();
         self.inner.put_control(false, false);

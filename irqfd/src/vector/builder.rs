@@ -35,22 +35,23 @@ impl<'a> VectorBuilder<'a> {
         }
     }
 
-    /// Leaves it to this queue's owner to arm the vector, if it is private or exported (default:
-    /// the thread that unmasks it commits its route at once).
+    /// Sets the queue whose owner arms the vector, if it is private or exported (default: none; the
+    /// thread that unmasks the vector commits its route).
     pub fn queue(mut self, queue: &'a ArmQueue) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// Whether it is a *private* vector, with an irqfd of its own instead of KVM_SIGNAL_MSI
-    /// (default: only where the kernel does not have that). For a VMM whose system call filter does
-    /// not allow KVM_SIGNAL_MSI on the threads of its devices.
+    /// Sets whether the vector is *private*: it has an irqfd of its own instead of KVM_SIGNAL_MSI.
+    ///
+    /// The default is `false`, unless the kernel lacks KVM_SIGNAL_MSI. For a VMM whose system call
+    /// filter does not allow KVM_SIGNAL_MSI on device threads.
     pub fn private_irqfd(mut self, private: bool) -> Self {
         self.private = private;
         self
     }
 
-    /// A name for its lease, and for what is said when it is [`Dead`](crate::Dead) (default: none).
+    /// Sets a name, which its lease and [`Dead`](crate::Dead) have (default: none).
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -62,8 +63,9 @@ impl<'a> VectorBuilder<'a> {
         self
     }
 
-    /// A masked vector without a message. No ioctl, but for KVM_CHECK_EXTENSION, once for a VM, if
-    /// it is not to have an irqfd.
+    /// Builds a masked vector without a message.
+    ///
+    /// Issues no ioctl but KVM_CHECK_EXTENSION, once for a VM, unless the vector is private.
     ///
     /// # Errors
     ///

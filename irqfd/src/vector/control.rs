@@ -78,7 +78,7 @@ pub(super) enum Arm {
     Queued(Option<VectorError>),
     /// The caller of this revision is at work, or is about to be.
     Arming,
-    /// The caller of this revision may be at work still, and lead the GSI to another message.
+    /// The caller of this revision may be at work still, and route the GSI to another message.
     Armed(IrqFd),
     Dead(VectorError),
 }

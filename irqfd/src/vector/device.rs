@@ -13,7 +13,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// What the vectors of one device have in common.
 #[derive(Debug)]
 pub(crate) struct Device {
-    /// By which its edits are told from those of others.
+    /// Distinguishes its edits from those of other devices.
     pub(super) owner: u64,
     name: Option<Arc<str>>,
     /// Whether the guest has enabled its message-signalled interrupts.
@@ -43,20 +43,19 @@ impl Device {
     }
 }
 
-/// A vector that cannot deliver although it is not masked: it was refused a GSI, a route or an
-/// irqfd.
+/// A vector that cannot deliver although it is not masked.
 ///
-/// Signals stay in its notifier, or are kept. It is tried again when it is masked and unmasked,
-/// when it gets another message, and, if the reason may pass by itself and it has a queue, by the
-/// queue's owner.
+/// It was refused a GSI, a route or an irqfd, or KVM refuses its message. Signals stay in its
+/// notifier, or are kept. It is tried again when it is masked and unmasked, and when it gets
+/// another message. If the reason is temporary and the vector has a queue, the queue retries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Dead {
     /// The vector.
     pub vector: VectorHandle,
-    /// Its number in its device, if it belongs to one.
+    /// The number in its device, if it belongs to one.
     pub number: Option<u16>,
-    /// The name of its device, if it was given one.
+    /// The name of its device, if it has one.
     pub name: Option<Arc<str>>,
     /// Why.
     pub reason: VectorError,

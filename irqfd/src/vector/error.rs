@@ -8,9 +8,9 @@ use notify_core::{Rejected, SysError};
 
 use crate::IrqFdError;
 
-/// Why an operation on a vector, on the vectors of a device, or on their queue failed; or why a
-/// vector cannot deliver. Unless the operation's documentation says otherwise nothing has changed
-/// then.
+/// Why an operation on vectors or on their queue failed, or why a vector cannot deliver.
+///
+/// Nothing has changed then, unless the operation's documentation says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VectorError {

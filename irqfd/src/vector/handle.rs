@@ -12,46 +12,46 @@ use super::control::Masks;
 use super::{Inner, Triggered, VectorState};
 use crate::VectorError;
 
-/// What device code has of a vector: it can trigger it, hand its notifier out, and look at it.
+/// A vector as device code has it: triggers it, hands its notifier out, and looks at it.
 ///
 /// What the guest decides (mask, message, reset) is not here. It belongs to the
 /// [`msix::Table`](crate::msix::Table) or [`msi::Capability`](crate::msi::Capability), or to the
-/// owner of a bare [`Vector`](crate::Vector), which has these methods too.
+/// owner of a bare [`Vector`](crate::Vector).
 ///
-/// Clones are of the same vector. Two handles are equal if they are of one vector. The vector is
-/// disarmed when the last handle and the table or [`Vector`](crate::Vector) are dropped. That may
-/// block for one KVM_IRQFD, as [`Vector`](crate::Vector) says.
+/// Clones are of the same vector, and two handles are equal if they are of one vector. The vector
+/// is disarmed when the last handle and the table or [`Vector`](crate::Vector) are dropped. That
+/// blocks for one KVM_IRQFD if it is armed.
 #[derive(Clone)]
 pub struct VectorHandle {
     pub(crate) inner: Arc<Inner>,
 }
 
 impl VectorHandle {
-    /// Raises the interrupt, or keeps the trigger if the vector is closed. It waits for no other
-    /// thread and allocates nothing. ([`EventNotifier::notify`] says what may hold up a signal to a
-    /// notifier that is shared with a hostile process.)
+    /// Raises the interrupt, or keeps the trigger if the vector is closed.
     ///
-    /// The table's translation is not called: the message was translated when the vector was
-    /// opened.
+    /// Waits for no other thread and allocates nothing. Makes one system call, or
+    /// none ([`system_calls`](crate::system_calls)). [`EventNotifier::notify`] describes what a
+    /// hostile process that shares the notifier can do. The table's translation is not called: the
+    /// message was translated when the vector was opened.
     ///
     /// # Errors
     ///
-    /// [`VectorError::MessageRefused`]: the kernel refuses the message that the guest has set, and
-    /// the trigger is gone, as a write to nowhere is on a bus. The vector is
-    /// [`Dead`](VectorState::Dead) until it is given another message, is unmasked anew, or a
-    /// trigger succeeds. [`VectorError::Notifier`]: the notifier, which another process shares,
-    /// takes no signal.
+    /// [`VectorError::MessageRefused`]: KVM refuses the message that the guest has set, and the
+    /// trigger is lost, as a write to an absent address is on a bus. The vector is
+    /// [`Dead`](VectorState::Dead) until it gets another message, is unmasked again, or a trigger
+    /// succeeds. [`VectorError::Notifier`]: the notifier, which another process shares, takes no
+    /// signal.
     pub fn trigger(&self) -> Result<Triggered, VectorError> {
         self.inner.trigger()
     }
 
-    /// The message that was set last.
+    /// Returns the message that was set last.
     #[must_use]
     pub fn message(&self) -> MsiMessage {
         self.inner.control.lock().message
     }
 
-    /// Whether the guest has masked it.
+    /// Returns whether the guest has masked the vector.
     #[must_use]
     pub fn is_masked(&self) -> bool {
         self.inner.control.lock().masks.has(Masks::GUEST)
@@ -60,8 +60,7 @@ impl VectorHandle {
     /// Returns whether a trigger was kept, or is in the notifier of a vector that is not armed.
     ///
     /// A signal that is found in the notifier is taken from there and kept by the vector, which
-    /// delivers it when it is armed. Code that reads the notifier by itself does not find it any
-    /// more.
+    /// delivers it when it is armed. Other code that reads the notifier does not find it.
     ///
     /// Takes the vector's lock. Issues one read ([`EventNotifier::consume`]) for an exported vector
     /// that is not armed and has kept no trigger, and for a private vector whose message is
@@ -71,15 +70,17 @@ impl VectorHandle {
         self.inner.is_pending()
     }
 
-    /// How far it is.
+    /// Returns the state: masked, armed, dead with the reason, …
     #[must_use]
     pub fn state(&self) -> VectorState {
         self.inner.state()
     }
 
-    /// Returns the GSI of a private or exported vector that is armed, is about to be armed, or is
-    /// paused and not masked. Returns `None` for a masked vector, whose GSI is left to the table,
-    /// and for an internal one. A paused vector that was never armed may have none yet.
+    /// Returns the GSI of the vector, if it has one now.
+    ///
+    /// A private or exported vector has one while it is armed, about to be armed, or paused and not
+    /// masked. Returns `None` for a masked vector, whose GSI is left to the table, and for an
+    /// internal one. A paused vector that was never armed may have none yet.
     ///
     /// If a saved format wants a GSI for each vector, write any number for those without one. They
     /// take a GSI when they are armed, or get one from
@@ -90,41 +91,42 @@ impl VectorHandle {
         control.lease().map(GsiLease::gsi)
     }
 
-    /// Makes it an exported one, which vhost, VFIO or another process signals, and returns its
-    /// notifier. One that is exported already stays as it is. A trigger that was kept goes to the
-    /// notifier.
+    /// Hands the notifier of the vector out, for vhost, VFIO or another process.
     ///
-    /// A private vector hands its own notifier out, which is
-    /// [shared](EventNotifier::declare_shared) from now on, and stays armed. If a peer fills the
-    /// counter while the vector is not armed, later signals are lost until
+    /// Makes the vector an *exported* one; one that is exported already stays as it is. A trigger
+    /// that was kept goes to the notifier. A private vector stays armed, and its notifier is
+    /// [shared](EventNotifier::declare_shared) from now on. Blocks as
+    /// [`unmask`](crate::Vector::unmask) does if an internal vector is open.
+    ///
+    /// If a peer fills the counter while the vector is not armed, later signals are lost until
     /// [`trigger`](Self::trigger) or a mask drains it.
     ///
     /// # Errors
     ///
-    /// [`VectorError::Notifier`]: nothing has changed. If arming fails, [`state`](Self::state) says
-    /// so.
+    /// [`VectorError::Notifier`]: nothing has changed. If arming fails, [`state`](Self::state) has
+    /// the reason.
     pub fn export(&self) -> Result<Arc<EventNotifier>, VectorError> {
         let (notifier, exchanged) = self.inner.export()?;
         self.inner.finish_exchange(exchanged);
         Ok(notifier)
     }
 
-    /// Gives it another notifier, or makes it an exported one with this notifier. Returns the old
-    /// notifier if one was handed out. A signal that the old one has goes to the new one.
+    /// Exchanges the notifier for this one, and makes the vector an exported one.
     ///
-    /// Does not wait for a thread that is in the middle of [`trigger`](Self::trigger), since a peer
-    /// that shares the old notifier may block it there. That thread triggers the new one when it
-    /// goes on, so that one interrupt may come twice. It may also write to the old one once more.
-    /// From now on signals of the old notifier have no effect.
+    /// Returns the old notifier if one was handed out. A signal that the old one has goes to the
+    /// new one; from now on signals of the old one have no effect. If the vector is armed, the new
+    /// notifier is bound before the old one is unbound.
     ///
-    /// For a vector that is armed the new notifier is bound before the old one is unbound.
+    /// Does not wait for a thread that is in [`trigger`](Self::trigger), since a peer that shares
+    /// the old notifier may block it there. That thread triggers the new notifier when it goes on,
+    /// so one interrupt may come twice. It may also write to the old one once more.
     ///
     /// # Errors
     ///
-    /// [`VectorError::Semaphore`], and for a vector that is armed [`VectorError::Arm`]; the old
-    /// notifier is in use still, and the new one comes back inside. For a vector that is not armed
-    /// nothing else can fail here: if the new notifier cannot be bound later,
-    /// [`state`](Self::state) says so.
+    /// [`VectorError::Semaphore`], and for an armed vector [`VectorError::Arm`]; the old notifier
+    /// stays in use, and the error returns the new one. For a vector that is not armed nothing else
+    /// fails here: if the new notifier cannot be bound later, [`state`](Self::state) has the
+    /// reason.
     pub fn replace_notifier(
         &self,
         notifier: Arc<EventNotifier>,
@@ -133,21 +135,22 @@ impl VectorHandle {
         Ok(self.inner.finish_exchange(exchanged))
     }
 
-    /// Takes the notifier of an exported vector away, and returns it. Until it gets another one
-    /// ([`replace_notifier`](Self::replace_notifier), [`export`](Self::export)) or none is needed
-    /// ([`unexport`](Self::unexport)), triggers are kept, and nothing is armed
-    /// ([`VectorState::NoNotifier`]). A signal that the notifier has is kept too.
+    /// Takes the notifier of an exported vector away, and returns it.
+    ///
+    /// From now on triggers are kept and nothing is armed ([`VectorState::NoNotifier`]), until
+    /// [`replace_notifier`](Self::replace_notifier), [`export`](Self::export) or
+    /// [`unexport`](Self::unexport). A signal that the notifier has is kept too.
     ///
     /// Returns `None`, and changes nothing, if no notifier is handed out. Blocks for one KVM_IRQFD
-    /// if the vector is armed. A thread that is in the middle of [`trigger`](Self::trigger) may
-    /// write to the notifier once more; its trigger is kept all the same, so that one interrupt may
-    /// come twice.
+    /// if the vector is armed. A thread that is in [`trigger`](Self::trigger) may write to the
+    /// notifier once more; its trigger is kept all the same, so one interrupt may come twice.
     pub fn take_notifier(&self) -> Option<Arc<EventNotifier>> {
         self.inner.take_notifier()
     }
 
-    /// Makes the vector internal or private again, as it was built. Unbinds the notifier. A signal
-    /// in the notifier is delivered, or kept if the vector is masked or paused.
+    /// Unbinds the notifier, and makes the vector internal or private again, as it was built.
+    ///
+    /// A signal in the notifier is delivered, or kept if the vector is masked or paused.
     ///
     /// A thread that is in [`trigger`](Self::trigger) meanwhile may write to the notifier once
     /// more, and then triggers the vector again: one interrupt may be delivered twice.
@@ -162,7 +165,7 @@ impl VectorHandle {
         self.inner.carry_out(exchanged.start)
     }
 
-    /// The notifier that was handed out, if the vector is exported.
+    /// Returns the notifier that was handed out, if the vector is exported.
     #[must_use]
     pub fn notifier(&self) -> Option<Arc<EventNotifier>> {
         self.inner.outlet.shared()

@@ -36,13 +36,13 @@ pub use trigger::Triggered;
 pub(crate) use trigger::signal_holding;
 use trigger::{Gate, Outlet, SharedMessage};
 
-/// One message-signalled interrupt of a device (MSI or MSI-X), with the right to mask it and to set
-/// its message. It is not cloned: [`handle`](Self::handle) is what is shared.
+/// One message-signalled interrupt (MSI or MSI-X) of a device, with the right to mask and retarget.
 ///
-/// The guest writes its message, masks and unmasks it; the device triggers it, from any thread,
-/// without a lock. Device code gets a [`handle`](Self::handle), with which it can trigger the
-/// vector and hand its notifier out, and no more. A `Vector` derefs to its handle, since it has all
-/// of these methods too.
+/// The owner of a `Vector` passes on what the guest decides: message, mask and unmask. Device code
+/// gets a [`handle`](Self::handle): it can trigger the vector from any thread, without a lock, and
+/// hand its notifier out. A `Vector` derefs to its handle. A device with a table or a capability
+/// needs no `Vector`: [`msix::Table`](crate::msix::Table) and
+/// [`msi::Capability`](crate::msi::Capability) have them inside.
 ///
 /// There are three kinds:
 ///
@@ -54,25 +54,25 @@ use trigger::{Gate, Outlet, SharedMessage};
 ///
 /// - An internal vector is for devices of the VMM's own code.
 /// - A private one is the same where the VMM's system call filter does not allow KVM_SIGNAL_MSI, or
-///   the kernel does not have it. Its eventfd is never written while it is not bound, and never
-///   read: triggers are kept in memory meanwhile. Its ioctls are KVM_IRQFD and, when it gets a new
-///   route, KVM_SET_GSI_ROUTING. (In a table with a translation the eventfd is written while the
-///   translation blocks the message, and read when the vector is masked.)
+///   the kernel does not have it. Its ioctls are KVM_IRQFD and, when it gets a new route,
+///   KVM_SET_GSI_ROUTING. Its eventfd is never written while it is not bound, and never read:
+///   triggers are kept in memory meanwhile. (In a table with a translation the eventfd is written
+///   while the translation blocks the message, and read when the vector is masked.)
 /// - The notifier of an exported vector is signalled by vhost, VFIO or another process. While the
 ///   vector is not armed, signals stay in the notifier, or are kept once
 ///   [`is_pending`](VectorHandle::is_pending) has found them.
 ///
-/// A GSI, a route and an irqfd are taken the first time that a private or exported vector is
-/// unmasked. Masking unbinds the irqfd and leaves the GSI, with its route, to the table. Unmasking
-/// takes it back without a commit, unless the table has needed it for another vector meanwhile. A
-/// VM with more unmasked vectors than GSIs should give them a queue, which retries.
+/// A private or exported vector takes a GSI, a route and an irqfd when it is first unmasked.
+/// Masking unbinds the irqfd and leaves the GSI, with its route, to the table. Unmasking takes it
+/// back without a commit, unless the table has needed it for another vector meanwhile. A VM with
+/// more unmasked vectors than GSIs should give them a queue, which retries.
 ///
 /// # What is promised
 ///
-/// - A trigger while the vector is masked is kept, and delivered once when it is unmasked. More of
-///   them merge into one.
+/// - A trigger while the vector is masked is kept, and delivered once when it is unmasked. Several
+///   triggers merge into one.
 /// - When [`mask`](Self::mask) has returned, no injection starts or completes until the vector is
-///   unmasked. (One that the guest's local APIC has already taken is served all the same, as on
+///   unmasked. (What the guest's local APIC has already taken is served all the same, as on
 ///   hardware.)
 /// - The message that is injected is one that was set, never a mixture of two.
 ///
@@ -81,7 +81,8 @@ use trigger::{Gate, Outlet, SharedMessage};
 /// KVM injects some interrupts from a worker thread: what a notifier has when it is bound, and
 /// messages that may go to several vCPUs. Until the worker has run, such an interrupt is neither in
 /// the notifier nor in what KVM_GET_LAPIC returns. [`pause`](Self::pause) waits for the worker, and
-/// keeps all later triggers. The [crate's page](crate#snapshots) has the order of all steps.
+/// keeps all later triggers. The guide has the order of all
+/// steps: [`snapshot`](crate::guide::snapshot).
 ///
 /// To restore a vector: [`pause`](Self::pause), [`set_message`](Self::set_message),
 /// [`trigger`](VectorHandle::trigger) if it was pending, [`unmask`](Self::unmask) if it was
@@ -89,24 +90,28 @@ use trigger::{Gate, Outlet, SharedMessage};
 ///
 /// # Devices that are passed through
 ///
-/// An exported vector whose notifier VFIO has may have its interrupts posted to the vCPU by the
-/// processor. Masking ends that, because the irqfd is unbound. Linux 6.17 and 6.18 without the fix
-/// for CVE-2026-23198 do not: interrupts go on after the mask, and on AMD hosts the kernel uses
+/// If VFIO has the notifier of an exported vector, the processor may post its interrupts to the
+/// vCPU. A mask ends that, because it unbinds the irqfd. Linux 6.17 and 6.18 without the fix for
+/// CVE-2026-23198 do not end it: interrupts go on after the mask, and on AMD hosts the kernel uses
 /// freed memory. On such a host take the trigger out of VFIO (VFIO_DEVICE_SET_IRQS) before the
 /// vector is masked, or do not use posted interrupts.
 ///
 /// # Translated messages
 ///
-/// Where the routing table translates messages, they are translated when they are set, when the
+/// If the routing table has a translation, messages are translated when they are set, when the
 /// vector is unmasked or exported, and by [`RoutingTable::retranslate`]; never by a trigger or a
 /// mask. No lock of the vector is held then. A caller of these must not hold a lock that the
 /// translation takes. While the translation blocks the message of an exported vector, nothing is
-/// armed and signals stay in its notifier ([`VectorState::Blocked`]); a trigger of an internal one
-/// is lost, as by an IOMMU.
+/// armed and signals stay in its notifier ([`VectorState::Blocked`]). A trigger of an internal
+/// vector is lost then, as by an IOMMU.
 ///
-/// A vector starts masked. Dropping it and the last handle unbinds the irqfd and gives the GSI
-/// back; failures are logged. That blocks for one KVM_IRQFD if the vector is armed: some
-/// microseconds, and more on a loaded host. Two handles are equal if they are of one vector.
+/// # Drop
+///
+/// Dropping the vector and its last handle unbinds the irqfd and gives the GSI back; failures are
+/// logged. That blocks for one KVM_IRQFD if the vector is armed: some 40 microseconds, and more on
+/// a loaded host.
+///
+/// A vector starts masked. Two handles are equal if they are of one vector.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -150,29 +155,32 @@ pub(crate) struct Inner {
     dead: AtomicBool,
     outlet: Outlet,
     control: Mutex<Control>,
-    /// Where the table translates messages, it says when the translation has changed.
+    /// Called when the table's translation has changed, if there is one.
     registration: OnceLock<Registration>,
 }
 
 impl Vector {
-    /// A vector whose messages go through this table.
+    /// Starts a vector whose messages go through this table.
     pub fn builder(table: &RoutingTable) -> VectorBuilder<'_> {
         VectorBuilder::new(table)
     }
 
-    /// A handle for device code, which can trigger the vector and hand its notifier out.
+    /// Returns the handle for device code, which can trigger the vector and hand its notifier out.
     #[must_use]
     pub fn handle(&self) -> &VectorHandle {
         &self.handle
     }
 
-    /// Sets the message. A trigger during this call is kept, or sends the old or the new message,
-    /// never a mixture. After the call, triggers send the new message. Setting the same message
-    /// again does nothing, unless the vector is dead: then it is armed again.
+    /// Sets the message.
     ///
-    /// An armed vector stays armed while its route is exchanged, with one ioctl, on x86, without a
-    /// queue or a translation, and if both messages are fixed, edge-triggered interrupts for one
-    /// local APIC by its id. Otherwise its irqfd is unbound first and bound again.
+    /// A trigger during this call is kept, or sends the old or the new message, never a mixture.
+    /// After the call, triggers send the new message. Setting the same message again does nothing,
+    /// unless the vector is dead: then it is armed again.
+    ///
+    /// If the vector is armed, its irqfd is unbound first and bound again. It stays bound, and its
+    /// route is exchanged by one ioctl, if the platform is x86, there is no queue and no
+    /// translation, and both messages are fixed, edge-triggered interrupts for one local APIC by
+    /// its id.
     ///
     /// # Errors
     ///
@@ -183,11 +191,10 @@ impl Vector {
         self.inner.carry_out(start)
     }
 
-    /// Masks the vector for the guest: triggers are kept from now on. When this returns, no
-    /// injection is in flight.
+    /// Masks the vector, because the guest does: triggers are kept from now on.
     ///
-    /// Waits for triggers that are injecting, and for one KVM_IRQFD if the vector is armed. Never
-    /// waits for a commit.
+    /// When this returns, no injection is in flight. Waits for triggers that are injecting, and for
+    /// one KVM_IRQFD if the vector is armed. Never waits for a commit.
     ///
     /// If KVM refuses to unbind an irqfd, that is logged. Its signals are still injected, and its
     /// GSI and route stay out of use.
@@ -195,14 +202,15 @@ impl Vector {
         self.inner.add_mask(Masks::GUEST);
     }
 
-    /// The guest unmasks it: lets triggers through, the one that was kept first.
+    /// Unmasks the vector, because the guest does: delivers a kept trigger, and lets others
+    /// through.
     ///
     /// With a queue this only queues a private or exported vector. Otherwise its route is committed
     /// and its irqfd armed before this returns, unless another thread is about to do so.
     ///
     /// # Errors
     ///
-    /// Internal: [`VectorError::MessageRefused`], if the trigger that was kept is refused. Private
+    /// Internal: [`VectorError::MessageRefused`], if KVM refuses the trigger that was kept. Private
     /// or exported: [`VectorError::NoGsi`], [`VectorError::Route`] or [`VectorError::Arm`]; signals
     /// are kept. Either way the vector is unmasked and [`Dead`](VectorState::Dead) for this reason,
     /// and no other vector is disturbed.
@@ -211,12 +219,11 @@ impl Vector {
         self.inner.carry_out(start)
     }
 
-    /// The VMM disables it, whether the guest masks it or not: triggers are kept until
-    /// [`enable`](Self::enable), and return [`Triggered::Disabled`], as those of a device whose
-    /// guest has not enabled MSI-X. As for [`mask`](Self::mask), nothing is in flight when this
-    /// returns, and the GSI is left to the table.
+    /// Disables the vector for the VMM, whether the guest masks it or not.
     ///
-    /// A vector starts enabled.
+    /// Triggers are kept until [`enable`](Self::enable), and return [`Triggered::Disabled`], as
+    /// those of a device whose guest has not enabled MSI-X. As for [`mask`](Self::mask), nothing is
+    /// in flight when this returns, and the GSI is left to the table. A vector starts enabled.
     pub fn disable(&self) {
         self.inner.device.set_enabled(false);
         self.inner.add_mask(Masks::VMM);
@@ -234,19 +241,21 @@ impl Vector {
         self.inner.carry_out(start)
     }
 
-    /// Pauses it for a snapshot: triggers are kept until [`resume`](Self::resume). The guest's mask
-    /// and message may be changed meanwhile. Pausing what is paused changes nothing.
+    /// Pauses the vector for a snapshot: triggers are kept until [`resume`](Self::resume).
     ///
-    /// When this returns, KVM has injected all that it took from the vector's notifier. Blocks for
-    /// one KVM_IRQFD if the vector is armed. Commits nothing: an unmasked vector keeps its GSI and
-    /// route. If KVM refuses to unbind the irqfd, [`mask`](Self::mask) says what happens.
+    /// The guest's mask and message may be changed meanwhile. Pausing a paused vector changes
+    /// nothing. When this returns, KVM has injected all that it took from the vector's notifier.
+    /// Blocks for one KVM_IRQFD if the vector is armed. Commits nothing: an unmasked vector keeps
+    /// its GSI and route. If KVM refuses to unbind the irqfd: as for [`mask`](Self::mask).
     pub fn pause(&self) {
         self.inner.add_mask(Masks::PAUSE);
     }
 
-    /// Takes [`pause`](Self::pause) back. To resume many vectors, or the vectors of many devices,
-    /// with one commit, use [`resume_in`](Self::resume_in). Does nothing for a vector that is in a
-    /// batch already: it is opened when that is run.
+    /// Takes [`pause`](Self::pause) back.
+    ///
+    /// To resume many vectors, or the vectors of many devices, with one commit, use
+    /// [`resume_in`](Self::resume_in). Does nothing for a vector that is in a batch already: it is
+    /// opened when that is run.
     ///
     /// # Errors
     ///
@@ -263,20 +272,22 @@ impl Vector {
         batch.resume(self.handle());
     }
 
-    /// Forgets a trigger that was kept.
+    /// Discards a trigger that was kept.
     pub fn clear_pending(&self) {
         self.inner.clear_pending();
     }
 
-    /// Masks it, and forgets its message and a trigger that was kept: a reset of the device. An
-    /// exported vector stays exported, a paused one paused.
+    /// Masks the vector and discards its message and a kept trigger: a reset of the device.
+    ///
+    /// An exported vector stays exported, a paused one paused.
     pub fn reset(&self) {
         self.inner.reset();
     }
 
-    /// Gives it this GSI, for instance the one that it had in a saved state of another format. It
-    /// is armed on it the next time that it is unmasked or resumed. A GSI that it had is given
-    /// back.
+    /// Sets the GSI of the vector, for instance to the one in a saved state of another format.
+    ///
+    /// The vector is armed on it the next time that it is unmasked or resumed. A GSI that it had is
+    /// given back.
     ///
     /// A private or exported vector that is queued, or paused and not masked, keeps the GSI. Any
     /// other vector leaves it to the table, which may take it for another vector;
@@ -294,7 +305,7 @@ impl Vector {
     }
 }
 
-/// A vector has all that its handle has, and more, as a `String` has of `str`.
+/// A vector has all methods of its handle, and more, as `String` has those of `str`.
 impl Deref for Vector {
     type Target = VectorHandle;
 

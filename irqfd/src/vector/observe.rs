@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the table's observer is told of a vector. It is called without the vector's lock.
+//! Calls of the table's observer for a vector, made without the vector's lock.
 
 use irq_routing::{ObservedVector, Observer};
 

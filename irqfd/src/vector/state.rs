@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`VectorState`]: how far a vector is.
+//! [`VectorState`]: masked, armed, dead, and what is between.
 
 use std::fmt;
 
@@ -8,7 +8,9 @@ use super::control::{Arm, Masks};
 use super::trigger::Kind;
 use crate::VectorError;
 
-/// How far a vector is.
+/// The state of a vector: masked, armed, dead, and what is between.
+///
+/// The guide has [a table of cures](crate::guide::no_interrupt#by-the-state-of-a-vector).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VectorState {
@@ -22,20 +24,20 @@ pub enum VectorState {
     /// In the queue. Signals of an exported vector stay in its notifier, triggers of a private one
     /// are kept.
     Queued,
-    /// Exported or private, and its route is on the way to the kernel, or will be when a batch is
-    /// run: as `Queued`. Internal, and its message is being translated, or it is in a batch:
-    /// triggers are kept.
+    /// On its way, and signals or triggers are kept as for `Queued`. The route of an exported or
+    /// private vector is being committed, or the message of an internal one is being translated; or
+    /// it waits for the run of a [`ResumeBatch`](crate::ResumeBatch).
     Arming,
     /// Exported or private: its irqfd is bound, and signals inject the message.
     Armed,
     /// Exported or private, and the table's translation blocks its message: nothing is bound, and
     /// signals stay in the notifier until the message is let through.
     Blocked,
-    /// Its notifier was [taken away](crate::VectorHandle::take_notifier), and triggers are kept.
+    /// Its notifier was [taken away](crate::VectorHandle::take_notifier). Triggers are kept.
     NoNotifier,
-    /// It cannot deliver, for this reason. Triggers of an exported vector stay in its notifier,
-    /// those of a private one are kept, and those of an internal one fail, or are kept if the
-    /// table's translation has panicked.
+    /// It cannot deliver, for this reason. Triggers of an exported vector stay in its notifier, and
+    /// those of a private one are kept. Those of an internal one fail, or are kept if the table's
+    /// translation has panicked.
     Dead(VectorError),
 }
 

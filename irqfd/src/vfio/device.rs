@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`IntxDevice`]: what is asked of VFIO.
+//! [`IntxDevice`]: the requests to VFIO.
 
 use std::fmt;
 use std::io;
 
 use notify_core::EventNotifier;
 
-/// A passed-through device with an INTx interrupt: four uses of VFIO_DEVICE_SET_IRQS on
-/// VFIO_PCI_INTX_IRQ_INDEX.
+/// A passed-through device with an INTx interrupt, as the VMM implements it.
 ///
-/// VFIO masks the interrupt by itself when it comes, and signals the trigger; it stays masked until
-/// it is unmasked. If the device still wants an interrupt then, it comes again.
+/// Its methods are four uses of VFIO_DEVICE_SET_IRQS on VFIO_PCI_INTX_IRQ_INDEX. When the interrupt
+/// comes, VFIO masks it and signals the trigger. If the device still wants an interrupt when it is
+/// unmasked, the interrupt comes again.
 ///
 /// With the crate `vfio-ioctls` (0.10) and a device that has it as `device: VfioDevice`:
 ///
@@ -34,7 +34,7 @@ use notify_core::EventNotifier;
 ///                 .device
 ///                 .set_irq_resample_fd(VFIO_PCI_INTX_IRQ_INDEX, vec![unmask.as_ref()])
 ///                 .map_err(io::Error::other),
-///             // The crate cannot say it; `disable_irq`, which follows, takes it away too.
+///             // The crate has no call for this; `disable_irq`, which follows, does it too.
 ///             None => Ok(()),
 ///         }
 ///     }
@@ -54,30 +54,29 @@ use notify_core::EventNotifier;
 ///
 /// Kernel source: `drivers/vfio/pci/vfio_pci_intrs.c`.
 pub trait IntxDevice: fmt::Debug + Send + Sync {
-    /// ACTION_MASK. It is asked for only while there is a trigger.
+    /// Masks the interrupt (ACTION_MASK). Called only while there is a trigger.
     ///
     /// # Errors
     ///
     /// Those of VFIO.
     fn mask(&self) -> io::Result<()>;
 
-    /// ACTION_UNMASK. It is asked for only while there is a trigger.
+    /// Unmasks the interrupt (ACTION_UNMASK). Called only while there is a trigger.
     ///
     /// # Errors
     ///
     /// Those of VFIO.
     fn unmask(&self) -> io::Result<()>;
 
-    /// ACTION_TRIGGER: an interrupt of the device signals this eventfd; with `None`, INTx is
-    /// disabled.
+    /// Sets the eventfd that the interrupt signals (ACTION_TRIGGER); `None` disables INTx.
     ///
     /// # Errors
     ///
     /// Those of VFIO.
     fn set_trigger(&self, trigger: Option<&EventNotifier>) -> io::Result<()>;
 
-    /// ACTION_UNMASK with an eventfd: a signal of it unmasks the interrupt. With `None` VFIO lets
-    /// go of the eventfd. It is called only while there is a trigger.
+    /// Sets the eventfd whose signals unmask the interrupt (ACTION_UNMASK); `None` removes it.
+    /// Called only while there is a trigger.
     ///
     /// # Errors
     ///

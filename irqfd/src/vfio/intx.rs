@@ -8,13 +8,13 @@ use notify_core::{EventNotifier, Rejected};
 use super::{IntxDevice, IntxError};
 use crate::{LevelIrq, LevelLine};
 
-/// The INTx interrupt of a passed-through device, on a line: KVM and VFIO hand it to and fro
-/// without user space.
+/// The INTx interrupt of a passed-through device, connected to a line.
 ///
-/// An interrupt of the device signals the trigger, which raises the line; the guest's EOI lowers it
-/// and signals the eventfd by which VFIO unmasks the interrupt. (On a split irqchip, or with the
-/// VMM's own controller, the line does the second half; with the latter the VMM also takes the
-/// trigger: [`irq`](Self::irq), [`LevelIrq::take_trigger`].)
+/// An interrupt of the device signals the trigger, which raises the line. The guest's EOI lowers it
+/// and signals the eventfd by which VFIO unmasks the interrupt. No thread of the VMM takes part
+/// where the pins are in the kernel. On a split irqchip, or with the VMM's own controller, the VMM
+/// reports the EOIs; with the latter it also takes the trigger ([`irq`](Self::irq),
+/// [`LevelIrq::take_trigger`]). The guide has [a picture](crate::guide::passthrough).
 ///
 /// Dropping it disables the interrupt; what fails is logged. That blocks for three calls of the
 /// device (VFIO_DEVICE_SET_IRQS) and one KVM_IRQFD.
@@ -55,13 +55,15 @@ pub struct PassthroughIntx {
 }
 
 impl PassthroughIntx {
-    /// Connects the interrupt of a device to a line, in this order: the trigger, without which
-    /// there is nothing to mask; mask; forget what came meanwhile, which comes again if it still
-    /// holds; bind trigger and resample notifier; let the latter unmask; unmask.
+    /// Connects the interrupt of a device to a line.
+    ///
+    /// The steps are: set the trigger, without which VFIO refuses to mask; mask; discard what came
+    /// meanwhile, which comes again at the unmask; join the line; let the resample notifier unmask;
+    /// unmask.
     ///
     /// # Errors
     ///
-    /// [`IntxError`]: everything that was done is undone.
+    /// [`IntxError`]: all steps are undone.
     pub fn enable(line: &LevelLine, device: Arc<dyn IntxDevice>) -> Result<Self, IntxError> {
         let trigger = Arc::new(EventNotifier::new()?);
         let resample = Arc::new(EventNotifier::new()?);
@@ -84,19 +86,19 @@ impl PassthroughIntx {
         Ok(intx)
     }
 
-    /// The device's share of the line.
+    /// Returns the device's share of the line.
     #[must_use]
     pub fn irq(&self) -> Option<&LevelIrq> {
         self.irq.as_ref()
     }
 
-    /// Disconnects it: mask; off the line; nobody unmasks any more; no trigger.
+    /// Disconnects the interrupt: masks it, leaves the line, removes the unmask and the trigger.
     ///
     /// # Errors
     ///
-    /// [`IntxError`], at the first step that fails. What is left comes back inside, and can be
-    /// disabled again. It is masked, if that was not it; while it is still on the line, until the
-    /// next EOI.
+    /// [`IntxError`], at the first step that fails. The error returns the interrupt, which can be
+    /// disabled again. It is masked, unless masking failed; if it is still on the line, it is
+    /// masked until the next EOI.
     pub fn disable(mut self) -> Result<(), Rejected<Self, IntxError>> {
         match self.try_disable() {
             Ok(()) => Ok(()),
@@ -138,7 +140,7 @@ impl Drop for PassthroughIntx {
             .into_iter()
             .filter_map(Result::err)
         {
-            log::error!("an INTx interrupt is being disabled, but: {error}");
+            log::error!("a dropped INTx interrupt is not wholly disabled: {error}");
         }
     }
 }

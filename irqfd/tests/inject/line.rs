@@ -86,7 +86,7 @@ fn two_chips_add_up() {
     expect(&line, false, Injected::Delivered(2));
 }
 
-/// KVM answers 0 for a message that nobody took, as it does for an edge that was pending.
+/// KVM returns 0 for a message that no local APIC took, as it does for an edge that was pending.
 #[test]
 fn a_message_that_nobody_takes_is_not_called_coalesced() {
     let vm = machine(Profile::X86Split { pins: 24 });

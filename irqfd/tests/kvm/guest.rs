@@ -144,7 +144,7 @@ impl Guest {
     }
 
     /// No interrupt comes, but for those of a host that runs guests by emulation: its local APIC
-    /// ends an interrupt of the IOAPIC when it delivers it, while the pin is still high. Answers
+    /// ends an interrupt of the IOAPIC when it delivers it, while the pin is still high. Returns
     /// how many of these there were.
     #[track_caller]
     pub(crate) fn settle(&mut self) -> u64 {
@@ -163,7 +163,7 @@ impl Guest {
     }
 
     /// An interrupt comes, soon (a pin is raised by a thread of the kernel). The guest's handler
-    /// calls `act`, then ends it. Answers the vectors of EOI exits.
+    /// calls `act`, then ends it. Returns the vectors of EOI exits.
     #[track_caller]
     pub(crate) fn expect_interrupt(&mut self, act: impl FnOnce()) -> Vec<u8> {
         wait_until(|| self.run() == Ok(TAKEN));
@@ -229,7 +229,7 @@ fn map(vm_fd: &VmFd, handler: &[u8]) -> *mut u8 {
         )
     };
     assert_ne!(memory, libc::MAP_FAILED);
-    // SAFETY: it was mapped just now, with this length, zeroed, and nobody else has it.
+    // SAFETY: it was mapped just now, with this length, zeroed, and nothing else has it.
     let bytes = unsafe { std::slice::from_raw_parts_mut(memory.cast::<u8>(), MEMORY) };
     for vector in bytes[..0x400].chunks_mut(4) {
         vector[..2].copy_from_slice(&HANDLER.to_le_bytes());

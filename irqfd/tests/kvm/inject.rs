@@ -15,7 +15,7 @@ use crate::watched::Watched;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         kvm("inject_a_message", message),
-        kvm("inject_a_message_into_nobody", nobody),
+        kvm("inject_a_message_that_no_local_apic_takes", no_local_apic),
         kvm("inject_a_message_into_a_guest_at_odds", guest_at_odds),
         kvm("inject_a_line", line),
         kvm("inject_a_line_by_its_status", line_by_its_status),
@@ -51,7 +51,7 @@ fn message() {
     );
 }
 
-fn nobody() {
+fn no_local_apic() {
     let (full, none) = (bare().unwrap(), bare().unwrap());
     full.create_irq_chip().unwrap();
     let injected = inject::message(&table(&full), MESSAGE).unwrap();

@@ -120,7 +120,7 @@ fn leaving(listens: Listens) {
     assert!(guest.pin());
     net.leave().unwrap();
     assert!(!guest.pin());
-    // A trigger outlasts its device until the next EOI, if somebody else hears of that.
+    // A trigger outlasts its device until the next EOI, if another device asked for EOIs.
     signal(&card);
     guest.wait_for_pin(true);
     card.leave().unwrap();
@@ -133,7 +133,7 @@ fn leaving(listens: Listens) {
     assert!(!guest.pin());
 }
 
-/// Nothing is left to lower; only whoever wants to raise something is told.
+/// Nothing is left to lower; only a device that wants to raise something gets an error.
 fn closed() {
     let is_retired = |error: LevelError| {
         matches!(

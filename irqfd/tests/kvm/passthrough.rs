@@ -119,7 +119,7 @@ impl Device {
     fn verdict(&self) -> Option<i32> {
         let process = self.state.lock().unwrap().process?;
         let mut status = 0;
-        // SAFETY: the status lives for the call, and the process is a child that nobody has waited
+        // SAFETY: the status lives for the call, and the process is a child that was not waited
         // for.
         let ended = unsafe { libc::waitpid(process, &raw mut status, libc::WNOHANG) };
         assert!(ended >= 0);

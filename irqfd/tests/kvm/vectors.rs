@@ -71,7 +71,7 @@ fn expect_soon(machine: &Machine, vectors: &[u8]) {
     expect(machine, vectors);
 }
 
-/// Somebody else who holds the eventfd can fill it while it is not bound.
+/// A peer that holds the eventfd can fill it while it is not bound.
 fn full() {
     let (machine, _, table) = bench();
     let vector = internal(&table, 0x41);
@@ -113,7 +113,7 @@ fn internal_delivers() {
     expect(&machine, &[]);
     vector.unmask().unwrap();
     expect(&machine, &[0x43]);
-    // Nobody is at that address.
+    // No local APIC is at that address.
     vector
         .set_message(MsiMessage::new(0xfee0_5000, 0x44))
         .unwrap();

@@ -66,7 +66,7 @@ fn signals_arrive_until_dropped() {
     drop(irq);
     notifier.notify().unwrap();
     expect_vectors(&machine, &[]);
-    assert!(notifier.is_signalled().unwrap(), "nobody takes it now");
+    assert!(notifier.is_signalled().unwrap(), "nothing takes it now");
     other.notifier().notify().unwrap();
     expect_vectors(&machine, &[0x42]);
 }
@@ -84,7 +84,7 @@ fn signalled_before() {
     expect_vectors(&machine, &[]);
 }
 
-/// Somebody else who holds the eventfd can fill it while it is not bound.
+/// A peer that holds the eventfd can fill it while it is not bound.
 fn full_before() {
     let (machine, table) = machine();
     let notifier = Arc::new(EventNotifier::new().unwrap());

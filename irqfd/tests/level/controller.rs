@@ -33,7 +33,7 @@ fn a_trigger_holds_the_line_up_until_the_next_eoi() {
     assert!(!card.take_trigger().unwrap(), "nothing there");
     assert!(!net.take_trigger().unwrap(), "it has none");
     signal(&card);
-    assert!(!chip.level(), "nobody has taken it");
+    assert!(!chip.level(), "it was not taken yet");
     assert!(card.take_trigger().unwrap());
     assert!(chip.level() && !card.is_asserted() && line.is_asserted());
     assert_eq!(exits.on_pin(GSI), 1);

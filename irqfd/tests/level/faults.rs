@@ -124,7 +124,7 @@ impl Bench {
     }
 }
 
-/// Runs `operation` with each of its ioctls failing once. Nobody is told of anything.
+/// Runs `operation` with each of its ioctls failing once. No device is notified.
 pub(super) fn fail_each<R>(
     make: impl Fn() -> Bench,
     operation: impl Fn(&Bench) -> Result<R, irqfd::LevelError>,
@@ -219,7 +219,7 @@ fn redirect() {
     fail_each_redirection(Bench::open, elsewhere, false);
 }
 
-/// Whoever cannot leave is on the line as before.
+/// A device that cannot leave is on the line as before.
 #[test]
 fn leave() {
     for make in [Bench::pc, Bench::open] {
@@ -341,8 +341,7 @@ fn building_a_line_that_fails_gives_everything_back() {
     assert_eq!(table.leased(), 0);
 }
 
-/// What was signalled is sent under the new entry, and the end of that is the end of nobody's
-/// interrupt.
+/// What was signalled is sent under the new entry, whose EOI is not reported.
 #[test]
 fn a_redirection_that_fails_loses_no_signal() {
     let bench = Bench::masked();

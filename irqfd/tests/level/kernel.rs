@@ -99,7 +99,7 @@ fn one_that_leaves_while_it_asserts_lowers_its_own_level_alone() {
         assert_eq!(heard(&nic), 1);
         signal(&nic);
         leave(nic);
-        assert!(!pin(&vm), "nobody is left who would be told");
+        assert!(!pin(&vm), "no device is left to be notified");
     }
 }
 
@@ -194,7 +194,7 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     assert_eq!(rejected.value.gsi().number(), GSI);
 }
 
-/// Nobody tells of the EOIs of a message, though the kernel takes the irqfd.
+/// No EOIs of a message are reported, though the kernel takes the irqfd.
 #[test]
 fn a_message_is_no_line_where_pins_are_in_the_kernel() {
     let (vm, table, _line) = bench::pc();
@@ -246,8 +246,8 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
 }
 
-/// Whoever asks KVM for the status of the real-time clock's pin loses an assertion before the EOI
-/// of the last.
+/// A call that asks KVM for the status of the real-time clock's pin loses an assertion before the
+/// EOI of the last.
 #[test]
 fn the_pin_of_the_real_time_clock_is_as_any_other() {
     const RTC: u32 = 8;

@@ -55,7 +55,7 @@ fn arm64_exported_devices_share_a_shared_interrupt() {
     assert!(!vm.is_pin_pending(6));
 }
 
-/// A shared interrupt has one level, that of whoever came last.
+/// A shared interrupt has one level, the one that was set last.
 #[test]
 fn arm64_both_kinds_do_not_share_one() {
     let (vm, line) = arm64();

@@ -178,7 +178,7 @@ fn an_edge_triggered_entry_gets_one_message_each_time_that_the_line_rises() {
         disk.deassert().unwrap();
         net.deassert().unwrap();
     }
-    // Whoever triggers waits for an EOI; when there may be one again, it is told to look.
+    // A device that triggers waits for an EOI; when there may be one again, it is notified.
     signal(&card);
     assert_eq!(serve(&vm, &exits, VECTOR), 0);
     assert_eq!(heard(&card), 0);
@@ -189,7 +189,7 @@ fn an_edge_triggered_entry_gets_one_message_each_time_that_the_line_rises() {
     assert_eq!(heard(&card), 0);
 }
 
-/// No EOI comes of what nobody took, so it is sent again.
+/// No EOI comes of what no local APIC took, so it is sent again.
 #[test]
 fn what_no_apic_takes_is_not_in_service() {
     let (vm, _, line, exits) = split();

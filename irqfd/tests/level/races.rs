@@ -46,26 +46,26 @@ impl Busy {
         (busy, builder.build().unwrap(), exits)
     }
 
-    /// Another thread does something in the middle of the next call. Answers what.
+    /// Another thread does something in the middle of the next call. Returns what.
     fn meanwhile<T: Send + 'static>(
         &self,
         act: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
-        let (answer, answered) = mpsc::channel();
+        let (sender, result) = mpsc::channel();
         let then = move || {
             let (done, wait) = mpsc::channel();
             thread::spawn(move || {
-                answer.send(act()).unwrap();
+                sender.send(act()).unwrap();
                 let _ = done.send(());
             });
             // It may have to wait for this one.
             let _ = wait.recv_timeout(Duration::from_millis(200));
         };
         *self.then.lock().unwrap() = Some(Box::new(then));
-        answered
+        result
     }
 
-    /// Another vCPU takes the next interrupt and ends it, at once. Answers how many lines that
+    /// Another vCPU takes the next interrupt and ends it, at once. Returns how many lines that
     /// concerned.
     fn serve_the_next(self: &Arc<Self>, exits: &EoiExits) -> Receiver<usize> {
         let (busy, exits) = (Arc::clone(self), exits.clone());
@@ -167,7 +167,7 @@ fn an_eoi_of_the_old_vector_that_comes_during_a_redirection_is_too_late() {
     assert_eq!(exits.on_vector(VECTOR + 0x10), 1);
 }
 
-/// A controller with which somebody else has something to do, when it is given a level.
+/// A controller with which another thread does something when it is given a level.
 #[derive(Debug)]
 struct Shared {
     exits: EoiExits,
@@ -191,8 +191,8 @@ impl Controller for Shared {
     }
 }
 
-/// A device is plugged in while a report waits for the lock of the controller, which whoever plugs
-/// it in may have.
+/// A device is plugged in while a report waits for the lock of the controller, which the thread
+/// that plugs it in may have.
 #[test]
 fn a_line_is_built_while_the_end_of_an_interrupt_is_reported() {
     let exits = EoiExits::default();
@@ -220,7 +220,7 @@ impl Controller for Panics {
     }
 }
 
-/// Whoever has called it goes with it; the line is what it was.
+/// The caller panics with it; the line is what it was.
 #[test]
 fn a_panic_of_the_controller_changes_nothing() {
     let exits = EoiExits::default();

@@ -124,7 +124,7 @@ struct World {
     pending: BTreeSet<u8>,
     /// The controller awaits an EOI.
     in_service: bool,
-    /// Nobody has heard of the EOIs of late.
+    /// Recent EOIs were not reported.
     had_edges: bool,
     entry: Entry,
     paused: Option<Paused>,
@@ -507,13 +507,13 @@ impl World {
                 device.told = 0;
             }
         }
-        self.check_nobody_waits_for_ever();
+        self.check_no_device_waits_for_ever();
     }
 
-    /// Said once more, and without what the model thinks of an interrupt in service: whoever wants
-    /// one has one to come.
+    /// Without what the model has of an interrupt in service: after a resync a line that is high
+    /// and not masked has an interrupt to come.
     #[track_caller]
-    fn check_nobody_waits_for_ever(&self) {
+    fn check_no_device_waits_for_ever(&self) {
         if !self.entry.level || self.entry.masked || self.paused.is_some() {
             return;
         }

@@ -66,7 +66,7 @@ impl Device {
 }
 
 /// Runs devices until everything is done; `serve` is a guest that takes an interrupt if there is
-/// one, calls what it is given, and ends it. Answers how many it took.
+/// one, calls what it is given, and ends it. Returns how many it took.
 fn storm(line: &LevelLine, guest: impl Fn(&dyn Fn()) -> bool + Sync) -> u64 {
     let devices = [own(line), told(line), exported(line), exported(line)].map(Device::new);
     let stop = AtomicBool::new(false);

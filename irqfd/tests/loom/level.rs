@@ -47,7 +47,7 @@ impl Split {
         (vm, line, exits)
     }
 
-    /// The guest takes an interrupt and ends it, if there is one. Answers whether that was an EOI
+    /// The guest takes an interrupt and ends it, if there is one. Returns whether that was an EOI
     /// of the line.
     fn serve(&self, exits: &EoiExits) -> Option<usize> {
         let mut apic = self.apic.lock().unwrap();
@@ -116,7 +116,7 @@ fn told(irq: &LevelIrq) -> usize {
     count.map_or(0, |count| count.get() as usize)
 }
 
-/// While anybody asserts, an interrupt is to come, again and again; when nobody does, they end.
+/// While a device asserts, an interrupt is to come, again and again; when none does, they end.
 fn expect_heard_to_the_end(vm: &Split, exits: &EoiExits, asserting: Vec<LevelIrq>) -> usize {
     let mut eois = 0;
     if !asserting.is_empty() {
@@ -128,7 +128,7 @@ fn expect_heard_to_the_end(vm: &Split, exits: &EoiExits, asserting: Vec<LevelIrq
     for _ in 0..3 {
         eois += vm.serve(exits).unwrap_or(0);
     }
-    assert!(vm.serve(exits).is_none(), "nobody asserts any more");
+    assert!(vm.serve(exits).is_none(), "no device asserts any more");
     eois
 }
 

@@ -28,7 +28,7 @@ fn numbers_that_the_table_does_not_have_bind_to_none() {
         assert_eq!(queue.number(), NO_VECTOR);
         assert_eq!(queue.trigger().unwrap(), None);
     }
-    assert_eq!(pending(&table, 0), 0, "nobody was triggered");
+    assert_eq!(pending(&table, 0), 0, "no vector was triggered");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A vector that leads nowhere says so, and disturbs nobody.
+//! A vector that cannot deliver is reported dead, and disturbs no other.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

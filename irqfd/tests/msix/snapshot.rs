@@ -132,9 +132,9 @@ fn a_peer_that_blocks_a_restore_does_not_block_the_guest() {
     });
     told.recv().unwrap().wait_until_asleep().unwrap();
     assert!(!restores.is_finished());
-    let (answer, answered) = mpsc::channel();
-    thread::spawn(move || answer.send(read32(&table, 8)));
-    let read = answered.recv_timeout(Duration::from_secs(60));
+    let (sender, result) = mpsc::channel();
+    thread::spawn(move || sender.send(read32(&table, 8)));
+    let read = result.recv_timeout(Duration::from_secs(60));
     assert_eq!(read, Ok(0x50), "the guest waits for the peer");
     let blocked = hostile.get().unwrap();
     assert!(blocked.consume().unwrap().is_some());

@@ -16,7 +16,7 @@ use notify_core::{
 
 use super::{Bench, pending, program, read32, save, set_mask, vector};
 
-/// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
+/// A mask must not wait for the commit of another thread's unmask, nor must a read.
 fn holds_nobody_up(open: fn(&Table)) {
     let vm = Arc::new(Recorder::default());
     let routing = RoutingTable::new(vm.clone()).unwrap();

@@ -61,7 +61,7 @@ fn a_signal_that_comes_when_it_is_just_armed_is_not_lost() {
     });
 }
 
-/// Somebody else who holds the notifier can fill it while it is not armed.
+/// A peer that holds the notifier can fill it while it is not armed.
 #[test]
 fn a_trigger_empties_a_notifier_that_was_full() {
     both(|vm, vector, notifier, arm| {

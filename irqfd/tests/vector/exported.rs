@@ -134,7 +134,7 @@ fn unexport_gives_everything_back() {
     assert_eq!(table.leased(), 0);
     assert!(vector.notifier().is_none());
     assert_eq!(Arc::strong_count(&notifier), 1);
-    // Whoever has the notifier signals in vain; a trigger goes another way.
+    // A peer that has the notifier signals in vain; a trigger goes another way.
     notifier.notify().unwrap();
     vm.expect(&[]);
     assert_eq!(vector.trigger().unwrap(), Triggered::Delivered);

@@ -99,7 +99,7 @@ fn a_panic_while_a_notifier_is_exchanged_leaves_the_vector_dead() {
     }
 }
 
-/// A GSI that is bound as far as is known belongs to nobody else.
+/// A GSI that is bound as far as is known belongs to nothing else.
 #[test]
 fn a_gsi_is_kept_if_a_panic_may_have_left_an_irqfd_on_it() {
     let (vm, table) = table();

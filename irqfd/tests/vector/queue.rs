@@ -165,7 +165,7 @@ fn dropping_the_queue_arms_what_waits() {
     expect_state(&vector, "Armed");
     vm.expect(&[0x40]);
     vm.expect_calls([1, 1, 0, 0]);
-    // From now on whoever unmasks arms.
+    // From now on the thread that unmasks arms.
     later.unmask().unwrap();
     expect_state(&later, "Armed");
     vm.expect_calls([1, 1, 0, 0]);

@@ -63,7 +63,7 @@ fn a_new_notifier_that_is_signalled_already_is_delivered() {
     vm.expect(&[0x40]);
 }
 
-/// What somebody filled it with is delivered when it is bound; the trigger comes after that.
+/// What a peer filled it with is delivered when it is bound; the trigger comes after that.
 #[test]
 fn a_trigger_that_comes_meanwhile_is_not_lost_in_a_new_notifier_that_is_full() {
     let (vm, table) = table();

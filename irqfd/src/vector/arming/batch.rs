@@ -65,12 +65,11 @@ impl ResumeBatch {
         }
     }
 
-    /// Opens and arms the vectors. Returns those for which that failed.
+    /// Opens and arms the vectors. Returns those that could not be opened or armed.
     ///
-    /// Commits the routes of all vectors without a queue, with one commit for each routing table;
-    /// none if the kernel still has all of them. Vectors with a queue are armed by the queue's
-    /// owner, and may not be armed yet when this returns. Blocks for the ioctls, and for commits of
-    /// other threads that are under way.
+    /// Makes one commit for each routing table, or none if the kernel still has all routes. Vectors
+    /// with a queue are armed by the queue's owner, and may not be armed yet when this returns.
+    /// Blocks for the ioctls, and for commits of other threads that are under way.
     pub fn run(mut self) -> Vec<Dead> {
         self.run_all().finish().dead
     }

@@ -48,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// The same for one of many, which a panic for one must not keep the others from.
+    /// The same for one of many. A panic for one does not affect the others.
     pub(in crate::vector) fn open_internal_in(self: &Arc<Self>, outcome: &mut Outcome) {
         match outcome.guard(|| self.open_internal()) {
             Some(Ok(())) => {}
@@ -67,7 +67,7 @@ impl Inner {
         outcome.died(&mut self.control.lock(), dead);
     }
 
-    /// Whether triggers send the message; to be asked under the lock.
+    /// Whether triggers send the message. Call it under the lock.
     fn sends_message(&self) -> bool {
         self.outlet.kind() == Kind::Message
     }
@@ -84,8 +84,7 @@ impl Inner {
 }
 
 impl Inner {
-    /// The table's translation has changed: when this returns, no message goes where an old one
-    /// led.
+    /// The table's translation has changed: when this returns, no message is sent by the old one.
     pub(in crate::vector) fn retranslate(self: Arc<Self>) {
         let mut control = self.control.lock();
         match (self.sends_message(), &control.arm) {

@@ -121,12 +121,12 @@ impl Task {
     }
 
     /// Arms the vector now that its route was committed.
-    fn arm_after_commit(&self, answer: EditOutcome, outcome: &mut Outcome) {
+    fn arm_after_commit(&self, result: EditOutcome, outcome: &mut Outcome) {
         self.stage.set(Stage::Done);
         let Some(mut control) = self.lock() else {
             return;
         };
-        let result = match answer {
+        let result = match result {
             // It was another message.
             EditOutcome::Committed | EditOutcome::Blocked if control.is_bound() => {
                 Ok(Armed::Before)
@@ -241,13 +241,13 @@ pub(crate) fn run(tasks: &[Task], queue: Option<&Arc<Shared>>, outcome: &mut Out
         let mut staged = tasks
             .iter()
             .filter(|task| task.stage.get() == Stage::Staged);
-        let arm_after_commit = |_, answer| {
+        let arm_after_commit = |_, result| {
             if let Some(task) = staged.next() {
-                task.arm_after_commit(answer, &mut outcome.borrow_mut());
+                task.arm_after_commit(result, &mut outcome.borrow_mut());
             }
         };
         let commit = || table.commit_each(tasks.iter().filter_map(stage), arm_after_commit);
-        // All answers have come then.
+        // All results have come then.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(commit)) {
             outcome.borrow_mut().panicked(panic);
         }

@@ -12,9 +12,9 @@ use crate::vector::{Dead, VectorHandle};
 
 /// Vectors that one access of the guest opens.
 ///
-/// What opens a vector is a write to a register, under the lock that orders such writes. All that
-/// may take a while goes without that lock, in [`run`](Self::run), so that masking a vector waits
-/// for none of it. If this is dropped before, because of a panic, its vectors are dead.
+/// A write to a register opens them, under the lock that orders such writes. All that may take a
+/// while is done without that lock, in [`run`](Self::run), so that a mask does not wait for it. If
+/// this is dropped before, because of a panic, its vectors are dead.
 #[must_use = "what was opened is not armed until it is run"]
 pub(crate) struct Opened<'a> {
     /// Those of the device.
@@ -24,7 +24,7 @@ pub(crate) struct Opened<'a> {
     /// are looked at, so that no access allocates.
     internal: [Option<&'a VectorHandle>; 2],
     more: bool,
-    /// By which vectors know the access.
+    /// Identifies the access in its vectors.
     access: u64,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Opened<'a> {
         }
     }
 
-    /// By which the vectors know the access. Most accesses open none.
+    /// Identifies the access in its vectors. Most accesses open none.
     fn access(&mut self) -> u64 {
         static LAST: AtomicU64 = AtomicU64::new(0);
         if self.access == 0 {

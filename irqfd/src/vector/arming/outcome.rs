@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Outcome`]: what came of many vectors that were to be armed or opened.
+//! [`Outcome`]: the result for many vectors that were to be armed or opened.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,7 +10,7 @@ use crate::vector::control::Control;
 
 type Panic = Box<dyn Any + Send>;
 
-/// What came of many vectors.
+/// The result for many vectors.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) armed: usize,
@@ -67,7 +67,7 @@ impl Outcome {
         std::mem::forget(self.panic.take());
     }
 
-    /// Hands over what came of them, or goes on with a panic.
+    /// Returns the result, or resumes a panic.
     pub(crate) fn finish(self) -> Self {
         self.report();
         match self.panic {

@@ -195,7 +195,7 @@ impl Inner {
             // Every eventfd takes it.
             let _ = self.trigger();
         }
-        // If it fails the state says so.
+        // If it fails, the state has the reason.
         let _ = self.carry_out(exchanged.start);
         exchanged.old
     }

@@ -17,19 +17,19 @@ const AWAITED: u32 = 1 << 29;
 /// How many triggers are in flight.
 const IN_FLIGHT: u32 = AWAITED - 1;
 
-/// How often the count is looked at before the one who closes goes to sleep: an injection takes a
+/// How often a thread that closes looks at the count before it sleeps: an injection takes a
 /// fraction of a microsecond, unless its thread has lost the processor.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 200 };
 
 /// A gate for triggers. Passing takes two atomic operations and no lock.
 ///
-/// Whether it is open, whether a trigger was kept and how many are in flight stand in one word, so
-/// that a trigger either passes or is kept, and one that was kept is taken out once. Opening and
+/// One word has whether it is open, whether a trigger was kept, and how many are in flight. So a
+/// trigger either passes or is kept, and one that was kept is taken out once. Opening and
 /// closing belong to one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: AtomicU32,
-    /// Who sleeps until nothing is in flight.
+    /// The thread that sleeps until nothing is in flight.
     sleeper: Mutex<Option<Thread>>,
 }
 

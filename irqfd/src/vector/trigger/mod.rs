@@ -27,21 +27,21 @@ pub(crate) use pending::signal_holding;
 pub enum Triggered {
     /// A local APIC has taken the message, or merged it with one that it had.
     Delivered,
-    /// No local APIC has taken the message: no such destination, one that is switched off, or a
-    /// translation that lets it through nowhere.
+    /// No local APIC has taken the message: there is no such destination, it is switched off, or
+    /// the table's translation blocks the message.
     Blocked,
-    /// The notifier of an exported or private vector has it.
+    /// The notifier of an exported or private vector was signalled.
     Signalled,
     /// The trigger is kept: an internal or private vector is masked, paused or not armed yet, or
     /// the notifier was taken away. (An exported vector returns [`Signalled`](Self::Signalled)
     /// then.)
     Kept,
-    /// The guest has not enabled MSI-X (or MSI), so the device is to use its INTx pin; or the VMM
-    /// has [disabled](crate::Vector::disable) the vector. The trigger is kept as well, or the
-    /// notifier has it.
+    /// The guest has not enabled MSI-X (or MSI), so the device has to use its INTx pin; or the VMM
+    /// has [disabled](crate::Vector::disable) the vector. The trigger is kept as well, or is in the
+    /// notifier.
     Disabled,
-    /// The vector is [`Dead`](crate::VectorState::Dead). Its notifier has the trigger, or it is
-    /// kept: it is delivered if the vector is armed some day.
+    /// The vector is [`Dead`](crate::VectorState::Dead). The trigger is in the notifier or kept,
+    /// and is delivered if the vector is armed later.
     Dead,
 }
 
@@ -126,8 +126,8 @@ impl Inner {
 
     /// Whether the kernel has KVM_SIGNAL_MSI.
     pub(super) fn signals(&self) -> bool {
-        let answer = self.table.vm().check_extension(Extension::SignalMsi);
-        answer.is_ok_and(|answer| answer > 0)
+        let supported = self.table.vm().check_extension(Extension::SignalMsi);
+        supported.is_ok_and(|supported| supported > 0)
     }
 
     /// KVM_SIGNAL_MSI.
@@ -170,8 +170,8 @@ pub(super) fn is_delivered(triggered: &Option<Result<Triggered, VectorError>>) -
     )
 }
 
-/// Signals the notifier. One that a peer has filled is emptied first: of a write that it refuses
-/// KVM would not hear.
+/// Signals the notifier. One that a peer has filled is emptied first: KVM does not see a write that
+/// it refuses.
 #[inline]
 pub(super) fn signal_anew(notifier: &EventNotifier) -> Result<(), notify_core::Error> {
     if notifier.try_notify()? {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Signals that a vector keeps, and what a queue takes along when it moves to another vector.
+//! Signals that a vector keeps, and those that move with a queue to another vector.
 //!
 //! KVM takes no signal of a notifier that was handed out and is not armed, nor of any notifier
-//! while the translation blocks the message. A signal that is there is pending. To find it, the
-//! counter is taken, and what was there stays in the gate as the vector's pending bit: a look that
-//! takes nothing is poll(2), which system call filters do not allow. Nothing writes such a signal
-//! back, since a peer that shares the notifier can make a write block. When the vector is armed,
-//! the pending bit is delivered.
+//! while the translation blocks the message. Such a signal is pending. To find it, the counter is
+//! taken, and the signal is kept in the gate as the vector's pending bit. (To look without taking
+//! is poll(2), which system call filters do not allow.) The signal is not written back, since a
+//! peer that shares the notifier can make a write block. When the vector is armed, the pending bit
+//! is delivered.
 
 use std::sync::Arc;
 

@@ -9,9 +9,9 @@ use notify_core::EventNotifier;
 use super::retry::Retry;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// What the epoll says when it is the queue's own notifier.
+/// The epoll's data for the queue's own notifier.
 const READY: u64 = 0;
-/// What it says when it is the timer.
+/// The epoll's data for the timer.
 const RETRY: u64 = 1;
 
 /// The descriptors by which a queue calls its owner. They are the owner's, and are closed with it.

@@ -10,8 +10,8 @@ use mio::{Interest, Registry, Token};
 
 use super::ArmQueue;
 
-/// Registers the queue's descriptor. mio is edge-triggered: one event says that there is something
-/// to do, and [`run_pending`](ArmQueue::run_pending) does it.
+/// Registers the queue's descriptor. mio is edge-triggered: call
+/// [`run_pending`](ArmQueue::run_pending) once for each event.
 impl Source for &ArmQueue {
     fn register(
         &mut self,

@@ -19,15 +19,13 @@ use crate::vector::Inner;
 use calls::Calls;
 pub use round::Round;
 
-/// Arms private and exported vectors for a guest that unmasks them, many at once and not on the
-/// guest's time.
+/// Arms private and exported vectors that the guest unmasks, in batches, off the vCPU's thread.
 ///
-/// A driver programs its vectors one by one, and each that is unmasked would want a commit of the
-/// whole routing table, on the vCPU's thread. With a queue, unmasking only enters the vector here.
-/// The owner of the queue waits until its file descriptor is readable, in any loop, and calls
+/// A driver programs its vectors one by one. Without a queue each unmask commits the whole routing
+/// table on the vCPU's thread. With a queue it only enters the vector here. The owner of the queue
+/// waits in any loop until the queue's file descriptor is readable, and calls
 /// [`run_pending`](Self::run_pending): one commit for all that wait, then their irqfds. What is
-/// unmasked meanwhile waits for the next round, so the batches find their own size and no timer is
-/// needed.
+/// unmasked meanwhile waits for the next round.
 ///
 /// Any loop can watch the queue: the dispatcher of `notify-core` by `DispatcherHandle::add_fd`,
 /// epoll by `AsFd`, event-manager and tokio by `AsRawFd`, mio by the feature `mio`, io_uring by
@@ -37,18 +35,20 @@ pub use round::Round;
 /// Until its irqfd is armed, signals of a vector stay in its notifier, and are delivered once when
 /// it is. A vector that is masked again before its turn costs nothing.
 ///
-/// A vector that cannot be armed is reported by the round, and its state says why. What may pass by
-/// itself (no GSI is free, no memory, or an interrupt controller that is not initialised yet) is
-/// tried again in the next round, and the descriptor becomes readable for it: after a millisecond
-/// at first, and at most a second.
+/// A round returns the vectors that cannot be armed, and their state has the reason. If the reason
+/// is temporary (no GSI is free, no memory, an interrupt controller that is not initialised yet),
+/// the vector is retried: the descriptor becomes readable again after a millisecond at first, and
+/// at most a second.
 ///
-/// A round calls the table's translation, if there is one, while it keeps other rounds from being
-/// run. So a thread that holds a lock which the translation takes must not run a round.
+/// A round calls the table's translation, if there is one, while other rounds wait. So a thread
+/// that holds a lock which the translation takes must not run a round.
 ///
-/// Dropping the queue runs it a last time, and closes its descriptors; from then on a vector is
-/// armed by the thread that unmasks it. The drop blocks as long as that round: one commit, and a
-/// KVM_IRQFD for each vector. Those that cannot be armed in the last round are
-/// [`Dead`](crate::VectorState::Dead) until they are unmasked again.
+/// # Drop
+///
+/// Runs a last round, and closes the descriptors. From then on a vector is armed by the thread that
+/// unmasks it. Blocks as long as that round: one commit, and a KVM_IRQFD for each vector. Vectors
+/// that cannot be armed in the last round are [`Dead`](crate::VectorState::Dead) until they are
+/// unmasked again.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -99,7 +99,7 @@ struct Waiting {
 }
 
 impl ArmQueue {
-    /// An empty queue for vectors whose messages go through this table.
+    /// Creates an empty queue for vectors whose messages go through this table.
     ///
     /// # Errors
     ///
@@ -120,8 +120,10 @@ impl ArmQueue {
         })
     }
 
-    /// Arms what waits. Any thread may call it at any time, with or without need. Blocks while
-    /// another thread runs a round.
+    /// Arms the vectors that wait.
+    ///
+    /// Any thread may call it at any time. Blocks while another thread runs a round, then for one
+    /// commit and a KVM_IRQFD for each vector. If nothing waits it issues one read.
     pub fn run_pending(&self) -> Round {
         self.shared.run()
     }
@@ -163,7 +165,7 @@ impl Drop for ArmQueue {
 }
 
 impl Shared {
-    /// Enters a vector for the next round that there is, unless the owner is gone.
+    /// Enters a vector for the next round, unless the owner is gone.
     pub(crate) fn push(&self, vector: &Arc<Inner>) -> bool {
         let mut waiting = self.waiting.lock();
         if !waiting.closed {
@@ -188,15 +190,14 @@ impl Shared {
         waiting.vectors.retain(|entry| !entry.ptr_eq(&weak));
     }
 
-    /// Tells the owner after a while that a round is wanted for a vector, which has failed so often
-    /// in a row.
+    /// Wakes the owner after a delay, for a vector that has failed so often in a row.
     pub(crate) fn retry_later(&self, failures: u32) {
         if let Some(calls) = self.calls.upgrade() {
             calls.retry_later(failures);
         }
     }
 
-    /// Tells the owner that a round is wanted soon.
+    /// Wakes the owner.
     pub(crate) fn wake(&self) {
         if let Some(calls) = self.calls.upgrade() {
             calls.wake();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Retry`]: calls the owner again some time after a failure that may pass by itself.
+//! [`Retry`]: wakes the owner again after a temporary failure.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Retry {
         let expiration = Expiration::OneShot(TimeSpec::from_duration(delay));
         if let Err(error) = self.timer.set(expiration, TimerSetTimeFlags::empty()) {
             log::error!(
-                "a vector is tried again in the next round, which nothing calls for: {error}"
+                "a queue's timer cannot be set; a vector waits for the next round: {error}"
             );
         }
     }

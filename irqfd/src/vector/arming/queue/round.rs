@@ -8,15 +8,15 @@ use crate::Dead;
 use crate::vector::Inner;
 use crate::vector::arming::{Outcome, Task, run};
 
-/// What [`ArmQueue::run_pending`](crate::ArmQueue::run_pending) has done.
+/// The result of [`ArmQueue::run_pending`](crate::ArmQueue::run_pending).
 #[derive(Debug, Default)]
 #[must_use = "vectors that cannot be armed deliver nothing"]
 #[non_exhaustive]
 pub struct Round {
     /// How many vectors were armed.
     pub armed: usize,
-    /// Vectors that could not be armed. Of these, what may pass by itself is tried again in a later
-    /// round, for which the descriptor becomes readable.
+    /// Vectors that could not be armed. If the reason is temporary, the vector is retried in a
+    /// later round, for which the descriptor becomes readable.
     pub failed: Vec<Dead>,
 }
 
