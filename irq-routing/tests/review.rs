@@ -66,3 +66,36 @@ fn a_dropped_registration_is_called_once_more_at_most() {
     let calls = calls.load(Ordering::Relaxed);
     assert!(calls <= 1, "called {calls} times after it was dropped");
 }
+
+/// What it holds may use the table when it is dropped: a lease, for instance.
+#[test]
+fn what_a_callback_holds_may_use_the_table_when_it_is_dropped() {
+    let table = table();
+    let lease = table.lease().unwrap();
+    let registration = table.on_retranslate(move || {
+        let _ = &lease;
+    });
+    assert_eq!(table.leased(), 1);
+    drop(registration);
+    assert_eq!(table.leased(), 0);
+}
+
+/// The error of `lease_if_free` counts, and names no holder.
+#[test]
+fn the_error_of_a_lease_if_free_counts() {
+    let table = table();
+    let all: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
+    let error = table.lease_if_free().unwrap_err();
+    let irq_routing::Error::Exhausted {
+        wanted,
+        leased,
+        limit,
+        holders,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((wanted, leased, limit), (1, all.len(), 4096));
+    assert!(holders.is_empty());
+}
