@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use super::armed::{OnRetranslate, One};
 use super::slots::LeaseId;
 use super::state::State;
+use crate::commit::failure::discard;
 use crate::{Armed, Gsi, RoutingTable};
 
 /// Keeps an object or a callback registered at a table; dropping it deregisters it. No ioctl.
@@ -63,7 +64,7 @@ impl Drop for Registration {
                 let callback = state.registered.translated.remove(&number);
                 // Dropping the caller's callback runs foreign code, so not under the lock.
                 drop(state);
-                drop(callback);
+                discard(callback);
             }
         }
     }

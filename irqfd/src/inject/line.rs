@@ -84,9 +84,7 @@ fn otherwise(
 fn zero(table: &RoutingTable, gsi: Gsi) -> Injected {
     match table.route(gsi) {
         Some(Route::Pins(_)) => Injected::Coalesced,
-        Some(_) => Injected::NoListener,
-        // The kernel has a route that is not the table's.
-        None => Injected::Untold,
+        _ => Injected::NoListener,
     }
 }
 

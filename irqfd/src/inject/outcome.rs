@@ -43,8 +43,7 @@ pub enum Injected {
     NoLowLevel,
 
     /// Unknown. On arm64 and riscv64 the kernel does not report it. Elsewhere it had no effect, and
-    /// the kernel's route of the GSI is not known: no table was committed yet, or the kernel still
-    /// has the route of a lease that was dropped.
+    /// the kernel's route of the GSI is not known: a panic of the VM's port has cut a commit short.
     Untold,
 
     /// The vCPU takes the vector when it runs next.

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use notify_core::{EventFdMode, EventNotifier};
+use notify_core::{EventFdMode, EventNotifier, Rejected};
 
 use super::delivery::Delivery;
 use super::members::Member;
 use super::{LevelError, LevelIrq, LevelLine};
 use crate::edge::Taken;
+
+/// What an exported device brings: its trigger, if it has one, and its resample notifier.
+type GivenNotifiers = (Option<Arc<EventNotifier>>, Arc<EventNotifier>);
 
 impl LevelLine {
     /// Joins the line, low, with a device of the VMM's own that does not wait for EOIs.
@@ -29,9 +32,13 @@ impl LevelLine {
     /// [`LevelError::NoResample`], where the kernel has the pins and does not report EOIs, or the
     /// line was built [`without_eois`](super::LevelLineBuilder::without_eois);
     /// [`LevelError::OneSource`] on arm64; [`LevelError::Notifier`], [`LevelError::Arm`]. Nothing
-    /// has changed.
-    pub fn join_resampled(&self, resample: Arc<EventNotifier>) -> Result<LevelIrq, LevelError> {
-        self.join_with(None, Some(resample))
+    /// has changed, and the notifier comes back inside.
+    pub fn join_resampled(
+        &self,
+        resample: Arc<EventNotifier>,
+    ) -> Result<LevelIrq, Rejected<Arc<EventNotifier>, LevelError>> {
+        let joined = self.join_with(None, Some(Arc::clone(&resample)));
+        joined.map_err(|error| Rejected::new(error, resample))
     }
 
     /// Joins the line, low, with a device of another process, vhost or VFIO.
@@ -47,16 +54,19 @@ impl LevelLine {
     /// # Errors
     ///
     /// Those of [`join_resampled`](Self::join_resampled); [`LevelError::Semaphore`];
-    /// [`LevelError::TriggersItself`]: both are the same notifier. Nothing has changed.
+    /// [`LevelError::TriggersItself`]: both are the same notifier. Nothing has changed, and the
+    /// given notifiers come back inside.
     pub fn join_exported(
         &self,
         trigger: Option<Arc<EventNotifier>>,
         resample: Arc<EventNotifier>,
-    ) -> Result<LevelIrq, LevelError> {
-        let _taken = trigger.as_deref().map(Taken::from);
-        let new = || self.new_notifier(false);
-        let signalled = trigger.clone().map_or_else(new, Ok)?;
-        self.join_with(Some(signalled), Some(resample))
+    ) -> Result<LevelIrq, Rejected<GivenNotifiers, LevelError>> {
+        let given = trigger.clone();
+        let _taken = given.as_deref().map(Taken::from);
+        let signalled = given.clone().map_or_else(|| self.new_notifier(false), Ok);
+        let joined = signalled
+            .and_then(|signalled| self.join_with(Some(signalled), Some(Arc::clone(&resample))));
+        joined.map_err(|error| Rejected::new(error, (trigger, resample)))
     }
 
     /// An exported device has a trigger, and one that waits for EOIs a resample notifier.

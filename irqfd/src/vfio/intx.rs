@@ -78,7 +78,8 @@ impl PassthroughIntx {
         };
         intx.device.mask().map_err(IntxError::mask)?;
         trigger.consume()?;
-        intx.irq = Some(line.join_exported(Some(trigger), Arc::clone(&resample))?);
+        let joined = line.join_exported(Some(trigger), Arc::clone(&resample));
+        intx.irq = Some(joined.map_err(crate::LevelError::from)?);
         intx.device
             .set_unmask(Some(&resample))
             .map_err(IntxError::set_unmask)?;

@@ -161,7 +161,7 @@ fn closed() {
         let _ = exits.on_vector(VECTOR);
         assert!(is_retired(late.assert().unwrap_err()));
         assert!(!late.is_asserted());
-        let error = line.join_exported(None, notifier()).unwrap_err();
+        let error = line.join_exported(None, notifier()).unwrap_err().error;
         assert!(is_retired(error));
         card.leave().unwrap();
         drop((disk, line, late, idle));
@@ -177,7 +177,10 @@ fn leaks_nothing() {
         let all = (line.join().unwrap(), told(&line), exported(&line));
         all.0.assert().unwrap();
         let trigger = Arc::clone(stays.trigger_notifier().unwrap());
-        let error = line.join_exported(Some(trigger), notifier()).unwrap_err();
+        let error = line
+            .join_exported(Some(trigger), notifier())
+            .unwrap_err()
+            .error;
         assert!(matches!(
             error,
             LevelError::Arm(IrqFdError::AlreadyBound { .. })

@@ -181,9 +181,16 @@ pub(super) fn with(bench: Bench, prepare: impl Fn(&Bench)) -> Bench {
 #[test]
 fn join() {
     for make in [Bench::pc, Bench::open] {
-        fail_each(make, |bench| bench.line.join_exported(None, notifier()));
+        fail_each(make, |bench| {
+            bench
+                .line
+                .join_exported(None, notifier())
+                .map_err(|it| it.error)
+        });
     }
-    fail_each(Bench::pc, |bench| bench.line.join_resampled(notifier()));
+    fail_each(Bench::pc, |bench| {
+        bench.line.join_resampled(notifier()).map_err(|it| it.error)
+    });
 }
 
 #[test]

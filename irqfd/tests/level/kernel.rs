@@ -113,7 +113,7 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     assert!(Arc::ptr_eq(card.resample_notifier().unwrap(), &resample));
     // Bound already, also to another line.
     assert!(matches!(
-        join().unwrap_err(),
+        join().unwrap_err().error,
         LevelError::Arm(IrqFdError::AlreadyBound { .. })
     ));
     card.leave().unwrap();
@@ -125,14 +125,15 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     let same = notifier();
     assert!(matches!(
         line.join_exported(Some(Arc::clone(&same)), same)
-            .unwrap_err(),
+            .unwrap_err()
+            .error,
         LevelError::TriggersItself { line: GSI, .. }
     ));
     let semaphore = EventNotifier::builder().semaphore(true).initial(3);
     let semaphore = Arc::new(semaphore.build().unwrap());
     let joined = line.join_exported(Some(Arc::clone(&semaphore)), notifier());
     assert!(matches!(
-        joined.unwrap_err(),
+        joined.unwrap_err().error,
         LevelError::Semaphore { line: GSI, .. }
     ));
     let left = std::iter::from_fn(|| semaphore.consume().unwrap());
@@ -275,8 +276,8 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
     own(&line).assert().unwrap();
     vm.take();
     for joined in [
-        line.join_resampled(notifier()),
-        line.join_exported(None, notifier()),
+        line.join_resampled(notifier()).map_err(|it| it.error),
+        line.join_exported(None, notifier()).map_err(|it| it.error),
     ] {
         let error = joined.unwrap_err();
         assert!(matches!(

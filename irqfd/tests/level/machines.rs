@@ -62,8 +62,8 @@ fn arm64_both_kinds_do_not_share_one() {
     let one_source =
         |error: LevelError| assert!(matches!(error, LevelError::OneSource { .. }), "{error}");
     let disk = own(&line);
-    one_source(line.join_exported(None, notifier()).unwrap_err());
-    one_source(line.join_resampled(notifier()).unwrap_err());
+    one_source(line.join_exported(None, notifier()).unwrap_err().error);
+    one_source(line.join_resampled(notifier()).unwrap_err().error);
     drop(disk);
     let card = exported(&line);
     one_source(line.join().unwrap_err());
@@ -80,8 +80,8 @@ fn riscv64_tells_nobody_of_eois() {
     let table = table.build().unwrap();
     let line = LevelLine::builder(table.line(6).unwrap()).build().unwrap();
     for joined in [
-        line.join_resampled(notifier()),
-        line.join_exported(None, notifier()),
+        line.join_resampled(notifier()).map_err(|it| it.error),
+        line.join_exported(None, notifier()).map_err(|it| it.error),
     ] {
         let error = joined.unwrap_err();
         assert!(matches!(

@@ -169,8 +169,8 @@ fn a_snapshot_of_a_high_line_sends_in_the_other_vm() {
 fn a_device_that_waits_for_eois_is_refused() {
     let (_vm, _table, line) = open();
     for joined in [
-        line.join_resampled(notifier()),
-        line.join_exported(None, notifier()),
+        line.join_resampled(notifier()).map_err(|it| it.error),
+        line.join_exported(None, notifier()).map_err(|it| it.error),
     ] {
         let error = joined.unwrap_err();
         let LevelError::NoResample { gsi, reason, .. } = error else {

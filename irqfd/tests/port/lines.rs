@@ -236,7 +236,7 @@ fn a_pin_in_the_kernel_has_no_level() {
     assert_eq!(vm.calls(CallKind::IrqFdAssign), 0);
 
     let card = line.join_exported(None, notifier());
-    let error = card.unwrap_err();
+    let error = card.unwrap_err().error;
     assert!(
         matches!(
             error,
@@ -262,7 +262,7 @@ fn a_resampling_irqfd_that_the_port_lacks_is_named() {
     let line = LevelLine::builder(table.line(GSI).unwrap());
     let line = line.build().unwrap();
     let card = line.join_exported(None, notifier());
-    let LevelError::NoResample { reason, .. } = card.unwrap_err() else {
+    let LevelError::NoResample { reason, .. } = card.unwrap_err().error else {
         unreachable!("it cannot be bound");
     };
     assert!(

@@ -17,7 +17,7 @@ use nix::sys::uio::writev;
 pub(super) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes integers and touches no memory of ours; a number that is not
     // open is refused.
-    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -52,20 +52,25 @@ fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // in two halves.
     let (fd, here): (_, libc::c_long) = (fd.as_raw_fd(), -1);
     let nowait = libc::RWF_NOWAIT;
-    // SAFETY: the one element of the array is `iov`, which describes `buffer`; that is borrowed
-    // exclusively and outlives the call.
-    let read = unsafe {
-        libc::syscall(
-            libc::SYS_preadv2,
-            fd,
-            &raw const iov,
-            1_usize,
-            here,
-            here,
-            nowait,
-        )
-    };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    loop {
+        // SAFETY: the one element of the array is `iov`, which describes `buffer`; that is borrowed
+        // exclusively and outlives the call.
+        let read = unsafe {
+            libc::syscall(
+                libc::SYS_preadv2,
+                fd,
+                &raw const iov,
+                1_usize,
+                here,
+                here,
+                nowait,
+            )
+        };
+        match usize::try_from(read).map_err(|_| io::Error::last_os_error()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Takes what a read of an eventfd takes: 0 if there is nothing.

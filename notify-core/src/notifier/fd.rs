@@ -171,11 +171,12 @@ pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Orderi
     }
 }
 
-/// A close-on-exec duplicate of what a number stands for; EBADF if for nothing.
+/// A close-on-exec duplicate of what a number stands for; EBADF if for nothing. It is none of the
+/// standard streams, into which a daemon without them would print.
 pub(crate) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes integers and touches no memory of ours; a number that is not
     // open is refused.
-    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -235,8 +235,10 @@ impl RouteBuffer {
         RouteEntry::decode(&removed)
     }
 
-    /// The table as the kernel reads it: `struct kvm_irq_routing`, then its entries.
-    pub(crate) fn as_words(&self) -> &[u64] {
+    /// Returns the table as KVM_SET_GSI_ROUTING reads it: `struct kvm_irq_routing`, then its
+    /// entries, in the byte order of the host. For a port with ioctls of its own.
+    #[must_use]
+    pub fn as_words(&self) -> &[u64] {
         &self.words
     }
 

@@ -7,7 +7,7 @@ mod vmm;
 use std::sync::Arc;
 
 use irq_routing::{Line, MsiMessage, RoutingTable};
-use irqfd::{EoiExits, EventNotifier, LevelIrq, LevelLine, LevelLineBuilder};
+use irqfd::{EoiExits, EventNotifier, LevelError, LevelIrq, LevelLine, LevelLineBuilder};
 use kvm_test::{Machine, split};
 use notify_core::KvmVm;
 
@@ -97,8 +97,10 @@ impl Board {
 
 fn join(line: &LevelLine, kind: Kind) -> LevelIrq {
     match kind {
-        Own | SplitOwn => line.join_resampled(notifier()),
-        Exported | SplitExported => line.join_exported(None, notifier()),
+        Own | SplitOwn => line.join_resampled(notifier()).map_err(LevelError::from),
+        Exported | SplitExported => line
+            .join_exported(None, notifier())
+            .map_err(LevelError::from),
         WithoutEois => line.join(),
     }
     .unwrap()

@@ -3,7 +3,7 @@
 
 use irqfd::EoiExits;
 
-use super::{Board, KINDS, NONE, builder, join, nothing, row};
+use super::{Board, KINDS, NONE, builder, join, nothing, notifier, row};
 use crate::call::*;
 use crate::row::{Row, leak, take};
 
@@ -39,6 +39,25 @@ pub(super) fn rows() -> Vec<Row> {
                 let exits = leak(EoiExits::default());
                 let line = leak(builder(kind, exits).build().unwrap());
                 Box::new(move || std::mem::forget(join(line, kind)))
+            },
+        ),
+        Row::each(
+            "`join_exported`, with a trigger that these crates made",
+            KINDS,
+            [
+                None,
+                Some(&[PREADV2, KVM_IRQFD]),
+                None,
+                Some(&[PREADV2]),
+                None,
+            ],
+            |kind| {
+                let exits = leak(EoiExits::default());
+                let line = leak(builder(kind, exits).build().unwrap());
+                let (trigger, resample) = (notifier(), notifier());
+                Box::new(move || {
+                    std::mem::forget(line.join_exported(Some(trigger), resample).unwrap())
+                })
             },
         ),
         row(

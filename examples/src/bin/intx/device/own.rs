@@ -4,7 +4,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use irqfd::{LevelIrq, LevelLine};
+use irqfd::{LevelError, LevelIrq, LevelLine};
 use notify_core::EventNotifier;
 
 use super::told::Told;
@@ -139,7 +139,10 @@ impl Device for Own<'_> {
 
     fn join(&self) -> Result<(), String> {
         let irq = match &self.told {
-            Some(told) => self.line.join_resampled(told.notifier().clone()),
+            Some(told) => self
+                .line
+                .join_resampled(told.notifier().clone())
+                .map_err(LevelError::from),
             None => self.line.join(),
         };
         self.lock().irq = Some(irq.map_err(|error| error.to_string())?);

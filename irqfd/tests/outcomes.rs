@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Paths that lost their tests, or never had one.
+//! Redirection entries by delivery mode, an unknown table, notifiers that come back.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
@@ -33,7 +33,8 @@ fn entries_of_each_delivery_mode_end_as_kvms_do() {
     irq.assert().unwrap();
     for (mode, ends) in [(0, true), (1, true), (2, false), (4, false), (7, false)] {
         let data = 0x8052 | mode << 8;
-        line.redirect(MsiMessage::new(0xfee0_0000, data), false).unwrap();
+        line.redirect(MsiMessage::new(0xfee0_0000, data), false)
+            .unwrap();
         let _ = resample.consume();
         assert_eq!(exits.on_vector(0x52), usize::from(ends), "mode {mode}");
         assert_eq!(resample.is_signalled().unwrap(), ends, "mode {mode}");
@@ -78,8 +79,14 @@ impl Vm for CutShort {
 /// After a commit that was cut short the kernel's table is unknown, so nothing is said of it.
 #[test]
 fn after_a_commit_that_was_cut_short_what_comes_of_nothing_is_unknown() {
-    let vm = Arc::new(CutShort(Arc::new(SimVm::builder().build()), AtomicU32::new(0)));
-    let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build().unwrap();
+    let vm = Arc::new(CutShort(
+        Arc::new(SimVm::builder().build()),
+        AtomicU32::new(0),
+    ));
+    let table = RoutingTable::builder(vm)
+        .wiring(Wiring::pc())
+        .build()
+        .unwrap();
     let line = table.line(20).unwrap();
     assert_eq!(inject::line_status(&line, true).unwrap(), Injected::Masked);
     inject::line(&line, false).unwrap();
@@ -92,12 +99,18 @@ fn after_a_commit_that_was_cut_short_what_comes_of_nothing_is_unknown() {
 #[test]
 fn a_trigger_that_does_not_join_comes_back() {
     let vm = Arc::new(SimVm::builder().build());
-    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::pc()).build().unwrap();
+    let table = RoutingTable::builder(vm.clone())
+        .wiring(Wiring::pc())
+        .build()
+        .unwrap();
     let line = LevelLine::builder(table.line(20).unwrap()).build().unwrap();
     let resample = Arc::new(EventNotifier::new().unwrap());
     let trigger = Arc::new(EventNotifier::builder().initial(1).build().unwrap());
     let weak = Arc::downgrade(&trigger);
     vm.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     let _error = line.join_exported(Some(trigger), resample).unwrap_err();
-    assert!(weak.upgrade().is_some(), "the trigger is closed, and its signal lost");
+    assert!(
+        weak.upgrade().is_some(),
+        "the trigger is closed, and its signal lost"
+    );
 }
