@@ -39,8 +39,8 @@
 //! | [`msix::Binding`] | `Interrupt`, with a vector for each queue | an `Interrupt` for each queue |
 //! | [`trigger`] | `Interrupt::signal_used_queue` | `Interrupt::deliver` |
 //! | [`export`] | `MsixConfig::get_irqfd` | `Interrupt::event` |
-//! | [`LevelIrq`] | `IrqLevelEvent`, `IrqEdgeEvent` | `LineInterrupt` |
-//! | [`Controller`], [`EoiExits`] | `IrqChip`, `broadcast_eoi` | `LineSet` |
+//! | [`LevelLine`], [`LevelIrq`] | `IrqLevelEvent`, `IrqEdgeEvent` | `LineSet`, `LineInterrupt` |
+//! | [`Controller`], [`EoiExits`] | `IrqChip`, `broadcast_eoi` | `LineSetTarget` |
 //! | [`msix::Registers`] | `MsixConfigSnapshot` | the saved state of `MsixEmulator` |
 //!
 //! | these crates | vm-device (rust-vmm) | QEMU |

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | a virtio-mmio device | [`virtio_mmio`] |
 //! | a virtio-pci device, or another PCI device with MSI-X | [`virtio_pci`] |
-//! | a device in the kernel (vhost) or in a daemon (vhost-user) | `notify_core::guide::vhost_device`, and [`virtio_pci`] for its vectors |
+//! | a device in the kernel (vhost) or in a daemon (vhost-user) | [`vhost_device`](notify_core::guide::vhost_device), and [`virtio_pci`] for its vectors |
 //! | a device of the host that is passed through (VFIO) | [`passthrough`] |
 //! | INTx, lines that devices share, an IOAPIC in user space | [`intx`] |
 //! | an interrupt that does not arrive | [`no_interrupt`] |
@@ -54,11 +54,12 @@
 //!
 //! # The guides of the other crates
 //!
-//! - `notify_core::guide`: notifiers, dispatcher, vhost devices. `event_loops` shows how a loop
-//!   that the VMM has watches a notifier. [`notify_core::ports`] shows how to implement
-//!   [`Vm`](crate::Vm) for another hypervisor.
+//! - [`notify_core::guide`]: notifiers, dispatcher, vhost devices. Its page
+//!   [`event_loops`](notify_core::event_loops) shows how a loop that the VMM has watches a
+//!   notifier; [`ports`](notify_core::ports) shows how to implement [`Vm`](crate::Vm) for another
+//!   hypervisor.
+//! - [`irq_routing::guide`]: the routing table, transactions, explanations and dumps.
 //! - `ioeventfd::guide`: doorbells, the layouts of virtio, a BAR that moves.
-//! - [`irq_routing`]: the routing table, transactions, explanations and dumps.
 //!
 //! # The examples
 //!

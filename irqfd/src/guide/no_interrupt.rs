@@ -161,7 +161,7 @@
 //!
 //! # A kick does not arrive
 //!
-//! That is the other direction: see `ioeventfd::guide`.
+//! That is the other direction: see `ioeventfd::guide::kick_does_not_arrive`.
 //!
 //! [`ArmQueue`]: crate::ArmQueue
 //! [`ResumeBatch`]: crate::ResumeBatch

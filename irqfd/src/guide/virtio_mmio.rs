@@ -20,10 +20,10 @@
 //! | the interrupt | [`LevelLine`] of the pin's GSI, and a [`LevelIrq`] of the device |
 //! | InterruptStatus | the device's own: one number under a lock |
 //!
-//! The level follows InterruptStatus: the line is high while a bit is set (VIRTIO 1.3, 4.2.2). So
-//! hold one lock over the status and the call of [`assert`] or [`deassert`]. Otherwise a device
-//! thread may set a bit between the clearing of the last one and the `deassert`, and the interrupt
-//! for it is lost.
+//! The registers are in VIRTIO 1.3, 4.2.2. The level follows InterruptStatus: the line is high
+//! while a bit is set. So hold one lock over the status and the call of [`assert`] or [`deassert`].
+//! Otherwise a device thread may set a bit between the clearing of the last one and the `deassert`,
+//! and the interrupt for it is lost.
 //!
 //! [`assert`] makes one KVM_IRQ_LINE if the line was low, else no system call.
 //!

@@ -159,7 +159,7 @@
 //! When the guest writes `queue_msix_vector`, call [`bind_call`](crate::msix::Binding::bind_call)
 //! instead of `bind`. It gives the back-end the new call and moves the signals of the old one;
 //! [`Binding`] has the picture. How the back-end starts and stops is in
-//! `notify_core::guide::vhost_device`.
+//! [`vhost_device`](notify_core::guide::vhost_device).
 //!
 //! # INTx instead of MSI-X
 //!
@@ -175,7 +175,7 @@
 //! |---|---|
 //! | writes 0 to `device_status` | [`bind`](crate::msix::Binding::bind) to [`NO_VECTOR`] of each queue and of the configuration. MSI-X stays enabled (VIRTIO 1.3, 4.1.5.1.2) |
 //! | resets the PCI function or its bus | the same, and [`Table::reset`] |
-//! | moves the BAR | `DoorbellSet::relocate`; `ioeventfd::guide` has the order |
+//! | moves the BAR | `DoorbellSet::relocate`; `ioeventfd::guide::moving_bar` has the order |
 //! | clears Memory Space Enable | an empty plan: the BAR matches nothing then |
 //!
 //! # An unplugged device
