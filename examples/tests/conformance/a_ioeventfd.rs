@@ -19,7 +19,7 @@ use crate::request::{
 const OK: Answer = Ok(0);
 const INVALID: Answer = Err(EINVAL);
 
-/// Any value of so many bytes, in memory and at a port.
+/// Any value of this length, in memory and at a port.
 const LENGTHS: [(u32, Answer); 12] = [
     (0, OK),
     (1, OK),
@@ -35,7 +35,7 @@ const LENGTHS: [(u32, Answer); 12] = [
     (u32::MAX, INVALID),
 ];
 
-/// Ranges may not reach the end of the address space. Where the ports end, KVM does not ask.
+/// Ranges may not reach the end of the address space. KVM does not check the end of the ports.
 const PLACES: [(&str, Bus, u64, u32, Answer); 10] = [
     ("assign_at_0", Bus::Mmio, 0, 4, OK),
     ("assign_at_an_odd_address", Bus::Mmio, MMIO + 1, 4, OK),
@@ -79,7 +79,7 @@ const FLAGS: [(&str, u32, Answer); 9] = [
     ("flags_0x80000000", 0x8000_0000, INVALID),
 ];
 
-/// Without an eventfd: EBADF says that nothing was found wrong before it was looked for.
+/// Without an eventfd: EBADF shows that no earlier check failed.
 const ORDER: [(&str, IoEventFd, Answer); 6] = {
     let none = IoEventFd {
         datamatch: 0,

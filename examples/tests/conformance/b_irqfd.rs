@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_IRQFD: what can be bound, and taken off.
+//! KVM_IRQFD: what can be assigned and deassigned.
 //!
 //! KVM checks in this order: flags, whether there is an irqchip (and a full one for resampling),
 //! the file descriptor, the resample file descriptor, whether the eventfd is bound already. The GSI
-//! is not checked at all. Taking off asks for nothing but an eventfd.
+//! is not checked. DEASSIGN needs only a valid eventfd.
 
 use std::os::fd::AsRawFd;
 
@@ -111,7 +111,7 @@ fn with_pipe(flags: u32) -> impl Fn(&Host) + Send {
     }
 }
 
-/// With a resample file descriptor that is none.
+/// With an invalid resample file descriptor.
 fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
     move |host| {
         let event = Event::new();
@@ -122,7 +122,7 @@ fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
         };
         let vm = host.vm();
         assert_eq!(vm.irqfd(&request), answer);
-        // Nothing is left of it.
+        // The refused request has left no irqfd behind.
         expect_ok(vm.irqfd(&irqfd(&event, 10)));
     }
 }
@@ -196,7 +196,7 @@ fn irqchips() -> Vec<Case> {
     ]
 }
 
-/// One eventfd, one GSI, one machine.
+/// One eventfd, one GSI, one VM.
 fn busy() -> Vec<Case> {
     vec![
         case("busy_same_gsi", |host| {
@@ -217,7 +217,7 @@ fn busy() -> Vec<Case> {
         case("busy_in_another_machine", |host| {
             let (one, other, event) = (host.vm(), host.vm(), Event::new());
             expect_ok(one.irqfd(&irqfd(&event, 10)));
-            // Before Linux 6.17 the second machine is told that all is well, and hears nothing.
+            // Before Linux 6.17 the request of the second VM succeeds, but its irqfd never fires.
             if host.is_linux_since(6, 17) {
                 expect_errno(other.irqfd(&irqfd(&event, 10)), EBUSY);
             }
@@ -373,7 +373,7 @@ fn closing() -> Vec<Case> {
             let (vm, event) = (host.vm(), Event::new());
             expect_ok(vm.irqfd(&irqfd(&event, 10)));
             drop(event);
-            // Whatever number it has, it is another eventfd.
+            // The number may be the same, but it is another eventfd.
             expect_ok(vm.irqfd(&irqfd(&Event::new(), 10)));
         }),
         case("the_end_of_the_machine_takes_it_off", |host| {

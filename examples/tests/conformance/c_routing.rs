@@ -2,9 +2,10 @@
 //! KVM_SET_GSI_ROUTING: which tables are accepted.
 //!
 //! KVM checks: an irqchip, the number of entries (4096 at most), the flags, whether the entries can
-//! be read, then each of them. All is EINVAL but for what cannot be read.
+//! be read, then each of them. Every failure is EINVAL, except EFAULT if the entries cannot be
+//! read.
 //!
-//! One GSI can have one message, or one pin of each chip.
+//! A GSI can have one MSI, or one pin of each chip.
 
 use nix::errno::Errno::{EFAULT, EINVAL, EPERM};
 
@@ -46,7 +47,7 @@ const fn msi_with(index: usize, value: u32) -> RoutingEntry {
     entry
 }
 
-/// A table of one entry. Kind 4 is missing: KVM takes it if it was built for Hyper-V's guests.
+/// A table of one entry. Kind 4 is missing: KVM accepts it if it was built with Hyper-V support.
 const ENTRIES: [(&str, RoutingEntry, Answer); 28] = [
     ("gsi_0", RoutingEntry { gsi: 0, ..MSI }, OK),
     ("gsi_4095", RoutingEntry { gsi: 4095, ..MSI }, OK),
@@ -210,7 +211,7 @@ const TABLES: [(&str, &[RoutingEntry], Answer); 16] = [
     ),
 ];
 
-/// The high half of an address with 32-bit APIC ids, and whether KVM takes it.
+/// The high half of an address with 32-bit APIC ids, and whether KVM accepts it.
 const WIDE_IDS: [(u32, bool); 6] = [
     (0, true),
     (1, false),
@@ -244,7 +245,7 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push(case(
             format!("wide_ids_address_high_{high:#x}"),
             move |host| {
-                // No vCPU: a message that is valid is answered EPERM.
+                // There is no vCPU, so a valid message returns EPERM.
                 let vm = host.machine(Irqchip::Full, 0);
                 vm.enable_x2apic_ids();
                 let table = [msi_with(1, high)];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The machine in memory.
+//! The backend in memory.
 
 use std::io;
 
@@ -129,7 +129,7 @@ impl Backend for Sim {
         self.0.set_ioapic(ioapic);
     }
 
-    /// Signals are carried out as soon as anybody looks, and here one does.
+    /// The simulator carries out signals at the next look, and this is one.
     fn settle(&self) {
         drop(self.0.deliver());
     }

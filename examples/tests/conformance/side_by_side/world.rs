@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! One machine with its files, and what there is to see of it.
+//! One VM with its files, and its visible state.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -19,7 +19,7 @@ pub(super) struct World {
     pipe: OwnedFd,
 }
 
-/// What came of an operation, and all that can be seen then.
+/// The result of an operation, and the visible state afterwards.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     result: Result,
@@ -107,7 +107,7 @@ impl World {
             Operation::Msi(message) => Result::Answer(vm.signal_msi(message)),
             Operation::Line(line) => Result::Answer(vm.irq_line(line)),
             Operation::LineStatus(line) => Result::Answer(vm.irq_line_status(line)),
-            // Without an irqchip KVM would inject it at once, whatever the guest does then.
+            // Without an irqchip KVM would inject it at once, in any state of the guest.
             Operation::Interrupt(vector) if lapic || *vector > 255 => {
                 Result::Answer(vm.interrupt(*vector))
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls of a machine, malformed ones too, for which there are no safe wrappers.
+//! The ioctls of a VM, malformed ones too, for which there are no safe wrappers.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -40,7 +40,7 @@ pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
     )
 }
 
-/// With all that the struct has.
+/// With all fields of the struct.
 pub(crate) fn ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Answer {
     // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which is borrowed for the call.
     unsafe { raw::ioeventfd(vm.as_raw_fd(), request) }
@@ -108,25 +108,25 @@ pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
     let table = BeforeNothing::new(&words);
     // SAFETY: KVM_SET_GSI_ROUTING reads a header and `nr` entries behind it. Header and entries are
     // there, laid out as the kernel's structs are (all 32-bit integers, 48 bytes an entry) and
-    // aligned to 4 as they ask for; behind them the kernel finds nothing, and answers EFAULT.
+    // aligned to 4 as they require; behind them nothing is mapped, and the kernel returns EFAULT.
     unsafe { raw::set_gsi_routing(vm.as_raw_fd(), table.start.cast().as_ptr()) }
 }
 
-/// KVM_INTERRUPT, of a vCPU.
+/// KVM_INTERRUPT of a vCPU.
 pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
     // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call.
     unsafe { raw::interrupt(vcpu.as_raw_fd(), &kvm_interrupt { irq }) }
 }
 
-/// Another file descriptor of a machine.
+/// Duplicates the file descriptor of a VM.
 pub(crate) fn duplicate(vm: &VmFd) -> OwnedFd {
-    // SAFETY: the machine's file descriptor is open for as long as `vm` is borrowed, which is for
-    // the whole call.
+    // SAFETY: the VM's file descriptor is open for as long as `vm` is borrowed, which is for the
+    // whole call.
     let fd = unsafe { BorrowedFd::borrow_raw(vm.as_raw_fd()) };
     fd.try_clone_to_owned().unwrap()
 }
 
-/// Words at the very end of what can be read.
+/// Words at the very end of readable memory.
 struct BeforeNothing {
     start: NonNull<u32>,
     map: NonNull<std::ffi::c_void>,
@@ -141,7 +141,8 @@ impl BeforeNothing {
         let readable = bytes.next_multiple_of(Self::PAGE);
         let size = readable + Self::PAGE;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new private anonymous mapping, wherever the kernel likes, overlays nothing.
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice overlays
+        // nothing.
         let map = unsafe {
             mmap_anonymous(
                 None,
@@ -153,8 +154,9 @@ impl BeforeNothing {
         .unwrap();
         // SAFETY: `bytes` is at most `readable`, and the mapping is longer than that.
         let start = unsafe { map.byte_add(readable - bytes) }.cast::<u32>();
-        // SAFETY: from `start` on there are `bytes` writable bytes, which nobody else knows of, and
-        // `start` is aligned for words, as both the page's end and `bytes` are multiples of 4.
+        // SAFETY: from `start` on there are `bytes` writable bytes, to which no other reference
+        // exists, and `start` is aligned for words, as both the page's end and `bytes` are
+        // multiples of 4.
         unsafe { start.copy_from_nonoverlapping(NonNull::from(words).cast(), words.len()) };
         // SAFETY: it is the mapping's last page, in which nothing was stored.
         unsafe { mprotect(map.byte_add(readable), Self::PAGE, ProtFlags::PROT_NONE) }.unwrap();
