@@ -130,7 +130,6 @@
 //! for all queues of a device, except for the handlers.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-
 #![forbid(unsafe_code)]
 
 mod bus;

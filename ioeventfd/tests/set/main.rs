@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Sets of doorbells on a simulated machine.
+//! Sets of doorbells on a simulated VM.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

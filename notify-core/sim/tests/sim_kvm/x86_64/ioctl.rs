@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls of a real machine, with the integers of `sim::raw`.
+//! The ioctls of a real VM, with the integers of `sim::raw`.
 #![allow(unsafe_code, reason = "malformed requests have no safe wrapper")]
 
 use std::os::fd::AsRawFd;
@@ -86,7 +86,7 @@ pub(crate) fn irq_line(vm: &VmFd, args: &IrqLevel) -> Answer {
     ioctl(vm, 0x4008_ae61, &raw mut line)
 }
 
-/// Answer and status.
+/// Returns result and status.
 pub(crate) fn irq_line_status(vm: &VmFd, args: &IrqLevel) -> (Answer, i32) {
     let mut line = level(args);
     let answer = ioctl(vm, 0xc008_ae67, &raw mut line);
