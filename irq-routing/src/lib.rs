@@ -79,7 +79,6 @@
 //! `serde`: a [`Snapshot`] can be written and read.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-
 #![forbid(unsafe_code)]
 
 mod commit;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The x86 cases: a message shows in a local APIC, a pin in the answer to KVM_IRQ_LINE_STATUS.
+//! The x86 cases: a message shows in a local APIC, a pin in the result of KVM_IRQ_LINE_STATUS.
 
 mod isolation;
 mod stress;

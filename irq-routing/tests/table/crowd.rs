@@ -8,7 +8,7 @@ use std::thread::{self, ScopedJoinHandle};
 use kvm_test::{Recorder, ThreadId};
 use notify_core::RouteEntry;
 
-/// A kernel that keeps everybody waiting until it is opened.
+/// A kernel that makes every call wait until it is opened.
 pub(crate) struct Gate {
     open: Mutex<bool>,
     opened: Condvar,
@@ -16,7 +16,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Tables wait, then get what `answer` has for them.
+    /// Tables wait, then get the result of `answer`.
     pub(crate) fn new(
         vm: &Recorder,
         answer: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
@@ -43,7 +43,7 @@ impl Gate {
     }
 
     /// Runs `first` until its table is in the kernel; then the others, each until it waits; then
-    /// `meanwhile`; then opens. Answers with what the first and the others answered.
+    /// `meanwhile`; then opens. Returns the results of the first and of the others.
     pub(crate) fn crowd<R: Send, F: FnOnce() -> R + Send>(
         &self,
         first: F,
@@ -72,7 +72,7 @@ impl Gate {
     }
 }
 
-/// Opens when it is dropped: a test that fails does not wait for ever.
+/// Opens when it is dropped: a failing test must not wait for ever.
 struct Opens<'a>(&'a Gate);
 
 impl Drop for Opens<'_> {
