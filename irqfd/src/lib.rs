@@ -244,7 +244,6 @@
 //! `serde`: snapshots of tables, capabilities and lines can be written and read.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-
 #![forbid(unsafe_code)]
 
 mod edge;

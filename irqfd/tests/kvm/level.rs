@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Level-triggered lines of real machines, with a guest that takes and ends their interrupts.
+//! Level-triggered lines of real VMs, with a guest that takes their interrupts and sends EOIs.
 
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ fn leaving(listens: Listens) {
     assert!(guest.pin());
     net.leave().unwrap();
     assert!(!guest.pin());
-    // A trigger outlasts its device until the next EOI, if somebody else hears of that.
+    // A trigger outlasts its device until the next EOI, if another device sees that EOI.
     signal(&card);
     guest.wait_for_pin(true);
     card.leave().unwrap();
@@ -133,7 +133,7 @@ fn leaving(listens: Listens) {
     assert!(!guest.pin());
 }
 
-/// Nothing is left to lower; only whoever wants to raise something is told.
+/// There is no level left to lower; only devices that want EOIs are signalled.
 fn closed() {
     let is_retired = |error: LevelError| {
         matches!(
@@ -206,7 +206,7 @@ fn split_line(guest: &Guest, exits: &EoiExits) -> LevelLine {
     builder.build().unwrap()
 }
 
-/// The guest takes an interrupt and ends it, and the exits are reported.
+/// The guest takes an interrupt and sends the EOI, and the exits are reported.
 #[track_caller]
 fn serve(guest: &mut Guest, exits: &EoiExits, vector: u8, act: impl FnOnce()) {
     assert_eq!(guest.expect_interrupt(act), [vector]);
@@ -266,7 +266,8 @@ fn split_refuses() {
     build(GSI, Some(&exits)).unwrap();
     assert_eq!(open_fds().unwrap(), before);
     assert_eq!(guest.table.leased(), 0);
-    // Pins in the kernel, and a GSI that has a message: the irqfd would be taken, and never told.
+    // Pins in the kernel, and a GSI that has a message: KVM would accept the irqfd, but never
+    // signal it.
     let guest = Guest::new(Listens::Pics);
     let lease = guest.table.lease_msi(message(VECTOR)).unwrap();
     let exits = EoiExits::default();
@@ -302,7 +303,7 @@ fn split_masked() {
     line.redirect(message(VECTOR), false).unwrap();
     serve(&mut guest, &exits, VECTOR, || disk.deassert().unwrap());
     guest.expect_silence();
-    // A signal waits in the trigger; a thread of the kernel delivers it when it is bound.
+    // A signal waits in the trigger; when it is bound, a thread of the kernel delivers it.
     line.redirect(message(VECTOR), true).unwrap();
     signal(&card);
     signal(&card);
@@ -323,7 +324,7 @@ fn split_vector() {
     disk.assert().unwrap();
     let new = VECTOR + 0x10;
     let vectors = guest.expect_interrupt(|| line.redirect(message(new), false).unwrap());
-    // Whether the EOI of the old vector still comes is the kernel's affair.
+    // The EOI of the old vector may or may not come, depending on the kernel.
     vectors
         .iter()
         .for_each(|vector| assert_eq!(exits.on_vector(*vector), 0));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The x86 cases, with a local APIC that shows what was delivered.
+//! The x86 cases, with a local APIC that shows delivered interrupts.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn signals_arrive_until_dropped() {
     drop(irq);
     notifier.notify().unwrap();
     expect_vectors(&machine, &[]);
-    assert!(notifier.is_signalled().unwrap(), "nobody takes it now");
+    assert!(notifier.is_signalled().unwrap(), "nothing takes it now");
     other.notifier().notify().unwrap();
     expect_vectors(&machine, &[0x42]);
 }
@@ -77,14 +77,14 @@ fn signalled_before() {
     let builder = IrqFd::builder(lease(&table, 0x41)).notifier(Arc::clone(&notifier));
     let irq = builder.assign().unwrap();
     assert!(!notifier.is_signalled().unwrap(), "KVM has taken it");
-    // Taking it off waits for the kernel's thread that delivers.
+    // Deassigning it waits for the kernel's thread that delivers.
     let builder = irq.deassign().unwrap();
     expect_vectors(&machine, &[0x41]);
     drop(builder.assign().unwrap());
     expect_vectors(&machine, &[]);
 }
 
-/// Somebody else who holds the eventfd can fill it while it is not bound.
+/// A peer that has the eventfd can fill it while it is not bound.
 fn full_before() {
     let (machine, table) = machine();
     let notifier = Arc::new(EventNotifier::new().unwrap());
@@ -173,11 +173,7 @@ fn machine_stays_open() {
     let (machine, table) = machine();
     let irq = IrqFd::builder(lease(&table, 0x41)).assign().unwrap();
     drop((machine, table));
-    assert_eq!(
-        open_fds().unwrap(),
-        before + 2,
-        "the machine and the notifier"
-    );
+    assert_eq!(open_fds().unwrap(), before + 2, "the VM and the notifier");
     irq.notifier().notify().unwrap();
     assert!(!irq.notifier().is_signalled().unwrap());
     drop(irq);

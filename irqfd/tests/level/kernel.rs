@@ -99,7 +99,7 @@ fn one_that_leaves_while_it_asserts_lowers_its_own_level_alone() {
         assert_eq!(heard(&nic), 1);
         signal(&nic);
         leave(nic);
-        assert!(!pin(&vm), "nobody is left who would be told");
+        assert!(!pin(&vm), "no device is left to be signalled");
     }
 }
 
@@ -139,7 +139,7 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     assert_eq!(left.count(), 3, "it keeps its signals");
 }
 
-/// A signal that was there before, and a counter that takes no more.
+/// A signal that was there before, and a counter that is full.
 #[test]
 fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
     let (vm, _, line) = bench::pc();
@@ -174,7 +174,7 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     );
     let shared = transaction.commit().unwrap_err();
     assert!(matches!(shared.error, irq_routing::Error::PinShared { .. }));
-    // A device is as good as the line.
+    // A device handle works as well as the line.
     let device = own(&line);
     drop(line);
     let rejected = LevelLine::builder(rejected.value).build().unwrap_err();
@@ -194,7 +194,7 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     assert_eq!(rejected.value.gsi().number(), GSI);
 }
 
-/// Nobody tells of the EOIs of a message, though the kernel takes the irqfd.
+/// A message's EOIs are not signalled, though the kernel takes the irqfd.
 #[test]
 fn a_message_is_no_line_where_pins_are_in_the_kernel() {
     let (vm, table, _line) = bench::pc();
@@ -246,8 +246,8 @@ fn there_is_no_entry_to_redirect_and_no_eoi_to_report() {
     assert_eq!((heard(&net), vm.total_calls()), (0, 0));
 }
 
-/// Whoever asks KVM for the status of the real-time clock's pin loses an assertion before the EOI
-/// of the last.
+/// With KVM_IRQ_LINE_STATUS, the real-time clock's pin loses an assertion that comes before the EOI
+/// of the last interrupt.
 #[test]
 fn the_pin_of_the_real_time_clock_is_as_any_other() {
     const RTC: u32 = 8;
@@ -290,7 +290,7 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
     assert_eq!(vm.take(), []);
 }
 
-/// An irqfd that stays bound keeps the GSI's route, also when the line is gone.
+/// An irqfd that stays bound keeps the GSI's route, also when the line was dropped.
 #[test]
 fn what_cannot_be_taken_off_keeps_the_route() {
     let (vm, table, line) = bench::pc();
@@ -303,7 +303,7 @@ fn what_cannot_be_taken_off_keeps_the_route() {
     transaction.unwire(table.gsi(GSI).unwrap());
     let error = transaction.commit().unwrap_err().error;
     assert!(matches!(error, irq_routing::Error::RouteHeld { .. }));
-    // Everybody else goes on.
+    // All other devices go on.
     let line = LevelLine::builder(table.line(GSI).unwrap())
         .build()
         .unwrap();

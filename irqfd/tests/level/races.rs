@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What another thread does in the middle of a call.
+//! Actions of another thread in the middle of a call.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver};
@@ -19,8 +19,8 @@ use notify_sim::{Profile, SimVm};
 use super::bench::{GSI, VECTOR, level};
 use super::{exported, heard, own, signal, told};
 
-/// A split irqchip, on which something happens when a message has been sent or a trigger bound,
-/// before the caller knows.
+/// A split irqchip with a hook that runs when a message was sent or a trigger bound, before the
+/// caller knows.
 struct Busy {
     vm: SimVm,
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -46,7 +46,7 @@ impl Busy {
         (busy, builder.build().unwrap(), exits)
     }
 
-    /// Another thread does something in the middle of the next call. Answers what.
+    /// Another thread acts in the middle of the next call. Returns its result.
     fn meanwhile<T: Send + 'static>(
         &self,
         act: impl FnOnce() -> T + Send + 'static,
@@ -58,14 +58,15 @@ impl Busy {
                 answer.send(act()).unwrap();
                 let _ = done.send(());
             });
-            // It may have to wait for this one.
+            // The other thread may have to wait for this call.
             let _ = wait.recv_timeout(Duration::from_millis(200));
         };
         *self.then.lock().unwrap() = Some(Box::new(then));
         answered
     }
 
-    /// Another vCPU takes the next interrupt and ends it, at once. Answers how many lines that
+    /// Another vCPU takes the next interrupt and sends the EOI, at once. Returns the number of
+    /// lines that the EOI concerned.
     /// concerned.
     fn serve_the_next(self: &Arc<Self>, exits: &EoiExits) -> Receiver<usize> {
         let (busy, exits) = (Arc::clone(self), exits.clone());
@@ -154,7 +155,7 @@ fn an_eoi_of_the_old_vector_that_comes_during_a_redirection_is_too_late() {
         let (busy, exits) = (Arc::clone(&busy), exits.clone());
         busy.clone().meanwhile(move || {
             busy.vm.lapic_eoi(0);
-            // The new one is on its way to the guest.
+            // The new one is in flight to the guest.
             assert_eq!(busy.vm.take_vector(0), Some(VECTOR + 0x10));
             exits.on_vector(VECTOR)
         })
@@ -167,7 +168,7 @@ fn an_eoi_of_the_old_vector_that_comes_during_a_redirection_is_too_late() {
     assert_eq!(exits.on_vector(VECTOR + 0x10), 1);
 }
 
-/// A controller with which somebody else has something to do, when it is given a level.
+/// A controller in which another thread acts when a level is set.
 #[derive(Debug)]
 struct Shared {
     exits: EoiExits,
@@ -191,8 +192,8 @@ impl Controller for Shared {
     }
 }
 
-/// A device is plugged in while a report waits for the lock of the controller, which whoever plugs
-/// it in may have.
+/// A device is plugged in while a report waits for the lock of the controller, which the plugging
+/// thread may hold.
 #[test]
 fn a_line_is_built_while_the_end_of_an_interrupt_is_reported() {
     let exits = EoiExits::default();
@@ -220,7 +221,7 @@ impl Controller for Panics {
     }
 }
 
-/// Whoever has called it goes with it; the line is what it was.
+/// The panic ends the caller; the line is as before.
 #[test]
 fn a_panic_of_the_controller_changes_nothing() {
     let exits = EoiExits::default();

@@ -12,7 +12,7 @@ use kvm_test::{PATIENCE, Recorder};
 
 use super::{Bench, driven, read32, save, vector, write32};
 
-/// Whoever masks must not wait for the commit that somebody else's unmask needs, nor must reads.
+/// A mask must not wait for the commit of another vCPU's unmask, nor must reads.
 fn holds_nobody_up(open: fn(&Capability)) {
     let vm = Arc::new(Recorder::default());
     let routing = RoutingTable::new(vm.clone()).unwrap();

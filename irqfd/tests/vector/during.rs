@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the guest does while a route is on its way to the kernel.
+//! The guest's actions while a route is being committed.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use notify_core::{EventFd, EventNotifier};
 
 use super::{Machine, expect_state, exported, guilty, message, queued, table};
 
-/// An exported vector, with a queue and without one, and what makes it be armed.
+/// An exported vector, with a queue and without one, and the call that arms it.
 fn both(run: impl Fn(&Arc<Machine>, Arc<Vector>, Arc<EventNotifier>, &dyn Fn(&Vector))) {
     let (vm, table_) = table();
     let (vector, notifier) = exported(&table_, 0x40);
@@ -61,7 +61,7 @@ fn a_signal_that_comes_when_it_is_just_armed_is_not_lost() {
     });
 }
 
-/// Somebody else who holds the notifier can fill it while it is not armed.
+/// A peer that has the notifier can fill it while it is not armed.
 #[test]
 fn a_trigger_empties_a_notifier_that_was_full() {
     both(|vm, vector, notifier, arm| {
