@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Texts that may be a routing table: whatever is read is printed as what it is, and explained.
+//! Texts that may be a routing table: a table that is read is printed again and explained.
 #![no_main]
 
 use irq_routing::Dump;

@@ -18,10 +18,10 @@ const NEW: u64 = 0xfd00_0000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let vm = Arc::new(SimVm::builder().build());
-    // One registry for each VM. It keeps the devices' doorbells apart, and off the irqchip.
+    // One registry for each VM. It refuses conflicts between devices, and with the irqchip.
     let registry = DoorbellRegistry::new(vm.clone(), Window::of_irqchip(&*vm)?);
 
-    // What the device's notify capability says, and the queues that the driver has enabled.
+    // The device's notify capability, and the queues that the driver has enabled.
     let capability = NotifyCapability {
         offset: 0x3000,
         length: 0x1000,
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let next = set.on_exit_write(IoAddress::Mmio(exit.address), exit.bytes())?;
         assert_eq!(next, AfterExit::Resume);
     }
-    // Every vCPU has left the guest since, so no write to the old place is a kick any more.
+    // No vCPU can bring an earlier write any more, so writes to the old place are no kicks.
     set.vcpus_passed(moved)?;
     let next = set.on_exit_write(IoAddress::Mmio(OLD + queue_1), &kick)?;
     println!("a write to the old place: {next}");

@@ -7,14 +7,15 @@ use notify_core::{Retired, SysError};
 
 use crate::{Conflict, Datamatch, IoAddress, Rejected};
 
-/// Why an operation on doorbells failed. Nothing has changed then, unless the variant says so.
+/// Why an operation on doorbells failed. Unless the variant's documentation differs, nothing has
+/// changed.
 ///
 /// The text is complete: it names the doorbell, ends with the cause and its errno, and
 /// [`source`](std::error::Error::source) is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No notifier was given, and none could be created.
+    /// The builder had no notifier, and creating one failed.
     #[error("cannot create the notifier of the doorbell at {address}: {cause}")]
     #[non_exhaustive]
     NoNotifier {
@@ -38,8 +39,8 @@ pub enum Error {
         value: Option<u64>,
     },
 
-    /// No guest can make such a write; KVM refuses most of these, takes the rest, and never
-    /// signals.
+    /// No guest can make such a write. KVM refuses some of these, accepts the others, and never
+    /// signals them.
     #[error(
         "the doorbell at {address} for {datamatch} can never ring, since no guest can make such a \
          write: use another address or width"
@@ -63,7 +64,7 @@ pub enum Error {
         address: IoAddress,
     },
 
-    /// Something that the registry does not know takes these writes, or some of them: an
+    /// A doorbell outside the registry takes some of these writes: an
     /// [`IoEventFd`](crate::IoEventFd), a set of another registry, or a KVM_IOEVENTFD of the VMM's
     /// own.
     #[error(
@@ -88,7 +89,7 @@ pub enum Error {
         address: IoAddress,
     },
 
-    /// The VM refused the doorbell. ENOSPC: its bus is full of other devices.
+    /// The VM refused the doorbell. ENOSPC: its bus has 1000 devices that are not doorbells.
     #[error("the VM refused the doorbell at {address} for {datamatch}: {cause}")]
     #[non_exhaustive]
     Refused {
@@ -100,7 +101,8 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// Something is there that a doorbell cannot be beside. Found before the VM is asked.
+    /// The doorbell conflicts with another one or with a device. Found before any request to the
+    /// VM.
     #[error("the doorbell at {address} for {datamatch} cannot be there: {cause}")]
     #[non_exhaustive]
     Conflict {
@@ -108,7 +110,7 @@ pub enum Error {
         address: IoAddress,
         /// Which writes it was to match.
         datamatch: Datamatch,
-        /// What is in the way.
+        /// What it conflicts with.
         cause: Box<Conflict>,
     },
 
@@ -120,7 +122,7 @@ pub enum Error {
     #[error("a plan or an epoch of another set of doorbells: give it to the set that it came from")]
     OtherSet,
 
-    /// A doorbell of the BAR that moves would not be in its address space any more.
+    /// A doorbell of the BAR that moves would leave its address space.
     #[error(
         "the doorbell at {address} cannot follow a BAR from {from} to {to}, which would take it \
          out of its address space"
@@ -135,7 +137,7 @@ pub enum Error {
         to: IoAddress,
     },
 
-    /// A change failed, and the VM did not let all of it be taken back. The next plan repairs it.
+    /// A change failed, and so did part of its undo. The next plan repairs that.
     #[error(
         "a change failed and could not be undone for {}, so plan and apply again: {cause}",
         List(unrestored)
@@ -158,7 +160,7 @@ pub enum Error {
         cause: notify_core::Error,
     },
 
-    /// A notifier could not be read. Nothing was taken from any.
+    /// A notifier could not be read. All notifiers have their kicks.
     #[error("cannot take the kicks of key {key} from its notifier: {cause}")]
     #[non_exhaustive]
     Drain {
@@ -168,8 +170,8 @@ pub enum Error {
         cause: notify_core::Error,
     },
 
-    /// The VM did not deregister the doorbell. (If it does not have the doorbell, ENOENT, that is
-    /// no error: the doorbell is gone, and a warning is logged.)
+    /// The VM did not deregister the doorbell. ENOENT is no error: then the doorbell is gone, and a
+    /// warning is logged.
     #[error("the doorbell at {address} for {datamatch} stays registered: {cause}")]
     #[non_exhaustive]
     StaysRegistered {
@@ -183,8 +185,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the errno of the request that failed, if one did; of [`NotUndone`](Self::NotUndone),
-    /// that of the change.
+    /// Returns the errno of the request that failed, if a request failed. For
+    /// [`NotUndone`](Self::NotUndone) it is that of the change, not of the undo.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
@@ -213,7 +215,7 @@ impl<T> From<Rejected<T>> for Error {
     }
 }
 
-/// A doorbell that a failed undo left otherwise than it was.
+/// A doorbell that a failed undo did not restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unrestored {
@@ -223,9 +225,10 @@ pub struct Unrestored {
     pub address: IoAddress,
     /// Which writes it matches.
     pub datamatch: Datamatch,
-    /// Whether it is registered now, though it was not before; else it was, and is not.
+    /// `true`: it is registered, and was not before the change. `false`: it was registered, and is
+    /// not.
     pub registered: bool,
-    /// Why it could not be made what it was.
+    /// Why it could not be restored.
     pub cause: Error,
 }
 

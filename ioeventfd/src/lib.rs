@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guest doorbells as eventfds.
+//! Guest doorbells as eventfds (KVM_IOEVENTFD), for virtual machine monitors.
 //!
-//! A guest *kicks* a device by writing to a doorbell register. An [`IoEventFd`] asks KVM to match
-//! such writes by address, width and value, and to signal an eventfd instead of an exit to user
-//! space. A [`DoorbellSet`] has all doorbells of a device, and changes them together: when the
-//! device starts and stops, when its BAR moves, when a queue's eventfd changes. [`virtio`] computes
-//! where a virtio device has its doorbells.
-//! [`system_calls`] lists the system calls of each operation, for system call filters.
+//! A guest *kicks* a device by a write to a doorbell register. KVM can match that write by address,
+//! width and value, and signal an eventfd: the vCPU continues without an exit to user space. This
+//! crate registers such doorbells, finds conflicts, and loses no kick when a BAR moves.
+//!
+//! ```text
+//!  guest      driver writes the queue's index to the doorbell
+//!  -------------------|---------------------------------------------------
+//!  KVM                v
+//!                I/O bus: match? -- yes --> eventfd ------+
+//!                     | no                     ^          |
+//!  -------------------|------------------------|----------|---------------
+//!  VMM                v                        |          v
+//!                exit -----> DoorbellSet::on_exit_write   device thread, or vhost
+//! ```
 //!
 //! ```toml
 //! [dependencies]
@@ -29,13 +37,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The notifier is new here. [`IoEventFdBuilder::notifier`] takes an existing one:
-//! `Arc::new(EventNotifier::try_from(&eventfd)?)` for an `&EventFd` of vmm-sys-util 0.15. Other
-//! versions come in by [`EventNotifier::adopt_borrowed`], and a `VmFd` of another version of
-//! kvm-ioctls by [`KvmVm::duplicate`]; set `default-features = false` then.
+//! # Which type for which job
 //!
-//! A virtio device with several queues. `SimVm`, a VM in memory, is of the crate `notify-sim`,
-//! which is for tests:
+//! | job | type |
+//! |---|---|
+//! | one register at a fixed address | [`IoEventFd`] |
+//! | all doorbells of a device: start, stop, move with a BAR | [`DoorbellSet`] |
+//! | addresses and values of a virtio device's doorbells | [`virtio::PciModern`], [`virtio::pci_legacy`], [`virtio::mmio`] |
+//! | conflicts between devices, and with the irqchip | [`DoorbellRegistry`] with [`Window`]s, one for each VM |
+//! | kicks that exit to user space | [`DoorbellSet::on_exit_write`] |
+//! | a queue that vhost serves | [`DoorbellSet`] with [`Vrings`](notify_core::vring::Vrings) |
+//!
+//! # The guide
+//!
+//! - [How a kick travels](guide::kick), and [which type for which device](guide::which_type).
+//! - [A virtio-mmio device](guide::virtio_mmio), [a virtio-pci device](guide::virtio_pci),
+//!   [a BAR that moves](guide::moving_bar), [a queue that vhost reads](guide::vhost).
+//! - [Without ioeventfds](guide::without_ioeventfds): kicks that are exits.
+//! - [A kick does not arrive](guide::kick_does_not_arrive): causes by symptom, and cures.
+//! - [`system_calls`]: the system calls of each operation, for system call filters.
+//!
+//! # A virtio-pci device with two queues
+//!
+//! It runs on `SimVm`, a VM in memory. That is in the crate `notify-sim`, which is for tests.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -45,10 +69,10 @@
 //! use notify_core::{Bus, EventNotifier};
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
-//! // One for each VM; no doorbell may lie where the irqchip is.
+//! // One for each VM. No doorbell may lie among the registers of the irqchip.
 //! let registry = DoorbellRegistry::new(vm.clone(), Window::of_irqchip(&*vm)?);
 //!
-//! // A virtio-pci device with two queues, its BAR 4 at 0xfe008000.
+//! // The notify capability, and two enabled queues. BAR 4 is at 0xfe008000.
 //! let capability = NotifyCapability { offset: 0x3000, length: 0x1000, multiplier: 4 };
 //! let layout = PciModern::new(capability, 0x4000, Notification::Index)?;
 //! let enabled = [PciQueue::new(0, 0), PciQueue::new(1, 1)]; // queue_notify_off is the index
@@ -62,72 +86,24 @@
 //! vm.guest_write(Bus::Mmio, 0xfe00_b004, &1u16.to_le_bytes()); // the guest's part
 //! assert_eq!(queues[1].wait(None)?.map(u64::from), Some(1));
 //!
-//! // When the driver resets the device, what is left is one more look at a queue.
+//! // The device stops: queue 0 was kicked and has to be processed once more.
 //! vm.guest_write(Bus::Mmio, 0xfe00_b000, &0u16.to_le_bytes());
 //! let stopped = set.stop()?;
 //! assert_eq!(stopped.leftovers[0].key, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # How a kick travels
+//! # With the types that a VMM has
 //!
-//! ```text
-//!  guest     driver: buffer on the ring, then a 16-bit store of the queue's index
-//!              |       to  BAR 0xfe008000 + offset 0x3000 + notify_off 1 * multiplier 4
-//!              |                                                       (1) virtio::PciModern
-//!  ------------|------------------------------------------------------------------------------
-//!  kernel      v
-//!            exit of the vCPU: no memory slot is there
-//!              |
-//!              v
-//!            I/O bus: address, width, value?  --- no --------------+   (2) DoorbellSet::apply,
-//!              | yes                                               |       IoEventFd
-//!              v                                                   |
-//!            eventfd: counter + 1                                  |   (3) EventNotifier
-//!              |          ^                                        |
-//!              |          |                                        |
-//!  ------------|----------|----------------------------------------|--------------------------
-//!  VMM         |          |                                        v
-//!              |          |                        KVM_EXIT_MMIO, KVM_EXIT_IO on the vCPU's thread
-//!              |          |                                        |
-//!              |          +---- EventNotifier::notify ---- DoorbellSet::on_exit_write   (4)
-//!              v                                                   |
-//!            handler: EventNotifier::consume, then the ring   (5)  +- AfterExit::Emulate: another
-//!            (or a vhost worker, which looks at the ring and leaves the counter)     register
-//! ```
+//! | the VMM has | conversion |
+//! |---|---|
+//! | `VmFd` of kvm-ioctls 0.25 | `KvmVm::try_from(&vm_fd)` |
+//! | `VmFd` of another version | [`KvmVm::duplicate`] |
+//! | `EventFd` of vmm-sys-util 0.15 | `EventNotifier::try_from(&eventfd)`, then [`IoEventFdBuilder::notifier`] or [`Doorbell::new`] |
+//! | `EventFd` of another version | [`EventNotifier::adopt_borrowed`] |
+//! | a hypervisor layer of its own | [`notify_core::ports`] |
 //!
-//! 1. The driver computes the address from the notify capability and the queue's offset, as
-//!    [`virtio::PciModern`] does for the VMM; so the two agree on where the store goes.
-//! 2. The vCPU exits to the kernel. KVM looks for a registered doorbell of that address, width and
-//!    value: a [`Doorbell`] of a set that is started, or an [`IoEventFd`] by itself. If there is
-//!    one, the vCPU runs on at once, and there is no exit to user space.
-//! 3. The eventfd that was registered is that of an [`EventNotifier`]. Its counter adds up: two
-//!    kicks before it is read are one wake-up, and a count of two.
-//! 4. Without a match, the write exits to user space. That happens while a BAR moves, before a
-//!    device is started, and for stores that the kernel cuts in two. [`DoorbellSet::on_exit_write`]
-//!    decides as the kernel would have, and signals the same notifier.
-//! 5. The thread that polls the eventfd takes the count and serves the ring. [`DoorbellSet::stop`]
-//!    takes a count that is left, and [`DoorbellSet::start`] kicks once, so that what the driver
-//!    did before is seen.
-//!
-//! # To vhost and back
-//!
-//! vhost polls the same eventfd in the kernel, and never clears its counter. To hand a queue over:
-//!
-//! 1. Remove the VMM's handler from the notifier.
-//! 2. Give the notifier's file descriptor to VHOST_SET_VRING_KICK, and set the backend.
-//! 3. Call [`DoorbellSet::kick`]: a kick from before the backend was set may have had no effect.
-//!
-//! To take it back:
-//!
-//! 1. Unset the backend, and call VHOST_SET_VRING_KICK with -1.
-//! 2. Call [`DoorbellSet::drain`]. It clears a counter that holds every kick since vhost began.
-//!    Before step 1 this could hide a kick from vhost.
-//! 3. Look at each of those queues once, whatever the count.
-//! 4. Add the handler again. Before step 2 it would take old kicks for new ones.
-//!
-//! The doorbell stays registered all the while. [`Vrings`](notify_core::vring::Vrings) does this
-//! for all queues of a device, except for the handlers.
+//! With other versions set `default-features = false`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -135,12 +111,13 @@
 mod bus;
 mod doorbell;
 mod error;
+pub mod guide;
 mod registry;
 mod set;
 pub mod system_calls;
 pub mod virtio;
 
-/// The notifiers, and the VM.
+/// The notifiers and the VM.
 #[doc(no_inline)]
 pub use notify_core::{self, EventNotifier, KvmVm, Vm};
 
@@ -150,5 +127,10 @@ pub use error::{Error, Unrestored};
 pub use registry::DoorbellRegistry;
 pub use set::{AfterExit, Doorbell, DoorbellSet, Epoch, Leftover, Plan, Stopped};
 
-/// The error of a call that gives back what it had consumed.
+/// The error of a call that returns what it had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! An interrupt does not arrive: the table as text, and what is wrong with it.
+//! Prints a routing table as text, its problems, and an explanation of each GSI.
 //!
 //! ```sh
-//! cargo run -p irq-routing --example bug_report            # of a simulated VM
-//! cargo run -p irq-routing --example bug_report table.txt  # of a bug report
+//! cargo run -p irq-routing --example bug_report            # the table of a simulated VM
+//! cargo run -p irq-routing --example bug_report table.txt  # a table from a bug report
 //! ```
 
 use std::collections::BTreeSet;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use irq_routing::{Dump, IrqChip, MsiMessage, Pin, RoutingTable, Wiring};
 use notify_sim::SimVm;
 
-/// What a VMM prints into a bug report.
+/// Returns what a VMM prints into a bug report.
 fn report() -> Result<String, irq_routing::Error> {
     let vm = Arc::new(SimVm::builder().build());
     let table = RoutingTable::builder(vm).wiring(Wiring::pc()).build()?;
-    // Vector 5 is none that a local APIC delivers, and GSI 10 has this pin already.
+    // Two mistakes: a local APIC never delivers vector 5, and the pin belongs to GSI 10 already.
     let _lease = table.lease_msi(MsiMessage::new(0xfee0_0000, 5))?;
     let mut transaction = table.transaction();
     transaction.wire(table.gsi(25)?, Pin::new(IrqChip::IoApic, 10)?);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A device with four MSI vectors: it is brought up, the guest moves a vector, the device goes.
+//! A device with four MSI vectors: it is created, the guest moves a vector, it is removed.
 //!
 //! ```sh
 //! cargo run -p irq-routing --example device
 //! ```
 //!
-//! It runs on the simulator. A VMM uses a `KvmVm` instead, and nothing else changes.
+//! It runs on the simulator. A VMM uses a `KvmVm`; nothing else differs.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use notify_sim::{CallKind, SimVm};
 
-/// Vector `vector` of the vCPU whose APIC has this id.
+/// Returns the message for `vector` of the vCPU whose APIC has this id.
 fn to(apic: u64, vector: u32) -> MsiMessage {
     MsiMessage::new(0xfee0_0000 | apic << 12, vector)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let vm = Arc::new(SimVm::builder().build());
-    // One table for each VM; devices get clones of it.
+    // One table for each VM; each device gets a clone.
     let table = RoutingTable::new(vm.clone())?;
 
     // The guest enables the device: four leases, one commit, one ioctl.
@@ -34,8 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     transaction.commit()?;
     println!("{} ioctl", vm.calls(CallKind::SetGsiRouting));
 
-    // It moves the first vector to vCPU 1. A line keeps the route while an irqfd is armed on it: it
-    // may be changed, but not removed.
+    // The guest moves the first vector to vCPU 1. While an irqfd is armed, a line keeps the route:
+    // it may be changed, but not removed.
     let mut leases = leases.into_iter();
     let line = leases.next().ok_or("no lease")?.into_line()?;
     if let Some(lease) = line.lease() {
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("GSI {}: {}", line.gsi(), table.explain(line.gsi()));
 
-    // The device goes. Its GSIs are free at once; the next commit removes what the kernel has.
+    // The device is removed. Its GSIs are free at once; `flush` removes its routes from the kernel.
     drop((line, leases));
     table.flush()?;
     println!("{} leases", table.leased());

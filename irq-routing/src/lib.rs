@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM's GSI routing table, of which each device leases a part.
+//! KVM's GSI routing table as leases and transactions, for authors of virtual machine monitors.
 //!
-//! A GSI (global system interrupt) is a number. The routing table routes each GSI to pins of
-//! interrupt controllers, or to one message (MSI). KVM takes only the whole table at once, and
-//! gives no reasons: a refusal is EINVAL, and signals of a GSI without a route are lost.
+//! A GSI (global system interrupt) is a number. KVM's routing table routes each GSI to pins of
+//! interrupt controllers, or to one MSI message. A device signals an irqfd on a GSI, and KVM
+//! injects the interrupt to which the GSI is routed:
 //!
-//! - [`RoutingTable`] is the table of one VM, shared by its devices. A VM has one.
-//! - [`GsiLease`] is the right to one GSI; dropping it gives the number back.
-//! - [`ParkedLease`] is a lease that its holder does not need now. The table may take it back.
-//! - [`Transaction`] stages any number of edits and commits them with at most one ioctl, or not at
-//!   all.
-//! - [`Line`] keeps a route in place while something may signal it. [`DrivenLine`] has exclusive
-//!   control of the line's level and EOIs: no other GSI can be routed to its pins.
-//! - [`Observer`] is called for commits and vectors, for metrics.
-//! - [`Wiring`] is what a table starts with: the pins of a PC, a GIC or an AIA. On x86 the VM is
-//!   asked, so most VMMs need none.
-//! - [`Explanation`] describes how a signal travels, or why it is lost. [`Dump`] is a table as
-//!   text, for bug reports, and is read back.
-//! - [`system_calls`] lists the system calls of each operation, for system call filters.
+//! ```text
+//!  devices                     KVM's routing table                interrupt controllers
+//!
+//!  serial port  ──▶  GSI 4   ──▶  PIC pin 4, IOAPIC pin 4   ──▶  PIC, IOAPIC ──▶ vCPU   wiring
+//!  net0, queue  ──▶  GSI 24  ──▶  MSI 0xfee00000, 0x40      ──▶  local APIC  ──▶ vCPU   lease
+//!  net1, queue  ──▶  GSI 25  ──▶  MSI 0xfee01000, 0x41      ──▶  local APIC  ──▶ vCPU   lease
+//! ```
+//!
+//! KVM replaces this table as a whole, refuses it with EINVAL for a dozen reasons, and loses the
+//! signals of a GSI without a route. With this crate each device leases its GSIs. Any number of
+//! changes is committed with at most one ioctl, and an error names the rule that an edit breaks.
+//! If a commit fails, the table has not changed: a bad message of one device does not affect the
+//! others.
 //!
 //! ```toml
 //! [dependencies]
@@ -38,7 +38,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Several changes in one commit. `SimVm`, a VM in memory, is of the crate `notify-sim`, which is
+//! # Which type for which job
+//!
+//! | the job | type |
+//! |---|---|
+//! | the table of a VM; each device has a clone | [`RoutingTable`], [`RoutingTableBuilder`] |
+//! | the pins that it starts with (a PC, a GIC, an AIA) | [`Wiring`]; on x86 most VMMs need none |
+//! | a GSI of a device | [`GsiLease`]; dropping it frees the number |
+//! | a GSI that is not needed now, and may be taken back | [`ParkedLease`] |
+//! | several routes, all or none, with one ioctl | [`Transaction`] |
+//! | many messages with one ioctl, each of which succeeds or fails alone | [`RoutingTable::commit_each`] |
+//! | a route that stays while an irqfd is armed | [`Line`] |
+//! | exclusive control of a line's level and EOIs | [`DrivenLine`] |
+//! | translation of messages (IOMMU, more than 255 vCPUs) | [`RoutingTableBuilder::translate`] |
+//! | save and restore | [`Snapshot`] |
+//! | why an interrupt is lost; a bug report | [`Explanation`], [`Dump`] |
+//! | metrics | [`Observer`] |
+//!
+//! The [`guide`] has a chapter for each of these. [`system_calls`] lists the system calls of each
+//! operation, for system call filters.
+//!
+//! Several changes in one commit, on `SimVm`, a VM in memory of the crate `notify-sim`, which is
 //! for tests:
 //!
 //! ```
@@ -56,17 +76,17 @@
 //! transaction.commit()?; // one ioctl
 //! assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
 //!
-//! drop((rx, tx)); // none: the next commit carries the removal
+//! drop((rx, tx)); // no ioctl: the next commit removes the routes
 //! assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
 //! # Ok::<(), irq_routing::Error>(())
 //! ```
 //!
 //! # In an existing VMM
 //!
-//! - Make the table at the start, and give each device a clone. Do not call KVM_SET_GSI_ROUTING
+//! - Create the table at the start, and give each device a clone. Do not call KVM_SET_GSI_ROUTING
 //!   elsewhere: each side would delete the routes of the other.
-//! - The first commit replaces KVM's table: by what the table starts with, and the edits. See
-//!   [`RoutingTableBuilder::wiring`] for what that is on x86, arm64 and riscv64.
+//! - The first commit replaces KVM's table by what the table starts with, and the edits.
+//!   [`RoutingTableBuilder::wiring`] describes that for x86, arm64 and riscv64.
 //! - The interrupt controllers must exist before the first commit, not before the table.
 //! - With another version of kvm-ioctls use [`KvmVm::duplicate`], and set
 //!   `default-features = false`. A VMM with a hypervisor layer of its own implements [`Vm`]; see
@@ -85,6 +105,7 @@ mod commit;
 mod dump;
 mod error;
 mod explain;
+pub mod guide;
 mod route;
 mod snapshot;
 mod start;
@@ -116,9 +137,14 @@ pub use table::observer::{Committed, ObservedVector, Observer};
 pub use table::parked::ParkedLease;
 pub use table::registration::Registration;
 
-/// The VM, and its interrupt controllers.
+/// The VM, its interrupt controllers, and messages, from `notify-core`.
 #[doc(no_inline)]
 pub use notify_core::{self, KvmVm, MsiMessage, Platform, Vm};
 
-/// The error of a call that gives back what it had consumed.
+/// An error that contains what the failed call had consumed.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A mutex that a panic does not poison, a condition variable that knows whether a thread waits,
-//! and loom in their place.
+//! A mutex without poison, a condition variable that knows whether a thread waits, and loom's types
+//! in their place for the models of `tests/loom.rs`.
 //!
-//! What the mutex guards is in order whenever it is unlocked. The standard library's mutex without
-//! poison is not stable, and its condition variable makes a system call in each `notify_all`.
+//! The guarded state is consistent whenever the mutex is unlocked. The standard library's mutex
+//! without poison is not stable, and its condition variable makes a system call in each
+//! `notify_all`.
 
 #[cfg(loom)]
 use loom::sync;
@@ -28,12 +29,12 @@ impl<T> Mutex<T> {
     }
 }
 
-/// What threads wait for. To wake none takes no system call.
+/// A condition variable. `notify_all` makes no system call if no thread waits.
 #[derive(Debug)]
 pub(crate) struct Condvar {
     condvar: sync::Condvar,
-    /// Changes under the lock that is waited with, so that a thread that has changed something
-    /// under that lock sees all that wait for it.
+    /// Changes only under the lock that is waited with. So a thread that has changed something
+    /// under that lock sees every thread that waits for it.
     waiting: AtomicUsize,
 }
 

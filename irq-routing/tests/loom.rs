@@ -374,9 +374,9 @@ fn a_driven_line_that_moves_never_shares_a_pin() {
 }
 
 fn commit_each(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
-    let mut answers = Vec::new();
-    table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
-    answers
+    let mut outcomes = Vec::new();
+    table.commit_each(edits.iter().copied(), |_, outcome| outcomes.push(outcome));
+    outcomes
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn what_is_restored_is_what_was_written_in_one_ioctl() {
     let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
     table.restore(&snapshot).unwrap();
     assert_eq!(entries(&vm).len(), 7);
-    assert_eq!(table.snapshot(), snapshot, "before anybody has claimed");
+    assert_eq!(table.snapshot(), snapshot, "before any claim");
     assert_eq!(table.leased(), 0);
     assert!(matches!(table.lease_exact(24), Err(Error::GsiInUse { .. })));
     assert!(matches!(table.line(24), Err(Error::GsiInUse { .. })));

@@ -9,7 +9,7 @@ use crate::{Rejected, SysError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel created no eventfd; EMFILE and ENFILE are the usual reasons.
+    /// The kernel created no eventfd. The usual reasons are EMFILE and ENFILE.
     #[error("cannot create an eventfd: {cause}")]
     #[non_exhaustive]
     Create {
@@ -17,8 +17,10 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// The file descriptor is open, but it is something else; or the kernel is older than 5.8,
-    /// whose eventfds look like other files.
+    /// The file descriptor is open, but is not an eventfd.
+    ///
+    /// Kernels older than 5.8 give this error for eventfds too, since there they look like other
+    /// files.
     #[error("file descriptor {fd} is not an eventfd, or the kernel is older than Linux 5.8")]
     #[non_exhaustive]
     NotEventFd {
@@ -26,8 +28,9 @@ pub enum Error {
         fd: RawFd,
     },
 
-    /// The file descriptor could not be examined, or its flags could not be changed; EPERM or
-    /// ENOSYS if a system call filter refuses `preadv2`, `writev` or `fcntl`.
+    /// The file descriptor could not be examined, or its flags could not be changed.
+    ///
+    /// EPERM or ENOSYS mean that a system call filter refuses `preadv2`, `writev` or `fcntl`.
     #[error("cannot examine file descriptor {fd}: {cause}")]
     #[non_exhaustive]
     Examine {
@@ -37,11 +40,11 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// The file descriptor could not be duplicated; EMFILE is the usual reason.
+    /// The file descriptor could not be duplicated. The usual reason is EMFILE.
     #[error("cannot duplicate file descriptor {fd}: {cause}")]
     #[non_exhaustive]
     Duplicate {
-        /// The one to be duplicated.
+        /// The number of the original.
         fd: RawFd,
         /// What the kernel returned.
         cause: SysError,
@@ -87,8 +90,9 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// The file descriptor is open, but it is no KVM VM, or it belongs to another process (EIO:
-    /// KVM serves only the address space that created the VM).
+    /// The file descriptor is open, but is not a KVM VM of this process.
+    ///
+    /// EIO: it is the VM of another process; KVM serves only the address space that created the VM.
     #[error("file descriptor {fd} is not a KVM VM of this process: {cause}")]
     #[non_exhaustive]
     NotVm {
@@ -98,7 +102,8 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// The file descriptor is open, but it is no KVM vCPU, or it belongs to another process (EIO).
+    /// The file descriptor is open, but is not a KVM vCPU of this process (EIO: of another
+    /// process).
     #[error("file descriptor {fd} is not a KVM vCPU of this process: {cause}")]
     #[non_exhaustive]
     NotVcpu {

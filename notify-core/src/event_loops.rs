@@ -2,20 +2,20 @@
 //! Guide: how the event loops that VMMs already have watch notifiers.
 //!
 //! An [`EventNotifier`](crate::EventNotifier) is a file descriptor (`AsFd`, `AsRawFd`) that is
-//! readable while its counter is not zero. Any loop that watches file descriptors watches it, and
-//! there is nothing to adapt. Three things are the same everywhere:
+//! readable while its counter is not 0. Any loop that watches file descriptors can watch it; no
+//! adapter is needed. Three rules hold for every loop:
 //!
 //! - Take the counter with [`consume`](crate::EventNotifier::consume), which never blocks, before
-//!   you look at the ring. In semaphore mode, or where the mode is not known, repeat until `None`.
+//!   you look at the ring. In semaphore mode, or if the mode is not known, repeat until `None`.
 //! - An edge-triggered loop (mio, tokio, event-manager with `EDGE_TRIGGERED`, io_uring) reports a
 //!   signal once. A level-triggered one reports it until the counter was taken.
 //! - Do not watch a notifier while it is bound as an irqfd: its signals are for KVM. (From Linux
-//!   5.11 on KVM takes them, and no loop is woken. Earlier kernels leave them in the counter.)
+//!   5.11 on KVM takes them, and no loop wakes. Earlier kernels leave them in the counter.)
 //!
-//! The guide needs no feature. Only `notify_core::dispatcher` and `mio::event::Source` do.
+//! This page needs no feature. Only `notify_core::dispatcher` and `mio::event::Source` do.
 //!
 //! The same loops watch the other descriptors of a VMM: taps, timers, sockets, and
-//! `irqfd::ArmQueue`, which is readable while vectors wait to be armed. Each section says how.
+//! `irqfd::ArmQueue`, which is readable while vectors wait to be armed.
 //!
 //! | loop | a notifier | another descriptor |
 //! |---|---|---|
@@ -28,8 +28,9 @@
 //!
 //! # The dispatcher of this crate
 //!
-//! With the feature `dispatcher`, `notify_core::dispatcher::Dispatcher` calls handlers, which are
-//! added and removed while it runs, and polls where that pays. Its documentation has examples.
+//! With the feature `dispatcher`, `notify_core::dispatcher::Dispatcher` calls handlers, which can
+//! be added and removed while it runs, and polls where that pays. The chapter
+//! [`device_thread`](crate::guide::device_thread) of the guide has examples.
 //!
 //! # mio
 //!

@@ -10,9 +10,11 @@ use mio::{Interest, Registry, Token};
 
 use crate::EventNotifier;
 
-/// Registers the eventfd, which stays the notifier's. mio is edge-triggered: one event says that
-/// there were signals, and [`consume`](EventNotifier::consume) takes them. Deregister the notifier
-/// before it is dropped if it has duplicates, or else they go on causing events.
+/// Registers the eventfd with a mio loop.
+///
+/// mio is edge-triggered: one event reports that there were signals, and
+/// [`consume`](EventNotifier::consume) takes them. If the notifier has duplicates, deregister it
+/// before it is dropped: they would go on causing events.
 impl Source for &EventNotifier {
     fn register(
         &mut self,

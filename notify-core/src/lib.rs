@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! eventfd notifiers, and the trait ([`Vm`]) by which the other crates talk to the hypervisor.
 //!
-//! A virtual machine monitor (VMM) and its guest tell each other "look at your queue" through two
-//! eventfds per queue. QEMU calls them *host notifier* and *guest notifier*, and so does this
-//! crate:
+//! A virtual machine monitor (VMM) and its guest notify each other through two eventfds per queue.
+//! QEMU calls them *host notifier* and *guest notifier*, and so does this crate:
 //!
 //! ```text
 //!            kick                                     call
@@ -11,25 +10,23 @@
 //!  guest ◀─────────── irqfd ◀───── guest_notifier ◀─ device
 //! ```
 //!
-//! - [`EventNotifier`] is one eventfd, [`NotifierPair`] both ends of one queue.
-//! - [`Vm`] is the *port*: the requests that the upper crates (`irq-routing`, `irqfd`, `ioeventfd`)
-//!   make to a hypervisor. [`KvmVm`] issues them as ioctls on a KVM VM. `SimVm` of the crate
-//!   `notify-sim` needs no `/dev/kvm`. [`Vcpu`] is the same for vCPUs; its
-//!   one method is KVM_INTERRUPT.
-//! - [`ports`] is a guide for a VMM with a hypervisor layer of its own: how to implement the port,
-//!   and what still works where a request is not supported.
-//! - [`vring::Vrings`] hands both ends of a device's queues to a vhost back-end, in the kernel or
-//!   in another process, and takes them back without losing a signal.
-//! - With the feature `dispatcher`, `dispatcher::Dispatcher` calls handlers of many notifiers and
-//!   other file descriptors, and polls where that pays.
-//! - [`event_loops`] shows how the loop that a VMM already has watches notifiers.
-//! - [`system_calls`] lists the system calls of each operation, for system call filters.
+//! | the job | the type |
+//! |---|---|
+//! | one eventfd, or both ends of a queue | [`EventNotifier`], [`NotifierPair`] |
+//! | a device on a VMM thread | [`dispatcher::Dispatcher`] (feature `dispatcher`), or the VMM's own loop: see [`event_loops`] |
+//! | a vhost device, in the kernel or in another process | [`vring::Vrings`] |
+//! | requests to KVM, or to another hypervisor layer | [`KvmVm`], or a [`Vm`] of the VMM's own: see [`ports`] |
+//! | interrupts from an interrupt controller in the VMM | [`KvmVcpu`], a [`Vcpu`] |
+//! | tests without `/dev/kvm` | `SimVm` of the crate `notify-sim` |
 //!
-//! The routing table is in the crate `irq-routing`, doorbells are in `ioeventfd`, interrupts in
-//! `irqfd`.
+//! The [`guide`] explains each of them, with pictures: [which type for which
+//! job](guide::which_type), [a device with a thread](guide::device_thread), [a vhost
+//! device](guide::vhost_device), [threads, locks and what may block](guide::threads).
+//! [`system_calls`] lists the system calls of each operation, for seccomp filters.
 //!
-//! How the VMM's own `VmFd` and `EventFd` come in: see the tables at [`KvmVm`] and
-//! [`EventNotifier`].
+//! The upper crates build on this one: the routing table is in `irq-routing`, interrupts are in
+//! `irqfd`, doorbells in `ioeventfd`. A VMM that uses them needs few types of this crate itself: an
+//! `Arc<dyn Vm>`, and an `Arc<EventNotifier>` for each end of a queue.
 //!
 //! ```toml
 //! [dependencies]
@@ -40,26 +37,39 @@
 //! use notify_core::NotifierPair;
 //!
 //! let queue = NotifierPair::new()?;
-//! queue.host_notifier.notify()?; // what KVM does when the guest rings the doorbell
+//! queue.host_notifier.notify()?; // what KVM does when the guest writes the doorbell
 //! assert_eq!(queue.host_notifier.consume()?.map(u64::from), Some(1));
 //! # Ok::<(), notify_core::Error>(())
 //! ```
 //!
-//! Two examples in the folder `examples` run without `/dev/kvm`: `kick_and_call` is a queue from
-//! the guest's kick to its interrupt, `traced_port` a [`Vm`] between the upper crates and a VM.
+//! A VMM's own `VmFd` and `EventFd` are converted: see the tables at [`KvmVm`] and
+//! [`EventNotifier`].
 //!
 //! # Features
 //!
-//! - `kvm-ioctls` (default): conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25.
-//! - `vmm-sys-util` (default): conversions from and to `EventFd` of vmm-sys-util 0.15.
-//! - `dispatcher`: `dispatcher::Dispatcher`, an event loop.
-//! - `mio`: `&EventNotifier` is a `mio::event::Source`.
-//! - `anyhow`: [`Rejected`] converts into `anyhow::Error`.
-//! - `vhost`: back-ends of the crate `vhost` for [`vring::Vrings`].
+//! | feature | what it adds |
+//! |---|---|
+//! | `kvm-ioctls` (default) | conversions from `VmFd` and `VcpuFd` of kvm-ioctls 0.25 |
+//! | `vmm-sys-util` (default) | conversions from and to `EventFd` of vmm-sys-util 0.15 |
+//! | `dispatcher` | `dispatcher::Dispatcher`, an event loop with adaptive polling |
+//! | `mio` | `&EventNotifier` is a `mio::event::Source` |
+//! | `vhost` | back-ends of the crate `vhost` for [`vring::Vrings`] |
+//! | `anyhow` | [`Rejected`] converts into `anyhow::Error` |
 //!
 //! Other versions of kvm-ioctls and vmm-sys-util work without the two default features. Set
 //! `default-features = false` for each of the crates then, so that Cargo builds no second copy.
-
+//!
+//! Needs Linux 5.8 or later.
+#![cfg_attr(
+    feature = "dispatcher",
+    doc = "",
+    doc = "[`dispatcher::Dispatcher`]: dispatcher::Dispatcher"
+)]
+#![cfg_attr(
+    not(feature = "dispatcher"),
+    doc = "",
+    doc = "[`dispatcher::Dispatcher`]: guide::device_thread"
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]
@@ -71,6 +81,7 @@ mod error;
 pub mod event_loops;
 #[cfg(feature = "mio")]
 mod event_source;
+pub mod guide;
 mod hex;
 mod notifier;
 pub mod ports;
@@ -92,7 +103,11 @@ pub use vm::{
 
 #[cfg(feature = "vmm-sys-util")]
 pub use notifier::BorrowedEventFd;
-/// The eventfd type of the rust-vmm project (vmm-sys-util 0.15), from and to which an
-/// [`EventNotifier`] converts.
+/// The eventfd type of vmm-sys-util 0.15, to and from which an [`EventNotifier`] converts.
 #[cfg(feature = "vmm-sys-util")]
 pub use vmm_sys_util::eventfd::EventFd;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

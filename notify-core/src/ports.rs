@@ -1,57 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guide: a port over something that is not a KVM descriptor.
+//! Guide: how to implement the port ([`Vm`](crate::Vm)) over a hypervisor layer.
 //!
-//! [`KvmVm`](crate::KvmVm) issues ioctls on the descriptor of a KVM VM. A VMM that has a hypervisor
-//! layer of its own, for more than one hypervisor, implements [`Vm`](crate::Vm) over that layer.
-//! This page has a complete port over a trait of the shape of Cloud Hypervisor's `hypervisor::Vm`,
-//! what a port must be able to do, and what still works where it cannot do more.
+//! [`KvmVm`](crate::KvmVm) makes ioctls on the descriptor of a KVM VM. A VMM with a hypervisor
+//! layer of its own implements [`Vm`](crate::Vm) over that layer. This page shows what such a port
+//! must be able to do, what still works if it can do no more, and a complete example. The example
+//! is over a trait shaped like `hypervisor::Vm` of Cloud Hypervisor.
 //!
 //! # What is needed, and what is not
 //!
-//! Interrupts need three things of the layer: to bind an eventfd to a GSI, to replace the whole
-//! routing table, and the number of GSIs
-//! ([`Extension::IrqRouting`](crate::Extension::IrqRouting)). Doorbells need a fourth: to bind an
-//! eventfd to a guest address. A method that the hypervisor layer does not have returns
-//! [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). Then:
+//! Interrupts need three things of the layer:
+//!
+//! - bind an eventfd to a GSI;
+//! - replace the whole routing table;
+//! - know the number of GSIs ([`Extension::IrqRouting`](crate::Extension::IrqRouting)).
+//!
+//! Doorbells need a fourth: bind an eventfd to a guest address. A method that the layer does not
+//! have returns [`io::ErrorKind::Unsupported`](std::io::ErrorKind::Unsupported). Then:
 //!
 //! | `Unsupported` from | what still works | what fails |
 //! |---|---|---|
 //! | `signal_msi`, with [`Extension::SignalMsi`](crate::Extension::SignalMsi) 0 | vectors: each has an irqfd, as if it was built *private* | `inject::message`: `InjectError::MessageRefused` |
 //! | `irq_line_status`, `irq_line` | a `LevelLine` whose GSI has a message: it sends by an irqfd of its own | `LevelIrq::assert` and `inject::line` on a pin in the kernel: `NoIrqLine`; `inject::line` of a message: `InjectError::LevelRefused` |
 //! | `irqfd` with a resample eventfd | a `LevelLine` whose GSI has a message: the VMM reports EOIs (`EoiExits`), or builds it `without_eois` | a device that waits for EOIs, on a pin in the kernel: `LevelError::NoResample` |
-//! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Refused` |
+//! | `ioeventfd`, for all or for some doorbells | nothing of `ioeventfd` for them: the VMM handles the guest's write as an exit, and signals the notifier (`ioeventfd::guide::without_ioeventfds` shows how) | `IoEventFd`, and `DoorbellSet::apply` if one of its doorbells is refused: `ioeventfd::Error::Refused` |
 //! | `platform` | everything, if the builder of the table is given a `Wiring`, and the registry of doorbells a list of `Window`s | without a `Wiring` each commit: `Error::UnknownWiring`; `Window::of_irqchip` |
 //! | `check_extension` of `IrqRouting`, `set_gsi_routing` | doorbells | building the table: `Error::Limit`; each commit: `Error::Refused` |
 //! | `irqfd` | doorbells, and interrupts by `signal_msi` and `irq_line_status` | `IrqFd`, private and exported vectors, exported devices of a line: `IrqFdError::Refused` |
 //!
-//! A capability that the layer does not know is 0, not an error.
+//! For a capability that the layer does not know, return 0 and no error.
 //!
-//! A request that the layer could not undo must be refused too. In the example that is a doorbell
-//! for one value: `unregister_ioevent` has no value, so KVM would not find the doorbell and would
-//! keep it. For the same reason the example refuses a doorbell of one width. A virtio-pci layout
-//! then needs `ioeventfd::virtio::PciModern::any_width`, which looks at two capabilities:
-//! `IoEventFdAnyLength` and `IoEventFdNoLength`.
+//! Refuse also a request that the layer cannot undo. In the example that is a doorbell for one
+//! value: `unregister_ioevent` has no value, so KVM would not find the doorbell and would keep it.
+//! For the same reason the example refuses a doorbell of one width. A virtio-pci layout then needs
+//! `ioeventfd::virtio::PciModern::any_width`, which reads two capabilities: `IoEventFdAnyLength`
+//! and `IoEventFdNoLength`.
 //!
-//! Make one port for each VM, and share it in an `Arc`. The [`RoutingClaim`](crate::RoutingClaim)
-//! in it is what refuses a second routing table.
+//! Create one port for each VM, and share it in an `Arc`. Its [`RoutingClaim`](crate::RoutingClaim)
+//! makes a second routing table fail.
 //!
 //! # Errors
 //!
-//! The upper crates decide by the errno, so an error of the layer must not lose it. The table at
-//! [`Vm`](crate::Vm#errors) says what each one means. An error without an errno is final: nothing
-//! is tried again.
+//! The upper crates decide by the errno, so do not lose the errno of an error of the layer. The
+//! table at [`Vm`](crate::Vm#errors) states what each errno means. An error without an errno is
+//! final: nothing is retried.
 //!
 //! Cloud Hypervisor wraps `kvm_ioctls::Error` in an `anyhow::Error`, and that in its own error
-//! type. The errno is found along the chain of [`source`](std::error::Error::source), by
-//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (For some
-//! requests an MSHV error has a code of the hypervisor instead of an errno. Such a port maps what
-//! is temporary to EAGAIN, and the rest to EINVAL.)
+//! type. Search the errno along the chain of [`source`](std::error::Error::source), by
+//! `downcast_ref` to the type of the bindings: `kvm_ioctls::Error` has `errno()`. (Some MSHV errors
+//! have a code of the hypervisor and no errno. Such a port maps temporary errors to EAGAIN, and the
+//! rest to EINVAL.)
 //!
 //! # The example
 //!
-//! The part of the hypervisor layer that is used, and a port over it. The port is complete: all
-//! other methods of [`Vm`](crate::Vm) have a default. `BorrowedEventFd` needs the feature
-//! `vmm-sys-util` (on by default).
+//! The used part of the hypervisor layer, and a port over it. The port is complete: all other
+//! methods of [`Vm`](crate::Vm) have a default. `BorrowedEventFd` needs the feature `vmm-sys-util`
+//! (on by default).
 //!
 //! ```
 //! # mod hypervisor {
@@ -298,10 +301,10 @@
 //! ```
 //!
 //! With this port each vector has an irqfd of its own. A `LevelLine` is built on the GSI of an
-//! IOAPIC pin. The VMM calls `redirect` for what the guest writes to the redirection entry, and
+//! IOAPIC pin. The VMM calls `redirect` when the guest writes a redirection entry, and
 //! `EoiExits::on_vector` at each `VmExit::IoapicEoi`.
 //!
 //! # Decorators
 //!
-//! A port that wraps another one (to log, to count, to inject faults) forwards *every* method, also
-//! those that have a default. Otherwise the default hides what the inner port can do.
+//! A port that wraps another one (to log, to count, to inject faults) must forward *every* method,
+//! also those with a default. Otherwise the default hides what the inner port can do.

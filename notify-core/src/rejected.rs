@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Rejected`]: a failed call's error, and what the call had consumed.
+//! [`Rejected`]: the error of a failed call, with the value that the call had consumed.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::Error;
 
-/// A failed call that consumed something: the error, and the value, which comes back unchanged.
+/// The error of a failed call that consumed a value, with that value, unchanged.
 ///
-/// `?` converts it into the error alone and drops the value: into the error type `E`, into
-/// `Box<dyn Error>` with or without `Send + Sync`, and, with the feature `anyhow`, into
-/// `anyhow::Error`. It is no error itself: boxed as one, it would keep the value's file descriptors
+/// `?` converts it into the error alone, and drops the value. The target is the error type `E`, or
+/// `Box<dyn Error>` with or without `Send + Sync`, or, with the feature `anyhow`, `anyhow::Error`.
+///
+/// It does not implement `Error` itself: boxed as one, it would keep the value's file descriptors
 /// and VM open for as long as the report lives.
 ///
 /// ```
@@ -38,13 +39,13 @@ pub struct Rejected<T, E = Error> {
 }
 
 impl<T, E> Rejected<T, E> {
-    /// Creates one from the error and what the failed call gives back.
+    /// Creates one from the error and the value that the failed call gives back.
     pub fn new(error: E, value: T) -> Self {
         Self { error, value }
     }
 }
 
-/// Shows the error; a value need not be `Debug`.
+/// Prints the error; the value need not be `Debug`.
 impl<T, E: fmt::Debug> fmt::Debug for Rejected<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejected")
@@ -53,7 +54,7 @@ impl<T, E: fmt::Debug> fmt::Debug for Rejected<T, E> {
     }
 }
 
-/// The text of the error.
+/// Prints the text of the error.
 impl<T, E: fmt::Display> fmt::Display for Rejected<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`SysError`]: the error of a system call, or of a VM's port.
+//! [`SysError`]: the error of a system call, or of the port.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
-/// What a system call or the [port](crate::Vm) returned: an errno, or another [`io::Error`].
+/// The error of a system call or of the [port](crate::Vm): an errno, or another [`io::Error`].
 ///
-/// Unlike [`io::Error`] it can be cloned and compared, so that the errors that hold one can be,
-/// too. Two are equal if they have the same errno, or, without one, the same [kind](Self::kind).
-/// The text is that of the `io::Error`, with the errno at its end.
+/// Unlike [`io::Error`] it can be cloned and compared, so the errors that hold one can be, too. Two
+/// are equal if they have the same errno, or, without one, the same [kind](Self::kind). The text is
+/// that of the `io::Error`, with the errno at its end.
 ///
 /// ```
 /// use notify_core::SysError;

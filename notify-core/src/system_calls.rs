@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The system calls of each operation, for system call filters.
 //!
-//! VMMs run their threads under seccomp filters that kill the process at a call that is not in
-//! their list. These tables name the calls of each operation of this crate, by the thread on which
-//! a VMM makes it. `irq-routing`, `ioeventfd` and `irqfd` have a page of the same name.
+//! VMMs run their threads under seccomp filters that kill the process at a call that is not listed.
+//! These tables name the system calls of each operation of this crate, by the thread on which a VMM
+//! makes it. `irq-routing`, `ioeventfd` and `irqfd` have a page of the same name.
 //!
-//! A test makes the tables. It runs each operation on a thread whose filter allows the calls of the
-//! row alone, and runs it again without each of them, which kills the process. The tables are
-//! those of x86-64. Where a cell has a dash there is no such operation. Where a program that is
-//! linked with musl makes another call than one that is linked with glibc, the tables name both.
+//! A test makes the tables. It runs each operation under a filter that allows only the calls of the
+//! row. Then it runs it again without each of them, which kills the process. The tables are those
+//! of x86-64. A dash means that there is no such operation. If a program that is linked with musl
+//! makes another call than one that is linked with glibc, the tables name both.
 //!
 //! # Calls of the runtime
 //!
-//! The Rust standard library and the C library make these calls by themselves. No table names
-//! them, and each operation may make them:
+//! The Rust standard library and the C library make these calls by themselves. They are in no
+//! table, and each operation may make them:
 //!
 //! | call | when |
 //! |---|---|
@@ -24,14 +24,17 @@
 //!
 //! # Before the filter is installed
 //!
-//! A filter may be smaller if a VMM does these things before: make the [`KvmVm`](crate::KvmVm), the
-//! routing table, the `ArmQueue` and the dispatcher; call
-//! [`mode`](crate::EventNotifier::mode) of each notifier that was converted from an `EventFd`; and
-//! [declare](crate::EventNotifier::declare_private) those private that stay in the process.
+//! A VMM can do these things before it installs the filter, which can then be smaller:
+//!
+//! - create the [`KvmVm`](crate::KvmVm), the routing table, the `ArmQueue` and the dispatcher;
+//! - call [`mode`](crate::EventNotifier::mode) of each notifier that was converted from an
+//!   `EventFd`;
+//! - [declare](crate::EventNotifier::declare_private) private the notifiers that stay in the
+//!   process.
 //!
 //! Every signal that a guest or a device waits for is a `write`. Only
 //! [`wait`](crate::EventNotifier::wait) and [`is_signalled`](crate::EventNotifier::is_signalled)
 //! poll. The dispatcher calls `getpid`, because a forked child must change nothing for its parent.
 //!
-//! What the lists of Firecracker and Cloud Hypervisor lack is on the page of `irqfd`.
+//! The page of `irqfd` lists which calls the filters of Firecracker and Cloud Hypervisor lack.
 #![doc = include_str!("system_calls.md")]

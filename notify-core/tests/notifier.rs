@@ -149,7 +149,7 @@ fn wait_goes_on_after_a_signal_of_the_process_and_for_no_longer() {
     );
     // SAFETY: the handler does nothing, which is safe in any context.
     unsafe { signal::sigaction(signal::Signal::SIGUSR1, &action) }.unwrap();
-    let (told, answer) = std::sync::mpsc::channel();
+    let (told, result) = std::sync::mpsc::channel();
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let waiting = std::thread::spawn(move || {
         let notifier = EventNotifier::new().unwrap();
@@ -164,8 +164,8 @@ fn wait_goes_on_after_a_signal_of_the_process_and_for_no_longer() {
     let before = Instant::now();
     let (taken, waited) = loop {
         pthread_kill(waiting.as_pthread_t() as Pthread, signal::Signal::SIGUSR1).unwrap();
-        match answer.recv_timeout(Duration::from_millis(10)) {
-            Ok(answer) => break answer,
+        match result.recv_timeout(Duration::from_millis(10)) {
+            Ok(result) => break result,
             Err(_) => assert!(before.elapsed() < kvm_test::PATIENCE, "it still waits"),
         }
     };

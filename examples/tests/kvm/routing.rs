@@ -16,7 +16,7 @@ const PC: &str = concat!(
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         anywhere("routing_explains_a_real_table", real_table),
-        anywhere("routing_puts_the_answer_first", answer_first),
+        anywhere("routing_puts_the_result_first", result_first),
         anywhere("routing_finds_what_is_wrong", finds_what_is_wrong),
         anywhere("routing_compares_with_a_pc", compares),
         anywhere("routing_folds_neighbours", folds),
@@ -106,7 +106,7 @@ fn real_table() {
     );
 }
 
-fn answer_first() {
+fn result_first() {
     let report = text(routing(&[PC]).output().unwrap());
     let at = |part: &str| {
         let at = report.find(part);
@@ -115,10 +115,10 @@ fn answer_first() {
     let parts = [
         "wired as QEMU wires a PC",
         "what would be lost",
-        "GSI 64-4095: nothing is routed there",
-        "what is odd",
+        "GSI 64-4095: there is no route",
+        "what is unusual",
         "GSI 2, 24-63: the dump has no address and data",
-        "which GSI leads where",
+        "what each GSI is routed to",
         "  8-15      ──────────────● 0-7 ────────● 8-15 ",
         "in detail",
         "GSI 16-23   by a worker thread (a pin): IOAPIC pin 16 ... IOAPIC pin 23",
@@ -153,10 +153,10 @@ fn finds_what_is_wrong() {
 
     let report = text(refused(piped(table, &[])));
     for part in [
-        "everything new: KVM refuses this table whole",
+        "every new route: KVM refuses the whole table",
         "GSI 24: lost: vector 0x05",
         "the kernel has GSI 3 at PIC master pin 0 where the entries say GSI -1",
-        "  25        ──────────────────────────────────────────●             on the spot, and odd",
+        "  25        ──────────────────────────────────────────●             on the spot, unusual",
         "  24        ──────────────────────────────────────────●             LOST\n",
     ] {
         assert!(report.contains(part), "no {part:?} in\n{report}");
@@ -166,8 +166,8 @@ fn finds_what_is_wrong() {
 fn compares() {
     let table = std::fs::read_to_string(PC).unwrap();
     let report = text(piped(&table.replace("gsi=9 type=1 1 1\n", ""), &[]));
-    let odd = "GSI 9 leads to IOAPIC pin 9; as QEMU wires a PC, it leads to PIC slave pin 1, \
-        IOAPIC pin 9";
+    let odd = "GSI 9 is routed to IOAPIC pin 9; as QEMU wires a PC, it is routed to PIC slave \
+        pin 1, IOAPIC pin 9";
     assert!(report.contains(odd), "{report}");
     let report = text(piped("gsi=9 type=1 1 1\n", &[]));
     assert!(!report.contains("QEMU"), "{report}");
@@ -185,7 +185,7 @@ fn folds() {
                  gsi=41 type=2 address=0xfee00000 data=2\n\
                  gsi=50 type=1 7 7\ngsi=51 type=1 7 7\n";
     let report = text(refused(piped(table, &[])));
-    let drawing = report.split("which GSI leads where\n").nth(1).unwrap();
+    let drawing = report.split("what each GSI is routed to\n").nth(1).unwrap();
     let lines = drawing.lines().skip(1).take_while(|line| !line.is_empty());
     let gsis: Vec<_> = lines
         .map(|line| line.split_whitespace().next().unwrap())

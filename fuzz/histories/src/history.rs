@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`History`]: what is generated, and how one is run.
+//! [`History`]: a kind of generated histories, and how to run one.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,23 +15,23 @@ pub trait History {
     /// One operation. Its debug output is an expression of Rust.
     type Step: Debug + Clone + for<'a> Arbitrary<'a>;
 
-    /// Carries out the steps beside the model. Panics where they differ, and at nothing else: any
-    /// steps in any order are valid.
+    /// Carries out the steps beside the model. Panics only where code and model differ: any steps
+    /// in any order are valid.
     fn run(steps: &[Self::Step]);
 }
 
-/// A kind of histories as the drivers see it.
+/// A kind of histories, without its type parameter.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Its name: of the fuzz target, of its corpus, and on the command line.
+    /// Its name, also that of the fuzz target and the corpus.
     pub name: &'static str,
     /// Whether it needs `/dev/kvm`.
     pub needs_kvm: bool,
-    /// Runs the history that these bytes make, see [`check`].
+    /// Runs the history that these bytes encode; see [`check`].
     pub check: fn(&[u8]) -> usize,
 }
 
-/// The steps that these bytes make.
+/// Returns the steps that these bytes encode.
 #[must_use]
 pub fn steps<H: History>(bytes: &[u8]) -> Vec<H::Step> {
     let mut bytes = Unstructured::new(bytes);
@@ -45,7 +45,7 @@ pub fn steps<H: History>(bytes: &[u8]) -> Vec<H::Step> {
     steps
 }
 
-/// Runs the history that these bytes make, and returns how many steps it has.
+/// Runs the history that these bytes encode, and returns how many steps it has.
 ///
 /// # Panics
 ///
@@ -64,18 +64,18 @@ pub fn check<H: History>(bytes: &[u8]) -> usize {
     steps.len()
 }
 
-/// Why these steps fail; nothing if they do not.
+/// Returns why these steps fail; `None` if they do not.
 pub fn fails<H: History>(steps: &[H::Step]) -> Option<String> {
     let _quiet = quiet::begin();
     let outcome = catch_unwind(AssertUnwindSafe(|| H::run(steps)));
     outcome.err().map(|_| quiet::last_message())
 }
 
-/// Random bytes for a history, always the same for the same seed and number.
+/// Returns random bytes for a history, the same ones for the same seed and number.
 #[must_use]
 pub fn random_bytes(seed: u64, number: u64) -> Vec<u8> {
     let mut random = Random::new(seed, number);
-    // Short ones are run more often than long ones: they take less time, and find as much.
+    // More short ones than long ones: they take less time and find as much.
     let longest = 16 << random.below(9);
     let len = 1 + random.below(longest);
     (0..len).map(|_| random.below(256) as u8).collect()

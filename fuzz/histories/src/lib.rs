@@ -3,8 +3,8 @@
 //! from the code.
 //!
 //! A [`History`] runs in three ways: by libFuzzer (`fuzz/fuzz_targets`), as a short property test
-//! (`tests/short`) and for minutes or hours by the program `soak`. All of them make the steps out
-//! of bytes. A history that fails is shortened as far as it still fails, and printed as Rust.
+//! (`tests/short`), and for minutes or hours by the program `soak`. All of them decode the steps
+//! from bytes. A history that fails is shortened as long as it still fails, and printed as Rust.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

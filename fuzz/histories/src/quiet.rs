@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Panics that belong to a history print nothing: some are part of it, and the one that ends it is
-//! printed once, when the history is short.
+//! Suppresses the messages of panics in a history. Some panics are part of it, and the one that
+//! ends it is printed once, when the history is short.
 
 use std::cell::{Cell, RefCell};
 use std::panic;
@@ -11,10 +11,10 @@ thread_local! {
     static LAST: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Until it is dropped, panics of this thread are kept instead of printed.
+/// Until this is dropped, the messages of this thread's panics are kept and not printed.
 pub(crate) struct Quiet(());
 
-/// Begins to be quiet.
+/// Starts to suppress messages.
 pub(crate) fn begin() -> Quiet {
     static HOOK: Once = Once::new();
 
@@ -42,7 +42,7 @@ pub(crate) fn begin() -> Quiet {
     Quiet(())
 }
 
-/// The message of the last panic, and where it was.
+/// The message and the place of the last panic.
 pub(crate) fn last_message() -> String {
     LAST.with_borrow(Clone::clone)
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`shorten`]: a shorter history that fails as well.
+//! [`shorten`]: finds a shorter history that fails too.
 
 /// How many histories are tried at most.
 const TRIES: usize = 5_000;
 
-/// Takes steps away, in large pieces first, as long as the rest still fails.
+/// Removes steps, in large pieces first, as long as the rest still fails.
 pub(crate) fn shorten<S: Clone>(steps: &[S], mut fails: impl FnMut(&[S]) -> bool) -> Vec<S> {
     let mut short = steps.to_vec();
     let mut tries = 0;
@@ -23,7 +23,7 @@ pub(crate) fn shorten<S: Clone>(steps: &[S], mut fails: impl FnMut(&[S]) -> bool
                 at += piece;
             }
         }
-        // Single steps are tried again until none can be spared.
+        // Single steps are tried again until none can be removed.
         if !(piece == 1 && has_shrunk && tries < TRIES) {
             piece /= 2;
         }

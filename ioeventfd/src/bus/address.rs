@@ -5,11 +5,11 @@ use std::fmt;
 
 use notify_core::Bus;
 
-/// An address that a guest writes to. The address spaces have nothing to do with one another.
+/// An address that a guest writes to. The two address spaces are independent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum IoAddress {
-    /// Guest-physical memory, where no memory slot is: RAM never rings.
+    /// A guest-physical address without a memory slot. A write to RAM never rings a doorbell.
     Mmio(u64),
     /// An I/O port (x86).
     Pio(u16),
@@ -34,9 +34,9 @@ impl IoAddress {
         }
     }
 
-    /// Whether a write of so many bytes (0: any number) at this address exists, on a bus as KVM
-    /// sees it: guest-physical addresses end where the architecture ends them, and a store across a
-    /// page is two; ports end at 0xffff, and no processor writes eight bytes to one.
+    /// Whether KVM's bus can see a write of so many bytes (0: any number) at this address. The
+    /// architecture limits guest-physical addresses, and a store across a page is two writes. Ports
+    /// end at 0xffff, and no processor writes eight bytes to one.
     pub(crate) fn takes(self, bytes: u32) -> bool {
         match self {
             Self::Mmio(address) => {
@@ -46,13 +46,14 @@ impl IoAddress {
         }
     }
 
-    /// Whether it is one of the `size` bytes from `start` on.
+    /// Whether it is one of the `size` bytes from `start`.
     pub(crate) fn is_within(self, start: Self, size: u64) -> bool {
         let offset = self.number().checked_sub(start.number());
         self.bus() == start.bus() && offset.is_some_and(|offset| offset < size)
     }
 
-    /// The address that lies as far from `to` as this one from `from`, all in one address space.
+    /// The address at the same offset from `to` as this one from `from`; `None` if they are not all
+    /// in one address space.
     pub(crate) fn moved(self, from: Self, to: Self) -> Option<Self> {
         if self.bus() != from.bus() || from.bus() != to.bus() {
             return None;
@@ -74,7 +75,8 @@ const PHYSICAL_BITS: u32 = if cfg!(target_arch = "riscv64") {
     52
 };
 
-/// What KVM's emulator cuts a store at. Pages of the guest may be larger, never smaller.
+/// KVM's emulator splits a store at a multiple of this. A guest's pages may be larger, never
+/// smaller.
 pub(crate) const PAGE: u64 = 0x1000;
 
 impl fmt::Debug for IoAddress {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Conflict`]: why two things cannot be side by side on KVM's bus.
+//! [`Conflict`]: why a doorbell cannot be on KVM's bus together with something else.
 
 use super::{Datamatch, IoAddress, Place, Window};
 
-/// What is in the way of a doorbell: found by the [registry](crate::DoorbellRegistry), before the
-/// VM is asked.
+/// What a doorbell conflicts with.
+///
+/// The [registry](crate::DoorbellRegistry) finds it before any request to the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// Another doorbell of this registry takes the very same writes. KVM would return EEXIST.
+    /// Another doorbell of this registry takes the same writes. KVM would return EEXIST.
     #[error("another doorbell of this registry takes the same writes; remove that one first")]
     Taken,
 
-    /// At this address another doorbell takes some of the same writes: one of the two takes every
-    /// value, or every width. KVM would return EEXIST.
+    /// Another doorbell at this address takes some of the same writes, because one of the two takes
+    /// every value, or every width. KVM would return EEXIST.
     #[error("a doorbell for {datamatch} at the same address takes some of these writes")]
     #[non_exhaustive]
     Wildcard {
@@ -21,8 +22,8 @@ pub enum Conflict {
         datamatch: Datamatch,
     },
 
-    /// Another doorbell starts at another address and shares bytes with this one. KVM takes both,
-    /// and its bus then finds the one or the other or none, depending on what else is registered.
+    /// Another doorbell starts at another address and shares bytes with this one. KVM accepts both.
+    /// Its bus then finds one of the two or neither, depending on what else is registered.
     #[error("it overlaps the doorbell at {address} for {datamatch}, and one may hide the other")]
     #[non_exhaustive]
     Overlap {
@@ -32,8 +33,8 @@ pub enum Conflict {
         datamatch: Datamatch,
     },
 
-    /// One of the two takes any write and begins where the other one ends. KVM takes both, and its
-    /// bus then misses one of them, depending on the order in which they were registered.
+    /// One of the two takes any write and begins where the other one ends. KVM accepts both. Its
+    /// bus then misses one of them, depending on the order of registration.
     #[error(
         "it adjoins the doorbell at {address} for {datamatch}, and one of the two takes any write: \
          give that one a width"
@@ -46,14 +47,14 @@ pub enum Conflict {
         datamatch: Datamatch,
     },
 
-    /// A device in the kernel has its registers there. KVM registers the doorbell; it then takes
-    /// the device's writes, or never rings.
+    /// A device in the kernel has its registers there. KVM would accept the doorbell. It would then
+    /// take the device's writes, or never ring.
     #[error("it lies in the registers of {0}")]
     Device(Window),
 }
 
 impl Conflict {
-    /// Between a place that is wanted and one that is there, if they are in conflict.
+    /// The conflict of a place that is wanted with one that is there, if any.
     pub(crate) fn between(wanted: Place, there: Place) -> Option<Self> {
         if wanted == there {
             Some(Self::Taken)

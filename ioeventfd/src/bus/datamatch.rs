@@ -7,7 +7,7 @@ use crate::Error;
 
 /// How many bytes a guest writes at once: `Width::W4 as u32` is 4.
 ///
-/// It is closed: KVM matches writes of these four lengths, and longer stores as several of them.
+/// The enum is exhaustive: KVM matches writes of these four lengths, and splits longer stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Width {
     /// One.
@@ -20,21 +20,23 @@ pub enum Width {
     W8 = 8,
 }
 
-/// Which writes to its address ring a doorbell. A value that does not fit its width cannot be
-/// written down; [`new`](Self::new) takes a length and a value, which is what most VMMs have. All
-/// other writes exit to user space, as do reads.
+/// Which writes to its address ring a doorbell. All other writes, and all reads, exit to user
+/// space.
 ///
-/// Several doorbells with different values of one width can share an address; so can several with
-/// different widths. One that takes all values of a width excludes values of that width, and
-/// [`AnyWrite`](Self::AnyWrite) excludes everything else.
+/// A value that does not fit its width cannot be expressed. [`new`](Self::new) takes a length and a
+/// value, which is what most VMMs have.
+///
+/// Several doorbells with different values of one width can share an address. So can several with
+/// different widths. A doorbell for all values of a width excludes doorbells for one value of that
+/// width, and [`AnyWrite`](Self::AnyWrite) excludes all others.
 ///
 /// # Host kernels before Linux 7.2
 ///
-/// A guest can reach a `BUG` of the host's kernel if a doorbell with a value is the first thing in
-/// a page: by a store of 16 bytes that starts in the page before, off a multiple of 8. Commit
-/// f1edbed787ba ("KVM: Replace guest-triggerable `BUG_ON()` in ioeventfd datamatch") is the fix,
-/// which stable kernels have too. Where a host may lack it, keep such doorbells off the start of a
-/// page, or take any value there.
+/// A guest can reach a `BUG` of the host's kernel if a doorbell with a value is at the start of a
+/// page. It does so by a store of 16 bytes that starts in the page before, at an address that is
+/// not a multiple of 8. Commit f1edbed787ba ("KVM: Replace guest-triggerable `BUG_ON()` in
+/// ioeventfd datamatch") is the fix; stable kernels have it too. If a host may lack it, put no such
+/// doorbell at the start of a page, or use one for any value there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Datamatch {
@@ -42,12 +44,12 @@ pub enum Datamatch {
     ///
     /// No doorbell with a width may end where this one begins: KVM's bus would miss one of the two,
     /// depending on which was registered first. A [`DoorbellSet`](crate::DoorbellSet) refuses that
-    /// ([`Conflict::Adjacent`](crate::Conflict::Adjacent)); a single
-    /// [`IoEventFd`](crate::IoEventFd) knows of no other.
+    /// ([`Conflict::Adjacent`](crate::Conflict::Adjacent)). A single
+    /// [`IoEventFd`](crate::IoEventFd) does not know of others, so it cannot check.
     ///
-    /// On MMIO, KVM may serve this from a fast path that does not look at the instruction, and so
-    /// does not tell a read from a write: a guest that *reads* the address may ring it too. Use a
-    /// width where that matters.
+    /// On MMIO, KVM may use a fast path that does not decode the instruction, so it cannot
+    /// distinguish a read from a write. A guest that *reads* the address may then ring the doorbell
+    /// too. Use a width where that matters.
     AnyWrite,
     /// Every write of this width.
     Width(Width),
@@ -62,7 +64,7 @@ pub enum Datamatch {
 }
 
 impl Datamatch {
-    /// Creates one from a length in bytes and, if only one value rings, that value.
+    /// Creates one from a length in bytes and, for a single value, that value.
     ///
     /// | `length` | `value` | which writes ring |
     /// |---|---|---|
@@ -74,8 +76,8 @@ impl Datamatch {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidDatamatch`] for a value with a length of 0, for a value that does not fit
-    /// the length, and for other lengths.
+    /// Fails with [`Error::InvalidDatamatch`] for a value with a length of 0, for a value that does
+    /// not fit the length, and for other lengths.
     ///
     /// ```
     /// use ioeventfd::{Datamatch, Width};
@@ -107,7 +109,7 @@ impl Datamatch {
         datamatch.map_err(|_| invalid())
     }
 
-    /// Returns the length in bytes, as KVM takes it: 0 stands for any.
+    /// Returns the length in bytes, as in `struct kvm_ioeventfd`: 0 means any.
     #[must_use]
     pub const fn bytes(self) -> u32 {
         match self {
@@ -120,7 +122,7 @@ impl Datamatch {
         }
     }
 
-    /// Returns the value, if only one rings.
+    /// Returns the value, if only one value rings.
     #[must_use]
     pub const fn value(self) -> Option<u64> {
         match self {

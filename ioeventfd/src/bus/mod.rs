@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What KVM's bus knows of a doorbell: its address and which writes it takes, and what cannot be
-//! beside it there.
+//! What KVM's bus knows of a doorbell: its address, which writes it takes, and what it conflicts
+//! with.
 
 mod address;
 mod conflict;

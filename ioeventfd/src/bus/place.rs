@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 
 use super::{Datamatch, IoAddress, Width};
 
-/// Where a doorbell lies and which writes ring it. In order of address, then of width (any first),
-/// then of value (all first), so that what KVM would find in one place stands together.
+/// Where a doorbell lies and which writes ring it. Ordered by address, then width (any first), then
+/// value (all first), so that doorbells at one address follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) address: IoAddress,
@@ -18,17 +18,17 @@ impl Place {
         Self { address, datamatch }
     }
 
-    /// The first place there may be at an address.
+    /// The lowest place at an address.
     pub(crate) const fn first(address: IoAddress) -> Self {
         Self::new(address, Datamatch::AnyWrite)
     }
 
-    /// The last place there may be at an address.
+    /// The highest place at an address.
     pub(crate) const fn last(address: IoAddress) -> Self {
         Self::new(address, Datamatch::U64(u64::MAX))
     }
 
-    /// How many bytes it covers on the bus. A doorbell for any width stands at its first byte.
+    /// How many bytes it covers on the bus. A doorbell for any width counts as one byte.
     pub(crate) fn size(self) -> u64 {
         self.datamatch.bytes().max(1).into()
     }
@@ -44,10 +44,9 @@ impl Place {
             .is_some_and(|(low, _, distance)| distance < low.size())
     }
 
-    /// Whether one is for any write and begins where the other ends. KVM takes these for equal when
-    /// it looks for a place in its array, so their order there is that of their registration, and a
-    /// search by halves may then miss one of them. Two for any write have an order: that of their
-    /// addresses.
+    /// Whether one is for any write and begins where the other ends. KVM's comparison takes these
+    /// for equal, so they are in its array in the order of their registration, and its binary
+    /// search may miss one of them. Two for any write are ordered by their addresses.
     ///
     /// Kernel source: `kvm_io_bus_cmp` in `virt/kvm/kvm_main.c`.
     fn adjoins(self, other: Self) -> bool {
@@ -68,7 +67,7 @@ impl Place {
         apart.then_some((low, high, distance))
     }
 
-    /// Whether KVM refuses to have both (EEXIST), whatever their eventfds.
+    /// Whether KVM refuses to register both (EEXIST), whatever their eventfds.
     ///
     /// Kernel source: `ioeventfd_check_collision` in `virt/kvm/eventfd.c`.
     pub(crate) fn collides(self, other: Self) -> bool {
@@ -106,7 +105,7 @@ pub(crate) const fn last_value(width: Width) -> Datamatch {
     }
 }
 
-/// What a write of these bytes is: its width, and its value as KVM compares it.
+/// The width of a write of these bytes, and its value as KVM compares it.
 pub(crate) const fn written(bytes: &[u8]) -> Option<(Width, Datamatch)> {
     match *bytes {
         [a] => Some((Width::W1, Datamatch::U8(a))),

@@ -8,13 +8,19 @@ use notify_core::{Platform, Vm};
 
 use super::{Datamatch, IoAddress, Place};
 
-/// The registers of a device in the kernel, among which no doorbell may lie: KVM would register it,
-/// and it would then take the device's writes, or never ring.
+/// The registers of a device in the kernel, where no doorbell may lie.
 ///
-/// [`Window::of_irqchip`] returns those of an x86 VM's interrupt controllers. An arm64 or riscv64
-/// VMM chooses where they are, and gets theirs from [`gicv3`](Self::gicv3) and [`aia`](Self::aia).
-/// What else KVM has on its bus, such as zones of coalesced MMIO, [`new`](Self::new) describes. All
-/// of them go to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
+/// KVM would register a doorbell there. It would then take the device's writes, or never ring.
+///
+/// | what KVM has on its bus | window |
+/// |---|---|
+/// | x86: PICs, I/O APIC, local APIC | [`of_irqchip`](Self::of_irqchip) |
+/// | x86: the PIT | [`X86_PIT`](Self::X86_PIT) |
+/// | arm64: a GICv3 with ITSs | [`gicv3`](Self::gicv3), with the addresses that the VMM chose |
+/// | riscv64: an AIA | [`aia`](Self::aia), with the addresses that the VMM chose |
+/// | anything else, such as zones of coalesced MMIO | [`new`](Self::new) |
+///
+/// Pass all windows to [`DoorbellRegistry::new`](crate::DoorbellRegistry::new), or later to
 /// [`reserve`](crate::DoorbellRegistry::reserve).
 ///
 /// ```
@@ -43,43 +49,46 @@ const PIT: Window = Window::new(IoAddress::Pio(0x40), 4, "the PIT");
 const SPEAKER: Window = Window::new(IoAddress::Pio(0x61), 1, "the PIT's speaker port");
 
 impl Window {
-    /// After KVM_CREATE_IRQCHIP on x86: both PICs, the I/O APIC and the local APIC where they are
-    /// after reset. Kernel source: `arch/x86/kvm/i8259.c`, `ioapic.h`, `lapic.c`.
+    /// After KVM_CREATE_IRQCHIP on x86: both PICs, the I/O APIC and the local APIC, at their
+    /// addresses after reset. Kernel source: `arch/x86/kvm/i8259.c`, `ioapic.h`, `lapic.c`.
     pub const X86_IRQCHIP: &'static [Self] = &[PIC_MASTER, PIC_SLAVE, ELCR, IOAPIC, LAPIC];
 
-    /// After KVM_CREATE_PIT2 on x86: the timer, and the port of the speaker (which KVM leaves out
-    /// if asked without KVM_PIT_SPEAKER_DUMMY). Kernel source: `arch/x86/kvm/i8254.h`.
+    /// After KVM_CREATE_PIT2 on x86: the timer and the port of the speaker. (KVM has the second one
+    /// only with KVM_PIT_SPEAKER_DUMMY.) Kernel source: `arch/x86/kvm/i8254.h`.
     pub const X86_PIT: &'static [Self] = &[PIT, SPEAKER];
 
-    /// Returns the windows of the interrupt controllers that a VM has in the kernel: those above;
-    /// with KVM_CAP_SPLIT_IRQCHIP that of the local APIC. A VM whose irqchip is created later has
-    /// none yet. Of an arm64 or riscv64 VM it returns none, since the VMM chose the addresses.
+    /// Returns the windows of the interrupt controllers that a VM has in the kernel.
+    ///
+    /// That is [`X86_IRQCHIP`](Self::X86_IRQCHIP), or only the local APIC with
+    /// KVM_CAP_SPLIT_IRQCHIP. The list is empty before the irqchip is created, and for arm64 and
+    /// riscv64, where the VMM chose the addresses.
     ///
     /// # Errors
     ///
-    /// Those of [`Vm::platform`]. If it is not supported, [`X86_IRQCHIP`](Self::X86_IRQCHIP) is
-    /// right for either kind of x86 VM: no doorbell is where a PC has its interrupt controllers.
+    /// Those of [`Vm::platform`]. If that is not supported, use
+    /// [`X86_IRQCHIP`](Self::X86_IRQCHIP) for any x86 VM.
     pub fn of_irqchip(vm: &dyn Vm) -> io::Result<&'static [Self]> {
         Ok(match vm.platform()? {
             Some(Platform::X86) => Self::X86_IRQCHIP,
             Some(Platform::X86Split) => &[LAPIC],
-            // A GIC or an AIA is where the VMM has placed it.
+            // The VMM chose the addresses of a GIC or an AIA.
             Some(Platform::Arm64Gic | Platform::Riscv64Aia) | None => &[],
         })
     }
 
-    /// Creates a window of `size` bytes from `start` on. `name` is for error texts: "the GIC".
+    /// Creates a window of `size` bytes from `start`. `name` is for error texts: "the GIC".
     #[must_use]
     pub const fn new(start: IoAddress, size: u64, name: &'static str) -> Self {
         Self { start, size, name }
     }
 
-    /// Returns the windows of a GICv3 (arm64) with its distributor at this address
-    /// (KVM_VGIC_V3_ADDR_TYPE_DIST): 64 KiB; with these regions of redistributors
-    /// (KVM_VGIC_V3_ADDR_TYPE_REDIST, or each KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION), each with its
-    /// address and its number of vCPUs: 128 KiB for each vCPU; and with ITSs at these addresses
-    /// (KVM_VGIC_ITS_ADDR_TYPE): 128 KiB each, the frame of GITS_TRANSLATER, to which MSI are
-    /// written, included.
+    /// Returns the windows of a GICv3 (arm64).
+    ///
+    /// | parameter | addresses | size |
+    /// |---|---|---|
+    /// | `distributor` | KVM_VGIC_V3_ADDR_TYPE_DIST | 64 KiB |
+    /// | `redistributors`: address and number of vCPUs | KVM_VGIC_V3_ADDR_TYPE_REDIST, or each KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION | 128 KiB for each vCPU |
+    /// | `itss` | KVM_VGIC_ITS_ADDR_TYPE | 128 KiB each, with the frame of GITS_TRANSLATER |
     ///
     /// Kernel source: `vgic_register_dist_iodev`, `vgic_register_redist_iodev` and
     /// `vgic_register_its_iodev` in `arch/arm64/kvm/vgic`.
@@ -102,9 +111,10 @@ impl Window {
             .collect()
     }
 
-    /// Returns the windows of an AIA (riscv64) with its APLIC at this address
-    /// (KVM_DEV_RISCV_AIA_ADDR_APLIC): 16 KiB; and with the IMSICs of the vCPUs at these
-    /// (KVM_DEV_RISCV_AIA_ADDR_IMSIC): 4 KiB each.
+    /// Returns the windows of an AIA (riscv64).
+    ///
+    /// `aplic` is KVM_DEV_RISCV_AIA_ADDR_APLIC, of 16 KiB. `imsics` has the addresses of the vCPUs'
+    /// IMSICs (KVM_DEV_RISCV_AIA_ADDR_IMSIC), of 4 KiB each.
     ///
     /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`,
     /// `kvm_riscv_vcpu_aia_imsic_init` in `arch/riscv/kvm/aia_imsic.c`.

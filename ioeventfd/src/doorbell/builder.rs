@@ -8,7 +8,7 @@ use notify_core::{EventNotifier, Vm};
 use super::{IoEventFd, request};
 use crate::{Datamatch, Error, IoAddress, Rejected};
 
-/// A doorbell that is not registered.
+/// A doorbell that is not registered; see [`IoEventFd::builder`].
 #[derive(Debug)]
 pub struct IoEventFdBuilder {
     pub(super) vm: Arc<dyn Vm>,
@@ -18,19 +18,21 @@ pub struct IoEventFdBuilder {
 }
 
 impl IoEventFdBuilder {
-    /// Signals this notifier (default: a new one). Several doorbells may share one.
+    /// Sets the notifier (default: a new one). Several doorbells may share one.
     #[must_use = "a builder registers nothing"]
     pub fn notifier(mut self, notifier: Arc<EventNotifier>) -> Self {
         self.notifier = Some(notifier);
         self
     }
 
-    /// Registers the doorbell: from now on matching writes signal the notifier.
+    /// Registers the doorbell: from then on matching writes signal the notifier.
+    ///
+    /// Issues one KVM_IOEVENTFD. Before Linux 6.18 that blocks for an SRCU grace period.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchWrite`], [`Error::NoAnyWrite`], [`Error::NoNotifier`], [`Error::Taken`],
-    /// [`Error::Retired`], [`Error::Refused`]; the builder comes back inside.
+    /// [`Error::Retired`], [`Error::Refused`]. The builder is returned inside [`Rejected`].
     pub fn assign(self) -> Result<IoEventFd, Rejected<Self>> {
         match self.try_assign() {
             Ok(notifier) => Ok(IoEventFd::registered(self, notifier)),

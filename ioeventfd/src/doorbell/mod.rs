@@ -13,16 +13,17 @@ pub use builder::IoEventFdBuilder;
 
 use crate::{Datamatch, Error, IoAddress, Rejected};
 
-/// A doorbell: a write of the guest that signals a notifier.
+/// One registered doorbell: matching writes of the guest signal a notifier.
 ///
-/// Dropping it deregisters the address, with the key and the notifier that registered it; a failure
-/// is logged. When that is done the guest's next write exits to user space. A signal that came
-/// before stays in the notifier. On kernels since 6.18 a deregistration right after a registration
-/// waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at 100);
-/// [`Vm::retire`](notify_core::Vm::retire) avoids it when a VM is closed.
+/// Dropping it deregisters it; a failure is logged. From then on the guest's writes exit to user
+/// space. Earlier signals stay in the notifier.
 ///
-/// It keeps its notifier open: KVM does not notice that an eventfd is closed, and the address would
-/// stay taken until the VM is closed. It also keeps the VM open.
+/// The drop blocks for one KVM_IOEVENTFD. On kernels since 6.18 a deregistration right after a
+/// registration also waits for an SRCU grace period (about 8 ms at CONFIG_HZ=250, 20 ms at 100).
+/// [`Vm::retire`](notify_core::Vm::retire) avoids that when a VM is closed.
+///
+/// It keeps its notifier and the VM open. If an eventfd is closed first, KVM does not notice, and
+/// the address stays taken until the VM is closed.
 ///
 /// Kernel source: `virt/kvm/eventfd.c`, `kvm_assign_ioeventfd`.
 ///
@@ -39,7 +40,7 @@ use crate::{Datamatch, Error, IoAddress, Rejected};
 /// let all = IoEventFd::builder(vm, address, Datamatch::Width(Width::W2)).assign();
 /// assert!(matches!(all.map_err(Error::from), Err(Error::Taken { .. })));
 ///
-/// // What was kicked before it is stopped is still there to be taken.
+/// // Kicks from before stay in the notifier.
 /// let notifier = doorbell.notifier().clone();
 /// doorbell.deassign()?;
 /// # drop((other, notifier));
@@ -55,7 +56,7 @@ pub struct IoEventFd {
     registration: Registration,
 }
 
-/// Whether the kernel knows the doorbell.
+/// Whether the doorbell is registered in the kernel.
 #[derive(Debug, PartialEq, Eq)]
 enum Registration {
     Registered,
@@ -63,7 +64,7 @@ enum Registration {
 }
 
 impl IoEventFd {
-    /// A doorbell that rings for `datamatch` at `address`.
+    /// Creates a builder for a doorbell that rings for writes of `datamatch` at `address`.
     #[must_use = "a builder registers nothing"]
     pub fn builder(vm: Arc<dyn Vm>, address: IoAddress, datamatch: Datamatch) -> IoEventFdBuilder {
         IoEventFdBuilder {
@@ -84,8 +85,8 @@ impl IoEventFd {
         }
     }
 
-    /// A doorbell that the kernel does not know yet: the atom of a set, which registers and
-    /// deregisters many, and must be able to take each step back.
+    /// A doorbell that is not registered yet: a set registers and deregisters many, and must be
+    /// able to undo each step.
     pub(crate) fn unregistered(
         vm: Arc<dyn Vm>,
         address: IoAddress,
@@ -125,22 +126,22 @@ impl IoEventFd {
         self.datamatch
     }
 
-    /// What it signals.
+    /// Returns the notifier that it signals.
     #[must_use]
     pub fn notifier(&self) -> &Arc<EventNotifier> {
         &self.notifier
     }
 
-    /// Deregisters it, as dropping does, and returns whether that worked. A doorbell that the
-    /// kernel does not have any more (ENOENT) counts as deregistered; a warning is logged.
+    /// Deregisters it, as dropping it does, and reports a failure. If the kernel does not have the
+    /// doorbell any more (ENOENT), that is success, and a warning is logged.
     ///
-    /// Kicks that came before are in the notifier, which comes back ready to be registered again. A
-    /// VMM that stops a queue takes them and serves the queue once more.
+    /// Returns a builder that registers it again with the same notifier, which keeps earlier kicks.
+    /// A VMM that stops a queue takes these kicks and serves the queue once more.
     ///
     /// # Errors
     ///
-    /// [`Error::StaysRegistered`]; the doorbell comes back inside, still registered as far as is
-    /// known.
+    /// [`Error::StaysRegistered`]. The doorbell is returned inside [`Rejected`]. It counts as
+    /// registered.
     pub fn deassign(mut self) -> Result<IoEventFdBuilder, Rejected<Self>> {
         if let Err(error) = self.deregister() {
             return Err(Rejected::new(error, self));
@@ -154,8 +155,8 @@ impl IoEventFd {
     }
 
     /// Deregisters it, if it is registered. A doorbell that the kernel does not have (ENOENT) is
-    /// gone: another party has deregistered it, or KVM had no memory to make its bus smaller and
-    /// dropped every doorbell on it. A caller could do nothing about that, so it is logged.
+    /// gone: other code has deregistered it, or KVM had no memory to shrink its bus and dropped
+    /// every doorbell on it. The caller cannot do anything about that, so it is only logged.
     pub(crate) fn deregister(&mut self) -> Result<(), Error> {
         if !self.is_registered() {
             return Ok(());

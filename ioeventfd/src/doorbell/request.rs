@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The requests that are made of the VM, what is refused before, and what the VM's errors mean.
+//! The requests to the VM, what is refused before, and what the VM's errors mean.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ fn request(
         .datamatch(datamatch.value())
 }
 
-/// Refuses what could never ring on this VM.
+/// Fails if the doorbell could never ring on this VM.
 pub(super) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Result<(), Error> {
     if !address.takes(datamatch.bytes()) {
         return Err(Error::NoSuchWrite { address, datamatch });
@@ -32,7 +32,7 @@ pub(super) fn check(vm: &dyn Vm, address: IoAddress, datamatch: Datamatch) -> Re
     Ok(())
 }
 
-/// Registers a doorbell that was checked.
+/// Registers a doorbell that passed [`check`].
 pub(super) fn register(
     vm: &dyn Vm,
     address: IoAddress,
@@ -43,7 +43,7 @@ pub(super) fn register(
         .map_err(|error| explain(address, datamatch, error))
 }
 
-/// Deregisters it, by the same key and notifier.
+/// Deregisters it, with the same key and notifier.
 pub(super) fn deregister(
     vm: &dyn Vm,
     address: IoAddress,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Claims`]: which set has which place of a VM's buses.
+//! [`Claims`]: which set owns which place on a VM's buses.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,12 +7,12 @@ use super::neighbours::{Look, Map, clash, refuse};
 use crate::bus::Place;
 use crate::{Conflict, Error, Window};
 
-/// Which set, of all registries: a plan for one VM is none for another.
+/// A set, unique among all registries, so that a plan is valid for one set only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SetId(u64);
 
 impl SetId {
-    /// No set: the place is that of a quarantined doorbell.
+    /// No set: the place of a quarantined doorbell.
     const QUARANTINE: Self = Self(0);
 
     pub(crate) fn new() -> Self {
@@ -21,33 +21,34 @@ impl SetId {
     }
 }
 
-/// The places that sets have. Those of one set may be in conflict only while it changes from the
-/// one to the other.
+/// The places of all sets. Two places of one set may conflict only during a change from the one to
+/// the other.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     held: Map,
-    /// Given up by a change that is under way: the set's own if the change fails, no other set's.
+    /// Given up by a change in progress. They go back to the set if the change fails; no other set
+    /// may take them.
     leaving: Map,
     windows: Vec<Window>,
-    /// How many of the places are those of quarantined doorbells.
+    /// How many of the places belong to quarantined doorbells.
     quarantined: usize,
-    /// Changes with everything else here, so that what was checked once need not be checked again.
+    /// Increases with each change of the other fields: a check of the same version still holds.
     version: u64,
 }
 
-/// Places that a set could have, as the claims were then.
+/// Places that were found to be free, and the version of the claims at that time.
 #[derive(Debug)]
 pub(crate) struct Checked {
     version: u64,
     places: Map,
 }
 
-/// Whether quarantined doorbells are in the way.
+/// Whether quarantined doorbells count as conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quarantined {
-    /// They have their places.
+    /// They do.
     Stay,
-    /// A change deregisters them before it begins, or fails.
+    /// They do not: a change deregisters them first, or fails.
     Go,
 }
 
@@ -72,8 +73,8 @@ impl Claims {
         self.held.keys().chain(self.leaving.keys()).copied()
     }
 
-    /// Whether a set can have these places once it has given up those, which are in order, and the
-    /// quarantine is empty. `None`: it can, and has to look again once the quarantine is empty.
+    /// Checks whether a set can have these places once it has given up `given_up` (sorted) and the
+    /// quarantine is empty. `None`: it can, but must check again once the quarantine is empty.
     pub(crate) fn check(
         &self,
         set: SetId,
@@ -101,11 +102,11 @@ impl Claims {
         self.check_beside(set, wanted, goes)
     }
 
-    /// The places, in order, if nothing that stays is in their way.
+    /// Returns the places, sorted, if nothing that stays conflicts with them.
     ///
-    /// Many doorbells by value may have one address, and as many may leave a few bytes beside it.
-    /// Those of one address and width have the same neighbours, so these are looked at once for
-    /// all.
+    /// Many doorbells with a value may share an address, while as many others leave an address a
+    /// few bytes away. Doorbells of one address and width have the same neighbours, so these are
+    /// examined once for all.
     fn check_beside(
         &self,
         set: SetId,
@@ -148,8 +149,8 @@ impl Claims {
         }
     }
 
-    /// Gives a set these places, checked before or now; those that it gives up stay its own until
-    /// the change is finished or aborted.
+    /// Gives a set these places, checked before or now. Those in `given_up` stay reserved until the
+    /// change is finished or aborted.
     pub(crate) fn begin(
         &mut self,
         set: SetId,
@@ -175,7 +176,8 @@ impl Claims {
         Ok(())
     }
 
-    /// The change is done. What is `stuck` keeps its place, which may be one that was given up.
+    /// Ends a change that succeeded. Doorbells in `stuck` keep their places, which may be among
+    /// those given up.
     pub(crate) fn finish(&mut self, set: SetId, given_up: &[Place], stuck: &[Place]) {
         self.version += 1;
         for place in given_up {
@@ -184,7 +186,7 @@ impl Claims {
         self.held.extend(stuck.iter().map(|place| (*place, set)));
     }
 
-    /// The change did not happen, but for the places that are `stuck`.
+    /// Ends a change that was undone, except for the places in `stuck`.
     pub(crate) fn abort(
         &mut self,
         set: SetId,
@@ -199,7 +201,7 @@ impl Claims {
         self.held.extend(given_up.iter().map(|place| (*place, set)));
     }
 
-    /// A set is dropped, and the kernel keeps one of its doorbells.
+    /// Keeps the place of a doorbell that the kernel did not deregister when its set was dropped.
     pub(crate) fn quarantine(&mut self, place: Place) {
         self.version += 1;
         self.leaving.remove(&place);
@@ -207,18 +209,18 @@ impl Claims {
         self.quarantined += 1;
     }
 
-    /// How many doorbells are in quarantine.
+    /// The number of doorbells in quarantine.
     pub(crate) fn quarantined(&self) -> usize {
         self.quarantined
     }
 
-    /// The kernel has deregistered a quarantined doorbell.
+    /// Releases the place of a quarantined doorbell that was deregistered.
     pub(crate) fn release_quarantined(&mut self, place: Place) {
         self.quarantined -= 1;
         self.release(place);
     }
 
-    /// A set is done with a place.
+    /// Releases a place of a set.
     pub(crate) fn release(&mut self, place: Place) {
         self.version += 1;
         self.held.remove(&place);
@@ -235,7 +237,7 @@ mod tests {
     use super::*;
     use crate::{Datamatch, IoAddress};
 
-    /// Doorbells by value that move by less than their width: each old one is beside each new one.
+    /// Doorbells with a value move by less than their width: each old one is beside each new one.
     #[test]
     fn the_neighbours_of_many_values_at_one_address_are_looked_at_once() {
         const VALUES: u32 = 2000;

@@ -15,20 +15,21 @@ pub(crate) use neighbours::Places;
 use crate::bus::Place;
 use crate::{Error, IoEventFd, Window};
 
-/// Which places of a VM's buses are taken, and by which of its
-/// [`DoorbellSet`](crate::DoorbellSet)s.
+/// Which addresses of a VM are taken, and by which of its [`DoorbellSet`](crate::DoorbellSet)s.
 ///
-/// A VMM creates one for each VM. It is a handle: a clone is cheap and is the same registry, and
-/// any thread may use it.
+/// A VMM creates one for each VM. It is a handle: a clone is cheap and refers to the same registry.
+/// Any thread may use it.
 ///
-/// It knows the doorbells of its sets and the windows that it was given, not what else a VMM
-/// registers by itself: that shows as [`Error::Taken`] when a plan is applied.
+/// It knows the doorbells of its sets and the windows that it was given. It does not know other
+/// doorbells of the VMM: a conflict with these is [`Error::Taken`] when a plan is applied.
 ///
-/// A doorbell that the kernel did not deregister when its set was dropped is kept here, in
-/// *quarantine*: with its notifier, without which it could never be deregistered, and with its
-/// place. Each change of any set first tries again to deregister it, so its place can be planned
-/// for; if the kernel still keeps it, and it is in the way, that change fails with
-/// [`Error::Conflict`]. The drop of the last handle, those of the sets included, tries once more.
+/// # Quarantine
+///
+/// If the kernel does not deregister a doorbell when its set is dropped, the registry keeps it in
+/// *quarantine*. It keeps the notifier too, without which the doorbell could never be deregistered.
+/// Each change of any set first tries again to deregister it, so a plan may use its address. If the
+/// kernel still keeps it and it conflicts, that change fails with [`Error::Conflict`]. The drop of
+/// the last handle tries once more; each set holds a handle.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -53,14 +54,14 @@ pub struct DoorbellRegistry(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     vm: Arc<dyn Vm>,
-    /// Held while they are deregistered, ioctls included: a second change has to wait, since it may
-    /// want their places. Locked after a set's state and before `claims`.
+    /// Held while they are deregistered, ioctls included: a second change must wait, since it may
+    /// want their places. Lock order: a set's state, this, `claims`.
     quarantine: Mutex<Vec<IoEventFd>>,
     claims: Mutex<Claims>,
 }
 
 impl DoorbellRegistry {
-    /// Creates the registry of a VM whose devices in the kernel have their registers in `windows`.
+    /// Creates the registry of a VM. `windows` has the registers of its devices in the kernel.
     pub fn new(vm: Arc<dyn Vm>, windows: &[Window]) -> Self {
         Self(Arc::new(Shared {
             vm,
@@ -73,22 +74,22 @@ impl DoorbellRegistry {
         &self.0.vm
     }
 
-    /// Keeps doorbells out of a window from now on.
+    /// Refuses doorbells in a window from now on.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`], naming a doorbell that is there already.
+    /// [`Error::Conflict`], with the address of a doorbell that is there already.
     pub fn reserve(&self, window: Window) -> Result<(), Error> {
         self.claims(|claims| claims.reserve(window))
     }
 
-    /// Returns how many doorbells are in quarantine, those included that a change is deregistering.
+    /// Returns the number of doorbells in quarantine, with those that a change is deregistering.
     #[must_use]
     pub fn quarantined(&self) -> usize {
         self.claims(|claims| claims.quarantined())
     }
 
-    /// A look at the claims, or a step of a change.
+    /// Runs a closure with the claims locked.
     pub(crate) fn claims<R>(&self, look: impl FnOnce(&mut Claims) -> R) -> R {
         look(&mut lock(&self.0.claims))
     }
@@ -101,8 +102,7 @@ impl DoorbellRegistry {
         quarantine.push(doorbell);
     }
 
-    /// Tries to deregister what is in quarantine. If another change is at it, waits until it is
-    /// done.
+    /// Tries to deregister what is in quarantine. Blocks until another thread that does so is done.
     pub(crate) fn retry_quarantine(&self) {
         let mut quarantine = lock(&self.0.quarantine);
         let deregistered = |doorbell: &mut IoEventFd| doorbell.deregister().is_ok();
@@ -115,13 +115,13 @@ impl DoorbellRegistry {
                 });
             });
         }
-        // The notifiers of those that are gone may be closed; not under the lock.
+        // Their notifiers may be closed now, so not under the lock.
         drop(quarantine);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whole whenever the lock is free. If a `Vm` panics, against its contract, a doorbell that it
-    // was asked about stays in quarantine.
+    // The state is consistent whenever the lock is free. If a `Vm` panics, against its contract,
+    // the doorbell of that request stays in quarantine.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

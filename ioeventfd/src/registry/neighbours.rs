@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is in the way of a place: at its address, below it or above it.
+//! What conflicts with a place: at its address, below it or above it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,10 +8,10 @@ use super::SetId;
 use crate::bus::{Place, last_value};
 use crate::{Conflict, Datamatch, Error, Width};
 
-/// Places in order, and which set has each.
+/// Places in order, and the set of each.
 pub(super) type Map = BTreeMap<Place, SetId>;
 
-/// The places that a change adds, or that an earlier one left behind in the kernel.
+/// The places that a change adds, or that an earlier one left registered.
 #[derive(Debug)]
 pub(crate) struct Places(SetId, Map);
 
@@ -24,8 +24,8 @@ impl Places {
         self.1.insert(place, self.0);
     }
 
-    /// Fails if KVM would register a doorbell beside one of them, and might then miss one of the
-    /// two. What is in the very same place KVM refuses itself.
+    /// Fails if KVM would register a doorbell beside one of them and might then miss one of the
+    /// two. KVM itself refuses a doorbell in the same place.
     pub(crate) fn refuse_beside(&self, place: Place) -> Result<(), Error> {
         let there = clash(&self.1, place, Look::AtNeighboursToo, |there, _| {
             there.collides(place)
@@ -36,13 +36,13 @@ impl Places {
         }
     }
 
-    /// Whether one of them cannot be beside this.
+    /// Whether one of them conflicts with this.
     pub(crate) fn clash_with(&self, place: Place) -> bool {
         clash(&self.1, place, Look::AtNeighboursToo, |_, _| false).is_some()
     }
 }
 
-/// Where something may be in the way.
+/// Where to look for conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     AtItsAddress,
@@ -57,7 +57,7 @@ pub(super) fn refuse(place: Place, conflict: Conflict) -> Error {
     }
 }
 
-/// A place that is in conflict with this one, but for those that do not count.
+/// A place that conflicts with this one and is not `ignored`.
 pub(super) fn clash(
     map: &Map,
     place: Place,
@@ -98,7 +98,7 @@ fn at_the_same_address(
     }
 }
 
-/// One that starts below and reaches here. The widest at an address is the last there.
+/// A place that starts below and extends to this one. The widest at an address is the last there.
 fn from_below(
     map: &Map,
     place: Place,
@@ -108,7 +108,7 @@ fn from_below(
     while let Some(entry) = map.range(..bound).next_back() {
         let below = *entry.0;
         if !below.interferes(place) {
-            // No doorbell reaches further than this.
+            // No doorbell extends further than this.
             let near = Place::new(below.address, Datamatch::U64(0)).interferes(place);
             if !near {
                 return None;
@@ -123,7 +123,7 @@ fn from_below(
     None
 }
 
-/// One that starts above, within what this one covers or, for any write, where it ends.
+/// A place that starts within the bytes of this one or, for any write, where it ends.
 fn from_above(
     map: &Map,
     place: Place,

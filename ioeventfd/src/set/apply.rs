@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Carrying a plan out: all of it, or nothing.
+//! [`DoorbellSet::apply`]: carries out a plan, all of it or nothing.
 
 use super::doorbell::Bell;
 use super::kicks::{
@@ -13,37 +13,46 @@ use crate::registry::Places;
 use crate::{Error, Rejected};
 
 impl DoorbellSet {
-    /// Carries a plan out. When this returns, the set has what was planned, in the kernel too if it
-    /// is started; or, with an error, what it had before.
+    /// Carries out a plan completely, or fails and leaves the set as it was.
     ///
-    /// Writes that exit meanwhile are matched against the new doorbells, then the old ones. The old
-    /// ones stay so until [`vcpus_passed`](Self::vcpus_passed) is told the answer.
+    /// If the set is started, the doorbells are registered when this returns. Writes that exit
+    /// meanwhile are matched against the new doorbells, then the old ones. The old ones are matched
+    /// until the returned epoch is passed to [`vcpus_passed`](Self::vcpus_passed).
     ///
-    /// If a key's doorbells change their notifier, what is pending in the old one goes to the new
-    /// one, unless the set still signals the old one for something else. (An old one that vhost
-    /// polled has all kicks since it began: [`drain`](Self::drain) before.) Kicks in the notifier
-    /// of a doorbell that is removed for good stay there. If the change fails, a notifier that is
-    /// new to the set gives what it has to the key's old one. A notifier that the set already had
-    /// keeps what it has; if it is new to a key, the key's old one is signalled once, since the
-    /// guest may have kicked during the change. An exit that was matched before the change may
-    /// signal the old notifier after it, and then moves what is pending there, so do not give an
-    /// old notifier to another user before [`vcpus_passed`](Self::vcpus_passed).
+    /// # A queue that gets another notifier
+    ///
+    /// If the doorbells of a key change their notifier, the kicks pending in the old one move to
+    /// the new one. They stay if the set still signals the old one for another doorbell, or if the
+    /// key has no doorbell any more. If vhost polled the old one, call [`drain`](Self::drain)
+    /// before: its counter was never cleared.
+    ///
+    /// An exit that was matched before the change may signal the old notifier afterwards. Its
+    /// thread then moves what is pending there. So do not use an old notifier for anything else
+    /// before [`vcpus_passed`](Self::vcpus_passed).
+    ///
+    /// If the change fails, a notifier that is new to the set gives its kicks to the key's old one.
+    /// A notifier that the set had for another key keeps its kicks. Then the key's old notifier is
+    /// signalled once, because the guest may have kicked during the change.
     ///
     /// # Blocking
     ///
     /// Set memory slots [before](Self#memory-slots-first): a slot that is set afterwards waits for
     /// a grace period. The ioctls are issued under the set's lock. Kicks are moved with no lock
     /// held: if a peer fills the new notifier and makes it block, the caller waits, and other calls
-    /// go on.
+    /// do not.
     ///
     /// # Errors
     ///
-    /// [`Error::StalePlan`]; [`Error::OtherSet`]; [`Error::Conflict`] if another set was faster;
-    /// those of [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and
-    /// [`Error::StaysRegistered`]. The plan comes back inside. [`Error::NotUndone`] if the kernel
-    /// refused to go back, too: then what could not be registered again is matched in user space
-    /// only, and the next plan repairs it; and what could not be deregistered is kept, with its
-    /// notifier, until it can be. Plan anew then.
+    /// The plan is returned inside [`Rejected`].
+    ///
+    /// - [`Error::StalePlan`], [`Error::OtherSet`].
+    /// - [`Error::Conflict`]: another set has taken one of the addresses since the plan was made.
+    /// - Those of [`IoEventFdBuilder::assign`](crate::IoEventFdBuilder::assign), and
+    ///   [`Error::StaysRegistered`].
+    /// - [`Error::NotUndone`]: the change failed, and so did its undo. Plan again. A doorbell that
+    ///   could not be registered again is matched in user space only, until the next plan repairs
+    ///   it. One that could not be deregistered is kept with its notifier; each later change tries
+    ///   again.
     #[expect(
         clippy::result_large_err,
         reason = "the plan comes back; a box would cost those that are carried out"
@@ -53,7 +62,7 @@ impl DoorbellSet {
         carried_out.map_err(|error| Rejected::new(error, plan))
     }
 
-    /// Carries a plan out. The caller does what is `deferred` when the lock is free.
+    /// Carries out a plan. The caller does what is `deferred` once the lock is free.
     pub(super) fn carry_out(
         &self,
         state: &mut State,
@@ -132,14 +141,14 @@ impl DoorbellSet {
         Ok(epoch)
     }
 
-    /// The ioctls, in order. New doorbells follow those that are there.
+    /// The ioctls, in order. New doorbells have the indices after those of the set.
     fn steps(
         &self,
         state: &State,
         plan: &Plan,
         wanted: &[Place],
     ) -> impl Iterator<Item = Step> + Clone + use<> {
-        // Nothing is looked for where nothing is removed.
+        // Without removals there are no conflicts to look for.
         let places = wanted.iter().filter(|_| !plan.removals.is_empty());
         let new = Places::new(self.id, places.copied());
         let bell = |index: &usize| state.bells.get(*index);
@@ -161,7 +170,7 @@ impl DoorbellSet {
         first.chain(added.map(Step::Register)).chain(last)
     }
 
-    /// What exits are held against while the ioctls are on their way: the new, then the old.
+    /// Matches exits against the new doorbells, then the old ones, during the ioctls.
     fn publish_change(
         &self,
         state: &State,
@@ -186,7 +195,7 @@ impl DoorbellSet {
         self.exchange(current.chain(old).collect());
     }
 
-    /// The change is done: what was there is past. New doorbells begin at index `new`.
+    /// Ends a change that succeeded. New doorbells begin at index `new`.
     fn finish_change(
         &self,
         state: &mut State,
@@ -195,14 +204,13 @@ impl DoorbellSet {
         handovers: &[Handover],
     ) -> Epoch {
         let mut gone = Vec::with_capacity(plan.removals.len());
-        // From the last on, so that the others' indices stay; the order is made below.
+        // From the last one, so that the other indices stay valid. Sorted below.
         for index in plan.removals.iter().rev() {
             if *index < state.bells.len() {
                 gone.push(state.bells.swap_remove(*index));
             }
         }
-        // Long changes leave little in the caches: doorbells that only follow others are not looked
-        // at.
+        // After a long change the caches are cold: do not sort if the new ones only follow.
         let place = |index: Option<usize>| Some(state.bells.get(index?)?.place());
         let follow = place(new.checked_sub(1)) <= place(Some(new));
         if !(follow && plan.removals.is_empty()) {
@@ -217,16 +225,15 @@ impl DoorbellSet {
         if forgets || !state.started {
             self.publish(state);
         }
-        // ExitTable have not been matched to the old notifiers since the ioctls began, and the
-        // kernel does not signal them any more. What an exit was matched to before may be signalled
-        // only now.
+        // Exits have not been matched to the old notifiers since the ioctls began, and the kernel
+        // does not signal them any more. But an exit that was matched before may signal only now.
         if !handovers.is_empty() {
             self.count_handover();
         }
         epoch
     }
 
-    /// The change did not happen, and these kicks are moved back.
+    /// Ends a change that failed: these kicks will be moved back.
     fn revert_change(
         &self,
         state: &State,
@@ -245,13 +252,13 @@ impl DoorbellSet {
             .claims(|claims| claims.abort(self.id, wanted, given_up, &places));
     }
 
-    /// Where the kernel has doorbells of this set that earlier failures left registered.
+    /// The places of doorbells that earlier failures left registered.
     pub(super) fn stuck(&self, state: &State) -> Places {
         Places::new(self.id, state.stuck.iter().map(Bell::place))
     }
 
-    /// Tries to get rid of what earlier failures left registered. Returns what is gone: the kernel
-    /// may have given its notifiers kicks since.
+    /// Tries to deregister what earlier failures left registered. Returns what is gone: the kernel
+    /// may have signalled its notifiers since.
     pub(super) fn retry_stuck(&self, state: &mut State) -> Vec<Bell> {
         self.registry.retry_quarantine();
         let stuck = &mut state.stuck;
@@ -259,7 +266,7 @@ impl DoorbellSet {
             .extract_if(.., |bell| bell.fd.deregister().is_ok())
             .collect();
         for place in gone.iter().map(Bell::place) {
-            // The place may be one that the set has again, or still. They are in order.
+            // The set may have a doorbell in the same place. They are in order.
             let has_it = state
                 .bells
                 .binary_search_by(|bell| bell.place().cmp(&place));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Doorbell`]: one that a set is to have.
+//! [`Doorbell`]: a doorbell that a set shall have.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use super::kicks::Target;
 use crate::bus::Place;
 use crate::{Datamatch, IoAddress, IoEventFd};
 
-/// A doorbell that a [`DoorbellSet`](crate::DoorbellSet) is to have: a value, which registers
+/// A doorbell that a [`DoorbellSet`](crate::DoorbellSet) shall have: a value, which registers
 /// nothing.
 ///
-/// It is the same as another one if all four parts are. A different `Arc` is a different notifier,
-/// also if both are of one eventfd.
+/// Two doorbells are the same if all four parts are. Different `Arc`s are different notifiers, even
+/// for the same eventfd.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Doorbell {
-    /// The caller's name for what is to be looked at: usually the number of the queue. A queue with
-    /// two doorbells (legacy and modern) gives both its number, and the same notifier.
+    /// A number that the caller chooses, usually the index of the queue. A queue with two doorbells
+    /// (legacy and modern) has the same key and the same notifier in both.
     pub key: u64,
     /// Where it lies.
     pub address: IoAddress,
     /// Which writes ring it.
     pub datamatch: Datamatch,
-    /// What it signals.
+    /// The notifier that it signals.
     pub notifier: Arc<EventNotifier>,
 }
 
 impl Doorbell {
-    /// A doorbell of these parts.
+    /// Creates a doorbell from its four parts.
     #[must_use]
     pub fn new(
         key: u64,
@@ -50,7 +50,7 @@ impl Doorbell {
     }
 }
 
-/// A doorbell that a set has, known to the kernel or not.
+/// A doorbell that a set has, registered or not.
 #[derive(Debug)]
 pub(super) struct Bell {
     pub(super) key: u64,
@@ -66,7 +66,7 @@ impl Bell {
         self.fd.notifier()
     }
 
-    /// As exits are held against it.
+    /// As exits are matched against it.
     pub(super) fn target(&self, rank: u64) -> Target {
         Target {
             place: self.place(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`LeftPlaces`]: places that a set has left, at which a vCPU may still have written.
+//! [`LeftPlaces`]: places that a set has left, where a vCPU may have written before.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use super::kicks::{Successors, Target};
 use crate::bus::Place;
 use crate::registry::SetId;
 
-/// When a set left some places: for
-/// [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed) of the same set, so that what
-/// was left *later* is not forgotten with it.
+/// The time at which a set left some addresses.
+///
+/// Pass it to [`DoorbellSet::vcpus_passed`](crate::DoorbellSet::vcpus_passed) of the same set,
+/// which then does not forget addresses that were left *later*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch {
     set: SetId,
@@ -26,14 +27,14 @@ impl Epoch {
     }
 }
 
-/// How many changes are remembered whose vCPUs were not said to have passed. A guest may move its
-/// BAR for ever, and the VMM of a guest that does must not grow.
+/// How many changes are remembered until `vcpus_passed`. A guest may move its BAR for ever, and
+/// must not make the VMM's memory grow.
 const MOST: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct LeftPlaces {
     set: SetId,
-    /// The last one that was given out.
+    /// The latest epoch.
     now: u64,
     left: VecDeque<(u64, Vec<Left>)>,
 }
@@ -54,7 +55,7 @@ impl LeftPlaces {
         }
     }
 
-    /// Places that are left now.
+    /// Records places that are left now.
     pub(super) fn leave<'a>(&mut self, bells: impl Iterator<Item = &'a Bell>) -> Epoch {
         let left: Vec<_> = bells
             .map(|bell| Left {
@@ -73,12 +74,12 @@ impl LeftPlaces {
         self.now()
     }
 
-    /// Whether what is left next makes the set forget what was left first.
+    /// Whether the next `leave` makes the set forget the first one.
     pub(super) fn is_full(&self) -> bool {
         self.left.len() >= MOST
     }
 
-    /// The rank of what will be left next.
+    /// The rank of the places that are left next.
     pub(super) fn next(&self) -> u64 {
         self.now + 1
     }
@@ -90,21 +91,21 @@ impl LeftPlaces {
         }
     }
 
-    /// Whether there was something to be forgotten.
+    /// Forgets what was left until an epoch. Returns whether there was something.
     pub(super) fn forget(&mut self, until: Epoch) -> bool {
         let before = self.left.len();
         self.left.retain(|(at, _)| *at > until.at);
         before != self.left.len()
     }
 
-    /// What a queue's old doorbells signalled, its new ones signal now.
+    /// Makes left places signal the notifiers that their queues have now.
     pub(super) fn redirect(&mut self, successors: &Successors) {
         for one in self.left.iter_mut().flat_map(|(_, left)| left) {
             successors.redirect(one.key, &mut one.notifier);
         }
     }
 
-    /// What exits at these places signal, and for which key.
+    /// What exits at these places signal, with the key.
     pub(super) fn notifiers(&self) -> impl Iterator<Item = (u64, &Arc<EventNotifier>)> {
         let left = self.left.iter().flat_map(|(_, left)| left);
         left.map(|one| (one.key, &one.notifier))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Stopping, starting, and what is left in the notifiers; in QEMU's order.
+//! Stopping, starting and kicks that are left in the notifiers, in QEMU's order.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -12,45 +12,47 @@ use super::steps::{self, Step};
 use super::{DoorbellSet, State};
 use crate::Error;
 
-/// Kicks that were pending in a notifier. Whatever their number, look at the queue once more.
+/// Kicks that were pending in a notifier: process the queue once more, whatever their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// Of which doorbell; of the first one, where several signal the same notifier.
+    /// The key of the doorbell; of the first one, if several signal the same notifier.
     pub key: u64,
-    /// How many; one for a notifier in semaphore mode, which gives up one at a time.
+    /// How many; 1 for a notifier in semaphore mode, because each read takes one.
     pub kicks: NonZeroU64,
 }
 
-/// What [`DoorbellSet::stop`] leaves to be done.
+/// The result of [`DoorbellSet::stop`]: what the caller has to process.
 #[derive(Debug)]
 #[non_exhaustive]
-#[must_use = "a queue whose kicks are left over has to be looked at once more"]
+#[must_use = "a queue that has kicks left over must be processed once more"]
 pub struct Stopped {
     /// For [`DoorbellSet::vcpus_passed`].
     pub epoch: Epoch,
-    /// One more to process, for each queue that was kicked and not yet served.
+    /// The queues to process once more: each was kicked and not yet served.
     pub leftovers: Vec<Leftover>,
 }
 
 impl DoorbellSet {
-    /// Registers all doorbells, then kicks each notifier once: a driver may have kicked before
-    /// there was a doorbell, so each queue has to be looked at. That kick is in no count of the
-    /// guest's.
+    /// Registers all doorbells, then kicks each notifier once.
     ///
-    /// ExitTable are matched from the beginning. A set that is started stays as it is, without a
-    /// kick.
+    /// The driver may have kicked before the doorbells were registered, so each queue must be
+    /// processed once. That kick adds one to the count in the notifier.
+    ///
+    /// Exits are matched from the beginning of the call. A set that is started stays as it is, and
+    /// is not kicked.
+    ///
+    /// # Blocking
     ///
     /// Set memory slots and create vCPUs [before](Self#memory-slots-first): afterwards they wait
-    /// for a grace period. The kicks are sent one after the other, with no lock held: if a peer
-    /// makes a notifier block, the caller waits, and the kicks that follow wait with it; other
-    /// calls go on.
+    /// for a grace period. The kicks are sent one after the other, with no lock held. If a peer
+    /// makes a notifier block, the caller and the kicks that follow wait. Other calls do not.
     ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply), and [`Error::Signal`]; the set is stopped then, as before, unless
-    /// another thread changed it while the kicks were sent. Plans from before are stale only after
-    /// [`Error::NotUndone`].
+    /// Those of [`apply`](Self::apply), and [`Error::Signal`]. Then the set is stopped, as before,
+    /// unless another thread changed it while the kicks were sent. Earlier plans are stale only
+    /// after [`Error::NotUndone`].
     pub fn start(&self) -> Result<(), Error> {
         let started = self.change(|state, deferred| {
             if state.started {
@@ -83,7 +85,7 @@ impl DoorbellSet {
             .map_err(|error| self.take_start_back(&steps, generations, error))
     }
 
-    /// After a start whose kicks failed: unless the set was changed since. The generations are
+    /// Undoes a start whose kicks failed, unless the set has changed since. The generations are
     /// those from before the start and after it.
     fn take_start_back(&self, steps: &[Step], (before, after): (u64, u64), error: Error) -> Error {
         let mut state = self.lock();
@@ -100,19 +102,25 @@ impl DoorbellSet {
         error
     }
 
-    /// Deregisters all doorbells, then takes what is pending in their notifiers: the caller looks
-    /// at those queues once more, as one that was kicked. Switch the handlers off before.
+    /// Deregisters all doorbells, then takes the pending kicks from their notifiers.
     ///
-    /// The places stay the set's own, and [`start`](Self::start) registers them again. A vCPU that
-    /// has left the guest with a kick may still bring it: such writes signal their notifiers until
-    /// [`vcpus_passed`](Self::vcpus_passed). What came by then is found by [`drain`](Self::drain),
-    /// or by the handler after the next start.
+    /// Pause or remove the handlers before, and process each queue in the result once more.
+    ///
+    /// The set keeps its addresses, and [`start`](Self::start) registers them again. A vCPU that
+    /// has left the guest may still bring a kick to [`on_exit_write`](Self::on_exit_write), which
+    /// signals the notifier until [`vcpus_passed`](Self::vcpus_passed). Call [`drain`](Self::drain)
+    /// after that, or let the handler find the kick after the next start.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks for one KVM_IOEVENTFD for each doorbell, and as described for
+    /// [drop](DoorbellSet).
     ///
     /// # Errors
     ///
-    /// [`Error::StaysRegistered`], [`Error::NotUndone`]: the set is started then, as before; only
-    /// after the latter are plans from before stale.
-    /// [`Error::Drain`]: it is stopped, and what is pending is still there.
+    /// - [`Error::StaysRegistered`], [`Error::NotUndone`]: the set is started, as before. Only
+    ///   after the second one are earlier plans stale.
+    /// - [`Error::Drain`]: the set is stopped, and all kicks are still pending.
     pub fn stop(&self) -> Result<Stopped, Error> {
         let (epoch, notifiers) = self.change(|state, deferred| {
             let freed = self.retry_stuck(state);
@@ -138,22 +146,25 @@ impl DoorbellSet {
         Ok(Stopped { epoch, leftovers })
     }
 
-    /// Reads and clears all notifiers, and returns which had kicks.
+    /// Reads and clears all notifiers, and returns those that had kicks.
     ///
-    /// For what came after [`stop`](Self::stop), and to take queues back from vhost, which never
-    /// clears a counter: then the numbers are of all kicks since it took them.
+    /// It is for kicks that arrive after [`stop`](Self::stop), and for queues that the VMM takes
+    /// back from vhost. vhost never clears a counter, so the counts then include all kicks since it
+    /// got the queues; see [the guide](crate::guide::vhost).
     ///
     /// # Errors
     ///
-    /// [`Error::Drain`]; whatever was pending still is.
+    /// [`Error::Drain`]: all kicks are still pending.
     pub fn drain(&self) -> Result<Vec<Leftover>, Error> {
         let notifiers = self.notifiers(&self.lock());
         self.take_kicks(notifiers)
     }
 
-    /// Kicks each notifier once, as [`start`](Self::start) does: the thread that serves a queue
-    /// looks at them. A kick that comes to vhost before its backend is set may be spent in
-    /// vain, so kick when it is.
+    /// Kicks each notifier once, so that its reader processes the queue; [`start`](Self::start)
+    /// does so too.
+    ///
+    /// A kick that reaches vhost before its backend is set may have no effect, so call this
+    /// afterwards. Signals are sent with no lock held.
     ///
     /// # Errors
     ///
@@ -183,7 +194,7 @@ impl DoorbellSet {
         all
     }
 
-    /// Reads and clears these. After an error they have what they had.
+    /// Reads and clears these. On an error it puts back what it took.
     fn take_kicks(&self, notifiers: Vec<Signal<Vec<u64>>>) -> Result<Vec<Leftover>, Error> {
         let mut taken = Vec::new();
         for due in notifiers {
@@ -203,15 +214,15 @@ impl DoorbellSet {
         Ok(taken.into_iter().map(|(leftover, _)| leftover).collect())
     }
 
-    /// Forgets the places that were left up to `epoch`: writes there are matched no more.
+    /// Forgets the addresses that were left up to `epoch`: writes there are no kicks any more.
     ///
-    /// Call it when every vCPU that had left the guest when `epoch` was returned has since brought
-    /// its write to [`on_exit_write`](Self::on_exit_write), or entered the guest again. A set for
-    /// which it is never called remembers its last 64 changes, and keeps their notifiers.
+    /// Call it once each vCPU that was outside the guest when `epoch` was returned has since passed
+    /// its write to [`on_exit_write`](Self::on_exit_write) or entered the guest again. Without it a
+    /// set remembers its last 64 changes, and keeps their notifiers open.
     ///
     /// # Errors
     ///
-    /// [`Error::OtherSet`] if another set returned the epoch; nothing is forgotten then.
+    /// [`Error::OtherSet`] if another set returned the epoch. Then nothing is forgotten.
     pub fn vcpus_passed(&self, epoch: Epoch) -> Result<(), Error> {
         if epoch.set() != self.id {
             return Err(Error::OtherSet);
@@ -248,8 +259,7 @@ mod tests {
         set.plan(ports.step_by(2).map(bell)).unwrap()
     }
 
-    /// The kicks of a start fail with no lock held, so other threads may plan before it is taken
-    /// back.
+    /// The kicks of a start fail with no lock held, so other threads may plan before it is undone.
     #[test]
     fn only_plans_from_before_outlive_a_start_whose_kicks_fail() {
         let vm = Arc::new(SimVm::builder().build());
@@ -267,7 +277,7 @@ mod tests {
         assert!(matches!(error, Error::StalePlan) && !set.is_started());
         set.apply(from_before).unwrap();
         assert_eq!(set.doorbells().len(), 4);
-        // That change must not get the number of the start.
+        // That change must not get the generation of the start.
         let refused = set.apply(meanwhile).unwrap_err();
         assert!(matches!(refused.error, Error::StalePlan), "{refused}");
     }

@@ -26,45 +26,50 @@ use doorbell::Bell;
 use kicks::{ExitTable, Matcher, Target};
 use left::LeftPlaces;
 
-/// The doorbells of a device, or of one of its BARs: planned, applied, moved, stopped and started
-/// together, with an answer for writes that left the guest meanwhile.
+/// The doorbells of a device, or of one of its BARs, which change together.
 ///
-/// Dropping it deregisters them all; a failure is logged, and what the kernel did not let go of
-/// stays in the [registry](DoorbellRegistry)'s quarantine. The drop blocks for one KVM_IOEVENTFD
-/// each, and on kernels since 6.18 for a grace period (below). Signals that came before stay in the
-/// notifiers.
+/// A set plans and applies changes, moves with a BAR, stops and starts. It also signals the right
+/// queue for writes that exit to user space during a change.
 ///
-/// A new set has no doorbells and is *started*: what is applied is registered at once.
+/// Dropping it deregisters all doorbells. A failure is logged, and a doorbell that stays registered
+/// goes to the [registry](DoorbellRegistry#quarantine)'s quarantine. The drop blocks for one
+/// KVM_IOEVENTFD each, and on kernels since 6.18 for a grace period (below). Earlier signals stay
+/// in the notifiers.
+///
+/// A new set has no doorbells and is *started*: a plan that is applied registers its doorbells at
+/// once.
 ///
 /// # A change
 ///
-/// [`plan`](Self::plan) compares what is wanted with what is there, finds every conflict, and asks
-/// the VM nothing. [`apply`](Self::apply) carries a plan out, all of it or nothing. What stays
-/// as it is costs no ioctl. The order is: removals that are in the way of an addition; additions;
-/// other removals. So a doorbell that moves is never absent. On kernels since 6.18 a deregistration
-/// right after a registration waits for an SRCU grace period (some 8 ms at CONFIG_HZ=250, 20 ms at
-/// 100); in this order a change waits once and not for each doorbell. A VMM that hands exits to the
-/// set can have [removals first](Self::removals_first), which is faster still.
+/// [`plan`](Self::plan) compares what is wanted with what the set has, finds every conflict, and
+/// makes no request to the VM. [`apply`](Self::apply) carries out a plan, all of it or nothing. A
+/// doorbell that stays as it is costs no ioctl.
+///
+/// The order is: removals that conflict with an addition; additions; other removals. So a doorbell
+/// that moves is never absent. On kernels since 6.18 a deregistration right after a registration
+/// waits for an SRCU grace period (about 8 ms at CONFIG_HZ=250, 20 ms at 100). In this order a
+/// change waits once, and not for each doorbell. A VMM that passes exits to the set can choose
+/// [removals first](Self::removals_first), which is faster.
 ///
 /// # Memory slots first
 ///
-/// Since Linux 6.18 the next memory slot that is set, vCPU that is created or doorbell that is
-/// deregistered after a registration waits for that grace period. So a VMM that brings devices up,
-/// or follows a guest that moves BARs, sets all memory slots first (KVM_SET_USER_MEMORY_REGION),
-/// and then [starts](Self::start), [applies](Self::apply) or [relocates](Self::relocate) the
-/// doorbells. For 64 doorbells and 8 slots that was 0.4 ms; doorbells first 7 ms; device by device
-/// 75 ms.
+/// Since Linux 6.18 a registration delays the next request that sets a memory slot, creates a vCPU
+/// or deregisters a doorbell: it waits for that grace period. So set all memory slots first
+/// (KVM_SET_USER_MEMORY_REGION), both when devices are created and when the guest moves BARs. Then
+/// [start](Self::start), [apply](Self::apply) or [relocate](Self::relocate) the doorbells. With 64
+/// doorbells and 8 slots that took 0.4 ms; doorbells first took 7 ms; device by device 75 ms.
 ///
-/// # ExitTable
+/// # Exits
 ///
-/// Give each write that leaves the guest (KVM_EXIT_MMIO, KVM_EXIT_IO) and may be meant for the
-/// device to [`on_exit_write`](Self::on_exit_write). It signals what KVM would have signalled: for
-/// places that are about to be registered, and for those that were left, until
-/// [`vcpus_passed`](Self::vcpus_passed) says that no vCPU can be on its way out with such a write.
-/// It takes a lock that changes hold only to exchange one table for another, never during an ioctl,
-/// and signals with no lock held: a peer that makes [`notify`](notify_core::EventNotifier::notify)
-/// block stops neither a change nor the kicks of other queues. If a change gives a queue another
-/// notifier meanwhile, the thread that signalled the old one moves the kick to the new one.
+/// Pass each write that exits to user space (KVM_EXIT_MMIO, KVM_EXIT_IO) and may be for the device
+/// to [`on_exit_write`](Self::on_exit_write). It signals what KVM would have signalled. That covers
+/// doorbells that are being registered, and addresses that the set has left, until the VMM calls
+/// [`vcpus_passed`](Self::vcpus_passed).
+///
+/// It takes a lock that a change holds only to exchange a table, never during an ioctl. It signals
+/// with no lock held: a peer that makes [`notify`](notify_core::EventNotifier::notify) block delays
+/// neither a change nor the kicks of other queues. If a change gives a queue another notifier
+/// meanwhile, the thread that signalled the old one moves the kick to the new one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -98,14 +103,14 @@ pub struct DoorbellSet {
     removals_first: bool,
     /// Held during a change, ioctls included; never while a notifier is signalled.
     state: Mutex<State>,
-    /// What exits are held against. Locked after `state`, if both are.
+    /// What exits are matched against. Lock order: `state`, this.
     exits: RwLock<ExitTable>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// In order of their places. All are registered if the set is started, but for those that a
-    /// failed undo could not register again; none is if it is stopped.
+    /// In order of their places. If the set is started, all are registered, except those that a
+    /// failed undo could not register again. If it is stopped, none is.
     bells: Vec<Bell>,
     /// Registered, and not wanted: left behind by a failed undo.
     stuck: Vec<Bell>,
@@ -113,18 +118,18 @@ struct State {
     started: bool,
     /// A plan of another generation is stale.
     generation: u64,
-    /// The latest generation that there was; an undo that is complete goes back to an earlier one.
+    /// The highest generation so far; a complete undo goes back to an earlier one.
     latest: u64,
 }
 
 impl State {
-    /// Makes all plans stale that were made until now.
+    /// Makes all earlier plans stale.
     fn next_generation(&mut self) {
         self.latest += 1;
         self.generation = self.latest;
     }
 
-    /// After a change that failed. If it was not undone, some doorbells are not as they were.
+    /// Makes plans stale after a change that failed and was not undone completely.
     fn outdate_unless_undone(&mut self, error: &Error) {
         if matches!(error, Error::NotUndone { .. }) {
             self.next_generation();
@@ -153,22 +158,24 @@ impl DoorbellSet {
         }
     }
 
-    /// Makes every change remove first and add then. On Linux 6.18 moving 64 doorbells takes a
-    /// fraction of a millisecond so, instead of several; but in between the guest's writes exit,
-    /// and only [`on_exit_write`](Self::on_exit_write) keeps them from being lost.
+    /// Makes every change remove doorbells before it adds others.
+    ///
+    /// On Linux 6.18 moving 64 doorbells then takes a fraction of a millisecond instead of several.
+    /// In between the guest's kicks exit, and are lost unless the VMM passes them to
+    /// [`on_exit_write`](Self::on_exit_write).
     #[must_use]
     pub fn removals_first(mut self) -> Self {
         self.removals_first = true;
         self
     }
 
-    /// The doorbells that it has, whether it is started or not, in order of address.
+    /// Returns its doorbells in order of address, whether it is started or not.
     #[must_use]
     pub fn doorbells(&self) -> Vec<Doorbell> {
         self.lock().bells.iter().map(Bell::doorbell).collect()
     }
 
-    /// Whether its doorbells are registered, which those of a new set are.
+    /// Returns whether it is started: its doorbells are registered. A new set is started.
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.lock().started
@@ -176,9 +183,9 @@ impl DoorbellSet {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| {
-            // Nothing of ours panics with the lock held. If a `Vm` did, against its contract, the
-            // change that was under way is neither done nor taken back. Each doorbell knows whether
-            // it is registered, so the next plan can go on from here, if they are in order again.
+            // This crate does not panic with the lock held. If a `Vm` did, against its contract,
+            // the change is neither done nor undone. Each doorbell knows whether it is registered,
+            // so the next plan can start from here once they are in order again.
             self.state.clear_poison();
             let mut state = poisoned.into_inner();
             state.bells.sort_by_key(Bell::place);
@@ -187,7 +194,7 @@ impl DoorbellSet {
         })
     }
 
-    /// From now on exits are held against these. What was matched before may still be signalled.
+    /// Matches exits against these from now on. An exit matched before may still signal.
     fn publish(&self, state: &State) {
         let current = state.bells.iter().filter(|_| state.started);
         let current = current.map(|bell| bell.target(Target::CURRENT));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Plan`]: the difference between what a set has and what it is to have.
+//! [`Plan`]: the difference between what a set has and what it shall have.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use crate::bus::Place;
 use crate::registry::{Checked, SetId};
 use crate::{Error, IoEventFd};
 
-/// A change of a [`DoorbellSet`], found to be possible. It reserves nothing and has no effect until
-/// it is [applied](DoorbellSet::apply).
+/// A change of a [`DoorbellSet`] without conflicts, for [`DoorbellSet::apply`].
+///
+/// It reserves nothing and has no effect until it is applied.
 #[derive(Debug)]
 #[must_use = "a plan changes nothing until it is applied"]
 pub struct Plan {
@@ -18,51 +19,51 @@ pub struct Plan {
     pub(super) generation: u64,
     /// New ones, in order of their places.
     pub(super) additions: Vec<Bell>,
-    /// Indices of those that are there and not wanted, in order.
+    /// Indices of doorbells that the set has and that are not wanted, in order.
     pub(super) removals: Vec<usize>,
-    /// Those that are there, wanted, and not registered since an undo failed.
+    /// Indices of doorbells that are wanted, and not registered since an undo failed.
     pub(super) repairs: Vec<usize>,
-    /// No conflict was found, and nothing is stuck or in quarantine: `apply` need not look again.
+    /// Present if nothing is stuck or in quarantine: `apply` need not check for conflicts again.
     pub(super) checked: Option<Checked>,
 }
 
 impl Plan {
-    /// How many doorbells it adds.
+    /// Returns how many doorbells it adds.
     #[must_use]
     pub fn additions(&self) -> usize {
         self.additions.len()
     }
 
-    /// How many doorbells it removes.
+    /// Returns how many doorbells it removes.
     #[must_use]
     pub fn removals(&self) -> usize {
         self.removals.len()
     }
 
-    /// Whether applying it changes nothing and asks the VM nothing.
+    /// Whether applying it changes nothing, without a request to the VM.
     pub(super) fn is_empty(&self) -> bool {
         self.additions.is_empty() && self.removals.is_empty() && self.repairs.is_empty()
     }
 }
 
 impl DoorbellSet {
-    /// The change after which the set has exactly these doorbells. Pure: nothing is asked of the
-    /// VM, nothing is reserved.
+    /// Returns the change after which the set has exactly these doorbells.
     ///
-    /// A doorbell that is there and the same in all four parts stays as it is.
+    /// It makes no request to the VM and reserves nothing. A doorbell that the set has already, the
+    /// same in all four parts, stays as it is.
     ///
-    /// A doorbell in the registry's [quarantine](crate::DoorbellRegistry) is no conflict yet:
-    /// [`apply`](Self::apply) tries to deregister it first.
+    /// A doorbell in the registry's [quarantine](crate::DoorbellRegistry#quarantine) is no conflict
+    /// yet: [`apply`](Self::apply) tries to deregister it first.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these, of this registry, or
-    /// a window of a device in the kernel.
+    /// [`Error::NoSuchWrite`]; [`Error::Conflict`] with another one of these doorbells, a doorbell
+    /// of this registry, or a [`Window`](crate::Window).
     pub fn plan(&self, wanted: impl IntoIterator<Item = Doorbell>) -> Result<Plan, Error> {
         self.compare(&self.lock(), wanted.into_iter().collect())
     }
 
-    /// The plan, while nothing else changes.
+    /// As `plan`, with the state locked.
     pub(super) fn compare(&self, state: &State, mut wanted: Vec<Doorbell>) -> Result<Plan, Error> {
         wanted.sort_by_key(Doorbell::place);
         let mut plan = Plan {
@@ -76,7 +77,7 @@ impl DoorbellSet {
         let mut there = state.bells.iter().enumerate().peekable();
         for doorbell in wanted {
             let place = doorbell.place();
-            // What lies before it is not wanted.
+            // Doorbells at lower places are not wanted.
             while let Some((index, _)) = there.next_if(|(_, bell)| bell.place() < place) {
                 plan.removals.push(index);
             }
@@ -116,7 +117,7 @@ impl DoorbellSet {
             }
         }
         let mut given_up = plan.given_up(&state.bells);
-        // Applying gets rid of these first, or fails. A doorbell in the same place may stay.
+        // `apply` deregisters these first, or fails. A doorbell in the same place may stay.
         let stuck = state.stuck.iter().map(Bell::place);
         let is_free = |place: &Place| {
             let there = state.bells.binary_search_by(|bell| bell.place().cmp(place));

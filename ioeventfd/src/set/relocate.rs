@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Following a BAR.
+//! [`DoorbellSet::relocate`]: following a BAR.
 
 use super::doorbell::Bell;
 use super::left::Epoch;
@@ -7,25 +7,31 @@ use super::{Doorbell, DoorbellSet};
 use crate::{Error, IoAddress};
 
 impl DoorbellSet {
-    /// Moves the doorbells of a BAR: those in the `size` bytes from `from` on move to the same
-    /// offsets from `to` on. Doorbells outside that range, such as those of the device's other
-    /// BARs, stay.
+    /// Moves the doorbells of a BAR of `size` bytes from `from` to `to`, at the same offsets.
     ///
-    /// A guest may go on writing to either place. What the kernel has not registered yet, or no
-    /// longer has, exits; give such writes to [`on_exit_write`](Self::on_exit_write), and give
-    /// [`vcpus_passed`](Self::vcpus_passed) the epoch when all vCPUs know of the move. Where an old
-    /// place is also a new one, the new one counts: a driver that moves a BAR and kicks at once has
-    /// said no order, and on a real bus either might win.
+    /// Doorbells outside that range, such as those of the device's other BARs, stay.
+    ///
+    /// The guest may write to both places during the move. A write that the kernel does not match
+    /// exits; pass it to [`on_exit_write`](Self::on_exit_write). When no vCPU can bring such a
+    /// write any more, pass the epoch to [`vcpus_passed`](Self::vcpus_passed). Where an old address
+    /// is also a new one, the new doorbell counts. A guest that moves a BAR and kicks concurrently
+    /// may hit either place; so it is on hardware. The guide shows [the order of
+    /// steps](crate::guide::moving_bar).
     ///
     /// If the BAR has memory slots too (an MSI-X table's page, a framebuffer), change them
-    /// [before](Self#memory-slots-first): afterwards the change waits for a grace period.
+    /// [before](Self#memory-slots-first): afterwards that change waits for a grace period.
     ///
-    /// Of a stopped set the places change, and nothing is asked of the VM.
+    /// A stopped set changes its addresses and makes no request to the VM.
+    ///
+    /// # Blocking
+    ///
+    /// As [`apply`](Self::apply).
     ///
     /// # Errors
     ///
     /// [`Error::NotMovable`] if a doorbell would leave its address space, and those of
-    /// [`plan`](Self::plan) and [`apply`](Self::apply). All doorbells are where they were then.
+    /// [`plan`](Self::plan) and [`apply`](Self::apply). Then no doorbell has moved, except after
+    /// [`Error::NotUndone`].
     pub fn relocate(&self, from: IoAddress, size: u64, to: IoAddress) -> Result<Epoch, Error> {
         self.change(|state, deferred| {
             let wanted = state.bells.iter().map(|bell| moved(bell, from, size, to));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A run of registrations and deregistrations that is carried out whole, or taken back.
+//! A sequence of registrations and deregistrations that is carried out completely or undone.
 
 use super::doorbell::Bell;
 use crate::registry::Places;
@@ -25,8 +25,8 @@ impl Step {
         bells.get_mut(index)
     }
 
-    /// What is `stuck` is in the kernel, and KVM's bus would miss one of the two if a doorbell that
-    /// is in conflict with it were registered.
+    /// Carries out one step. Refuses to register beside a doorbell in `stuck`, which is in the
+    /// kernel: KVM's bus might miss one of the two.
     fn run(self, bells: &mut [Bell], stuck: &Places) -> Result<(), Error> {
         let Some(bell) = self.bell(bells) else {
             return Ok(());
@@ -41,8 +41,8 @@ impl Step {
     }
 }
 
-/// Carries out all steps, each of which changes something, or takes back those that were done. What
-/// cannot be taken back the error names; each doorbell knows how it is.
+/// Carries out all steps, or undoes those that were done. Each step must change something. The
+/// error lists what could not be undone; each doorbell knows whether it is registered.
 pub(super) fn run(
     bells: &mut [Bell],
     steps: impl Iterator<Item = Step> + Clone,
@@ -57,7 +57,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Takes back what was done, the last first, so that nothing is in the way of anything.
+/// Undoes what was done in reverse order, so that no step conflicts with a later one.
 pub(super) fn take_back(
     bells: &mut [Bell],
     done: &[Step],

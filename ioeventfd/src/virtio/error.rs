@@ -3,13 +3,13 @@
 
 use crate::IoAddress;
 
-/// Why a device cannot have doorbells where it says that they are.
+/// Why a device cannot have doorbells where its registers place them.
 ///
 /// A layout is checked without a system call, so there is no errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The BAR or the device does not begin at a multiple of what the driver writes.
+    /// The BAR or the device is not aligned to the size of a kick.
     #[error("a device or BAR at {base} is not aligned to the {bytes} bytes of a kick")]
     #[non_exhaustive]
     MisalignedBase {
@@ -19,7 +19,7 @@ pub enum LayoutError {
         bytes: u32,
     },
 
-    /// The notify capability does not begin at a multiple of what the driver writes.
+    /// The offset of the notify capability is not aligned to the size of a kick.
     #[error("cap.offset is {offset:#x}, which is not aligned to the {bytes} bytes of a kick")]
     #[non_exhaustive]
     MisalignedOffset {
@@ -29,7 +29,7 @@ pub enum LayoutError {
         bytes: u32,
     },
 
-    /// The multiplier is neither 0 nor a power of two that keeps kicks apart.
+    /// The multiplier is neither 0 nor a power of two of at least the size of a kick.
     #[error(
         "notify_off_multiplier is {multiplier}: it must be 0, or a power of two that is at least \
          {bytes}"
@@ -42,7 +42,7 @@ pub enum LayoutError {
         bytes: u32,
     },
 
-    /// The notify capability does not even have room for one kick.
+    /// The notify capability is too short for one kick.
     #[error("cap.length is {length}: it must be at least {bytes}, which a kick has")]
     #[non_exhaustive]
     TooShort {
@@ -52,9 +52,9 @@ pub enum LayoutError {
         bytes: u32,
     },
 
-    /// The notify capability reaches out of its BAR.
+    /// The notify capability extends beyond its BAR.
     #[error(
-        "cap.offset {offset:#x} and cap.length {length:#x} reach out of a BAR of {bar_size:#x} \
+        "cap.offset {offset:#x} and cap.length {length:#x} extend beyond a BAR of {bar_size:#x} \
          bytes"
     )]
     #[non_exhaustive]
@@ -67,7 +67,7 @@ pub enum LayoutError {
         bar_size: u64,
     },
 
-    /// A queue's doorbell is not in the notify region.
+    /// A queue's doorbell lies outside the notify region.
     #[error(
         "queue {queue} has its doorbell {offset:#x} bytes into a notify region of {length:#x} bytes"
     )]
@@ -81,7 +81,7 @@ pub enum LayoutError {
         length: u32,
     },
 
-    /// One queue is named twice.
+    /// The caller names a queue twice.
     #[error("queue {queue} is named twice")]
     #[non_exhaustive]
     NamedTwice {
@@ -89,7 +89,7 @@ pub enum LayoutError {
         queue: u16,
     },
 
-    /// Two queues are kicked at one address by one value.
+    /// Two queues have the same address and the same value.
     #[error("queues {queue} and {other} are kicked at one address by one value")]
     #[non_exhaustive]
     Overlap {
@@ -99,15 +99,15 @@ pub enum LayoutError {
         other: u16,
     },
 
-    /// Several queues are kicked at one address by values that only the driver knows.
+    /// Several queues share an address, and their values cannot be known in advance.
     #[error(
-        "with VIRTIO_F_NOTIFICATION_DATA KVM cannot tell apart several queues at one address: \
+        "with VIRTIO_F_NOTIFICATION_DATA KVM cannot distinguish several queues at one address: \
          give each its own, do not offer the feature, or handle the exits"
     )]
     Indistinct,
 
-    /// The device does not lie in its address space.
-    #[error("a device or BAR at {base} reaches out of the guest's address space")]
+    /// The device or BAR extends beyond its address space.
+    #[error("a device or BAR at {base} extends beyond the guest's address space")]
     #[non_exhaustive]
     AddressSpace {
         /// Where it begins.

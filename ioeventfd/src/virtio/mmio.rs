@@ -7,16 +7,18 @@ use crate::{Datamatch, IoAddress, Width};
 /// The offset of the register QueueNotify.
 const QUEUE_NOTIFY: u64 = 0x50;
 
-/// Returns the doorbells of these queues of an MMIO device, by their indices: one register for all,
-/// told apart by the index that the driver writes. Queues that are not ready are left out.
+/// Returns the doorbells of these queues of a virtio-mmio device.
 ///
-/// Virtual I/O Device (VIRTIO) 1.3, section 4.2.2.
+/// `queues` has the indices of the queues that are ready. All doorbells are at the register
+/// QueueNotify (offset 0x50). They are distinguished by the index that the driver writes.
+///
+/// VIRTIO 1.3, 4.2.2.
 ///
 /// # Errors
 ///
-/// [`LayoutError::MisalignedBase`], [`LayoutError::AddressSpace`], [`LayoutError::NamedTwice`];
-/// [`LayoutError::Indistinct`] for more than one queue with notification data, whose writes
-/// the VMM has to take apart itself.
+/// [`LayoutError::MisalignedBase`], [`LayoutError::AddressSpace`], [`LayoutError::NamedTwice`].
+/// [`LayoutError::Indistinct`] for more than one queue with notification data: then handle the
+/// kicks as [exits](crate::guide::without_ioeventfds).
 ///
 /// ```
 /// use ioeventfd::virtio::{self, Notification};

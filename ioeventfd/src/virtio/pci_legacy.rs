@@ -7,11 +7,13 @@ use crate::{Datamatch, IoAddress};
 /// Where in BAR 0 the register "Queue Notify" is.
 const QUEUE_NOTIFY: u64 = 0x10;
 
-/// Returns the doorbells of these queues of a legacy device with its BAR 0 at this port, by their
-/// indices: one register for all, told apart by the index that the driver writes. A legacy driver
-/// does not negotiate notification data.
+/// Returns the doorbells of these queues of a legacy virtio-pci device with BAR 0 at this port.
 ///
-/// Virtual I/O Device (VIRTIO) 1.3, section 4.1.4.10.
+/// `queues` has the indices of the queues. All doorbells are at the register "Queue Notify" (offset
+/// 0x10). They are distinguished by the index that the driver writes. A legacy driver does not
+/// negotiate notification data.
+///
+/// VIRTIO 1.3, 4.1.4.10.
 ///
 /// # Errors
 ///
@@ -34,7 +36,7 @@ pub fn pci_legacy(
     let doorbell = |queue| QueueDoorbell {
         queue,
         address,
-        // In the guest's own byte order, as everything legacy.
+        // Legacy registers have the guest's byte order.
         datamatch: Datamatch::U16(queue),
     };
     Ok(distinct(queues)?.into_iter().map(doorbell).collect())

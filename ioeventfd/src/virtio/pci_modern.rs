@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`PciModern`]: doorbells in a BAR, where the notify capability says.
+//! [`PciModern`]: doorbells in a BAR, at the addresses that the notify capability determines.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,25 +12,26 @@ use crate::{Datamatch, IoAddress, Width};
 /// The fields of a VIRTIO_PCI_CAP_NOTIFY_CFG capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NotifyCapability {
-    /// `cap.offset`: where in its BAR the region begins.
+    /// `cap.offset`: where in its BAR the region begins, in bytes.
     pub offset: u32,
     /// `cap.length`: how long the region is, in bytes.
     pub length: u32,
-    /// `notify_off_multiplier`: how far apart doorbells are. 0: all queues have the same.
+    /// `notify_off_multiplier`: how far apart the doorbells are, in bytes. 0: all queues have the
+    /// same address.
     pub multiplier: u32,
 }
 
-/// The notify region of a virtio PCI device, checked.
+/// The notify region of a modern virtio-pci device, checked.
 ///
-/// Which address a queue has is what a driver computes from the capability (Linux:
-/// `vp_modern_map_vq_notify` in `drivers/virtio/virtio_pci_modern_dev.c`). What section 4.1.4.4.1
-/// asks of a device is checked, so that the capability may come from a process that is not trusted.
+/// It computes the address of a queue's doorbell as a driver does (Linux: `vp_modern_map_vq_notify`
+/// in `drivers/virtio/virtio_pci_modern_dev.c`). It checks the requirements of VIRTIO 1.3,
+/// 4.1.4.4.1, so the capability may come from an untrusted process.
 ///
 /// ```
 /// use ioeventfd::virtio::{NotifyCapability, Notification, PciModern, PciQueue};
 /// use ioeventfd::{Datamatch, IoAddress, Width};
 ///
-/// // QEMU's: BAR 4 has 16 KiB, the last 4 of them for kicks, four bytes for each queue.
+/// // As QEMU: BAR 4 has 16 KiB. The last 4 KiB are for kicks, four bytes for each queue.
 /// let capability = NotifyCapability { offset: 0x3000, length: 0x1000, multiplier: 4 };
 /// let layout = PciModern::new(capability, 0x4000, Notification::Index)?;
 /// let queues = [PciQueue::new(0, 0), PciQueue::new(1, 1)];
@@ -47,20 +48,20 @@ pub struct PciModern {
     any_width: bool,
 }
 
-/// An enabled queue of a virtio PCI device, as its common configuration describes it.
+/// An enabled queue of a virtio-pci device, from its common configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PciQueue {
     /// The queue's index.
     pub index: u16,
-    /// `queue_notify_off`, which queues may share.
+    /// `queue_notify_off`. Several queues may have the same one.
     pub notify_off: u16,
-    /// What the driver writes to kick the queue: its index, or with VIRTIO_F_NOTIF_CONFIG_DATA the
-    /// device's `queue_notif_config_data`.
+    /// What the driver writes to kick the queue: its index; with VIRTIO_F_NOTIF_CONFIG_DATA
+    /// `queue_notif_config_data`.
     pub value: u16,
 }
 
 impl PciQueue {
-    /// A queue whose driver writes the queue's index.
+    /// Creates a queue whose driver writes the queue's index.
     #[must_use]
     pub const fn new(index: u16, notify_off: u16) -> Self {
         let value = index;
@@ -73,7 +74,7 @@ impl PciQueue {
 }
 
 impl PciModern {
-    /// The region that a capability describes, in a BAR of so many bytes.
+    /// Creates the layout from a capability and the size of its BAR in bytes.
     ///
     /// # Errors
     ///
@@ -115,40 +116,40 @@ impl PciModern {
         Ok(layout)
     }
 
-    /// Asks for doorbells that ring for writes of any width, for queues with an address of their
-    /// own.
+    /// Makes doorbells ring for writes of any width, for queues that have an address of their own.
     ///
-    /// For: KVM matches them without decoding the guest's instruction where the processor allows it
-    /// (its fast MMIO path; Intel), and some hypervisors know no other doorbells. Against: a write
-    /// of the wrong width rings too, and on that path so may a *read*; no doorbell with a width may
-    /// end where one begins ([`Conflict::Adjacent`](crate::Conflict::Adjacent)), so a guest that
-    /// puts two BARs side by side can bring about a conflict. VIRTIO allows a device to be looked
-    /// at in vain.
+    /// Advantages: KVM matches such doorbells without decoding the guest's instruction, where the
+    /// processor allows it (fast MMIO path). And some hypervisors support no others.
     ///
-    /// Where KVM has no fast path (KVM_CAP_IOEVENTFD_NO_LENGTH is missing: arm64, riscv64) there is
-    /// nothing to gain, and the doorbells keep their width; also if two of the queues share an
-    /// address, since then the value has to be matched.
+    /// Disadvantages: a write of the wrong width rings too, and on the fast path a *read* may ring.
+    /// A spurious kick is harmless in VIRTIO. No doorbell with a width may end where such a
+    /// doorbell begins, so a guest that places two BARs side by side can cause
+    /// [`Conflict::Adjacent`](crate::Conflict::Adjacent).
+    ///
+    /// It has no effect where KVM has no fast path (KVM_CAP_IOEVENTFD_NO_LENGTH is 0: arm64,
+    /// riscv64), and none if two of the queues share an address, because then the value must be
+    /// matched.
     ///
     /// # Errors
     ///
-    /// That of KVM_CHECK_EXTENSION.
+    /// Those of KVM_CHECK_EXTENSION.
     pub fn any_width(mut self, vm: &dyn Vm) -> io::Result<Self> {
         self.any_width = vm.check_extension(Extension::IoEventFdAnyLength)? > 0
             && vm.check_extension(Extension::IoEventFdNoLength)? > 0;
         Ok(self)
     }
 
-    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`. Queues that
-    /// are not enabled are left out; indices may have gaps, as those of administration queues have.
+    /// Returns the doorbells of these queues, in their order, with the BAR at `bar`.
     ///
-    /// Queues at one address are told apart by the value that the driver writes.
+    /// Pass only queues that are enabled. Indices may have gaps, as with administration queues.
+    /// Queues at one address are distinguished by the value that the driver writes.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::OutsideRegion`]; [`LayoutError::NamedTwice`]; [`LayoutError::Overlap`] for
-    /// two queues at one address with one value; [`LayoutError::Indistinct`] for two at one address
-    /// with notification data; [`LayoutError::MisalignedBase`] and [`LayoutError::AddressSpace`]
-    /// for the BAR.
+    /// - [`LayoutError::OutsideRegion`], [`LayoutError::NamedTwice`].
+    /// - [`LayoutError::Overlap`]: two queues have the same address and value.
+    /// - [`LayoutError::Indistinct`]: two queues share an address, with notification data.
+    /// - [`LayoutError::MisalignedBase`] and [`LayoutError::AddressSpace`]: the BAR is misplaced.
     pub fn doorbells(
         &self,
         bar: IoAddress,
@@ -158,7 +159,7 @@ impl PciModern {
         if !bar.number().is_multiple_of(bytes.into()) {
             return Err(LayoutError::MisalignedBase { base: bar, bytes });
         }
-        // All of the BAR lies in the address space, and with it every doorbell.
+        // If the whole BAR lies in the address space, so does every doorbell.
         within(bar, self.bar_size.saturating_sub(1))?;
         let with_offset = |queue: PciQueue| Ok((queue, self.offset(queue)?));
         let queues: Vec<(PciQueue, u64)> = queues
@@ -166,7 +167,7 @@ impl PciModern {
             .map(with_offset)
             .collect::<Result<_, _>>()?;
         distinct(queues.iter().map(|(queue, _)| queue.index))?;
-        // Which values each address has, and whose they are.
+        // The values of each address, and the queue of each value.
         let mut taken: BTreeMap<u64, BTreeMap<u16, u16>> = BTreeMap::new();
         for (PciQueue { index, value, .. }, offset) in &queues {
             let values = taken.entry(*offset).or_default();
@@ -199,7 +200,7 @@ impl PciModern {
         queues.iter().map(doorbell).collect()
     }
 
-    /// How far into the region a queue has its doorbell.
+    /// The offset of a queue's doorbell in the region.
     fn offset(&self, queue: PciQueue) -> Result<u64, LayoutError> {
         let length = self.capability.length;
         let offset = u64::from(queue.notify_off) * u64::from(self.capability.multiplier);

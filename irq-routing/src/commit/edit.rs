@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Edit`]: one change of one GSI's route, and what became of it.
+//! [`Edit`]: one change of one GSI's route, and its outcome.
 
 use crate::table::slots::LeaseId;
 use crate::{Gsi, MsiMessage, Pins, Route};
@@ -13,44 +13,44 @@ pub(crate) const KEPT_EDITS: usize = 256;
 pub(crate) struct Edit {
     pub(crate) gsi: Gsi,
     pub(crate) change: Change,
-    /// What the kernel is given: the route as the table's translation has it.
+    /// What the kernel is given: the route after the table's translation.
     pub(crate) translated: Option<Route>,
-    /// What came of it, where that is another matter than what came of the request.
+    /// Its own outcome, where edits of one request may end differently.
     pub(crate) progress: EditProgress,
-    /// Whose it is. Edits of one owner are more likely to be refused together.
+    /// The number of its owner. Edits of one owner are more likely to be refused together.
     pub(crate) owner: u64,
 }
 
-/// What came of one edit of a request.
+/// The outcome of one edit of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EditProgress {
-    /// Nothing yet: it shares that of the request.
+    /// None yet: it shares the outcome of the request.
     Open,
-    /// The kernel has what it says.
+    /// The kernel has the new route.
     Committed,
-    /// A later edit under the same lease came before it.
+    /// A later edit of the same lease was committed before it.
     Superseded,
     /// The round had no ioctl left for it.
     NotTried,
-    /// It was refused, for the reason of this number.
+    /// It was refused; the number is that of the reason.
     Failed(usize),
     /// The translation or the VM panicked for it.
     Panicked,
-    /// Its message is blocked, and something that is armed on the GSI does not go. The old route
+    /// Its message is blocked, and something armed on the GSI could not be disarmed. The old route
     /// stays.
     RouteHeld,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Change {
-    /// The holder of this lease leads it somewhere, or nowhere.
+    /// The holder of this lease sets its route, or removes it.
     Lease(LeaseId, Option<Route>),
-    /// The holder of this lease leads it to a message. Of several such edits the one with the
+    /// The holder of this lease routes it to a message. Of several such edits the one with the
     /// greatest number was staged last.
     Message(LeaseId, u64, MsiMessage),
-    /// The machine's wiring changes.
+    /// The VM's wiring changes.
     Wiring(Option<Pins>),
-    /// The route stays, and is translated anew.
+    /// The route stays, and is translated again.
     Translation(Route),
 }
 
@@ -65,7 +65,7 @@ impl Edit {
         }
     }
 
-    /// Where the GSI leads afterwards.
+    /// What the GSI is routed to afterwards.
     pub(crate) fn route(&self) -> Option<Route> {
         match self.change {
             Change::Lease(_, route) => route,
@@ -87,7 +87,7 @@ impl Edit {
         self.progress == EditProgress::Open
     }
 
-    /// Whether the kernel is to have nothing for a route that there is.
+    /// Whether there is a route and the kernel is to have no entry for it.
     pub(crate) fn is_blocked(&self) -> bool {
         self.translated.is_none() && self.route().is_some()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! After a round: enters into the table what the kernel has taken.
+//! After a round: updates the table with what the kernel has taken.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::table::state::State;
 use crate::{Armed, Gsi};
 
 impl State {
-    /// Marks a GSI as blocked whose entry is about to go, so that nothing is armed there from now
-    /// on. Returns whether the entry may go once everything that is armed there, which is returned
-    /// too, has been disarmed. The caller drops that without the lock.
+    /// Marks a GSI as blocked before its entry is removed, so that nothing is armed on it from now
+    /// on. Returns whether the entry may be removed, and what has to be disarmed first. The caller
+    /// drops the returned list without the lock.
     pub(crate) fn mark_blocked(&mut self, gsi: Gsi) -> (bool, Vec<Arc<dyn Armed>>) {
         let slot = self.slots.get(gsi);
         let (armed, all) = self.registered.armed(gsi, slot.lease());
@@ -25,7 +25,7 @@ impl State {
         (may_go, armed)
     }
 
-    /// Enters what was carried out. Returns what is to be armed again.
+    /// Updates the table with what was carried out. Returns what is to be armed again.
     pub(crate) fn enter_committed_edits(
         &mut self,
         kernel: &KernelTable,
@@ -46,7 +46,7 @@ impl State {
         self.unmark_blocked(kernel)
     }
 
-    /// Removes the marks of GSIs that are blocked no more. Returns what is registered for those
+    /// Removes the marks of GSIs that are no longer blocked. Returns what is registered for those
     /// that have a route. After a panic of the VM the marks stay until the kernel's table is known
     /// again.
     fn unmark_blocked(&mut self, kernel: &KernelTable) -> Vec<Arc<dyn Armed>> {
@@ -72,8 +72,8 @@ impl State {
         unblocked
     }
 
-    /// Enters what the kernel has taken. Meanwhile a lease may have been dropped, parked or put
-    /// in quarantine; its GSI has no other holder yet.
+    /// Updates the table with what the kernel has taken. Meanwhile a lease may have been dropped,
+    /// parked or quarantined; its GSI has no other holder yet.
     fn enter_edit(&mut self, edit: &Edit) {
         let (gsi, route) = (edit.gsi, edit.route());
         let lines = self.slots.get(gsi).lines();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`RoutingTable::commit_each`]: edits that stand for themselves.
+//! [`RoutingTable::commit_each`]: independent edits, committed together.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -10,32 +10,33 @@ use crate::commit::failure::Failure;
 use crate::commit::request::RequestKind;
 use crate::{Error, RoutingTable};
 
-/// An edit that leads a leased GSI to a message, see [`GsiLease::edit`](crate::GsiLease::edit).
+/// A staged edit that routes a leased GSI to a message; see
+/// [`GsiLease::edit`](crate::GsiLease::edit).
 #[derive(Debug, Clone, Copy)]
 #[must_use = "an edit does nothing until it is committed"]
 pub struct MessageEdit(pub(crate) Edit);
 
 impl MessageEdit {
-    /// Says whose it is: a device, by a number that the caller chooses.
+    /// Sets the owner: a device, by a number that the caller chooses (default: 0).
     pub fn owned_by(mut self, owner: u64) -> Self {
         self.0.owner = owner;
         self
     }
 }
 
-/// What came of a [`MessageEdit`].
+/// The outcome of a [`MessageEdit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EditOutcome {
-    /// The kernel has the message, as the table's translation has it.
+    /// The kernel has the message, after the table's translation.
     Committed,
-    /// The translation lets the message through nowhere. The kernel has no route for the GSI, until
+    /// The translation blocks the message. The kernel has no route for the GSI until
     /// [`RoutingTable::retranslate`] or another commit finds a translation.
     Blocked,
-    /// An edit that was staged later under the same lease was met before it, or in the same call,
-    /// even if that one failed; or the same edit came twice in a call. Nothing has changed.
+    /// A later edit of the same lease was committed before it or in the same call, even if that one
+    /// failed; or the same edit occurs twice in a call. Nothing has changed.
     Superseded,
-    /// The round was at its limit of ioctls, since the kernel had refused so many of its edits.
+    /// The kernel refused so many edits that the limit of ioctls was reached before this one.
     /// Nothing has changed. Commit it again, in front of others.
     NotTried,
     /// The edit was refused, or the whole table. Nothing has changed.
@@ -58,25 +59,28 @@ impl fmt::Display for EditOutcome {
 }
 
 impl RoutingTable {
-    /// Commits edits that stand for themselves, all with one ioctl if the kernel takes them all. If
-    /// it refuses some, these alone fail. `report` is called for each edit with its index and what
-    /// came of it, on this thread, in the order of the edits, and without a lock.
+    /// Commits independent edits with one ioctl; an edit that is refused fails alone.
+    ///
+    /// `report` is called for each edit with its index and its outcome: on this thread, in the
+    /// order of the edits, while no lock is held. Like
+    /// [`Transaction::commit`](crate::Transaction::commit) this blocks while the kernel takes a
+    /// table.
     ///
     /// If the kernel's table has too few entries, even after all parked leases were taken back
     /// ([`GsiLease::park`](crate::GsiLease::park)), only those edits fail for which no entry is
     /// left ([`Error::TableFull`]).
     ///
-    /// If nothing changes there is no ioctl. A round in which the kernel refuses edits costs two,
-    /// if it does so by a rule that is known (with 32-bit APIC ids, KVM_CAP_X2APIC_API, bits 32 to
-    /// 39 of an address must be zero). Otherwise it costs 16 at most, and what was not tried by
-    /// then is [`NotTried`](EditOutcome::NotTried). Edits of different
-    /// [owners](MessageEdit::owned_by) are told apart first, so those of one owner should stand
-    /// side by side. What other callers commit at the same time is not affected.
+    /// If nothing changes there is no ioctl. If the kernel refuses an edit by a rule that is known,
+    /// the call costs two ioctls. (The known rule: with 32-bit APIC ids, KVM_CAP_X2APIC_API, bits
+    /// 32 to 39 of an address must be zero.) Otherwise it costs at most 16, and edits that were not
+    /// tried by then are [`NotTried`](EditOutcome::NotTried). The search separates
+    /// [owners](MessageEdit::owned_by) first, so put the edits of one owner side by side. Commits
+    /// of other callers are not affected.
     ///
     /// # Panics
     ///
     /// If the table's translation or the VM panics for one of the edits. All outcomes have been
-    /// reported then.
+    /// reported by then.
     pub fn commit_each(
         &self,
         edits: impl IntoIterator<Item = MessageEdit>,
@@ -85,7 +89,7 @@ impl RoutingTable {
         let edits = edits.into_iter();
         let mut staged = std::mem::take(&mut self.lock().spare_edits);
         let most = edits.size_hint().1.unwrap_or(0).min(self.limit() as usize);
-        // They take what they need, one by one, where there is not so much memory.
+        // If that fails, `extend` allocates as it goes.
         let _ = staged.try_reserve(most);
         staged.extend(edits.map(|edit| edit.0));
         if staged.is_empty() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Commits: how edits of callers become the kernel's table.
+//! Commits: from the edits of callers to the kernel's table.
 //!
 //! A caller stages edits ([`transaction`], [`message_edit`]) and submits them as a request, which
-//! waits in the [`queue`]. A [`round`] takes what waits, after [`validation`], gives it to the
-//! [`kernel`], and [`entering`] updates the table.
+//! waits in the [`queue`]. A [`round`] takes the waiting requests, validates them ([`validation`]),
+//! gives the [`kernel`] a table, and updates ours ([`entering`]).
 
 pub(crate) mod edit;
 mod entering;
@@ -21,14 +21,16 @@ use self::request::RequestKind;
 use crate::{Error, RoutingTable, Transaction};
 
 impl RoutingTable {
-    /// Starts a transaction. It holds no lock, and there may be any number at once.
+    /// Creates an empty transaction. It holds no lock; any number may exist at once.
     pub fn transaction(&self) -> Transaction {
         let spare = std::mem::take(&mut self.lock().spare_edits);
         Transaction::new(self.clone(), spare)
     }
 
-    /// Gives the kernel the whole table again, with one ioctl: after something else has replaced
-    /// it, as the initialisation of an arm64 GIC does.
+    /// Gives the kernel the whole table again, with one ioctl.
+    ///
+    /// Call it after something else has replaced the kernel's table, as the initialisation of an
+    /// arm64 GIC does.
     ///
     /// # Errors
     ///
@@ -37,28 +39,34 @@ impl RoutingTable {
         self.submit(RequestKind::Recommit)
     }
 
-    /// Translates every message anew, and gives the kernel what has changed, with one ioctl if
-    /// anything has: after the tables of an emulated IOMMU have changed, for instance. When this
-    /// returns, no signal follows an old translation.
+    /// Translates every message again, and commits what has changed.
+    ///
+    /// Call it when the translation has changed, for example after the guest has invalidated
+    /// entries of an emulated IOMMU. It issues one ioctl if anything has changed, and more if the
+    /// kernel refuses a new translation. When it returns `Ok`, no signal follows an old
+    /// translation. It must not be called while a lock is held that the translation takes.
     ///
     /// # Errors
     ///
-    /// [`Error::Untranslated`] names those whose new translation the kernel refuses, or has no
-    /// entry for. They are blocked, and all others are in force. [`Error::RouteHeld`] names a GSI
-    /// whose message is blocked, or refused, while its route cannot go: its old translation is
-    /// still in force, and that of others that are held. All others are in force or blocked.
-    /// Otherwise those of [`Transaction::commit`] that the kernel causes; then all old translations
+    /// [`Error::Untranslated`]: the kernel refuses some new translations, or has no entry for them.
+    /// It lists the GSIs. They are blocked, and all others are in force.
+    ///
+    /// [`Error::RouteHeld`]: a message is blocked or refused, and its route cannot be removed
+    /// because of what is armed on it. For such GSIs the old translation is still in force; all
+    /// others are in force or blocked.
+    ///
+    /// Otherwise those of [`Transaction::commit`] that the kernel causes. Then all old translations
     /// are still in force, or an unknown part of them if the search for a refused message failed.
     ///
     /// # Panics
     ///
-    /// If the translation does; then all old translations are still in force. If the VM does; then
-    /// what is in force is unknown until the next commit.
+    /// If the translation panics; then all old translations are still in force. If the VM panics;
+    /// then the kernel's table is unknown until the next commit.
     pub fn retranslate(&self) -> Result<(), Error> {
         let routes = guarded(|| self.submit(RequestKind::Retranslate));
         let translated = self.lock().registered.translated();
         let messages = translated.iter().map(|callback| guarded(|| callback()));
-        // All of them, also after a panic: old translations must not stay in force.
+        // Call all of them, also after a panic: old translations must not stay in force.
         let failed = messages.filter_map(Result::err).reduce(|first, other| {
             discard(other);
             first
@@ -73,9 +81,10 @@ impl RoutingTable {
         }
     }
 
-    /// Removes the routes that dropped leases left in the kernel, with one ioctl if there are any.
-    /// Otherwise the next commit that changes something does it. For a VM that is being closed this
-    /// does nothing.
+    /// Removes the routes that dropped leases left in the kernel, with at most one ioctl.
+    ///
+    /// Without this call the next commit that changes something removes them. For a VM that is
+    /// being closed ([`Vm::retire`](notify_core::Vm::retire)) it does nothing.
     ///
     /// # Errors
     ///

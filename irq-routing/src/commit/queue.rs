@@ -8,10 +8,10 @@ use super::request::{Finished, Request, RequestKind};
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     pub(super) waiting: Vec<Request>,
-    /// What was carried out, until its caller comes for it.
+    /// Requests that were carried out, until their callers take the results.
     pub(super) finished: Vec<Finished>,
     last_ticket: u64,
-    /// The memory of a round's requests, for the next.
+    /// Memory of the last round's requests, reused by the next.
     pub(super) spare: Vec<Request>,
 }
 
@@ -24,7 +24,7 @@ impl Queue {
         ticket
     }
 
-    /// Returns what came of a request, once it is carried out.
+    /// Returns the result of a request, once it is carried out.
     pub(super) fn take_finished(&mut self, ticket: u64) -> Option<Finished> {
         let found = |finished: &Finished| finished.ticket == ticket;
         let index = self.finished.iter().position(found)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Request`]: what one caller wants of the table, and what came of it.
+//! [`Request`]: one call of one caller, and its result.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::{Error, Gsi};
 pub(crate) enum RequestKind {
     /// If its edits change something: all of them, or none.
     Transaction,
-    /// The same, and each edit stands for itself.
+    /// The same, but each edit succeeds or fails alone.
     Each,
     /// If dropped leases left routes behind.
     Flush,
     /// As [`Flush`](Self::Flush): the GSI is driven from then on, and a route that was left behind
-    /// may lead to one of its pins.
+    /// may be to one of its pins.
     Drive(Gsi),
     /// In any case.
     Recommit,
@@ -27,18 +27,18 @@ pub(crate) enum RequestKind {
 
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// By which the caller finds it again.
+    /// By which the caller finds its result.
     pub(crate) ticket: u64,
     pub(crate) kind: RequestKind,
     pub(crate) edits: Vec<Edit>,
-    /// Why edits that stand for themselves were refused, by the number in their [`EditProgress`].
+    /// Why independent edits were refused, by the number in their [`EditProgress`].
     pub(crate) reasons: Vec<Arc<Error>>,
-    /// The first panic for an edit that stands for itself.
+    /// The first panic for an independent edit.
     pub(crate) panic: Option<Panic>,
     pub(crate) outcome: Option<Result<(), Failure>>,
 }
 
-/// A request that was carried out, until its caller comes for it.
+/// A request that was carried out, until its caller takes the result.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) ticket: u64,
@@ -71,7 +71,7 @@ impl Request {
         }
     }
 
-    /// Whether it leads a GSI to pins, or keeps others from those of a GSI.
+    /// Whether it routes a GSI to pins, or takes the pins of a GSI for exclusive use.
     pub(crate) fn concerns_pins(&self) -> bool {
         self.is_drive() || self.edits.iter().any(Edit::routes_to_pins)
     }
@@ -89,7 +89,7 @@ impl Request {
         self.edits.iter().filter(|edit| edit.is_open())
     }
 
-    /// The edits of which the kernel has what they say.
+    /// The edits whose new route the kernel has.
     pub(crate) fn edits_in_force(&self) -> impl Iterator<Item = &Edit> {
         let all = match (&self.outcome, self.kind) {
             (_, RequestKind::Each) => false,
@@ -101,7 +101,7 @@ impl Request {
         self.edits.iter().filter(is)
     }
 
-    /// Ends edits that stand for themselves, all those that are open.
+    /// Ends all open edits of a request of independent edits.
     pub(crate) fn finish_open_edits(&mut self, failure: Result<(), Failure>) {
         let progress = match failure {
             Ok(()) => EditProgress::Committed,

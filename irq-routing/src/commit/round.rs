@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Group commit: requests that come while one is in the kernel go there together.
+//! Group commit: requests that arrive during an ioctl share the next one.
 //!
-//! A caller queues its request. If no thread is at work, it takes the kernel's table and all that
-//! waits, and carries it out without the lock, so that leases can be taken and dropped meanwhile.
-//! What comes in between waits for the next round, which one of those callers leads. So a caller
-//! never works for requests that came after its own round has begun, and the table needs no thread
-//! of its own. (Some requests do not share a round, see `State::count_sharing_a_round`, so a caller
-//! may lead others before its own.)
+//! A caller queues its request. If no round is running, the caller runs one: it takes the kernel's
+//! table and all waiting requests, and carries them out. The lock is not held meanwhile, so leases
+//! can be taken and dropped. Requests that arrive in between wait for the next round, which one of
+//! their callers runs. So a caller never works for requests that arrived after its own round has
+//! begun, and the table needs no thread of its own. (Some requests do not share a round, see
+//! `State::count_sharing_a_round`, so a caller may run other rounds before its own.)
 //!
-//! A round calls the translation and the VM, which may panic. A panic is handled as a refusal of
-//! the kernel is: the request that causes it fails alone, and its caller gets the panic, whichever
-//! thread leads the round.
+//! A round calls the translation and the VM, which may panic. A panic is handled like a refusal of
+//! the kernel: the request that causes it fails alone, and its caller gets the panic, whichever
+//! thread runs the round.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::table::state::State;
 use crate::{Armed, Error, Gsi};
 
 impl Shared {
-    /// Carries out a request, together with those of others. The edits come back, for their memory.
+    /// Carries out a request, together with those of other callers. Gives back the edits' memory.
     pub(crate) fn submit(&self, kind: RequestKind, edits: &mut Vec<Edit>) -> Result<(), Error> {
         let finished = self.queue_and_wait(kind, std::mem::take(edits));
         *edits = finished.edits;
@@ -69,7 +69,7 @@ impl Shared {
         }
     }
 
-    /// Runs a round without the lock. It does not unwind: what panics in it is the failure of one
+    /// Runs a round without the lock. It does not unwind: a panic becomes the failure of one
     /// request.
     fn run_round(&self, kernel: &mut KernelTable, requests: &mut [Request]) {
         for request in &mut *requests {
@@ -96,7 +96,7 @@ impl Shared {
                 .edits
                 .iter()
                 .find(|edit| edit.progress == EditProgress::RouteHeld);
-            // This before `Untranslated`, which says that no old translation is in force.
+            // `RouteHeld` before `Untranslated`, which means that no old translation is in force.
             if let (
                 Some(edit),
                 RequestKind::Retranslate,
@@ -109,8 +109,8 @@ impl Shared {
         }
     }
 
-    /// Translates what is to be committed. If that panics the request fails, or the edit that
-    /// stands for itself.
+    /// Translates what is to be committed. After a panic the request fails, or only the edit if it
+    /// is independent.
     fn translate(&self, request: &mut Request) {
         if !request.is_pending() {
             return;
@@ -132,8 +132,9 @@ impl Shared {
         request.edits = edits;
     }
 
-    /// Takes off what is armed on GSIs whose routes are about to go, because their messages are
-    /// blocked. Where that fails the route stays, and the edit or its request fails.
+    /// Disarms what is armed on GSIs whose messages are blocked, before their routes are removed.
+    ///
+    /// Where that fails the route stays, and the edit or its request fails.
     fn disarm_blocked(&self, kernel: &KernelTable, request: &mut Request) {
         if !request.is_pending() {
             return;
@@ -154,8 +155,8 @@ impl Shared {
         }
     }
 
-    /// Keeps things from being armed on a GSI, and disarms what is. Returns whether nothing is
-    /// armed then.
+    /// Prevents arming on a GSI, and disarms what is armed there. Returns whether nothing is armed
+    /// any more.
     fn disarm(&self, gsi: Gsi) -> bool {
         let (may_go, armed) = self.state.lock().mark_blocked(gsi);
         let disarm = |armed: &Arc<dyn Armed>| match guarded(|| armed.disarm()) {
@@ -166,14 +167,14 @@ impl Shared {
             }
         };
         let disarmed = may_go && armed.iter().all(disarm);
-        // The last references of some, perhaps, whose drop may panic.
+        // This may drop last references, and that may panic.
         armed.into_iter().for_each(discard);
         disarmed
     }
 }
 
-/// Calls what may arm its irqfds again, and drops it, both without the lock. A panic of one must
-/// not keep the others from it.
+/// Calls `rearm` of each, and drops it, both without the lock. A panic of one must not affect the
+/// others.
 fn rearm(unblocked: Vec<Arc<dyn Armed>>) {
     for armed in unblocked {
         if let Err(failure) = guarded(|| armed.rearm()) {
@@ -184,8 +185,8 @@ fn rearm(unblocked: Vec<Arc<dyn Armed>>) {
 }
 
 impl State {
-    /// Hands out the kernel's table and the requests that wait, as far as they are valid, unless
-    /// another thread has the table.
+    /// Takes the kernel's table and the waiting requests that are valid, unless another thread has
+    /// the table.
     pub(crate) fn take_kernel_and_requests(&mut self) -> Option<(Box<KernelTable>, Vec<Request>)> {
         let mut kernel = self.kernel.take()?;
         kernel.stale.union_with(&self.stale);
@@ -205,8 +206,8 @@ impl State {
         Some((kernel, requests))
     }
 
-    /// Takes back what [`take_kernel_and_requests`](Self::take_kernel_and_requests) has handed out,
-    /// when it was entered.
+    /// Gives back what [`take_kernel_and_requests`](Self::take_kernel_and_requests) has taken,
+    /// after the table was updated.
     pub(crate) fn give_back_kernel(
         &mut self,
         kernel: Box<KernelTable>,
@@ -223,9 +224,11 @@ impl State {
         self.kernel = Some(kernel);
     }
 
-    /// How many of the first requests can share a round. A translation of all routes starts from
-    /// those that are committed, so it shares none. What concerns pins is validated against those
-    /// that are committed, too, where a line is driven.
+    /// How many of the first requests can share a round.
+    ///
+    /// A retranslation starts from the committed routes, so it has a round of its own. While a line
+    /// is driven, a request that concerns pins is validated against the committed routes too, so a
+    /// round has at most one of these.
     fn count_sharing_a_round(&self, requests: &[Request]) -> usize {
         let (mut driven, mut pins) = (!self.driven.is_empty(), false);
         for (before, request) in requests.iter().enumerate() {

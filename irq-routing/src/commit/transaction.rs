@@ -5,9 +5,10 @@ use crate::commit::edit::{Change, Edit, KEPT_EDITS};
 use crate::commit::request::RequestKind;
 use crate::{Gsi, GsiLease, Pins, Rejected, Route, RoutingTable};
 
-/// Edits to a routing table that take effect together or not at all.
+/// Edits of a routing table that take effect together or not at all.
 ///
-/// The last edit of a GSI counts, and earlier ones do not. Dropping a transaction discards it.
+/// If a GSI is edited more than once, the last edit counts, and earlier ones are not validated.
+/// Dropping a transaction discards its edits.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -39,32 +40,36 @@ impl Transaction {
         }
     }
 
-    /// Leads a leased GSI to a message or to pins.
+    /// Stages a route of a leased GSI: to a message or to pins.
     pub fn route(&mut self, lease: &GsiLease, route: impl Into<Route>) -> &mut Self {
         self.change(lease, Some(route.into()))
     }
 
-    /// Leads a leased GSI nowhere. Dropping the lease does it too, later and for less.
+    /// Stages the removal of a leased GSI's route.
+    ///
+    /// Dropping the lease does the same without an ioctl of its own, at the next commit.
     pub fn unroute(&mut self, lease: &GsiLease) -> &mut Self {
         self.change(lease, None)
     }
 
-    /// Leads a GSI of the machine's own wiring to pins. It belongs to no device; those that signal
-    /// it hold a [`Line`](crate::Line) each.
+    /// Stages a GSI of the VM's wiring, routed to pins.
+    ///
+    /// It belongs to no device; each device that signals it holds a [`Line`](crate::Line).
     pub fn wire(&mut self, gsi: Gsi, pins: impl Into<Pins>) -> &mut Self {
         self.stage(gsi, Change::Wiring(Some(pins.into())))
     }
 
-    /// Takes a GSI out of the machine's own wiring.
+    /// Stages the removal of a GSI from the VM's wiring.
     pub fn unwire(&mut self, gsi: Gsi) -> &mut Self {
         self.stage(gsi, Change::Wiring(None))
     }
 
-    /// Makes the edits effective: for the kernel, then for the table.
+    /// Commits the edits, with at most one ioctl. Blocks while the kernel takes the table.
     ///
-    /// If they change nothing there is no ioctl; otherwise there is one, shared with commits that
-    /// came at the same time (more if the kernel refuses one of those), and when this returns every
-    /// irqfd follows the new routes. The first commit to a table always issues.
+    /// If they change nothing there is no ioctl. Otherwise there is one, shared with commits of
+    /// other threads that arrived at the same time (more if the kernel refuses one of those). The
+    /// first commit to a table always issues one. When this returns, every irqfd follows the new
+    /// routes.
     ///
     /// If the kernel's table has too few entries for the edits, this takes back parked leases
     /// ([`GsiLease::park`]), the longest parked first. They stay taken back if the kernel then
@@ -74,20 +79,18 @@ impl Transaction {
     ///
     /// The edits are validated first: [`NotLeased`](crate::Error::NotLeased),
     /// [`GsiInUse`](crate::Error::GsiInUse), [`RouteHeld`](crate::Error::RouteHeld),
-    /// [`PinShared`](crate::Error::PinShared),
-    /// [`NoSuchChip`](crate::Error::NoSuchChip), [`TableFull`](crate::Error::TableFull),
-    /// [`GsiOutOfRange`](crate::Error::GsiOutOfRange). Then the kernel may refuse:
-    /// [`NoIrqChip`](crate::Error::NoIrqChip), [`OtherPlatform`](crate::Error::OtherPlatform),
-    /// [`Retired`](crate::Error::Retired), [`Refused`](crate::Error::Refused). As long as it is not
-    /// known what the table starts with, also [`UnknownWiring`](crate::Error::UnknownWiring) and
-    /// [`Platform`](crate::Error::Platform). In every case nothing has changed, and the transaction
-    /// comes back inside.
+    /// [`PinShared`](crate::Error::PinShared), [`NoSuchChip`](crate::Error::NoSuchChip),
+    /// [`TableFull`](crate::Error::TableFull), [`GsiOutOfRange`](crate::Error::GsiOutOfRange). Then
+    /// the kernel may refuse the table: [`NoIrqChip`](crate::Error::NoIrqChip),
+    /// [`OtherPlatform`](crate::Error::OtherPlatform), [`Retired`](crate::Error::Retired),
+    /// [`Refused`](crate::Error::Refused). Until it is known what the table starts with, also
+    /// [`UnknownWiring`](crate::Error::UnknownWiring) and [`Platform`](crate::Error::Platform). In
+    /// every case nothing has changed, and [`Rejected`] contains the transaction.
     ///
     /// # Panics
     ///
-    /// If the table's translation panics for one of the messages, or the VM for the edits. Then the
-    /// table has not changed. If it was the VM, what the kernel has is unknown until the next
-    /// commit, which issues in any case.
+    /// If the table's translation or the VM panics. Then the table has not changed. After a panic
+    /// of the VM the kernel's table is unknown until the next commit, which always issues an ioctl.
     pub fn commit(mut self) -> Result<(), Rejected<Self>> {
         let shared = self.table.shared();
         match shared.submit(RequestKind::Transaction, &mut self.edits) {
@@ -110,7 +113,7 @@ impl Transaction {
 }
 
 impl RoutingTable {
-    /// Leaves the memory of edits to the next transaction, so that a steady state allocates
+    /// Keeps the memory of edits for the next transaction, so that a steady state allocates
     /// nothing.
     pub(crate) fn recycle(&self, mut edits: Vec<Edit>) {
         edits.clear();

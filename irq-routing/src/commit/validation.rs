@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is refused before a round: edits that break a rule of the table, and edits that a later one
-//! of the same lease has overtaken.
+//! What is refused before a round: edits that break a rule of the table, and edits that a later
+//! edit of the same lease has superseded.
 
 use super::edit::{Change, Edit, EditProgress};
 use super::failure::Failure;
@@ -21,7 +21,7 @@ impl State {
         }
         if let RequestKind::Drive(gsi) = request.kind {
             self.validate_drive(gsi)?;
-            // Without pins there is nothing that a route which was left behind could lead to.
+            // Without pins, no route that was left behind can be to one of them.
             if !matches!(self.slots.get(gsi).route(), Some(Route::Pins(_))) {
                 request.outcome = Some(Ok(()));
             }
@@ -38,14 +38,14 @@ impl State {
             .try_for_each(|edit| self.validate(edit))?;
         self.validate_driven(&request.edits)?;
         for edit in &mut request.edits {
-            // It may have been committed before, in vain.
+            // An earlier commit of it may have failed.
             edit.progress = EditProgress::Open;
             self.slots.unsettle(edit.gsi);
         }
         Ok(())
     }
 
-    /// The same for edits that stand for themselves.
+    /// The same for independent edits.
     fn validate_each(&mut self, request: &mut Request) {
         self.supersede_older_edits(request);
         for edit in request.open_edits() {
@@ -53,7 +53,7 @@ impl State {
         }
     }
 
-    /// Leaves those edits open that are valid, and the last that were staged under their leases.
+    /// Leaves open the edits that are valid and the last staged of their leases.
     pub(crate) fn supersede_older_edits(&mut self, request: &mut Request) {
         let mut edits = std::mem::take(&mut request.edits);
         for edit in &mut edits {
@@ -65,7 +65,7 @@ impl State {
                 Err(error) => request.record_failure(Failure::Error(error)),
             };
         }
-        // Of one edit that is there twice, the second counts.
+        // If an edit occurs twice, the second one counts.
         for edit in edits.iter_mut().rev() {
             let is_newest = edit.progress == EditProgress::Superseded
                 && self.slots.is_newest(edit.gsi, edit.number())
@@ -87,7 +87,7 @@ impl State {
         Ok(())
     }
 
-    /// One that is out of range comes from the table of a larger machine.
+    /// A GSI that is out of range comes from the table of a VM with more GSIs.
     fn is_in_range(&self, edit: &Edit) -> Result<(), Error> {
         let (gsi, limit) = (edit.gsi.number(), self.slots.limit());
         match gsi < limit {

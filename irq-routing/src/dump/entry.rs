@@ -6,7 +6,7 @@ use notify_core::RouteTarget;
 use crate::Route;
 use crate::route::kernel_entries::{DumpTarget, of_route};
 
-/// One entry of a [`Dump`](crate::Dump), as it was printed: valid or not.
+/// One entry of a [`Dump`](crate::Dump), valid or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct DumpEntry {

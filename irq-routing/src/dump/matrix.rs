@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`ChipMatrix`]: the kernel's way back from a pin to its GSI.
+//! [`ChipMatrix`]: the kernel's map from pins back to GSIs.
 
 use super::entry::DumpEntry;
 use crate::route::kernel_entries::chip_of;
 use crate::{IrqChip, Pin, Platform};
 
-/// The kernel's reverse map: a row for each chip, and in it the GSI that gets the EOIs of each pin.
+/// The kernel's reverse map: a row for each chip, with the GSI that gets the EOIs of each pin.
 ///
-/// Of two GSIs on one pin the last in the table stands here, and the other hears of no EOI. The
-/// pins of the second PIC start at column 8: KVM counts those of both PICs together.
+/// Of two GSIs on one pin it has the last in the table; the other gets no EOIs. The pins of the
+/// second PIC start at column 8: KVM counts those of both PICs together.
 ///
 /// An x86 row is printed with KVM's 24 columns. On other platforms a row has a thousand, and ends
 /// behind the last pin that is routed.
@@ -16,12 +16,12 @@ use crate::{IrqChip, Pin, Platform};
 /// Kernel source: `setup_routing_entry` in `virt/kvm/irqchip.c`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct ChipMatrix {
-    /// By chip and column; neither rows nor columns end with nothing.
+    /// By chip and column; trailing empty rows and columns are removed.
     rows: Vec<Vec<Option<u32>>>,
 }
 
 impl ChipMatrix {
-    /// What the kernel makes of a table; entries that it refuses are left out.
+    /// The map that the kernel computes from a table, without entries that it refuses.
     pub(super) fn of(platform: Platform, entries: &[DumpEntry]) -> Self {
         let mut rows = Vec::new();
         for entry in entries {
@@ -57,7 +57,7 @@ impl ChipMatrix {
     }
 }
 
-/// The least that is printed: rows, and columns in each.
+/// The least number of rows, and of columns in each, that is printed.
 pub(super) const fn least(platform: Platform) -> (usize, usize) {
     match platform {
         Platform::X86 | Platform::X86Split => (3, 24),
@@ -65,7 +65,7 @@ pub(super) const fn least(platform: Platform) -> (usize, usize) {
     }
 }
 
-/// The pin that a cell stands for.
+/// The pin of a cell.
 pub(super) fn pin_at(platform: Platform, row: usize, column: usize) -> Option<Pin> {
     let chip = chip_of(platform, u32::try_from(row).ok()?)?;
     let number = column.checked_sub(first_column(chip))?;
@@ -83,12 +83,12 @@ const fn first_column(chip: IrqChip) -> usize {
     }
 }
 
-/// Of a chip or of a pin that exists, so it is small.
+/// A number of a chip or a pin as an index.
 const fn index(number: u32) -> usize {
     number as usize
 }
 
-/// The element at an index, made if there is none yet.
+/// The element at an index, added if the list is shorter.
 fn at<T: Clone + Default>(list: &mut Vec<T>, index: usize) -> Option<&mut T> {
     if index >= list.len() {
         list.resize(index + 1, T::default());

@@ -21,12 +21,12 @@ use crate::{Platform, Route, RoutingTable, Wiring};
 /// What Linux has: KVM_MAX_IRQ_ROUTES.
 const USUAL_LIMIT: u32 = 4096;
 
-/// A routing table as a plain value: printed into a bug report, and read back from one.
+/// A routing table as a plain value and as text, for bug reports.
 ///
 /// # Format
 ///
-/// One entry a line, in the table's order: `gsi=`, `type=` (KVM's `KVM_IRQ_ROUTING_*`), and what it
-/// leads to.
+/// One entry a line, in the table's order: `gsi=`, `type=` (KVM's `KVM_IRQ_ROUTING_*`), and the
+/// target.
 ///
 /// ```text
 /// gsi=4 type=1 2 4                                 a pin: chip and pin, as KVM numbers them
@@ -37,19 +37,19 @@ const USUAL_LIMIT: u32 = 4096;
 /// gsi=28 type=5 port=7 vcpu=0 priority=0           an event channel (Xen)
 /// ```
 ///
-/// Then may follow `chip:` and the kernel's reverse map (kernel source: `setup_routing_entry` in
-/// `virt/kvm/irqchip.c`), a row for each chip: which GSI gets the EOIs of each pin, -1 for none. Of
-/// two GSIs on one pin it is the last in the table, and the other gets none. The pins of the second
-/// PIC start at column 8: KVM counts those of both PICs together. An x86 row has KVM's 24 columns;
-/// on other platforms a row ends behind the last pin that is routed.
+/// Then `chip:` and the kernel's reverse map may follow, a row for each chip: the GSI that gets the
+/// EOIs of each pin, -1 for none. Of two GSIs on one pin it is the last in the table; the other
+/// gets none. The pins of the second PIC start at column 8: KVM counts those of both PICs together.
+/// An x86 row has KVM's 24 columns; on other platforms a row ends behind the last pin that is
+/// routed. Kernel source: `setup_routing_entry` in `virt/kvm/irqchip.c`.
 ///
-/// A VM that is not x86 has a line like `platform=arm64-gic`, and one whose number of GSIs is not
-/// 4096 one like `gsis=1024`.
+/// A dump has a line like `platform=arm64-gic` if the VM is not x86, and one like `gsis=1024` if
+/// its number of GSIs is not 4096.
 ///
-/// Reading takes the lines in any order, numbers in decimal or after `0x`, spaces, empty lines and
-/// comments after `#`. It takes what KVM would refuse, too: [`problems`](Self::problems) names it.
-/// More than any kernel has it refuses, since text may come from anywhere: 65536 entries, 16 rows,
-/// 1024 pins in a row.
+/// The parser accepts lines in any order, numbers in decimal or after `0x`, spaces, empty lines,
+/// and comments after `#`. It accepts tables that KVM would refuse; [`problems`](Self::problems)
+/// lists why. It fails with [`ParseError`] for more than 65536 entries, 16 rows, or 1024 pins in a
+/// row, because the text may come from an untrusted source.
 ///
 /// ```
 /// use irq_routing::Dump;
@@ -62,10 +62,10 @@ const USUAL_LIMIT: u32 = 4096;
 /// let problems: Vec<_> = dump.problems().iter().map(ToString::to_string).collect();
 /// assert_eq!(
 ///     problems,
-///     ["GSI 24 is routed to something else beside a message, and KVM refuses the table"]
+///     ["GSI 24 is routed to a message and to something else, and KVM refuses the table"]
 /// );
 ///
-/// assert_eq!(dump.explain(9).to_string(), "lost: nothing is routed there");
+/// assert_eq!(dump.explain(9).to_string(), "lost: the GSI has no route");
 /// # Ok::<(), irq_routing::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,7 +77,7 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// A table with the reverse map that the kernel makes of it, for a VM with `limit` GSIs.
+    /// Creates a dump with the reverse map that the kernel computes, for a VM with `limit` GSIs.
     fn new(platform: Platform, limit: u32, entries: Vec<DumpEntry>) -> Self {
         let matrix = Some(ChipMatrix::of(platform, &entries));
         Self {
@@ -88,37 +88,36 @@ impl Dump {
         }
     }
 
-    /// The interrupt controllers that the table is for.
+    /// Returns the interrupt controllers that the table is for.
     #[must_use]
     pub fn platform(&self) -> Platform {
         self.platform
     }
 
-    /// The VM's number of GSIs.
+    /// Returns the VM's number of GSIs.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// The entries, in the table's order.
+    /// Returns the entries, in the table's order.
     #[must_use]
     pub fn entries(&self) -> &[DumpEntry] {
         &self.entries
     }
 
-    /// The reverse map that the kernel makes of the entries.
+    /// The reverse map that the kernel computes from the entries.
     fn reverse_map(&self) -> ChipMatrix {
         ChipMatrix::of(self.platform, &self.entries)
     }
 
-    /// What is wrong with the table, or odd: entries that KVM refuses, pins whose EOIs go to one of
-    /// several GSIs, and a reverse map that contradicts the entries.
+    /// Returns what is wrong or unusual: refused entries, shared pins, a contradicting reverse map.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         problem::all(self)
     }
 
-    /// How a signal of a GSI travels.
+    /// Returns how a signal of a GSI reaches the guest, or why it is lost.
     #[must_use]
     pub fn explain(&self, gsi: u32) -> Explanation {
         let limit = self.limit;
@@ -130,7 +129,7 @@ impl Dump {
         explain::targets(self.platform, &targets)
     }
 
-    /// Where each GSI leads.
+    /// The entries of each GSI.
     fn groups(&self) -> BTreeMap<u32, Vec<DumpTarget>> {
         let mut groups = BTreeMap::<u32, Vec<_>>::new();
         for entry in &self.entries {
@@ -141,11 +140,13 @@ impl Dump {
 }
 
 impl RoutingTable {
-    /// The table as committed, as a plain value for a bug report: pins first, by chip and then by
-    /// GSI, as the kernel is given them; then the others, by GSI.
+    /// Returns the table as committed, for a bug report. No ioctl.
     ///
-    /// A table to which nothing was committed has what it starts with. What dropped leases left in
-    /// the kernel until the next commit does not show.
+    /// Pins come first, by chip and then by GSI, as the kernel is given them; then the others, by
+    /// GSI.
+    ///
+    /// If nothing was committed yet, it has what the table starts with. Routes that dropped leases
+    /// have left in the kernel until the next commit are not in it.
     #[must_use]
     pub fn dump(&self) -> Dump {
         let mut entries = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Reads a [`Dump`] from text that anybody may have written.
+//! Reads a [`Dump`] from untrusted text.
 
 use std::str::{FromStr, SplitWhitespace};
 
@@ -13,17 +13,18 @@ use crate::{MsiMessage, Platform};
 /// How much of a line an error repeats, in characters.
 const MOST_SHOWN: usize = 40;
 
-/// More than any kernel takes, whatever the text says of the VM's number of GSIs.
+/// More than any kernel takes, whatever number of GSIs the text has.
 const MOST_ENTRIES: usize = 1 << 16;
 
 /// More than any kernel has: three on x86.
 const MOST_ROWS: usize = 16;
 
-/// As many as a chip has pins at most (an APLIC).
+/// The most pins that a chip has (an APLIC).
 const MOST_COLUMNS: usize = 1024;
 
-/// Why a text is no [`Dump`]: the line, what was expected there, and at most 40 characters of what
-/// was found.
+/// Why a text is not a [`Dump`]: the line, what was expected, and what was found.
+///
+/// The text quotes at most 40 characters of what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("line {line}: expected {expected}, found \"{}\"", found.escape_debug())]
 pub struct ParseError {
@@ -103,7 +104,7 @@ impl Reader {
                 end(words)
             }
             Some(("gsis", limit)) => {
-                let limit = number(limit, "the machine's number of GSIs")?;
+                let limit = number(limit, "the VM's number of GSIs")?;
                 once(&mut self.limit, limit, "one number of GSIs", line)?;
                 end(words)
             }
@@ -145,7 +146,7 @@ fn platform(name: &str) -> Parsed<'_, Platform> {
     }
 }
 
-/// What stands behind the GSI.
+/// Reads what follows the GSI in the line of an entry.
 fn target(mut words: SplitWhitespace<'_>) -> Parsed<'_, DumpTarget> {
     const KIND: &str = "the type of the entry, type=1 to type=5";
     let kind = words.next().unwrap_or_default();
@@ -212,7 +213,7 @@ fn msi<'a>(words: &mut SplitWhitespace<'a>) -> Parsed<'a, DumpTarget> {
 
 const DATA: &str = "data of 32 bits";
 
-/// `name=number` for each of these names, in any order; or nothing at all.
+/// `name=number` for each of these names, in any order, or nothing.
 fn values<'a, const N: usize>(
     words: &mut SplitWhitespace<'a>,
     names: [&str; N],
@@ -266,8 +267,7 @@ fn number<'a>(text: &'a str, expected: &'static str) -> Parsed<'a, u32> {
     u32::try_from(number).map_err(|_| Mismatch(expected, text))
 }
 
-/// A number in decimal, or after `0x`. The digits of `from_str_radix` may have a sign in front;
-/// ours not.
+/// A number in decimal, or in hex after `0x`. `from_str_radix` would accept a sign; this does not.
 fn long<'a>(text: &'a str, expected: &'static str) -> Parsed<'a, u64> {
     let (digits, radix) = match text.strip_prefix("0x") {
         Some(digits) => (digits, 16),

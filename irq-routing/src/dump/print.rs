@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! How a [`Dump`] is printed.
+//! Prints a [`Dump`].
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl fmt::Display for Dump {
     }
 }
 
-/// As [`RoutingTable::dump`].
+/// Prints [`RoutingTable::dump`].
 impl fmt::Display for RoutingTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.dump().fmt(f)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Problem`]: what is wrong with a dumped table, or odd.
+//! [`Problem`]: what is wrong or unusual in a dumped table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::{Dump, matrix};
 use crate::route::kernel_entries::{EntryKind, Refusal, refusals};
 use crate::{IrqChip, Pin, Platform};
 
-/// Something wrong with a dumped table, or odd.
+/// Something wrong or unusual in a dumped table; see [`Dump::problems`](crate::Dump::problems).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -51,8 +51,10 @@ pub enum Problem {
     },
 
     /// KVM refuses a table with such an entry.
-    #[error("GSI {gsi} is routed to {}, and KVM refuses the table: {platform} has \
-        none", kind.name())]
+    #[error(
+        "GSI {gsi} is routed to {}, and KVM refuses the table: {platform} has none",
+        kind.name()
+    )]
     #[non_exhaustive]
     NoSuchKind {
         /// The GSI.
@@ -73,19 +75,20 @@ pub enum Problem {
         chip: IrqChip,
     },
 
-    /// KVM refuses a table in which a GSI is routed to something that is no pin, and to anything
-    /// else.
-    #[error("GSI {gsi} is routed to something else beside {}, and KVM refuses the \
-        table", kind.name())]
+    /// KVM refuses a table in which a GSI has an entry that is not a pin, and any other entry.
+    #[error(
+        "GSI {gsi} is routed to {} and to something else, and KVM refuses the table",
+        kind.name()
+    )]
     #[non_exhaustive]
     NotAlone {
         /// The GSI.
         gsi: u32,
-        /// What should stand alone.
+        /// The kind of entry that must be the only one of its GSI.
         kind: EntryKind,
     },
 
-    /// KVM refuses so long a table.
+    /// KVM refuses a table with so many entries.
     #[error("there are {entries} entries, and KVM refuses the table: it takes {limit}")]
     #[non_exhaustive]
     TooManyEntries {
@@ -95,11 +98,10 @@ pub enum Problem {
         limit: u32,
     },
 
-    /// KVM takes it, but a resampling irqfd on this GSI never hears of an EOI.
+    /// KVM takes it, but a resampling irqfd on this GSI gets no EOI.
     #[error(
-        "GSI {gsi} and GSI {eois} are both routed to {pin}: EOIs go to GSI {eois} alone, which \
-            stands \
-         last"
+        "GSI {gsi} and GSI {eois} are both routed to {pin}: only GSI {eois}, the last in the \
+         table, gets its EOIs"
     )]
     #[non_exhaustive]
     SharedPin {
@@ -111,8 +113,7 @@ pub enum Problem {
         eois: u32,
     },
 
-    /// The reverse map is not that of the entries: they are of different tables, or one was
-    /// altered.
+    /// The reverse map does not match the entries: they are of different tables, or one was edited.
     #[error(
         "the kernel has GSI {} at {} where the entries say GSI {}",
         or_none(*.kernel),
@@ -125,23 +126,23 @@ pub enum Problem {
         row: usize,
         /// The column.
         column: usize,
-        /// The pin for which it stands, if there is such a pin.
+        /// The pin of that place, if there is one.
         pin: Option<Pin>,
         /// What the reverse map has there.
         kernel: Option<u32>,
-        /// What it would have there by the entries.
+        /// What the entries would put there.
         entries: Option<u32>,
     },
 }
 
 impl Problem {
-    /// Whether KVM refuses the table for it. Such a table was never in the kernel.
+    /// Returns whether KVM refuses the table because of it. Such a table was never in the kernel.
     #[must_use]
     pub const fn is_refused(&self) -> bool {
         !matches!(self, Self::SharedPin { .. } | Self::Contradiction { .. })
     }
 
-    /// The GSIs that it names.
+    /// Returns the GSIs that it is about.
     pub fn gsis(&self) -> impl Iterator<Item = u32> + use<> {
         let (one, other) = match *self {
             Self::OutOfRange { gsi, .. }
@@ -160,15 +161,15 @@ impl Problem {
     }
 }
 
-/// A place in the reverse map, in words.
+/// A place in the reverse map, for people.
 fn place(row: usize, column: usize, pin: Option<Pin>) -> String {
     match pin {
         Some(pin) => pin.to_string(),
-        None => format!("chip {row}, column {column}, which is no pin"),
+        None => format!("chip {row}, column {column}, which is not a pin"),
     }
 }
 
-/// The kernel's number for nothing is -1.
+/// The kernel's number for none is -1.
 fn or_none(gsi: Option<u32>) -> i64 {
     gsi.map_or(-1, i64::from)
 }

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the kernel or the VM has returned for a routing table: the errno of an [`Error`].
+//! The errno of an [`Error`]: what the kernel or the VM has returned.
 
 use notify_core::SysError;
 
 use super::Error;
 
 impl Error {
-    /// Returns the errno with which the kernel or the VM has refused the operation, if it did.
+    /// Returns the errno with which the kernel or the VM has refused the operation, if it has.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         self.cause().and_then(SysError::raw_os_error)
     }
 
-    /// Whether the error is temporary, so that the same call may succeed later: the kernel was
-    /// short of a resource (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted, or is not ready yet
-    /// (EAGAIN).
+    /// Returns whether the error is temporary: the same call may succeed later.
+    ///
+    /// The kernel was short of a resource (ENOMEM, EMFILE, ENFILE, ENOSPC), was interrupted
+    /// (EINTR), or is not ready yet (EAGAIN).
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

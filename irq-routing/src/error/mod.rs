@@ -14,8 +14,11 @@ use self::text::{
 };
 use crate::{Gsi, IrqChip, Pin, Platform, Rejected};
 
-/// Why an operation on a routing table failed. Nothing has changed then, except after
-/// [`Untranslated`](Self::Untranslated).
+/// Why an operation on a routing table failed.
+///
+/// Nothing has changed then, except after [`Untranslated`](Self::Untranslated) and
+/// [`RouteHeld`](Self::RouteHeld) of
+/// [`RoutingTable::retranslate`](crate::RoutingTable::retranslate).
 ///
 /// The text is complete: where the kernel or the VM has refused something, it ends with the errno.
 /// So [`source`](std::error::Error::source) is `None`; [`raw_os_error`](Self::raw_os_error) returns
@@ -35,7 +38,8 @@ pub enum Error {
     #[error("the VM has no GSI routing table: the kernel does not report KVM_CAP_IRQ_ROUTING")]
     NoRoutingTable,
 
-    /// KVM refuses such a GSI in a table, but takes an irqfd on it and loses every signal.
+    /// The VM has no such GSI. KVM refuses a table with it, but accepts an irqfd on it and loses
+    /// every signal.
     #[error("GSI {gsi} is out of range: the VM has {limit}, numbered from 0")]
     #[non_exhaustive]
     GsiOutOfRange {
@@ -57,7 +61,7 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// No GSI is left to be leased, or not so many in a row.
+    /// No GSI is free, or not enough consecutive ones.
     #[error(
         "{}: {leased} of {limit} are leased{}, the others reserved, wired, unclaimed, in \
          quarantine or scattered; drop or park leases",
@@ -66,14 +70,14 @@ pub enum Error {
     )]
     #[non_exhaustive]
     Exhausted {
-        /// How many were wanted.
+        /// The number of GSIs that were wanted.
         wanted: u32,
-        /// How many leases are held.
+        /// The number of leases that are held.
         leased: usize,
         /// The VM's number of GSIs.
         limit: u32,
-        /// The holders that gave a name ([`GsiLease::named`](crate::GsiLease::named)); most leases
-        /// first.
+        /// The holders with a name ([`GsiLease::named`](crate::GsiLease::named)), most leases
+        /// first. Empty after [`RoutingTable::lease_if_free`](crate::RoutingTable::lease_if_free).
         holders: Vec<Holder>,
     },
 
@@ -87,7 +91,7 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// An edit was staged under a lease that is not (any more) a lease of this GSI in this table.
+    /// The lease of an edit was dropped or taken back, or is of another table.
     #[error(
         "cannot route GSI {gsi}: its lease was dropped or taken back, or is of another table; \
          lease one of this table"
@@ -98,7 +102,7 @@ pub enum Error {
         gsi: Gsi,
     },
 
-    /// The GSI has no route; KVM would take its signals and lose them.
+    /// The GSI has no route. KVM would accept its signals and lose them.
     #[error(
         "GSI {gsi} has no route: route its lease first, or wire it (RoutingTableBuilder::wiring, \
          Transaction::wire)"
@@ -137,7 +141,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     PinShared {
-        /// The GSI that is driven, or is to be.
+        /// The GSI that is driven, or was to be.
         gsi: Gsi,
         /// The other.
         other: Gsi,
@@ -173,7 +177,7 @@ pub enum Error {
         other: IrqChip,
     },
 
-    /// A set of pins without any.
+    /// A set of pins has no pin.
     #[error("no pin is given: to remove a route, use Transaction::unroute or Transaction::unwire")]
     NoPins,
 
@@ -192,16 +196,16 @@ pub enum Error {
         platform: Platform,
     },
 
-    /// The kernel takes no more routes than the VM has GSIs (a GSI may need several). Without the
-    /// parked leases that the table could take back there would still be more.
+    /// The kernel takes no more entries than the VM has GSIs, and a GSI may need several. There
+    /// would be too many even if the table took back all parked leases.
     #[error(
         "the table would have {entries} entries, and the kernel takes {limit}: drop or park leases"
     )]
     #[non_exhaustive]
     TableFull {
-        /// How many it would have, without those of the parked leases.
+        /// The number of entries that the table would have, without those of parked leases.
         entries: usize,
-        /// How many the kernel takes.
+        /// The number of entries that the kernel takes.
         limit: u32,
     },
 
@@ -225,7 +229,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     UnknownWiring {
-        /// The VM's platform, if it is known: KVM does not tell how many pins such a VM has.
+        /// The VM's platform, if it is known. KVM does not report how many pins such a VM has.
         platform: Option<Platform>,
     },
 
@@ -253,8 +257,8 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// The VM has a routing table already. Each table would delete the routes of the other, since
-    /// KVM replaces the routes of a VM all at once.
+    /// The VM has a routing table already. Each table would delete the routes of the other, because
+    /// KVM replaces all routes of a VM at once.
     #[error("the VM has a routing table already: use a clone of that RoutingTable")]
     SecondTable,
 
@@ -262,8 +266,8 @@ pub enum Error {
     #[error("cannot set GSI routes: {Retired}")]
     Retired,
 
-    /// The kernel refused the new translations of some messages, or has no entry for them (ENOSPC).
-    /// They are blocked; all others are in force.
+    /// The kernel refused the new translations of some messages, or has no entries for them
+    /// (ENOSPC). They are blocked; all others are in force.
     #[error(
         "the kernel refused the translated messages of {} GSIs, the first of them {}; they are \
          blocked until the translation changes: {cause}",
@@ -286,7 +290,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     Refused {
-        /// How many edits the transaction had.
+        /// The number of edits.
         edits: usize,
         /// The GSI of the first one.
         first: Option<Gsi>,
@@ -301,7 +305,7 @@ pub enum Error {
 pub struct Holder {
     /// The name that the holder gave.
     pub name: Arc<str>,
-    /// How many leases it holds under this name.
+    /// The number of leases that it holds under this name.
     pub leases: usize,
 }
 

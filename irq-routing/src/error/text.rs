@@ -8,8 +8,8 @@ use crate::{Gsi, Platform};
 
 pub(super) fn why_unknown(platform: Option<Platform>) -> String {
     match platform {
-        Some(platform) => format!("KVM does not tell how many pins the VM has ({platform})"),
-        None => "the VM does not tell which interrupt controllers it has".to_owned(),
+        Some(platform) => format!("KVM does not report how many pins the VM has ({platform})"),
+        None => "the VM does not report which interrupt controllers it has".to_owned(),
     }
 }
 
@@ -25,7 +25,9 @@ pub(super) fn wiring_for(vm: Platform) -> &'static str {
 
 pub(super) fn pins_elsewhere(platform: Platform) -> &'static str {
     match platform {
-        Platform::X86Split => "; a split irqchip's pins are the VMM's, route messages instead",
+        Platform::X86Split => {
+            "; the pins of a split irqchip are in the VMM, so route messages instead"
+        }
         _ => "",
     }
 }

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Hint`]: what a person who debugs an interrupt should know.
+//! [`Hint`]: a remark about a route, for debugging.
 
 use std::fmt;
 
 use crate::MsiMessage;
 use crate::route::apic_message::{ApicMessage, DeliveryMode};
 
-/// Something about a route that a person who debugs an interrupt should know.
+/// A remark about a route, for people who debug an interrupt.
 ///
-/// Those about messages say what KVM makes of them: it reads a few bits, and takes the rest for
-/// granted (kernel source: `kvm_set_msi_irq`).
+/// Hints about messages are about what KVM reads: a few bits, and it ignores the rest (kernel
+/// source: `kvm_set_msi_irq`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub(super) enum Hint {
-    /// The dump does not tell the details.
-    #[error("the dump does not tell the details")]
+    /// The dump has only the kind of the entry.
+    #[error("the dump does not contain the details")]
     Untold,
 
     /// The lease of the GSI is parked ([`GsiLease::park`](crate::GsiLease::park)): its holder has
@@ -25,8 +25,8 @@ pub(super) enum Hint {
     #[error("the message is all zero: the guest has not programmed it")]
     NeverProgrammed,
 
-    /// x86: hardware would take it for a write to memory.
-    #[error("address {address:#x} is not that of local APICs, 0xfeexxxxx; KVM does not look")]
+    /// x86: on hardware it would be a write to memory.
+    #[error("address {address:#x} is not that of local APICs, 0xfeexxxxx; KVM does not check it")]
     NotToAnApic {
         /// The address.
         address: u64,
@@ -60,19 +60,23 @@ pub(super) enum Hint {
     },
 
     /// x86: something other than an interrupt.
-    #[error("it is no interrupt, but {0}")]
+    #[error("it is not an interrupt, but {0}")]
     NoInterrupt(DeliveryMode),
 
     /// x86: the vector is one of the processor's exceptions.
     #[error("vector {0:#04x} is one of the processor's exceptions")]
     ExceptionVector(u8),
 
-    /// x86: so are pins of an IOAPIC in user space, but no messages of PCI devices.
-    #[error("it is level-triggered, as a pin of an IOAPIC in user space may be, but no PCI device")]
+    /// x86: only pins of an IOAPIC in user space are, not messages of PCI devices.
+    #[error(
+        "it is level-triggered, as a pin of an IOAPIC in user space may be, but not a PCI device"
+    )]
     LevelTriggered,
 
-    /// arm64: what a message leads to is the guest's business, and may be nothing.
-    #[error("by the ITS at its address; by a worker thread until the ITS has translated it once")]
+    /// arm64: the guest's ITS tables decide what a message is routed to, perhaps to nothing.
+    #[error(
+        "through the ITS at its address; by a worker thread until the ITS has translated it once"
+    )]
     Its,
 
     /// arm64: a plain irqfd raises an SPI and never lowers it.
@@ -82,23 +86,23 @@ pub(super) enum Hint {
     )]
     NeverLowered,
 
-    /// riscv64: a plain irqfd raises a source and never lowers it, and an edge is seen when it
-    /// rises. Kernel source: `kvm_riscv_aia_aplic_inject`.
+    /// riscv64: a plain irqfd raises a source and never lowers it, and only a rise is an edge.
+    /// Kernel source: `kvm_riscv_aia_aplic_inject`.
     #[error(
-        "raised and never lowered by a plain irqfd: a source for rising edges takes the first \
-         signal alone, until something lowers it"
+        "raised and never lowered by a plain irqfd: a source for rising edges takes only the \
+         first signal, until something lowers it"
     )]
     FirstEdgeAlone,
 }
 
-/// As the text, which has addresses in hex.
+/// Prints the text, which has addresses in hex.
 impl fmt::Debug for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hint({self})")
     }
 }
 
-/// What is odd about a message on x86.
+/// What is unusual about a message on x86.
 pub(super) fn of_apic_message(message: MsiMessage, decoded: ApicMessage) -> Vec<Hint> {
     let MsiMessage { address, data, .. } = message;
     if address == 0 && data == 0 {

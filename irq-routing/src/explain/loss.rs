@@ -6,7 +6,7 @@ use crate::route::apic_message::{ApicMessage, DeliveryMode};
 /// Why a signal never reaches the guest; KVM reports no error for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum Loss {
-    /// The number is beyond the VM's GSIs. KVM takes an irqfd on it all the same.
+    /// The number is out of range. KVM accepts an irqfd on it all the same.
     #[error("the VM has no such GSI (it has {limit}), yet KVM takes an irqfd on it")]
     OutOfRange {
         /// The VM's number of GSIs.
@@ -14,31 +14,30 @@ pub(crate) enum Loss {
     },
 
     /// The GSI has no route, and is not leased.
-    #[error("nothing is routed there")]
+    #[error("the GSI has no route")]
     NoRoute,
 
-    /// A lease has the GSI, and has not routed it; or it went into quarantine so.
-    #[error("it is leased, and not routed yet")]
+    /// The GSI is leased and has no route, or it had none when it was quarantined.
+    #[error("the GSI is leased, and has no route yet")]
     Unrouted,
 
-    /// The lease of the GSI was dropped. The kernel may deliver to the old route still; the next
+    /// The lease of the GSI was dropped. The kernel may still deliver by the old route; the next
     /// commit removes it.
     #[error("its lease was dropped (the next commit removes what is left in the kernel)")]
     Stale,
 
-    /// The table's messages are translated, and the translation did not let this one through, so
-    /// the kernel has no route.
-    #[error("the message was not translated, so the kernel has no route")]
+    /// The table's translation blocks the message, so the kernel has no route.
+    #[error("the translation blocks the message, so the kernel has no route")]
     Blocked,
 
-    /// KVM refuses a table with these entries; [`Dump::problems`](crate::Dump::problems) says why.
+    /// KVM refuses a table with these entries; [`Dump::problems`](crate::Dump::problems) lists why.
     #[error("KVM refuses a table with these entries")]
     Refused,
 
-    /// x86: the local APIC takes the interrupt and never delivers it. Its priority class, 0, is
+    /// x86: the local APIC accepts the interrupt and never delivers it: its priority class, 0, is
     /// never above the processor's (kernel source: `apic_has_interrupt_for_ppr`).
     #[error(
-        "vector {:#04x} is below 16, and a local APIC never delivers such ({message})",
+        "vector {:#04x} is below 16, and a local APIC never delivers it ({message})",
         message.vector
     )]
     IllegalVector {
@@ -53,7 +52,7 @@ pub(crate) enum Loss {
         message: ApicMessage,
     },
 
-    /// arm64: the ITS must be told which device sends a message.
+    /// arm64: the ITS needs the id of the device that sends a message.
     #[error("the message has no device id, and the ITS refuses it")]
     NoDeviceId,
 

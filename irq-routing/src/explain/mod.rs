@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Explanation`]: how a signal travels from an irqfd to the guest.
+//! [`Explanation`]: how a signal of an irqfd reaches the guest.
 
 mod hint;
 pub(crate) mod loss;
@@ -16,16 +16,16 @@ use crate::{
     EntryKind, Gsi, IrqChip, KernelRoute, MsiMessage, Pin, Pins, Platform, Route, RoutingTable,
 };
 
-/// How a signal of an irqfd on one GSI travels, by what KVM does with the routes of that GSI.
+/// How a signal of an irqfd on one GSI reaches the guest, or why KVM loses it.
 ///
-/// It is text for people who debug a VM, and grows as more is known of KVM, so no code should
-/// decide by it; [`RoutingTable::kernel_route`] is for code.
+/// It is text for people who debug a VM, and its wording may change. Code that decides uses
+/// [`RoutingTable::kernel_route`] instead.
 ///
-/// A signal wakes `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of the thread that writes
-/// the eventfd. It has the GSI's route at hand if there is exactly one (`irqfd_update`), and asks
-/// the architecture to inject it on the spot (`kvm_arch_set_irq_inatomic`). Where that declines, a
-/// worker thread goes through all routes of the GSI (`irqfd_inject`), later. If there is none,
-/// no caller is told.
+/// A signal runs `irqfd_wakeup` (`virt/kvm/eventfd.c`) in the context of the thread that writes the
+/// eventfd. If the GSI has exactly one route, KVM tries to inject it on the spot: before the write
+/// returns (`irqfd_update`, `kvm_arch_set_irq_inatomic`). Otherwise a worker thread injects all
+/// routes of the GSI later (`irqfd_inject`). If there is no route, the signal is lost without an
+/// error.
 ///
 /// | | x86 | arm64 | riscv64 |
 /// |---|---|---|---|
@@ -34,14 +34,13 @@ use crate::{
 /// | several pins | worker | | |
 /// | a source of Hyper-V, a channel of Xen | on the spot | | |
 ///
-/// Signals that come before a worker runs are one interrupt. A plain irqfd raises pins and lowers
-/// them at once; one that is masked then, or still awaits the EOI of the last interrupt, takes
-/// nothing. A resampling irqfd raises them until the guest's EOI.
+/// Signals that arrive before the worker runs are coalesced into one interrupt. A plain irqfd
+/// raises pins and lowers them at once; a pin that is masked then, or that still awaits an EOI,
+/// loses the signal. A resampling irqfd raises them until the guest's EOI.
 ///
-/// What the guest has set up decides about the rest. A pin that it has masked takes nothing, nor
-/// does a local APIC that is switched off; a logical destination goes through the worker while the
-/// local APICs disagree about the meaning. The first arm64 kernels that are supported leave pins to
-/// the worker.
+/// The rest depends on the guest. A masked pin loses the signal, as does a local APIC that is
+/// switched off. A logical destination is handled by the worker while the local APICs use different
+/// logical modes. On arm64, the oldest supported kernels handle pins in the worker too.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -61,7 +60,7 @@ use crate::{
 ///     table.explain(4u32).to_string(),
 ///     "by a worker thread (several pins): PIC master pin 4, IOAPIC pin 4"
 /// );
-/// assert_eq!(table.explain(2u32).to_string(), "lost: nothing is routed there");
+/// assert_eq!(table.explain(2u32).to_string(), "lost: the GSI has no route");
 /// assert!(table.explain(2u32).is_lost());
 /// assert_eq!(
 ///     table.explain(5000u32).to_string(),
@@ -75,45 +74,45 @@ pub struct Explanation {
     hints: Vec<Hint>,
 }
 
-/// How a signal reaches the guest, or that it does not.
+/// How a signal reaches the guest, if it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Way {
-    /// It is injected in the context of the thread that signals, before the signalling call
-    /// returns.
+    /// It is injected in the context of the thread that signals, before its write returns.
     InAtomic(Destination),
-    /// A worker thread of the kernel injects it later; signals that come before it runs are one.
+    /// A worker thread of the kernel injects it later; signals that arrive before it runs are
+    /// coalesced.
     Deferred(Delay, Destination),
-    /// The guest never sees it, and no caller is told.
+    /// The guest never gets it, and no call returns an error.
     Lost(Loss),
-    /// Nothing was ever committed to the table, or a commit was cut short: KVM's own table may be
-    /// in place, which no ioctl returns.
+    /// Nothing was ever committed to the table, or the VM panicked during a commit: KVM's default
+    /// table may be in place, which no ioctl returns.
     Unknown,
 }
 
-/// Where a signal arrives.
+/// What a signal is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Destination {
-    /// At a message's destinations, as KVM on x86 reads it.
+    /// The destinations of a message, as KVM on x86 reads it.
     Apic(ApicMessage),
-    /// As the route says.
+    /// The route.
     Route(Route),
-    /// The dump does not say.
+    /// The dump has only the kind of the entry.
     Untold(EntryKind),
 }
 
-/// Why a signal takes the detour through a worker thread.
+/// Why a worker thread injects the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Delay {
-    /// x86: the emulation of PIC and IOAPIC cannot be entered from anywhere.
+    /// x86: the PICs and the IOAPIC cannot be emulated in the context of any thread.
     Pin,
-    /// KVM has a route at hand only if it is the only one of its GSI.
+    /// KVM injects at once only if the GSI has exactly one route.
     SeveralPins,
     /// x86: a message to all local APICs (`kvm_irq_delivery_to_apic_fast` declines).
     Broadcast,
 }
 
 impl Explanation {
-    /// Returns whether the guest never sees the signal.
+    /// Returns whether the guest never gets the signal.
     #[must_use]
     pub const fn is_lost(&self) -> bool {
         matches!(self.way, Way::Lost(_))
@@ -128,7 +127,7 @@ impl Explanation {
     }
 }
 
-/// What becomes of a signal of a GSI with these entries. The number of the GSI is in range.
+/// Explains a GSI with these entries. The number of the GSI is in range.
 pub(crate) fn targets(platform: Platform, targets: &[DumpTarget]) -> Explanation {
     let [first, others @ ..] = targets else {
         return Explanation::lost(Loss::NoRoute);
@@ -200,8 +199,10 @@ fn apic(message: MsiMessage) -> Explanation {
 }
 
 impl RoutingTable {
-    /// How a signal of a GSI travels, by the table as committed. A message is explained as the
-    /// table's translation, which is called for that, has it now.
+    /// Returns how a signal of a GSI reaches the guest, or why it is lost, by the committed table.
+    ///
+    /// A message is explained after the table's translation, which this calls on the caller's
+    /// thread.
     #[must_use]
     pub fn explain(&self, gsi: impl Into<u32>) -> Explanation {
         let limit = self.limit();
@@ -230,7 +231,7 @@ impl RoutingTable {
     }
 }
 
-/// In one line. With `{:#}` each thing that is worth knowing about the route has a line of its own.
+/// Prints one line. With `{:#}` each hint about the route has a line of its own.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.way {

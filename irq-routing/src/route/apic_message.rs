@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`ApicMessage`]: what a message says to the local APICs of an x86 machine. Compiled everywhere,
-//! for dumps of other machines.
+//! [`ApicMessage`]: a message as the local APICs of an x86 VM read it. Compiled on every
+//! architecture, because a dump may be of an x86 VM anywhere.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use crate::MsiMessage;
 /// source: `kvm_set_msi_irq`, later `kvm_msi_to_lapic_irq`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ApicMessage {
-    /// To whom: bits 19 to 12 of the address, and above them bits 63 to 40, which count once the
-    /// VMM has enabled KVM_CAP_X2APIC_API with 32-bit ids.
+    /// The destination: bits 19 to 12 of the address, and above them bits 63 to 40, which count
+    /// once the VMM has enabled KVM_CAP_X2APIC_API with 32-bit ids.
     pub(crate) destination: u32,
     /// Whether the destination is a logical one (address bit 2), else the id of an APIC.
     pub(crate) logical: bool,
-    /// Whether one of several destinations will do (address bit 3).
+    /// Whether it is for only one of several destinations (address bit 3).
     pub(crate) redirection_hint: bool,
     /// What is delivered (data bits 10 to 8).
     pub(crate) delivery: DeliveryMode,
@@ -42,7 +42,7 @@ pub(crate) enum DeliveryMode {
     Init,
     /// Code 6, reserved in messages: KVM starts a processor that waits for it.
     Startup,
-    /// An interrupt whose vector a PIC gives.
+    /// An interrupt with a vector from a PIC.
     ExtInt,
 }
 
@@ -50,8 +50,7 @@ impl ApicMessage {
     /// The first vector that a local APIC delivers; those below are illegal.
     pub(crate) const FIRST_VECTOR: u8 = 16;
 
-    /// Reads a message as KVM does, which looks neither at the rest of the address nor at the
-    /// format.
+    /// Reads a message as KVM does, which checks neither the rest of the address nor the format.
     #[must_use]
     pub(crate) const fn decode(message: MsiMessage) -> Self {
         let MsiMessage { address, data, .. } = message;
@@ -68,7 +67,7 @@ impl ApicMessage {
         }
     }
 
-    /// Whether a vector is delivered at all: interrupts have one, the others not.
+    /// Whether the message delivers a vector: only interrupts have one.
     pub(crate) const fn is_interrupt(self) -> bool {
         matches!(
             self.delivery,

@@ -22,7 +22,7 @@ pub enum IrqChip {
 }
 
 impl IrqChip {
-    /// The kernel's number (`KVM_IRQCHIP_*`).
+    /// Returns the kernel's number of the chip (`KVM_IRQCHIP_*`).
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
@@ -32,8 +32,8 @@ impl IrqChip {
         }
     }
 
-    /// How many pins it has at most (`KVM_IRQCHIP_NUM_PINS` and its kin). A machine may have
-    /// created fewer; its table takes the routes all the same.
+    /// The greatest number of pins (`KVM_IRQCHIP_NUM_PINS` and the like). A VM may have created
+    /// fewer; its table accepts routes to the others all the same.
     #[must_use]
     pub(crate) const fn pins(self) -> u16 {
         match self {
@@ -44,7 +44,7 @@ impl IrqChip {
         }
     }
 
-    /// Whether a machine of this kind has the chip in the kernel.
+    /// Whether a VM of this platform has the chip in the kernel.
     #[must_use]
     pub(crate) const fn is_in(self, platform: Platform) -> bool {
         matches!(
@@ -57,7 +57,7 @@ impl IrqChip {
         )
     }
 
-    /// Whether some machine has both.
+    /// Whether one VM may have both.
     pub(crate) const fn is_beside(self, other: Self) -> bool {
         match self {
             Self::PicMaster | Self::PicSlave | Self::IoApic => other.is_in(Platform::X86),
@@ -87,7 +87,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// The pin of this number.
+    /// Creates the pin of this number, counted from 0.
     ///
     /// # Errors
     ///
@@ -99,13 +99,13 @@ impl Pin {
         }
     }
 
-    /// Its chip.
+    /// Returns its chip.
     #[must_use]
     pub const fn chip(self) -> IrqChip {
         self.chip
     }
 
-    /// Its number on the chip.
+    /// Returns its number on the chip.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.number as u32

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Gsi`]: the number of an interrupt.
+//! [`Gsi`]: the number of a global system interrupt.
 
 use std::fmt;
 
-/// A global system interrupt: a number below the limit of the machine whose table gave it out.
+/// A global system interrupt: a number below the number of GSIs of its VM.
 ///
-/// [`RoutingTable::gsi`](crate::RoutingTable::gsi) checks a number against the limit.
+/// [`RoutingTable::gsi`](crate::RoutingTable::gsi) creates one, and checks the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gsi(u32);
 
 impl Gsi {
-    /// `number` if the machine has such a GSI.
+    /// Returns the GSI if the VM has it.
     pub(crate) fn below(limit: u32, number: u32) -> Option<Self> {
         (number < limit).then_some(Self(number))
     }
 
-    /// The number, as KVM takes it.
+    /// Returns the number, as KVM takes it.
     #[inline]
     #[must_use]
     pub const fn number(self) -> u32 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The entries of one GSI in the kernel's table: what a route becomes, and what KVM refuses.
+//! The entries of one GSI in the kernel's table: those of a route, and those that KVM refuses.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use notify_core::RouteTarget;
 
 use crate::{IrqChip, Pin, Platform, Route};
 
-/// What one entry of a [`Dump`](crate::Dump) is: valid or not, and perhaps of a kind only.
+/// The content of one entry of a [`Dump`](crate::Dump), valid or not, or only its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DumpTarget {
     /// The entry as the kernel has it.
     Entry(RouteTarget),
-    /// An entry of which the dump has no more than the kind.
+    /// The dump has only the kind of the entry.
     Untold(EntryKind),
 }
 
-/// The kinds of entry that are no pin (`KVM_IRQ_ROUTING_*`).
+/// The kinds of entry that are not pins (`KVM_IRQ_ROUTING_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EntryKind {
@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
     NoSuchChip(u32),
     /// The chip has no pin of this number.
     NoSuchPin(IrqChip, u32),
-    /// The platform takes no such entries.
+    /// KVM takes no such entries on this platform.
     NoSuchKind(EntryKind),
     /// There are two entries for pins of this chip.
     TwoPinsOfOneChip(IrqChip),
@@ -62,7 +62,7 @@ pub(crate) fn pin_target(pin: Pin) -> RouteTarget {
     RouteTarget::Pin { chip, pin }
 }
 
-/// Why KVM refuses these entries, if they are of one GSI. Kernel source: `setup_routing_entry` in
+/// Why KVM refuses these entries of one GSI. Kernel source: `setup_routing_entry` in
 /// `virt/kvm/irqchip.c`, and `kvm_set_routing_entry` of each architecture.
 pub(crate) fn refusals(platform: Platform, targets: &[DumpTarget]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
@@ -92,7 +92,7 @@ pub(crate) fn refusals(platform: Platform, targets: &[DumpTarget]) -> Vec<Refusa
 }
 
 impl DumpTarget {
-    /// What it is if it is no pin.
+    /// The kind, if it is not a pin.
     pub(crate) fn kind(self) -> Option<EntryKind> {
         match self {
             Self::Entry(RouteTarget::Msi(_)) => Some(EntryKind::Msi),
@@ -113,7 +113,8 @@ impl DumpTarget {
         }
     }
 
-    /// The route that it alone makes: none if it is no valid pin, or if the dump has its kind only.
+    /// The route that consists of this entry: none if it is an invalid pin, or if the dump has only
+    /// its kind.
     pub(crate) fn route(self, platform: Platform) -> Option<Route> {
         match self {
             Self::Entry(RouteTarget::Msi(message)) => Some(Route::Msi(message)),
@@ -161,7 +162,7 @@ impl EntryKind {
         }
     }
 
-    /// In words.
+    /// The name for people.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Msi => "a message",

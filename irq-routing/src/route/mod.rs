@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a GSI, a pin, a message and a [`Route`] are: plain values.
+//! Plain values: GSIs, chips, pins, messages and [`Route`]s.
 
 pub(crate) mod apic_message;
 pub(crate) mod chip;
@@ -13,11 +13,11 @@ use notify_core::RouteTarget;
 
 use crate::{MsiMessage, Pin, Pins};
 
-/// What a GSI is routed to: pins, or exactly one thing that is no pin.
+/// What a GSI is routed to: pins, or exactly one target that is not a pin.
 ///
-/// A `Route` is valid: KVM takes no other combination, and none can be written down. In the
-/// kernel's table it is one entry, or several for [`Pins`]; one such entry is a [`RouteTarget`],
-/// which may be anything, also what KVM refuses.
+/// A `Route` is valid by construction: combinations that KVM refuses cannot be expressed. In the
+/// kernel's table it is one entry, or several for [`Pins`]. One such entry is a [`RouteTarget`],
+/// which may also be one that KVM refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Route {
@@ -25,14 +25,14 @@ pub enum Route {
     Pins(Pins),
     /// A message.
     Msi(MsiMessage),
-    /// A synthetic interrupt source of Hyper-V, carried through.
+    /// A synthetic interrupt source of Hyper-V, passed to the kernel as it is.
     HvSint {
         /// The vCPU.
         vcpu: u32,
         /// The source.
         sint: u32,
     },
-    /// An event channel of Xen, carried through.
+    /// An event channel of Xen, passed to the kernel as it is.
     XenEvtchn {
         /// The port.
         port: u32,
@@ -43,7 +43,7 @@ pub enum Route {
     },
 }
 
-/// What the kernel's table has for a GSI, see
+/// What the kernel's table has for a GSI; see
 /// [`RoutingTable::kernel_route`](crate::RoutingTable::kernel_route).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -61,7 +61,7 @@ pub enum KernelRoute {
 }
 
 impl Route {
-    /// A pin that it has in common with these.
+    /// A pin that it shares with these.
     pub(crate) fn shared_pin(&self, pins: Pins) -> Option<Pin> {
         match self {
             Self::Pins(own) => own
@@ -71,7 +71,7 @@ impl Route {
         }
     }
 
-    /// The kernel's entry for a route that is no pin.
+    /// The kernel's entry for a route that is not to pins.
     pub(crate) fn single_target(&self) -> Option<RouteTarget> {
         match *self {
             Self::Pins(_) => None,

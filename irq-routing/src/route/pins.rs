@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Pins`]: the pins that one GSI leads to.
+//! [`Pins`]: the pins that one GSI is routed to.
 
 use std::fmt;
 
 use crate::{Error, Pin};
 
-/// At least one pin, at most one of each chip, all of one platform: what KVM takes for one GSI.
+/// The pins of one GSI: at least one, at most one of each chip, all of one platform.
 ///
-/// A PC leads most of its GSIs both to a PIC and to the IOAPIC, because the VMM cannot know which
-/// of the two the guest listens to.
+/// In a PC most GSIs are routed both to a PIC and to the IOAPIC, because the VMM cannot know which
+/// of the two the guest uses.
 ///
 /// ```
 /// use irq_routing::{IrqChip, Pin, Pins};
@@ -26,7 +26,7 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// A set of pins, in any order.
+    /// Creates a set of pins, given in any order.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Pins {
         }
         let [second, third] = self.others;
         let mut all = [Some(self.first), second, third, Some(pin)];
-        // Absent ones last: of a platform's chips at most three differ, so the fourth is absent.
+        // Absent pins last: a platform has at most three chips, so the fourth is absent.
         all.sort_by_key(|pin| (pin.is_none(), *pin));
         if let [Some(first), second, third, _] = all {
             (self.first, self.others) = (first, [second, third]);
@@ -56,7 +56,7 @@ impl Pins {
         Ok(())
     }
 
-    /// The pins, in the order of the kernel's numbers for their chips.
+    /// Returns the pins, in the order of the kernel's numbers for their chips.
     pub fn iter(&self) -> impl Iterator<Item = Pin> + Clone + use<> {
         let [second, third] = self.others;
         [Some(self.first), second, third].into_iter().flatten()

@@ -3,13 +3,13 @@
 
 use crate::{Error, Gsi, Platform};
 
-/// Why a snapshot was not restored. The table is as it was.
+/// Why a snapshot was not restored. The table has not changed.
 ///
-/// As of [`Error`], the text is complete, and [`source`](std::error::Error::source) is `None`.
+/// As for [`Error`], the text is complete, and [`source`](std::error::Error::source) is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// The snapshot was written by a version whose form is not known.
+    /// The snapshot has a version that this one cannot read.
     #[error(
         "the snapshot is of version {found}, and only version {} can be restored",
         super::VERSION
@@ -38,7 +38,7 @@ pub enum RestoreError {
         gsi: Gsi,
     },
 
-    /// A route that cannot be: a pin that no chip has, two pins of one chip, no pin at all.
+    /// A route that cannot exist: a pin that no chip has, two pins of one chip, no pin at all.
     #[error("the snapshot is damaged: GSI {gsi} has a route that cannot be: {cause}")]
     #[non_exhaustive]
     Route {
@@ -60,7 +60,7 @@ pub enum RestoreError {
         gsi: Gsi,
     },
 
-    /// A GSI of the VM's wiring is routed to something else than pins.
+    /// A GSI of the VM's wiring is not routed to pins.
     #[error("the snapshot is damaged: GSI {gsi} is wired, and not routed to pins")]
     #[non_exhaustive]
     NotPins {

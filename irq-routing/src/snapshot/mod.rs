@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Snapshot`]: a table that outlives its machine.
+//! [`Snapshot`]: a saved table.
 
 mod error;
 mod restore;
@@ -17,7 +17,7 @@ use crate::table::slots::Slot;
 /// reads.
 const VERSION: u32 = 1;
 
-/// In bytes: what is read from outside ends up in messages.
+/// In bytes: names from a snapshot end up in error messages.
 const LONGEST_NAME: usize = 128;
 
 /// Whether a name can be restored.
@@ -25,15 +25,17 @@ fn is_fit(name: &str) -> bool {
     name.len() <= LONGEST_NAME && !name.contains(char::is_control)
 }
 
-/// The GSIs of a table and where they lead, for a machine that continues elsewhere.
+/// The GSIs of a table and their routes, saved for a VM that is restored elsewhere.
 ///
 /// It holds numbers and names only: no eventfd, no lease, nothing that is armed. With the feature
-/// `serde` it can be written and read in any format. What is read is believed only as far as
-/// [`RoutingTable::restore`] has checked it, so a snapshot may come from an untrusted place: lists
-/// that are longer than any table are refused while they are read. Of a snapshot of a later version
-/// the version is read, which is its first field, and nothing else; it cannot be restored, nor
-/// written again. A format that is not self-describing (bincode, postcard) cannot skip the rest of
-/// it: there, nothing that follows can be read.
+/// `serde` it can be written and read in any format.
+///
+/// A snapshot may come from an untrusted source. Reading refuses lists that are longer than any
+/// table, and [`RoutingTable::restore`] checks everything else before it does anything.
+///
+/// Of a snapshot with a later version only the version is read, which is its first field. It can be
+/// neither restored nor written again. In a format that is not self-describing (bincode, postcard)
+/// nothing that follows such a snapshot can be read.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -49,10 +51,10 @@ fn is_fit(name: &str) -> bool {
 /// restored.restore(&snapshot)?;
 /// assert_eq!(vm.calls(CallKind::SetGsiRouting), 1);
 ///
-/// // Each device comes for its own, by number.
+/// // Each device claims its own, by number.
 /// let claimed = restored.claim(rx.gsi().number())?;
 /// assert_eq!(claimed.route(), rx.route());
-/// // No device came for the other one: give it back.
+/// // No device has claimed the other one: free it.
 /// assert_eq!(restored.unclaimed(), [tx.gsi()]);
 /// for gsi in restored.unclaimed() {
 ///     drop(restored.claim(gsi.number())?);
@@ -68,15 +70,16 @@ fn is_fit(name: &str) -> bool {
 pub struct Snapshot(Versioned<Saved>);
 
 impl RoutingTable {
-    /// The table as it is committed: wiring, leases, and leases that are not claimed yet. GSIs
-    /// in quarantine are left out, since nothing is armed in the machine that continues, and so are
-    /// parked leases, which are not held. Messages are those of the devices, before any
-    /// translation. If it is not decided yet what the table starts with, this asks the VM. Names
-    /// that are longer than 128 bytes, or have control characters in them, are left out.
+    /// Returns the table as committed: wiring, leases, and leases not yet claimed. No ioctl.
+    ///
+    /// Messages are those of the devices, before any translation. Left out are quarantined GSIs
+    /// (nothing is armed in the restored VM), parked leases (they are not held), and names that are
+    /// longer than 128 bytes or contain control characters. If it is not decided yet what the table
+    /// starts with, this asks the VM.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        // What the kernel has wired belongs to the table even if nothing was committed yet. Where
-        // it cannot be found out, there is nothing of it that a table could have kept.
+        // The kernel's wiring belongs to the table even if nothing was committed yet. If the start
+        // cannot be decided, the table has no wiring to save.
         let _ = self.shared().start();
         let platform = self.platform();
         let state = self.lock();

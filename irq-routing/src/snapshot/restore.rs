@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! From a snapshot to a table, and from there to the owners.
+//! Restores a table from a snapshot, and gives the leases to their owners.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,21 +9,23 @@ use super::{RestoreError, Snapshot, is_fit};
 use crate::table::slots::Slot;
 use crate::{Error, Gsi, GsiLease, Pins, Route, RoutingTable};
 
-/// What a GSI of a snapshot becomes.
+/// What a GSI of a snapshot is restored to.
 enum Restored<'a> {
     Wired(Pins),
     Leased(Option<Route>, Option<&'a str>),
 }
 
 impl RoutingTable {
-    /// Makes an empty table what another one was, with the same GSIs, in one commit. Owners then
-    /// [`claim`](Self::claim) their leases. A table to which nothing was ever committed is empty if
-    /// it contains no more than what it has started with, which the snapshot replaces.
+    /// Restores a snapshot into an empty table, with the same GSIs, in one commit.
+    ///
+    /// Owners then [`claim`](Self::claim) their leases. A table is empty if nothing was ever
+    /// committed to it and nothing is leased; what it has started with is replaced by the
+    /// snapshot's wiring.
     ///
     /// # Errors
     ///
-    /// Everything in the snapshot is checked before anything is done. On failure the table is empty
-    /// still, and the kernel's as it was.
+    /// Everything in the snapshot is checked first. On failure the table is still empty, and the
+    /// kernel's table has not changed.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
         let gsis = self.check(snapshot)?;
         self.shared.start()?;
@@ -41,7 +43,7 @@ impl RoutingTable {
             if let Some(route) = route {
                 transaction.route(lease, *route);
             } else if lease.route().is_some() {
-                transaction.unroute(lease); // of its pins
+                transaction.unroute(lease); // from the pins of the start
             }
         }
         transaction.commit().map_err(Error::from)?;
@@ -49,7 +51,7 @@ impl RoutingTable {
         Ok(())
     }
 
-    /// Takes a lease that a snapshot had, with its route. No ioctl.
+    /// Returns the lease of a GSI that a restored snapshot had, with its route and name. No ioctl.
     ///
     /// # Errors
     ///
@@ -60,8 +62,9 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// The GSIs that a snapshot had and no owner has claimed yet. [`claim`](Self::claim) each and
-    /// drop it to give it back.
+    /// Returns the restored GSIs that no owner has claimed yet.
+    ///
+    /// To free one, [`claim`](Self::claim) it and drop the lease.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<Gsi> {
         let state = self.lock();
@@ -93,8 +96,8 @@ impl RoutingTable {
         Ok(gsis)
     }
 
-    /// Takes the leases, all or none, also of GSIs that are wired at the start. Returns them, and
-    /// the GSIs that are wired and that the snapshot does not have.
+    /// Takes all leases or none, also of GSIs that the table's start has wired. Returns them, and
+    /// the wired GSIs that the snapshot does not have.
     fn lease_into_unused(
         &self,
         gsis: &BTreeMap<Gsi, Restored<'_>>,
@@ -127,11 +130,11 @@ impl RoutingTable {
     }
 }
 
-/// The leases of a restore. Dropping them makes the table what it was.
+/// The leases of a restore. Dropping them restores the previous state.
 struct Leases<'a> {
     table: &'a RoutingTable,
     leases: Vec<(GsiLease, Option<Route>)>,
-    /// Where those of them lead that were wired. The kernel keeps that until the commit.
+    /// The pins of those that were wired. The kernel keeps these routes until the commit.
     wired: Vec<(Gsi, Pins)>,
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The written form: numbers and names, none of them checked.
+//! The saved form: numbers and names, unchecked.
 //!
-//! These types are the format. They change with its version only, whatever becomes of those that
-//! they stand for.
+//! These types are the format. They change only with its version, independently of the types that
+//! they represent.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::{Error, Gsi, IrqChip, MsiMessage, Pin, Pins, Platform, Route};
 #[cfg(feature = "serde")]
 const MOST_GSIS: usize = crate::start::builder::MOST_GSIS as usize;
 
-/// No platform leads a GSI to more.
+/// No platform routes a GSI to more.
 #[cfg(feature = "serde")]
 const MOST_PINS: usize = 3;
 
@@ -56,7 +56,7 @@ pub(super) enum SavedPlatform {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct SavedGsi {
     pub(super) gsi: u32,
-    /// Whether it belongs to the machine's wiring.
+    /// Whether it belongs to the VM's wiring.
     pub(super) wired: bool,
     pub(super) name: Option<String>,
     pub(super) route: Option<SavedRoute>,
@@ -160,7 +160,7 @@ impl SavedGsi {
 }
 
 impl SavedRoute {
-    /// The route that it stands for, if there is such a one.
+    /// The route that it represents, if it is valid.
     pub(super) fn load(&self) -> Result<Route, Error> {
         Ok(match *self {
             Self::Pins(ref pins) => {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Forms of snapshots that are told from later ones, whatever these hold. For the crates of this
-//! family.
+//! Saved forms with a version, so that a later version is recognised whatever it contains. For the
+//! crates of this family.
 
-/// A form in which something is written, with a field `version` that stands first.
+/// A saved form whose first field is `version`.
 pub trait Form {
     /// The version that is written, and the only one that is read.
     const VERSION: u32;
 }
 
-/// What was read: the known form, or a version of which nothing else is known.
+/// What was read: the known form, or only the number of another version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Versioned<T> {
     /// The known form.
@@ -68,7 +68,7 @@ mod read {
         }
     }
 
-    /// Asks a struct for its name and those of its fields, and reads nothing.
+    /// Asks a struct for its name and the names of its fields, and reads nothing.
     struct Ask<'a>(&'a mut (&'static str, &'static [&'static str]));
 
     impl<'de> Deserializer<'de> for Ask<'_> {
@@ -95,7 +95,7 @@ mod read {
         }
     }
 
-    /// The name of a field, or its place among the others where a format writes that instead.
+    /// The name of a field, or its index in formats that write that instead.
     enum Key {
         Name(String),
         Place(u64),
@@ -112,8 +112,8 @@ mod read {
 
     impl<'de> Deserialize<'de> for Key {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            // As for a derived struct: a format may write the name of a field otherwise than a
-            // string.
+            // As for a derived struct: a format may write the name of a field in another way than
+            // a string.
             deserializer.deserialize_identifier(KeyVisitor)
         }
     }
@@ -149,21 +149,21 @@ mod read {
             f.write_str("a snapshot with its version")
         }
 
-        /// The fields come by name, in any order.
+        /// The fields are read by name, in any order.
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Versioned<T>, A::Error> {
             let mut fields = Fields::<T, A>::new(map);
             let read = T::deserialize(MapAccessDeserializer::new(&mut fields));
             if read.is_ok() {
                 return read.map(Versioned::Known);
             }
-            // Perhaps for a version that is not known, or that comes only now.
+            // The version may be unknown, or follow only now.
             match fields.skip() {
                 Ok(Some(version)) if version != T::VERSION => Ok(Versioned::Unknown(version)),
                 _ => read.map(Versioned::Known),
             }
         }
 
-        /// The fields come by place, the version first.
+        /// The fields are read by index, the version first.
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Versioned<T>, A::Error> {
             let missing = || A::Error::missing_field(VERSION);
             let version = seq.next_element()?.ok_or_else(missing)?;
@@ -172,17 +172,17 @@ mod read {
                 let fields = SeqAccessDeserializer::new(After { first, seq });
                 return T::deserialize(fields).map(Versioned::Known);
             }
-            // A format that is not self-describing cannot skip what follows. If the snapshot stands
-            // alone, it need not.
+            // A format that is not self-describing cannot skip the rest. If the snapshot is the
+            // whole input, it need not.
             while let Ok(Some(IgnoredAny)) = seq.next_element() {}
             Ok(Versioned::Unknown(version))
         }
     }
 
-    /// The fields of a map, up to a version that is not known.
+    /// The fields of a map, up to an unknown version.
     struct Fields<T, A> {
         map: A,
-        /// Whether the version's value is to be handed out next.
+        /// Whether the version's value is to be returned next.
         at_version: bool,
         version: Option<u32>,
         form: PhantomData<T>,
@@ -207,7 +207,7 @@ mod read {
             Ok(key)
         }
 
-        /// Reads the rest for its version alone.
+        /// Skips the rest, and returns the version if it is there.
         fn skip(&mut self) -> Result<Option<u32>, A::Error> {
             while self.next_key()?.is_some() {
                 if !self.at_version {
@@ -269,11 +269,11 @@ mod read {
         }
     }
 
-    /// Reads a list of `MOST` elements at most, whose memory grows with what was read.
+    /// Reads a list of at most `MOST` elements. Its memory grows with what was read.
     ///
     /// # Errors
     ///
-    /// Those of the format, or if the list is longer.
+    /// Those of the format, and one if the list is longer.
     pub fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
     where
         T: Deserialize<'de>,

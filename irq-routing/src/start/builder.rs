@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`RoutingTableBuilder`]: a table for any VM.
+//! [`RoutingTableBuilder`]: creates the table of any VM.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use crate::table::state::State;
 use crate::table::translation::Translation;
 use crate::{Error, MsiMessage, Observer, RoutingTable, Wiring};
 
-/// More GSIs than any kernel has had; a VM that reports more gets no more.
+/// More GSIs than any kernel has; the limit for a VM that reports more.
 pub(crate) const MOST_GSIS: u32 = 1 << 16;
 
 /// Builds a [`RoutingTable`] with a given wiring, a translation or an observer.
@@ -38,7 +38,7 @@ impl RoutingTableBuilder {
         }
     }
 
-    /// Sets what the table starts with, and for which interrupt controllers it is.
+    /// Sets the pins that the table starts with, and the platform that it is for.
     ///
     /// | the VM | without this |
     /// |---|---|
@@ -47,20 +47,21 @@ impl RoutingTableBuilder {
     /// | arm64, riscv64 | each commit fails with [`Error::UnknownWiring`]: give [`Wiring::gic`] or [`Wiring::aia`] |
     /// | a port without [`Vm::platform`] | the same |
     ///
-    /// Without this the VM is asked ([`Vm::platform`]): when the table is built, and if the irqchip
-    /// is created later, by the first commit that finds it. That decides what the table starts
-    /// with, also if the kernel refuses that commit.
+    /// Without this call the table asks the VM ([`Vm::platform`]): when it is built, or at the
+    /// first commit that finds an irqchip if that is created later. What is found then stays
+    /// decided, also if the kernel refuses that commit.
     ///
-    /// Routes that the VMM has set before by other means are not known. The first commit replaces
+    /// Routes that the VMM has set before by other means are not known: the first commit removes
     /// them.
     pub fn wiring(mut self, wiring: Wiring) -> Self {
         self.wiring = Some(wiring);
         self
     }
 
-    /// Sets how many of the lowest GSIs [`RoutingTable::lease`] does not take. The default is the
-    /// number of pins that the platform can have: 24 on x86, 988 on arm64, 1024 on riscv64. For a
-    /// split irqchip give the number that it was created with, if it is not 24.
+    /// Sets how many of the lowest GSIs [`RoutingTable::lease`] does not take.
+    ///
+    /// The default is the number of pins that the platform can have: 24 on x86, 988 on arm64, 1024
+    /// on riscv64. For a split irqchip that was not created with 24 pins, give its number of pins.
     ///
     /// A GSI that is leased before the irqchip exists stays leased, and its pin is not wired.
     pub fn reserved_gsis(mut self, count: u32) -> Self {
@@ -68,22 +69,23 @@ impl RoutingTableBuilder {
         self
     }
 
-    /// Sets a translation of every message before it goes to the kernel (default: none): extended
-    /// destination ids, the interrupt remapping of an emulated IOMMU, an arm64 doorbell's address.
-    /// `None` blocks the message, as an IOMMU does: the kernel has no route for its GSI until
-    /// [`RoutingTable::retranslate`] or another commit finds a translation. What is
-    /// [`Armed`](crate::Armed) on the GSI is disarmed before that.
+    /// Sets a translation of every message before it is given to the kernel (default: none).
+    ///
+    /// Examples are extended destination ids, the interrupt remapping of an emulated IOMMU, and the
+    /// address of an arm64 doorbell. `None` blocks the message, as an IOMMU does: the kernel has no
+    /// route for its GSI until [`RoutingTable::retranslate`] or another commit finds a translation.
+    /// What is [`Armed`](crate::Armed) on the GSI is disarmed first.
     ///
     /// The table itself keeps the untranslated messages. The translation is called once for each
     /// message of a commit, on a thread that commits, while the table holds no lock. It must not
-    /// commit, nor take a GSI that a commit under way changes (deadlock), nor keep a handle to the
-    /// table (the table would never be freed). If it panics, the commit of that message fails, and
-    /// its caller gets the panic.
+    /// use this table (deadlock), nor keep a handle to it (leak). If it panics, the commit of that
+    /// message fails, and its caller gets the panic.
     ///
-    /// It may take locks of the VMM. Then no thread may hold one of these locks while it commits
-    /// (also by unmasking a vector, setting its message, or running a queue) or calls
-    /// [`RoutingTable::retranslate`]: that can deadlock, because a thread may commit for others. A
-    /// vector's `trigger` and `mask` never call the translation, and never wait for one.
+    /// It may take locks of the VMM. Then no thread may hold one of these locks while it commits or
+    /// calls [`RoutingTable::retranslate`]: that can deadlock, because a thread may carry out the
+    /// commits of others. To unmask a vector, to set its message and to run an `ArmQueue` are
+    /// commits too. A vector's `trigger` and `mask` never call the translation, and never wait for
+    /// one.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -103,34 +105,34 @@ impl RoutingTableBuilder {
         self
     }
 
-    /// Sets an observer, which is called for commits and vectors (default: none). See [`Observer`]
-    /// for threads and locks.
+    /// Sets an observer, which is called for commits and vectors (default: none); see [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Builds the table. Asks the VM for its number of GSIs, and for its interrupt controllers
-    /// unless [`wiring`](Self::wiring) was given. The kernel's table does not change before the
-    /// first commit.
+    /// Creates the table. The kernel's table does not change before the first commit.
+    ///
+    /// Asks the VM for its number of GSIs, and for its interrupt controllers unless
+    /// [`wiring`](Self::wiring) was given.
     ///
     /// # Errors
     ///
     /// [`Error::Limit`], [`Error::NoRoutingTable`], [`Error::SecondTable`], and
-    /// [`Error::GsiOutOfRange`] if the wiring has GSIs that the VM does not have. That the VM does
-    /// not report its interrupt controllers is an error of each commit, not of this.
+    /// [`Error::GsiOutOfRange`] if the wiring has GSIs that the VM does not have. If the VM does
+    /// not report its interrupt controllers, each commit fails, not this call.
     pub fn build(self) -> Result<RoutingTable, Error> {
-        let answer = self
+        let reported = self
             .vm
             .check_extension(Extension::IrqRouting)
             .map_err(|error| Error::Limit {
                 cause: error.into(),
             })?;
-        let limit = answer.min(MOST_GSIS);
+        let limit = reported.min(MOST_GSIS);
         if limit == 0 {
             return Err(Error::NoRoutingTable);
         }
-        // What cannot be found out now is an error of the first commit.
+        // A failure to find out is an error of the first commit.
         let wiring = self.wiring.or_else(|| wiring_of(&*self.vm).ok());
         let platform = wiring.as_ref().map(Wiring::platform);
         let usual = reserved_gsis(platform.unwrap_or_default());
@@ -167,7 +169,7 @@ impl RoutingTable {
         Self::builder(vm).build()
     }
 
-    /// The table of any VM.
+    /// Creates a builder for the table of any VM.
     pub fn builder(vm: Arc<dyn Vm>) -> RoutingTableBuilder {
         RoutingTableBuilder::new(vm)
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a table starts with.
 //!
-//! KVM cannot be asked for its table, and replaces it whole. So a table has to contain from its
-//! first commit on what the VM had before. What that is depends on the interrupt controllers, which
-//! a VMM may create after the table. It is decided when the table is built if the VM has them then,
-//! and by the first commit otherwise.
+//! KVM's table cannot be read, and is replaced as a whole. So the first commit must contain what
+//! the VM had before. That depends on the interrupt controllers, which a VMM may create after the
+//! table. It is decided when the table is built if the VM has them by then, otherwise by the first
+//! commit.
 
 pub(crate) mod builder;
 pub(crate) mod wiring;
@@ -20,11 +20,10 @@ use crate::table::slots::Slot;
 use crate::table::state::State;
 use crate::{Error, Gsi, Pins, Wiring};
 
-/// How many of the lowest GSIs are not leased for messages, unless the caller knows better: those
-/// of the pins, whether they are wired or not.
+/// The default number of reserved GSIs: those of the pins, whether they are wired or not.
 ///
-/// On x86 the timer in the kernel raises GSI 0 wherever it leads, and a split irqchip's EOI exits
-/// exist for the first GSIs alone. On arm64 and riscv64 GSI n is interrupt source n.
+/// On x86 the PIT in the kernel raises GSI 0 whatever its route is, and EOI exits of a split
+/// irqchip exist for the first GSIs only. On arm64 and riscv64 GSI n is interrupt source n.
 pub(crate) fn reserved_gsis(platform: Platform) -> u32 {
     let chip = match platform {
         Platform::Arm64Gic => IrqChip::Gic,
@@ -58,8 +57,8 @@ pub(crate) fn wiring_of(vm: &dyn Vm) -> Result<Wiring, Error> {
 }
 
 impl Shared {
-    /// Decides what the table starts with, unless that is decided. The VM is asked without the
-    /// lock.
+    /// Decides what the table starts with, unless that is decided. Asks the VM while the lock is
+    /// not held.
     pub(crate) fn start(&self) -> Result<(), Error> {
         if self.platform.get().is_some() {
             return Ok(());
@@ -77,7 +76,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Which interrupt controllers the table is for, or will be for when its start is decided.
+    /// The platform that the table is for, or will be for when its start is decided.
     pub(crate) fn platform_to_start_with(&self) -> Result<Platform, Error> {
         match self.platform.get() {
             Some(platform) => Ok(*platform),
@@ -85,7 +84,7 @@ impl Shared {
         }
     }
 
-    /// The same before a request is carried out. If it fails, so does the request.
+    /// Decides the start before a request is carried out. If that fails, so does the request.
     pub(crate) fn start_for(
         &self,
         kind: RequestKind,
@@ -105,7 +104,7 @@ impl Shared {
         };
         let mut request = Request::new(0, kind, edits);
         if kind == RequestKind::Each {
-            // Of two edits of a lease the later one counts, also after this.
+            // Of two edits of a lease the later one counts, also after this failure.
             self.state.lock().supersede_older_edits(&mut request);
             request.finish_open_edits(Err(failure));
             return Err(request.finish(Ok(())));
@@ -115,7 +114,7 @@ impl Shared {
 }
 
 impl State {
-    /// Enters what the kernel has, or is to have from the first commit on. Leases that were taken
+    /// Sets what the kernel has, or is to have from the first commit on. Leases that were taken
     /// before keep their GSIs.
     pub(crate) fn start(&mut self, wiring: &Wiring) -> Result<(), Error> {
         let limit = self.slots.limit();
@@ -140,8 +139,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether nothing is used for anything, but for the wiring that the table has started with, if
-    /// nothing was ever committed.
+    /// Whether no GSI is in use, except for the initial wiring if nothing was ever committed.
     pub(crate) fn is_unused(&self) -> bool {
         let unused = |(_, slot)| match slot {
             Slot::Free => true,

@@ -3,11 +3,11 @@
 
 use crate::{Error, IrqChip, Pin, Pins, Platform};
 
-/// Which GSIs are routed to which pins on a platform: a plain value, which the first commit sets.
+/// The pins that a table starts with: a plain value, which the first commit gives to KVM.
 ///
-/// KVM installs a table of its own when it creates its interrupt controllers. The first table that
-/// is set replaces it, and pins that are not in it are not wired any more. So a table starts with
-/// one of these ([`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring)):
+/// KVM installs a default table when it creates its interrupt controllers. The first table that is
+/// set replaces it, and pins that are not in that table are not wired any more. So a table starts
+/// with one of these ([`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring)):
 ///
 /// | the VM | its wiring |
 /// |---|---|
@@ -38,12 +38,14 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// What QEMU installs for a PC: GSIs 0 to 15 are routed to a pin of a PIC and to one of the
-    /// IOAPIC, 16 to 23 to the IOAPIC alone.
+    /// Returns the wiring of a PC, as QEMU installs it.
     ///
-    /// Two are special. The timer's GSI 0 is routed to pin 2 of the IOAPIC; ACPI describes that to
-    /// the guest by an interrupt source override. GSI 2 has no route: on the first PIC the second
-    /// one is cascaded at that pin, and GSI 0 has that pin of the IOAPIC.
+    /// GSIs 0 to 15 are routed to a pin of a PIC and to one of the IOAPIC, 16 to 23 to the IOAPIC
+    /// alone.
+    ///
+    /// Two are special. The timer's GSI 0 is routed to pin 2 of the IOAPIC; the ACPI tables need an
+    /// interrupt source override for it. GSI 2 has no route: its pin of the first PIC is the
+    /// cascade of the second PIC, and its pin of the IOAPIC belongs to GSI 0.
     ///
     /// QEMU source: `kvm_pc_setup_irq_routing` in `hw/i386/kvm/ioapic.c`.
     #[must_use]
@@ -52,8 +54,9 @@ impl Wiring {
         Self::x86(lines, |gsi| if gsi == 0 { 2 } else { gsi })
     }
 
-    /// What KVM_CREATE_IRQCHIP installs: as [`pc`](Self::pc), but the IOAPIC's pin is always that
-    /// of the GSI's number, GSI 2 included.
+    /// Returns the wiring that KVM_CREATE_IRQCHIP installs.
+    ///
+    /// As [`pc`](Self::pc), but GSI n is always routed to pin n of the IOAPIC, GSI 2 included.
     ///
     /// A guest whose ACPI tables have the override of a PC gets no timer interrupt from the IOAPIC.
     ///
@@ -63,8 +66,9 @@ impl Wiring {
         Self::x86(0..IrqChip::IoApic.pins(), |gsi| gsi)
     }
 
-    /// Nothing: no GSI is routed to a pin until a commit does so. It is the wiring of a split
-    /// irqchip, whose pins are in user space: the kernel refuses routes to them.
+    /// Returns a wiring without pins. It is that of a split irqchip.
+    ///
+    /// The pins of a split irqchip are in user space, and the kernel refuses routes to them.
     #[must_use]
     pub fn none(platform: Platform) -> Self {
         Self {
@@ -73,28 +77,32 @@ impl Wiring {
         }
     }
 
-    /// What KVM installs when a GIC with `spis` shared interrupts is initialised: GSI n is routed
-    /// to SPI n, whose INTID is n + 32. The initialisation replaces what was committed before; call
-    /// [`RoutingTable::recommit`](crate::RoutingTable::recommit) after it then.
+    /// Returns the wiring that KVM installs for a GIC with `spis` shared interrupts (SPIs).
+    ///
+    /// GSI n is routed to SPI n, whose INTID is n + 32. KVM installs it when the GIC is
+    /// initialised, which replaces a table that was committed before; then call
+    /// [`RoutingTable::recommit`](crate::RoutingTable::recommit) after it.
     ///
     /// Kernel source: `kvm_vgic_setup_default_irq_routing` in `arch/arm64/kvm/vgic/vgic-irqfd.c`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchPin`] for more than a table can name.
+    /// [`Error::NoSuchPin`] for more than 988, the most that a routing table can have.
     pub fn gic(spis: u32) -> Result<Self, Error> {
         Self::identity(Platform::Arm64Gic, IrqChip::Gic, 0..spis)
     }
 
-    /// What KVM installs when an AIA with `sources` wired sources is initialised: GSI n is routed
-    /// to source n, from 0 to `sources`. Sources are numbered from 1: a signal of GSI 0 is lost.
+    /// Returns the wiring that KVM installs for an AIA with `sources` wired sources.
+    ///
+    /// GSI n is routed to source n, from 0 to `sources`. Sources are numbered from 1, so a signal
+    /// of GSI 0 is lost.
     ///
     /// Kernel source: `kvm_riscv_aia_aplic_init` in `arch/riscv/kvm/aia_aplic.c`, which counts
     /// source 0, and `kvm_riscv_setup_default_irq_routing`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchPin`] for more than an APLIC has.
+    /// [`Error::NoSuchPin`] for more than 1023, the most that an APLIC has.
     pub fn aia(sources: u32) -> Result<Self, Error> {
         Self::identity(Platform::Riscv64Aia, IrqChip::Aplic, 0..=sources)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is notified of routes that go and come, or are translated anew.
+//! Objects that the table notifies when it removes or restores a route, or translates again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,32 +8,33 @@ use std::sync::{Arc, Weak};
 use crate::Gsi;
 use crate::table::slots::LeaseId;
 
-/// What signals the GSI of a [`Line`](crate::Line), an irqfd for instance.
+/// Something that signals the GSI of a [`Line`](crate::Line), for example an irqfd.
 ///
-/// Where the table's translation blocks a message, the kernel's route goes. KVM must not have an
-/// irqfd on a GSI without a route: with posted interrupts the processor goes on to deliver to the
-/// old vector, and AMD hosts before Linux 5.18 read beyond an array. So the table has it taken off
-/// first.
+/// If the table's translation blocks a message, the kernel's route is removed. KVM must not have an
+/// irqfd on a GSI without a route. With posted interrupts the processor continues to deliver the
+/// old vector, and AMD hosts before Linux 5.18 read beyond an array. So the table calls
+/// [`disarm`](Self::disarm) first.
 ///
-/// Both are called on the thread of a caller that commits, while the table holds no lock. They must
-/// not commit, nor wait for a thread that does. Either may still be called, once, by a commit that
-/// was under way when the [`Registration`](crate::Registration) was dropped. A panic of `disarm`
-/// counts as `false`.
+/// Both methods are called on a thread that commits, while the table holds no lock. They must not
+/// commit, nor wait for a thread that does. A commit that was under way when the
+/// [`Registration`](crate::Registration) was dropped may still call either of them once.
 ///
-/// The object must keep its own lock from the decision to arm until it has armed, and take the same
-/// lock in both functions; see [`Line::register`](crate::Line::register).
+/// The object must hold a lock of its own from the decision to arm until it has armed, and take the
+/// same lock in both methods; see [`Line::register`](crate::Line::register).
 pub trait Armed: Send + Sync {
-    /// The route is about to go. Takes off what signals the GSI, keeps it off until
-    /// [`rearm`](Self::rearm), and returns whether nothing signals the GSI any more. If not, the
-    /// old route stays, and the commit fails.
+    /// Disarms the GSI until [`rearm`](Self::rearm), before its route is removed.
+    ///
+    /// Returns whether nothing signals the GSI any more. If it returns `false` or
+    /// panics, the old route stays, and the commit fails.
     fn disarm(&self) -> bool;
 
-    /// The GSI has a route again, or still. After a panic of the VM this is called by a later
-    /// commit, when the kernel's table is known again.
+    /// Is called when the GSI has a route again, or still has it.
+    ///
+    /// After a panic of the VM a later commit calls this, when the kernel's table is known again.
     fn rearm(&self);
 }
 
-/// What is called when the translation has changed.
+/// A callback for a changed translation.
 pub(crate) type OnRetranslate = dyn Fn() + Send + Sync;
 
 /// Everything that is registered at a table.
@@ -45,16 +46,16 @@ pub(crate) struct Registered {
 }
 
 pub(super) struct One {
-    /// Under which the GSI was held.
+    /// The lease under which it was registered; `None` for wiring.
     pub(super) lease: Option<LeaseId>,
     pub(super) armed: Weak<dyn Armed>,
 }
 
 impl Registered {
-    /// What may be armed on a GSI under a lease, or on a wired one; and whether this is all that is
-    /// registered: one whose last reference has gone may be armed still, until its registration is
-    /// dropped. What was registered under an earlier lease is about to go, and concerns no other
-    /// one.
+    /// Returns what may be armed on a GSI under this lease (or as wiring), and whether that is all
+    /// that is registered. An object whose last reference was dropped may still be armed until its
+    /// registration is dropped too. What was registered under an earlier lease is about to be
+    /// deregistered, and does not concern this one.
     pub(crate) fn armed(&self, gsi: Gsi, lease: Option<LeaseId>) -> (Vec<Arc<dyn Armed>>, bool) {
         let of_gsi = self.armed.range((gsi, 0)..=(gsi, u64::MAX));
         let of_lease = of_gsi.filter(|(_, one)| one.lease == lease);

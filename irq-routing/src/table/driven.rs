@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`DrivenLine`]: a line whose level one party sets, and whose ends of interrupt it hears.
+//! [`DrivenLine`]: exclusive control of a line's level and EOIs.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,14 @@ use crate::commit::request::RequestKind;
 use crate::table::state::State;
 use crate::{Error, Gsi, Line, Pin, Rejected, Route, RoutingTable};
 
-/// A [`Line`] with one party that sets its level and hears when the guest has ended its interrupt
-/// (EOI).
+/// Exclusive control of a [`Line`]: its holder alone sets the level and gets the EOIs.
 ///
-/// Of two GSIs that lead to one pin, only the one that stands last in the kernel's table hears of
-/// the pin's EOIs, and who waits at the other waits for ever. So while this lives the table
-/// refuses, with [`Error::PinShared`], what would lead another GSI to one of its pins, or this GSI
-/// to a pin that another one has. Other transactions are not disturbed.
+/// If two GSIs are routed to one pin, KVM reports the pin's EOIs only to the GSI that is last in
+/// its table. A device that waits for EOIs of the other waits for ever. So while this lives, no pin
+/// of the GSI may be shared. A commit that would route another GSI to one of its pins, or this GSI
+/// to a pin of another, fails with [`Error::PinShared`]. Other transactions are not affected.
 ///
-/// Dropping it gives that up, then the line.
+/// Dropping it gives up the control, then the line. No ioctl.
 ///
 /// Kernel source: `kvm_notify_acked_irq` in `virt/kvm/eventfd.c`, `setup_routing_entry` in
 /// `virt/kvm/irqchip.c`.
@@ -54,19 +53,19 @@ impl DrivenLine {
         }
     }
 
-    /// The line.
+    /// Returns the line.
     pub fn line(&self) -> &Line {
         &self.line
     }
 
-    /// Gives up the right to drive the line, and keeps its route in place.
+    /// Gives up the control and returns the line, which keeps its route. No ioctl.
     pub fn into_line(self) -> Line {
         drop(self.right);
         self.line
     }
 }
 
-/// The right to drive a GSI.
+/// The right to set a GSI's level and to get its EOIs.
 #[derive(Debug)]
 struct DriveRight {
     table: RoutingTable,
@@ -89,11 +88,10 @@ impl Drop for DriveRight {
     }
 }
 
-/// Both validations are against the routes as committed. So of the requests that concern pins each
-/// has a round of its own while a line is driven, or is about to be; see
-/// [`State::take_kernel_and_requests`].
+/// Both validate against the committed routes. So while a line is driven, or is about to be, each
+/// request that concerns pins has a round of its own; see [`State::take_kernel_and_requests`].
 impl State {
-    /// Refuses to let a GSI be driven that is driven already, or shares a pin.
+    /// Fails if the GSI is driven already, or shares a pin with another.
     pub(crate) fn validate_drive(&self, gsi: Gsi) -> Result<(), Error> {
         if self.driven.contains(&gsi) {
             return Err(Error::AlreadyDriven { gsi });
@@ -109,7 +107,8 @@ impl State {
         others.find_map(shared).map_or(Ok(()), Err)
     }
 
-    /// Refuses edits, one of each GSI at most, after which a driven GSI would share a pin.
+    /// Fails if a driven GSI would share a pin after these edits, of which there is at most one for
+    /// each GSI.
     pub(crate) fn validate_driven(&self, edits: &[Edit]) -> Result<(), Error> {
         if self.driven.is_empty() || !edits.iter().any(Edit::routes_to_pins) {
             return Ok(());

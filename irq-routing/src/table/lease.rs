@@ -9,12 +9,12 @@ use crate::commit::message_edit::MessageEdit;
 use crate::table::slots::LeaseId;
 use crate::{Armed, Error, Gsi, Line, MsiMessage, Registration, Rejected, Route, RoutingTable};
 
-/// The right to one GSI of a table, and to lead it somewhere.
+/// The right to one GSI of a table, and to set its route.
 ///
-/// Dropping it gives the number back and issues no ioctl: the route that the kernel still has is
-/// removed by the next commit that changes something, overwritten by the next holder, or removed by
-/// [`RoutingTable::flush`]. A holder that does not need the GSI for a while, and wants it back
-/// without a commit, [parks](Self::park) the lease instead.
+/// Dropping it frees the number and issues no ioctl. The route that the kernel still has is removed
+/// by the next commit that changes something or by [`RoutingTable::flush`], or overwritten by the
+/// next holder. A holder that does not need the GSI for a while [parks](Self::park) the lease
+/// instead, and gets it back without a commit.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct GsiLease {
     table: RoutingTable,
     gsi: Gsi,
     id: LeaseId,
-    /// How many message edits were staged.
+    /// The number of message edits that were staged.
     edits: AtomicU64,
 }
 
@@ -50,39 +50,42 @@ impl GsiLease {
         }
     }
 
-    /// The GSI.
+    /// Returns the GSI.
     #[must_use]
     pub fn gsi(&self) -> Gsi {
         self.gsi
     }
 
-    /// The table that it belongs to.
+    /// Returns the table that it belongs to.
     #[must_use]
     pub fn table(&self) -> &RoutingTable {
         &self.table
     }
 
-    /// The same lease, held under this name: that of a device, or of one of its vectors. When no
-    /// GSI is left, [`Error::Exhausted`] says who holds how many.
+    /// Sets the name of the holder: a device, or one of its vectors.
+    ///
+    /// When no GSI is left, [`Error::Exhausted`] lists the holders and how many leases each has.
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         self.table.lock().slots.set_name(self.gsi, name.into());
         self
     }
 
-    /// The name that it is held under.
+    /// Returns the name of the holder.
     #[must_use]
     pub fn name(&self) -> Option<Arc<str>> {
         self.table.lock().slots.name(self.gsi).cloned()
     }
 
-    /// Where it leads, as committed.
+    /// Returns the committed route, before any translation.
     #[must_use]
     pub fn route(&self) -> Option<Route> {
         self.table.route(self.gsi)
     }
 
-    /// Leads it to a message or to pins: a transaction of one edit. Several routes are better
-    /// changed by one transaction.
+    /// Routes it to a message or to pins, with at most one ioctl: a transaction of one edit.
+    ///
+    /// To change several routes use one [`Transaction`](crate::Transaction), or
+    /// [`RoutingTable::commit_each`].
     ///
     /// # Errors
     ///
@@ -93,9 +96,10 @@ impl GsiLease {
         Ok(transaction.commit()?)
     }
 
-    /// Stages an edit for [`RoutingTable::commit_each`], which leads the GSI to a message. It may
-    /// be committed on another thread and later: of the edits of a lease only the one that was
-    /// staged last counts, in whatever order they are committed.
+    /// Stages an edit for [`RoutingTable::commit_each`] that routes the GSI to a message.
+    ///
+    /// It may be committed later and on another thread: of the edits of a lease only the one that
+    /// was staged last counts, in whatever order they are committed.
     #[must_use = "an edit does nothing until it is committed"]
     pub fn edit(&self, message: MsiMessage) -> MessageEdit {
         // Callers that stage at the same time have no order.
@@ -106,22 +110,23 @@ impl GsiLease {
         ))
     }
 
-    /// Keeps the route in place, so that something can be armed on it.
+    /// Converts it into a [`Line`], which keeps the route in place while something is armed on it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRoute`]; the lease comes back inside.
+    /// [`Error::NoRoute`]; [`Rejected`] contains the lease.
     pub fn into_line(self) -> Result<Line, Rejected<Self>> {
         Line::leased(self)
     }
 
-    /// The same as [`into_line`](Self::into_line) and [`Line::register`], in one step: the table
-    /// never sees the line without what is registered. Returns the line, the registration, and
-    /// whether the message is blocked.
+    /// Does [`into_line`](Self::into_line) and [`Line::register`] in one step.
+    ///
+    /// So no commit sees the line without what is registered. Returns the line, the registration,
+    /// and whether the message is blocked.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRoute`]; the lease comes back inside.
+    /// [`Error::NoRoute`]; [`Rejected`] contains the lease.
     pub fn into_registered_line(
         self,
         armed: Weak<dyn Armed>,
@@ -129,7 +134,7 @@ impl GsiLease {
         Line::registered(self, armed)
     }
 
-    /// Leaves the GSI to the owner that claims it.
+    /// Leaves the GSI, with its route, to the owner that claims it.
     pub(crate) fn leave_unclaimed(self) {
         self.table.lock().leave_unclaimed(self.gsi);
     }

@@ -10,8 +10,11 @@ use crate::table::state::State;
 use crate::{Error, Gsi, GsiLease, MsiMessage, Route, RoutingTable};
 
 impl RoutingTable {
-    /// Takes the lowest GSI that is free and not reserved. If there is none, takes back the lease
-    /// that has been parked longest ([`GsiLease::park`]). The GSI has no route yet. No ioctl.
+    /// Leases the lowest GSI that is free and not reserved. No ioctl.
+    ///
+    /// If none is free, takes back the lease that has been parked longest ([`GsiLease::park`]). The
+    /// GSI has no route yet. Waits for a commit under way only if no GSI is free or parked except
+    /// those that it changes.
     ///
     /// # Errors
     ///
@@ -21,9 +24,9 @@ impl RoutingTable {
             .map_err(|_| self.lock().slots.exhausted(1))
     }
 
-    /// The same as [`lease`](Self::lease), but the error does not name the holders of all leases:
-    /// that takes time where there are thousands. It waits for a commit under way only if no GSI is
-    /// free or parked but those that the commit changes.
+    /// Leases a GSI like [`lease`](Self::lease), but the error does not list the holders.
+    ///
+    /// Collecting them takes time when there are thousands of leases.
     ///
     /// # Errors
     ///
@@ -40,9 +43,10 @@ impl RoutingTable {
         }
     }
 
-    /// Takes this GSI, reserved or not, as a restored device does, also from a parked lease. A GSI
-    /// that is wired to pins cannot be leased; use [`line`](Self::line) for it. Waits for a commit
-    /// under way that changes the GSI. No ioctl.
+    /// Leases the GSI of this number, reserved or not, as a restored device does. No ioctl.
+    ///
+    /// It takes the GSI from a parked lease too. A GSI that is wired to pins cannot be leased; use
+    /// [`line`](Self::line) for it. Waits for a commit under way that changes the GSI.
     ///
     /// # Errors
     ///
@@ -53,13 +57,14 @@ impl RoutingTable {
         Ok(GsiLease::new(self.clone(), gsi, id))
     }
 
-    /// Takes `count` GSIs in a row, of which the first is a multiple of `count`, or of the next
-    /// power of two: the lowest that are free and not reserved. If there are none, the lowest that
-    /// are free or parked; then the parked leases among them are taken back. No ioctl.
+    /// Leases `count` consecutive GSIs, aligned to `count` rounded up to a power of two. No ioctl.
+    ///
+    /// It takes the lowest that are free and not reserved. If there are none, it takes the lowest
+    /// that are free or parked, and takes back the parked leases among them.
     ///
     /// # Errors
     ///
-    /// [`Error::Exhausted`]: then none is taken.
+    /// [`Error::Exhausted`]; then no GSI is leased.
     pub fn lease_block(&self, count: u32) -> Result<Vec<GsiLease>, Error> {
         let block = self.take(|state| state.lease_block(count));
         let block = block.ok_or_else(|| self.lock().slots.exhausted(count))?;
@@ -67,8 +72,10 @@ impl RoutingTable {
         Ok(block.into_iter().map(lease).collect())
     }
 
-    /// Takes a GSI and routes it to a message: [`lease`](Self::lease) and a transaction of one
-    /// edit, which is one ioctl. For a device with many vectors use one transaction for all.
+    /// Leases a GSI and routes it to a message, with one ioctl.
+    ///
+    /// For a device with many vectors use [`lease`](Self::lease) for each, and one transaction for
+    /// all.
     ///
     /// # Errors
     ///
@@ -79,8 +86,8 @@ impl RoutingTable {
         Ok(lease)
     }
 
-    /// Takes of what is free or parked. A commit under way may have some of it; then this waits for
-    /// the end of that commit before it fails.
+    /// Takes GSIs that are free or parked. If a commit under way changes some of them, waits for
+    /// its end before it fails.
     fn take<T>(&self, take: impl Fn(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -145,7 +152,7 @@ impl Slots {
         Some(gsis.into_iter().map(take).collect())
     }
 
-    /// Where there are so many in a row, if these were free, too.
+    /// A range of `count` GSIs that are free, or among `others`.
     fn block_with(&self, count: u32, others: impl Iterator<Item = usize>) -> Option<Range<usize>> {
         let mut available = self.available.clone();
         available.extend(others.filter(|index| *index >= self.reserved() as usize));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Line`]: a GSI whose route stays.
+//! [`Line`]: a GSI whose route cannot be removed.
 
 use std::sync::Weak;
 
@@ -7,15 +7,16 @@ use crate::table::slots::Slot;
 use crate::table::state::State;
 use crate::{Armed, DrivenLine, Error, Gsi, GsiLease, Registration, Rejected, RoutingTable};
 
-/// A GSI with a route that stays as long as this lives: it may be changed, not removed.
+/// A GSI whose route may be changed, but not removed, as long as this lives.
 ///
-/// Whatever signals a GSI holds its `Line`, because KVM takes signals for a GSI without a route and
-/// loses them. It may do worse where a device's interrupts are posted to a vCPU without KVM: Intel
-/// hosts go on posting the old message, and AMD hosts with Linux before 5.18 read beyond an array,
-/// which can crash the host. So the route stays until what is armed is disarmed, whichever caller
-/// asks for its removal. There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping
-/// it gives the GSI back. The other is a share of a GSI that the machine's wiring leads to pins
-/// ([`RoutingTable::line`]).
+/// An object that signals a GSI holds its `Line`, because KVM accepts signals of a GSI without a
+/// route and loses them. With posted interrupts the consequences are worse: Intel hosts continue to
+/// post the old message, and AMD hosts with Linux before 5.18 read beyond an array, which can crash
+/// the host. So the route stays until what is armed is disarmed.
+///
+/// There are two kinds. One owns a lease ([`GsiLease::into_line`]); dropping it frees the GSI. The
+/// other is a share of a GSI of the VM's wiring ([`RoutingTable::line`]). Dropping either issues no
+/// ioctl.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -85,46 +86,47 @@ impl Line {
         })
     }
 
-    /// The GSI.
+    /// Returns the GSI.
     #[inline]
     #[must_use]
     pub fn gsi(&self) -> Gsi {
         self.hold.gsi
     }
 
-    /// The table that it belongs to.
+    /// Returns the table that it belongs to.
     #[inline]
     #[must_use]
     pub fn table(&self) -> &RoutingTable {
         &self.hold.table
     }
 
-    /// The lease, with which a transaction can change the route; `None` for wiring.
+    /// Returns the lease, with which the route can be changed; `None` for wiring.
     #[must_use]
     pub fn lease(&self) -> Option<&GsiLease> {
         self.lease.as_ref()
     }
 
-    /// Lets the route go and gives back the lease.
+    /// Converts it back into its lease, whose route may be removed.
     ///
     /// # Errors
     ///
-    /// A share of the wiring has no lease, and comes back as it is.
+    /// A share of the wiring has no lease, and is returned unchanged.
     pub fn into_lease(mut self) -> Result<GsiLease, Self> {
         self.lease.take().ok_or(self)
     }
 
-    /// Registers what is armed on the GSI, so that it is taken off before a translation that blocks
-    /// the message takes the route away. Returns whether the message is blocked now: then nothing
-    /// may be armed, until [`Armed::rearm`] is called.
+    /// Registers what is armed, so that it is disarmed before a blocked message loses its route.
     ///
-    /// Call this while the lock is held that [`Armed::disarm`] and [`Armed::rearm`] take. Otherwise
-    /// another thread's commit may call them before the caller has noted whether the message is
+    /// Returns the registration, and whether the message is blocked now: then nothing may be armed
+    /// until [`Armed::rearm`] is called.
+    ///
+    /// Call this while holding the lock that [`Armed::disarm`] and [`Armed::rearm`] take. Otherwise
+    /// another thread's commit may call them before the caller has stored whether the message is
     /// blocked.
     ///
-    /// A table without a translation needs no registration. In one with a translation, each line
-    /// wants one with everything that is armed on it: a route is not taken from a line that has
-    /// none.
+    /// A table without a translation needs no registration. In a table with a translation each line
+    /// needs one for everything that is armed on it. The route of a line without a registration is
+    /// never removed: a commit that would block its message fails with [`Error::RouteHeld`].
     #[must_use = "dropping the registration ends it"]
     pub fn register(&self, armed: Weak<dyn Armed>) -> (Registration, bool) {
         let RouteHold { table, gsi } = &self.hold;
@@ -134,21 +136,22 @@ impl Line {
 
     /// Takes exclusive control of the line: its level and its EOIs; see [`DrivenLine`].
     ///
-    /// It fails if another GSI is routed to one of its pins. It takes its turn among the commits,
-    /// and waits for those before it. One ioctl if dropped leases left routes behind, which may
-    /// lead to the pins, otherwise none.
+    /// Fails if another GSI is routed to one of its pins. It is queued with the commits, and waits
+    /// for those before it. One ioctl if dropped leases left routes behind, which may be to these
+    /// pins; otherwise none.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyDriven`], [`Error::PinShared`], and those of [`RoutingTable::flush`]; the
-    /// line comes back inside.
+    /// [`Error::AlreadyDriven`], [`Error::PinShared`], and those of [`RoutingTable::flush`];
+    /// [`Rejected`] contains the line.
     pub fn drive(self) -> Result<DrivenLine, Rejected<Self>> {
         DrivenLine::new(self)
     }
 
-    /// Keeps the route in place for as long as the table lives, also when this has been dropped,
-    /// because something that could not be disarmed may signal it still. A leased GSI is out of use
-    /// at once: no other device must get those signals. One of the wiring stays shared.
+    /// Keeps the route in place as long as the table lives, even after this line is dropped.
+    ///
+    /// For something that could not be disarmed and may still signal the GSI. A leased GSI is never
+    /// leased again, so that no other device gets those signals. A GSI of the wiring stays shared.
     pub fn quarantine(&self) {
         let mut state = self.table().lock();
         match &self.lease {

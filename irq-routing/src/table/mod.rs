@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`RoutingTable`], the handle that devices share, and what its holders hold.
+//! [`RoutingTable`], the handle that devices share, and the guards that it gives out.
 
 pub(crate) mod armed;
 pub(crate) mod driven;
@@ -26,20 +26,21 @@ use crate::table::shared::Shared;
 use crate::table::state::State;
 use crate::{Error, Gsi, KernelRoute, Line, MsiMessage, Platform, Registration, Route};
 
-/// The routing table of one VM. Clones share it.
+/// The GSI routing table of one VM: a handle, whose clones share the table.
 ///
-/// KVM replaces its table whole, so a VM has one `RoutingTable`, and everything that needs a route
-/// uses it. A second one is refused ([`Error::SecondTable`]) as long as a handle of the first, or a
+/// KVM replaces its table as a whole, so a VM has one `RoutingTable`, and every device uses a clone
+/// of it. A second one is refused ([`Error::SecondTable`]) as long as a handle of the first, or a
 /// guard that holds one, is alive. It is not refused for a second `KvmVm` over the same VM, nor for
 /// a [`Vm`] without [`routing_claim`](Vm::routing_claim).
 ///
-/// On x86 the table starts with the pins that KVM wired when it created the irqchip, so that serial
-/// port, PIT and RTC keep their interrupts; see
+/// On x86 the table starts with the pins that KVM wired when it created the irqchip, so that the
+/// serial port, the PIT and the RTC keep their interrupts; see
 /// [`RoutingTableBuilder::wiring`](crate::RoutingTableBuilder::wiring), also for arm64 and riscv64.
-/// KVM's table cannot be read. So the first commit replaces routes that the VMM has set
-/// before by other means.
+/// KVM's table cannot be read, so the first commit removes routes that the VMM has set before by
+/// other means.
 ///
-/// Dropping the last handle leaves the kernel's table as it is.
+/// Dropping the last handle leaves the kernel's table as it is. All methods may be called on any
+/// thread.
 ///
 /// Kernel source: `virt/kvm/irqchip.c`.
 ///
@@ -67,15 +68,17 @@ pub struct RoutingTable {
 }
 
 impl RoutingTable {
-    /// The VM.
+    /// Returns the VM.
     #[inline]
     #[must_use]
     pub fn vm(&self) -> &Arc<dyn Vm> {
         &self.shared.vm
     }
 
-    /// The interrupt controllers that the table is for: those of the builder's wiring, or of the
-    /// VM. If the VM has none yet, those that are usual on the host's architecture.
+    /// Returns the interrupt controllers that the table is for.
+    ///
+    /// They are those of the builder's wiring, or of the VM. If the VM has none yet, returns the
+    /// usual ones of the host's architecture.
     #[inline]
     #[must_use]
     pub fn platform(&self) -> Platform {
@@ -85,51 +88,54 @@ impl RoutingTable {
         }
     }
 
-    /// How many GSIs the VM has: all numbers below this.
+    /// The VM's number of GSIs; they are numbered from 0.
     pub(crate) fn limit(&self) -> u32 {
         self.shared.limit
     }
 
-    /// How many of the lowest GSIs [`lease`](Self::lease) does not take.
+    /// Returns how many of the lowest GSIs [`lease`](Self::lease) does not take.
     #[must_use]
     pub fn reserved_gsis(&self) -> u32 {
         self.lock().slots.reserved()
     }
 
-    /// What the kernel is given for a message of a device, as the table's translation has it.
+    /// Translates a message by the table's translation; returns `None` if it is blocked.
     ///
-    /// Routes are translated by their commits. This is for messages that go another way
-    /// (KVM_SIGNAL_MSI), which must be translated too.
+    /// Commits translate the routes. This is for messages that are sent in another way
+    /// (KVM_SIGNAL_MSI), which must be translated too. Returns the message unchanged if the table
+    /// has no translation.
     #[inline]
     #[must_use]
     pub fn translate(&self, message: MsiMessage) -> Option<MsiMessage> {
         self.shared.translation.message(message)
     }
 
-    /// Whether the table has a translation.
+    /// Returns whether the table has a translation.
     #[inline]
     #[must_use]
     pub fn translates(&self) -> bool {
         self.shared.translation.is_some()
     }
 
-    /// Registers what sends messages of its own by [`translate`](Self::translate):
-    /// [`retranslate`](Self::retranslate) calls this, on its caller's thread, while no lock is
-    /// held. When the callback returns, no message may go where an old translation led.
+    /// Registers a callback that [`retranslate`](Self::retranslate) calls, for senders that use
+    /// [`translate`](Self::translate).
     ///
-    /// It may still be called, once, by a call that was under way when the registration was
-    /// dropped. It should not keep alive what it is registered for: let it hold a `Weak`.
+    /// It is called on the thread of that caller, while no lock is held. When it returns, no
+    /// message may be sent by an old translation any more.
+    ///
+    /// A `retranslate` that was under way when the registration was dropped may still call it once.
+    /// It should not keep alive the object that it is registered for: let it hold a `Weak`.
     pub fn on_retranslate(&self, callback: impl Fn() + Send + Sync + 'static) -> Registration {
         Registration::translated(self, Arc::new(callback))
     }
 
-    /// How many leases are held. Parked ones are not.
+    /// Returns how many leases are held, without parked ones.
     #[must_use]
     pub fn leased(&self) -> usize {
         self.lock().slots.leased()
     }
 
-    /// The GSI of this number.
+    /// Returns the GSI of this number.
     ///
     /// # Errors
     ///
@@ -139,28 +145,32 @@ impl RoutingTable {
         Gsi::below(limit, number).ok_or(Error::GsiOutOfRange { gsi: number, limit })
     }
 
-    /// Where a GSI is routed, as committed, or as the table has started.
+    /// Returns the route of a GSI, as committed or as the table has started, before any
+    /// translation.
     #[must_use]
     pub fn route(&self, gsi: Gsi) -> Option<Route> {
         self.lock().slots.get(gsi).route()
     }
 
-    /// What the kernel's table has for a GSI, as far as is known. While a commit is under way, what
-    /// it had before.
+    /// Returns what the kernel's table has for a GSI, as far as is known.
+    ///
+    /// During a commit, returns what it had before.
     #[must_use]
     pub fn kernel_route(&self, gsi: Gsi) -> KernelRoute {
         self.lock().kernel_route(gsi)
     }
 
-    /// All routes, as committed, or as the table has started, in the order of their GSIs.
+    /// Returns all routes in the order of their GSIs, as committed or as the table has started.
     #[must_use]
     pub fn routes(&self) -> Vec<(Gsi, Route)> {
         self.lock().slots.routes().collect()
     }
 
-    /// A share of a GSI of the VM's own wiring; see
-    /// [`Transaction::wire`](crate::Transaction::wire). If no commit has succeeded yet, this
-    /// commits what the table starts with, by one ioctl, so that the kernel has the route.
+    /// Creates a [`Line`]: a share of a GSI of the VM's wiring
+    /// ([`Transaction::wire`](crate::Transaction::wire)).
+    ///
+    /// If no commit has succeeded yet, this commits what the table starts with, by one ioctl, so
+    /// that the kernel has the route. Waits for a commit under way that changes the GSI.
     ///
     /// # Errors
     ///
@@ -185,14 +195,14 @@ impl RoutingTable {
         self.shared.state.lock()
     }
 
-    /// The state, while no commit under way changes this GSI.
+    /// Locks the state when no commit under way changes this GSI.
     pub(crate) fn lock_settled(&self, gsi: Gsi) -> MutexGuard<'_, State> {
         let unsettled = |state: &State| state.slots.is_unsettled(gsi);
         self.shared.ended.wait_while(self.lock(), unsettled)
     }
 }
 
-/// Whether both are handles of one table.
+/// Equal if both are handles of one table.
 impl PartialEq for RoutingTable {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Observer`]: is called for commits and vectors, for metrics.
+//! [`Observer`]: callbacks for metrics of commits and vectors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::commit::failure::{discard, guarded};
 use crate::table::shared::Shared;
 use crate::{Error, RoutingTable};
 
-/// Counts what happens to a routing table and to the vectors that use it.
+/// Callbacks for metrics: commits of a routing table, and the vectors that use it.
 ///
 /// Set it with [`RoutingTableBuilder::observer`](crate::RoutingTableBuilder::observer). All methods
 /// have a default that does nothing. Triggers are not reported, and cost the same with an observer:
@@ -16,20 +16,20 @@ use crate::{Error, RoutingTable};
 ///
 /// # Threads and locks
 ///
-/// A method is called on the thread that has caused the event, before its call returns: a vCPU
-/// that unmasks a vector, a thread that commits, the owner of an `irqfd::ArmQueue`. Neither the
-/// table nor a vector is locked then. Other locks may be held:
+/// A method is called on the thread that has caused the event, before its call returns. That may be
+/// a vCPU thread that unmasks a vector, a thread that commits, or the thread that runs an
+/// `irqfd::ArmQueue`. Neither the table nor a vector is locked then. Other locks may be held:
 ///
 /// - in a round of an `ArmQueue`: the lock that allows one round at a time;
 /// - the lock of an `irqfd::msix::Binding` that is moved;
 /// - the lock of an `irqfd::LevelLine` that commits its redirection entry.
 ///
-/// Methods are called by many threads at once, and events of two threads come in any order.
+/// Many threads call methods at once, and events of two threads come in any order.
 ///
-/// An implementation counts or sends, and returns soon: the caller waits for it. It must not call
-/// back into the table, a vector, a line, a device or a queue. It must not keep a handle to the
-/// table: the table would never be freed. If it panics, the panic is dropped (the panic hook has
-/// run), and the event has its effect.
+/// An implementation must return soon, because the caller waits for it. It must not call back into
+/// the table, a vector, a line, a device or a queue. It must not keep a handle to the table: the
+/// table would never be freed. If it panics, the panic is dropped (the panic hook has run), and the
+/// event takes effect all the same.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -56,63 +56,72 @@ use crate::{Error, RoutingTable};
 /// # Ok::<(), irq_routing::Error>(())
 /// ```
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// The kernel has taken a new table. Called once for each round of commits in which it has, by
-    /// the thread that has carried out the round; other callers of the round may have returned.
-    /// A commit that changes nothing issues no ioctl, and is not reported.
+    /// Is called when the kernel has taken a new table: once for each round of commits.
+    ///
+    /// The thread that has carried out the round calls it; other callers of the round may have
+    /// returned. A commit that changes nothing issues no ioctl, and is not reported.
     fn committed(&self, commit: &Committed) {
         let _ = commit;
     }
 
-    /// A commit was refused, by the kernel or by the table, and its caller gets this error. Called
-    /// once for each call that fails, and for [`RoutingTable::commit_each`] once for each edit. A
-    /// panic of the translation or of the VM is not reported.
+    /// Is called when a commit was refused, by the kernel or by the table; its caller gets this
+    /// error.
+    ///
+    /// Once for each call that fails, and for [`RoutingTable::commit_each`] once for each edit that
+    /// fails. A panic of the translation or of the VM is not reported.
     fn commit_refused(&self, error: &Error) {
         let _ = error;
     }
 
-    /// A vector was closed and lets interrupts through now. A vector with an eventfd is armed; an
-    /// internal one may send. Called each time: for an unmask, a resume, and a new message for
-    /// which the vector was closed first. A new message for which it stays armed is not reported.
-    /// Also called if the translation blocks the message.
+    /// Is called when a closed vector has been opened.
+    ///
+    /// A vector with an eventfd is armed then; an internal one may send.
+    ///
+    /// That is after an unmask, a resume, and a new message for which the vector was closed first.
+    /// A new message for which it stays armed is not reported. Also called if the translation
+    /// blocks the message.
     fn vector_opened(&self, vector: &ObservedVector<'_>) {
         let _ = vector;
     }
 
-    /// A trigger that was kept while the vector was closed has become an interrupt when it was
-    /// opened. Called after [`vector_opened`](Self::vector_opened). A signal in the notifier of an
-    /// exported vector is delivered by the kernel, and is not reported.
+    /// Is called when opening a vector has delivered a trigger that was kept while it was closed.
+    ///
+    /// Called after [`vector_opened`](Self::vector_opened). The kernel delivers a signal in the
+    /// notifier of an exported vector, which is not reported.
     fn vector_delivered(&self, vector: &ObservedVector<'_>) {
         let _ = vector;
     }
 
-    /// A vector cannot deliver: no GSI is free for it, the kernel refuses its route or its irqfd,
-    /// or refuses the message of a trigger. Called for each attempt and each such trigger. The
-    /// reason is an `irqfd::VectorError`. A vector that a panic has left dead may not be reported.
+    /// Is called when a vector cannot deliver; the reason is an `irqfd::VectorError`.
+    ///
+    /// For example no GSI is free for it, the kernel refuses its route or its irqfd, or refuses the
+    /// message of a trigger. Called for each attempt and each such trigger. A vector that a panic
+    /// has left dead may not be reported.
     fn vector_refused(&self, vector: &ObservedVector<'_>, reason: &(dyn StdError + 'static)) {
         let _ = (vector, reason);
     }
 }
 
-/// A table that the kernel has taken, with what one round of commits has changed.
+/// Counts of one round of commits whose table the kernel has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The entries of the table. A GSI that is routed to pins may have several.
+    /// The number of entries of the table. A GSI that is routed to pins may have several.
     pub entries: usize,
-    /// The edits of the round that are in force, also those that changed nothing.
+    /// The number of edits of the round that are in force, including those that changed nothing.
     pub edits: usize,
-    /// The KVM_SET_GSI_ROUTING that were issued, also those that failed: 1, unless the kernel has
-    /// refused something.
+    /// The number of KVM_SET_GSI_ROUTING ioctls, including those that failed: 1, unless the kernel
+    /// has refused something.
     pub ioctls: usize,
 }
 
-/// The vector of an event.
+/// The vector that an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ObservedVector<'a> {
-    /// The name of its device, or its own, if it was given one.
+    /// The name of the vector or of its device, if it was given one.
     pub name: Option<&'a str>,
-    /// Its number in its device, unless it has none.
+    /// Its number in its device, if it has one.
     pub number: Option<u16>,
 }
 
@@ -126,8 +135,9 @@ impl<'a> ObservedVector<'a> {
 }
 
 impl RoutingTable {
-    /// Calls the observer with an event, if the table has one. For crates whose objects use the
-    /// table. A panic of the observer is dropped.
+    /// Calls the observer with an event, if the table has one; a panic of it is dropped.
+    ///
+    /// For crates whose objects use the table.
     #[doc(hidden)]
     #[inline]
     pub fn observe(&self, event: impl FnOnce(&dyn Observer)) {

@@ -5,21 +5,22 @@ use crate::table::slots::{LeaseId, Slot, Slots};
 use crate::table::state::State;
 use crate::{Gsi, GsiLease, Route};
 
-/// A [`GsiLease`] that its holder does not need now, for example that of an interrupt vector that
-/// the guest has masked; see [`GsiLease::park`].
+/// A [`GsiLease`] that its holder does not need now, and that the table may take back.
+///
+/// For example the lease of a vector that the guest has masked; see [`GsiLease::park`].
 ///
 /// While there is no shortage it keeps its GSI, its route and its name, and
-/// [`unpark`](Self::unpark) returns the same lease. The table takes parked leases back, the one
-/// that was parked longest first:
+/// [`unpark`](Self::unpark) returns the same lease. The table takes parked leases back, the longest
+/// parked first:
 ///
-/// - when a GSI is to be leased and none is free
-///   ([`RoutingTable::lease`](crate::RoutingTable::lease) and the like);
+/// - when a GSI is wanted and none is free ([`RoutingTable::lease`](crate::RoutingTable::lease) and
+///   the like);
 /// - when a commit needs more entries than the kernel's table has.
 ///
 /// It takes back no more than it needs, and never a lease that is not parked. A parked lease whose
-/// GSI a commit under way changes stays until that commit has ended.
+/// GSI is being changed by a commit is not taken back before that commit has ended.
 ///
-/// Dropping it gives the GSI back, unless the table has taken it already. No ioctl.
+/// Dropping it frees the GSI, unless the table has taken it back already. No ioctl.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -49,11 +50,11 @@ use crate::{Gsi, GsiLease, Route};
 pub struct ParkedLease(GsiLease);
 
 impl ParkedLease {
-    /// Returns the lease, with the route and the name that it had, or `None` if the table has taken
-    /// it back. No ioctl.
+    /// Returns the lease with its route and name, or `None` if the table has taken it back. No
+    /// ioctl.
     ///
-    /// Edits that were staged under the lease before it was parked are still edits of this lease,
-    /// and older than those that are staged after this.
+    /// Edits that were staged before the lease was parked are still edits of this lease, and older
+    /// than those that are staged after this call.
     #[must_use]
     pub fn unpark(self) -> Option<GsiLease> {
         let Self(lease) = self;
@@ -63,12 +64,13 @@ impl ParkedLease {
 }
 
 impl GsiLease {
-    /// Lets the table take the GSI back when it runs short, until the lease is wanted again. No
-    /// ioctl: the route stays as it is, in the table and in the kernel.
+    /// Parks the lease: the table may take the GSI back when it runs short. No ioctl.
     ///
-    /// A parked lease is not held: [`RoutingTable::leased`](crate::RoutingTable::leased) does not
-    /// count it, [`Error::Exhausted`](crate::Error::Exhausted) does not name its holder, and a
-    /// snapshot leaves it out. No [`Line`](crate::Line) can be taken of its GSI, and it cannot be
+    /// The route stays as it is, in the table and in the kernel.
+    ///
+    /// A parked lease does not count as held: [`RoutingTable::leased`](crate::RoutingTable::leased)
+    /// does not count it, [`Error::Exhausted`](crate::Error::Exhausted) does not list its holder,
+    /// and a snapshot leaves it out. Its GSI can have no [`Line`](crate::Line), and cannot be
     /// wired.
     pub fn park(self) -> ParkedLease {
         self.table().lock().park(self.gsi(), self.id());
@@ -93,8 +95,8 @@ impl Slots {
         );
     }
 
-    /// Keeps the queue about as long as there are parked leases: who looks for one passes over the
-    /// others.
+    /// Keeps the queue about as long as the number of parked leases, since a search passes over
+    /// ended parkings.
     fn forget_ended_parkings(&mut self) {
         if self.parkings.queue.len() > 2 * self.parkings.count + 16 {
             let mut queue = std::mem::take(&mut self.parkings.queue);
@@ -114,28 +116,27 @@ impl Slots {
         parked.map(|(_, gsi)| *gsi).take(self.parkings.count)
     }
 
-    /// Those of them that no commit under way changes.
+    /// The GSIs of parked leases that no commit under way changes.
     pub(crate) fn settled_parked(&self) -> impl Iterator<Item = Gsi> + '_ {
         self.parked().filter(|gsi| !self.is_unsettled(*gsi))
     }
 
-    /// Whether a commit under way keeps a parked lease from being taken back, of which the GSI
-    /// could then be leased.
+    /// Whether a parked lease could be taken back if it were not for a commit under way.
     pub(crate) fn may_be_taken_back(&self) -> bool {
         let is_kept = |gsi: Gsi| self.is_unsettled(gsi) && gsi.number() >= self.reserved();
         self.parkings.count > 0 && self.parked().any(is_kept)
     }
 }
 
-/// Taking parked leases back. The holder of one learns of it when it unparks it: no lock of a
-/// holder is taken, and nothing of it is called.
+/// Taking parked leases back. The holder finds out when it unparks the lease: the table takes no
+/// lock of a holder and calls none.
 impl State {
     fn park(&mut self, gsi: Gsi, lease: LeaseId) {
         match self.slots.get(gsi) {
             Slot::Leased {
                 id, route, edit, ..
             } if id == lease => self.slots.park(gsi, id, (route, edit)),
-            // It is in quarantine, and cannot be unparked.
+            // It is quarantined, and cannot be unparked.
             _ => {}
         }
     }
@@ -161,7 +162,7 @@ impl State {
         }
     }
 
-    /// Makes the GSI of a parked lease free, as if the lease had been dropped.
+    /// Frees the GSI of a parked lease, as if the lease had been dropped.
     pub(crate) fn take_back(&mut self, gsi: Gsi) {
         if let Slot::Parked { id, .. } = self.slots.get(gsi) {
             self.release(gsi, id);
@@ -174,12 +175,12 @@ impl State {
         }
     }
 
-    /// Finds GSIs whose entries in the kernel's table may go, so that it has `excess` entries less:
-    /// those that were given back since the round has begun, then those of parked leases, which
-    /// are taken back, the longest parked first. `entries` counts the entries of a GSI.
+    /// Finds GSIs whose entries in the kernel's table may be removed, so that it has `excess` fewer
+    /// entries. These are GSIs that were freed since the round began, then those of parked leases,
+    /// the longest parked first, which are taken back. `entries` counts the entries of a GSI.
     ///
-    /// If there are not so many entries, nothing is taken back, and the number of those that there
-    /// are is the error.
+    /// If there are not enough entries, nothing is taken back, and the error is the number that
+    /// there are.
     pub(crate) fn make_room(
         &mut self,
         excess: usize,

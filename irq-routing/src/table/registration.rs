@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Registration`]: the guard of something that is registered at a table.
+//! [`Registration`]: the guard of an object or callback that is registered at a table.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -9,17 +9,18 @@ use super::slots::LeaseId;
 use super::state::State;
 use crate::{Armed, Gsi, RoutingTable};
 
-/// Keeps something registered at a table until it is dropped. That of an [`Armed`] object counts
-/// for the lease of its line alone. It must not be dropped before the object is disarmed; while it
-/// lives and the object does not, the route stays. A line that is there longer than its
-/// registration keeps its route, too.
+/// Keeps an object or a callback registered at a table; dropping it deregisters it. No ioctl.
+///
+/// The registration of an [`Armed`] object is valid for the lease of its line only. Drop it after
+/// the object is disarmed. The route is not removed while a registration exists whose object has
+/// been dropped, nor while a line exists without a registration.
 #[must_use = "dropping it ends the registration"]
 pub struct Registration {
     table: RoutingTable,
     key: Key,
 }
 
-/// By what a registration is found.
+/// How a registration is found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Armed(Gsi, u64),
@@ -27,7 +28,7 @@ enum Key {
 }
 
 impl Registration {
-    /// Registers what is armed on a GSI. Returns whether its message is blocked as well.
+    /// Registers what is armed on a GSI. Also returns whether its message is blocked.
     pub(crate) fn armed(
         table: &RoutingTable,
         (gsi, lease): (Gsi, Option<LeaseId>),
@@ -60,7 +61,7 @@ impl Drop for Registration {
             Key::Armed(gsi, number) => drop(state.registered.armed.remove(&(gsi, number))),
             Key::Translated(number) => {
                 let callback = state.registered.translated.remove(&number);
-                // It is the caller's, and may do anything when it is dropped.
+                // Dropping the caller's callback runs foreign code, so not under the lock.
                 drop(state);
                 drop(callback);
             }

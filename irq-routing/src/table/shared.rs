@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) _claim: Claim,
 }
 
-/// That no other table is of this VM, if the VM can tell.
+/// The claim that no other table is of this VM, if the VM has such a claim.
 pub(crate) struct Claim(Option<Arc<dyn Vm>>);
 
 impl Claim {
@@ -45,7 +45,7 @@ impl Drop for Claim {
 }
 
 impl Shared {
-    /// The route that the kernel is given for this one.
+    /// The route that the kernel is given for this one, or `None` if it is blocked.
     pub(crate) fn translated(&self, route: Route) -> Option<Route> {
         match route {
             Route::Msi(message) => self.translation.message(message).map(Route::Msi),

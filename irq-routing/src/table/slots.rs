@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Slots`]: who has which GSI, and where it leads.
+//! [`Slots`]: the use and the route of each GSI.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,10 +14,10 @@ use crate::{Error, Gsi, Holder, Pins, Route};
 /// What a GSI is used for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) enum Slot {
-    /// Nothing.
+    /// Not in use.
     #[default]
     Free,
-    /// A lease has it.
+    /// A lease holds it.
     Leased {
         id: LeaseId,
         route: Option<Route>,
@@ -26,20 +26,20 @@ pub(crate) enum Slot {
         /// The greatest number of the message edits that were in a round.
         edit: u64,
     },
-    /// A lease had it and may have it back, unless the GSI is needed before.
+    /// Its lease is parked: the holder may unpark it, unless the GSI is needed before.
     Parked {
         id: LeaseId,
         route: Option<Route>,
-        /// As of a lease.
+        /// As in `Leased`.
         edit: u64,
         /// The number of the parking.
         since: u64,
     },
-    /// It belongs to the machine's own wiring, and to all devices together.
+    /// It belongs to the VM's wiring, and all devices share it.
     Wired { pins: Pins, lines: u32 },
-    /// Nobody any more: something that could not be disarmed may signal it.
+    /// Out of use: something that could not be disarmed may signal it.
     Quarantined(Option<Route>),
-    /// Nobody yet: a snapshot had it, and its owner has not come for it.
+    /// Restored from a snapshot, and not yet claimed by its owner.
     Unclaimed(Option<Route>),
 }
 
@@ -55,7 +55,7 @@ impl Slot {
         }
     }
 
-    /// Under which it is held or parked.
+    /// The lease under which it is held or parked.
     pub(crate) fn lease(&self) -> Option<LeaseId> {
         match *self {
             Self::Leased { id, .. } | Self::Parked { id, .. } => Some(id),
@@ -78,7 +78,7 @@ impl Slot {
     }
 }
 
-/// Tells one lease from every other, of any GSI in any table, for ever.
+/// The identity of a lease: unique among all leases of all tables, and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeaseId(NonZeroU64);
 
@@ -91,17 +91,17 @@ impl LeaseId {
     }
 }
 
-/// When which lease was parked.
+/// The order in which leases were parked.
 #[derive(Debug, Default)]
 pub(crate) struct Parkings {
-    /// In their order. Those of leases that are parked no more, or again, stay for a while.
+    /// In order. Parkings that have ended stay for a while.
     pub(super) queue: VecDeque<(u64, Gsi)>,
     /// How many leases are parked.
     pub(crate) count: usize,
     pub(super) last: u64,
 }
 
-/// All GSIs of a machine.
+/// All GSIs of a VM.
 #[derive(Debug)]
 pub(crate) struct Slots {
     limit: u32,
@@ -112,7 +112,7 @@ pub(crate) struct Slots {
     pub(crate) available: FixedBitSet,
     /// The GSIs that a commit under way changes.
     pub(crate) unsettled: FixedBitSet,
-    /// What the holders of leases are called, if they gave a name.
+    /// The names of the holders of leases, if they gave one.
     names: BTreeMap<Gsi, Arc<str>>,
     pub(crate) parkings: Parkings,
     reserved: u32,
@@ -125,7 +125,7 @@ impl Slots {
         available.insert_range(reserved.min(limit) as usize..);
         Self {
             limit,
-            // Memory that nobody has touched costs nothing; to move it as it grows does.
+            // Untouched memory costs nothing; moving it as it grows does.
             slots: Vec::with_capacity(limit as usize),
             available,
             unsettled: FixedBitSet::with_capacity(limit as usize),
@@ -164,7 +164,7 @@ impl Slots {
             .filter_map(|(gsi, slot)| Some((gsi, slot.route()?)))
     }
 
-    /// What the holder of a lease is called.
+    /// The name of the holder of a lease.
     pub(crate) fn name(&self, gsi: Gsi) -> Option<&Arc<str>> {
         self.names.get(&gsi)
     }
@@ -173,10 +173,10 @@ impl Slots {
         self.names.insert(gsi, name);
     }
 
-    /// Why so many GSIs cannot be leased, with the names of those who hold the others.
+    /// The error for too few free GSIs, with the names of the holders of the others.
     pub(crate) fn exhausted(&self, wanted: u32) -> Error {
         let mut holders: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-        // One that is parked, in quarantine, or not claimed has kept its name and is not held.
+        // A GSI that is parked, quarantined or unclaimed keeps its name, but is not held.
         let held = |gsi: Gsi| matches!(self.get(gsi), Slot::Leased { .. });
         for (_, name) in self.names.iter().filter(|(gsi, _)| held(**gsi)) {
             *holders.entry(name).or_default() += 1;
@@ -200,8 +200,8 @@ impl Slots {
         Gsi::below(self.limit, number)
     }
 
-    /// Whether a commit under way changes this GSI. It must not become another's, or be relied on,
-    /// until that has ended.
+    /// Whether a commit under way changes this GSI. Until that has ended, it must not be leased
+    /// again, and no route of it be relied on.
     pub(crate) fn is_unsettled(&self, gsi: Gsi) -> bool {
         self.unsettled.contains(gsi.index())
     }
@@ -220,7 +220,7 @@ impl Slots {
         self.unsettled.clear();
     }
 
-    /// Puts something else into the slot of a GSI.
+    /// Replaces the slot of a GSI.
     pub(crate) fn put(&mut self, gsi: Gsi, slot: Slot) {
         let index = gsi.index();
         if index >= self.slots.len() {
@@ -243,7 +243,7 @@ impl Slots {
         }
     }
 
-    /// Notes that the message edit of this number is in a round.
+    /// Records that the message edit of this number is in a round.
     pub(crate) fn note_edit(&mut self, gsi: Gsi, number: u64) {
         let slot = self.slots.get_mut(gsi.index());
         if let Some(Slot::Leased { edit, .. } | Slot::Parked { edit, .. }) = slot {
@@ -251,8 +251,8 @@ impl Slots {
         }
     }
 
-    /// Whether a message edit is the last that was staged, of those that were in a round. One that
-    /// has failed may come again.
+    /// Whether a message edit is the last staged of those that were in a round. An edit that has
+    /// failed may be committed again.
     pub(crate) fn is_newest(&self, gsi: Gsi, number: u64) -> bool {
         match self.get(gsi) {
             Slot::Leased { edit, .. } | Slot::Parked { edit, .. } => edit == number,

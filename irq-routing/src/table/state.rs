@@ -15,7 +15,7 @@ use crate::{Gsi, KernelRoute, Platform};
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) slots: Slots,
-    /// Which chips the pins of a route may be of.
+    /// The platform whose chips the pins of a route may be of.
     pub(crate) platform: Platform,
     /// GSIs whose pins belong to no other GSI; see [`DrivenLine`](crate::DrivenLine).
     pub(crate) driven: BTreeSet<Gsi>,
@@ -23,17 +23,17 @@ pub(crate) struct State {
     pub(crate) committed: bool,
     /// Whether the kernel has ever taken a table of ours.
     pub(crate) was_committed: bool,
-    /// GSIs that were given back while the kernel still had their route.
+    /// GSIs that were freed while the kernel still had their route.
     pub(crate) stale: FixedBitSet,
-    /// GSIs whose route is not in the kernel, since its translation let nothing through.
+    /// GSIs whose route is not in the kernel, because the translation blocks the message.
     pub(crate) blocked: FixedBitSet,
-    /// GSIs of the edits that are looked at; empty in between.
+    /// GSIs of the edits that are being examined; empty in between.
     pub(crate) seen: FixedBitSet,
     pub(crate) queue: Queue,
     /// Absent while a round is under way.
     pub(crate) kernel: Option<Box<KernelTable>>,
     pub(crate) registered: Registered,
-    /// The memory of the last transaction, for the next.
+    /// Memory of the last transaction, reused by the next.
     pub(crate) spare_edits: Vec<Edit>,
 }
 
@@ -56,8 +56,8 @@ impl State {
         }
     }
 
-    /// Gives a lease's GSI back. Its route stays in the kernel until the next commit: nothing is
-    /// armed on it any more, and nothing can be armed before it is routed anew.
+    /// Frees a lease's GSI. Its route stays in the kernel until the next commit: nothing is armed
+    /// on it, and nothing can be armed before it is routed again.
     pub(crate) fn release(&mut self, gsi: Gsi, lease: LeaseId) {
         match self.slots.get(gsi) {
             Slot::Leased { id, route, .. } | Slot::Parked { id, route, .. } if id == lease => {
@@ -66,13 +66,12 @@ impl State {
                     self.stale.insert(gsi.index());
                 }
             }
-            // It was taken back, is in quarantine, or was left to an owner, who may have claimed it
-            // already.
+            // It was taken back, is quarantined, or was left to an owner that may have claimed it.
             _ => {}
         }
     }
 
-    /// Keeps a lease's GSI out of use, and its route where it is.
+    /// Takes a lease's GSI out of use, and keeps its route.
     pub(crate) fn quarantine(&mut self, gsi: Gsi) {
         if let Slot::Leased { route, .. } = self.slots.get(gsi) {
             self.slots.put(gsi, Slot::Quarantined(route));
@@ -89,12 +88,12 @@ impl State {
 
 /// What is known of the kernel's table.
 impl State {
-    /// Whether the translation of a route has let nothing through.
+    /// Whether the translation blocks the message of this GSI.
     pub(crate) fn is_blocked(&self, gsi: Gsi) -> bool {
         self.blocked.contains(gsi.index())
     }
 
-    /// Whether the kernel may still have the route of a lease that is gone.
+    /// Whether the kernel may still have the route of a dropped lease.
     fn is_stale(&self, gsi: Gsi) -> bool {
         let kernel = self.kernel.as_deref();
         self.stale.contains(gsi.index())

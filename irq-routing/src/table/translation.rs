@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Translation`]: what lies between a device's message and the kernel.
+//! [`Translation`]: the VMM's translation of messages.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::MsiMessage;
 
 type Translate = dyn Fn(MsiMessage) -> Option<MsiMessage> + Send + Sync;
 
-/// The caller's translation of messages, if there is one.
+/// The VMM's translation of messages, if it has set one.
 #[derive(Default)]
 pub(crate) struct Translation(Option<Box<Translate>>);
 
@@ -23,8 +23,8 @@ impl Translation {
         self.0.is_some()
     }
 
-    /// What the kernel is given for a message. Inlined, as it is on the way of every message, and
-    /// nearly always there is no translation.
+    /// The message that the kernel is given, or `None` if it is blocked. Inlined: each message
+    /// passes here, and most tables have no translation.
     #[inline]
     pub(crate) fn message(&self, message: MsiMessage) -> Option<MsiMessage> {
         match &self.0 {

@@ -9,7 +9,7 @@ use kvm_test::Recorder;
 use crate::{PC, dump};
 
 const UNKNOWN: &str = "unknown: nothing was committed, and KVM's own table may be in place";
-const NO_ROUTE: &str = "lost: nothing is routed there";
+const NO_ROUTE: &str = "lost: the GSI has no route";
 
 fn table(wiring: Wiring) -> RoutingTable {
     let builder = RoutingTable::builder(Arc::new(Recorder::default())).wiring(wiring);
@@ -44,7 +44,7 @@ fn a_real_table_is_explained() {
         ),
         (
             2,
-            "on the spot: a message; the dump does not tell the details",
+            "on the spot: a message; the dump does not contain the details",
         ),
         (
             15,
@@ -79,7 +79,7 @@ fn a_gsi_without_a_route_says_why() {
     table.recommit().unwrap();
     expect_lost(
         &table.explain(gsi),
-        "lost: it is leased, and not routed yet",
+        "lost: the GSI is leased, and has no route yet",
     );
     expect_lost(&table.explain(2u32), NO_ROUTE);
     lease.set_route(MsiMessage::new(0xfee0_0000, 0x41)).unwrap();
@@ -121,7 +121,7 @@ fn pins_go_through_a_worker_on_x86_alone() {
     assert_eq!(
         aplic.explain(1).to_string(),
         "on the spot: APLIC pin 1; raised and never lowered by a plain irqfd: a source for rising \
-         edges takes the first signal alone, until something lowers it"
+         edges takes only the first signal, until something lowers it"
     );
 }
 
@@ -136,7 +136,10 @@ fn messages_elsewhere_are_not_read_as_those_of_x86() {
     let arm = "platform=arm64-gic\ngsi=24 type=2 address=0x8080040 data=1 devid=8";
     assert_eq!(
         format!("{:#}", dump(arm).explain(24)).lines().nth(1),
-        Some("by the ITS at its address; by a worker thread until the ITS has translated it once")
+        Some(
+            "through the ITS at its address; by a worker thread until the ITS has translated it \
+             once"
+        )
     );
 }
 
@@ -231,7 +234,7 @@ fn delivery_modes_are_numbered_as_in_the_processor_manual() {
     expect_lost(
         &message("x86", 0xfee0_0000, 0x741),
         "lost: KVM ignores messages of delivery mode ExtINT (ExtINT, to APIC 0 (physical \
-         destination)); it is no interrupt, but ExtINT",
+         destination)); it is not an interrupt, but ExtINT",
     );
 }
 
@@ -240,14 +243,14 @@ fn an_illegal_vector_is_lost() {
     assert!(!message("x86", 0xfee0_0000, 0x10).is_lost());
     for data in [0x0f, 0x10f] {
         let words = way(0xfee0_0000, data);
-        let expected = "lost: vector 0x0f is below 16, and a local APIC never delivers such (";
+        let expected = "lost: vector 0x0f is below 16, and a local APIC never delivers it (";
         assert!(words.starts_with(expected), "{words}");
     }
     // An NMI has no vector.
     assert!(!message("x86", 0xfee0_0000, 0x400).is_lost());
     expect_lost(
         &message("x86", 0, 0),
-        "lost: vector 0x00 is below 16, and a local APIC never delivers such (fixed interrupt, \
+        "lost: vector 0x00 is below 16, and a local APIC never delivers it (fixed interrupt, \
          vector 0x00, to APIC 0 (physical destination)); the message is all zero: the guest has \
          not programmed it",
     );
@@ -291,7 +294,7 @@ fn odd_messages_come_with_hints() {
         (
             0xfed0_0000,
             0x41,
-            "address 0xfed00000 is not that of local APICs, 0xfeexxxxx; KVM does not look",
+            "address 0xfed00000 is not that of local APICs, 0xfeexxxxx; KVM does not check it",
         ),
         (0xfee0_0010, 0x41, remappable),
         (0xfee0_0ff0, 0x41, remappable),
@@ -303,7 +306,7 @@ fn odd_messages_come_with_hints() {
             "the high half of the address is 0x100: it counts only with KVM_CAP_X2APIC_API and \
              32-bit ids",
         ),
-        (0xfee0_0000, 0x241, "it is no interrupt, but SMI"),
+        (0xfee0_0000, 0x241, "it is not an interrupt, but SMI"),
         (
             0xfee0_0000,
             0x1f,
@@ -312,13 +315,14 @@ fn odd_messages_come_with_hints() {
         (
             0xfee0_0000,
             0x8041,
-            "it is level-triggered, as a pin of an IOAPIC in user space may be, but no PCI device",
+            "it is level-triggered, as a pin of an IOAPIC in user space may be, but not a PCI \
+             device",
         ),
     ] {
         assert_eq!(hints(address, data), [hint]);
     }
     let both = message("x86", 0xfed0_0000, 0x1f).to_string();
     let expected = "; address 0xfed00000 is not that of local APICs, 0xfeexxxxx; KVM does not \
-        look; vector 0x1f is one of the processor's exceptions";
+        check it; vector 0x1f is one of the processor's exceptions";
     assert!(both.ends_with(expected), "{both}");
 }

@@ -20,11 +20,11 @@ fn what_kvm_refuses_is_loaded_and_named() {
     );
     refused(
         "gsi=5 type=1 2 5\ngsi=5 type=2",
-        "GSI 5 is routed to something else beside a message, and KVM refuses the table",
+        "GSI 5 is routed to a message and to something else, and KVM refuses the table",
     );
     refused(
         "gsi=5 type=4\ngsi=5 type=4",
-        "GSI 5 is routed to something else beside a Hyper-V interrupt source, and KVM refuses \
+        "GSI 5 is routed to a Hyper-V interrupt source and to something else, and KVM refuses \
             the table",
     );
     refused(
@@ -73,8 +73,8 @@ fn of_two_gsis_on_one_pin_the_first_hears_no_eoi() {
     assert_eq!(
         problems(text),
         [
-            "GSI 7 and GSI 5 are both routed to IOAPIC pin 5: EOIs go to GSI 5 alone, which \
-                stands last"
+            "GSI 7 and GSI 5 are both routed to IOAPIC pin 5: only GSI 5, the last in the table, \
+             gets its EOIs"
         ]
     );
     assert!(!dump(text).problems()[0].is_refused());
@@ -97,10 +97,10 @@ fn a_reverse_map_that_contradicts_the_entries_is_named() {
     assert_eq!(
         problems(odd),
         [
-            "the kernel has GSI 3 at chip 1, column 0, which is no pin where the entries say GSI \
-                -1",
-            "the kernel has GSI 4 at chip 3, column 1, which is no pin where the entries say GSI \
-                -1",
+            "the kernel has GSI 3 at chip 1, column 0, which is not a pin where the entries say \
+             GSI -1",
+            "the kernel has GSI 4 at chip 3, column 1, which is not a pin where the entries say \
+             GSI -1",
         ]
     );
     let missing_row = PC.replace("{-1, 1, 0,", "# {");

@@ -154,7 +154,7 @@ impl Setup {
         let edit = line.lease().unwrap().edit(message(data));
         let mut given = None;
         self.table
-            .commit_each([edit], |_, answer| given = Some(answer));
+            .commit_each([edit], |_, outcome| given = Some(outcome));
         given.unwrap()
     }
 
@@ -289,15 +289,15 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
             other_line.lease().unwrap().edit(message(0)),
             free.edit(message(3)),
         ];
-        let mut answers = Vec::new();
+        let mut outcomes = Vec::new();
         setup
             .table
-            .commit_each(edits, |_, answer| answers.push(answer));
+            .commit_each(edits, |_, outcome| outcomes.push(outcome));
         assert!(
-            matches!(&answers[..], [EditOutcome::Failed(error), EditOutcome::Committed,
+            matches!(&outcomes[..], [EditOutcome::Failed(error), EditOutcome::Committed,
             EditOutcome::Blocked]
                 if matches!(**error, Error::RouteHeld { .. })),
-            "{answers:?}"
+            "{outcomes:?}"
         );
     }
 }

@@ -16,10 +16,10 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Tables wait, then get the result of `answer`.
+    /// Tables wait, then get what `reply` has for them.
     pub(crate) fn new(
         vm: &Recorder,
-        answer: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
+        reply: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let (enter, entered) = mpsc::channel();
         let gate = Arc::new(Self {
@@ -32,7 +32,7 @@ impl Gate {
             let _ = enter.send(());
             let open = guarded.open.lock().unwrap();
             drop(guarded.opened.wait_while(open, |open| !*open).unwrap());
-            answer(entries)
+            reply(entries)
         });
         gate
     }

@@ -44,22 +44,22 @@ fn strict(entries: &[RouteEntry]) -> io::Result<()> {
 /// Commits, and returns a word for each edit.
 #[track_caller]
 fn commit(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<&'static str> {
-    words(&answers(table, edits))
+    words(&outcomes(table, edits))
 }
 
 #[track_caller]
-fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
-    let mut answers = Vec::new();
-    table.commit_each(edits.iter().copied(), |index, answer| {
-        assert_eq!(index, answers.len(), "in the order of the edits");
-        answers.push(answer);
+fn outcomes(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
+    let mut outcomes = Vec::new();
+    table.commit_each(edits.iter().copied(), |index, outcome| {
+        assert_eq!(index, outcomes.len(), "in the order of the edits");
+        outcomes.push(outcome);
     });
-    assert_eq!(answers.len(), edits.len());
-    answers
+    assert_eq!(outcomes.len(), edits.len());
+    outcomes
 }
 
-fn words(answers: &[EditOutcome]) -> Vec<&'static str> {
-    let word = |answer: &EditOutcome| match answer {
+fn words(outcomes: &[EditOutcome]) -> Vec<&'static str> {
+    let word = |outcome: &EditOutcome| match outcome {
         EditOutcome::Committed => "committed",
         EditOutcome::Blocked => "blocked",
         EditOutcome::Superseded => "superseded",
@@ -68,7 +68,7 @@ fn words(answers: &[EditOutcome]) -> Vec<&'static str> {
         EditOutcome::Panicked => "panicked",
         other => panic!("{other:?}"),
     };
-    answers.iter().map(word).collect()
+    outcomes.iter().map(word).collect()
 }
 
 fn count(words: &[&str], word: &str) -> usize {
@@ -117,14 +117,14 @@ fn a_known_rule_is_learned_at_the_first_refusal() {
         leases.iter().enumerate().map(edit).collect()
     };
     for (data, ioctls) in [(1, 2), (2, 1), (2, 0)] {
-        let answers = answers(&table, &edits(data));
+        let outcomes = outcomes(&table, &edits(data));
         assert_eq!(vm.take().len(), ioctls);
-        let words = words(&answers);
+        let words = words(&outcomes);
         assert_eq!(count(&words, "committed"), 100);
         assert_eq!(count(&words, "failed"), 2040);
-        for (place, answer) in answers.iter().enumerate() {
+        for (place, outcome) in outcomes.iter().enumerate() {
             expect(&leases[place], is_good(place).then_some(data));
-            let EditOutcome::Failed(error) = answer else {
+            let EditOutcome::Failed(error) = outcome else {
                 assert!(is_good(place));
                 continue;
             };
@@ -256,13 +256,13 @@ fn a_full_table_takes_as_many_as_fit() {
     let leases: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     let fit = 4096 - wired;
     assert!(leases.len() > fit);
-    let answers = answers(&table, &all(&leases, 1));
+    let outcomes = outcomes(&table, &all(&leases, 1));
     let tables = committed(&vm);
     assert_eq!(tables.last().unwrap().len(), 4096);
     assert!(tables.len() <= 16, "{}", tables.len());
-    assert_eq!(count(&words(&answers), "committed"), fit);
-    for (lease, answer) in leases.iter().zip(&answers) {
-        match answer {
+    assert_eq!(count(&words(&outcomes), "committed"), fit);
+    for (lease, outcome) in leases.iter().zip(&outcomes) {
+        match outcome {
             EditOutcome::Committed => expect(lease, 1),
             EditOutcome::Failed(error) => {
                 assert!(matches!(**error, Error::TableFull { limit: 4096, .. }));
@@ -290,9 +290,9 @@ fn a_lack_of_memory_or_of_an_irqchip_fails_all_after_one_ioctl() {
         let mut edits = all(&leases, 2);
         // There is no reason to suspect that this breaks a rule.
         edits[7] = leases[7].edit(low_byte(2));
-        for answer in answers(&table, &edits) {
-            let EditOutcome::Failed(error) = answer else {
-                panic!("{answer:?}");
+        for outcome in outcomes(&table, &edits) {
+            let EditOutcome::Failed(error) = outcome else {
+                panic!("{outcome:?}");
             };
             match lacks_irqchip {
                 true => assert!(matches!(*error, Error::NoIrqChip { .. })),
@@ -309,13 +309,13 @@ fn a_lack_of_memory_or_of_an_irqchip_fails_all_after_one_ioctl() {
 
 /// A panic comes after all results.
 fn panicking(table: &RoutingTable, edits: &[MessageEdit]) -> (Vec<&'static str>, String) {
-    let mut answers = Vec::new();
+    let mut outcomes = Vec::new();
     let commit = AssertUnwindSafe(|| {
-        table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
+        table.commit_each(edits.iter().copied(), |_, outcome| outcomes.push(outcome));
     });
     let panic = catch_unwind(commit).unwrap_err();
     let said = panic.downcast_ref::<String>().unwrap().clone();
-    (words(&answers), said)
+    (words(&outcomes), said)
 }
 
 #[test]
@@ -416,9 +416,9 @@ fn an_edit_outlives_its_lease_in_vain() {
     drop(dropped);
     let next = table.lease().unwrap();
     let edits = [edit, kept.edit(message(2)), next.edit(message(3))];
-    let answers = answers(&table, &edits);
-    assert_eq!(words(&answers), ["failed", "committed", "committed"]);
-    assert!(matches!(&answers[0], EditOutcome::Failed(error)
+    let outcomes = outcomes(&table, &edits);
+    assert_eq!(words(&outcomes), ["failed", "committed", "committed"]);
+    assert!(matches!(&outcomes[0], EditOutcome::Failed(error)
         if matches!(**error, Error::NotLeased { gsi, .. } if gsi == next.gsi())));
     expect(&next, 3);
 
@@ -445,9 +445,9 @@ fn an_edit_of_another_table_fails_and_the_table_goes_on() {
         far.edit(message(2)),
         mine.edit(message(3)),
     ];
-    let answers = answers(&table, &edits);
-    assert_eq!(words(&answers), ["failed", "failed", "committed"]);
-    assert!(matches!(&answers[1], EditOutcome::Failed(error)
+    let outcomes = outcomes(&table, &edits);
+    assert_eq!(words(&outcomes), ["failed", "failed", "committed"]);
+    assert!(matches!(&outcomes[1], EditOutcome::Failed(error)
         if matches!(**error, Error::GsiOutOfRange { gsi: 4000, limit: 64, .. })));
     assert_eq!(vm.take().len(), 1);
     mine.set_route(message(4)).unwrap();

@@ -62,7 +62,7 @@ fn a_split_irqchip() {
     let pins = Pins::from(pin(IrqChip::IoApic, 4));
     transaction.wire(table.gsi(4).unwrap(), pins);
     let text = "GSI 4 cannot be routed to the IOAPIC: the kernel has none for the VM (x86 split \
-                irqchip); a split irqchip's pins are the VMM's, route messages instead";
+                irqchip); the pins of a split irqchip are in the VMM, so route messages instead";
     expect(&transaction.commit().unwrap_err().error, text, None);
 }
 

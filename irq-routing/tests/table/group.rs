@@ -235,13 +235,13 @@ fn a_line_in_quarantine_keeps_the_route_that_its_last_commit_gave_it() {
 
 /// Takes a route that a commit is about to remove.
 fn race_for_the_route(
-    answer: fn(&[RouteEntry]) -> io::Result<()>,
+    reply: fn(&[RouteEntry]) -> io::Result<()>,
 ) -> (Result<(), Error>, Result<Line, Error>) {
     let (vm, table) = table();
     let lease = table.lease_msi(message(1)).unwrap();
     let mut transaction = table.transaction();
     transaction.unroute(&lease);
-    let gate = Gate::new(&vm, answer);
+    let gate = Gate::new(&vm, reply);
     let race = vec![
         Box::new(move || transaction.commit().map(|()| None).map_err(Error::from))
             as Box<dyn FnOnce() -> Result<Option<Line>, Error> + Send>,
@@ -266,10 +266,10 @@ fn whoever_takes_hold_of_a_route_learns_first_whether_it_stays() {
 
 #[test]
 fn whoever_wants_a_gsi_learns_first_whether_it_is_wired() {
-    for (answer, free) in [(None, false), (Some(EINVAL), true)] {
+    for (reply, free) in [(None, false), (Some(EINVAL), true)] {
         let (vm, table) = table();
         let gate = Gate::new(&vm, move |_| {
-            answer.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+            reply.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
         });
         let mut transaction = table.transaction();
         transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));

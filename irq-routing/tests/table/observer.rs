@@ -137,9 +137,9 @@ fn each_edit_that_is_refused_is_one_event() {
         let message = irq_routing::MsiMessage::new(address(index), 0x40);
         lease.edit(message)
     });
-    let mut answers = 0;
-    table.commit_each(edits, |_, _| answers += 1);
-    assert_eq!(answers, 4);
+    let mut outcomes = 0;
+    table.commit_each(edits, |_, _| outcomes += 1);
+    assert_eq!(outcomes, 4);
     let ioctls = usize::try_from(vm.calls(CallKind::SetGsiRouting)).unwrap();
     events.expect(&[Took(2, 2, ioctls), Refused("Refused"), Refused("Refused")]);
 }

@@ -75,10 +75,10 @@ fn unparked(parked: Vec<ParkedLease>) -> Vec<Option<u32>> {
     parked.into_iter().map(gsi).collect()
 }
 
-fn answers(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
-    let mut answers = Vec::new();
-    table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
-    answers
+fn outcomes(table: &RoutingTable, edits: &[MessageEdit]) -> Vec<EditOutcome> {
+    let mut outcomes = Vec::new();
+    table.commit_each(edits.iter().copied(), |_, outcome| outcomes.push(outcome));
+    outcomes
 }
 
 #[test]
@@ -346,9 +346,9 @@ fn a_search_takes_back_for_those_that_the_kernel_takes() {
         _ => lease.edit(message(9)),
     };
     let edits: Vec<_> = new.iter().enumerate().map(edit).collect();
-    let answers = answers(&table, &edits);
-    let committed = |answer: &EditOutcome| matches!(answer, EditOutcome::Committed);
-    let committed: Vec<_> = answers.iter().map(committed).collect();
+    let outcomes = outcomes(&table, &edits);
+    let committed = |outcome: &EditOutcome| matches!(outcome, EditOutcome::Committed);
+    let committed: Vec<_> = outcomes.iter().map(committed).collect();
     assert_eq!(committed, [true, true, true, false, true, true]);
     vm.take();
     table.recommit().unwrap();
@@ -450,18 +450,18 @@ fn older_edits_stay_superseded() {
     let old = lease.edit(message(1));
     let new = lease.edit(message(2));
     assert!(matches!(
-        answers(&table, &[new])[..],
+        outcomes(&table, &[new])[..],
         [EditOutcome::Committed]
     ));
     let parked = lease.park();
     vm.take();
     assert!(matches!(
-        answers(&table, &[old])[..],
+        outcomes(&table, &[old])[..],
         [EditOutcome::Superseded]
     ));
     let lease = parked.unpark().unwrap();
     assert!(matches!(
-        answers(&table, &[old])[..],
+        outcomes(&table, &[old])[..],
         [EditOutcome::Superseded]
     ));
     assert!(vm.take().is_empty());
@@ -469,7 +469,7 @@ fn older_edits_stay_superseded() {
     // Committed while it is parked: it is still an edit of this lease.
     let parked = lease.park();
     assert!(matches!(
-        answers(&table, &[newest, new])[..],
+        outcomes(&table, &[newest, new])[..],
         [EditOutcome::Committed, EditOutcome::Superseded]
     ));
     let lease = parked.unpark().unwrap();
@@ -478,7 +478,7 @@ fn older_edits_stay_superseded() {
     let stale = lease.edit(message(4));
     let parked = lease.park();
     let other = table.lease_exact(0).unwrap();
-    let [EditOutcome::Failed(error)] = &answers(&table, &[stale])[..] else {
+    let [EditOutcome::Failed(error)] = &outcomes(&table, &[stale])[..] else {
         panic!("it was taken back");
     };
     assert!(matches!(**error, Error::NotLeased { .. }));
@@ -613,7 +613,7 @@ fn a_translation_that_lets_more_through_takes_parked_leases_back() {
         assert_eq!(last_messages(&vm), [0, 2]);
         let gone: Gsi = table.gsi(1).unwrap();
         let lost = table.explain(gone).to_string();
-        assert_eq!(lost, "lost: nothing is routed there");
+        assert_eq!(lost, "lost: the GSI has no route");
         table.recommit().unwrap();
         assert_eq!(last_messages(&vm), [0, 2]);
         drop((blocked, third));
@@ -631,18 +631,18 @@ fn as_many_edits_as_fit_are_committed() {
     let mut all: Vec<_> = std::iter::from_fn(|| table.lease_if_free().ok()).collect();
     let commit = |leases: &mut dyn Iterator<Item = &GsiLease>| {
         let edits: Vec<_> = leases.map(|lease| lease.edit(message(2))).collect();
-        let answers = answers(&table, &edits);
-        let failed = |answer: &EditOutcome| match answer {
+        let outcomes = outcomes(&table, &edits);
+        let failed = |outcome: &EditOutcome| match outcome {
             EditOutcome::Committed => false,
             EditOutcome::Failed(error) => matches!(**error, Error::TableFull { limit: 4096, .. }),
             other => panic!("{other:?}"),
         };
-        answers.iter().map(failed).collect::<Vec<bool>>()
+        outcomes.iter().map(failed).collect::<Vec<bool>>()
     };
     // Every third one has an entry already.
     let routed: Vec<_> = all.iter().step_by(3).collect();
     let edits: Vec<_> = routed.iter().map(|lease| lease.edit(message(1))).collect();
-    assert_eq!(answers(&table, &edits).len(), 1358);
+    assert_eq!(outcomes(&table, &edits).len(), 1358);
     vm.take();
     let failed = commit(&mut all.iter());
     assert_eq!(failed.iter().filter(|failed| **failed).count(), 4072 - 4058);
@@ -733,14 +733,14 @@ fn what_an_edit_gives_up_another_one_gets() {
     let _four = leases(&table, 4);
     let new = [(); 2].map(|()| table.lease().unwrap());
     let edits = [&new[0], &new[1], &wide[0]].map(|lease| lease.edit(message(9)));
-    let answers = answers(&table, &edits);
+    let outcomes = outcomes(&table, &edits);
     let [
         EditOutcome::Committed,
         EditOutcome::Failed(full),
         EditOutcome::Committed,
-    ] = &answers[..]
+    ] = &outcomes[..]
     else {
-        panic!("{answers:?}");
+        panic!("{outcomes:?}");
     };
     assert!(matches!(**full, Error::TableFull { limit: 8, .. }));
 }

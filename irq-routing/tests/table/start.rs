@@ -114,10 +114,12 @@ fn an_irqchip_may_be_created_after_the_table() {
             matches!(error, Error::NoIrqChip { cause: None, .. }),
             "{error}"
         );
-        let mut answers = Vec::new();
-        table.commit_each([lease.edit(message(2))], |_, answer| answers.push(answer));
-        let [EditOutcome::Failed(error)] = &answers[..] else {
-            panic!("{answers:?}");
+        let mut outcomes = Vec::new();
+        table.commit_each([lease.edit(message(2))], |_, outcome| {
+            outcomes.push(outcome)
+        });
+        let [EditOutcome::Failed(error)] = &outcomes[..] else {
+            panic!("{outcomes:?}");
         };
         assert!(matches!(**error, Error::NoIrqChip { cause: None, .. }));
     }

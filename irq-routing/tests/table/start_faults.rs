@@ -105,11 +105,13 @@ fn a_vm_that_panics_when_it_is_asked_spoils_nothing() {
     assert!(panics(|| lease.set_route(message(1))));
     assert!(panics(|| table.line(4)));
     assert!(panics(|| table.recommit()));
-    let mut answers = Vec::new();
+    let mut outcomes = Vec::new();
     assert!(panics(|| {
-        table.commit_each([lease.edit(message(2))], |_, answer| answers.push(answer));
+        table.commit_each([lease.edit(message(2))], |_, outcome| {
+            outcomes.push(outcome)
+        });
     }));
-    assert!(matches!(answers[..], [EditOutcome::Panicked]));
+    assert!(matches!(outcomes[..], [EditOutcome::Panicked]));
     assert_eq!((table.routes(), table.leased()), (vec![], 1));
     assert_eq!(vm.vm.take(), []);
     vm.ask(|| Ok(Some(Platform::X86)));
@@ -183,9 +185,9 @@ fn an_edit_is_superseded_by_one_that_came_before_the_irqchip() {
     let lease = table.lease().unwrap();
     let [earlier, later] = [1, 2].map(|data| lease.edit(message(data)));
     let commit = |edits: &[_]| {
-        let mut answers = Vec::new();
-        table.commit_each(edits.iter().copied(), |_, answer| answers.push(answer));
-        answers
+        let mut outcomes = Vec::new();
+        table.commit_each(edits.iter().copied(), |_, outcome| outcomes.push(outcome));
+        outcomes
     };
     let both = commit(&[earlier, later]);
     assert!(

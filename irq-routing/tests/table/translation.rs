@@ -103,7 +103,7 @@ fn a_blocked_message_leads_nowhere_until_it_is_let_through() {
         Some(Route::Msi(message(900))),
         "as the device has it"
     );
-    let lost = "lost: the message was not translated, so the kernel has no route";
+    let lost = "lost: the translation blocks the message, so the kernel has no route";
     assert_eq!(table.explain(blocked.gsi()).to_string(), lost);
     let seen = table.explain(free.gsi()).to_string();
     assert!(seen.contains("vector 0x65"), "{seen}");

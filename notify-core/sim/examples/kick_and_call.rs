@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let queue = NotifierPair::new()?;
     set_up(&vm, &queue)?;
 
-    // The device: a handler for the kick, on a thread that a VMM gives to `Dispatcher::run`.
+    // The device: a handler for the kick. In a VMM a thread runs `Dispatcher::run`.
     let dispatcher = Dispatcher::new()?;
     let call = Arc::clone(&queue.guest_notifier);
     let kick = Arc::clone(&queue.host_notifier);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A port of one's own: a `Vm` that prints each request before it makes it.
+//! A decorator of the port: a `Vm` that prints each request and makes it.
 //!
 //! ```sh
 //! cargo run -p notify-sim --example traced_port
 //! ```
 //!
 //! `irq-routing`, `ioeventfd` and `irqfd` take any `Arc<dyn Vm>`, so a VMM can put such a type
-//! between them and its `KvmVm`. The guide `notify_core::ports` shows a port to a hypervisor layer.
+//! between them and its `KvmVm`. The guide `notify_core::ports` shows a port over a hypervisor
+//! layer.
 
 use std::error::Error;
 use std::io;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which VM a [`SimVm`](super::SimVm) is.
+//! [`SimVmBuilder`]: the properties of a [`SimVm`](super::SimVm).
 
 use notify_core::RoutingClaim;
 use std::sync::Mutex;
@@ -16,13 +16,13 @@ pub enum Profile {
     /// x86 with only the local APICs in the kernel (KVM_CAP_SPLIT_IRQCHIP).
     ///
     /// This is also a VM of a kernel without PIC and IOAPIC (`CONFIG_KVM_IOAPIC=n`, Linux 6.17 and
-    /// later). There KVM_CREATE_IRQCHIP fails, although KVM_CAP_IRQCHIP is 1, and a VM has the
-    /// split irqchip or none. Every request of the port does the same as on other kernels.
+    /// later). There KVM_CREATE_IRQCHIP fails, although KVM_CAP_IRQCHIP is 1, so a VM has the split
+    /// irqchip or none. Every request of the port does the same as on other kernels.
     X86Split {
-        /// The pins of the IOAPIC in user space.
+        /// The number of pins of the IOAPIC in user space.
         pins: u32,
     },
-    /// arm64 with a GIC version 3; see [`SimVm::init_gic`].
+    /// arm64 with a GICv3; see [`SimVm::init_gic`].
     Arm64Gic {
         /// The number of shared interrupts, at most 988.
         spis: u32,
@@ -81,9 +81,10 @@ impl SimVmBuilder {
         self
     }
 
-    /// Sets what happens when a guest unmasks an IOAPIC pin that waits (default true). With true
-    /// the resampling irqfds of the pin are signalled, as Linux does from 6.3 on; with false the
-    /// interrupt is injected, as Linux 6.2 does.
+    /// Sets whether a waiting IOAPIC pin is resampled when the guest unmasks it (default true).
+    ///
+    /// With true the resampling irqfds of the pin are signalled, as Linux does from 6.3 on. With
+    /// false the interrupt is injected, as Linux 6.2 does.
     pub fn resample_at_unmask(mut self, resamples: bool) -> Self {
         self.resample_at_unmask = resamples;
         self

@@ -62,28 +62,30 @@ impl Calls {
 }
 
 impl SimVm {
-    /// How many requests of a kind were made since [`reset_calls`](Self::reset_calls), those that
-    /// failed too.
+    /// Returns how many requests of a kind were made since [`reset_calls`](Self::reset_calls).
+    ///
+    /// Requests that failed count as well.
     #[must_use]
     pub fn calls(&self, kind: CallKind) -> u64 {
         let count = self.lock().calls.counts.get(kind as usize).copied();
         count.unwrap_or(0)
     }
 
-    /// How many requests of all kinds were made, but for KVM_CHECK_EXTENSION.
+    /// Returns how many requests of all kinds were made, except KVM_CHECK_EXTENSION.
     #[must_use]
     pub fn total_calls(&self) -> u64 {
         let all: u64 = self.lock().calls.counts.iter().sum();
         all - self.calls(CallKind::CheckExtension)
     }
 
-    /// Starts counting anew. Faults that were ordered stay.
+    /// Sets all counts to 0. Ordered faults stay.
     pub fn reset_calls(&self) {
         self.lock().calls.counts = [0; CallKind::COUNT];
     }
 
-    /// Makes the `nth` request of a kind from now on (1 is the next) fail with this errno, once,
-    /// and without effect.
+    /// Makes the `nth` request of a kind fail with this errno, once and without effect.
+    ///
+    /// Counted from now on: 1 is the next request.
     ///
     /// ```
     /// use notify_core::{RouteBuffer, Vm};
@@ -101,7 +103,7 @@ impl SimVm {
         self.lock().calls.faults.push((kind, left, errno));
     }
 
-    /// Forgets the faults that have not come yet.
+    /// Cancels the ordered faults that have not come yet.
     pub fn clear_faults(&self) {
         self.lock().calls.faults.clear();
     }

@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What was injected.
+//! [`Injected`]: an interrupt that was injected.
 
 use std::io;
 
 use super::SimVm;
 use notify_core::MsiMessage;
 
-/// One input of an interrupt controller.
+/// One input to an interrupt controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Injected {
-    /// The GSI, where there was one.
+    /// The GSI, if there was one.
     pub gsi: Option<u32>,
     /// The message, or the change of a pin.
     pub interrupt: Interrupt,
-    /// Whether a controller took it: one that finds the pin masked, or the interrupt pending, does
-    /// not, nor is a message taken that has no destination.
+    /// Whether a controller took it.
+    ///
+    /// None does if the pin is masked, if the interrupt is pending already, or if a message has no
+    /// destination.
     pub taken: bool,
 }
 
-/// A message, or a change of a pin.
+/// An MSI message, or a change of a pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Interrupt {
-    /// A message.
+    /// An MSI message.
     Msi(MsiMessage),
     /// A pin was driven.
     Pin {
@@ -31,7 +33,7 @@ pub enum Interrupt {
         chip: u32,
         /// The pin's number.
         pin: u32,
-        /// High or low.
+        /// The new level: true for high.
         level: bool,
     },
 }
@@ -47,8 +49,10 @@ impl Injected {
 }
 
 impl SimVm {
-    /// Carries out the signals that came since the last call, and returns all that was injected
-    /// since the last `deliver`, by any call.
+    /// Carries out all signals so far, and returns what was injected since the last `deliver`.
+    ///
+    /// That includes what other calls injected. It is kept until then, so a VM on which this is
+    /// never called uses more and more memory.
     ///
     /// All of it is kept until then, so a VM on which this is never called uses more and more
     /// memory.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The eventfds that are bound as ioeventfds: what KVM_IOEVENTFD accepts, and which writes match.
 //!
-//! KVM enters an MMIO doorbell of any width on a second bus too, for a fast path that knows no
-//! width. What that bus refuses, the first one has refused before, and a guest reaches it only
-//! through an exit that cannot be made from here, so it is left out.
+//! KVM registers an MMIO doorbell of any width on a second bus too, for a fast path that knows no
+//! width. It is left out. What that bus refuses, the first one has refused before, and a guest
+//! reaches it only through an exit that cannot be made from here.
 //!
 //! Kernel source: `virt/kvm/eventfd.c`.
 

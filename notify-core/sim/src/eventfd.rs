@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Eventfds that a VM holds: named by number, kept as duplicates, told apart by identity.
+//! Eventfds that a VM holds: named by number, kept as duplicates, compared by identity.
 
 use std::cmp::Ordering;
 use std::io;
@@ -33,7 +33,7 @@ impl Held {
     /// Looks a number up as the kernel does: EBADF if it is closed, EINVAL if it is no eventfd.
     ///
     /// EMFILE and ENFILE, which no kernel has here, are those of the duplicate. ENOTSUP: neither
-    /// kcmp(2) nor `/proc` can be used, so that two eventfds cannot be told apart.
+    /// kcmp(2) nor `/proc` can be used, so two eventfds cannot be compared.
     pub(super) fn get(number: RawFd) -> io::Result<Self> {
         let owned = fd::duplicate_number(number)?;
         if !fd::is_eventfd(owned.as_fd())? {

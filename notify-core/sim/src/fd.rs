@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What has to be known of a file descriptor, as `notify-core` finds it out; here it must leave the
-//! flags of the open file as they are, since KVM does.
+//! Questions about a file descriptor, asked as `notify-core` does. Here the flags of the open file
+//! stay as they are, since KVM does not change them.
 //!
 //! `nix` has no preadv2(2) with flags and no kcmp(2), and cannot duplicate a bare number. All that
 //! may hold `unsafe` code in this crate.
@@ -25,8 +25,8 @@ pub(super) fn duplicate_number(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Where two open files stand in an order that the kernel makes up when it boots; equal means one
-/// and the same. `None` if the kernel does not compare them.
+/// Compares two open files in an arbitrary order of the kernel (kcmp); equal means the same file.
+/// `None` if the kernel does not compare them.
 pub(super) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.
     const KCMP_FILE: libc::c_int = 0;
@@ -77,8 +77,9 @@ pub(super) fn take(eventfd: BorrowedFd<'_>) -> u64 {
     }
 }
 
-/// Whether `fd` is an eventfd, found out without `/proc` and without a trace: a file without a
-/// type, of which fewer than eight bytes cannot be read, and to which nothing can be written.
+/// Whether `fd` is an eventfd, found out without `/proc` and without an effect. It is a file
+/// without a type, of which fewer than eight bytes cannot be read, and to which an empty write
+/// succeeds.
 pub(super) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let has_type = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
     let refused = || {
@@ -106,7 +107,7 @@ pub(super) fn count(eventfd: BorrowedFd<'_>) -> Option<u64> {
     u64::from_str_radix(&field(eventfd, "eventfd-count:")?, 16).ok()
 }
 
-/// Whether a read takes one at a time, as far as `/proc` tells (Linux 6.5 and later).
+/// Whether a read takes one at a time, as far as `/proc` shows (Linux 6.5 and later).
 pub(super) fn is_semaphore(eventfd: BorrowedFd<'_>) -> bool {
     field(eventfd, "eventfd-semaphore:").as_deref() == Some("1")
 }

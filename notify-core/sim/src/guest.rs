@@ -16,17 +16,17 @@ const PAGE: u64 = 0x1000;
 /// What the bus takes at a time.
 const WORD: usize = 8;
 
-/// What became of a guest's write.
+/// The effect of a guest's write.
 ///
-/// A wide store, or one across a page, is looked up in pieces, which may fare differently.
+/// A wide store, or one across a page, is looked up in pieces, which may have different effects.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GuestWrite {
-    /// How many doorbells it rang.
+    /// The number of doorbells that it signalled.
     pub signalled: u32,
-    /// How many pieces a device in the kernel took.
+    /// The number of pieces that a device in the kernel took.
     pub devices: u32,
-    /// How many pieces went to memory.
+    /// The number of pieces that went to memory.
     pub memory: u32,
     /// The pieces that exit to user space.
     pub exits: Vec<ExitWrite>,
@@ -43,7 +43,7 @@ pub struct ExitWrite {
 }
 
 impl ExitWrite {
-    /// What was written, at most 8 bytes.
+    /// Returns the bytes that were written, at most 8.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.data.get(..self.len).unwrap_or(&self.data)
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// Interrupts of the PICs were ended, a bit for each.
+    /// Handles EOIs at the PICs, one bit for each pin.
     fn pic_ended(&mut self, pins: u16, update: bool) {
         for pin in (0..16).filter(|pin| pins & 1 << pin != 0) {
             self.acknowledged(pin / 8, pin % 8);
@@ -191,10 +191,10 @@ impl State {
 }
 
 impl SimVm {
-    /// Writes these bytes at once, as the first vCPU, at a guest-physical address or a port.
+    /// Writes these bytes in one store of the first vCPU, at a guest-physical address or a port.
     ///
     /// Doorbells are found as KVM's bus finds them. The devices in the kernel (PIC, IOAPIC, local
-    /// APIC) take their own registers' writes.
+    /// APIC) take writes to their registers.
     ///
     /// ```
     /// use std::os::fd::AsFd;
@@ -230,14 +230,15 @@ impl SimVm {
         outcome
     }
 
-    /// Ends the interrupt of a pin, as the guest does: the resample eventfds of its GSI are
-    /// signalled, and an interrupt that is still asserted comes again. Chips are numbered as in
-    /// KVM_SET_GSI_ROUTING.
+    /// Ends the interrupt of a pin, as the guest's EOI does.
+    ///
+    /// The resample eventfds of its GSI are signalled, and an interrupt that is still asserted is
+    /// injected again. Chips are numbered as in KVM_SET_GSI_ROUTING.
     pub fn guest_eoi(&self, chip: u32, pin: u32) {
         self.enter().eoi(chip, pin);
     }
 
-    /// Returns the vectors that wait in a vCPU's local APIC, in ascending order.
+    /// Returns the vectors that are pending in a vCPU's local APIC, in ascending order.
     #[must_use]
     pub fn pending_vectors(&self, vcpu: usize) -> Vec<u8> {
         let mut state = self.enter();
@@ -245,21 +246,23 @@ impl SimVm {
         lapics.map_or_else(Vec::new, |lapics| lapics.requested(vcpu))
     }
 
-    /// Forgets the vectors that wait in a vCPU's local APIC.
+    /// Clears the vectors that are pending in a vCPU's local APIC.
     pub fn clear_vectors(&self, vcpu: usize) {
         self.enter()
             .chips
             .restore_lapic(|lapics| lapics.clear(vcpu));
     }
 
-    /// Makes a vCPU take the highest vector that waits, unless it serves one of the same class or
-    /// higher.
+    /// Makes a vCPU take its highest pending vector, and returns it.
+    ///
+    /// It takes none while it serves one of the same or a higher priority class.
     pub fn take_vector(&self, vcpu: usize) -> Option<u8> {
         self.enter().chips.lapics()?.acknowledge(vcpu)
     }
 
-    /// Writes the EOI register of a vCPU's local APIC: the vector that it serves is ended, at the
-    /// IOAPIC's pins too.
+    /// Writes the EOI register of a vCPU's local APIC.
+    ///
+    /// This ends the vector that it serves, at the IOAPIC's pins too.
     pub fn lapic_eoi(&self, vcpu: usize) {
         self.enter().end_of_interrupt(vcpu);
     }
@@ -287,7 +290,7 @@ impl SimVm {
         Some(self.enter().chips.pc()?.1.ioapic.state())
     }
 
-    /// Returns whether an interrupt waits at a pin of the GIC or a source of the APLIC.
+    /// Returns whether an interrupt is pending at a pin of the GIC or a source of the APLIC.
     #[must_use]
     pub fn is_pin_pending(&self, pin: u32) -> bool {
         match &self.enter().chips {
@@ -297,8 +300,9 @@ impl SimVm {
         }
     }
 
-    /// Takes the interrupt that waits there, as the guest does. Returns whether there was one. A
-    /// level stays until it is lowered.
+    /// Takes the pending interrupt of a pin, as the guest does. Returns whether there was one.
+    ///
+    /// A level stays pending until it is lowered.
     pub fn take_pin(&self, pin: u32) -> bool {
         match &mut self.enter().chips {
             Chips::Gic(gic) => gic.acknowledge(pin),

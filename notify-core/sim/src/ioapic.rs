@@ -24,10 +24,12 @@ const MASKED: u64 = 1 << 16;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct IoApicState {
-    /// Requested, not delivered.
+    /// IRR: requested, not yet delivered.
     pub irr: u32,
-    /// The redirection entries: bits 0 to 7 vector, 14 waits for an EOI, 15 level-triggered,
-    /// 16 masked, 56 to 63 destination.
+    /// The redirection entries.
+    ///
+    /// Bits 0 to 7: vector; 14: waits for an EOI; 15: level-triggered; 16: masked; 56 to 63:
+    /// destination.
     pub redirections: [u64; PINS as usize],
 }
 
@@ -184,8 +186,8 @@ impl IoApic {
         }
     }
 
-    /// Writes to the registers; returns a level-triggered pin that came to be deliverable while it
-    /// is requested, to be given to [`unmasked`](Self::unmasked).
+    /// Writes to the registers. Returns a level-triggered pin that became deliverable while it is
+    /// requested, for [`unmasked`](Self::unmasked).
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) -> Option<u32> {
         let mut value = [0; 4];
         for (to, from) in value.iter_mut().zip(bytes) {

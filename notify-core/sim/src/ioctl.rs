@@ -16,7 +16,7 @@ use super::{Profile, SimVm, errno};
 use notify_core::{MsiMessage, RouteTarget};
 
 /// What the kernel returns: a number, or the negative of an errno.
-fn answer(result: i32) -> io::Result<i32> {
+fn checked(result: i32) -> io::Result<i32> {
     if result < 0 {
         Err(errno(-result))
     } else {
@@ -122,7 +122,7 @@ impl SimVm {
             data: args.data,
             devid: (args.flags != 0).then_some(args.devid),
         });
-        answer(state.drive(None, message, Source::User, true, false))
+        checked(state.drive(None, message, Source::User, true, false))
     }
 
     /// KVM_IRQ_LINE: 0.
@@ -136,9 +136,9 @@ impl SimVm {
         Ok(0)
     }
 
-    /// KVM_IRQ_LINE_STATUS: what the kernel writes to the field `status`, which is -1 where nothing
-    /// came of it. On arm64 and riscv64 it writes nothing, so that the number of the interrupt,
-    /// which shares its place, is still there.
+    /// KVM_IRQ_LINE_STATUS: what the kernel writes to the field `status`; -1 if it had no effect.
+    /// On arm64 and riscv64 it writes nothing, so the number of the interrupt, which shares its
+    /// place, is still there.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl SimVm {
             Chips::Gic(gic) => gic.irq_line(args.irq, level),
             Chips::Aplic(aplic) => aplic.set(args.irq, level),
         };
-        answer(result)?;
+        checked(result)?;
         Ok(args.irq.cast_signed())
     }
 
@@ -169,8 +169,8 @@ impl SimVm {
     /// Only those that were ordered with [`fail`](Self::fail).
     #[doc(hidden)]
     pub fn kvm_check_extension(&self, capability: u32) -> io::Result<i32> {
-        /// What KVM_CAP_X2APIC_API lists: 32-bit ids, no broadcast quirk, and the choice whether
-        /// EOI broadcasts can be suppressed, of which the first half is for split irqchips.
+        /// What KVM_CAP_X2APIC_API lists. That is 32-bit IDs, no broadcast quirk, and the choice
+        /// whether EOI broadcasts can be suppressed; the first half of that is for split irqchips.
         const X2APIC: i32 = 0b1011;
         const X2APIC_SPLIT: i32 = 0b1111;
         let state = self.call(CallKind::CheckExtension)?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The eventfds that are bound as irqfds, and which of them were signalled.
 //!
-//! KVM hooks an eventfd's wait queue. From user space an edge-triggered epoll comes closest: it
-//! reports an eventfd once for each time that it was written since the last report, and, as KVM
-//! does at assignment, once for a signal that was there before. So the counter itself need not be
-//! looked at to know that something new has come.
+//! KVM hooks an eventfd's wait queue. From user space an edge-triggered epoll comes closest. It
+//! reports an eventfd once for each time that it was written since the last report. As KVM does at
+//! assignment, it also reports a signal from before once. So the counter itself need not be read to
+//! know that there is a new signal.
 //!
 //! Kernel source: `virt/kvm/eventfd.c`.
 

@@ -1,27 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`SimVm`]: the notification half of KVM in memory.
 //!
-//! For tests, for fuzzing and for hosts without `/dev/kvm`. Each request returns what the kernel's
-//! does, down to the errno. It also plays the guest's part: [`SimVm::guest_write`] rings a
-//! doorbell, [`SimVm::deliver`] and [`SimVm::pending_vectors`] show the interrupts that arrived.
+//! For tests, for fuzzing and for hosts without `/dev/kvm`. Each request returns what KVM returns,
+//! down to the errno.
+//!
+//! The simulator also plays the guest's part:
+//!
+//! | to | call |
+//! |---|---|
+//! | write a doorbell, or a register of an interrupt controller | [`SimVm::guest_write`] |
+//! | see each interrupt that was injected | [`SimVm::deliver`], or a [`DeliveryThread`] |
+//! | see the vectors that a vCPU has to take | [`SimVm::pending_vectors`] |
+//! | acknowledge and end interrupts | [`SimVm::take_vector`], [`SimVm::lapic_eoi`], [`SimVm::guest_eoi`] |
+//! | count requests, and make one fail | [`SimVm::calls`], [`SimVm::fail`] |
+//! | choose the interrupt controllers | [`SimVmBuilder::profile`] |
+//!
+//! ```text
+//!  device code under test                                 the test, as guest and kernel
+//!  ──────────────────────                                 ─────────────────────────────
+//!  irqfd, ioeventfd, irq-routing ── Arc<dyn Vm> ──▶ SimVm ◀── guest_write, deliver, fail
+//! ```
+//!
+//! All methods lock one mutex of the VM, and return without waiting for anything else.
 //!
 //! # What differs from a kernel
 //!
 //! The kernel hooks an eventfd and acts inside the write to it; a process sees the signal later. So
-//! every call first carries out the signals that came since the last, against the state before the
-//! call, and [`SimVm::deliver`] does only that. Programs have [`DeliveryThread`] do it for them.
-//! Therefore:
+//! each call first carries out the signals that came before it, against the state before the call.
+//! [`SimVm::deliver`] does only that, and [`DeliveryThread`] does it for programs. Therefore:
 //!
-//! - signals of one eventfd between two calls are one (which shows where it is a semaphore), and
-//!   another reader of it may take them first;
-//! - a thread that polls a bound eventfd is woken, and writing 0 to one injects nothing;
-//! - a doorbell stops counting at 2^64 - 2, where the kernel goes one further and sets `POLLERR`;
-//! - closing the last file descriptor but the VM's own does not unbind an eventfd;
-//! - a VM works in a forked child too, and an eventfd bound in another process is not known.
+//! - Signals of one eventfd between two calls are one (this shows if it is a semaphore), and
+//!   another reader of the eventfd may take them first.
+//! - A thread that polls a bound eventfd is woken, and writing 0 to one injects nothing.
+//! - A doorbell stops counting at 2^64 - 2, where the kernel goes one further and sets `POLLERR`.
+//! - Closing the last file descriptor but the VM's own does not unbind an eventfd.
+//! - A VM works in a forked child too, and an eventfd bound in another process is not known.
 //!
-//! Not modelled: logical destinations other than "all", x2APIC mode, reads by the guest, the ring
-//! of coalesced writes (it never fills), and on arm64 and riscv64 the controllers' own registers.
-//! What depends on how a kernel was built is as in one without Hyper-V, Xen and SMM.
+//! Not modelled:
+//!
+//! - logical destinations other than "all", and x2APIC mode;
+//! - reads by the guest;
+//! - the ring of coalesced writes (it never fills);
+//! - on arm64 and riscv64, the registers of the interrupt controllers.
+//!
+//! Where the build options of a kernel matter, `SimVm` does what a kernel without Hyper-V, Xen and
+//! SMM does.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -69,10 +92,11 @@ pub use vcpu::SimVcpu;
 use notify_core::RoutingClaim;
 use state::State;
 
-/// A VM in memory that does what KVM does.
+/// A VM in memory that returns what KVM returns.
 ///
-/// Share it in an [`Arc`](std::sync::Arc), which is a [`Vm`](notify_core::Vm) to the upper crates.
-/// Dropping it unbinds every eventfd and empties its counter, as closing a KVM VM does.
+/// Share it in an [`Arc`](std::sync::Arc), which converts into the `Arc<dyn Vm>` that the upper
+/// crates take ([`Vm`](notify_core::Vm)). Dropping it unbinds all eventfds and empties their
+/// counters, as closing a KVM VM does.
 ///
 /// ```
 /// use std::os::fd::AsFd;
@@ -97,7 +121,7 @@ pub struct SimVm {
 }
 
 impl SimVm {
-    /// Builds a VM; by default one with a full x86 irqchip and one vCPU.
+    /// Returns a builder; by default the VM has a full x86 irqchip and one vCPU.
     pub fn builder() -> SimVmBuilder {
         SimVmBuilder::default()
     }
@@ -123,3 +147,8 @@ impl fmt::Debug for SimVm {
 fn errno(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
 }
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,17 +11,17 @@ use super::line::{Lines, Source};
 pub struct PicState {
     /// The levels at which the pins were last seen.
     pub last_irr: u8,
-    /// Requested, not yet taken.
+    /// IRR: requested, not yet taken.
     pub irr: u8,
-    /// Masked.
+    /// IMR: masked.
     pub imr: u8,
-    /// Taken, not yet ended.
+    /// ISR: taken, no EOI yet.
     pub isr: u8,
     /// The pin of highest priority.
     pub priority_add: u8,
     /// The vector of pin 0.
     pub irq_base: u8,
-    /// Level-triggered.
+    /// ELCR: level-triggered.
     pub elcr: u8,
     auto_eoi: bool,
     rotate_on_auto_eoi: bool,
@@ -105,8 +105,8 @@ impl PicState {
         ended
     }
 
-    /// An end of interrupt in its forms, or a change of priorities; returns which pin it ends, and
-    /// whether anything changed by which the next interrupt is chosen.
+    /// An EOI in its forms, or a change of priorities. Returns which pin it ends, and whether
+    /// anything changed that decides about the next interrupt.
     fn command(&mut self, value: u8) -> (u8, bool) {
         let pin = u32::from(value & 7);
         let ended = match value >> 5 {

@@ -48,8 +48,8 @@ fn entry(entry: RouteEntry) -> RoutingEntry {
 
 impl Vm for SimVm {
     fn check_extension(&self, capability: Extension) -> io::Result<u32> {
-        let answer = self.kvm_check_extension(capability.number())?;
-        Ok(answer.cast_unsigned())
+        let value = self.kvm_check_extension(capability.number())?;
+        Ok(value.cast_unsigned())
     }
 
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {

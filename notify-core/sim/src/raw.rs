@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The arguments of KVM's ioctls as plain integers, so that tests can compare the simulator with
-//! KVM, also for malformed requests. They are no part of the public interface.
+//! The arguments of KVM's ioctls as plain integers, for tests; not part of the public interface.
+//! With them tests compare the simulator with KVM, also for malformed requests.
 //!
 //! They go to the `kvm_*` methods of [`SimVm`](super::SimVm), which check them in the order in
 //! which the kernel does. Kernel source: `include/uapi/linux/kvm.h`.
@@ -12,7 +12,7 @@ pub struct IrqFd {
     pub fd: i32,
     /// The GSI.
     pub gsi: u32,
-    /// Bit 0 deassigns, bit 1 says that there is a resample eventfd.
+    /// Bit 0 deassigns, bit 1: there is a resample eventfd.
     pub flags: u32,
     /// The number of the resample eventfd.
     pub resamplefd: i32,
@@ -45,7 +45,7 @@ pub struct Routing<'a> {
 }
 
 impl<'a> Routing<'a> {
-    /// A request that tells its number of entries truly.
+    /// Creates a request with the right number of entries.
     #[must_use]
     pub fn of(entries: &'a [RoutingEntry]) -> Self {
         Self {
@@ -63,7 +63,7 @@ pub struct RoutingEntry {
     pub gsi: u32,
     /// 1 a pin, 2 a message; other kinds are refused.
     pub kind: u32,
-    /// Bit 0 of a message says that it has a device id.
+    /// Bit 0 of a message: it has a device ID.
     pub flags: u32,
     /// The union: chip and pin, or address (low half first), data and device id.
     pub u: [u32; 8],
@@ -78,7 +78,7 @@ pub struct Msi {
     pub address_hi: u32,
     /// The data.
     pub data: u32,
-    /// Bit 0 says that there is a device id.
+    /// Bit 0: there is a device ID.
     pub flags: u32,
     /// The device id.
     pub devid: u32,

@@ -131,8 +131,8 @@ impl Routes {
         Ok(())
     }
 
-    /// What the kernel installs by itself: on x86 GSI n is routed to the IOAPIC's pin n, and up to
-    /// 15 to the PICs' too; elsewhere to pin n.
+    /// The table that the kernel installs by itself. On x86 GSI n is routed to the IOAPIC's pin n,
+    /// and up to 15 to the PICs' too; elsewhere to pin n.
     pub(super) fn default_of(profile: Profile) -> Self {
         let entry = |gsi, chip, pin| RoutingEntry {
             gsi,
@@ -172,7 +172,7 @@ impl Routes {
         targets
     }
 
-    /// The one GSI that hears of an EOI of a pin: the last in the table that leads there.
+    /// The one GSI that gets an EOI of a pin: the last in the table that is routed to it.
     pub(super) fn gsi_of(&self, chip: u32, pin: u32) -> Option<u32> {
         let target = RouteTarget::Pin { chip, pin };
         let mut last_first = self.routes.iter().rev();

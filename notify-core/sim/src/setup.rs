@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a VMM sets up around the notifications: memory, devices, the state of controllers.
+//! What a VMM sets up besides notifications: memory, devices, the state of controllers.
 
 use std::io;
 use std::ops::Range;
@@ -11,18 +11,23 @@ use super::{IoApicState, PicState, SimVm};
 use notify_core::Bus;
 
 impl SimVm {
-    /// Adds memory (end excluded): writes to it reach no doorbell. Of two ranges that overlap, the
-    /// later one counts.
+    /// Adds memory (end excluded): writes to it reach no doorbell.
+    ///
+    /// If two ranges overlap, the later one counts.
     pub fn add_ram(&self, range: Range<u64>) {
         self.lock().memory.push((range, true));
     }
 
-    /// Adds read-only memory. KVM looks for a doorbell before it exits, as if there were no memory.
+    /// Adds read-only memory (end excluded).
+    ///
+    /// KVM looks for a doorbell before it exits, as if there were no memory.
     pub fn add_rom(&self, range: Range<u64>) {
         self.lock().memory.push((range, false));
     }
 
-    /// KVM_REGISTER_COALESCED_MMIO: a zone that swallows writes, and fills the bus.
+    /// Adds a zone of coalesced writes (KVM_REGISTER_COALESCED_MMIO), which swallows writes.
+    ///
+    /// It counts as a device on the bus.
     ///
     /// # Errors
     ///
@@ -35,21 +40,21 @@ impl SimVm {
             .add_device(bus, address, len, Device::Coalesced)
     }
 
-    /// Switches a vCPU's local APIC on, as an operating system does when it starts.
+    /// Enables a vCPU's local APIC, as an operating system does when it boots.
     pub fn enable_lapic(&self, vcpu: usize) {
         self.enter()
             .chips
             .restore_lapic(|lapics| lapics.enable(vcpu, true));
     }
 
-    /// Switches a vCPU's local APIC off.
+    /// Disables a vCPU's local APIC.
     pub fn disable_lapic(&self, vcpu: usize) {
         self.enter()
             .chips
             .restore_lapic(|lapics| lapics.enable(vcpu, false));
     }
 
-    /// KVM_SET_IRQCHIP of the PICs, master and slave.
+    /// Sets the state of the PICs, master and slave (KVM_SET_IRQCHIP).
     pub fn set_pic(&self, [master, slave]: [PicState; 2]) {
         if let Some((_, pc)) = self.enter().chips.pc() {
             pc.pic.set_state(false, master);
@@ -57,7 +62,7 @@ impl SimVm {
         }
     }
 
-    /// KVM_SET_IRQCHIP of the IOAPIC: the way to unmask pins without a guest.
+    /// Sets the state of the IOAPIC (KVM_SET_IRQCHIP): the way to unmask pins without a guest.
     ///
     /// ```
     /// use notify_core::{LineStatus, Vm};
@@ -83,14 +88,17 @@ impl SimVm {
         }
     }
 
-    /// KVM_CAP_X2APIC_API with 32-bit ids: from now on the high half of a message's address holds
-    /// the upper bits of the destination, and its low byte must be 0.
+    /// Enables 32-bit APIC IDs (KVM_CAP_X2APIC_API).
+    ///
+    /// From now on the high half of a message's address holds the upper bits of the destination,
+    /// and its low byte must be 0.
     pub fn enable_x2apic_ids(&self) {
         self.enter().x2apic_ids = true;
     }
 
-    /// KVM_DEV_ARM_VGIC_CTRL_INIT: from now on irqfds can be bound. The routing table is
-    /// overwritten with the identity, whatever was in it.
+    /// Initialises the GIC (KVM_DEV_ARM_VGIC_CTRL_INIT): from now on irqfds can be bound.
+    ///
+    /// The routing table is overwritten with the identity.
     pub fn init_gic(&self) {
         let mut state = self.enter();
         if let Chips::Gic(gic) = &mut state.chips {
@@ -99,7 +107,8 @@ impl SimVm {
         }
     }
 
-    /// KVM_DEV_RISCV_AIA_CTRL_INIT: the same for riscv64.
+    /// Initialises the AIA (KVM_DEV_RISCV_AIA_CTRL_INIT), as [`init_gic`](Self::init_gic) does the
+    /// GIC.
     pub fn init_aia(&self) {
         let mut state = self.enter();
         if let Chips::Aplic(aplic) = &mut state.chips {
@@ -115,7 +124,7 @@ impl SimVm {
         }
     }
 
-    /// Makes a shared interrupt of the GIC level-triggered, or edge-triggered as after reset.
+    /// Sets whether a shared interrupt of the GIC is level-triggered (edge-triggered after reset).
     pub fn set_spi_level_triggered(&self, pin: u32, level_triggered: bool) {
         if let Chips::Gic(gic) = &mut self.enter().chips {
             gic.set_level_triggered(pin, level_triggered);

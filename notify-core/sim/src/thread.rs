@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`DeliveryThread`]: signals carried out as they come.
+//! [`DeliveryThread`]: carries out signals as they come.
 
 use std::fmt;
 use std::io;
@@ -15,8 +15,8 @@ use notify_core::EventNotifier;
 
 /// A thread that calls [`SimVm::deliver`] whenever there is something to deliver.
 ///
-/// It takes the place that the kernel's hooks have on a real host. Dropping it stops the thread
-/// and waits for it, and for the reaction under way, unless that is what drops it.
+/// It stands for the kernel's hooks of a real host. Dropping it stops the thread, and blocks until
+/// the reaction under way has returned. (A reaction that drops it itself is not waited for.)
 ///
 /// ```
 /// use std::os::fd::AsFd;
@@ -45,12 +45,13 @@ pub struct DeliveryThread {
 }
 
 impl DeliveryThread {
-    /// Starts a thread that gives each interrupt to `react`, the simulated guest's part, which may
-    /// call the VM. A VM has one such thread at a time; a second one takes over.
+    /// Starts a thread that passes each interrupt to `react`, which plays the guest.
+    ///
+    /// `react` may call the VM. A VM has one such thread at a time; a second one replaces it.
     ///
     /// # Errors
     ///
-    /// EMFILE, EAGAIN and the like, if no file descriptor or no thread is left.
+    /// EMFILE, EAGAIN and similar, if there is no file descriptor or no thread left.
     pub fn start(
         vm: Arc<SimVm>,
         mut react: impl FnMut(&SimVm, Injected) + Send + 'static,

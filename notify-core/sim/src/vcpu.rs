@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`SimVcpu`]: a vCPU without a processor.
+//! [`SimVcpu`]: a vCPU that never runs.
 //!
 //! Kernel source: `kvm_vcpu_ioctl_interrupt` and `kvm_cpu_get_extint` in `arch/x86/kvm/`.
 
@@ -11,7 +11,7 @@ use super::interrupt::Chips;
 use super::{SimVm, errno};
 use notify_core::Vcpu;
 
-/// A vCPU of a [`SimVm`], to inject interrupts into it. It never runs, so a call never blocks.
+/// A vCPU of a [`SimVm`], to inject interrupts into it. It never runs, so no call blocks.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Vcpu for SimVcpu {
 }
 
 impl SimVm {
-    /// Returns a vCPU by its index, if there is one.
+    /// Returns the vCPU of an index; `None` if there is no such vCPU.
     #[must_use]
     pub fn vcpu(self: Arc<Self>, index: usize) -> Option<SimVcpu> {
         let exists = index < self.lock().interrupts.len();
@@ -71,8 +71,7 @@ impl SimVm {
         Ok(0)
     }
 
-    /// Makes a vCPU take the interrupt that KVM_INTERRUPT gave it. Returns its vector, if one
-    /// waits.
+    /// Makes a vCPU take the interrupt of KVM_INTERRUPT. Returns its vector, if one is pending.
     pub fn take_interrupt(&self, vcpu: usize) -> Option<u8> {
         self.enter().interrupts.get_mut(vcpu)?.take()
     }

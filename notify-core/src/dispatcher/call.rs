@@ -98,7 +98,7 @@ impl Shared {
         let (kicks, progress) = match looked {
             Ok(looked) => looked,
             Err(payload) => {
-                // Whatever it has told its peer, it has not looked since.
+                // Whatever it asked of its peer, it has not looked since.
                 let (kicks, reason) = (Kicks::Suppressed, Reason::Panic(payload));
                 return Called::Failed(self.remove_failed(entry, handler, kicks, None, reason));
             }
@@ -231,7 +231,7 @@ pub(super) struct Broken {
     pub(super) payload: Payload,
 }
 
-/// What the peer was told, after the handler has found that there is no more work.
+/// The last request to the peer, after the handler has found that there is no more work.
 fn after_empty_poll(kicks: Kicks) -> Kicks {
     match kicks {
         Kicks::WantedAgain => Kicks::Wanted,

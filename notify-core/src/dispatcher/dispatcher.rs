@@ -17,39 +17,38 @@ use super::token::WAKER;
 use super::turn::Loop;
 use super::{DispatcherHandle, Error, Failure, PollLimits};
 
-/// Calls a handler for each of many notifiers when it is signalled.
+/// An event loop: calls the handlers of many notifiers on one thread.
 ///
-/// One thread at a time runs it, with [`run`](Self::run) or [`run_once`](Self::run_once); handlers
+/// One thread at a time runs it, with [`run`](Self::run) or [`run_once`](Self::run_once). Handlers
 /// are added and removed through its [`handle`](Self::handle), from any thread and from inside
-/// handlers.
+/// handlers. No lock is held while a handler runs.
 ///
-/// - **Nothing is lost.** A signal is handled, or it is handed back to the caller that removes or
-///   pauses the handler, or it stays in the notifier's counter. That holds for one that was there
-///   before the handler was added, and whenever the dispatcher is stopped.
-/// - **No handler starves.** In a turn, each handler is called at most once for a signal and once
-///   to be polled, and those that are ready have their turns in order.
-/// - **A failure stays with its handler.** One that returns an error or panics is removed and
-///   reported ([`DispatcherBuilder::on_failure`]); the others go on.
+/// - **No signal is lost.** It is handled, or returned by the call that removes or pauses the
+///   handler, or it stays in the notifier's counter. That also holds for a signal from before the
+///   handler was added, and whenever the dispatcher is stopped.
+/// - **No handler starves.** In a turn each handler is called at most once for a signal and once to
+///   be polled. They are called in the order in which they became ready.
+/// - **A failure concerns one handler.** A handler that returns an error or panics is removed and
+///   reported ([`DispatcherBuilder::on_failure`]). The others are not affected.
 /// - **Adaptive polling.** A [`PollHandler`](super::PollHandler) is polled for a while before the
-///   thread blocks, by QEMU's rules ([`PollLimits`]), and once more after its
-///   peer was told to signal again. While it polls, the dispatcher looks at the other notifiers
-///   every few microseconds. Where another thread wants the processor as well, it blocks instead of
-///   polling ([`PollLimits::longest_gap`](super::PollLimits::longest_gap)).
+///   thread blocks, by QEMU's rules ([`PollLimits`]). While it polls, the dispatcher looks at the
+///   other notifiers every few microseconds. If another thread wants the processor as well, it
+///   blocks instead of polling ([`PollLimits::longest_gap`](super::PollLimits::longest_gap)).
 ///
 /// Other file descriptors have handlers too ([`DispatcherHandle::add_fd`]), which are called while
-/// the descriptor is readable. All of the above holds for them, except that they are not polled,
-/// and that the dispatcher reads nothing from them: what was not read stays in the file.
+/// the descriptor is readable. They are not polled, and the dispatcher reads nothing from the
+/// descriptor.
 ///
-/// A notifier that is bound as an irqfd causes no calls: KVM takes its signals before any reader.
+/// Do not add a notifier that is bound as an irqfd: KVM takes its signals before a handler does.
 ///
-/// Dropping it drops all handlers. What is signalled stays in the counters of the notifiers, which
-/// the dispatcher held by their `Arc`s; so does a look that is due to a handler that was polled, as
-/// one signal. If another thread is removing or pausing a handler, the drop waits for it. A handler
-/// must not own the dispatcher, or neither is ever dropped; it may own a handle.
+/// Dropping it drops all handlers. Signals stay in the counters of the notifiers. If a handler that
+/// was polled may have suppressed a signal, its notifier is signalled once. The drop blocks while
+/// another thread removes or pauses a handler. A handler must not own the dispatcher, or neither is
+/// ever dropped; it may own a handle.
 ///
 /// It belongs to the process that created it. In a child of that process, calls fail with
-/// [`Error::Inherited`], and dropping it drops the handlers alone: the parent's watches, notifiers
-/// and peers are left as they are.
+/// [`Error::Inherited`], except [`DispatcherHandle::stop`], which has no effect. Dropping it there
+/// drops the handlers and changes nothing for the parent.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -88,7 +87,7 @@ pub struct Dispatcher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Turn {
-    /// So many calls found something to do.
+    /// This many calls found work to do.
     Worked(usize),
     /// The time ran out.
     TimedOut,
@@ -97,7 +96,7 @@ pub enum Turn {
 }
 
 impl Dispatcher {
-    /// A dispatcher without handlers.
+    /// Creates a dispatcher without handlers.
     ///
     /// # Errors
     ///
@@ -106,12 +105,12 @@ impl Dispatcher {
         Self::builder().build()
     }
 
-    /// A dispatcher with limits or a callback of its own.
+    /// Returns a builder, to set limits or a callback.
     pub fn builder() -> DispatcherBuilder {
         DispatcherBuilder::new()
     }
 
-    /// What adds and removes handlers, and stops the dispatcher.
+    /// Returns a handle, which adds and removes handlers and stops the dispatcher.
     #[must_use]
     pub fn handle(&self) -> DispatcherHandle {
         DispatcherHandle {
@@ -119,7 +118,7 @@ impl Dispatcher {
         }
     }
 
-    /// Calls handlers on this thread until [`DispatcherHandle::stop`].
+    /// Calls handlers on this thread until [`DispatcherHandle::stop`]; blocks in between.
     ///
     /// # Errors
     ///
@@ -130,11 +129,12 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Waits until something is signalled, for at most `timeout` (`None`: for ever), and calls the
-    /// handlers of what is ready, once each, up to [`DispatcherBuilder::calls_per_turn`]. For a
-    /// thread that has a loop of its own.
+    /// Blocks until a handler has found work, at most for `timeout` (`None`: no limit).
     ///
-    /// Times are rounded up to milliseconds when the thread blocks.
+    /// Calls the handlers of what is ready, once each, up to [`DispatcherBuilder::calls_per_turn`].
+    /// For a thread that has a loop of its own.
+    ///
+    /// While the thread blocks, times are rounded up to milliseconds.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl fmt::Debug for Dispatcher {
     }
 }
 
-/// Creates a [`Dispatcher`] with limits or a callback of its own.
+/// Creates a [`Dispatcher`] with limits or a callback.
 #[must_use]
 pub struct DispatcherBuilder {
     calls_per_turn: u32,
@@ -233,32 +233,36 @@ impl DispatcherBuilder {
         }
     }
 
-    /// How many handlers are called for a signal before the next look at what else is ready; 256
-    /// unless set, and at least 1. Within a turn, none is called twice.
+    /// Sets how many handlers are called for signals in a turn (default 256, at least 1).
+    ///
+    /// Then the dispatcher looks again at what is ready. Within a turn no handler is called twice.
     pub fn calls_per_turn(mut self, calls: u32) -> Self {
         self.calls_per_turn = calls.max(1);
         self
     }
 
-    /// How adaptive polling tunes itself; as QEMU does unless set.
+    /// Sets the limits of adaptive polling (default: those of QEMU).
     pub fn poll_limits(mut self, limits: PollLimits) -> Self {
         self.poll_limits = limits;
         self
     }
 
-    /// What is called about a handler that failed, on the thread that runs the dispatcher and with
-    /// nothing locked: it may add another one. Unless set, the failure is logged, and the signals
-    /// that came meanwhile stay in the notifier's counter.
+    /// Sets a callback for handlers that fail.
     ///
-    /// What it panics with unwinds through [`Dispatcher::run`], which can be called again. About a
-    /// handler that fails as a run ends, when its polling ends, it is logged.
+    /// It is called on the thread that runs the dispatcher, with no lock held, and may add another
+    /// handler. By default the failure is logged, and signals that came meanwhile stay in the
+    /// notifier's counter.
+    ///
+    /// A panic of the callback unwinds through [`Dispatcher::run`], which can be called again. If a
+    /// handler fails when a run ends and its polling ends, a panic of the callback is logged
+    /// instead.
     pub fn on_failure(mut self, callback: impl FnMut(Failure) + Send + 'static) -> Self {
         self.on_failure = Some(Box::new(callback));
         self
     }
 
-    /// Creates it. It takes three file descriptors: two of an epoll instance, and an eventfd to be
-    /// woken by.
+    /// Creates the dispatcher, with three file descriptors: two of an epoll instance, and an
+    /// eventfd.
     ///
     /// # Errors
     ///
@@ -284,7 +288,7 @@ impl DispatcherBuilder {
 
 fn log_failure(failure: Failure) {
     let Failure { token, reason, .. } = failure;
-    log::error!("handler {token} failed and was taken out: {reason}");
+    log::error!("handler {token} failed and was removed: {reason}");
 }
 
 impl fmt::Debug for DispatcherBuilder {

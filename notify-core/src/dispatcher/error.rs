@@ -10,7 +10,7 @@ use crate::{Rejected, SysError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel created no epoll instance or no eventfd; EMFILE and ENFILE are the usual reasons.
+    /// The kernel created no epoll instance or no eventfd. The usual reasons are EMFILE and ENFILE.
     #[error("cannot create a dispatcher: {cause}")]
     #[non_exhaustive]
     Create {
@@ -18,8 +18,10 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// This very file descriptor has a handler already. A duplicate of it may have one, too: it is
-    /// another file descriptor, and the first of the two handlers to be called takes a signal.
+    /// This file descriptor has a handler already.
+    ///
+    /// A duplicate of it is another file descriptor and may have one, too. The first of the two
+    /// handlers to be called then takes a signal.
     #[error("file descriptor {fd} has a handler already; remove that one first")]
     #[non_exhaustive]
     AlreadyAdded {
@@ -27,9 +29,10 @@ pub enum Error {
         fd: RawFd,
     },
 
-    /// The file descriptor cannot be watched. ENOSPC: the user's limit in
-    /// `/proc/sys/fs/epoll/max_user_watches` is reached. EPERM: its file is of a kind that epoll
-    /// does not watch, such as a regular file.
+    /// The file descriptor cannot be watched.
+    ///
+    /// - ENOSPC: the user's limit in `/proc/sys/fs/epoll/max_user_watches` is reached.
+    /// - EPERM: epoll does not watch this kind of file, for example a regular file.
     #[error("cannot watch file descriptor {fd}: {cause}")]
     #[non_exhaustive]
     Watch {
@@ -39,7 +42,7 @@ pub enum Error {
         cause: SysError,
     },
 
-    /// The handler was removed, or it has failed.
+    /// The handler was removed, or has failed.
     #[error("handler {token} was removed, or it has failed")]
     #[non_exhaustive]
     NoHandler {
@@ -59,7 +62,7 @@ pub enum Error {
     #[error("there is no place for another handler")]
     Full,
 
-    /// Another thread runs the dispatcher, or this one does and is in a handler.
+    /// The dispatcher runs already: on another thread, or on this one, which is in a handler.
     #[error("the dispatcher is running already; one thread at a time can run it")]
     AlreadyRunning,
 
@@ -67,8 +70,10 @@ pub enum Error {
     #[error("the dispatcher was dropped")]
     Gone,
 
-    /// The dispatcher belongs to the parent process. This one was forked from it, and shares the
-    /// epoll instance: a change of it would take effect in the parent.
+    /// The dispatcher belongs to the parent process.
+    ///
+    /// This process was forked from it, and shares the epoll instance: a change of it would take
+    /// effect in the parent.
     #[error("the dispatcher belongs to the parent process; create another one in this process")]
     Inherited,
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`DispatcherHandle`]: what can be done to a dispatcher from anywhere.
+//! [`DispatcherHandle`]: operations on a dispatcher from any thread.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -17,22 +17,24 @@ use super::watch::{Latest, OnReady, SharedFd, Source, Watched};
 use super::{Error, Handler, HandlerError, PollHandler, Readiness, Token};
 use crate::{EventNotifier, Rejected};
 
-/// Adds and removes handlers of a [`Dispatcher`](super::Dispatcher), and stops it: from any thread,
-/// and from inside a handler.
+/// Adds and removes handlers of a [`Dispatcher`](super::Dispatcher), and stops it.
 ///
-/// Cloning it is cheap. It does not keep the handlers alive: once the dispatcher is dropped, each
-/// method returns [`Error::Gone`]. So a handler may own one.
+/// Its methods may be called from any thread, and from inside a handler.
+///
+/// Cloning it is cheap. It does not keep the handlers alive, so a handler may own one. When the
+/// dispatcher has been dropped, each method fails with [`Error::Gone`], except
+/// [`stop`](Self::stop), which has no effect.
 ///
 /// # Deadlocks
 ///
-/// Nothing is locked while a handler runs. But [`remove`](Self::remove) and [`pause`](Self::pause)
-/// wait for their handler to return, if another thread is calling it. So:
+/// No lock is held while a handler runs. But [`remove`](Self::remove) and [`pause`](Self::pause)
+/// block while another thread is calling their handler. So:
 ///
 /// - Do not call them with a lock held that the handler takes.
 /// - Handlers of two dispatchers must not remove or pause each other. If both do it at once, each
-///   thread waits for the other's handler to return, for ever. The same holds for
+///   thread waits for the other's handler for ever. The same holds for
 ///   [`end_polling`](PollHandler::end_polling) and for the drop of a handler. Let one of the two
-///   signal a notifier instead whose handler, on the other dispatcher, does the removal.
+///   signal a notifier instead, whose handler on the other dispatcher does the removal.
 ///
 /// Handlers of one dispatcher may remove and pause each other: they run on one thread.
 #[derive(Clone)]
@@ -41,8 +43,10 @@ pub struct DispatcherHandle {
 }
 
 impl DispatcherHandle {
-    /// Calls a closure for the signals of a notifier, which is held until the handler is removed. A
-    /// signal that is there already counts.
+    /// Adds a closure that is called for the signals of a notifier.
+    ///
+    /// A signal that is in the counter already counts. The notifier is held until the handler is
+    /// removed.
     ///
     /// # Errors
     ///
@@ -62,7 +66,7 @@ impl DispatcherHandle {
         })
     }
 
-    /// As [`add`](Self::add), for a type of its own or a `Box<dyn Handler>`.
+    /// Adds a handler of a type of its own, or a `Box<dyn Handler>`; else as [`add`](Self::add).
     ///
     /// # Errors
     ///
@@ -76,8 +80,9 @@ impl DispatcherHandle {
         self.insert(source, handler, |handler| Kind::Plain(Box::new(handler)))
     }
 
-    /// As [`add`](Self::add), for a handler that can be polled. It is, from its first signal on,
-    /// for as long as that pays.
+    /// Adds a handler that can be polled; else as [`add`](Self::add).
+    ///
+    /// It is polled from its first signal on, for as long as that pays.
     ///
     /// # Errors
     ///
@@ -92,20 +97,24 @@ impl DispatcherHandle {
         self.insert(source, handler, |handler| Kind::Polled(Box::new(handler)))
     }
 
-    /// Calls a closure while a file descriptor is readable, has an error, or its peer has hung up:
-    /// a socket, a tap, a timerfd, the descriptor of another loop.
+    /// Adds a closure that is called while a file descriptor is readable.
+    ///
+    /// It is also called on an error, and when the peer has hung up. The descriptor can be a
+    /// socket, a tap, a timerfd, or that of another loop.
     ///
     /// `source` is held until the handler is removed, and must return the same descriptor each
-    /// time. The dispatcher reads nothing from it. The closure is called once a turn as long as the
-    /// descriptor is ready, also if it has read only part of what is there. A peer that has hung up
-    /// leaves the descriptor ready for ever: remove the handler then.
+    /// time. The dispatcher reads nothing from it. The closure is called once a turn while the
+    /// descriptor is ready, even if it has read only a part. A peer that has hung up leaves the
+    /// descriptor ready for ever: remove the handler then.
     ///
     /// The closure must not block. Another thread may have read the data before it is called, so
-    /// use a non-blocking descriptor. [`remove`](Self::remove) and [`pause`](Self::pause) wait for
-    /// a call as they do for the handler of a notifier, and return `None`: data that was not read
-    /// is still in the file, and the closure is called for it after [`resume`](Self::resume).
+    /// use a non-blocking descriptor.
     ///
-    /// Each call costs one system call more than that of a notifier (`epoll_ctl`).
+    /// [`remove`](Self::remove) and [`pause`](Self::pause) wait for a call as they do for the
+    /// handler of a notifier, and return `None`. Data that was not read stays in the file, and the
+    /// closure is called for it after [`resume`](Self::resume).
+    ///
+    /// Each call costs one more system call than that of a notifier (`epoll_ctl`).
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -178,28 +187,32 @@ impl DispatcherHandle {
         }
     }
 
-    /// Takes a handler out and drops it. Afterwards the notifier's signals stay in its counter.
+    /// Removes and drops a handler, and returns its pending signals.
     ///
-    /// When this returns, the handler is not running and will not run: if another thread is calling
-    /// it, this waits until it has returned. Inside its own call it cannot wait; then that call is
-    /// the last, and the handler is dropped when it returns.
+    /// When this has returned, the handler is not running and will not run. It blocks while another
+    /// thread is calling the handler. Inside the handler's own call it cannot wait: that call is
+    /// then the last, and the handler is dropped when it returns.
     ///
-    /// What was signalled is never dropped. It has been handled, or else it was taken from the
-    /// counter and is handed back: it is the caller's now. (Of a semaphore's counter at most 65,536
-    /// are taken; the rest stays in it.) A handler that was being polled may have suppressed the
-    /// signal for its latest work, so then at least one is handed back: look at the ring once.
-    /// Where polling ends only after this has returned, as inside the handler's own call, one is
-    /// signalled then as well, and stays in the counter.
+    /// No signal is lost. It has been handled, or it was taken from the counter and is returned;
+    /// the caller then has to handle it. Later signals stay in the counter. (Of a semaphore at most
+    /// 65,536 are taken; the rest stays in the counter.)
+    ///
+    /// A handler that was being polled may have suppressed the signal for its latest work. Then at
+    /// least one is returned: look at the ring once. If polling ends only after this has returned,
+    /// as inside the handler's own call, one is also signalled then, and stays in the counter.
     ///
     /// # Errors
     ///
-    /// [`Error::NoHandler`] if it was removed or has failed, by the time that this returns;
-    /// [`Error::Gone`]; [`Error::Inherited`]; [`Error::Notifier`] if the counter cannot be read:
-    /// then the handler is out all the same, and what is pending is still in the counter.
+    /// - [`Error::NoHandler`] if the handler was removed or has failed by the time that this
+    ///   returns;
+    /// - [`Error::Gone`], [`Error::OtherDispatcher`], [`Error::Inherited`];
+    /// - [`Error::Notifier`] if the counter cannot be read. The handler is removed all the same,
+    ///   and pending signals are still in the counter.
     ///
     /// # Panics
     ///
-    /// If dropping the handler does, or [`PollHandler::end_polling`], and it happens here.
+    /// If the drop of the handler panics, or [`PollHandler::end_polling`], and this thread calls
+    /// it.
     pub fn remove(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
         let entry = self.shared.find(token)?;
         match entry.slot.remove() {
@@ -214,14 +227,17 @@ impl DispatcherHandle {
         }
     }
 
-    /// Keeps a handler from being called until [`resume`](Self::resume). Signals meanwhile stay in
-    /// the counter.
+    /// Stops calling a handler until [`resume`](Self::resume), and returns its pending signals.
     ///
-    /// The promises are those of [`remove`](Self::remove): when this returns, the handler is not
-    /// running and will not run (inside its own call, that call is the last), and what was pending
-    /// is handed back. What the caller does not deal with, it signals again, and then the handler
-    /// will see it after `resume`. Where polling ends only after this has returned, as inside the
-    /// handler's own call, one is signalled then: the handler looks again after `resume`.
+    /// Later signals stay in the counter.
+    ///
+    /// When this has returned, the handler is not running and will not run; inside its own call,
+    /// that call is the last. It blocks while another thread is calling the handler. What the
+    /// caller does not handle of the returned signals, it signals again: the handler gets it after
+    /// `resume`.
+    ///
+    /// If polling ends only after this has returned, as inside the handler's own call, one is
+    /// signalled then: the handler looks again after `resume`.
     ///
     /// # Errors
     ///
@@ -229,7 +245,8 @@ impl DispatcherHandle {
     ///
     /// # Panics
     ///
-    /// If [`PollHandler::end_polling`] does, and it happens here. The handler is then out for good.
+    /// If [`PollHandler::end_polling`] panics, and this thread calls it. The handler is then
+    /// removed.
     pub fn pause(&self, token: Token) -> Result<Option<NonZeroU64>, Error> {
         let entry = self.shared.find(token)?;
         let taken = match entry.slot.pause() {
@@ -254,14 +271,16 @@ impl DispatcherHandle {
         }
     }
 
-    /// Lets a paused handler be called again. It is called at once for signals that came meanwhile.
-    /// A handler that is not paused stays as it is.
+    /// Lets a paused handler be called again.
+    ///
+    /// It is called at once for signals that came meanwhile. A handler that is not paused stays as
+    /// it is.
     ///
     /// # Errors
     ///
-    /// [`Error::NoHandler`], [`Error::Gone`], [`Error::Inherited`]; [`Error::Watch`], or
-    /// [`Error::AlreadyAdded`] if the notifier has got another handler meanwhile: then it stays
-    /// paused.
+    /// [`Error::NoHandler`], [`Error::Gone`], [`Error::OtherDispatcher`], [`Error::Inherited`].
+    /// With [`Error::Watch`], or [`Error::AlreadyAdded`] if the notifier has got another handler
+    /// meanwhile, it stays paused.
     pub fn resume(&self, token: Token) -> Result<(), Error> {
         if self.shared.find(token)?.slot.resume()? {
             Ok(())
@@ -270,13 +289,14 @@ impl DispatcherHandle {
         }
     }
 
-    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return after the handler that it is
-    /// calling, or else the next `run` at once. What is signalled and not yet handled stays so, for
-    /// the next run.
+    /// Makes [`Dispatcher::run`](super::Dispatcher::run) return.
+    ///
+    /// It returns after the handler that it is calling; if it does not run, the next `run` returns
+    /// at once. Signals that are not handled yet stay for the next run. Never blocks.
     ///
     /// # Errors
     ///
-    /// [`Error::Wake`]; none is known while the dispatcher lives.
+    /// [`Error::Wake`]; not known to happen while the dispatcher lives.
     pub fn stop(&self) -> Result<(), Error> {
         self.shared.stop.request();
         let woken = self.shared.waker.wake();

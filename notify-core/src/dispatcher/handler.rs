@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers: what they do about a signal, and what is reported of one that failed.
+//! Handlers, and the report of one that failed.
 
 use std::any::Any;
 use std::fmt;
@@ -10,53 +10,56 @@ use std::sync::Arc;
 use super::Token;
 use crate::EventNotifier;
 
-/// What a handler may fail with.
+/// The error of a handler.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Acts on the signals of one notifier.
 ///
-/// The dispatcher calls it on the thread that runs it, one call at a time, and drops it when it is
-/// removed, when it fails or with the dispatcher. A closure will do where there is nothing but this
-/// one method: see [`DispatcherHandle::add`](super::DispatcherHandle::add).
+/// The dispatcher calls it on the thread that runs it, one call at a time. It drops the handler
+/// when it is removed, when it fails, or when the dispatcher is dropped. For a closure use
+/// [`DispatcherHandle::add`](super::DispatcherHandle::add).
 pub trait Handler: Send {
-    /// The notifier was signalled so many times since the last call. Its counter has been taken.
+    /// Handles the signals of the notifier: `signalled` is how many came since the last call.
     ///
-    /// Whatever there is to do is done in this call. A handler that wants to be called again, to
-    /// give others a turn, signals its notifier itself.
+    /// The counter has been taken already.
+    ///
+    /// Do all work in this call, and do not block: all handlers share the thread. A handler that
+    /// wants to be called again, to let others run, signals its notifier itself.
     ///
     /// # Errors
     ///
-    /// Whatever the handler cannot go on after: it is then taken out, and reported to the callback
-    /// of [`DispatcherBuilder::on_failure`](super::DispatcherBuilder::on_failure). A panic counts
-    /// as an error.
+    /// An error that the handler cannot recover from. It is then removed, and reported to the
+    /// callback of [`DispatcherBuilder::on_failure`](super::DispatcherBuilder::on_failure). A panic
+    /// counts as an error.
     fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError>;
 }
 
-/// A handler that can also look for work by itself: at a ring in memory, without a system call.
+/// A handler that can also look for work without a signal: at a ring in memory.
 ///
-/// While the dispatcher polls, it calls [`poll`](Self::poll) again and again, for a time that tunes
-/// itself (see [`PollLimits`](super::PollLimits)). A signal that comes all the same still leads to
-/// [`handle`](Handler::handle).
+/// While the dispatcher polls, it calls [`poll`](Self::poll) again and again. For how long tunes
+/// itself (see [`PollLimits`](super::PollLimits)). A signal that comes meanwhile still causes a
+/// call of [`handle`](Handler::handle).
 pub trait PollHandler: Handler {
-    /// Looks for work, and does it.
+    /// Looks for work, and does a bounded amount of it.
     ///
-    /// It should do a bounded amount: after [`Progress::Made`] it is called again before the
-    /// dispatcher blocks, and in between others have their turn.
+    /// After [`Progress::Made`] it is called again before the dispatcher blocks. In between other
+    /// handlers are called. It must not block.
     fn poll(&mut self) -> Progress;
 
-    /// The dispatcher begins to poll this handler: its peer need not signal from now on. For a
-    /// virtio ring this sets VIRTQ_USED_F_NO_NOTIFY or stops updating the event index.
+    /// Lets the peer stop signalling: the dispatcher begins to poll this handler.
+    ///
+    /// For a virtio ring, set VIRTQ_USED_F_NO_NOTIFY, or stop updating the event index.
     fn begin_polling(&mut self) {}
 
-    /// The dispatcher polls no more, so the peer must signal again.
+    /// Lets the peer signal again: the dispatcher stops polling this handler.
     ///
-    /// Work that the peer made available just before it could see this comes without a signal. So
-    /// the dispatcher always calls [`poll`](Self::poll) once more before it blocks, and
-    /// [`remove`](super::DispatcherHandle::remove) counts it as a signal that is pending.
+    /// Work that the peer made available just before it sees this comes without a signal. So the
+    /// dispatcher always calls [`poll`](Self::poll) once more before it blocks, and
+    /// [`remove`](super::DispatcherHandle::remove) counts it as a pending signal.
     fn end_polling(&mut self) {}
 }
 
-/// What a look for work came to.
+/// The result of [`PollHandler::poll`].
 #[derive(Debug)]
 #[must_use]
 #[non_exhaustive]
@@ -65,7 +68,7 @@ pub enum Progress {
     None,
     /// Something was done, and there may be more.
     Made,
-    /// As an error of [`Handler::handle`].
+    /// The handler failed, as by an error of [`Handler::handle`].
     Failed(HandlerError),
 }
 
@@ -141,27 +144,31 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// A handler that could not go on. It has been taken out and dropped; its name is of no use any
-/// more.
+/// The report of a handler that failed.
+///
+/// The handler has been removed and dropped, and its token names no handler any more.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failure {
-    /// What it was called.
+    /// The token of the handler.
     pub token: Token,
-    /// The notifier it was for, so that another handler can be added; `None` if it was for another
-    /// file descriptor ([`DispatcherHandle::add_fd`](super::DispatcherHandle::add_fd)).
+    /// Its notifier, so that another handler can be added.
+    ///
+    /// `None` if it was for another file descriptor
+    /// ([`DispatcherHandle::add_fd`](super::DispatcherHandle::add_fd)).
     pub notifier: Option<Arc<EventNotifier>>,
-    /// How many signals it was called for when it failed; `None` if it was not called for a signal.
+    /// The number of signals that the failed call was for; `None` if it was for no signal.
     pub signalled: Option<NonZeroU64>,
-    /// What came meanwhile, taken from the counter: the callback has to handle it, or to signal it
-    /// again. If the handler was being polled, one is counted for work whose signal it may have
-    /// suppressed. `None` if there is no notifier.
+    /// The signals that came meanwhile, taken from the counter.
+    ///
+    /// The callback has to handle them, or to signal them again. If the handler was being polled,
+    /// one is counted for work whose signal it may have suppressed. `None` if there is no notifier.
     pub pending: Option<NonZeroU64>,
-    /// What happened.
+    /// Why it failed.
     pub reason: Reason,
 }
 
-/// Why a handler was taken out.
+/// Why a handler failed.
 #[non_exhaustive]
 pub enum Reason {
     /// It returned an error.
@@ -183,7 +190,7 @@ impl fmt::Debug for Reason {
 }
 
 impl fmt::Display for Reason {
-    /// The error, or what the panic said.
+    /// Prints the error, or the message of the panic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error(error) => error.fmt(f),
@@ -192,13 +199,13 @@ impl fmt::Display for Reason {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 f.write_str("panicked: ")?;
-                f.write_str(text.unwrap_or("something that is no text"))
+                f.write_str(text.unwrap_or("the payload is not text"))
             }
         }
     }
 }
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(super) type Payload = Box<dyn Any + Send>;
 
 /// Calls code of a handler. A handler that panicked is never called again, so no code sees its
@@ -211,6 +218,6 @@ pub(super) fn catch_panic<R>(call: impl FnOnce() -> R) -> Result<R, Payload> {
 pub(super) fn log_panic(dropped: Result<(), Payload>) {
     if let Err(payload) = dropped {
         let reason = Reason::Panic(payload);
-        log::error!("a handler {reason} when it was dropped");
+        log::error!("while it was dropped, a handler {reason}");
     }
 }

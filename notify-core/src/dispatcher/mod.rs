@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers for many notifiers: the event loop of a VMM's device thread (feature `dispatcher`).
+//! Handlers for many notifiers: an event loop for device threads (feature `dispatcher`).
 //!
-//! A [`Dispatcher`] calls a [`Handler`] when its notifier is signalled, and may poll it in between.
+//! A [`Dispatcher`] calls a [`Handler`] when its notifier is signalled, and can poll it in between.
 //! It also calls a closure while another file descriptor is readable
-//! ([`DispatcherHandle::add_fd`]). A VMM with a loop of its own needs no dispatcher: see
+//! ([`DispatcherHandle::add_fd`]).
+//!
+//! The chapter [`device_thread`](crate::guide::device_thread) of the guide shows a device from
+//! start to end. A VMM with a loop of its own needs no dispatcher: see
 //! [`event_loops`](crate::event_loops).
 
 #[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]

@@ -98,9 +98,9 @@ const NOWHERE: usize = usize::MAX;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) slot: Slot<Watched, Kind>,
-    /// Whether it is in the backlog; where it is among those that are polled; and how long its
-    /// window was when it left them, in nanoseconds. Only the thread that runs the dispatcher reads
-    /// or writes these.
+    /// Whether it is in the backlog, its place among those that are polled, and how long its window
+    /// was when it left them, in nanoseconds. Only the thread that runs the dispatcher reads or
+    /// writes these.
     queued: AtomicBool,
     member: AtomicUsize,
     window: AtomicU64,

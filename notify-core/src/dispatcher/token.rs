@@ -6,15 +6,17 @@ use std::fmt;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a place and a generation of 32 bits each go into one word of 64 bits");
 
-/// Names a handler. No dispatcher of the process uses it again: the token of a handler that was
-/// removed names nothing, and another dispatcher refuses it.
+/// Names a handler of a dispatcher.
+///
+/// It is never used again in the process: the token of a removed handler names nothing, and another
+/// dispatcher refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token {
     pub(super) dispatcher: u64,
     pub(super) key: Key,
 }
 
-/// `2.0@1`: the handler in place 2 of dispatcher 1, the first one there.
+/// Prints for example `2.0@1`: the handler in place 2 of dispatcher 1, the first one there.
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Key { place, generation } = self.key;

@@ -164,7 +164,7 @@ impl Loop {
             let failed = |failure| {
                 if let Err(payload) = catch_panic(|| on_failure(failure)) {
                     let reason = Reason::Panic(payload);
-                    log::error!("the callback about a handler that failed {reason}");
+                    log::error!("the callback of on_failure {reason}");
                 }
             };
             self.polling.mode = Mode::PollDue;

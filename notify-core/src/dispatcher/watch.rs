@@ -130,7 +130,7 @@ impl Watched {
 
     /// Signals, if there is no signal: what takes the next one looks for work.
     ///
-    /// What is there is taken and written again: a peer may have filled the counter and made it
+    /// The count is taken and written again. A peer may have filled the counter and made it
     /// blocking, and a look that takes nothing is poll(2), which system call filters do not allow.
     ///
     /// Call it with nothing locked: a peer that fills the counter in between blocks the write.
@@ -145,7 +145,7 @@ impl Watched {
         }
     }
 
-    /// Whether one read may leave something in the counter, of which epoll does not tell again.
+    /// Whether one read may leave something in the counter, which epoll does not report again.
     pub(super) fn may_hold_more(&self) -> bool {
         let mode = self.notifier().map(|notifier| notifier.mode());
         mode.is_some_and(|mode| mode != EventFdMode::Counter)
@@ -179,29 +179,33 @@ const READABLE: u64 = 1;
 const HUNG_UP: u64 = 2;
 const ERROR: u64 = 4;
 
-/// Why a handler of [`DispatcherHandle::add_fd`](super::DispatcherHandle::add_fd) is called: the
-/// state of the file as the kernel reported it last.
+/// What a file descriptor with a handler is ready for, as the kernel reported it last.
 ///
-/// At least one of the three is true. Where a peer has hung up with data left, two are.
+/// It is the argument of a closure of
+/// [`DispatcherHandle::add_fd`](super::DispatcherHandle::add_fd).
+///
+/// At least one of the three methods returns true. If a peer has hung up with data left, two do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Readiness(NonZeroU64);
 
 impl Readiness {
-    /// Whether there is something to read (EPOLLIN). At the end of a stream a read returns 0 bytes.
+    /// Returns whether there is something to read (EPOLLIN). At the end of a stream a read returns
+    /// 0 bytes.
     #[must_use]
     pub fn is_readable(self) -> bool {
         self.0.get() & READABLE != 0
     }
 
-    /// Whether the peer has closed its end, or will write no more (EPOLLHUP, EPOLLRDHUP).
+    /// Returns whether the peer has closed its end, or will write no more (EPOLLHUP, EPOLLRDHUP).
     ///
-    /// This does not end: the handler is called in each turn until it is removed.
+    /// This state does not end: the handler is called in each turn until it is removed.
     #[must_use]
     pub fn is_hung_up(self) -> bool {
         self.0.get() & HUNG_UP != 0
     }
 
-    /// Whether the file has an error (EPOLLERR). A read returns it, or SO_ERROR of a socket.
+    /// Returns whether the file has an error (EPOLLERR). A read returns it, or SO_ERROR of a
+    /// socket.
     #[must_use]
     pub fn is_error(self) -> bool {
         self.0.get() & ERROR != 0

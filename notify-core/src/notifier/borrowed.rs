@@ -10,12 +10,13 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::fd;
 
-/// A borrowed file descriptor as the `&EventFd` that many interfaces want. It makes no system call,
-/// and dropping it closes nothing.
+/// A borrowed file descriptor that derefs to `&EventFd`.
 ///
-/// For an implementation of [`Vm`](crate::Vm) over a VMM's own types: requests hold a
-/// [`BorrowedFd`], and a method such as `fn register_irqfd(&self, fd: &EventFd, gsi: u32)` wants
-/// an `EventFd`.
+/// Creating one makes no system call, and dropping it closes nothing.
+///
+/// For an implementation of [`Vm`](crate::Vm) over a VMM's own types. Requests hold a
+/// [`BorrowedFd`], and a method such as `fn register_irqfd(&self, fd: &EventFd, gsi: u32)` takes an
+/// `EventFd`.
 ///
 /// ```
 /// # use std::io;
@@ -46,7 +47,7 @@ pub struct BorrowedEventFd<'fd> {
 }
 
 impl<'fd> From<BorrowedFd<'fd>> for BorrowedEventFd<'fd> {
-    /// Whether it is an eventfd is not checked.
+    /// Does not check that it is an eventfd.
     fn from(fd: BorrowedFd<'fd>) -> Self {
         Self {
             eventfd: fd::lend(fd),

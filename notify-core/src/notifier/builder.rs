@@ -24,13 +24,13 @@ pub struct EventNotifierBuilder {
 }
 
 impl EventNotifierBuilder {
-    /// The counter's first value (default 0).
+    /// Sets the first value of the counter (default 0).
     pub fn initial(mut self, value: u32) -> Self {
         self.initial = value;
         self
     }
 
-    /// Makes each read take one from the counter instead of all (default false).
+    /// Makes each read take 1 from the counter instead of all (default false).
     ///
     /// KVM cannot drain such a counter, so it cannot be used as an irqfd.
     pub fn semaphore(mut self, semaphore: bool) -> Self {
@@ -38,14 +38,16 @@ impl EventNotifierBuilder {
         self
     }
 
-    /// Declares that no other process gets the descriptor, and that no code clears its
-    /// `O_NONBLOCK` (default false). See [`EventNotifier::declare_private`].
+    /// Declares the notifier private (default false).
+    ///
+    /// The caller promises that no other process gets the descriptor, and that no code clears its
+    /// `O_NONBLOCK`. See [`EventNotifier::declare_private`].
     pub fn private(mut self, private: bool) -> Self {
         self.private = private;
         self
     }
 
-    /// Creates the eventfd.
+    /// Creates the eventfd, non-blocking and close-on-exec.
     ///
     /// # Errors
     ///

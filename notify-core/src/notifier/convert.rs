@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! From file descriptors that came from elsewhere, and back.
+//! Conversions from file descriptors of other origin, and back.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -7,12 +7,15 @@ use super::{EventNotifier, examine, fd};
 use crate::{Error, Rejected};
 
 impl EventNotifier {
-    /// Takes over a file descriptor that came from elsewhere: a vhost-user peer, a parent process.
+    /// Takes a file descriptor from another process or code, and checks that it is an eventfd.
     ///
-    /// It is checked to be an eventfd, without `/proc` and without touching its counter. It is made
-    /// close-on-exec, and non-blocking for every process that holds the same open file.
+    /// For example from a vhost-user peer or a parent process.
     ///
-    /// A VMM's own `EventFd` needs none of that: convert it with `From` or `TryFrom`.
+    /// The check needs no `/proc` and does not touch the counter. The descriptor is made
+    /// close-on-exec. The open file is made non-blocking, for every process that holds it. Never
+    /// blocks.
+    ///
+    /// A VMM's own `EventFd` needs no check: convert it with `From` or `TryFrom`.
     ///
     /// # Errors
     ///
@@ -25,10 +28,11 @@ impl EventNotifier {
     }
 
     /// Duplicates an eventfd that the caller keeps, and checks it as [`adopt`](Self::adopt) does.
+    ///
     /// It takes the `EventFd` of any version of `vmm-sys-util`, and other types. The new notifier
     /// shares its counter.
     ///
-    /// The open file becomes non-blocking, for the lender too.
+    /// The open file becomes non-blocking, also for the caller.
     ///
     /// ```
     /// # use vmm_sys_util::eventfd::EventFd;
@@ -47,11 +51,11 @@ impl EventNotifier {
         Ok(Self::adopt(duplicate)?)
     }
 
-    /// Another file descriptor for the same counter.
+    /// Duplicates the file descriptor; both share one counter.
     ///
-    /// For another process, or for an interface that wants to own one. Within a process, share the
-    /// notifier in an `Arc` instead: file descriptors are few. Neither of the two is
-    /// [private](Self::declare_private) any more.
+    /// For another process, or for an interface that takes an owned one. Within a process share the
+    /// notifier in an `Arc` instead: file descriptors are few. Afterwards neither of the two is
+    /// [private](Self::declare_private).
     ///
     /// # Errors
     ///
@@ -98,8 +102,9 @@ impl TryFrom<OwnedFd> for EventNotifier {
 impl TryFrom<EventNotifier> for OwnedFd {
     type Error = Rejected<EventNotifier>;
 
-    /// Gives the file descriptor away, without a system call. If the notifier shares it in an `Arc`
-    /// with other code, it is duplicated.
+    /// Returns the file descriptor, without a system call.
+    ///
+    /// If the notifier shares it in an `Arc` with other code, it is duplicated.
     ///
     /// # Errors
     ///

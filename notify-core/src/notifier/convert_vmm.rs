@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! To and from the eventfd types of `vmm-sys-util`, which VMMs pass around already.
+//! Conversions to and from the eventfd types of `vmm-sys-util`.
 
 use std::cmp::Ordering;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,19 +13,21 @@ use super::{EventNotifier, fd};
 use crate::{Error, Rejected};
 
 impl From<EventFd> for EventNotifier {
-    /// Takes it as it is, without a system call: its flags and counter stay. One that was made
-    /// without `EFD_NONBLOCK` stays so; see [`EventNotifier::notify`].
+    /// Takes it as it is, without a system call: its flags and counter stay.
     ///
-    /// For a file descriptor that another process has sent use [`adopt`](EventNotifier::adopt),
-    /// which checks it.
+    /// One that was made without `EFD_NONBLOCK` stays blocking; see [`EventNotifier::notify`].
+    ///
+    /// For a file descriptor from another process use [`adopt`](EventNotifier::adopt), which checks
+    /// it.
     fn from(eventfd: EventFd) -> Self {
         Self::of(Holder::Owned(eventfd), None)
     }
 }
 
 impl From<Arc<EventFd>> for EventNotifier {
-    /// Shares it, without a second file descriptor and without a system call. Its flags and counter
-    /// stay, as for `From<EventFd>`.
+    /// Shares it, without a second file descriptor and without a system call.
+    ///
+    /// Its flags and counter stay, as for `From<EventFd>`.
     fn from(eventfd: Arc<EventFd>) -> Self {
         Self::of(Holder::Shared(eventfd), None)
     }
@@ -34,8 +36,9 @@ impl From<Arc<EventFd>> for EventNotifier {
 impl TryFrom<&EventFd> for EventNotifier {
     type Error = Error;
 
-    /// Duplicates it (F_DUPFD_CLOEXEC), which is the only system call. Its flags and counter stay,
-    /// as for `From<EventFd>`.
+    /// Duplicates it (F_DUPFD_CLOEXEC), which is the only system call.
+    ///
+    /// Its flags and counter stay, as for `From<EventFd>`.
     ///
     /// # Errors
     ///
@@ -55,8 +58,9 @@ impl AsRef<EventFd> for EventNotifier {
 impl TryFrom<EventNotifier> for EventFd {
     type Error = Rejected<EventNotifier>;
 
-    /// Gives the file descriptor away, without a system call. If the notifier shares it in an `Arc`
-    /// with other code, it is duplicated.
+    /// Returns the file descriptor, without a system call.
+    ///
+    /// If the notifier shares it in an `Arc` with other code, it is duplicated.
     ///
     /// # Errors
     ///
@@ -72,13 +76,13 @@ type Halves = (event::EventConsumer, event::EventNotifier);
 impl TryFrom<Halves> for EventNotifier {
     type Error = Rejected<Halves>;
 
-    /// From the two halves that `vmm_sys_util::event::new_event_consumer_and_notifier` makes.
+    /// Joins the two halves that `vmm_sys_util::event::new_event_consumer_and_notifier` makes.
     ///
     /// # Errors
     ///
-    /// [`Error::DifferentEventFds`] if they are halves of two eventfds (where the kernel can tell:
-    /// `kcmp` may be switched off), and those of [`adopt`](EventNotifier::adopt); both come back
-    /// inside.
+    /// [`Error::DifferentEventFds`] if they are halves of two eventfds, as far as the kernel can
+    /// tell (`kcmp` may be switched off). Those of [`adopt`](EventNotifier::adopt). Both halves
+    /// come back inside.
     fn try_from((consumer, notifier): Halves) -> Result<Self, Self::Error> {
         let consumer: OwnedFd = fd::transfer(consumer);
         let notifier: OwnedFd = fd::transfer(notifier);
@@ -102,7 +106,7 @@ impl TryFrom<Halves> for EventNotifier {
 impl TryFrom<EventNotifier> for Halves {
     type Error = Rejected<EventNotifier>;
 
-    /// Into the two halves that `vmm-sys-util` knows, sharing one counter.
+    /// Splits it into the two halves of `vmm-sys-util`, which share one counter.
     ///
     /// # Errors
     ///

@@ -12,12 +12,12 @@ use super::holder::Holder;
 use super::{EventNotifierBuilder, examine, fd};
 use crate::Error;
 
-/// A close-on-exec eventfd: a counter in the kernel that one side raises and the other takes.
+/// A close-on-exec eventfd: a counter in the kernel that one side adds to and the other takes.
 ///
-/// It is the whole eventfd, both to signal and to read, as QEMU's `EventNotifier` is. The type of
-/// the same name in vmm-sys-util 0.15 is only the write half of a pair; `TryFrom` converts the two
-/// halves together, and back. The crate event-manager is an event loop, and can watch this type by
-/// its file descriptor (see [`event_loops`](crate::event_loops)).
+/// It is the whole eventfd, to signal and to read, as QEMU's `EventNotifier` is. The type of the
+/// same name in vmm-sys-util 0.15 is only the write half of a pair; `TryFrom` converts the two
+/// halves together, and back. Any event loop can watch this type by its file descriptor (see
+/// [`event_loops`](crate::event_loops)).
 ///
 /// # From what a VMM has
 ///
@@ -30,22 +30,23 @@ use crate::Error;
 /// | `&EventFd` of another version, or another type | [`adopt_borrowed`](Self::adopt_borrowed) | a duplicate | `fcntl` and those of `adopt` |
 /// | `OwnedFd`, from another process | [`adopt`](Self::adopt) | its own | `fstat`, `preadv2`, `writev`, `fcntl` three times, and those of `mode` |
 ///
-/// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default), and leave
-/// its flags as they are. The `adopt` functions check that the descriptor is an eventfd, and make
-/// the open file non-blocking, for the lender too.
+/// The conversions from and to `EventFd` need the feature `vmm-sys-util` (on by default), and do
+/// not change its flags. The `adopt` functions check that the descriptor is an eventfd, and make
+/// the open file non-blocking, also for other holders.
 ///
 /// Dropping a notifier closes its file descriptor, unless it shares one. Closing does *not* undo a
-/// registration as an ioeventfd, which is why guards hold an `Arc<EventNotifier>`: share one
-/// notifier instead of duplicating it.
+/// registration as an ioeventfd. Guards therefore hold an `Arc<EventNotifier>`: share one notifier
+/// instead of duplicating it.
 ///
 /// # Shared and private notifiers
 ///
 /// `O_NONBLOCK` belongs to the open file, so a process that was given the eventfd can clear it.
+///
 /// A *shared* notifier, as each is at first, does not rely on the flag to read:
 /// [`consume`](Self::consume), [`is_signalled`](Self::is_signalled) and [`wait`](Self::wait) never
-/// block because of it. For that it uses `preadv2`, which the system call filters of some VMMs do
-/// not allow. A notifier that was declared [*private*](Self::declare_private) uses `read`. So with
-/// a filter, declare private what no other process has, or allow `preadv2`.
+/// block because of it. It uses `preadv2`, which the system call filters of some VMMs do not allow.
+/// A notifier that was declared [*private*](Self::declare_private) uses `read`. With a filter,
+/// either allow `preadv2`, or declare private each notifier that no other process has.
 ///
 /// [`notify`](Self::notify) relies on the flag, whether the notifier is private or shared: the
 /// kernel has no other non-blocking write for eventfds.
@@ -83,27 +84,31 @@ use crate::Error;
 #[derive(Debug)]
 pub struct EventNotifier {
     pub(super) holder: Holder,
-    /// Once it was asked for.
+    /// Set once it is known.
     pub(super) mode: OnceLock<EventFdMode>,
     pub(super) private: AtomicBool,
 }
 
-/// What one read takes from the counter.
+/// What one read takes from the counter of an eventfd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventFdMode {
-    /// All of it, as notifiers do.
+    /// All of it, as for each notifier that is not built as a semaphore.
     Counter,
-    /// One (`EFD_SEMAPHORE`). KVM injects once for each write, whatever its value, and leaves the
-    /// rest in the counter, so an `irqfd::IrqFd` refuses it.
+    /// 1 (`EFD_SEMAPHORE`).
+    ///
+    /// KVM injects once for each write, whatever its value, and leaves the rest in the counter, so
+    /// an `irqfd::IrqFd` refuses it.
     Semaphore,
-    /// Not known: the eventfd was made elsewhere, and the kernel is older than 6.5, or `/proc` is
-    /// not mounted. (From Linux 6.5 on the kernel shows the mode there, and nowhere else.)
+    /// Not known.
+    ///
+    /// The eventfd was made elsewhere, and the kernel is older than 6.5, or `/proc` is not mounted.
+    /// (From Linux 6.5 on the kernel shows the mode there, and nowhere else.)
     Unknown,
 }
 
 impl EventNotifier {
-    /// A notifier with a counter of zero.
+    /// Creates a notifier with a counter of 0.
     ///
     /// # Errors
     ///
@@ -112,12 +117,12 @@ impl EventNotifier {
         Self::builder().build()
     }
 
-    /// A notifier with an initial value, or in semaphore mode.
+    /// Returns a builder, for an initial value or semaphore mode.
     pub fn builder() -> EventNotifierBuilder {
         EventNotifierBuilder::default()
     }
 
-    /// With the mode if it is known. It is shared.
+    /// Creates a shared notifier, with the mode if it is known.
     pub(super) fn of(holder: Holder, mode: Option<EventFdMode>) -> Self {
         Self {
             holder,
@@ -131,27 +136,34 @@ impl EventNotifier {
         self
     }
 
-    /// What one read takes from the counter, as far as it is known.
+    /// Returns what one read takes from the counter, as far as it is known.
     ///
-    /// Where the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
-    /// `statx`, `read`, `close`), and later calls make no system call. It is called where the mode
-    /// matters: when an irqfd is assigned, when the dispatcher watches the notifier, when kicks are
-    /// handed over to another notifier, and by [`Vrings`](crate::vring::Vrings). A VMM that
-    /// installs a system call filter, or loses access to `/proc`, calls it before.
+    /// If the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
+    /// `statx`, `read`, `close`). Later calls make no system call.
+    ///
+    /// These crates call it when an irqfd is assigned, when the dispatcher watches the notifier,
+    /// when kicks are moved to another notifier, and in [`Vrings`](crate::vring::Vrings). A VMM
+    /// that installs a system call filter, or loses access to `/proc`, should call it before.
     pub fn mode(&self) -> EventFdMode {
         *self.mode.get_or_init(|| examine::mode(self.as_fd()))
     }
 
-    /// Declares that no other process has the eventfd, and that no code clears its `O_NONBLOCK`, so
-    /// that [`consume`](Self::consume) may use `read`. If the flag is not set, this sets it.
+    /// Declares that only this process has the eventfd, so that `consume` may use `read`.
     ///
-    /// If the declaration is wrong, `consume` may block until the next signal.
+    /// The caller also promises that no code clears its `O_NONBLOCK`. If the flag is not set, this
+    /// call sets it.
     ///
-    /// It ends when these crates hand the eventfd out: when
-    /// [`Vrings`](crate::vring::Vrings) gives it to a back-end, when `Vector::export` of `irqfd`
-    /// returns it, and in [`try_clone`](Self::try_clone). A caller that hands it out in another way
-    /// calls [`declare_shared`](Self::declare_shared) before. The kernel is no other process: a
-    /// private notifier may be bound as an irqfd or ioeventfd.
+    /// If the declaration is wrong, [`consume`](Self::consume) may block until the next signal.
+    ///
+    /// The declaration ends when these crates give the eventfd away:
+    ///
+    /// - [`Vrings`](crate::vring::Vrings) gives it to a back-end;
+    /// - `Vector::export` of `irqfd` returns it;
+    /// - [`try_clone`](Self::try_clone) duplicates it.
+    ///
+    /// A caller that gives it away in another way calls [`declare_shared`](Self::declare_shared)
+    /// before. The kernel is no other process: a private notifier may be bound as an irqfd or
+    /// ioeventfd.
     ///
     /// # Errors
     ///
@@ -165,13 +177,14 @@ impl EventNotifier {
         Ok(())
     }
 
-    /// Ends what [`declare_private`](Self::declare_private) declared. A `consume` that another
-    /// thread has begun may still use `read`.
+    /// Ends the declaration of [`declare_private`](Self::declare_private).
+    ///
+    /// A `consume` that another thread has begun may still use `read`.
     pub fn declare_shared(&self) {
         self.private.store(false, Ordering::Release);
     }
 
-    /// Whether it was declared private.
+    /// Returns whether it was declared private.
     #[must_use]
     #[inline]
     pub fn is_private(&self) -> bool {
@@ -189,29 +202,30 @@ impl EventNotifier {
         Error::Examine { fd, cause }
     }
 
-    /// Adds one to the counter.
+    /// Adds 1 to the counter: signals the other side.
     ///
-    /// A counter that cannot grow means that a signal is pending already: that is success. If the
-    /// eventfd is bound as an irqfd, KVM injects the interrupt before this returns (MSI) or soon
-    /// after (pins).
+    /// If the counter is full, a signal is pending already: that is success. If the eventfd is
+    /// bound as an irqfd, KVM injects the interrupt before this returns (MSI) or soon after (pin).
     ///
-    /// Blocks while the counter is full (2^64 - 2) *and* the open file is blocking: it was made by
-    /// `EventFd::new(0)` and converted, or another holder has cleared `O_NONBLOCK`. Counts of one
-    /// do not fill it; another holder can. Where that matters, do not signal on a thread that must
-    /// not stop.
+    /// Blocks while the counter is full (2^64 - 2) *and* the open file is blocking. The file is
+    /// blocking if it was made by `EventFd::new(0)` and converted, or if another holder has cleared
+    /// `O_NONBLOCK`. Calls of this method do not fill the counter; another holder can. If that
+    /// matters, do not signal on a thread that must not stop.
     ///
     /// # Errors
     ///
-    /// [`Error::Notify`]; none is known for an eventfd that is open.
+    /// [`Error::Notify`]; not known to happen for an open eventfd.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
         self.try_notify().map(drop)
     }
 
-    /// The same, and returns whether the counter has grown: `false` if it is full.
+    /// Adds 1 to the counter, and returns whether it has grown: `false` if it is full.
     ///
-    /// That matters where the receiver does not read the counter: KVM and vhost are woken by the
-    /// write, and not by a write that is refused. A process that shares the eventfd can fill it.
+    /// The result matters if the receiver does not read the counter: KVM and vhost are woken by the
+    /// write, and not by a write that fails. A process that shares the eventfd can fill it.
+    ///
+    /// Blocks as [`notify`](Self::notify) does.
     ///
     /// # Errors
     ///
@@ -221,9 +235,11 @@ impl EventNotifier {
         self.add(NonZeroU64::MIN)
     }
 
-    /// Adds several signals at once, for instance those that were taken from another notifier.
-    /// Returns whether the counter has grown: `false` if it has no room for all of them, and then
-    /// none was added.
+    /// Adds several signals at once, and returns whether the counter has grown.
+    ///
+    /// Use it for signals that were taken from another notifier. It returns `false`, and adds
+    /// nothing, if the counter has no room for all of them. Blocks as [`notify`](Self::notify)
+    /// does.
     ///
     /// # Errors
     ///
@@ -236,15 +252,15 @@ impl EventNotifier {
         })
     }
 
-    /// Takes the counter: how many signals there were since the last time, `None` for none.
+    /// Takes the counter, and returns how many signals came since the last call; `None` for none.
     ///
     /// This is QEMU's `event_notifier_test_and_clear`. It never blocks, whatever another holder did
-    /// to the file's flags (unless the notifier was wrongly
-    /// [declared private](Self::declare_private)). In semaphore mode it takes one signal at a time.
+    /// to the file's flags, unless the notifier was wrongly [declared
+    /// private](Self::declare_private). In semaphore mode it takes one signal at a time.
     ///
     /// # Errors
     ///
-    /// [`Error::Consume`] where the kernel is older than 5.8 or a system call filter refuses
+    /// [`Error::Consume`] if the kernel is older than 5.8, or a system call filter refuses
     /// `preadv2`.
     #[inline]
     pub fn consume(&self) -> Result<Option<NonZeroU64>, Error> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! How a file descriptor is found to be an eventfd, and of which kind.
+//! Checks that a file descriptor is an eventfd, and of which kind.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -27,16 +27,17 @@ pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
     Ok(mode(fd))
 }
 
-/// Whether `fd` is an eventfd, found out without `/proc` and without a trace.
+/// Whether `fd` is an eventfd, found out without `/proc` and without an effect.
 ///
-/// No system call tells. Three questions without effect tell together:
+/// No system call reports it. Three requests without effect do so together:
 ///
 /// 1. The file has no type: it lives on the kernel's anonymous inode. This leaves out files, pipes,
 ///    sockets and devices, on which the next question could consume something.
 /// 2. A non-blocking read of four bytes gives EINVAL: the file can be read without blocking, and
 ///    never in so small a piece. That leaves eventfd, and since Linux 6.10 timerfd and signalfd,
 ///    and whatever cannot be read at all.
-/// 3. A gathering write of nothing succeeds: the file can be written. Of those, eventfd alone.
+/// 3. A gathering write of nothing succeeds: the file can be written. Of those left, only eventfd
+///    can.
 pub(crate) fn is_eventfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let stat = uninterrupted(|| Ok(fstat(fd)?))?;
     let has_type = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
@@ -64,7 +65,7 @@ fn is_of_filter(error: &io::Error) -> bool {
         .is_some_and(|errno| filters.contains(&errno))
 }
 
-/// The mode of an eventfd that came from elsewhere, which only `/proc` tells (Linux 6.5 and later).
+/// The mode of an eventfd that was made elsewhere; only `/proc` shows it (Linux 6.5 and later).
 pub(crate) fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
     match field(fd, "eventfd-semaphore:").as_deref() {
         Some("0") => EventFdMode::Counter,

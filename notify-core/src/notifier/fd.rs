@@ -153,8 +153,9 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
     })
 }
 
-/// Where two open files stand in an order that the kernel makes up when it boots; equal means one
-/// and the same. `None` if the kernel does not compare them.
+/// Compares two open files in an arbitrary order of the kernel (kcmp); equal means the same file.
+///
+/// `None` if the kernel does not compare them.
 #[cfg(feature = "vmm-sys-util")]
 pub(crate) fn order(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Option<Ordering> {
     /// From `include/uapi/linux/kcmp.h`.

@@ -8,8 +8,8 @@ use crate::Error;
 
 /// The two notifiers of a queue, named as QEMU names them.
 ///
-/// Cloning shares both; the eventfds close when the last clone and the last guard are gone. An end
-/// that exists already is written into its field:
+/// Cloning shares both. The eventfds close when the last clone and the last guard are dropped. To
+/// use an end that exists already, write it into its field:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -24,14 +24,14 @@ use crate::Error;
 /// ```
 #[derive(Debug, Clone)]
 pub struct NotifierPair {
-    /// The kick: signalled by the guest, taken by the device.
+    /// The kick: signalled for the guest (by KVM), taken by the device.
     pub host_notifier: Arc<EventNotifier>,
-    /// The call: signalled by the device, delivered to the guest.
+    /// The call: signalled by the device, injected into the guest (by KVM).
     pub guest_notifier: Arc<EventNotifier>,
 }
 
 impl NotifierPair {
-    /// Creates two notifiers.
+    /// Creates two notifiers, both with a counter of 0.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What polls a notifier. No other operation of these crates does.
+//! The two operations that poll a notifier. No other operation of these crates does.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -13,9 +13,9 @@ use super::EventNotifier;
 use crate::Error;
 
 impl EventNotifier {
-    /// Whether a signal is pending. It stays pending.
+    /// Returns whether a signal is pending, and leaves it pending.
     ///
-    /// Calls `ppoll`, which system call filters often do not allow.
+    /// Never blocks. Calls `ppoll`, which system call filters often do not allow.
     ///
     /// # Errors
     ///
@@ -24,10 +24,10 @@ impl EventNotifier {
         self.poll_until(Some(Instant::now()))
     }
 
-    /// Waits for a signal and takes it, for at most `timeout` (`None`: for ever).
+    /// Blocks until there is a signal, and takes it; at most for `timeout` (`None`: no limit).
     ///
-    /// Returns `None` if the time ran out. Where several threads wait on one counter, each signal
-    /// is taken by one of them. Calls `ppoll`.
+    /// Returns `None` if the time ran out. If several threads wait on one counter, each signal is
+    /// taken by one of them. Calls `ppoll`.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a VM can be asked to support.
+//! [`Extension`]: the capabilities of KVM that matter here.
 
 use kvm_bindings as kvm;
 
@@ -11,7 +11,7 @@ use kvm_bindings as kvm;
 pub enum Extension {
     /// An interrupt controller in the kernel.
     IrqChip,
-    /// KVM_SET_GSI_ROUTING; the value is the number of GSIs, and of routes.
+    /// KVM_SET_GSI_ROUTING. The value is the number of GSIs, and the limit of routes.
     IrqRouting,
     /// KVM_IRQ_LINE_STATUS.
     IrqInjectStatus,
@@ -21,17 +21,17 @@ pub enum Extension {
     IrqFdResample,
     /// KVM_IOEVENTFD.
     IoEventFd,
-    /// An ioeventfd that matches a write of any width.
+    /// KVM_IOEVENTFD with a length of 0, which matches a write of any width.
     IoEventFdAnyLength,
-    /// KVM_CAP_IOEVENTFD_NO_LENGTH: such an ioeventfd may be matched by a faster path (x86).
+    /// Such an ioeventfd may be matched by a faster path (x86).
     IoEventFdNoLength,
     /// KVM_SIGNAL_MSI.
     SignalMsi,
-    /// Messages carry a device id (arm64 with an ITS).
+    /// MSI messages have a device ID (arm64 with an ITS).
     MsiDevid,
-    /// The local APICs in the kernel, the IOAPIC in user space (x86).
+    /// Local APICs in the kernel, IOAPIC in user space (x86).
     SplitIrqChip,
-    /// Messages with 32-bit APIC ids (x86).
+    /// MSI messages with 32-bit APIC IDs (x86).
     X2ApicApi,
 }
 
@@ -52,8 +52,8 @@ impl Extension {
         Self::X2ApicApi,
     ];
 
-    /// Whether the value is the same for the whole life of a VM: a constant of the kernel, or of
-    /// the type that the VM was created with. Kernel source: `kvm_vm_ioctl_check_extension` of x86,
+    /// Whether the value never changes during the life of a VM. It is then a constant of the
+    /// kernel, or of the type of the VM. Kernel source: `kvm_vm_ioctl_check_extension` of x86,
     /// arm64 and riscv64, and `kvm_vm_ioctl_check_extension_generic`.
     ///
     /// The others change when an interrupt controller is created: `MsiDevid` with an ITS of arm64,
@@ -62,7 +62,7 @@ impl Extension {
         !matches!(self, Self::MsiDevid | Self::X2ApicApi)
     }
 
-    /// KVM's number.
+    /// Returns KVM's number of the capability (KVM_CAP_*).
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {

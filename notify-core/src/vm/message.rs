@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`MsiMessage`]: what a message-signalled interrupt writes.
+//! [`MsiMessage`]: the write that raises a message-signalled interrupt.
 
 use std::fmt;
 
 use crate::hex::Hex;
 
-/// A message: the write that raises a message-signalled interrupt (PCI Local Bus 3.0, 6.8).
+/// An MSI message: the write that raises an interrupt (PCI Local Bus 3.0, 6.8).
 ///
-/// Address and data choose the vCPU and the vector, so they belong to the guest. Any value can be
-/// stored; a message that KVM cannot use is refused or dropped when it is sent.
+/// Address and data choose the vCPU and the vector, so the guest's driver sets them. Any value can
+/// be stored. KVM refuses or drops a message that it cannot use, when it is sent.
 ///
-/// The struct is closed: an MSI is an address, data and, with some interrupt controllers, the
-/// device that wrote it.
+/// The struct can be constructed by its fields: an MSI is an address, data and, with some interrupt
+/// controllers, the device that wrote it. No field will be added.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MsiMessage {
-    /// The address that is written.
+    /// The guest-physical address of the write.
     pub address: u64,
     /// The value that is written.
     pub data: u32,
-    /// The id of the device that writes it, for interrupt controllers that translate by device
-    /// (arm64 with an ITS).
+    /// The ID of the device that writes it (arm64 with an ITS, which translates by device).
     pub devid: Option<u32>,
 }
 
 impl MsiMessage {
-    /// A message of no particular device.
+    /// Creates a message without a device ID.
     #[inline]
     #[must_use]
     pub const fn new(address: u64, data: u32) -> Self {
@@ -35,7 +34,7 @@ impl MsiMessage {
         }
     }
 
-    /// The same message, written by this device.
+    /// Returns the message with this device ID.
     #[inline]
     #[must_use]
     pub const fn with_devid(mut self, devid: u32) -> Self {
@@ -43,10 +42,11 @@ impl MsiMessage {
         self
     }
 
-    /// The same message in the form that KVM takes on x86 with 32-bit APIC ids
-    /// (KVM_CAP_X2APIC_API), if a guest wrote it in the form of KVM_FEATURE_MSI_EXT_DEST_ID, with
-    /// bits 8 to 14 of the destination in bits 5 to 11 of the address. Any other message is left as
-    /// it is. It is a translation for `RoutingTableBuilder::translate` of the crate `irq-routing`.
+    /// Returns the message in KVM's form for 32-bit APIC IDs (KVM_CAP_X2APIC_API, x86).
+    ///
+    /// The input is a message in the form of KVM_FEATURE_MSI_EXT_DEST_ID: bits 8 to 14 of the
+    /// destination are in bits 5 to 11 of the address. Any other message is returned as it is. Use
+    /// it as a translation: `RoutingTableBuilder::translate` of the crate `irq-routing`.
     ///
     /// ```
     /// use notify_core::MsiMessage;

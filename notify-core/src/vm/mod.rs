@@ -29,28 +29,28 @@ pub use vcpu::Vcpu;
 
 /// A VM: the requests that `irq-routing`, `irqfd` and `ioeventfd` (the upper crates) make to it.
 ///
-/// The upper crates hold an `Arc<dyn Vm>`, so a VM stays open while any guard lives: closing the
-/// last file descriptor of a KVM VM silently removes every irqfd in it.
+/// The upper crates hold an `Arc<dyn Vm>`, so a VM stays open while any guard lives. (Closing the
+/// last file descriptor of a KVM VM silently removes every irqfd in it.)
 ///
-/// [`KvmVm`] is the implementation for KVM. The guide [`ports`](crate::ports) shows one for a
-/// hypervisor layer of a VMM's own. A VM has one implementation, shared in an `Arc`.
+/// [`KvmVm`] is the implementation for KVM. The guide [`ports`](crate::ports) shows one over a
+/// VMM's own hypervisor layer. Create one implementation for each VM, and share it in an `Arc`.
 ///
 /// # What an implementation must do
 ///
 /// - Each call is one request: it has its whole effect before it returns, or fails without effect.
-/// - When a deassignment has returned, the file descriptor has no effect on the VM any more, and
-///   no injection for an earlier signal is still under way.
-/// - An implementation accepts what KVM accepts, also if it is useless. The upper crates check
-///   first, so nothing is checked twice.
+/// - When a deassignment has returned, the file descriptor has no effect on the VM any more. No
+///   injection for an earlier signal is still running.
+/// - It accepts what KVM accepts, even if that is useless. The upper crates check first, so nothing
+///   is checked twice.
 /// - Calls come from any thread at any time, also from `drop` and with locks held. They must not
-///   panic, nor call the upper crates.
-/// - A method that the hypervisor does not have returns [`io::ErrorKind::Unsupported`], each time,
-///   as the defaults do. Methods will be added only with such a default.
+///   panic, and must not call the upper crates.
+/// - A method that the hypervisor does not have returns [`io::ErrorKind::Unsupported`] each time,
+///   as the defaults do. New methods of this trait will have such a default.
 ///
 /// # Errors
 ///
 /// The upper crates decide by [`io::Error::raw_os_error`] and [`io::Error::kind`]. These are the
-/// errnos of KVM, and an implementation for another hypervisor returns the same ones:
+/// errnos of KVM. An implementation for another hypervisor returns the same ones:
 ///
 /// | errno | of | means | what the upper crates do |
 /// |---|---|---|---|
@@ -61,126 +61,138 @@ pub use vcpu::Vcpu;
 /// | EBUSY | `irqfd` | the eventfd is bound already | final: `AlreadyBound` |
 /// | EEXIST | `ioeventfd` | another doorbell has the same key | final: `Taken` |
 /// | ENOENT | `ioeventfd` that deassigns | the doorbell is gone | treat it as deassigned, and log a warning |
-/// | ENXIO | `irq_line_status`, `irq_line` | there is no interrupt controller | final: `NoController` |
+/// | ENXIO | `irq_line_status`, `irq_line` | there is no interrupt controller | final: `NoIrqChip` |
 /// | ENOMEM, EMFILE, ENFILE, ENOSPC, EINTR, EAGAIN | `irqfd`, `set_gsi_routing` | a resource was short, or the call was interrupted | temporary |
 /// | any other, or none | any | refused | final |
 ///
 /// After a *temporary* error an `irqfd::ArmQueue` retries, and `irq_routing::Error::is_transient`
-/// is true; nothing else retries by itself. After a *final* error nothing is retried before the
-/// caller acts. After an error of a deassignment the descriptor counts as still bound, so its GSI
-/// stays out of use. Do not return an error for a descriptor that is not bound any more, except
-/// ENOENT of `ioeventfd`. KVM returns none for an irqfd that it does not have.
+/// is true. Nothing else retries by itself. After a *final* error nothing is retried before the
+/// caller acts.
+///
+/// After an error of a deassignment the descriptor counts as still bound, so its GSI stays out of
+/// use. Do not return an error for a descriptor that is not bound any more, except ENOENT of
+/// `ioeventfd`. KVM returns none for an irqfd that it does not have.
 ///
 /// A VM that is being closed refuses with [`Retired`], and its deassignments succeed.
 pub trait Vm: fmt::Debug + Send + Sync {
-    /// Returns the VM's number for a capability; 0 means that it lacks it. The upper crates ask
-    /// for:
+    /// Returns the value of a capability; 0 means that the VM lacks it (KVM_CHECK_EXTENSION).
+    ///
+    /// The upper crates ask for:
     ///
     /// | capability | when | if 0 | if it fails |
     /// |---|---|---|---|
     /// | [`IrqRouting`](Extension::IrqRouting) | a routing table is built | `NoRoutingTable` | `Limit` |
     /// | [`SignalMsi`](Extension::SignalMsi) | a vector is built | it has an irqfd of its own | the same |
     /// | [`IrqFdResample`](Extension::IrqFdResample) | a device that waits for EOIs joins a line | `NoResample` | the irqfd is tried |
-    /// | [`IoEventFdAnyLength`](Extension::IoEventFdAnyLength) | a doorbell for any write is registered | `NoAnyWrite` | `Assign` |
+    /// | [`IoEventFdAnyLength`](Extension::IoEventFdAnyLength) | a doorbell for any write is registered | `NoAnyWrite` | `Refused` |
     /// | [`IoEventFdNoLength`](Extension::IoEventFdNoLength) | `any_width` of a virtio layout | doorbells keep their width | the same error |
     ///
     /// # Errors
     ///
-    /// Those of KVM_CHECK_EXTENSION on a VM. An unknown capability is 0, not an error.
+    /// Those of the ioctl. An unknown capability is 0, not an error.
     fn check_extension(&self, capability: Extension) -> io::Result<u32>;
 
     /// KVM_IRQFD: binds an eventfd to a GSI, or unbinds it.
     ///
-    /// One GSI may have many eventfds; one eventfd has one GSI. A signal that the eventfd has when
-    /// it is bound is delivered. A deassignment waits for injections that have begun, and leaves a
-    /// counter of zero.
+    /// One GSI may have many eventfds; one eventfd has one GSI. A signal that is in the counter
+    /// when the eventfd is bound is delivered. A deassignment blocks until injections that have
+    /// begun are finished, and leaves a counter of zero.
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. An implementation without resampling returns
-    /// [`Unsupported`](io::ErrorKind::Unsupported) for
+    /// Those of the ioctl. Assign and deassign are needed for every interrupt by an eventfd.
+    ///
+    /// An implementation without resampling returns [`Unsupported`](io::ErrorKind::Unsupported) for
     /// [`AssignResample`](IrqFdAction::AssignResample). Then a line whose GSI has a message takes
-    /// its EOIs from the VMM, and on a line to a pin no device that waits for EOIs can join
-    /// (`NoResample`). The other two actions are needed for every interrupt by an eventfd.
+    /// its EOIs from the VMM. On a line to a pin no device that waits for EOIs can join
+    /// (`NoResample`).
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()>;
 
     /// KVM_IOEVENTFD: binds an eventfd to a guest address, or unbinds it.
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. An implementation refuses with
-    /// [`Unsupported`](io::ErrorKind::Unsupported) what it cannot match, or could not unbind. That
-    /// is final for the doorbell (`ioeventfd::Error::Refused`). The VMM gets such a write as an
-    /// exit.
+    /// Those of the ioctl. An implementation returns [`Unsupported`](io::ErrorKind::Unsupported)
+    /// for a doorbell that it cannot match, or could not unbind. That is final for the doorbell
+    /// (`ioeventfd::Error::Refused`), and the VMM gets the write as an exit.
     fn ioeventfd(&self, request: &IoEventFdRequest<'_>) -> io::Result<()>;
 
-    /// KVM_SET_GSI_ROUTING: replaces the whole table, or nothing of it. When it has returned, no
-    /// signal takes an old route.
+    /// KVM_SET_GSI_ROUTING: replaces the whole table, or fails and changes nothing.
+    ///
+    /// When it has returned, no signal takes an old route.
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. For an entry that it refuses an implementation returns EINVAL: only then
-    /// does a new translation block the one message that is refused. No commit succeeds without
-    /// this method, so [`Unsupported`](io::ErrorKind::Unsupported) is final.
+    /// Those of the ioctl. An implementation returns EINVAL for an entry that it refuses: only then
+    /// does a new translation block that one message. No commit succeeds without this method, so
+    /// [`Unsupported`](io::ErrorKind::Unsupported) is final.
     fn set_gsi_routing(&self, table: &RouteBuffer) -> io::Result<()>;
 
-    /// KVM_SIGNAL_MSI: injects one message.
+    /// KVM_SIGNAL_MSI: injects one MSI message.
     ///
-    /// A message that no local APIC takes is [`MsiOutcome::Blocked`], since a guest chooses its
-    /// destination. For some such messages the ioctl fails with EPERM: for those of a VM without
-    /// vCPUs on any kernel, and for a logical destination that no local APIC has on Linux 6.1. An
-    /// implementation returns `Blocked` for these too.
+    /// A message that no local APIC takes is [`MsiOutcome::Blocked`] and not an error, since a
+    /// guest chooses its destination.
+    ///
+    /// For some such messages the ioctl fails with EPERM: on any kernel if the VM has no vCPUs; on
+    /// Linux 6.1 if no local APIC has the logical destination. An implementation returns `Blocked`
+    /// for these too.
     ///
     /// # Errors
     ///
     /// Those of the ioctl; EPERM if a system call filter refuses it. Each one is final for the
-    /// message: the trigger is lost, and the vector is dead until it gets another message, is
-    /// unmasked anew, or a trigger succeeds. An implementation that returns
-    /// [`Unsupported`](io::ErrorKind::Unsupported) returns 0 for [`Extension::SignalMsi`]: then no
-    /// vector calls this, and `irqfd::inject::message` fails.
+    /// message: the trigger is lost. The vector sends nothing more until it gets another message,
+    /// is unmasked again, or a trigger succeeds.
+    ///
+    /// An implementation that returns [`Unsupported`](io::ErrorKind::Unsupported) returns 0 for
+    /// [`Extension::SignalMsi`]. Then no vector calls this method, and `irqfd::inject::message`
+    /// fails.
     fn signal_msi(&self, message: &MsiMessage) -> io::Result<MsiOutcome>;
 
-    /// KVM_IRQ_LINE_STATUS: drives a GSI, and returns what became of it. A GSI with a message sends
-    /// it for `true`, and ignores `false`.
+    /// KVM_IRQ_LINE_STATUS: sets the level of a GSI, and returns what KVM did with it.
+    ///
+    /// A GSI that is routed to a message sends it for `true`, and ignores `false`.
     ///
     /// # Errors
     ///
     /// Those of the ioctl. With [`Unsupported`](io::ErrorKind::Unsupported) a level-triggered line
     /// whose GSI has a message sends by an irqfd of its own. A line to a pin cannot be asserted
-    /// (`NoLevel`), except by the irqfd of an exported device.
+    /// (`NoIrqLine`), except by the irqfd of an exported device.
     fn irq_line_status(&self, gsi: u32, level: bool) -> io::Result<LineStatus>;
 
-    /// KVM_IRQ_LINE: drives a GSI, and does not ask what became of it.
+    /// KVM_IRQ_LINE: sets the level of a GSI, without asking for a status.
     ///
-    /// On x86 asking for the status has an effect: the real-time clock's pin (8 of the IOAPIC) then
-    /// gives no second interrupt before the guest has ended the first.
+    /// On x86 asking for the status has a side effect on the pin of the real-time clock (8 of the
+    /// IOAPIC). The pin then gives no second interrupt before the guest's EOI for the first.
     ///
     /// # Errors
     ///
-    /// Those of the ioctl. By default those of [`irq_line_status`](Self::irq_line_status), whose
-    /// status is dropped.
+    /// Those of the ioctl. The default calls [`irq_line_status`](Self::irq_line_status), and drops
+    /// the status.
     fn irq_line(&self, gsi: u32, level: bool) -> io::Result<()> {
         self.irq_line_status(gsi, level).map(drop)
     }
 
-    /// Returns which interrupt controllers the VM has in the kernel; `None` if it has none that
-    /// takes irqfds and routes, or none yet. It may change from `None` to `Some` once, when they
-    /// are created. Called when a routing table without a `Wiring` is built, until it is known, and
-    /// to explain a refusal.
+    /// Returns which interrupt controllers the VM has in the kernel.
+    ///
+    /// `None` means: none that takes irqfds and routes, or none yet. It may change from `None` to
+    /// `Some` once, when they are created. The upper crates call it when a routing table without a
+    /// `Wiring` is built, again until it is known, and to explain a refusal.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] where that is not known. Then the builder of the routing
-    /// table needs a `Wiring`.
+    /// [`io::ErrorKind::Unsupported`] if it is not known. Then the builder of the routing table
+    /// needs a `Wiring`.
     fn platform(&self) -> io::Result<Option<Platform>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The claim that the routing table of this VM takes, so that a second table is refused. A
-    /// decorator returns that of the VM below it.
+    /// Returns the claim that the routing table of this VM takes, so that a second table is
+    /// refused.
     ///
-    /// With `None`, the default, a second table is not refused. It is not refused either if one VM
-    /// has two implementations, such as two `KvmVm`s over duplicates of one descriptor.
+    /// A decorator returns that of the VM below it.
+    ///
+    /// With `None`, the default, a second table is not refused. Neither is it refused if one VM has
+    /// two implementations, such as two `KvmVm`s over duplicates of one descriptor.
     fn routing_claim(&self) -> Option<&RoutingClaim> {
         None
     }
@@ -188,8 +200,8 @@ pub trait Vm: fmt::Debug + Send + Sync {
     /// Announces that the VM is about to be closed.
     ///
     /// From then on new requests fail with [`Retired`], and requests that undo earlier ones succeed
-    /// without effect: the hypervisor frees everything when the VM is closed, so guards need no
-    /// request each when they are dropped. Guards may then be dropped in any order.
+    /// without effect. The hypervisor frees everything when the VM is closed, so guards need no
+    /// requests when they are dropped, and may be dropped in any order.
     ///
     /// The caller has to close the VM. While it lives on, what was registered stays in force. The
     /// default does nothing: then guards undo what they did.
@@ -202,7 +214,7 @@ pub trait Vm: fmt::Debug + Send + Sync {
 pub struct Retired;
 
 impl Retired {
-    /// Returns whether this is why a request was refused.
+    /// Returns whether a request was refused because of [`Vm::retire`].
     #[must_use]
     pub fn caused(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| {

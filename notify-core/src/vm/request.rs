@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Requests to a VM, and what they return, without a hypervisor's structs.
+//! Requests to a VM and their results, without structs of a hypervisor.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
 use crate::hex::Hex;
 
-/// One KVM_IRQFD.
+/// The arguments of [`Vm::irqfd`](crate::Vm::irqfd) (KVM_IRQFD).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct IrqFdRequest<'a> {
@@ -18,20 +18,21 @@ pub struct IrqFdRequest<'a> {
     pub action: IrqFdAction<'a>,
 }
 
-/// What a KVM_IRQFD asks for.
+/// What an [`IrqFdRequest`] does.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum IrqFdAction<'a> {
-    /// Bind: a signal pulses the GSI.
+    /// Binds the eventfd: a signal pulses the GSI.
     Assign,
-    /// Bind: a signal raises the GSI; the guest's EOI lowers it and signals this eventfd.
+    /// Binds the eventfd: a signal raises the GSI. The guest's EOI lowers it and signals this
+    /// eventfd.
     AssignResample(BorrowedFd<'a>),
-    /// Unbind.
+    /// Unbinds the eventfd.
     Deassign,
 }
 
 impl<'a> IrqFdRequest<'a> {
-    /// Binds an eventfd to a GSI, edge-triggered.
+    /// Creates a request that binds an eventfd to a GSI, edge-triggered.
     #[must_use]
     pub fn assign(eventfd: BorrowedFd<'a>, gsi: u32) -> Self {
         Self {
@@ -41,7 +42,7 @@ impl<'a> IrqFdRequest<'a> {
         }
     }
 
-    /// Binds an eventfd to a GSI, level-triggered.
+    /// Creates a request that binds an eventfd to a GSI, level-triggered.
     #[must_use]
     pub fn assign_resample(eventfd: BorrowedFd<'a>, gsi: u32, resample: BorrowedFd<'a>) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl<'a> IrqFdRequest<'a> {
         }
     }
 
-    /// Unbinds an eventfd from a GSI.
+    /// Creates a request that unbinds an eventfd from a GSI.
     #[must_use]
     pub fn deassign(eventfd: BorrowedFd<'a>, gsi: u32) -> Self {
         Self {
@@ -72,36 +73,36 @@ pub enum Bus {
     Pio,
 }
 
-/// One KVM_IOEVENTFD.
+/// The arguments of [`Vm::ioeventfd`](crate::Vm::ioeventfd) (KVM_IOEVENTFD).
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct IoEventFdRequest<'a> {
-    /// The eventfd that a matching write signals.
+    /// The eventfd that a matching write of the guest signals.
     pub eventfd: BorrowedFd<'a>,
-    /// The address space.
+    /// The address space of the doorbell.
     pub bus: Bus,
-    /// The address in it.
+    /// The guest-physical address, or the port.
     pub address: u64,
-    /// The length in bytes of the writes that match: 1, 2, 4, 8, or 0 for any.
+    /// The length in bytes of writes that match: 1, 2, 4, 8, or 0 for any.
     pub len: u32,
-    /// The one value that matches, or `None` for any.
+    /// The one value that matches, or `None` for any value.
     pub datamatch: Option<u64>,
     /// What to do with the eventfd.
     pub action: IoEventFdAction,
 }
 
-/// What a KVM_IOEVENTFD asks for.
+/// What an [`IoEventFdRequest`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IoEventFdAction {
-    /// Bind.
+    /// Binds the eventfd.
     Assign,
-    /// Unbind what was bound with the same key and eventfd.
+    /// Unbinds what was bound with the same address, length, value and eventfd.
     Deassign,
 }
 
 impl<'a> IoEventFdRequest<'a> {
-    /// Binds an eventfd to writes of `len` bytes at an address.
+    /// Creates a request that binds an eventfd to writes of `len` bytes at an address.
     #[must_use]
     pub fn assign(eventfd: BorrowedFd<'a>, bus: Bus, address: u64, len: u32) -> Self {
         Self {
@@ -114,14 +115,14 @@ impl<'a> IoEventFdRequest<'a> {
         }
     }
 
-    /// Only for writes of this value.
+    /// Sets the one value that matches; `None`, the default, matches any value.
     #[must_use]
     pub fn datamatch(mut self, value: Option<u64>) -> Self {
         self.datamatch = value;
         self
     }
 
-    /// The request that undoes this one.
+    /// Returns the request that undoes this one.
     #[must_use]
     pub fn deassign(mut self) -> Self {
         self.action = IoEventFdAction::Deassign;
@@ -142,29 +143,36 @@ impl fmt::Debug for IoEventFdRequest<'_> {
     }
 }
 
-/// What became of a message.
+/// What KVM did with an MSI message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MsiOutcome {
-    /// Delivered, or merged with one that was pending there. On x86 the number is that of the local
-    /// APICs that took it; elsewhere it is at least 1 and has no meaning.
+    /// Delivered, or merged with one that was pending.
+    ///
+    /// On x86 the number counts the local APICs that took it. Elsewhere it is at least 1 and has no
+    /// meaning.
     Delivered(u32),
-    /// No local APIC took it: none has that destination, or it is switched off. (On riscv64 KVM
-    /// returns this for every message that it does not refuse.)
+    /// Dropped: no local APIC has that destination, or it is switched off.
+    ///
+    /// On riscv64 KVM returns this for every message that it does not refuse.
     Blocked,
 }
 
-/// What became of a change of a line.
+/// What KVM did with a change of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LineStatus {
-    /// Delivered; the number is the sum over all chips, whatever they count.
+    /// Delivered. The number is the sum of what all chips return.
     Delivered(u32),
-    /// KVM returned 0: an interrupt of the pin was pending already, or no local APIC took it.
+    /// Nothing new was delivered (KVM returned 0).
+    ///
+    /// An interrupt of the pin was pending already, or no local APIC took it.
     Coalesced,
-    /// KVM returned -1: the pin is masked or waits for an EOI, the GSI is not routed, or it is
-    /// routed to a message, for which level 0 has no meaning.
+    /// Ignored (KVM returned -1).
+    ///
+    /// The pin is masked or waits for an EOI, or the GSI has no route. Level 0 of a GSI that is
+    /// routed to a message is ignored, too.
     Ignored,
-    /// KVM does not return a status (it lacks KVM_CAP_IRQ_INJECT_STATUS).
+    /// Not known: KVM lacks KVM_CAP_IRQ_INJECT_STATUS.
     Unknown,
 }

@@ -17,10 +17,10 @@ const HV_SINT: u32 = kvm_bindings::KVM_IRQ_ROUTING_HV_SINT;
 const XEN_EVTCHN: u32 = kvm_bindings::KVM_IRQ_ROUTING_XEN_EVTCHN;
 const MSI_VALID_DEVID: u32 = kvm_bindings::KVM_MSI_VALID_DEVID;
 
-/// A routing table as KVM_SET_GSI_ROUTING takes it: header and entries in one piece of memory.
+/// A routing table in the layout of KVM_SET_GSI_ROUTING: header and entries in one allocation.
 ///
-/// It is patched in place and handed to the kernel as it is, so that a commit copies nothing in
-/// user space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
+/// It is changed in place and passed to the kernel as it is, so a commit copies nothing in user
+/// space. Entries keep their order, except over [`swap_remove`](Self::swap_remove).
 #[derive(Clone)]
 pub struct RouteBuffer {
     words: Vec<u64>,
@@ -42,12 +42,12 @@ pub struct RouteEntry {
 pub enum RouteTarget {
     /// A pin of an interrupt controller in the kernel.
     Pin {
-        /// KVM's number of the chip.
+        /// KVM's number of the interrupt controller.
         chip: u32,
         /// The pin's number.
         pin: u32,
     },
-    /// A message.
+    /// An MSI message.
     Msi(MsiMessage),
     /// A synthetic interrupt source of Hyper-V.
     HvSint {
@@ -165,36 +165,36 @@ pub(crate) fn halves(address: u64) -> [u32; 2] {
 }
 
 impl RouteBuffer {
-    /// An empty table.
+    /// Creates an empty table.
     #[must_use]
     pub fn new() -> Self {
         Self { words: vec![0] }
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries().len()
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()
     }
 
-    /// The entry at `index`.
+    /// Returns the entry at `index`; `None` beyond the end.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<RouteEntry> {
         self.entries().get(index).and_then(RouteEntry::decode)
     }
 
-    /// All entries in order.
+    /// Iterates over all entries in order.
     pub fn iter(&self) -> impl Iterator<Item = RouteEntry> + Clone + '_ {
         self.entries().iter().filter_map(RouteEntry::decode)
     }
 
-    /// Takes memory for so many entries more; none, where there is not so much.
+    /// Reserves memory for this many more entries; reserves none if there is not enough.
     pub fn reserve(&mut self, additional: usize) {
         // The entries take what they need, one by one.
         let _ = self.words.try_reserve(additional.saturating_mul(ENTRY));
@@ -206,14 +206,15 @@ impl RouteBuffer {
         self.update_header();
     }
 
-    /// Overwrites the entry at `index` and returns the old one; `None` if there was none.
+    /// Overwrites the entry at `index` and returns the old one; `None` beyond the end.
     pub fn replace(&mut self, index: usize, entry: RouteEntry) -> Option<RouteEntry> {
         let slot = self.entries_mut().get_mut(index)?;
         RouteEntry::decode(&std::mem::replace(slot, entry.encode()))
     }
 
-    /// Puts other entries in the place of those at `range`; those behind keep their order. A range
-    /// that reaches beyond the end stops there.
+    /// Replaces the entries at `range`; those behind keep their order.
+    ///
+    /// A range that reaches beyond the end stops there.
     pub fn splice(&mut self, range: Range<usize>, entries: impl IntoIterator<Item = RouteEntry>) {
         let word = |index: usize| HEADER + index.min(self.len()) * ENTRY;
         let words = word(range.start.min(range.end))..word(range.end);
@@ -224,7 +225,7 @@ impl RouteBuffer {
         self.update_header();
     }
 
-    /// Removes the entry at `index`; the last one takes its place.
+    /// Removes and returns the entry at `index`; the last one takes its place.
     pub fn swap_remove(&mut self, index: usize) -> Option<RouteEntry> {
         let entries = self.entries_mut();
         let last = *entries.last()?;

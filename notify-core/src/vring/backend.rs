@@ -5,17 +5,18 @@ use std::io;
 
 use crate::EventNotifier;
 
-/// A vhost back-end, as far as its eventfds are concerned.
+/// A vhost back-end: the requests that concern its eventfds.
 ///
 /// With the feature `vhost` it is implemented for `vhost::vhost_kern::vsock::Vsock`, for
 /// `NetWithTap`, and for `vhost::vhost_user::Frontend`.
 ///
 /// Rings are numbered from 0. Implementations duplicate the descriptors that they keep; the kernel
-/// and a vhost-user connection do so by themselves.
+/// and a vhost-user connection do so by themselves. Each method may block until the back-end has
+/// replied.
 pub trait VringBackend {
     /// Sets the eventfd that wakes the back-end for this ring (VHOST_SET_VRING_KICK).
     ///
-    /// Called only while the back-end does not run.
+    /// [`Vrings`](super::Vrings) calls it only while the back-end does not run.
     ///
     /// # Errors
     ///
@@ -24,33 +25,35 @@ pub trait VringBackend {
 
     /// Sets the eventfd that the back-end signals when it has used buffers (VHOST_SET_VRING_CALL).
     ///
-    /// A back-end that runs signals the old one no more once this call has returned.
+    /// When this has returned, a running back-end no longer signals the old one.
     ///
     /// # Errors
     ///
-    /// Those of the request. If the connection broke, it is unknown which eventfd the ring has.
+    /// Those of the request. If the connection broke, it is not known which eventfd the ring has.
     fn set_call(&mut self, ring: usize, call: &EventNotifier) -> io::Result<()>;
 
-    /// Sets the eventfd that the back-end signals when it gives the ring up (VHOST_SET_VRING_ERR).
+    /// Sets the eventfd that the back-end signals when it stops a ring as broken
+    /// (VHOST_SET_VRING_ERR).
     ///
     /// # Errors
     ///
     /// Those of the request.
     fn set_err(&mut self, ring: usize, err: &EventNotifier) -> io::Result<()>;
 
-    /// Starts the rings `0..rings`. When this returns, the back-end takes kicks.
+    /// Starts the rings `0..rings`. When this has returned, the back-end takes kicks.
     ///
     /// # Errors
     ///
-    /// Those of the request. `stop` is called then, since some rings may run.
+    /// Those of the request. [`Vrings`](super::Vrings) then calls `stop`, since some rings may run.
     fn start(&mut self, rings: usize) -> io::Result<()>;
 
-    /// Stops the rings `0..rings`, and returns each one's base: the index of the next available
-    /// buffer, as VHOST_GET_VRING_BASE gives it. When this returns, the back-end neither reads nor
-    /// writes a ring, and signals no call.
+    /// Stops the rings `0..rings`, and returns each one's base.
+    ///
+    /// The base is the index of the next available buffer (VHOST_GET_VRING_BASE). When this has
+    /// returned, the back-end neither reads nor writes a ring, and signals no call.
     ///
     /// # Errors
     ///
-    /// Those of the request. It is then unknown which rings run.
+    /// Those of the request. It is then not known which rings run.
     fn stop(&mut self, rings: usize) -> io::Result<Vec<u32>>;
 }

@@ -7,8 +7,10 @@ use crate::{Error, Rejected, SysError};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VringError {
-    /// One eventfd has two uses. As the kick of two rings it would wake both for each kick; as kick
-    /// and call it would wake the back-end by its own completions, for ever.
+    /// One eventfd has two uses.
+    ///
+    /// As the kick of two rings, it would wake both for each kick. As kick and call, the back-end
+    /// would wake itself by its own completions.
     #[error("ring {ring} uses an eventfd that ring {other} already has; give each its own")]
     #[non_exhaustive]
     SharedNotifier {
@@ -18,8 +20,9 @@ pub enum VringError {
         other: usize,
     },
 
-    /// The kick is in semaphore mode: one read takes one signal of several, so `stop` could not
-    /// clear it.
+    /// The kick is in semaphore mode.
+    ///
+    /// One read takes one signal of several, so `stop` could not clear it.
     #[error("the kick of ring {ring} is in semaphore mode; give it an eventfd that counts")]
     #[non_exhaustive]
     Semaphore {
@@ -37,7 +40,7 @@ pub enum VringError {
     NoSuchRing {
         /// The number that was given.
         ring: usize,
-        /// How many there are.
+        /// The number of rings.
         rings: usize,
     },
 
@@ -81,9 +84,9 @@ pub enum VringError {
     #[error("the back-end returned {bases} bases for {rings} rings; abandon it")]
     #[non_exhaustive]
     WrongBases {
-        /// How many it returned.
+        /// The number of bases that it returned.
         bases: usize,
-        /// How many rings there are.
+        /// The number of rings.
         rings: usize,
     },
 

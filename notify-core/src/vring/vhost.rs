@@ -34,7 +34,7 @@ fn bases(backend: &impl VhostBackend, rings: usize) -> io::Result<Vec<u32>> {
     (0..rings).map(base).collect()
 }
 
-/// `/dev/vhost-vsock`. The event queue is not vhost's: vhost has two rings, receive and transmit.
+/// `/dev/vhost-vsock`, with two rings: receive and transmit. The event queue is not vhost's.
 impl<AS: PhysicalGuestAddressSpace> VringBackend for Vsock<AS> {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
         self.set_vring_kick(ring, kick.as_ref()).map_err(io_error)
@@ -65,13 +65,14 @@ pub struct NetWithTap<AS: PhysicalGuestAddressSpace> {
 }
 
 impl<AS: PhysicalGuestAddressSpace> NetWithTap<AS> {
-    /// Pairs both. The interface must have `IFF_VNET_HDR` as the features of the device want it.
+    /// Creates the back-end. The interface must have `IFF_VNET_HDR` if the device's features need
+    /// it.
     #[must_use]
     pub fn new(net: Net<AS>, tap: File) -> Self {
         Self { net, tap }
     }
 
-    /// The vhost device, for its features, memory and ring addresses.
+    /// Returns the vhost device, to set features, memory and ring addresses.
     #[must_use]
     pub fn net(&self) -> &Net<AS> {
         &self.net
@@ -121,13 +122,15 @@ impl<AS: PhysicalGuestAddressSpace> VringBackend for NetWithTap<AS> {
     }
 }
 
-/// A vhost-user daemon. `VHOST_USER_F_PROTOCOL_FEATURES` must have been negotiated, because without
-/// it rings cannot be enabled and disabled.
+/// A vhost-user daemon.
 ///
-/// A request may wait for the daemon's reply. A time-out of the socket does not end the wait,
-/// because the `vhost` crate tries again. Call this on a thread that serves no other device, keep a
-/// clone of the `UnixStream`, and end a wait that takes too long by `UnixStream::shutdown` from
-/// another thread. The request then fails.
+/// `VHOST_USER_F_PROTOCOL_FEATURES` must have been negotiated, because without it rings cannot be
+/// enabled and disabled.
+///
+/// A request blocks until the daemon replies. A time-out of the socket does not end the wait,
+/// because the `vhost` crate tries again. So use a thread that serves no other device, and keep a
+/// clone of the `UnixStream`. `UnixStream::shutdown` from another thread ends the wait, and the
+/// request fails.
 impl VringBackend for Frontend {
     fn set_kick(&mut self, ring: usize, kick: &EventNotifier) -> io::Result<()> {
         numbered(ring)?;

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use super::signal::signal;
-use super::{VringBackend, VringError};
+use super::{Stopped, StoppedRing, VringBackend, VringError};
 use crate::{EventFdMode, EventNotifier, NotifierPair, Rejected};
 
 /// The kick, call and error eventfds of all rings of one device, and the back-end that has them.
 ///
-/// Drop waits for the back-end as `stop` does, and ignores its errors. Call
-/// [`abandon`](Self::abandon) first if the back-end may be silent. The kicks keep their counts.
+/// Drop blocks until the back-end has stopped, as [`stop`](Self::stop) does, and ignores its
+/// errors. Call [`abandon`](Self::abandon) first if the back-end may be silent. The kicks keep
+/// their counts.
 ///
-/// `Vrings` takes no lock: put it into a `Mutex` if several threads start and stop. It is not on
+/// `Vrings` has no lock: put it into a `Mutex` if several threads start and stop it. It is not on
 /// the data path.
 #[derive(Debug)]
 pub struct Vrings<B: VringBackend> {
@@ -35,38 +36,17 @@ enum State<B> {
     Started(B),
 }
 
-/// A back-end that was stopped, and where it stopped.
-#[derive(Debug)]
-#[must_use = "the bases are where the next back-end goes on"]
-pub struct Stopped<B> {
-    /// The back-end. It signals none of the eventfds any more.
-    pub backend: B,
-    /// By ring.
-    pub rings: Vec<StoppedRing>,
-}
-
-/// Where one ring stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct StoppedRing {
-    /// Index of the next available buffer, as the back-end gave it (VHOST_GET_VRING_BASE). Check
-    /// what an untrusted process gave, then hand it to the next back-end (VHOST_SET_VRING_BASE).
-    pub base: u32,
-    /// Whether the kick was signalled and is now cleared, or could not be read. The back-end may
-    /// have served those kicks: the kernel never reads the counter. Process the ring once more if
-    /// the VMM takes it over; a back-end that is started on it looks by itself.
-    pub kicked: bool,
-}
-
 impl<B: VringBackend> Vrings<B> {
-    /// Creates the set, of a pair for each ring, and an error eventfd for each.
+    /// Creates the set from a pair for each ring, and an error eventfd for each.
+    ///
+    /// Several rings may have the same call.
     ///
     /// # Errors
     ///
-    /// [`VringError::SharedNotifier`] if two rings have the same kick, or a kick is also a call
-    /// (the same `Arc`: duplicates of an eventfd are not recognised). [`VringError::Semaphore`].
-    /// [`VringError::Notifier`] if an error eventfd cannot be created. Several rings may have one
-    /// call.
+    /// - [`VringError::SharedNotifier`] if two rings have the same kick, or a kick is also a call.
+    ///   Only the same `Arc` is recognised, not a duplicate of the eventfd.
+    /// - [`VringError::Semaphore`] if a kick is in semaphore mode.
+    /// - [`VringError::Notifier`] if an error eventfd cannot be created.
     pub fn new(rings: impl IntoIterator<Item = NotifierPair>) -> Result<Self, VringError> {
         let mut vrings = Self {
             rings: Vec::new(),
@@ -82,20 +62,23 @@ impl<B: VringBackend> Vrings<B> {
         Ok(vrings)
     }
 
-    /// Hands the rings to a back-end and starts it, then kicks each ring once. After
-    /// [`abandon`](Self::abandon) it also signals each call once: the guest must look for what the
-    /// lost back-end used without a call.
+    /// Gives the rings to a back-end and starts it, then kicks each ring once.
+    ///
+    /// After [`abandon`](Self::abandon) it also signals each call once, so that the guest looks for
+    /// buffers that the lost back-end used without a call.
     ///
     /// Register the doorbells and arm the vectors before. Blocks as long as the back-end does; see
     /// also [`EventNotifier::notify`] for eventfds that a hostile process shares.
     ///
     /// # Errors
     ///
-    /// [`VringError::Started`]: nothing has changed. [`VringError::SetNotifier`],
-    /// [`VringError::Start`], [`VringError::Notifier`], [`VringError::KeptFull`]: the back-end was
-    /// asked to stop. Each ring is kicked once, so that no kick is missing that the back-end used
-    /// up, and the next start also signals each call. The back-end comes back inside. Drop it
-    /// before another one is started.
+    /// The back-end comes back inside.
+    ///
+    /// - [`VringError::Started`] if a back-end has the rings; nothing has changed.
+    /// - [`VringError::SetNotifier`], [`VringError::Start`], [`VringError::Notifier`] and
+    ///   [`VringError::KeptFull`]: the back-end was asked to stop. Drop it before another one is
+    ///   started. Each ring is kicked once, so no kick is lost that the back-end used up. The next
+    ///   start also signals each call.
     pub fn start(&mut self, mut backend: B) -> Result<(), Rejected<B, VringError>> {
         let State::Idle { calls_missing } = self.state else {
             return Err(Rejected::new(VringError::Started, backend));
@@ -117,14 +100,16 @@ impl<B: VringBackend> Vrings<B> {
 
     /// Stops the back-end, then reads and clears each ring's kick.
     ///
-    /// Keep the vectors armed until this has returned: the back-end signals calls until then.
-    /// Remove the doorbells before, if the VMM shall see each later kick as an exit.
+    /// Keep the vectors armed until this has returned: the back-end signals calls until then. If
+    /// the VMM wants each later kick as an exit, remove the doorbells before. Blocks until the
+    /// back-end has replied.
     ///
     /// # Errors
     ///
-    /// [`VringError::NotStarted`]; [`VringError::Stop`] if the back-end does not confirm;
-    /// [`VringError::WrongBases`] if it returns another number of bases than there are rings. It
-    /// keeps the rings then, and [`abandon`](Self::abandon) takes them from it.
+    /// - [`VringError::NotStarted`] if no back-end has the rings.
+    /// - [`VringError::Stop`] if the back-end does not confirm, [`VringError::WrongBases`] if it
+    ///   returns another number of bases than there are rings. It keeps the rings then; take them
+    ///   from it by [`abandon`](Self::abandon).
     pub fn stop(&mut self) -> Result<Stopped<B>, VringError> {
         let State::Started(backend) = &mut self.state else {
             return Err(VringError::NotStarted);
@@ -153,14 +138,14 @@ impl<B: VringBackend> Vrings<B> {
         }
     }
 
-    /// Takes the rings from a back-end that has died, without asking it, and returns it.
+    /// Takes the rings from a back-end that has died, without a request to it, and returns it.
     ///
-    /// A process that is not dead may go on using rings and eventfds. If that can be, give the
+    /// A process that is not dead may go on using rings and eventfds. If that is possible, give the
     /// rings new eventfds by [`set_pair`](Self::set_pair) before the next start. The error eventfds
-    /// stay.
+    /// stay the same. Never blocks.
     ///
-    /// The lost back-end cannot return a base. For a split ring whose device uses buffers in order
-    /// it is the used index in guest memory; for others see VHOST_USER_GET_INFLIGHT_FD.
+    /// The lost back-end cannot return a base. For a split ring whose device uses buffers in order,
+    /// the base is the used index in guest memory. For others see VHOST_USER_GET_INFLIGHT_FD.
     pub fn abandon(&mut self) -> Option<B> {
         let calls_missing = match &self.state {
             State::Idle { calls_missing } => *calls_missing,
@@ -172,19 +157,21 @@ impl<B: VringBackend> Vrings<B> {
         }
     }
 
-    /// Gives a ring other eventfds: after its queue has moved to another vector, or before a peer
-    /// that shall not have the old ones.
+    /// Sets the kick and the call of a ring.
     ///
-    /// A back-end that runs can get another call, and gets it at once. Calls that the old eventfd
-    /// got stay there; `irqfd::msix::Binding::bind_call` takes them along. Its kick cannot change
-    /// while it runs, because common daemons do not watch the new one: stop it first.
+    /// Use it after a queue has moved to another vector, or before a back-end that must not have
+    /// the old eventfds.
+    ///
+    /// A running back-end gets another call at once. Signals in the old call stay there;
+    /// `irqfd::msix::Binding::bind_call` moves them to the new one. The kick of a running ring
+    /// cannot change, because common daemons do not watch the new one: stop first.
     ///
     /// # Errors
     ///
-    /// [`VringError::NoSuchRing`], [`VringError::SharedNotifier`], [`VringError::Semaphore`], and
-    /// [`VringError::Started`] for another kick of a back-end that runs: nothing has changed.
-    /// [`VringError::SetNotifier`]: the ring has its old pair; over a connection that broke, the
-    /// back-end may have the new call.
+    /// - [`VringError::NoSuchRing`], [`VringError::SharedNotifier`], [`VringError::Semaphore`], and
+    ///   [`VringError::Started`] for another kick of a running back-end: nothing has changed.
+    /// - [`VringError::SetNotifier`]: the ring has its old pair. Over a connection that broke, the
+    ///   back-end may have the new call.
     pub fn set_pair(&mut self, ring: usize, pair: NotifierPair) -> Result<(), VringError> {
         let rings = self.rings.len();
         let Some(place) = self.rings.get(ring) else {
@@ -206,9 +193,11 @@ impl<B: VringBackend> Vrings<B> {
         Ok(())
     }
 
-    /// The rings whose error eventfd was signalled since the last call. Such a ring is dead until
-    /// its content is mended and the back-end is started anew: the kernel stops at the first
-    /// malformed descriptor, and signals again for each kick that makes it look there.
+    /// Returns the rings whose error eventfd was signalled since the last call.
+    ///
+    /// Such a ring is dead until its content is repaired and the back-end is started again. The
+    /// kernel stops at the first malformed descriptor, and signals again for each kick that makes
+    /// it look there. Never blocks.
     ///
     /// # Errors
     ///
@@ -223,20 +212,21 @@ impl<B: VringBackend> Vrings<B> {
         Ok(failed)
     }
 
-    /// A ring's error eventfd. Add it to an event loop, and call [`failed`](Self::failed) when it
-    /// is readable.
+    /// Returns a ring's error eventfd; `None` if there is no such ring.
+    ///
+    /// Add it to an event loop, and call [`failed`](Self::failed) when it is readable.
     #[must_use]
     pub fn error_notifier(&self, ring: usize) -> Option<&Arc<EventNotifier>> {
         self.rings.get(ring).map(|ring| &ring.err)
     }
 
-    /// A ring's kick and call.
+    /// Returns a ring's kick and call; `None` if there is no such ring.
     #[must_use]
     pub fn pair(&self, ring: usize) -> Option<&NotifierPair> {
         self.rings.get(ring).map(|ring| &ring.pair)
     }
 
-    /// The back-end that has the rings.
+    /// Returns the back-end that has the rings, if one has.
     #[must_use]
     pub fn backend(&self) -> Option<&B> {
         match &self.state {

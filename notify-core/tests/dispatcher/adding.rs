@@ -159,7 +159,7 @@ fn a_dispatcher_that_is_dropped_drops_its_handlers_and_leaves_signals_alone() {
 fn one_thread_at_a_time() {
     let dispatcher = Arc::new(Dispatcher::new().unwrap());
     let (notifier, weak) = (notifier(), Arc::downgrade(&dispatcher));
-    let (told, answers) = std::sync::mpsc::channel();
+    let (told, results) = std::sync::mpsc::channel();
     let add = dispatcher.handle().add(Arc::clone(&notifier), move |_| {
         let dispatcher = weak.upgrade().unwrap();
         told.send(dispatcher.run_once(None))?;
@@ -173,8 +173,8 @@ fn one_thread_at_a_time() {
     add.unwrap();
     notifier.notify().unwrap();
     expect_quiet_after(&dispatcher, 1);
-    for answer in answers.try_iter().take(2) {
-        assert!(matches!(answer, Err(Error::AlreadyRunning)), "{answer:?}");
+    for result in results.try_iter().take(2) {
+        assert!(matches!(result, Err(Error::AlreadyRunning)), "{result:?}");
     }
     expect_quiet_after(&dispatcher, 0);
 }

@@ -63,20 +63,20 @@ fn capabilities_are_asked_once() {
         (Extension::SignalMsi, 1),
     ];
     for _ in 0..2 {
-        for (capability, answer) in all {
+        for (capability, value) in all {
             assert_eq!(
                 vm.check_extension(capability).unwrap(),
-                answer,
+                value,
                 "{capability:?}"
             );
         }
     }
     // No ioctl works any more, which matters for capabilities that may change.
     retire_fd(&vm);
-    for (capability, answer) in all {
+    for (capability, value) in all {
         assert_eq!(
             vm.check_extension(capability).unwrap(),
-            answer,
+            value,
             "{capability:?}"
         );
     }
@@ -101,10 +101,10 @@ fn capabilities_that_change() {
         Extension::IrqChip,
         Extension::MsiDevid,
     ] {
-        let answer = fresh.check_extension(capability).unwrap();
+        let value = fresh.check_extension(capability).unwrap();
         assert_eq!(
             vm.check_extension(capability).unwrap(),
-            answer,
+            value,
             "{capability:?}"
         );
     }
@@ -190,15 +190,15 @@ fn a_line_tells_what_became_of_it() {
     // An edge that is raised while it is pending only on the IOAPIC is coalesced.
     let entry = RouteEntry::new(50, RouteTarget::Pin { chip: 0, pin: 6 });
     vm.set_gsi_routing(&[entry].into_iter().collect()).unwrap();
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for level in [true, false, true] {
-        answers.push(vm.irq_line_status(50, level).unwrap());
+        results.push(vm.irq_line_status(50, level).unwrap());
     }
     assert!(
-        matches!(answers[0], LineStatus::Delivered(_)),
-        "{answers:?}"
+        matches!(results[0], LineStatus::Delivered(_)),
+        "{results:?}"
     );
-    assert_eq!(answers[2], LineStatus::Coalesced, "{answers:?}");
+    assert_eq!(results[2], LineStatus::Coalesced, "{results:?}");
 }
 
 /// The ioctl fails with EPERM in the first case. A guest can cause that too, see `inject` of irqfd.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which GSI leads to which chips, drawn: a line for each run of GSIs, a dot for each chip on it.
+//! The picture of the table: a line for each run of GSIs, and a dot for each chip that it is routed
+//! to.
 
 use std::iter::repeat_n;
 
@@ -12,10 +13,10 @@ const GSIS: usize = 12;
 /// Width of each other column, and of a narrow one.
 const CHIP: usize = 14;
 const NARROW: usize = 11;
-/// What is in the last column at most.
-const TRAVEL: &str = "by a worker, and odd";
+/// The longest text of the last column.
+const TRAVEL: &str = "by a worker, unusual";
 
-/// The drawing, a title above it; or why there is none.
+/// Returns the picture with its titles, or why there is none.
 pub(crate) fn draw(platform: Platform, runs: &[Run<'_>], width: usize) -> String {
     let mut titles: Vec<_> = chips(platform).iter().map(ToString::to_string).collect();
     titles.push("message".to_owned());
@@ -29,7 +30,7 @@ pub(crate) fn draw(platform: Platform, runs: &[Run<'_>], width: usize) -> String
     titles
         .iter()
         .for_each(|title| drawing += &cell(title, chip, ' '));
-    drawing += "a signal travels\n";
+    drawing += "delivery\n";
     for run in runs {
         drawing += &cell(&format!("  {}", run.gsis()), GSIS, ' ');
         let mut dots: Vec<_> = run
@@ -51,14 +52,14 @@ pub(crate) fn draw(platform: Platform, runs: &[Run<'_>], width: usize) -> String
         }
         drawing += run.first.travel.short();
         if run.first.is_odd {
-            drawing += ", and odd";
+            drawing += ", unusual";
         }
         drawing += "\n";
     }
     drawing
 }
 
-/// Text filled up to a width in characters.
+/// Pads a text to a width in characters.
 fn cell(text: &str, width: usize, fill: char) -> String {
     let missing = width.saturating_sub(text.chars().count()).max(1);
     text.chars().chain(repeat_n(fill, missing)).collect()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::report::{Report, Travel};
 
-/// The whole report, or what concerns one GSI.
+/// Returns the whole report, or the part about one GSI.
 pub(crate) fn object(report: &Report, gsi: Option<u32>) -> Value {
     let wanted = |other: u32| gsi.is_none_or(|gsi| gsi == other);
     let entries = report.dump.entries().iter();

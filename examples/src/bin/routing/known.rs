@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! How a table's pins differ from those of machines that are known.
+//! How a table's pins differ from known wirings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,21 +9,21 @@ use notify_core::RouteTarget;
 use crate::line::chips;
 use crate::report::Report;
 
-/// With more differences a table is another machine's.
+/// With more differences, the table is of another kind of VM.
 const MOST: usize = 8;
 
-/// What is said of the pins of a table.
+/// The result of the comparison.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// They are those of this machine.
+    /// The pins are those of this wiring.
     Same(&'static str),
-    /// They are almost those of a known machine.
+    /// The pins are almost those of a known wiring; the differences.
     Differs(Vec<String>),
-    /// Nothing is known of such a machine.
+    /// No known wiring is similar.
     None,
 }
 
-/// Compares with the nearest machine.
+/// Compares with the most similar wiring.
 pub(crate) fn compare(report: &Report) -> Verdict {
     if report.dump.platform() != Platform::X86 {
         return Verdict::None;
@@ -33,7 +33,7 @@ pub(crate) fn compare(report: &Report) -> Verdict {
         (Wiring::pc(), "as QEMU wires a PC"),
         (
             Wiring::kernel_default_x86(),
-            "as KVM wires a new machine (the timer at IOAPIC pin 0; in a PC by QEMU at pin 2)",
+            "as KVM wires a new VM (the timer at IOAPIC pin 0; QEMU wires it to pin 2)",
         ),
     ];
     let compared = known.map(|(wiring, name)| (differences(&pins, &wiring, name), name));
@@ -45,7 +45,7 @@ pub(crate) fn compare(report: &Report) -> Verdict {
     }
 }
 
-/// The pins of each GSI that has nothing else, and none that KVM refuses.
+/// The pins of each GSI that has only pins, and only such that KVM takes.
 fn pins(dump: &Dump) -> BTreeMap<u32, Pins> {
     let mut pins = BTreeMap::<u32, Option<Vec<Pin>>>::new();
     for entry in dump.entries() {
@@ -77,7 +77,7 @@ fn differences(pins: &BTreeMap<u32, Pins>, wiring: &Wiring, name: &str) -> Vec<S
         .filter(|gsi| pins.get(gsi) != known.get(gsi));
     let differences = different.map(|gsi| {
         let (here, there) = (words(pins.get(gsi)), words(known.get(gsi)));
-        format!("GSI {gsi} leads to {here}; {name}, it leads to {there}")
+        format!("GSI {gsi} is routed to {here}; {name}, it is routed to {there}")
     });
     differences.collect()
 }

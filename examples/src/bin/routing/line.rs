@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Run`]: neighbouring GSIs that lead to neighbouring pins in the same way.
+//! [`Run`]: neighbouring GSIs that are routed to neighbouring pins in the same way.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use notify_core::RouteTarget;
 use crate::ranges::range;
 use crate::report::{Report, Travel};
 
-/// Where one GSI leads.
+/// What one GSI is routed to.
 #[derive(Debug, Clone)]
 pub(crate) struct Line<'a> {
     pub(crate) gsi: u32,
@@ -21,14 +21,14 @@ pub(crate) struct Line<'a> {
     pub(crate) is_odd: bool,
 }
 
-/// Lines that differ by their numbers alone.
+/// Consecutive lines that differ only by their numbers.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) first: Line<'a>,
     pub(crate) last: Line<'a>,
 }
 
-/// The chips of a machine, in the order of KVM's numbers.
+/// The chips of a platform, in the order of KVM's numbers.
 pub(crate) fn chips(platform: Platform) -> &'static [IrqChip] {
     match platform {
         Platform::X86 => &[IrqChip::PicMaster, IrqChip::PicSlave, IrqChip::IoApic],
@@ -38,7 +38,7 @@ pub(crate) fn chips(platform: Platform) -> &'static [IrqChip] {
     }
 }
 
-/// All lines of a table, folded.
+/// All lines of a table, folded into runs.
 pub(crate) fn runs(report: &Report) -> Vec<Run<'_>> {
     let targets = targets(&report.dump);
     let mut runs: Vec<Run<'_>> = Vec::new();
@@ -128,12 +128,12 @@ impl Run<'_> {
         pins.map(|(first, last)| Some(range((*first)?, (*last)?)))
     }
 
-    /// Whether it leads to something other than pins.
+    /// Whether it is routed to something other than pins.
     pub(crate) fn is_single(&self) -> bool {
         self.first.single.is_some()
     }
 
-    /// Where it leads, in words; of several the first and the last.
+    /// What it is routed to, for people; of several GSIs the first and the last.
     pub(crate) fn destination(&self) -> String {
         let (first, last) = (&self.first.travel.what, &self.last.travel.what);
         if first == last {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Explains a GSI routing table: that of a fresh PC on this machine, or one from a bug report.
+//! Explains a GSI routing table: of a fresh PC on this host, or from a bug report.
 //!
-//! What would be lost and what is odd comes first, then which GSI leads to which chips, then how a
-//! signal of each travels. Ctrl-C ends the program: it counts nothing.
+//! First it prints which signals would be lost and what is unusual, then a picture of GSIs and
+//! chips, then how a signal of each GSI reaches the guest. Ctrl-C ends the program.
 
 mod drawing;
+mod fresh_pc;
 mod json;
 mod known;
 mod line;
-mod machine;
 mod ranges;
 mod report;
 mod text;
@@ -34,12 +34,11 @@ struct Arguments {
 fn arguments() -> OptionParser<Arguments> {
     let dump = positional("DUMP").help(
         "A table as text, one entry a line such as \"gsi=4 type=1 2 4\"; \"-\" reads standard \
-            input \
-         [default: the table of a fresh PC]",
+         input [default: the table of a fresh PC]",
     );
     let dump = dump.optional();
     let gsi = long("gsi")
-        .help("Explain this GSI alone")
+        .help("Explain only this GSI")
         .argument("GSI")
         .optional();
     let json = long("json")
@@ -47,7 +46,9 @@ fn arguments() -> OptionParser<Arguments> {
         .switch();
     construct!(Arguments { gsi, json, dump })
         .to_options()
-        .descr("How interrupts travel: explains a GSI routing table, entry by entry.")
+        .descr(
+            "Explains a GSI routing table: where each GSI goes, and which signals KVM would lose.",
+        )
         .footer("The exit code is 1 if KVM refuses the table.")
 }
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = match &arguments.dump {
         Some(path) => load(path)?,
-        None => machine::report()?,
+        None => fresh_pc::report()?,
     };
     let width = width::of_stdout();
     show(match (arguments.json, arguments.gsi) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Ranges of GSIs, as people write them.
+//! Ranges of GSIs, printed for people.
 
 /// Ascending numbers as inclusive ranges.
 pub(crate) fn ranges(numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, u32)> {
@@ -13,7 +13,7 @@ pub(crate) fn ranges(numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, u32)> 
     ranges
 }
 
-/// What ascending, different numbers leave out below a limit.
+/// Returns the gaps below a limit between ascending, different numbers.
 pub(crate) fn gaps(numbers: impl IntoIterator<Item = u32>, limit: u32) -> Vec<(u32, u32)> {
     let mut gaps = Vec::new();
     let mut next = 0;
@@ -38,7 +38,7 @@ pub(crate) fn range(first: u32, last: u32) -> String {
     }
 }
 
-/// `2, 24-63`; of very many only the first.
+/// `2, 24-63`; of many ranges only the first 12.
 pub(crate) fn list(ranges: &[(u32, u32)]) -> String {
     const MOST: usize = 12;
     let shown = ranges.iter().take(MOST);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Report`]: all that is known of a table.
+//! [`Report`]: everything that is known about a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::ranges::gaps;
 
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Where the table is from, for a person.
+    /// Where the table is from, for people.
     pub(crate) source: String,
-    /// The same for a script: `kvm`, `sim` or `dump`.
+    /// The same for scripts: `kvm`, `sim` or `dump`.
     pub(crate) backend: &'static str,
     pub(crate) dump: Dump,
-    /// How a signal of every GSI travels that leads somewhere.
+    /// How a signal of each GSI with a route reaches the guest.
     pub(crate) travels: BTreeMap<u32, Travel>,
     pub(crate) problems: Vec<Problem>,
 }
@@ -37,7 +37,7 @@ impl Report {
         Self::new(source, "dump", dump)
     }
 
-    /// The GSIs of the machine that lead nowhere.
+    /// The GSIs of the VM without a route, as ranges.
     pub(crate) fn nowhere(&self) -> Vec<(u32, u32)> {
         gaps(self.travels.keys().copied(), self.dump.limit())
     }
@@ -47,33 +47,33 @@ impl Report {
         self.problems.iter().any(Problem::is_refused)
     }
 
-    /// What becomes of a signal of one GSI, whether it leads anywhere or not.
+    /// How a signal of one GSI reaches the guest; the GSI may have no route.
     pub(crate) fn travel(&self, gsi: u32) -> Travel {
         let known = self.travels.get(&gsi).cloned();
         known.unwrap_or_else(|| Travel::of(&self.dump.explain(gsi)))
     }
 
-    /// The GSIs of which the dump has no more than the kind of an entry.
+    /// The GSIs for which the dump has only the kind of an entry.
     pub(crate) fn untold(&self) -> BTreeSet<u32> {
         let entries = self.dump.entries().iter();
         let untold = entries.filter(|entry| matches!(entry.target, DumpTarget::Untold(_)));
         untold.map(|entry| entry.gsi).collect()
     }
 
-    /// Whether a hint about a GSI is about something unusual. Those about a platform other than x86
-    /// are true of every route of a kind, and so is that the dump tells too little.
+    /// Whether a hint about a GSI is about something unusual. Hints on platforms other than x86 are
+    /// true of every route of a kind, and so is the hint that the dump has too little.
     pub(crate) fn has_odd_hints(&self, travel: &Travel, is_untold: bool) -> bool {
         let is_x86 = matches!(self.dump.platform(), Platform::X86 | Platform::X86Split);
         is_x86 && !is_untold && !travel.hints.is_empty()
     }
 }
 
-/// How a signal travels: an explanation, taken apart.
+/// The parts of an explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Travel {
     /// `on the spot`, `by a worker thread (a pin)`, `lost` or `unknown`.
     pub(crate) how: String,
-    /// Where it arrives, or why it does not.
+    /// What it is delivered to, or why it is lost.
     pub(crate) what: String,
     pub(crate) is_lost: bool,
     pub(crate) hints: Vec<String>,
@@ -105,7 +105,7 @@ impl Travel {
             "on the spot" => "on the spot",
             "lost" => "LOST",
             how if how.starts_with("by a worker") => "by a worker",
-            _ => "nobody knows how",
+            _ => "unknown",
         }
     }
 }

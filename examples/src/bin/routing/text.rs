@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The report for a person: the answer first.
+//! The report for people: the result first.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -10,23 +10,22 @@ use crate::ranges::{list, range, ranges};
 use crate::report::{Report, Travel};
 use examples::width::{fold, hang};
 
-/// More lines of a kind than anybody reads.
+/// The most lines of one kind that are printed.
 const MOST: usize = 40;
 
 const LEGEND: &str = "
-how a signal travels
+how a signal reaches the guest
   on the spot   it is injected before the write to the irqfd's eventfd returns
-  by a worker   a thread of the kernel injects it later; signals that come before it runs are one. \
-Pins are raised and lowered at once: one that the guest has masked, or that still awaits an EOI, \
-takes \
-nothing (an irqfd with a resample eventfd holds pins up until the EOI)
+  by a worker   a thread of the kernel injects it later; signals that arrive before it runs are \
+coalesced. Pins are raised and lowered at once: a pin that the guest has masked, or that still \
+awaits an EOI, loses the signal (an irqfd with a resample eventfd raises pins until the EOI)
   LOST          KVM takes the signal and drops it, without an error
 ";
-/// Where the words of the legend and of the details begin.
+/// The columns where the texts of the legend and of the details begin.
 const WORDS: usize = 16;
 const DETAILS: usize = 14;
 
-/// The report on the whole table, in lines of at most so many columns.
+/// Returns the report on the whole table, folded to a width in columns.
 pub(crate) fn all(report: &Report, width: usize) -> String {
     // Writing to a string does not fail.
     let mut text = String::new();
@@ -41,7 +40,7 @@ pub(crate) fn all(report: &Report, width: usize) -> String {
     text
 }
 
-/// The report on one GSI.
+/// Returns the report on one GSI, folded to a width in columns.
 pub(crate) fn one(report: &Report, gsi: u32, width: usize) -> String {
     let mut text = String::new();
     let _ = write_one(&mut text, report, gsi);
@@ -60,7 +59,7 @@ fn write_all(text: &mut String, report: &Report, width: usize) -> fmt::Result {
     if runs.is_empty() {
         return Ok(());
     }
-    writeln!(text, "\nwhich GSI leads where")?;
+    writeln!(text, "\nwhat each GSI is routed to")?;
     text.push_str(&draw(report.dump.platform(), &runs, width));
     let legend = LEGEND.split_inclusive('\n');
     legend.for_each(|line| text.push_str(&hang(line, width, WORDS)));
@@ -89,7 +88,7 @@ fn lost(text: &mut String, report: &Report) -> fmt::Result {
     if report.is_refused() {
         writeln!(
             text,
-            "  everything new: KVM refuses this table whole, and keeps the one that it had"
+            "  every new route: KVM refuses the whole table, and keeps the one that it had"
         )?;
     }
     let mut runs: Vec<(u32, u32, &Travel)> = Vec::new();
@@ -108,7 +107,7 @@ fn lost(text: &mut String, report: &Report) -> fmt::Result {
     if lost.is_empty() && !report.is_refused() {
         writeln!(
             text,
-            "  no signal of a GSI that is routed, as far as the table tells"
+            "  no signal of a GSI with a route, as far as the table shows"
         )?;
     }
     some(text, &lost)?;
@@ -116,7 +115,7 @@ fn lost(text: &mut String, report: &Report) -> fmt::Result {
     if !nowhere.is_empty() {
         writeln!(
             text,
-            "  every signal of GSI {}: nothing is routed there, yet KVM takes an irqfd",
+            "  every signal of GSI {}: there is no route, yet KVM accepts an irqfd",
             list(&nowhere)
         )?;
     }
@@ -124,7 +123,7 @@ fn lost(text: &mut String, report: &Report) -> fmt::Result {
 }
 
 fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
-    writeln!(text, "\nwhat is odd")?;
+    writeln!(text, "\nwhat is unusual")?;
     let mut odd: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
     if let Verdict::Differs(differences) = known {
         odd.extend_from_slice(differences);
@@ -140,9 +139,8 @@ fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
     }
     if !untold.is_empty() {
         odd.push(format!(
-            "GSI {}: the dump has no address and data of the message, so it cannot be told \
-                whether a vCPU \
-             gets it",
+            "GSI {}: the dump has no address and data of the message, so whether a vCPU gets it \
+             is unknown",
             list(&ranges(untold))
         ));
     }
@@ -152,7 +150,7 @@ fn odd(text: &mut String, report: &Report, known: &Verdict) -> fmt::Result {
     some(text, &odd)
 }
 
-/// As many lines as anybody reads.
+/// Prints the first lines, and how many more there are.
 fn some(text: &mut String, lines: &[impl Display]) -> fmt::Result {
     for line in lines.iter().take(MOST) {
         writeln!(text, "  {line}")?;

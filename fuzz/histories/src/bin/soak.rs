@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Runs random histories of one kind, or of all in turn, for minutes or hours.
+//! Runs random histories of one target, or of all in turn, for minutes or hours.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -19,21 +19,22 @@ struct Arguments {
 }
 
 fn arguments() -> OptionParser<Arguments> {
-    let minutes = long("minutes").help("How many minutes each kind runs [default: 1]");
+    let minutes = long("minutes").help("How many minutes each target runs [default: 1]");
     let minutes = minutes.argument::<u64>("COUNT").map(|count| count * 60);
-    let seconds = long("seconds").help("How many seconds, instead");
+    let seconds = long("seconds").help("How many seconds each target runs, instead");
     let seconds = seconds.argument::<u64>("COUNT");
     let time = construct!([minutes, seconds])
         .fallback(60)
         .map(Duration::from_secs);
     let seed = seed();
-    let target =
-        positional::<String>("TARGET").help("One kind of histories; all of them if left out");
-    let target = target.parse(|name| of_name(&name).ok_or("there is no such target"));
+    let target = positional::<String>("TARGET").help("The target; all of them if left out");
+    let target = target.parse(|name| of_name(&name).ok_or("no target has this name"));
     let target = target.optional();
     construct!(Arguments { time, seed, target })
         .to_options()
-        .descr("Random histories beside models. One that fails is shortened and printed.")
+        .descr(
+            "Runs random histories beside models. A history that fails is shortened and printed.",
+        )
 }
 
 fn main() -> ExitCode {
@@ -49,7 +50,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         if target.needs_kvm
             && let Err(why) = kvm_probe::probe()
         {
-            show(format_args!("{}: left out: {why}\n", target.name))?;
+            show(format_args!("{}: skipped: {why}\n", target.name))?;
             continue;
         }
         let (mut histories, mut steps) = (0_u64, 0_usize);

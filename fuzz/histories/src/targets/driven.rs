@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Wiring, and lines that one party drives: no other line ever gets to their pins, and nothing else
-//! is refused.
+//! Wiring, and lines that are driven exclusively: no other GSI is ever routed to their pins, and
+//! nothing else is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub enum Step {
     Commit(Vec<(u8, Option<u8>)>, bool),
     /// Drives the line of a GSI.
     Drive(u8),
-    /// Stops to drive it.
+    /// Stops driving it.
     Drop(u8),
 }
 
@@ -82,7 +82,7 @@ impl History for Driven {
                     if committed {
                         wires = edited;
                     }
-                    // A refusal that was not met must not hit another caller.
+                    // A refusal that was not used must not affect another call.
                     while table.recommit().is_err() {}
                 }
                 Step::Drive(gsi) => {

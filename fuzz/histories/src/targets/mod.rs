@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The kinds of histories.
+//! The targets: kinds of histories.
 
 pub mod doorbells;
 pub mod driven;
@@ -8,7 +8,7 @@ pub mod routing;
 
 use crate::{Target, check};
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     Target {
         name: "doorbells",
@@ -38,7 +38,7 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
-/// The one of this name.
+/// Returns the target of this name.
 #[must_use]
 pub fn of_name(name: &str) -> Option<Target> {
     TARGETS.iter().copied().find(|target| target.name == name)

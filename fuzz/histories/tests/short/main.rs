@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Some random histories of each kind, those of its corpus, and those that once failed.
+//! Random histories of each target, its corpus, and histories that once failed.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,7 +16,7 @@ use histories::targets::TARGETS;
 use histories::{Target, random_bytes};
 use kvm_test::{Trial, anywhere, kvm_x86};
 
-/// How many of each kind; those that need KVM are slower.
+/// How many of each target; those that need KVM are slower.
 const HISTORIES: u64 = 400;
 const KVM_HISTORIES: u64 = 40;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Writes that left the guest: the same match as KVM's, in user space.
+//! Writes that exited to user space: the same match as KVM's.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
@@ -10,19 +10,22 @@ use super::table::ExitTable;
 use crate::set::DoorbellSet;
 use crate::{Error, IoAddress};
 
-/// What the VMM does after an exit whose write it gave to [`DoorbellSet::on_exit_write`].
+/// What the VMM does after an exit whose write it passed to [`DoorbellSet::on_exit_write`].
 ///
-/// It is closed: each piece of a write was a kick or was not, so there are no further cases.
+/// The enum is exhaustive: each piece of a write was a kick or was not, so there is no further
+/// case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "the VMM has to emulate a write that was no kick"]
 pub enum AfterExit {
-    /// The write was a kick and nothing else: enter the guest again.
+    /// The whole write was a kick: enter the guest again.
     Resume,
-    /// No doorbell takes the write: emulate it, as a write to another register.
+    /// No doorbell takes the write: emulate it as a write to another register.
     Emulate,
-    /// Some pieces of a long store were kicks: emulate the others. They are those for which
-    /// [`DoorbellSet::key_of_write`] returns `None`. An exit of KVM is one piece, so only a store
-    /// that the VMM has put together from several comes to this.
+    /// Some pieces of a long store were kicks: emulate the others.
+    ///
+    /// These are the pieces for which [`DoorbellSet::key_of_write`] returns `None`. An exit of KVM
+    /// is one piece, so this is returned only for a store that the VMM has put together from
+    /// several.
     EmulateRest,
 }
 
@@ -37,18 +40,21 @@ impl fmt::Display for AfterExit {
 }
 
 impl DoorbellSet {
-    /// Signals the doorbell that KVM would have signalled for this write, had it been registered.
+    /// Signals the doorbell that KVM would have signalled for this write.
     ///
-    /// `bytes` are those of one exit, in the order in which they lie in memory. Bytes and address
-    /// are the guest's, and may be anything. A store that KVM cuts is cut as KVM cuts it: at a
-    /// page, and into eight bytes; each piece is matched by itself. An `outs` instruction exits
-    /// once for all its elements, which go here one by one (`kvm_run.io.size` says how long each
-    /// is).
+    /// `bytes` are those of one exit, in memory order. Address and bytes come from the guest and
+    /// may have any value. A store is split as KVM splits it, at pages and into eight bytes, and
+    /// each piece is matched by itself. An `outs` instruction exits once for all its elements: pass
+    /// them one by one (`kvm_run.io.size` is the length of each).
+    ///
+    /// A set that is stopped matches only addresses that it has left.
+    ///
+    /// # Blocking
     ///
     /// Call it from any vCPU's thread; see [exits](Self#exits). It takes a fraction of a
     /// microsecond and issues no ioctl. It allocates only if a change of notifiers overtakes it.
     /// The notifier is signalled with no lock held: if a peer makes
-    /// [`notify`](notify_core::EventNotifier::notify) block, the calling vCPU alone waits.
+    /// [`notify`](notify_core::EventNotifier::notify) block, only the calling vCPU waits.
     ///
     /// # Errors
     ///
@@ -86,8 +92,9 @@ impl DoorbellSet {
         self.exits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal, if
-    /// the write is one that KVM looks up in one piece. It signals nothing.
+    /// Returns the key of the doorbell that [`on_exit_write`](Self::on_exit_write) would signal.
+    ///
+    /// It signals nothing. For a write that KVM splits it returns `None`.
     #[must_use]
     pub fn key_of_write(&self, address: IoAddress, bytes: &[u8]) -> Option<u64> {
         let exits = self.exits();

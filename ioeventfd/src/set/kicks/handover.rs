@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Handover`]: kicks are moved from one notifier to another.
+//! [`Handover`]: moves kicks from one notifier to another.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use notify_core::{EventFdMode, EventNotifier};
 
-/// How often a notifier is read that gives up one kick at a time. Its peer may write for ever.
+/// How often a notifier in semaphore mode is read. Its peer may write for ever.
 const MOST_READS: u32 = 1 << 16;
 
-/// Of one key: a notifier that leaves the set, and one that the key's doorbells signal from now on.
+/// For one key: a notifier that leaves the set, and the one that its doorbells signal from now on.
 #[derive(Debug)]
 pub(in crate::set) struct Handover {
     pub(in crate::set) key: u64,
@@ -17,13 +17,13 @@ pub(in crate::set) struct Handover {
     pub(in crate::set) to: Arc<EventNotifier>,
 }
 
-/// Those of one old notifier together, and among them those of one new notifier.
+/// Sorts by old notifier, then by new notifier.
 pub(in crate::set) fn group_by_notifier(mut handovers: Vec<Handover>) -> Vec<Handover> {
     handovers.sort_by_key(|one| (Arc::as_ptr(&one.from), Arc::as_ptr(&one.to)));
     handovers
 }
 
-/// A notifier that several others follow stood for all of them, so all get what it has.
+/// Moves the kicks. A notifier with several successors gives its count to each of them.
 pub(super) fn transfer(handovers: &[Handover]) {
     for group in handovers.chunk_by(|a, b| Arc::ptr_eq(&a.from, &b.from)) {
         let kicks = group.first().map_or(0, |one| take(&one.from));
@@ -47,7 +47,7 @@ fn take(notifier: &EventNotifier) -> u64 {
             Ok(Some(more)) => kicks = kicks.saturating_add(more.get()),
             Ok(None) => break,
             Err(error) => {
-                // One look too many at a queue does no harm. One too few stops it for good.
+                // A spurious kick is harmless. A lost one stops the queue for ever.
                 log::error!("a kick is assumed in a notifier that is replaced: {error}");
                 return kicks.saturating_add(1);
             }
@@ -56,7 +56,7 @@ fn take(notifier: &EventNotifier) -> u64 {
     kicks
 }
 
-/// Adds kicks to a notifier. A counter that cannot grow so far has one pending, which is enough.
+/// Adds kicks to a notifier. If the counter has no room for all, one kick is enough.
 pub(in crate::set) fn give(notifier: &EventNotifier, kicks: u64) {
     let Some(kicks) = NonZeroU64::new(kicks) else {
         return;

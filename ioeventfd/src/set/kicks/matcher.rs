@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Matcher`]: which doorbell a write rings, as KVM would decide if the write had not left the
-//! guest.
+//! [`Matcher`]: which doorbell a write rings, by KVM's rules.
 //!
 //! Kernel source: `ioeventfd_in_range` in `virt/kvm/eventfd.c`; `emulator_read_write` and
-//! `vcpu_mmio_write` in `arch/x86/kvm/x86.c` for how a store is cut.
+//! `vcpu_mmio_write` in `arch/x86/kvm/x86.c` for how a store is split.
 //!
-//! A sorted array and bisection, not a hash table: a guest chooses where its BARs are, and must not
-//! choose how long this takes.
+//! A sorted array and binary search, not a hash table: a guest chooses the addresses of its BARs,
+//! and must not choose how long this takes.
 
 use std::sync::Arc;
 
@@ -15,21 +14,21 @@ use notify_core::EventNotifier;
 use crate::bus::{PAGE, Place, written};
 use crate::{Datamatch, IoAddress, Width};
 
-/// The most that KVM looks up at a time.
+/// The most bytes that KVM looks up at a time.
 const WORD: u64 = 8;
 
-/// A doorbell that exits are held against.
+/// A doorbell that exits are matched against.
 #[derive(Debug, Clone)]
 pub(in crate::set) struct Target {
     pub(in crate::set) place: Place,
     pub(in crate::set) key: u64,
     pub(in crate::set) notifier: Arc<EventNotifier>,
-    /// The greater, the later it was there. Of two that match the later one counts.
+    /// Higher for later doorbells. Of two that match, the one with the higher rank counts.
     pub(in crate::set) rank: u64,
 }
 
 impl Target {
-    /// The rank of what is there now.
+    /// The rank of the set's doorbells now.
     pub(in crate::set) const CURRENT: u64 = u64::MAX;
 
     pub(in crate::set) fn is_current(&self) -> bool {
@@ -58,7 +57,7 @@ impl Matcher {
         &self.targets
     }
 
-    /// The doorbell that takes a write which KVM looks up in one piece; see [`pieces`].
+    /// The doorbell that takes a write that KVM looks up in one piece; see [`pieces`].
     pub(in crate::set) fn find(&self, address: IoAddress, bytes: &[u8]) -> Option<&Target> {
         if bytes.len() as u64 > WORD {
             return None;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which kicks a change of doorbells moves, or has to make up for.
+//! Which kicks a change of doorbells moves, or must send again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use notify_core::EventNotifier;
 use super::handover::{Handover, group_by_notifier};
 use crate::set::doorbell::Bell;
 
-/// What a change leaves to be done when the set's lock is free again.
+/// What a change leaves to do once the set's lock is free.
 #[derive(Debug, Default)]
 pub(in crate::set) struct Deferred {
-    /// Notifiers that are signalled once, each with a key that it stands for. They come before the
-    /// moves, which may take from them.
+    /// Notifiers to signal once, each with one of its keys. This comes before the moves, which may
+    /// take from them.
     pub(in crate::set) kicks: Vec<(u64, Arc<EventNotifier>)>,
     pub(in crate::set) moves: Vec<Handover>,
 }
 
-/// What is due when doorbells are taken back, and handovers with them. The set has `bells` again.
-/// Takes no time if there are none, as with most changes.
+/// What is due when doorbells and handovers are undone. The set has `bells` again. It returns at
+/// once if there are none, as with most changes.
 pub(in crate::set) fn owed_after_undo<'a>(
     taken_back: impl Iterator<Item = &'a Bell>,
     handovers: Vec<Handover>,
@@ -61,9 +61,9 @@ pub(in crate::set) fn owed_after_undo<'a>(
     }
 }
 
-/// The handovers of a change. A notifier that stays in the set, at whatever place, keeps what it
-/// has: its handler looks at it. When it leaves, the places that the set has left, and that still
-/// signal it, are handed over with it, those of queues that left it before included.
+/// The handovers of a change. A notifier that stays in the set, at any place, keeps its kicks,
+/// which its handler finds. When it leaves, the left places that still signal it are handed over
+/// too, also those of queues that got another notifier before.
 pub(in crate::set) fn handovers_of_change<'a>(
     removed: impl Iterator<Item = &'a Bell>,
     kept: impl Iterator<Item = &'a Bell>,

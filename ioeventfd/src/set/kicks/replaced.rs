@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which notifiers have left a set, and what follows them.
+//! Notifiers that have left a set, and their successors.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -8,7 +8,7 @@ use notify_core::EventNotifier;
 
 use super::handover::Handover;
 
-/// What follows the notifiers that leave, by key.
+/// The successors of the notifiers that leave, by key.
 #[derive(Debug)]
 pub(in crate::set) struct Successors(BTreeMap<(u64, *const EventNotifier), Arc<EventNotifier>>);
 
@@ -18,7 +18,7 @@ impl Successors {
         Self(handovers.iter().map(one).collect())
     }
 
-    /// Puts its successor in the place of a notifier that leaves.
+    /// Replaces a notifier that leaves by its successor.
     pub(in crate::set) fn redirect(&self, key: u64, notifier: &mut Arc<EventNotifier>) {
         if let Some(to) = self.0.get(&(key, Arc::as_ptr(notifier))) {
             *notifier = Arc::clone(to);
@@ -26,13 +26,13 @@ impl Successors {
     }
 }
 
-/// Notifiers that changes have replaced, and the keys that each stood for, in order. A notifier
-/// that no thread can signal any more is forgotten at the next hand-over.
+/// Notifiers that changes have replaced, sorted, and the keys of each. A notifier that no thread
+/// can signal any more is forgotten at the next hand-over.
 #[derive(Debug, Default)]
 pub(in crate::set) struct ReplacedNotifiers(Vec<(Weak<EventNotifier>, u64)>);
 
 impl ReplacedNotifiers {
-    /// With those of one more change.
+    /// Adds those of one more change.
     pub(super) fn and(&self, handovers: &[Handover]) -> Self {
         let there = self.0.iter().filter(|(one, _)| one.strong_count() > 0);
         let new = handovers

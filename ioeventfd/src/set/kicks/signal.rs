@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Signals that a set sends, and what it does with those that a change has overtaken.
+//! Signals that a set sends, and those that a change has overtaken.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,13 +10,13 @@ use super::owed::Deferred;
 use crate::Error;
 use crate::set::{DoorbellSet, State};
 
-/// A notifier that is to be signalled, or was, and the keys that it stands for. (`K` is a vector
-/// or, where nothing may be allocated, an array.)
+/// A notifier to signal, or that was signalled, and its keys. (`K` is a vector or, where allocation
+/// is not allowed, an array.)
 #[derive(Debug)]
 pub(in crate::set) struct Signal<K> {
     pub(in crate::set) keys: K,
     pub(in crate::set) notifier: Arc<EventNotifier>,
-    /// How many hand-overs there had been when it was looked up.
+    /// The number of hand-overs when it was looked up.
     pub(in crate::set) seen: u64,
 }
 
@@ -49,8 +49,8 @@ impl DoorbellSet {
         result
     }
 
-    /// Remembers which keys the notifiers stand for that a change replaces. Call it under the set's
-    /// lock, before their places in the table go: from then on other threads may move their kicks.
+    /// Remembers the keys of the notifiers that a change replaces. Call it under the set's lock,
+    /// before their places leave the table: from then on other threads may move their kicks.
     pub(in crate::set) fn remember(&self, handovers: &[Handover]) {
         let before = Arc::clone(&self.exits().replaced);
         let mut replaced = Arc::new(before.and(handovers));
@@ -60,13 +60,13 @@ impl DoorbellSet {
         drop(exits);
     }
 
-    /// From now on a signal that a change has overtaken is moved by the thread that sent it.
+    /// Counts a hand-over: from now on a thread whose signal was overtaken moves that signal.
     pub(in crate::set) fn count_handover(&self) {
         let mut exits = self.exits.write().unwrap_or_else(PoisonError::into_inner);
         exits.handovers += 1;
     }
 
-    /// Signals a notifier. The set's locks must be free: a peer may make this wait.
+    /// Signals a notifier. The set's locks must be free: a peer may make this block.
     pub(in crate::set) fn signal(&self, due: &Signal<impl AsRef<[u64]>>) -> Result<(), Error> {
         let key = due.first_key();
         let signalled = due.notifier.notify();
@@ -75,7 +75,7 @@ impl DoorbellSet {
         Ok(())
     }
 
-    /// Moves on what was signalled, if a change has overtaken the signal.
+    /// Moves a signal on, if a change has overtaken it.
     pub(in crate::set) fn follow(&self, due: &Signal<impl AsRef<[u64]>>) {
         let sent = due.keys.as_ref().iter().map(|key| (*key, &due.notifier));
         if let Some((seen, moves)) = self.overtaken(due.seen, sent) {
@@ -95,8 +95,8 @@ impl DoorbellSet {
         }
     }
 
-    /// If there was a hand-over since `seen`: how many there are now, and what is to be moved after
-    /// kicks of these keys were sent to these notifiers.
+    /// If there was a hand-over since `seen`: the number of hand-overs now, and what must move
+    /// after kicks of these keys were sent to these notifiers.
     fn overtaken<'a>(
         &self,
         seen: u64,

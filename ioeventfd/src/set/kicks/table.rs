@@ -10,7 +10,7 @@ use super::handover::{Handover, group_by_notifier};
 use super::matcher::Matcher;
 use super::replaced::ReplacedNotifiers;
 
-/// What exits are held against.
+/// What exits are matched against.
 #[derive(Debug, Default)]
 pub(in crate::set) struct ExitTable {
     pub(in crate::set) matcher: Matcher,
@@ -21,15 +21,15 @@ pub(in crate::set) struct ExitTable {
 }
 
 impl ExitTable {
-    /// What is to be moved after kicks of these keys were sent to these notifiers: nothing from a
-    /// notifier where the kicks should be, nor for a key that has no notifier any more.
+    /// What must move after kicks of these keys were sent to these notifiers. Nothing moves from a
+    /// notifier that still has the key, nor for a key that has no notifier any more.
     pub(super) fn moves<'a>(
         &self,
         sent: impl Iterator<Item = (u64, &'a Arc<EventNotifier>)>,
     ) -> Vec<Handover> {
         let mut sent: Vec<_> = sent.collect();
         sent.sort_unstable_by_key(|(key, from)| (Arc::as_ptr(from), *key));
-        // Each table is looked through once, however many the kicks are.
+        // Each table is searched once, however many kicks there are.
         let mut latest = BTreeMap::new();
         let (mut current, mut past) = (BTreeSet::new(), BTreeSet::new());
         for target in self.matcher.targets() {

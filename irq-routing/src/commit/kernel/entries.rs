@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Entries`]: the table as the kernel is given it, patched in place and put back on failure.
+//! [`Entries`]: the table as the kernel reads it, edited in place and rolled back on failure.
 //!
 //! A copy of the table before each commit instead of the undo log is no shorter. It costs up to 6
 //! us of a commit instead of 0.1 us, and 56 bytes more for each GSI.
@@ -14,14 +14,14 @@ use crate::{Gsi, Pins, Route};
 
 /// The kernel's table, with the place of each GSI's entry in it.
 ///
-/// Entries for pins stand in front, by chip and then by GSI: of two GSIs on one pin the kernel
-/// gives the EOIs to the one that stands last, so their order must not depend on history. They
-/// change when a machine is set up, and are then laid out anew. Behind them stands one entry for
-/// each other route, in any order: one is added, overwritten or removed in constant time.
+/// Entries for pins come first, by chip and then by GSI: of two GSIs on one pin the kernel gives
+/// the EOIs to the last, so their order must not depend on history. They change when a VM is set
+/// up, and are then laid out again. One entry for each other route follows, in any order: it is
+/// added, overwritten or removed in constant time.
 ///
-/// Edits take effect on the buffer at once, those of pins when they are laid out.
-/// [`accept`](Self::accept) makes them final, [`rollback`](Self::rollback) takes back all since.
-/// The order of the entries that are no pins may then be another one.
+/// Edits change the buffer at once, those of pins when they are laid out. [`accept`](Self::accept)
+/// makes them final; [`rollback`](Self::rollback) undoes all since the last `accept`. The order of
+/// entries that are not pins may differ after it.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     buffer: RouteBuffer,
@@ -52,12 +52,12 @@ impl Entries {
         self.undo.len()
     }
 
-    /// Whether the GSI leads somewhere.
+    /// Whether the GSI has an entry.
     pub(crate) fn has(&self, gsi: Gsi) -> bool {
         self.place(gsi.number()).is_some() || self.pins.contains_key(&gsi)
     }
 
-    /// Whether any GSI leads to pins.
+    /// Whether any GSI is routed to pins.
     pub(crate) fn has_pins(&self) -> bool {
         !self.pins.is_empty()
     }
@@ -68,7 +68,7 @@ impl Entries {
         pins + usize::from(self.place(gsi.number()).is_some())
     }
 
-    /// Takes memory for edits of these GSIs.
+    /// Allocates memory for edits of these GSIs.
     pub(crate) fn reserve(&mut self, gsis: impl Iterator<Item = Gsi>) {
         let (mut all, mut new) = (0, 0);
         for gsi in gsis {
@@ -79,7 +79,7 @@ impl Entries {
         self.buffer.reserve(new);
     }
 
-    /// Leads `gsi` to `route`, or nowhere. What is there already is left alone.
+    /// Sets or removes the entries of `gsi`. Does nothing if it has that route already.
     pub(crate) fn set(&mut self, gsi: Gsi, route: Option<&Route>) {
         match route {
             Some(Route::Pins(pins)) => {
@@ -122,7 +122,7 @@ impl Entries {
         self.undo.shrink_to(KEPT_EDITS);
     }
 
-    /// Takes back every edit since the last time that they were accepted.
+    /// Undoes every edit since the last [`accept`](Self::accept).
     pub(crate) fn rollback(&mut self) {
         while let Some(before) = self.undo.pop() {
             match before {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`KernelTable`]: the table as the kernel has it, and how the kernel is given another one.
+//! [`KernelTable`]: the table as the kernel has it, and the ioctl that replaces it.
 
 mod entries;
 mod refused;
@@ -17,7 +17,7 @@ use crate::commit::failure::{Failure, discard, guarded};
 use crate::commit::request::{Request, RequestKind};
 use crate::{Committed, Error, Gsi, Pins, Platform, Route};
 
-/// The table as the kernel has it. There is one, and whoever has it may call the kernel.
+/// The table as the kernel has it. There is one; the thread that has it may issue the ioctl.
 #[derive(Debug)]
 pub(crate) struct KernelTable {
     pub(crate) entries: Entries,
@@ -27,11 +27,11 @@ pub(crate) struct KernelTable {
     pub(crate) limit: u32,
     /// GSIs without a route, for which the kernel may still have one.
     pub(crate) stale: FixedBitSet,
-    /// GSIs whose entries went in this round so that others fit.
+    /// GSIs whose entries were removed in this round so that others fit.
     pub(crate) taken_back: FixedBitSet,
     /// GSIs of the edits that are tried; empty in between.
     seen: FixedBitSet,
-    /// Of this round.
+    /// How many ioctls this round has issued.
     pub(crate) ioctls: usize,
     /// How many of them the kernel has taken.
     taken: usize,
@@ -42,11 +42,11 @@ pub(crate) struct KernelTable {
     pub(crate) has_32_bit_ids: bool,
 }
 
-/// What a round calls outside of the kernel's table.
+/// What a round calls besides the kernel's table.
 #[derive(Clone, Copy)]
 pub(crate) struct Callbacks<'a> {
     pub(crate) vm: &'a dyn Vm,
-    /// Takes off what is armed on a GSI, and returns whether nothing is any more.
+    /// Disarms what is armed on a GSI, and returns whether nothing is armed any more.
     pub(crate) disarm: &'a dyn Fn(Gsi) -> bool,
     /// See [`State::make_room`](crate::table::state::State::make_room).
     pub(crate) make_room: MakeRoom<'a>,
@@ -83,7 +83,7 @@ impl KernelTable {
         }
     }
 
-    /// Enters what the first commit gives to the kernel in any case.
+    /// Sets what the table starts with, which the first commit gives to the kernel.
     pub(crate) fn start(&mut self, platform: Platform, lines: &[(Gsi, Pins)]) {
         self.platform = platform;
         for (gsi, pins) in lines {
@@ -103,7 +103,7 @@ impl KernelTable {
         self.in_kernel != InKernel::Unknown
     }
 
-    /// What an observer is told of this round, if the kernel has taken a table in it.
+    /// What the observer gets for this round, if the kernel has taken a table in it.
     pub(crate) fn committed(&self, requests: &[Request]) -> Option<Committed> {
         let edits = requests.iter().flat_map(|request| request.edits_in_force());
         (self.taken > 0).then(|| Committed {
@@ -118,8 +118,8 @@ impl KernelTable {
         self.in_kernel == InKernel::OurEntries
     }
 
-    /// Carries out the requests that have no outcome yet, all with one ioctl if the kernel takes
-    /// them all. If not, those that it refuses are searched for, so that each fails alone.
+    /// Carries out the requests that have no outcome yet, with one ioctl if the kernel takes them
+    /// all. Otherwise searches for those that it refuses, so that each fails alone.
     pub(crate) fn commit_requests(&mut self, callbacks: &Callbacks<'_>, requests: &mut [Request]) {
         (self.ioctls, self.taken) = (0, 0);
         self.taken_back.clear();
@@ -153,9 +153,9 @@ impl KernelTable {
         self.try_edits(callbacks, kinds, edits)
     }
 
-    /// These requests have failed together: tries each half by itself. Of many requests one that is
-    /// refused, or at which the VM panics, costs about two ioctls for each doubling, and spoils no
-    /// other.
+    /// These requests have failed together: tries each half by itself. Among many requests, one
+    /// that is refused or makes the VM panic costs about two ioctls for each doubling, and the
+    /// others succeed.
     fn try_halves(
         &mut self,
         callbacks: &Callbacks<'_>,
@@ -175,7 +175,7 @@ impl KernelTable {
         }
     }
 
-    /// This request has failed, for itself alone.
+    /// This request has failed alone.
     fn fail_request(&mut self, callbacks: &Callbacks<'_>, request: &mut Request, failure: Failure) {
         request.outcome = Some(match (request.kind, failure) {
             // The search drops errors of the VM, which may panic.
@@ -192,7 +192,7 @@ impl KernelTable {
                 }
                 Ok(())
             }
-            // A VM that is being closed delivers nothing by the routes that were left behind.
+            // A VM that is being closed delivers nothing by routes that were left behind.
             (RequestKind::Flush | RequestKind::Drive(_), Failure::Error(Error::Retired)) => Ok(()),
             (_, failure) => Err(failure),
         });
@@ -237,7 +237,7 @@ impl KernelTable {
             self.entries.rollback();
         }
         if result.is_ok() {
-            // One may have found the route that it wanted where a dropped lease had left it.
+            // An edit may want the very route that a dropped lease had left.
             let taken_back = &self.taken_back;
             let edits = edits.filter(|edit| !taken_back.contains(edit.gsi.index()));
             edits.for_each(|edit| self.stale.remove(edit.gsi.index()));
@@ -245,13 +245,13 @@ impl KernelTable {
         result
     }
 
-    /// Whether the entry that an edit translates went in this round, because its lease was taken
-    /// back. No other edit is of such a GSI.
+    /// Whether the entry of a retranslated message was removed in this round, because its lease was
+    /// taken back. No other edit is of such a GSI.
     pub(crate) fn is_taken_back(&self, edit: &Edit) -> bool {
         self.taken_back.contains(edit.gsi.index())
     }
 
-    /// Removes the routes of dropped leases, but for those of GSIs that are edited again. Returns
+    /// Removes the routes of dropped leases, except of GSIs that are edited in this round. Returns
     /// whether there were any.
     fn remove_stale(&mut self) -> bool {
         let before = self.entries.edits();
@@ -264,7 +264,7 @@ impl KernelTable {
         self.entries.edits() > before
     }
 
-    /// Of which platform the pins of the table are, if there are any.
+    /// The platform of the table's pins, if it has any.
     fn platform_of_pins(&self) -> Option<Platform> {
         self.entries.has_pins().then_some(self.platform)
     }

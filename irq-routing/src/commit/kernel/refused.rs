@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Why the kernel refuses a table, and the search for the edits that it refuses.
+//! Why the kernel refuses a table, and which edits it refuses.
 
 use std::io;
 use std::ops::Range;
@@ -16,9 +16,10 @@ use crate::{Error, Platform, Route};
 const MOST_IOCTLS: usize = 16;
 
 impl KernelTable {
-    /// Requests have failed together. Tries them without the edits that break a rule of the kernel,
-    /// by an ioctl in any case, as proof. If it takes the others, these have failed, and the rule
-    /// is known to be in force from then on. Otherwise returns why.
+    /// Requests have failed together. Tries them without the edits that break a rule of the kernel;
+    /// this always issues an ioctl, as proof. If the kernel takes the others, the rule is known to
+    /// be in force from then on, and the edits that break it have failed. Otherwise returns why it
+    /// failed.
     pub(crate) fn try_without_broken_rules(
         &mut self,
         callbacks: &Callbacks<'_>,
@@ -59,10 +60,10 @@ impl KernelTable {
         None
     }
 
-    /// The open edits of a request have failed together: halves them until each guilty one stands
-    /// alone. Owners are told apart first, so that the innocent ones are found in the first round.
-    /// Then the search goes to the end of each part before it begins the next, so that each round
-    /// finds some of the guilty. If the kernel's table has too few entries, those edits that fit
+    /// The open edits of a request have failed together: halves them until each refused one is
+    /// alone. It separates owners first, so that edits of innocent owners are committed in the
+    /// first round. Then it finishes one part before it begins the next, so that each round finds
+    /// some of the refused edits. If the kernel's table has too few entries, those edits that fit
     /// are tried first, and the others fail when no entry is left.
     pub(crate) fn search_refused_edits(
         &mut self,
@@ -134,7 +135,7 @@ impl KernelTable {
     }
 }
 
-/// The part to be halved next: one of several owners, or else the last one that was refused.
+/// The part to be halved next: one with several owners, or else the last that was refused.
 fn next(
     request: &Request,
     failed: &mut Vec<(Range<usize>, Failure)>,
@@ -179,7 +180,7 @@ impl Request {
         edits.iter().filter(|edit| edit.is_open()).count()
     }
 
-    /// Two halves of a range, where one owner ends and another begins if there is such a place.
+    /// Two halves of a range, divided between two owners if there are several.
     fn halves(&self, range: &Range<usize>) -> [Range<usize>; 2] {
         let middle = range.start + range.len() / 2;
         let owner = |index: usize| self.edits.get(index).map(|edit| edit.owner);
@@ -209,7 +210,7 @@ impl Request {
     }
 }
 
-/// Turns a refusal of the kernel into an error that says as much as can be found out.
+/// Turns a refusal of the kernel into the most precise error that can be found out.
 pub(super) fn why_refused<'a>(
     vm: &dyn Vm,
     pins: Option<Platform>,

@@ -12,8 +12,9 @@ use crate::commit::request::RequestKind;
 use crate::{Error, Gsi};
 
 impl KernelTable {
-    /// After a failure of them all, gives the kernel all new translations but those that it
-    /// refuses, and blocks these: the old ones must not stay in force.
+    /// After all have failed together: gives the kernel the new translations that it takes.
+    /// Messages whose translation it refuses are blocked, because the old ones must not stay in
+    /// force.
     pub(crate) fn translate_all_but_refused(
         &mut self,
         callbacks: &Callbacks<'_>,
@@ -45,8 +46,8 @@ impl KernelTable {
             {
                 cause
             }
-            // Of messages that were blocked before and are let through. Others must not stay where
-            // they were for their sake.
+            // Messages that were blocked are let through now, and need entries. The others must
+            // not keep their old translation because of these.
             Failure::Error(Error::TableFull { .. }) if !edits.is_empty() => {
                 io::Error::from_raw_os_error(libc::ENOSPC).into()
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Edits for which the kernel's table has too few entries: whose routes go for them, and which of
-//! them fail.
+//! Too few entries in the kernel's table: which routes are removed for the edits, and which edits
+//! fail.
 
 use std::ops::Range;
 
@@ -11,8 +11,8 @@ use crate::commit::request::Request;
 use crate::{Error, Route};
 
 impl KernelTable {
-    /// If the table has too many entries, removes those of parked leases. They are taken back also
-    /// if the kernel then refuses the table; a later one goes without their entries.
+    /// If the table has too many entries, removes those of parked leases. These stay taken back if
+    /// the kernel then refuses the table; the next table is without their entries.
     pub(crate) fn make_room(&mut self, callbacks: &Callbacks<'_>) -> Result<(), Failure> {
         let (entries, limit) = (self.entries.buffer().len(), self.limit);
         let excess = entries.saturating_sub(limit as usize);
@@ -36,8 +36,8 @@ impl KernelTable {
         }
     }
 
-    /// The open edits of a part need `excess` entries more than there are. Returns the end of those
-    /// in front that fit by themselves, or `None` if no further entry is left.
+    /// The open edits of a part need `excess` more entries than there are. Returns the end of the
+    /// first ones that fit, or `None` if no entry is left.
     pub(crate) fn fitting(
         &self,
         request: &Request,
@@ -59,8 +59,8 @@ impl KernelTable {
         growth.find_map(|(place, growth)| exceeds(growth).then_some(place))
     }
 
-    /// No entry is left for the open edits of a part but those that some of them give up. Fails
-    /// the others that need one.
+    /// No entry is left for the open edits of a part, except those that some of them give up. Fails
+    /// the edits that need more than that.
     pub(crate) fn fail_excess(&self, request: &mut Request, part: &Range<usize>, failure: Failure) {
         let progress = request.record_failure(failure);
         let edits = request.edits.get_mut(part.clone()).unwrap_or_default();
@@ -77,9 +77,9 @@ impl KernelTable {
         }
     }
 
-    /// How many entries more the kernel's table has after an edit.
+    /// How many more entries the kernel's table has after an edit.
     fn growth(&self, edit: &Edit) -> isize {
-        // That of a dropped lease goes in any case.
+        // The entry of a dropped lease is removed in any case.
         let before = match self.stale.contains(edit.gsi.index()) {
             true => 0,
             false => self.entries.count(edit.gsi),

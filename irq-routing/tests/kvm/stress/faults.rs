@@ -112,7 +112,7 @@ pub(super) fn bad_message(random: &Random) -> MsiMessage {
 /// The result of a call, unless the VM panics in it.
 pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(answer) => Some(answer),
+        Ok(reply) => Some(reply),
         Err(panic) if panic.downcast_ref() == Some(&BUG) => None,
         Err(panic) => resume_unwind(panic),
     }

@@ -170,13 +170,13 @@ fn a_signal_is_not_lost_between_two_bindings() {
     let vm = with_message(0x41);
     let one = eventfd();
     let (ask, asked) = mpsc::channel();
-    let (answer, answered) = mpsc::channel();
+    let (result, results) = mpsc::channel();
     thread::scope(|scope| {
         let signalled = &one;
         scope.spawn(move || {
             for () in asked {
                 signalled.notify().unwrap();
-                answer.send(()).unwrap();
+                result.send(()).unwrap();
             }
         });
         for round in 0..20_000 {
@@ -184,7 +184,7 @@ fn a_signal_is_not_lost_between_two_bindings() {
             ask.send(()).unwrap();
             (0..round % 64).for_each(|_| std::hint::spin_loop());
             vm.kvm_irqfd(&irqfd(&one, 24, DEASSIGN)).unwrap();
-            answered.recv().unwrap();
+            results.recv().unwrap();
             let kept = one.consume().unwrap().is_some();
             let injected = vm.deliver().len();
             assert_eq!(injected + usize::from(kept), 1, "round {round}");

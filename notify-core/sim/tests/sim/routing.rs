@@ -137,9 +137,9 @@ fn a_refused_table_changes_nothing() {
 #[test]
 fn a_new_table_replaces_the_default() {
     let vm = pc();
-    let answers: Vec<_> = (0..26).map(|gsi| status(&vm, gsi)).collect();
-    assert_eq!(answers[..16], [1; 16]);
-    assert_eq!(answers[16..], [-1; 10]);
+    let results: Vec<_> = (0..26).map(|gsi| status(&vm, gsi)).collect();
+    assert_eq!(results[..16], [1; 16]);
+    assert_eq!(results[16..], [-1; 10]);
     let [master, slave] = vm.pic().unwrap();
     assert_eq!((master.irr, slave.irr), (0xff, 0xff));
     assert_eq!(vm.ioapic().unwrap().irr, 0xff_ffff);

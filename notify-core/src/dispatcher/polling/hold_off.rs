@@ -16,10 +16,10 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Whether the thread may poll.
 ///
-/// The scheduler lets a thread that sleeps run at once when it is woken, and makes one that spins
-/// wait for a whole time slice of whatever else wants the processor. So beside a busy neighbour
-/// polling is worse than blocking, and the thread polls only now and then to find out whether the
-/// neighbour is still there. There is no clock in here.
+/// The scheduler runs a thread that sleeps at once when it is woken. It makes a thread that spins
+/// wait for a whole time slice of another thread. So beside a busy neighbour polling is worse than
+/// blocking, and the thread polls only now and then, to find out whether the neighbour is still
+/// there. There is no clock in here.
 #[derive(Debug, Default)]
 pub(super) struct HoldOff {
     length: Duration,

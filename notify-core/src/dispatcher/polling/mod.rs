@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Polling`]: the handlers that are polled, and for how long.
 //!
-//! As in QEMU's `util/aio-posix.c`, a handler joins at its first event and leaves when no poll has
-//! found work for it in a long time. It keeps its window for the next time.
+//! As in QEMU's `util/aio-posix.c`, a handler joins at its first event. It leaves when no poll has
+//! found work for it in a long time, and keeps its window for the next time.
 
 mod hold_off;
 mod window;
@@ -34,7 +34,7 @@ struct Member {
     leaves: Option<Instant>,
 }
 
-/// What the peers of the handlers were told, and whether the handlers have looked since.
+/// The last request to the peers of the handlers, and whether the handlers have looked since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Kicks are suppressed.
@@ -121,7 +121,7 @@ impl Polling {
                     worked += 1;
                     place += 1;
                 }
-                // The thread that has it, or has paused it, is told that there may be work. It
+                // The thread that has it, or has paused it, learns that there may be work. It
                 // joins again at its next event.
                 Called::Out => self.remove(place),
                 Called::Failed(failure) => {

@@ -6,33 +6,39 @@ use std::time::Duration;
 /// The limits of adaptive polling.
 ///
 /// Before the dispatcher blocks, it polls its handlers for a window of time that tunes itself. Each
-/// handler has a window, which begins at zero; the longest of all counts. If a signal comes after
-/// the end of the window, but within [`max`](Self::max), the window opens with 4 us, or grows. If
-/// it comes later than `max`, polling would not have paid, and the window shrinks or closes. These
-/// are the rules of QEMU 10.0 (`util/aio-posix.c`, `adjust_polling_time`).
+/// handler has a window, which begins at zero; the longest one counts.
+///
+/// - A signal after the end of the window, but within [`max`](Self::max): the window opens with 4
+///   us, or grows.
+/// - A signal later than `max`: polling would not have paid, and the window shrinks or closes.
+///
+/// These are the rules of QEMU 10.0 (`util/aio-posix.c`, `adjust_polling_time`).
 ///
 /// The names and values are those of QEMU's I/O threads (`poll-max-ns`, `poll-grow`,
-/// `poll-shrink`), except where a field says otherwise.
+/// `poll-shrink`), except where a field states otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PollLimits {
-    /// The longest window; zero switches polling off. 32,768 ns unless set.
+    /// The longest window (default 32,768 ns); zero switches polling off.
     ///
-    /// While the thread blocks, the time that it takes to be woken counts as waiting. So a window
-    /// can only open where this is more than the time between two events and that time together.
+    /// While the thread blocks, the time to wake it counts as waiting. So a window can only open if
+    /// this is more than the time between two events plus the time to wake the thread.
     pub max: Duration,
     /// The factor by which a window that was too short grows. 0, the default, means 2.
     pub grow: u32,
-    /// The divisor by which a window shrinks that would have to be longer than `max`. 0, the
-    /// default, closes it at once.
+    /// The divisor by which a window shrinks. 0, the default, closes it at once.
+    ///
+    /// A window shrinks if it would have to be longer than `max`.
     pub shrink: u32,
-    /// If polls have found no work for a handler in this time, it is not polled until its next
-    /// signal. 7 s unless set.
+    /// The time without work after which a handler is not polled until its next signal (default 7
+    /// s).
     pub idle: Duration,
-    /// The longest time between two readings of the clock, between which nothing but polls without
-    /// success happens, that polling can explain. After a longer one the thread must have been
-    /// preempted, and polls no more for a while: 0.1 s, then 1 s and 10 s if it happens again soon
-    /// after. 0.5 ms unless set, which is less than Linux's time slices and more than its
+    /// The longest time that polling can explain between two readings of the clock (default 0.5
+    /// ms).
+    ///
+    /// Between the two readings nothing but polls without success happens. If more time has passed,
+    /// the thread was preempted, and does not poll for a while: 0.1 s, then 1 s and 10 s if it is
+    /// preempted again soon after. The default is less than Linux's time slices, and more than its
     /// interrupts take. QEMU has no such limit.
     pub longest_gap: Duration,
 }
@@ -50,7 +56,7 @@ impl Default for PollLimits {
 }
 
 impl PollLimits {
-    /// QEMU's limits with another longest window; zero switches polling off.
+    /// Returns QEMU's limits with another longest window; zero switches polling off.
     #[must_use]
     pub fn with_max(max: Duration) -> Self {
         Self {

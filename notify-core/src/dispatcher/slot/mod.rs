@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Slot`]: which thread has a handler, and what becomes of it afterwards.
 //!
-//! A handler is in its slot, or with the one thread that took it out: mostly the one that runs the
-//! dispatcher, to call it; or one that removes or pauses it, to clean up. So no lock is held while
-//! code of a handler runs. A thread that wants it out meanwhile says so in the slot, and waits.
-//! Nothing here knows mio or eventfds, so that loom can explore it.
+//! A handler is in its slot, or with the one thread that took it out. That is mostly the thread
+//! that runs the dispatcher, to call it, or one that removes or pauses it, to clean up. So no lock
+//! is held while code of a handler runs. A thread that wants it out meanwhile writes that into the
+//! slot, and waits. Nothing here knows mio or eventfds, so that loom can explore it.
 
 mod request;
 
@@ -22,22 +22,22 @@ pub use request::Taken;
 /// All are called with the slot locked, so that they and its state change as one. None of them
 /// writes the notifier, since a peer that fills the counter can block a write.
 pub trait Signals {
-    /// Starts to watch: from now on a signal leads to a call of the slot's handler, and so does one
-    /// that is there already.
+    /// Starts to watch: from now on a signal causes a call of the handler, and so does one from
+    /// before.
     ///
     /// # Errors
     ///
     /// If the signals cannot be watched.
     fn watch(&self) -> Result<(), Error>;
 
-    /// Stops watching: no signal leads to a call any more.
+    /// Stops watching: a signal causes no call any more.
     fn unwatch(&self);
 
-    /// Makes a signal that is there lead to a call once more.
+    /// Makes a signal that is there cause a call once more.
     fn watch_again(&self);
 
-    /// Returns whether a signal may still be there after the handler was called for it, so that it
-    /// must lead to a call once more.
+    /// Returns whether a signal may still be there after a call, so that it must cause another
+    /// call.
     fn stays_ready(&self) -> bool;
 
     /// Takes the signals that are there.
@@ -88,7 +88,7 @@ enum Then {
     Remove,
 }
 
-/// What the handler's peer was told.
+/// The last request to the handler's peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kicks {
     /// Signal when there is work.
@@ -113,8 +113,10 @@ impl Kicks {
 pub enum GivenBack<H> {
     /// Nothing.
     Kept,
-    /// The handler is to be paused while a look is due: let the peer signal again, leave the look
-    /// in the counter, then give the handler back once more with [`Kicks::Wanted`].
+    /// Pause the handler while a look is due.
+    ///
+    /// Let the peer signal again, leave the look in the counter, then give the handler back once
+    /// more with [`Kicks::Wanted`].
     EndPolling(H),
     /// Let the peer signal again, drop the handler, leave a look that is due in the counter, then
     /// call [`Slot::mark_dropped`].
@@ -136,8 +138,8 @@ impl<S: Signals, H> Slot<S, H> {
         }
     }
 
-    /// Takes the handler out to call it, and returns what its peer was told. `None` if it is not to
-    /// be called now.
+    /// Takes the handler out to call it, and returns the last request to its peer. `None` if it is
+    /// not to be called now.
     pub fn take_out(&self, with: ThreadId) -> Option<(H, Kicks)> {
         let mut inner = self.lock();
         let out = State::Out {
@@ -158,13 +160,13 @@ impl<S: Signals, H> Slot<S, H> {
         None
     }
 
-    /// Notes that the peer of a handler that is out is about to be told that it need not signal:
-    /// from now on a look is due when the handler is removed or paused.
+    /// Notes that the peer of a handler that is out need not signal soon. From now on a look is due
+    /// when the handler is removed or paused.
     pub fn mark_suppressed(&self) {
         self.lock().kicks = Kicks::Suppressed;
     }
 
-    /// Gives the handler back, with what its peer has been told by now.
+    /// Gives the handler back, with the last request to its peer.
     pub fn give_back(&self, handler: H, kicks: Kicks) -> GivenBack<H> {
         let mut inner = self.lock();
         inner.kicks = kicks;

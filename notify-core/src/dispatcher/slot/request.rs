@@ -13,8 +13,8 @@ use crate::dispatcher::sync::{MutexGuard, me};
 #[derive(Debug)]
 #[must_use]
 pub enum Taken<H> {
-    /// The caller has the handler, whose peer was told this, and gives it back as if it had been
-    /// called.
+    /// The caller has the handler, with the last request to its peer, and gives it back as if it
+    /// had been called.
     Handler(H, Kicks),
     /// Done: what is pending is the caller's to [take](Slot::take_pending). If the handler is in a
     /// call further up the caller's own stack, that is its last.

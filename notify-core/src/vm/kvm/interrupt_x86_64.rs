@@ -25,9 +25,9 @@ mod raw {
 }
 
 /// Checks that a file descriptor is a vCPU, by two requests without effect, since no single one
-/// tells. KVM refuses a number that is no vector before it does anything (EINVAL), and a VM does
-/// not know the request (ENOTTY). A file that returns EINVAL for a request that it does not know,
-/// as `/dev/kvm` and an epoll instance do, does not know the request for a vCPU's clock either.
+/// suffices. KVM refuses a number that is no vector before it does anything (EINVAL). A VM does not
+/// know the request (ENOTTY). `/dev/kvm` and an epoll instance return EINVAL for unknown requests,
+/// and do not know the request for a vCPU's clock either.
 pub(super) fn check(fd: BorrowedFd<'_>) -> io::Result<()> {
     match interrupt(fd, VECTORS) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}

@@ -2,10 +2,9 @@
 //! The ioctls of a KVM VM. (That of a vCPU is in `interrupt_x86_64.rs`.)
 //!
 //! This folder and `notifier/fd.rs` are all that may hold `unsafe` code. `kvm-ioctls` cannot
-//! express all of these requests (a width without a datamatch, for one), so they stand here over
-//! the structs of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may turn out
-//! to be no VM: KVM's request numbers are its own (type 0xAE), so another kind of file refuses
-//! them.
+//! express all of these requests (a width without a datamatch, for one), so they are here, over the
+//! structs of `kvm-bindings`. Each wrapper takes a borrowed file descriptor, which may not be a VM:
+//! KVM's request numbers are its own (type 0xAE), so another kind of file refuses them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -61,8 +60,8 @@ pub(super) fn get_api_version(fd: BorrowedFd<'_>) -> io::Result<i32> {
 
 pub(super) fn check_extension(fd: BorrowedFd<'_>, capability: u32) -> io::Result<u32> {
     // SAFETY: KVM_CHECK_EXTENSION takes an integer and touches no memory of ours.
-    let answer = unsafe { raw::check_extension(fd.as_raw_fd(), capability.cast_signed()) }?;
-    Ok(answer.cast_unsigned())
+    let value = unsafe { raw::check_extension(fd.as_raw_fd(), capability.cast_signed()) }?;
+    Ok(value.cast_unsigned())
 }
 
 pub(super) fn irqfd(fd: BorrowedFd<'_>, request: &IrqFdRequest<'_>) -> io::Result<()> {
@@ -121,7 +120,7 @@ pub(super) fn ioeventfd(fd: BorrowedFd<'_>, request: &IoEventFdRequest<'_>) -> i
 pub(super) fn set_gsi_routing(fd: BorrowedFd<'_>, table: &RouteBuffer) -> io::Result<()> {
     let table = table.as_words().as_ptr().cast::<kvm_irq_routing>();
     // SAFETY: a `RouteBuffer` is the struct and its entries in one allocation of eight-byte words:
-    // the alignment that the struct asks for, and as many entries behind it as its `nr` says (both
+    // the alignment that the struct asks for, and as many entries behind it as `nr` states (both
     // are kept together by `RouteBuffer`, and tested below). The kernel only reads, during the
     // call.
     unsafe { raw::set_gsi_routing(fd.as_raw_fd(), table) }?;

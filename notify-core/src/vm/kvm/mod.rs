@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`KvmVm`]: the port over a KVM VM.
+//! [`KvmVm`]: the port to a KVM VM.
 
 #[cfg(feature = "kvm-ioctls")]
 mod convert;
@@ -24,7 +24,7 @@ use crate::notifier::fd;
 use crate::vm::flags::IrqFdFlags;
 use crate::{Error, Rejected};
 
-/// A KVM VM. Make one for each VM, and share it in an `Arc`.
+/// A KVM VM. Create one for each VM, and share it in an `Arc`.
 ///
 /// # From what a VMM has
 ///
@@ -42,16 +42,19 @@ use crate::{Error, Rejected};
 /// routing table is not refused.
 ///
 /// Dropping it closes its file descriptor. The VM lives on while a vCPU or another descriptor of it
-/// is open, but its irqfds are removed when the last *VM* descriptor is closed.
+/// is open, but its irqfds are removed when the last *VM* descriptor is closed. No method blocks on
+/// a lock of this type.
 ///
 /// Only the process that created a VM may use it: in a forked child every request fails with EIO.
 ///
 /// # System calls
 ///
-/// Creating a `KvmVm` asks KVM for all capabilities that never change (KVM_CHECK_EXTENSION, eleven
-/// times, and KVM_GET_API_VERSION, which a VM refuses), so that no operation of these crates asks
-/// later. The interrupt controllers may be created before or after. Two capabilities can change
-/// when one is created, and are asked for when [`check_extension`](Vm::check_extension) is called:
+/// Creating a `KvmVm` asks KVM for all capabilities that never change, so that no operation of
+/// these crates asks later. That is KVM_CHECK_EXTENSION eleven times, and KVM_GET_API_VERSION,
+/// which a VM refuses.
+///
+/// The interrupt controllers may be created before or after. Two capabilities can change when one
+/// is created, and are read at each call of [`check_extension`](Vm::check_extension):
 /// [`Extension::MsiDevid`] until the VM has it, and [`Extension::X2ApicApi`].
 ///
 /// ```no_run
@@ -78,7 +81,7 @@ pub struct KvmVm {
 }
 
 impl KvmVm {
-    /// Takes over the file descriptor of a VM, whatever bindings it was created by.
+    /// Takes ownership of the file descriptor of a VM, from any bindings.
     ///
     /// # Errors
     ///
@@ -99,8 +102,9 @@ impl KvmVm {
         }
     }
 
-    /// Duplicates the file descriptor of a VM, which the caller keeps. It takes the `VmFd` of any
-    /// version of `kvm-ioctls`, and other types.
+    /// Duplicates the file descriptor of a VM, which the caller keeps.
+    ///
+    /// It takes the `VmFd` of any version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///
@@ -126,7 +130,7 @@ impl KvmVm {
         Ok(constant)
     }
 
-    /// A capability that does not change.
+    /// The value of a capability that does not change.
     #[inline]
     fn constant(&self, capability: Extension) -> u32 {
         let known = self.constant.get(capability as usize);
@@ -206,13 +210,14 @@ impl Vm for KvmVm {
         ioctl::irq_line(self.live()?, gsi, level)
     }
 
-    /// KVM looks for the interrupt controller before it looks at the eventfd, so that an assignment
-    /// of none shows which of the two is missing. (riscv64 has no such check, so it always seems
-    /// ready.) On x86 an irqfd with a resample eventfd needs pins in the kernel, which a split
-    /// irqchip lacks.
+    /// Assigns an irqfd of no eventfd, to see what KVM refuses.
+    ///
+    /// KVM looks for the interrupt controller before it looks at the eventfd, so the errno shows
+    /// which of the two is missing. (riscv64 has no such check, so it always seems ready.) On x86
+    /// an irqfd with a resample eventfd needs pins in the kernel, which a split irqchip lacks.
     fn platform(&self) -> io::Result<Option<Platform>> {
         let fd = self.live()?;
-        let is_taken = |flags| told_by(ioctl::irqfd_of_nothing(fd, flags));
+        let is_taken = |flags| found_controller(ioctl::irqfd_of_nothing(fd, flags));
         if !is_taken(IrqFdFlags::empty())? {
             return Ok(None);
         }
@@ -230,7 +235,7 @@ impl Vm for KvmVm {
     }
 }
 
-/// Asks again and again for what may become positive, and does not change after that.
+/// Asks for a value until it is positive; from then on it does not change.
 fn until_positive(known: &OnceLock<u32>, ask: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
     if let Some(known) = known.get() {
         return Ok(*known);
@@ -241,8 +246,8 @@ fn until_positive(known: &OnceLock<u32>, ask: impl FnOnce() -> io::Result<u32>) 
     }
 }
 
-/// What the refusal of an irqfd of nothing tells.
-fn told_by(refusal: io::Result<()>) -> io::Result<bool> {
+/// Whether KVM got as far as the eventfd when it refused an irqfd of nothing.
+fn found_controller(refusal: io::Result<()>) -> io::Result<bool> {
     match refusal {
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => {

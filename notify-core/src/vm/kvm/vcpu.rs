@@ -16,11 +16,11 @@ use crate::{Error, Rejected, Vcpu};
 /// | `VcpuFd` of any other version, or another type | [`KvmVcpu::duplicate`]`(&vcpu_fd)` |
 /// | an `OwnedFd` to give away | [`KvmVcpu::from_fd`]`(fd)` |
 ///
-/// Dropping it closes its file descriptor of the vCPU. Until then the vCPU and the memory of its VM
-/// stay. (Irqfds do not: they end with the last descriptor of the *VM*.)
+/// Dropping it closes its file descriptor. Until then the vCPU and the memory of its VM stay.
+/// (Irqfds do not: they end with the last descriptor of the *VM*.)
 ///
 /// Creating one makes two requests to the vCPU (on x86), which block while the vCPU runs. So create
-/// it before the vCPU runs, or on the vCPU's thread. See [`Vcpu`] for when to use it.
+/// it before the vCPU runs, or on the thread of the vCPU. [`Vcpu`] states when to use it.
 ///
 /// ```no_run
 /// use notify_core::{KvmVcpu, Vcpu};
@@ -45,7 +45,7 @@ pub struct KvmVcpu {
 }
 
 impl KvmVcpu {
-    /// Takes over a file descriptor of a vCPU, whatever bindings it was created by.
+    /// Takes ownership of a file descriptor of a vCPU, from any bindings.
     ///
     /// # Errors
     ///
@@ -61,8 +61,9 @@ impl KvmVcpu {
         }
     }
 
-    /// Duplicates the file descriptor of a vCPU, which the caller keeps. It takes the `VcpuFd` of
-    /// any version of `kvm-ioctls`, and other types.
+    /// Duplicates the file descriptor of a vCPU, which the caller keeps.
+    ///
+    /// It takes the `VcpuFd` of any version of `kvm-ioctls`, and other types.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a change was to do, held against the requests that it made and what it returned.
+//! Compares a change with the requests that it made and with its result.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::spot::Spot;
 use super::world::{Call, EEXIST, Owed, World};
 
 impl World {
-    /// A set begins to change. From what it has tried first on, exits are held against `view`.
+    /// A set begins to change. After the retries of stuck doorbells, exits match `view`.
     pub(super) fn begin(&mut self, set: usize, view: Option<View>) {
         let model = &mut self.models[set];
         self.calls.clear();
@@ -18,14 +18,14 @@ impl World {
         model.during = view;
     }
 
-    /// A call that may change nothing and ask nothing.
+    /// A call that must change nothing and make no request.
     pub(super) fn end_without_effect(&mut self, set: usize) {
         assert_eq!(self.calls, []);
         self.acting = None;
         self.models[set].during = None;
     }
 
-    /// What is in quarantine, then what is stuck was tried once more. Returns the other requests.
+    /// The quarantine and then stuck doorbells were retried. Returns the requests after that.
     pub(super) fn clean(&mut self, set: usize) -> (Vec<Bell>, Vec<Call>) {
         self.acting = None;
         let mut calls = std::mem::take(&mut self.calls);
@@ -120,7 +120,7 @@ impl World {
             bell.fd = follow.get(&(bell.key, bell.fd)).copied().unwrap_or(bell.fd);
         }
         model.version += 1;
-        // What was planned is there.
+        // The set has what was planned.
         self.owed
             .iter_mut()
             .for_each(|one| one.strict &= one.set != set);
@@ -162,7 +162,7 @@ impl World {
         model.owed(back.chain(follow))
     }
 
-    /// Checks that a failure has its cause among the requests. What could not be undone comes back.
+    /// Checks that a failure has its cause among the requests. Returns what was not undone.
     pub(super) fn explain<'a>(
         &mut self,
         set: usize,
@@ -177,7 +177,7 @@ impl World {
         };
         let model = &mut self.models[set];
         model.version += u64::from(!unrestored.is_empty());
-        // What KVM itself refuses has something in its place that does not go.
+        // If KVM itself refuses, a doorbell in the same place stays.
         let registered = unrestored.iter().filter(|one| one.registered);
         let registered = registered.map(|one| Spot::of(one.address, one.datamatch));
         let mut there: Vec<_> = registered.collect();
@@ -257,8 +257,8 @@ impl World {
         }
     }
 
-    /// Whether something is in the way of a plan: when it is made, or when it is carried out and
-    /// what is stuck or in quarantine was tried.
+    /// Whether a plan conflicts with something: when it is made, or when it is carried out, after
+    /// stuck and quarantined doorbells were retried.
     pub(super) fn is_refused(&self, set: usize, plan: &Planned, now: bool) -> bool {
         let model = &self.models[set];
         let spot = |bell: &Bell| bell.spot;
@@ -270,7 +270,7 @@ impl World {
         there.extend(plan.kept.iter().map(spot));
         if now {
             there.extend(self.quarantine.iter().map(|(spot, _)| *spot));
-            // KVM itself refuses what is in the very place of one that is given up.
+            // KVM itself refuses a doorbell in the place of one that is given up.
             let stuck = model.stuck.iter().map(|one| one.bell.spot);
             there.extend(stuck.filter(|stuck| plan.gone.iter().all(|one| one.spot != *stuck)));
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can be seen between two steps, held against the model.
+//! Compares everything visible between two steps with the model.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ impl Rig {
         for (index, notifier) in self.notifiers.iter().enumerate() {
             let count = world.counts[index];
             if index == SEMAPHORE || count == 0 {
-                // It gives up one at a time, and is counted at the end.
+                // A read takes one only, so it is counted at the end.
                 let is_signalled = notifier.is_signalled().expect("it can be looked at");
                 assert_eq!(is_signalled, count > 0, "notifier {index} of {count}");
                 continue;
@@ -79,7 +79,7 @@ impl Rig {
 }
 
 impl World {
-    /// The kernel has what the sets take for registered, and nothing else.
+    /// Checks that the kernel has exactly what the sets take for registered.
     fn check_kernel(&self) {
         let mut known = self.quarantine.clone();
         known.extend(&self.singles);
@@ -98,7 +98,7 @@ impl World {
         );
     }
 
-    /// No queue that was kicked is left without a signal.
+    /// Checks that each queue that was kicked was signalled.
     fn check_owed(&mut self) {
         let models = &self.models;
         let counts = &self.counts;
@@ -109,7 +109,7 @@ impl World {
             };
             let stays = !one.strict && model.has_notifier(one.fd) && counts[one.fd] > 0;
             assert!(stays || counts[own] > 0, "a kick was lost: {one:?}");
-            // What a notifier has that stays for another queue is left to its handler.
+            // The kicks of a notifier that stays for another queue are for its handler.
             let is_left = stays && one.fd != own;
             one.fd = own;
             !is_left
@@ -140,7 +140,7 @@ impl World {
         kicks
     }
 
-    /// Where sets have doorbells, or had them and the kernel still has.
+    /// The places where sets have doorbells, or had them and the kernel still does.
     pub(super) fn claimed(&self) -> Vec<Spot> {
         let mut spots: Vec<_> = self.quarantine.iter().map(|(spot, _)| *spot).collect();
         for model in &self.models {
@@ -171,13 +171,13 @@ impl World {
 }
 
 impl Machine {
-    /// By another party, which the sets and the model do not hear of.
+    /// Deregisters behind the back of the sets and the model.
     pub(super) fn deregister(&self, spot: Spot, notifier: &EventNotifier) {
         let address = spot.address();
         let request =
             IoEventFdRequest::assign(notifier.as_fd(), address.bus(), address.number(), spot.len)
                 .datamatch(spot.value);
-        // A fault that was ordered is for the sets.
+        // Injected faults are for the sets.
         self.sim.clear_faults();
         let deregistered = self.sim.ioeventfd(&request.deassign());
         deregistered.expect("it is registered");

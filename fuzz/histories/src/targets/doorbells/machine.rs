@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Machine`]: tells the model of each request, and lets the guest write before it.
+//! [`Machine`]: a VM that reports each request to the model, and lets the guest write before it.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use notify_sim::{Profile, SimVm};
 
 use super::world::World;
 
-/// A machine that tells of what is asked of it.
+/// A VM that reports each request to the model.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) sim: SimVm,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Two sets of doorbells on one machine, with faults, writes of the guest in the middle of changes,
-//! and a VMM with doorbells of its own. The bus, the match of exits and the model agree on every
-//! write, and each kick is counted once in the notifier where it belongs.
+//! Two sets of doorbells of one VM, with faults, guest writes in the middle of changes, and
+//! doorbells outside the sets. The bus, the match of exits and the model agree on every write, and
+//! each kick is counted once in the right notifier.
 //!
-//! A queue has one notifier at a time, as the documentation of `Doorbell` wants it, and the two
+//! A queue has one notifier at a time, as the documentation of `Doorbell` requires, and the two
 //! sets share none.
 
 mod change;

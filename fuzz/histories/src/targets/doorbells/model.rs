@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Model`]: one set as lists, and what its documentation says of plans, exits and kicks.
+//! [`Model`]: one set as lists, by its documentation of plans, exits and kicks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,23 +16,23 @@ pub(super) struct Bell {
     pub(super) on: bool,
 }
 
-/// A doorbell that the set did not get rid of, and whether it took a kick.
+/// A doorbell that the set could not deregister, and whether it took a kick.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stuck {
     pub(super) bell: Bell,
     pub(super) took: bool,
 }
 
-/// What exits are held against.
+/// What exits are matched against.
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
     pub(super) current: Vec<Bell>,
-    /// With the change that left them.
+    /// Left places, with the change that left them.
     pub(super) old: Vec<(u64, Bell)>,
 }
 
 impl View {
-    /// What takes a write, and whether it is there now.
+    /// The doorbell that takes a write, and whether the set has it now.
     pub(super) fn find(&self, pio: bool, at: u64, bytes: &[u8]) -> Option<(Bell, bool)> {
         let takes = |bell: &Bell| bytes.len() <= 8 && bell.spot.takes(pio, at, bytes);
         let current = self.current.iter().find(|bell| takes(bell));
@@ -53,7 +53,7 @@ pub(super) struct Planned {
     pub(super) added: Vec<Bell>,
     pub(super) gone: Vec<Bell>,
     pub(super) kept: Vec<Bell>,
-    /// Of those that are kept, those that an undo could not register.
+    /// Kept doorbells that an undo could not register.
     pub(super) repairs: Vec<Bell>,
 }
 
@@ -68,17 +68,17 @@ impl Planned {
     }
 }
 
-/// What is to be done with counters.
+/// What must happen to counters.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) kicks: BTreeSet<usize>,
-    /// All that one notifier has goes to each of these.
+    /// The count of one notifier goes to each of these.
     pub(super) moves: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Model {
-    /// Of all sets that there ever were.
+    /// Unique among all sets.
     pub(super) id: u64,
     pub(super) removals_first: bool,
     pub(super) started: bool,
@@ -87,7 +87,7 @@ pub(super) struct Model {
     pub(super) past: Vec<(u64, Vec<Bell>)>,
     pub(super) epoch: u64,
     pub(super) version: u64,
-    /// During a change, once what is stuck was tried.
+    /// During a change, after stuck doorbells were retried.
     pub(super) during: Option<View>,
 }
 
@@ -106,7 +106,7 @@ impl Model {
         }
     }
 
-    /// The difference between what is there and what is wanted.
+    /// The difference between what the set has and what is wanted.
     pub(super) fn compare(&self, wanted: &[Bell]) -> Planned {
         let same = |one: &Bell, other: &Bell| {
             (one.key, one.spot, one.fd) == (other.key, other.spot, other.fd)
@@ -154,7 +154,7 @@ impl Model {
         }
     }
 
-    /// What exits are held against while a plan is carried out: the new, then the old.
+    /// What exits match while a plan is carried out: the new doorbells, then the old.
     pub(super) fn view_during(&self, plan: &Planned) -> View {
         let mut view = self.view();
         let gone = plan.gone.iter().map(|bell| (self.epoch + 1, *bell));
@@ -167,7 +167,7 @@ impl Model {
         view
     }
 
-    /// By queue and old notifier, the notifier that the queue has afterwards; for those that leave.
+    /// For notifiers that leave: by queue and old notifier, the notifier of the queue afterwards.
     pub(super) fn followers(&self, plan: &Planned) -> BTreeMap<(u64, usize), usize> {
         let after = plan.after();
         let leaves = |fd: usize| {
@@ -182,8 +182,8 @@ impl Model {
             .collect()
     }
 
-    /// What queues are owed when doorbells that signalled `fd` for them are taken back; their kicks
-    /// belong in `home`.
+    /// What queues are owed when their doorbells that signalled `fd` are undone. Their kicks belong
+    /// in `home`.
     pub(super) fn owed(&self, back: impl Iterator<Item = (u64, usize, usize)>) -> Effects {
         let mut effects = Effects::default();
         for (key, fd, home) in back {
@@ -200,7 +200,7 @@ impl Model {
         effects
     }
 
-    /// What queues are owed for doorbells that the set got rid of.
+    /// What queues are owed for stuck doorbells that were deregistered.
     pub(super) fn owed_for(&self, freed: &[Bell]) -> Effects {
         let back = freed.iter();
         self.owed(back.filter_map(|bell| Some((bell.key, bell.fd, self.own(bell.key)?))))

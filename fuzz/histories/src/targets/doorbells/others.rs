@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What happens beside the sets: windows, doorbells by themselves, another party.
+//! What happens beside the sets: windows, single doorbells, and code that deregisters theirs.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::step::{Choice, SINGLES, slot};
 impl Rig {
     pub(super) fn reserve(&self, at: u8, size: u8) {
         let mut world = self.machine.world();
-        // No window is given up, and some doorbells must be possible.
+        // Windows are never released, and some doorbells must stay possible.
         if world.windows.len() == 2 {
             return;
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Plans, and what becomes of them.
+//! Plans, and their results.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Rig {
         }
     }
 
-    /// The plan comes back if it was not carried out.
+    /// Returns the plan if it was not carried out.
     pub(super) fn apply(&mut self, set: usize, plan: Plan, planned: &Planned) -> Option<Plan> {
         let asks = self.begin(set, planned);
         let result = self.set(set).apply(plan);
@@ -80,7 +80,7 @@ impl Rig {
         }
     }
 
-    /// Whether carrying out a plan asks for anything.
+    /// Whether carrying out a plan makes a request.
     fn begin(&self, set: usize, planned: &Planned) -> bool {
         let mut world = self.machine.world();
         let model = &world.models[set];
@@ -154,7 +154,7 @@ impl Rig {
             assert_eq!(is_same, expected, "epochs of set {set}");
         }
         self.epochs.push((epoch, id, at));
-        // Only the latest ones, so that a long history does not take long.
+        // Only the latest ones, to bound the time of a long history.
         if self.epochs.len() > 16 {
             self.epochs.remove(0);
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Rig`]: the real sets, and a step of both.
+//! [`Rig`]: the real sets beside the model, and the steps.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::model::{Bell, Planned};
 use super::step::{Choice, Step, Wanted, may_move};
 use super::world::World;
 
-/// How many notifiers each set has; one more is for the doorbells by themselves.
+/// How many notifiers each set has; one more is for single doorbells.
 const EACH: usize = 4;
 pub(super) const OWN: usize = 2 * EACH;
 /// One of set 0 is a semaphore.
@@ -24,7 +24,7 @@ pub(super) struct Rig {
     pub(super) sets: [Option<Arc<DoorbellSet>>; 2],
     pub(super) notifiers: Vec<Arc<EventNotifier>>,
     plans: [Option<(Plan, Planned)>; 4],
-    /// Each with the set that gave it out.
+    /// Each with the set that returned it.
     pub(super) epochs: Vec<(Epoch, u64, u64)>,
     pub(super) singles: Vec<IoEventFd>,
     pub(super) next_id: u64,
@@ -125,7 +125,7 @@ impl Rig {
                 let off = u64::from(which >> 4 & 3);
                 for bell in &mut wanted {
                     bell.fd = notifier(set, notifiers, bell.key);
-                    // By less than their width, so that they are in their own way.
+                    // By less than their width, so that old and new conflict.
                     if which & 8 != 0 && may_move(&bell.spot) {
                         bell.spot.at += off;
                     }
@@ -194,7 +194,7 @@ impl Rig {
         self.machine.world().faults.clear();
     }
 
-    /// Everything is dropped, and the kernel has nothing any more.
+    /// Drops everything, and checks that the kernel has nothing left.
     pub(super) fn end(mut self) {
         self.machine.world().during.clear();
         let spots = self.machine.world().spots();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Spot`]: bus, address, width and value, and what KVM's documentation says of two of them.
+//! [`Spot`]: bus, address, width and value, and KVM's rules for two of them.
 
 use ioeventfd::{Datamatch, IoAddress, Width};
 use notify_core::Bus;
 
-/// The key of a doorbell, as KVM has it. A width of 0 is any.
+/// The key of a doorbell in KVM. A width of 0 is any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Spot {
     pub(super) pio: bool,
@@ -31,7 +31,7 @@ impl Spot {
         }
     }
 
-    /// Whether KVM refuses to have both (EEXIST).
+    /// Whether KVM refuses both together (EEXIST).
     pub(super) fn is_refused_beside(&self, other: &Self) -> bool {
         if (self.pio, self.at) != (other.pio, other.at) {
             return false;
@@ -55,12 +55,12 @@ impl Spot {
             true => (self, other),
             false => (other, self),
         };
-        // One without a width stands at one byte.
+        // One without a width counts as one byte.
         let end = low.at + u64::from(low.len.max(1));
         high.at < end || (high.at == end && high.len == 0 && low.len != 0)
     }
 
-    /// Whether it may not be there because a device in the kernel has these bytes.
+    /// Whether it lies among the registers of a device in the kernel.
     pub(super) fn is_in(&self, (pio, start, size): (bool, u64, u64)) -> bool {
         let (end, window_end) = (self.at + u64::from(self.len.max(1)), start + size);
         let shares = self.at < window_end && start < end;
@@ -124,7 +124,7 @@ pub(super) fn bytes_of(value: u64, len: usize) -> Vec<u8> {
 /// A piece of a store: where, and what.
 pub(super) type Piece = (u64, Vec<u8>);
 
-/// A store as it is cut: at a page, and each of these parts into eight bytes.
+/// The pieces of a store: split at pages, and each part into eight bytes.
 pub(super) fn cut(pio: bool, at: u64, bytes: &[u8]) -> Vec<Vec<Piece>> {
     if pio {
         return vec![vec![(at, bytes.to_vec())]];

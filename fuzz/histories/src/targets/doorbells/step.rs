@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Step`]: what may happen, and where: a few addresses, so that doorbells meet.
+//! [`Step`]: the operations, at few addresses, so that doorbells conflict.
 
 use arbitrary::Arbitrary;
 
@@ -14,7 +14,7 @@ type Set = bool;
 pub struct Choice {
     /// Which address.
     pub slot: u8,
-    /// Which writes, and how far off the address.
+    /// Which writes, and the distance from the address.
     pub kind: u8,
     /// Which queue.
     pub key: u8,
@@ -36,9 +36,9 @@ pub struct Wanted {
 pub struct Write {
     /// Which doorbell, or which address.
     pub pick: u8,
-    /// How many bytes, if not what the doorbell wants.
+    /// How many bytes, if not as many as the doorbell matches.
     pub len: u8,
-    /// What, if not what the doorbell wants.
+    /// The value, if not the one that the doorbell matches.
     pub value: u8,
 }
 
@@ -57,7 +57,7 @@ pub enum Step {
     Grow(Set, Choice),
     /// Removes a doorbell.
     Shrink(Set, u8),
-    /// Moves the doorbells from one address on to another.
+    /// Moves the doorbells from one address to another.
     Relocate(Set, u8, u8, u8),
     /// Moves them to and fro many times.
     Wander(Set, u8),
@@ -65,11 +65,11 @@ pub enum Step {
     Stop(Set),
     /// Starts a set.
     Start(Set),
-    /// Takes what is pending.
+    /// Takes pending kicks (`drain`).
     Drain(Set),
     /// Kicks all queues.
     Kick(Set),
-    /// All vCPUs have passed, as of an epoch that some set gave out.
+    /// All vCPUs have passed; the epoch is from any set.
     Passed(Set, u8),
     /// Drops a set and makes a new one, which may remove first.
     Renew(Set, bool),
@@ -77,18 +77,18 @@ pub enum Step {
     Reserve(u8, u8),
     /// Makes a registration (or a deregistration) fail: which one from now on, and the errno.
     Fail(bool, u8, u8),
-    /// Gives the queues other notifiers, and perhaps moves the doorbells a little, in vain; and
-    /// some of that cannot be taken back.
+    /// Fails to give the queues other notifiers, and perhaps to move the doorbells a little; part
+    /// of the undo fails too.
     Break(Set, u8, u8),
-    /// Forgets the faults that have not come.
+    /// Removes faults that have not occurred.
     ClearFaults,
     /// The guest writes.
     Write(Write),
-    /// A write comes to a set that the guest made some time ago.
+    /// A write that the guest made some time ago reaches a set.
     Late(Set, Write),
     /// The guest writes before one of the next requests.
     During(u8, Write),
-    /// Another party deregisters a doorbell.
+    /// Other code deregisters a doorbell of a set.
     Lose(u8),
     /// The VMM registers a doorbell by itself.
     Single(Choice),
@@ -100,7 +100,7 @@ pub enum Step {
     Consume(u8),
 }
 
-/// Two pages with a store across both, ports at the end of their space, and one address for itself.
+/// Two pages for stores across both, ports at the end of their space, and a separate address.
 const SLOTS: [(bool, u64); 11] = [
     (false, 0xd000_0ff0),
     (false, 0xd000_0ff4),
@@ -115,22 +115,22 @@ const SLOTS: [(bool, u64); 11] = [
     ALONE,
 ];
 
-/// Where the VMM has doorbells of its own, too: it checks nothing, so nothing may overlap there.
+/// Where the VMM has single doorbells too. These are not checked, so nothing may overlap there.
 const ALONE: (bool, u64) = (false, 0xd000_3000);
 
-/// How many doorbells of its own the VMM has at most.
+/// The most single doorbells that the VMM has.
 pub(super) const SINGLES: usize = 3;
 
 pub(super) fn slot(number: u8) -> (bool, u64) {
     SLOTS[usize::from(number) % SLOTS.len()]
 }
 
-/// One in a BAR: in a page with others, and not where the VMM has doorbells of its own.
+/// An address in a BAR: in a page with others, without single doorbells.
 pub(super) fn in_bar(number: u8) -> (bool, u64) {
     SLOTS[usize::from(number) % (SLOTS.len() - 1)]
 }
 
-/// Whether a doorbell is in memory that it shares with those of sets alone.
+/// Whether a doorbell is in memory where only sets have doorbells.
 pub(super) fn may_move(spot: &Spot) -> bool {
     !spot.pio && (spot.pio, spot.at) != ALONE
 }
@@ -178,7 +178,7 @@ impl Choice {
 }
 
 impl Write {
-    /// Bus, address and bytes: mostly what some doorbell of now or before wants.
+    /// Bus, address and bytes: mostly what a present or former doorbell matches.
     pub(super) fn make(self, world: &World) -> (bool, u64, Vec<u8>) {
         let spots = world.spots();
         let index = usize::from(self.pick / 4);
@@ -199,7 +199,7 @@ impl Write {
             (wanted, 0..=3) if wanted != 0 => wanted as usize,
             (_, n) => [1, 2, 4, 8, 16, 8, 16, 2][usize::from(n)],
         };
-        // Ports end, and no guest writes eight bytes to one.
+        // Ports end at 0xffff, and no guest writes eight bytes to one.
         let len = match target.pio {
             true => len.min(4).min(0x1_0000 - target.at as usize),
             false => len,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`World`]: the kernel, the sets and the counters as the model has them.
+//! [`World`]: the model of the kernel, the sets and the counters.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -23,25 +23,25 @@ pub(super) struct Call {
     pub(super) spot: Spot,
     pub(super) fd: usize,
     pub(super) errno: Option<i32>,
-    /// Whether the failure was ordered.
+    /// Whether the failure was injected.
     pub(super) is_fault: bool,
 }
 
 impl Call {
-    /// Whether a set takes it for done: what the kernel does not have is deregistered.
+    /// Whether a set takes it for done. A doorbell that the kernel does not have is deregistered.
     pub(super) fn counts(&self) -> bool {
         self.errno.is_none() || (!self.assign && self.errno == Some(ENOENT))
     }
 }
 
-/// A kick whose queue was not looked at yet.
+/// A kick whose queue was not processed yet.
 #[derive(Debug)]
 pub(super) struct Owed {
     pub(super) set: usize,
     pub(super) key: u64,
     /// What was signalled.
     pub(super) fd: usize,
-    /// Only the queue's own notifier will do.
+    /// Whether only a signal of the queue's own notifier counts.
     pub(super) strict: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct World {
     pub(super) fds: Vec<RawFd>,
     pub(super) counts: Vec<u64>,
     pub(super) kernel: Vec<(Spot, usize)>,
-    /// What another party has deregistered.
+    /// What other code has deregistered.
     pub(super) lost: Vec<(Spot, usize)>,
     pub(super) quarantine: Vec<(Spot, usize)>,
     pub(super) singles: Vec<(Spot, usize)>,
@@ -62,7 +62,7 @@ pub(super) struct World {
     pub(super) calls: Vec<Call>,
     /// Writes, and how many requests come before each.
     pub(super) during: Vec<(u8, Write)>,
-    /// Which set changes, and how many requests it makes first for what is stuck or in quarantine.
+    /// The set that changes, and its number of requests for stuck and quarantined doorbells.
     pub(super) acting: Option<(usize, usize)>,
     pub(super) owed: Vec<Owed>,
 }
@@ -111,7 +111,7 @@ impl World {
         during.unwrap_or_else(|| model.view())
     }
 
-    /// The guest writes, and what exits goes to both sets.
+    /// The guest writes; exits go to both sets.
     pub(super) fn write(&mut self, sim: &SimVm, (pio, at, bytes): (bool, u64, Vec<u8>)) {
         let bus = if pio { Bus::Pio } else { Bus::Mmio };
         let mut signalled = 0;
@@ -124,7 +124,7 @@ impl World {
                     .iter()
                     .find(|(spot, _)| spot.takes(pio, at, &piece));
                 let hit = hit.copied().filter(|_| !missed);
-                // What follows a piece that misses exits with it.
+                // The rest after a piece that misses exits with it.
                 missed |= hit.is_none();
                 match hit {
                     Some((spot, fd)) => {
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// A write comes to a set.
+    /// A write reaches a set.
     pub(super) fn exit(&mut self, set: usize, pio: bool, at: u64, bytes: &[u8]) {
         let Some(handle) = self.sets[set].upgrade() else {
             return;
@@ -264,7 +264,7 @@ impl World {
         });
     }
 
-    /// What KVM does, and why it does not.
+    /// What KVM does, or why it refuses.
     fn carry_out(&mut self, assign: bool, spot: Spot, fd: usize) -> Option<i32> {
         if assign {
             let refused = self

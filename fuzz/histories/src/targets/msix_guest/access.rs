@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Accesses of the guest: where, and what is written.
+//! Accesses of the guest: offset and value.
 
 use arbitrary::Arbitrary;
 
 /// An offset of an access.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum At {
-    /// Inside, or close behind.
+    /// Inside, or shortly after the end.
     Near(u8),
     /// So many bytes before 2^64.
     End(u8),
@@ -15,7 +15,7 @@ pub enum At {
 }
 
 impl At {
-    /// The offset, where this many bytes are of interest.
+    /// The offset, in a region of this many bytes.
     pub(super) fn offset(&self, len: u64) -> u64 {
         match *self {
             Self::Near(near) => u64::from(near) % (len + 4),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Arming: what has come of those that were tried, and why.
+//! Arming: the results of the attempts, and their reasons.
 
 use std::ops::RangeInclusive;
 
@@ -9,37 +9,37 @@ use super::line::{Arm, is_high};
 use super::step::Kind;
 use super::world::World;
 
-/// How many commits a round takes at most once messages were refused by a rule that is not known.
+/// The most commits of a round in which messages were refused by an unknown rule.
 const MOST_COMMITS: u64 = 16;
 
-/// Who tries to arm what is [`Arm::Tried`].
+/// The caller that tries to arm what is [`Arm::Tried`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
-    /// The one who unmasks.
+    /// The thread that unmasks.
     Caller,
     Round,
     /// The queue's owner is dropped.
     LastRound,
 }
 
-/// What has come of those that were tried.
+/// The results of the attempts.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) armed: usize,
     pub(super) dead: usize,
     batch: usize,
-    /// Passes that had something to commit.
+    /// The number of passes with something to commit.
     passes: u64,
-    /// Whether one of them was committed by itself: a failure of that commit is its own.
+    /// Whether a vector was committed by itself, so that it alone caused a failure.
     alone: bool,
     bad: usize,
-    /// Those that the kernel may have been believed to refuse.
+    /// Vectors whose message the kernel was perhaps believed to refuse.
     suspect: usize,
     innocent: usize,
-    /// How many commits are needed, and how many if all doubtful entries are gone.
+    /// The number of commits needed, and the number without all doubtful entries.
     commits: RangeInclusive<u64>,
-    /// Those that go first in the next round: it had no ioctl left for them, or their GSIs were not
-    /// theirs any more.
+    /// Vectors that go first in the next round: no ioctl was left for them, or they had lost their
+    /// GSIs.
     untried: usize,
 }
 
@@ -60,11 +60,10 @@ impl Default for Tally {
     }
 }
 
-/// Whether the kernel's table had another message for a GSI than that of its vector, if that is
-/// known.
+/// Whether the kernel's table had a message for a GSI that differs from its vector's, if known.
 struct Differs {
     known: Option<bool>,
-    /// It has that of its vector now.
+    /// It has its vector's message now.
     is_committed: bool,
 }
 
@@ -82,7 +81,7 @@ fn is_transient(error: &VectorError) -> bool {
 }
 
 impl World {
-    /// What has come of the attempts to arm vectors, or to route armed ones elsewhere.
+    /// The results of the attempts to arm vectors, or to reroute armed ones.
     pub(super) fn resolve(&mut self, states: &[VectorState], by: By) -> Tally {
         let mut tally = Tally::default();
         while !self.model.tried.is_empty() {
@@ -90,7 +89,7 @@ impl World {
         }
         let commits = self.vm.calls(Kind::Routing.call()) - self.commits;
         if by != By::Round && commits >= MOST_COMMITS {
-            // Some may have been parked after a first part of the commits, and others later.
+            // Some may have been parked after the first commits, and others later.
             let all: Vec<_> = std::iter::from_fn(|| self.routing.lease().ok()).collect();
             self.model.forget_parked();
             drop(all);
@@ -202,7 +201,7 @@ impl World {
                         self.model.assigns += 1;
                         let line = &self.model.lines[n];
                         if let (true, Some(at)) = (line.kept, line.shared()) {
-                            // What was there has merged with what is kept.
+                            // The signal in the notifier has merged with the kept one.
                             self.model.notifiers[at].count = 0;
                         }
                     }
@@ -214,14 +213,14 @@ impl World {
         }
     }
 
-    /// A vector goes first in the next round, behind those before it.
+    /// A vector goes first in the next round, after those that do so already.
     fn untried(&mut self, n: usize, tally: &mut Tally) {
         self.model.lines[n].arm = Arm::Queued;
         self.model.queue.insert(tally.untried, Some(n));
         tally.untried += 1;
     }
 
-    /// A vector is dead, and perhaps tried again by the next round.
+    /// A vector is dead; the next round may try again.
     fn kill(&mut self, n: usize, again: bool) {
         self.model.disarm(n, 2);
         self.model.lines[n].arm = Arm::Dead { again };
@@ -230,7 +229,7 @@ impl World {
         }
     }
 
-    /// Each failed vector had a reason of its own: no reason has failed two.
+    /// Checks that each failed vector had a reason of its own.
     pub(super) fn justify(&mut self, states: &[VectorState], tried: &[bool], tally: &Tally) {
         let mut unassigned = 0;
         for (n, state) in states.iter().enumerate() {
@@ -255,8 +254,8 @@ impl World {
             .filter(|fault| fault.kind == Kind::Routing && fault.number <= calls)
             .collect();
         if fired.is_empty() && tally.bad > 0 {
-            // All together, then without those; later these without a commit. Then those whose GSIs
-            // were lost.
+            // All together, then without those; later these without a commit. Then those that lost
+            // their GSIs.
             let most = tally.passes.saturating_sub(1);
             let most = most
                 + match self.has_learned {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can be seen after each step, beside the model.
+//! Compares everything visible after each step with the model.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl World {
             if matches!(why, VectorError::MessageRefused { .. }))
     }
 
-    /// How many requests of a kind were made to fail and have come.
+    /// How many requests of a kind have failed by injection.
     pub(super) fn fired(&self, kind: Kind) -> usize {
         let calls = self.vm.calls(kind.call());
         let come = self.model.faults.iter();
@@ -58,7 +58,7 @@ impl World {
         self.compare_irqfds();
         self.compare_returned(&states, &tried);
         self.compare_sent(&states, &injected);
-        // In this order: of two vectors that share a notifier the first takes its signal.
+        // In this order, because the first of two vectors with one notifier takes its signal.
         let pending: Vec<bool> = (0..states.len()).map(|n| self.model.look(n)).collect();
         self.compare_states(&states, &pending);
         self.compare_registers();
@@ -73,7 +73,7 @@ impl World {
         tally
     }
 
-    /// A commit with a message that other kernels refuse was made to fail as these do.
+    /// A commit failed by injection, with a message that other kernels refuse.
     fn deceive(&mut self) {
         let tried = |line: &Line| line.is_tried() && is_high(line.sends);
         let calls = self.vm.calls(Kind::Routing.call());
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// GSIs are held as they are to be. Irqfds were bound and taken off as often as was needed.
+    /// Checks which GSIs are held, and how often irqfds were bound and unbound.
     fn compare_irqfds(&self) {
         assert_eq!(self.routing.leased(), self.model.gsis.held(), "held GSIs");
         for n in 0..self.model.lines.len() {
@@ -100,8 +100,8 @@ impl World {
         assert_eq!(calls(Kind::Deassign), taken_off, "irqfds taken off");
     }
 
-    /// Accesses return just those vectors that they were to open or to route elsewhere, and that
-    /// are dead.
+    /// Checks that accesses return exactly the vectors that they should have opened or rerouted and
+    /// that are dead.
     fn compare_returned(&mut self, states: &[VectorState], tried: &[bool]) {
         let Some(returned) = self.returned.take() else {
             return;
@@ -132,7 +132,7 @@ impl World {
         );
     }
 
-    /// Every interrupt has come, once, and no other.
+    /// Checks that each interrupt has arrived once, and no other.
     fn compare_sent(&mut self, states: &[VectorState], injected: &[Injected]) {
         let direct = std::mem::take(&mut self.model.direct);
         let calls = self.vm.calls(Kind::Signal.call());
@@ -211,12 +211,12 @@ impl World {
         assert_eq!(have_snapshots, paused);
     }
 
-    /// How many bytes the region of the table has.
+    /// The size of the table's region, in bytes.
     pub(super) fn table_len(&self) -> u64 {
         16 * self.table.vectors().len() as u64
     }
 
-    /// How many bytes the pending bit array has.
+    /// The size of the pending bit array, in bytes.
     pub(super) fn pba_len(&self) -> u64 {
         8 * (self.table.vectors().len() as u64).div_ceil(64)
     }
@@ -248,7 +248,7 @@ impl World {
         assert_eq!(usize::from(self.msi.granted()), self.model.msi.granted());
     }
 
-    /// What waits is in the queue, and its owner is woken.
+    /// Checks that waiting vectors are in the queue and that its owner is woken.
     fn compare_queue(&self) {
         let Some(owner) = &self.owner else {
             return;
@@ -259,14 +259,14 @@ impl World {
         assert!(queued == 0 || self.is_woken(), "the owner is not woken");
     }
 
-    /// Whether the queue's owner is to run a round.
+    /// Whether the queue's owner shall run a round.
     pub(super) fn is_woken(&self) -> bool {
         let fds = self.owner.iter().map(|owner| owner.as_fd());
         let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         poll(&mut fds, PollTimeout::ZERO).expect("it can be polled") > 0
     }
 
-    /// Nothing is left behind.
+    /// Checks that nothing is left.
     pub(super) fn end(mut self) {
         self.run_batches();
         self.drop_queue();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The few GSIs of the VM: who has each of them, where it is routed, and what the kernel's table
-//! has of it. The irqfds of vectors.
+//! The few GSIs of the VM: the holder of each, its route, and its entry in the kernel's table. The
+//! irqfds of vectors.
 
 use super::line::{Arm, Message, Outlet};
 use super::model::Model;
@@ -9,7 +9,7 @@ use super::step::Kind;
 /// GSIs that can be leased.
 pub(super) const GSIS: usize = 8;
 
-/// Who has a GSI.
+/// The holder of a GSI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Holder {
     #[default]
@@ -18,18 +18,18 @@ enum Holder {
     Other,
     /// A vector.
     Line(usize),
-    /// The kernel did not let go of something that is bound to it, so it is used no more.
+    /// Not used any more: the kernel did not unbind something that is bound to it.
     Lost,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Gsi {
     holder: Holder,
-    /// The message that its holder has routed it to.
+    /// The message to which its holder has routed it.
     route: Option<Message>,
     /// The message in the kernel's table. That of the last holder stays until the table changes.
     entry: Option<Message>,
-    /// The kernel may have got another table, without that entry.
+    /// The kernel may have got another table without that entry.
     is_doubtful: bool,
 }
 
@@ -37,12 +37,12 @@ struct Gsi {
 #[derive(Debug, Default)]
 pub(super) struct Gsis {
     all: [Gsi; GSIS],
-    /// Those that vectors have parked, the longest parked first.
+    /// GSIs that vectors have parked, the longest parked first.
     parked: Vec<usize>,
 }
 
 impl Gsis {
-    /// Of one that something is bound to.
+    /// The message of a GSI with something bound to it.
     pub(super) fn route(&self, gsi: usize) -> Message {
         self.all[gsi].route.expect("nothing is bound without one")
     }
@@ -95,7 +95,7 @@ impl Gsis {
         }
     }
 
-    /// Whether the kernel's table has another message than this, if that is known.
+    /// Whether the kernel's table has a message different from this, if known.
     pub(super) fn differs(&self, gsi: usize, message: Message) -> Option<bool> {
         let Gsi {
             entry, is_doubtful, ..
@@ -108,7 +108,7 @@ impl Gsis {
 }
 
 impl Model {
-    /// The lowest that is free is taken, or else the longest parked.
+    /// Takes the lowest free one, or else the longest parked.
     fn take_gsi(&mut self, holder: Holder) -> Option<usize> {
         let all = self.gsis.all.iter();
         let free = all
@@ -128,12 +128,12 @@ impl Model {
         self.take_gsi(Holder::Other)
     }
 
-    /// It gives one back.
+    /// Another device returns one.
     pub(super) fn release(&mut self, gsi: usize) {
         self.gsis.give_back(gsi);
     }
 
-    /// All parked ones are taken, and given back.
+    /// Takes all parked ones and returns them.
     pub(super) fn forget_parked(&mut self) {
         while let Some(gsi) = self.gsis.parked.first().copied() {
             if let Holder::Line(n) = self.gsis.all[gsi].holder {
@@ -142,14 +142,14 @@ impl Model {
         }
     }
 
-    /// The vector has no GSI any more.
+    /// The vector loses its GSI.
     pub(super) fn give_back(&mut self, n: usize) {
         if let Some(gsi) = self.lines[n].gsi.take() {
             self.gsis.give_back(gsi);
         }
     }
 
-    /// The vector takes the GSI that it has parked, or another one. Returns whether it has one.
+    /// The vector takes its parked GSI, or another one. Returns whether it has one.
     pub(super) fn take(&mut self, n: usize) -> bool {
         self.unpark(n);
         if self.lines[n].gsi.is_none() {
@@ -158,7 +158,7 @@ impl Model {
         self.lines[n].gsi.is_some()
     }
 
-    /// The VMM gives the vector a GSI of another device. Returns whether it takes that.
+    /// The VMM gives the vector a GSI of another device. Returns whether the vector takes it.
     pub(super) fn give(&mut self, n: usize, gsi: usize) -> bool {
         let line = &self.lines[n];
         if line.is_armed() || line.arm == Arm::Batched {
@@ -177,14 +177,14 @@ impl Model {
         true
     }
 
-    /// The vector has its GSI for itself again, if it has one still.
+    /// The vector unparks its GSI, if it still has one.
     pub(super) fn unpark(&mut self, n: usize) {
         if let Some(gsi) = self.lines[n].gsi {
             self.gsis.parked.retain(|parked| *parked != gsi);
         }
     }
 
-    /// Others may take the vector's GSI from now on.
+    /// The vector parks its GSI: others may take it.
     pub(super) fn park(&mut self, n: usize) {
         match self.lines[n].gsi {
             Some(gsi) if !self.gsis.is_usable(gsi) => self.lines[n].gsi = None,
@@ -193,7 +193,7 @@ impl Model {
         }
     }
 
-    /// The same, but for one that would be open if it were not paused.
+    /// As above, except for a vector that would be open if it were not paused.
     pub(super) fn park_unless_paused(&mut self, n: usize) {
         let line = &self.lines[n];
         if !(line.open && line.paused) {
@@ -230,13 +230,13 @@ impl Model {
         }
     }
 
-    /// Nothing is to be armed. Others may take the GSI.
+    /// Disarms the vector. Others may take the GSI.
     pub(super) fn disarm(&mut self, n: usize, tries: u32) {
         self.take_off(n, tries);
         self.park(n);
     }
 
-    /// The irqfd is taken off, or stays for ever.
+    /// Unbinds the irqfd; if that fails, it stays for ever.
     pub(super) fn take_off(&mut self, n: usize, tries: u32) {
         let line = self.lines[n].clone();
         self.lines[n].arm = Arm::Off;
@@ -253,8 +253,8 @@ impl Model {
         }
     }
 
-    /// Another notifier takes the place of that of an armed vector: it is bound, then the old one
-    /// is taken off. Returns whether that is so; if the old one does not go, the new one does.
+    /// Replaces the notifier of an armed vector: binds the new one, then unbinds the old one.
+    /// Returns whether that succeeded; if the old one stays, the new one is unbound.
     pub(super) fn swap(&mut self, n: usize, new: usize) -> bool {
         let line = &self.lines[n];
         let (old, gsi) = (line.notifier(), line.gsi.expect("one that is armed"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the guest does to its registers, on both sides.
+//! The guest's register accesses, on code and model.
 
 use super::access::likely;
 use super::registers::read;
@@ -7,7 +7,7 @@ use super::step::{Msi, Table};
 use super::world::World;
 
 impl World {
-    /// What a driver does first, if there is one.
+    /// The setup by a driver, if there is one.
     pub(super) fn set_up(&mut self) {
         if !self.shape.driven {
             return;

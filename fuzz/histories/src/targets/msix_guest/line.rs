@@ -4,19 +4,19 @@
 /// Address, data and device id.
 pub(super) type Message = (u64, u32, Option<u32>);
 
-/// How far a vector is that is open and not paused.
+/// How far the arming of a vector is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arm {
-    /// Not at all, since it is masked, paused, or has no notifier.
+    /// Not armed: it is masked, paused, or has no notifier.
     Off,
     /// It waits for a round.
     Queued,
-    /// It waits until the batch is run.
+    /// It waits for a batch to be run.
     Batched,
-    /// In this step it is tried.
+    /// It is tried in this step.
     Tried,
     Armed,
-    /// It is armed, and in this step its GSI is to be routed to another message.
+    /// It is armed, and its GSI shall be routed to another message in this step.
     Moved,
     /// Whether the next round tries again.
     Dead {
@@ -31,9 +31,9 @@ pub(super) enum Outlet {
     Message,
     /// It signals a notifier that was never handed out, if that is bound.
     Own(usize),
-    /// It signals one that was handed out.
+    /// It signals a notifier that was handed out.
     Shared(usize),
-    /// Its notifier was taken away.
+    /// It has no notifier any more.
     Nothing,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct Line {
     pub(super) open: bool,
     pub(super) paused: bool,
     pub(super) sends: Message,
-    /// A trigger was kept outside of a notifier.
+    /// A trigger is kept outside the notifier.
     pub(super) kept: bool,
     pub(super) outlet: Outlet,
     pub(super) arm: Arm,
-    /// Its GSI, whether it holds that or has parked it.
+    /// Its GSI, held or parked.
     pub(super) gsi: Option<usize>,
     /// The kernel has refused the last message that was sent directly.
     pub(super) refused: bool,
@@ -94,7 +94,7 @@ impl Line {
         self.open && !self.paused
     }
 
-    /// What is bound, or is to be.
+    /// The notifier that is bound, or shall be.
     pub(super) fn notifier(&self) -> Option<usize> {
         match self.outlet {
             Outlet::Own(at) | Outlet::Shared(at) => Some(at),
@@ -110,17 +110,17 @@ impl Line {
         }
     }
 
-    /// Whether the kernel takes what comes to its notifier.
+    /// Whether its notifier is bound as an irqfd.
     pub(super) fn is_armed(&self) -> bool {
         matches!(self.arm, Arm::Armed | Arm::Moved)
     }
 
-    /// Whether arming it, or routing it elsewhere, is tried in this step.
+    /// Whether arming or rerouting is tried in this step.
     pub(super) fn is_tried(&self) -> bool {
         matches!(self.arm, Arm::Tried | Arm::Moved)
     }
 
-    /// Whether a trigger gets through, and is not kept.
+    /// Whether a trigger is sent and not kept.
     pub(super) fn lets_through(&self) -> bool {
         match self.outlet {
             Outlet::Message => self.is_active() && self.arm == Arm::Off,

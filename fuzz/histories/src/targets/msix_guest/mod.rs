@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest that writes anything to its MSI-X table and its MSI capability, while devices trigger,
-//! the VMM exports and takes back, pauses and resumes, GSIs are scarce and requests fail: every
-//! interrupt comes once, when it may, and with the message that its vector has.
+//! A guest writes any values to its MSI-X table and its MSI capability. Meanwhile devices trigger,
+//! the VMM exports vectors and takes them back, pauses and resumes, GSIs are scarce, and requests
+//! fail. Each interrupt must arrive once, only while its vector is unmasked, and with its message.
 
 mod access;
 mod arming;

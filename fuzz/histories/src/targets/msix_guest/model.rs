@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The vectors of both devices and the eventfds, as the documents say that they behave: one pending
-//! bit for each vector, counters as eventfd(2) has them, irqfds as KVM does.
+//! The vectors of both devices and the eventfds, by their specifications: one pending bit for each
+//! vector, counters as in eventfd(2), irqfds as in KVM.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::line::{Line, Message, Outlet, is_high};
 use super::registers::{Msi, Msix};
 use super::step::Kind;
 
-/// As far as an eventfd counts.
+/// The highest count of an eventfd.
 pub(super) const FULL: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) struct Notifier {
     bound: Option<usize>,
 }
 
-/// An interrupt that is to come in this step.
+/// An interrupt that must arrive in this step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sent {
     pub(super) by_irqfd: bool,
@@ -44,23 +44,21 @@ pub(super) struct Model {
     pub(super) gsis: Gsis,
     /// The device ids of the table and of the capability.
     pub(super) devids: [Option<u32>; 2],
-    /// What was resumed and waits for each of two batches, in its order; perhaps also what waits no
-    /// more.
+    /// Resumed vectors that wait for each of two batches, in order. Some may not wait any more.
     pub(super) joined: [Vec<usize>; 2],
-    /// What the queue has, in its order: vectors, or nothing for those that were dropped.
+    /// The queue, in order: vectors, or `None` for those that were dropped.
     pub(super) queue: Vec<Option<usize>>,
-    /// What is tried in this step, in this order.
+    /// Vectors that are tried in this step, in this order.
     pub(super) tried: Vec<usize>,
     pub(super) faults: Vec<Fault>,
     /// Whether the kernel refuses addresses with bits 32 to 39.
     pub(super) choosy: bool,
-    /// Whether the table may believe that such a kernel is choosy, since a request was made to
-    /// fail.
+    /// Whether the table may assume that the kernel does so, because of an injected failure.
     pub(super) deceived: bool,
-    /// Requests that bind an irqfd, since the start, and those that take one off.
+    /// The numbers of requests that bind and unbind an irqfd, since the start.
     pub(super) assigns: u64,
     pub(super) deassigns: u64,
-    /// What irqfds inject in this step.
+    /// The interrupts that irqfds inject in this step.
     pub(super) injected: Vec<Sent>,
     /// Vectors whose message is sent directly in this step.
     pub(super) direct: Vec<usize>,
@@ -95,7 +93,7 @@ impl Model {
         }
     }
 
-    /// The same by a look, for which the vector keeps a signal that is in its notifier.
+    /// As above; the vector reads its notifier for that and keeps the signal.
     pub(super) fn look(&mut self, n: usize) -> bool {
         let is_pending = self.is_pending(n);
         if let (true, Some(at)) = (is_pending, self.lines[n].shared())
@@ -116,12 +114,12 @@ impl Model {
         self.devids[usize::from(*range != self.table())]
     }
 
-    /// Whether a device is paused, which are all of its vectors or none.
+    /// Whether a device is paused: all of its vectors, or none.
     pub(super) fn is_paused(&self, range: Range<usize>) -> bool {
         self.lines[range.start].paused
     }
 
-    /// A vector as it is built.
+    /// A new vector.
     pub(super) fn new_line(&mut self, queue: bool, private: bool) -> Line {
         let outlet = match private {
             true => Outlet::Own(self.add_notifier()),
@@ -155,7 +153,7 @@ impl Model {
     /// One is added to the counter.
     pub(super) fn signal(&mut self, at: usize) {
         if self.notifiers[at].count == FULL {
-            // The write is refused, and KVM does not hear of it.
+            // The write is refused, and KVM is not woken.
             return;
         }
         let gsi = match self.notifiers[at].bound {
@@ -169,7 +167,7 @@ impl Model {
         self.inject(gsi);
     }
 
-    /// As a device does: one that is full is emptied first.
+    /// Signals as a device does: a full counter is emptied first.
     pub(super) fn signal_anew(&mut self, at: usize) {
         if self.notifiers[at].count == FULL {
             self.notifiers[at].count = 0;
@@ -195,7 +193,7 @@ impl Model {
         self.injected.push(Sent { by_irqfd, message });
     }
 
-    /// KVM_IRQFD has taken a notifier. What is in the counter is delivered, and stays there.
+    /// KVM_IRQFD has bound a notifier. A pending signal is delivered, and the count stays.
     pub(super) fn bind(&mut self, at: usize, gsi: usize) {
         let notifier = &mut self.notifiers[at];
         assert!(notifier.bound.is_none(), "one notifier is bound twice");
@@ -205,7 +203,7 @@ impl Model {
         }
     }
 
-    /// KVM_IRQFD has taken it off, and has emptied it.
+    /// KVM_IRQFD has unbound it and cleared its counter.
     pub(super) fn unbind(&mut self, at: usize) {
         let (count, bound) = (0, None);
         self.notifiers[at] = Notifier { count, bound };

@@ -12,19 +12,19 @@ impl Model {
     pub(super) fn pause(&mut self, range: Range<usize>) {
         for n in range {
             if self.lines[n].is_active() {
-                // It keeps its GSI, as far as the kernel lets go of its irqfd.
+                // It keeps its GSI if the kernel unbinds its irqfd.
                 self.take_off(n, 2);
             }
             self.lines[n].paused = true;
         }
     }
 
-    /// Those that wait for a caller wait for the batch.
+    /// Vectors that wait for a caller wait for the batch.
     fn join(&mut self, range: Range<usize>, batch: ResumeBatch) {
         for n in range {
             if std::mem::take(&mut self.lines[n].paused) && self.start(n) {
                 self.lines[n].arm = Arm::Batched;
-                // What is left of an earlier time counts no more.
+                // Earlier entries do not count any more.
                 for batch in &mut self.joined {
                     batch.retain(|joined| *joined != n);
                 }
@@ -101,7 +101,7 @@ impl World {
         self.model.join(self.range(table), batch);
     }
 
-    /// It is run, or dropped, which does the same.
+    /// A batch is run, or dropped, which has the same effect.
     fn run_batch(&mut self, batch: ResumeBatch, returns: bool) {
         let taken = std::mem::take(&mut self.batches[batch as usize]);
         match returns {
@@ -114,7 +114,7 @@ impl World {
         self.model.run_batch(batch);
     }
 
-    /// Before devices are dropped, which a batch keeps.
+    /// Runs batches before devices are dropped, because a batch holds them.
     pub(super) fn run_batches(&mut self) {
         for batch in [ResumeBatch::One, ResumeBatch::Other] {
             self.run_batch(batch, true);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The guest's registers: bytes, which of their bits can be written, and what the specification
-//! says of them.
+//! The guest's registers: bytes, their writable bits, and their meaning by the specification.
 
 use irqfd::msix::Registers;
 
-/// A vector as the registers have it: open or not, and with which message it would be opened.
+/// A vector by its registers: open or not, and its message if it were open.
 pub(super) type Wish = (bool, (u64, u32));
 
 /// MSI-X: PCI Local Bus 3.0, 6.8.2.
@@ -23,7 +22,7 @@ pub(super) struct Msi {
     log: u32,
     data_at: usize,
     maskable: bool,
-    /// The message that counts, since its data was written.
+    /// The message in force: the one when its data was written.
     taken: (u64, u32),
 }
 
@@ -34,13 +33,13 @@ fn number(bytes: &[u8]) -> u64 {
         .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Where byte `n` of an access lies, if it lies among so many.
+/// The position of byte `n` of an access, if it lies inside a region of so many bytes.
 fn place(offset: u64, n: usize, len: usize) -> Option<usize> {
     let at = usize::try_from(u128::from(offset) + n as u128).ok()?;
     (at < len).then_some(at)
 }
 
-/// What an access reads that knows only lengths of a vCPU, and ones where there is nothing.
+/// The result of a read: a vCPU's lengths only, and all ones outside the registers.
 pub(super) fn read(bytes: &[u8], offset: u64, len: usize) -> Vec<u8> {
     let known = [1, 2, 4, 8].contains(&len);
     let byte = |n| match place(offset, n, bytes.len()) {
@@ -107,7 +106,7 @@ impl Msix {
             .collect()
     }
 
-    /// In the form of another VMM.
+    /// The registers in another VMM's format.
     pub(super) fn foreign(&self, pending: &[bool]) -> Registers {
         let mut words = vec![0; pending.len().div_ceil(64)];
         for n in (0..pending.len()).filter(|n| pending[*n]) {
@@ -120,7 +119,7 @@ impl Msix {
         }
     }
 
-    /// What such registers say, if they agree: as if a guest had written them to a fresh table.
+    /// The meaning of such registers, if they are consistent: as if written to a new table.
     pub(super) fn of_foreign(foreign: &Registers) -> Option<(Self, Vec<bool>)> {
         let vectors = usize::from(foreign.control & 0x7ff) + 1;
         let bit = |n: usize| foreign.pending[n / 64] >> (n % 64) & 1 != 0;
@@ -212,7 +211,7 @@ impl Msi {
             let writable = self.writable[at];
             self.bytes[at] = self.bytes[at] & !writable | byte & writable;
         }
-        // No more than the device is capable of.
+        // At most as many as the device has.
         if self.granted() > self.vectors() {
             self.bytes[2] = self.bytes[2] & 0x8f | (self.log as u8) << 4;
         }

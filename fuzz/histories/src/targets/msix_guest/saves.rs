@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Snapshots of both devices, and registers in the form of another VMM.
+//! Snapshots of both devices, and registers in another VMM's format.
 
 use irqfd::{VectorError, msi, msix};
 
@@ -7,7 +7,7 @@ use super::registers::{Msi, Msix};
 use super::step::{Damage, Into};
 use super::world::World;
 
-/// A snapshot, and what the model had then: the registers, and what was pending.
+/// A snapshot, and the model's registers and pending bits at that time.
 pub(super) type Saved<S, R> = (S, R, Vec<bool>);
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Saves {
 }
 
 impl World {
-    /// Only of a device that is paused.
+    /// Takes a snapshot, only of a paused device.
     pub(super) fn save(&mut self, table: bool) {
         let range = self.range(table);
         let is_paused = self.model.is_paused(range.clone());
@@ -49,13 +49,13 @@ impl World {
         }
     }
 
-    /// The registers of the table, as the model has them.
+    /// The registers of the model's table.
     fn foreign(&self) -> msix::Registers {
         let pending = self.model.pending(self.model.table());
         self.model.msix.foreign(&pending)
     }
 
-    /// Into a fresh device its vectors come with those that were exported internal or private.
+    /// In a new device, vectors that were exported are internal or private.
     pub(super) fn restore(&mut self, table: bool, into: Into) {
         let is_saved = match table {
             true => self.saves.table.is_some(),
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// A fresh device takes the place of one.
+    /// Replaces a device by a new one.
     fn replace(&mut self, table: bool) {
         self.run_batches();
         if table {
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    /// The registers of the table go to another VMM, are damaged, and come back.
+    /// The table's registers go to another VMM, are damaged, and return.
     pub(super) fn import(&mut self, damage: &[Damage]) {
         let mut registers = self.foreign();
         for damage in damage {
@@ -172,7 +172,7 @@ impl Damage {
             Self::Shorter(bytes) => table.truncate(table.len().saturating_sub(bytes.into())),
             Self::Longer(bytes) => table.resize(table.len() + usize::from(bytes), 0x5a),
             Self::Entries(entries) => {
-                // Many now and then, and one more than a table has at most.
+                // Sometimes many: up to one more than the most that a table can have.
                 let entries = match entries {
                     255 => 2049,
                     250.. => 2048,

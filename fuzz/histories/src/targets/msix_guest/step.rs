@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The operations. Numbers are taken modulo what there is.
+//! The operations. Numbers are taken modulo the size of what they select from.
 
 use arbitrary::Arbitrary;
 use notify_sim::CallKind;
@@ -21,7 +21,7 @@ pub enum Step {
     Pause(Pause),
     /// A round of the queue.
     Run,
-    /// What is rare.
+    /// Rare operations.
     Rare(Rare),
 }
 
@@ -83,7 +83,7 @@ pub enum Device {
     Twice(u8),
     /// Triggers a queue.
     Queue(u8),
-    /// Signals a notifier, be it in use or not.
+    /// Signals a notifier, in use or not.
     Signal(u8),
     /// Reads a notifier.
     Drain(u8),
@@ -104,7 +104,7 @@ pub enum Vmm {
     Take(u8),
     /// Gives it a new notifier.
     Replace(u8),
-    /// Gives it a notifier that there is, or was, perhaps that of another one.
+    /// Gives it an existing or former notifier, perhaps that of another vector.
     Share(u8, u8),
     /// Offers it a semaphore.
     Semaphore(u8),
@@ -116,11 +116,11 @@ pub enum Vmm {
     Hold,
     /// Another device takes all GSIs.
     HoldAll,
-    /// It gives one back.
+    /// The other device returns one.
     Release,
-    /// It gives one to a vector.
+    /// The other device gives one to a vector.
     Lease(u8),
-    /// The guest numbers its buses anew: the messages of one device have this id, or none.
+    /// The guest renumbers its buses: the messages of one device have this id, or none.
     Devid(bool, u8),
 }
 
@@ -150,7 +150,7 @@ pub enum ResumeBatch {
     Other,
 }
 
-/// What is rare.
+/// Rare operations.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Rare {
     /// A reset of one of the devices.
@@ -159,21 +159,20 @@ pub enum Rare {
     Snapshot(bool),
     /// The last snapshot is restored, into a fresh device or into the same.
     Restore(bool, Into),
-    /// The table gets registers from another VMM: those that it has, but for this.
+    /// The table gets registers from another VMM: its own, with this difference.
     Import([Damage; 2]),
-    /// Requests fail: which kind, which of those from now on, how many, and whether for a while
-    /// only.
+    /// Requests fail: the kind, the first one from now on, how many, and whether temporarily.
     Fail(Kind, u8, u8, bool),
-    /// What is rarer still.
+    /// Rarer operations.
     Whole(Whole),
 }
 
-/// What concerns all vectors.
+/// Operations on all vectors.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Whole {
-    /// The queue's owner goes.
+    /// The queue's owner is dropped.
     DropQueue,
-    /// Fresh devices.
+    /// New devices.
     Rebuild(Shape),
     /// Another VM, which refuses some addresses or not.
     Start(bool, Shape),
@@ -182,7 +181,7 @@ pub enum Whole {
 /// Where a snapshot is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 pub enum Into {
-    /// The device that there is.
+    /// The existing device.
     Same,
     /// A new one.
     Fresh,
@@ -190,7 +189,7 @@ pub enum Into {
     Paused,
 }
 
-/// What is other in registers from another VMM.
+/// The difference in registers from another VMM.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Damage {
     /// Nothing.
@@ -218,7 +217,7 @@ pub enum Kind {
     Routing,
     /// KVM_IRQFD that binds.
     Assign,
-    /// KVM_IRQFD that takes off.
+    /// KVM_IRQFD that unbinds.
     Deassign,
     /// KVM_SIGNAL_MSI.
     Signal,
@@ -237,12 +236,12 @@ impl Kind {
     }
 }
 
-/// What devices are built with.
+/// The parameters of the devices.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub struct Shape {
     /// Vectors of the table; a few values give many.
     pub vectors: u8,
-    /// The logarithm of those of the capability.
+    /// The logarithm of the number of vectors of the capability.
     pub log: u8,
     /// Whether its addresses have 64 bits.
     pub wide: bool,

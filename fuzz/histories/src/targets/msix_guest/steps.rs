@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What devices do, and what is rare, on both sides.
+//! Operations of devices, and rare operations, on code and model.
 
 use std::fs::File;
 use std::io::Write;

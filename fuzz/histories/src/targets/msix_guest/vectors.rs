@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the guest, a device and the VMM do to a vector of the model.
+//! Operations of the guest, a device and the VMM on a vector of the model.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::model::Model;
 use super::registers::Wish;
 
 impl Model {
-    /// The registers say otherwise than before.
+    /// The registers have changed.
     pub(super) fn turn(&mut self, range: Range<usize>, wishes: Vec<Wish>) {
         let devid = self.devid(&range);
         for (n, (open, (address, data))) in range.zip(wishes) {
@@ -23,7 +23,7 @@ impl Model {
         }
     }
 
-    /// One that is armed stays so if the kernel exchanges its message in one step.
+    /// An armed vector stays armed if the kernel replaces its message in one step.
     pub(super) fn retarget(&mut self, n: usize, message: Message) {
         let line = &mut self.lines[n];
         let in_one_step = has_one_target(line.sends) && has_one_target(message);
@@ -52,14 +52,14 @@ impl Model {
         self.wake(n);
     }
 
-    /// One that may send is told what it is now.
+    /// Updates a vector that may send.
     fn wake(&mut self, n: usize) {
         if self.start(n) {
             self.carry_out(n);
         }
     }
 
-    /// The same, up to what its caller is to do. Returns whether there is such work.
+    /// As above, except for the caller's work. Returns whether there is such work.
     pub(super) fn start(&mut self, n: usize) -> bool {
         if !self.lines[n].is_active() {
             return false;
@@ -97,7 +97,7 @@ impl Model {
         }
     }
 
-    /// It is in the queue, where it was if it is there already.
+    /// Adds it to the queue; if it is there already, it keeps its position.
     pub(super) fn enter(&mut self, n: usize) {
         if !self.queue.contains(&Some(n)) {
             self.queue.push(Some(n));
@@ -128,7 +128,7 @@ impl Model {
         let had_none = line.notifier().is_none();
         line.outlet = Outlet::Shared(at);
         if line.kept {
-            // Room is made, and what was there is kept.
+            // The counter is cleared, and its signal is kept.
             line.kept = std::mem::take(&mut self.notifiers[at].count) > 0;
             self.signal_anew(at);
         }
@@ -155,7 +155,7 @@ impl Model {
         if self.lines[n].outlet != Outlet::Nothing {
             return;
         }
-        // What it was given while it had none.
+        // A trigger that was kept while it had no notifier.
         self.park_unless_paused(n);
         self.lines[n].outlet = match self.lines[n].private {
             true => Outlet::Own(self.add_notifier()),
@@ -167,7 +167,7 @@ impl Model {
         self.wake(n);
     }
 
-    /// Another notifier takes the place of one that is not bound, with what was kept.
+    /// Replaces a notifier that is not bound; a kept trigger stays.
     pub(super) fn exchange(&mut self, n: usize, new: usize) {
         let line = &mut self.lines[n];
         let old = line.shared();
@@ -175,7 +175,7 @@ impl Model {
         let has_signal = std::mem::take(&mut line.kept) || in_old;
         line.outlet = Outlet::Shared(new);
         if has_signal {
-            // Room is made, and what was there is kept.
+            // The counter is cleared, and its signal is kept.
             line.kept = std::mem::take(&mut self.notifiers[new].count) > 0;
             self.signal_anew(new);
         }
@@ -204,7 +204,7 @@ impl Model {
         }
     }
 
-    /// After the registers are those of the snapshot, with what was pending.
+    /// Resets these vectors, opens them by the restored registers, and restores the pending bits.
     pub(super) fn restore(&mut self, first: usize, wishes: Vec<Wish>, pending: &[bool]) {
         let range = first..first + pending.len();
         let devid = self.devid(&range);
@@ -226,7 +226,7 @@ impl Model {
         }
     }
 
-    /// What waits is tried, unless it was masked or paused since.
+    /// Tries waiting vectors, unless they were masked or paused since.
     pub(super) fn begin_round(&mut self) {
         for n in std::mem::take(&mut self.queue).into_iter().flatten() {
             if self.lines[n].is_active() {

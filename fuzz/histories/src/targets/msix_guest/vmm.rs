@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the VMM does to vectors, on both sides.
+//! Operations of the VMM on vectors, on code and model.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::line::Arm;
 use super::step::Vmm;
 use super::world::{World, gsi};
 
-/// Notifiers that are handed out of one VM, or into it, at most.
+/// The most notifiers that are handed out of one VM, or into it.
 const NOTIFIERS: usize = 40;
 
 impl World {
@@ -145,10 +145,10 @@ impl World {
         }
     }
 
-    /// Offers a vector a notifier that there is. It must not become one that is bound elsewhere, or
-    /// that of another vector: the simulator takes what was signalled at its next call only, and
-    /// until then the vector finds the signal of the other. (KVM takes it in the write.) So such a
-    /// notifier is offered if it is bound and the vector is armed, because then it is refused.
+    /// Offers a vector an existing notifier. The vector must not get one that is bound elsewhere or
+    /// belongs to another vector. The simulator takes signals only at its next call, so until then
+    /// the vector would find the other's signal. (KVM takes it in the write.) So such a notifier is
+    /// offered only if it is bound and the vector is armed, because then it is refused.
     fn share(&mut self, n: usize, new: usize) {
         let lines = self.model.lines.iter().enumerate();
         let mut others = lines.filter(|(other, _)| *other != n);

@@ -19,14 +19,14 @@ use super::step::{Kind, Shape};
 const RESERVED: u32 = 4096 - GSIS as u32;
 
 pub(super) struct World {
-    // What uses the devices is dropped before them.
-    /// What was resumed and waits until these are run.
+    // Users of the devices are dropped before the devices.
+    /// Batches with resumed vectors that wait until they are run.
     pub(super) batches: [ResumeBatch; 2],
     pub(super) queues: [msix::Binding; 2],
     pub(super) table: msix::Table,
     pub(super) msi: msi::Capability,
     pub(super) owner: Option<ArmQueue>,
-    /// Those that were handed out or in, by the numbers of the model.
+    /// Notifiers that were handed out or in, by the numbers of the model.
     pub(super) notifiers: BTreeMap<usize, Arc<EventNotifier>>,
     pub(super) held: Vec<GsiLease>,
     pub(super) routing: RoutingTable,
@@ -37,10 +37,10 @@ pub(super) struct World {
     pub(super) signals: u64,
     /// The vectors that the accesses of this step have returned, if there were any.
     pub(super) returned: Option<Vec<Dead>>,
-    /// Commits before this step, and whether it was learned which messages the kernel refuses.
+    /// Commits before this step, and whether the table knew which messages the kernel refuses.
     pub(super) commits: u64,
     pub(super) has_learned: bool,
-    /// What the trigger of this step has said.
+    /// The result of this step's trigger.
     pub(super) outcome: Option<Triggered>,
     pub(super) saves: Saves,
 }
@@ -125,7 +125,7 @@ impl World {
         world
     }
 
-    /// The vectors of both devices, as they are built.
+    /// The new vectors of both devices.
     fn build_lines(&mut self) {
         let shape = self.shape;
         let (table, msi) = (shape.table(), 1 << shape.log());
@@ -138,17 +138,17 @@ impl World {
         self.model.lines = lines;
     }
 
-    /// Which line is meant.
+    /// The line of a number.
     pub(super) fn line(&self, n: u8) -> usize {
         usize::from(n) % self.model.lines.len()
     }
 
-    /// An access has returned these.
+    /// Records the vectors that an access has returned.
     pub(super) fn access(&mut self, dead: Vec<Dead>) {
         self.returned.get_or_insert_default().extend(dead);
     }
 
-    /// Which notifier is meant, if there is one.
+    /// The notifier of a number, if there is one.
     pub(super) fn notifier(&self, n: u8) -> Option<usize> {
         let n = usize::from(n).checked_rem(self.notifiers.len())?;
         self.notifiers.keys().nth(n).copied()
@@ -159,7 +159,7 @@ impl World {
         vectors.nth(n).expect("a line").clone()
     }
 
-    /// Makes a request fail, unless it does already.
+    /// Makes a request fail, unless it fails already.
     pub(super) fn fail(&mut self, kind: Kind, ahead: u64, transient: bool) {
         let number = self.vm.calls(kind.call()) + ahead;
         let there = |fault: &Fault| fault.kind == kind && fault.number == number;

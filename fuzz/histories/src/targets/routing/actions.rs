@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What issues no ioctl, as the [`Model`] has it.
+//! Operations without ioctls, on the [`Model`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,13 +25,14 @@ impl Model {
         }
     }
 
-    /// The parked ones that can be leased when they are taken back.
+    /// Parked GSIs that can be leased once they are reclaimed.
     fn takable(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         let parked = self.parked.iter().copied();
         parked.filter(|gsi| *gsi >= self.reserved)
     }
 
-    /// Those that a new lease gets: free ones, or else parked ones, of which it takes the first.
+    /// The GSIs that a new lease may get: free ones, or else parked ones, the first of which it
+    /// takes.
     fn place(&self, count: Option<u32>) -> Result<Vec<u32>, Why> {
         let number = count.unwrap_or(1);
         let free = self.block(number, std::iter::empty());
@@ -45,8 +46,7 @@ impl Model {
         })
     }
 
-    /// The lowest so many in a row that begin at a multiple of a power of two, and are free or one
-    /// of these.
+    /// The lowest aligned block of so many GSIs that are free or among these.
     fn block(&self, count: u32, with: impl Iterator<Item = u32>) -> Result<Vec<u32>, Why> {
         let mut align = 1;
         while align < count {
@@ -60,7 +60,7 @@ impl Model {
         block.map(Vec::from_iter).ok_or(self.exhausted(count))
     }
 
-    /// Whether it waits for a request under way.
+    /// Whether it waits for a request in progress.
     pub(super) fn waits(&self, action: Action) -> bool {
         let count = match action {
             Action::Lease { .. } => None,
@@ -215,7 +215,7 @@ impl Model {
         Ok(())
     }
 
-    /// Leaves them to their owners, or gives them back.
+    /// Leaves restored leases to their owners, or returns them.
     pub(super) fn end_restore(&mut self, restored: bool) {
         for slot in &mut self.slots {
             match (slot.of, restored) {

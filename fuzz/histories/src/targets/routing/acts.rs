@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What issues no ioctl: planned, done on some thread, and settled.
+//! Operations without ioctls: planned, carried out on a thread, and compared.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::world::{Held, HeldDriven, HeldLine, HeldParked, World, pick};
 
 const NAMES: [&str; 4] = ["net0", "disk", "rng", "bad\nname"];
 
-/// An act with all that it needs.
+/// An operation with everything that it needs.
 pub(super) struct Plan {
     pub(super) action: Action,
     pub(super) run: Box<dyn FnOnce() -> Done + Send>,
@@ -27,17 +27,17 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// What came of it.
+/// The result of an operation.
 #[derive(Debug)]
 pub(super) enum Done {
     Leases(Result<Vec<GsiLease>, Why>),
-    /// With the lease that came back, and the key of a lease.
+    /// With the lease that was returned, and the key of a lease.
     Line(Result<Line, (Why, Option<GsiLease>)>, Option<u64>),
-    /// A line with what it was driven with.
+    /// A line, with what drove it.
     Undriven(HeldLine),
     /// With whether its message is blocked.
     Registered(HeldLine, bool),
-    /// With a share that has none.
+    /// With a share, which has no key.
     Lease(Result<GsiLease, Line>, u64),
     Nothing,
     Seen(Seen),
@@ -64,7 +64,7 @@ pub(super) fn edits_of(saved: &Saved) -> Edits {
 }
 
 impl World {
-    /// Does it at once.
+    /// Carries it out at once.
     pub(super) fn act(&mut self, table: usize, act: &Act) {
         let Some(plan) = self.plan(table, act, &|_| true) else {
             return;
@@ -100,7 +100,7 @@ impl World {
         Some(self.lines.remove(all[pick(number, all.len())?]))
     }
 
-    /// Takes all that an act needs. What might wait for a GSI concerns only one that fits.
+    /// Takes everything that an operation needs. One that may wait for a GSI takes a suitable one.
     pub(super) fn plan(
         &mut self,
         table: usize,
@@ -120,7 +120,7 @@ impl World {
                 run: Box::new(run),
             })
         };
-        // One beyond the last GSI is asked for, too.
+        // Also one number above the last GSI.
         let number = |gsi: u8| u32::from(gsi) % (self.models[table].limit + 1);
         match *act {
             Act::Lease => {
@@ -301,7 +301,7 @@ impl World {
         }
     }
 
-    /// Compares what came of an act with what must have, and keeps what it gave.
+    /// Compares the result of an operation with the model's, and keeps what it returned.
     pub(super) fn settle(&mut self, table: usize, action: Action, expected: Expected, done: Done) {
         let number = |line: &Line| line.gsi().number();
         let keys = match action {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is armed on the GSIs of lines: each of them notes what the table has it do.
+//! Registrations on the GSIs of lines: each records the calls that it gets from the table.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::model::{Action, Model};
 use super::step::{Act, Ask, Edit};
 use super::world::{HeldLine, World, pick};
 
-/// How something that is armed takes it when its route is to go.
+/// How a registration reacts when its route is about to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 pub enum Manner {
-    /// It is disarmed.
+    /// It disarms.
     Obeys,
     /// The same.
     ObeysToo,
-    /// It stays armed, and says so.
+    /// It stays armed, and returns so.
     Refuses,
-    /// It panics, and stays armed; when it is armed again it panics after that.
+    /// It panics and stays armed. When it is armed again, it panics after that.
     Panics,
 }
 
@@ -71,7 +71,7 @@ impl Armed for Recorder {
     }
 }
 
-/// What is armed on a line. If it is not registered the table must leave the route where it is.
+/// Something that may be armed on a line. If it is not registered, the table must keep the route.
 pub(super) struct Arming {
     pub(super) registration: Option<Registration>,
     pub(super) recorder: Arc<Recorder>,
@@ -83,7 +83,7 @@ impl fmt::Debug for Arming {
     }
 }
 
-/// The same as the model has it.
+/// The same in the model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Registered {
     pub(super) armed: bool,
@@ -91,7 +91,7 @@ pub(super) struct Registered {
 }
 
 impl World {
-    /// Registers what is armed on a line.
+    /// Registers on a line.
     pub(super) fn plan_register(&mut self, table: usize, n: u8, manner: Manner) -> Option<Plan> {
         let is_fit = |held: &HeldLine| {
             let arming = held.arming.as_ref();
@@ -124,7 +124,7 @@ impl World {
         })
     }
 
-    /// Something new is armed and registered.
+    /// Arms and registers something new.
     pub(super) fn arm(&mut self, table: usize, number: u8, manner: Manner) {
         self.act(table, &Act::Lease);
         let leases = || {
@@ -134,7 +134,7 @@ impl World {
                 .count()
         };
         let newest = leases().saturating_sub(1) as u8;
-        // Whatever is edited, the new lease is the last one.
+        // The new lease is the last one, whatever is edited.
         let ask = Ask::Commit(Edit::Msi(newest, number), vec![]);
         self.round(table, &ask, &[], None, &(0, vec![]), &[]);
         self.act(table, &Act::IntoLine(newest));
@@ -142,8 +142,8 @@ impl World {
         self.act(table, &Act::Register(lines.saturating_sub(1) as u8, manner));
     }
 
-    /// Something is armed on a line that knows of no registration, if there is a route. After a
-    /// panic of the VM the table does not know what routes there are, so nothing is.
+    /// Arms on a line without a registration, if there is a route. After a panic of the VM the
+    /// table does not know the routes, so nothing is armed.
     pub(super) fn arm_unregistered(&self, table: usize, gsi: u32) -> Arming {
         let in_force = self.kernels[table].in_force();
         let is_known = self.models[table].known == super::model::Known::Yes;
@@ -156,7 +156,8 @@ impl World {
         }
     }
 
-    /// Nothing is armed on a GSI without an entry, and what is registered is armed otherwise.
+    /// Checks that nothing is armed on a GSI without an entry, and that all other registrations
+    /// are.
     pub(super) fn check_armed(&self) {
         for kernel in &self.kernels {
             assert_eq!(kernel.violation(), None, "a route that was in use");
@@ -184,7 +185,7 @@ impl World {
 }
 
 impl Model {
-    /// The kernel's route of a GSI is about to go. `false` if it must stay.
+    /// The kernel's route of a GSI is about to be removed. Returns `false` if it must stay.
     pub(super) fn disarm(&mut self, gsi: u32) -> bool {
         if !self.wanted.contains_key(&gsi) {
             return true;
@@ -215,7 +216,7 @@ impl Model {
         }
     }
 
-    /// After a round. What a panic has disarmed stays so until the kernel's table is known again.
+    /// After a round. What a panic has disarmed stays disarmed until the kernel's table is known.
     pub(super) fn rearm(&mut self) {
         if self.known == super::model::Known::Lost {
             return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Call`]: a request as a call of the table, on some thread.
+//! [`Call`]: a request as a call of the table, on any thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,7 +30,7 @@ pub(super) enum Call {
     Retranslate,
 }
 
-/// What it returned, with a transaction that was rejected.
+/// The result of a call, with a rejected transaction.
 #[derive(Debug)]
 pub(super) struct Returned {
     pub(super) result: Outcome,
@@ -119,7 +119,7 @@ impl Call {
                         result: Err((&rejected.error).into()),
                         rejected: Some(Open {
                             transaction: rejected.value,
-                            // What was validated has lost the edits that do not count.
+                            // Validation has removed the edits that do not count.
                             edits: match rejected.error {
                                 Error::GsiOutOfRange { .. } => edits,
                                 _ => last_of_each(&edits),
@@ -139,21 +139,21 @@ impl Call {
     }
 }
 
-/// A panic goes on when all answers have come.
+/// Resumes a panic once all replies have arrived.
 fn commit_each(table: &RoutingTable, edits: Vec<MessageEdit>) -> Vec<Reply> {
     let (count, mut replies) = (edits.len(), Vec::new());
     let committed = catch_unwind(AssertUnwindSafe(|| {
-        table.commit_each(edits, |at, answer| {
-            assert_eq!(at, replies.len(), "answers in their order");
-            replies.push(Reply::from(answer));
+        table.commit_each(edits, |at, outcome| {
+            assert_eq!(at, replies.len(), "replies in their order");
+            replies.push(Reply::from(outcome));
         });
     }));
-    assert_eq!(replies.len(), count, "an answer for each edit");
+    assert_eq!(replies.len(), count, "a reply for each edit");
     assert_eq!(committed.is_err(), replies.contains(&Reply::Panicked));
     replies
 }
 
-/// One that was started while another one's table was in the kernel, or carried out after it.
+/// A call that started while another call's table was in the kernel, or that ran after it.
 #[derive(Debug)]
 pub(super) enum Joined<R> {
     Started(Started<R>),

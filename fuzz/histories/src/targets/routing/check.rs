@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! All that can be seen of a [`World`], held against the models.
+//! Compares everything visible of a [`World`] with the models.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::offer::expect_table;
 use super::world::World;
 
 impl World {
-    /// Compares all that can be seen.
+    /// Compares everything visible.
     pub(super) fn check(&mut self) {
         for number in [0, 1] {
             let (table, model) = (&self.tables[number], &self.models[number]);
-            assert_eq!(seen(table), model.seen(), "the table of machine {number}");
+            assert_eq!(seen(table), model.seen(), "the table of VM {number}");
             // An explanation calls the translation.
             for gsi in (0..model.limit).filter(|gsi| !panics(model, *gsi)) {
                 check_explanation(gsi, &table.explain(gsi), model);
@@ -57,7 +57,7 @@ pub(super) fn seen(table: &RoutingTable) -> Seen {
     }
 }
 
-/// Restores a snapshot on a machine that takes everything.
+/// Restores a snapshot on a VM that accepts every table.
 pub(super) fn check_snapshot(snapshot: &Snapshot, saved: &Saved) {
     let builder =
         RoutingTable::builder(Arc::new(kvm_test::Nothing)).wiring(Wiring::none(Platform::X86));

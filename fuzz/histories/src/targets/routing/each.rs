@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Edits that stand for themselves: staged, kept back, committed, and what must come of them.
+//! Independent edits (`commit_each`): staged, kept for later, committed, and their outcomes.
 
 use irq_routing::{EditOutcome, MessageEdit, MsiMessage, Route};
 
@@ -11,25 +11,25 @@ use super::step::Item;
 use super::why::Why;
 use super::world::{World, message, pick};
 
-/// How many ioctls a round may take for a search.
+/// The most ioctls of a search in one round.
 const MOST_TABLES: usize = 16;
 
-/// How many staged edits are kept back.
+/// How many staged edits are kept for later.
 const KEPT: usize = 8;
 
-/// An edit as the model has it.
+/// An edit in the model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EachEdit {
     pub(super) gsi: u32,
-    /// Of its lease.
+    /// The key of its lease.
     pub(super) key: u64,
-    /// How many were staged under the lease, with this one.
+    /// How many edits were staged under the lease, including this one.
     number: u64,
     message: MsiMessage,
     owner: u64,
 }
 
-/// What came of an edit.
+/// The outcome of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     Committed,
@@ -41,8 +41,8 @@ pub(super) enum Reply {
 }
 
 impl From<EditOutcome> for Reply {
-    fn from(answer: EditOutcome) -> Self {
-        match answer {
+    fn from(outcome: EditOutcome) -> Self {
+        match outcome {
             EditOutcome::Committed => Self::Committed,
             EditOutcome::Blocked => Self::Blocked,
             EditOutcome::Superseded => Self::Superseded,
@@ -61,7 +61,7 @@ impl EachEdit {
 }
 
 impl World {
-    /// Stages an edit, and keeps it for later, too.
+    /// Stages an edit, and also keeps it for later.
     pub(super) fn stage_each(&mut self, table: usize, item: &Item) {
         let Item::New(lease, number, owner) = *item else {
             return;
@@ -100,7 +100,7 @@ impl World {
         (0..leases).map(item).collect()
     }
 
-    /// The edits of a request: new ones, and those that were kept back.
+    /// The edits of a request: new ones, and those kept from before.
     pub(super) fn edits_each(
         &mut self,
         table: usize,
@@ -120,7 +120,7 @@ impl World {
 }
 
 impl Model {
-    /// Which edits are to be tried; the others have a reply.
+    /// Which edits shall be tried; the others have a reply.
     pub(super) fn prepare_each(&mut self, edits: &[EachEdit]) -> Vec<Option<Reply>> {
         let mut replies = vec![None; edits.len()];
         let last = |edit: &EachEdit| {
@@ -130,7 +130,7 @@ impl Model {
         for (at, edit) in edits.iter().enumerate() {
             let gsi = edit.gsi;
             let newest = self.newest.get(&edit.key).copied().max(last(edit));
-            // Of one that is there twice, the second counts.
+            // If an edit occurs twice, the second one counts.
             let again = edits[at + 1..]
                 .iter()
                 .any(|other| other.key == edit.key && other.number == edit.number);
@@ -153,8 +153,7 @@ impl Model {
         replies
     }
 
-    /// Each edit of a part that is open is offered with its fellows of some group. A group that is
-    /// refused is halved.
+    /// Offers the open edits of a part in groups, and halves a group that is refused.
     pub(super) fn search_each(&mut self, part: &mut Part<'_>, why: Offered) {
         let Request::Each(edits) = part.request else {
             panic!("{:?}", part.request);
@@ -216,7 +215,7 @@ impl Model {
         }
     }
 
-    /// Offers the edits of a group that are open. Returns it if they are refused.
+    /// Offers the open edits of a group. Returns the group if they are refused.
     fn try_group(
         &mut self,
         part: &mut Part<'_>,
@@ -240,7 +239,7 @@ impl Model {
         None
     }
 
-    /// By how many entries the table grows by an edit.
+    /// How many entries an edit adds to the table.
     fn growth(&self, part: &Part<'_>, at: usize) -> isize {
         let (gsi, route) = part.given[at];
         let after = route.iter().map(entries_of).sum::<isize>();
@@ -265,7 +264,7 @@ impl Model {
         }
     }
 
-    /// The search has found the guilty, as far as it came.
+    /// The search has found the refused edits, or has stopped early.
     fn check_found(&self, part: &Part<'_>) {
         for ((_, route), reply) in part.given.iter().zip(&part.replies) {
             let refused = matches!(reply, Some(Reply::Failed(Why::Refused { .. })));
@@ -279,7 +278,7 @@ impl Model {
         }
     }
 
-    /// Without an ioctl, since it is known that the kernel refuses such messages.
+    /// Fails without an ioctl: the table knows that the kernel refuses such messages.
     pub(super) fn refuse_broken_rules(part: &mut Part<'_>) {
         for at in 0..part.given.len() {
             let (gsi, route) = part.given[at];
@@ -295,7 +294,7 @@ impl Model {
 }
 
 impl Part<'_> {
-    /// Whether an edit is still to be tried. Those that do not stand for themselves all are.
+    /// Whether an edit is still to be tried. Edits of a transaction always are.
     pub(super) fn is_open(&self, at: usize) -> bool {
         self.replies.get(at).is_none_or(Option::is_none)
     }

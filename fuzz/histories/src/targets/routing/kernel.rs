@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Kernel`]: a VM that logs each table it is given and what it said, with faults and hooks. The
-//! tables go to another VM, or end here.
+//! [`Kernel`]: a VM that logs each table and its own result, with faults and hooks. The tables go
+//! to another VM, or end here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -19,8 +19,8 @@ use super::armed::Recorder;
 pub(super) const EINVAL: i32 = 22;
 pub(super) const ENOMEM: i32 = 12;
 
-/// The kernel refuses messages with this bit in the data. KVM has no such rule: it stands for all
-/// those that tables do not know.
+/// The kernel refuses messages with this bit in the data. KVM has no such rule: it represents all
+/// rules that tables do not know.
 pub(super) const UNKNOWN_RULE: u32 = 0x1_0000;
 
 /// What goes wrong at one table.
@@ -30,9 +30,9 @@ pub enum Fault {
     Einval,
     /// ENOMEM.
     Enomem,
-    /// EINVAL, and the VM says that it has no interrupt controller.
+    /// EINVAL, and the VM reports no interrupt controller.
     NoIrqChip,
-    /// EINVAL, and the VM panics when it is asked about its interrupt controller.
+    /// EINVAL, and the VM panics in `platform`.
     PanicLater,
     /// The VM is being closed.
     Retired,
@@ -42,7 +42,7 @@ pub enum Fault {
     PanicAfter,
 }
 
-/// What the VM said to a table.
+/// The VM's result for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
     Ok,
@@ -65,7 +65,7 @@ pub(super) enum Name {
     Meanwhile,
 }
 
-/// What a hook does; with whether a table is on its way.
+/// A hook; its argument is whether a table follows.
 pub(super) type Hook = Box<dyn FnOnce(bool) + Send>;
 
 #[derive(Default)]
@@ -112,12 +112,12 @@ impl Kernel {
         self.lock().hooks.insert(name, (table, hook));
     }
 
-    /// The hook, if it has not run.
+    /// Takes the hook, if it has not run.
     pub(super) fn take_hook(&self, name: Name) -> Option<Hook> {
         self.lock().hooks.remove(&name).map(|(_, hook)| hook)
     }
 
-    /// What happened since the last time.
+    /// Takes the events since the last call.
     pub(super) fn take_log(&self) -> VecDeque<Event> {
         std::mem::take(&mut self.lock().log)
     }
@@ -127,7 +127,7 @@ impl Kernel {
         self.lock().in_force.clone()
     }
 
-    /// Sees to it that no table lacks the GSI of this while it is armed.
+    /// Checks from now on that no table lacks its GSI while it is armed.
     pub(super) fn watch(&self, armed: Weak<Recorder>) {
         self.lock().watched.push(armed);
     }
@@ -137,7 +137,7 @@ impl Kernel {
         self.lock().stuck.push(armed);
     }
 
-    /// What was armed when a table without its GSI came.
+    /// What was armed when a table arrived without its GSI.
     pub(super) fn violation(&self) -> Option<String> {
         self.lock().violation.clone()
     }
@@ -178,8 +178,8 @@ fn breaks_unknown_rule(entry: &RouteEntry) -> bool {
     matches!(entry.target, RouteTarget::Msi(MsiMessage { data, .. }) if data & UNKNOWN_RULE != 0)
 }
 
-/// Whether a kernel takes them: a GSI has one message, or at most one pin of each chip; no message
-/// has any of the bits 32 to 39 of its address set.
+/// Whether a kernel accepts them: a GSI has one message, or at most one pin of each chip, and no
+/// message has any of the address bits 32 to 39.
 fn takes(entries: &[RouteEntry]) -> bool {
     let mut seen: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     entries.iter().all(|entry| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The same histories on a real machine and on a simulated one at once, with signals.
+//! The same histories on a KVM VM and a simulated one at the same time, with signals.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -20,17 +20,17 @@ use super::world::{LIMITS, World, message};
 /// Pin n of the IOAPIC delivers this vector plus n. Messages have greater ones.
 const FIRST_PIN: u8 = 0x30;
 
-/// A machine of each kind, with an irqfd on each GSI. They are kept for the next history: to create
-/// a real one takes as long as a thousand steps.
+/// A VM of each kind, with an irqfd on each GSI. They are kept for the next history: creating a KVM
+/// VM takes as long as a thousand steps.
 #[derive(Debug)]
 struct Pair {
     real: Machine,
     sim: Arc<SimVm>,
-    /// By GSI; of the real one first.
+    /// By GSI; those of the KVM VM first.
     calls: Vec<[EventNotifier; 2]>,
 }
 
-/// Two machines, as a world has them.
+/// The two VMs of a world.
 type Pairs = [Pair; 2];
 
 thread_local! {
@@ -39,7 +39,7 @@ thread_local! {
 
 #[track_caller]
 fn same<T: Debug + PartialEq>([real, sim]: [T; 2]) -> T {
-    assert!(real == sim, "KVM says {real:?}, SimVm says {sim:?}");
+    assert!(real == sim, "KVM returned {real:?}, SimVm {sim:?}");
     real
 }
 
@@ -68,7 +68,7 @@ impl Pair {
         [self.real.vm(), self.sim.clone()]
     }
 
-    /// Binds the irqfds of a GSI or takes them off, which ends what KVM's workers do for them.
+    /// Binds or unbinds the irqfds of a GSI. Unbinding waits for KVM's workers.
     fn bind(&self, gsi: u32, assign: bool) {
         for (vm, call) in self.vms().iter().zip(&self.calls[gsi as usize]) {
             let request = match assign {
@@ -79,7 +79,7 @@ impl Pair {
         }
     }
 
-    /// The routes of a history before must not stay.
+    /// Removes the routes of the previous history.
     fn reset(&self) {
         for vm in self.vms() {
             let empty = vm.set_gsi_routing(&RouteBuffer::new());
@@ -88,7 +88,7 @@ impl Pair {
         self.take_vectors();
     }
 
-    /// What was delivered since the last time.
+    /// Takes what was delivered since the last call.
     fn take_vectors(&self) -> Vec<u8> {
         let real = self.real.delivered().expect("a local APIC");
         let vectors = same([real, self.sim.pending_vectors(0)]);
@@ -96,12 +96,12 @@ impl Pair {
             self.real.clear().expect("a local APIC");
             self.sim.clear_vectors(0);
         }
-        // They are remembered until they are asked for.
+        // The VM keeps them until they are read.
         let _ = self.sim.deliver();
         vectors
     }
 
-    /// Signals a GSI, and expects what its route says.
+    /// Signals a GSI, and expects the interrupt of its route.
     fn signal(&self, gsi: u32, by_irqfd: bool, route: Option<&Route>) {
         let expected: Vec<u8> = match route {
             None => vec![],
@@ -117,8 +117,8 @@ impl Pair {
             for call in &self.calls[gsi as usize] {
                 call.notify().expect("a counter that is not full");
             }
-            // A message is delivered in the call. All else KVM leaves to a worker, which takes the
-            // route that it finds when it comes to it.
+            // A message is delivered in the call. Everything else KVM leaves to a worker, which
+            // uses the route at the time when it runs.
             if !matches!(route, Some(Route::Msi(_))) {
                 self.bind(gsi, false);
                 self.bind(gsi, true);
@@ -146,7 +146,7 @@ impl Pair {
     }
 }
 
-/// Tables of a real machine and of a simulated one.
+/// Tables of a KVM VM and of a simulated one.
 #[derive(Debug)]
 pub enum RoutingCommitsKvm {}
 
@@ -154,7 +154,7 @@ impl History for RoutingCommitsKvm {
     type Step = Step;
 
     fn run(steps: &[Step]) {
-        // Those of a history that failed are not kept.
+        // The VMs of a history that failed are not kept.
         let pairs = PAIRS.with_borrow_mut(Option::take);
         let pairs = pairs.unwrap_or_else(|| LIMITS.map(Pair::new));
         pairs.iter().for_each(Pair::reset);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Routing tables with all that can happen to them: leases, lines, commits of several callers whose
-//! order is forced, translations, refusals, panics, snapshots.
+//! Routing tables under all operations: leases, lines, commits of several callers in a forced
+//! order, translations, refusals, panics, snapshots.
 
 mod actions;
 mod acts;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Model`]: a table as a list of what each GSI is, and two maps of routes.
+//! [`Model`]: a table as the state of each GSI, and two maps of routes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,12 +13,12 @@ use super::why::Why;
 /// GSI and route.
 pub(super) type Routes = BTreeMap<u32, Route>;
 
-/// What a GSI is.
+/// The state of a GSI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Use {
     #[default]
     Free,
-    /// By the lease of this key.
+    /// Held by the lease of this key.
     Leased(u64),
     Wired,
     Quarantined,
@@ -28,7 +28,7 @@ pub(super) enum Use {
 }
 
 impl Use {
-    /// Whether the lease of this key has the GSI, be it parked or not.
+    /// Whether the lease of this key has the GSI, parked or not.
     pub(super) fn is_lease(self, key: u64) -> bool {
         [Self::Leased(key), Self::Parked(key)].contains(&self)
     }
@@ -48,11 +48,11 @@ pub(super) enum Known {
     /// Nothing was ever committed.
     Untouched,
     Yes,
-    /// The VM panicked while it had a table.
+    /// Unknown: the VM panicked during a request.
     Lost,
 }
 
-/// Something that issues no ioctl, with all that it concerns.
+/// An operation without ioctls, with everything that it concerns.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Action {
     Lease {
@@ -109,7 +109,7 @@ pub(super) enum Action {
     Park {
         gsi: u32,
     },
-    /// The GSI may be another lease's by now.
+    /// Another lease may have the GSI by now.
     Unpark {
         gsi: u32,
         key: u64,
@@ -120,7 +120,7 @@ pub(super) enum Action {
     },
 }
 
-/// What must come of it.
+/// The required result of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expected {
     Leases(Result<Vec<u32>, Why>),
@@ -134,7 +134,7 @@ pub(super) enum Expected {
     Unparked(bool),
 }
 
-/// What can be seen of a table.
+/// Everything visible of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Seen {
     pub(super) routes: Vec<(u32, Route)>,
@@ -151,45 +151,45 @@ pub(super) struct Model {
     pub(super) reserved: u32,
     pub(super) slots: Vec<Slot>,
     pub(super) rules: [Rule; 4],
-    /// What the kernel should have: the translations of all routes, as of their last commits.
+    /// What the kernel should have: the translations of all routes at their last commits.
     pub(super) wanted: Routes,
-    /// What the kernel was last given.
+    /// The table that the kernel was given last.
     pub(super) kernel: Routes,
     pub(super) known: Known,
-    /// GSIs that were given back with a route, and that no table of a later round has left out yet.
+    /// GSIs that were returned with a route, which each table since still has.
     pub(super) left: BTreeSet<u32>,
-    /// The same, those of before this round.
+    /// As above, from before this round.
     pub(super) left_before: BTreeSet<u32>,
     /// The GSIs of parked leases, in the order of their parking.
     pub(super) parked: Vec<u32>,
-    /// Those whose entries went for others in this round.
+    /// Parked GSIs whose entries made room for others in this round.
     pub(super) gone: BTreeSet<u32>,
-    /// GSIs that one party drives.
+    /// GSIs that are driven exclusively.
     pub(super) driven: BTreeSet<u32>,
     /// What is registered on lines, by GSI.
     pub(super) registered: BTreeMap<u32, Registered>,
-    /// GSIs whose route is not in the kernel, or is about to go, since its message is blocked.
+    /// GSIs whose message is blocked: their route is not in the kernel, or is about to be removed.
     pub(super) blocked: BTreeSet<u32>,
-    /// By key of a lease: the greatest number of its edits that a round has met.
+    /// By key of a lease: the highest number of its edits in any round.
     pub(super) newest: BTreeMap<u64, u64>,
-    /// Whether it was learned that the kernel has 32-bit APIC ids.
+    /// Whether it is known that the kernel has 32-bit APIC ids.
     pub(super) has_learned: bool,
     /// Tables of this round.
     pub(super) tables: usize,
-    /// What requests under way change.
+    /// What requests in progress change.
     pub(super) unsettled: BTreeSet<u32>,
     /// Whether a search for refused messages ended early since the last one that did not.
     pub(super) vague: bool,
     pub(super) log: VecDeque<Event>,
     pub(super) meanwhile: Vec<Action>,
     pub(super) expected: Vec<Expected>,
-    /// One that may have to wait, and what came of it.
+    /// An operation that may have to wait, and its result.
     pub(super) waiter: Option<Action>,
     pub(super) waited: Option<Expected>,
     pub(super) joined: bool,
 }
 
-/// What is made of a message; a panic is an error.
+/// The translation of a message; a panic is an error.
 pub(super) fn translated(
     rules: &[Rule; 4],
     message: MsiMessage,
@@ -264,7 +264,7 @@ impl Model {
         &mut self.slots[gsi as usize]
     }
 
-    /// Gives a GSI back.
+    /// Returns a GSI.
     pub(super) fn give_back(&mut self, gsi: u32) {
         self.parked.retain(|parked| *parked != gsi);
         let slot = std::mem::take(self.slot_mut(gsi));

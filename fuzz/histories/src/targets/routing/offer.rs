@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The tables that the VM must be given, by what it said to each.
+//! The tables that the VM must get, depending on its result for each.
 
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ pub(super) fn entries_of(route: &Route) -> isize {
     }
 }
 
-/// Whether a table is that of these routes.
+/// Whether a table has exactly these routes.
 #[track_caller]
 pub(super) fn expect_table(table: &[RouteEntry], routes: &Routes) {
     let (pins, messages) = entries(routes);
@@ -86,8 +86,8 @@ impl Offered {
 }
 
 impl Model {
-    /// All together; if that fails, without what breaks a known rule; if that does, each half by
-    /// itself.
+    /// Offers all together; if that fails, without those that break a known rule; if that fails
+    /// too, each half by itself.
     pub(super) fn carry_out(&mut self, parts: &mut [Part<'_>], outcomes: &mut [Outcome]) {
         let pending = parts.iter_mut().filter(|part| !part.is_done);
         let mut pending: Vec<&mut Part<'_>> = pending.collect();
@@ -107,7 +107,7 @@ impl Model {
         }
     }
 
-    /// The edits of these that are to be tried, as far as they fit.
+    /// The edits of these that shall be tried and have room.
     fn offer_all(
         &mut self,
         parts: &[&mut Part<'_>],
@@ -140,7 +140,7 @@ impl Model {
         if !any || !matches!(why.why, Why::Refused { errno: EINVAL, .. }) {
             return Some(why);
         }
-        // By a table in any case, as proof.
+        // In any case with a table, as proof.
         let proof = [Request::Recommit];
         let rest = |request: &Request, route: &Option<Route>| !breaks(request, route);
         if let Err(why) = self.offer_all(parts, &proof, rest) {
@@ -169,7 +169,7 @@ impl Model {
         }
     }
 
-    /// One by itself has failed.
+    /// A single edit has failed.
     fn fail(&mut self, part: &mut Part<'_>, why: Offered, outcomes: &mut [Outcome]) {
         let open = part.open();
         let has_bad = open
@@ -196,8 +196,8 @@ impl Model {
         };
     }
 
-    /// After a refusal of all new translations, or for want of entries: those that are refused by
-    /// themselves, or do not fit, are blocked.
+    /// All new translations were refused, or did not fit: blocks those that are refused alone or do
+    /// not fit.
     fn search(&mut self, part: &mut Part<'_>, why: Why, mut only_content: bool) -> Outcome {
         let mut blocked = Vec::new();
         self.vague = true;
@@ -254,7 +254,7 @@ impl Model {
         Ok(())
     }
 
-    /// One table at most.
+    /// Offers one table at most.
     pub(super) fn offer(
         &mut self,
         requests: &[&Request],
@@ -327,8 +327,8 @@ impl Model {
         }
     }
 
-    /// Removes what may go from a table that is too long: routes that were given back in this
-    /// round, then those of parked leases. The error is how long it is without all of those.
+    /// Shortens a table that is too long: removes routes that were returned in this round, then
+    /// those of parked leases. The error is its length without all of these.
     fn make_room(&mut self, wanted: &mut Routes) -> Result<(), usize> {
         let length = |routes: &Routes| routes.values().map(entries_of).sum::<isize>();
         let limit = self.limit as isize;

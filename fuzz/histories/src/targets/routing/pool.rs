@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Threads that carry out one job each, and can be seen to wait for something.
+//! Threads that carry out one job each, and whose blocking can be observed.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Far longer than a commit takes: a caller that has not returned by then was never woken.
+/// Far longer than a commit takes: a caller that has not returned by then was not woken.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// After that, so that the history that fails is shortened soon.
+/// The limit after the first failure, so that the history is shortened quickly.
 const SHORT_LIMIT: Duration = Duration::from_millis(500);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -70,7 +70,7 @@ impl Worker {
     fn sleeps(&self) -> bool {
         let mut bytes = [0; 128];
         let len = self.stat.read_at(&mut bytes, 0).expect("the thread lives");
-        // "17 (name) S ...": a name may have parentheses of its own.
+        // "17 (name) S ...": a name may contain parentheses.
         let text = &bytes[..len];
         let end = text.iter().rposition(|byte| *byte == b')');
         end.is_some_and(|end| text[end..].starts_with(b") S"))
@@ -78,14 +78,14 @@ impl Worker {
 }
 
 impl<R> Started<R> {
-    /// Returns when the job waits for something, or has ended.
+    /// Blocks until the job waits for something or has ended.
     pub(super) fn wait_until_it_waits(&self) {
         while !self.worker.begun.load(Ordering::SeqCst) || !self.worker.sleeps() {
             thread::yield_now();
         }
     }
 
-    /// The job's result.
+    /// Returns the job's result.
     pub(super) fn join(self) -> R {
         static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Requests of one caller or several, whose order is forced.
+//! Requests of one or several callers, in a forced order.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,9 +56,9 @@ impl World {
         }
     }
 
-    /// Carries out a request. Others come while its first table is in the kernel, and wait, or one
-    /// that wants something else of a GSI does. Before a later table, or after all of them, there
-    /// are some acts.
+    /// Carries out a request. While its first table is in the kernel, other requests arrive and
+    /// wait, or an operation that needs one of its GSIs does. Before a later table, or after all of
+    /// them, further operations are carried out.
     pub(super) fn round(
         &mut self,
         table: usize,
@@ -90,7 +90,7 @@ impl World {
 
         let kernel = Arc::clone(&self.kernels[table]);
         let _ = kernel.take_log();
-        // A panic would drop the line while other requests are carried out, before or after them.
+        // A panic would drop the line at any time relative to the other requests.
         let drives = requests.iter().chain([&request]);
         let drives = drives
             .filter(|one| matches!(one, Request::Drive(_)))
@@ -192,7 +192,7 @@ impl World {
         self.returned.push(format!("{result:?}"));
     }
 
-    /// The plans of those acts that surely do not wait, whatever of the edited GSIs is settled.
+    /// The plans of operations that never wait, whatever the state of the edited GSIs.
     fn plan_acts(
         &mut self,
         table: usize,
@@ -230,7 +230,7 @@ impl World {
         plans
     }
 
-    /// What waits, if it has to, prefers a GSI that is edited.
+    /// The operation that may wait; it prefers a GSI that is edited.
     fn plan_wait(&mut self, table: usize, wait: &Wait, edited: &BTreeSet<u32>) -> Option<Plan> {
         let limit = self.models[table].limit;
         let edited: Vec<u8> = edited.iter().map(|gsi| *gsi as u8).collect();

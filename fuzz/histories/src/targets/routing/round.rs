@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What requests do to the [`Model`], by what the VM said to each table.
+//! The effect of requests on the [`Model`], depending on the VM's result for each table.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::each::{EachEdit, Reply};
 use super::model::{Model, Routes, Slot, Use, translated};
 use super::why::Why;
 
-/// What an edit wants.
+/// The change that an edit requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
-    /// Under the lease of this key.
+    /// By the lease of this key.
     Lease(u64, Option<Route>),
     Wiring(Option<Pins>),
 }
@@ -30,23 +30,23 @@ pub(super) enum Request {
     Retranslate,
 }
 
-/// A valid request, with what the kernel is to be given for each of its GSIs.
+/// A valid request, with what the kernel shall get for each of its GSIs.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
     pub(super) number: usize,
     pub(super) request: &'a Request,
-    /// Those that it edits.
+    /// The GSIs that it edits.
     gsis: Vec<u32>,
     pub(super) given: Vec<(u32, Option<Route>)>,
-    /// Of edits that stand for themselves; none for those that are to be tried.
+    /// The replies of independent edits; none for those to be tried.
     pub(super) replies: Vec<Option<Reply>>,
     /// Translations that are not in force, since the old route must stay.
     pub(super) held: BTreeSet<usize>,
-    /// Whether its translation panicked, or nothing is needed. It is carried out no more.
+    /// Whether its translation panicked, or nothing is needed. Then it is not carried out.
     pub(super) is_done: bool,
 }
 
-/// Of edits that stand for themselves, what came of each.
+/// The outcome of each independent edit.
 pub(super) type Outcome = Result<Vec<Reply>, Why>;
 
 pub(super) fn put(routes: &mut Routes, gsi: u32, route: Option<Route>) -> bool {
@@ -84,7 +84,8 @@ fn shares_a_pin(gsi: u32, routes: &Routes) -> bool {
 }
 
 impl Model {
-    /// Carries out a request, and others that came while its table was in the kernel, or after it.
+    /// Carries out a request, and those that arrived while its table was in the kernel, or after
+    /// it.
     pub(super) fn run(&mut self, first: &Request, others: &[Request]) -> Vec<Outcome> {
         self.joined = false;
         let mut outcomes = self.round(std::slice::from_ref(first));
@@ -109,7 +110,8 @@ impl Model {
         outcomes
     }
 
-    /// Whether these can share a round. What concerns pins goes one by one where a line is driven.
+    /// Whether these can share a round. Where a line is driven, changes of pins are made one by
+    /// one.
     fn fit_together(&self, requests: &[Request]) -> bool {
         let is_retranslate = |request: &Request| matches!(request, Request::Retranslate);
         let is_drive = |request: &Request| matches!(request, Request::Drive(_));
@@ -228,7 +230,7 @@ impl Model {
         })
     }
 
-    /// What the kernel is to be given, and what of it cannot be.
+    /// What the kernel shall get, and what of it is not possible.
     fn translate(&mut self, part: &mut Part<'_>, outcomes: &mut [Outcome]) {
         let is_each = matches!(part.request, Request::Each(_));
         let mut blocked = Vec::new();
@@ -312,7 +314,7 @@ impl Model {
         }
     }
 
-    /// A lease that was dropped meanwhile has no route any more.
+    /// Removes the route of a lease that was dropped meanwhile.
     fn take_over(&mut self, gsi: u32, change: Change) {
         let slot = &mut self.slots[gsi as usize];
         match change {

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a history is made of. Each number is taken modulo what there is.
+//! The steps of a history. Each number is taken modulo the size of what it selects from.
 
 use arbitrary::Arbitrary;
 
 use super::armed::Manner;
 use super::kernel::Fault;
 
-/// One operation. Of two tables it concerns the one of its first number.
+/// One operation. Its first number selects one of two tables.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Step {
-    /// Something that issues no ioctl.
+    /// An operation without ioctls.
     Act(bool, Act),
-    /// Takes leases until so many are held: most histories need some.
+    /// Takes leases until so many are held; most histories need some.
     Fill(bool, u8),
-    /// Takes a lease, routes it to a message, makes a line of it and registers what is armed there.
+    /// Takes a lease, routes it to a message, makes it a line and registers something on it.
     Arm(bool, u8, Manner),
     /// Parks the leases of these bits.
     ParkSome(bool, u16),
-    /// Drops a lease, takes its GSI again, and gives it the route that it had.
+    /// Drops a lease, takes its GSI again, and restores its route.
     Again(bool, u8),
     /// Stages edits, for a later commit.
     Stage(bool, Vec<Edit>),
-    /// Stages an edit that stands for itself, for later commits.
+    /// Stages an independent edit, for later commits.
     StageEach(bool, Item),
-    /// What messages of a class are translated to from now on.
+    /// Sets the translation of a class of messages.
     Translate(u8, Rule),
     /// A request by itself, or the first of several.
     Round(bool, Ask, Vec<(u8, Fault)>),
@@ -35,26 +35,26 @@ pub enum Step {
     Restore(bool, u8, Vec<(u8, Fault)>),
     /// Signals a GSI: by an irqfd, or by its level.
     Signal(bool, u8, bool),
-    /// Sends a message that is no route.
+    /// Sends a message without a route.
     Send(u8),
 }
 
-/// A request, and what comes while its first table is with the kernel.
+/// A request, and what arrives while its first table is in the kernel.
 #[derive(Debug, Clone, Arbitrary)]
 pub struct Crowd {
-    /// The request; a recommit, which always issues, if it is left out.
+    /// The request; if `None` a recommit, which always issues an ioctl.
     pub first: Option<Ask>,
-    /// One that waits for something else than its own request. Then there are no others.
+    /// An operation that waits for this request. Then there are no other requests.
     pub wait: Option<Wait>,
     /// Others.
     pub others: (Ask, Ask),
     /// More of them.
     pub more: Vec<Ask>,
-    /// Before which table there are these acts.
+    /// The table before which these operations are carried out.
     pub at: u8,
-    /// What issues no ioctl.
+    /// Operations without ioctls.
     pub acts: Vec<Act>,
-    /// What goes wrong at which table.
+    /// Faults, and their tables.
     pub faults: Vec<(u8, Fault)>,
 }
 
@@ -89,21 +89,21 @@ pub enum Act {
     Quarantine(u8),
     /// Registers what is armed on a line.
     Register(u8, Manner),
-    /// Gives back all that was not claimed.
+    /// Returns everything that was not claimed.
     DropUnclaimed,
-    /// Looks at everything.
+    /// Compares everything.
     Look,
     /// Keeps a snapshot.
     Snapshot,
     /// Parks a lease.
     Park(u8),
-    /// Takes a lease that was parked, if it is still there.
+    /// Reclaims a parked lease, if it still exists.
     Unpark(u8),
     /// Drops a parked lease.
     DropParked(u8),
 }
 
-/// Who waits, while a table is with the kernel, to learn how that ends.
+/// An operation that waits for the result of a table that is in the kernel.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Wait {
     /// Takes any GSI.
@@ -123,12 +123,12 @@ pub enum Wait {
 pub enum Ask {
     /// Edits.
     Commit(Edit, Vec<Edit>),
-    /// Edits that were staged, or that were rejected before.
+    /// Edits that were staged or rejected before.
     Staged(u8),
     /// See `RoutingTable::commit_each`.
     Each(Vec<Item>),
-    /// The same with an edit for each lease. The bits of the first number say which of the messages
-    /// the kernel refuses, the second which other messages there are and how many owners.
+    /// As above, with an edit for each lease. The bits of the first number select the messages that
+    /// the kernel refuses; the second number selects the other messages and the number of owners.
     Flood(u16, u8),
     /// See `Line::drive`.
     Drive(u8),
@@ -140,17 +140,17 @@ pub enum Ask {
     Retranslate,
 }
 
-/// An edit that stands for itself.
+/// An independent edit.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Item {
     /// Lease, message and owner.
     New(u8, u8, u8),
-    /// One of those that were staged before, be it the newest of its lease or not. It may have been
-    /// committed already.
+    /// An edit that was staged before, perhaps not the newest of its lease, perhaps committed
+    /// already.
     Kept(u8),
 }
 
-/// One edit. A lease is one of the table, seldom one of the other table.
+/// One edit. Its lease is rarely one of the other table.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Edit {
     /// Lease and message.
@@ -167,18 +167,18 @@ pub enum Edit {
     Unwire(u8),
 }
 
-/// What the translation does to a class of messages.
+/// How a class of messages is translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 pub enum Rule {
-    /// It stays.
+    /// Unchanged.
     Pass,
     /// Another vector.
     Change,
     /// A third vector.
     Other,
-    /// Nothing gets through.
+    /// Blocked.
     Block,
-    /// What the kernel refuses.
+    /// A message that the kernel refuses.
     Bad,
     /// A panic.
     Panic,

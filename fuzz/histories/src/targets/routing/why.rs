@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Why`]: a failure as the model has it.
+//! [`Why`]: a failure in the model.
 
 use irq_routing::{Error, Gsi, RestoreError};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`World`]: two tables with all that is held of them, each beside its model.
+//! [`World`]: two tables with their leases and lines, each beside its model.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use super::model::{Model, Saved, translate};
 use super::round::{Change, Edits};
 use super::step::{Act, Ask, Edit, Rule, Step};
 
-/// The second machine is the smaller one: it lacks some GSIs of the first.
+/// The second VM is smaller: it lacks some GSIs of the first.
 pub(super) const LIMITS: [u32; 2] = [13, 7];
 const RESERVED: [u32; 2] = [2, 0];
 
@@ -45,7 +45,7 @@ pub(super) struct HeldLine {
     pub(super) line: Line,
     pub(super) table: usize,
     pub(super) key: Option<u64>,
-    /// What is armed on it, unless it is of the wiring.
+    /// What is armed on it, unless it belongs to the wiring.
     pub(super) arming: Option<Arming>,
 }
 
@@ -69,23 +69,23 @@ pub(super) struct World {
     pub(super) lines: Vec<HeldLine>,
     pub(super) driven: Vec<HeldDriven>,
     pub(super) open: Vec<Open>,
-    /// Edits that stand for themselves, for later commits.
+    /// Independent edits, for later commits.
     pub(super) kept: Vec<(MessageEdit, EachEdit)>,
-    /// How many of them were staged, by key of their lease.
+    /// How many independent edits were staged, by key of their lease.
     pub(super) staged: BTreeMap<u64, u64>,
     pub(super) snapshots: Vec<(Snapshot, Saved)>,
-    /// Keys that are used up.
+    /// The number of keys used so far.
     pub(super) keys: u64,
-    /// What calls returned, for a comparison with another world.
+    /// The results of calls, for comparison with another world.
     pub(super) returned: Vec<String>,
     rules: Arc<Mutex<[Rule; 4]>>,
     /// Whether nothing panics.
     pub(super) is_tame: bool,
 }
 
-/// The message of a number, half of the time one of two: a route is often the one that was left
-/// behind. Of those behind the first twelve the kernel refuses each: one by a rule that is known,
-/// the other by another one.
+/// The message of a number. Half of the time it is one of two, so that a route is often one that an
+/// earlier lease had. After the first twelve come messages that the kernel refuses: one by a rule
+/// that tables know, one by another rule.
 pub(super) fn message(number: u8) -> MsiMessage {
     let number = match number {
         0..0x80 => number % 14,
@@ -97,7 +97,7 @@ pub(super) fn message(number: u8) -> MsiMessage {
     MsiMessage::new(0xfee0_0000 | high, (0x40 + u32::from(number)) | unknown)
 }
 
-/// Pins of a few kinds; rarely of another platform.
+/// Pins of a few kinds, rarely of another platform.
 fn pins(number: u8) -> Pins {
     let pin = |chip, number| Pin::new(chip, number).expect("the chip has it");
     let low = u32::from(number / 16 % 4);
@@ -114,13 +114,13 @@ fn pins(number: u8) -> Pins {
     }
 }
 
-/// The thing of this number, if there is any.
+/// The element of this number modulo the length, if there is any.
 pub(super) fn pick(number: u8, count: usize) -> Option<usize> {
     usize::from(number).checked_rem(count)
 }
 
 impl World {
-    /// Two machines; the tables go to these, or end in memory.
+    /// Two VMs for the tables; without them the tables end in memory.
     pub(super) fn new(vms: [Option<Arc<dyn Vm>>; 2], is_tame: bool) -> Self {
         let rules = Arc::new(Mutex::new([Rule::Pass; 4]));
         let mut number = 0..;
@@ -158,7 +158,7 @@ impl World {
         }
     }
 
-    /// Carries out a step. Signals are for machines that have them.
+    /// Carries out a step. Signals are for VMs that have them.
     pub(super) fn step(&mut self, step: &Step) {
         match step {
             Step::Act(table, act) => self.act(usize::from(*table), act),
@@ -205,7 +205,7 @@ impl World {
         self.check();
     }
 
-    /// The kernel still has the route of the lease that is dropped: nothing is left to do.
+    /// The kernel still has the route of the dropped lease: nothing is left to do.
     fn again(&mut self, table: usize, number: u8) {
         let held = self.leases.iter().filter(|held| held.table == table);
         let held: Vec<&Held> = held.collect();
@@ -270,7 +270,7 @@ impl World {
         pick(number, all.len()).map(|at| all[at])
     }
 
-    /// Edits in a transaction, those that are possible at all.
+    /// Puts edits into a transaction, as far as they are possible.
     pub(super) fn stage(&self, table: usize, edits: &[Edit]) -> Open {
         let mut transaction = self.tables[table].transaction();
         let mut staged = Edits::new();
@@ -310,7 +310,7 @@ impl World {
         }
     }
 
-    /// Keeps a transaction that was not committed, a few of them at most.
+    /// Keeps a transaction that was not committed; only a few are kept.
     pub(super) fn keep(&mut self, open: Open) {
         if self.open.len() == 4 {
             self.open.remove(0);
@@ -318,7 +318,7 @@ impl World {
         self.open.push(open);
     }
 
-    /// Keys for leases that are to come.
+    /// Reserves keys for new leases.
     pub(super) fn new_keys(&mut self, count: u32) -> u64 {
         let first = self.keys;
         self.keys += u64::from(count);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Of sets of doorbells.
+//! Histories of sets of doorbells.
 
 use histories::History;
 use histories::targets::doorbells::{Choice, Doorbells, Step, Wanted, Write};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Histories that once failed, as they were printed.
+//! Histories that once failed, as the tools printed them.
 
 mod doorbells;
 mod msix_guest;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Of MSI-X tables and MSI capabilities.
+//! Histories of MSI-X tables and MSI capabilities.
 
 use histories::History;
 use histories::targets::msix_guest::{

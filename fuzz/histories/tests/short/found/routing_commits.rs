@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Of routing tables.
+//! Histories of routing tables.
 
 use histories::History;
 use histories::targets::routing::{Act, Ask, Crowd, Edit, Fault, Item, RoutingCommits};

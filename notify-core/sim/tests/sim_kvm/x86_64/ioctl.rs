@@ -9,9 +9,9 @@ use kvm_ioctls::VmFd;
 use notify_sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
 
 /// A number, or the negative of an errno.
-pub(crate) type Answer = i32;
+pub(crate) type Outcome = i32;
 
-fn ioctl<T>(vm: &VmFd, request: u32, argument: *mut T) -> Answer {
+fn ioctl<T>(vm: &VmFd, request: u32, argument: *mut T) -> Outcome {
     // SAFETY: every caller passes the struct that its request takes, which outlives the call.
     let result = unsafe { libc::ioctl(vm.as_raw_fd(), request as libc::Ioctl, argument) };
     if result < 0 {
@@ -21,7 +21,7 @@ fn ioctl<T>(vm: &VmFd, request: u32, argument: *mut T) -> Answer {
     }
 }
 
-pub(crate) fn irqfd(vm: &VmFd, args: &IrqFd) -> Answer {
+pub(crate) fn irqfd(vm: &VmFd, args: &IrqFd) -> Outcome {
     let mut args = kvm_irqfd {
         fd: args.fd.cast_unsigned(),
         gsi: args.gsi,
@@ -32,7 +32,7 @@ pub(crate) fn irqfd(vm: &VmFd, args: &IrqFd) -> Answer {
     ioctl(vm, 0x4020_ae76, &raw mut args)
 }
 
-pub(crate) fn ioeventfd(vm: &VmFd, args: &IoEventFd) -> Answer {
+pub(crate) fn ioeventfd(vm: &VmFd, args: &IoEventFd) -> Outcome {
     let mut args = kvm_ioeventfd {
         datamatch: args.datamatch,
         addr: args.addr,
@@ -44,7 +44,7 @@ pub(crate) fn ioeventfd(vm: &VmFd, args: &IoEventFd) -> Answer {
     ioctl(vm, 0x4040_ae79, &raw mut args)
 }
 
-pub(crate) fn set_gsi_routing(vm: &VmFd, args: &Routing<'_>) -> Answer {
+pub(crate) fn set_gsi_routing(vm: &VmFd, args: &Routing<'_>) -> Outcome {
     let mut words = vec![args.nr, args.flags];
     for RoutingEntry {
         gsi,
@@ -60,7 +60,7 @@ pub(crate) fn set_gsi_routing(vm: &VmFd, args: &Routing<'_>) -> Answer {
     ioctl(vm, 0x4008_ae6a, words.as_mut_ptr())
 }
 
-pub(crate) fn signal_msi(vm: &VmFd, args: &Msi) -> Answer {
+pub(crate) fn signal_msi(vm: &VmFd, args: &Msi) -> Outcome {
     let mut args = kvm_msi {
         address_lo: args.address_lo,
         address_hi: args.address_hi,
@@ -81,15 +81,15 @@ fn level(args: &IrqLevel) -> kvm_irq_level {
     line
 }
 
-pub(crate) fn irq_line(vm: &VmFd, args: &IrqLevel) -> Answer {
+pub(crate) fn irq_line(vm: &VmFd, args: &IrqLevel) -> Outcome {
     let mut line = level(args);
     ioctl(vm, 0x4008_ae61, &raw mut line)
 }
 
-/// Returns result and status.
-pub(crate) fn irq_line_status(vm: &VmFd, args: &IrqLevel) -> (Answer, i32) {
+/// Result and status.
+pub(crate) fn irq_line_status(vm: &VmFd, args: &IrqLevel) -> (Outcome, i32) {
     let mut line = level(args);
-    let answer = ioctl(vm, 0xc008_ae67, &raw mut line);
+    let outcome = ioctl(vm, 0xc008_ae67, &raw mut line);
     // SAFETY: both fields of the union are plain 32-bit integers.
-    (answer, unsafe { line.__bindgen_anon_1.status })
+    (outcome, unsafe { line.__bindgen_anon_1.status })
 }

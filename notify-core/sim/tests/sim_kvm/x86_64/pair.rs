@@ -14,7 +14,7 @@ use notify_sim::{IoApicState, Profile, SimVm};
 
 use super::barrier::Barrier;
 use super::guest::Guest;
-use super::ioctl::{self, Answer};
+use super::ioctl::{self, Outcome};
 
 /// Corresponding files, one for each of the two VMs.
 struct Files {
@@ -47,7 +47,7 @@ pub(crate) const ISR: usize = 0x100;
 pub(crate) const IRR: usize = 0x200;
 const SVR: usize = 0xf0;
 
-fn answer(result: std::io::Result<i32>) -> Answer {
+fn outcome(result: std::io::Result<i32>) -> Outcome {
     result.unwrap_or_else(|error| -error.raw_os_error().unwrap())
 }
 
@@ -152,7 +152,7 @@ impl Pair {
                 ..args
             },
         );
-        let sim = answer(self.sim.kvm_irqfd(&IrqFd {
+        let sim = outcome(self.sim.kvm_irqfd(&IrqFd {
             fd: sim_fd,
             resamplefd: sim_resample,
             ..args
@@ -171,21 +171,21 @@ impl Pair {
                 ..args
             },
         );
-        let sim = answer(self.sim.kvm_ioeventfd(&IoEventFd { fd: sim_fd, ..args }));
+        let sim = outcome(self.sim.kvm_ioeventfd(&IoEventFd { fd: sim_fd, ..args }));
         self.same(&real, &sim);
     }
 
     pub(crate) fn routing(&mut self, args: &Routing<'_>) {
         self.note(args);
         let real = ioctl::set_gsi_routing(&self.vm, args);
-        let sim = answer(self.sim.kvm_set_gsi_routing(args));
+        let sim = outcome(self.sim.kvm_set_gsi_routing(args));
         self.same(&real, &sim);
     }
 
     pub(crate) fn msi(&mut self, args: &Msi) {
         self.note(args);
         let real = ioctl::signal_msi(&self.vm, args);
-        let sim = answer(self.sim.kvm_signal_msi(args));
+        let sim = outcome(self.sim.kvm_signal_msi(args));
         self.same(&real, &sim);
     }
 
@@ -196,11 +196,11 @@ impl Pair {
             let sim = self.sim.kvm_irq_line_status(args);
             match sim {
                 Ok(sim) => self.same(&(real, status), &(0, sim)),
-                Err(error) => self.same(&real, &answer(Err(error))),
+                Err(error) => self.same(&real, &outcome(Err(error))),
             }
         } else {
             let real = ioctl::irq_line(&self.vm, args);
-            let sim = answer(self.sim.kvm_irq_line(args));
+            let sim = outcome(self.sim.kvm_irq_line(args));
             self.same(&real, &sim);
         }
     }

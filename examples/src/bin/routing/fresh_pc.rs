@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A fresh PC with a network device of three vectors.
+//! The table of a fresh PC with a network device that has three vectors.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use notify_sim::SimVm;
 
 use crate::report::Report;
 
-/// Configuration changes, and two queues of which each interrupts a vCPU of its own.
+/// Configuration changes, and two queues, each of which interrupts a vCPU of its own.
 const VECTORS: [MsiMessage; 3] = [
     MsiMessage::new(0xfee0_0000, 0x4041),
     MsiMessage::new(0xfee0_0000, 0x4042),
@@ -18,7 +18,7 @@ const VECTORS: [MsiMessage; 3] = [
 ];
 
 pub(crate) fn report() -> Result<Report, Box<dyn Error>> {
-    let (vm, backend, source) = machine();
+    let (vm, backend, source) = create();
     let builder = RoutingTable::builder(vm).wiring(Wiring::pc());
     let table = builder.build()?;
 
@@ -34,12 +34,12 @@ pub(crate) fn report() -> Result<Report, Box<dyn Error>> {
     Ok(Report::new(source, backend, table.dump()))
 }
 
-/// A real machine if there can be one, else a simulated one.
-fn machine() -> (Arc<dyn Vm>, &'static str, String) {
+/// Creates a VM on KVM, or else a simulated one.
+fn create() -> (Arc<dyn Vm>, &'static str, String) {
     match real() {
         Ok(vm) => (vm, "kvm", "a fresh PC on /dev/kvm".to_owned()),
         Err(why) => {
-            let source = format!("a fresh PC on SimVm, without a kernel's help ({why})");
+            let source = format!("a fresh PC on SimVm, because KVM cannot be used ({why})");
             (Arc::new(SimVm::builder().build()), "sim", source)
         }
     }
