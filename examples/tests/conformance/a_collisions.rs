@@ -7,7 +7,7 @@
 
 use nix::errno::Errno::EEXIST;
 
-use crate::backend::{Answer, Bus};
+use crate::backend::{Bus, Reply};
 use crate::case::{Case, case};
 use crate::event::Event;
 use crate::expect::{expect_errno, expect_ok};
@@ -26,11 +26,11 @@ const fn value4(value: u64) -> Bell {
     (4, Some(value))
 }
 
-const OK: Answer = Ok(0);
-const TAKEN: Answer = Err(EEXIST);
+const OK: Reply = Ok(0);
+const TAKEN: Reply = Err(EEXIST);
 
 /// The result of the second request, at the same address of the same bus.
-const PAIRS: [(&str, Bell, Bell, Answer); 18] = [
+const PAIRS: [(&str, Bell, Bell, Reply); 18] = [
     ("any4_then_any4", ANY4, ANY4, TAKEN),
     ("any4_then_value4", ANY4, value4(1), TAKEN),
     ("value4_then_any4", value4(1), ANY4, TAKEN),
@@ -78,13 +78,13 @@ fn bell(event: &Event, bus: Bus, addr: u64, (len, value): Bell) -> IoEventFd {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, first, second, answer) in PAIRS {
+    for (name, first, second, reply) in PAIRS {
         for (bus, addr) in [(Bus::Mmio, MMIO), (Bus::Pio, PORT)] {
             let name = format!("{bus:?}_{name}").to_lowercase();
             cases.push(case(name, move |host| {
                 let (vm, one, other) = (host.vm(), Event::new(), Event::new());
                 expect_ok(vm.ioeventfd(&bell(&one, bus, addr, first)));
-                assert_eq!(vm.ioeventfd(&bell(&other, bus, addr, second)), answer);
+                assert_eq!(vm.ioeventfd(&bell(&other, bus, addr, second)), reply);
             }));
         }
     }

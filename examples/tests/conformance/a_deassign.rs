@@ -88,16 +88,16 @@ const CHANGES: [Change; 12] = [
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, change, answer) in CHANGES {
+    for (name, change, reply) in CHANGES {
         cases.push(case(format!("with_other_{name}"), move |host| {
             let (vm, event) = (host.vm(), Event::new());
             let request = valued(&event, Bus::Mmio, MMIO, 4, 5);
             expect_ok(vm.ioeventfd(&request));
-            let answered = vm.ioeventfd(&deassign(change(request)));
-            assert_eq!(answered, answer.map(|()| 0));
+            let returned = vm.ioeventfd(&deassign(change(request)));
+            assert_eq!(returned, reply.map(|()| 0));
             // The doorbell still exists unless it was deassigned.
             let again = vm.ioeventfd(&request);
-            assert_eq!(again, if answer.is_ok() { Ok(0) } else { Err(EEXIST) });
+            assert_eq!(again, if reply.is_ok() { Ok(0) } else { Err(EEXIST) });
         }));
     }
     cases.extend([

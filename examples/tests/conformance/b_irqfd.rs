@@ -9,14 +9,14 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno::{EBADF, EBUSY, EINVAL};
 
-use crate::backend::{Answer, Irqchip};
+use crate::backend::{Irqchip, Reply};
 use crate::case::{Case, Host, case};
 use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{IRQFD_DEASSIGN, IrqFd, RESAMPLE, doorbell, irqfd, resampling, unbind};
 
-const INVALID: Answer = Err(EINVAL);
-const BAD_FD: Answer = Err(EBADF);
+const INVALID: Reply = Err(EINVAL);
+const BAD_FD: Reply = Err(EBADF);
 
 const GSIS: [u32; 10] = [
     0,
@@ -32,7 +32,7 @@ const GSIS: [u32; 10] = [
 ];
 
 /// Requests without an eventfd: name, irqchip, fd, flags.
-const ORDER: [(&str, Irqchip, i32, u32, Answer); 16] = [
+const ORDER: [(&str, Irqchip, i32, u32, Reply); 16] = [
     ("fd_minus_1", Irqchip::Full, -1, 0, BAD_FD),
     ("fd_closed", Irqchip::Full, CLOSED, 0, BAD_FD),
     ("flags_4_before_fd", Irqchip::Full, -1, 4, INVALID),
@@ -112,7 +112,7 @@ fn with_pipe(flags: u32) -> impl Fn(&Host) + Send {
 }
 
 /// With an invalid resample file descriptor.
-fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
+fn with_resample_fd(fd: i32, reply: Reply) -> impl Fn(&Host) + Send {
     move |host| {
         let event = Event::new();
         let request = IrqFd {
@@ -121,7 +121,7 @@ fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
             ..irqfd(&event, 10)
         };
         let vm = host.vm();
-        assert_eq!(vm.irqfd(&request), answer);
+        assert_eq!(vm.irqfd(&request), reply);
         // The refused request has left no irqfd behind.
         expect_ok(vm.irqfd(&irqfd(&event, 10)));
     }
@@ -136,14 +136,14 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_ok(vm.irqfd(&unbind(&event, gsi)));
         }));
     }
-    for (name, irqchip, fd, flags, answer) in ORDER {
+    for (name, irqchip, fd, flags, reply) in ORDER {
         cases.push(case(name, move |host| {
             let request = IrqFd {
                 fd,
                 flags,
                 ..IrqFd::default()
             };
-            assert_eq!(host.machine(irqchip, 1).irqfd(&request), answer);
+            assert_eq!(host.machine(irqchip, 1).irqfd(&request), reply);
         }));
     }
     cases.extend([

@@ -18,8 +18,8 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for gsi in [0, 1, 7, 8, 15, 16, 23, 24, 25] {
         cases.push(case(format!("gsi_{gsi}_status"), move |host| {
-            let answer = host.vm().irq_line_status(&line(gsi, 1));
-            assert_eq!(answer, Ok(status(gsi)));
+            let reply = host.vm().irq_line_status(&line(gsi, 1));
+            assert_eq!(reply, Ok(status(gsi)));
         }));
     }
     for gsi in 0..16 {

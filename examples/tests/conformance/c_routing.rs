@@ -9,7 +9,7 @@
 
 use nix::errno::Errno::{EFAULT, EINVAL, EPERM};
 
-use crate::backend::{Answer, Irqchip};
+use crate::backend::{Irqchip, Reply};
 use crate::case::{Case, case};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{
@@ -17,8 +17,8 @@ use crate::request::{
     line, msi_route, pin_route,
 };
 
-const OK: Answer = Ok(0);
-const INVALID: Answer = Err(EINVAL);
+const OK: Reply = Ok(0);
+const INVALID: Reply = Err(EINVAL);
 const NONE: RoutingEntry = RoutingEntry {
     gsi: 0,
     kind: 0,
@@ -48,7 +48,7 @@ const fn msi_with(index: usize, value: u32) -> RoutingEntry {
 }
 
 /// A table of one entry. Kind 4 is missing: KVM accepts it if it was built with Hyper-V support.
-const ENTRIES: [(&str, RoutingEntry, Answer); 28] = [
+const ENTRIES: [(&str, RoutingEntry, Reply); 28] = [
     ("gsi_0", RoutingEntry { gsi: 0, ..MSI }, OK),
     ("gsi_4095", RoutingEntry { gsi: 4095, ..MSI }, OK),
     ("gsi_4096", RoutingEntry { gsi: 4096, ..MSI }, INVALID),
@@ -135,7 +135,7 @@ const PINS: [(&str, u32, u32); 3] = [
 ];
 
 /// Several entries, most of them for one GSI.
-const TABLES: [(&str, &[RoutingEntry], Answer); 16] = [
+const TABLES: [(&str, &[RoutingEntry], Reply); 16] = [
     ("two_messages", &[MSI, msi_with(2, 0x42)], INVALID),
     ("the_same_message_twice", &[MSI, MSI], INVALID),
     ("message_then_pin", &[MSI, pin(30, IOAPIC, 5)], INVALID),
@@ -223,22 +223,22 @@ const WIDE_IDS: [(u32, bool); 6] = [
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, entry, answer) in ENTRIES {
+    for (name, entry, reply) in ENTRIES {
         cases.push(case(name, move |host| {
-            assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), answer);
+            assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), reply);
         }));
     }
     for (chip_name, chip, pins) in PINS {
-        for (pin, answer) in [(pins - 1, OK), (pins, INVALID)] {
+        for (pin, reply) in [(pins - 1, OK), (pins, INVALID)] {
             cases.push(case(format!("pin_{pin}_of_the_{chip_name}"), move |host| {
                 let entry = pin_route(5, chip, pin);
-                assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), answer);
+                assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), reply);
             }));
         }
     }
-    for (name, entries, answer) in TABLES {
+    for (name, entries, reply) in TABLES {
         cases.push(case(format!("table_{name}"), move |host| {
-            assert_eq!(host.vm().set_gsi_routing(&Routing::of(entries)), answer);
+            assert_eq!(host.vm().set_gsi_routing(&Routing::of(entries)), reply);
         }));
     }
     for (high, good) in WIDE_IDS {
@@ -270,14 +270,14 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn headers() -> Vec<Case> {
-    let header = |name: &str, nr: u32, flags: u32, answer: Answer| {
+    let header = |name: &str, nr: u32, flags: u32, reply: Reply| {
         case(format!("header_{name}"), move |host| {
             let routing = Routing {
                 nr,
                 flags,
                 entries: &[],
             };
-            assert_eq!(host.vm().set_gsi_routing(&routing), answer);
+            assert_eq!(host.vm().set_gsi_routing(&routing), reply);
         })
     };
     vec![
@@ -308,8 +308,8 @@ fn headers() -> Vec<Case> {
             };
             expect_ok(vm.set_gsi_routing(&routing));
             for (gsi, status) in [(30, 1), (31, 1), (32, -1)] {
-                let answer = vm.irq_line_status(&line(gsi, 1));
-                assert_eq!(answer, Ok(status), "GSI {gsi}");
+                let reply = vm.irq_line_status(&line(gsi, 1));
+                assert_eq!(reply, Ok(status), "GSI {gsi}");
             }
         }),
         case("header_nr_4096", |host| {

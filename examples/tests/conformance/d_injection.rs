@@ -8,7 +8,7 @@
 
 use nix::errno::Errno::{EEXIST, EINVAL, ENXIO, EPERM};
 
-use crate::backend::{Answer, Backend, Irqchip};
+use crate::backend::{Backend, Irqchip, Reply};
 use crate::case::{Case, Host, case};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{
@@ -40,7 +40,7 @@ const fn mode(mode: u32) -> Msi {
 }
 
 /// A message to a VM of one vCPU: the result, and the pending vectors.
-const MESSAGES: [(&str, Msi, Answer, &[u8]); 19] = [
+const MESSAGES: [(&str, Msi, Reply, &[u8]); 19] = [
     ("vector_0x30", MSI, Ok(1), &[0x30]),
     ("vector_0xff", Msi { data: 0xff, ..MSI }, Ok(1), &[0xff]),
     ("vector_16", Msi { data: 16, ..MSI }, Ok(1), &[16]),
@@ -137,10 +137,10 @@ fn with_route(host: &Host) -> Box<dyn Backend> {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, message, answer, vectors) in MESSAGES {
+    for (name, message, reply, vectors) in MESSAGES {
         cases.push(case(format!("msi_{name}"), move |host| {
             let vm = host.vm();
-            assert_eq!(vm.signal_msi(&message), answer);
+            assert_eq!(vm.signal_msi(&message), reply);
             vm.expect_msi(vectors);
         }));
     }
@@ -148,8 +148,8 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push(case(format!("line_status_{name}"), move |host| {
             let vm = host.vm();
             for (gsi, level, status) in steps {
-                let answer = vm.irq_line_status(&line(*gsi, *level));
-                assert_eq!(answer, Ok(*status), "GSI {gsi}, level {level}");
+                let reply = vm.irq_line_status(&line(*gsi, *level));
+                assert_eq!(reply, Ok(*status), "GSI {gsi}, level {level}");
             }
         }));
     }
@@ -333,11 +333,11 @@ fn irqchips() -> Vec<Case> {
                 address_lo: MSI_ADDRESS | 0xc,
                 ..MSI
             };
-            let answer = vm.signal_msi(&logical);
+            let reply = vm.signal_msi(&logical);
             if host.is_linux_since(6, 3) {
-                assert_eq!(answer, Ok(0));
+                assert_eq!(reply, Ok(0));
             } else {
-                assert_eq!(answer, Err(EPERM));
+                assert_eq!(reply, Err(EPERM));
             }
         }),
         case("no_vcpu_msi_flags_2", |host| {
@@ -370,7 +370,7 @@ fn irqchips() -> Vec<Case> {
 
 fn vcpus() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, irqchip, vector, answer) in [
+    for (name, irqchip, vector, reply) in [
         ("full", Irqchip::Full, 0x20, Err(ENXIO)),
         ("full_0xff", Irqchip::Full, 0xff, Err(ENXIO)),
         ("full_256", Irqchip::Full, 256, Err(EINVAL)),
@@ -391,7 +391,7 @@ fn vcpus() -> Vec<Case> {
         ),
     ] {
         cases.push(case(format!("interrupt_{name}"), move |host| {
-            assert_eq!(host.machine(irqchip, 1).interrupt(vector), answer);
+            assert_eq!(host.machine(irqchip, 1).interrupt(vector), reply);
         }));
     }
     cases.extend([

@@ -65,21 +65,21 @@ fn left(event: &Event) -> u64 {
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (name, before, count, answer, after) in WRITES {
+    for (name, before, count, reply, after) in WRITES {
         trials.push(host(name, move || {
             let event = Event::at(before);
-            assert_eq!(event.write(count), answer);
+            assert_eq!(event.write(count), reply);
             assert_eq!(left(&event), after);
         }));
     }
-    for (size, answer) in WRITE_SIZES {
+    for (size, reply) in WRITE_SIZES {
         trials.push(host(&format!("write_of_{size}_bytes"), move || {
-            assert_eq!(Event::new().write_bytes(&vec![0; size]), answer);
+            assert_eq!(Event::new().write_bytes(&vec![0; size]), reply);
         }));
     }
-    for (size, answer) in READ_SIZES {
+    for (size, reply) in READ_SIZES {
         trials.push(host(&format!("read_of_{size}_bytes"), move || {
-            assert_eq!(Event::at(7).read_bytes(&mut vec![0; size]), answer);
+            assert_eq!(Event::at(7).read_bytes(&mut vec![0; size]), reply);
         }));
     }
     for (name, count, events) in POLLS {

@@ -3,17 +3,17 @@
 
 use nix::errno::Errno;
 
-use crate::backend::{Answer, Backend, Bus, ExitWrite};
+use crate::backend::{Backend, Bus, ExitWrite, Reply};
 use crate::event::Event;
 
 #[track_caller]
-pub(crate) fn expect_ok(answer: Answer) {
-    assert_eq!(answer, Ok(0));
+pub(crate) fn expect_ok(reply: Reply) {
+    assert_eq!(reply, Ok(0));
 }
 
 #[track_caller]
-pub(crate) fn expect_errno(answer: Answer, errno: Errno) {
-    assert_eq!(answer, Err(errno));
+pub(crate) fn expect_errno(reply: Reply, errno: Errno) {
+    assert_eq!(reply, Err(errno));
 }
 
 /// Asserts how often the eventfd was signalled since the last call; 0 is EAGAIN.

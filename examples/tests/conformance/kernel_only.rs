@@ -14,7 +14,7 @@ use tiny_guest::kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap, kvm_ioeven
 use tiny_guest::kvm_ioctls::{self, VmFd};
 
 use crate::backend::kvm::{Read, ioctl};
-use crate::backend::{Answer, Backend, Bus, Irqchip, Kvm, Spec};
+use crate::backend::{Backend, Bus, Irqchip, Kvm, Reply, Spec};
 use crate::case::Host;
 use crate::event::{Event, FULL};
 use crate::expect::{expect_count, expect_errno, expect_ok};
@@ -252,7 +252,7 @@ fn duplicate_of_the_machine() {
 #[allow(unsafe_code)]
 fn another_process() {
     let (vm, event) = (machine(), Event::new());
-    let requests: [fn(&Kvm, &Event) -> Answer; 2] = [
+    let requests: [fn(&Kvm, &Event) -> Reply; 2] = [
         |vm, event| vm.ioeventfd(&doorbell(event)),
         |vm, event| vm.irqfd(&irqfd(event, 5)),
     ];

@@ -2,7 +2,7 @@
 //! A guest kicks eight doorbells of two queues, and the host raises an interrupt for each kick.
 //!
 //! Then it kicks them again with no ioeventfd registered, so that each kick exits to user space.
-//! The report says what was kicked, handled, signalled and taken, and what a kick costs the guest
+//! The report prints what was kicked, handled, signalled and taken, and what a kick costs the guest
 //! either way.
 
 mod bells;

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
 
 /// The result of an ioctl.
-pub(crate) type Answer = Result<i32, Errno>;
+pub(crate) type Reply = Result<i32, Errno>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Irqchip {
@@ -65,19 +65,19 @@ pub(crate) struct Pic {
 
 /// A VM. Requests are those of the ioctls, integer for integer, so that malformed ones can be made.
 pub(crate) trait Backend {
-    fn ioeventfd(&self, request: &IoEventFd) -> Answer;
-    fn irqfd(&self, request: &IrqFd) -> Answer;
-    fn set_gsi_routing(&self, request: &Routing<'_>) -> Answer;
-    fn signal_msi(&self, request: &Msi) -> Answer;
-    fn irq_line(&self, request: &IrqLevel) -> Answer;
+    fn ioeventfd(&self, request: &IoEventFd) -> Reply;
+    fn irqfd(&self, request: &IrqFd) -> Reply;
+    fn set_gsi_routing(&self, request: &Routing<'_>) -> Reply;
+    fn signal_msi(&self, request: &Msi) -> Reply;
+    fn irq_line(&self, request: &IrqLevel) -> Reply;
     /// The status that the kernel writes back.
-    fn irq_line_status(&self, request: &IrqLevel) -> Answer;
+    fn irq_line_status(&self, request: &IrqLevel) -> Reply;
     /// KVM_INTERRUPT of the first vCPU.
-    fn interrupt(&self, vector: u32) -> Answer;
+    fn interrupt(&self, vector: u32) -> Reply;
     /// KVM_CAP_X2APIC_API with 32-bit ids.
     fn enable_x2apic_ids(&self);
     /// KVM_REGISTER_COALESCED_MMIO.
-    fn coalesce(&self, bus: Bus, address: u64, size: u32) -> Answer;
+    fn coalesce(&self, bus: Bus, address: u64, size: u32) -> Reply;
     /// A read-only memory slot of one page at [`ROM`].
     fn add_rom(&self);
 

@@ -11,7 +11,7 @@ use tiny_guest::kvm_bindings::{
 };
 use tiny_guest::kvm_ioctls::{VcpuFd, VmFd};
 
-use crate::backend::Answer;
+use crate::backend::Reply;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
 
 mod raw {
@@ -26,7 +26,7 @@ mod raw {
     nix::ioctl_write_ptr!(signal_msi, KVMIO, 0xa5, kvm_msi);
 }
 
-pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
+pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Reply {
     ioeventfd_with(
         vm,
         &kvm_ioeventfd {
@@ -41,18 +41,18 @@ pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
 }
 
 /// With all fields of the struct.
-pub(crate) fn ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Answer {
+pub(crate) fn ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Reply {
     // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which is borrowed for the call.
     unsafe { raw::ioeventfd(vm.as_raw_fd(), request) }
 }
 
 /// KVM_IOEVENTFD of a null pointer.
-pub(crate) fn ioeventfd_of_nothing(vm: &VmFd) -> Answer {
+pub(crate) fn ioeventfd_of_nothing(vm: &VmFd) -> Reply {
     // SAFETY: the kernel checks the pointer, and finds no memory of this process there.
     unsafe { raw::ioeventfd(vm.as_raw_fd(), std::ptr::null()) }
 }
 
-pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Answer {
+pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Reply {
     let request = kvm_irqfd {
         fd: request.fd.cast_unsigned(),
         gsi: request.gsi,
@@ -64,7 +64,7 @@ pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Answer {
     unsafe { raw::irqfd(vm.as_raw_fd(), &request) }
 }
 
-pub(super) fn signal_msi(vm: &VmFd, request: &Msi) -> Answer {
+pub(super) fn signal_msi(vm: &VmFd, request: &Msi) -> Reply {
     let request = kvm_msi {
         address_lo: request.address_lo,
         address_hi: request.address_hi,
@@ -86,12 +86,12 @@ fn level(request: &IrqLevel) -> kvm_irq_level {
     line
 }
 
-pub(super) fn irq_line(vm: &VmFd, request: &IrqLevel) -> Answer {
+pub(super) fn irq_line(vm: &VmFd, request: &IrqLevel) -> Reply {
     // SAFETY: KVM_IRQ_LINE reads one `kvm_irq_level`, which outlives the call.
     unsafe { raw::irq_line(vm.as_raw_fd(), &level(request)) }
 }
 
-pub(super) fn irq_line_status(vm: &VmFd, request: &IrqLevel) -> Answer {
+pub(super) fn irq_line_status(vm: &VmFd, request: &IrqLevel) -> Reply {
     let mut line = level(request);
     // SAFETY: KVM_IRQ_LINE_STATUS reads and writes one `kvm_irq_level`, borrowed for the call.
     unsafe { raw::irq_line_status(vm.as_raw_fd(), &raw mut line) }?;
@@ -99,7 +99,7 @@ pub(super) fn irq_line_status(vm: &VmFd, request: &IrqLevel) -> Answer {
     Ok(unsafe { line.__bindgen_anon_1.status })
 }
 
-pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
+pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Reply {
     let mut words = vec![request.nr, request.flags];
     for entry in request.entries {
         words.extend([entry.gsi, entry.kind, entry.flags, 0]);
@@ -113,7 +113,7 @@ pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
 }
 
 /// KVM_INTERRUPT of a vCPU.
-pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
+pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Reply {
     // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call.
     unsafe { raw::interrupt(vcpu.as_raw_fd(), &kvm_interrupt { irq }) }
 }

@@ -20,7 +20,7 @@ use guest::Guest;
 pub(crate) use guest::Read;
 use rom::Rom;
 
-use super::{Answer, Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, Spec};
+use super::{Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, Reply, Spec};
 use crate::event::Event;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, irqfd, unbind};
 
@@ -113,31 +113,31 @@ fn address(bus: Bus, address: u64) -> IoEventAddress {
 }
 
 impl Backend for Kvm {
-    fn ioeventfd(&self, request: &IoEventFd) -> Answer {
+    fn ioeventfd(&self, request: &IoEventFd) -> Reply {
         ioctl::ioeventfd(self.fd(), request)
     }
 
-    fn irqfd(&self, request: &IrqFd) -> Answer {
+    fn irqfd(&self, request: &IrqFd) -> Reply {
         ioctl::irqfd(self.fd(), request)
     }
 
-    fn set_gsi_routing(&self, request: &Routing<'_>) -> Answer {
+    fn set_gsi_routing(&self, request: &Routing<'_>) -> Reply {
         ioctl::set_gsi_routing(self.fd(), request)
     }
 
-    fn signal_msi(&self, request: &Msi) -> Answer {
+    fn signal_msi(&self, request: &Msi) -> Reply {
         ioctl::signal_msi(self.fd(), request)
     }
 
-    fn irq_line(&self, request: &IrqLevel) -> Answer {
+    fn irq_line(&self, request: &IrqLevel) -> Reply {
         ioctl::irq_line(self.fd(), request)
     }
 
-    fn irq_line_status(&self, request: &IrqLevel) -> Answer {
+    fn irq_line_status(&self, request: &IrqLevel) -> Reply {
         ioctl::irq_line_status(self.fd(), request)
     }
 
-    fn interrupt(&self, vector: u32) -> Answer {
+    fn interrupt(&self, vector: u32) -> Reply {
         ioctl::interrupt(self.vcpus.borrow()[0].fd(), vector)
     }
 
@@ -150,7 +150,7 @@ impl Backend for Kvm {
         self.fd().enable_cap(&capability).unwrap();
     }
 
-    fn coalesce(&self, bus: Bus, start: u64, size: u32) -> Answer {
+    fn coalesce(&self, bus: Bus, start: u64, size: u32) -> Reply {
         let registered = self.fd().register_coalesced_mmio(address(bus, start), size);
         registered
             .map(|()| 0)
