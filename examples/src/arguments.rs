@@ -6,7 +6,7 @@ use bpaf::{Parser, long};
 
 use crate::program::Backend;
 
-/// `--backend kvm` or `--backend sim`; none unless given.
+/// `--backend kvm` or `--backend sim`; none if not given.
 pub fn backend() -> impl Parser<Option<Backend>> {
     let name = long("backend").help("What runs the guest [default: kvm if KVM works, else sim]");
     choice(
@@ -17,7 +17,7 @@ pub fn backend() -> impl Parser<Option<Backend>> {
     .optional()
 }
 
-/// `--seed`, 1 unless given.
+/// `--seed`; 1 if not given.
 pub fn seed() -> impl Parser<u64> {
     let name = long("seed").help("Where the random numbers start");
     name.argument("NUMBER").fallback(1).display_fallback()
@@ -40,7 +40,7 @@ pub enum Idle {
     Spin,
 }
 
-/// `--idle halt` or `--idle spin`; halts unless given.
+/// `--idle halt` or `--idle spin`; `halt` if not given.
 pub fn idle() -> impl Parser<Idle> {
     let name = long("idle").help(
         "How a real guest waits for an interrupt: it halts, or it polls, for hosts whose emulation \
@@ -54,7 +54,7 @@ pub fn idle() -> impl Parser<Idle> {
     .fallback(Idle::Halt)
 }
 
-/// One word of a few, each with its value. `words` is what the help shows of them.
+/// One of a few words, each with its value. The help shows `words`.
 pub fn choice<T: Copy + 'static>(
     name: NamedArg,
     words: &'static str,

@@ -22,7 +22,7 @@ pub const CONFIG_MSIX: u16 = 0x504;
 /// How many kicks the VMM has served, in all its VMs: for the report.
 pub static SERVED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// What the guest takes interrupts by: of the disk, and of each queue of the network card.
+/// The guest's interrupt vectors: of the disk, and of each queue of the network card.
 const VECTORS: [u8; 3] = [0x50, 0x51, 0x52];
 
 /// The guest, and how many interrupts it has counted: of the disk, and of the network card's two
@@ -33,7 +33,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Sets memory of the guest aside. A VM with the same memory has it in the same place.
+    /// Allocates memory of the guest. A VM with the same memory has it in the same place.
     ///
     /// # Errors
     ///
@@ -54,15 +54,15 @@ impl Driver {
         let ([old, new], [disk, rx, tx]) = (BARS.map(u64::from), &self.taken);
         let program = Program::new(|asm| {
             asm.enable_lapic()?;
-            asm.mask_pics()?; // the pin is one of theirs, too
+            asm.mask_pics()?; // the PICs have this pin, too
             asm.redirect_pin(PIN, u64::from(VECTORS[0]) | 1 << 15)?; // level-triggered
             for (entry, vector) in [old, old + 16].into_iter().zip(&VECTORS[1..]) {
                 asm.mmio_write64(entry, layout::msi_address(0))?;
-                asm.mmio_write64(entry + 8, u64::from(*vector))?; // and not masked
+                asm.mmio_write64(entry + 8, u64::from(*vector))?; // unmasked
             }
             asm.port_write16(CONFIG_MSIX, 0x8000)?;
             asm.repeat(ROUNDS, |asm| {
-                // The BAR moves, and the VM is saved, while kicks and interrupts are on their way.
+                // The BAR moves, and the VM is saved, while kicks and interrupts are in flight.
                 asm.mmio_write32(DISK + 0x50, 0)?;
                 asm.mmio_write16(old + 0x3000, 0)?;
                 asm.port_write32(CONFIG_BAR, BARS[1])?;
@@ -73,7 +73,7 @@ impl Driver {
                 asm.port_write32(CONFIG_BAR, BARS[0])
             })
         })?;
-        // A line may interrupt once more before the driver acknowledges: InterruptStatus counts.
+        // A line may interrupt once more before the driver acknowledges, so InterruptStatus counts.
         let program = program.handler(VECTORS[0], |asm| {
             asm.mov(rcx, DISK + 0x60)?;
             asm.mov(eax, dword_ptr(rcx))?;

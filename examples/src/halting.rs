@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Whether a guest that halts right after an EOI keeps it from the VMM.
+//! Whether this host delays the report of an EOI if the guest halts right after it.
 //!
-//! With an IOAPIC in user space, KVM_RUN returns with KVM_EXIT_IOAPIC_EOI when the guest has ended
-//! a level-triggered interrupt. Where kernel-mode guest code is emulated, a guest that ends it and
-//! halts does both in one go, and KVM_RUN returns only after the next interrupt; but none comes
-//! before the EOI is known. Any exit in between helps.
+//! With an IOAPIC in user space, KVM_RUN returns with KVM_EXIT_IOAPIC_EOI after the guest's EOI for
+//! a level-triggered interrupt. Where kernel-mode guest code is emulated, an EOI and the halt after
+//! it are executed in one go, and KVM_RUN returns only after the next interrupt. But no interrupt
+//! comes before the VMM has seen the EOI. Any exit between EOI and halt helps.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use irq_routing::{MsiMessage, RoutingTable};
 use notify_core::KvmVm;
 use tiny_guest::{Exit, Irqchip, Machine, Program, Slot, Vcpu};
 
-/// The pins of the IOAPIC in user space, one of them, and what it sends: a level-triggered
-/// interrupt.
+/// The number of pins of the IOAPIC in user space, the pin that is used, and its level-triggered
+/// message.
 const PINS: u32 = 24;
 const PIN: u32 = 10;
 const VECTOR: u8 = 0x50;
 const LEVEL: u32 = 1 << 15;
 
-/// A guest that is interrupted between the two, by a tick of the host's, does not keep it back. So
-/// one EOI that is reported proves nothing.
+/// If a host interrupt falls between EOI and halt, the EOI is not delayed. So one EOI that is
+/// reported proves nothing.
 const TRIES: u32 = 16;
-/// An EOI that is not reported for so long is not until the next interrupt.
+/// An EOI that is not reported within this time is not reported before the next interrupt.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Whether a guest has to leave, by a port for instance, after each EOI and before it halts.
+/// Whether a guest has to exit, by a port for instance, after each EOI and before it halts.
 ///
 /// # Errors
 ///
-/// Where there is no KVM, or a machine with a split irqchip cannot be had or does not run.
+/// Where there is no KVM, or a VM with a split irqchip cannot be created or does not run.
 pub fn keeps_eois_back() -> Result<bool, Box<dyn Error>> {
     for _ in 0..TRIES {
         if keeps_one_back()? {
@@ -44,11 +44,11 @@ pub fn keeps_eois_back() -> Result<bool, Box<dyn Error>> {
     Ok(false)
 }
 
-/// A machine whose guest ends one interrupt, and halts.
+/// Runs a VM whose guest sends one EOI, and halts.
 fn keeps_one_back() -> Result<bool, Box<dyn Error>> {
     let irqchip = Irqchip::Split { pins: PINS };
     let (machine, vcpus) = Machine::builder().irqchip(irqchip).build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let builder = RoutingTable::builder(vm);
     let lease = builder.reserved_gsis(PINS).build()?.lease_exact(PIN)?;

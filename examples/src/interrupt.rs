@@ -10,7 +10,7 @@ const CODE: u8 = 130;
 /// A signal is sent to the whole process, so this is one for all of its threads.
 static PENDING: AtomicBool = AtomicBool::new(false);
 
-/// Catches SIGINT from now on: the first one makes [`is_pending`] true and then calls `act`, the
+/// Catches SIGINT from now on. The first one makes [`is_pending`] true and then calls `act`; the
 /// second one ends the program at once. Call this before the run begins.
 ///
 /// # Errors
@@ -25,7 +25,7 @@ pub fn catch(mut act: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error>
     })
 }
 
-/// Whether the run is to end now. Loops that wait for a guest look at this at least ten times a
+/// Whether the run must end now. Loops that wait for a guest check this at least ten times a
 /// second.
 #[must_use]
 pub fn is_pending() -> bool {

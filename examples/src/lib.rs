@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #![doc = include_str!("../../README.md")]
-// This package is its programs. The library is what they share, and compiles the code above.
+// The programs of this package, and the library that they share.
 
 pub mod arguments;
 #[cfg(target_arch = "x86_64")]

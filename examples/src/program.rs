@@ -23,7 +23,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// A real guest if KVM works here. Otherwise prints why not, in the name of `program`.
+    /// Returns `Kvm` if KVM works here. Otherwise prints why not, in the name of `program`.
     #[must_use]
     pub fn choose(program: &str) -> Self {
         if cfg!(not(target_arch = "x86_64")) {
@@ -40,17 +40,17 @@ impl Backend {
     }
 }
 
-/// What a run has counted.
+/// The counts of a run.
 pub trait Report: Display {
     /// The same for a script: an object.
     fn to_json(&self) -> Value;
 
-    /// Whether everything was as it must be, as far as the run went.
+    /// Whether the counts are as they must be, as far as the run went.
     fn is_exact(&self) -> bool;
 }
 
-/// Reads the command line of a program. For `--help`, `--version` and nonsense it prints what there
-/// is to say, and the program ends.
+/// Parses the command line of a program. For `--help`, `--version` and wrong arguments it prints
+/// the text and ends the program.
 pub fn parse<T>(options: OptionParser<T>) -> T {
     let options = options.version(env!("CARGO_PKG_VERSION"));
     options
@@ -91,14 +91,14 @@ pub fn print(report: &impl Report, json: bool) -> io::Result<ExitCode> {
 ///
 /// # Errors
 ///
-/// Those of a write, where `print!` panics; [`end`] knows the one of a reader who has gone.
+/// Those of the write (`print!` would panic). [`end`] handles a closed pipe.
 pub fn show(text: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     write!(out, "{text}")?;
     out.flush()
 }
 
-/// Ends a program, in its name. It has not failed if whoever reads what it shows has read enough.
+/// Ends a program, in its name. A reader that closed the pipe is not a failure.
 #[must_use]
 pub fn end(program: &str, result: Result<ExitCode, Box<dyn Error>>) -> ExitCode {
     match result {

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::width::{self, clip};
 
-/// A run that is over sooner shows nothing.
+/// A run that ends sooner shows nothing.
 const FIRST: Duration = Duration::from_secs(1);
 /// The time between two lines.
 const NEXT: Duration = Duration::from_millis(200);
 
-/// One line on standard error that is written again and again, if standard error is a terminal. It
-/// is removed when this is dropped.
+/// One line on standard error that is rewritten at each step, if standard error is a terminal. It
+/// is removed on drop.
 #[derive(Debug)]
 pub struct Progress {
-    /// What is done, and of what.
+    /// What is done and counted.
     title: String,
     total: u64,
     begun: Instant,
@@ -42,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// Shows that so many steps are done, unless it has shown something just now.
+    /// Shows that `done` steps are done, if the next line is due.
     pub fn show(&mut self, done: u64) {
         let now = Instant::now();
         if self.next.is_none_or(|next| now < next) {
@@ -52,13 +52,13 @@ impl Progress {
         self.is_shown = true;
         let line = line(&self.title, done, self.total, now - self.begun);
         // The last column stays free, so that no terminal begins a new line. What other threads
-        // write begins where this line does, and replaces it.
+        // write begins at the start of this line, and replaces it.
         let line = clip(&line, self.width.get_or_init(width::of_stderr) - 1);
         // Without progress the run goes on.
         let _ = write!(io::stderr(), "{line}\x1b[K\r");
     }
 
-    /// Removes the line, so that something else can be written there.
+    /// Removes the line, so that other text can be written there.
     pub fn hide(&mut self) {
         if self.is_shown {
             let _ = write!(io::stderr(), "\x1b[K");

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Random`]: numbers that a seed brings back.
+//! [`Random`]: reproducible random numbers.
 
 /// Marsaglia's xorshift, with 64 bits.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// Different numbers for each `stream` of one seed.
+    /// The generator for one `stream` of a seed: each stream has different numbers.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
         let mixed = seed ^ stream.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut random = Self(mixed.max(1));
-        // Seeds that are alike start alike.
+        // Similar seeds start with similar numbers, so the first ones are dropped.
         for _ in 0..8 {
             random.next();
         }
@@ -32,7 +32,7 @@ impl Random {
         (product >> 32) as u32
     }
 
-    /// Whether a lot falls that does so once in `one_in` times.
+    /// Returns true once in `one_in` times on average.
     pub fn chance(&mut self, one_in: u32) -> bool {
         self.below(one_in) == 0
     }

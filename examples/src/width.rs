@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! How wide the terminal is, and text that is no wider.
+//! The width of the terminal, and text that fits it.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -7,11 +7,11 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Columns of what is no terminal, or of one that does not tell.
+/// The columns if the output is no terminal, or the terminal does not report them.
 const DEFAULT: usize = 100;
-/// A terminal that is narrower is written to as if it had these columns.
+/// A narrower terminal is treated as if it had these columns.
 const LEAST: usize = 40;
-/// How much further in the rest of a folded line begins.
+/// The indentation of the rest of a folded line.
 const HANG: usize = 2;
 
 /// The columns of standard output: those of the terminal, or 100.
@@ -33,7 +33,7 @@ fn of(stream: &(impl IsTerminal + AsFd)) -> usize {
     by_user.or_else(|| of_terminal(stream)).unwrap_or(DEFAULT)
 }
 
-/// Asks `stty`, which every Linux has: a crate that asks by itself brings two others along.
+/// Runs `stty`, which every Linux has: a crate for this brings two others along.
 fn of_terminal(stream: &impl AsFd) -> Option<usize> {
     let terminal = stream.as_fd().try_clone_to_owned().ok()?;
     let mut stty = Command::new("stty");
@@ -42,14 +42,14 @@ fn of_terminal(stream: &impl AsFd) -> Option<usize> {
     columns(std::str::from_utf8(&size).ok()?.split_whitespace().nth(1)?)
 }
 
-/// A terminal of 0 columns does not know how many it has.
+/// A terminal that reports 0 columns does not know its width.
 fn columns(text: &str) -> Option<usize> {
     let columns = text.trim().parse().ok().filter(|columns| *columns > 0);
     columns.map(|columns: usize| columns.max(LEAST))
 }
 
-/// The text with lines of at most so many characters. A line that is longer is folded at a space,
-/// and goes on a bit further in than it began. A word that is too long stays whole.
+/// The text with lines of at most `width` characters. A longer line is folded at a space, and its
+/// rest is indented a bit further. A word that is too long stays whole.
 #[must_use]
 pub fn fold(text: &str, width: usize) -> String {
     let fold_line = |line: &str| {
@@ -60,10 +60,10 @@ pub fn fold(text: &str, width: usize) -> String {
     lines
 }
 
-/// One line folded likewise, whose rest begins in the given column. A line end stays at the end.
+/// One line folded likewise; its rest begins in the given column. A line end stays at the end.
 #[must_use]
 pub fn hang(line: &str, width: usize, column: usize) -> String {
-    // Room for a word has to be left.
+    // There must be room for a word.
     let column = column.min(width / 2);
     let mut folded = String::new();
     let mut rest = line;
@@ -82,7 +82,7 @@ pub fn hang(line: &str, width: usize, column: usize) -> String {
     folded + rest
 }
 
-/// The text without what is beyond so many characters.
+/// The text without what is beyond `width` characters.
 #[must_use]
 pub fn clip(text: &str, width: usize) -> &str {
     text.char_indices()
@@ -91,7 +91,7 @@ pub fn clip(text: &str, width: usize) -> &str {
         .unwrap_or(text)
 }
 
-/// Where the last word begins that does not fit; spaces before the first word are none.
+/// The last space at which the line can be folded; leading spaces do not count.
 fn last_space(line: &str, room: usize) -> Option<usize> {
     let first = line.len() - line.trim_start().len();
     let fits = clip(line, room + 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `minimal`, whose guest is x86-64 code: elsewhere it says so.
+//! The program `minimal` on other processors: it prints that its guest is x86-64 code.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a doorbell requests of its VM, and what it refuses before.
+//! The requests of a doorbell to its VM, and what is refused before a request is made.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -42,7 +42,7 @@ fn registers_and_undoes_exactly_that() {
     }
 }
 
-/// The end of what a processor can address: 52 bits on x86 and arm64, 59 for a guest of riscv64.
+/// The end of the processor's address space: 52 bits on x86 and arm64, 59 for a guest of riscv64.
 const NO_PHYSICAL_ADDRESS: u64 = if cfg!(target_arch = "riscv64") {
     1 << 59
 } else {

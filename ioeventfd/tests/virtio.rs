@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Where virtio drivers kick, and devices with invalid capabilities.
+//! The kick addresses of virtio drivers, and devices with wrong registers.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -49,7 +49,7 @@ fn expect_error<T: std::fmt::Debug>(result: &Result<T, LayoutError>, text: &str)
     }
 }
 
-/// As Linux has it in `vp_modern_map_vq_notify`: the address, or `None` where it refuses.
+/// As Linux does in `vp_modern_map_vq_notify`: the address, or `None` where it refuses.
 fn linux(notify_base: u64, notify_len: u64, multiplier: u32, off: u16) -> Option<u64> {
     let offset = u64::from(off) * u64::from(multiplier);
     (offset + 2 <= notify_len).then_some(notify_base + offset)
@@ -274,7 +274,7 @@ fn a_transitional_device_has_two_doorbells_for_each_queue() {
     }
 }
 
-/// Two queue pairs, each of which shares a doorbell, and a queue with one of its own.
+/// Two queue pairs, each of which shares a doorbell, and a queue with a doorbell of its own.
 #[test]
 fn queues_that_share_an_offset_are_told_apart_by_value() {
     let vm = Arc::new(SimVm::builder().build());
@@ -291,7 +291,7 @@ fn queues_that_share_an_offset_are_told_apart_by_value() {
     let one = Arc::new(EventNotifier::new().unwrap());
     let bells = bells.into_iter().map(|bell| bell.signalling(one.clone()));
     set.apply(set.plan(bells).unwrap()).unwrap();
-    // Notification data says how far the ring is, so no value can be matched.
+    // Notification data contains the ring's position, so no value can be matched.
     let data = PciModern::new(QEMU, BAR_SIZE, Notification::Data).unwrap();
     assert_eq!(
         data.doorbells(BAR, queues(&[0, 0])),
@@ -318,8 +318,8 @@ fn queues_that_share_an_offset_are_told_apart_by_value() {
 
 #[test]
 fn queues_that_are_not_enabled_are_left_out() {
-    // A network device of 4 queue pairs, with one pair, its control queue and an administration
-    // queue.
+    // A network device of 4 queue pairs, with one pair enabled, its control queue and an
+    // administration queue.
     let enabled = [0, 1, 8, 0x100];
     let layout = modern(QEMU).unwrap();
     let pci = enabled.map(|queue| PciQueue::new(queue, queue));
@@ -368,7 +368,7 @@ fn doorbells_of_any_width_where_kvm_is_faster_with_them() {
     for notification in [Notification::Index, Notification::Data] {
         assert_eq!(datamatches(&vm, notification), [Datamatch::AnyWrite; 2]);
     }
-    // arm64 and riscv64 take such doorbells, and are no faster with them.
+    // arm64 and riscv64 accept such doorbells, but are no faster with them.
     vm.answer(Extension::IoEventFdNoLength, 0);
     for (notification, width) in [
         (Notification::Index, Width::W2),
@@ -376,7 +376,7 @@ fn doorbells_of_any_width_where_kvm_is_faster_with_them() {
     ] {
         assert_eq!(datamatches(&vm, notification), [Datamatch::Width(width); 2]);
     }
-    // With a multiplier of 0 all queues have one address, and only the value says which is meant.
+    // With a multiplier of 0 all queues have one address, and only the value names the queue.
     vm.answer(Extension::IoEventFdNoLength, 1);
     let shared = modern(capability(0x3000, 2, 0)).unwrap().any_width(&vm);
     let bells = shared.unwrap().doorbells(BAR, queues(&[0])).unwrap();

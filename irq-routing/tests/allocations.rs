@@ -54,8 +54,7 @@ fn a_large_commit_takes_its_memory_at_once() {
         transaction.route(lease, MsiMessage::new(0xfee0_0000, 1));
     }
     let committed = measure(|| transaction.commit().unwrap());
-    // Half as many as if the entries and what takes them back grew one by one; the rest is their
-    // places.
+    // Half as many as if the entries and their undo grew one by one; the rest is their places.
     assert!(committed.count_total < 20, "{committed:?}");
 }
 

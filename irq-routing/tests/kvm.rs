@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The table on real KVM: what it commits is what the kernel delivers.
+//! The table on real KVM: the kernel delivers what the table commits.
 #![cfg_attr(
     target_arch = "x86_64",
     allow(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Callers that commit, arm and retranslate at once, in every order that their threads can take.
+//! Callers that commit, arm and retranslate at once, in every order of their threads.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p irq-routing --features loom --test loom`
 #![cfg(loom)]
@@ -41,7 +41,7 @@ fn data(entry: &RouteEntry) -> Option<u32> {
     }
 }
 
-/// A machine that refuses the guilty, and the last table that it took.
+/// A VM that refuses the guilty, and the last table that it took.
 fn machine() -> (Arc<Recorder>, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = (Arc::new(Recorder::default()), Arc::default());
     let taken: Arc<Mutex<_>> = Arc::clone(&kernel);
@@ -68,7 +68,7 @@ fn commit(table: &RoutingTable, lease: &GsiLease, data: u32) -> Result<(), Error
     Ok(transaction.commit()?)
 }
 
-/// What the kernel has for these GSIs.
+/// The kernel's entries for these GSIs.
 fn in_kernel(kernel: &Mutex<Vec<RouteEntry>>, leases: &[GsiLease]) -> Vec<Option<u32>> {
     let kernel = kernel.lock().unwrap();
     let of = |lease: &GsiLease| {
@@ -203,7 +203,7 @@ fn of_three_callers_one_alone_gets_the_panic_of_its_message() {
         let (vm, kernel) = machine();
         let builder = RoutingTable::builder(vm).translate(|message| {
             if message.data == 7 {
-                resume_unwind(Box::new("a bug")); // without a word from the hook
+                resume_unwind(Box::new("a bug")); // without a text from the hook
             }
             Some(message)
         });
@@ -272,15 +272,15 @@ fn drive(table: &RoutingTable) -> Result<DrivenLine, Error> {
     Ok(table.line(10).unwrap().drive()?)
 }
 
-/// The GSIs that the kernel has on a pin.
+/// The GSIs that the kernel routes to a pin.
 fn on_pin(kernel: &Mutex<Vec<RouteEntry>>, pin: u32) -> Vec<u32> {
     let kernel = kernel.lock().unwrap();
     let there = kernel.iter().filter(|entry| pin_of(entry) == Some(pin));
     there.map(|entry| entry.gsi).collect()
 }
 
-/// Commits a message in another thread: while that is in the kernel, other requests meet in the
-/// queue.
+/// Commits a message in another thread: while that commit is in the kernel, other requests meet in
+/// the queue.
 fn keep_busy(table: &RoutingTable) -> thread::JoinHandle<()> {
     let (table, lease) = (table.clone(), table.lease().unwrap());
     thread::spawn(move || commit(&table, &lease, 1).unwrap())
@@ -346,8 +346,8 @@ fn the_route_of_a_dropped_lease_is_gone_when_its_pin_is_driven() {
     });
 }
 
-/// The driven line leaves its pin and another GSI goes there, or both go to one that is free. The
-/// kernel may refuse that the line leaves.
+/// The driven line leaves its pin and another GSI is routed there, or both are routed to a free
+/// pin. The kernel may refuse the line's change.
 #[test]
 fn a_driven_line_that_moves_never_shares_a_pin() {
     for (to, others) in [(GUILTY_PIN, 10), (11, 10), (11, 11)] {
@@ -389,7 +389,7 @@ fn of_two_edits_of_a_lease_the_later_wins_whoever_commits_first() {
         let busy = keep_busy(&table);
         let committer = table.clone();
         let earlier = thread::spawn(move || commit_each(&committer, &[one]));
-        // A guilty edit makes a search of it.
+        // A guilty edit requires a search for it.
         let later = commit_each(&table, &[two, other.edit(message(GUILTY))]);
         let earlier = earlier.join().unwrap();
         assert!(matches!(
@@ -407,7 +407,7 @@ fn of_two_edits_of_a_lease_the_later_wins_whoever_commits_first() {
     });
 }
 
-/// What is armed on GSI 24, and whether the kernel has an entry for that.
+/// Whether GSI 24 is armed, and whether the kernel has an entry for it.
 #[derive(Default)]
 struct Armament {
     bound: AtomicBool,
@@ -423,7 +423,7 @@ impl Armament {
     }
 }
 
-/// An irqfd as a device has it.
+/// A device's irqfd.
 struct Irqfd {
     /// Whether the message is blocked.
     blocked: loom::sync::Mutex<bool>,
@@ -505,7 +505,7 @@ fn nothing_is_armed_without_an_entry() {
     for other_first in [false, true] {
         explore(move || {
             let (table, line, [irqfd, other], blocks) = armory();
-            // Without one the line holds its route, unless it registers first.
+            // Without `first` the line alone holds its route, unless this thread registers first.
             let first = other_first.then(|| other.register(&line));
             let translator = table.clone();
             let blocker = thread::spawn(move || {

@@ -55,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the kernel must have been given for these routes, in an order that can be compared.
+/// The tables that the kernel must have got for these routes, in an order that can be compared.
 fn expected(model: &BTreeMap<u32, Route>) -> Vec<String> {
     let entries = model.iter().flat_map(|(gsi, route)| match route {
         Route::Msi(MsiMessage {
@@ -183,7 +183,7 @@ impl Bench {
         }
     }
 
-    /// The table is as the model says, and so is the last table that the kernel took.
+    /// The table agrees with the model, and so does the last table that the kernel took.
     fn check(&mut self, taken: bool) {
         let routes: BTreeMap<_, _> = self.table.routes().into_iter().collect();
         let routes: BTreeMap<_, _> = routes.iter().map(|(gsi, r)| (gsi.number(), *r)).collect();
@@ -200,7 +200,7 @@ impl Bench {
             assert!(taken, "only the kernel refuses here");
         }
         if !taken {
-            // Whatever the kernel has, the next table given to it is whole and right again.
+            // Whatever table the kernel has, the next one is complete and right again.
             self.table.recommit().unwrap();
             let Some(Call::Routes(entries)) = self.vm.take().pop() else {
                 panic!("recommit always issues");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Tables that are written, read and believed only when they are checked.
+//! Tables that are written and read, and used only after a check.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -151,7 +151,7 @@ fn the_written_form_stays_as_it_is() {
     assert_eq!(value, expected);
 }
 
-/// Restores the usual snapshot after a change to it, and expects to find the table untouched.
+/// Restores the usual snapshot after a change to it, and expects an untouched table.
 #[track_caller]
 fn refused(change: impl FnOnce(&mut Value)) -> RestoreError {
     let mut value: Value = serde_json::from_str(&written()).unwrap();
@@ -352,7 +352,8 @@ fn quarantine_is_left_behind() {
 }
 
 proptest! {
-    /// Whatever a bit or a digit turns into: an error and an empty table, or what was read.
+    /// Any changed bit or digit gives either an error and an empty table, or the table that was
+    /// read.
     #[test]
     fn damaged_text_never_panics(
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
@@ -452,7 +453,7 @@ fn longer_lists_than_any_table_has_are_not_read() {
     }
 }
 
-/// Formats without names read as many fields as they are told.
+/// Formats without names read as many fields as the schema has.
 #[test]
 fn formats_are_told_the_fields() {
     use serde::de::value::Error;

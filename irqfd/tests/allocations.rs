@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A trigger allocates nothing, on any thread, nor do the guest's writes to an internal vector, nor
-//! what is done to a level-triggered line.
+//! A trigger allocates nothing, on any thread. Neither do the guest's writes to an internal vector,
+//! nor the operations of a level-triggered line.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
@@ -51,7 +51,7 @@ fn a_trigger_allocates_nothing() {
     assert_eq!(witness.count_total, 1, "the counter counts");
 }
 
-/// A split irqchip, as far as it differs from nothing.
+/// A split irqchip: [`Nothing`], with the few results that differ.
 #[derive(Debug)]
 struct Split;
 
@@ -84,7 +84,7 @@ impl Vm for Split {
     }
 }
 
-/// Levels, EOIs that are told to many, and redirections.
+/// Levels, EOIs signalled to many devices, and redirections.
 #[test]
 fn a_line_allocates_nothing_whatever_devices_and_guest_do() {
     let table = RoutingTable::builder(Arc::new(Split)).wiring(Wiring::none(Platform::X86Split));
@@ -123,7 +123,7 @@ impl Controller for Chip {
     }
 }
 
-/// Devices are plugged in and out for as long as the machine runs.
+/// Devices are plugged in and out for as long as the VM runs.
 #[test]
 fn lines_and_devices_that_are_gone_leave_nothing() {
     let (chip, exits) = (Arc::new(Chip), EoiExits::default());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What an irqfd asks of its machine, and in which order.
+//! The requests of an irqfd to its VM, and their order.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -60,7 +60,7 @@ fn a_gsi_without_a_route_is_refused() {
     assert!(matches!(rejected.error, IrqFdError::Route { .. }));
     assert!(vm.take().is_empty());
 
-    // What came back can be mended and used.
+    // The rejected builder can be corrected and used.
     let (IrqTarget::Lease(lease), Some(notifier)) = rejected.value.into_parts() else {
         panic!("a lease and a notifier went in");
     };
@@ -270,7 +270,7 @@ fn a_gsi_that_could_not_be_disarmed_is_never_given_to_another() {
     );
 }
 
-/// The signal that a notifier has when it is bound, after the binding.
+/// A signal that is in the notifier when it is bound comes after the binding.
 #[track_caller]
 fn expect_one(notifier: &EventNotifier) {
     let count = notifier.consume().unwrap().map(u64::from);
@@ -298,7 +298,7 @@ extern "C" fn count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     HANDLED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Handlers of signals interrupt the system calls of the thread that binds.
+/// Signal handlers interrupt the system calls of the binding thread.
 #[test]
 fn a_full_notifier_is_emptied_however_often_a_signal_interrupts() {
     register_signal_handler(libc::SIGUSR1, count).unwrap();
@@ -319,7 +319,7 @@ fn a_full_notifier_is_emptied_however_often_a_signal_interrupts() {
         }
     });
     while !binder.is_finished() {
-        // It fails if the thread has just ended.
+        // This fails if the thread has just ended.
         let _ = binder.kill(libc::SIGUSR1);
     }
     binder.join().unwrap();

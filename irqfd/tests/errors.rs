@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What all error types have in common: a text that is complete by itself, an errno, and values
-//! that can be kept and compared.
+//! The rules of all error types: a text that is complete by itself, an errno, and values that can
+//! be kept and compared.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::error::Error;
@@ -141,7 +141,7 @@ fn of_a_passed_through_device() {
     expect_complete(&error, error.raw_os_error());
 }
 
-/// The back-end's own error may have a chain. It goes on where the text ends.
+/// The back-end's own error may have a chain, which continues after the text.
 #[test]
 fn of_a_back_end() {
     #[derive(Debug, thiserror::Error)]
@@ -161,7 +161,7 @@ fn of_a_back_end() {
     assert!(source.ends_with("(os error 5)"), "{source}");
 }
 
-/// What a log has of a snapshot that is refused.
+/// What a log shows of a snapshot that is refused.
 #[test]
 fn registers_and_addresses_are_in_hex() {
     let refused = |capability: Vec<u8>, pending| {

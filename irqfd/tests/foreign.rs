@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What belongs to another VM: a guard or handle of it is refused, or keeps to its own VM.
+//! Guards and handles of another VM: they are refused, or act on their own VM.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn line(table: &RoutingTable, gsi: u32) -> Line {
     lease.into_line().unwrap()
 }
 
-/// An exit of one VM would end the service of a line in the other.
+/// Otherwise an exit of one VM would end the service of a line in the other.
 #[test]
 fn eoi_exits_are_refused_as_long_as_their_vm_is_there() {
     let ((vm, table), (_, other)) = (machine(), machine());

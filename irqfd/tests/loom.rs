@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors and their queue, and level-triggered lines, in every order that their threads can take.
+//! Vectors and their queue, and level-triggered lines, in every order of their threads.
 //!
 //! Atomics, locks and threads of the crate and of the routing table are loom's. Eventfds and the
-//! epoll are real: a call of the kernel is one step, and nothing here waits in one. loom shows old
-//! values to loads, but does not let a load see a store of its future.
+//! epoll are real: a call of the kernel is one step, and no thread waits in it. loom lets loads see
+//! old values, but no value that is stored later.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p irqfd --features loom --test loom`
 #![cfg(loom)]
@@ -40,22 +40,22 @@ use notify_core::{
     RouteBuffer, RouteTarget, Vm,
 };
 
-/// A machine that looks at what it is asked for.
+/// A VM that checks the requests to it.
 #[derive(Debug)]
 struct Witness {
     /// Whether an injection may be under way.
     allowed: AtomicBool,
     injections: AtomicUsize,
-    /// The same, as a thread sees it that is told of them by nothing but the vector.
+    /// The same, for a thread that synchronizes with the others by the vector alone.
     traces: AtomicU32,
     /// What devices publish before they trigger, and what an injection has seen of it.
     published: [AtomicU32; 2],
     seen: [AtomicUsize; 2],
     messages: Mutex<Vec<MsiMessage>>,
     routes: Mutex<BTreeMap<u32, u32>>,
-    /// The GSI of what is bound.
+    /// The GSI of the bound irqfd.
     bound: Mutex<BTreeMap<i32, u32>>,
-    /// How many of the next tables are refused for want of memory.
+    /// How many of the next tables fail with ENOMEM.
     refuse: AtomicUsize,
     /// Signals that the kernel has taken from notifiers.
     by_irqfd: AtomicU64,
@@ -108,8 +108,8 @@ impl Witness {
         self.refuse.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes what is in the counter: at an assignment what was there before, at a deassignment what
-    /// came in between.
+    /// Takes the counter: at an assignment earlier signals, at a deassignment those that came in
+    /// between.
     fn take(&self, eventfd: BorrowedFd<'_>) -> u64 {
         let mut count = [0; 8];
         let count = match read(eventfd, &mut count) {
@@ -120,7 +120,7 @@ impl Witness {
         count
     }
 
-    /// Where that leads what is bound.
+    /// The message to which the bound irqfd is routed.
     fn bound(&self) -> Vec<Option<u32>> {
         let bound = self.bound.lock().unwrap();
         let routes = self.routes.lock().unwrap();
@@ -204,7 +204,7 @@ impl Vm for Witness {
     }
 }
 
-/// Explores every order in which threads are interrupted at most so often.
+/// Explores every order in which threads are interrupted at most `preemptions` times.
 fn explore(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut explorer = loom::model::Builder::new();
     explorer.preemption_bound = Some(preemptions);
@@ -319,7 +319,8 @@ fn a_message_is_whole_and_the_old_one_ends_with_the_change() {
     });
 }
 
-/// While one thread delivers what a look has found, another one masks the vector and unmasks it.
+/// One thread delivers a signal that a look has taken, while another one masks and unmasks the
+/// vector.
 #[test]
 fn what_a_look_has_found_is_delivered_once() {
     explore(4, || {
@@ -553,7 +554,7 @@ fn an_entry_is_opened_by_one_guest_and_masked_by_another() {
     });
 }
 
-/// Whether another guest was later.
+/// Whether the other guest thread was later.
 fn is_opened_since(table: &Table) -> bool {
     let mut masked = [0];
     table.read(12, &mut masked);
@@ -579,8 +580,8 @@ fn two_guests_open_an_entry_with_another_message() {
     });
 }
 
-/// There is one GSI for two vectors: the table takes it back from the one that is masked. Each that
-/// is armed then has its own route, and the other one has none.
+/// There is one GSI for two vectors: the table takes it back from the masked one. Each armed vector
+/// then has its own route, and the other one has none.
 #[test]
 fn a_gsi_is_taken_back_while_its_vector_is_masked() {
     explore(2, || {
@@ -605,8 +606,8 @@ fn a_gsi_is_taken_back_while_its_vector_is_masked() {
     });
 }
 
-/// A commit fails for want of memory, while a guest masks and unmasks: the next round arms the
-/// vector, and calls for itself if nothing else does.
+/// A commit fails with ENOMEM, while a guest masks and unmasks: the next round arms the vector, and
+/// the descriptor becomes readable for it if nothing else retries.
 #[test]
 fn what_failed_for_a_while_is_armed_by_a_later_round() {
     explore(2, || {

@@ -32,7 +32,7 @@ const QUEUES: usize = 2;
 /// The vector of configuration changes, before those of the queues.
 const CONFIG: u16 = 0;
 
-/// A device with a VM that counts what is injected, and a dispatcher that the test runs.
+/// A device with a VM that counts injections, and a dispatcher that the test runs.
 struct Bench {
     vm: Arc<SimVm>,
     dispatcher: Dispatcher,
@@ -124,7 +124,7 @@ impl Bench {
         assert_eq!(self.device.status, DRIVER_OK);
     }
 
-    /// Lets everything happen that is ready. So often was each queue looked at, in all.
+    /// Runs everything that is ready. Each queue was looked at so often, in all.
     #[track_caller]
     fn expect_looks(&self, looks: [u64; QUEUES]) {
         while self.dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}
@@ -136,7 +136,7 @@ impl Bench {
         assert_eq!(counted, looks);
     }
 
-    /// These vectors were delivered since the last time.
+    /// Asserts that these vectors were delivered since the last call.
     #[track_caller]
     fn expect_interrupts(&self, vectors: &[u8]) {
         assert_eq!(self.vm.pending_vectors(0), vectors);
@@ -144,7 +144,7 @@ impl Bench {
     }
 }
 
-/// The vectors as device code has them: called by the VMM's own code, or by a notifier, as vhost
+/// The vectors as device code has them: triggered by the VMM's own code, or by a notifier, as vhost
 /// does.
 fn each_kind(test: impl Fn(Bench, &dyn Fn(&Bench, u16))) {
     test(Bench::new(), &|bench, vector| bench.trigger(vector));
@@ -204,7 +204,7 @@ fn kicks_while_it_is_suspended_are_one_look_for_each_queue() {
     bench.resume();
     bench.expect_looks([1, 1]);
     bench.expect_interrupts(&[0x41, 0x42]);
-    // It goes on as if nothing had been.
+    // It continues as if it had not been suspended.
     bench.kick(0);
     bench.expect_looks([2, 1]);
     bench.expect_interrupts(&[0x41]);
@@ -213,7 +213,7 @@ fn kicks_while_it_is_suspended_are_one_look_for_each_queue() {
 #[test]
 fn triggers_while_it_is_suspended_are_one_interrupt_for_each_vector() {
     each_kind(|mut bench, call| {
-        // Armed once before, so that the pause has something to take off.
+        // Armed once before, so that the pause has something to deassign.
         call(&bench, CONFIG);
         call(&bench, 1);
         bench.expect_interrupts(&[0x40, 0x41]);
@@ -256,7 +256,7 @@ fn what_is_owed_is_one_message_for_each_vector() {
     bench.expect_interrupts(&[0x40, 0x41, 0x42]);
 }
 
-/// What was triggered before and is masked stays pending, also if the guest unmasks it meanwhile.
+/// A masked vector that was triggered before stays pending, even if the guest unmasks it meanwhile.
 #[test]
 fn an_unmask_while_it_is_suspended_delivers_after_the_resume() {
     let mut bench = Bench::new();
@@ -281,7 +281,7 @@ fn an_unmask_while_it_is_suspended_delivers_after_the_resume() {
     bench.expect_interrupts(&[0x41]);
 }
 
-/// A handler that runs is waited for, and its interrupt comes before the device shows SUSPEND.
+/// The suspend waits for a running handler, whose interrupt comes before the device shows SUSPEND.
 #[test]
 fn a_request_that_is_being_handled_ends_before_the_device_is_suspended() {
     let mut bench = Bench::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What may become an [`EventNotifier`], and what may not.
+//! Which descriptors may become an [`EventNotifier`], and which not.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -76,7 +76,7 @@ fn adoption_finds_the_mode_where_the_kernel_tells() {
     }
 }
 
-/// Everything else that the kernel keeps behind a file descriptor, as far as it gives us one.
+/// All other kinds of files behind a descriptor, as far as the kernel lets the test create them.
 #[test]
 fn adoption_refuses_all_other_kinds_of_file() {
     let mut others: Vec<(&str, OwnedFd)> = Vec::new();
@@ -149,7 +149,7 @@ fn a_closed_file_descriptor_is_refused_by_its_number() {
     use std::os::fd::{BorrowedFd, FromRawFd};
     const CLOSED: i32 = 987_654;
     let ebadf = |cause: &SysError| cause.raw_os_error() == Some(libc::EBADF);
-    // SAFETY: not one: this is the mistake that is to be survived. Nothing has this number, so that
+    // SAFETY: not satisfied: this is the mistake that must be survived. No file has this number, so
     // nothing is closed or used by it.
     let (owned, borrowed) =
         unsafe { (OwnedFd::from_raw_fd(CLOSED), BorrowedFd::borrow_raw(CLOSED)) };
@@ -165,7 +165,7 @@ fn a_closed_file_descriptor_is_refused_by_its_number() {
     std::mem::forget(rejected.value);
 }
 
-/// What a filter refuses says nothing of the file.
+/// A call that a filter refuses says nothing about the file.
 #[test]
 fn a_jail_without_a_system_call_is_not_told_that_its_eventfd_is_none() {
     let calls = [libc::SYS_preadv2, libc::SYS_writev];
@@ -188,7 +188,7 @@ fn a_jail_without_a_system_call_is_not_told_that_its_eventfd_is_none() {
     }
 }
 
-/// A datagram that waits in a socket, bytes that wait in a pipe: looking must not take them.
+/// A datagram that waits in a socket, bytes that wait in a pipe: the check must not take them.
 #[test]
 fn adoption_takes_nothing_from_what_it_refuses() {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
@@ -264,7 +264,7 @@ fn raw_syscalls() -> Vec<(&'static str, OwnedFd)> {
         .collect()
 }
 
-/// A conversion from `EventFd` checks nothing. An `EventFd` that is none makes errors later.
+/// A conversion from `EventFd` checks nothing. A wrong `EventFd` causes errors later.
 #[test]
 fn what_is_no_eventfd_makes_errors_when_it_is_used() {
     let of = |fd: &dyn AsFd| {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Which system calls the operations of a notifier make: each runs on a thread whose filter kills
-//! the process at any other. Trials run one after the other, because some count file descriptors.
+//! the process at any other call. Trials run one after the other, because some count file
+//! descriptors.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -75,7 +76,7 @@ fn taken() {
     assert_eq!(lent, numbers.1);
     other.write(3).unwrap();
     assert_eq!(count(&shared), Some(3));
-    // One that is shared must be duplicated to be given away; then it is the last that has it.
+    // A shared notifier must be duplicated to be given away; then only this one is left.
     let (given, again) = jailed(DUP, || {
         let given = EventFd::try_from(shared).unwrap();
         (given, EventFd::try_from(EventNotifier::from(other)))
@@ -123,7 +124,7 @@ fn private() {
 fn declared() {
     let blocking = EventNotifier::from(EventFd::new(0).unwrap());
     jailed(&[GETFL, SETFL], || blocking.declare_private().unwrap());
-    // It would block for ever otherwise.
+    // Otherwise it would block for ever.
     jailed(&[READ], || assert_eq!(count(&blocking), None));
     let notifier = EventNotifier::new().unwrap();
     jailed(&[GETFL], || notifier.declare_private().unwrap());
@@ -146,7 +147,7 @@ fn mode() {
     });
 }
 
-/// What a VMM has: a method that wants an `&EventFd`.
+/// What a VMM may have: a method that takes an `&EventFd`.
 #[derive(Debug, Default)]
 struct Hypervisor(AtomicI32);
 

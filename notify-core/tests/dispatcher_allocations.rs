@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A dispatcher that has warmed up allocates nothing for an event, and gives back what it took.
+//! A dispatcher that has warmed up allocates nothing for an event, and frees what it allocated.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU64;
@@ -27,7 +27,7 @@ impl PollHandler for Device {
     }
 }
 
-/// One test, as it counts the file descriptors of the process.
+/// One test only, as it counts the file descriptors of the process.
 #[test]
 fn a_warm_dispatcher_allocates_nothing_and_gives_everything_back() {
     let fds = kvm_test::open_fds().unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A child process has its parent's dispatcher, and changes nothing by it. A program of its own,
-//! since it forks: no other test's thread holds a lock of the allocator meanwhile.
+//! A child process has its parent's dispatcher, and changes nothing by it. This is a program of its
+//! own, since it forks: no thread of another test holds a lock of the allocator meanwhile.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU64;
@@ -53,7 +53,7 @@ impl Drop for Polled {
     }
 }
 
-/// What a child that inherits the dispatcher does with it. Returns what went wrong.
+/// The actions of a child that inherits the dispatcher. Returns what went wrong.
 fn in_the_child(
     dispatcher: Dispatcher,
     notifier: &Arc<EventNotifier>,
@@ -101,7 +101,7 @@ fn in_the_child(
         return Some("the handler was not dropped");
     }
     if counts.ends.load(Ordering::SeqCst) != 0 {
-        return Some("the peer, which is the parent's, was told something");
+        return Some("a callback of the parent's peer was called");
     }
     None
 }
@@ -130,7 +130,7 @@ fn a_child_process_changes_nothing_for_its_parent() {
         Ok(())
     });
     add.unwrap();
-    // SAFETY: the child uses memory and file descriptors of its own only. The one other thread of
+    // SAFETY: the child uses only memory and file descriptors of its own. The only other thread of
     // this process waits for the test, with no lock held.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
@@ -138,7 +138,7 @@ fn a_child_process_changes_nothing_for_its_parent() {
             if let Some(wrong) = wrong {
                 eprintln!("in the child: {wrong}");
             }
-            // SAFETY: it ends the process at once, without what the parent registered to be run.
+            // SAFETY: it ends the process at once, without running the parent's exit handlers.
             unsafe { nix::libc::_exit(i32::from(wrong.is_some())) }
         }
         ForkResult::Parent { child } => {

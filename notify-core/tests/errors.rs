@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Errors: their text is complete, and a VMM can clone, compare and look into them.
+//! Errors: their text is complete, and a VMM can clone, compare and inspect them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::error::Error;
@@ -56,7 +56,7 @@ fn what_an_error_holds_keeps_its_errno_and_text() {
     assert_eq!(shared.kind(), clone.kind());
 }
 
-/// Also where the error was kept, cloned and given back.
+/// Also if the error was kept, cloned and given back.
 #[test]
 fn a_refusal_of_a_vm_that_is_being_closed_is_recognised() {
     let kept = SysError::from(io::Error::from(Retired));
@@ -103,7 +103,7 @@ fn an_error_of_rings_has_the_errno_of_the_notifier_or_of_the_request() {
     expect_complete(&inner, "(os error 25)");
 }
 
-/// An address in decimal is of no use to a reader.
+/// Addresses are in hex: in decimal they are of no use to a reader.
 #[test]
 fn debug_prints_addresses_in_hex() {
     use std::os::fd::AsFd;

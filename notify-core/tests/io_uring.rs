@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Notifiers and other descriptors of a VMM in an io_uring: the example of the guide
-//! `event_loops`, and what it says. Ignored, with the reason, where there is no io_uring.
+//! Notifiers and other descriptors of a VMM in an io_uring: the example and the statements of the
+//! guide `event_loops`. Ignored, with the reason, where there is no io_uring.
 #![allow(
     clippy::unwrap_used,
     unsafe_code,
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     ])
 }
 
-/// Signals the notifier so often from another thread while `wait` runs.
+/// Signals the notifier `count` times from another thread while `wait` runs.
 fn signalled<R>(kick: &EventNotifier, times: u32, wait: impl FnOnce() -> R) -> R {
     thread::scope(|scope| {
         scope.spawn(|| (0..times).for_each(|_| kick.notify().unwrap()));
@@ -68,7 +68,7 @@ fn a_read_waits_for_a_signal() {
     assert_eq!(count, 1);
 }
 
-/// As the descriptor of a queue of vectors is one.
+/// A descriptor like that of a queue of vectors.
 fn an_epoll_instance_is_polled() {
     let (mut ring, kick) = (IoUring::new(8).unwrap(), EventNotifier::new().unwrap());
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
@@ -84,7 +84,7 @@ fn an_epoll_instance_is_polled() {
         let done = ring.completion().next().unwrap();
         assert_eq!(done.result(), i32::from(libc::POLLIN));
         assert_eq!(kick.consume().unwrap().map(u64::from), Some(1));
-        // An end of the request would be a completion without the flag.
+        // If the request had ended, there would be a completion without the flag.
         assert!(io_uring::cqueue::more(done.flags()));
     }
 }

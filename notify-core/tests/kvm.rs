@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `KvmVm` on `/dev/kvm`: what only a real VM can show.
+//! `KvmVm` on `/dev/kvm`: tests that need a real VM.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     kvm_test::main(trials)
 }
 
-/// A VM without an interrupt controller, as every architecture has it.
+/// A VM without an interrupt controller, which exists on every architecture.
 fn machine() -> (VmFd, KvmVm) {
     let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
     let vm = KvmVm::try_from(&vm_fd).unwrap();
@@ -89,7 +89,7 @@ fn from_fd_keeps_the_machine_open() {
     assert!(vm.check_extension(Extension::IoEventFd).unwrap() > 0);
 }
 
-/// By number, for types that have no more, and by `AsFd`: each time with one duplicate.
+/// By number, for types that have nothing else, and by `AsFd`: each time with one duplicate.
 fn a_vm_of_any_type_is_taken() {
     let vm_fd = Kvm::new().unwrap().create_vm().unwrap();
     let before = open_fds().unwrap();
@@ -136,7 +136,7 @@ const CONSTANT: [Extension; 10] = [
     Extension::SplitIrqChip,
 ];
 
-/// What KVM says of a capability now.
+/// KVM's current result for a capability.
 #[allow(unsafe_code, reason = "kvm-ioctls asks for those only that it knows")]
 fn check_extension(vm: &KvmVm, number: libc::c_ulong) -> u32 {
     const KVM_CHECK_EXTENSION: u32 = 0xae03;
@@ -171,7 +171,7 @@ fn ioeventfd_binds_by_its_whole_key() {
     }
 }
 
-/// KVM serves only the address space that created the machine.
+/// KVM serves only the address space that created the VM.
 #[allow(
     unsafe_code,
     reason = "fork(2) is unsafe in a process that may have threads"
@@ -180,7 +180,7 @@ fn a_forked_child_gets_eio() {
     use nix::sys::wait::{WaitStatus, waitpid};
     let (_vm_fd, vm) = machine();
     let eventfd = EventNotifier::new().unwrap();
-    // SAFETY: the child makes system calls, compares integers and leaves by _exit; it takes no lock
+    // SAFETY: the child makes system calls, compares integers and ends with _exit; it takes no lock
     // that another thread may have held.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
@@ -217,7 +217,7 @@ fn adopt_refuses_the_files_of_kvm() {
     }
 }
 
-/// Offers a machine once more to [`KvmVm::from_fd`].
+/// Offers a VM once more to [`KvmVm::from_fd`].
 fn adopt_again(vm: &KvmVm) -> io::Result<()> {
     match KvmVm::from_fd(vm.as_fd().try_clone_to_owned()?).map_err(|rejected| rejected.error) {
         Err(Error::NotVm { cause, .. }) => Err(cause.into()),

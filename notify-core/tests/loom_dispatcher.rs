@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Every interleaving, as far as loom goes, of a handler that is called with its removal, its pause
-//! and its return, and of a stop with a signal.
+//! Every interleaving, within loom's limits, of a handler's call with its removal, its pause and
+//! its return, and of a stop with a signal.
 //!
 //! Slot, backlog and stop are those of the dispatcher. An eventfd is a counter here, and epoll a
-//! list of one entry that tells of a signal once. To run it:
+//! list of one entry that reports a signal once. To run it:
 //!
 //! ```sh
 //! RUSTFLAGS='--cfg loom' cargo test -p notify-core --features dispatcher,loom \
@@ -37,7 +37,7 @@ enum File {
 struct State {
     count: u64,
     watched: bool,
-    /// What epoll_wait would return.
+    /// The result of epoll_wait.
     ready: bool,
     wake: bool,
 }
@@ -115,7 +115,7 @@ impl Signals for Kernel {
     }
 }
 
-/// What a handler would have: it counts, and knows whether it may run.
+/// The state of a handler: it counts, and knows whether it may run.
 #[derive(Debug)]
 struct Handler(Arc<World>);
 
@@ -158,7 +158,7 @@ fn world_of(file: File) -> (Arc<World>, Arc<TheSlot>) {
     (world, Arc::new(slot))
 }
 
-/// What the dispatcher does for one that is ready.
+/// What the dispatcher does for a ready handler.
 fn serve(world: &World, slot: &TheSlot) {
     let Some((handler, kicks)) = slot.take_out(thread::current().id()) else {
         return;
@@ -175,7 +175,7 @@ fn serve(world: &World, slot: &TheSlot) {
     leave(world, slot, handler, kicks);
 }
 
-/// What the peer is told, and what it did just before without a signal, are the kicks alone here.
+/// Suppression and the last look are reduced to kicks here.
 fn settle(kernel: &Kernel, kicks: Kicks) {
     if kicks.look_due() {
         kernel.ensure_signal();
@@ -231,7 +231,7 @@ fn explore(test: impl Fn() + Sync + Send + 'static) {
     model.check(test);
 }
 
-/// The thread that runs the dispatcher, for so many reports of the kernel.
+/// The thread that runs the dispatcher, for this many reports of the kernel.
 fn runner(world: &Arc<World>, slot: &Arc<TheSlot>, reports: usize) -> thread::JoinHandle<()> {
     let (world, slot) = (Arc::clone(world), Arc::clone(slot));
     thread::spawn(move || {
@@ -311,8 +311,7 @@ fn pause_and_resume_against_a_signal() {
     });
 }
 
-/// A handler that reads a part of what is there is called again for the rest, whatever comes
-/// between.
+/// A handler that reads only part of the data is called again for the rest, whatever comes between.
 #[test]
 fn pause_and_resume_of_a_handler_that_reads_a_part() {
     explore(|| {
@@ -333,7 +332,8 @@ fn pause_and_resume_of_a_handler_that_reads_a_part() {
     });
 }
 
-/// The same, removed: what it has not read is still there, and leads nowhere.
+/// The same, but the handler is removed: what it has not read is still there, and no handler is
+/// called.
 #[test]
 fn removal_of_a_handler_that_reads_a_part() {
     explore(|| {
@@ -355,7 +355,8 @@ fn removal_of_a_handler_that_reads_a_part() {
     });
 }
 
-/// One thread resumes what another is about to pause: nothing is lost, and neither waits for ever.
+/// One thread resumes what another is about to pause: nothing is lost, and no thread waits for
+/// ever.
 #[test]
 fn pause_against_resume() {
     explore(|| {
@@ -383,8 +384,8 @@ fn suppress(world: &World, slot: &TheSlot) {
     leave(world, slot, handler, Kicks::Suppressed);
 }
 
-/// As before, of a handler whose peer need not signal: the look is due to the thread that pauses,
-/// or to the handler.
+/// The same with a handler whose peer need not signal: the look is due to the pausing thread, or to
+/// the handler.
 #[test]
 fn pause_of_a_polled_handler_against_resume() {
     explore(|| {
@@ -405,7 +406,7 @@ fn pause_of_a_polled_handler_against_resume() {
     });
 }
 
-/// A handler is paused, by another thread, while it is polled: the look is handed back at once.
+/// Another thread pauses a handler while it is polled: the look is handed back at once.
 #[test]
 fn pause_of_a_handler_against_its_poll() {
     explore(|| {
@@ -423,8 +424,8 @@ fn pause_of_a_handler_against_its_poll() {
     });
 }
 
-/// A handler that is polled, by the thread that runs the dispatcher, is removed and paused by
-/// others: the look that is due is handed back, or left in the counter.
+/// While the dispatcher's thread polls a handler, one thread removes it and another pauses it: the
+/// look that is due is handed back, or left in the counter.
 #[test]
 fn removal_and_pause_of_a_polled_handler() {
     explore(|| {
@@ -450,8 +451,8 @@ fn removal_and_pause_of_a_polled_handler() {
     });
 }
 
-/// A handler removes itself while it is polled, and another thread removes it: the caller in the
-/// poll is told to look, and a look is left for after the poll, too.
+/// A handler removes itself while it is polled, and another thread removes it: the call in the poll
+/// returns that a look is due, and a look is left for after the poll, too.
 #[test]
 fn a_handler_that_removes_itself_in_a_poll_against_a_removal() {
     explore(|| {
@@ -475,7 +476,7 @@ fn a_handler_that_removes_itself_in_a_poll_against_a_removal() {
         let left = world.kernel.take().unwrap().map_or(0, u64::from);
         match own {
             Some(Some(own)) => assert_eq!((own, removed, left), (1, None, 1)),
-            // The other was first, and waited for the poll.
+            // The other thread was first, and waited for the poll.
             Some(None) | None => assert_eq!((removed, left), (Some(1), 0)),
         }
     });
@@ -506,7 +507,7 @@ fn a_failure_against_a_removal() {
     });
 }
 
-/// A stop against a pending signal: the run ends, and what it left is handled by the next.
+/// A stop against a pending signal: the run ends, and the next run handles what it left.
 #[test]
 fn stop_against_a_pending_signal() {
     explore(|| {
@@ -538,6 +539,6 @@ fn stop_against_a_pending_signal() {
         stopper.join().unwrap();
         turn(false);
         assert_eq!(world.handled.load(Ordering::SeqCst), 1);
-        assert!(!stop.take(), "a request is answered once");
+        assert!(!stop.take(), "a request ends one run");
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Running out of file descriptors. Alone in its binary, because the limit is the process's.
+//! Running out of file descriptors. Alone in its binary, because the limit is for the process.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ fn each_creation_fails_with_what_it_wanted_and_leaves_nothing_open() {
     let survivor = Arc::new(EventNotifier::new().unwrap());
     let open = kvm_test::open_fds().unwrap();
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    // The lowest free number is given out next; the limit allows it and none above: half a pair.
+    // The lowest free number is used next; the limit allows it and none above: half a pair.
     let next = EventNotifier::new().unwrap().as_raw_fd();
     setrlimit(
         Resource::RLIMIT_NOFILE,

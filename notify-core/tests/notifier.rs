@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What an [`EventNotifier`] promises, on real eventfds.
+//! The contract of an [`EventNotifier`], on real eventfds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -113,7 +113,7 @@ fn wait_takes_what_comes_and_gives_up_in_time() {
     assert_eq!(notifier.wait(forever).unwrap().map(u64::from), Some(1));
 }
 
-/// Each wake-up without a signal must not start the time anew.
+/// A wake-up without a signal must not restart the timeout.
 #[test]
 fn wait_gives_up_in_time_though_another_takes_every_signal() {
     let notifier = Arc::new(EventNotifier::new().unwrap());
@@ -128,14 +128,15 @@ fn wait_gives_up_in_time_though_another_takes_every_signal() {
         })
     };
     for _ in 0..20 {
-        // It may win now and then; what counts is that it comes back.
+        // The wait may succeed now and then; the test is that it returns.
         notifier.wait(Some(Duration::from_millis(5))).unwrap();
     }
     stop.store(true, Ordering::Relaxed);
     noise.join().unwrap();
 }
 
-/// A handler that does nothing, so that a system call is interrupted and not the process.
+/// A handler that does nothing, so that the signal interrupts a system call and does not kill the
+/// process.
 extern "C" fn nothing(_: libc::c_int) {}
 
 #[test]
@@ -155,10 +156,11 @@ fn wait_goes_on_after_a_signal_of_the_process_and_for_no_longer() {
         let before = Instant::now();
         let taken = notifier.wait(Some(Duration::from_millis(100))).unwrap();
         told.send((taken, before.elapsed())).unwrap();
-        // Alive for as long as the other side sends signals.
+        // Exists for as long as the other thread sends signals.
         let _ = ended.recv();
     });
-    // One signal each 10 ms until it gives up. If each started the time anew, it never would.
+    // One signal each 10 ms until the wait returns. If each signal restarted the timeout, it never
+    // would.
     let before = Instant::now();
     let (taken, waited) = loop {
         pthread_kill(waiting.as_pthread_t() as Pthread, signal::Signal::SIGUSR1).unwrap();
@@ -182,7 +184,7 @@ fn clones_share_the_counter() {
     assert_eq!(notifier.consume().unwrap(), None);
 }
 
-/// A peer in another process holds the same open file and may do this at any time.
+/// A peer in another process has the same open file and may do this at any time.
 #[test]
 fn the_other_holder_cannot_make_us_hang() {
     let notifier = EventNotifier::new().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `?` on a rejected value leaves the error alone, and the value is dropped.
+//! `?` on a rejected value returns only the error, and drops the value.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use notify_core::{Error, Rejected, SysError};
 
-/// A value that is neither `Send` nor `Sync`, and tells whether it is alive.
+/// A value that is neither `Send` nor `Sync`, and shows whether it is alive.
 struct Value(
     #[expect(dead_code, reason = "keeps it alive")] Arc<()>,
     Rc<Cell<u32>>,
@@ -70,7 +70,7 @@ fn system_errors_compare_by_errno_and_then_by_kind() {
     assert_eq!(os(libc::EBUSY), os(libc::EBUSY).clone());
     assert_ne!(os(libc::EBUSY), os(libc::EINVAL));
     assert_eq!(other("one"), other("another"));
-    // EOPNOTSUPP has the same kind, and an errno besides.
+    // EOPNOTSUPP has the same kind, and an errno as well.
     assert_ne!(os(libc::EOPNOTSUPP), other("one"));
     assert_eq!(os(libc::EBUSY).raw_os_error(), Some(libc::EBUSY));
     assert_eq!(other("one").raw_os_error(), None);

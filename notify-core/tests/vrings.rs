@@ -16,7 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::vring::{VringBackend, VringError, Vrings};
 use notify_core::{EventNotifier, NotifierPair};
 
-/// What the test and its back-end share.
+/// The state that the test and its back-end share.
 #[derive(Debug, Default)]
 struct Log {
     requests: Vec<String>,
@@ -29,7 +29,7 @@ struct Log {
 struct Fake {
     log: Arc<Mutex<Log>>,
     kicks: Vec<EventNotifier>,
-    /// Takes kicks before it runs, and forgets them.
+    /// Takes kicks before it runs, and drops them.
     uses_early_kicks_up: bool,
     /// Returns so many bases too few.
     bases_short: usize,
@@ -134,7 +134,7 @@ fn a_start_sets_all_eventfds_then_starts_then_kicks() {
     assert_eq!(calls(&vrings), [0, 0]);
 }
 
-/// The fault of back-ends that watch a ring before it is enabled.
+/// The fault of back-ends that poll a ring before it is enabled.
 #[test]
 fn a_back_end_that_uses_early_kicks_up_is_kicked_again() {
     let (mut fake, _) = Fake::new();
@@ -191,7 +191,7 @@ fn what_a_back_end_gets_is_shared() {
     assert!(!new.is_private());
 }
 
-/// A daemon that the guest's kick has woken reads the counter, and gives up if it is empty.
+/// A daemon that the guest's kick has woken reads the counter, and fails if it is empty.
 #[test]
 fn a_start_takes_no_kick_away() {
     let (fake, _) = Fake::new();
@@ -234,10 +234,10 @@ fn a_refused_start_returns_the_back_end_and_keeps_the_kicks() {
             text.contains(&notifier.replace("err", "error")) || text.contains("did not start"),
             "{step}: {text}"
         );
-        // One for each ring, in case that the back-end has used some up.
+        // One kick for each ring, in case the back-end has consumed some.
         assert_eq!(kicks(&vrings), [2, 1], "{step}");
         assert_eq!(requests(&log).last().unwrap(), "stop 2");
-        // Nothing of the failure remains.
+        // The failure has left nothing behind.
         log.lock().unwrap().refuse = None;
         vrings.start(rejected.value).unwrap();
         assert_eq!((kicks(&vrings), calls(&vrings)), (vec![1, 1], vec![1, 1]));
@@ -258,7 +258,7 @@ fn a_back_end_that_does_not_stop_keeps_the_rings_until_it_is_abandoned() {
     assert!(vrings.abandon().is_some());
     assert!(vrings.abandon().is_none());
     assert!(requests(&log).is_empty(), "it was not asked");
-    // The next one looks at both rings, and the guest too.
+    // The next start looks at both rings, and the guest too.
     vrings.start(Fake::new().0).unwrap();
     assert_eq!((kicks(&vrings), calls(&vrings)), (vec![1, 2], vec![1, 1]));
     // It was for that start only.
@@ -267,7 +267,7 @@ fn a_back_end_that_does_not_stop_keeps_the_rings_until_it_is_abandoned() {
     assert_eq!(calls(&vrings), [0, 0]);
 }
 
-/// The calls are owed until a start has signalled them.
+/// The calls stay due until a start has signalled them.
 #[test]
 fn a_start_that_fails_after_an_abandon_leaves_the_calls_to_the_next() {
     let mut vrings = two();
@@ -302,7 +302,7 @@ fn bases_of_another_number_of_rings_are_no_stop() {
     assert!(vrings.backend().is_some());
 }
 
-/// QEMU once gave one kick to vhost twice.
+/// QEMU once gave vhost the same kick twice.
 #[test]
 fn one_eventfd_has_one_use() {
     let (one, other) = (pair(), pair());

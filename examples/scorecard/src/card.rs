@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A run: one row after the other is measured, printed and plotted.
+//! A run: each row is measured, printed and plotted, one after the other.
 
 use std::error::Error;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::row::{Missing, Row};
 use crate::rows::{GROUPS, Group, Measure};
 use crate::{Arguments, plot};
 
-/// What the thread that measures has to tell, and the user.
+/// What the measuring thread reports, and Ctrl-C.
 enum Event {
     Measured(Result<Row, Failure>),
     Interrupted,
@@ -31,7 +31,7 @@ enum Failure {
     Failed(String),
 }
 
-/// A row of the card.
+/// The place of a row in the card.
 struct Place {
     group: &'static Group,
     name: &'static str,
@@ -40,7 +40,7 @@ struct Place {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(out) = &arguments.out {
-        // Not only after a run of minutes.
+        // Fail at once, not only after a run of minutes.
         fs::create_dir_all(out).map_err(|error| format!("--out {}: {error}", out.display()))?;
     }
     let (told, events) = channel();
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     interrupt::catch(move || drop(told.send(Event::Interrupted)))?;
     let places: Vec<Place> = places(arguments.only.as_deref()).collect();
     let measures: Vec<Measure> = places.iter().map(|place| place.measure).collect();
-    // A row cannot be interrupted: the process ends without the thread.
+    // A row cannot be interrupted: the process ends without this thread.
     thread::spawn(move || measure(&measures, &measured));
     let rows = table(arguments, &places, &events)?;
     if interrupt::is_pending() {
@@ -75,10 +75,10 @@ fn places(only: Option<&str>) -> impl Iterator<Item = Place> {
     all.filter(move |place| only.is_none_or(|only| only == place.name))
 }
 
-/// Measures one row after the other, as long as the other end listens.
+/// Measures one row after the other, as long as the receiver exists.
 fn measure(measures: &[Measure], tell: &Sender<Event>) {
     for measure in measures {
-        // Not a word about a panic would leave the other end waiting.
+        // If a panic were not reported, the receiver would wait for ever.
         let row = catch_unwind(measure).unwrap_or_else(|_| Err("it panicked".into()));
         let row = row.map_err(|error| match error.is::<Missing>() {
             true => Failure::Missing(error.to_string()),
@@ -90,7 +90,7 @@ fn measure(measures: &[Measure], tell: &Sender<Event>) {
     }
 }
 
-/// Prints the rows as they come. Returns them with their places.
+/// Prints the rows as they arrive. Returns them with their places.
 fn table<'a>(
     arguments: &Arguments,
     places: &'a [Place],

@@ -42,13 +42,13 @@ impl Counting {
         self.irqfds.load(Ordering::Relaxed)
     }
 
-    /// Counts from 0.
+    /// Sets the counts to 0.
     pub(crate) fn reset(&self) {
         self.commits.store(0, Ordering::Relaxed);
         self.irqfds.store(0, Ordering::Relaxed);
     }
 
-    /// Sets what the thread of the next commit calls before the ioctl.
+    /// Sets the hook that the thread of the next commit calls before the ioctl.
     pub(crate) fn at_next_commit(&self, hook: impl FnOnce() + Send + 'static) {
         *self.hook() = Some(Box::new(hook));
     }

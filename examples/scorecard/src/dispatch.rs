@@ -20,8 +20,8 @@ const SAMPLES: u32 = 20_000;
 /// Long enough for the other thread to have blocked.
 const REST: Duration = Duration::from_micros(60);
 
-/// From the write on a notifier to the first instruction of its handler, on a thread that is
-/// blocked.
+/// Measures from the write on a notifier to the first instruction of its handler, on a blocked
+/// thread.
 pub(crate) fn ready() -> Result<Row, Box<dyn Error>> {
     let (begin, arrived, stop) = (Instant::now(), AtomicU64::new(0), AtomicBool::new(false));
     let arrived = Arc::new(arrived);
@@ -133,6 +133,6 @@ impl Registered {
 }
 
 fn nanoseconds(begin: Instant) -> u64 {
-    // Never 0, which means that nothing has arrived.
+    // Never 0, which stands for "nothing has arrived".
     u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX) | 1
 }

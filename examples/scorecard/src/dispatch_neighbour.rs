@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Adaptive polling on against off beside threads that never sleep.
+//! Adaptive polling on against off, beside threads that never sleep.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ const LOAD: Load = Load {
     is_pinned: true,
 };
 
-/// Medians of the phases with so many neighbours, in nanoseconds.
+/// Medians of the phases with the same number of neighbours, in nanoseconds.
 struct Latency {
     p50: f64,
     p99: f64,

@@ -35,7 +35,7 @@ pub(crate) fn at_50k() -> Result<Row, Box<dyn Error>> {
     at_rate(50_000, "at most 0.5 is wanted")
 }
 
-/// With the limits that QEMU has.
+/// With QEMU's limits.
 pub(crate) fn at_50k_32us() -> Result<Row, Box<dyn Error>> {
     let limits = PollLimits::default();
     at(50_000, limits, "windows of up to 32.8 us").map(|(row, _)| row)
@@ -49,16 +49,16 @@ pub(crate) fn at_200k() -> Result<Row, Box<dyn Error>> {
     at_rate(200_000, "at most 0.5 is wanted")
 }
 
-/// Medians over the phases of one way.
+/// Medians over the phases, with polling on or off.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
     pub(crate) p50: Vec<f64>,
     pub(crate) p99: Vec<f64>,
     /// Kicks a second that the guest achieved.
     pub(crate) rate: Vec<f64>,
-    /// Of the device's thread, in hundredths of the time.
+    /// CPU time of the device's thread, in per cent of the time.
     pub(crate) cpu: Vec<f64>,
-    /// How many kicks led to a call, in hundredths.
+    /// The share of kicks that rang the doorbell, in per cent.
     signalled: Vec<f64>,
 }
 
@@ -72,9 +72,8 @@ pub(crate) struct Load {
     pub(crate) is_pinned: bool,
 }
 
-/// What a handler waits for is the time between two kicks and the time to be woken. A host in a
-/// virtual machine may take 20 us for the second, so that QEMU's limit would keep the window shut
-/// at 50k.
+/// A handler waits for the time between two kicks and the time of a wake-up. A host that is itself
+/// a VM may take 20 us for the wake-up, so QEMU's limit would keep the window shut at 50k.
 pub(crate) const LONGEST_WINDOW: Duration = Duration::from_nanos(65_536);
 
 fn at_rate(rate: u32, wanted: &str) -> Result<Row, Box<dyn Error>> {
@@ -183,7 +182,7 @@ impl PollHandler for Device {
     }
 
     fn begin_polling(&mut self) {
-        // The ring is in RAM, where it was when the machine gave it out.
+        // This cannot fail: the ring is in RAM.
         let _ = self.ring.suppress(true);
     }
 
@@ -236,7 +235,7 @@ pub(crate) fn phase(
             dispatcher.run().map_err(|error| error.to_string())?;
             Ok(thread_time()?.saturating_sub(before))
         });
-        // Only now, as a thread begins with the processors of the one that starts it.
+        // Only now, as a new thread inherits the processors of the thread that starts it.
         let _pinned = load.is_pinned.then(Pinned::to_first).transpose()?;
         let ran = guest.run();
         time = begin.elapsed();
@@ -266,7 +265,7 @@ pub(crate) fn phase(
     Ok(())
 }
 
-/// What the processor has done for this thread.
+/// The CPU time of this thread.
 fn thread_time() -> Result<Duration, String> {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).map_err(|error| error.to_string())?;
     let microseconds = (usage.user_time() + usage.system_time()).num_microseconds();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Sets of doorbells, against what a VMM writes by hand.
+//! Sets of doorbells, against what VMMs do by hand.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ const STRIDE: u64 = 4;
 const BAR_SIZE: u64 = 0x1000;
 const W2: Datamatch = Datamatch::Width(Width::W2);
 
-/// A machine that never runs.
+/// A VM that never runs.
 fn kvm() -> Result<Arc<KvmVm>, Box<dyn Error>> {
     let vm_fd = Kvm::new()?.create_vm()?;
     vm_fd.create_irq_chip()?;
@@ -118,7 +118,7 @@ pub(crate) fn apply_1000() -> Result<Row, Box<dyn Error>> {
     };
     let (mut ours, mut other) = (Vec::new(), Vec::new());
     for round in 0..=30 {
-        // Which of the two goes first changes with each round. The first round warms up.
+        // The two take turns in going first. The first round warms up.
         let (one, two) = if round % 2 == 0 {
             let one = set()?;
             (one, bare()?)
@@ -139,7 +139,7 @@ pub(crate) fn apply_1000() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// A plan for a thousand doorbells of which ten change.
+/// Plans a thousand doorbells of which ten change.
 pub(crate) fn plan_1000_10() -> Result<Row, Box<dyn Error>> {
     const QUEUES: u64 = 1000;
     let vm = kvm()?;
@@ -158,7 +158,7 @@ pub(crate) fn plan_1000_10() -> Result<Row, Box<dyn Error>> {
         }
     };
     let bare = || {
-        // What QEMU does: both lists in order, and the difference.
+        // As QEMU does: sort both lists, and compare them.
         let key = |one: &Doorbell| (one.address, one.datamatch, Arc::as_ptr(&one.notifier));
         let mut lists = [&there, &wanted].map(|list| list.iter().map(key).collect::<Vec<_>>());
         lists.iter_mut().for_each(|list| list.sort_unstable());
@@ -180,11 +180,11 @@ pub(crate) fn plan_1000_10() -> Result<Row, Box<dyn Error>> {
         "sorting and comparing the two lists",
         ours_ns,
         other_ns,
-        "1000 doorbells of which 10 change; ours looks for conflicts, neither asks the machine",
+        "1000 doorbells of which 10 change; ours looks for conflicts, neither calls KVM",
     ))
 }
 
-/// Which of a thousand doorbells a write that left the guest was meant for.
+/// Finds the one of a thousand doorbells for which a write that exited was meant.
 pub(crate) fn fallback_match_1000() -> Result<Row, Box<dyn Error>> {
     const QUEUES: u64 = 1000;
     const BATCH: u32 = 10_000;
@@ -221,7 +221,7 @@ pub(crate) fn fallback_match_1000() -> Result<Row, Box<dyn Error>> {
         "looking through the list",
         ours_ns,
         other_ns,
-        "the match alone of a write that left the guest, among 1000 doorbells",
+        "the match alone of a write that exited, among 1000 doorbells",
     ))
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn start_stop_64() -> Result<Row, Box<dyn Error>> {
     };
     let mut guards = create()?;
     let ours = || {
-        // The device is reset, and so is its queues' work.
+        // The device is reset, so its queues' doorbells are deregistered.
         drop(set.stop()?);
         Ok(set.start()?)
     };

@@ -27,7 +27,7 @@ const APART: u64 = 0x10_0000;
 #[repr(C, align(4096))]
 struct Page([u8; 0x1000]);
 
-/// A VM without vCPUs, and the page that all its memory slots show.
+/// A VM without vCPUs, and the page that backs all its memory slots.
 struct Vm {
     sets: Vec<DoorbellSet>,
     kvm: Arc<KvmVm>,
@@ -109,7 +109,7 @@ fn bring_up(order: Order) -> Result<f64, Box<dyn Error>> {
     Ok(start.elapsed().as_secs_f64() * 1e9)
 }
 
-/// Slots first, against each device's doorbells and slot in turn.
+/// All slots first, against the doorbells and the slot of each device in turn.
 pub(crate) fn slots_first() -> Result<Row, Box<dyn Error>> {
     let (mut first, mut by_device, mut last) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

@@ -15,14 +15,14 @@ use crate::measure::median;
 use crate::row::Row;
 
 const ROUNDS: u32 = 21;
-/// Stores in one turn of the guest's loop, so that the loop itself weighs little.
+/// Stores in one iteration of the guest's loop, so that the loop itself costs little.
 const UNROLLED: u32 = 16;
 const TURNS: u32 = 200;
 const KICKS: u32 = TURNS * UNROLLED;
 
 pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let notifier = Arc::new(EventNotifier::new()?);
     let address = IoAddress::Mmio(DOORBELL);
@@ -47,11 +47,11 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
         "an exit to user space",
         median(ours),
         median(other),
-        "one MMIO store, nobody waiting; rests on how this host runs guests",
+        "one MMIO store, no thread waiting; depends on how this host runs guests",
     ))
 }
 
-/// Nanoseconds for a guest that stores to the doorbell so many times, or does all but the store.
+/// Nanoseconds for a guest that stores to the doorbell `KICKS` times, or does all but the store.
 fn run(vcpu: &mut Vcpu, store: bool, notifier: &EventNotifier) -> Result<f64, Box<dyn Error>> {
     let program = Program::new(|asm| {
         asm.repeat(TURNS, |asm| {

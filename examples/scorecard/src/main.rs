@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Measures the crates against the alternative, each pair in turn in one run.
 //!
-//! A benchmark, not a test: it asserts nothing. The row `a_a` measures one thing against itself, so
-//! that a reader sees the noise of the machine. Ctrl-C ends it with the rows that are measured.
+//! A benchmark, not a test: it asserts nothing. The row `a_a` measures one thing against itself,
+//! and so shows the noise of the host. Ctrl-C ends the run with the rows that are measured.
 
 mod card;
 #[cfg(target_arch = "x86_64")]
@@ -79,7 +79,7 @@ fn arguments() -> OptionParser<Arguments> {
         .argument::<String>("ROW");
     let only = only.guard(
         |only| rows::names().any(|name| name == only),
-        "is no row; without --only the table shows all",
+        "is not a row; without --only the table shows all",
     );
     let only = only.optional();
     let out = long("out").help(
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
     end("scorecard", card::run(&arguments))
 }
 
-/// Two thousand guards want more files than a shell usually allows.
+/// Two thousand guards need more files than a shell usually allows.
 fn raise_file_limit() -> nix::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)

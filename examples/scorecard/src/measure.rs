@@ -7,9 +7,8 @@ use std::time::Instant;
 /// What a measured step may fail with.
 pub(crate) type Step = Result<(), Box<dyn Error>>;
 
-/// Does each thing `batch` times in a row, then the other, for `rounds` rounds, and returns
-/// the median time of one. Which of the two goes first changes with each round. The first round
-/// warms up.
+/// Runs one thing `batch` times in a row, then the other, for `rounds` rounds, and returns the
+/// median time of one run of each. The two take turns in going first. The first round warms up.
 pub(crate) fn alternate(
     rounds: u32,
     batch: u32,
@@ -33,7 +32,7 @@ pub(crate) fn alternate(
     Ok((median(times.0), median(times.1)))
 }
 
-/// Nanoseconds for one of `batch`.
+/// Nanoseconds for one of `batch` runs.
 pub(crate) fn timed(batch: u32, step: &mut impl FnMut() -> Step) -> Result<f64, Box<dyn Error>> {
     let start = Instant::now();
     (0..batch).try_for_each(|_| step())?;

@@ -16,7 +16,7 @@ use crate::row::Row;
 const ROUNDS: u32 = 400;
 const BATCH: u32 = 1000;
 
-/// The bare write against itself: what the machine's noise makes of equal things.
+/// The bare write against itself, which shows the noise of the host.
 pub(crate) fn against_itself() -> Result<Row, Box<dyn Error>> {
     let irq = irq()?;
     let (ours_ns, other_ns) = alternate(ROUNDS, BATCH, || bare(&irq), || bare(&irq))?;
@@ -45,7 +45,7 @@ fn bare(irq: &IrqFd) -> Step {
     Ok(())
 }
 
-/// An interrupt into a machine that never runs.
+/// An interrupt of a VM that never runs.
 fn irq() -> Result<IrqFd, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().build()?;
     vcpus.iter().try_for_each(Vcpu::enable_lapic)?;

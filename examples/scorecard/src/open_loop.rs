@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest that kicks by its clock, whether or not anybody keeps up: an open loop.
+//! A guest that kicks by its clock, whether or not the device keeps up: an open loop.
 //!
-//! It puts an entry in a ring and rings a doorbell, unless the ring's flag says that it need not.
-//! An entry is how late the guest was, plus one; so the host knows when each was made.
+//! It puts an entry in a ring and rings a doorbell, unless the ring's flag suppresses the kick. An
+//! entry holds how late the guest was, plus one; from it the host computes when it was made.
 //!
-//! Times are counted in beats of 256 ticks of the time-stamp counter, some 100 ns: the guest
-//! compares 32 bits, which take minutes to turn over, in few instructions.
+//! Times are counted in beats of 256 ticks of the time-stamp counter, some 100 ns: the guest can
+//! compare 32 bits in few instructions, and 32 bits of beats take minutes to wrap.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use tiny_guest::{Array, Asm, Emitted, Exit, Machine, Program, Slot, Vcpu, host_t
 const MEMORY: u64 = 16 << 20;
 /// Room for a phase at the highest rate.
 const ENTRIES: u32 = 200_000;
-/// Kicks in one turn of the guest's loop, so that the loop itself weighs little.
+/// Kicks in one iteration of the guest's loop, so that the loop itself costs little.
 const UNROLLED: u32 = 8;
 /// Ticks in a beat, as a power of two.
 const BEAT: u32 = 8;
 
-/// A machine with a ring and a doorbell.
+/// A VM with a ring and a doorbell.
 pub(crate) struct Guest {
     vcpu: Vcpu,
     ring: Array,
     suppressed: Slot,
     start: Slot,
-    /// Ticks of the host's clock that the guest's is ahead.
+    /// How many ticks the guest's clock is ahead of the host's.
     offset: u64,
     ticks_per_ms: u64,
     pub(crate) kick: Arc<EventNotifier>,
@@ -55,7 +55,7 @@ pub(crate) struct Ring {
 impl Guest {
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let (machine, vcpus) = Machine::builder().memory(MEMORY).build()?;
-        let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+        let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
         let vm = Arc::new(KvmVm::try_from(machine.vm())?);
         let kick = Arc::new(EventNotifier::new()?);
         let address = IoAddress::Mmio(DOORBELL);
@@ -75,8 +75,8 @@ impl Guest {
         })
     }
 
-    /// Loads the program that kicks so often in a second, for so long. Returns the number of kicks,
-    /// and the ring for the device.
+    /// Loads the program that kicks `rate` times a second. Returns the number of kicks, and the
+    /// ring for the device.
     pub(crate) fn load(
         &mut self,
         rate: u32,
@@ -104,7 +104,7 @@ impl Guest {
             asm.mov(rcx, DOORBELL)?;
             let mut next = asm.create_label();
             asm.set_label(&mut next)?;
-            // An instruction has one label, and the first kick begins with one.
+            // An instruction has one label, and the first kick begins with another.
             asm.nop()?;
             (0..UNROLLED).try_for_each(|_| kick(asm, &self.suppressed))?;
             asm.cmp(rbx, r12)?;
@@ -132,14 +132,14 @@ impl Guest {
     }
 }
 
-/// Waits for the next time of the schedule, makes an entry, and rings.
+/// Waits for the next time of the schedule, makes an entry, and rings the doorbell.
 fn kick(asm: &mut Asm, suppressed: &Slot) -> Emitted {
     let (mut wait, mut done) = (asm.create_label(), asm.create_label());
     asm.set_label(&mut wait)?;
     read_beats(asm)?;
     asm.sub(eax, r8d)?;
     asm.jle(wait)?;
-    // It is also a barrier: the entry is there before the flag is looked at.
+    // This is also a barrier: the entry is written before the flag is read.
     asm.xchg(qword_ptr(rbx), rax)?;
     asm.add(rbx, 8)?;
     asm.add(r8d, r9d)?;
@@ -163,8 +163,8 @@ fn low(number: u64) -> u32 {
 }
 
 impl Ring {
-    /// Takes the entries that are there, at most so many; gives how long ago each was made, in
-    /// nanoseconds, to `made`.
+    /// Takes the entries that are there, at most `most`; passes the age of each, in nanoseconds, to
+    /// `made`.
     pub(crate) fn take(
         &mut self,
         most: u32,
@@ -189,9 +189,9 @@ impl Ring {
         Ok(taken)
     }
 
-    /// Tells the guest whether it need not ring.
+    /// Sets whether the guest must not ring.
     pub(crate) fn suppress(&self, suppress: bool) -> Result<(), tiny_guest::Error> {
-        // An exchange, so that a look at the ring afterwards comes after it.
+        // An exchange is a barrier: a look at the ring afterwards comes after it.
         let now = u64::from(suppress);
         let before = u64::from(!suppress);
         self.suppressed
@@ -200,7 +200,7 @@ impl Ring {
     }
 }
 
-/// How many ticks the guest's clock is ahead of the host's: nothing, if that can be.
+/// How many ticks the guest's clock is ahead of the host's; 0 where possible.
 fn offset(vcpu: &mut Vcpu, slot: &Slot) -> Result<u64, Box<dyn Error>> {
     let (mut least, mut most) = (i64::MIN, i64::MAX);
     for _ in 0..50 {

@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::row::Row;
 
 const WIDTH: u32 = 960;
-/// What a row takes, and all that is not rows.
+/// The height of a row, and of everything else.
 const ROW: u32 = 52;
 const REST: u32 = 110;
 /// Where the bars begin, and the room right of them for the numbers.
@@ -33,7 +33,7 @@ pub(crate) fn bars(path: &Path, title: &str, rows: &[(&str, &Row)]) -> Result<()
     let chart_area = area.margin(60, 8, 0, RIGHT);
     let values = || rows.iter().flat_map(|(_, row)| [row.ours, row.others]);
     let values = || values().filter(|value| *value > 0.0);
-    // Whole decades, of which the first has no bar's end.
+    // Whole decades; no bar ends within the first.
     let least = values().fold(f64::MAX, f64::min).log10().floor() - 1.0;
     let most = values().fold(f64::MIN_POSITIVE, f64::max).log10().ceil();
     let (low, high) = (10_f64.powf(least), 10_f64.powf(most.max(least + 1.0)));
@@ -83,7 +83,7 @@ pub(crate) fn bars(path: &Path, title: &str, rows: &[(&str, &Row)]) -> Result<()
     Ok(())
 }
 
-/// The title, and what the colours mean.
+/// The title, and the legend.
 fn head(area: &Area<'_>, title: &str) -> Result<(), Box<dyn Error>> {
     text(area, title.to_owned(), (16, 24), 20, BLACK, HPos::Left)?;
     let words = ["ours", "the other way, named below each row"];
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// Where text is, from the left and the top.
+    /// The positions of a text, from the left and the top.
     fn places<'a>(picture: &'a str, text: &str) -> Vec<(&'a str, &'a str)> {
         let of = |element: &'a str, name: &str| {
             let (_, value) = element.split_once(&format!(" {name}=\"")).unwrap();
@@ -154,7 +154,7 @@ mod tests {
                 all.extend(places);
             }
         }
-        // Names are above each other, and numbers too.
+        // Names stand above each other, and numbers too.
         let mut heights: Vec<_> = all.iter().map(|(_, y)| *y).collect();
         heights.sort_unstable();
         heights.dedup();

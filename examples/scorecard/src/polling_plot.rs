@@ -12,7 +12,7 @@ use crate::unit::Unit;
 const ON: RGBColor = RGBColor(0x1b, 0x6c, 0xa8);
 const OFF: RGBColor = RGBColor(0x80, 0x80, 0x80);
 
-/// One rate: median and 99th percentile each way, in nanoseconds.
+/// One rate: median and 99th percentile with polling on and off, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub(crate) rate: f64,

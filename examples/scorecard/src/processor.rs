@@ -2,9 +2,9 @@
 //! [`Pinned`]: a thread that stays on one processor.
 //!
 //! A small kernel ends the grace periods of SRCU by work on its first processor (`srcu_gp_end`),
-//! and to take an irqfd off is to wait for one. Another processor that waits has to wake the first
-//! one, which costs more than all the rest where that is done by way of a hypervisor. So what takes
-//! irqfds off is measured on both.
+//! and deassigning an irqfd waits for a grace period. If another processor waits, it has to wake
+//! the first one. That costs more than all the rest where a hypervisor delivers the wake-up. So
+//! rows that deassign irqfds are measured on both processors.
 
 use std::error::Error;
 
@@ -17,12 +17,12 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// On the first processor that it may use.
+    /// Pins the thread to the first processor that it may use.
     pub(crate) fn to_first() -> Result<Self, Box<dyn Error>> {
         Self::to(|usable| usable.first())
     }
 
-    /// On the last one.
+    /// Pins the thread to the last processor that it may use.
     pub(crate) fn to_last() -> Result<Self, Box<dyn Error>> {
         Self::to(|usable| usable.last())
     }
@@ -41,7 +41,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // If that fails the rows that follow are measured there too.
+        // If this fails, the rows that follow are measured there too.
         let _ = sched_setaffinity(this_thread(), &self.before);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Dropping two thousand guards and closing the machine, with and without `retire`.
+//! Dropping two thousand guards and closing the VM, with and without `retire`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ pub(crate) fn against_one_by_one() -> Result<Row, Box<dyn Error>> {
         "guards undone one by one",
         median(ours),
         median(other),
-        "1024 doorbells and 1024 irqfds dropped, and the machine closed",
+        "1024 doorbells and 1024 irqfds dropped, and the VM closed",
     ))
 }
 
-/// Nanoseconds from the first drop until the machine is gone.
+/// Nanoseconds from the first drop until the VM is closed.
 fn teardown(retire: bool) -> Result<f64, Box<dyn Error>> {
     let vm_fd = Kvm::new()?.create_vm()?;
     vm_fd.create_irq_chip()?;

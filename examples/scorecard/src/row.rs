@@ -18,12 +18,12 @@ const VALUE: usize = 12;
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) unit: Unit,
-    /// What ours is compared with.
+    /// The name of the alternative.
     pub(crate) other: &'static str,
-    /// How much one of what the row is about takes.
+    /// The cost of one operation with our crates.
     pub(crate) ours: f64,
     pub(crate) others: f64,
-    /// What a reader must know of how it came about.
+    /// How it was measured, and other counts.
     pub(crate) note: Cow<'static, str>,
 }
 
@@ -80,7 +80,7 @@ impl Row {
         self.ours / self.others
     }
 
-    /// What is above each group of rows.
+    /// The heading of each group of rows.
     pub(crate) fn headings(group: &str) -> String {
         format!("{group:<NAME$}{:>VALUE$}{:>VALUE$}", "ours", "other")
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which rows there are. They run guests and machines of x86, so elsewhere there are none.
+//! The list of all rows. They run x86 guests and VMs, so elsewhere there are none.
 
 use std::error::Error;
 
@@ -14,10 +14,10 @@ use crate::{
     level, notify, retire, sim, vhost,
 };
 
-/// What measures a row.
+/// The function that measures a row.
 pub(crate) type Measure = fn() -> Result<Row, Box<dyn Error>>;
 
-/// Rows that a reader looks at together, and that are of one unit.
+/// Rows that belong together and have the same unit.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) title: &'static str,

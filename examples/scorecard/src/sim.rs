@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The simulator, against the kernel that it stands for. Fuzzing lives on the first of the two.
+//! The simulator, against KVM. Fuzzing depends on the speed of the first two rows.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const ROUNDS: u32 = 60;
 const DOORBELLS: u32 = 1000;
 const WRITES: u32 = 2000;
 
-/// Binding an irqfd and taking it off.
+/// Assigning an irqfd and deassigning it.
 pub(crate) fn irqfd() -> Result<Row, Box<dyn Error>> {
     let table = |vm: Arc<dyn Vm>| -> Result<_, Box<dyn Error>> {
         let table = RoutingTable::new(vm)?;
@@ -40,7 +40,7 @@ pub(crate) fn irqfd() -> Result<Row, Box<dyn Error>> {
         "KVM",
         ours_ns,
         other_ns,
-        "an IrqFd bound and taken off",
+        "an IrqFd assigned and deassigned",
     ))
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn guest_write_1000() -> Result<Row, Box<dyn Error>> {
     };
     let sim = Arc::new(SimVm::builder().build());
     let (machine, vcpus) = Machine::builder().build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let kvm = Arc::new(KvmVm::try_from(machine.vm())?);
     let doorbells = (register(sim.clone())?, register(kvm.clone())?);
 
@@ -110,7 +110,7 @@ pub(crate) fn guest_write_1000() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// A machine that never runs.
+/// A VM that never runs.
 fn kvm() -> Result<Arc<KvmVm>, Box<dyn Error>> {
     let vm_fd = Kvm::new()?.create_vm()?;
     vm_fd.create_irq_chip()?;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Unit`]: what is measured, and how a person reads it.
+//! [`Unit`]: the unit of a row, and how it is printed.
 
-/// What is measured.
+/// The unit of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Nanoseconds,
     Bytes,
 }
 
-/// A ratio that is nearer to 1 is told in hundredths.
+/// A ratio that is nearer to 1 is printed in per cent.
 const FEW: f64 = 1.5;
 
 impl Unit {
@@ -27,13 +27,13 @@ impl Unit {
             Self::Bytes => &[(1.0, "bytes"), (1024.0, "KiB"), (1_048_576.0, "MiB")],
         };
         let mut fitting = units.iter().rev();
-        // As it is shown: 999.9 ns is 1 us.
+        // After rounding: 999.9 ns is 1 us.
         let unit = fitting.find(|(one, _)| value / one >= 0.9995);
         let (one, name) = unit.or(units.first()).copied().unwrap_or((1.0, ""));
         format!("{} {name}", digits(value / one))
     }
 
-    /// The same without zeros at the end: `10 ns`.
+    /// The same without trailing zeros: `10 ns`.
     pub(crate) fn show_round(self, value: f64) -> String {
         let text = self.show(value);
         match text.split_once(' ') {
@@ -45,7 +45,7 @@ impl Unit {
         }
     }
 
-    /// How ours compares with the other, before the other's name.
+    /// The comparison of ours with the other, without the other's name.
     pub(crate) fn compare(self, ours: f64, other: f64) -> String {
         let (less, more) = match self {
             Self::Nanoseconds => ("faster", "slower"),
@@ -64,7 +64,7 @@ impl Unit {
     }
 }
 
-/// A positive number with three digits, or with all before the point.
+/// A positive number with three digits, or with all digits before the point.
 fn digits(number: f64) -> String {
     match number {
         99.95.. => format!("{number:.0}"),

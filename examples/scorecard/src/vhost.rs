@@ -16,7 +16,7 @@ use crate::row::{Missing, Row};
 
 const ROUNDS: u32 = 5;
 const PACKETS: u32 = 1000;
-/// The context identifier of the host, and one that nothing else in this process has.
+/// The context identifier of the host, and one that is unique in this process.
 const HOST: u64 = 2;
 const GUEST: u64 = 0x3000_0000;
 
@@ -97,7 +97,7 @@ fn compare(
     ))
 }
 
-/// How much of something there is for each packet.
+/// The count of something for each packet.
 #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
 fn each(runs: &[RoundTrips], of: fn(&RoundTrips) -> u64) -> f64 {
     let sum: u64 = runs.iter().map(of).sum();

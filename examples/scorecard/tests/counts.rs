@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What rows count, and how the program shows them. Their times are never asserted.
+//! The counts of the rows, and the program's output. Times are never asserted.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     ])
 }
 
-/// A trial that needs KVM and `/dev/vhost-vsock`. It is ignored without the device, with the
-/// reason, and fails then with `REQUIRE_VHOST=1`.
+/// A trial that needs KVM and `/dev/vhost-vsock`. Without the device it is ignored, with the
+/// reason, or fails with `REQUIRE_VHOST=1`.
 fn with_device(name: &str, run: fn()) -> Trial {
     let device = "/dev/vhost-vsock";
     let required = std::env::var_os("REQUIRE_VHOST").is_some_and(|value| value == "1");
@@ -69,7 +69,7 @@ fn scorecard(arguments: &[&str]) -> Command {
     command
 }
 
-/// Row for row on a terminal, until the first is there.
+/// One JSON object a row, until the first row is there.
 fn ends_at_ctrl_c() {
     let terminal = Terminal::for_output(&mut scorecard(&["--json"]), 80).unwrap();
     let mut shown = terminal.wait_for("}");
@@ -135,7 +135,7 @@ fn plots() {
     if cfg!(target_arch = "x86_64") {
         memory(&[]);
         memory(&["--out", out.to_str().unwrap()]);
-        // Not that of the group, which the whole card writes.
+        // Not the plot of the group, which only the whole card writes.
         assert_eq!(names(&out), ["memory_4096.svg"]);
     }
     fs::remove_dir_all(&folder).unwrap();
@@ -170,7 +170,7 @@ fn counts_commits_of_a_hostile_device() {
         .split_once("commits until then ")
         .and_then(|(_, counts)| counts.split_once(" against 1, in the hostile round "));
     let (until_armed, of_the_round) = counts.unwrap_or_else(|| panic!("{note}"));
-    // Those of the hostile round, and then its own.
+    // Those of the hostile round, and one of its own.
     assert!(until_armed.parse::<u32>().unwrap() <= 3, "{note}");
     assert!(of_the_round.parse::<u32>().unwrap() <= 2, "{note}");
 }
@@ -184,7 +184,7 @@ fn counts_commits_of_retargets() {
     let note = note("msix_retarget_exported_64");
     let count = note.split_once("commits in a round at most ");
     let (count, _) = count.and_then(|(_, rest)| rest.split_once(',')).unwrap();
-    // None would mean that nothing was retargeted.
+    // None would mean that no vector was retargeted.
     assert_eq!(count.parse(), Ok(1), "{note}");
 }
 

@@ -4,8 +4,9 @@
 //! The disk is a virtio-mmio device with a doorbell and a level-triggered line. The network card is
 //! a PCI device with two doorbells in a BAR and two MSI-X vectors: the VMM triggers one, and the
 //! eventfd of the other would go to vhost. In each round the guest kicks each queue, moves the BAR
-//! meanwhile, and waits for three interrupts. In the middle the VM is saved, and goes on in another
-//! one. The guest is x86-64 code: where that cannot run, `../x86_64_only.rs` says so.
+//! meanwhile, and waits for three interrupts. Halfway through, the VM is saved and restored as a
+//! new VM. The guest is x86-64 code; on other processors `../x86_64_only.rs` prints that it cannot
+//! run.
 
 use std::error::Error;
 use std::os::fd::AsFd;
@@ -94,11 +95,12 @@ impl Devices {
                 ready => ready?,
             };
             match event[0].data() as usize {
-                // Vectors that the guest has unmasked: all of them with one ioctl.
+                // Arms the vectors that the guest has unmasked, all of them with one ioctl.
                 3 => report(&self.arm_queue.run_pending().failed),
                 4 => return Ok(()),
                 queue => {
-                    // A device would look at the queue's ring. Then it interrupts the guest.
+                    // A real device would process the queue's ring here. Then it interrupts the
+                    // guest.
                     let kicks = self.kicks[queue].consume()?.map_or(0, u64::from);
                     SERVED[queue].fetch_add(kicks, Relaxed);
                     match (queue, self.msix.vectors()[1].notifier()) {
@@ -139,7 +141,7 @@ impl Devices {
     fn move_bar(&self, to: u64) -> Result<()> {
         let (bells, from) = (&self.net_bells, self.bar.swap(to, Relaxed));
         let moved = bells.relocate(IoAddress::Mmio(from), BAR_SIZE, IoAddress::Mmio(to))?;
-        // The only vCPU is here, so no kick is on its way to the old place.
+        // This thread runs the only vCPU, so no kick is in flight to the old place.
         Ok(bells.vcpus_passed(moved)?)
     }
 
@@ -165,7 +167,7 @@ impl Devices {
 }
 
 fn wire(all: &DoorbellRegistry, bells: Vec<QueueDoorbell>, kicks: &Kicks) -> Result<DoorbellSet> {
-    // Quicker when a BAR moves. Kicks that exit meanwhile go to `on_exit_write`.
+    // Makes BAR moves quicker. Kicks that exit meanwhile go to `on_exit_write`.
     let set = DoorbellSet::new(all).removals_first();
     let bells = bells.into_iter().zip(kicks);
     let bells = bells.map(|(bell, kick)| bell.signalling(kick.clone()));
@@ -173,7 +175,7 @@ fn wire(all: &DoorbellRegistry, bells: Vec<QueueDoorbell>, kicks: &Kicks) -> Res
     Ok(set)
 }
 
-/// The guest has given vectors a message that KVM refuses. The VM goes on without them.
+/// KVM refused the message that the guest gave to these vectors. The VM goes on without them.
 fn report(dead: &[Dead]) {
     dead.iter().for_each(|dead| eprintln!("minimal: {dead}"));
 }
@@ -211,7 +213,8 @@ impl Vm {
 
     /// Saves the VM, whose vCPU and event loop have stopped, and restores it in another one.
     fn migrate(&mut self) -> Result<Self> {
-        // What KVM was about to inject is in its interrupt controllers after the pauses.
+        // After the pauses, everything that KVM was about to inject is in its interrupt
+        // controllers.
         let old = &self.devices;
         old.msix.pause();
         old.disk_irq.line().pause()?;
@@ -219,7 +222,8 @@ impl Vm {
         let (line, msix) = (old.disk_irq.line().snapshot()?, old.msix.snapshot()?);
         let kicks = old.kicks.each_ref().map(|kick| kick.consume());
 
-        // New devices, paused; RAM, interrupt controllers and vCPU; then the devices' state.
+        // Create new devices, paused; restore RAM, interrupt controllers and vCPU; then the
+        // devices.
         let mut vm = Self::new(old.bar.load(Relaxed))?;
         let new = &vm.devices;
         new.msix.pause();

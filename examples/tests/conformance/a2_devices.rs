@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Doorbells where something else is already: devices in the kernel, memory, coalesced zones.
+//! Doorbells beside devices in the kernel, memory, and coalesced zones.
 
 use crate::backend::{Bus, RAM_END, ROM};
 use crate::case::{Case, case};
@@ -131,7 +131,7 @@ pub(crate) fn cases() -> Vec<Case> {
             for (address, _) in &bells {
                 vm.expect_taken(Bus::Mmio, *address, W4);
             }
-            // The search comes upon the zone before it comes upon the second.
+            // The search reaches the zone before it reaches the second doorbell.
             for (n, (_, event)) in bells.iter().enumerate() {
                 expect_count(event, u64::from(n != 1));
             }

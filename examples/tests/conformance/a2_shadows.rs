@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Doorbells that hide one another.
 //!
-//! KVM keeps the ranges of a bus in an array, and searches it by halves. Ranges that overlap have
-//! no order that such a search could rely on: whether it finds the one that a write is meant for
-//! depends on how many others there are, anywhere on the bus. The lesson is not to let doorbells
-//! overlap.
+//! KVM keeps the ranges of a bus in a sorted array with a binary search. Ranges that overlap have
+//! no order on which the search could rely: whether it finds the range of a write depends on how
+//! many other ranges there are, anywhere on the bus. So doorbells must not overlap.
 
 use crate::backend::Bus;
 use crate::case::{Case, case};
@@ -13,10 +12,10 @@ use crate::expect::{expect_count, expect_ok};
 use crate::request::{MMIO, wildcard};
 
 const X: u64 = MMIO + 0x1000;
-/// Away from all others.
+/// Away from all other doorbells.
 const BELOW: u64 = MMIO;
 const ABOVE: u64 = MMIO + 0x10_0000;
-/// With so many others below it, the doorbell is hidden. One device more is the IOAPIC, far above.
+/// With so many others below it, the doorbell is hidden. One more device is the IOAPIC, far above.
 const HIDING_BELOW: [u64; 6] = [3, 4, 11, 12, 13, 14];
 /// With 4 below it, it is hidden if there are so many above.
 const HIDING_ABOVE_4: [u64; 6] = [0, 1, 8, 9, 10, 11];
@@ -45,9 +44,9 @@ fn overlapped(below: u64, above: u64, hidden: bool) -> Case {
     )
 }
 
-/// A doorbell for any width at `X`, and one of two bytes that ends there. To KVM's comparison they
-/// are equal, so they stand in the order in which they came. If that is the wrong one, the search
-/// takes the wrong turn at whichever of the two it meets first, and misses the other.
+/// A doorbell for any width at `X`, and one of two bytes that ends there. KVM's comparison takes
+/// them as equal, so they stand in the order of registration. If that is the wrong order, the
+/// search goes the wrong way at the first of the two that it meets, and misses the other.
 fn beside(bus: Bus, x: u64, lower_first: bool) -> Case {
     let order = if lower_first { "after" } else { "before" };
     case(

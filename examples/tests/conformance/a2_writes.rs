@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Which doorbells a guest's write rings.
 //!
-//! A doorbell rings if the address is its own, if it takes every width or the write has its width,
-//! and if it takes every value or the write has its value, in the byte order of the host. What
-//! rings no doorbell exits to user space, unless a device in the kernel takes it.
+//! A write rings a doorbell if it has the doorbell's address, its width (unless the doorbell takes
+//! every width) and its value in the byte order of the host (unless the doorbell takes every
+//! value). A write that rings no doorbell exits to user space, unless a device in the kernel takes
+//! it.
 
 use nix::poll::PollFlags;
 
@@ -188,7 +189,7 @@ const MEMORY: [Row; 21] = [
         &[0],
         &[(0, W1)],
     ),
-    // A store of 16 bytes is two of 8. Once a half has exited, so does the rest.
+    // A store of 16 bytes is two of 8. If the first half has exited, so does the rest.
     row(
         "write16_nobody",
         &[],
@@ -231,7 +232,7 @@ const MEMORY: [Row; 21] = [
         &[1],
         &[(8, HIGH8)],
     ),
-    // A store across pages is two.
+    // A store across a page boundary is two stores.
     row(
         "split4_nobody",
         &[],
@@ -276,7 +277,7 @@ const MEMORY: [Row; 21] = [
     ),
 ];
 
-/// Rings the doorbells of a row, on one bus, and compares all that there is to see.
+/// Does the writes of a row on one bus, and compares rings and exits.
 fn ring(name: String, bus: Bus, base: u64, row: &'static Row) -> Case {
     case(name, move |host| {
         let vm = host.vm();

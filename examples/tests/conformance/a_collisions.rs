@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_IOEVENTFD: which two doorbells can be at one address.
+//! KVM_IOEVENTFD: which pairs of doorbells can have the same address.
 //!
 //! Two doorbells on one bus that start at one address collide if one of them takes every width, or
-//! if both have the same width and one takes every value, or both the same one. It is never asked
-//! which eventfds they are, nor whether ranges overlap that start elsewhere.
+//! if both have the same width and either one takes every value or both take the same value. KVM
+//! compares neither the eventfds nor ranges that overlap but start at different addresses.
 
 use nix::errno::Errno::EEXIST;
 
-use crate::backend::{Answer, Bus};
+use crate::backend::{Bus, Reply};
 use crate::case::{Case, case};
 use crate::event::Event;
 use crate::expect::{expect_errno, expect_ok};
@@ -26,17 +26,17 @@ const fn value4(value: u64) -> Bell {
     (4, Some(value))
 }
 
-const OK: Answer = Ok(0);
-const TAKEN: Answer = Err(EEXIST);
+const OK: Reply = Ok(0);
+const TAKEN: Reply = Err(EEXIST);
 
-/// What the second one is answered, at the same address of the same bus.
-const PAIRS: [(&str, Bell, Bell, Answer); 18] = [
+/// The result of the second request, at the same address of the same bus.
+const PAIRS: [(&str, Bell, Bell, Reply); 18] = [
     ("any4_then_any4", ANY4, ANY4, TAKEN),
     ("any4_then_value4", ANY4, value4(1), TAKEN),
     ("value4_then_any4", value4(1), ANY4, TAKEN),
     ("value4_then_the_same", value4(1), value4(1), TAKEN),
     ("value4_then_another", value4(1), value4(2), OK),
-    // The value is compared in all its 64 bits.
+    // All 64 bits of the value are compared.
     (
         "value4_then_a_wider_one",
         value4(1),
@@ -78,13 +78,13 @@ fn bell(event: &Event, bus: Bus, addr: u64, (len, value): Bell) -> IoEventFd {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, first, second, answer) in PAIRS {
+    for (name, first, second, reply) in PAIRS {
         for (bus, addr) in [(Bus::Mmio, MMIO), (Bus::Pio, PORT)] {
             let name = format!("{bus:?}_{name}").to_lowercase();
             cases.push(case(name, move |host| {
                 let (vm, one, other) = (host.vm(), Event::new(), Event::new());
                 expect_ok(vm.ioeventfd(&bell(&one, bus, addr, first)));
-                assert_eq!(vm.ioeventfd(&bell(&other, bus, addr, second)), answer);
+                assert_eq!(vm.ioeventfd(&bell(&other, bus, addr, second)), reply);
             }));
         }
     }
@@ -127,7 +127,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let (vm, event) = (host.vm(), Event::new());
             expect_ok(vm.ioeventfd(&valued(&event, Bus::Mmio, MMIO, 4, 1)));
             expect_errno(vm.ioeventfd(&wildcard(&event, Bus::Mmio, MMIO, 0)), EEXIST);
-            // Had it stayed, nothing could be beside it.
+            // If it still existed, there could be no other beside it.
             expect_ok(vm.ioeventfd(&wildcard(&event, Bus::Mmio, MMIO, 2)));
         }),
     ]);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_IOEVENTFD with DEASSIGN: what has to be said again to take a doorbell off.
+//! KVM_IOEVENTFD with DEASSIGN: which parameters must match those of the assignment.
 //!
-//! Bus, eventfd (a duplicate will do), address, length, whether there is a datamatch, and the value
-//! if so. Only the file descriptor is checked; anything else that is wrong is not found.
+//! Bus, eventfd (a duplicate will do), address, length, whether there is a datamatch, and its
+//! value. Only the file descriptor is checked; other wrong parameters give ENOENT.
 
 use std::os::fd::AsRawFd;
 
@@ -14,8 +14,7 @@ use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{CCW, DATAMATCH, IoEventFd, MMIO, PIO, deassign, doorbell, valued, wildcard};
 
-/// How a request differs from that which assigned a doorbell for the value 5, and what it is
-/// answered.
+/// The change to the request that assigned a doorbell for the value 5, and the result.
 type Change = (&'static str, fn(IoEventFd) -> IoEventFd, Result<(), Errno>);
 
 const CHANGES: [Change; 12] = [
@@ -89,16 +88,16 @@ const CHANGES: [Change; 12] = [
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, change, answer) in CHANGES {
+    for (name, change, reply) in CHANGES {
         cases.push(case(format!("with_other_{name}"), move |host| {
             let (vm, event) = (host.vm(), Event::new());
             let request = valued(&event, Bus::Mmio, MMIO, 4, 5);
             expect_ok(vm.ioeventfd(&request));
-            let answered = vm.ioeventfd(&deassign(change(request)));
-            assert_eq!(answered, answer.map(|()| 0));
-            // It is there unless it was taken off.
+            let returned = vm.ioeventfd(&deassign(change(request)));
+            assert_eq!(returned, reply.map(|()| 0));
+            // The doorbell still exists unless it was deassigned.
             let again = vm.ioeventfd(&request);
-            assert_eq!(again, if answer.is_ok() { Ok(0) } else { Err(EEXIST) });
+            assert_eq!(again, if reply.is_ok() { Ok(0) } else { Err(EEXIST) });
         }));
     }
     cases.extend([

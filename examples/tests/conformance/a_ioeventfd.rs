@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno::{EBADF, EEXIST, EINVAL};
 
-use crate::backend::{Answer, Bus};
+use crate::backend::{Bus, Reply};
 use crate::case::{Case, case};
 use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
@@ -16,11 +16,11 @@ use crate::request::{
     CCW, DATAMATCH, FAST_MMIO, IoEventFd, MMIO, PIO, PORT, doorbell, valued, wildcard,
 };
 
-const OK: Answer = Ok(0);
-const INVALID: Answer = Err(EINVAL);
+const OK: Reply = Ok(0);
+const INVALID: Reply = Err(EINVAL);
 
-/// Any value of so many bytes, in memory and at a port.
-const LENGTHS: [(u32, Answer); 12] = [
+/// Any value of this length, in memory and at a port.
+const LENGTHS: [(u32, Reply); 12] = [
     (0, OK),
     (1, OK),
     (2, OK),
@@ -35,8 +35,8 @@ const LENGTHS: [(u32, Answer); 12] = [
     (u32::MAX, INVALID),
 ];
 
-/// Ranges may not reach the end of the address space. Where the ports end, KVM does not ask.
-const PLACES: [(&str, Bus, u64, u32, Answer); 10] = [
+/// Ranges may not reach the end of the address space. KVM does not check the end of the ports.
+const PLACES: [(&str, Bus, u64, u32, Reply); 10] = [
     ("assign_at_0", Bus::Mmio, 0, 4, OK),
     ("assign_at_an_odd_address", Bus::Mmio, MMIO + 1, 4, OK),
     ("assign_last_byte", Bus::Mmio, u64::MAX, 1, INVALID),
@@ -67,7 +67,7 @@ const PLACES: [(&str, Bus, u64, u32, Answer); 10] = [
     ),
 ];
 
-const FLAGS: [(&str, u32, Answer); 9] = [
+const FLAGS: [(&str, u32, Reply); 9] = [
     ("flags_none", 0, OK),
     ("flags_pio", PIO, OK),
     ("flags_ccw_on_x86", CCW, OK),
@@ -79,8 +79,8 @@ const FLAGS: [(&str, u32, Answer); 9] = [
     ("flags_0x80000000", 0x8000_0000, INVALID),
 ];
 
-/// Without an eventfd: EBADF says that nothing was found wrong before it was looked for.
-const ORDER: [(&str, IoEventFd, Answer); 6] = {
+/// Without an eventfd: EBADF shows that no earlier check failed.
+const ORDER: [(&str, IoEventFd, Reply); 6] = {
     let none = IoEventFd {
         datamatch: 0,
         addr: MMIO,
@@ -122,36 +122,36 @@ const ORDER: [(&str, IoEventFd, Answer); 6] = {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (len, answer) in LENGTHS {
+    for (len, reply) in LENGTHS {
         for (bus, start) in [(Bus::Mmio, MMIO), (Bus::Pio, PORT)] {
             let name = format!("assign_{bus:?}_len_{len:#x}").to_lowercase();
             cases.push(case(name, move |host| {
                 let event = Event::new();
                 let request = wildcard(&event, bus, start, len);
-                assert_eq!(host.vm().ioeventfd(&request), answer);
+                assert_eq!(host.vm().ioeventfd(&request), reply);
             }));
         }
     }
-    for (name, bus, addr, len, answer) in PLACES {
+    for (name, bus, addr, len, reply) in PLACES {
         cases.push(case(name, move |host| {
             let event = Event::new();
             let request = wildcard(&event, bus, addr, len);
-            assert_eq!(host.vm().ioeventfd(&request), answer);
+            assert_eq!(host.vm().ioeventfd(&request), reply);
         }));
     }
-    for (name, flags, answer) in FLAGS {
+    for (name, flags, reply) in FLAGS {
         cases.push(case(name, move |host| {
             let event = Event::new();
             let request = IoEventFd {
                 flags,
                 ..doorbell(&event)
             };
-            assert_eq!(host.vm().ioeventfd(&request), answer);
+            assert_eq!(host.vm().ioeventfd(&request), reply);
         }));
     }
-    for (name, request, answer) in ORDER {
+    for (name, request, reply) in ORDER {
         cases.push(case(name, move |host| {
-            assert_eq!(host.vm().ioeventfd(&request), answer);
+            assert_eq!(host.vm().ioeventfd(&request), reply);
         }));
     }
     cases.extend([

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_IOEVENTFD: how many there can be.
+//! KVM_IOEVENTFD: how many doorbells there can be.
 //!
-//! A bus has room for 1000 devices. Doorbells do not count, but a bus that others have filled takes
-//! no doorbell either.
+//! A bus has room for 1000 devices. Doorbells do not count, but a bus that is full of other devices
+//! takes no doorbell either.
 
 use nix::errno::Errno::ENOSPC;
 
@@ -25,7 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_errno(vm.coalesce(Bus::Mmio, MMIO + ZONES * 0x10, 0x10), ENOSPC);
             let refused = wildcard(&event, Bus::Mmio, MMIO + 0x10_0000, 4);
             expect_errno(vm.ioeventfd(&refused), ENOSPC);
-            // The other bus is another one.
+            // The other bus has its own limit.
             expect_ok(vm.ioeventfd(&wildcard(&event, Bus::Pio, PORT, 4)));
         }),
         case("2000_doorbells_do_not", |host| {

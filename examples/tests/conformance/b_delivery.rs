@@ -25,7 +25,7 @@ fn route(vm: &dyn Backend, entries: &[RoutingEntry]) {
     expect_ok(vm.set_gsi_routing(&Routing::of(entries)));
 }
 
-/// A machine with an eventfd that is bound to [`GSI`].
+/// A VM with an eventfd that is bound to [`GSI`].
 fn bound(host: &Host, entries: &[RoutingEntry]) -> (Box<dyn Backend>, Event) {
     let (vm, event) = (host.vm(), Event::new());
     route(&*vm, entries);
@@ -33,7 +33,7 @@ fn bound(host: &Host, entries: &[RoutingEntry]) -> (Box<dyn Backend>, Event) {
     (vm, event)
 }
 
-/// A machine with an eventfd that is bound to a pin of the IOAPIC, set up as `entry` says.
+/// A VM with an eventfd that is bound to a pin of the IOAPIC with this redirection entry.
 fn bound_to_pin(host: &Host, entry: u64) -> (Box<dyn Backend>, Event) {
     let (vm, event) = (host.vm(), Event::new());
     vm.redirect_pin(PIN, entry);
@@ -41,7 +41,7 @@ fn bound_to_pin(host: &Host, entry: u64) -> (Box<dyn Backend>, Event) {
     (vm, event)
 }
 
-/// A message with another address.
+/// An MSI with another address.
 fn msi_to(address: u32, data: u32) -> RoutingEntry {
     let mut entry = msi_route(GSI, 0);
     entry.u[0] = address;
@@ -103,7 +103,7 @@ pub(crate) fn cases() -> Vec<Case> {
             vm.signal(&event);
             vm.expect_silence();
             expect_count(&event, 0);
-            // A route that comes later does not bring it back.
+            // A route that is set later does not bring it back.
             route(&*vm, &[msi_route(GSI, 0x50)]);
             vm.settle();
             vm.expect_silence();

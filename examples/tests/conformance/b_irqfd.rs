@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_IRQFD: what can be bound, and taken off.
+//! KVM_IRQFD: what can be assigned and deassigned.
 //!
 //! KVM checks in this order: flags, whether there is an irqchip (and a full one for resampling),
 //! the file descriptor, the resample file descriptor, whether the eventfd is bound already. The GSI
-//! is not checked at all. Taking off asks for nothing but an eventfd.
+//! is not checked. DEASSIGN needs only a valid eventfd.
 
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno::{EBADF, EBUSY, EINVAL};
 
-use crate::backend::{Answer, Irqchip};
+use crate::backend::{Irqchip, Reply};
 use crate::case::{Case, Host, case};
 use crate::event::{CLOSED, Event, pipe};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{IRQFD_DEASSIGN, IrqFd, RESAMPLE, doorbell, irqfd, resampling, unbind};
 
-const INVALID: Answer = Err(EINVAL);
-const BAD_FD: Answer = Err(EBADF);
+const INVALID: Reply = Err(EINVAL);
+const BAD_FD: Reply = Err(EBADF);
 
 const GSIS: [u32; 10] = [
     0,
@@ -32,7 +32,7 @@ const GSIS: [u32; 10] = [
 ];
 
 /// Requests without an eventfd: name, irqchip, fd, flags.
-const ORDER: [(&str, Irqchip, i32, u32, Answer); 16] = [
+const ORDER: [(&str, Irqchip, i32, u32, Reply); 16] = [
     ("fd_minus_1", Irqchip::Full, -1, 0, BAD_FD),
     ("fd_closed", Irqchip::Full, CLOSED, 0, BAD_FD),
     ("flags_4_before_fd", Irqchip::Full, -1, 4, INVALID),
@@ -111,8 +111,8 @@ fn with_pipe(flags: u32) -> impl Fn(&Host) + Send {
     }
 }
 
-/// With a resample file descriptor that is none.
-fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
+/// With an invalid resample file descriptor.
+fn with_resample_fd(fd: i32, reply: Reply) -> impl Fn(&Host) + Send {
     move |host| {
         let event = Event::new();
         let request = IrqFd {
@@ -121,8 +121,8 @@ fn with_resample_fd(fd: i32, answer: Answer) -> impl Fn(&Host) + Send {
             ..irqfd(&event, 10)
         };
         let vm = host.vm();
-        assert_eq!(vm.irqfd(&request), answer);
-        // Nothing is left of it.
+        assert_eq!(vm.irqfd(&request), reply);
+        // The refused request has left no irqfd behind.
         expect_ok(vm.irqfd(&irqfd(&event, 10)));
     }
 }
@@ -136,14 +136,14 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_ok(vm.irqfd(&unbind(&event, gsi)));
         }));
     }
-    for (name, irqchip, fd, flags, answer) in ORDER {
+    for (name, irqchip, fd, flags, reply) in ORDER {
         cases.push(case(name, move |host| {
             let request = IrqFd {
                 fd,
                 flags,
                 ..IrqFd::default()
             };
-            assert_eq!(host.machine(irqchip, 1).irqfd(&request), answer);
+            assert_eq!(host.machine(irqchip, 1).irqfd(&request), reply);
         }));
     }
     cases.extend([
@@ -196,7 +196,7 @@ fn irqchips() -> Vec<Case> {
     ]
 }
 
-/// One eventfd, one GSI, one machine.
+/// One eventfd, one GSI, one VM.
 fn busy() -> Vec<Case> {
     vec![
         case("busy_same_gsi", |host| {
@@ -217,7 +217,7 @@ fn busy() -> Vec<Case> {
         case("busy_in_another_machine", |host| {
             let (one, other, event) = (host.vm(), host.vm(), Event::new());
             expect_ok(one.irqfd(&irqfd(&event, 10)));
-            // Before Linux 6.17 the second machine is told that all is well, and hears nothing.
+            // Before Linux 6.17 the request of the second VM succeeds, but its irqfd never fires.
             if host.is_linux_since(6, 17) {
                 expect_errno(other.irqfd(&irqfd(&event, 10)), EBUSY);
             }
@@ -373,7 +373,7 @@ fn closing() -> Vec<Case> {
             let (vm, event) = (host.vm(), Event::new());
             expect_ok(vm.irqfd(&irqfd(&event, 10)));
             drop(event);
-            // Whatever number it has, it is another eventfd.
+            // The number may be the same, but it is another eventfd.
             expect_ok(vm.irqfd(&irqfd(&Event::new(), 10)));
         }),
         case("the_end_of_the_machine_takes_it_off", |host| {

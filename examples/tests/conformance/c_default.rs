@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The table that a machine starts with.
+//! The initial routing table of a VM.
 //!
-//! KVM_CREATE_IRQCHIP leads GSI 0 to 15 to the pin of that number of the IOAPIC and of the PICs,
-//! and 16 to 23 to the IOAPIC alone, whose pins are masked. The first table that is set replaces it
-//! whole. A split irqchip starts with no routes.
+//! KVM_CREATE_IRQCHIP routes GSI 0 to 15 to the pin of that number of the IOAPIC and of the PICs,
+//! and 16 to 23 to the IOAPIC alone, whose pins are masked. The first KVM_SET_GSI_ROUTING replaces
+//! the whole table. A split irqchip starts without routes.
 
 use crate::case::{Case, case};
 use crate::expect::expect_ok;
 use crate::request::{IOAPIC, Routing, line, msi_route, pin_route};
 
-/// What raising the line of a GSI answers: a pin of a PIC takes it, a masked one of the IOAPIC not.
+/// The status of raising a GSI's line: a PIC's pin takes it, a masked pin of the IOAPIC does not.
 fn status(gsi: u32) -> i32 {
     if gsi < 16 { 1 } else { -1 }
 }
@@ -18,8 +18,8 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for gsi in [0, 1, 7, 8, 15, 16, 23, 24, 25] {
         cases.push(case(format!("gsi_{gsi}_status"), move |host| {
-            let answer = host.vm().irq_line_status(&line(gsi, 1));
-            assert_eq!(answer, Ok(status(gsi)));
+            let reply = host.vm().irq_line_status(&line(gsi, 1));
+            assert_eq!(reply, Ok(status(gsi)));
         }));
     }
     for gsi in 0..16 {
@@ -28,7 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_ok(vm.irq_line(&line(gsi, 1)));
             match gsi {
                 0..8 => vm.expect_lines(1 << gsi, 0, 1 << gsi),
-                // The second PIC asks through pin 2 of the first.
+                // The second PIC requests through pin 2 of the first.
                 _ => vm.expect_lines(1 << 2, 1 << (gsi - 8), 1 << gsi),
             }
         }));

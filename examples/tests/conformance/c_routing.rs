@@ -2,13 +2,14 @@
 //! KVM_SET_GSI_ROUTING: which tables are accepted.
 //!
 //! KVM checks: an irqchip, the number of entries (4096 at most), the flags, whether the entries can
-//! be read, then each of them. All is EINVAL but for what cannot be read.
+//! be read, then each of them. Every failure is EINVAL, except EFAULT if the entries cannot be
+//! read.
 //!
-//! One GSI can have one message, or one pin of each chip.
+//! A GSI can have one MSI, or one pin of each chip.
 
 use nix::errno::Errno::{EFAULT, EINVAL, EPERM};
 
-use crate::backend::{Answer, Irqchip};
+use crate::backend::{Irqchip, Reply};
 use crate::case::{Case, case};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{
@@ -16,8 +17,8 @@ use crate::request::{
     line, msi_route, pin_route,
 };
 
-const OK: Answer = Ok(0);
-const INVALID: Answer = Err(EINVAL);
+const OK: Reply = Ok(0);
+const INVALID: Reply = Err(EINVAL);
 const NONE: RoutingEntry = RoutingEntry {
     gsi: 0,
     kind: 0,
@@ -46,8 +47,8 @@ const fn msi_with(index: usize, value: u32) -> RoutingEntry {
     entry
 }
 
-/// A table of one entry. Kind 4 is missing: KVM takes it if it was built for Hyper-V's guests.
-const ENTRIES: [(&str, RoutingEntry, Answer); 28] = [
+/// A table of one entry. Kind 4 is missing: KVM accepts it if it was built with Hyper-V support.
+const ENTRIES: [(&str, RoutingEntry, Reply); 28] = [
     ("gsi_0", RoutingEntry { gsi: 0, ..MSI }, OK),
     ("gsi_4095", RoutingEntry { gsi: 4095, ..MSI }, OK),
     ("gsi_4096", RoutingEntry { gsi: 4096, ..MSI }, INVALID),
@@ -134,7 +135,7 @@ const PINS: [(&str, u32, u32); 3] = [
 ];
 
 /// Several entries, most of them for one GSI.
-const TABLES: [(&str, &[RoutingEntry], Answer); 16] = [
+const TABLES: [(&str, &[RoutingEntry], Reply); 16] = [
     ("two_messages", &[MSI, msi_with(2, 0x42)], INVALID),
     ("the_same_message_twice", &[MSI, MSI], INVALID),
     ("message_then_pin", &[MSI, pin(30, IOAPIC, 5)], INVALID),
@@ -210,7 +211,7 @@ const TABLES: [(&str, &[RoutingEntry], Answer); 16] = [
     ),
 ];
 
-/// The high half of an address with 32-bit APIC ids, and whether KVM takes it.
+/// The high half of an address with 32-bit APIC ids, and whether KVM accepts it.
 const WIDE_IDS: [(u32, bool); 6] = [
     (0, true),
     (1, false),
@@ -222,29 +223,29 @@ const WIDE_IDS: [(u32, bool); 6] = [
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, entry, answer) in ENTRIES {
+    for (name, entry, reply) in ENTRIES {
         cases.push(case(name, move |host| {
-            assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), answer);
+            assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), reply);
         }));
     }
     for (chip_name, chip, pins) in PINS {
-        for (pin, answer) in [(pins - 1, OK), (pins, INVALID)] {
+        for (pin, reply) in [(pins - 1, OK), (pins, INVALID)] {
             cases.push(case(format!("pin_{pin}_of_the_{chip_name}"), move |host| {
                 let entry = pin_route(5, chip, pin);
-                assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), answer);
+                assert_eq!(host.vm().set_gsi_routing(&Routing::of(&[entry])), reply);
             }));
         }
     }
-    for (name, entries, answer) in TABLES {
+    for (name, entries, reply) in TABLES {
         cases.push(case(format!("table_{name}"), move |host| {
-            assert_eq!(host.vm().set_gsi_routing(&Routing::of(entries)), answer);
+            assert_eq!(host.vm().set_gsi_routing(&Routing::of(entries)), reply);
         }));
     }
     for (high, good) in WIDE_IDS {
         cases.push(case(
             format!("wide_ids_address_high_{high:#x}"),
             move |host| {
-                // No vCPU: a message that is valid is answered EPERM.
+                // There is no vCPU, so a valid message returns EPERM.
                 let vm = host.machine(Irqchip::Full, 0);
                 vm.enable_x2apic_ids();
                 let table = [msi_with(1, high)];
@@ -269,14 +270,14 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn headers() -> Vec<Case> {
-    let header = |name: &str, nr: u32, flags: u32, answer: Answer| {
+    let header = |name: &str, nr: u32, flags: u32, reply: Reply| {
         case(format!("header_{name}"), move |host| {
             let routing = Routing {
                 nr,
                 flags,
                 entries: &[],
             };
-            assert_eq!(host.vm().set_gsi_routing(&routing), answer);
+            assert_eq!(host.vm().set_gsi_routing(&routing), reply);
         })
     };
     vec![
@@ -307,8 +308,8 @@ fn headers() -> Vec<Case> {
             };
             expect_ok(vm.set_gsi_routing(&routing));
             for (gsi, status) in [(30, 1), (31, 1), (32, -1)] {
-                let answer = vm.irq_line_status(&line(gsi, 1));
-                assert_eq!(answer, Ok(status), "GSI {gsi}");
+                let reply = vm.irq_line_status(&line(gsi, 1));
+                assert_eq!(reply, Ok(status), "GSI {gsi}");
             }
         }),
         case("header_nr_4096", |host| {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A case, and the host that makes machines for it.
+//! A case, and the host that creates its VMs.
 
 use crate::backend::{Backend, Irqchip, Sim, Spec};
 #[cfg(target_arch = "x86_64")]
 use kvm_test::kernel;
 
-/// Something that KVM is known to do, and a check that a machine does it.
+/// A behaviour of KVM, and a check that a VM has it.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) run: Box<dyn Fn(&Host) + Send>,
@@ -18,10 +18,10 @@ pub(crate) fn case(name: impl Into<String>, run: impl Fn(&Host) + Send + 'static
     }
 }
 
-/// Where machines come from.
+/// Creates VMs.
 pub(crate) struct Host {
     make: fn(Spec) -> Box<dyn Backend>,
-    /// Major and minor; what `SimVm` knows is as new as anything.
+    /// Major and minor; `SimVm` counts as the newest.
     kernel: (u32, u32),
 }
 
@@ -41,7 +41,7 @@ impl Host {
         }
     }
 
-    /// Whether a rule that came with that kernel holds.
+    /// Whether a rule that came with that kernel applies.
     pub(crate) fn is_linux_since(&self, major: u32, minor: u32) -> bool {
         self.kernel >= (major, minor)
     }
@@ -50,7 +50,7 @@ impl Host {
         (self.make)(Spec { irqchip, vcpus })
     }
 
-    /// A machine with all interrupt controllers, and one vCPU that takes interrupts.
+    /// A VM with all interrupt controllers, and one vCPU that takes interrupts.
     pub(crate) fn vm(&self) -> Box<dyn Backend> {
         let vm = self.machine(Irqchip::Full, 1);
         vm.enable_lapic();
@@ -64,7 +64,7 @@ impl Host {
         vm
     }
 
-    /// A machine with no interrupt controller at all.
+    /// A VM without any interrupt controller.
     pub(crate) fn bare(&self) -> Box<dyn Backend> {
         self.machine(Irqchip::None, 1)
     }

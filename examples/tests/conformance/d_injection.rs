@@ -2,13 +2,13 @@
 //! KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS and KVM_INTERRUPT: interrupts without an
 //! eventfd.
 //!
-//! A message answers how many local APICs took it. The status of a line is -1 if nothing came of it
-//! (no route, a masked pin, a message at level 0), 0 if the interrupt was pending already, or the
-//! sum of what the chips say. A vCPU takes vectors only where KVM has no PICs.
+//! KVM_SIGNAL_MSI returns how many local APICs took the message. The status of a line is -1 if it
+//! had no effect (no route, a masked pin, a message at level 0), 0 if the interrupt was pending
+//! already, or the sum of the chips' results. KVM_INTERRUPT works only where KVM has no PICs.
 
 use nix::errno::Errno::{EEXIST, EINVAL, ENXIO, EPERM};
 
-use crate::backend::{Answer, Backend, Irqchip};
+use crate::backend::{Backend, Irqchip, Reply};
 use crate::case::{Case, Host, case};
 use crate::expect::{expect_errno, expect_ok};
 use crate::request::{
@@ -22,7 +22,7 @@ const MSI: Msi = Msi {
     flags: 0,
     devid: 0,
 };
-/// No vector comes of them.
+/// No vector is pending.
 const NOTHING: &[u8] = &[];
 
 const fn to(destination: u32) -> Msi {
@@ -39,8 +39,8 @@ const fn mode(mode: u32) -> Msi {
     }
 }
 
-/// A message to a machine of one vCPU: the answer, and the vectors that wait then.
-const MESSAGES: [(&str, Msi, Answer, &[u8]); 19] = [
+/// A message to a VM of one vCPU: the result, and the pending vectors.
+const MESSAGES: [(&str, Msi, Reply, &[u8]); 19] = [
     ("vector_0x30", MSI, Ok(1), &[0x30]),
     ("vector_0xff", Msi { data: 0xff, ..MSI }, Ok(1), &[0xff]),
     ("vector_16", Msi { data: 16, ..MSI }, Ok(1), &[16]),
@@ -115,7 +115,7 @@ const STEPS: [(&str, Steps); 11] = [
     ("no_route", &[(24, 1, -1), (24, 0, -1)]),
     ("gsi_4096", &[(4096, 1, -1)]),
     ("gsi_0xffffffff", &[(u32::MAX, 1, -1)]),
-    // The edge was seen, yet the IOAPIC's masked pin spoils nothing: the PIC answers for both.
+    // The edge was seen, and the IOAPIC's masked pin has no influence: the PIC gives the status.
     ("high", &[(7, 1, 1)]),
     ("high_again", &[(7, 1, 1), (7, 1, 1)]),
     ("low_after_high", &[(7, 1, 1), (7, 0, 2)]),
@@ -137,10 +137,10 @@ fn with_route(host: &Host) -> Box<dyn Backend> {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, message, answer, vectors) in MESSAGES {
+    for (name, message, reply, vectors) in MESSAGES {
         cases.push(case(format!("msi_{name}"), move |host| {
             let vm = host.vm();
-            assert_eq!(vm.signal_msi(&message), answer);
+            assert_eq!(vm.signal_msi(&message), reply);
             vm.expect_msi(vectors);
         }));
     }
@@ -148,8 +148,8 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push(case(format!("line_status_{name}"), move |host| {
             let vm = host.vm();
             for (gsi, level, status) in steps {
-                let answer = vm.irq_line_status(&line(*gsi, *level));
-                assert_eq!(answer, Ok(*status), "GSI {gsi}, level {level}");
+                let reply = vm.irq_line_status(&line(*gsi, *level));
+                assert_eq!(reply, Ok(*status), "GSI {gsi}, level {level}");
             }
         }));
     }
@@ -274,7 +274,7 @@ fn lines() -> Vec<Case> {
             vm.redirect_pin(20, 0x8071);
             assert_eq!(vm.irq_line_status(&line(20, 1)), Ok(1));
             vm.expect_msi(&[0x71]);
-            // It waits for the end of the first.
+            // It waits for the EOI of the first.
             assert_eq!(vm.irq_line_status(&line(20, 1)), Ok(-1));
             vm.expect_silence();
         }),
@@ -305,7 +305,7 @@ fn lines() -> Vec<Case> {
             expect_ok(vm.irq_line(&line(5, 1)));
             expect_ok(vm.set_gsi_routing(&Routing::of(&[pin_route(5, PIC_MASTER, 6)])));
             expect_ok(vm.irq_line(&line(5, 0)));
-            // Nobody lowers the old pin.
+            // KVM does not lower the old pin.
             vm.expect_lines(1 << 5, 0, 1 << 5);
         }),
     ]
@@ -327,17 +327,17 @@ fn irqchips() -> Vec<Case> {
             expect_errno(vm.signal_msi(&MSI), EPERM);
         }),
         case("msi_to_a_logical_destination_of_none", |host| {
-            // The one local APIC is switched off.
+            // The only local APIC is disabled.
             let vm = host.machine(Irqchip::Full, 1);
             let logical = Msi {
                 address_lo: MSI_ADDRESS | 0xc,
                 ..MSI
             };
-            let answer = vm.signal_msi(&logical);
+            let reply = vm.signal_msi(&logical);
             if host.is_linux_since(6, 3) {
-                assert_eq!(answer, Ok(0));
+                assert_eq!(reply, Ok(0));
             } else {
-                assert_eq!(answer, Err(EPERM));
+                assert_eq!(reply, Err(EPERM));
             }
         }),
         case("no_vcpu_msi_flags_2", |host| {
@@ -370,7 +370,7 @@ fn irqchips() -> Vec<Case> {
 
 fn vcpus() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, irqchip, vector, answer) in [
+    for (name, irqchip, vector, reply) in [
         ("full", Irqchip::Full, 0x20, Err(ENXIO)),
         ("full_0xff", Irqchip::Full, 0xff, Err(ENXIO)),
         ("full_256", Irqchip::Full, 256, Err(EINVAL)),
@@ -391,7 +391,7 @@ fn vcpus() -> Vec<Case> {
         ),
     ] {
         cases.push(case(format!("interrupt_{name}"), move |host| {
-            assert_eq!(host.machine(irqchip, 1).interrupt(vector), answer);
+            assert_eq!(host.machine(irqchip, 1).interrupt(vector), reply);
         }));
     }
     cases.extend([

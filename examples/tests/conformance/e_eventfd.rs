@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! eventfd(2) itself. No machine is part of it, so that these run once.
+//! eventfd(2) itself. No VM takes part, so these run once.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::event::{Event, FULL, errno};
 
-/// How many bytes, or why none.
+/// How many bytes, or the error.
 type Bytes = Result<usize, Errno>;
 
-/// Counter, what is written, answer, counter then.
+/// Counter, written value, result, counter afterwards.
 const WRITES: [(&str, u64, u64, Bytes, u64); 7] = [
     ("write_0", 0, 0, Ok(8), 0),
     ("write_1", 0, 1, Ok(8), 1),
@@ -24,7 +24,7 @@ const WRITES: [(&str, u64, u64, Bytes, u64); 7] = [
     ("write_that_would_overflow", 2, FULL - 1, Err(EAGAIN), 2),
 ];
 
-/// How many bytes are written, and the answer.
+/// How many bytes are written, and the result.
 const WRITE_SIZES: [(usize, Bytes); 4] = [
     (0, Err(EINVAL)),
     (4, Err(EINVAL)),
@@ -40,7 +40,7 @@ const READ_SIZES: [(usize, Bytes); 5] = [
     (16, Ok(8)),
 ];
 
-/// Counter, and what poll(2) says of it.
+/// Counter, and the events of poll(2).
 const POLLS: [(&str, u64, PollFlags); 4] = [
     ("poll_at_0", 0, PollFlags::POLLOUT),
     ("poll_at_1", 1, PollFlags::POLLIN.union(PollFlags::POLLOUT)),
@@ -65,21 +65,21 @@ fn left(event: &Event) -> u64 {
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (name, before, count, answer, after) in WRITES {
+    for (name, before, count, reply, after) in WRITES {
         trials.push(host(name, move || {
             let event = Event::at(before);
-            assert_eq!(event.write(count), answer);
+            assert_eq!(event.write(count), reply);
             assert_eq!(left(&event), after);
         }));
     }
-    for (size, answer) in WRITE_SIZES {
+    for (size, reply) in WRITE_SIZES {
         trials.push(host(&format!("write_of_{size}_bytes"), move || {
-            assert_eq!(Event::new().write_bytes(&vec![0; size]), answer);
+            assert_eq!(Event::new().write_bytes(&vec![0; size]), reply);
         }));
     }
-    for (size, answer) in READ_SIZES {
+    for (size, reply) in READ_SIZES {
         trials.push(host(&format!("read_of_{size}_bytes"), move || {
-            assert_eq!(Event::at(7).read_bytes(&mut vec![0; size]), answer);
+            assert_eq!(Event::at(7).read_bytes(&mut vec![0; size]), reply);
         }));
     }
     for (name, count, events) in POLLS {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Eventfds and other files, with every errno in sight.
+//! Eventfds and other files, with the errno of every call.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// The number of no file: never was, and not likely to be soon.
+/// A number that is no descriptor, and not likely to be one soon.
 pub(crate) const CLOSED: i32 = 9999;
 /// The highest count of an eventfd that a write can reach.
 pub(crate) const FULL: u64 = u64::MAX - 1;
@@ -22,7 +22,7 @@ impl Event {
         Self::with(0, EfdFlags::empty())
     }
 
-    /// One that is at `count` already.
+    /// An eventfd with this count.
     pub(crate) fn at(count: u64) -> Self {
         let event = Self::new();
         assert_eq!(event.write(count), Ok(8));

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What cases expect.
+//! The expectations of cases.
 
 use nix::errno::Errno;
 
-use crate::backend::{Answer, Backend, Bus, ExitWrite};
+use crate::backend::{Backend, Bus, ExitWrite, Reply};
 use crate::event::Event;
 
 #[track_caller]
-pub(crate) fn expect_ok(answer: Answer) {
-    assert_eq!(answer, Ok(0));
+pub(crate) fn expect_ok(reply: Reply) {
+    assert_eq!(reply, Ok(0));
 }
 
 #[track_caller]
-pub(crate) fn expect_errno(answer: Answer, errno: Errno) {
-    assert_eq!(answer, Err(errno));
+pub(crate) fn expect_errno(reply: Reply, errno: Errno) {
+    assert_eq!(reply, Err(errno));
 }
 
-/// How often the eventfd was signalled since the last time; 0 is EAGAIN.
+/// Asserts how often the eventfd was signalled since the last call; 0 is EAGAIN.
 #[track_caller]
 pub(crate) fn expect_count(event: &Event, count: u64) {
     let expected = if count == 0 {
@@ -35,33 +35,33 @@ impl dyn Backend + '_ {
         self.settle();
     }
 
-    /// Exactly these vectors came to the local APIC since the last time, in ascending order.
+    /// Exactly these vectors arrived at the local APIC since the last call, in ascending order.
     #[track_caller]
     pub(crate) fn expect_msi(&self, vectors: &[u8]) {
         assert_eq!(self.vectors(), vectors, "vectors in the local APIC");
         self.clear_vectors();
     }
 
-    /// Nothing came to the local APIC.
+    /// No vector arrived at the local APIC.
     #[track_caller]
     pub(crate) fn expect_silence(&self) {
         self.expect_msi(&[]);
     }
 
-    /// The write is taken in the kernel, by a doorbell or a device.
+    /// The kernel takes the write, by a doorbell or a device.
     #[track_caller]
     pub(crate) fn expect_taken(&self, bus: Bus, address: u64, bytes: &[u8]) {
         assert_eq!(self.guest_write(bus, address, bytes), [], "exits");
     }
 
-    /// The write exits to user space as it is.
+    /// The write exits to user space unchanged.
     #[track_caller]
     pub(crate) fn expect_exit(&self, bus: Bus, address: u64, bytes: &[u8]) {
         let exits = self.guest_write(bus, address, bytes);
         assert_eq!(exits, [ExitWrite::new(address, bytes)], "exits");
     }
 
-    /// The requests that wait in the first PIC, the second PIC, and the IOAPIC: a bit for each pin.
+    /// The pending requests of the first PIC, the second PIC, and the IOAPIC: a bit for each pin.
     #[track_caller]
     pub(crate) fn expect_lines(&self, master: u8, slave: u8, ioapic: u32) {
         let [first, second] = self.pics();

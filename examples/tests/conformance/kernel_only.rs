@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What no machine in user space can do, each with the reason. These run on KVM alone.
+//! Behaviour that no VM in user space can have, each with the reason. These cases run on KVM alone.
 
 use std::os::fd::AsFd;
 
@@ -14,7 +14,7 @@ use tiny_guest::kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap, kvm_ioeven
 use tiny_guest::kvm_ioctls::{self, VmFd};
 
 use crate::backend::kvm::{Read, ioctl};
-use crate::backend::{Answer, Backend, Bus, Irqchip, Kvm, Spec};
+use crate::backend::{Backend, Bus, Irqchip, Kvm, Reply, Spec};
 use crate::case::Host;
 use crate::event::{Event, FULL};
 use crate::expect::{expect_count, expect_errno, expect_ok};
@@ -103,7 +103,7 @@ fn machine() -> Kvm {
     vm
 }
 
-/// A machine with an eventfd at a message of the vector 0x41.
+/// A VM with an eventfd bound to an MSI of the vector 0x41.
 fn bound(event: &Event) -> Kvm {
     let vm = machine();
     expect_ok(vm.set_gsi_routing(&Routing::of(&[msi_route(100, 0x41)])));
@@ -154,7 +154,7 @@ fn overflow() {
     assert_eq!(event.read(), Ok(u64::MAX));
 }
 
-/// How many of those that one waits for are ready.
+/// How many of the polled descriptors are ready.
 fn ready(epoll: &Epoll) -> usize {
     let mut events = [EpollEvent::empty(); 4];
     epoll.wait(&mut events, EpollTimeout::ZERO).unwrap()
@@ -199,7 +199,7 @@ fn immediate() {
     let event = Event::new();
     let vm = bound(&event);
     assert_eq!(event.write(FULL), Ok(8));
-    // Another one would not have found room.
+    // Another eventfd would not have had room.
     assert_eq!(event.write(FULL), Ok(8));
     expect_vectors(&vm, &[0x41]);
 }
@@ -215,7 +215,7 @@ fn closing() {
     vm.settle();
     assert_eq!(vm.ioapic_irr(), 1 << 5);
     drop(dup);
-    // Another worker thread does that, in its own time.
+    // Another worker thread does that later.
     wait_until(|| vm.ioapic_irr() == 0);
 }
 
@@ -252,7 +252,7 @@ fn duplicate_of_the_machine() {
 #[allow(unsafe_code)]
 fn another_process() {
     let (vm, event) = (machine(), Event::new());
-    let requests: [fn(&Kvm, &Event) -> Answer; 2] = [
+    let requests: [fn(&Kvm, &Event) -> Reply; 2] = [
         |vm, event| vm.ioeventfd(&doorbell(event)),
         |vm, event| vm.irqfd(&irqfd(event, 5)),
     ];

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What KVM answers, as a list of cases that run on two machines: `SimVm`, and `/dev/kvm` itself.
+//! KVM's behaviour, as a list of cases that run on two VMs: `SimVm`, and `/dev/kvm` itself.
 //!
-//! A case states what a real kernel (Linux 6.18, x86-64) was seen to answer, so that both machines
-//! are held to the same. Its name says where it runs: `sim::A_ioeventfd::assign_pio_len_0x3`,
-//! `kvm::A_ioeventfd::assign_pio_len_0x3`. The sections read as documentation of KVM:
+//! A case states the behaviour of a real kernel (verified on Linux 6.18, x86-64), and both VMs must
+//! have it. A case's name begins with the VM on which it runs:
+//! `sim::A_ioeventfd::assign_pio_len_0x3`, `kvm::A_ioeventfd::assign_pio_len_0x3`. The sections
+//! read as documentation of KVM:
 //!
 //! | section | what it is about |
 //! |---|---|
@@ -15,7 +16,7 @@
 //! | `E_eventfd` | eventfd(2) by itself, which runs once, as `host::` |
 //! | `R_resample` | level-triggered interrupts and their ends |
 //! | `kernel_only` | what no user-space machine can do, each with the reason |
-//! | `side_by_side` | random requests to both machines, and all answers compared |
+//! | `side_by_side` | random requests to both VMs, and all results compared |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

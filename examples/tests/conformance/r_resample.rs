@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Level-triggered interrupts by eventfds: a signal raises the line, the guest's end of the
-//! interrupt (EOI) lowers it and signals the resample eventfd, upon which the device says whether
-//! it still wants anything.
+//! Level-triggered interrupts by eventfds: a signal raises the line, the guest's EOI lowers it and
+//! signals the resample eventfd, and then the device signals again if it still has an interrupt.
 //!
-//! The guest's interrupts come through the PICs here, whose ends of interrupts KVM sees on every
-//! host.
+//! The guest's interrupts come through the PICs here, whose EOIs KVM sees on every host.
 
 use crate::backend::{Backend, Bus, Irqchip};
 use crate::case::{Case, Host, case};
@@ -54,9 +52,10 @@ impl Pin {
         1 << self.gsi
     }
 
-    /// What the guest takes after a request that it has not taken was lowered: an edge was seen, a
-    /// level is gone with its cause. The first PIC has seen the second one ask, which then has
-    /// nothing: that is a spurious interrupt, of the vector of the last pin.
+    /// The guest's interrupt after a request was lowered that it had not taken. An edge is
+    /// remembered; a level is gone with its cause. The first PIC still has the second PIC's
+    /// request, but the second has no interrupt then: that gives a spurious interrupt, of the
+    /// vector of the last pin.
     fn after_it_fell(self) -> Option<u8> {
         match (self.level, self.gsi) {
             (false, _) => Some(self.vector()),
@@ -66,7 +65,7 @@ impl Pin {
     }
 }
 
-/// The guest sets up both PICs for vectors from 0x60 on, and which pins are level-triggered.
+/// The guest sets up both PICs: vectors from 0x60 on, and which pins are level-triggered.
 pub(crate) fn set_up(vm: &dyn Backend, elcr: [u8; 2]) {
     for (command, vector, cascade) in [(0x20, 0x60, 4), (0xa0, 0x68, 2)] {
         let data = command + 1;
@@ -88,20 +87,20 @@ fn vm(host: &Host, pin: Pin) -> Box<dyn Backend> {
     vm
 }
 
-/// The guest ends the interrupt that it took last.
+/// The guest sends the EOI of the interrupt that it took last.
 fn end(vm: &dyn Backend) {
     vm.expect_taken(Bus::Pio, 0xa0, &[0x20]);
     vm.expect_taken(Bus::Pio, 0x20, &[0x20]);
 }
 
-/// The guest takes the interrupt of a pin and ends it.
+/// The guest takes the interrupt of a pin and sends its EOI.
 #[track_caller]
 fn serve(vm: &dyn Backend, pin: Pin) {
     assert_eq!(vm.guest_takes_interrupt(), Some(pin.vector()), "the vector");
     end(vm);
 }
 
-/// The trigger of a device, and how it is asked again.
+/// The trigger of a device, and its resample eventfd.
 struct Device {
     trigger: Event,
     resample: Event,
@@ -249,7 +248,7 @@ const SCENARIOS: [Scenario; 14] = [
         expect_ok(vm.irq_line(&line(pin.gsi, 1)));
         serve(vm, pin);
         expect_count(&device.resample, 1);
-        // That one did not lower it.
+        // That EOI did not lower it.
         assert_eq!(vm.ioapic_irr(), pin.line());
         expect_ok(vm.irq_line(&line(pin.gsi, 0)));
         assert_eq!(vm.ioapic_irr(), 0);

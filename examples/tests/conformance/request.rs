@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Well-formed requests, from which cases deviate in one point.
+//! Well-formed requests; cases change one field of them.
 
 pub(crate) use notify_sim::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
 
 use crate::backend::Bus;
 use crate::event::Event;
 
-/// Where doorbells are, unless a case is about the place.
+/// The usual address of doorbells.
 pub(crate) const MMIO: u64 = 0xd000_0000;
 pub(crate) const PORT: u64 = 0x510;
 /// Messages to the first vCPU.
@@ -17,7 +17,7 @@ pub(crate) const DATAMATCH: u32 = 1 << 0;
 pub(crate) const PIO: u32 = 1 << 1;
 pub(crate) const DEASSIGN: u32 = 1 << 2;
 pub(crate) const CCW: u32 = 1 << 3;
-/// The next bit counts as known, though no header names it.
+/// KVM knows the next bit, though no header names it.
 pub(crate) const FAST_MMIO: u32 = 1 << 4;
 
 /// Flags of KVM_IRQFD.
@@ -91,7 +91,7 @@ pub(crate) fn unbind(event: &Event, gsi: u32) -> IrqFd {
     }
 }
 
-/// GSI to a vector of the first vCPU.
+/// Routes a GSI to a vector of the first vCPU.
 pub(crate) fn msi_route(gsi: u32, vector: u8) -> RoutingEntry {
     RoutingEntry {
         gsi,
@@ -110,7 +110,7 @@ pub(crate) fn pin_route(gsi: u32, chip: u32, pin: u32) -> RoutingEntry {
     }
 }
 
-/// A vector of the first vCPU.
+/// An MSI to a vector of the first vCPU.
 pub(crate) fn msi(vector: u8) -> Msi {
     Msi {
         address_lo: MSI_ADDRESS,

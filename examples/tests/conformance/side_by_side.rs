@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random operations on both machines, whose answers and interrupts have to be the same.
+//! Random operations on both VMs, whose results and interrupts must be the same.
 //!
-//! A run is reproduced by `SIDE_BY_SIDE_SEED`, and made longer by `SIDE_BY_SIDE_OPERATIONS`. Where
-//! the machines differ, `SimVm` is wrong.
+//! `SIDE_BY_SIDE_SEED` reproduces a run, and `SIDE_BY_SIDE_OPERATIONS` makes it longer. Where the
+//! VMs differ, `SimVm` is wrong.
 
 mod operation;
 mod world;
@@ -33,7 +33,7 @@ fn run() {
         cases: u32::try_from(operations.div_ceil(SEQUENCE as u64)).unwrap(),
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(seed),
-        // A machine is not made for nothing: shrinking has to end some time.
+        // Creating a VM takes time, so shrinking must be limited.
         max_shrink_iters: 2000,
         ..Config::default()
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `bar_move`, as a script runs it.
+//! The program `bar_move`, run as a script runs it.
 
 use std::process::{Command, Output};
 

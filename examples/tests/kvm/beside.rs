@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! All small worlds: a few doorbells within a few bytes, registered in every order. Each that the
-//! planner lets through must ring, by its own write, and where the matcher says.
+//! All small sets of doorbells: a few doorbells within a few bytes, registered in every order. Each
+//! one that the planner accepts must be rung by its own write, as the matcher predicts.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// One doorbell more, if the planner lets it through. The devices take turns.
+    /// Adds one doorbell, if the planner accepts it. The devices take turns.
     fn add(&mut self, place: Place) {
         let index = self.there.len();
         let set = &self.sets[index % 2];
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Each must ring by its own write. `write` returns whether it exited.
+    /// Each must be rung by its own write. `write` returns whether the write exited.
     fn expect_all_ring(&self, mut write: impl FnMut(&Place) -> bool) {
         for (index, place) in self.there.iter().enumerate() {
             assert!(!write(place), "{place:?} is deaf among {:?}", self.there);
@@ -134,7 +134,7 @@ fn three() {
     }
 }
 
-/// Each ioctl of a change is made to fail. What was there before must ring as before.
+/// Each ioctl of a change fails in turn. The earlier doorbells must ring as before.
 fn undone() {
     let notifiers = notifiers();
     let places = places(Bus::Mmio, MMIO, &WIDTHS);
@@ -184,8 +184,9 @@ fn undone() {
 
 #[cfg(target_arch = "x86_64")]
 mod real {
-    //! The same on the kernel's bus. Nothing is deregistered: that takes milliseconds after a
-    //! registration. So each world is beside those before it, and the bus grows.
+    //! The same on the kernel's bus. Nothing is deregistered, as that takes milliseconds after a
+    //! registration. So the doorbells of each set are beside those of the sets before, and the bus
+    //! grows.
 
     use notify_core::KvmVm;
     use tiny_guest::Machine;
@@ -218,7 +219,7 @@ mod real {
             }
         }
         assert!(worlds.iter().filter(|world| world.there.len() == 2).count() > 100);
-        // They go with the VM.
+        // Closing the VM removes the doorbells.
         kvm.retire();
     }
 }

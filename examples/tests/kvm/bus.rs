@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random doorbells and random writes: what the planner lets through, each bus takes; and where a
-//! write lands is the same by the matcher, by the simulated bus, and by the kernel's.
+//! Random doorbells and random writes. Each bus accepts what the planner accepts, and the matcher,
+//! the simulated bus and the kernel's bus agree on where a write lands.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use notify_sim::SimVm;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// Where doorbells and writes are: across a page, some ports, beside the PIC, at the I/O APIC's
-/// end.
+/// Where doorbells and writes are: across a page boundary, at some ports, beside the PIC, at the
+/// end of the I/O APIC.
 const SPACES: [(Bus, u64, u64); 4] = [
     (Bus::Mmio, 0xd000_0ff0, 32),
     (Bus::Pio, 0xc000, 16),
@@ -84,7 +84,7 @@ fn candidates() -> impl Strategy<Value = Vec<Place>> {
     prop::collection::vec((address(), datamatch()), 1..40)
 }
 
-/// Widths that a processor writes, of few values, so that many match.
+/// Widths that a processor writes, with few different values, so that many match.
 fn write() -> impl Strategy<Value = Write> {
     let parts = (address(), 0..5u32, 0..3u8, 0..3u8);
     parts.prop_map(|(address, width, low, high)| {
@@ -101,7 +101,7 @@ fn write() -> impl Strategy<Value = Write> {
     })
 }
 
-/// A write that rings a doorbell, if no other is in its way.
+/// A write that rings a doorbell, unless another doorbell hides it.
 pub(crate) fn aimed((address, datamatch): &Place) -> Write {
     let value = datamatch.value().unwrap_or(0).to_ne_bytes();
     let width = datamatch.bytes().max(1) as usize;
@@ -110,7 +110,7 @@ pub(crate) fn aimed((address, datamatch): &Place) -> Write {
     Write { address, bytes }
 }
 
-/// A set in a machine, each of its doorbells with a notifier of its own.
+/// A set in a VM; each of its doorbells has its own notifier.
 struct Rig<V> {
     vm: Arc<V>,
     set: DoorbellSet,
@@ -127,7 +127,7 @@ impl<V: Vm + 'static> Rig<V> {
         Self { vm, set, notifiers }
     }
 
-    /// Registers doorbells at all places, and forgets where there were others.
+    /// Registers doorbells at all places, instead of the earlier ones.
     fn have(&mut self, places: &[Place]) {
         let new = |_: &Place| Arc::new(EventNotifier::new().unwrap());
         self.notifiers = places.iter().map(new).collect();
@@ -135,18 +135,18 @@ impl<V: Vm + 'static> Rig<V> {
         let bells = bells.map(|((key, (address, datamatch)), one)| {
             Doorbell::new(key, *address, *datamatch, Arc::clone(one))
         });
-        // In two steps, so that some of the later ones lie below earlier ones.
+        // In two steps, so that some of the later doorbells are below earlier ones.
         let bells: Vec<_> = bells.collect();
         for count in [bells.len() / 2, bells.len()] {
             let wanted = bells[..count].iter().cloned();
             let epoch = self.set.apply(self.set.plan(wanted).unwrap()).unwrap();
             self.set.vcpus_passed(epoch).unwrap();
         }
-        // The kicks of those that were there before.
+        // Drops the kicks of the earlier doorbells.
         self.rung();
     }
 
-    /// Which doorbells rang, by index, since the last time.
+    /// Which doorbells rang, by index, since the last call.
     fn rung(&self) -> Vec<u64> {
         let count = |one: &Arc<EventNotifier>| one.consume().unwrap().map_or(0, u64::from);
         let counts = self.notifiers.iter().map(count);
@@ -156,7 +156,7 @@ impl<V: Vm + 'static> Rig<V> {
             .collect()
     }
 
-    /// Where a write should land: the doorbells, and what exits, as the matcher says.
+    /// Where a write should land, by the matcher: the doorbells, and what exits.
     fn predicted(&self, write: &Write) -> Landed {
         let mut landed = Landed::default();
         let mut at = write.address;
@@ -169,7 +169,7 @@ impl<V: Vm + 'static> Rig<V> {
             let (fragment, behind) = rest.split_at(rest.len().min(room));
             let mut missed = false;
             for piece in fragment.chunks(8) {
-                // After a miss, what is left of the fragment exits without being looked up.
+                // After a miss, the rest of the fragment exits without a search.
                 match self.set.key_of_write(at, piece).filter(|_| !missed) {
                     Some(key) => landed.rung.push(key),
                     None => {
@@ -189,7 +189,7 @@ impl<V: Vm + 'static> Rig<V> {
     }
 }
 
-/// What became of a write.
+/// Where a write landed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Landed {
     rung: Vec<u64>,
@@ -197,7 +197,7 @@ struct Landed {
 }
 
 impl Rig<SimVm> {
-    /// Where it does land, and whether a device takes some of it.
+    /// Where the write does land, and whether a device takes some of it.
     fn land(&self, write: &Write) -> (Landed, bool) {
         let (bus, number) = (write.address.bus(), write.address.number());
         let written = self.vm.guest_write(bus, number, &write.bytes);
@@ -210,8 +210,8 @@ impl Rig<SimVm> {
         (landed, written.devices > 0)
     }
 
-    /// The candidates that the planner lets through, each beside those before it. What it does not,
-    /// the machine is asked about.
+    /// The candidates that the planner accepts, each beside those before it. For the others, the VM
+    /// is asked.
     fn choose(&mut self, candidates: &[Place]) -> Vec<Place> {
         let mut chosen: Vec<Place> = Vec::new();
         for &(address, datamatch) in candidates {
@@ -222,7 +222,7 @@ impl Rig<SimVm> {
                 Ok(plan) => {
                     self.set.apply(plan).expect("what was planned");
                     chosen.push((address, datamatch));
-                    // Registered after all the others, wherever it lies.
+                    // Registered after all the others, at any address.
                     assert!(self.land(&aimed(&(address, datamatch))).0.exits.is_empty());
                     continue;
                 }
@@ -235,7 +235,7 @@ impl Rig<SimVm> {
                     Conflict::Taken | Conflict::Wildcard { .. } => {
                         assert!(matches!(bare.unwrap_err().error, Error::Taken { .. }));
                     }
-                    // The machine takes these, and that is the trouble.
+                    // The VM accepts these, though they would hide doorbells.
                     Conflict::Overlap { .. } | Conflict::Adjacent { .. } => drop(bare.unwrap()),
                     _ => drop(bare),
                 },
@@ -264,7 +264,7 @@ fn simulated() {
         writes.extend(chosen.iter().map(aimed));
         for write in &writes {
             let predicted = rig.predicted(write);
-            // The matcher knows nothing of devices.
+            // The matcher does not know devices.
             let (landed, device) = rig.land(write);
             if !device {
                 prop_assert_eq!(landed, predicted, "{:?} among {:?}", write, chosen);
@@ -296,7 +296,7 @@ pub(crate) mod real {
     /// SSE instructions are allowed.
     const CR4_OSFXSR: u64 = 1 << 9;
 
-    /// Which instruction: by its bytes, ports from 32 on.
+    /// The instruction of a write: by its length, ports from 32 on.
     const ORDERS: [u32; 8] = [1, 2, 4, 8, 16, 32 + 1, 32 + 2, 32 + 4];
 
     pub(crate) struct Guest {
@@ -357,7 +357,7 @@ pub(crate) mod real {
             asm.jmp(again)
         }
 
-        /// Writes, and answers what exited on the way.
+        /// Writes, and returns what exited on the way.
         pub(crate) fn write(&self, vcpu: &mut Vcpu, write: &Write) -> Vec<(u64, Vec<u8>)> {
             let ports = if matches!(write.address, IoAddress::Pio(_)) {
                 32
@@ -420,7 +420,7 @@ pub(crate) mod real {
                 exited += u32::from(!real.exits.is_empty());
             }
         }
-        // Both must be many, or this shows nothing.
+        // Both counts must be large, or the test shows nothing.
         assert!(rang > 500 && exited > 1000, "{rang} rang, {exited} exited");
     }
 }

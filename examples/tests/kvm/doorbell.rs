@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `doorbell`, as a script runs it.
+//! The program `doorbell`, run as a script runs it.
 
 use std::process::{Command, Output};
 
@@ -33,7 +33,7 @@ fn loses_nothing(backend: &str) {
     }
     assert_eq!(report["lost"], 0);
     for times in ["ioeventfd_ns", "exit_ns"] {
-        // The time of the clock is taken off: where reading it is slow, a kick may be left with 0.
+        // The time of the clock is subtracted: where reading it is slow, a kick may be left with 0.
         let p50 = report[times]["p50"].as_u64().unwrap();
         assert!(p50 <= report[times]["p99"].as_u64().unwrap(), "{report}");
     }

@@ -32,11 +32,11 @@ fn keeps_the_serial_port() {
     queue.guest_notifier.notify().unwrap();
     assert_eq!(machine.delivered().unwrap(), [0x40]);
 
-    // By an irqfd on the GSI of the serial port. KVM pulses a pin from a thread of its own.
+    // The first port by an irqfd on its GSI. KVM pulses a pin from a thread of its own.
     let serial = IrqFd::builder(table.line(COM1).unwrap()).assign().unwrap();
     serial.notifier().notify().unwrap();
     wait_until(|| machine.requests().unwrap().pic_master & 1 << COM1 != 0);
-    // By a call of the VMM for the second port.
+    // The second port by a call of the VMM.
     vm.irq_line(COM2, true).unwrap();
     let requests = machine.requests().unwrap();
     assert_eq!(requests.pic_master, 1 << COM1 | 1 << COM2);

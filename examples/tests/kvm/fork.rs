@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A forked child has the machine's file descriptor and every guard, and may use none of them.
+//! A forked child has the VM's file descriptor and every guard, and may use none of them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn message(vector: u32) -> MsiMessage {
     MsiMessage::new(Machine::MSI_ADDRESS, vector)
 }
 
-/// Whether an error names what it could not do, and was caused by EIO.
+/// Whether an error names the failed operation, and was caused by EIO.
 fn refused(result: Result<(), impl Error>, names: &str) -> bool {
     let Err(error) = result else { return false };
     let text = error.to_string();
@@ -45,8 +45,8 @@ fn forked() {
     let bell = doorbell(Datamatch::U16(1)).assign().unwrap();
     let notifier = Arc::clone(irq.notifier());
 
-    // SAFETY: trials run one at a time on the main thread, and the harness has started no other, so
-    // that no lock is held which the child could miss.
+    // SAFETY: trials run one at a time on the main thread, and the harness has started no other
+    // thread, so no lock can be held that the child needs.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let other = doorbell(Datamatch::U16(2)).assign();
@@ -65,7 +65,7 @@ fn forked() {
                 ),
                 refused(commit.map(drop), "GSI 26"),
             ];
-            // Each of these wants to undo what the parent did.
+            // Each drop tries to undo what the parent did.
             drop((irq, bell));
             let code = all
                 .iter()

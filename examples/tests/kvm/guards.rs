@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guards dropped in every order, and during a panic: the kernel is as clean as before.
+//! Guards dropped in every order, and during a panic: the kernel keeps nothing of them.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,12 +27,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const PORT: u16 = 0x510;
-/// How many things a device holds.
+/// How many guards a device holds.
 const HELD: usize = 5;
 
-/// Everything that a device holds, and how to see what the kernel still knows of it.
+/// Everything that a device holds, and how to check what the kernel still has of it.
 struct Device {
-    /// In no order: each is dropped on its own.
+    /// In no order: each is dropped separately.
     held: Vec<Box<dyn Any>>,
     vm: Arc<KvmVm>,
     eventfds: [EventFd; 2],
@@ -75,7 +75,7 @@ fn device(vm_fd: &VmFd) -> Device {
     }
 }
 
-/// Registers what the device had registered, by other means, and undoes it.
+/// Registers by other means what the device had registered, and undoes it.
 #[track_caller]
 fn expect_clean(vm_fd: &VmFd, eventfds: &[EventFd; 2]) {
     for eventfd in eventfds {
@@ -85,7 +85,7 @@ fn expect_clean(vm_fd: &VmFd, eventfds: &[EventFd; 2]) {
         vm_fd.unregister_irqfd(eventfd, 24).unwrap();
     }
     let [eventfd, _] = eventfds;
-    // Any writes collide with whatever is left there, of any width and value.
+    // Any writes collide with every doorbell that is left there.
     for address in [
         IoEventAddress::Mmio(DOORBELL),
         IoEventAddress::Pio(PORT.into()),
@@ -99,7 +99,7 @@ fn expect_clean(vm_fd: &VmFd, eventfds: &[EventFd; 2]) {
     }
 }
 
-/// All orders in which what a device holds can be dropped.
+/// All orders in which the guards of a device can be dropped.
 fn orders() -> impl Iterator<Item = Vec<usize>> {
     (0..HELD).permutations(HELD)
 }

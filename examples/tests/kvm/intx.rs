@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `intx`, as a script runs it.
+//! The program `intx`, run as a script runs it.
 
 use std::process::{Command, Output};
 
@@ -53,7 +53,7 @@ fn loses_nothing(backend: &str, chip: &str, irqchip: &str) {
         assert_eq!(report[name], value);
     }
     let count = |name: &str| report[name].as_u64().unwrap();
-    // Each leave comes with an assertion of its own.
+    // Each leave comes with one more assertion.
     assert_eq!(count("asserted"), ASSERTIONS + count("leaves"), "{report}");
     assert_eq!(
         count("asserted"),
@@ -63,12 +63,12 @@ fn loses_nothing(backend: &str, chip: &str, irqchip: &str) {
     for nothing in ["lost", "stuck", "mistold"] {
         assert_eq!(count(nothing), 0, "{nothing} of {report}");
     }
-    // Both holders are told of the same EOIs, but for those that one of them was away for.
+    // Both holders are signalled the same EOIs, except those that one missed while it was away.
     let away = count("told_exported").abs_diff(count("told_own"));
     assert!(away * 10 < count("eois"), "{report}");
     match (chip, irqchip) {
         (_, "full") => assert!(report["eois_seen"].is_null(), "{report}"),
-        // Of an interrupt of the vector that the pin had before it was moved the EOI is nobody's.
+        // The EOI of a vector that the pin had before it was moved belongs to no line.
         ("ioapic", _) => {
             let stale = count("eois") - count("eois_seen");
             assert!(stale <= 2 * count("moves"), "{report}");
@@ -79,7 +79,7 @@ fn loses_nothing(backend: &str, chip: &str, irqchip: &str) {
     if chip == "pic" {
         assert_eq!(count("moves"), 0, "{report}");
     }
-    // It is no test if nothing was withdrawn, merged, masked, told or left.
+    // The test proves nothing if nothing was withdrawn, merged, masked, signalled or left.
     for something in [
         "withdrawn",
         "merged",

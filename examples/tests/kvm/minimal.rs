@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `minimal`: it counts each kick and each interrupt itself.
+//! The program `minimal`, which counts each kick and each interrupt itself.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `msix`, as a script runs it.
+//! The program `msix`, run as a script runs it.
 
 use std::process::{Command, Output};
 
@@ -41,7 +41,7 @@ fn loses_nothing(backend: &str) {
         assert_eq!(delivered, triggered + doubled, "{part} of {report}");
         assert_eq!(count(&format!("/lock_step{part}/coalesced")), 0, "{report}");
     }
-    // A storm coalesces, and its last trigger of each vector arrives.
+    // A storm coalesces, but the last trigger of each vector arrives.
     assert_eq!(count("/storm/triggered"), 15_001, "{report}");
     let coalesced = 15_001 - count("/storm/delivered");
     assert_eq!(count("/storm/coalesced"), coalesced, "{report}");
@@ -68,7 +68,7 @@ fn loses_nothing(backend: &str) {
     for nothing in ["/lost", "/doubled", "/spurious", "/stale", "/torn"] {
         assert_eq!(count(nothing), 0, "{nothing} of {report}");
     }
-    // It is no test if nothing was masked, kept, armed or taken.
+    // The test proves nothing if nothing was masked, kept, armed or taken.
     for something in [
         "/lock_step/kept",
         "/storm/kept",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The program `routing`, as a script and as a person run it.
+//! The program `routing`, run as a script and as a person run it.
 
 use std::io::{Read, Write};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -50,7 +50,7 @@ fn document(output: Output) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The report on a table that KVM refuses, as a program that ends well would give it.
+/// Checks the report on a table that KVM refuses; the program must succeed.
 #[track_caller]
 fn refused(mut output: Output) -> Output {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -59,7 +59,7 @@ fn refused(mut output: Output) -> Output {
     output
 }
 
-/// Runs it on a table that comes from a pipe.
+/// Runs the program on a table that comes from a pipe.
 fn piped(table: &str, arguments: &[&str]) -> Output {
     let mut command = routing(&["-"]);
     command.args(arguments).stdin(Stdio::piped());
@@ -173,7 +173,8 @@ fn compares() {
     assert!(!report.contains("QEMU"), "{report}");
 }
 
-/// Neighbours by their numbers that lead to neighbouring pins in the same way, and no others.
+/// GSIs with successive numbers that are routed to successive pins in the same way are folded, and
+/// no others.
 fn folds() {
     let table = "gsi=16 type=1 2 16\ngsi=17 type=1 2 17\ngsi=19 type=1 2 18\ngsi=20 type=1 2 20\n\
                  gsi=24 type=2\ngsi=26 type=2\ngsi=27 type=2\n\
@@ -236,7 +237,7 @@ fn unreadable() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
-/// More than a pipe holds, and a reader who leaves after one byte.
+/// The output is larger than a pipe's buffer, and the reader closes after one byte.
 fn closed_pipe() {
     let table: String = (0..4000)
         .map(|gsi| format!("gsi={gsi} type=1 9 9\n"))
@@ -255,7 +256,7 @@ fn closed_pipe() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
-/// Without a table, a machine is made.
+/// Without a table, the program creates a VM.
 fn fresh(backends: &[&str]) {
     let report = document(routing(&["--json"]).output().unwrap());
     let backend = report["backend"].as_str().unwrap();

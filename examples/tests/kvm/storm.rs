@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Signals as fast as they go. Interrupts may merge then, so each signal first publishes a number,
-//! and the last number must be seen by a handler that ran after it. Kicks add up and never merge.
+//! Signals at full speed. Interrupts may be merged then, so each signal first publishes a number,
+//! and a handler that runs afterwards must see the last number. Kicks add up and are never merged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ fn run(vcpu: &mut Vcpu, host: impl FnOnce()) {
     });
 }
 
-/// Signals so many times, while the message changes as `changes` says.
+/// Signals so many times; with `changes`, the message changes meanwhile.
 fn storm(signals: u64, changes: bool) {
     let (machine, mut vcpus) = Machine::builder().build().unwrap();
     let table = RoutingTable::new(Arc::new(KvmVm::try_from(machine.vm()).unwrap())).unwrap();
@@ -76,7 +76,7 @@ fn storm(signals: u64, changes: bool) {
 
     let over = AtomicBool::new(false);
     run(&mut vcpus[0], || {
-        // Before that the local APIC is off, and refuses what comes.
+        // Until then the local APIC is disabled and refuses interrupts.
         while ready.load().unwrap() == 0 {
             thread::yield_now();
         }

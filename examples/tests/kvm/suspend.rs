@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! A real guest suspends its device and resumes it, by the recipe of the guide `irqfd::suspend`,
-//! and kicks and is owed interrupts meanwhile: exact counts of looks and of interrupts.
+//! while it kicks and interrupts are pending: exact counts of looks and of interrupts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const ROUNDS: u32 = 200;
 const KICKS: u32 = 3;
-/// Of configuration changes, of a queue whose requests end late, and of the queue that is kicked.
+/// Of configuration changes, of a queue whose requests end late, and of the kicked queue.
 const VECTORS: [u8; 3] = [0x40, 0x41, 0x42];
 /// A register of the device: the guest writes its status to it.
 const STATUS: u16 = 0x510;
@@ -104,7 +104,7 @@ fn suspended() {
     let stopper = vcpu.stopper();
     let (told, statuses) = channel();
     thread::scope(|scope| {
-        // Whatever happens here, the other threads end.
+        // If this thread fails, the other threads must end.
         let stop = Stop(|| {
             stopper.stop();
             running.stop().unwrap();
@@ -123,7 +123,7 @@ fn suspended() {
         });
         for round in 1..=u64::from(ROUNDS) {
             assert_eq!(statuses.recv_timeout(PATIENCE).unwrap(), SUSPEND);
-            // The kick before the suspend was handled, or it is owed.
+            // The kick before the suspend was handled, or is still to be handled.
             let before = looked();
             wait_until(|| owed.load().unwrap() == round);
             for _ in 0..3 {

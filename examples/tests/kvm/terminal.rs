@@ -74,7 +74,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Waits until it shows progress, which it does only when something is counted.
+/// Waits until the program shows progress, which it does only when something is counted.
 fn reports_at_ctrl_c(long: Long, backend: &str) {
     const COLUMNS: u16 = 70;
     let mut command = Command::new(long.program);
@@ -113,7 +113,7 @@ fn versions() {
 #[track_caller]
 fn fits(text: &str, columns: usize) {
     for line in text.lines() {
-        // What sets colours is in no column.
+        // Escape sequences for colours take no columns.
         let line: String = line.split('\x1b').collect();
         let width = line.trim_end_matches('\r').chars().count();
         assert!(width <= columns, "{width} columns: {line:?}");

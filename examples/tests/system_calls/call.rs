@@ -21,7 +21,7 @@ pub(crate) struct Call {
 enum Kind {
     Plain,
     Fcntl,
-    /// That musl's wrappers add to a call that makes a file descriptor.
+    /// The fcntl that musl's wrappers add to a call that creates a file descriptor.
     MuslFcntl,
     Ioctl,
 }
@@ -62,7 +62,7 @@ impl Call {
         call
     }
 
-    /// Whether this program makes it at all.
+    /// Whether this program makes the call at all.
     pub(crate) fn is_of_this_libc(self) -> bool {
         self.kind != Kind::MuslFcntl || cfg!(target_env = "musl")
     }
@@ -136,7 +136,7 @@ pub(crate) const KVM_SIGNAL_MSI: Call = Call::ioctl("KVM_SIGNAL_MSI", 0x4020_aea
 pub(crate) const KVM_INTERRUPT: Call = Call::ioctl("KVM_INTERRUPT", 0x4004_ae86);
 pub(crate) const KVM_GET_TSC_KHZ: Call = Call::ioctl("KVM_GET_TSC_KHZ", 0xaea3);
 
-/// All of them: what an operation is measured with whose list is wrong.
+/// All calls: an operation with a wrong list is measured with them.
 pub(crate) const ALL: [Call; 35] = [
     READ,
     WRITE,
@@ -175,8 +175,8 @@ pub(crate) const ALL: [Call; 35] = [
     KVM_GET_TSC_KHZ,
 ];
 
-/// What Rust's runtime and the C library call by themselves, and not in each run: see
-/// `notify-core/src/system_calls.rs`, which says when.
+/// The calls that Rust's runtime and the C library make by themselves, and not in each run:
+/// `notify-core/src/system_calls.rs` says when.
 pub(crate) const RUNTIME: [SystemCall; 9] = [
     (libc::SYS_brk, None),
     (libc::SYS_mmap, None),

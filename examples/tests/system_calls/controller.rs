@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines to an interrupt controller of the VMM's own. What that calls by itself is not counted.
+//! Lines to an interrupt controller of the VMM. The controller's own system calls are not counted.
 
 use std::io;
 use std::sync::Arc;

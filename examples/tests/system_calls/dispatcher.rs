@@ -40,7 +40,7 @@ struct Loop {
     token: Token,
 }
 
-/// A ring in which there is nothing.
+/// An empty ring.
 struct Ring;
 
 impl Handler for Ring {
@@ -146,7 +146,7 @@ fn turns() -> Vec<Row> {
                     .handle()
                     .add_fd(Arc::clone(&ours), |_| Ok(()))
                     .unwrap();
-                // It is ready for ever.
+                // It stays ready.
                 drop(peer);
                 on(leak((dispatcher, ours)), |(dispatcher, _)| {
                     assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Worked(1));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Doorbells: of a set, and by themselves.
+//! Doorbells of a set, and single doorbells.
 
 use std::sync::Arc;
 

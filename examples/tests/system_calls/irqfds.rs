@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What else the crate `irqfd` has: bare irqfds, interrupts without an eventfd, the queue, VFIO.
+//! The rest of the crate `irqfd`: bare irqfds, interrupts without an eventfd, the queue, VFIO.
 
 use std::io;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ fn queue() -> Vec<Row> {
     ]
 }
 
-/// VFIO's part is the VMM's.
+/// VFIO's calls are the VMM's.
 #[derive(Debug)]
 struct NoDevice;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Makes an operation in a process of its own, on a thread whose filter kills.
+//! Runs an operation in a process of its own, on a thread whose filter kills.
 //!
-//! The test program starts itself once more for that, so that a killed process is a result like any
-//! other, and what an operation leaves behind disturbs no other operation.
+//! The test program starts itself once more for that. So a killed process is a result like any
+//! other, and no operation disturbs another one.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::call::{ALL, Call, RUNTIME};
 use crate::row::{Body, Calls, Section};
 
-/// By what the second process knows its operation, and the names of the calls that are allowed.
+/// Environment variables of the second process: its operation, and the names of the allowed calls.
 const OPERATION: &str = "SYSTEM_CALLS_OF";
 const ALLOWED: &str = "SYSTEM_CALLS_ALLOWED";
 
@@ -29,7 +29,7 @@ enum End {
     Failed(String),
 }
 
-/// Makes an operation where only these calls are allowed, or without a filter.
+/// Runs an operation with only these calls allowed, or without a filter.
 fn run(operation: &str, allowed: Option<&[Call]>) -> End {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(OPERATION, operation).env_remove(ALLOWED);
@@ -45,7 +45,7 @@ fn run(operation: &str, allowed: Option<&[Call]>) -> End {
     }
 }
 
-/// The second process: gets ready, and makes the operation that the environment names.
+/// The second process: sets up and runs the operation that the environment names.
 pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
     let operation = std::env::var(OPERATION).ok()?;
     let allowed = std::env::var(ALLOWED).ok().map(|names| {
@@ -53,21 +53,21 @@ pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
         let calls = ALL.iter().filter(allowed).map(|call| call.filter());
         calls.chain(RUNTIME).collect::<Vec<_>>()
     });
-    // Neither a file nor a program gets a core of a process that is killed on purpose.
+    // A process that is killed on purpose must leave no core file.
     setrlimit(Resource::RLIMIT_CORE, 1, 1).unwrap();
     let mut cells = sections.iter().flat_map(Section::cells);
     let (_, cell) = cells.find(|(name, _)| *name == operation).unwrap();
     let mut body: Body = (cell.setup)();
     let (done, returned) = mpsc::channel();
-    // A thread of its own, as a vCPU and a device have: what the runtime does once for each thread
-    // shows.
+    // A thread of its own, like those of a vCPU and a device: this shows what the runtime does once
+    // for each thread.
     thread::spawn(move || {
         if let Some(allowed) = allowed {
             allow_only(&allowed).unwrap();
         }
         body();
         done.send(()).unwrap();
-        // Its end is no part of the operation, and neither are the drops.
+        // The thread's end is no part of the operation, and neither are the drops.
         loop {
             thread::park();
         }
@@ -76,7 +76,7 @@ pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
     Some(ExitCode::from(code))
 }
 
-/// The calls that an operation makes, whatever its list says: all names of each.
+/// The calls that an operation makes, independent of its list: all names of each.
 pub(crate) fn measure(operation: &str) -> Vec<Call> {
     if let End::Failed(output) = run(operation, None) {
         panic!("{operation} fails without a filter: {output}");
@@ -98,7 +98,7 @@ fn without(calls: &[Call], left_out: Call) -> Vec<Call> {
     calls.copied().collect()
 }
 
-/// An operation needs the calls of its list, each of them, and no other.
+/// Checks that an operation needs all calls of its list, and no other.
 pub(crate) fn check(operation: &str, calls: Calls) {
     let Some(calls) = calls else { return };
     let calls: Vec<_> = calls

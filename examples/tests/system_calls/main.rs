@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Which system calls each operation makes, and that the tables in the documentation say so.
+//! Which system calls each operation makes, and that the tables in the documentation agree.
 //!
-//! An operation is made on a thread whose system call filter kills at all other calls than those of
-//! its list, and then once more without each of them, which must kill it. The tables are made of
-//! the same lists; `WRITE_TABLE=1` writes them anew. They are those of x86-64, as the VMs of
-//! `kvm_test` are, and the numbers.
+//! An operation runs on a thread whose system call filter kills at all other calls than those of
+//! its list. Then it runs once more without each of them, which must kill it. The tables are made
+//! from the same lists; `WRITE_TABLE=1` writes them. They are for x86-64, as are the numbers and
+//! the VMs of `kvm_test`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

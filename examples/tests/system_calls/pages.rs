@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The pages of the documentation that the tables are on.
+//! The documentation pages with the tables.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub(crate) fn pages() -> Vec<Page> {
     ]
 }
 
-/// The documentation has the tables that the lists make. `WRITE_TABLE=1` writes them anew.
+/// Checks that the documentation has the tables of the lists. `WRITE_TABLE=1` writes them.
 pub(crate) fn trials(pages: &[Page]) -> Vec<Trial> {
     let trial = |page: &Page| {
         let name = format!("the_tables_of_{}", page.package.replace('-', "_"));
@@ -117,7 +117,7 @@ impl Section {
     }
 }
 
-/// What a cell says.
+/// The text of a cell.
 fn words(calls: Calls) -> String {
     let words = |calls: &[Call]| calls.iter().map(Call::to_string).collect::<Vec<_>>();
     match calls {
@@ -127,7 +127,7 @@ fn words(calls: Calls) -> String {
     }
 }
 
-/// The ioctls by number, as filters want them.
+/// The numbers of the ioctls, for filters.
 fn numbers(sections: &[Section]) -> String {
     let mut text =
         "# The ioctls by number, on x86-64\n\n| ioctl | number |\n|---|---|\n".to_owned();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the tables are made of: sections of rows, and an operation for each cell.
+//! The parts of the tables: sections of rows, and an operation for each cell.
 
 use crate::call::Call;
 
-/// An operation, ready to be made on a thread with a filter.
+/// An operation, ready to run on a thread with a filter.
 pub(crate) type Body = Box<dyn FnMut() + Send>;
 
 /// The system calls of a cell; `None` if there is no such operation.
 pub(crate) type Calls = Option<&'static [Call]>;
 
-/// On which thread a VMM makes an operation.
+/// The thread on which a VMM runs an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Thread {
     Vcpu,
@@ -31,7 +31,7 @@ impl Thread {
 pub(crate) struct Section {
     pub(crate) subject: &'static str,
     pub(crate) thread: Thread,
-    /// What the columns are, if there are several.
+    /// The titles of the columns, if there are several.
     pub(crate) columns: &'static [&'static str],
     /// Whether an operation needs KVM.
     pub(crate) kvm: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Row {
 
 pub(crate) struct Cell {
     pub(crate) calls: Calls,
-    /// Gets everything ready, without a filter, and returns the operation.
+    /// Sets everything up, without a filter, and returns the operation.
     pub(crate) setup: Box<dyn Fn() -> Body>,
 }
 
@@ -86,7 +86,7 @@ impl Row {
 }
 
 impl Section {
-    /// The cells, each with a name of its own.
+    /// The cells, each with its own name.
     pub(crate) fn cells(&self) -> impl Iterator<Item = (String, &Cell)> {
         self.rows.iter().flat_map(move |row| {
             row.cells.iter().enumerate().map(move |(column, cell)| {
@@ -100,12 +100,12 @@ impl Section {
     }
 }
 
-/// Keeps a value for as long as the process lives: what is dropped would make system calls.
+/// Leaks a value, as dropping it would make system calls.
 pub(crate) fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-/// An operation on a value that is never dropped. What it returns is.
+/// An operation on a value that is never dropped. Its result is dropped.
 pub(crate) fn on<T: Sync, R: 'static>(value: &'static T, act: fn(&'static T) -> R) -> Body {
     Box::new(move || {
         let _ = act(value);

@@ -7,10 +7,10 @@ use crate::call::*;
 use crate::pages::Page;
 use crate::row::{Section, Thread};
 
-/// The list of a thread, as far as the tables name its calls.
+/// The list of a thread, limited to calls that the tables name.
 struct Filter {
     name: &'static str,
-    /// What a VMM with such threads does there.
+    /// The threads of the tables that run on this thread of the VMM.
     threads: &'static [Thread],
     allows: &'static [Call],
 }
@@ -143,7 +143,7 @@ const FILTERS: [Filter; 5] = [
     },
 ];
 
-/// What a VMM makes before its filters are installed, and what is part of the other objects.
+/// What a VMM calls before its filters are installed, and what is part of the other objects.
 const BEFORE: [&str; 5] = [
     "notifiers",
     "making a notifier",
@@ -190,7 +190,7 @@ pub(crate) fn text(pages: &[Page]) -> String {
     text
 }
 
-/// What a thread's list lacks for all that its VMM does with such an object there.
+/// The calls that a thread's list lacks for the operations of its VMM on such an object.
 fn lacks(filter: &Filter, sections: &[&Section], kind: Kind) -> String {
     let is_meant = |section: &&&Section| {
         section.subject == kind.subject && filter.threads.contains(&section.thread)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Rings of a vhost back-end. What the back-end calls by itself is not counted.
+//! Rings of a vhost back-end. The back-end's own system calls are not counted.
 
 use std::io;
 use std::sync::Mutex;

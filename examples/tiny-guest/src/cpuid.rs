@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the CPUID instruction tells the guest.
+//! The features that the CPUID instruction returns to the guest.
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Kvm, VcpuFd};
@@ -7,7 +7,7 @@ use kvm_ioctls::{Kvm, VcpuFd};
 use crate::Error;
 use crate::error::kvm;
 
-/// All that KVM supports, as read once for all vCPUs.
+/// All features that KVM supports, read once for all vCPUs.
 pub(crate) fn supported(kvm_fd: &Kvm) -> Result<CpuId, Error> {
     kvm_fd
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can go wrong on the host's side. Each text ends with its cause, so no error has a source.
+//! The errors of the host's side. Each text ends with its cause, so no error has a source.
 
 use std::io;
 
-/// Why a guest was not made, loaded or run.
+/// Why a guest was not created, loaded or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no KVM here, or it is not for this user: a reason to skip a test, not to fail it.
+    /// There is no KVM here, or this user may not use it: a reason to skip a test, not to fail it.
     #[error("cannot open /dev/kvm: {0}")]
     OpenKvm(io::Error),
     /// KVM refused a request.
@@ -24,7 +24,7 @@ pub enum Error {
     /// The handler of the signal that stops vCPUs could not be installed.
     #[error("cannot install the handler of the signal that stops vCPUs: {0}")]
     Signal(io::Error),
-    /// The machine that was asked for does not fit the [layout](crate::layout).
+    /// The requested VM does not fit the [layout](crate::layout).
     #[error("{0}")]
     Layout(&'static str),
     /// The RAM of the guest could not be allocated.

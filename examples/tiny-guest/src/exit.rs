@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Why a vCPU came back to the host program.
+//! Why a vCPU returned to the host program.
 
 use kvm_ioctls::VcpuExit;
 
@@ -9,49 +9,50 @@ use crate::layout::FINISH_PORT;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Exit<'a> {
-    /// The guest wrote where there is no RAM.
+    /// The guest wrote to an address without RAM.
     MmioWrite {
         /// The guest-physical address.
         address: u64,
-        /// What it wrote, of 1, 2, 4 or 8 bytes.
+        /// The data that it wrote, of 1, 2, 4 or 8 bytes.
         data: &'a [u8],
     },
-    /// The guest reads where there is no RAM. It gets what is in `data` when the vCPU runs again.
+    /// The guest reads from an address without RAM. It gets the contents of `data` when the vCPU
+    /// runs again.
     MmioRead {
         /// The guest-physical address.
         address: u64,
-        /// What it is to read, of 1, 2, 4 or 8 bytes.
+        /// The data that it reads, of 1, 2, 4 or 8 bytes.
         data: &'a mut [u8],
     },
     /// The guest wrote to an I/O port.
     PortWrite {
         /// The port.
         port: u16,
-        /// What it wrote, of 1, 2 or 4 bytes.
+        /// The data that it wrote, of 1, 2 or 4 bytes.
         data: &'a [u8],
     },
-    /// The guest reads an I/O port. It gets what is in `data` when the vCPU runs again.
+    /// The guest reads an I/O port. It gets the contents of `data` when the vCPU runs again.
     PortRead {
         /// The port.
         port: u16,
-        /// What it is to read, of 1, 2 or 4 bytes.
+        /// The data that it reads, of 1, 2 or 4 bytes.
         data: &'a mut [u8],
     },
-    /// The guest ended a level-triggered interrupt of an I/O APIC that the host program emulates.
+    /// The guest sent the EOI of this vector, of a level-triggered pin of an I/O APIC that the host
+    /// program emulates.
     IoapicEoi(u8),
-    /// The vCPU can take an interrupt, as
-    /// [`Vcpu::request_interrupt_window`](crate::Vcpu::request_interrupt_window)
-    /// wanted to know.
+    /// The vCPU can take an interrupt, after a call of
+    /// [`Vcpu::request_interrupt_window`](crate::Vcpu::request_interrupt_window).
     InterruptWindow,
     /// The guest executed `hlt`, and KVM has no interrupt controller that could wake it.
     Halt,
-    /// The program is done, and this is its code.
+    /// The program has finished with this code.
     Finished(u32),
-    /// A [`VcpuStopper`](crate::VcpuStopper) asked for it.
+    /// A [`VcpuStopper`](crate::VcpuStopper) stopped the vCPU.
     Stopped,
-    /// An exception that nothing handled. Look at the registers by [`Vcpu::fd`](crate::Vcpu::fd).
+    /// An exception without a handler. [`Vcpu::fd`](crate::Vcpu::fd) gives access to the registers.
     Shutdown,
-    /// Whatever else KVM reports. No program of these idioms causes it.
+    /// Any other exit of KVM. No program of these phrases causes it.
     Other(VcpuExit<'a>),
 }
 

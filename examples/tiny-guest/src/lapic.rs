@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The registers of a local APIC in the form KVM hands them out.
+//! The registers of a local APIC in KVM's form.
 
 use kvm_bindings::kvm_lapic_state;
 
@@ -21,7 +21,7 @@ pub(crate) fn enable(state: &mut kvm_lapic_state) {
     }
 }
 
-/// The vectors in the interrupt request register, in rising order.
+/// The vectors in the interrupt request register, in ascending order.
 pub(crate) fn pending_vectors(state: &kvm_lapic_state) -> Vec<u8> {
     (0..=u8::MAX)
         .filter(|&vector| {

@@ -2,14 +2,14 @@
 //! A guest of a few hundred bytes that kicks, takes interrupts and counts them.
 //!
 //! An ordinary guest hides what a test of interrupts and doorbells wants to see. The guests here
-//! are written instruction by instruction in the test itself: they start in 64-bit mode with paging
+//! are written instruction by instruction in the test itself. They start in 64-bit mode with paging
 //! on, run one [`Program`] per vCPU, share [`Slot`]s and [`Array`]s with the host, and finish by
 //! writing a code to a port.
 //!
 //! ```no_run
 //! use tiny_guest::{Error, Exit, Machine, Program, ROUND};
 //!
-//! // A guest that rings a doorbell, and sleeps until the interrupt that answers it, 1000 times.
+//! // A guest that rings a doorbell, and sleeps until its interrupt comes, 1000 times.
 //! let (machine, mut vcpus) = Machine::builder().vcpus(1).build()?;
 //! let ticks = machine.slot()?;
 //! let program = Program::new(|asm| {

@@ -25,7 +25,7 @@ const EFER_LMA: u64 = 1 << 10;
 /// The descriptors of a 64-bit code segment and of a data segment, both flat and for ring 0.
 const DESCRIPTORS: [u64; 3] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 const DATA_SELECTOR: u16 = 0x10;
-/// Selects the code segment, in interrupt gates as in CS.
+/// The selector of the code segment, in interrupt gates as in CS.
 pub(crate) const CODE_SELECTOR: u16 = 0x08;
 
 /// Writes the page tables and the GDT.
@@ -55,7 +55,7 @@ pub(crate) fn write_tables(memory: &GuestMemoryMmap) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes `sregs`, as they are after a reset, those of a vCPU in 64-bit mode.
+/// Turns `sregs`, as they are after a reset, into those of a vCPU in 64-bit mode.
 pub(crate) fn enter(sregs: &mut kvm_sregs, vcpu: u8) {
     sregs.cr0 = CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_PE;
     sregs.cr3 = layout::PML4;

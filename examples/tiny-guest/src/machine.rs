@@ -21,10 +21,12 @@ use crate::{Error, Vcpu, cpuid, layout, long_mode, stop};
 pub enum Irqchip {
     /// None: `hlt` makes [`Vcpu::run`] return, and the addresses of the APICs are MMIO.
     None,
-    /// The local APICs. The I/O APIC is left to the host program, which is told of the EOIs of
-    /// level-triggered interrupts by [`Exit::IoapicEoi`](crate::Exit::IoapicEoi).
+    /// The local APICs. The host program emulates the I/O APIC:
+    /// [`Exit::IoapicEoi`](crate::Exit::IoapicEoi) reports the EOIs of its level-triggered
+    /// interrupts.
     Split {
-        /// How many pins that I/O APIC has: the GSIs whose routes are scanned for such interrupts.
+        /// The number of pins of that I/O APIC: KVM scans the routes of these GSIs for
+        /// level-triggered interrupts.
         pins: u32,
     },
     /// The local APICs, an I/O APIC of 24 pins and two PICs, with the usual routes between them.
@@ -32,7 +34,7 @@ pub enum Irqchip {
     Full,
 }
 
-/// What a [`Machine`] is to be.
+/// Builds a [`Machine`].
 #[derive(Clone, Debug)]
 pub struct MachineBuilder {
     irqchip: Irqchip,
@@ -42,38 +44,38 @@ pub struct MachineBuilder {
 }
 
 impl MachineBuilder {
-    /// Sets the interrupt controllers; all of them unless set.
+    /// Sets the interrupt controllers; default: all of them.
     pub fn irqchip(mut self, irqchip: Irqchip) -> Self {
         self.irqchip = irqchip;
         self
     }
 
-    /// Sets the number of vCPUs; 1 unless set.
+    /// Sets the number of vCPUs; default: 1.
     pub fn vcpus(mut self, vcpus: u8) -> Self {
         self.vcpus = vcpus;
         self
     }
 
-    /// Sets the size of the RAM in bytes; 4 MiB unless set.
+    /// Sets the size of the RAM in bytes; default: 4 MiB.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self
     }
 
-    /// Backs the RAM by a memfd, so that another process can map it; it is private unless set. The
+    /// Backs the RAM by a memfd, so that another process can map it; default: private memory. The
     /// file descriptor is that of the only region of [`Machine::memory`].
     pub fn shared_memory(mut self) -> Self {
         self.shared = true;
         self
     }
 
-    /// Makes the machine, and its vCPUs in the order of their APIC IDs, which count from 0.
+    /// Creates the VM, and its vCPUs in the order of their APIC IDs, which count from 0.
     ///
-    /// They are apart because each vCPU goes to a thread of its own.
+    /// The vCPUs are separate because each vCPU goes to a thread of its own.
     ///
     /// # Errors
     ///
-    /// [`Error::OpenKvm`] where there is no KVM, others where KVM does not do what is asked.
+    /// [`Error::OpenKvm`] if there is no KVM; others if KVM refuses a request.
     pub fn build(self) -> Result<(Machine, Vec<Vcpu>), Error> {
         if self.vcpus > layout::MAX_VCPUS {
             return Err(Error::Layout("there is room for 15 vCPUs"));
@@ -82,7 +84,7 @@ impl MachineBuilder {
 
         let kvm_fd = Kvm::new().map_err(|errno| Error::OpenKvm(errno.into()))?;
         let vm = kvm_fd.create_vm().map_err(kvm("KVM_CREATE_VM"))?;
-        // KVM wants both addresses before the first vCPU.
+        // KVM needs both addresses before the first vCPU.
         vm.set_identity_map_address(layout::KVM_PRIVATE)
             .map_err(kvm("KVM_SET_IDENTITY_MAP_ADDR"))?;
         vm.set_tss_address(layout::KVM_PRIVATE as usize + 0x1000)
@@ -104,12 +106,12 @@ impl MachineBuilder {
 #[derive(Debug)]
 pub struct Machine {
     ram: Arc<Ram>,
-    /// The first address that no slot or array has yet.
+    /// The first address that belongs to no slot or array yet.
     next: AtomicU64,
 }
 
 impl Machine {
-    /// Starts to describe a machine: one vCPU, all interrupt controllers, 4 MiB of RAM.
+    /// Returns a builder: one vCPU, all interrupt controllers, 4 MiB of RAM.
     pub fn builder() -> MachineBuilder {
         MachineBuilder {
             irqchip: Irqchip::default(),
@@ -129,11 +131,11 @@ impl Machine {
         &self.ram.memory
     }
 
-    /// Copies the RAM of another machine. vCPUs that run meanwhile see a mixture.
+    /// Copies the RAM of another VM. vCPUs that run meanwhile see a mixture.
     ///
     /// # Errors
     ///
-    /// When the other machine has more RAM.
+    /// If the other VM has more RAM.
     pub fn copy_ram(&self, from: &Self) -> Result<(), Error> {
         for region in from.ram.memory.iter() {
             let mut bytes = vec![0; region.len() as usize];
@@ -145,11 +147,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Copies the state of both PICs and of the I/O APIC of another machine.
+    /// Copies the state of both PICs and of the I/O APIC of another VM.
     ///
     /// # Errors
     ///
-    /// Where KVM does not return it or take it.
+    /// If KVM cannot read or write the state.
     pub fn copy_irqchips(&self, from: &Self) -> Result<(), Error> {
         for chip_id in [
             KVM_IRQCHIP_PIC_MASTER,

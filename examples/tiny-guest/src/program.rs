@@ -12,13 +12,13 @@ use crate::{Error, layout};
 /// A 64-bit interrupt gate in ring 0: present, and interrupts off in the handler.
 const INTERRUPT_GATE: u64 = 0x8e00;
 
-/// How a handler tells the interrupt controller that it is done.
+/// How a handler sends its EOI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Eoi {
     /// By the EOI register of the local APIC.
     #[default]
     Lapic,
-    /// By end-of-interrupt commands to both PICs.
+    /// By EOI commands to both PICs.
     Pic,
     /// Not at all, or in its body.
     None,
@@ -32,7 +32,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Assembles a main program. One that runs off its end finishes with 0.
+    /// Assembles a main program. If it runs off its end, it finishes with 0.
     ///
     /// # Errors
     ///
@@ -49,8 +49,8 @@ impl Program {
 
     /// Adds the handler of an interrupt from the local APIC. `vector` is 32 or more.
     ///
-    /// Around `body`, it saves and restores the registers that the idioms of [`Asm`] change,
-    /// signals the end of the interrupt, and returns.
+    /// Around `body`, it saves and restores the registers that the phrases of [`Asm`] change, sends
+    /// the EOI, and returns.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Program {
         self.handler_with(vector, Eoi::Lapic, body)
     }
 
-    /// Adds a handler that signals the end of the interrupt as `eoi` says.
+    /// Adds a handler that sends the EOI as `eoi` says.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Program {
         Ok(self)
     }
 
-    /// Writes code and IDT to where `vcpu` looks for them.
+    /// Writes code and IDT to their places for `vcpu`.
     pub(crate) fn write(mut self, memory: &GuestMemoryMmap, vcpu: u8) -> Result<(), Error> {
         let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
         let assembled = self.asm.assemble_options(layout::code(vcpu), options)?;
@@ -116,7 +116,7 @@ impl Program {
     }
 }
 
-/// The gate that leads to `entry`, whose address the descriptor has in three pieces.
+/// The gate to `entry`; the descriptor has the address in three pieces.
 fn gate(entry: u64) -> [u8; 16] {
     let low = (entry & 0xffff)
         | u64::from(CODE_SELECTOR) << 16

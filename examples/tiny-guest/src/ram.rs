@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The RAM of the guest, and the only unsafe request of KVM.
+//! The RAM of the guest, and the only unsafe request to KVM.
 
 use std::fs::File;
 
@@ -11,10 +11,9 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use crate::error::kvm;
 use crate::{Error, layout};
 
-/// A VM together with the memory it runs in.
+/// A VM together with its memory.
 ///
-/// The machine and its vCPUs share one of these, so that the memory is there as long as any of
-/// them.
+/// The machine and its vCPUs share this, so that the memory exists as long as any of them.
 #[derive(Debug)]
 pub(crate) struct Ram {
     pub(crate) vm: VmFd,
@@ -29,7 +28,7 @@ impl Ram {
         let file = shared.then(|| file(size)).transpose()?;
         let range = (GuestAddress(0), size as usize, file);
         let memory = GuestMemoryMmap::from_ranges_with_files([range])?;
-        // Made before the region is set, so that dropping it always undoes what was done.
+        // Created before the region is set, so that drop always undoes what was done.
         let ram = Self { vm, memory };
         let host = ram.memory.get_host_address(GuestAddress(0))? as u64;
         ram.set_region(host, size)?;
@@ -46,14 +45,14 @@ impl Ram {
             memory_size: size,
             userspace_addr: host,
         };
-        // SAFETY: it is private, and its callers pass either no memory at all, or all of
+        // SAFETY: this function is private, and its callers pass either no memory at all, or all of
         // `self.memory`. That is a mapping of its own, which Rust reaches by volatile and atomic
-        // accesses only, and which stays until `drop` has taken the region from the VM again.
+        // accesses only, and which stays until `drop` has removed the region from the VM.
         unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("KVM_SET_USER_MEMORY_REGION"))
     }
 }
 
-/// A file without a name that has so many bytes, all of them 0.
+/// A file without a name, of `size` bytes, all 0.
 fn file(size: u64) -> Result<FileOffset, Error> {
     let fd = memfd_create("guest", MFdFlags::MFD_CLOEXEC);
     let file = File::from(fd.map_err(|errno| Error::File(errno.into()))?);
@@ -63,8 +62,9 @@ fn file(size: u64) -> Result<FileOffset, Error> {
 
 impl Drop for Ram {
     fn drop(&mut self) {
-        // `Machine::vm` lets others make vCPUs, which may outlive this: the VM must forget the
-        // memory before it is unmapped. If it does not, the memory has to stay for good.
+        // With `Machine::vm` a caller can create vCPUs that outlive this. So the region must be
+        // removed from the VM before the memory is unmapped. If that fails, the memory has to stay
+        // for good.
         if self.set_region(0, 0).is_err() {
             std::mem::forget(self.memory.clone());
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What waits at the pins of KVM's I/O APIC and PICs.
+//! The requests pending at the pins of KVM's I/O APIC and PICs.
 
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip,
@@ -10,24 +10,24 @@ use crate::{Error, Machine};
 
 #[allow(unsafe_code)]
 impl Machine {
-    /// The pins of the I/O APIC that request an interrupt, a bit each. A level-triggered one does
+    /// The pins of the I/O APIC that request an interrupt, one bit each. A level-triggered pin does
     /// so as long as it is high.
     ///
     /// # Errors
     ///
-    /// Where it is not KVM's.
+    /// If KVM does not emulate it.
     pub fn ioapic_requests(&self) -> Result<u32, Error> {
         let chip = self.irqchip(KVM_IRQCHIP_IOAPIC)?;
         // SAFETY: KVM was asked for an I/O APIC and has filled in this member of the union.
         Ok(unsafe { chip.chip.ioapic.irr })
     }
 
-    /// The pins of both PICs that request an interrupt, a bit each. A level-triggered one does so
+    /// The pins of both PICs that request an interrupt, one bit each. A level-triggered pin does so
     /// as long as it is high.
     ///
     /// # Errors
     ///
-    /// Where they are not KVM's.
+    /// If KVM does not emulate them.
     pub fn pic_requests(&self) -> Result<u16, Error> {
         let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE];
         let [first, second] = chips.map(|id| self.irqchip(id));

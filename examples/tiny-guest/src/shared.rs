@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Variables in the guest's RAM that host and guest share.
 //!
-//! The guest reads and writes them by aligned 8-byte accesses, the host by atomic ones. A side that
-//! sees a value also sees what was written before it: the host acquires and releases, and x86 does
-//! so anyway.
+//! The guest uses aligned 8-byte accesses, the host atomic ones. A side that sees a value also sees
+//! what was written before it: the host acquires and releases, and x86 orders accesses so anyway.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,16 +22,16 @@ impl Slot {
         Self { memory, address }
     }
 
-    /// Where the guest finds it.
+    /// The address of the variable in the guest.
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// The value it has now.
+    /// Returns the current value.
     ///
     /// # Errors
     ///
-    /// None in practice: the address was in RAM when the machine gave out this slot.
+    /// None in practice: the address was in RAM when this slot was allocated.
     pub fn load(&self) -> Result<u64, Error> {
         atomic(&self.memory, self.address, |value| {
             value.load(Ordering::Acquire)
@@ -50,7 +49,7 @@ impl Slot {
         })
     }
 
-    /// Adds to the value, and returns what it was.
+    /// Adds to the value, and returns the previous value.
     ///
     /// # Errors
     ///
@@ -62,7 +61,7 @@ impl Slot {
     }
 }
 
-/// A run of 8-byte values, such as one sample for each round of a loop.
+/// An array of 8-byte values, such as one sample for each round of a loop.
 #[derive(Clone, Debug)]
 pub struct Array {
     memory: GuestMemoryMmap,
@@ -79,7 +78,7 @@ impl Array {
         }
     }
 
-    /// Where the guest finds the first value.
+    /// The address of the first value in the guest.
     pub fn address(&self) -> u64 {
         self.address
     }

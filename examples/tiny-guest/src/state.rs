@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`VcpuState`]: what a vCPU has, for one in another VM.
+//! [`VcpuState`]: the state of a vCPU, to continue in another VM.
 
 use kvm_bindings::{kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs, kvm_vcpu_events};
 
@@ -8,8 +8,8 @@ use crate::{Error, Vcpu, lapic};
 
 /// The registers of a vCPU and its local APIC, with the interrupts that it has not taken.
 ///
-/// Floating-point registers, model-specific registers and the time-stamp counter are not in it: no
-/// phrase of [`Asm`](crate::Asm) but those of time depends on them.
+/// Floating-point registers, model-specific registers and the time-stamp counter are not included:
+/// no phrase of [`Asm`](crate::Asm) depends on them, except those of time.
 #[derive(Clone, Debug)]
 pub struct VcpuState {
     regs: kvm_regs,
@@ -20,7 +20,7 @@ pub struct VcpuState {
 }
 
 impl VcpuState {
-    /// The vectors that the local APIC had accepted and the vCPU had not taken, in rising order.
+    /// The vectors that the local APIC had accepted and the vCPU had not taken, in ascending order.
     pub fn pending_vectors(&self) -> Vec<u8> {
         lapic::pending_vectors(&self.lapic)
     }
@@ -30,12 +30,12 @@ impl Vcpu {
     /// Reads the state, after completing the access for which [`Vcpu::run`] returned. The guest
     /// executes no instruction.
     ///
-    /// To be called when nothing interrupts the vCPU any more: an interrupt that comes later is not
-    /// in the state.
+    /// Call this when nothing interrupts the vCPU any more: an interrupt that comes later is not in
+    /// the state.
     ///
     /// # Errors
     ///
-    /// Where KVM does not return it, or the local APIC is not KVM's.
+    /// If KVM cannot read it, or KVM does not emulate the local APIC.
     pub fn save(&mut self) -> Result<VcpuState, Error> {
         self.complete_access()?;
         Ok(VcpuState {
@@ -50,11 +50,11 @@ impl Vcpu {
         })
     }
 
-    /// Goes on from a state, of a vCPU with the same index whose RAM was copied.
+    /// Continues from the state of a vCPU with the same index whose RAM was copied.
     ///
     /// # Errors
     ///
-    /// Where KVM does not take it.
+    /// If KVM refuses it.
     pub fn restore(&mut self, state: &VcpuState) -> Result<(), Error> {
         // The base of the local APIC is in the special registers, so they come first.
         self.fd

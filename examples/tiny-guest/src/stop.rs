@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Makes a vCPU that runs in another thread return.
 //!
-//! A signal interrupts `KVM_RUN`, but one that arrives just before the request is lost. So the
-//! stopper first leaves a request, which the vCPU looks at on each way in, and then sends the
-//! signal again and again until the vCPU is out. Both sides hold one lock, and the vCPU's thread
-//! says under this lock whether it may be inside: a signal never goes to a thread that has ended.
+//! A signal interrupts `KVM_RUN`, but a signal that arrives just before the request is lost. So the
+//! stopper first stores a request, which the vCPU checks each time it enters, and then sends the
+//! signal again and again until the vCPU has returned. Both sides use one lock, under which the
+//! vCPU's thread records whether it may be inside: so a signal never goes to a thread that has
+//! ended.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use crate::Error;
 
-/// How long one signal may take before the next is sent. The first is lost very rarely.
+/// The time after which the signal is sent again. The first signal is lost very rarely.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Stops one vCPU, from any thread.
@@ -33,7 +34,7 @@ struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    /// A stop was asked for that no run has answered yet.
+    /// A stop was requested, and no run has returned for it yet.
     requested: bool,
     /// The thread that may be in `KVM_RUN`.
     inside: Option<Thread>,
@@ -41,22 +42,23 @@ struct State {
 
 impl VcpuStopper {
     /// Makes one [`Vcpu::run`](crate::Vcpu::run) return [`Exit::Stopped`](crate::Exit::Stopped):
-    /// the one under way, or else the next.
+    /// the current run, or else the next.
     ///
-    /// When this returns, the guest does not execute until that was seen. A run that was about to
-    /// return for a reason of its own still reports it, and then it is the next that is stopped.
+    /// After this has returned, the guest does not execute until a run has returned. A run that was
+    /// about to return for another reason still reports that reason, and then the next run is
+    /// stopped.
     pub fn stop(&self) {
         let mut state = self.gate.lock();
         state.requested = true;
         while let (true, Some(thread)) = (state.requested, &state.inside) {
-            // It fails for a thread that does not exist only, and this one does.
+            // This fails only for a thread that does not exist, and this one does.
             let _ = thread.kill(SIGRTMIN());
             let waited = self.gate.left.wait_timeout(state, RETRY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Lets the calling thread in, unless a stop was asked for.
+    /// Registers the calling thread as inside, unless a stop was requested.
     pub(crate) fn enter(&self) -> Option<Inside<'_>> {
         let mut state = self.gate.lock();
         if std::mem::take(&mut state.requested) {
@@ -67,7 +69,7 @@ impl VcpuStopper {
     }
 }
 
-/// Proof that the calling thread is known to the stopper. It never leaves `Vcpu::run`.
+/// Proof that the stopper knows the calling thread. It never leaves `Vcpu::run`.
 #[derive(Debug)]
 pub(crate) struct Inside<'a> {
     gate: &'a Gate,
@@ -87,12 +89,12 @@ impl Gate {
     }
 }
 
-/// A thread that can be sent signals. Exists only while the thread does, see [`Inside`].
+/// A thread to which signals can be sent. Exists only while the thread does, see [`Inside`].
 #[derive(Debug)]
 struct Thread(pthread_t);
 
-// SAFETY: POSIX gives the handle of a thread to all threads of its process. It is a pointer with
-// musl, which no code here follows, and an integer with glibc.
+// SAFETY: POSIX allows all threads of a process to use the handle of one of its threads. It is a
+// pointer with musl, which no code here follows, and an integer with glibc.
 #[allow(unsafe_code)]
 unsafe impl Send for Thread {}
 
@@ -115,9 +117,10 @@ unsafe impl Killable for Thread {
     }
 }
 
-/// Installs the handler of the signal that interrupts `KVM_RUN`. Without, it would end the process.
+/// Installs the handler of the signal that interrupts `KVM_RUN`. Without it, the signal would end
+/// the process.
 pub(crate) fn install_handler() -> Result<(), Error> {
-    // It has nothing to do: that it runs at all is what interrupts the request.
+    // The handler is empty: running it is what interrupts the request.
     extern "C" fn handler(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
     register_signal_handler(SIGRTMIN(), handler).map_err(|errno| Error::Signal(errno.into()))
 }

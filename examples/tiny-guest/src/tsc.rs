@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The time-stamp counter of the host, which guests see with an offset.
 
-/// Reads it.
+/// Reads the time-stamp counter.
 #[must_use]
 #[allow(unsafe_code)]
 pub fn host_tsc() -> u64 {

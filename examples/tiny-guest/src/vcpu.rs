@@ -11,7 +11,7 @@ use crate::error::kvm;
 use crate::ram::Ram;
 use crate::{Error, Exit, Irqchip, Program, VcpuStopper, cpuid, lapic, layout, long_mode};
 
-/// A virtual processor. Its APIC ID is its index in the machine.
+/// A virtual processor. Its APIC ID is its index in the VM.
 #[derive(Debug)]
 pub struct Vcpu {
     pub(crate) fd: VcpuFd,
@@ -55,19 +55,19 @@ impl Vcpu {
         &self.fd
     }
 
-    /// What makes this vCPU return from another thread.
+    /// Returns a handle that makes this vCPU return from another thread.
     pub fn stopper(&self) -> VcpuStopper {
         self.stopper.clone()
     }
 
-    /// Puts `program` in the place of the one before, and starts at its first instruction.
+    /// Replaces the program by `program`, and starts at its first instruction.
     ///
-    /// Interrupts that were pending stay so. They are off until the program turns them on.
+    /// Pending interrupts stay pending. They are off until the program turns them on.
     ///
     /// # Errors
     ///
-    /// When it does not assemble or is longer than [`layout::CODE_SIZE`], or if KVM does not let
-    /// the registers be set.
+    /// If the program does not assemble or is longer than [`layout::CODE_SIZE`], or if KVM refuses
+    /// the registers.
     pub fn load(&mut self, program: Program) -> Result<(), Error> {
         program.write(&self.ram.memory, self.id)?;
         let regs = kvm_regs {
@@ -77,8 +77,8 @@ impl Vcpu {
             ..Default::default()
         };
         self.fd.set_regs(&regs).map_err(kvm("KVM_SET_REGS"))?;
-        // All but the first vCPU would wait for a start-up interrupt, and any of them may be in a
-        // `hlt` of the program before. Without an APIC in the kernel there is no such state.
+        // All vCPUs but the first would wait for a start-up IPI, and any of them may be in a `hlt`
+        // of the previous program. Without an APIC in the kernel there is no such state.
         if self.irqchip != Irqchip::None {
             let runnable = kvm_mp_state {
                 mp_state: KVM_MP_STATE_RUNNABLE,
@@ -90,12 +90,12 @@ impl Vcpu {
         Ok(())
     }
 
-    /// Runs the guest until something is to be done about it.
+    /// Runs the guest until it exits to the host program.
     ///
     /// # Errors
     ///
-    /// When KVM cannot run the vCPU. Signals are no error: after one that is not of a
-    /// [`VcpuStopper`], it runs on.
+    /// If KVM cannot run the vCPU. A signal that is not from a [`VcpuStopper`] is no error: the
+    /// vCPU runs on.
     #[allow(unsafe_code)]
     pub fn run(&mut self) -> Result<Exit<'_>, Error> {
         let fd = &raw mut self.fd;
@@ -103,10 +103,10 @@ impl Vcpu {
             let Some(_inside) = self.stopper.enter() else {
                 return Ok(Exit::Stopped);
             };
-            // SAFETY: `fd` is valid and nobody else's, as `self` is borrowed for longer than the
-            // exit, and no other statement here uses `self.fd`. There is never a second exit: the
-            // first ends the loop, and an error borrows nothing. Safe code could do the same, if
-            // the borrow checker saw that a borrow that is returned from one arm is over in the
+            // SAFETY: `fd` is valid and exclusively borrowed: `self` is borrowed for longer than
+            // the exit, and no other statement here uses `self.fd`. There is never a second exit:
+            // the first ends the loop, and an error borrows nothing. Safe code could do the same,
+            // if the borrow checker saw that a borrow that is returned from one arm is over in the
             // others.
             match unsafe { &mut *fd }.run() {
                 Ok(exit) => return Ok(exit.into()),
@@ -116,8 +116,8 @@ impl Vcpu {
         }
     }
 
-    /// Lets KVM complete the access of the last exit, which it does on the way into the guest, and
-    /// come back before the guest executes an instruction.
+    /// Makes KVM complete the access of the last exit, which it does on entry, and return before
+    /// the guest executes an instruction.
     pub(crate) fn complete_access(&mut self) -> Result<(), Error> {
         self.fd.set_kvm_immediate_exit(1);
         let completed = match self.fd.run() {
@@ -135,17 +135,17 @@ impl Vcpu {
         self.fd.get_kvm_run().ready_for_interrupt_injection != 0
     }
 
-    /// Asks for an [`Exit::InterruptWindow`] as soon as the vCPU can take such an interrupt, or no
-    /// longer.
+    /// Requests an [`Exit::InterruptWindow`] as soon as the vCPU can take such an interrupt, or
+    /// cancels the request.
     pub fn request_interrupt_window(&mut self, wanted: bool) {
         self.fd.get_kvm_run().request_interrupt_window = wanted.into();
     }
 
-    /// How many times the time-stamp counter of this vCPU ticks in a millisecond.
+    /// The ticks of this vCPU's time-stamp counter in a millisecond.
     ///
     /// # Errors
     ///
-    /// Where the host has no stable time-stamp counter.
+    /// If the host has no stable time-stamp counter.
     pub fn tsc_khz(&self) -> Result<u32, Error> {
         self.fd.get_tsc_khz().map_err(kvm("KVM_GET_TSC_KHZ"))
     }
@@ -155,18 +155,18 @@ impl Vcpu {
     ///
     /// # Errors
     ///
-    /// Where the local APIC is not KVM's.
+    /// If KVM does not emulate the local APIC.
     pub fn enable_lapic(&self) -> Result<(), Error> {
         let mut state = self.lapic()?;
         lapic::enable(&mut state);
         self.fd.set_lapic(&state).map_err(kvm("KVM_SET_LAPIC"))
     }
 
-    /// The vectors that the local APIC has accepted and the vCPU has not taken, in rising order.
+    /// The vectors that the local APIC has accepted and the vCPU has not taken, in ascending order.
     ///
     /// # Errors
     ///
-    /// Where the local APIC is not KVM's.
+    /// If KVM does not emulate the local APIC.
     pub fn pending_vectors(&self) -> Result<Vec<u8>, Error> {
         Ok(lapic::pending_vectors(&self.lapic()?))
     }

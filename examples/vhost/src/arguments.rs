@@ -3,7 +3,7 @@
 
 use bpaf::{Parser, long};
 
-/// `--changes`, 60 unless given.
+/// `--changes`; 60 if not given.
 pub fn changes() -> impl Parser<u32> {
     let name = long("changes").help(
         "How many times the guest changes its device in mid-traffic: masks or retargets a vector, \
@@ -12,7 +12,7 @@ pub fn changes() -> impl Parser<u32> {
     name.argument("COUNT").fallback(60).display_fallback()
 }
 
-/// `--snapshots`; none unless given.
+/// `--snapshots`; none if not given.
 pub fn snapshots() -> impl Parser<Option<u32>> {
     let name = long("snapshots").help(
         "How many times the VMM saves the VM in mid-traffic, at moments drawn at random, and \

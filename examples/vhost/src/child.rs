@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the other processes do. Each is the program that starts it, once more.
+//! The other processes: each is a copy of the program that starts it.
 
 use std::env;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ pub(crate) const DAEMON: &str = "--vhost-daemon=";
 /// The process at the other end of a connection of `/dev/vhost-vsock`.
 pub(crate) const ECHO: &str = "--vhost-echo";
 
-/// Does what such a process is for, and returns its exit code; nothing if this is none. Programs
-/// call this before all else.
+/// Does the work of such a process and returns its exit code; `None` if this process is none.
+/// Programs call this before all else.
 #[must_use]
 pub fn serve(program: &str) -> Option<ExitCode> {
     let argument = env::args().nth(1)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`open`]: how many files this process has open.
+//! [`open`]: how many file descriptors this process has.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Exits`]: what makes the vCPU return to the VMM.
+//! [`Exits`]: the exits of the vCPU to the VMM.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -11,15 +11,15 @@ pub(crate) struct Exits {
     pub(crate) of_traffic: AtomicU64,
     pub(crate) of_replacements: AtomicU64,
     pub(crate) of_registers: AtomicU64,
-    /// How many replacements of the back-end have begun and ended.
+    /// How many replacements of the back-end have begun, and how many have ended.
     pub(crate) begun: AtomicU64,
     pub(crate) ended: AtomicU64,
 }
 
 impl Exits {
-    /// Counts an exit of a run that began when so many replacements had ended.
+    /// Counts an exit of a run of the vCPU; `ended` replacements had ended when that run began.
     ///
-    /// A replacement makes the guest exit if it kicks while its doorbell gets another eventfd.
+    /// A replacement causes an exit if the guest kicks while its doorbell gets another eventfd.
     pub(crate) fn count(&self, write: Write, ended: u64) {
         let exits = match write {
             Write::Kick if self.begun.load(SeqCst) > ended => &self.of_replacements,

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::child::{DAEMON, ECHO};
 
-/// A process that does not outlive this.
+/// A process that is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Killed(Child);
 
@@ -21,14 +21,14 @@ impl Killed {
         self.0.wait()
     }
 
-    /// How it has ended, if it has.
+    /// Its exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
     }
 
-    /// Kills it, unless it has ended. What waits for it goes on.
+    /// Kills it, unless it has ended. Threads that wait for it go on.
     pub(crate) fn kill(&mut self) {
-        // One that cannot be killed has ended.
+        // If this fails, the process has ended.
         let _ = self.0.kill();
     }
 }
@@ -40,8 +40,8 @@ impl Drop for Killed {
     }
 }
 
-/// This program once more, with another argument. Ctrl-C at a terminal is for the VMM, which ends
-/// the others, so they are no part of its process group.
+/// This program again, with another argument. It gets its own process group, as Ctrl-C at a
+/// terminal is for the VMM, which ends the others.
 fn command(argument: String) -> io::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
     command.arg(argument).process_group(0);
@@ -55,7 +55,8 @@ pub(crate) fn daemon(listener: UnixListener, last_moment: u32) -> Result<Killed,
     Ok(Killed(command.spawn()?))
 }
 
-/// The process at the other end, see [`run`](crate::kernel::echo::run), and what it prints.
+/// Starts the process at the other end, see [`run`](crate::kernel::echo::run). Returns what it
+/// prints.
 pub(crate) fn echo() -> Result<(Killed, ChildStdout), Box<dyn Error>> {
     let mut command = command(ECHO.to_owned())?;
     command.stdout(Stdio::piped());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the programs of this package share: a guest with two virtqueues, and what a device sees of
+//! What the programs of this package share: a guest with two virtqueues, and the device's side of
 //! them.
 
 pub mod arguments;

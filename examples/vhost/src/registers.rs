@@ -5,7 +5,7 @@ use tiny_guest::layout::DOORBELL;
 
 use crate::guest::QUEUES;
 
-/// The two places of the BAR with the notify addresses. It is at the first one at first.
+/// The two places of the BAR with the notify addresses. It starts at the first one.
 pub const PLACES: [u64; 2] = [DOORBELL, DOORBELL + 0x1_0000];
 /// Bytes of that BAR.
 pub const PLACE: u64 = 0x1000;
@@ -19,9 +19,9 @@ pub const TABLE: u64 = DOORBELL + 0x2_0000;
 pub const ENTRIES: u16 = 2 * QUEUES as u16;
 /// Bytes of an entry.
 pub const ENTRY: u64 = 16;
-/// Where an entry has the data of its message.
+/// The offset of the message's data in an entry.
 pub const DATA: u64 = 8;
-/// Where an entry has its mask bit.
+/// The offset of the mask bit in an entry.
 pub const MASK: u64 = 12;
 
 /// The other registers.
@@ -30,10 +30,10 @@ pub const CONTROL: u64 = DOORBELL + 0x3_0000;
 pub const QUEUE_VECTOR: u64 = CONTROL;
 /// In 2 bytes: the place of the BAR, 0 or 1.
 pub const BAR: u64 = CONTROL + 0x10;
-/// In 2 bytes: 0 stops the device, and when the write has completed it touches no ring. 1 starts it
+/// In 2 bytes: 0 stops the device, which touches no ring after the write has completed. 1 starts it
 /// on the rings as they are in RAM.
 pub const STATUS: u64 = CONTROL + 0x12;
-/// Asks the VMM to go on in another VM; any 2 bytes.
+/// Makes the VMM move the guest to another VM; any 2 bytes.
 pub const SUSPEND: u64 = CONTROL + 0x14;
 
 /// The interrupt that an entry of the table sends with the first or the second of its messages.
@@ -42,7 +42,7 @@ pub const fn interrupt(entry: u16, message: u8) -> u8 {
     0x40 + 2 * entry as u8 + message
 }
 
-/// How far an address is from the start of the MSI-X table, if it is in it.
+/// The offset of an address in the MSI-X table, if it is in it.
 #[must_use]
 pub fn table_offset(address: u64) -> Option<u64> {
     let offset = address.checked_sub(TABLE)?;
@@ -52,24 +52,24 @@ pub fn table_offset(address: u64) -> Option<u64> {
 /// What the guest wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
-    /// To the MSI-X table, so many bytes from its start.
+    /// To the MSI-X table, at this offset.
     Table(u64),
     /// The entry that a queue uses.
     QueueVector(usize, u16),
     /// The place of the BAR.
     Bar(u16),
-    /// The device is to stop.
+    /// Stops the device.
     Stop,
-    /// The device is to start.
+    /// Starts the device.
     Start,
-    /// The guest is to go on in another VM.
+    /// Moves the guest to another VM.
     Suspend,
     /// A kick that KVM has not taken.
     Kick,
 }
 
 impl Write {
-    /// What a write means; nothing if there is no register.
+    /// The meaning of a write; `None` if there is no register.
     #[must_use]
     pub fn decode(address: u64, data: &[u8]) -> Option<Self> {
         if let Some(offset) = table_offset(address) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Relayed`]: a device as it is without ioeventfd and irqfd in its hands: a thread of the VMM
-//! carries each signal from the guest to the back-end and back. For comparison.
+//! [`Relayed`]: a device without ioeventfd and irqfd, for comparison: a thread of the VMM carries
+//! each signal from the guest to the back-end and back.
 
 use std::error::Error;
 use std::os::fd::AsFd;
@@ -39,19 +39,19 @@ impl<D: Device> Relayed<D> {
         }
     }
 
-    /// The device, which has stopped.
+    /// Returns the device, which has stopped.
     pub fn into_device(self) -> D {
         self.device
     }
 
-    /// How many times the thread was woken by signals: returns of its poll.
+    /// How many times signals woke the thread: returns of its poll.
     #[must_use]
     pub fn wakeups(&self) -> u64 {
         self.counts.wakeups.load(SeqCst)
     }
 
-    /// How many signals it was given to carry. A back-end that looks at its ring once more may call
-    /// before it gets a kick, and one wake-up serves both.
+    /// How many signals the thread has carried. A back-end that looks at its ring once more may
+    /// call before it gets a kick; then one wake-up serves both.
     #[must_use]
     pub fn signals(&self) -> u64 {
         self.counts.signals.load(SeqCst)
@@ -87,7 +87,7 @@ impl<D: Device> Device for Relayed<D> {
 
     fn set_pair(&mut self, queue: usize, _: NotifierPair) -> Result<(), Box<dyn Error>> {
         match self.thread {
-            // The device gets pairs of its own when it starts.
+            // The device gets its own pairs when it starts.
             None => Ok(()),
             Some(_) => {
                 Err(format!("queue {queue} cannot move: the relay has its notifiers").into())
@@ -96,10 +96,10 @@ impl<D: Device> Device for Relayed<D> {
     }
 }
 
-/// What stops it, and the thread.
+/// The notifier that stops the thread, and the thread.
 type Thread = (Arc<EventNotifier>, JoinHandle<Result<(), String>>);
 
-/// From where a signal goes, and where to.
+/// Source and destination of a signal.
 type Way = (Arc<EventNotifier>, Arc<EventNotifier>);
 
 /// Carries signals, each from the first notifier of a way to the second one, until `stop` is

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Traffic`]: what both programs report.
+//! [`Traffic`]: the part of the report that both programs have.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::guest::{Change, Counts, Load};
 use crate::vmm::Totals;
 
-/// What went through a device.
+/// The traffic of a device.
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
-    /// What the guest was to do.
+    /// The guest's work.
     pub load: Load,
     /// How many snapshots the VMM was to take.
     pub wanted_snapshots: u32,
@@ -44,13 +44,13 @@ impl Traffic {
         }
     }
 
-    /// Packets that have not come back when they were due.
+    /// Packets that did not come back when they were due.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.counts.requests - self.counts.answered
     }
 
-    /// Packets that have come back twice, those included that the guest has not taken.
+    /// Packets that came back twice, including those that the guest has not taken.
     #[must_use]
     pub fn doubled(&self) -> u64 {
         let Counts {
@@ -60,7 +60,7 @@ impl Traffic {
             others,
             ..
         } = self.counts;
-        // One more, which has accepted the connection.
+        // One more packet, which accepted the connection.
         let taken = answered + lost + doubled + others + 1;
         let [received, _] = self.totals.used;
         doubled + u64::from(received.wrapping_sub(taken as u16))
@@ -94,7 +94,7 @@ impl Traffic {
             && self.totals.exits == 0
     }
 
-    /// Some lines of a report, with other counts behind them.
+    /// The report's lines, with the counts of `others` added.
     ///
     /// # Errors
     ///

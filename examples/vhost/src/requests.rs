@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Requests`]: what other threads ask of the vCPU's thread.
+//! [`Requests`]: what other threads request of the vCPU's thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
-/// What other threads ask of the vCPU's thread.
+/// What other threads request of the vCPU's thread.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     pub(crate) snapshots: AtomicU32,
@@ -11,7 +11,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Whether a snapshot is due, which is then under way.
+    /// Whether a snapshot is requested; clears the request.
     pub(crate) fn take_snapshot(&self) -> bool {
         let fewer = |due: u32| due.checked_sub(1);
         let taken = self.snapshots.fetch_update(SeqCst, SeqCst, fewer);

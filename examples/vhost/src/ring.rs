@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Ring`]: a split virtqueue in the guest's RAM, set up so that the guest has little to do.
 //!
-//! Descriptor i is of buffer i, and so is entry i of the available ring, for good. A device that
-//! uses the buffers in order, as these do, gets and gives them back in order, so the driver only
-//! counts.
+//! Descriptor i always describes buffer i, and entry i of the available ring always names it. A
+//! device that uses the buffers in order, as these do, gets and returns them in order, so the
+//! driver only counts.
 
 use std::sync::atomic::Ordering;
 
@@ -21,16 +21,16 @@ const DESCRIPTOR: u64 = 16;
 const AVAILABLE: u64 = SIZE as u64 * DESCRIPTOR;
 const USED: u64 = 0x800;
 const BUFFERS: u64 = 0x1000;
-/// Bytes of RAM that a ring takes.
+/// Bytes of RAM of a ring.
 pub const RING: u64 = BUFFERS + SIZE as u64 * BUFFER;
 
-// Two words of 16 bits, then the entries. Each part is where the part before has ended.
+// Two words of 16 bits, then the entries. Each part begins after the end of the part before.
 const _: () = assert!(AVAILABLE + 4 + 2 * SIZE as u64 <= USED);
 const _: () = assert!(USED + 4 + 8 * SIZE as u64 <= BUFFERS);
 
-/// Where the index is in the available and in the used ring, both of which start with flags.
+/// The offset of the index in the available and in the used ring, which both start with flags.
 pub const INDEX: u64 = 2;
-/// Where the entries of a ring are.
+/// The offset of the entries in a ring.
 pub const ENTRIES: u64 = 4;
 /// A flag of the used ring: the driver need not kick.
 pub const NO_NOTIFY: u16 = 1;
@@ -39,12 +39,12 @@ pub const NO_INTERRUPT: u16 = 1;
 /// A flag of a descriptor: the device writes to the buffer.
 const WRITE: u16 = 2;
 
-/// Who fills the buffers of a ring.
+/// Which side fills the buffers of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// The device. The driver has made all of them available.
     Receive,
-    /// The driver, with packets of this many bytes. It has no use for interrupts.
+    /// The driver, with packets of this many bytes. It ignores interrupts.
     Transmit(u32),
 }
 
@@ -55,7 +55,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The ring at an address, from where on [`RING`] bytes of RAM are its own.
+    /// The ring at an address, which takes the next [`RING`] bytes of RAM.
     #[must_use]
     pub fn new(address: u64) -> Self {
         Self { address }
@@ -85,7 +85,7 @@ impl Ring {
         self.address + BUFFERS
     }
 
-    /// Writes the ring as it is before its device starts.
+    /// Writes the ring's initial state, before its device starts.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Ring {
         memory.load(GuestAddress(self.used() + INDEX), Ordering::Acquire)
     }
 
-    /// What VHOST_SET_VRING_ADDR wants to know, by guest-physical addresses.
+    /// The argument of VHOST_SET_VRING_ADDR, with guest-physical addresses.
     #[must_use]
     pub fn config(&self) -> VringConfigData {
         VringConfigData {
@@ -142,7 +142,7 @@ impl Ring {
         }
     }
 
-    /// The same by addresses of this process.
+    /// The same with addresses of this process.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Rings`]: a device's rings, on one back-end after the other.
+//! [`Rings`]: a device's rings, which move from one back-end to the next.
 
 use std::error::Error;
 
@@ -18,7 +18,7 @@ impl<B: VringBackend> Rings<B> {
         Self(None)
     }
 
-    /// Starts them on a back-end that knows all but their eventfds.
+    /// Starts them on a back-end that knows everything but their eventfds.
     pub(crate) fn start(
         &mut self,
         backend: B,
@@ -37,8 +37,8 @@ impl<B: VringBackend> Rings<B> {
         Ok(())
     }
 
-    /// Stops them, and returns the back-end; none if they do not run. Each ring must have stopped
-    /// behind the last buffer that was used.
+    /// Stops them and returns the back-end; `None` if they do not run. Each ring must have stopped
+    /// after the last buffer that was used.
     pub(crate) fn stop(&mut self, session: &Session) -> Result<Option<B>, Box<dyn Error>> {
         let Some(vrings) = self.running() else {
             return Ok(None);
@@ -53,7 +53,7 @@ impl<B: VringBackend> Rings<B> {
         Ok(Some(stopped.backend))
     }
 
-    /// Gives a ring another call, if it runs. The next start gives it one anyway.
+    /// Gives a ring another call, if it runs. Otherwise the next start does so.
     pub(crate) fn set_pair(
         &mut self,
         queue: usize,
@@ -65,7 +65,7 @@ impl<B: VringBackend> Rings<B> {
         }
     }
 
-    /// How many rings the back-end has found in disorder since the last call.
+    /// How many rings the back-end has found malformed since the last call.
     pub(crate) fn failed(&self) -> Result<usize, Box<dyn Error>> {
         match &self.0 {
             Some(vrings) => Ok(vrings.failed()?.len()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`direct`] and [`relayed`]: how long a packet takes from the guest's kick to its interrupt, with
+//! [`direct`] and [`relayed`]: the time of a packet from the guest's kick to its interrupt, with
 //! and without a thread of the VMM between guest and back-end.
 
 use std::error::Error;
@@ -12,10 +12,10 @@ use crate::vmm::{Device, Vmm};
 use crate::vsock::Addresses;
 use crate::watch;
 
-/// What a run has measured.
+/// The measurements of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct RoundTrips {
-    /// Mean time of one, in nanoseconds.
+    /// Mean time of a packet, in nanoseconds.
     pub nanoseconds: f64,
     /// Exits to user space for kicks.
     pub exits: u64,
@@ -25,7 +25,7 @@ pub struct RoundTrips {
     pub signals: u64,
 }
 
-/// Without a thread of the VMM. Returns the device, which has stopped.
+/// Measures without a thread of the VMM. Returns the device, which has stopped.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub fn direct<D: Device + Send>(
     run(device, addresses, load)
 }
 
-/// With a thread that carries each signal. Returns the device, which has stopped.
+/// Measures with a thread that carries each signal. Returns the device, which has stopped.
 ///
 /// # Errors
 ///

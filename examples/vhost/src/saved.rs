@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`SavedWiring`]: the wiring of a VM, in the forms in which it travels to another one.
+//! [`SavedWiring`]: the wiring of a VM in the forms in which it is sent to another VM.
 
 use std::error::Error;
 
@@ -31,14 +31,14 @@ impl SavedWiring {
 /// The snapshot of an MSI-X table.
 #[derive(Debug)]
 pub(crate) enum SavedTable {
-    /// In the form of the crate `irqfd`.
+    /// The format of the crate `irqfd`.
     Json(Vec<u8>),
-    /// In the form that every VMM has.
+    /// Plain registers, which every VMM can save.
     Registers(msix::Registers),
 }
 
 impl SavedTable {
-    /// Writes a snapshot. Even numbers have one form, odd numbers the other.
+    /// Writes a snapshot. Even numbers use one form, odd numbers the other.
     pub(crate) fn new(snapshot: &msix::Snapshot, number: u32) -> Result<Self, Box<dyn Error>> {
         Ok(match number.is_multiple_of(2) {
             true => Self::Json(serde_json::to_vec(snapshot)?),
@@ -59,8 +59,8 @@ impl SavedTable {
 #[derive(Debug)]
 pub(crate) struct SavedQueue {
     number: u16,
-    /// Whether the back-end has called while the queue had no vector. The guest moves a queue by
-    /// way of no vector, and expects the interrupt at the next one.
+    /// Whether the back-end called while the queue had no vector. The guest moves a queue by way of
+    /// no vector, and expects the interrupt at the next vector.
     called: bool,
 }
 

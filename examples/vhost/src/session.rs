@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Session`]: a machine with its guest and its wiring, until it is replaced by another one.
+//! [`Session`]: a VM with its guest and its wiring, until it is replaced by another one.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::saved::SavedWiring;
 use crate::vsock::Addresses;
 use crate::wiring::Wiring;
 
-/// A VM with one vCPU, which is elsewhere.
+/// A VM with one vCPU; the vCPU is kept elsewhere.
 #[derive(Debug)]
 pub struct Session {
     guest: Guest,
@@ -37,20 +37,20 @@ impl Session {
         Ok((session, vcpu))
     }
 
-    /// What another VM needs to go on. The vCPU and the back-end have stopped.
+    /// Saves what another VM needs to go on. The vCPU and the back-end must have stopped.
     ///
     /// # Errors
     ///
     /// Those of KVM.
     pub fn save(&self, vcpu: &mut Vcpu, number: u32) -> Result<Saved, Box<dyn Error>> {
-        // In this order: see `Wiring::save`.
+        // The order matters: see `Wiring::save`.
         let wiring = self.wiring.save(number)?;
         let vcpu = vcpu.save()?;
         Ok(Saved { wiring, vcpu })
     }
 
-    /// Another VM, which goes on where this one was saved, with a copy of its RAM. Its MSI-X table
-    /// is paused.
+    /// Creates another VM, which goes on where this one was saved, with a copy of its RAM. Its
+    /// MSI-X table is paused.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Session {
         self.machine.memory()
     }
 
-    /// Makes the vCPU return.
+    /// Makes the vCPU's run return.
     pub fn stop(&self) {
         self.stopper.stop();
     }
@@ -107,8 +107,8 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Where the interrupt was that the guest had not taken: in a vector that was masked, and in
-    /// the local APIC.
+    /// Where an interrupt was pending that the guest had not taken: in a masked vector, and in the
+    /// local APIC.
     ///
     /// # Errors
     ///
@@ -122,6 +122,6 @@ impl Saved {
 /// A VM whose RAM another process can map, and its vCPU.
 fn machine() -> Result<(Machine, Vcpu), Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().shared_memory().build()?;
-    let vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     Ok((machine, vcpu))
 }

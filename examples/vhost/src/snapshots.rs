@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Plan`]: when the VMM takes a snapshot, which has nothing to do with what the guest does then.
+//! [`Plan`]: when the VMM takes snapshots, independent of what the guest does then.
 
 use std::thread;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use crate::vmm::{Device, Vmm};
 
 /// How often the thread looks at the guest.
 const LOOK: Duration = Duration::from_millis(1);
-/// A snapshot comes up to so many microseconds after the packet that was drawn for it.
+/// A snapshot comes up to so many microseconds after its packet, which was drawn at random.
 const DELAY: u32 = 500;
-/// One in so many follows the one before at once, before the guest has executed an instruction.
+/// One snapshot in so many follows the one before at once, before the guest executes an
+/// instruction.
 const AT_ONCE: u32 = 8;
-/// There is one snapshot for so many packets, unless a number is given.
+/// There is one snapshot for so many packets, if no number is given.
 const PACKETS: u32 = 5000;
 /// The stream of random numbers.
 const STREAM: u64 = 1;
@@ -38,7 +39,7 @@ impl Plan {
         seed: 0,
     };
 
-    /// So many snapshots, or one for 5000 packets.
+    /// `count` snapshots, or one for 5000 packets.
     #[must_use]
     pub fn new(count: Option<u32>, packets: u32, seed: u64) -> Self {
         Self {
@@ -48,7 +49,7 @@ impl Plan {
         }
     }
 
-    /// Asks for all of them, one after the other, in a thread of its own. Returns early if the
+    /// Requests all snapshots, one after the other, on the calling thread. Returns early if the
     /// guest ends before.
     ///
     /// # Errors
@@ -56,7 +57,7 @@ impl Plan {
     /// None in practice.
     pub fn carry_out<D: Device>(&self, vmm: &Vmm<D>) -> Result<(), tiny_guest::Error> {
         let mut random = Random::new(self.seed, STREAM);
-        // Not among the last, so that there is traffic after each.
+        // Not among the last packets, so that there is traffic after each snapshot.
         let last = (self.packets / 4 * 3).max(1);
         let mut packets: Vec<_> = (0..self.count).map(|_| random.below(last)).collect();
         packets.sort_unstable();
@@ -64,7 +65,7 @@ impl Plan {
             if vmm.is_ending() {
                 return Ok(());
             }
-            // Without a delay for one that is late, so that a guest that is fast has all of them.
+            // A late snapshot has no delay, so that a fast guest gets all of them.
             let mut delay = 0;
             let at_once = random.chance(AT_ONCE);
             while !at_once && vmm.session().guest().answered()? < packet.into() {

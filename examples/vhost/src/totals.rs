@@ -6,13 +6,13 @@ use crate::guest::QUEUES;
 /// How many times the VM was saved, and the guest continued in another one.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Snapshots {
-    /// Because the guest asked for it.
+    /// Because the guest requested it.
     pub of_guest: u32,
-    /// Because another thread of the VMM asked for it.
+    /// Because another thread of the VMM requested it.
     pub of_vmm: u32,
-    /// Of all: how many found an interrupt in a vector that was masked.
+    /// Of all: how many found an interrupt pending in a masked vector.
     pub pending_in_vector: u32,
-    /// Of all: how many found an interrupt in the local APIC.
+    /// Of all: how many found an interrupt pending in the local APIC.
     pub pending_in_apic: u32,
 }
 
@@ -21,9 +21,9 @@ pub struct Snapshots {
 pub struct Totals {
     /// Exits that the traffic caused.
     pub exits: u64,
-    /// Kicks that left the guest because the back-end was replaced.
+    /// Kicks that exited because the back-end was replaced.
     pub replacement_exits: u64,
-    /// Exits by which the guest reached the device's registers.
+    /// Exits to the device's registers.
     pub register_exits: u64,
     /// How many times the VM was saved, and the guest continued in another one.
     pub snapshots: Snapshots,

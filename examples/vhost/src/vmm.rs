@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Vmm`]: runs the guest, and does to the device what the guest asks for.
+//! [`Vmm`]: runs the guest, and does to the device what the guest requests.
 
 use std::error::Error;
 use std::num::Wrapping;
@@ -18,7 +18,7 @@ pub use crate::totals::{Snapshots, Totals};
 
 /// A device whose rings a back-end serves.
 pub trait Device {
-    /// Starts the rings where they are in the RAM of a VM, with an eventfd of each kind for
+    /// Starts the rings where they are in the RAM of a VM. `pairs` has an eventfd of each kind for
     /// each.
     ///
     /// # Errors
@@ -26,7 +26,7 @@ pub trait Device {
     /// Those of the back-end.
     fn start(&mut self, session: &Session, pairs: Vec<NotifierPair>) -> Result<(), Box<dyn Error>>;
 
-    /// Stops the rings, if they run: nothing uses them when this has returned.
+    /// Stops the rings, if they run: the back-end does not use them after this has returned.
     ///
     /// # Errors
     ///
@@ -41,10 +41,10 @@ pub trait Device {
     fn set_pair(&mut self, queue: usize, pair: NotifierPair) -> Result<(), Box<dyn Error>>;
 }
 
-/// A guest, its device, and what they cost.
+/// A guest, its device, and the counts of the run.
 #[derive(Debug)]
 pub struct Vmm<D> {
-    /// Held while the back-end is asked for something, which may take long.
+    /// Held during requests to the back-end, which may take long.
     device: Mutex<D>,
     /// Never held for long.
     current: Mutex<Current>,
@@ -52,13 +52,13 @@ pub struct Vmm<D> {
     requests: Requests,
 }
 
-/// The VM, and what went on before it.
+/// The VM, and the state that outlives it.
 #[derive(Debug)]
 struct Current {
     session: Arc<Session>,
     /// Whether the guest has started the device.
     runs: bool,
-    /// By queue: how many buffers were used before the guest made its rings new.
+    /// By queue: how many buffers were used before the guest reset its rings.
     used: [Wrapping<u16>; QUEUES],
     snapshots: Snapshots,
 }
@@ -79,17 +79,17 @@ impl<D: Device> Vmm<D> {
         }
     }
 
-    /// The device. The guest's accesses to registers wait meanwhile.
+    /// Returns the device. Until the guard is dropped, the guest's accesses to registers wait.
     pub fn device(&self) -> MutexGuard<'_, D> {
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The VM of now. Does not wait for the device.
+    /// Returns the current VM. Does not wait for the device.
     pub fn session(&self) -> Arc<Session> {
         Arc::clone(&self.current().session)
     }
 
-    /// Replaces the back-end. Kicks may leave the guest until it is done.
+    /// Replaces the back-end. Kicks may exit until it is done.
     ///
     /// # Errors
     ///
@@ -105,25 +105,25 @@ impl<D: Device> Vmm<D> {
         replaced
     }
 
-    /// Asks for a snapshot, whatever the guest and the device do. The vCPU's thread leaves the
+    /// Requests a snapshot at the current moment of guest and device. The vCPU's thread leaves the
     /// guest and takes it; this does not wait for it.
     pub fn request_snapshot(&self) {
         self.requests.snapshots.fetch_add(1, SeqCst);
         self.session().stop();
     }
 
-    /// Asks the vCPU's thread to leave the guest for good.
+    /// Makes the vCPU's thread leave the guest for good.
     pub fn end(&self) {
         self.requests.end.store(true, SeqCst);
         self.session().stop();
     }
 
-    /// Whether the guest has ended, or is to.
+    /// Whether the guest has ended, or was asked to.
     pub fn is_ending(&self) -> bool {
         self.requests.end.load(SeqCst)
     }
 
-    /// What the run has cost.
+    /// The costs of the run.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl<D: Device> Vmm<D> {
         })
     }
 
-    /// The device and the VM, at the end.
+    /// Returns the device and the VM, at the end.
     pub fn into_parts(self) -> (D, Arc<Session>) {
         let device = self.device.into_inner();
         let current = self.current.into_inner();
@@ -154,7 +154,7 @@ impl<D: Device> Vmm<D> {
     ///
     /// # Errors
     ///
-    /// If it does something unexpected, or the device fails.
+    /// If the guest does something unexpected, or the device fails.
     pub fn run(&self, vcpu: Vcpu) -> Result<(), String> {
         let ended = self.run_guest(vcpu);
         self.requests.end.store(true, SeqCst);
@@ -182,7 +182,7 @@ impl<D: Device> Vmm<D> {
                     let offset = offset.ok_or_else(|| format!("the guest read {address:#x}"))?;
                     session.wiring().table().read(offset, data);
                 }
-                // The loop looks why.
+                // The loop finds out why.
                 Exit::Stopped => {}
                 Exit::Finished(DONE) => break,
                 Exit::Finished(code) => return Err(format!("the guest gave up: {code}").into()),
@@ -194,8 +194,8 @@ impl<D: Device> Vmm<D> {
         Ok(())
     }
 
-    /// The guest has written where there is no RAM, in a run that began when so many replacements
-    /// of the back-end had ended.
+    /// Handles a write of the guest outside of RAM. When that run of the vCPU began, `ended`
+    /// replacements of the back-end had ended.
     fn written(
         &self,
         address: u64,
@@ -209,7 +209,7 @@ impl<D: Device> Vmm<D> {
         if write == Write::Kick && !session.wiring().kicked(address, data)? {
             return Err(unexpected().into());
         }
-        // There is one vCPU, and it carries no other kick.
+        // There is one vCPU, and no other kick of it is in flight.
         session.wiring().vcpu_passed()?;
         match write {
             Write::Kick | Write::Suspend => {}
@@ -248,8 +248,8 @@ impl<D: Device> Vmm<D> {
         }
     }
 
-    /// Saves the VM, and continues in another one with the same back-end. The vCPU is not in the
-    /// guest. Counts it in the field that `count` chooses.
+    /// Saves the VM, and continues in another one with the same back-end. The vCPU must not be in
+    /// the guest. Counts this in the field that `count` chooses.
     fn move_elsewhere(
         &self,
         mut vcpu: Vcpu,
@@ -270,7 +270,7 @@ impl<D: Device> Vmm<D> {
         current.snapshots.pending_in_apic += u32::from(in_apic);
         let runs = current.runs;
         drop(current);
-        // KVM may inject a signal twice that comes while its irqfd is being assigned, so the
+        // KVM may inject a signal twice if it comes while its irqfd is being assigned, so the
         // back-end does not run yet.
         next.wiring().resume()?;
         if runs {

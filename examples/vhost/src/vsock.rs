@@ -8,11 +8,11 @@ pub const PAYLOAD: u32 = 8;
 /// Bytes of a header with its payload.
 pub const PACKET: u64 = HEADER + PAYLOAD as u64;
 
-/// Where the length of the payload is in a header.
+/// The offset of the payload's length in a header.
 pub const LENGTH: u64 = 24;
-/// Where the operation is.
+/// The offset of the operation.
 pub const OPERATION: u64 = 30;
-/// Where the count of received bytes is, which lets the peer send more.
+/// The offset of the count of received bytes, which lets the peer send more.
 pub const FORWARDED: u64 = 40;
 
 /// Asks for a connection.
@@ -26,26 +26,26 @@ pub const READ_WRITE: u16 = 5;
 
 /// A connection of streams, the only type here.
 const STREAM: u16 = 1;
-/// How many bytes of payload a receiver says it has room for.
+/// How many bytes of payload a receiver has room for.
 const ROOM: u32 = 1 << 16;
 
 /// Both ends of a connection: context identifier and port.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// The end of the guest.
+    /// The guest's end.
     pub guest: (u64, u32),
-    /// The end of the host.
+    /// The host's end.
     pub host: (u64, u32),
 }
 
-/// A header with a payload, in the order in which they are in memory.
+/// A header with a payload, in the order of the fields in memory.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Context identifier and port of the sender.
     pub source: (u64, u32),
     /// Context identifier and port of the receiver.
     pub destination: (u64, u32),
-    /// How many bytes of payload count.
+    /// How many bytes of the payload are valid.
     pub length: u32,
     /// One of the operations above.
     pub operation: u16,
@@ -54,7 +54,7 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The packet of the guest that asks for a connection.
+    /// The guest's packet that requests a connection.
     #[must_use]
     pub fn request(addresses: &Addresses) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Packet {
         }
     }
 
-    /// What an echo sends back; nothing for a packet that wants no answer.
+    /// What an echo sends back; `None` for a packet that needs no reply.
     #[must_use]
     pub fn echo(&self) -> Option<Self> {
         let operation = match self.operation {
@@ -120,7 +120,7 @@ impl Packet {
     }
 }
 
-/// The `N` bytes at an offset of a packet, which has that many.
+/// The `N` bytes at an offset of a packet, which must be inside of it.
 fn field<const N: usize>(bytes: &[u8; PACKET as usize], offset: u64) -> [u8; N] {
     let mut field = [0; N];
     for (to, from) in field.iter_mut().zip(bytes.iter().skip(offset as usize)) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`wakeups`]: how many times threads of this process have gone to sleep.
+//! [`wakeups`]: how many times threads of this process were woken.
 
 use std::fs;
 use std::io;
 
 use nix::errno::Errno;
 
-/// How many times the threads of this process have slept and were woken, so far.
+/// How many times the threads of this process have slept and been woken so far.
 ///
-/// Without those with these kernel thread numbers: a vCPU sleeps in KVM_RUN while its guest halts,
-/// and its returns to user space are counted instead. And without vhost's own workers, which belong
-/// to the process since Linux 6.4.
+/// Threads with these kernel thread numbers are not counted: a vCPU sleeps in KVM_RUN while its
+/// guest halts, and its returns to user space are counted instead. Neither are vhost's own workers,
+/// which belong to the process since Linux 6.4.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub fn wakeups(without: &[i32]) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// Whether a thread has ended: before its file was opened, or between that and the read.
+/// Whether the thread has ended: before its file was opened, or between that and the read.
 fn has_ended(error: &io::Error) -> bool {
     let missing = [Errno::ENOENT, Errno::ESRCH];
     missing

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`run`]: the guest in a thread of its own, beside one that sleeps.
+//! [`run`]: the guest in a thread of its own, watched by a thread that sleeps.
 
 use std::error::Error;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,27 +15,27 @@ use crate::snapshots::Plan;
 use crate::vmm::{Device, Vmm};
 use crate::wakeups::wakeups;
 
-/// A guest that has not moved for so long waits for an interrupt that was lost.
+/// A guest that makes no progress for this long waits for an interrupt that was lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a guest may stand still that was told to finish. Its packet may wait for a daemon that
-/// is being started, which takes more than a second on an emulated machine. A second Ctrl-C does
+/// How long a guest that was asked to finish may make no progress. Its packet may wait for a daemon
+/// that is being started, which takes more than a second on an emulated host. A second Ctrl-C does
 /// not wait.
 pub const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the watching thread looks at the guest.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What a run has cost beside exits.
+/// The costs of a run besides exits.
 #[derive(Debug, Clone, Copy)]
 pub struct Watched {
-    /// How many times threads of this process were woken, but for the vCPU's, the one that asks
-    /// for snapshots, and the one that watches.
+    /// How many times threads of this process were woken, except the vCPU's, the one that requests
+    /// snapshots, and the watching one.
     pub wakeups: u64,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Runs a guest with so many packets to its end, with snapshots meanwhile. Stops it when it does
-/// not move any more, or the user ends the run.
+/// Runs a guest with `load` to its end, with snapshots meanwhile. Stops it when it makes no
+/// progress any more, or the user ends the run.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub fn run<D: Device + Send>(
     let (watched, moved, ended, asked) = thread::scope(|scope| {
         let asks = ready.clone();
         let asking = scope.spawn(move || {
-            // The watcher waits for these, or has failed.
+            // If this fails, the watcher has failed.
             let _ = asks.send(gettid().as_raw());
             plan.carry_out(vmm)
         });
@@ -69,7 +69,8 @@ pub fn run<D: Device + Send>(
             let [one, other] = without;
             let without = [one, other, gettid().as_raw()];
             let before = wakeups(&without)?;
-            // Dropped here in any case, so that the other thread does not wait for ever.
+            // Moved here, so that it is dropped in any case and the other thread does not wait for
+            // ever.
             let go = go;
             go.send(())?;
             let moved = watch(vmm, &is_over, Progress::new("packets", packets.into()))?;
@@ -90,7 +91,7 @@ pub fn run<D: Device + Send>(
     let (wakeups, _) = watched.map_err(|error: Box<dyn Error>| error)?;
     if !moved && !interrupt::is_pending() {
         let answered = vmm.session().guest().answered()?;
-        return Err(format!("the guest does not move: {answered} packets came back").into());
+        return Err(format!("the guest is stuck: {answered} packets came back").into());
     }
     Ok(Watched {
         wakeups,
@@ -98,7 +99,7 @@ pub fn run<D: Device + Send>(
     })
 }
 
-/// Looks at the guest until it is done, or does not move. Returns whether it is done.
+/// Looks at the guest until it is done, or makes no progress. Returns whether it is done.
 fn watch<D: Device>(
     vmm: &Vmm<D>,
     is_over: &mpsc::Receiver<()>,

@@ -15,8 +15,8 @@ use crate::guest::QUEUES;
 use crate::registers::{ENTRIES, NOTIFY, PLACE, PLACES};
 use crate::saved::{SavedQueue, SavedTable, SavedWiring};
 
-/// The doorbells and the MSI-X table of a device. Both outlive each back-end, their eventfds need
-/// not.
+/// The doorbells and the MSI-X table of a device. Both outlive each back-end; their eventfds may be
+/// replaced.
 #[derive(Debug)]
 pub struct Wiring {
     doorbells: DoorbellSet,
@@ -27,7 +27,7 @@ pub struct Wiring {
 
 #[derive(Debug)]
 struct State {
-    /// Where the doorbells are.
+    /// The address of the doorbells.
     place: u64,
     /// By queue.
     kicks: Vec<Arc<EventNotifier>>,
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Wiring {
-    /// No doorbell yet, and a table as a reset leaves it, with all vectors exported.
+    /// No doorbells yet, and a table after a reset, with all vectors exported.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Wiring {
     /// Gives every queue a new kick and every vector a new notifier. Kicks and calls that are in
     /// the old ones go to the new ones.
     ///
-    /// No back-end may have the old ones: a kick that one is about to read would go to both.
+    /// No back-end may use the old ones: a kick that it is about to read would go to both.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Wiring {
     ///
     /// # Errors
     ///
-    /// If it was not given a kick, and those of the VM.
+    /// If the queue has no kick yet, and those of the VM.
     pub fn pair(&self, queue: usize) -> Result<NotifierPair, Box<dyn Error>> {
         self.pair_with(queue, self.binding(queue)?.call()?)
     }
@@ -114,8 +114,8 @@ impl Wiring {
         (0..QUEUES).map(|queue| self.pair(queue)).collect()
     }
 
-    /// The guest says which entry of the table a queue uses, or that it uses none. A back-end that
-    /// runs is to get the new pair, by `set_pair`.
+    /// Sets which entry of the table a queue uses, or that it uses none. A back-end that runs must
+    /// get the new pair, by `set_pair`.
     ///
     /// # Errors
     ///
@@ -151,8 +151,8 @@ impl Wiring {
         Ok(())
     }
 
-    /// Takes a kick that has left the guest while its doorbell was changed. Returns whether it was
-    /// one.
+    /// Signals a kick that exited because its doorbell was being changed. Returns whether the write
+    /// was such a kick.
     ///
     /// # Errors
     ///
@@ -162,8 +162,8 @@ impl Wiring {
         Ok(self.doorbells.on_exit_write(address, data)? == AfterExit::Resume)
     }
 
-    /// The only vCPU has left the guest, and the kick that it carried was taken: no older kick is
-    /// on its way.
+    /// Call this when the only vCPU has exited, and the kick that it carried was taken: no older
+    /// kick is in flight.
     ///
     /// # Errors
     ///
@@ -176,8 +176,8 @@ impl Wiring {
         }
     }
 
-    /// Pauses the table, and returns what another VM needs to go on. The vCPU and the back-end have
-    /// stopped. The local APIC is to be read after this: KVM may inject until the table is paused.
+    /// Pauses the table, and returns what another VM needs to go on. The vCPU and the back-end must
+    /// have stopped. Read the local APIC after this: KVM may inject until the table is paused.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl Wiring {
     ///
     /// # Errors
     ///
-    /// Those of the VM, and if what was saved cannot be read.
+    /// Those of the VM, and if the saved state cannot be read.
     pub fn restore(&self, saved: &SavedWiring) -> Result<(), Box<dyn Error>> {
         self.table.pause();
         let _ = self.table.restore(&saved.table.snapshot()?)?;

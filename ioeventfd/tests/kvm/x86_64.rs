@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The cases that a VM without a running guest can show.
+//! The cases that need no running guest.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ fn two_devices_on_one_doorbell() {
     let wildcard = assign(&vm, MMIO, Datamatch::Width(Width::W2));
     assert!(matches!(wildcard, Err(Error::Taken { .. })));
     let second = assign(&vm, MMIO, Datamatch::U16(2)).unwrap();
-    // The one that was refused must not have taken the first one's place.
+    // The refused doorbell must not have replaced the first one.
     first.deassign().unwrap();
     second.deassign().unwrap();
 }
@@ -130,7 +130,7 @@ fn set(vm: &Arc<KvmVm>) -> DoorbellSet {
     DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), Window::X86_IRQCHIP))
 }
 
-/// Doorbells of notifiers of their own, four bytes apart.
+/// Doorbells with a notifier each, four bytes apart.
 fn queues(base: IoAddress, count: u64) -> Vec<Doorbell> {
     let one = |queue| {
         let address = IoAddress::Mmio(base.number() + queue * 4);
@@ -140,7 +140,7 @@ fn queues(base: IoAddress, count: u64) -> Vec<Doorbell> {
     (0..count).map(one).collect()
 }
 
-/// Whether the kernel has no doorbell in the place of any of these.
+/// Whether the kernel has no doorbell at any of these places.
 fn free(vm: &Arc<KvmVm>, base: IoAddress, count: u64) -> bool {
     queues(base, count)
         .iter()
@@ -157,7 +157,7 @@ fn set_moves() {
         drop(set.stop().unwrap());
         assert!(free(&vm, ELSEWHERE, 4));
         set.start().unwrap();
-        // By less than its own size, onto itself.
+        // By less than its own size, so that old and new place overlap.
         let shifted = IoAddress::Mmio(ELSEWHERE.number() + 4);
         set.relocate(ELSEWHERE, BAR, shifted).unwrap();
         assert!(free(&vm, ELSEWHERE, 1) && !free(&vm, shifted, 1));
@@ -171,7 +171,7 @@ fn set_fails() {
     let set = set(&vm);
     let there = queues(MMIO, 4);
     set.apply(set.plan(there.clone()).unwrap()).unwrap();
-    // A doorbell that the registry does not know has the last of the new places.
+    // A doorbell that the registry does not know is at the last of the new places.
     let last = IoAddress::Mmio(ELSEWHERE.number() + 12);
     let foreign = assign(&vm, last, Datamatch::AnyWrite).unwrap();
     let error = set.relocate(MMIO, BAR, ELSEWHERE).unwrap_err();

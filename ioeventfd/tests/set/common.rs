@@ -54,7 +54,7 @@ pub(crate) fn mmio(
     )
 }
 
-/// One for each notifier, four bytes apart.
+/// One doorbell for each notifier, four bytes apart.
 pub(crate) fn queues(base: u64, notifiers: &[Arc<EventNotifier>]) -> Vec<Doorbell> {
     let one = |(queue, notifier)| mmio(queue, base + queue * 4, W2, notifier);
     (0..).zip(notifiers).map(one).collect()
@@ -72,7 +72,7 @@ pub(crate) fn have(set: &DoorbellSet, wanted: impl IntoIterator<Item = Doorbell>
     change(set, wanted).unwrap()
 }
 
-/// How many ioctls there were since the last time: registrations and deregistrations.
+/// How many ioctls there were since the last call: registrations and deregistrations.
 pub(crate) fn ioctls(vm: &SimVm) -> (u64, u64) {
     let count = |kind| vm.calls(kind);
     let calls = (
@@ -83,8 +83,8 @@ pub(crate) fn ioctls(vm: &SimVm) -> (u64, u64) {
     calls
 }
 
-/// A guest's write, whose exits go to the set. Whether nothing was left for the VMM, and how many
-/// pieces exited.
+/// A guest's write, whose exits go to the set. Returns whether nothing was left for the VMM, and
+/// how many pieces exited.
 pub(crate) fn ring(rig: &Rig, address: IoAddress, bytes: &[u8]) -> (bool, usize) {
     let written = rig.vm.guest_write(address.bus(), address.number(), bytes);
     let all = written.exits.iter().all(|exit| {
@@ -97,13 +97,13 @@ pub(crate) fn ring(rig: &Rig, address: IoAddress, bytes: &[u8]) -> (bool, usize)
     (all, written.exits.len())
 }
 
-/// Rings by the kernel alone: whether it took the write.
+/// Rings by the kernel alone: returns whether the kernel took the write.
 pub(crate) fn kernel_takes(vm: &SimVm, address: u64, bytes: &[u8]) -> bool {
     let written = vm.guest_write(notify_core::Bus::Mmio, address, bytes);
     written.exits.is_empty()
 }
 
-/// What is pending in each, and is not any more.
+/// Takes what is pending in each notifier.
 pub(crate) fn take(notifiers: &[Arc<EventNotifier>]) -> Vec<u64> {
     let count = |one: &Arc<EventNotifier>| one.consume().unwrap().map_or(0, u64::from);
     notifiers.iter().map(count).collect()
@@ -114,7 +114,8 @@ pub(crate) fn expect_kicks(notifiers: &[Arc<EventNotifier>], kicks: &[u64]) {
     assert_eq!(take(notifiers), kicks);
 }
 
-/// Marks the end when it is dropped, so that the other thread does not wait for one that fails.
+/// Sets the flag when it is dropped, so that the other thread does not wait for a thread that has
+/// failed.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {

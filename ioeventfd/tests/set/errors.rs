@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What errors say: what failed, where, what to do, and the errno at the end.
+//! The texts of errors: what failed, where, what to do, and the errno at the end.
 
 use kvm_test::os_text;
 use std::error::Error as _;
@@ -45,7 +45,7 @@ fn what_the_vm_refuses() {
         ),
     );
     assert_ne!(refused, stays);
-    // Another registry of the VM knows nothing of this one's doorbells.
+    // Another registry of the VM does not know this one's doorbells.
     let other = DoorbellSet::new(&DoorbellRegistry::new(rig.vm.clone(), &[]));
     let taken = change(&other, queues(BASE, &all[..1])).unwrap_err();
     expect(

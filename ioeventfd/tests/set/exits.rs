@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Writes that left the guest.
+//! Writes that exited.
 
 use ioeventfd::{AfterExit, Datamatch, Doorbell, IoAddress, Width};
 
@@ -147,7 +147,7 @@ fn whatever_a_guest_makes_up_is_no_panic() {
             );
         }
     }
-    // No port takes more than KVM looks up at a time.
+    // No port write is longer than KVM looks up at a time.
     let port = IoAddress::Pio(0x510);
     have(
         &rig.set,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Every ioctl of every change made to fail, and those of the undo too.
+//! Every ioctl of every change fails in turn, including those of the undo.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::common::*;
 
 const ENOMEM: i32 = 12;
 
-/// What there was, what there is to be, and the notifiers of both.
+/// The doorbells before, those after, and the notifiers of both.
 struct Change {
     before: Vec<Doorbell>,
     after: Vec<Doorbell>,
     all: Vec<Arc<EventNotifier>>,
 }
 
-/// One of each kind: kept, removed, added, moved, moved onto another's place, another notifier,
-/// another value, from all values to one.
+/// One of each kind: kept, removed, added, moved, moved onto another's place, with another
+/// notifier, with another value, from all values to one.
 fn change_of_each_kind() -> Change {
     let all = notifiers(10);
     let bell = |key: u64, at: u64, datamatch, notifier: usize| {
@@ -48,7 +48,7 @@ fn change_of_each_kind() -> Change {
     Change { before, after, all }
 }
 
-/// What each write that matters rings by the kernel alone: a row of counts for each.
+/// What each relevant write rings by the kernel alone: a row of counts for each.
 fn behaviour(rig: &Rig, all: &[Arc<EventNotifier>]) -> Vec<(u64, usize, Vec<u64>)> {
     let pending = take(all);
     let mut rows = Vec::new();
@@ -95,8 +95,8 @@ fn rig_with(removals_first: bool) -> Rig {
     rig
 }
 
-/// Whether a guest that rings at every doorbell is heard by its notifier, once each, by the kernel
-/// or by way of an exit.
+/// Whether each doorbell's notifier is signalled exactly once when a guest rings it, by the kernel
+/// or by an exit.
 #[track_caller]
 pub(crate) fn expect_all_heard(rig: &Rig, bells: &[Doorbell], all: &[Arc<EventNotifier>]) {
     take(all);
@@ -141,14 +141,14 @@ fn a_fault_at_any_ioctl_of_a_change_leaves_everything_as_it_was() {
                 expect_kicks(&all, &[1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
                 assert_eq!(behaviour(&rig, &all), was, "{kind:?} {nth}");
                 expect_all_heard(&rig, &before, &all);
-                // The places are its own still, and those that it did not get are free.
+                // The set still owns its places, and those that it did not get are free.
                 let other = DoorbellSet::new(&rig.registry);
                 for bell in &before {
                     assert!(other.plan([bell.clone()]).is_err());
                 }
                 have(&other, [mmio(0, BASE + 100, W2, &all[8])]);
                 drop(other);
-                // The same plan is good for another attempt.
+                // The same plan can be applied again.
                 rig.set.apply(refused.value).unwrap();
                 assert!(same(&rig.set.doorbells(), &after));
                 expect_all_heard(&rig, &after, &all);
@@ -217,7 +217,7 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
         "what is there is not what it was"
     );
     for one in unrestored {
-        // What the error says is so.
+        // The error's statement must be true.
         let bells = if one.registered { &after } else { &before };
         let bell = bells
             .iter()
@@ -233,8 +233,8 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
         }
         assert!(error.to_string().contains(&one.address.to_string()));
     }
-    // A guest that knows only of the old ones is heard, unless the kernel gives its kick to a
-    // doorbell that is stuck at the same address.
+    // Kicks of a guest that knows only the old doorbells arrive, unless the kernel delivers them to
+    // a doorbell that is stuck at the same address.
     let stuck = |bell: &Doorbell| {
         unrestored
             .iter()
@@ -243,14 +243,15 @@ fn undo_fails(removals_first: bool, faults: [(CallKind, u64); 2]) -> bool {
     let sound: Vec<_> = before.iter().filter(|bell| !stuck(bell)).cloned().collect();
     expect_all_heard(&rig, &sound, &all);
 
-    // What failed can be tried again; what is stuck in its places is got rid of before.
+    // A failed change can be repeated; the doorbell that is stuck in its places is deregistered
+    // before.
     if faults[1].1.is_multiple_of(2) {
         have(&rig.set, after.clone());
         expect_all_heard(&rig, &after, &all);
     }
     // Planning the same doorbells again repairs it.
     have(&rig.set, before.clone());
-    // What is stuck is got rid of by any change, also where nothing was to be repaired.
+    // Any change deregisters stuck doorbells, even if there was nothing to repair.
     have(
         &rig.set,
         before
@@ -314,7 +315,7 @@ fn a_start_or_stop_that_cannot_be_undone_is_made_good_by_the_next() {
     let all = notifiers(4);
     let rig = rig();
     have(&rig.set, queues(BASE, &all));
-    // The third deregistration fails, and so does registering the second again.
+    // The third deregistration fails, and so does registering the second doorbell again.
     rig.vm.fail(IoEventFdDeassign, 3, ENOMEM);
     rig.vm.fail(IoEventFdAssign, 1, ENOMEM);
     let error = rig.set.stop().unwrap_err();

@@ -26,7 +26,7 @@ fn what_is_pending_goes_to_the_new_notifier() {
     have(&rig.set, [mmio(7, ELSEWHERE, W2, &all[0])]);
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
     expect_kicks(&all, &[2, 0]);
-    // Also after changes that have nothing to do with it.
+    // Also after unrelated changes.
     rig.set
         .relocate(
             IoAddress::Mmio(ELSEWHERE),
@@ -133,7 +133,7 @@ fn a_change_of_notifiers_that_fails_gives_everything_back() {
         let all = notifiers(4);
         have(&rig.set, queues(BASE, &all[..2]));
         assert!(kernel_takes(&rig.vm, BASE, &[0; 2]));
-        // A new notifier may have been signalled by its creator; that is the queue's, too.
+        // A new notifier may have been signalled by its creator; this signal is the queue's, too.
         all[2].notify().unwrap();
         rig.vm.fail(kind, nth, 12);
         assert!(change(&rig.set, queues(BASE, &all[2..])).is_err());
@@ -155,7 +155,7 @@ fn a_notifier_that_was_there_before_gives_nothing_back() {
 }
 
 /// Returns what is pending after a change of notifiers that fails. In the middle of the change
-/// queue 0 is kicked, by an exit or at the doorbell that the kernel has for the moment.
+/// queue 0 is kicked, by an exit or at the doorbell that the kernel has at that moment.
 fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: bool) -> Vec<u64> {
     let (vm, pause) = Pause::vm();
     let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
@@ -165,8 +165,8 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
         (0..).zip(these).map(bell).collect::<Vec<_>>()
     };
     have(&set, bells(before));
-    // A further doorbell, whose registration fails, so that those before it are made and taken
-    // back.
+    // A further doorbell, whose registration fails, so that those before it are registered and
+    // deregistered again.
     let further = mmio(9, BASE + 0x100, W2, &all[1]);
     let wanted = bells(after).into_iter().chain([further]);
     let changed = before.iter().zip(after).filter(|(old, new)| old != new);
@@ -196,19 +196,19 @@ fn kicked_in_a_change_that_fails(before: &[usize], after: &[usize], by_exit: boo
     take(&all)
 }
 
-/// The kick goes to the planned notifier, which another queue's handler reads, or no handler at
-/// all.
+/// The kick goes to the planned notifier, which is read by another queue's handler, or by no
+/// handler.
 #[test]
 fn a_kick_during_a_change_that_fails_comes_to_its_queue() {
     for by_exit in [true, false] {
         for (before, after, pending) in [
-            // The queue is to share the notifier of another queue.
+            // The queue will share the notifier of another queue.
             ([0, 1], [1, 1], [1, 1, 0]),
             // The other queue changes its notifier at the same time.
             ([0, 1], [1, 2], [1, 1, 0]),
             // Two queues exchange their notifiers, so either may have been kicked.
             ([0, 1], [1, 0], [1, 2, 0]),
-            // The queue is to leave a notifier that another queue keeps.
+            // The queue will leave a notifier that another queue keeps.
             ([0, 0], [2, 0], [1, 0, 0]),
         ] {
             let had = kicked_in_a_change_that_fails(&before, &after, by_exit);
@@ -217,8 +217,8 @@ fn a_kick_during_a_change_that_fails_comes_to_its_queue() {
     }
 }
 
-/// A queue that had left the set is to come back with another notifier. In the middle of the
-/// change, a late write arrives at its old place, which still signals the notifier of before.
+/// A queue that had left the set will come back with another notifier. In the middle of the change,
+/// a late write arrives at its old place, which still signals the previous notifier.
 #[test]
 fn a_late_write_during_a_change_that_fails_comes_to_the_notifier_of_before() {
     let (vm, pause) = Pause::vm();
@@ -273,13 +273,12 @@ fn no_kick_is_lost_or_doubled_while_the_notifier_changes() {
         drop(ends);
         guest.join().unwrap()
     });
-    // 2000 changes end where they began.
+    // 2000 changes return to the start.
     let pending = take(&all);
     assert_eq!(pending, [writes, 0]);
 }
 
-/// What vhost does with a kick: it polls the eventfd by a callback, edge by edge, and never reads
-/// it.
+/// How vhost takes a kick: it polls the eventfd by a callback, edge by edge, and never reads it.
 struct Vhost<'a> {
     kick: &'a EventNotifier,
     runs: AtomicU64,
@@ -308,7 +307,7 @@ impl Vhost<'_> {
     }
 }
 
-/// The ring: the guest makes buffers available, and the device uses what it sees.
+/// The ring: the guest makes buffers available, and the VMM or vhost uses what it sees.
 #[derive(Default)]
 struct Ring {
     available: AtomicU64,
@@ -339,7 +338,7 @@ fn a_queue_goes_to_vhost_and_back() {
     for _ in 0..20 {
         // The VMM serves it, and stops doing so with a kick unserved.
         kick();
-        // There: the eventfd is given to vhost, the backend is set, and a kick follows.
+        // To vhost: the eventfd is given to vhost, the backend is set, and a kick follows.
         let vhost = Vhost {
             kick: &queue[0],
             runs: AtomicU64::new(0),
@@ -358,13 +357,13 @@ fn a_queue_goes_to_vhost_and_back() {
         });
         kick();
         assert!(vhost.runs.load(Ordering::Acquire) > 0);
-        // Its counter holds all kicks since it took over. They are cleared, and stand for one pass.
+        // Its counter holds all kicks since vhost began. They are cleared, and count as one pass.
         let leftovers = rig.set.drain().unwrap();
         assert_eq!(leftovers.len(), 1);
         assert_eq!(leftovers[0].kicks.get(), 1 + 1 + 10 + 1);
         ring.serve();
         assert!(ring.is_served());
-        // From here on the VMM's own handler is woken by new kicks, and only by those.
+        // From here on new kicks wake the VMM's own handler, and nothing else does.
         assert!(!queue[0].is_signalled().unwrap());
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A simulated VM with a hook before each KVM_IOEVENTFD.
+//! A simulated VM with a hook before each of its KVM_IOEVENTFDs.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,7 @@ impl Hooked {
     }
 }
 
-/// Stops the next KVM_IOEVENTFD once, until the test lets it go on.
+/// Stops the next KVM_IOEVENTFD once, until the test releases it.
 pub(crate) struct Pause {
     armed: AtomicBool,
     entered: Barrier,

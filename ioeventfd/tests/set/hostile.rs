@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Peers that make a signal wait: they share a notifier, fill its counter, and clear O_NONBLOCK,
+//! Peers that make a signal block: they share a notifier, fill its counter, and clear O_NONBLOCK,
 //! which belongs to the open file.
 
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn expect_all(notifier: &EventNotifier, kicks: u128) {
     assert_eq!(had, kicks);
 }
 
-/// Lets blocked threads go when the test ends, so that one that fails does not wait for them.
+/// Releases blocked threads when the test ends, so that a failing test does not wait for them.
 struct Release<'a>(&'a [Arc<EventNotifier>]);
 
 impl Drop for Release<'_> {
@@ -71,8 +71,8 @@ fn asleep<'scope, R: Send + 'scope>(
     thread
 }
 
-/// Runs on a thread of its own what must not wait for the peer. If it does after all, the test can
-/// go on, release it, and fail.
+/// Runs `act`, which must not wait for the peer, on a thread of its own. If it waits nevertheless,
+/// the test can go on, release it, and fail.
 fn promptly<'scope, R: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     act: impl FnOnce() -> R + Send + 'scope,
@@ -118,7 +118,7 @@ fn a_kick_that_a_peer_blocks_stops_nothing_but_its_own_vcpu() {
             (other_queue, change, passed),
             (Some(AfterExit::Resume), Some(true), Some(true))
         );
-        // Stopping has read the counter, which lets the kick through.
+        // Stopping has read the counter, so the kick gets through.
         assert_eq!(blocked.join().unwrap(), AfterExit::Resume);
         assert_eq!(empty(&all[0]), 1);
     });
@@ -166,8 +166,8 @@ fn a_kick_between_its_match_and_its_signal_is_handed_over_too() {
     std::thread::scope(|scope| {
         let _release = Release(&all);
         let kicker = asleep(scope, || kick(&rig, 0));
-        // This empties the old notifier, which lets the kicker signal it. One of the two then waits
-        // until the new one, which they fill, is read.
+        // This empties the old notifier, so the kicker can signal it. One of the two then waits
+        // until the new notifier, which they fill, is read.
         let changer = scope.spawn(|| have(&rig.set, queue(&all[1])));
         expect_all(&all[1], u128::from(FULL) + 1);
         changer.join().unwrap();
@@ -176,7 +176,7 @@ fn a_kick_between_its_match_and_its_signal_is_handed_over_too() {
     });
 }
 
-/// Here the next change overtakes both the kick and the hand-over of the change before.
+/// Here the next change overtakes both the kick and the hand-over of the previous change.
 #[test]
 fn a_hand_over_that_a_change_overtakes_moves_on() {
     let rig = rig();
@@ -189,7 +189,7 @@ fn a_hand_over_that_a_change_overtakes_moves_on() {
     std::thread::scope(|scope| {
         let _release = Release(all);
         let kicker = asleep(scope, || kick(rig, 0));
-        // It cannot give the full notifier what the old one has.
+        // It cannot give the kicks of the old notifier to the full one.
         let first = asleep(scope, || have(&rig.set, queue(&all[1])));
         let second = scope.spawn(|| have(&rig.set, queue(&all[2])));
         expect_all(&all[2], 2 * u128::from(FULL) + 1);
@@ -225,7 +225,7 @@ fn a_kick_that_a_failed_change_overtakes_comes_back() {
     });
 }
 
-/// Two queues have one notifier, and a change that is under way gives each its own. What a thread
+/// Two queues have one notifier, and a change in progress gives each its own. A kick that a thread
 /// moves in the middle of it may be of either queue.
 #[test]
 fn a_kick_that_is_moved_in_the_middle_of_a_change_comes_to_both_queues() {
@@ -244,7 +244,7 @@ fn a_kick_that_is_moved_in_the_middle_of_a_change_comes_to_both_queues() {
         let kicker = asleep(scope, || {
             set.on_exit_write(IoAddress::Mmio(BASE), &[0; 2]).unwrap()
         });
-        // Another queue's hand-over, so that the kicker looks.
+        // Another queue's hand-over makes the kicker look.
         have([0, 0, 4]);
         pause.arm();
         let change = scope.spawn(|| have([1, 2, 4]));

@@ -35,7 +35,7 @@ fn start_kicks_each_queue_once() {
     let rig = rig();
     let all = notifiers(3);
     let mut bells = queues(BASE, &all);
-    // A second doorbell of the first queue, as legacy drivers want it.
+    // A second doorbell of the first queue, which legacy drivers need.
     bells.push(mmio(0, ELSEWHERE, Datamatch::U16(0), &all[0]));
     have(&rig.set, bells);
     rig.set.start().unwrap();
@@ -64,7 +64,7 @@ fn a_kick_that_was_on_its_way_when_the_set_stopped_arrives() {
     rig.set.vcpus_passed(stopped.epoch).unwrap();
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (false, 1));
     rig.set.start().unwrap();
-    // An epoch from before says nothing of what is there now.
+    // An earlier epoch says nothing about later doorbells.
     rig.set.vcpus_passed(stopped.epoch).unwrap();
     assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 0));
     expect_kicks(&all, &[2]);
@@ -113,7 +113,7 @@ fn stop_and_start_while_a_guest_kicks_lose_nothing() {
             let mut writes = 0u64;
             while !over.load(Ordering::Relaxed) {
                 for queue in 0..4 {
-                    // Nothing passes `vcpus_passed` here, so that a stopped set still matches.
+                    // `vcpus_passed` is not called here, so a stopped set still matches.
                     assert!(ring(&rig, IoAddress::Mmio(BASE + queue * 4), &[0; 2]).0);
                     writes += 1;
                 }

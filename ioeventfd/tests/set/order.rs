@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The order of the requests.
+//! The order of the requests to the VM.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use kvm_test::Recorder;
 
 use crate::common::*;
 
-/// One that stays, one that goes, one that is new, one whose notifier changes, and one whose new
-/// place overlaps its old one.
+/// One doorbell that stays, one that goes, one that is new, one whose notifier changes, and one
+/// whose new place overlaps its old one.
 fn calls(removals_first: bool) -> Vec<Call> {
     let vm = Arc::new(Recorder::default());
     let registry = DoorbellRegistry::new(vm.clone(), &[]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A `Vm` that panics in the middle of a change, against its contract.
+//! A VM that panics, which it must not, in the middle of a change.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn the_next_plan_goes_on_from_there() {
         let vm = Arc::new(Hooked::new(move || {
             let left = counting.load(Ordering::Relaxed);
             counting.store(left.saturating_sub(1), Ordering::Relaxed);
-            assert!(left != 1, "a `Vm` must not panic");
+            assert!(left != 1, "a VM must not panic");
         }));
         let registry = DoorbellRegistry::new(vm.clone(), &[]);
         let set = DoorbellSet::new(&registry);
@@ -39,7 +39,7 @@ fn the_next_plan_goes_on_from_there() {
         let other = DoorbellSet::new(&registry);
         have(&other, queues(BASE, &notifiers(3)));
         have(&other, []);
-        // Once more, and dropped as it is.
+        // Once more, and dropped in that state.
         left.store(nth, Ordering::Relaxed);
         let panicked = catch_unwind(AssertUnwindSafe(|| change(&set, queues(BASE, &all))));
         assert!(panicked.is_err());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Plans: what is compared, and what is refused before any request.
+//! Plans: what is compared, and what is refused before any request to the VM.
 
 use ioeventfd::{Conflict, Datamatch, Doorbell, DoorbellSet, Error, IoAddress, Width};
 use notify_sim::CallKind;
@@ -202,7 +202,7 @@ fn what_reaches_over_a_nearer_one_is_seen() {
     let one = notifier();
     let w8 = mmio(0, BASE, Datamatch::Width(Width::W8), &one);
     have(&rig.set, [w8]);
-    // The undo of a failed change leaves a byte within what is there again.
+    // The undo of a failed change leaves a byte within a doorbell that is registered again.
     rig.vm.fail(CallKind::IoEventFdAssign, 2, 12);
     rig.vm.fail(CallKind::IoEventFdDeassign, 2, 12);
     let byte = mmio(1, BASE + 4, Datamatch::U8(0), &one);

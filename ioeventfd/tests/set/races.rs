@@ -83,7 +83,7 @@ fn sets_change_and_exits_come_on_many_threads() {
                     let base = if write % 2 == 0 { here } else { there };
                     let at = base + write % 4 * 4;
                     let exits = vm.guest_write(notify_core::Bus::Mmio, at, &[0; 2]).exits;
-                    // Before the first move nothing is there.
+                    // Before the first move there are no doorbells.
                     let rung = exits.is_empty()
                         || set.on_exit_write(IoAddress::Mmio(at), &[0; 2]).unwrap()
                             == AfterExit::Resume;
@@ -103,7 +103,7 @@ fn sets_change_and_exits_come_on_many_threads() {
     }
 }
 
-/// A VM that stops at each request until another thread has looked twice.
+/// A VM that blocks at every request until another thread has looked twice.
 fn halting() -> (Arc<Hooked>, Arc<Barrier>, Arc<AtomicBool>) {
     let (barrier, on) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
     let (waits, halts) = (Arc::clone(&barrier), Arc::clone(&on));
@@ -138,7 +138,7 @@ fn what_a_change_is_about_to_leave_is_nobodys_until_it_is_done() {
             meanwhile.push(wanted().is_ok());
             barrier.wait();
         }
-        // Or dropping the set, should this fail, would stand still, too.
+        // Otherwise dropping the set would block, too, if this fails.
         on.store(false, Ordering::Relaxed);
         change.join().unwrap().unwrap();
         assert_eq!(meanwhile, [false, false], "the set may have to go back");
@@ -160,7 +160,7 @@ fn exits_are_matched_while_a_request_takes_its_time() {
         let mut rung = Vec::new();
         for _ in 0..4 {
             barrier.wait();
-            // On a thread that gives up, should the lock be held after all.
+            // On a thread that gives up if the lock is held after all.
             let (sent, come) = std::sync::mpsc::channel();
             let set = &set;
             scope.spawn(move || {

@@ -133,7 +133,7 @@ fn only_what_lies_in_the_bar_moves() {
         .collect();
     assert_eq!(addresses, [mmio_at(ELSEWHERE), IoAddress::Pio(0xd010)]);
     ioctls(&rig.vm);
-    // What begins outside stays, and where nothing moves nothing is asked.
+    // Doorbells outside stay, and if nothing moves no request is made.
     for (from, size) in [
         (ELSEWHERE + 1, BAR),
         (ELSEWHERE - BAR, BAR),
@@ -187,8 +187,8 @@ fn a_stopped_set_moves_without_an_ioctl() {
     assert!(kernel_takes(&rig.vm, ELSEWHERE, &[0; 2]));
 }
 
-/// A guest that writes without pause while its BAR moves, with every ioctl of the move made to fail
-/// in turn: each kick arrives exactly once.
+/// A guest writes without pause while its BAR moves, with every ioctl of the move failing in turn:
+/// each kick arrives exactly once.
 #[test]
 fn no_kick_is_lost_or_doubled_while_the_bar_moves() {
     for removals_first in [false, true] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Doorbells that could not be deregistered: conflicts, kicks, and the retry.
+//! Doorbells that could not be deregistered: whose place they block, whose kicks they take, and
+//! when they go.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ fn what_a_dropped_set_cannot_deregister_is_kept_and_got_rid_of() {
     assert_eq!(rig.registry.quarantined(), 1);
     assert!(
         held.upgrade().is_some(),
-        "without it the doorbell could not be deregistered"
+        "without it there is no way to deregister"
     );
     let of_queue_1 = || queues(BASE, &notifiers(2)).remove(1);
     // The next change of any set tries again.
@@ -99,7 +100,7 @@ fn a_kick_that_something_stuck_took_comes_to_its_queue() {
     }
 }
 
-/// What is stuck signals a notifier that another queue's handler reads.
+/// A stuck doorbell signals a notifier that another queue's handler reads.
 #[test]
 fn a_kick_that_something_stuck_gave_to_another_queue_comes_to_its_own() {
     let rig = rig();
@@ -114,14 +115,14 @@ fn a_kick_that_something_stuck_gave_to_another_queue_comes_to_its_own() {
     take(&all);
     assert!(kernel_takes(&rig.vm, BASE, &[0; 2]), "by what is stuck");
     expect_kicks(&all, &[0, 1]);
-    // The next change gets rid of it. It may be one that replaces the notifier of the queue.
+    // The next change removes it, even one that replaces the notifier of the queue.
     let fresh = [notifier(), Arc::clone(&all[1])];
     have(&rig.set, queues(BASE, &fresh));
     expect_kicks(&fresh, &[1, 0]);
     expect_kicks(&all, &[0, 0]);
 }
 
-/// A doorbell at `BASE`, and in the kernel another one in its place, which `all[1]` hears.
+/// A doorbell at `BASE`, and in the kernel another one in its place, which signals `all[1]`.
 fn stuck(all: &[Arc<EventNotifier>]) -> Rig {
     let rig = rig();
     have(&rig.set, [mmio(0, BASE, W2, &all[0])]);
@@ -192,7 +193,7 @@ fn a_quarantined_doorbell_makes_way_for_one_that_is_planned_in_its_place() {
         let held = quarantined(&rig);
         let plan = rig.set.plan([there]).unwrap();
         assert_eq!(ioctls(&rig.vm), (0, 0), "a plan asks nothing of the VM");
-        // As long as the kernel keeps it, it is in the way.
+        // As long as the kernel has it, it blocks the place.
         rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
         let refused = rig.set.apply(plan).unwrap_err();
         assert!(matches!(refused.error, Error::Conflict { .. }), "{refused}");
@@ -247,7 +248,7 @@ fn what_another_party_has_deregistered_is_gone() {
     have(&rig.set, [mmio(0, BASE + 4, W2, &one)]);
 }
 
-/// KVM drops a whole bus if it has no memory to shrink it, and returns ENOENT from then on.
+/// KVM drops a whole bus if it has no memory to make it smaller, and returns ENOENT from then on.
 #[test]
 fn a_set_goes_on_without_doorbells_that_the_kernel_has_lost() {
     type Step = fn(&Rig, &[Arc<EventNotifier>]) -> Epoch;
@@ -271,7 +272,7 @@ fn a_set_goes_on_without_doorbells_that_the_kernel_has_lost() {
         step(&rig, &all);
         have(&rig.set, []);
         have(&rig.set, queues(BASE, &all));
-        // Also where the doorbell was to be deregistered by an undo, or when its set is dropped.
+        // Also if an undo was to deregister the doorbell, or the drop of its set.
         deregister_behind_its_back(&*rig.vm, BASE, &all[0]);
         rig.vm.fail(IoEventFdDeassign, 2, ENOMEM);
         let failed = rig.set.stop().unwrap_err();
@@ -284,8 +285,8 @@ fn a_set_goes_on_without_doorbells_that_the_kernel_has_lost() {
     }
 }
 
-/// A doorbell for any write is stuck where the one that was there before ends. Registered again,
-/// that one would be deaf on KVM's bus, depending on what else is there.
+/// A doorbell for any write is stuck where the previous one ends. If the previous one were
+/// registered again, KVM's bus might not find it, depending on the other doorbells.
 #[test]
 fn an_undo_registers_nothing_beside_what_is_stuck() {
     for beside in 0..4 {
@@ -306,7 +307,7 @@ fn an_undo_registers_nothing_beside_what_is_stuck() {
         };
         let registered: Vec<_> = unrestored.iter().map(|one| one.registered).collect();
         assert_eq!(registered, [true, false]);
-        // An exit rings it meanwhile, and no plan registers it while the other one stays.
+        // Meanwhile an exit rings it, and no plan registers it while the other one stays.
         assert_eq!(ring(&rig, IoAddress::Mmio(BASE), &[0; 2]), (true, 1));
         rig.vm.fail(IoEventFdDeassign, 1, ENOMEM);
         let refused = change(&rig.set, before()).unwrap_err();
@@ -332,7 +333,7 @@ fn the_place_of_what_is_stuck_stays_taken_when_the_doorbell_in_it_goes() {
     have(&other, [mmio(0, BASE, W2, &all[0])]);
 }
 
-/// What is stuck is in the very place of a doorbell that stays.
+/// The stuck doorbell is in the very place of a doorbell that stays.
 #[test]
 fn a_plan_finds_a_conflict_with_a_doorbell_whose_place_is_also_stuck() {
     let all = notifiers(2);
@@ -342,7 +343,7 @@ fn a_plan_finds_a_conflict_with_a_doorbell_whose_place_is_also_stuck() {
     assert!(matches!(planned, Err(Error::Conflict { .. })));
 }
 
-/// A notifier that something stuck signals is planned for another queue. That queue is kicked
+/// A notifier that a stuck doorbell signals is planned for another queue. That queue is kicked
 /// before the change ends, and its kick stays in the notifier.
 #[test]
 fn a_kick_of_a_new_queue_is_not_taken_for_one_of_what_was_stuck() {
@@ -365,7 +366,7 @@ fn a_kick_of_a_new_queue_is_not_taken_for_one_of_what_was_stuck() {
     std::thread::scope(|scope| {
         pause.arm();
         let change = scope.spawn(|| have(&set, wanted));
-        // What is stuck goes, and then the doorbells of queues 0 and 1 come.
+        // The stuck doorbell goes, and then the doorbells of queues 0 and 1 come.
         for _ in 0..3 {
             pause.wait_until_entered();
             pause.arm();
@@ -376,6 +377,6 @@ fn a_kick_of_a_new_queue_is_not_taken_for_one_of_what_was_stuck() {
         pause.resume();
         change.join().unwrap();
     });
-    // Whether queue 0 was kicked meanwhile the counter does not say.
+    // The counter does not show whether queue 0 was kicked meanwhile.
     expect_kicks(&all, &[1, 1, 0]);
 }

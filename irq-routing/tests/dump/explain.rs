@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What becomes of signals.
+//! Where signals go.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ fn table(wiring: Wiring) -> RoutingTable {
     builder.build().unwrap()
 }
 
-/// What becomes of a message in a dump of this platform.
+/// Where a message goes in a dump of this platform.
 fn message(platform: &str, address: u64, data: u32) -> Explanation {
     let text = format!("platform={platform}\ngsi=24 type=2 address={address:#x} data={data:#x}\n");
     dump(&text).explain(24)
 }
 
-/// How a message on x86 travels, without the hints.
+/// The way of a message on x86, without the hints.
 fn way(address: u64, data: u32) -> String {
     let text = format!("{:#}", message("x86", address, data));
     text.lines().next().unwrap().to_owned()
@@ -264,7 +264,7 @@ fn a_broadcast_goes_through_a_worker() {
             "by a worker thread (a broadcast): NMI, to all APICs"
         );
     }
-    // 255 is all of them; 511 is one of them, or none.
+    // 255 is all local APICs; 511 is one APIC, or none.
     assert_eq!(
         way(0x100_feef_f000, 0x41),
         "on the spot: fixed interrupt, vector 0x41, to APIC 511 (physical destination)"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is read and what is printed.
+//! Reading and printing of dumps.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use notify_core::RouteTarget;
 
 use crate::{PC, dump};
 
-/// The lines that are no comments.
+/// The lines that are not comments.
 fn lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
 }
@@ -122,7 +122,7 @@ fn reading_is_lenient_about_layout() {
         "gsi=5 type=1 0 1\ngsi=24 type=2 address=0xfee00000 data=0x41 devid=0x3\nchip:\n{-1, 5}\n";
     assert_eq!(read, dump(plain));
     assert_eq!(read.problems(), []);
-    // Rows of nothing behind those that were printed say nothing.
+    // Empty rows after those that were printed mean nothing.
     let row = format!("{{-1, 5{}}}\n{{-1}}\n{{}}\n", ", -1".repeat(40));
     assert_eq!(dump(&plain.replace("{-1, 5}\n", &row)), read);
 }
@@ -244,7 +244,7 @@ fn what_cannot_be_read_is_named_with_its_line() {
     );
 }
 
-/// However long the text is, what is made of it is no larger than a kernel's table may be.
+/// However long the text is, the result is no larger than a kernel's table may be.
 #[test]
 fn more_than_any_kernel_has_is_not_read() {
     let entry = "gsi=0 type=1 9 9\n";

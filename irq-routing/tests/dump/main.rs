@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Tables as text, what is found in them, and what becomes of signals.
+//! Tables as text, the problems in them, and where signals go.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

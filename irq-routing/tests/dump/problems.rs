@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is found wrong in a table.
+//! Problems that are found in a table.
 
 use irq_routing::{EntryKind, Platform, Problem};
 
 use crate::{PC, dump, problems};
 
-/// The table is one that KVM refuses, and this is why.
+/// KVM refuses the table, for this reason.
 #[track_caller]
 fn refused(text: &str, why: &str) {
     assert_eq!(problems(text), [why]);
@@ -92,7 +92,7 @@ fn a_reverse_map_that_contradicts_the_entries_is_named() {
         problems(&without_entry),
         ["the kernel has GSI 9 at PIC slave pin 1 where the entries say GSI -1"]
     );
-    // KVM counts the pins of both PICs together: column 0 of the second is no pin of it.
+    // KVM counts the pins of both PICs together: column 0 of the second is none of its pins.
     let odd = "chip:\n{}\n{3}\n{}\n{-1, 4}\n";
     assert_eq!(
         problems(odd),

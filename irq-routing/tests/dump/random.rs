@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random tables, printed and read back, and texts that are no tables.
+//! Random tables written and read back, and random texts.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ const PLATFORMS: [(&str, &[Chip]); 4] = [
     ("riscv64-aia", &[(0, 1024, 0)]),
 ];
 
-/// Small ones more often, so that they meet.
+/// Small ones more often, so that they collide.
 fn number() -> impl Strategy<Value = u32> {
     prop_oneof![4 => 0..4u32, 2 => 0..30u32, 1 => 980..1030u32, 1 => any::<u32>()]
 }
 
-/// What a line has behind its GSI.
+/// The rest of a line after its GSI.
 fn target() -> impl Strategy<Value = String> {
     let numbers = || (number(), number(), number());
     let message = (any::<u64>(), any::<u32>(), any::<Option<u32>>());
@@ -56,7 +56,7 @@ fn rows() -> impl Strategy<Value = String> {
     prop::collection::vec(row, 0..5).prop_map(|rows| format!("chip:\n{}", rows.concat()))
 }
 
-/// Everything that can be asked of a dump, and that it is printed as what it is.
+/// Calls every function of a dump, and checks that it prints and reads back the same.
 fn exercise(dump: &Dump) {
     let again: Dump = dump.to_string().parse().unwrap();
     assert_eq!(&again, dump);
@@ -69,8 +69,8 @@ fn exercise(dump: &Dump) {
     }
 }
 
-/// The kernel's rows for these entries, made the slow way: of each pin that exists the last entry
-/// that is routed there.
+/// The kernel's rows for these entries, computed the slow way: for each pin that exists, the last
+/// entry that is routed there.
 fn reverse_map(chips: &[Chip], entries: &[(u32, String)]) -> String {
     let mut rows = String::from("chip:\n");
     for (chip, pins, first) in chips {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The tables that machines start with, on the simulator.
+//! The initial tables of VMs, on the simulator.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ fn machine(profile: Profile) -> Arc<SimVm> {
     Arc::new(SimVm::builder().profile(profile).build())
 }
 
-/// A table that has committed what it starts with.
+/// A table that has committed its initial routes.
 fn wired(vm: &Arc<SimVm>, wiring: Wiring) -> RoutingTable {
     let table = RoutingTable::builder(vm.clone()).wiring(wiring);
     let table = table.build().unwrap();
@@ -19,7 +19,7 @@ fn wired(vm: &Arc<SimVm>, wiring: Wiring) -> RoutingTable {
     table
 }
 
-/// What raising and lowering every GSI returns, and does to the PICs and to the IOAPIC.
+/// The status of raising and lowering every GSI, and its effects on the PICs and the IOAPIC.
 fn behaviour(vm: &SimVm) -> Vec<(LineStatus, LineStatus, [u8; 2], u32)> {
     let drive = |gsi| {
         let raised = vm.irq_line_status(gsi, true).unwrap();

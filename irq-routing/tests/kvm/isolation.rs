@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A message that only the kernel can know to be bad: with 32-bit APIC ids it refuses a table in
-//! which any of the bits 32 to 39 of an address is set, and an address is whatever a guest wrote.
+//! A bad message that only the kernel can detect: with 32-bit APIC ids it refuses a table in which
+//! any of the bits 32 to 39 of an address is set, and the guest writes the addresses.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn table() -> (Machine, RoutingTable) {
     (machine, table)
 }
 
-/// What a guest wrote: the low byte of `address_hi` is not zero.
+/// The guest's message: the low byte of `address_hi` is not zero.
 fn bad(vector: u32) -> MsiMessage {
     MsiMessage::new(Machine::MSI_ADDRESS | 1 << 32, vector)
 }
@@ -61,7 +61,7 @@ fn one_after_the_other() {
     expect_delivery(&machine, victims, &[0x41]);
     expect_delivery(&machine, guiltys, &[0x51]);
 
-    // Nothing of it is left that a later commit could fall over.
+    // Nothing of it is left that could make a later commit fail.
     victim.set_route(message(0x42)).unwrap();
     expect_delivery(&machine, victims, &[0x42]);
     expect_delivery(&machine, guiltys, &[0x51]);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Threads that lease, commit, drop and fail at random. From time to time they stop, and our table,
-//! a model that replays what they did, and the kernel must agree.
+//! a model that replays their actions, and the kernel must agree.
 //!
-//! `STRESS_SECONDS` is how long each trial takes (default: 2); if it is set, a trial says how much
-//! it did.
+//! `STRESS_SECONDS` is how long each trial takes (default: 2); if it is set, a trial prints how
+//! much it did.
 
 mod counts;
 mod faults;
@@ -55,14 +55,15 @@ struct World {
     table: RoutingTable,
     vm: Arc<Faulty>,
     over: AtomicBool,
-    /// Numbers what happens. A GSI has one owner from its lease to its drop, so that the order of
-    /// what happens to it is right.
+    /// Numbers the events. A GSI has one owner from its lease to its drop, so the order of its
+    /// events is right.
     sequence: AtomicU64,
-    /// One that is dropped while its owner commits, and that others may want at once.
+    /// A lease that is dropped while its owner commits, and whose GSI other threads may want at
+    /// once.
     doomed: AtomicU32,
 }
 
-/// What another thread drops while its owner commits.
+/// The lease that another thread drops while its owner commits.
 enum Doomed {
     Dropped(Hold),
     Quarantined(Line),
@@ -99,7 +100,7 @@ fn stress(faults: Faults) {
     let mut workers: Vec<_> = (0..THREADS).map(|n| Worker::new(n, &world)).collect();
     let start = Instant::now();
     let mut epochs = 0;
-    // On a slow machine longer, until each kind of failure has happened.
+    // On a slow host the trial takes longer, until each kind of failure has happened.
     while start.elapsed() < Duration::from_secs(duration)
         || (faults == Faults::Guilt && !Counts::sum(workers.iter().map(Worker::counts)).has_all())
     {
@@ -120,7 +121,7 @@ fn stress(faults: Faults) {
     world.table.flush().unwrap();
 }
 
-/// Lets the threads go, and waits for them.
+/// Releases the threads, and waits for them.
 fn epoch(world: &Arc<World>, workers: Vec<Worker>) -> Vec<Worker> {
     world.over.store(false, Ordering::Relaxed);
     world.vm.fail(true);
@@ -147,12 +148,13 @@ fn epoch(world: &Arc<World>, workers: Vec<Worker>) -> Vec<Worker> {
     workers.sort_by_key(Worker::number);
     reaper.join().unwrap();
     world.vm.fail(false);
-    // Brings back what chance has refused until it was blocked. Nothing else is translated.
+    // Retranslates the messages that were refused at random until they were blocked. Nothing else
+    // is translated.
     world.table.retranslate().unwrap();
     workers
 }
 
-/// Our table is as the model says, and after a flush so is the kernel's.
+/// Our table must agree with the model, and after a flush so must the kernel's.
 fn compare(machine: &Machine, table: &RoutingTable, model: &Model) {
     let routes = table.routes().into_iter();
     assert!(
@@ -174,7 +176,7 @@ fn compare(machine: &Machine, table: &RoutingTable, model: &Model) {
     }
 }
 
-/// What a signal does to the local APIC.
+/// The vectors that a signal brings to the local APIC.
 fn vector(route: Route) -> u8 {
     match route {
         Route::Msi(message) => u8::try_from(message.data).unwrap(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The tables that x86 machines start with, by what raising each GSI does: no ioctl reads one back.
+//! The initial tables of x86 VMs, by the effect of raising each GSI: no ioctl reads a table back.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -26,11 +26,10 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What raising a GSI and lowering it again returns, and what waits in the chips in between.
+/// The status of raising a GSI and lowering it again, and the requests of the chips in between.
 type Behaviour = Vec<(LineStatus, Requests, LineStatus)>;
 
-/// Of GSI 0 to 31. What was raised before stays in the PICs, so that each GSI must add its own
-/// pins.
+/// Of GSI 0 to 31. Earlier requests stay in the PICs, so each GSI must add its own pins.
 fn behaviour(machine: &Machine) -> Behaviour {
     let vm = machine.vm();
     let drive = |gsi| {
@@ -52,7 +51,7 @@ fn default_is_as_we_say() {
     let fresh = behaviour(&Machine::new().unwrap());
     assert_eq!(behaviour(&wired(&Wiring::kernel_default_x86())), fresh);
     assert_ne!(behaviour(&wired(&Wiring::pc())), fresh);
-    // It is no comparison of nothing with nothing.
+    // The compared results must not be empty.
     let (_, last, _) = fresh[23];
     assert_eq!((last.pic_master, last.pic_slave), (0xff, 0xff));
     assert_eq!(last.ioapic, 1 << 23);
@@ -69,7 +68,7 @@ fn a_commit_keeps_the_pins() {
     assert_eq!(lease.gsi().number(), 24);
     let now = behaviour(&machine);
     assert_eq!(now[..24], fresh[..24]);
-    // It is our table that has them: without them they are gone.
+    // They come from our table: without it there are none.
     let mut transaction = table.transaction();
     transaction.unwire(table.gsi(4).unwrap());
     transaction.commit().unwrap();
@@ -120,7 +119,7 @@ fn other_irqchip() {
     );
 }
 
-/// The chips' requests by the lines of a dump, when each GSI has been raised and lowered in turn.
+/// The chips' requests by the lines of a dump, after each GSI was raised and lowered in turn.
 fn by_the_lines(dump: &Dump) -> Vec<Requests> {
     let mut all = Vec::new();
     let mut requests = Requests::default();
@@ -162,7 +161,7 @@ fn illegal_vector() {
             .unwrap();
         assert!(table.explain(lease.gsi()).is_lost());
         machine.clear().unwrap();
-        // KVM says that it was delivered, and leaves it in the request register.
+        // KVM returns that it was delivered, and leaves it in the request register.
         let status = machine.vm().irq_line_status(lease.gsi().number(), true);
         assert!(matches!(status, Ok(LineStatus::Delivered(_))), "{status:?}");
         let vector = u8::try_from(vector).unwrap();
@@ -170,8 +169,8 @@ fn illegal_vector() {
     }
 }
 
-/// A message that would arrive does; one that is explained as lost, of a mode that KVM ignores,
-/// does not.
+/// A message that is explained as delivered arrives; one that is explained as lost, of a mode that
+/// KVM ignores, does not.
 fn lost_is_lost() {
     let machine = Machine::new().unwrap();
     let table = RoutingTable::new(machine.vm()).unwrap();

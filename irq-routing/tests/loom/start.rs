@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A table that starts while others use it.
+//! A table that starts while other threads use it.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use notify_core::RouteEntry;
 
 use crate::{GUILTY, commit, explore, in_kernel, machine, message, pin_of};
 
-/// A table whose start is not decided, of a VM that has got its irqchip since.
+/// A table that has not started, of a VM that has got its irqchip since.
 fn early() -> (RoutingTable, Arc<Mutex<Vec<RouteEntry>>>) {
     let (vm, kernel) = machine();
     vm.lack_irqchip();
@@ -57,7 +57,7 @@ fn of_two_first_commits_each_has_the_pins() {
     });
 }
 
-/// The kernel refuses what is restored, and another thread commits meanwhile.
+/// The kernel refuses the restored table, and another thread commits meanwhile.
 #[test]
 fn a_restore_that_is_refused_costs_no_pins() {
     explore(|| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is armed on a GSI is disarmed before its entry goes, and rearmed when there is one again.
+//! Before an entry is removed its GSI is disarmed; when there is an entry again, it is rearmed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,7 +30,7 @@ enum Event {
     Rearm(u32),
     /// The GSIs of a table that the kernel took.
     Table(Vec<u32>),
-    /// The errno of one that it refused.
+    /// The errno of a table that it refused.
     Refused(i32),
 }
 use Event::{Disarm, Rearm, Refused, Table};
@@ -167,7 +167,7 @@ struct Irqfd {
     gsi: u32,
     table: RoutingTable,
     kernel: Arc<Mutex<Kernel>>,
-    /// Whether it cannot be disarmed.
+    /// Whether the irqfd cannot be disarmed.
     stuck: AtomicBool,
 }
 
@@ -276,7 +276,7 @@ fn the_route_of_what_cannot_be_disarmed_stays_and_others_go() {
         assert!(!events.iter().any(|event| matches!(event, Table(_))));
         assert_eq!(setup.table.route(line.gsi()), Some(Route::Msi(message(1))));
 
-        // Others are not held up.
+        // Others do not have to wait.
         let (_other, other_line, _other_registration) = setup.armed(100);
         let free = setup.table.lease_msi(message(0)).unwrap();
         setup.events();
@@ -358,7 +358,7 @@ fn a_line_with_nothing_registered_holds_its_route() {
             matches!(held, Error::RouteHeld { gsi, .. } if gsi == line.gsi()),
             "{held:?}"
         );
-        // What is being dropped may be armed until its registration has gone, too.
+        // A dropped line may stay armed until its registration has gone, too.
         let (other, _registration) = setup.register(&line);
         drop(other);
         let held = block(&setup, &line, way).unwrap_err();
@@ -440,7 +440,7 @@ fn a_translation_that_the_kernel_refuses_disarms_its_gsi_alone() {
     setup.translate_by(0).unwrap();
     assert_eq!(setup.events(), [Table(vec![24, 25, 26]), Rearm(25)]);
 
-    // With an old translation in force, that is what the caller must hear of.
+    // As an old translation stays in force, the caller must get this error.
     armed[1].0.stuck.store(true, Ordering::Relaxed);
     let held = setup.translate_by(GUILTY - 2).unwrap_err();
     assert!(matches!(held, Error::RouteHeld { gsi, .. } if gsi == armed[1].1.gsi()));
@@ -509,7 +509,7 @@ fn a_lease_that_is_dropped_while_it_is_blocked_leaves_no_mark() {
     assert!(setup.is_bound(24));
 }
 
-/// Gives up the last reference to itself when it is called. Its drop takes a lock of the table, and
+/// Drops the last reference to itself when it is called. Its drop takes a lock of the table, and
 /// may panic.
 struct Last {
     me: Mutex<Option<Arc<Last>>>,
@@ -586,7 +586,7 @@ fn nothing_leaks_when_registrations_are_dropped() {
     assert!(kernel.upgrade().is_none());
 }
 
-/// Counts how often it is called, and panics if it is told to.
+/// Counts its calls, and panics on request.
 struct Sender {
     calls: AtomicU32,
     panics: AtomicBool,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Many vectors at once: the number of ioctls does not depend on theirs.
+//! Many vectors at once: the number of ioctls does not depend on the number of vectors.
 
 use std::sync::Arc;
 

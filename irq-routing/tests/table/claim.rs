@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! That a VM has one table.
+//! A VM has one table.
 
 use std::sync::{Arc, Weak};
 
@@ -26,7 +26,7 @@ impl Armed for Off {
     fn rearm(&self) {}
 }
 
-/// Takes something of a table, whose handle goes then.
+/// Takes a guard of a table, whose handle is dropped then.
 #[track_caller]
 fn holds<T>(guard: impl FnOnce(&RoutingTable) -> T) {
     let vm = Arc::new(Told::default());
@@ -82,7 +82,7 @@ fn a_table_that_cannot_be_built_leaves_no_claim() {
     assert!(!is_taken(&vm));
 }
 
-/// A VM that has no claim when the table is built must not lose that of a later table.
+/// A VM without a claim when the table is built must not lose that of a later table.
 #[test]
 fn a_claim_is_released_by_the_table_that_has_taken_it() {
     let vm = Arc::new(Told::default());

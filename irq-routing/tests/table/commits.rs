@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a transaction asks of the machine, and what a refusal leaves.
+//! The ioctls of a transaction, and the state after a refusal.
 
 use irq_routing::{Error, IrqChip, Route};
 use kvm_test::Call;
@@ -140,7 +140,7 @@ fn a_refused_commit_leaves_everything_and_spoils_nobody() {
     table.transaction().commit().unwrap();
     assert!(vm.take().is_empty(), "what the kernel has is still known");
     let other = table.lease_msi(message(4)).unwrap();
-    // The order of messages means nothing to the kernel.
+    // The order of messages does not matter to the kernel.
     let sorted = |vm| {
         let mut tables = committed(vm);
         tables.iter_mut().for_each(|table| table.sort_unstable());

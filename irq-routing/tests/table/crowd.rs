@@ -8,7 +8,7 @@ use std::thread::{self, ScopedJoinHandle};
 use kvm_test::{Recorder, ThreadId};
 use notify_core::RouteEntry;
 
-/// A kernel that keeps everybody waiting until it is opened.
+/// A kernel that makes every call wait until it is opened.
 pub(crate) struct Gate {
     open: Mutex<bool>,
     opened: Condvar,
@@ -72,7 +72,7 @@ impl Gate {
     }
 }
 
-/// Opens when it is dropped: a test that fails does not wait for ever.
+/// Opens when it is dropped: a failing test must not wait for ever.
 struct Opens<'a>(&'a Gate);
 
 impl Drop for Opens<'_> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines with one driver, whose pins no other GSI may have.
+//! Lines with one driver, whose pins no other GSI may be routed to.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn a_line_has_one_driver() {
     assert_eq!(vm.take(), [], "no ioctl");
 }
 
-/// The second GSI of a pin is there before one of them is to be driven.
+/// The second GSI of a pin is there before a caller drives one of them.
 #[test]
 fn a_pin_of_two_gsis_has_no_driver() {
     let (_, table) = pc();
@@ -70,7 +70,7 @@ fn a_pin_of_two_gsis_has_no_driver() {
     drop(drive(&table, 11));
     wire(&table, &[(30, ioapic(2))])().unwrap();
     drop(drive(&table, 10));
-    // A lease leads there too, and one that was left to its owner, and one in quarantine.
+    // A lease is routed there too, and then one in quarantine.
     let lease = table.lease().unwrap();
     lease.set_route(pin(IrqChip::PicSlave, 2)).unwrap();
     let gsi = lease.gsi().number();
@@ -87,7 +87,7 @@ fn a_pin_of_two_gsis_has_no_driver() {
     );
 }
 
-/// And after.
+/// And afterwards.
 #[test]
 fn nobody_is_led_to_the_pins_of_a_driven_line() {
     let (vm, table) = pc();
@@ -100,7 +100,7 @@ fn nobody_is_led_to_the_pins_of_a_driven_line() {
     let message = message(1);
     assert_eq!(vm.take(), [], "refused before the kernel is asked");
     assert_eq!(lease.route(), None);
-    // Routes to other pins are not affected, nor is the line itself where it is.
+    // Routes to other pins do not matter, nor does the line itself where it is.
     lease.set_route(message).unwrap();
     let Some(Route::Pins(own)) = table.route(table.gsi(10).unwrap()) else {
         panic!("GSI 10 is wired");
@@ -116,7 +116,7 @@ fn a_driven_line_is_not_led_to_anothers_pins() {
     let (_, table) = pc();
     let driven = drive(&table, 10);
     expect_shared(wire(&table, &[(10, ioapic(11))])(), 10, 11);
-    // Both at once is another matter: they change places, or one leaves what the other takes.
+    // Both at once are allowed: they change places, or one takes the pin that the other leaves.
     wire(&table, &[(10, ioapic(11)), (11, ioapic(10))])().unwrap();
     expect_shared(wire(&table, &[(12, ioapic(11))])(), 10, 12);
     wire(
@@ -137,7 +137,7 @@ fn a_driven_line_is_not_led_to_anothers_pins() {
     drop(driven);
 }
 
-/// The kernel has the route of a lease that is gone until the next commit, and it may stand last
+/// The kernel keeps the route of a dropped lease until the next commit, and it may stand last
 /// there.
 #[test]
 fn routes_of_dropped_leases_are_removed_before_a_pin_is_driven() {
@@ -192,8 +192,8 @@ fn of_commits_that_go_together_only_the_one_that_shares_fails() {
     drop(driven);
 }
 
-/// Neither is wrong by itself, so they do not go together, and the second finds what the first has
-/// done.
+/// Neither is wrong by itself, so they are not committed together, and the second sees the result
+/// of the first.
 #[test]
 fn two_that_meet_at_a_free_pin_are_told_apart() {
     let (vm, table) = pc();
@@ -227,8 +227,8 @@ fn two_that_meet_at_a_free_pin_are_told_apart() {
     drop(driven);
 }
 
-/// While a line is driven each request for pins has a round of its own, and messages go along with
-/// any. The routes as committed are all that it is validated against.
+/// While a line is driven each request for pins has a round of its own, and messages join any
+/// round. The request is validated against the committed routes alone.
 #[test]
 fn requests_for_pins_go_one_by_one_where_a_line_is_driven() {
     for (driven, tables) in [(false, 2), (true, 4)] {
@@ -274,7 +274,7 @@ fn driven_lines_are_rewired_all_at_once() {
     drop(driven);
 }
 
-/// Who wants to drive waits for a commit that is leading another GSI there.
+/// A caller that wants to drive waits for a commit that is routing another GSI there.
 #[test]
 fn a_commit_under_way_is_waited_for() {
     for refused in [false, true] {

@@ -15,7 +15,7 @@ use notify_core::{Extension, RouteEntry, RouteTarget};
 use crate::crowd::Gate;
 use crate::{EINVAL, committed, message, table};
 
-/// The data of a message that the kernel refuses by a rule that is not known.
+/// The data of a message that the kernel refuses by an unknown rule.
 const GUILTY: u32 = 666;
 const ENOMEM: i32 = 12;
 
@@ -35,7 +35,7 @@ fn refuse_if(guilty: impl Fn(u64, u32) -> bool, entries: &[RouteEntry]) -> io::R
     }
 }
 
-/// Refuses the guilty, and what breaks the rule of 32-bit APIC ids.
+/// Refuses the guilty, and messages that break the rule of 32-bit APIC ids.
 fn strict(entries: &[RouteEntry]) -> io::Result<()> {
     let guilty = |address: u64, data| data == GUILTY || address >> 32 & 0xff != 0;
     refuse_if(guilty, entries)
@@ -136,7 +136,8 @@ fn a_known_rule_is_learned_at_the_first_refusal() {
             );
         }
     }
-    // It is never taken for granted where the kernel may have another opinion: the caller sees it.
+    // The rule is never applied where the kernel may decide otherwise: the caller sees the kernel's
+    // result.
     let refused = leases[1].set_route(low_byte(1)).unwrap_err();
     assert!(matches!(refused, Error::Refused { .. }));
     assert_eq!(vm.take().len(), 1);
@@ -155,7 +156,7 @@ fn a_rule_that_is_not_in_force_is_not_assumed() {
     assert_eq!(commit(&table, &edits), ["committed", "failed", "committed"]);
     assert_eq!(leases[0].route(), Some(Route::Msi(low_byte(1))));
 
-    // A message that breaks it is searched for as others are, while something else is refused, too.
+    // A message that breaks it is searched for as others are, while another one is refused, too.
     vm.on_routes(strict);
     vm.take();
     let edits = [leases[1].edit(low_byte(7)), leases[2].edit(message(GUILTY))];
@@ -194,7 +195,7 @@ fn the_innocent_edit_of_another_owner_is_found_among_many() {
     }
 }
 
-/// Owners are told apart before the edits of one of them.
+/// Each owner gets the results of its own edits only.
 #[test]
 fn an_innocent_owner_is_found_among_many_that_are_guilty() {
     let (vm, table) = table();
@@ -287,7 +288,7 @@ fn a_lack_of_memory_or_of_an_irqchip_fails_all_after_one_ioctl() {
             false => vm.fail_after(0, ENOMEM),
         }
         let mut edits = all(&leases, 2);
-        // No reason to suspect that this breaks a rule.
+        // There is no reason to suspect that this breaks a rule.
         edits[7] = leases[7].edit(low_byte(2));
         for outcome in outcomes(&table, &edits) {
             let EditOutcome::Failed(error) = outcome else {
@@ -306,7 +307,7 @@ fn a_lack_of_memory_or_of_an_irqchip_fails_all_after_one_ioctl() {
     }
 }
 
-/// A panic comes after all outcomes.
+/// A panic comes after all results.
 fn panicking(table: &RoutingTable, edits: &[MessageEdit]) -> (Vec<&'static str>, String) {
     let mut outcomes = Vec::new();
     let commit = AssertUnwindSafe(|| {
@@ -398,7 +399,7 @@ fn of_the_edits_of_a_lease_the_one_that_was_staged_last_counts() {
     vm.on_routes(|_| Ok(()));
     assert_eq!(commit(&table, &[seven]), ["committed"]);
 
-    // A line and what it becomes have the same lease.
+    // A line and the lease that it becomes are the same lease.
     let eight = lease.edit(message(8));
     let lease = lease.into_line().unwrap().into_lease().unwrap();
     assert_eq!(commit(&table, &[lease.edit(message(9))]), ["committed"]);
@@ -508,7 +509,7 @@ fn each<'a>(table: &'a RoutingTable, edits: Vec<MessageEdit>) -> Caller<'a> {
     Box::new(move || commit(table, &edits))
 }
 
-/// Callers that share a round after a first commit. Returns what came of each, and the round's
+/// Callers that share a round after a first commit. Returns the result of each, and the round's
 /// ioctls.
 fn together<'a>(
     vm: &Recorder,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What an error says: the rule or the errno, the numbers, and what to do. All of it in one text.
+//! The texts of errors: the rule or the errno, the numbers, and what to do, all in one text.
 
 use std::error::Error as _;
 use std::sync::Arc;

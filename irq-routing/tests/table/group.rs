@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Commits that go to the kernel together, and what happens meanwhile.
+//! Commits that go to the kernel together, and concurrent calls.
 
 use std::io;
 use std::ops::Range;
@@ -139,7 +139,7 @@ fn a_full_table_refuses_the_one_that_is_too_much() {
     assert_eq!(calls.last().unwrap().len(), 4096);
 }
 
-/// Leads a GSI to both kinds of controller.
+/// Routes a GSI to both kinds of controller.
 fn both_pins(table: &RoutingTable, number: u32) -> Commit {
     let pins = [IrqChip::PicMaster, IrqChip::IoApic].map(|chip| pin(chip, number));
     let mut transaction = table.transaction();
@@ -233,7 +233,7 @@ fn a_line_in_quarantine_keeps_the_route_that_its_last_commit_gave_it() {
     assert_eq!(committed(&vm).pop(), Some(vec![24]));
 }
 
-/// Takes hold of a route that a commit is about to remove.
+/// Takes a route that a commit is about to remove.
 fn race_for_the_route(
     reply: fn(&[RouteEntry]) -> io::Result<()>,
 ) -> (Result<(), Error>, Result<Line, Error>) {
@@ -324,7 +324,7 @@ fn a_panic_of_the_one_who_leads_is_nobody_elses() {
     let gate = Gate::new(&vm, move |_| {
         assert!(
             tables.fetch_add(1, Ordering::Relaxed) > 0,
-            "a bug of the machine"
+            "a bug of the VM"
         );
         Ok(())
     });

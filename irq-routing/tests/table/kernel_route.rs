@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the table knows of the kernel's entries.
+//! The table's knowledge of the kernel's entries.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

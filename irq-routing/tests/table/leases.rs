@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Who has which GSI, and what a lease leaves behind.
+//! Which lease has which GSI, and what a lease leaves behind.
 
 use std::sync::Arc;
 

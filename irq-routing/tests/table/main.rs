@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a table asks of its machine, and what it refuses before the machine is asked.
+//! The requests of a table to its VM, and what is refused before any request.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -52,7 +52,7 @@ fn pin(chip: IrqChip, number: u32) -> Pin {
     Pin::new(chip, number).unwrap()
 }
 
-/// The GSIs of the tables that were committed since the last time.
+/// The GSIs of the tables that were committed since the last call.
 fn committed(vm: &Recorder) -> Vec<Vec<u32>> {
     let gsis = |call| match call {
         Call::Routes(entries) => entries.iter().map(|entry| entry.gsi).collect(),

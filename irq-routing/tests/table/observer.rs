@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What an observer is told of commits: how often, and with which numbers.
+//! The calls of an observer for commits: how often, and with which numbers.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -13,7 +13,7 @@ use crate::{EINVAL, message, pin};
 #[derive(Debug, Default)]
 struct Events {
     events: Mutex<Vec<Event>>,
-    /// Whose lock must not be held.
+    /// The table whose lock must not be held.
     table: OnceLock<RoutingTable>,
 }
 
@@ -111,7 +111,7 @@ fn a_refusal_is_one_event_with_the_error_of_the_caller() {
     assert!(lease.set_route(message(2)).is_err());
     events.expect(&[Refused("Refused")]);
 
-    // Refused by the table, before the kernel is asked.
+    // Refused by the table, without a call of the kernel.
     let mut transaction = table.transaction();
     transaction.route(&lease, message(3));
     drop(lease);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A machine with a bug.
+//! A VM with a bug.
 
 use std::cell::Cell;
 use std::io;
@@ -21,7 +21,7 @@ fn a_machine_that_panics_in_a_commit_spoils_nothing() {
     let arm = |value| armed.store(value, Ordering::Relaxed);
     let bug = Arc::clone(&armed);
     vm.on_routes(move |_| {
-        assert!(!bug.load(Ordering::Relaxed), "a bug of the machine");
+        assert!(!bug.load(Ordering::Relaxed), "a bug of the VM");
         Ok(())
     });
     let [changed, removed, added] = [1, 2, 3].map(|data| table.lease_msi(message(data)).unwrap());
@@ -65,7 +65,7 @@ fn a_machine_that_panics_in_a_commit_spoils_nothing() {
 #[test]
 fn a_gsi_that_a_panicking_commit_was_about_to_change_can_be_leased() {
     let (vm, table) = table();
-    vm.on_routes(|_| panic!("a bug of the machine"));
+    vm.on_routes(|_| panic!("a bug of the VM"));
     let mut transaction = table.transaction();
     transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));
     let commit = AssertUnwindSafe(|| transaction.commit());
@@ -89,7 +89,7 @@ fn a_translation_that_panics_has_not_touched_the_kernel() {
     assert_eq!(committed(&vm), [Vec::<u32>::new()]);
 }
 
-/// The panic leaves the kernel's table unknown, so that even an empty one is given to it.
+/// The panic leaves the kernel's table unknown, so even an empty one is committed again.
 #[test]
 fn an_empty_table_that_is_refused_after_a_panic_has_no_message_to_block() {
     let (vm, table) = table();
@@ -109,7 +109,7 @@ fn an_empty_table_that_is_refused_after_a_panic_has_no_message_to_block() {
     assert_eq!(vm.take().len(), 2);
 }
 
-/// The data of the message that something has a bug for.
+/// The data of the message at which the VM panics.
 const GUILTY: u32 = 0xbad;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -118,7 +118,8 @@ enum Bug {
     OfTheVm,
 }
 
-/// Commits of these messages share a round. Returns what each caller's panic said, and the routes.
+/// Commits of these messages share a round. Returns the text of each caller's panic, and the
+/// routes.
 fn commit_together(messages: &[u32], bug: Bug) -> (Vec<Option<&'static str>>, Vec<Option<Route>>) {
     let vm = Arc::new(Recorder::default());
     let builder = RoutingTable::builder(vm.clone()).translate(move |message| {
@@ -175,15 +176,15 @@ fn a_panic_hits_the_caller_of_the_message_that_causes_it_alone() {
     }
 }
 
-/// Two commits go together after a first one, and the machine panics in the table of this number.
-/// Returns whether each has come to its end, and what the table and the kernel have for it.
+/// Two commits go together after a first one, and the VM panics in the table of this number.
+/// Returns whether each has ended, and its routes in the table and the kernel.
 fn two_together(panics: u32) -> [(bool, u32); 2] {
     let (vm, table) = table();
     let leases = [1; 3].map(|data| table.lease_msi(message(data)).unwrap());
     let tables = AtomicU32::new(0);
     let gate = Gate::new(&vm, move |_| {
         match (tables.fetch_add(1, Ordering::Relaxed), panics) {
-            (number, _) if number == panics => panic!("a bug of the machine"),
+            (number, _) if number == panics => panic!("a bug of the VM"),
             (1, _) => Err(io::Error::from_raw_os_error(EINVAL)),
             _ => Ok(()),
         }
@@ -229,9 +230,9 @@ thread_local! {
     static RETRANSLATES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One thread asks for new translations, and the translation panics if another thread leads that
-/// round; a lease is dropped meanwhile. So many callers come before that thread. Returns whether
-/// another one led: that is the scheduler's choice, and often the first that came.
+/// One thread retranslates, and the translation panics if another thread leads that round; a lease
+/// is dropped meanwhile. So many callers come before that thread. Returns whether another one led:
+/// the scheduler decides, and often it is the first that came.
 fn a_round_for_another_panics(before: usize) -> bool {
     let vm = Arc::new(Recorder::default());
     let dropped: Arc<Mutex<Option<GsiLease>>> = Arc::default();
@@ -289,7 +290,7 @@ fn a_panic_of_retranslate_is_not_that_of_the_thread_that_leads_its_round() {
     assert!(came_about, "another thread leads now and then");
 }
 
-/// What a panic of the VM, or an error of it, carries: its drop panics too.
+/// The payload of a panic of the VM, or of an error: its drop panics too.
 #[derive(Debug)]
 struct Bomb;
 
@@ -309,7 +310,7 @@ impl std::fmt::Display for Bomb {
 
 impl std::error::Error for Bomb {}
 
-/// Those of the attempts that are tried again by halves are dropped in the middle of the round.
+/// The payloads of attempts that are repeated by halves are dropped in the middle of the round.
 #[test]
 fn a_failure_whose_drop_panics_holds_no_caller_up() {
     for panics in [true, false] {

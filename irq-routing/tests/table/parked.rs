@@ -404,8 +404,9 @@ fn the_edit_of_a_parked_lease_needs_an_entry_of_another_one() {
     assert_eq!(first.unwrap().route(), Some(Route::Msi(message(77))));
 }
 
-/// Two requests fit together and are refused; while that is found out a lease is dropped. The one
-/// that is innocent does not fit without the other, but into the entry of the dropped lease.
+/// Two requests fit together and are refused; while the guilty one is searched for a lease is
+/// dropped. The innocent request does not fit without the other, but it fits into the entry of the
+/// dropped lease.
 #[test]
 fn an_entry_that_was_given_up_during_the_round_may_go() {
     let (vm, table) = pc();
@@ -513,10 +514,10 @@ fn what_is_parked_is_explained_and_not_shared() {
     drop(parked);
 }
 
-/// GSI and data of what the kernel has.
+/// GSI and data of the kernel's messages.
 type Kernel = Vec<(u32, u32)>;
 
-/// Messages of data below 100 have so much added, and are blocked if that makes them 1000.
+/// Messages of data below 100 have this number added, and are blocked if the sum is 1000.
 fn translating(gsis: u32) -> (Arc<Recorder>, RoutingTable, Arc<AtomicU32>) {
     let vm = Arc::new(Recorder::default());
     vm.has(Platform::X86);
@@ -619,7 +620,8 @@ fn a_translation_that_lets_more_through_takes_parked_leases_back() {
     }
 }
 
-/// Each edit that fits is committed, and only those that do not fit fail, by at most three tables.
+/// Each edit that fits is committed, and only those that do not fit fail, with at most three
+/// tables.
 #[test]
 fn as_many_edits_as_fit_are_committed() {
     let vm = Arc::new(Recorder::default());
@@ -658,7 +660,7 @@ fn as_many_edits_as_fit_are_committed() {
     assert_eq!(unparked(parked), [None; 10]);
 }
 
-/// One by one, in any order: those that come when the table is full fail, without an ioctl.
+/// One by one, in any order: edits that come when the table is full fail, without an ioctl.
 #[test]
 fn one_by_one_only_those_fail_that_do_not_fit() {
     let (vm, table) = pc();
@@ -676,7 +678,7 @@ fn one_by_one_only_those_fail_that_do_not_fit() {
     assert_eq!(vm.take().len(), 1, "one that has an entry may change");
 }
 
-/// Two leases of one GSI are parked, of which the first was taken back.
+/// Two leases of one GSI are parked; the first one was taken back.
 #[test]
 fn an_old_holder_leaves_the_parked_lease_of_another_alone() {
     for unparks in [false, true] {
@@ -714,7 +716,7 @@ fn a_block_takes_no_reserved_lease_back() {
     drop(held);
 }
 
-/// The table is full, and an edit that stands last gives up an entry that one of the others gets.
+/// The table is full, and the last edit gives up an entry, which one of the others gets.
 #[test]
 fn what_an_edit_gives_up_another_one_gets() {
     let (_vm, table) = table();

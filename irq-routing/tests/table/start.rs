@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a table starts with, and that a VM has one table.
+//! The initial routes of a table, and that a VM has one table.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use notify_sim::{CallKind, Profile, SimVm};
 
 use crate::message;
 
-/// A VM over something that is not KVM: it implements no more than it has to.
+/// A VM over a hypervisor other than KVM: it implements only what it must.
 #[derive(Debug)]
 struct Foreign(SimVm);
 
@@ -43,13 +43,13 @@ fn vm(profile: Profile) -> Arc<SimVm> {
     Arc::new(SimVm::builder().profile(profile).build())
 }
 
-/// How many of GSI 0 to 23 lead somewhere in the VM.
+/// How many of GSI 0 to 23 are routed in the VM.
 fn wired(vm: &SimVm) -> usize {
     let is_wired = |gsi: &u32| vm.irq_line_status(*gsi, false).unwrap() != LineStatus::Ignored;
     (0..24).filter(is_wired).count()
 }
 
-/// The last table that was given to the kernel.
+/// The last table that the kernel got.
 fn entries(vm: &Recorder) -> Vec<RouteEntry> {
     match vm.take().pop() {
         Some(Call::Routes(entries)) => entries,
@@ -234,7 +234,7 @@ fn a_restore_replaces_what_the_table_has_started_with() {
     let given = entries(&vm);
     assert_eq!(given.len(), 38 + 1);
     assert_eq!(table.claim(9).unwrap().route(), low.route());
-    // What was committed once is not empty any more.
+    // After a first commit it is not empty any more.
     assert!(matches!(
         table.restore(&snapshot),
         Err(RestoreError::NotEmpty)

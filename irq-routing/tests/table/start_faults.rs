@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A start that fails, or whose first commit does: nothing has changed then.
+//! A start that fails, or whose first commit fails: nothing has changed then.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use crate::message;
 
 type Ask = dyn Fn() -> io::Result<Option<Platform>> + Send + Sync;
 
-/// A [`Recorder`] whose platform is found out by a function, and which has a claim.
+/// A [`Recorder`] whose platform a function returns, and which has a claim.
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) vm: Recorder,
@@ -46,7 +46,7 @@ impl Told {
     }
 }
 
-/// It has a full irqchip unless told otherwise.
+/// It has a full irqchip by default.
 impl Vm for Told {
     fn check_extension(&self, capability: Extension) -> io::Result<u32> {
         self.vm.check_extension(capability)
@@ -84,7 +84,7 @@ pub(crate) fn early() -> (Arc<Told>, RoutingTable) {
     (vm, table)
 }
 
-/// How many entries the tables had that were given to the kernel since the last time.
+/// How many entries the tables had that the kernel got since the last call.
 pub(crate) fn sizes(vm: &Recorder) -> Vec<usize> {
     let size = |call| match call {
         Call::Routes(entries) => entries.len(),
@@ -134,7 +134,7 @@ fn a_first_commit_that_is_refused_or_panics_keeps_the_pins() {
     vm.vm.on_routes(|_| Ok(()));
     vm.vm.take();
 
-    // No line is left, and the table is in the kernel before one is handed out.
+    // No line is left, and the table is in the kernel before a line is returned.
     let line = table.line(5).unwrap();
     assert_eq!(sizes(&vm.vm), [40]);
     let mut transaction = table.transaction();
@@ -177,7 +177,7 @@ fn a_vm_that_cannot_tell_now_may_tell_later() {
     assert!(matches!(error, Error::Platform { .. }) && !error.is_transient());
 }
 
-/// The later of two edits counts, also if it was committed too early.
+/// The later of two edits takes effect, also if it was committed too early.
 #[test]
 fn an_edit_is_superseded_by_one_that_came_before_the_irqchip() {
     let (vm, table) = early();
@@ -199,7 +199,7 @@ fn an_edit_is_superseded_by_one_that_came_before_the_irqchip() {
     assert!(matches!(commit(&[later])[..], [EditOutcome::Committed]));
 }
 
-/// Another thread is asked first and decides first; it may have committed something since.
+/// Another thread asks first and decides first; it may have committed something since.
 #[test]
 fn the_start_is_decided_once() {
     let (vm, table) = early();
@@ -276,7 +276,7 @@ fn the_entries_of_the_pins_count() {
     assert_eq!(sizes(&vm.vm), [41, 42, 42]);
     drop((one, three));
 
-    // A table that has not even room for the pins gives the kernel nothing.
+    // A table without enough room for the pins commits nothing.
     let vm = Arc::new(Told::default());
     vm.vm.answer(Extension::IrqRouting, 39);
     let table = RoutingTable::new(vm.clone()).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Snapshots of tables to which nothing was committed, and their restore.
+//! Snapshots of tables without a commit, and their restore.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
@@ -61,7 +61,7 @@ fn a_restore_that_fails_keeps_the_pins() {
     transaction.commit().unwrap();
     assert_eq!(sizes(&vm.vm), [35, 38]);
     assert_eq!(table.lease_exact(9).unwrap().name(), None);
-    // Now it contains what was committed, though no more than pins.
+    // Now it contains the committed routes, which are only pins.
     let error = table.restore(&snapshot).unwrap_err();
     assert!(matches!(error, RestoreError::NotEmpty), "{error}");
 }
@@ -117,7 +117,7 @@ fn a_snapshot_of_another_platform_changes_nothing() {
         "{error}"
     );
     assert_eq!(table.routes(), []);
-    // Before there is an irqchip this is what is missing, whatever the snapshot is of.
+    // Before there is an irqchip this is the error, for any snapshot.
     vm.ask(|| Ok(None));
     let error = table.restore(&split).unwrap_err();
     assert!(
@@ -135,7 +135,7 @@ fn a_snapshot_of_another_platform_changes_nothing() {
     assert_eq!(sizes(&vm.vm), [0]);
 }
 
-/// A line is taken before its commit, which is in the kernel still.
+/// A line is taken before its commit, which is still in the kernel.
 #[test]
 fn a_line_of_the_start_is_in_use_before_its_commit_has_ended() {
     let (vm, table) = early();

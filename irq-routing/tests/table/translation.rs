@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What lies between a device's message and the kernel.
+//! The translation between a device's message and the kernel.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn adding(offset: &Arc<AtomicU32>) -> (Arc<Recorder>, RoutingTable) {
     (vm, table)
 }
 
-/// GSI and data of each message that the kernel was given, call by call; pins have no data.
+/// GSI and data of each message that the kernel got, call by call; pins have no data.
 fn given(vm: &Recorder) -> Vec<Vec<(u32, Option<u32>)>> {
     let data = |target| match target {
         RouteTarget::Msi(MsiMessage { data, .. }) => Some(data),
@@ -256,7 +256,7 @@ fn a_refusal_that_passes_blocks_nothing() {
     drop(leases);
 }
 
-/// Only EINVAL speaks of a message.
+/// Only EINVAL is about a message.
 #[test]
 fn a_lack_of_memory_in_the_search_for_a_refused_message_blocks_nothing() {
     let offset = Arc::new(AtomicU32::new(0));
@@ -279,7 +279,7 @@ fn a_lack_of_memory_in_the_search_for_a_refused_message_blocks_nothing() {
     drop(leases);
 }
 
-/// The panic leaves the kernel's table unknown, so that all of it is given anew.
+/// The panic leaves the kernel's table unknown, so the whole table is committed again.
 #[test]
 fn a_table_that_is_refused_for_its_pins_keeps_them() {
     let offset = Arc::new(AtomicU32::new(0));
@@ -307,8 +307,8 @@ fn a_table_that_is_refused_for_its_pins_keeps_them() {
     drop(lease);
 }
 
-/// More messages are let through than the kernel has entries for. One whose translation has changed
-/// does not stay where it was for their sake.
+/// More messages are let through than the kernel has entries for. A message whose translation has
+/// changed must not stay in place for their sake.
 #[test]
 fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
     let vm = Arc::new(Recorder::default());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What is refused before the machine is asked, and how it reads.
+//! What is refused before any request to the VM, and the texts of the errors.
 
 use std::sync::Arc;
 

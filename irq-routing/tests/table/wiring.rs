@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The machine's own wiring, and the order of its entries.
+//! The VM's own wiring, and the order of its entries.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ fn pins_stand_in_front_by_chip_and_gsi_whatever_came_first() {
     transaction.commit().unwrap();
     assert_eq!(committed(&vm), [vec![1, 1, 3, 24]]);
 
-    // A leased GSI may lead to a pin, and change its mind.
+    // A leased GSI may be routed to a pin, and then elsewhere.
     let mut transaction = table.transaction();
     transaction.route(&msi, pin(IrqChip::PicSlave, 0));
     transaction.commit().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What succeeds allocates nothing, and asks the kernel one thing.
+//! A successful injection allocates nothing, and makes one request to the kernel.
 
 use std::sync::Arc;
 

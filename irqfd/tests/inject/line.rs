@@ -132,7 +132,7 @@ fn the_status_is_not_asked_for_unless_wanted() {
     assert_eq!((vm.calls(CallKind::IrqLine), vm.total_calls()), (2, 2));
     assert_eq!(vm.pending_vectors(0), [0x71]);
 
-    // The one pin where it makes a difference: the clock's, while a vector of it is not ended.
+    // The only pin for which the status ioctl matters: the clock's, before the EOI of its vector.
     let clock = wired(line.table(), 8, pin(IrqChip::IoApic, 8));
     let mut state = vm.ioapic().unwrap();
     state.redirections[8] = 0x78;
@@ -154,7 +154,7 @@ fn on_arm64_a_line_is_known_by_the_number_of_its_source() {
     let vm = machine(Profile::Arm64Gic { spis: 64 });
     vm.init_gic();
     let table = table(&vm, Platform::Arm64Gic);
-    // Not the identity, so that GSI and pin are told apart.
+    // Not the identity, so that GSI and pin can be distinguished.
     let line = wired(&table, 40, pin(IrqChip::Gic, 5));
     vm.set_spi_level_triggered(5, true);
     expect(&line, true, Injected::Untold);

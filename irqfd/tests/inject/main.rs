@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Interrupts without an eventfd: what comes of them, and which path to take.
+//! Interrupts without an eventfd: their results, and which path to take.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The table of the module's page: each row is there once, and an interrupt takes both of its
+//! The table of the module's page: each row is tested once, and an interrupt takes both of its
 //! paths.
 
 use std::io;
@@ -19,7 +19,7 @@ const VECTOR: u8 = 0x51;
 const LEVEL: u32 = 1 << 15;
 
 /// The columns of a row, and an interrupt on both of its paths. A path has its ioctl and, after the
-/// colon, what uses it.
+/// colon, its users.
 struct Row {
     chips: &'static str,
     interrupt: &'static str,
@@ -135,7 +135,7 @@ fn message() -> MsiMessage {
     MsiMessage::new(0xfee0_0000, u32::from(VECTOR))
 }
 
-/// A VM with all controllers in the kernel, of whose IOAPIC a pin has this redirection entry.
+/// A VM with all controllers in the kernel, and a pin of its IOAPIC with this redirection entry.
 fn with_ioapic(entry: u32) -> (Arc<SimVm>, RoutingTable) {
     let vm = machine(Profile::X86);
     let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
@@ -230,7 +230,7 @@ fn level_at_an_ioapic() {
     levels(&vm, &line, &serve);
 }
 
-/// A device of each kind interrupts again as long as it has a reason, and then not any more.
+/// A device of each kind interrupts again as long as it has a reason, and then no more.
 #[track_caller]
 fn levels(vm: &SimVm, line: &LevelLine, serve: &dyn Fn()) {
     let disk = line.join().unwrap();
@@ -250,7 +250,7 @@ fn levels(vm: &SimVm, line: &LevelLine, serve: &dyn Fn()) {
     expect_none(vm);
 }
 
-/// An interrupt controller of the VMM's own, with one pin.
+/// An interrupt controller of the VMM, with one pin.
 #[derive(Debug, Default)]
 struct Pic(std::sync::atomic::AtomicBool);
 
@@ -283,7 +283,7 @@ fn edge_at_an_own_controller() {
 fn a_message_to_own_local_apics() {
     let vm = machine(Profile::None);
     expect_edges_injected(&vm);
-    // None of the other paths for a message is there.
+    // None of the other paths for a message is available.
     let table = RoutingTable::builder(vm).wiring(Wiring::none(Platform::X86Split));
     assert!(inject::message(&table.build().unwrap(), message()).is_err());
 }

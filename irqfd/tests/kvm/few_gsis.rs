@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Sixteen vectors of two devices share six GSIs, while the kernel is short of memory now and then:
-//! no trigger is lost, none comes twice, none comes while masked, and other leases are untouched.
+//! no trigger is lost, none comes twice, none comes while masked, and other leases do not change.
 
 #[path = "few_gsis/driver.rs"]
 mod driver;
@@ -28,13 +28,13 @@ use queue::Queue;
 
 const VECTORS: u32 = 16;
 const FREE: u32 = 6;
-/// The interrupt of the first vector; each has two, and the guest leads it from one to the other.
+/// The interrupt of the first vector; each has two, and the guest switches between them.
 const FIRST: u32 = 0x40;
-/// That of an irqfd on a lease of another holder.
+/// The interrupt of an irqfd on a lease of another holder.
 const STEADY: u32 = FIRST + 2 * VECTORS;
-/// That of leases with which nothing happens.
+/// The interrupt of leases that never change.
 const IDLE: u32 = STEADY + 1;
-/// So many vectors of each device are those that its queue moves between.
+/// The number of vectors of each device between which its queue moves.
 const OF_QUEUE: u32 = 3;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -45,7 +45,7 @@ struct Bench {
     machine: Arc<Machine>,
     vm: Arc<Watched>,
     owner: ArmQueue,
-    /// The first has the queue of the owner, the second commits at once.
+    /// The first device has the queue of the owner, the second commits at once.
     tables: [Table; 2],
     queues: [Queue; 2],
     free: HashSet<Gsi>,
@@ -63,7 +63,7 @@ fn is_of_queue(n: u32) -> bool {
 
 fn swap(vector: &VectorHandle) {
     let new = Arc::new(EventNotifier::new().unwrap());
-    // Refused where it cannot be bound, and the old one stays.
+    // Refused if it cannot be bound; then the old one stays.
     drop(vector.replace_notifier(new));
 }
 
@@ -79,8 +79,8 @@ impl Bench {
         }
     }
 
-    /// What the VMM does to a vector. While a queue moves, only that is done to its vectors: the
-    /// back-end of a queue is not told of other notifiers.
+    /// The VMM's actions on a vector. While a queue moves, only these are done to its vectors: the
+    /// back-end of a queue does not see other notifiers.
     fn manage(&self, thread: u32, dice: &mut Dice, moves: bool) {
         let n = dice.roll(VECTORS);
         match dice.roll(8) {
@@ -140,7 +140,7 @@ impl Bench {
         self.vm.fail_some(false);
     }
 
-    /// Makes all deliver what they have, a few at a time. Nothing else is going on.
+    /// Makes all vectors deliver what they have, a few at a time. Nothing else runs.
     fn settle(&self, drivers: &mut [Driver; 2], first: u32) {
         for vector in (0..VECTORS).map(|n| self.vector(n)) {
             let is_dead = matches!(vector.state(), VectorState::Dead(_));
@@ -162,7 +162,7 @@ impl Bench {
             few.iter().for_each(|n| open(drivers, *n));
             self.run_rounds(drivers);
             few.iter().for_each(|n| self.expect_deliverable(*n));
-            // Complete: what the kernel's thread had to deliver it has delivered.
+            // Complete: the kernel's thread has delivered everything.
             few.iter().for_each(|n| close(drivers, *n));
         }
         let pending = all.iter().find(|n| self.vector(**n).is_pending());
@@ -174,7 +174,7 @@ impl Bench {
         self.refusals.fetch_add(refused as u64, Ordering::Relaxed);
     }
 
-    /// Until no vector waits. A few rounds are enough where there is a GSI for each.
+    /// Until no vector waits. If there is a GSI for each, a few rounds are enough.
     fn run_rounds(&self, drivers: &mut [Driver; 2]) {
         for _ in (0..100).take_while(|_| self.owner.waiting() > 0) {
             self.run_round();
@@ -192,7 +192,7 @@ impl Bench {
         }
     }
 
-    /// Each trigger came, and that of a queue at one vector.
+    /// Each trigger came; that of a queue at one of its vectors.
     fn expect_all(&self, moves: bool) {
         let requested = requested(&self.machine);
         let came = |n: &u32| requested & both(*n) != 0;

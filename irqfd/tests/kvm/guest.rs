@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest that takes interrupts and ends them: a few dozen bytes in real mode.
+//! A guest that takes interrupts and sends EOIs: a few dozen bytes in real mode.
 #![allow(
     unsafe_code,
     reason = "guest memory, and a controller's state is a union"
@@ -17,7 +17,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use notify_core::KvmVm;
 
-/// The pin that everything here is about.
+/// The pin of all tests here.
 pub(crate) const GSI: u32 = 10;
 pub(crate) const VECTOR: u8 = 0x6a;
 
@@ -25,12 +25,12 @@ const MEMORY: usize = 0x1_0000;
 const CODE: u16 = 0x1000;
 const HANDLER: u16 = 0x1100;
 const STACK: u64 = 0x8000;
-/// Written in the main loop, when an interrupt has been taken, and when it has been ended.
+/// Ports written by the main loop, when an interrupt was taken, and after its EOI.
 const IDLE: u16 = 0x90;
 const TAKEN: u16 = 0x91;
 const ENDED: u16 = 0x92;
 
-/// Switches the local APIC on (by its MSR, in x2APIC mode), lets interrupts in, and waits.
+/// Enables the local APIC (by its MSR, in x2APIC mode) and interrupts, and waits.
 const MAIN: [u8; 22] = [
     0x66, 0xb9, 0x0f, 0x08, 0, 0, // mov ecx, 0x80f
     0x66, 0xb8, 0xff, 0x01, 0, 0, // mov eax, 0x1ff
@@ -58,12 +58,12 @@ const END_AT_APIC: [u8; 19] = [
     0xcf, // iret
 ];
 
-/// Which controller the guest listens to.
+/// The controller that the guest uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listens {
     Pics,
     IoApic,
-    /// A split irqchip; the IOAPIC is the test's.
+    /// A split irqchip; the test emulates the IOAPIC.
     Messages,
 }
 
@@ -171,8 +171,7 @@ impl Guest {
         self.end()
     }
 
-    /// The same, if there is one by the time that the main loop has gone round; EOI exits are
-    /// reported.
+    /// The same, if an interrupt comes before the main loop has gone round; EOI exits are returned.
     pub(crate) fn poll_interrupt(&mut self, report: impl FnMut(u8)) -> bool {
         let taken = self.run() == Ok(TAKEN);
         if taken {
@@ -210,14 +209,14 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and nothing of this process looks into it. A vCPU
-        // that still had it would fault; it does not run any more.
+        // SAFETY: it was mapped with this length, and this process has no reference into it. A vCPU
+        // that still used it would fault, but the vCPU does not run any more.
         unsafe { libc::munmap(self.memory.cast(), MEMORY) };
     }
 }
 
 fn map(vm_fd: &VmFd, handler: &[u8]) -> *mut u8 {
-    // SAFETY: a new anonymous mapping, of nothing that exists.
+    // SAFETY: a new anonymous mapping overlays nothing.
     let memory = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
@@ -253,7 +252,7 @@ fn start(kvm: &Kvm, vcpu: &VcpuFd) {
     for segment in [&mut sregs.cs, &mut sregs.ds, &mut sregs.ss] {
         (segment.base, segment.selector) = (0, 0);
     }
-    sregs.apic_base |= 3 << 10; // on, in x2APIC mode
+    sregs.apic_base |= 3 << 10; // enabled, in x2APIC mode
     vcpu.set_sregs(&sregs).unwrap();
     let mut regs = vcpu.get_regs().unwrap();
     (regs.rip, regs.rsp, regs.rflags) = (CODE.into(), STACK, 2);

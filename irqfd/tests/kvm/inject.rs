@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Interrupts without an eventfd, on real machines.
+//! Interrupts without an eventfd, on real VMs.
 
 use std::sync::Arc;
 
@@ -58,13 +58,13 @@ fn no_local_apic() {
     assert_eq!(injected, Injected::NoListener, "a VM without vCPUs");
     let error = inject::message(&table(&none), MESSAGE).unwrap_err();
     assert!(matches!(error, InjectError::NoIrqChip { .. }), "{error}");
-    // Its local APIC is off after reset.
+    // Its local APIC is disabled after reset.
     let _vcpu = full.create_vcpu(0).unwrap();
     let injected = inject::message(&table(&full), MESSAGE).unwrap();
     assert_eq!(injected, Injected::NoListener);
 }
 
-/// A logical message that fits neither of two local APICs that are on. KVM_SIGNAL_MSI fails with
+/// A logical message that matches neither of two enabled local APICs. KVM_SIGNAL_MSI fails with
 /// EPERM, as in a VM without vCPUs, if the two disagree on the mode of logical addressing; Linux
 /// 6.1 does so if they agree, too.
 fn guest_at_odds() {
@@ -120,7 +120,7 @@ fn line() {
     assert_eq!(machine.delivered().unwrap(), [0x54]);
 }
 
-/// A machine that does not know the request without the status.
+/// A VM that lacks KVM_IRQ_LINE_STATUS.
 fn line_by_its_status() {
     let machine = Machine::new().unwrap();
     let table = RoutingTable::new(Arc::new(Watched::new(machine.vm()))).unwrap();

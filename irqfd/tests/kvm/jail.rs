@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest's life with private and exported vectors, and irqfds and lines, on a thread whose system
-//! call filter kills the process at anything but `write`, a few ioctls, what reads a counter, and
-//! what Rust's runtime needs.
+//! A guest's life with private and exported vectors, irqfds and lines, on a thread whose system
+//! call filter kills the process at all other calls. Allowed are `write`, a few ioctls, reads of a
+//! counter, and what Rust's runtime needs.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const FILTER: [SystemCall; 3] = [
     (libc::SYS_ioctl, Some(KVM_SET_GSI_ROUTING)),
 ];
 
-/// An eventfd is made and closed. (A standard library with debug assertions looks at a file
+/// An eventfd is created and closed. (A standard library with debug assertions looks at a file
 /// descriptor before it closes it.)
 const MAKES: [SystemCall; 3] = [
     (libc::SYS_eventfd2, None),
@@ -54,7 +54,7 @@ fn exported() {
     assert_eq!(machine.delivered().unwrap(), [0x41, 0x42, 0x43]);
 }
 
-/// The VMM has made the eventfd, and no other process has it.
+/// The VMM has created the eventfd, and no other process has it.
 fn declared() {
     let machine = Machine::new().unwrap();
     let routing = RoutingTable::new(machine.vm()).unwrap();
@@ -70,7 +70,7 @@ fn declared() {
         life_of(&table, &notifier)
     });
     assert_eq!(machine.delivered().unwrap(), [0x41, 0x42, 0x43]);
-    // Now the library hands it out.
+    // Now the library exports it.
     vector.export().unwrap();
     assert!(!notifier.is_private());
 }
@@ -91,14 +91,14 @@ fn life_of(table: &Table, notifier: &EventNotifier) {
     assert!(table.set_control(true, false).is_empty());
     entry(0x41, 0);
     notifier.notify().unwrap();
-    // What a look has found is delivered, with what came later.
+    // A signal that a look has taken is delivered, together with later ones.
     entry(0x42, 1);
     notifier.notify().unwrap();
     assert_eq!((pending(), pending()), (1, 1));
     notifier.notify().unwrap();
     entry(0x42, 0);
     assert_eq!(pending(), 0);
-    // A reset forgets what a look has found.
+    // A reset discards the signal that a look has taken.
     entry(0x44, 1);
     notifier.notify().unwrap();
     assert_eq!(pending(), 1);
@@ -106,7 +106,7 @@ fn life_of(table: &Table, notifier: &EventNotifier) {
     assert_eq!(pending(), 0);
     assert!(table.set_control(true, false).is_empty());
     entry(0x43, 0);
-    // A snapshot, with what comes while the table is paused.
+    // A snapshot, with signals that come while the table is paused.
     table.pause();
     notifier.notify().unwrap();
     let snapshot = table.snapshot().unwrap();
@@ -200,7 +200,7 @@ fn in_jail(table: &Table) {
     entry(0x44, 0);
     expect(Triggered::Kept);
     assert!(table.set_control(true, false).is_empty());
-    // A snapshot, with what comes while the table is paused.
+    // A snapshot, with signals that come while the table is paused.
     entry(0x45, 0);
     table.pause();
     assert!(matches!(vector.state(), VectorState::Paused));
@@ -208,7 +208,7 @@ fn in_jail(table: &Table) {
     let snapshot = table.snapshot().unwrap();
     assert_eq!(snapshot.registers().unwrap().pending, [1]);
     assert!(table.resume().is_empty());
-    // A reset of the function forgets what is pending.
+    // A reset of the function discards pending signals.
     entry(0x46, 1);
     expect(Triggered::Kept);
     table.reset();
@@ -217,7 +217,7 @@ fn in_jail(table: &Table) {
     assert!(table.set_control(true, false).is_empty());
     entry(0x46, 0);
     expect(Triggered::Signalled);
-    // Restored in place: what was saved is delivered.
+    // Restored in place: the saved signals are delivered.
     entry(0x46, 1);
     entry(0x47, 1);
     expect(Triggered::Kept);

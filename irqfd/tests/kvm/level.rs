@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Level-triggered lines of real machines, with a guest that takes and ends their interrupts.
+//! Level-triggered lines of real VMs, with a guest that takes their interrupts and sends EOIs.
 
 use std::sync::Arc;
 
@@ -209,7 +209,7 @@ fn split_line(guest: &Guest, exits: &EoiExits) -> LevelLine {
     builder.build().unwrap()
 }
 
-/// The guest takes an interrupt and ends it, and the exits are reported.
+/// The guest takes an interrupt and sends the EOI, and the exits are reported.
 #[track_caller]
 fn serve(guest: &mut Guest, exits: &EoiExits, vector: u8, act: impl FnOnce()) {
     assert_eq!(guest.expect_interrupt(act), [vector]);
@@ -269,7 +269,8 @@ fn split_refuses() {
     build(GSI, Some(&exits)).unwrap();
     assert_eq!(open_fds().unwrap(), before);
     assert_eq!(guest.table.leased(), 0);
-    // Pins in the kernel, and a GSI that has a message: the irqfd would be taken, and never told.
+    // Pins in the kernel, and a GSI that has a message: KVM would accept the irqfd, but never
+    // signal it.
     let guest = Guest::new(Listens::Pics);
     let lease = guest.table.lease_msi(message(VECTOR)).unwrap();
     let exits = EoiExits::default();
@@ -305,7 +306,7 @@ fn split_masked() {
     line.redirect(message(VECTOR), false).unwrap();
     serve(&mut guest, &exits, VECTOR, || disk.deassert().unwrap());
     guest.expect_silence();
-    // A signal waits in the trigger; a thread of the kernel delivers it when it is bound.
+    // A signal waits in the trigger; when it is bound, a thread of the kernel delivers it.
     line.redirect(message(VECTOR), true).unwrap();
     signal(&card);
     signal(&card);
@@ -326,7 +327,7 @@ fn split_vector() {
     disk.assert().unwrap();
     let new = VECTOR + 0x10;
     let vectors = guest.expect_interrupt(|| line.redirect(message(new), false).unwrap());
-    // Whether the EOI of the old vector still comes is the kernel's affair.
+    // The EOI of the old vector may or may not come, depending on the kernel.
     vectors
         .iter()
         .for_each(|vector| assert_eq!(exits.on_vector(*vector), 0));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Pins of real VMs that are saved: an interrupt is in the interrupt controllers or in the eventfd,
-//! once, and goes on in another VM.
+//! once, and is delivered in another VM.
 #![allow(unsafe_code, reason = "a controller's state is a union")]
 
 use std::sync::{Arc, mpsc};
@@ -15,7 +15,7 @@ use notify_core::EventNotifier;
 
 use crate::guest::{GSI, Guest, Listens, VECTOR, chip};
 
-/// Each of so many rounds goes on in a second VM.
+/// The number of rounds; each continues in a second VM.
 const SECOND_VM: u32 = 100;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -60,7 +60,7 @@ impl Controllers {
         guest.vcpu.set_lapic(&self.lapic).unwrap();
     }
 
-    /// Whether the vector waits in the local APIC.
+    /// Whether the vector is pending in the local APIC.
     fn lapic_requests(&self) -> bool {
         const IRR: usize = 0x200;
         let byte = IRR + usize::from(VECTOR / 32) * 16 + usize::from(VECTOR % 32) / 8;
@@ -74,7 +74,7 @@ impl Controllers {
     }
 }
 
-/// Calls `round` that often after a signal, or with a signal on its way from another thread: the
+/// Calls `round` that often after a signal, or with a signal in flight from another thread: the
 /// second argument waits until it has been written.
 fn each_round(notifier: &EventNotifier, meanwhile: bool, mut round: impl FnMut(u32, &dyn Fn())) {
     if !meanwhile {
@@ -213,14 +213,14 @@ fn written(line: &LevelLine) -> LevelSnapshot {
     serde_json::from_str(&written).unwrap()
 }
 
-/// The state is that of a guest whose card has triggered.
+/// The state of a guest whose card has triggered.
 fn go_on(saved: &Controllers, snapshot: &LevelSnapshot) {
     let mut guest = Guest::new(Listens::IoApic);
     let (line, disk, card) = line(&guest);
     line.pause().unwrap();
     saved.restore(&guest);
     line.restore(snapshot).unwrap();
-    assert_eq!(heard(&card), 1, "it may not have read what it was told");
+    assert_eq!(heard(&card), 1, "it may not have read the EOI's signal");
     line.resume().unwrap();
     assert!(Controllers::of(&guest).lapic_requests());
     guest.expect_interrupt(|| {});
@@ -238,8 +238,8 @@ fn go_on(saved: &Controllers, snapshot: &LevelSnapshot) {
     assert!(!guest.pin());
 }
 
-/// A device of the VMM asserts and an exported one has triggered, after the first VM has paused or
-/// before.
+/// A device of the VMM asserts and an exported one has triggered, before the first VM has paused or
+/// after.
 fn second_vm_hears() {
     for after_pause in [false, true] {
         let guest = Guest::new(Listens::IoApic);

@@ -46,7 +46,7 @@ impl Bench {
         self.machine.clear().unwrap();
     }
 
-    /// What was in a notifier before it was bound is delivered by a thread of the kernel.
+    /// A signal that is in a notifier when it is bound is delivered by a thread of the kernel.
     #[track_caller]
     fn expect_soon(&self, vectors: &[u8]) {
         wait_until(|| self.machine.delivered().unwrap() == vectors);
@@ -100,7 +100,7 @@ fn both_kinds() {
         assert_eq!(pending(&table), 0);
     }
 
-    // Another message, and what came meanwhile goes there.
+    // Another message, and the signals that came meanwhile go there.
     set_mask(&table, 1, true);
     notifier.notify().unwrap();
     program(&table, 1, 0x52);
@@ -176,7 +176,7 @@ fn bad_entry() {
         let _ = table.write(16 * bad + 4, &[1, 0, 0, 0]);
     }
     let _ = table.set_control(true, false);
-    // An internal one shows only when it is triggered.
+    // A trigger of an internal vector is not seen before it is sent.
     assert!(table.vectors()[6].trigger().is_err());
     let states = table.vectors().iter().map(|vector| vector.state());
     let dead = (0..).zip(states).filter_map(|(number, state)| match state {
@@ -198,7 +198,7 @@ fn bad_entry() {
         table.vectors()[number].trigger().unwrap();
     }
     bench.expect(&[0x40, 0x41, 0x43, 0x44, 0x45, 0x47]);
-    // The guest mends it: what came meanwhile is delivered.
+    // The guest corrects it: the signals that came meanwhile are delivered.
     set_mask(&table, 2, true);
     program(&table, 2, 0x42);
     set_mask(&table, 2, false);

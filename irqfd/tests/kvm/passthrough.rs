@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The INTx interrupt of a device in another process, which has nothing but the two eventfds, as
-//! VFIO in the kernel has.
+//! The INTx interrupt of a device in another process, which has only the two eventfds, as VFIO in
+//! the kernel has.
 #![allow(unsafe_code, reason = "the other process is a fork of this one")]
 
 use std::io;
@@ -32,8 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 const ROUNDS: u32 = 2000;
 
-/// A device that starts when it is unmasked, and then wants an interrupt each time that it was
-/// unmasked again.
+/// A device that starts when it is unmasked, and then interrupts each time that it was unmasked
+/// again.
 #[derive(Debug, Default)]
 struct Device {
     state: Mutex<State>,
@@ -62,12 +62,12 @@ impl IntxDevice for Device {
             state.unmask.as_ref().unwrap(),
         );
         let (trigger, unmask) = (trigger.as_raw_fd(), unmask.as_raw_fd());
-        // SAFETY: the child makes system calls on numbers that it has got by value, and ends
-        // without running anything of this process.
+        // SAFETY: the child makes system calls with numbers that it has by value, and ends without
+        // running any code of this process.
         let process = unsafe { libc::fork() };
         assert!(process >= 0);
         if process == 0 {
-            // SAFETY: as said.
+            // SAFETY: as above.
             unsafe { libc::_exit(live(trigger, unmask)) };
         }
         state.process = Some(process);
@@ -85,7 +85,7 @@ impl IntxDevice for Device {
     }
 }
 
-/// The other process. 0 if each trigger was answered by exactly one signal to unmask.
+/// The other process. Returns 0 if exactly one unmask signal came for each trigger.
 fn live(trigger: i32, unmask: i32) -> i32 {
     for _ in 0..ROUNDS {
         let one = 1_u64.to_ne_bytes();
@@ -115,7 +115,7 @@ fn live(trigger: i32, unmask: i32) -> i32 {
 }
 
 impl Device {
-    /// The other process's verdict, once it has ended.
+    /// The other process's exit code, once it has ended.
     fn verdict(&self) -> Option<i32> {
         let process = self.state.lock().unwrap().process?;
         let mut status = 0;

@@ -2,8 +2,8 @@
 //! Snapshots beside a real local APIC: each interrupt is in the APIC's state or in the snapshot,
 //! and a second VM delivers it once.
 //!
-//! A signal is sent before the pause or races with it, so that KVM may be about to inject it from
-//! its worker. The vCPU never runs: what was injected stays in the APIC's request registers.
+//! A signal is sent before the pause or races with it, so KVM may be about to inject it from its
+//! worker. The vCPU never runs: injected interrupts stay in the APIC's request registers.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -76,13 +76,13 @@ enum Kind {
     Exported,
 }
 
-/// A device with one vector, in whichever VM.
+/// A device with one vector, in the first or the second VM.
 trait Device: Send {
     fn vector(&self) -> VectorHandle;
     fn set_mask(&self, masked: bool);
     fn pause(&self);
     fn resume(&self);
-    /// Whether the saved state has a pending interrupt, and the state as it is written.
+    /// Whether the saved state has a pending interrupt, and the written state.
     fn save(&self) -> (bool, String);
     fn restore(&self, saved: &str);
 }
@@ -132,7 +132,7 @@ impl Device for msix::Table {
     }
 }
 
-/// A table whose vectors are armed by the owner of a queue, which has nothing to wait for.
+/// A table whose vectors are armed by the owner of a queue that is empty.
 struct Queued {
     table: msix::Table,
     queue: ArmQueue,
@@ -236,14 +236,14 @@ impl Vm {
         self.machine.delivered().unwrap() == [VECTOR]
     }
 
-    /// Goes on where another VM has stopped, and gets its interrupt once.
+    /// Continues where another VM has stopped, and gets its interrupt once.
     fn take_over(&self, lapic: &kvm_lapic_state, saved: &str) {
         self.device.pause();
         self.machine.set_lapic(lapic).unwrap();
         self.device.restore(saved);
         self.device.resume();
         wait_until(|| self.is_delivered());
-        // Nothing comes after it.
+        // No other interrupt comes after it.
         self.machine.clear().unwrap();
         self.device.pause();
         assert!(!self.is_delivered() && !self.device.save().0, "doubled");
@@ -251,7 +251,7 @@ impl Vm {
     }
 }
 
-/// Interrupts that a VM had, and those that the snapshots had of them.
+/// Interrupts that a VM had, and those in its snapshots.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     in_lapic: u32,
@@ -309,7 +309,7 @@ fn over_snapshots(build: Build, masked: bool) {
         if counts.lost + counts.doubled == 0 {
             target.take_over(&lapic, &saved);
         }
-        // The source goes on for the next round, without the interrupt.
+        // The source continues with the next round, without the interrupt.
         source.device.resume();
         wait_until(|| source.is_delivered());
         source.device.pause();

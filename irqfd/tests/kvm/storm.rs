@@ -16,14 +16,14 @@ use notify_core::EventNotifier;
 use crate::watched::Watched;
 
 const VECTORS: u32 = 16;
-/// The interrupt of the first; each has two, and is led from one to the other.
+/// The interrupt of the first vector; each has two, and switches between them.
 const FIRST: u32 = 0x40;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![kvm("a_storm_loses_nothing_and_respects_masks", storm)]
 }
 
-/// How long it goes on; `STRESS_SECONDS` overrides it.
+/// How long it runs; `STRESS_SECONDS` overrides it.
 pub(crate) fn duration() -> Duration {
     let seconds = std::env::var("STRESS_SECONDS").ok();
     Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(2))
@@ -54,8 +54,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// What a guest and its VMM do to one vector. Whether it is masked belongs to the thread of its
-    /// number.
+    /// The actions of a guest and its VMM on one vector. Only the thread of its number masks it.
     fn act(&self, thread: u32, dice: &mut Dice) {
         let n = dice.roll(VECTORS);
         let vector = &self.vectors[n as usize];
@@ -104,7 +103,7 @@ impl Bench {
         }
     }
 
-    /// Arms what is to be armed. Nothing else is going on.
+    /// Arms the vectors that wait. Nothing else runs.
     fn settle(&self) {
         for vector in &self.vectors {
             vector.unmask().unwrap();

@@ -64,7 +64,7 @@ fn expect(machine: &Machine, vectors: &[u8]) {
     machine.clear().unwrap();
 }
 
-/// What was in a notifier before it was bound is delivered by a thread of the kernel.
+/// A signal that is in a notifier when it is bound is delivered by a thread of the kernel.
 #[track_caller]
 fn expect_soon(machine: &Machine, vectors: &[u8]) {
     wait_until(|| machine.delivered().unwrap() == vectors);
@@ -164,7 +164,7 @@ fn short_unmask() {
         notifier.notify().unwrap();
         vector.unmask().unwrap();
         vector.mask();
-        // Complete: what the kernel's thread had to deliver it has delivered.
+        // Complete: the kernel's thread has delivered everything.
         expect(&machine, &[0x41]);
         assert!(!vector.is_pending());
     }
@@ -230,7 +230,7 @@ fn queue() {
     let all: Vec<u8> = (0x40..0x80).collect();
     expect_soon(&machine, &all);
 
-    // All are led elsewhere: one commit more.
+    // All get another message: one commit more.
     for (data, vector) in (0x80..).zip(&vectors) {
         vector.mask();
         vector.set_message(message(data)).unwrap();
@@ -342,7 +342,7 @@ fn given_back() {
         vector.unexport().unwrap();
     }
     assert_eq!((open_fds().unwrap(), table.leased()), (fds + 3 + 4, 4));
-    // Vectors keep no descriptor of a queue that is gone.
+    // Vectors keep no descriptor of a queue that was dropped.
     drop(queue);
     assert_eq!((open_fds().unwrap(), table.leased()), (fds + 4, 4));
     drop(vectors);
@@ -404,7 +404,7 @@ fn queue_moves() {
         }
         (0..3).for_each(|entry| set_mask(entry, false));
         wait_until(|| !machine.delivered().unwrap().is_empty());
-        // Complete: what the kernel's thread had to deliver it has delivered.
+        // Complete: the kernel's thread has delivered everything.
         (0..3).for_each(|entry| set_mask(entry, true));
         let delivered = machine.delivered().unwrap();
         assert_eq!(delivered.len(), 1, "{delivered:x?} in round {round}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Watched`]: a real machine, and what it was asked for.
+//! [`Watched`]: a real VM that counts the requests to it.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,17 +12,17 @@ use notify_core::{
     MsiOutcome, Platform, RouteBuffer, RoutingClaim, Vm,
 };
 
-/// A real machine that counts, and looks whether what it injects itself was to be injected.
+/// A real VM that counts, and checks that it may inject what it injects itself.
 #[derive(Debug)]
 pub(crate) struct Watched {
     kvm: Arc<KvmVm>,
     commits: AtomicU64,
     assigned: AtomicU64,
     bound: Mutex<HashSet<i32>>,
-    /// By the interrupt's vector: whether it is masked, and how often it was injected all the same.
+    /// By the interrupt's vector: whether it is masked, and how often it was injected nevertheless.
     masked: Vec<AtomicBool>,
     spurious: AtomicU64,
-    /// Whether some of the calls fail, and how many might have.
+    /// Whether some of the calls fail, and how many could have failed.
     failing: AtomicBool,
     chances: AtomicU64,
 }
@@ -57,7 +57,7 @@ impl Watched {
         self.bound.lock().unwrap().contains(&eventfd.as_raw_fd())
     }
 
-    /// Says whether an interrupt may be injected from now on.
+    /// Sets whether an interrupt may be injected from now on.
     pub(crate) fn mask(&self, vector: u32, masked: bool) {
         self.masked[vector as usize].store(masked, Ordering::SeqCst);
     }
@@ -76,7 +76,7 @@ impl Watched {
             return Ok(());
         }
         let chance = self.chances.fetch_add(1, Ordering::SeqCst);
-        // Multiplied by a large odd number, the upper bits look random.
+        // After a multiplication by a large odd number, the upper bits look random.
         match (chance.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 50 {
             0 => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
             _ => Ok(()),
@@ -97,7 +97,7 @@ impl Vm for Watched {
     fn irqfd(&self, request: &IrqFdRequest<'_>) -> io::Result<()> {
         let eventfd = request.eventfd.as_raw_fd();
         let assigns = !matches!(request.action, IrqFdAction::Deassign);
-        // What is being bound counts as bound.
+        // An irqfd that is being bound counts as bound.
         if assigns {
             self.assigned.fetch_add(1, Ordering::SeqCst);
             self.bound.lock().unwrap().insert(eventfd);

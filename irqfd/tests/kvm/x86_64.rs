@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The x86 cases, with a local APIC that shows what was delivered.
+//! The x86 cases, with a local APIC that shows delivered interrupts.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ fn signalled_before() {
     let builder = IrqFd::builder(lease(&table, 0x41)).notifier(Arc::clone(&notifier));
     let irq = builder.assign().unwrap();
     assert!(!notifier.is_signalled().unwrap(), "KVM has taken it");
-    // Taking it off waits for the kernel's thread that delivers.
+    // Deassigning it waits for the kernel's thread that delivers.
     let builder = irq.deassign().unwrap();
     expect_vectors(&machine, &[0x41]);
     drop(builder.assign().unwrap());
@@ -173,11 +173,7 @@ fn machine_stays_open() {
     let (machine, table) = machine();
     let irq = IrqFd::builder(lease(&table, 0x41)).assign().unwrap();
     drop((machine, table));
-    assert_eq!(
-        open_fds().unwrap(),
-        before + 2,
-        "the machine and the notifier"
-    );
+    assert_eq!(open_fds().unwrap(), before + 2, "the VM and the notifier");
     irq.notifier().notify().unwrap();
     assert!(!irq.notifier().is_signalled().unwrap());
     drop(irq);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A line on each kind of machine, with the guest's part of it.
+//! A line on each kind of VM, with the guest's part of it.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ pub(crate) const GSI: u32 = 10;
 pub(crate) const VECTOR: u8 = 0x52;
 const IOAPIC_ADDRESS: u64 = 0xfec0_0000;
 
-/// A machine with PICs and IOAPIC in the kernel. The guest listens to neither yet.
+/// A VM with PICs and IOAPIC in the kernel. The guest uses neither yet.
 pub(crate) fn pc() -> (Arc<SimVm>, RoutingTable, LevelLine) {
     let vm = Arc::new(SimVm::builder().build());
     vm.enable_lapic(0);
@@ -27,7 +27,7 @@ pub(crate) fn pc() -> (Arc<SimVm>, RoutingTable, LevelLine) {
     (vm, table, line)
 }
 
-/// The guest listens to the IOAPIC, level-triggered.
+/// The guest uses the IOAPIC, level-triggered.
 pub(crate) fn use_ioapic(vm: &SimVm) {
     use_ioapic_pin(vm, GSI);
 }
@@ -47,7 +47,7 @@ pub(crate) fn use_ioapic_pin(vm: &SimVm, pin: u32) {
     }
 }
 
-/// The guest listens to the PICs, whose pin is level-triggered.
+/// The guest uses the PICs, whose pin is level-triggered.
 pub(crate) fn use_pic(vm: &SimVm) {
     for (port, bytes) in [
         (0x20, [0x11, 0x48, 4, 1]),

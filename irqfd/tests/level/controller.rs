@@ -40,7 +40,7 @@ fn a_trigger_holds_the_line_up_until_the_next_eoi() {
     assert!(!chip.level());
     assert_eq!([&card, &net].map(heard), [1, 1]);
     assert_eq!(exits.on_pin(GSI + 1), 0);
-    // A level beside the trigger outlasts it, and is said again.
+    // A level that is held beside the trigger outlasts it, and is set again.
     card.assert().unwrap();
     signal(&card);
     assert!(card.take_trigger().unwrap());
@@ -78,7 +78,7 @@ fn after_a_refusal_nothing_has_changed() {
     card.take_trigger().unwrap_err();
     assert!(!line.is_asserted());
     assert!(card.take_trigger().unwrap(), "the signal is still there");
-    // An EOI is told whatever happens; the level is set with the next change.
+    // An EOI is always signalled; the level is set with the next change.
     fail();
     assert_eq!(exits.on_pin(GSI), 1);
     assert_eq!(heard(&card), 1);
@@ -122,8 +122,8 @@ fn exits_keep_no_line_alive() {
     assert_eq!(Arc::strong_count(&chip), 1);
 }
 
-/// Reports come from several threads while devices assert; at the end the chip has what was said
-/// last.
+/// Several threads report EOIs while devices assert; at the end the chip has the last level that
+/// was set.
 #[test]
 fn eois_and_levels_from_many_threads() {
     let (chip, line, exits) = on_chip();

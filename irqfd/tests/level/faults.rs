@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Every ioctl of every operation fails once, and what was before is looked for afterwards.
+//! Every ioctl of every operation fails once, and afterwards the state must be as before.
 
 use std::sync::Arc;
 
@@ -63,7 +63,8 @@ impl Bench {
         bench
     }
 
-    /// What the line and the machine are. Of a masked entry the route in the kernel means nothing.
+    /// The state of the line and of the VM. For a masked entry the route in the kernel does not
+    /// matter.
     fn state(&self) -> String {
         let line = format!("{:?}", self.line);
         let (before, after) = line.split_once("committed: ").unwrap_or((&line, ""));
@@ -81,7 +82,7 @@ impl Bench {
         [&self.net, &self.card, &self.nic].map(told)
     }
 
-    /// An interrupt for each kind of device, and everybody hears of its end.
+    /// An interrupt for each kind of device, and all devices see its EOI.
     #[track_caller]
     pub(super) fn expect_all_well(&self, context: &str) {
         let (vm, line) = (&self.vm, &self.line);
@@ -134,7 +135,7 @@ pub(super) fn fail_each<R>(
     });
 }
 
-/// The same, of a redirection: it may tell, if it did not fail at once.
+/// The same for a redirection: it may signal devices, unless it failed at once.
 fn fail_each_redirection(make: impl Fn() -> Bench, message: MsiMessage, masked: bool) {
     let redirect = |bench: &Bench| bench.line.redirect(message, masked);
     fail_each_after(make, redirect, |bench, kind| {
@@ -262,7 +263,7 @@ fn leave() {
     }
 }
 
-/// Putting it back is no new edge.
+/// Assigning it again is no new edge.
 #[test]
 fn a_leave_that_fails_sends_nothing() {
     let bench = with(Bench::masked(), |bench| {
@@ -292,7 +293,7 @@ fn a_drop_that_fails_leaves_no_line_stuck() {
     assert!(bench::pin(&bench.vm));
     bench.expect_all_well("after");
     assert!(!bench::pin(&bench.vm));
-    // Or with the line.
+    // Or with the line's drop.
     let Bench {
         vm,
         table,
@@ -317,7 +318,7 @@ fn a_drop_that_fails_leaves_no_line_stuck() {
     );
 }
 
-/// An EOI finds that the interrupt cannot be sent again; the next change of any kind sends it.
+/// At an EOI the interrupt cannot be sent again; the next change of any kind sends it.
 #[test]
 fn an_eoi_that_fails_is_made_up_for() {
     let bench = Bench::open();

@@ -140,7 +140,7 @@ fn the_callers_own_notifiers_are_used_and_come_back() {
     assert_eq!(left.count(), 3, "it keeps its signals");
 }
 
-/// A signal that was there before, and a counter that takes no more.
+/// A signal that was there before, and a counter that is full.
 #[test]
 fn a_trigger_that_is_signalled_or_full_raises_the_line_and_works_on() {
     let (vm, _, line) = bench::pc();
@@ -175,7 +175,7 @@ fn a_line_has_one_driver_and_its_pins_no_other_gsi() {
     );
     let shared = transaction.commit().unwrap_err();
     assert!(matches!(shared.error, irq_routing::Error::PinShared { .. }));
-    // A device is as good as the line.
+    // A device handle works as well as the line.
     let device = own(&line);
     drop(line);
     let rejected = LevelLine::builder(rejected.value).build().unwrap_err();
@@ -291,7 +291,7 @@ fn a_kernel_that_cannot_resample_has_lines_for_the_vmms_devices() {
     assert_eq!(vm.take(), []);
 }
 
-/// An irqfd that stays bound keeps the GSI's route, also when the line is gone.
+/// An irqfd that stays bound keeps the GSI's route, also when the line was dropped.
 #[test]
 fn what_cannot_be_taken_off_keeps_the_route() {
     let (vm, table, line) = bench::pc();
@@ -304,7 +304,7 @@ fn what_cannot_be_taken_off_keeps_the_route() {
     transaction.unwire(table.gsi(GSI).unwrap());
     let error = transaction.commit().unwrap_err().error;
     assert!(matches!(error, irq_routing::Error::RouteHeld { .. }));
-    // Everybody else goes on.
+    // All other devices go on.
     let line = LevelLine::builder(table.line(GSI).unwrap())
         .build()
         .unwrap();

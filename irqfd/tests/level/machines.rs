@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines of machines that are no PC.
+//! Lines of VMs that are no PC.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn arm64() -> (Arc<SimVm>, LevelLine) {
     (vm, line)
 }
 
-/// KVM_IRQ_LINE wants kind and INTID there, where an irqfd wants the GSI.
+/// KVM_IRQ_LINE takes kind and INTID there, where an irqfd takes the GSI.
 #[test]
 fn arm64_own_devices_share_a_shared_interrupt() {
     let (vm, line) = arm64();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Level-triggered lines: what the pin, the guest and each device see.
+//! Level-triggered lines, as the pin, the guest and each device see them.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -47,7 +47,7 @@ fn signal(irq: &LevelIrq) {
     irq.trigger_notifier().unwrap().notify().unwrap();
 }
 
-/// How often a device was told since the last time.
+/// How often a device was signalled since the last call.
 fn heard(irq: &LevelIrq) -> u64 {
     let resample = irq.resample_notifier().unwrap();
     resample.consume().unwrap().map_or(0, u64::from)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines of a split irqchip, whose redirection entries the VMM has.
+//! Lines of a split irqchip, whose redirection entries the VMM emulates.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ fn expect(vm: &SimVm, vectors: &[u8]) {
     assert_eq!(vm.pending_vectors(0), vectors);
 }
 
-/// The guest takes the interrupt and ends it.
+/// The guest takes the interrupt and sends the EOI.
 #[track_caller]
 fn serve(vm: &SimVm, exits: &EoiExits, vector: u8) -> usize {
     assert_eq!(vm.take_vector(0), Some(vector));
@@ -103,7 +103,7 @@ fn signals_wait_in_the_trigger_while_it_is_masked() {
     line.redirect(level(VECTOR), false).unwrap();
     serve(&vm, &exits, VECTOR);
     assert_eq!((heard(&card), heard(&late)), (2, 1));
-    // What is not bound needs not be taken off.
+    // An irqfd that is not bound need not be deassigned.
     line.redirect(level(VECTOR), true).unwrap();
     vm.reset_calls();
     late.leave().unwrap();
@@ -134,13 +134,13 @@ fn a_service_ends_with_its_vector() {
         let (vm, _, line, exits) = split();
         let (disk, net) = (own(&line), told(&line));
         line.redirect(level(VECTOR), false).unwrap();
-        // Nothing in service: nothing ends.
+        // Nothing is in service, so there is no EOI.
         line.redirect(level(0x42), false).unwrap();
         line.redirect(level(VECTOR), false).unwrap();
         assert_eq!(heard(&net), 0);
         disk.assert().unwrap();
         assert_eq!(vm.take_vector(0), Some(VECTOR));
-        // Another vCPU, or masked: it goes on.
+        // To another vCPU, or masked: the service continues.
         let elsewhere = MsiMessage::new(0xfee0_1000, level(VECTOR).data);
         line.redirect(elsewhere, false).unwrap();
         line.redirect(elsewhere, true).unwrap();
@@ -151,7 +151,7 @@ fn a_service_ends_with_its_vector() {
         assert_eq!(exits.on_vector(VECTOR), 0, "too late");
         let expected = if sent { vec![0x62] } else { vec![] };
         expect(&vm, &expected);
-        // Back again: what is asserted still calls.
+        // Back again: an asserted line still interrupts.
         line.redirect(level(VECTOR), false).unwrap();
         disk.deassert().unwrap();
         vm.clear_vectors(0);
@@ -201,7 +201,7 @@ fn what_no_apic_takes_is_not_in_service() {
     vm.enable_lapic(0);
     net.assert().unwrap();
     expect(&vm, &[VECTOR]);
-    // An NMI is taken, and never ended.
+    // An NMI is taken, but has no EOI.
     drop((disk, net));
     serve(&vm, &exits, VECTOR);
     let nmi = MsiMessage::new(0xfee0_0000, 1 << 15 | 4 << 8);
@@ -233,7 +233,7 @@ fn what_a_kernel_does_not_tell_of_is_in_service() {
     assert_eq!(vm.take(), [Call::Line(GSI, true)]);
 }
 
-/// The guest has written what the kernel does not take.
+/// The guest has written a message that the kernel refuses.
 #[test]
 fn a_refused_message_changes_nothing() {
     let (vm, _, line, exits) = split();
@@ -306,7 +306,7 @@ fn build(
     Ok(builder.build()?)
 }
 
-/// Never in silence.
+/// A failure is always reported.
 #[test]
 fn a_line_that_would_hear_of_no_eoi_is_refused() {
     let (vm, table) = bench::split_table();
@@ -327,7 +327,7 @@ fn a_line_that_would_hear_of_no_eoi_is_refused() {
             ..
         }
     ));
-    // What says nothing about the machine is passed on.
+    // An errno that does not concern the VM is passed on.
     vm.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
     let error = build(&table, GSI, Some(&exits)).unwrap_err();
     assert!(matches!(error, LevelError::Arm(IrqFdError::Refused { .. })));
@@ -362,8 +362,8 @@ fn whoever_leaves_takes_nothing_along() {
     drop(card);
 }
 
-/// The translation blocks the line's message: no irqfd is on its GSI then, and what devices signal
-/// waits.
+/// The translation blocks the line's message: then no irqfd is on its GSI, and signals of devices
+/// wait.
 #[test]
 fn a_blocked_message_takes_the_irqfds_off_until_it_is_let_through() {
     let blocked = Arc::new(AtomicBool::new(false));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The INTx interrupt of a device that is passed through: which steps, in which order, and back.
+//! The INTx interrupt of a passed-through device: the steps, their order, and the way back.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use notify_sim::{CallKind, SimVm};
 use super::bench::{self, GSI};
 use super::told;
 
-/// A device that remembers what it was asked for, and what is true of it then.
+/// A device that records its calls, and the state of the VM at each.
 #[derive(Debug, Default)]
 struct Device {
     calls: Mutex<Vec<String>>,
-    /// Which call from now on fails, the next being 1.
+    /// The number of the call that fails, counted from now; the next is 1.
     fails: AtomicUsize,
     state: Mutex<State>,
     vm: Option<Arc<SimVm>>,
@@ -32,7 +32,7 @@ struct State {
 
 impl Device {
     fn call(&self, name: &str, change: impl FnOnce(&mut State)) -> io::Result<()> {
-        // What was asked of the machine since the last call belongs before it.
+        // The VM's requests since the last call belong before it.
         let mut calls = self.calls.lock().unwrap();
         if let Some(vm) = &self.vm {
             for (kind, name) in [
@@ -75,7 +75,7 @@ impl IntxDevice for Device {
 
     fn set_trigger(&self, trigger: Option<&EventNotifier>) -> io::Result<()> {
         let name = trigger.map_or("no trigger", |trigger| {
-            trigger.notify().unwrap(); // the device wants an interrupt right now
+            trigger.notify().unwrap(); // the device interrupts right now
             "trigger"
         });
         self.call(name, |state| match trigger {
@@ -120,7 +120,7 @@ fn it_is_enabled_and_disabled_in_qemus_order() {
             unmask: true,
         };
         assert_eq!(device.state(), enabled);
-        // The device wants an interrupt; the guest ends it; VFIO unmasks.
+        // The device interrupts; the guest sends the EOI; VFIO unmasks.
         let irq = intx.irq().unwrap();
         super::signal(irq);
         assert!(bench::pin(&vm));
@@ -183,7 +183,7 @@ fn each_step_back_that_fails_can_be_tried_again() {
         assert_eq!(device.state().masked, nth > 1);
         rejected.value.disable().unwrap();
         assert_eq!(device.state(), State::default());
-        // Dropped instead, it goes on with what is left.
+        // If it is dropped instead, the remaining steps are done.
         let intx = PassthroughIntx::enable(&line, device.clone()).unwrap();
         device.take();
         device.fails.store(nth, Ordering::Relaxed);
@@ -203,7 +203,7 @@ fn each_step_back_that_fails_can_be_tried_again() {
     rejected.value.disable().unwrap();
 }
 
-/// Where no kernel hears of EOIs the line unmasks the device.
+/// Where no kernel sees EOIs, the line unmasks the device.
 #[test]
 fn on_a_split_irqchip_the_line_unmasks() {
     let (vm, _, line, exits) = bench::split();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines that are paused: nothing of them reaches the guest, and nothing is lost.
+//! Paused lines: no interrupt of them reaches the guest, and none is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ fn a_placeholder_holds_the_pin() {
     assert_eq!([&card, &nic, &net].map(heard), [1, 1, 1]);
 }
 
-/// Nothing is bound, so nothing is held.
+/// Nothing is bound, so no level is held.
 #[test]
 fn devices_of_the_vmm_alone_cost_no_ioctl() {
     let (vm, _, line) = bench::pc();
@@ -60,7 +60,7 @@ fn devices_of_the_vmm_alone_cost_no_ioctl() {
     assert!(pin(&vm));
 }
 
-/// The order in which a pin stays as it is, and a signal is in one place at least.
+/// The order in which a pin keeps its level, and a signal is always in at least one place.
 #[test]
 fn what_is_asked_of_the_kernel_and_in_which_order() {
     let recorder = Arc::new(Recorder::default());
@@ -241,7 +241,7 @@ fn an_entry_that_is_written_meanwhile_counts_from_the_resume() {
     assert_eq!(vm.pending_vectors(0), [NEW]);
     vm.lapic_eoi(0);
     assert_eq!(exits.on_vector(VECTOR), 0);
-    // Masked meanwhile: it stays off at the resume.
+    // Masked meanwhile: it stays disarmed at the resume.
     line.pause().unwrap();
     line.redirect(level(NEW), true).unwrap();
     vm.clear_vectors(0);
@@ -269,7 +269,7 @@ fn an_edge_meanwhile_is_sent_once() {
     line.resume().unwrap();
     line.redirect(edge(VECTOR), false).unwrap();
     assert_eq!(vm.pending_vectors(0), [0_u8; 0]);
-    // One that comes while the entry is masked is lost, as it is elsewhere.
+    // A signal that comes while the entry is masked is lost, as on other lines.
     disk.deassert().unwrap();
     line.pause().unwrap();
     line.redirect(edge(VECTOR), true).unwrap();
@@ -416,7 +416,7 @@ fn each_step_of_a_resume_that_fails_is_undone() {
     fail_each(redirected, |bench| bench.line.resume());
 }
 
-/// What was signalled while the line was paused, and delivered by a resume that fails then.
+/// Signals that came while the line was paused, and were delivered by a resume that fails then.
 #[test]
 fn a_resume_that_fails_loses_no_signal() {
     for joined_late in [false, true] {
@@ -453,7 +453,7 @@ fn a_resume_that_fails_loses_no_signal() {
     }
 }
 
-/// One that KVM does not take keeps the line paused until it has left.
+/// A device that KVM refuses keeps the line paused until it has left.
 #[test]
 fn a_device_that_is_refused_leaves_and_the_line_resumes() {
     let (vm, table, line) = bench::pc();

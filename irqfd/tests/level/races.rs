@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What another thread does in the middle of a call.
+//! Actions of another thread in the middle of a call.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver};
@@ -19,8 +19,8 @@ use notify_sim::{Profile, SimVm};
 use super::bench::{GSI, VECTOR, level};
 use super::{exported, heard, own, signal, told};
 
-/// A split irqchip, on which something happens when a message has been sent or a trigger bound,
-/// before the caller knows.
+/// A split irqchip with a hook that runs when a message was sent or a trigger bound, before the
+/// caller knows.
 struct Busy {
     vm: SimVm,
     then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -58,7 +58,7 @@ impl Busy {
                 sender.send(act()).unwrap();
                 let _ = done.send(());
             });
-            // It may have to wait for this one.
+            // The other thread may have to wait for this call.
             let _ = wait.recv_timeout(Duration::from_millis(200));
         };
         *self.then.lock().unwrap() = Some(Box::new(then));
@@ -154,7 +154,7 @@ fn an_eoi_of_the_old_vector_that_comes_during_a_redirection_is_too_late() {
         let (busy, exits) = (Arc::clone(&busy), exits.clone());
         busy.clone().meanwhile(move || {
             busy.vm.lapic_eoi(0);
-            // The new one is on its way to the guest.
+            // The new one is in flight to the guest.
             assert_eq!(busy.vm.take_vector(0), Some(VECTOR + 0x10));
             exits.on_vector(VECTOR)
         })

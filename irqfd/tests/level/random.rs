@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random histories of a line beside a model, on each kind of machine.
+//! Random histories of a line beside a model, on each kind of VM.
 //!
-//! The model is the wire: it is high while anybody holds it up. What an interrupt controller makes
-//! of that is written down once more for each kind, without a thought to how a line does it.
+//! The model is the wire: it is high while any device holds it up. The behaviour of the interrupt
+//! controller is written again for each kind, independent of the line's code.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ const OTHER_VECTOR: u8 = 0x72;
 #[derive(Debug, Clone)]
 enum Step {
     Join(Kind),
-    /// Whether by being dropped.
+    /// Whether it leaves by drop.
     Leave(usize, bool),
     Assert(usize),
     Deassert(usize),
     Signal(usize),
     /// The guest takes an interrupt, if there is one.
     Take,
-    /// It ends the one that it took last, if any.
+    /// The guest sends the EOI of the interrupt that it took last, if any.
     End,
-    /// It writes the redirection entry.
+    /// The guest writes the redirection entry.
     Redirect(Entry),
     Resync,
     Pause,
@@ -77,12 +77,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A device, and what the model knows of it.
+/// A device, and its state in the model.
 struct Device {
     irq: LevelIrq,
     kind: Kind,
     asserted: bool,
-    /// Its trigger has been signalled, and it was not told since.
+    /// Its trigger was signalled, and the device was not signalled since.
     waits: bool,
     /// The signal is in the eventfd, since the entry is masked or the line paused.
     kept: bool,
@@ -91,7 +91,7 @@ struct Device {
     told: u64,
 }
 
-/// What makes a guest see interrupts.
+/// The state from which the guest's interrupts follow.
 enum Guest {
     IoApic(Arc<SimVm>),
     Pic(Arc<SimVm>),
@@ -99,16 +99,16 @@ enum Guest {
     Controller(Arc<Chip>, EoiExits),
 }
 
-/// What the guest sees of a line that is paused.
+/// The guest's view of a paused line.
 #[derive(Clone, Copy)]
 struct Paused {
     own_level: bool,
     level: bool,
-    /// The kernel tells of EOIs.
+    /// The kernel signals EOIs.
     resamples: bool,
-    /// It has told of one.
+    /// The kernel has signalled one.
     missed: bool,
-    /// An edge-triggered entry has a message to come.
+    /// An edge-triggered entry has a message to send.
     has_risen: bool,
 }
 
@@ -118,9 +118,9 @@ struct World {
     devices: Vec<Device>,
     /// The kernel holds the pin up for a resampling irqfd.
     triggered: bool,
-    /// The guest has taken these and not ended them; the last is the innermost.
+    /// The vectors that the guest has taken without an EOI; the last is the innermost.
     serving: Vec<u8>,
-    /// What waits in the local APIC.
+    /// The vectors pending in the local APIC.
     pending: BTreeSet<u8>,
     /// The controller awaits an EOI.
     in_service: bool,
@@ -192,7 +192,7 @@ impl World {
         self.own_level() || self.triggered
     }
 
-    /// What the controller sees of that.
+    /// The controller's view of that.
     fn pin(&self) -> bool {
         match self.paused {
             Some(paused) if self.in_kernel() => paused.own_level || self.triggered,
@@ -201,7 +201,7 @@ impl World {
         }
     }
 
-    /// The controller looks at the line.
+    /// The controller checks the line.
     fn settle(&mut self) {
         let entry = self.entry;
         match self.guest {
@@ -236,7 +236,7 @@ impl World {
         }
     }
 
-    /// The kernel tells all who are bound.
+    /// The kernel signals every bound device.
     fn tell_by_kernel(&mut self) {
         let Some(paused) = &mut self.paused else {
             return self.tell();
@@ -282,7 +282,7 @@ impl World {
         self.triggered &= someone_hears || !in_kernel;
     }
 
-    /// What waits in the eventfds is delivered, if it may be.
+    /// Signals in the eventfds are delivered, if they may be.
     fn deliver_kept(&mut self) {
         if self.entry.masked || self.paused.is_some() {
             return;
@@ -354,8 +354,8 @@ impl World {
                 }
                 let someone_hears = self.devices.iter().any(|device| device.kind != Kind::Own);
                 let others_wait = self.devices.iter().any(|device| device.waits);
-                // A kernel that has one level for all who trigger lowers it for the last of them.
-                // While the line is paused it has one of its own there.
+                // A kernel that has one level for all triggers lowers it for the last of them.
+                // While the line is paused it has a separate level there.
                 self.triggered &= if self.in_kernel() {
                     someone_hears || self.paused.is_some()
                 } else {
@@ -413,7 +413,7 @@ impl World {
         let taken = match &self.guest {
             Guest::IoApic(vm) | Guest::Split(vm, _) => vm.take_vector(0),
             Guest::Pic(vm) if next.is_some() => vm.take_pic(),
-            Guest::Pic(_) => None, // which would be a spurious one
+            Guest::Pic(_) => None, // this would be a spurious one
             Guest::Controller(chip, _) => chip.take().then_some(VECTOR),
         };
         assert_eq!(taken, next);
@@ -427,7 +427,7 @@ impl World {
         let Some(vector) = self.serving.pop() else {
             return;
         };
-        // Before it is carried out, since the line tells at once.
+        // Before the operation, since the line signals at once.
         let of_line = !self.is_split() || self.entry.level && self.entry.vector == vector;
         if of_line {
             match self.in_kernel() {
@@ -526,7 +526,7 @@ impl World {
         );
     }
 
-    /// Everybody leaves, and the line is low.
+    /// All devices leave, and the line is low.
     fn end_of_all(mut self) {
         self.devices.clear();
         self.line.resume().unwrap();

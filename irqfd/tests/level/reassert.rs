@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a guest does to a pin in the kernel while devices of the VMM's own hold it up: it masks and
-//! unmasks it.
+//! The guest masks and unmasks a pin in the kernel while devices of the VMM hold it up.
 
 use std::sync::atomic::Ordering;
 
@@ -27,14 +26,14 @@ fn a_level_that_the_kernel_forgot_at_an_unmask_is_said_again() {
     write_entry(&vm, MASKED);
     disk.assert().unwrap();
     write_entry(&vm, UNMASKED);
-    // As the kernel has it: those who resample are asked, and the disk is not.
+    // As in the kernel: devices with a resample notifier are signalled, and the disk is not.
     assert_eq!([&net, &card].map(heard), [1, 1]);
     assert_eq!(vm.take_vector(0), None);
     vm.reset_calls();
     line.reassert().unwrap();
     assert_eq!(vm.calls(CallKind::IrqLine), 1);
     assert_eq!(vm.take_vector(0), Some(VECTOR));
-    // Once more is too often, and does no harm.
+    // One more signal than needed does no harm.
     line.reassert().unwrap();
     disk.deassert().unwrap();
     vm.lapic_eoi(0);

@@ -163,11 +163,7 @@ fn what_is_asserted_outlives_an_eoi_in_the_other_vm() {
         let (disk, net) = (own(&line), told(&line));
         restore(&line, &snapshot, paused);
         assert!(pin(&vm) && disk.is_asserted() && !net.is_asserted());
-        assert_eq!(
-            heard(&net),
-            1,
-            "it may not have read what it was told there"
-        );
+        assert_eq!(heard(&net), 1, "it may not have read the signal there");
         vm.guest_eoi(IOAPIC, GSI);
         assert!(pin(&vm));
         assert_eq!(heard(&net), 1);
@@ -176,7 +172,7 @@ fn what_is_asserted_outlives_an_eoi_in_the_other_vm() {
     }
 }
 
-/// A device of the VMM has let go of the line after the pause: the IOAPIC's state does not know.
+/// A device of the VMM has lowered the line after the pause: the IOAPIC's state does not show it.
 #[test]
 fn what_was_deasserted_while_it_was_paused_is_low() {
     for paused in ORDERS {
@@ -193,7 +189,7 @@ fn what_was_deasserted_while_it_was_paused_is_low() {
     }
 }
 
-/// Only the other kernel knew who held it up.
+/// Only the other kernel knew what held it up.
 #[test]
 fn what_was_triggered_is_high_until_the_next_eoi() {
     for paused in ORDERS {
@@ -212,7 +208,7 @@ fn what_was_triggered_is_high_until_the_next_eoi() {
     }
 }
 
-/// Whatever the devices of the second VM have said before is overwritten.
+/// Earlier levels of the second VM's devices are overwritten.
 #[test]
 fn what_a_line_was_before_is_forgotten() {
     for paused in ORDERS {
@@ -247,7 +243,7 @@ fn a_split_irqchip_is_sent_what_is_asserted() {
         let (disk, _card) = (own(&line), exported(&line));
         line.redirect(level(VECTOR), false).unwrap();
         disk.assert().unwrap();
-        // The guest has ended it, and the exit that tells of that is lost with the VM.
+        // The guest has sent the EOI, and its exit is lost with the VM.
         assert_eq!(vm.take_vector(0), Some(VECTOR));
         let snapshot = read(written(&line));
         drop(exits);
@@ -264,7 +260,7 @@ fn a_split_irqchip_is_sent_what_is_asserted() {
     }
 }
 
-/// The same VM goes back to what it was, in the middle of an interrupt.
+/// The same VM returns to its earlier state, in the middle of an interrupt.
 #[test]
 fn what_was_in_service_before_is_forgotten() {
     for paused in ORDERS {
@@ -359,7 +355,7 @@ fn a_restore_that_fails_changes_nothing() {
         vm.fail(kind, nth, libc::ENOMEM);
         line.restore(&high).unwrap_err();
         let route = table.route(table.gsi(line.number()).unwrap());
-        // Of a masked entry the route in the kernel means nothing.
+        // For a masked entry the route in the kernel does not matter.
         assert!(route == Some(level(VECTOR).into()) || route == Some(MsiMessage::default().into()));
         assert!(!line.is_asserted());
         signal(&card);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Devices and a guest on threads of their own: whatever a device has to do is done in the end.
+//! Devices and a guest on threads of their own: all work of a device is done in the end.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use super::{exported, own, signal, told};
 
 const ROUNDS: u64 = 3000;
 
-/// A device with a number of things to do, which asks for an interrupt while there are any.
+/// A device with a number of work items, which interrupts while there are any.
 struct Device {
     irq: LevelIrq,
     work: AtomicU64,
     done: AtomicU64,
-    /// A device of the VMM's changes its level and what it stands for together.
+    /// A device of the VMM changes its level and its count together.
     lock: Mutex<()>,
 }
 
@@ -40,11 +40,11 @@ impl Device {
 
     fn trigger(&self) {
         signal(&self.irq);
-        // The VMM's own controller is told by the VMM; elsewhere the kernel is.
+        // With the VMM's own controller the VMM reports EOIs; otherwise the kernel does.
         let _ = self.irq.take_trigger().unwrap();
     }
 
-    /// Something happens.
+    /// A work item arrives.
     fn happen(&self) {
         let _guard = self.lock.lock().unwrap();
         self.work.fetch_add(1, Ordering::SeqCst);
@@ -79,7 +79,7 @@ fn storm(line: &LevelLine, guest: impl Fn(&dyn Fn()) -> bool + Sync) -> u64 {
                 taken.fetch_add(u64::from(served), Ordering::SeqCst);
             }
         });
-        // Who has an exported device looks again after each EOI.
+        // An exported device looks again after each EOI.
         for device in devices
             .iter()
             .filter(|device| device.irq.trigger_notifier().is_some())
@@ -113,7 +113,7 @@ fn storm(line: &LevelLine, guest: impl Fn(&dyn Fn()) -> bool + Sync) -> u64 {
         while !all_idle() && start.elapsed() < PATIENCE {
             thread::yield_now();
         }
-        // The other threads end in any case.
+        // The other threads must end in any case.
         stop.store(true, Ordering::SeqCst);
         assert!(all_idle(), "the line is stuck");
     });

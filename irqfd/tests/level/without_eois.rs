@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Lines of a split irqchip of which no EOI is reported, as of a TDX guest.
+//! Lines of a split irqchip whose EOIs are not reported, as of a TDX guest.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn open() -> (Arc<SimVm>, RoutingTable, LevelLine) {
     (vm, table, line)
 }
 
-/// The guest takes the interrupt and ends it, which nothing reports.
+/// The guest takes the interrupt and sends the EOI, which is not reported.
 #[track_caller]
 fn serve(vm: &SimVm) {
     assert_eq!(vm.take_vector(0), Some(VECTOR));
@@ -189,7 +189,7 @@ fn a_device_that_waits_for_eois_is_refused() {
 #[test]
 fn nothing_is_asked_when_it_is_built() {
     let (vm, table) = split_table();
-    // Beyond those whose EOIs could come as exits.
+    // A GSI for which no EOI exit can come.
     let lease = table.lease_exact(100).unwrap();
     lease.set_route(level(VECTOR)).unwrap();
     vm.reset_calls();

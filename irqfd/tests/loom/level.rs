@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A line of a split irqchip, whose EOIs come from other threads than its levels.
+//! A line of a split irqchip, whose EOIs and levels come from different threads.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::explore;
 const GSI: u32 = 10;
 const VECTOR: u8 = 0x41;
 
-/// A machine with one local APIC, as far as one line concerns it.
+/// A VM with one local APIC, reduced to one line.
 #[derive(Debug, Default)]
 struct Split {
     apic: Mutex<Apic>,
@@ -155,7 +155,7 @@ fn an_assertion_is_never_left_without_an_interrupt_to_come() {
         let one = device.join().unwrap();
         leaver.join().unwrap();
         eois += expect_heard_to_the_end(&vm, &exits, vec![one]);
-        assert_eq!(told(&net), eois, "told once of each");
+        assert_eq!(told(&net), eois, "signalled once for each");
     });
 }
 
@@ -166,7 +166,7 @@ fn levels_of_two_threads_add_up() {
         let (vm, line, exits) = Split::line(VECTOR);
         let (one, other) = (line.join().unwrap(), line.join().unwrap());
         one.assert().unwrap();
-        // It stays, since leaving would put a wrong level right.
+        // It stays, since leaving would correct a wrong level.
         let stops = thread::spawn(move || {
             one.deassert().unwrap();
             one
@@ -238,8 +238,8 @@ fn a_redirection_loses_nothing() {
     });
 }
 
-/// The guest moves the pin without masking it, and takes what comes of it before its write has
-/// returned.
+/// The guest moves the pin without masking it, and takes the resulting interrupts before its write
+/// has returned.
 #[test]
 fn a_redirection_of_an_open_entry_loses_nothing() {
     explore(3, || {
@@ -266,7 +266,7 @@ fn a_redirection_of_an_open_entry_loses_nothing() {
     });
 }
 
-/// A device asserts and the guest ends an interrupt while the line is paused and resumed.
+/// A device asserts and the guest sends an EOI while the line is paused and resumed.
 #[test]
 fn a_pause_loses_nothing_and_sends_nothing() {
     explore(3, || {
@@ -291,6 +291,6 @@ fn a_pause_loses_nothing_and_sends_nothing() {
         let mut eois = guest.join().unwrap();
         let (_disk, late) = device.join().unwrap();
         eois += expect_heard_to_the_end(&vm, &exits, vec![late]);
-        assert_eq!(told(&net), eois, "told once of each");
+        assert_eq!(told(&net), eois, "signalled once for each");
     });
 }

@@ -23,7 +23,7 @@ fn device(vector: &Vector) -> thread::JoinHandle<Triggered> {
     thread::spawn(move || handle.trigger().unwrap())
 }
 
-/// What the kernel has taken, and what the vector has kept.
+/// The signals that the kernel has taken, and those that the vector has kept.
 fn signals(witness: &Witness, vector: &Vector) -> u64 {
     assert_eq!(witness.bound(), [], "it is closed");
     witness.by_irqfd() + u64::from(vector.is_pending())
@@ -79,15 +79,15 @@ fn a_private_vector_that_loses_its_notifier_keeps_a_trigger() {
         let device = device(&vector);
         let notifier = vector.take_notifier().unwrap();
         device.join().unwrap();
-        // A device that was late may have written there as well as triggered anew.
+        // A late trigger may have written there and also triggered anew.
         let late = notifier.consume().unwrap().is_some();
         let signals = signals(&witness, &vector);
         assert!(signals == 1 || late && signals <= 2, "{signals}, {late}");
     });
 }
 
-/// A snapshot that is taken after the pause has each trigger that came before it, unless the kernel
-/// has it; and a guest that unmasks meanwhile arms nothing.
+/// A snapshot that is taken after the pause has each earlier trigger, unless the kernel has it; and
+/// a guest that unmasks meanwhile arms nothing.
 #[test]
 fn a_pause_keeps_what_comes_and_lets_nothing_be_armed() {
     for private_vector in [false, true] {
@@ -120,7 +120,7 @@ fn a_pause_keeps_what_comes_and_lets_nothing_be_armed() {
     }
 }
 
-/// A look has found a signal in the notifier of an exported vector. At each moment a snapshot has
+/// A look has taken a signal from the notifier of an exported vector. At each moment a snapshot has
 /// it, unless the kernel has; and if the first VM goes on, it is delivered there.
 #[test]
 fn what_a_look_has_found_is_in_a_snapshot_or_delivered() {

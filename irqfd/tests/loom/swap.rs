@@ -23,8 +23,8 @@ fn armed(table: &RoutingTable) -> (Arc<Vector>, Arc<EventNotifier>) {
     (vector, notifier)
 }
 
-/// What the kernel takes when the vector is masked, which takes the irqfd off, and what is left in
-/// these.
+/// The signals that the kernel takes when the vector is masked, which deassigns the irqfd, and
+/// those that are left in these notifiers.
 fn signals(witness: &Witness, vector: &Vector, notifiers: &[&Arc<EventNotifier>]) -> u64 {
     vector.mask();
     assert_eq!(witness.bound(), []);
@@ -46,10 +46,10 @@ fn a_swap_of_an_armed_vector_loses_no_trigger() {
         vector.replace_notifier(Arc::clone(&new)).unwrap();
         assert_eq!(witness.bound(), [Some(1)]);
         device.join().unwrap();
-        // The trigger may have met both.
+        // The trigger may have written to both.
         let signals = signals(&witness, &vector, &[&new]);
         assert!((1..=2).contains(&signals), "{signals}");
-        // What a trigger wrote there after the swap it has written to the new one as well.
+        // A trigger that wrote to the old one after the swap has written to the new one as well.
         let _ = old.consume();
     });
 }
@@ -124,7 +124,7 @@ fn of_two_exchanges_the_last_one_counts() {
         guest.join().unwrap();
         assert!(is_armed(&vector));
         assert_eq!(witness.bound(), [Some(vector.message().data)]);
-        // It was never taken off.
+        // The irqfd was never deassigned.
         assert_eq!(witness.deassigned(), 0);
     });
 }

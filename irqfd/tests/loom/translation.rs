@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors whose messages are translated anew, while they are masked, unmasked and triggered.
+//! Vectors whose messages are retranslated, while they are masked, unmasked and triggered.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -94,7 +94,7 @@ fn two_retranslations_and_the_last_one_counts() {
     });
 }
 
-/// The witness looks that no irqfd is without a route.
+/// The witness checks that no irqfd is without a route.
 #[test]
 fn an_exported_vector_is_unmasked_while_its_message_is_blocked_and_let_through() {
     explore(2, || {
@@ -139,7 +139,7 @@ fn an_irqfd_is_taken_off_while_its_message_is_blocked() {
     });
 }
 
-/// Each changes the vector, and the last change alone is armed, whatever commit comes first.
+/// Each changes the vector, and only the last change is armed, whatever commit comes first.
 #[test]
 fn two_callers_change_a_vector_and_a_third_masks_it() {
     explore(2, || {
@@ -161,7 +161,7 @@ fn two_callers_change_a_vector_and_a_third_masks_it() {
     });
 }
 
-/// Neither leaves it to the other to arm it.
+/// Neither relies on the other to arm it.
 #[test]
 fn a_vector_is_reset_while_it_is_unmasked() {
     explore(2, || {
@@ -203,8 +203,9 @@ fn two_callers_settle_a_vector() {
     });
 }
 
-/// Two queues share a vector, which delivers what a look has found. Meanwhile its message is
-/// blocked, and one of the queues moves to another vector: the signal stays with the other queue.
+/// Two queues share a vector, which delivers a signal that a look has taken. Meanwhile its message
+/// is blocked, and one of the queues moves to another vector: the signal stays with the other
+/// queue.
 #[test]
 fn what_a_look_has_found_outlives_a_block_while_it_is_delivered() {
     explore(2, || {

@@ -90,7 +90,7 @@ fn pending_bits_have_one_source() {
     assert_eq!(snapshot.registers().unwrap().capability[20..], [0; 4]);
 }
 
-/// An address that counts from later on counts at once.
+/// An address that is written later takes effect at once.
 #[test]
 fn half_a_message_is_whole_afterwards() {
     let bench = Bench::new();
@@ -166,7 +166,7 @@ fn hostile_registers_are_refused() {
     }
 }
 
-/// A snapshot that was read and not restored is not believed either.
+/// A snapshot that was only read is checked as well.
 #[test]
 fn a_hostile_snapshot_has_no_registers() {
     let good = serde_json::to_value(save(&driven(&Bench::new(), 4, 1, 0x40))).unwrap();
@@ -216,7 +216,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// What is believed can be restored, and is what was read.
+    /// A snapshot that passes the check can be restored, and reads back the same.
     #[test]
     fn any_bytes_are_refused_or_kept(
         capability in bytes(),
@@ -237,7 +237,7 @@ proptest! {
         msi.read(0, &mut read);
         let mut expected = registers.capability.clone();
         if has(0x100) {
-            // The pending bits, which are not what the register was.
+            // The pending bits, which differed from the register.
             let at = msi.len() - 4;
             expected.truncate(at);
             read.truncate(at);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random histories of a capability, beside a model that is an array of bytes and what the
-//! specification says of them. What the model sends goes to a second machine.
+//! Random histories of a capability, beside a model that is an array of bytes with the rules of the
+//! specification. The model sends its messages to a second VM.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ struct Model {
     shape: (bool, bool, bool),
     has_queue: bool,
     bytes: Vec<u8>,
-    /// What of the bytes can be written.
+    /// The writable bits of the bytes.
     writable: Vec<u8>,
     lines: Vec<Line>,
     taken: (u64, u32),
@@ -296,7 +296,7 @@ fn play(log: u32, shape: (bool, bool, bool), has_queue: bool, steps: Vec<Step>) 
             assert_eq!((message.address, message.data), model.lines[n].sends);
         }
     }
-    // Whatever has happened, it can be saved.
+    // It can always be saved.
     let snapshot = save(&msi);
     let registers = snapshot.registers().unwrap();
     assert_eq!(registers.capability, model.read(0, msi.len()));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What vectors send, and when.
+//! Which messages vectors send, and when.
 
 use irqfd::msi::Capability;
 use irqfd::{ArmQueue, Triggered, VectorState};
@@ -32,7 +32,7 @@ fn vectors_that_were_not_granted_are_silent() {
     expect_kept(&msi, 2);
     assert_eq!(read32(&msi, 20), 0);
     bench.expect(&[]);
-    // Fewer: what they have pending is discarded.
+    // Fewer vectors: pending interrupts of the others are discarded.
     let msi = driven(&bench, 8, 2, 0x40);
     write32(&msi, 16, 0b1100);
     expect_kept(&msi, 2);
@@ -58,7 +58,7 @@ fn another_number_of_vectors_changes_what_open_ones_send() {
     vector(&msi, 0).trigger().unwrap();
     vector(&msi, 7).trigger().unwrap();
     bench.expect(&[0x40, 0x47]);
-    // What was written to the address counts then, though no vector is opened.
+    // The address that was written takes effect then, though no vector is opened.
     write32(&msi, 4, 0xfee0_1000);
     let _ = msi.write(2, &[0x11]);
     assert_eq!(vector(&msi, 0).message().address, 0xfee0_1000);
@@ -124,7 +124,7 @@ fn a_message_counts_from_when_its_data_is_written() {
     write32(&msi, 4, LAPIC as u32);
     let _ = msi.write(14, &[0, 0]);
     assert_eq!(vector(&msi, 1).message().address, 0xfee0_1000);
-    // Masking and unmasking is as good.
+    // Masking and unmasking has the same effect.
     write32(&msi, 16, 0b10);
     assert_eq!(vector(&msi, 1).message().address, 0xfee0_1000);
     write32(&msi, 16, 0);
@@ -149,7 +149,7 @@ fn extended_message_data_is_the_upper_half_while_it_is_enabled() {
         assert_eq!(sent(&msi, 3), (LAPIC, 0x567b), "not enabled");
         let _ = msi.write(2, &0x421_u16.to_le_bytes());
         assert_eq!(sent(&msi, 3), (LAPIC, 0x1234_567b));
-        // The number replaces low bits alone, whatever the upper half is.
+        // The number replaces only low bits, whatever the upper half is.
         write32(&msi, data, 0xffff_ffff);
         assert_eq!(sent(&msi, 0), (LAPIC, 0xffff_fffc));
         let _ = msi.write(2, &0x21_u16.to_le_bytes());
@@ -205,7 +205,7 @@ fn extended_message_data_that_is_disabled_completes_nothing() {
     write32(&msi, 4, 0xfee0_1000);
     let _ = msi.write(14, &[1, 0]);
     assert_eq!(sent(&msi, 0), (LAPIC, 0x40));
-    // To enable it does, as the specification's order is: data, extended data, enabled.
+    // Enabling it does, as the specification's order is: data, extended data, enabled.
     let _ = msi.write(3, &[4]);
     assert_eq!(sent(&msi, 0), (0xfee0_1000, 0x1_0040));
     write32(&msi, 4, LAPIC as u32);
@@ -236,8 +236,8 @@ fn however_many_vectors_one_access_takes_one_commit() {
         assert_eq!(calls(), (1, 32));
         notifiers[9].notify().unwrap();
         bench.expect(&[0x49]);
-        // The same once more is nothing. Another message for all is one commit again, and takes no
-        // irqfd off, unless it comes later.
+        // The same value again has no effect. Another message for all is one commit again, and
+        // deassigns no irqfd, unless it comes later.
         let _ = msi.write(12, &0x40_u16.to_le_bytes());
         assert_eq!(calls(), (1, 32));
         let _ = msi.write(12, &0x80_u16.to_le_bytes());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Capabilities that are written, read and believed only when they are checked.
+//! Capabilities that are written and read, and used only after a check.
 
 use irqfd::RestoreError;
 use irqfd::msi::Snapshot;
@@ -50,7 +50,7 @@ fn what_is_restored_is_what_was_written() {
     bench.expect(&[0x41]);
 }
 
-/// Vectors that were open are closed, and what was pending is not what is restored.
+/// Open vectors are closed, and earlier pending interrupts are replaced by the restored ones.
 #[test]
 fn what_it_was_before_is_forgotten() {
     let bench = Bench::new();
@@ -64,7 +64,7 @@ fn what_it_was_before_is_forgotten() {
     bench.expect(&[0x42]);
 }
 
-/// A snapshot does not say who sends: the device that is restored does.
+/// A snapshot has no device ID: the restored device sends with its own.
 #[test]
 fn a_restored_device_has_its_own_identity() {
     let bench = Bench::new();
@@ -154,7 +154,7 @@ fn what_a_narrow_capability_cannot_have_is_refused() {
     }
 }
 
-/// What open vectors send has the upper half only if it is enabled, whatever was written to it.
+/// Open vectors send the upper half only if it is enabled, whatever was written to it.
 #[test]
 fn extended_message_data_is_restored() {
     for (enabled, sent) in [(true, 0x7_0040), (false, 0x40)] {
@@ -173,7 +173,7 @@ fn extended_message_data_is_restored() {
         let message = vector(&restored, 0).message();
         assert_eq!((message.address, message.data), (LAPIC, sent));
 
-        // Where it is not enabled no message can have it.
+        // If it is not enabled, no message can have it.
         let mut hostile = saved;
         hostile["sends"]["data"] = json!(0x8_0040);
         assert_eq!(build().restore(&read(hostile.clone())).is_ok(), enabled);

@@ -63,7 +63,7 @@ fn what_is_beyond_the_end_reads_as_ones_and_takes_nothing() {
         table.read(offset, &mut bytes);
         assert_eq!(bytes, [0xff; 8], "{offset:#x}");
     }
-    // Across the end: the half that is there counts.
+    // Across the end: the half that exists takes effect.
     let _ = table.write(28, &[0, 0, 0, 0, 7, 7, 7, 7]);
     let mut bytes = [0; 8];
     table.read(28, &mut bytes);
@@ -99,7 +99,7 @@ fn a_masked_vector_takes_its_message_when_it_is_opened() {
     bench.expect(&[0x42]);
 }
 
-/// Of a guest that does not mask first, as Linux before 5.14.
+/// A guest that does not mask first, as Linux before 5.14.
 #[test]
 fn an_open_vector_takes_each_access_at_once() {
     for exported in [false, true] {
@@ -111,7 +111,7 @@ fn an_open_vector_takes_each_access_at_once() {
         program(&table, 1, 0x41);
         set_mask(&table, 1, false);
         bench.vm.reset_calls();
-        // To a local APIC that is not there, and back; then another interrupt.
+        // To a local APIC that does not exist, and back; then another interrupt.
         for (offset, word, sent) in [
             (0x10, 0xfee0_1000, None),
             (0x10, LAPIC as u32, Some(0x41)),

@@ -83,7 +83,7 @@ impl Backend {
 #[error("refused")]
 struct Refused;
 
-/// What there is to do where no back-end runs.
+/// The operation if no back-end runs.
 fn idle(_: &Arc<EventNotifier>) -> Result<(), Refused> {
     Ok(())
 }
@@ -144,8 +144,8 @@ fn a_move_without_a_signal_signals_nothing() {
     bench.expect(&[]);
 }
 
-/// What KVM has injected is served at the old vector. A count that it left in the notifier is no
-/// signal.
+/// An interrupt that KVM has injected is served at the old vector. A count that it left in the
+/// notifier is no signal.
 #[test]
 fn what_an_armed_vector_has_injected_does_not_move() {
     let bench = Bench::new();
@@ -211,7 +211,7 @@ fn a_queue_is_no_user_of_a_vector_that_it_has_left() {
     assert_eq!(pending(&table, 0), 0b100);
 }
 
-/// While one queue moves to a vector its back-end may signal there already.
+/// While a queue moves to a vector, its back-end may already signal there.
 #[test]
 fn a_queue_that_comes_uses_the_vector() {
     let bench = Bench::new();
@@ -290,12 +290,12 @@ fn a_back_end_that_refuses_changes_nothing() {
     assert_eq!((queue.number(), pending(&table, 0)), (0, 0b01));
     bind_call(&queue, 1, &backend);
     assert_eq!(pending(&table, 0), 0b10);
-    // The one that was tried in vain is not used twice.
+    // The failed one is not used twice.
     bind_call(&queue, 0, &backend);
     assert_eq!(pending(&table, 0), 0b01);
 }
 
-/// A back-end that was restarted has to get its call.
+/// A back-end that was restarted must get its call.
 #[test]
 fn a_move_to_the_same_vector_sets_the_call() {
     let bench = Bench::new();
@@ -364,7 +364,7 @@ fn a_full_call_does_not_block_a_move() {
 }
 
 /// Two vCPUs write the register at once, while the back-end signals. At the end each signal is at
-/// the vector that the queue has then, or was delivered before.
+/// the queue's vector of that moment, or was delivered before.
 #[test]
 fn two_threads_move_a_queue() {
     for round in 0..500 {
@@ -396,7 +396,7 @@ fn two_threads_move_a_queue() {
     }
 }
 
-/// Delivers what is pending, for which nothing waits.
+/// Delivers what is pending, without waiting.
 fn forget_signals(bench: &Bench, table: &Table) {
     for number in 0..table.vectors().len() as u64 {
         set_mask(table, number, false);
@@ -407,7 +407,7 @@ fn forget_signals(bench: &Bench, table: &Table) {
     }
 }
 
-/// The two queues of a vector leave it at once: the signal goes along with both.
+/// The two queues of a vector leave it at once: the signal moves with both.
 #[test]
 fn two_queues_leave_a_vector_at_once() {
     let bench = Bench::new();
@@ -468,8 +468,8 @@ fn a_storm_loses_no_last_signal() {
     }
 }
 
-/// The vector that a queue leaves is one that the VMM's own code has triggered: it was never
-/// exported, and another queue uses it too.
+/// A queue leaves a vector that the VMM's own code has triggered: it was never exported, and
+/// another queue uses it too.
 #[test]
 fn what_an_internal_vector_has_kept_moves_and_stays() {
     let bench = Bench::new();

@@ -90,7 +90,7 @@ fn opening_the_whole_function_takes_one() {
     notifiers[63].notify().unwrap();
     bench.expect(&[0x43]);
 
-    // Off and on again: the routes are there still.
+    // Disabled and enabled again: the routes are still there.
     let _ = table.set_control(false, false);
     let _ = table.set_control(true, false);
     assert_eq!(bench.vm.calls(SetGsiRouting), 1);

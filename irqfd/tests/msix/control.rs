@@ -34,7 +34,7 @@ fn the_capability_is_written_by_any_bytes_of_it() {
     assert_eq!(write(0, &[0xff, 0xff, 0xff, 0x40]), 1);
     assert_eq!(write(0, &[0; 4]), 0);
     assert_eq!(write(1, &[0, 0, 0xc0]), 3);
-    // Nothing of these is Message Control's upper half.
+    // None of these bytes is Message Control's upper half.
     for (offset, len) in [(0, 0), (0, 3), (2, 1), (4, 8), (u64::MAX, 8), (1 << 33, 4)] {
         assert_eq!(write(offset, &[0; 8][..len]), 3, "{offset:#x}");
     }
@@ -65,7 +65,7 @@ fn all_three_must_let_a_trigger_through() {
             bench.expect(&[]);
         }
         assert_eq!(pending(&table, 0), u64::from(closed_by != 0));
-        // What closed it goes, one after the other; the last one delivers.
+        // The reasons for which it is closed go, one after the other; the last one delivers.
         set_mask(&table, 0, false);
         let _ = table.set_control(true, function);
         let _ = table.set_control(true, false);
@@ -188,12 +188,12 @@ fn the_reset_of_a_virtio_device_leaves_msix_alone() {
     assert_eq!(queue.number(), NO_VECTOR);
     assert!(table.is_enabled());
     assert_eq!(queue.trigger().unwrap(), None);
-    // The driver sets its queue up, and finds its vector as it has left it.
+    // The driver sets its queue up, and finds its vector unchanged.
     queue.bind(1);
     queue.trigger().unwrap();
     bench.expect(&[0x41]);
 
-    // A reset of the function forgets everything.
+    // A reset of the function clears everything.
     table.reset();
     queue.bind(NO_VECTOR);
     assert_eq!(table.message_control(), 1);

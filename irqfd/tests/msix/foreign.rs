@@ -188,7 +188,7 @@ fn what_is_no_state_of_a_table_is_refused() {
     assert!(matches!(error, RestoreError::Pending { .. }));
 }
 
-/// Other programs keep bits that mean nothing.
+/// Other programs keep meaningless bits.
 #[test]
 fn bits_without_a_meaning_are_dropped() {
     let mut registers = good();

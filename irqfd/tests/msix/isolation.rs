@@ -61,7 +61,7 @@ fn one_bad_message_among_many_kills_one_vector() {
         let armed = armed.filter(|state| matches!(state, VectorState::Armed));
         assert_eq!(armed.count(), 15);
 
-        // A better message, and it lives.
+        // A valid message, and it works.
         set_mask(&table, 11, true);
         assert!(
             super::dead(table.vectors()).is_empty(),

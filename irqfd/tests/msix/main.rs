@@ -88,7 +88,7 @@ fn pending(table: &Table, word: u64) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// What Linux does to set the message of a masked entry.
+/// As Linux sets the message of a masked entry.
 fn program(table: &Table, number: u64, data: u32) {
     write32(table, 16 * number, LAPIC as u32);
     write32(table, 16 * number + 4, 0);
@@ -112,7 +112,7 @@ fn is_function_masked(table: &Table) -> bool {
     table.message_control() & 1 << 14 != 0
 }
 
-/// A paused table alone has a snapshot.
+/// Only a paused table has a snapshot.
 fn is_paused(table: &Table) -> bool {
     table.snapshot().is_ok()
 }

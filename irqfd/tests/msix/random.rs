@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Random histories of a table, beside a model that is an array of bytes and what the specification
-//! says of them. What the model sends goes to a second machine, which must end up with the same
+//! Random histories of a table, beside a model that is an array of bytes with the rules of the
+//! specification. The model sends its messages to a second VM, which must end up with the same
 //! interrupts.
 
 use std::sync::Arc;
@@ -82,7 +82,7 @@ enum Arm {
     Dead,
 }
 
-/// A vector as the model knows it.
+/// A vector in the model.
 #[derive(Debug, Clone, Copy)]
 struct Line {
     exported: bool,
@@ -115,7 +115,7 @@ impl Model {
     fn send(&mut self, n: usize) {
         self.lines[n].kept = false;
         let (address, data) = self.lines[n].sends;
-        // Refused or not: it is gone.
+        // Refused or not: the trigger is gone.
         let _ = self.guest.signal_msi(&MsiMessage::new(address, data));
     }
 
@@ -132,7 +132,7 @@ impl Model {
         }
     }
 
-    /// Whatever changes masks and messages goes through here.
+    /// All changes of masks and messages go through here.
     fn change(&mut self, change: impl FnOnce(&mut Self)) {
         let before: Vec<_> = (0..self.lines.len()).map(|n| self.masked(n)).collect();
         change(self);
@@ -245,7 +245,7 @@ impl Model {
         }
     }
 
-    /// What was armed, or could not be, is armed anew with the message that it had.
+    /// A vector that was armed, or could not be, is armed anew with its message of that moment.
     fn restore(&mut self) {
         for n in 0..self.lines.len() {
             if self.lines[n].exported && !self.masked(n) {
@@ -333,7 +333,7 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
                 });
             }
             Step::Trigger(n) if n < vectors => {
-                // The model knows what becomes of it.
+                // The model computes the result.
                 let _ = table.vectors()[n].trigger();
                 model.trigger(n);
             }
@@ -342,7 +342,7 @@ fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
                 model.export(n);
             }
             Step::Unexport(n) if n < vectors => {
-                // The model knows what becomes of what was kept.
+                // The model computes what happens to a kept trigger.
                 let _ = table.vectors()[n].unexport();
                 model.unexport(n);
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Tables that are written, read and believed only when they are checked.
+//! Tables that are written and read, and used only after a check.
 
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use super::{Bench, LAPIC, expect_kept, pending, program, read32, save, set_mask, vector, write32};
 
-/// Open, with a message that was changed while it was; masked and pending; exported, masked and
-/// pending.
+/// Vector 0: open, with a message that was changed while it was open. Vector 1: masked and pending.
+/// Vector 2: exported, masked and pending.
 fn written() -> Value {
     let bench = Bench::new();
     let table = bench.enabled(3);
@@ -75,7 +75,7 @@ fn what_is_restored_is_what_was_written() {
     bench.expect(&[0x50]);
 }
 
-/// A snapshot does not say who sends: the device that is restored does.
+/// A snapshot has no device ID: the restored device sends with its own.
 #[test]
 fn a_restored_device_has_its_own_identity() {
     let bench = Bench::new();
@@ -100,14 +100,14 @@ fn what_was_pending_goes_to_the_notifier_of_a_vector_that_is_exported() {
     bench.expect(&[0x41]);
 }
 
-/// A peer fills its notifier and makes it blocking: what restores waits for it, and the guest does
-/// not.
+/// A peer fills its notifier and makes it blocking: the restoring thread waits for the peer, and
+/// the guest does not.
 #[test]
 fn a_peer_that_blocks_a_restore_does_not_block_the_guest() {
     let hostile: Arc<OnceLock<Arc<EventNotifier>>> = Arc::default();
     let peer = Arc::clone(&hostile);
-    // A restore empties the notifier. Vector 0 sends its message before vector 1 gets what it had
-    // pending.
+    // A restore empties the notifier. Vector 0 sends its message before vector 1 gets its pending
+    // interrupt.
     let translate = move |message: MsiMessage| {
         if let Some(notifier) = peer.get() {
             fcntl(&**notifier, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
@@ -142,7 +142,7 @@ fn a_peer_that_blocks_a_restore_does_not_block_the_guest() {
     assert!(blocked.is_signalled().unwrap());
 }
 
-/// What a vector has that waits in the queue, or that has no route, is not lost.
+/// Pending interrupts of a vector that waits in the queue, or that has no route, are not lost.
 #[test]
 fn what_is_open_and_not_armed_is_saved_with_its_signal() {
     let bench = Bench::new();
@@ -289,7 +289,7 @@ fn saved() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever a snapshot says is either refused without effect or is what the table then is.
+    /// A snapshot is either refused without effect or becomes the state of the table.
     #[test]
     fn any_snapshot_is_restored_whole_or_not_at_all(
         enabled in any::<bool>(),

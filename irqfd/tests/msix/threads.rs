@@ -43,7 +43,7 @@ fn holds_nobody_up(open: fn(&Table)) {
         opens.join().unwrap();
     });
     assert!(matches!(vector(&table, 0).state(), VectorState::Masked));
-    // And wanted once more while it is on the way.
+    // And unmasks it once more while that is under way.
     set_mask(&table, 0, false);
     assert!(matches!(vector(&table, 0).state(), VectorState::Armed));
 }
@@ -74,8 +74,8 @@ fn the_commit_of_what_is_restored_holds_nobody_up() {
     });
 }
 
-/// Another vCPU retargets the vector while its first message is on the way: each commits its own,
-/// and the second one alone is armed.
+/// Another vCPU retargets the vector while its first message is being committed: each commits its
+/// own, and only the second one is armed.
 #[test]
 fn what_is_wanted_during_a_commit_is_committed_after_it() {
     let vm = Arc::new(Recorder::default());
@@ -112,7 +112,7 @@ fn what_is_wanted_during_a_commit_is_committed_after_it() {
     vm.on_routes(|_| Ok(()));
 }
 
-/// Four vCPUs mask and unmask the same entries; afterwards vectors are what the entries say.
+/// Four vCPUs mask and unmask the same entries; afterwards vectors agree with the entries.
 #[test]
 fn the_last_write_counts() {
     for exported in [false, true] {
@@ -155,7 +155,7 @@ fn the_last_write_counts() {
     }
 }
 
-/// A machine in which messages with data 0x40 hang.
+/// A VM in which messages with data 0x40 hang.
 #[derive(Debug)]
 struct Hanging {
     started: Mutex<mpsc::Sender<()>>,
@@ -196,8 +196,8 @@ impl Vm for Hanging {
     }
 }
 
-/// One vCPU waits for a trigger that hangs in the machine, with the table's lock. Triggers of other
-/// vectors, and of the same one, go on, and so do questions for what is enabled.
+/// One vCPU waits for a trigger that hangs in the VM, with the table's lock. Triggers of other
+/// vectors, and of the same one, go on, and so do the reads of what is enabled.
 #[test]
 fn triggers_do_not_take_the_tables_lock() {
     let (started, start) = mpsc::channel();

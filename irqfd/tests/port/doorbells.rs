@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Doorbells: the layer registers those for any write, and cannot take back others.
+//! Doorbells: the layer registers those for any write, and cannot deregister others.
 
 use std::io;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use notify_core::{
 };
 use notify_sim::SimVm;
 
-/// As it wraps an `anyhow::Error`.
+/// The error type of the layer, which wraps an `anyhow::Error`.
 #[derive(Debug, thiserror::Error)]
 #[error("the hypervisor refuses")]
 pub(crate) struct Error(#[source] io::Error);
@@ -130,7 +130,7 @@ impl SimLayer {
     }
 }
 
-/// Calls the simulator with an eventfd, which finds it by its counter: a duplicate does.
+/// Calls the simulator with an eventfd, which it identifies by the open file: a duplicate works.
 fn with(fd: &EventFd, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> Result<()> {
     let duplicate = fd.try_clone().map_err(Error)?;
     call(EventNotifier::from(duplicate).as_fd()).map_err(Error)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Level-triggered lines: of an IOAPIC in user space, whose messages go by an irqfd of the line's
-//! own; and to pins in the kernel, as far as that is possible.
+//! Level-triggered lines: of an IOAPIC in user space, whose messages go by an irqfd of the line;
+//! and to pins in the kernel, as far as that is possible.
 
 use std::io;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn open() -> (Arc<SimVm>, RoutingTable, LevelLine, EoiExits) {
     (vm, table, line, exits)
 }
 
-/// The guest takes the interrupt and ends it.
+/// The guest takes the interrupt and sends the EOI.
 #[track_caller]
 fn serve(vm: &SimVm, exits: &EoiExits) {
     assert_eq!(vm.take_vector(0), Some(VECTOR));
@@ -71,7 +71,7 @@ fn the_line_sends_by_an_irqfd_of_its_own() {
     net.assert().unwrap();
     disk.deassert().unwrap();
     serve(&vm, &exits);
-    expect(&vm, &[VECTOR]); // the network asserts still
+    expect(&vm, &[VECTOR]); // the network still asserts
     net.deassert().unwrap();
     serve(&vm, &exits);
     expect(&vm, &[]);
@@ -249,7 +249,7 @@ fn a_pin_in_the_kernel_has_no_level() {
     );
 }
 
-/// A layer over KVM may say that the kernel can resample, and have no call for it.
+/// A layer over KVM may report that the kernel can resample, and have no call for it.
 #[test]
 fn a_resampling_irqfd_that_the_port_lacks_is_named() {
     let vm = Arc::new(SimVm::builder().build());

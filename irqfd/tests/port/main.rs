@@ -20,7 +20,7 @@ use notify_sim::{Profile, SimVm};
 use adapter::Port;
 use hypervisor::SimLayer;
 
-/// The simulator, and a table over the port. The guest listens to messages.
+/// The simulator, and a table over the port. The guest takes messages.
 fn over_port(profile: Profile, wiring: Wiring) -> (Arc<SimVm>, RoutingTable) {
     let vm = Arc::new(SimVm::builder().profile(profile).build());
     vm.enable_lapic(0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors: with no KVM_SIGNAL_MSI each of them has an irqfd.
+//! Vectors: without KVM_SIGNAL_MSI each of them has an irqfd.
 
 use std::io;
 

@@ -9,7 +9,7 @@ use notify_sim::SimVm;
 
 use super::message;
 
-/// Takes something of a table, whose handle goes then.
+/// Takes a guard of a table, whose handle is dropped then.
 #[track_caller]
 fn holds<T>(guard: impl FnOnce(&RoutingTable) -> T) {
     let vm = Arc::new(SimVm::builder().build());

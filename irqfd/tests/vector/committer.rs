@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Who arms a vector, what it costs others, and what a panic leaves behind.
+//! Which thread arms a vector, what it costs other threads, and what a panic leaves behind.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use notify_sim::{CallKind, Profile, SimVm};
 use super::queue::is_readable;
 use super::{expect_state, exported, guilty, message, queued, table};
 
-/// A machine in which each commit waits to be let go.
+/// A VM in which each commit waits until the test releases it.
 #[derive(Debug)]
 struct Slow {
     commits: AtomicUsize,
@@ -59,8 +59,8 @@ impl Vm for Slow {
     }
 }
 
-/// A guest that rewrites the message again and again works for it on its own vCPU: the thread that
-/// exports the vector waits for one commit.
+/// A guest that rewrites the message again and again pays for it on its own vCPU: the exporting
+/// thread waits for one commit.
 #[test]
 fn a_caller_works_for_itself() {
     let (started, is_started) = mpsc::channel();
@@ -99,8 +99,8 @@ fn a_caller_works_for_itself() {
     assert_eq!(vm.commits.load(Ordering::SeqCst), 17);
 }
 
-/// The guilty vector's commit panics while another one of the same access has been masked and
-/// unmasked anew.
+/// The guilty vector's commit panics after another vector of the same access was masked and
+/// unmasked again.
 #[test]
 fn a_panic_spoils_no_vector_that_has_changed_since() {
     let (vm, table) = table();
@@ -147,7 +147,7 @@ fn a_panic_of_a_bind_leaves_nothing_bound_and_nothing_stuck() {
     assert_eq!(table.leased(), 1);
 }
 
-/// Of many, each is done with; then the panic goes on.
+/// Each of many is handled; then the panic goes on.
 #[test]
 fn a_panic_of_one_bind_spoils_no_other_vector_of_the_round() {
     let (vm, table) = table();
@@ -221,7 +221,7 @@ fn a_panic_of_a_disarm_keeps_the_gsi_out_of_use_and_unwinds_nowhere() {
     assert_eq!((table.leased(), table.routes().len()), (0, 2));
 }
 
-/// arm64 says EAGAIN until the GIC is initialised, as it is when a machine is restored.
+/// arm64 returns EAGAIN until the GIC is initialised, for instance while a VM is restored.
 #[test]
 fn an_irqchip_that_is_not_ready_is_tried_again() {
     let profile = Profile::Arm64Gic { spis: 32 };
@@ -244,7 +244,7 @@ fn an_irqchip_that_is_not_ready_is_tried_again() {
     assert!(!is_readable(&queue));
 }
 
-/// The descriptor calls for each retry, and for none when all is well.
+/// The descriptor becomes readable for each retry, and stays silent when all is well.
 #[test]
 fn what_may_pass_calls_the_owner_until_it_has_passed() {
     let (vm, table) = table();
@@ -270,8 +270,7 @@ fn what_may_pass_calls_the_owner_until_it_has_passed() {
     assert!(!is_readable(&queue) && queue.waiting() == 0);
 }
 
-/// Messages that the kernel refuses by a rule that is known cost two commits, and the next time
-/// one.
+/// Messages that the kernel refuses by a known rule cost two commits, and the next time one.
 #[test]
 fn a_hostile_device_costs_another_one_two_commits() {
     let (vm, table) = table();
@@ -315,8 +314,8 @@ fn a_hostile_device_costs_another_one_two_commits() {
     vm.expect_calls([0, 0, 0, 0]);
 }
 
-/// What is refused by no rule that is known is searched for, round by round, and another device is
-/// found in the first.
+/// A message that is refused by an unknown rule is searched for, round by round, and another
+/// device's is found in the first round.
 #[test]
 fn a_round_of_unknown_refusals_is_bounded() {
     let vm = Arc::new(kvm_test::Recorder::default());
@@ -389,7 +388,7 @@ fn want_of_gsis_names_no_holders() {
     drop(leases);
 }
 
-/// The access that has killed a vector says so.
+/// The access that has killed a vector returns so.
 #[test]
 fn no_vector_dies_in_silence() {
     let (_vm, table) = table();
@@ -439,7 +438,7 @@ fn a_device_is_told_to_use_its_pin() {
     vm.expect(&[]);
 }
 
-/// A bad message alone is refused at once.
+/// If only one message is bad, it is refused at once.
 #[test]
 fn one_refusal_costs_one_commit() {
     let (vm, table) = table();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the guest does while a route is on its way to the kernel.
+//! The guest's actions while a route is being committed.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use notify_core::{EventFd, EventNotifier};
 
 use super::{Machine, expect_state, exported, guilty, message, queued, table};
 
-/// An exported vector, with a queue and without one, and what makes it be armed.
+/// An exported vector, with a queue and without one, and the call that arms it.
 fn both(run: impl Fn(&Arc<Machine>, Arc<Vector>, Arc<EventNotifier>, &dyn Fn(&Vector))) {
     let (vm, table_) = table();
     let (vector, notifier) = exported(&table_, 0x40);

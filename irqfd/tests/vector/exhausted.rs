@@ -13,7 +13,7 @@ use notify_sim::CallKind;
 use super::queue::is_readable;
 use super::{Machine, expect_state, exported, message, queued, table, table_of};
 
-/// A table that has none left.
+/// A table without a free GSI.
 fn exhausted() -> (Arc<Machine>, RoutingTable, Vec<GsiLease>) {
     let (vm, table) = table();
     let leases = std::iter::from_fn(|| table.lease().ok()).collect();
@@ -129,8 +129,8 @@ fn an_internal_vector_needs_no_gsi() {
     vm.expect(&[0x40]);
 }
 
-/// No GSI is free but one that a commit under way changes, and the round waits for that commit. A
-/// mask does not.
+/// No GSI is free but one that is being committed, and the round waits for that commit. A mask does
+/// not.
 #[test]
 fn a_mask_waits_for_no_commit() {
     let (vm, table, mut leases) = exhausted();
@@ -161,7 +161,7 @@ fn a_mask_waits_for_no_commit() {
     expect_state(&vector, "Masked");
 }
 
-/// A table with so many entries left; GSIs there are more.
+/// A table with so many entries left, and more GSIs than that.
 fn entries_left(left: usize) -> (Arc<Machine>, RoutingTable, Vec<GsiLease>) {
     let (vm, table) = table_of(Wiring::pc());
     table.recommit().unwrap();
@@ -209,7 +209,7 @@ fn a_device_that_was_reset_leaves_its_gsis_to_another() {
     }
 }
 
-/// As many as do not fit are dead, say why, and are armed when there is room.
+/// Those that do not fit are dead, report why, and are armed when there is room.
 #[test]
 fn no_more_are_dead_than_do_not_fit() {
     for has_queue in [false, true] {
@@ -277,8 +277,8 @@ fn without_shortage_a_mask_costs_no_commit() {
     vm.expect(&[0x40]);
 }
 
-/// Of a vector that is not masked the GSI is its own, also while its queue has it: another one that
-/// waits for a GSI, and stands in front of it, does not get that one.
+/// A vector that is not masked keeps its GSI, also while its queue has it: another vector that
+/// waits for a GSI, before it in the queue, does not get that one.
 #[test]
 fn another_message_costs_no_gsi() {
     let (vm, table, mut leases) = exhausted();
@@ -297,7 +297,7 @@ fn another_message_costs_no_gsi() {
     expect_state(&armed, "Armed");
     notifier.notify().unwrap();
     vm.expect(&[0x42]);
-    // A driver masks a vector before it writes another message. No round falls in between.
+    // A driver masks a vector before it writes another message. No round runs in between.
     armed.mask();
     armed.set_message(message(0x43)).unwrap();
     armed.unmask().unwrap();
@@ -311,7 +311,8 @@ fn another_message_costs_no_gsi() {
     expect_state(&waits, "Armed");
 }
 
-/// It has a route already, and needs no other GSI unless the table has given its own to another.
+/// It has a route already, and needs no other GSI unless the table has given its own to another
+/// vector.
 #[test]
 fn a_vector_that_could_not_be_bound_leaves_its_gsi_and_may_have_it_back() {
     let (vm, table, mut leases) = exhausted();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors whose notifier was handed out, armed at once.
+//! Exported vectors, armed at once.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn the_gsi_is_taken_at_the_first_unmask() {
     vm.expect_calls([1, 1, 0, 0]);
     notifier.notify().unwrap();
     vm.expect(&[0x41]);
-    // What KVM delivers is not pending, nor does it need a message of ours.
+    // A signal that KVM delivers is not pending, and we send no message for it.
     assert!(!vector.is_pending());
     vm.expect_calls([0, 0, 0, 0]);
 }
@@ -61,7 +61,7 @@ fn trigger_works_masked_and_unmasked() {
     assert!(vector.is_pending());
     assert!(!notifier.is_signalled().unwrap(), "the vector has taken it");
     assert!(vector.is_pending(), "and keeps it");
-    // It merges with those that come later.
+    // It is merged with later ones.
     notifier.notify().unwrap();
     vector.unmask().unwrap();
     vm.expect(&[0x40]);
@@ -91,7 +91,7 @@ fn a_new_message_of_an_armed_vector_takes_one_commit() {
     expect_state(&vector, "Armed");
     notifier.notify().unwrap();
     vm.expect(&[0x41]);
-    // The same once more is nothing.
+    // The same once more has no effect.
     vector.set_message(message(0x41)).unwrap();
     vector.unmask().unwrap();
     vm.expect_calls([0, 0, 0, 0]);
@@ -273,8 +273,7 @@ fn dropping_the_last_handle_disarms() {
     vm.expect(&[]);
 }
 
-/// The kernel takes what comes, but may leave what had been there (a semaphore's rest, for
-/// instance).
+/// The kernel takes new signals, but may leave earlier ones (a semaphore's rest, for instance).
 #[test]
 fn what_an_armed_notifier_holds_is_not_pending() {
     let table = RoutingTable::new(Arc::new(kvm_test::Recorder::default())).unwrap();

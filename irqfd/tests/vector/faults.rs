@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Every ioctl of every operation fails once, and what was before is looked for afterwards.
+//! Every ioctl of every operation fails once, and afterwards the state must be as before.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct Bench {
     vm: Arc<Machine>,
     table: RoutingTable,
     queue: ArmQueue,
-    /// At once, and by the queue.
+    /// Arms at once, or by the queue.
     vectors: [Vector; 2],
     bystander: Vector,
 }
@@ -77,7 +77,7 @@ impl Bench {
     }
 }
 
-/// Runs `operation` with each of its ioctls failing once, until it has no more.
+/// Runs `operation` with each of its ioctls failing once, until it makes no more.
 fn fail_each(make: impl Fn() -> Bench, operation: impl Fn(&Bench)) {
     for kind in KINDS {
         let clean = make();
@@ -186,8 +186,7 @@ fn reset() {
     );
 }
 
-/// The kernel keeps an irqfd, whatever is tried: the vector must not get the GSI of which it could
-/// not be taken off, and others neither.
+/// The kernel refuses to deassign an irqfd: neither this vector nor another one may get its GSI.
 #[test]
 fn an_irqfd_that_stays_bound_keeps_its_gsi_out_of_use() {
     let (vm, table) = table();

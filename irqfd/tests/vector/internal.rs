@@ -100,7 +100,7 @@ fn a_trigger_during_a_change_of_the_message_goes_to_the_new_one() {
             changer.set_message(message(0x41)).unwrap();
             seen.store(true, Ordering::SeqCst);
         });
-        // Once the gate is closed triggers are kept.
+        // Once the gate is closed, triggers are kept.
         for _ in 0..1000 {
             if trigger.trigger().unwrap() == Triggered::Kept {
                 break;
@@ -181,7 +181,7 @@ fn a_refused_kept_trigger_is_told_by_unmask() {
     assert!(!vector.is_masked());
     assert!(!vector.is_pending());
 
-    // Masked it is not dead, and unmasking tries again.
+    // A masked vector is not dead, and unmasking tries again.
     vector.mask();
     expect_state(&vector, "Masked");
     vector.unmask().unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What panics, races and retries must not leave behind: a vector without an owner, or something
-//! old.
+//! What panics, races and retries must not leave behind: a vector without an owner, or an outdated
+//! state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -19,8 +19,8 @@ use super::{Machine, expect_state, exported, guilty, internal, message, queued, 
 
 type Ends = (Sender<()>, Receiver<()>);
 
-/// A translation that adds a number to the data, and stops at the next message when it is told to;
-/// then it panics if it is told to.
+/// A translation that adds a number to the data, and stops at the next message on request; then it
+/// panics on request.
 #[derive(Default)]
 struct Hook {
     offset: AtomicU32,
@@ -53,7 +53,8 @@ impl Hook {
         Some(message)
     }
 
-    /// Stops at the next message with this data. Returns what hears of it, and what lets it go.
+    /// Stops at the next message with this data. Returns the receiver of that event, and the sender
+    /// that releases it.
     fn stop_at(&self, data: u32) -> (Receiver<()>, Sender<()>) {
         let (tell, told) = channel();
         let (go, wait) = channel();
@@ -117,7 +118,7 @@ fn a_gsi_is_kept_if_a_panic_may_have_left_an_irqfd_on_it() {
     assert!(table.lease_exact(first.number()).is_err());
 }
 
-/// What cannot be bound again when its message is let through is not armed.
+/// An irqfd that cannot be bound again when its message is let through is not armed.
 #[test]
 fn an_irqfd_that_does_not_come_back_is_no_armed_vector() {
     for has_queue in [false, true] {
@@ -164,7 +165,7 @@ fn an_irqfd_that_does_not_come_back_is_no_armed_vector() {
     }
 }
 
-/// It did not come back, and was exchanged for one that is bound before its vector is told.
+/// The old notifier did not come back; its replacement is bound before its vector sees it.
 #[test]
 fn what_is_told_of_an_irqfd_that_was_exchanged_concerns_no_other() {
     type Act = Box<dyn FnOnce() + Send>;
@@ -182,7 +183,7 @@ fn what_is_told_of_an_irqfd_that_was_exchanged_concerns_no_other() {
         })
         .build()
         .unwrap();
-    // It is told first.
+    // The vector sees it first.
     let internal = internal(&table, 0x30);
     internal.unmask().unwrap();
     let (vector, _) = exported(&table, 0x40);
@@ -223,8 +224,8 @@ fn a_refusal_ends_with_the_translation_that_was_refused() {
     vm.expect(&[]);
 }
 
-/// Two accesses open many vectors of a device at the same time: each says which of its own are
-/// dead.
+/// Two accesses unmask many vectors of a device at the same time: each returns those of its own
+/// that are dead.
 #[test]
 fn an_access_reports_its_own_vectors_alone() {
     let (hook, _vm, table) = Hook::new();

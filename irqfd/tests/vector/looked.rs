@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Signals that a look has taken from a notifier, and the declaration of private notifiers.
+//! Signals that a look has taken from a notifier, and notifiers that are declared private.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use notify_sim::CallKind;
 
 use super::{Machine, expect_state, exported, message, table};
 
-/// As a hostile peer: the counter takes no more, and a write blocks.
+/// Acts as a hostile peer: the counter is full, and a write blocks.
 fn fill(notifier: &EventNotifier) {
     let file = notifier.as_fd().try_clone_to_owned().unwrap();
     let mut file = std::fs::File::from(file);
@@ -22,7 +22,7 @@ fn fill(notifier: &EventNotifier) {
     fcntl(notifier, FcntlArg::F_SETFL(OFlag::O_RDWR)).unwrap();
 }
 
-/// A notifier that the caller has declared private is shared as soon as it is handed out.
+/// A notifier that the caller has declared private is shared as soon as it is exported.
 #[test]
 fn an_export_ends_the_declaration_of_a_notifier_that_was_given() {
     let (_, table) = table();
@@ -35,7 +35,7 @@ fn an_export_ends_the_declaration_of_a_notifier_that_was_given() {
     assert!(!given.is_private());
 }
 
-/// So is the own one of a private vector.
+/// The same for the own notifier of a private vector.
 #[test]
 fn an_export_ends_the_declaration_of_a_vectors_own_notifier() {
     let (_, table) = table();
@@ -44,8 +44,8 @@ fn an_export_ends_the_declaration_of_a_vectors_own_notifier() {
     assert!(!vector.export().unwrap().is_private());
 }
 
-/// A peer fills the counter just when the irqfd was bound, and makes it blocking: the signal that
-/// was kept is delivered, and the unmask returns.
+/// A peer fills the counter just when the irqfd was bound, and makes it blocking: the kept signal
+/// is delivered, and the unmask returns.
 #[test]
 fn a_peer_that_fills_the_notifier_does_not_hold_up_an_unmask() {
     let (vm, table) = table();
@@ -59,7 +59,7 @@ fn a_peer_that_fills_the_notifier_does_not_hold_up_an_unmask() {
     assert!(!vector.is_pending());
 }
 
-/// While the message is blocked, nothing is written for a signal that was kept.
+/// While the message is blocked, a kept signal causes no write.
 #[test]
 fn a_kept_signal_waits_until_the_message_is_let_through() {
     let block = Arc::new(AtomicBool::new(true));
@@ -82,7 +82,7 @@ fn a_kept_signal_waits_until_the_message_is_let_through() {
     assert!(!vector.is_pending());
 }
 
-/// KVM has what comes to an armed vector, and a look leaves it there: also where messages may be
+/// KVM takes the signals of an armed vector, and a look leaves them there: also if messages may be
 /// blocked.
 #[test]
 fn a_look_takes_nothing_from_a_notifier_that_is_bound() {
@@ -99,7 +99,7 @@ fn a_look_takes_nothing_from_a_notifier_that_is_bound() {
     vm.expect(&[0x40]);
 }
 
-/// As for a vector: the assignment of an irqfd returns, and the signal that was there is delivered.
+/// As for a vector: the assignment of an irqfd returns, and the earlier signal is delivered.
 #[test]
 fn a_peer_that_fills_the_notifier_does_not_hold_up_an_assignment() {
     let (vm, table) = table();
@@ -112,7 +112,7 @@ fn a_peer_that_fills_the_notifier_does_not_hold_up_an_assignment() {
     drop(irq);
 }
 
-/// The count of a private notifier stays as it is, also if the assignment fails.
+/// The count of a private notifier stays, also if the assignment fails.
 #[test]
 fn a_private_notifier_is_not_emptied_for_its_assignment() {
     let (vm, table) = table();

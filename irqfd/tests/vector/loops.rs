@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A queue in the loops that VMMs have.
+//! A queue in the event loops of VMMs.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn a_dispatcher_runs_a_queue() {
         vectors.iter().for_each(|(vector, _)| vector.mask());
     }
 
-    // While it is paused nothing is armed, and nothing is forgotten.
+    // While it is paused nothing is armed, and nothing is lost.
     assert_eq!(handle.pause(token).unwrap(), None);
     vectors[0].0.unmask().unwrap();
     assert_eq!(turn(), Turn::TimedOut);
@@ -91,7 +91,7 @@ fn a_mio_loop_runs_a_queue() {
     assert!(ready().is_empty());
 }
 
-/// A queue's owner as event-manager wants it.
+/// A queue's owner for event-manager.
 struct Owner {
     queue: Arc<ArmQueue>,
     armed: usize,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Machine`]: a simulated one, in which a test can act while a call is under way.
+//! [`Machine`]: a simulated VM in which a test can act during a call.
 
 use std::fmt;
 use std::io;
@@ -17,8 +17,8 @@ use notify_sim::{CallKind, Interrupt, SimVm};
 
 type Act = Box<dyn FnOnce() + Send>;
 
-/// A machine whose local APIC is on, and which refuses messages with anything in the low byte of
-/// the address's upper half.
+/// A VM whose local APIC is enabled, and which refuses messages with a nonzero low byte in the
+/// address's upper half.
 pub(crate) struct Machine {
     pub(crate) sim: SimVm,
     during_commit: Mutex<Vec<Act>>,
@@ -51,15 +51,15 @@ impl Machine {
         self.lacks_signal_msi.store(true, Ordering::Relaxed);
     }
 
-    /// Does this in the middle of the next commit, after the kernel has taken it. Several are for
-    /// several commits.
+    /// Runs this in the middle of the next commit, after the kernel has taken it. Several hooks are
+    /// for several commits.
     pub(crate) fn during_commit(&self, act: impl FnOnce() + Send + 'static) {
         self.during_commit.lock().unwrap().push(Box::new(act));
     }
 
-    /// Does this on another thread in the middle of the next commit, which ends when it has begun,
-    /// as far as `has_begun` shows. It may wait for the commit itself; [`join`](Self::join) waits
-    /// for it.
+    /// Runs this on another thread in the middle of the next commit, which ends when `has_begun`
+    /// shows that it has begun. It may wait for the commit itself; [`join`](Self::join) waits for
+    /// it.
     pub(crate) fn elsewhere_during_commit(
         &self,
         act: impl FnOnce() + Send + 'static,
@@ -72,7 +72,7 @@ impl Machine {
         });
     }
 
-    /// Waits for what was done elsewhere.
+    /// Waits for the other threads.
     pub(crate) fn join(&self) {
         let threads = std::mem::take(&mut *self.elsewhere.lock().unwrap());
         threads
@@ -80,17 +80,17 @@ impl Machine {
             .for_each(|thread| thread.join().unwrap());
     }
 
-    /// Does this when the next irqfd has just been bound.
+    /// Runs this when the next irqfd has just been bound.
     pub(crate) fn during_bind(&self, act: impl FnOnce() + Send + 'static) {
         self.during_bind.lock().unwrap().push(Box::new(act));
     }
 
-    /// Does this in the middle of the next KVM_SIGNAL_MSI.
+    /// Runs this in the middle of the next KVM_SIGNAL_MSI.
     pub(crate) fn during_signal(&self, act: impl FnOnce() + Send + 'static) {
         self.during_signal.lock().unwrap().push(Box::new(act));
     }
 
-    /// The data of the messages that arrived since the last time, in their order.
+    /// The data of the messages that arrived since the last call, in their order.
     #[track_caller]
     pub(crate) fn expect(&self, messages: &[u32]) {
         let injected = self.sim.deliver();
@@ -101,8 +101,7 @@ impl Machine {
         assert_eq!(data.collect::<Vec<_>>(), messages);
     }
 
-    /// How many tables, irqfds, ends of irqfds and messages the kernel was asked for since the last
-    /// time.
+    /// How many tables, assignments, deassignments and messages the kernel got since the last call.
     #[track_caller]
     pub(crate) fn expect_calls(&self, calls: [u64; 4]) {
         assert_eq!(self.calls(), calls);

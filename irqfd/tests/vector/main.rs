@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors and their queue: what they promise, and what they ask of the machine.
+//! Vectors and their queue: their contract, and their requests to the VM.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

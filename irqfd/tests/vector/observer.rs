@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What an observer is told of vectors: how often, of which one, and with no lock held.
+//! The calls of an observer for vectors: how often, for which vector, and with no lock held.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -14,7 +14,7 @@ use super::{guilty, message};
 #[derive(Debug, Default)]
 struct Events {
     events: Mutex<Vec<(String, Event)>>,
-    /// Whose locks must not be held.
+    /// The objects whose locks must not be held.
     watched: OnceLock<VectorHandle>,
 }
 
@@ -92,7 +92,7 @@ fn observed() -> (Arc<SimVm>, RoutingTable, Arc<Events>) {
     (vm, table, events)
 }
 
-/// A masked vector with a message, whose lock is looked at in each event.
+/// A masked vector with a message, whose lock is checked in each event.
 fn vector(table: &RoutingTable, events: &Events, private: bool) -> Vector {
     let builder = Vector::builder(table).name("net");
     let vector = builder.private_irqfd(private).build().unwrap();
@@ -157,7 +157,7 @@ fn a_message_for_which_it_stays_armed_does_not_open_it() {
     events.expect(&[Opened]);
     vector.set_message(message(0x41)).unwrap();
     events.expect(&[]);
-    // A message for many local APICs: it is closed first.
+    // A message for many local APICs: the vector is closed first.
     let many = irq_routing::MsiMessage::new(0xfeef_f00c, 0x42);
     vector.set_message(many).unwrap();
     events.expect(&[Opened]);
@@ -257,7 +257,7 @@ fn a_batch_reports_internal_and_private_vectors() {
         vector.trigger().unwrap();
         vector.resume_in(&mut batch);
     }
-    // That opens it: another turn than that of the batch.
+    // That opens it: another change than that of the batch.
     vectors[1].set_message(message(0x41)).unwrap();
     events.expect(&[Opened, Delivered]);
     assert!(batch.run().is_empty());

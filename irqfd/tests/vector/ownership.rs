@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Who keeps whom: everything goes when its last holder does.
+//! What keeps what alive: every object is freed with its last holder.
 
 use std::sync::Arc;
 

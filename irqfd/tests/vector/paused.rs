@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Pausing and resuming: what it costs, and how it meets the masks of the guest and of the VMM.
+//! Pausing and resuming: the costs, and the interaction with the masks of the guest and of the VMM.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn resume(vectors: &[Vector]) -> usize {
     batch.run().len()
 }
 
-/// One of each kind, unmasked.
+/// One vector of each kind, unmasked.
 fn one_of_each(table: &RoutingTable) -> [Vector; 3] {
     let vectors = [
         internal(table, 0x40),
@@ -59,7 +59,7 @@ fn a_pause_costs_an_irqfd_each_and_a_resume_no_commit() {
     vm.expect_calls([0, 0, 0, 0]);
 }
 
-/// The guest's accesses may be carried out meanwhile, for instance by a vCPU that had left with
+/// The guest's accesses may be carried out meanwhile, for instance by a vCPU that had exited with
 /// one.
 #[test]
 fn a_guest_arms_nothing_that_is_paused() {

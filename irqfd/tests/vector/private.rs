@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Private vectors, whose eventfd is never handed out; and vectors whose notifier was taken away.
+//! Private vectors, whose eventfd is never exported; and vectors whose notifier was replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use notify_sim::CallKind;
 
 use super::{Machine, expect_state, exported, guilty, internal, message, name, table};
 
-/// A masked one with a message.
+/// A masked vector with a message.
 fn private(table: &RoutingTable, data: u32) -> Vector {
     let vector = Vector::builder(table).private_irqfd(true).build().unwrap();
     vector.set_message(message(data)).unwrap();
@@ -92,7 +92,7 @@ fn a_dead_one_keeps_triggers_for_a_better_message() {
     assert!(vector.is_pending());
     vector.set_message(message(0x41)).unwrap();
     vm.expect(&[0x41]);
-    // And one that was armed.
+    // And a vector that was armed.
     vector.set_message(guilty(0x42)).unwrap_err();
     trigger(&vector, Triggered::Dead);
     vector.set_message(message(0x43)).unwrap();
@@ -123,7 +123,7 @@ fn an_export_hands_its_eventfd_out_and_leaves_it_armed() {
     vm.expect_calls([0, 0, 0, 0]);
     notifier.notify().unwrap();
     vm.expect(&[0x40]);
-    // A peer has that one now, so the vector takes another.
+    // A peer has that notifier now, so the vector takes another.
     vector.unexport().unwrap();
     assert!(vector.notifier().is_none());
     expect_state(&vector, "Armed");
@@ -147,7 +147,7 @@ fn what_it_has_kept_goes_along_with_an_export_and_back() {
     vm.expect(&[0x40]);
 }
 
-/// Triggers that come while the notifiers are exchanged go to the one that is there afterwards.
+/// Triggers that come during the exchange of notifiers go to the new one.
 #[test]
 fn a_notifier_takes_the_place_of_its_own() {
     let (vm, table) = table();
@@ -165,7 +165,7 @@ fn a_notifier_takes_the_place_of_its_own() {
     vm.expect(&[0x40]);
     vector.unexport().unwrap();
 
-    // One that cannot be bound changes nothing.
+    // A notifier that cannot be bound changes nothing.
     let device = vector.handle().clone();
     vm.during_bind(move || assert_eq!(device.trigger().unwrap(), Triggered::Kept));
     vm.sim.fail(CallKind::IrqFdAssign, 1, libc::ENOMEM);
@@ -277,7 +277,7 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
     vector.set_lease(another).unwrap();
     assert_eq!(vector.gsi().map(|gsi| gsi.number()), Some(78));
     assert_eq!(routing.leased(), 1, "the first was given back");
-    // About to be armed, when a batch is run.
+    // About to be armed, when a batch runs.
     let mut batch = ResumeBatch::default();
     vector.resume_in(&mut batch);
     let late = vector
@@ -289,7 +289,7 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
     trigger(&vector, Triggered::Signalled);
     vm.expect(&[0x40]);
 
-    // An internal one has no use for it before it is exported.
+    // An internal vector does not use it before it is exported.
     let internal = internal(&routing, 0x50);
     internal.unmask().unwrap();
     internal.pause();
@@ -307,7 +307,7 @@ fn a_vector_takes_the_gsi_that_it_is_given() {
     assert!(matches!(rejected.error, VectorError::OtherTable));
 }
 
-/// The name of a device is that of its leases, so that an exhausted table says who holds them.
+/// The name of a device is that of its leases, so an exhausted table shows which devices hold them.
 #[test]
 fn names_reach_the_table() {
     let (_, table) = table();
@@ -331,8 +331,8 @@ fn names_reach_the_table() {
     drop(leases);
 }
 
-/// One that is armed on a GSI that went into quarantine, because an exchange of its notifier could
-/// not be taken back. Its next message wants another GSI.
+/// A vector that is armed on a GSI in quarantine, because an exchange of its notifier could not be
+/// undone. Its next message needs another GSI.
 fn on_a_gsi_in_quarantine() -> (Arc<Machine>, RoutingTable, Vector) {
     let (vm, table) = table();
     let vector = private(&table, 0x40);
@@ -410,7 +410,7 @@ fn what_a_blocked_vector_has_is_pending_and_can_be_cleared() {
     }
 }
 
-/// Each ioctl of each operation fails once. Afterwards it works as ever.
+/// Each ioctl of each operation fails once. Afterwards the vector works as before.
 #[test]
 fn each_ioctl_of_a_private_vector_fails_once() {
     type Operation = fn(&Vector, &ArmQueue);
@@ -501,7 +501,7 @@ fn each_ioctl_of_a_private_vector_fails_once() {
     }
 }
 
-/// The peer's notifier takes what has waited in the vector's own.
+/// The peer's notifier gets the signals that waited in the vector's own.
 #[test]
 fn what_a_blocked_vector_has_goes_to_the_notifier_that_it_is_given() {
     let (block, vm, table) = blocking();

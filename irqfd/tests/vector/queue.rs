@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Deferred arming: what waits, what it costs, and who is told.
+//! Deferred arming: what waits, what it costs, and what is signalled.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -214,7 +214,7 @@ fn an_internal_vector_never_enters() {
     vector.trigger().unwrap();
     vm.expect(&[0x40]);
     assert!(queue.waiting() == 0);
-    // Exported while it is open, it waits.
+    // Exported while it is open, the vector waits.
     vector.export().unwrap();
     expect_state(&vector, "Queued");
     assert_eq!(queue.run_pending().armed, 1);

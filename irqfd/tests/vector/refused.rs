@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Rounds in which something fails: who is dead, who is tried again, who is told.
+//! Rounds in which something fails: which vectors are dead, which are retried, and what is
+//! reported.
 
 use irq_routing::{Platform, Wiring};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +46,7 @@ fn the_guilty_alone_are_dead() {
     }
     assert!(vm.calls()[0] < 64, "halves, not one by one");
 
-    // They are not tried again by themselves, and their signals wait.
+    // They are not retried automatically, and their signals wait.
     vm.sim.reset_calls();
     assert!(queue.waiting() == 0 && !is_readable(&queue));
     assert!(queue.run_pending().failed.is_empty());
@@ -105,7 +106,7 @@ fn what_may_pass_is_tried_in_the_next_round() {
                 1
             };
             assert_eq!((round.failed.len(), round.armed), (failed, 8 - failed));
-            // Nothing is wrong with any of them, so none is looked for.
+            // None of them is guilty, so none is searched for.
             assert_eq!(vm.calls()[0], 1);
             assert_eq!(queue.waiting(), failed);
             wait_until(|| is_readable(&queue));
@@ -189,7 +190,7 @@ fn one_notifier_for_two_vectors_kills_the_second_alone() {
     vm.expect(&[2]);
 }
 
-/// A machine, or a translation, that panics in the middle of a commit.
+/// A VM, or a translation, that panics in the middle of a commit.
 #[test]
 fn a_panic_leaves_no_vector_behind() {
     let (vm, table) = table();

@@ -128,7 +128,7 @@ fn a_mask_during_the_commit_masks() {
     vm.expect(&[0x41]);
 }
 
-/// The later one counts, whichever commit ends last.
+/// The later one takes effect, whichever commit ends last.
 #[test]
 fn another_message_during_the_commit_counts() {
     for refused in [false, true] {

@@ -185,7 +185,7 @@ fn a_failure_leaves_the_old_one_armed() {
     }
 }
 
-/// Neither goes: then both are bound, and the GSI is kept out of use.
+/// Neither can be deassigned: then both are bound, and the GSI is not used any more.
 #[test]
 fn if_neither_goes_the_gsi_is_not_used_again() {
     use notify_sim::CallKind::IrqFdDeassign;
@@ -211,7 +211,7 @@ fn if_neither_goes_the_gsi_is_not_used_again() {
     assert!(table.route(gsi).is_some());
 }
 
-/// Another message finds another GSI, whether the vector is disarmed for it or not.
+/// Another message gets another GSI, whether the vector is disarmed for it or not.
 #[test]
 fn a_gsi_that_is_not_used_again_takes_no_message_either() {
     use notify_sim::CallKind::IrqFdDeassign;
@@ -330,8 +330,8 @@ fn during_a_commit_too() {
     vm.expect(&[0x40]);
 }
 
-/// A peer that shares the notifier fills it and makes it blocking. Who triggers waits for the peer;
-/// the exchange does not, and it sends the trigger on.
+/// A peer that shares the notifier fills it and makes it blocking. The triggering thread waits for
+/// the peer; the exchange does not, and it passes the trigger on.
 #[test]
 fn a_trigger_that_a_peer_blocks_holds_up_nothing() {
     let (vm, table) = table();
@@ -356,7 +356,7 @@ fn a_trigger_that_a_peer_blocks_holds_up_nothing() {
     let new = notifier();
     swap(&vector, &new);
     triggers.join().unwrap();
-    // Once for what the old one had, and once for the trigger, which came too late for that. Which
+    // Once for the old one's signals, and once for the trigger, which came too late for that. Which
     // of them is first is open: if it is the trigger, the vector has kept its signal.
     let count = new.consume().unwrap().map_or(0, u64::from);
     assert_eq!(count + u64::from(vector.is_pending()), 2);

@@ -26,7 +26,7 @@ fn translating(
     (vm, table)
 }
 
-/// Adds a number to the data of each message, or lets none through.
+/// Adds a number to the data of each message, or blocks all messages.
 struct Remap {
     offset: Arc<AtomicU32>,
     block: Arc<AtomicBool>,
@@ -63,7 +63,7 @@ fn messages_are_translated_when_vectors_are_opened_and_by_retranslate() {
     vectors.iter().for_each(|vector| vector.unmask().unwrap());
     trigger(&vectors);
     vm.expect(&[0x50, 0x51]);
-    // Until it says so, the old translation is in force.
+    // Until `retranslate` is called, the old translation is in force.
     remap.set(0x20, false);
     trigger(&vectors);
     vm.expect(&[0x50, 0x51]);
@@ -71,7 +71,7 @@ fn messages_are_translated_when_vectors_are_opened_and_by_retranslate() {
     trigger(&vectors);
     vm.expect(&[0x60, 0x61]);
     assert_eq!(vectors[0].message(), message(0x40), "as the guest set it");
-    // Masked ones are translated when they are opened.
+    // Masked vectors are translated when they are opened.
     vectors.iter().for_each(Vector::mask);
     remap.set(0x30, false);
     table.retranslate().unwrap();
@@ -127,7 +127,7 @@ fn nothing_is_armed_on_a_blocked_message() {
     remap.set(0, false);
     table.retranslate().unwrap();
     vm.expect(&[0x44]);
-    // A peer fills the counter meanwhile: what it has is delivered, and a trigger empties it.
+    // A peer fills the counter meanwhile: its signals are delivered, and a trigger empties it.
     remap.set(0, true);
     table.retranslate().unwrap();
     let eventfd: &EventFd = (*notifier).as_ref();
@@ -137,7 +137,7 @@ fn nothing_is_armed_on_a_blocked_message() {
     vm.expect(&[0x44]);
     vector.trigger().unwrap();
     vm.expect(&[0x44]);
-    // What a look has found is delivered when the message is let through.
+    // A signal that a look has taken is delivered when the message is let through.
     remap.set(0, true);
     table.retranslate().unwrap();
     notifier.notify().unwrap();
@@ -165,7 +165,7 @@ fn a_blocked_internal_message_goes_nowhere() {
     vm.expect(&[0x41]);
 }
 
-/// Every call in its order: no irqfd is ever on a GSI without a route.
+/// All calls in their order: no irqfd is ever on a GSI without a route.
 #[test]
 fn an_irqfd_is_taken_off_before_its_route() {
     let block = Arc::<AtomicBool>::default();
@@ -212,7 +212,7 @@ fn an_irqfd_is_taken_off_before_its_route() {
     drop(device.write(24, &0x42_u64.to_le_bytes()));
     drop(device.write(12, &1_u32.to_le_bytes()));
     assert_eq!(check(), 0);
-    // A failed commit brings back what it has taken off.
+    // A failed commit restores what it has deassigned.
     block.store(false, Ordering::SeqCst);
     table.retranslate().unwrap();
     assert_eq!(check(), 2);
@@ -232,7 +232,7 @@ fn an_irqfd_is_taken_off_before_its_route() {
 
 type Ends = (Sender<()>, Receiver<()>);
 
-/// A translation that stops at each message, until it is let go.
+/// A translation that stops at each message, until it is released.
 fn stopping() -> (Arc<Machine>, RoutingTable, Arc<Mutex<Option<Ends>>>) {
     let stop = Arc::<Mutex<Option<Ends>>>::default();
     let stops = Arc::clone(&stop);
@@ -247,7 +247,7 @@ fn stopping() -> (Arc<Machine>, RoutingTable, Arc<Mutex<Option<Ends>>>) {
     (vm, table, stop)
 }
 
-/// The translation is under way for an unmask: others mask, trigger, and read meanwhile.
+/// The translation is under way for an unmask: other threads mask, trigger, and read meanwhile.
 #[test]
 fn no_lock_is_held_while_a_message_is_translated() {
     for exports in [false, true] {
@@ -281,7 +281,7 @@ fn no_lock_is_held_while_a_message_is_translated() {
     }
 }
 
-/// An IOMMU that looks whether the device may send messages at all, and takes a lock of its own.
+/// An IOMMU that checks whether the device may send messages at all, and takes a lock of its own.
 #[test]
 fn the_translation_may_ask_the_device() {
     let device = Arc::<OnceLock<msix::Table>>::default();
@@ -307,8 +307,8 @@ fn the_translation_may_ask_the_device() {
     table.retranslate().unwrap();
 }
 
-/// An opener has its translation, and is held up before it opens: what it has is old when
-/// `retranslate` returns.
+/// A thread that opens has its translation, and is stopped before it opens: its translation is
+/// outdated when `retranslate` returns.
 #[test]
 fn retranslate_is_a_barrier_for_openers() {
     let (offset, stop) = (

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Whether KVM works on this host. Tests and programs ask here, so that they all give one answer.
+//! Whether KVM works on this host. Tests and programs use this crate, so that they all agree.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use kvm_ioctls::Kvm;
 pub enum NoKvm {
     /// `/dev/kvm` does not open.
     Open(io::Error),
-    /// `/dev/kvm` opens, and is no KVM of the version that every kernel since 2.6.22 has.
+    /// `/dev/kvm` opens, but is not KVM of the API version that every kernel since 2.6.22 has.
     NotKvm,
     /// KVM does not create a VM: EBUSY beside another hypervisor, for instance.
     CreateVm(io::Error),
@@ -35,7 +35,7 @@ impl std::error::Error for NoKvm {}
 ///
 /// # Errors
 ///
-/// What is missing, as [`NoKvm`].
+/// The missing part, as [`NoKvm`].
 pub fn probe() -> Result<(), NoKvm> {
     let kvm = Kvm::new().map_err(|errno| NoKvm::Open(errno.into()))?;
     // Negative if the file does not know the request.
@@ -44,7 +44,7 @@ pub fn probe() -> Result<(), NoKvm> {
     }
     loop {
         match kvm.create_vm().map_err(io::Error::from) {
-            // A signal that is pending ends the call, and says nothing of KVM.
+            // A pending signal ends the call; this does not mean that KVM fails.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             created => return created.map(drop).map_err(NoKvm::CreateVm),
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The answer is the same while handlers of signals run.
+//! The result is the same while signal handlers run.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ffi::{c_int, c_void};
@@ -26,7 +26,7 @@ fn a_signal_does_not_make_kvm_missing() {
         }
     });
     while !prober.is_finished() {
-        // One signal for each probe: a slow kernel would never get through a storm of them. It
+        // One signal for each probe: a slow kernel would never get through a storm of them. This
         // fails if the thread has just ended.
         let before = done.load(Ordering::Relaxed);
         let _ = prober.kill(libc::SIGUSR1);

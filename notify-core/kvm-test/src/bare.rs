@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Machines without anything in them.
+//! VMs without vCPUs and RAM.
 
 use kvm_bindings::{KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap};
 use kvm_ioctls::{Error, Kvm, VmFd};
 
-/// A machine without an irqchip.
+/// A VM without an irqchip.
 pub fn bare() -> Result<VmFd, Error> {
     Kvm::new()?.create_vm()
 }
 
-/// One with a split irqchip, whose IOAPIC in user space has 24 pins.
+/// A VM with a split irqchip, whose IOAPIC in user space has 24 pins.
 pub fn split() -> Result<VmFd, Error> {
     let vm_fd = bare()?;
     vm_fd.enable_cap(&kvm_enable_cap {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! System call filters, as jails have them: [`refuse`], [`allow_only`] and [`jailed`].
+//! System call filters: [`refuse`], [`allow_only`] and [`jailed`].
 #![allow(unsafe_code, reason = "nix has no wrapper for seccomp")]
 
 use std::io;
@@ -11,7 +11,8 @@ const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
-/// Where `struct seccomp_data` has the call's number, and the low half of its second argument.
+/// The offsets in `struct seccomp_data` of the call's number, and of the low half of its second
+/// argument.
 const NUMBER: u32 = 0;
 const SECOND: u32 = if cfg!(target_endian = "little") {
     24
@@ -19,14 +20,14 @@ const SECOND: u32 = if cfg!(target_endian = "little") {
     28
 };
 
-/// A system call, and the only second argument that is meant, if there is one: one ioctl of all.
+/// A system call, and its second argument if only one is meant: for instance, one ioctl of all.
 pub type SystemCall = (libc::c_long, Option<u32>);
 
 /// Makes a system call of the calling thread fail with `errno`, for as long as the thread lives.
 ///
 /// # Errors
 ///
-/// Where the kernel installs no filter.
+/// If the kernel installs no filter.
 pub fn refuse(call: libc::c_long, request: Option<u32>, errno: i32) -> io::Result<()> {
     let errno = ERRNO | errno.cast_unsigned();
     let mut filter = arm((call, request), errno)?;
@@ -39,7 +40,7 @@ pub fn refuse(call: libc::c_long, request: Option<u32>, errno: i32) -> io::Resul
 ///
 /// # Errors
 ///
-/// Where the kernel installs no filter.
+/// If the kernel installs no filter.
 pub fn allow_only(calls: &[SystemCall]) -> io::Result<()> {
     let mut filter = Vec::new();
     for call in calls {
@@ -53,7 +54,7 @@ const fn statement(code: u16, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt: 0, jf, k }
 }
 
-/// Ends the filter with `verdict` if it is this call.
+/// The statements of a filter that return `verdict` for this call.
 fn arm((call, request): SystemCall, verdict: u32) -> io::Result<Vec<libc::sock_filter>> {
     let call = u32::try_from(call).map_err(io::Error::other)?;
     let mut filter = vec![statement(LOAD, 0, NUMBER)];
@@ -74,7 +75,7 @@ fn install(mut filter: Vec<libc::sock_filter>) -> io::Result<()> {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_mut_ptr(),
     };
-    // SAFETY: the kernel copies the program, which outlives the calls, and binds this thread alone.
+    // SAFETY: the kernel copies the program, which outlives the calls, and binds only this thread.
     let failed = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
             || libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program) != 0
@@ -101,12 +102,12 @@ const RUNTIME: [SystemCall; 12] = [
     (libc::SYS_sigaltstack, None),
 ];
 
-/// Runs this on a thread of its own, where no other system calls are allowed but those of the
+/// Runs `run` on a new thread on which no system calls are allowed but `calls` and those of the
 /// runtime.
 ///
 /// # Panics
 ///
-/// If `run` does, or where the kernel installs no filter.
+/// If `run` does, or if the kernel installs no filter.
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub fn jailed<T: Send>(calls: &[SystemCall], run: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`kernel`]: which Linux this is, for tests of what differs between kernels.
+//! [`kernel`]: the version of the running Linux, for tests of differences between kernels.
 
 use std::fs::read_to_string;
 
 /// The newest kernel that the tests know.
 pub(crate) const NEWEST_KNOWN: (u32, u32, u32) = (7, 2, 0);
 
-/// Version of the running kernel, of three numbers; zeros where `/proc` does not tell.
+/// Version of the running kernel, of three numbers; zeros where `/proc` does not have it.
 #[must_use]
 pub fn kernel() -> (u32, u32, u32) {
     let release = release();
@@ -22,10 +22,10 @@ pub(crate) fn release() -> String {
 }
 
 /// How many bytes a guest of random tests stores in place of `len` bytes at `address`: 8 in place
-/// of 16 where that could stop the **host**. On kernels without commit f1edbed787ba (in Linux 7.2
-/// and 6.18.44), a store of 16 bytes that starts off a multiple of 8 and crosses into a page that
-/// starts with a doorbell with a datamatch runs into a BUG_ON in `ioeventfd_in_range`, under the
-/// locks of KVM.
+/// of 16 where 16 could stop the **host**. On kernels without commit f1edbed787ba (in Linux 7.2 and
+/// 6.18.44), a store of 16 bytes runs into a BUG_ON in `ioeventfd_in_range`, under the locks of
+/// KVM, if it starts off a multiple of 8 and crosses into a page that starts with a doorbell with a
+/// datamatch.
 #[must_use]
 pub fn harmless_store(address: u64, len: usize) -> usize {
     let kernel = kernel();
@@ -37,9 +37,9 @@ pub fn harmless_store(address: u64, len: usize) -> usize {
     }
 }
 
-/// Whether KVM says 0 of a message to a logical destination that no local APIC has, as Linux does
-/// from 6.3 on. Earlier kernels say -1 (EPERM from KVM_SIGNAL_MSI) as long as a local APIC is
-/// switched off.
+/// Whether KVM returns 0 for a message to a logical destination that no local APIC has, as Linux
+/// does from 6.3 on. Earlier kernels return -1 (EPERM from KVM_SIGNAL_MSI) as long as a local APIC
+/// is disabled.
 #[must_use]
 pub fn knows_logical_destinations() -> bool {
     kernel() >= (6, 3, 0)

@@ -3,16 +3,15 @@
 //!
 //! A trial made by [`kvm`] runs where [`kvm_probe::probe`] finds that KVM works. Elsewhere it is
 //! *ignored*, which the summary counts and [`main`] explains, or fails if the environment has
-//! `REQUIRE_KVM=1`. Trials that need an x86 guest or interrupt controller too are ignored on other
+//! `REQUIRE_KVM=1`. Trials that also need an x86 guest or interrupt controller are ignored on other
 //! architectures, see [`x86_only`]. Trials run one after the other unless the command line says
 //! otherwise: some count the file descriptors of the process.
 //!
-//! [`Recorder`] is a machine that does nothing but remember, for tests of what is asked of one;
-//! [`Nothing`] does not even remember, and [`NoIrqLine`] drives no line. [`refuse`] makes a system
-//! call fail, as a filter does, and [`allow_only`] kills at all others.
-//! [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits for what
-//! another thread does. [`Terminal`] is one for a program that a test starts. [`Machine`] is a real
-//! one whose vCPU never runs, so that interrupts stay visible.
+//! [`Recorder`] is a VM that only records the calls to it; [`Nothing`] does not even record, and
+//! [`NoIrqLine`] drives no line. [`refuse`] makes a system call fail, as a filter does, and
+//! [`allow_only`] kills at all others. [`signal_from_kernel`] signals an eventfd as the kernel
+//! does. [`wait_until`] waits for another thread. [`Terminal`] is a terminal for a program that a
+//! test starts. [`Machine`] is a real VM whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;
@@ -47,18 +46,18 @@ pub use signal::signal_from_kernel;
 pub use terminal::Terminal;
 pub use thread::ThreadId;
 
-/// Why trials that need KVM cannot run here: asked once for all of them.
+/// Why trials that need KVM cannot run here: found out once for all of them.
 static MISSING: LazyLock<Option<String>> =
     LazyLock::new(|| kvm_probe::probe().err().map(|why| why.to_string()));
 
 /// The kind of trials that need KVM, as the output shows it.
 const KIND: &str = "kvm";
 
-/// The kind of those that are x86 code, on other architectures.
+/// The kind of trials that are x86 code, on other architectures.
 const KIND_X86: &str = "x86 only";
 
-/// Returns the text of an errno, with its number. musl's texts are other ones than those of glibc,
-/// so a test that compares a whole text takes it from here.
+/// Returns the text of an errno, with its number. musl's texts differ from those of glibc, so a
+/// test that compares a whole text gets it from here.
 #[must_use]
 pub fn os_text(errno: i32) -> String {
     io::Error::from_raw_os_error(errno).to_string()
@@ -78,7 +77,7 @@ pub fn main(trials: Vec<Trial>) -> ExitCode {
     if conclusion.has_failed() && kernel() > kernel::NEWEST_KNOWN {
         let release = kernel::release();
         eprintln!(
-            "Linux {} is newer than those whose answers are known",
+            "Linux {} is newer than those whose results are known",
             release.trim()
         );
     }
@@ -99,8 +98,8 @@ pub fn kvm(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     trial.with_kind(KIND).with_ignored_flag(ignored)
 }
 
-/// A test that needs KVM and is x86 code: a guest, or what only x86 interrupt controllers do. It is
-/// ignored on other architectures.
+/// A test that needs KVM and is x86 code: a guest, or a feature that only x86 interrupt controllers
+/// have. It is ignored on other architectures.
 pub fn kvm_x86(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     if cfg!(target_arch = "x86_64") {
         return kvm(name, run);
@@ -116,7 +115,7 @@ pub fn x86_only(why: &str) -> Trial {
     trial.with_kind(KIND_X86).with_ignored_flag(true)
 }
 
-/// A test that runs anywhere, beside those that need `/dev/kvm`.
+/// A test that runs anywhere, in a suite with tests that need `/dev/kvm`.
 pub fn anywhere(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || {
         run();
@@ -124,8 +123,8 @@ pub fn anywhere(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
-/// How many snapshots the tests take that count what is lost over one: as many as
-/// `SNAPSHOT_ROUNDS` in the environment says, or 1000.
+/// How many snapshots are taken by tests that count lost signals: `SNAPSHOT_ROUNDS` of the
+/// environment, or 1000.
 #[must_use]
 pub fn snapshot_rounds() -> u32 {
     let rounds = std::env::var("SNAPSHOT_ROUNDS").ok();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Machine`]: a real machine in which interrupts arrive and stay (x86 only).
+//! [`Machine`]: a real VM in which interrupts arrive and stay (x86 only).
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use notify_core::KvmVm;
 
-/// Spurious-interrupt vector register, and its bit that switches the local APIC on.
+/// Spurious-interrupt vector register, and its bit that enables the local APIC.
 const SVR: usize = 0xf0;
 const SVR_ENABLE: u32 = 0x100;
 /// The first of eight interrupt request registers, 16 bytes apart.
@@ -23,7 +23,7 @@ const IRR: usize = 0x200;
 /// An edge stays in a PIC when the line is lowered, and leaves the IOAPIC, whose pins are masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Requests {
-    /// Of the first PIC. The second one's requests show at its pin 2.
+    /// Of the first PIC. Its pin 2 shows the second PIC's requests.
     pub pic_master: u8,
     /// Of the second PIC.
     pub pic_slave: u8,
@@ -31,8 +31,8 @@ pub struct Requests {
     pub ioapic: u32,
 }
 
-/// A real machine with a full irqchip and one vCPU that never runs: what is delivered to its local
-/// APIC stays in the request registers, where it can be read.
+/// A real VM with a full irqchip and one vCPU that never runs: an interrupt that is delivered to
+/// its local APIC stays in the request registers, where it can be read.
 #[derive(Debug)]
 pub struct Machine {
     vm_fd: VmFd,
@@ -41,10 +41,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Address of a message to the one vCPU; the vector is the message's data.
+    /// Address of an MSI to the only vCPU; the vector is the message's data.
     pub const MSI_ADDRESS: u64 = 0xfee0_0000;
 
-    /// A machine with an irqchip, ready to take messages.
+    /// Creates a VM with an irqchip, ready to take MSIs.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// A machine with no interrupt controller at all.
+    /// Creates a VM without any interrupt controller.
     ///
     /// # Errors
     ///
@@ -73,13 +73,13 @@ impl Machine {
         Ok(Arc::new(KvmVm::try_from(&vm_fd).map_err(io::Error::other)?))
     }
 
-    /// The machine as the crates see it.
+    /// The VM as the crates see it.
     #[must_use]
     pub fn vm(&self) -> Arc<KvmVm> {
         Arc::clone(&self.vm)
     }
 
-    /// The machine's own file descriptor.
+    /// The VM's own file descriptor.
     #[must_use]
     pub fn vm_fd(&self) -> &VmFd {
         &self.vm_fd
@@ -135,7 +135,7 @@ impl Machine {
         Ok((0..=u8::MAX).filter(requested).collect())
     }
 
-    /// What waits in the PICs and in the IOAPIC.
+    /// The requests pending in the PICs and in the IOAPIC.
     ///
     /// # Errors
     ///
@@ -147,8 +147,8 @@ impl Machine {
             self.chip(KVM_IRQCHIP_PIC_SLAVE)?,
             self.chip(KVM_IRQCHIP_IOAPIC)?,
         ];
-        // SAFETY: KVM filled each union as the chip that was asked for. The fields that are read
-        // are integers, for which any bytes are valid.
+        // SAFETY: each request was for one chip, so KVM filled that part of the union. The fields
+        // that are read are integers, for which any bytes are valid.
         let (pic_master, pic_slave, ioapic) = unsafe {
             (
                 master.chip.pic.irr,
@@ -181,7 +181,7 @@ impl Machine {
         Ok(self.vcpu.get_lapic()?)
     }
 
-    /// Puts the state of another machine's local APIC in place of its own (KVM_SET_LAPIC).
+    /// Replaces the state of the local APIC by that of another VM's (KVM_SET_LAPIC).
     ///
     /// # Errors
     ///
@@ -190,7 +190,7 @@ impl Machine {
         Ok(self.vcpu.set_lapic(lapic)?)
     }
 
-    /// Forgets what was delivered.
+    /// Clears the delivered interrupts.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use notify_core::{
     RouteBuffer, RoutingClaim, Vm,
 };
 
-/// A VM whose port has no `irq_line_status`, and all the rest.
+/// A VM whose port has everything but `irq_line_status`.
 #[derive(Debug)]
 pub struct NoIrqLine(pub Arc<dyn Vm>);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Nothing`]: a machine that does nothing, so that what is counted is our own work.
+//! [`Nothing`]: a VM that does nothing, so that only our own work is counted.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use notify_core::{
     RouteBuffer, Vcpu, Vm,
 };
 
-/// A machine, or a vCPU, that takes everything and keeps nothing. It has 4096 GSIs, and every
+/// A VM, or a vCPU, that accepts everything and keeps nothing. It has 4096 GSIs and every
 /// capability.
 #[derive(Debug)]
 pub struct Nothing;

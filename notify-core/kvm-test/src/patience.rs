@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`PATIENCE`] and [`wait_until`]: how tests wait for what other threads do.
+//! [`PATIENCE`] and [`wait_until`]: how tests wait for other threads.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for the next progress of something that works. It starts again at each
-/// progress, and is far longer than any step takes on a loaded or emulated machine: such a machine
-/// makes a test slow, and only what never comes makes it fail.
+/// progress, and is far longer than any step takes on a loaded or emulated host. Such a host makes
+/// a test slow, and only an event that never comes makes it fail.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Returns when `condition` holds.
+/// Blocks until `condition` holds.
 ///
 /// # Panics
 ///
-/// Where it does not hold within [`PATIENCE`].
+/// If it does not hold within [`PATIENCE`].
 #[track_caller]
 pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -23,8 +23,8 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) {
             start.elapsed() < PATIENCE,
             "what a test waits for did not come"
         );
-        // Most of what comes, comes at once; what does not leaves the processor to those that do
-        // it.
+        // Most events come at once; when one does not, the sleep leaves the processor to other
+        // threads.
         if waits < 100 {
             thread::yield_now();
         } else {

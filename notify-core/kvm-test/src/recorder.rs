@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Recorder`]: a machine that remembers what was asked of it, and fails when told to.
+//! [`Recorder`]: a VM that records the calls to it, and fails on request.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use notify_core::{
     MsiMessage, MsiOutcome, Platform, RouteBuffer, RouteEntry, Vm,
 };
 
-/// One request, as a machine got it.
+/// One call of the VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// KVM_IRQFD: eventfd and GSI.
@@ -30,7 +30,7 @@ pub enum Call {
     Routes(Vec<RouteEntry>),
 }
 
-/// A machine that does nothing but remember.
+/// A VM that only records the calls to it.
 #[derive(Debug, Default)]
 pub struct Recorder {
     state: Mutex<State>,
@@ -39,15 +39,15 @@ pub struct Recorder {
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<Call>,
-    /// After so many more calls, the errno with which the next one fails.
+    /// After so many more calls, the next one fails with this errno.
     failure: Option<(usize, i32)>,
-    /// Capabilities with other values than usual.
+    /// The results for capabilities that differ from the usual.
     capabilities: Vec<(Extension, u32)>,
     platform: Option<Option<Platform>>,
     hook: Hook,
 }
 
-/// What a test does while a table is on its way to the kernel.
+/// A hook of a test that runs while the table is committed.
 #[derive(Clone, Default)]
 struct Hook(Option<Arc<OnRoutes>>);
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Hook {
 }
 
 impl Recorder {
-    /// The calls since the last time, those that failed too.
+    /// The calls since the last `take`, including those that failed.
     pub fn take(&self) -> Vec<Call> {
         std::mem::take(&mut self.lock().calls)
     }
@@ -70,22 +70,22 @@ impl Recorder {
         self.lock().failure = Some((calls, errno));
     }
 
-    /// Sets the answer for a capability.
+    /// Sets the result for a capability.
     pub fn answer(&self, capability: Extension, answer: u32) {
         self.lock().capabilities.push((capability, answer));
     }
 
-    /// Has no interrupt controller from now on.
+    /// From now on there is no interrupt controller.
     pub fn lack_irqchip(&self) {
         self.lock().platform = Some(None);
     }
 
-    /// Has these interrupt controllers from now on.
+    /// From now on the VM has these interrupt controllers.
     pub fn has(&self, platform: Platform) {
         self.lock().platform = Some(Some(platform));
     }
 
-    /// Calls `hook` with each table from now on, and returns what it returns. It may wait or panic.
+    /// From now on calls `hook` with each table, and returns its result. It may wait or panic.
     pub fn on_routes(
         &self,
         hook: impl Fn(&[RouteEntry]) -> io::Result<()> + Send + Sync + 'static,
@@ -163,7 +163,7 @@ impl Vm for Recorder {
         Ok(LineStatus::Unknown)
     }
 
-    /// Without pins unless told otherwise, so that a table starts with no route.
+    /// Without pins by default, so that a table starts with no route.
     fn platform(&self) -> io::Result<Option<Platform>> {
         let told = self.lock().platform;
         Ok(told.unwrap_or(Some(Platform::X86Split)))

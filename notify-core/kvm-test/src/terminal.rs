@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Terminal`]: what a program shows on a terminal, and Ctrl-C.
+//! [`Terminal`]: a program's output on a terminal, and Ctrl-C.
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs::File;
@@ -16,10 +16,10 @@ use nix::unistd::Pid;
 
 use crate::PATIENCE;
 
-/// A program that a test has started, and its terminal. It is killed when this is dropped.
+/// A program that a test has started, and its terminal. Drop kills the program.
 #[derive(Debug)]
 pub struct Terminal {
-    /// Until it is waited for.
+    /// `None` once its end was waited for.
     program: Option<Child>,
     shown: Receiver<Vec<u8>>,
 }
@@ -34,8 +34,8 @@ impl Drop for Terminal {
 }
 
 impl Terminal {
-    /// Starts a program whose standard error is a terminal with so many columns. Its standard
-    /// output is read by [`output`](Self::output), so it must not be more than a pipe holds.
+    /// Starts a program whose standard error is a terminal with so many columns.
+    /// [`output`](Self::output) reads its standard output, which must fit a pipe's buffer.
     ///
     /// # Errors
     ///
@@ -59,14 +59,14 @@ impl Terminal {
 
     fn start(command: &mut Command, terminal: OwnedFd) -> io::Result<Self> {
         let program = command.env_remove("COLUMNS").stdin(Stdio::null()).spawn()?;
-        // The command has the program's end of the terminal, which is to be closed with the
-        // program.
+        // The command owns the program's end of the terminal, which must be closed when the program
+        // ends.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let (tell, shown) = channel();
         let mut terminal = File::from(terminal);
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // A terminal without a program fails.
+            // Reading fails when the program has ended.
             while let Ok(length @ 1..) = terminal.read(&mut bytes) {
                 let bytes = bytes.get(..length).unwrap_or_default().to_vec();
                 if tell.send(bytes).is_err() {
@@ -78,11 +78,12 @@ impl Terminal {
         Ok(Self { program, shown })
     }
 
-    /// Reads until the program has shown this, and returns all that it has shown meanwhile.
+    /// Reads until the program has shown `part`, and returns everything that it has shown
+    /// meanwhile.
     ///
     /// # Panics
     ///
-    /// Where it ends before, or shows nothing for [`PATIENCE`].
+    /// If the program ends before, or shows nothing for [`PATIENCE`].
     #[track_caller]
     pub fn wait_for(&self, part: &str) -> String {
         let mut all = Vec::new();
@@ -123,11 +124,11 @@ impl Terminal {
     ///
     /// # Panics
     ///
-    /// Where it does not end within [`PATIENCE`].
+    /// If it does not end within [`PATIENCE`].
     #[track_caller]
     pub fn output(mut self) -> io::Result<(String, Output)> {
         let mut all = Vec::new();
-        // Not anew at each progress: a program that does not end may show progress for ever.
+        // Not restarted at each progress: a program that does not end may show progress for ever.
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -135,7 +136,10 @@ impl Terminal {
                 Ok(more) => all.extend(more),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("it does not end: {:?}", String::from_utf8_lossy(&all))
+                    panic!(
+                        "the program does not end: {:?}",
+                        String::from_utf8_lossy(&all)
+                    )
                 }
             }
         }
@@ -147,7 +151,7 @@ impl Terminal {
     }
 }
 
-/// A terminal, and the end for a program.
+/// Opens a terminal. Returns it, and its other end for a program.
 fn open(columns: u16) -> io::Result<(OwnedFd, OwnedFd)> {
     let size = Winsize {
         ws_row: 25,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`ThreadId`]: a thread that can be seen to sleep.
+//! [`ThreadId`]: a thread whose sleep a test can wait for.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,17 +15,17 @@ impl ThreadId {
     ///
     /// # Errors
     ///
-    /// What reading `/proc/thread-self` fails with.
+    /// Those of reading `/proc/thread-self`.
     pub fn current() -> io::Result<Self> {
         let task = std::fs::read_link("/proc/thread-self")?;
         Ok(Self(PathBuf::from("/proc").join(task).join("stat")))
     }
 
-    /// Returns when the thread waits for something, as it does for a lock.
+    /// Blocks until the thread sleeps, as it does when it waits for a lock.
     ///
     /// # Errors
     ///
-    /// What reading from `/proc` fails with: the thread has ended, for instance.
+    /// Those of reading from `/proc`: the thread has ended, for instance.
     pub fn wait_until_asleep(&self) -> io::Result<()> {
         // "17 (name) S ...": a name may have parentheses of its own.
         while !std::fs::read_to_string(&self.0)?

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The rules that `SimVm` keeps, one test each, named after the rule.
+//! The rules of `SimVm`, one test each, named after the rule.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `SimVm` beside a real machine: the same random requests go to both, and all that can be seen of
-//! either is compared after each.
+//! `SimVm` beside a real VM: the same random requests go to both, and after each request everything
+//! visible of both is compared.
 //!
-//! `SIM_KVM_SEQUENCES` says how many sequences each trial runs, `SIM_KVM_SEED` where they start.
+//! `SIM_KVM_SEQUENCES` is the number of sequences of each trial, `SIM_KVM_SEED` the seed of the
+//! first.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let mut trials = x86_64::trials();
     #[cfg(not(target_arch = "x86_64"))]
     let mut trials = vec![kvm_test::x86_only("SimVm beside a VM with an x86 irqchip")];
-    // It stands here because trials run one by one: it counts the files of the process.
+    // It is here because trials run one by one: it counts the files of the process.
     trials.push(anywhere("nothing_stays_open", nothing_stays_open));
     kvm_test::main(trials)
 }

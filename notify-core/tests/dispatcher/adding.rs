@@ -56,7 +56,7 @@ fn a_thread_that_is_blocked_sees_what_is_added_and_what_is_signalled() {
     });
 }
 
-/// Each read of such a counter takes one, and epoll tells only of the first.
+/// Each read of such a counter takes one, and epoll reports only the first.
 #[test]
 fn a_semaphore_gives_all_that_it_has() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -81,7 +81,7 @@ fn the_same_file_descriptor_twice_is_refused_and_a_duplicate_is_not() {
         matches!(rejected.error, Error::AlreadyAdded { fd, .. } if fd == notifier.as_raw_fd()),
         "{rejected:?}"
     );
-    // What was refused comes back, and left nothing behind.
+    // What was refused comes back, and leaves nothing behind.
     let duplicate = Arc::new(notifier.try_clone().unwrap());
     handle.add(Arc::clone(&duplicate), rejected.value).unwrap();
 }
@@ -179,7 +179,8 @@ fn one_thread_at_a_time() {
     expect_quiet_after(&dispatcher, 0);
 }
 
-/// Each dispatcher has a handler in its first place, so the places alone would not tell them apart.
+/// The first handler of each dispatcher has the same slot, so the slot alone would not distinguish
+/// them.
 #[test]
 fn a_token_of_another_dispatcher_is_refused() {
     let (one, other) = (Dispatcher::new().unwrap(), Dispatcher::new().unwrap());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers of other file descriptors than notifiers.
+//! Handlers of file descriptors other than notifiers.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -29,7 +29,7 @@ fn pair() -> (Arc<UnixStream>, UnixStream) {
     (Arc::new(ours), peer)
 }
 
-/// Adds a handler that reads one byte at a time, and tells of it and of the readiness.
+/// Adds a handler that reads one byte at a time, and reports it with the readiness.
 fn reading(
     handle: &DispatcherHandle,
     socket: &Arc<UnixStream>,
@@ -66,7 +66,7 @@ fn a_handler_that_reads_a_part_is_called_for_the_rest() {
     assert!(ready.is_readable() && !ready.is_hung_up() && !ready.is_error());
 }
 
-/// As any loop that blocks finds it, not just one that looks again at once.
+/// As any loop that blocks finds it, not only a loop that looks again at once.
 #[test]
 fn what_was_there_before_and_what_comes_while_it_blocks() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -82,7 +82,7 @@ fn what_was_there_before_and_what_comes_while_it_blocks() {
     });
 }
 
-/// A hang-up is no end by itself: data may be left, and only the handler's owner knows what to do.
+/// A hang-up is no end by itself: data may be left, and only the handler's code knows what to do.
 #[test]
 fn a_peer_that_closes_is_reported_until_the_handler_is_removed() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -212,7 +212,7 @@ fn one_that_is_always_readable_starves_nobody() {
     }
 }
 
-/// Between its calls others are polled, and their kicks stay suppressed.
+/// Between its calls other handlers are polled, and their kicks stay suppressed.
 #[test]
 fn one_that_is_always_readable_beside_one_that_is_polled() {
     let dispatcher = dispatcher(eager());
@@ -259,7 +259,7 @@ fn a_paused_one_is_not_called_and_keeps_what_was_not_read() {
     assert_eq!(bytes(&calls), [1, 2, 3]);
 }
 
-/// The kernel's report is from before the pause, and the thread that paused has read since.
+/// The kernel's report is from before the pause, and the pausing thread has read since.
 #[test]
 fn a_report_from_before_a_pause_causes_no_call_after_it() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -316,7 +316,7 @@ fn a_running_call_is_waited_for() {
     assert_eq!(Arc::strong_count(&socket), 1);
 }
 
-/// Threads that pause and resume while bytes come: each is read once, and none is left.
+/// Threads that pause and resume while bytes come: each byte is read once, and none is left.
 #[test]
 fn pauses_lose_no_byte() {
     const BYTES: usize = 3000;
@@ -369,7 +369,7 @@ fn an_error_and_a_panic_are_failures() {
     for socket in [&first, &second] {
         assert_eq!(Arc::strong_count(socket), 1);
     }
-    // What the first did not read is there for another handler.
+    // What the first handler did not read is there for another handler.
     let (_, calls) = reading(&handle, &first);
     expect_quiet_after(&dispatcher, 1);
     assert_eq!(bytes(&calls), [1]);
@@ -387,7 +387,7 @@ fn the_drop_of_the_dispatcher_lets_go_of_the_descriptor() {
     assert_eq!((&*socket).read(&mut [0; 8]).unwrap(), 1);
 }
 
-/// The last owner of the descriptor may be the dispatcher.
+/// The dispatcher may be the last owner of the descriptor.
 #[test]
 fn a_descriptor_is_held_and_its_drop_may_panic() {
     struct Fragile(UnixStream, Arc<AtomicBool>);
@@ -412,7 +412,7 @@ fn a_descriptor_is_held_and_its_drop_may_panic() {
     drop(source);
     assert!(!dropped.load(Ordering::SeqCst));
     peer.write_all(&[1]).unwrap();
-    // It unwinds through nothing.
+    // The panic unwinds through no other code.
     expect_quiet_after(&dispatcher, 1);
     assert!(dropped.load(Ordering::SeqCst));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A dispatcher that is dropped leaves what was not handled in the counters.
+//! A dropped dispatcher leaves unhandled signals in the counters.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use notify_core::dispatcher::{
 use crate::ring::{Ring, dispatcher, eager, open_window, ring};
 use crate::support::{PATIENCE, notifier, some, wait_until};
 
-/// Work that comes without a signal is in the ring when the run ends, and only one of it was
+/// Work that comes without a signal is in the ring when the run ends, and only one piece of it was
 /// served.
 fn run_that_ends_while_polling() -> (Dispatcher, Arc<Ring>, Arc<EventNotifier>, Token) {
     let mut limits = eager();
@@ -96,7 +96,7 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
             dispatcher.run_once(Some(PATIENCE)).unwrap(),
             Turn::Worked(1)
         );
-        // Three come without a signal as polling ends; the last look takes the first.
+        // Three entries come without a signal as polling ends; the last look takes the first.
         ring.late.store(3, Ordering::SeqCst);
         let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
         assert_eq!(turn, Turn::Worked(1));
@@ -111,7 +111,7 @@ fn a_poll_that_did_not_finish_leaves_a_look_due() {
 }
 
 /// Another thread is pausing a handler, in its `end_polling`, when the dispatcher is dropped: each
-/// of the signals that came is handed back or in the counter.
+/// signal that came is handed back or in the counter.
 #[test]
 fn signals_are_not_merged_when_another_thread_is_pausing() {
     struct Slow {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers that fail are taken out and reported; the others go on.
+//! Handlers that fail are removed and reported; the others go on.
 
 use std::num::NonZeroU64;
 use std::panic::{self, AssertUnwindSafe};
@@ -70,7 +70,7 @@ fn an_error_and_a_panic_are_reported_and_the_others_go_on() {
     assert_eq!(count.signals(), 3);
 }
 
-/// There is no callback that could handle them.
+/// There is no callback that could handle the failures.
 #[test]
 fn signals_that_came_meanwhile_stay_in_the_counter_where_a_failure_is_logged() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -119,7 +119,7 @@ fn the_callback_may_put_another_handler_in_its_place() {
     assert_eq!(count.signals(), 1);
 }
 
-/// A thread that removes a handler that fails meanwhile gets what is pending, once.
+/// A caller that removes a handler that fails meanwhile gets what is pending, once.
 #[test]
 fn a_handler_that_fails_while_it_is_removed() {
     let (dispatcher, failures) = reporting();

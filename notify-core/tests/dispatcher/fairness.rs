@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Storms, and the others.
+//! Busy handlers, and the others.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use notify_core::dispatcher::{Dispatcher, Turn};
 
 use crate::support::{PATIENCE, counted, notifier};
 
-/// Two handlers signal themselves without end. In each turn everybody has a turn.
+/// Two handlers signal themselves without end. In each turn every handler has a turn.
 #[test]
 fn a_storm_starves_nobody() {
     const QUIET: usize = 300;
@@ -24,7 +24,7 @@ fn a_storm_starves_nobody() {
             .unwrap();
         storm.notify().unwrap();
     }
-    // And one that is never emptied, of which the kernel tells only once.
+    // And a handler whose counter is never emptied, which the kernel reports only once.
     let endless = EventNotifier::builder().initial(u32::MAX).semaphore(true);
     let endless = Arc::new(endless.build().unwrap());
     let (_, endless) = counted(&handle, &endless);
@@ -35,7 +35,7 @@ fn a_storm_starves_nobody() {
         .collect();
     for round in 1..=5 {
         quiet.iter().for_each(|notifier| notifier.notify().unwrap());
-        // 303 are ready, and ten have a turn at a time.
+        // 303 are ready, and ten are called at a time.
         for _ in 0..45 {
             let Turn::Worked(calls) = dispatcher.run_once(Some(PATIENCE)).unwrap() else {
                 panic!("there is always something to do");
@@ -49,7 +49,7 @@ fn a_storm_starves_nobody() {
     assert!(endless.calls() <= 5 * 45, "and at most one in each");
 }
 
-/// The kernel is asked for fewer at a time.
+/// The kernel is asked for fewer reports at a time.
 #[test]
 fn the_calls_in_a_turn_may_be_unlimited() {
     let dispatcher = Dispatcher::builder().calls_per_turn(u32::MAX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the dispatcher promises, on real eventfds.
+//! The contract of the dispatcher, on real eventfds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -33,7 +33,7 @@ fn a_paused_handler_is_not_called_and_misses_nothing() {
     assert_eq!((count.signals(), count.calls()), (3, 2));
 }
 
-/// The kernel's one report was for a handler that did not want it.
+/// The kernel's only report came while the handler was paused.
 #[test]
 fn a_signal_that_was_reported_before_the_pause_is_handed_back() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -84,7 +84,7 @@ fn a_running_handler_is_waited_for() {
             begun.recv_timeout(PATIENCE).unwrap();
             assert_eq!(handle.pause(token).unwrap(), some(1));
             assert!(done.load(Ordering::SeqCst), "it was still running");
-            // On a busy machine it was called more than once before the pause.
+            // On a busy host it was called more than once before the pause.
             begun.try_iter().for_each(drop);
             assert!(begun.recv_timeout(Duration::from_millis(50)).is_err());
             notifier.notify().unwrap();
@@ -97,7 +97,7 @@ fn a_running_handler_is_waited_for() {
     });
 }
 
-/// A thread that pauses must not wait for ever for a handler that is resumed and called again.
+/// A caller that pauses must not wait for ever for a handler that is resumed and called again.
 #[test]
 fn a_pause_ends_when_the_call_does_even_if_somebody_resumes() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -114,7 +114,7 @@ fn a_pause_ends_when_the_call_does_even_if_somebody_resumes() {
         let resumer = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 handle.resume(token).unwrap();
-                // In case it was handed back to the other.
+                // In case it was handed back to the other thread.
                 notifier.notify().unwrap();
             }
         });

@@ -60,14 +60,14 @@ fn work_that_comes_while_kicks_are_about_to_be_wanted_is_found() {
         open_window(&dispatcher, &ring, &kick);
         let served = ring.get(|ring| &ring.served);
         ring.late.store(1, Ordering::SeqCst);
-        // Without the last look this would sleep all the time that it has.
+        // Without the last look this would sleep for the whole time limit.
         let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
         assert_eq!(turn, Turn::Worked(1), "in round {round}");
         assert_eq!(ring.get(|ring| &ring.served), served + 1);
     }
 }
 
-/// No handler looks when a run ends; the next one does before it blocks.
+/// No handler looks when a run ends; the next run looks before it blocks.
 #[test]
 fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
     let dispatcher = dispatcher(eager());
@@ -75,7 +75,7 @@ fn work_that_comes_when_a_run_ends_is_found_by_the_next() {
     open_window(&dispatcher, &ring, &kick);
     ring.late.store(1, Ordering::SeqCst);
     // The time runs out in the middle of a window, so kicks are wanted again. If it runs out before
-    // the window begins, it is longer the next time: a slow machine needs more.
+    // the window begins, it is longer the next time: a slow host needs more.
     let mut time = Duration::from_micros(10);
     while ring.get(|ring| &ring.late) > 0 {
         dispatcher.run_once(Some(time)).unwrap();
@@ -181,7 +181,7 @@ fn a_handler_that_is_removed_or_paused_while_it_is_polled_wants_kicks_again() {
                 0 => handle.remove(token),
                 _ => handle.pause(token),
             };
-            assert_eq!(out.unwrap(), some(1), "no handler has looked since");
+            assert_eq!(out.unwrap(), some(1), "there was no look since");
             assert!(!ring.suppressed.load(Ordering::SeqCst));
             let polls = ring.get(|ring| &ring.polls);
             thread::sleep(Duration::from_millis(1));
@@ -220,7 +220,7 @@ fn a_handler_that_fails_when_it_is_polled() {
         };
         assert_eq!(failure.token, token);
         assert_eq!(failure.signalled, None);
-        assert_eq!(failure.pending, some(1), "no handler has looked since");
+        assert_eq!(failure.pending, some(1), "there was no look since");
         assert_eq!(ring.get(|ring| &ring.begins), ring.get(|ring| &ring.ends));
         assert!(matches!(
             dispatcher.handle().remove(token),
@@ -237,13 +237,13 @@ fn an_idle_handler_is_polled_no_more() {
     let dispatcher = dispatcher(limits);
     let (ring, kick, _) = ring(&dispatcher);
     open_window(&dispatcher, &ring, &kick);
-    // It has no success any more, and leaves.
+    // It finds no work any more, so its window ends.
     let start = Instant::now();
     let mut polls = 0;
     while ring.get(|ring| &ring.polls) > polls {
         assert!(start.elapsed() < PATIENCE, "it is polled for ever");
         polls = ring.get(|ring| &ring.polls);
-        // Long enough that a slow machine polls in it, if it polls at all.
+        // Long enough that a slow host polls in it, if it polls at all.
         let _ = dispatcher
             .run_once(Some(Duration::from_millis(200)))
             .unwrap();
@@ -254,8 +254,8 @@ fn an_idle_handler_is_polled_no_more() {
         dispatcher.run_once(Some(PATIENCE)).unwrap(),
         Turn::Worked(1)
     );
-    // An event brings it back, and it has the window that it had: so many polls do not fit into its
-    // first.
+    // An event opens the window again, with the length that it had: so many polls do not fit into a
+    // first window.
     while_it_runs(&dispatcher, |_| {
         wait_until(|| ring.get(|ring| &ring.polls) > polls + MANY);
     });
@@ -279,7 +279,7 @@ fn a_longest_window_of_zero_switches_polling_off() {
 /// A driver and a device that race for the ring's flag, with windows that open and shut.
 #[test]
 fn no_work_is_lost_between_polling_and_signals() {
-    // Longer than QEMU's, so that they open on a busy machine, too.
+    // Longer than QEMU's, so that they open on a busy host, too.
     let longest = Duration::from_millis(1);
     let mut limits = PollLimits::with_max(longest);
     limits.longest_gap = Duration::MAX;

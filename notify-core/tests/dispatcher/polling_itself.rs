@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Handlers that do something to themselves while they are polled, or are met by another thread
-//! then.
+//! Handlers that change themselves while they are polled, or that another thread changes then.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
@@ -17,7 +16,7 @@ use notify_core::dispatcher::{
 use crate::ring::{Device, Ring, dispatcher, eager, open_window};
 use crate::support::{PATIENCE, notifier, some, wait_until, while_it_runs};
 
-/// A signal that comes while another thread has the handler out, and means to give it back.
+/// A signal comes while another thread has taken the handler, and will give it back.
 #[test]
 fn a_signal_that_finds_the_handler_out_is_reported_again() {
     type Name = Arc<Mutex<Option<Token>>>;
@@ -39,7 +38,7 @@ fn a_signal_that_finds_the_handler_out_is_reported_again() {
             if let Some(token) = self.2.lock().unwrap().take() {
                 self.1.resume(token).unwrap();
                 self.3.notify().unwrap();
-                thread::sleep(Duration::from_millis(50)); // the signal is met meanwhile
+                thread::sleep(Duration::from_millis(50)); // the signal is found meanwhile
             }
         }
     }
@@ -63,13 +62,13 @@ fn a_signal_that_finds_the_handler_out_is_reported_again() {
     while_it_runs(&dispatcher, |handle| {
         wait_until(|| ring.suppressed.load(Ordering::SeqCst));
         *name.lock().unwrap() = Some(token);
-        // A look is due, unless the handler, which is resumed, was quicker.
+        // A look is due, unless the resumed handler was quicker.
         handle.pause(token).unwrap();
         wait_until(|| ring.get(|ring| &ring.told) > told);
     });
 }
 
-/// Does something in its next poll.
+/// Acts in its next poll.
 struct Acting {
     device: Device,
     next: Arc<Mutex<Option<Act>>>,
@@ -101,7 +100,7 @@ impl PollHandler for Acting {
     }
 }
 
-/// On a busy machine the time of a run may be over before it polls.
+/// On a busy host the time of a run may be over before it polls.
 fn run_until_polled(dispatcher: &Dispatcher, next: &Mutex<Option<Act>>) {
     let start = Instant::now();
     while next.lock().unwrap().is_some() {
@@ -111,7 +110,7 @@ fn run_until_polled(dispatcher: &Dispatcher, next: &Mutex<Option<Act>>) {
     }
 }
 
-/// Lets a handler do something to itself in the first poll of its first window.
+/// Makes a handler act on itself in the first poll of its first window.
 fn in_its_first_poll(
     dispatcher: &Dispatcher,
     act: impl FnOnce(&DispatcherHandle, Token) + Send + 'static,
@@ -144,8 +143,7 @@ fn a_handler_that_removes_itself_in_a_poll_is_told_to_look() {
     assert_eq!(removed.recv().unwrap().unwrap(), some(1));
 }
 
-/// The work comes after the look that the handler was told to take, and before kicks are wanted
-/// again.
+/// The work comes after the look that the handler had to take, and before kicks are wanted again.
 #[test]
 fn work_that_comes_while_a_handler_removes_itself_in_a_poll_has_a_signal() {
     let dispatcher = dispatcher(eager());
@@ -189,7 +187,7 @@ fn work_that_comes_while_a_handler_pauses_itself_in_a_poll_is_found_when_it_is_r
     assert_eq!(ring.get(|ring| &ring.served), 2);
 }
 
-/// As far as the clock tells, the thread was preempted in a window that would never end by itself.
+/// To the clock it looks as if the thread was preempted in a window without an end of its own.
 #[test]
 fn a_gap_between_two_looks_ends_the_polling() {
     let mut limits = eager();

@@ -27,7 +27,7 @@ fn what_is_pending_is_handed_back() {
     assert_eq!(handle.remove(token).unwrap(), some(3));
     assert_eq!(Arc::strong_count(&count), 1, "the handler was dropped");
     assert_eq!(Arc::strong_count(&notifier), 1);
-    // What comes now has no handler, and stays.
+    // Later signals belong to no handler, and stay in the counter.
     notifier.notify().unwrap();
     expect_quiet_after(&dispatcher, 0);
     assert_eq!(count.calls(), 0);
@@ -61,7 +61,7 @@ fn a_token_is_never_used_again() {
     assert_eq!(count.signals(), 1);
 }
 
-/// The kernel has reported the removed one already, and its place has a new handler.
+/// The kernel has already reported the removed handler, and its slot has a new one.
 #[test]
 fn an_event_of_a_handler_that_is_gone_hits_no_other() {
     let dispatcher = Dispatcher::new().unwrap();
@@ -73,7 +73,7 @@ fn an_event_of_a_handler_that_is_gone_hits_no_other() {
         let (handle, tokens) = (handle.clone(), Arc::clone(&tokens));
         let (added, third) = (Arc::clone(&added), Arc::clone(&third));
         move |_| {
-            // Whichever of the two is called first removes the other.
+            // The first of the two that is called removes the other.
             let other = tokens.lock().unwrap()[1 - own];
             assert_eq!(handle.remove(other)?, some(1));
             *added.lock().unwrap() = Some(counted(&handle, &third).1);
@@ -165,7 +165,7 @@ fn a_handler_removes_itself() {
         some(1),
         "what came after it was removed"
     );
-    // Its place is free again.
+    // Its slot is free again.
     let (token, count) = counted(&handle, &notifier);
     assert_ne!(Some(token), *name.lock().unwrap());
     notifier.notify().unwrap();
@@ -173,7 +173,7 @@ fn a_handler_removes_itself() {
     assert_eq!(count.calls(), 1);
 }
 
-/// One handler removes another while a third party waits for the first to be removed.
+/// One handler removes another while a third thread waits for the removal of the first.
 #[test]
 fn removals_do_not_wait_for_each_other() {
     for _ in 0..50 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A ring whose handler is polled. The other side plays by virtio's rules: it adds, then it
-//! signals, unless it was told that it need not.
+//! A ring whose handler is polled. The other side follows virtio's rules: it adds, then it signals,
+//! unless signals are suppressed.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use notify_core::dispatcher::{
 
 use crate::support::{PATIENCE, notifier};
 
-/// A ring in memory, as far as counting goes, and what its handler was asked.
+/// A ring in memory, reduced to counts, and the calls of its handler.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     pub(crate) added: AtomicU64,
     pub(crate) served: AtomicU64,
-    /// What virtio calls VIRTQ_USED_F_NO_NOTIFY.
+    /// VIRTQ_USED_F_NO_NOTIFY of virtio.
     pub(crate) suppressed: AtomicBool,
     pub(crate) begins: AtomicU64,
     pub(crate) ends: AtomicU64,
@@ -90,11 +90,11 @@ impl PollHandler for Device {
     }
 }
 
-/// A window of a second opens at the first event, so that no test depends on how fast it runs.
+/// A window of a second opens at the first event, so that no test depends on speed.
 pub(crate) fn eager() -> PollLimits {
     let mut limits = PollLimits::with_max(Duration::from_secs(1));
     limits.grow = 1_000_000;
-    limits.longest_gap = Duration::MAX; // a busy machine does not hold it off
+    limits.longest_gap = Duration::MAX; // a busy host does not hold it off
     limits
 }
 
@@ -112,11 +112,11 @@ pub(crate) fn ring(dispatcher: &Dispatcher) -> (Arc<Ring>, Arc<EventNotifier>, T
     (ring, kick, token)
 }
 
-/// So many polls in one run are more than a handler's first window of 4 us has room for.
+/// Too many polls in one run for a handler's first window of 4 us.
 pub(crate) const MANY: u64 = 500;
 
-/// An event makes the handler one that is polled, and another one that comes late opens its window,
-/// if it does not come too late, or before the wait for it: then again. What was polled leaves its
+/// An event makes the handler one that is polled, and a second, late event opens its window, unless
+/// it comes too late, or before the wait for it: then both are repeated. What was polled leaves its
 /// signal behind, which is taken, too.
 pub(crate) fn open_window(dispatcher: &Dispatcher, ring: &Ring, kick: &EventNotifier) {
     let quiet = || while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {};

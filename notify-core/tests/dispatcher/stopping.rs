@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Stops, and what is left for the next run.
+//! Stops, and the signals that are left for the next run.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -84,7 +84,7 @@ fn no_stop_is_lost_against_a_signal() {
 fn the_time_of_run_once_runs_out() {
     let dispatcher = Dispatcher::new().unwrap();
     let notifier = notifier();
-    // Wakes the thread without a handler being called.
+    // Wakes the thread without calling a handler.
     let (token, _) = counted(&dispatcher.handle(), &notifier);
     notifier.notify().unwrap();
     dispatcher.handle().pause(token).unwrap();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Threads that add, remove, pause and signal many notifiers, with nothing lost.
+//! Threads that add, remove, pause and signal many notifiers; no signal is lost.
 //!
-//! It takes two seconds, or as many as STRESS_SECONDS says.
+//! It takes two seconds, or STRESS_SECONDS.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,19 +17,19 @@ const NOTIFIERS: usize = 1000;
 const CHANGERS: u32 = 3;
 const SIGNALLERS: u32 = 2;
 
-/// One notifier, whatever handler it has at the time.
+/// One notifier, with its handler of the moment.
 struct Place {
     notifier: Arc<EventNotifier>,
     signalled: AtomicU64,
     handled: Arc<AtomicU64>,
-    /// Handed back by `remove` and `pause`.
+    /// Signals handed back by `remove` and `pause`.
     returned: AtomicU64,
     current: Mutex<Option<Current>>,
 }
 
 struct Current {
     token: Token,
-    /// Whether the handler may be called: an error of the dispatcher if it is called without.
+    /// Whether the handler may be called: a call without permission is an error of the dispatcher.
     allowed: Arc<AtomicBool>,
 }
 
@@ -120,7 +120,7 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
                     for _ in 0..100 {
                         places[random.next(NOTIFIERS)].signal();
                     }
-                    // On few processors, the others want to run as well.
+                    // On few processors, the other threads need to run as well.
                     thread::yield_now();
                 }
             });
@@ -153,13 +153,13 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
                 running.fetch_sub(1, Ordering::SeqCst);
             });
         }
-        // Stopped and run again all the time.
+        // Stops and runs the dispatcher again all the time.
         scope.spawn(|| {
             while running_changers.load(Ordering::SeqCst) > 0 {
                 thread::sleep(Duration::from_millis(1));
                 handle.stop().unwrap();
             }
-            // Before the last stop, so that none is waited for after it.
+            // Before the last stop, so that no thread waits for one after it.
             over.store(true, Ordering::SeqCst);
             handle.stop().unwrap();
         });
@@ -168,7 +168,7 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
         }
     });
     while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}
-    // The last stop may not have been answered.
+    // The last stop may not have ended a run yet.
     while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {}
 
     let mut sums = [0; 4];
@@ -205,7 +205,7 @@ fn no_signal_is_lost_and_no_removed_handler_is_called() {
     assert!(handled > 0 && returned > 0 && changes > 0);
 }
 
-/// A thousand notifiers want more files than a shell may allow.
+/// A thousand notifiers need more files than a shell may allow.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Words for these tests.
+//! The vocabulary of these tests.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(crate) fn notifier() -> Arc<EventNotifier> {
     Arc::new(EventNotifier::new().unwrap())
 }
 
-/// Counts the signals that a handler was told of, and its calls.
+/// Counts the signals that a handler received, and its calls.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) signals: AtomicU64,
@@ -53,7 +53,7 @@ pub(crate) fn counted(handle: &DispatcherHandle, on: &Arc<EventNotifier>) -> (To
     (handle.add(Arc::clone(on), counting(&count)).unwrap(), count)
 }
 
-/// Lets everything happen that is ready, without waiting.
+/// Runs everything that is ready, without waiting.
 #[track_caller]
 pub(crate) fn expect_quiet_after(dispatcher: &Dispatcher, turns: usize) {
     for turn in 0..turns {
@@ -67,7 +67,7 @@ pub(crate) fn expect_quiet_after(dispatcher: &Dispatcher, turns: usize) {
     assert_eq!(worked, Turn::TimedOut);
 }
 
-/// Runs the dispatcher until it is stopped, and fails where that would be never.
+/// Runs the dispatcher until it is stopped, and fails if it does not stop.
 #[track_caller]
 pub(crate) fn run(dispatcher: &Dispatcher) {
     loop {
@@ -85,8 +85,7 @@ pub(crate) fn some(count: u64) -> Option<NonZeroU64> {
     Some(NonZeroU64::new(count).unwrap())
 }
 
-/// Does something while another thread runs the dispatcher, and stops that thread, whatever
-/// happens.
+/// Runs `act` while another thread runs the dispatcher, and stops that thread even if `act` panics.
 pub(crate) fn while_it_runs<R>(
     dispatcher: &Dispatcher,
     act: impl FnOnce(&DispatcherHandle) -> R,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use io_uring::{IoUring, cqueue, opcode, types};
 use notify_core::EventNotifier;
 
-/// Multishot POLL_ADD: one request, and a completion each time that the notifier is signalled.
+/// Multishot POLL_ADD: one request, and a completion for each signal of the notifier.
 pub fn polled(ring: &mut IoUring, kick: &EventNotifier) -> Result<u64, Box<dyn Error>> {
     let poll = opcode::PollAdd::new(types::Fd(kick.as_raw_fd()), libc::POLLIN as u32);
     let poll = poll.multi(true).build().user_data(7);
@@ -27,12 +27,12 @@ pub fn polled(ring: &mut IoUring, kick: &EventNotifier) -> Result<u64, Box<dyn E
     Ok(kicks)
 }
 
-/// READ: the completion brings the count, which has been taken.
+/// READ: the completion returns the count, which is cleared.
 pub fn read(ring: &mut IoUring, kick: &EventNotifier) -> Result<u64, Box<dyn Error>> {
     let count: &'static AtomicU64 = Box::leak(Box::default());
     let fd = types::Fd(kick.as_raw_fd());
     let read = opcode::Read::new(fd, count.as_ptr().cast(), 8).build();
-    // SAFETY: the buffer has 8 bytes and is never freed. It is read after the completion alone.
+    // SAFETY: the buffer has 8 bytes and is never freed. It is read only after the completion.
     unsafe { ring.submission().push(&read)? };
     ring.submit_and_wait(1)?;
     let done = ring.completion().next().ok_or("no completion")?;

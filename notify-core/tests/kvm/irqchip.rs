@@ -71,7 +71,7 @@ fn capabilities_are_asked_once() {
             );
         }
     }
-    // KVM cannot be asked any more, which matters for what may change alone.
+    // No ioctl works any more, which matters for capabilities that may change.
     retire_fd(&vm);
     for (capability, value) in all {
         assert_eq!(
@@ -156,7 +156,7 @@ fn irqfd_binds_and_unbinds() {
 fn routes_reach_the_kernel() {
     let (_vm_fd, vm) = machine();
     let pin = |gsi, pin| RouteEntry::new(gsi, RouteTarget::Pin { chip: 2, pin });
-    // Edge-triggered pins of a fresh IOAPIC are masked, so only the PIC's say "delivered".
+    // Edge-triggered pins of a fresh IOAPIC are masked, so only the PIC's return "delivered".
     let pic = RouteEntry::new(100, RouteTarget::Pin { chip: 0, pin: 1 });
     let table: RouteBuffer = [pic, pin(101, 3)].into_iter().collect();
     vm.set_gsi_routing(&table).unwrap();
@@ -187,7 +187,7 @@ fn a_line_tells_what_became_of_it() {
         vm.irq_line_status(7, true).unwrap(),
         LineStatus::Delivered(_)
     ));
-    // An edge that is raised while it is pending on the IOAPIC alone merges.
+    // An edge that is raised while it is pending only on the IOAPIC is coalesced.
     let entry = RouteEntry::new(50, RouteTarget::Pin { chip: 0, pin: 6 });
     vm.set_gsi_routing(&[entry].into_iter().collect()).unwrap();
     let mut results = Vec::new();
@@ -201,14 +201,13 @@ fn a_line_tells_what_became_of_it() {
     assert_eq!(results[2], LineStatus::Coalesced, "{results:?}");
 }
 
-/// The ioctl fails with EPERM in the first case. A guest can bring that about too, see `inject` of
-/// irqfd.
+/// The ioctl fails with EPERM in the first case. A guest can cause that too, see `inject` of irqfd.
 fn no_destination() {
     let (vm_fd, vm) = machine();
     let message = MsiMessage::new(0xfee0_0000, 0x30);
     assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Blocked);
     let _vcpu = vm_fd.create_vcpu(0).unwrap();
-    // Its local APIC is switched off after reset.
+    // Its local APIC is disabled after reset.
     assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Blocked);
 }
 
@@ -255,10 +254,10 @@ fn a_retired_machine_refuses_and_forgives() {
     );
 }
 
-/// Puts `/dev/null` in the place of the machine, so that it refuses all requests.
+/// Replaces the VM's file by `/dev/null`, so that every ioctl fails from then on.
 #[allow(
     unsafe_code,
-    reason = "nix's dup2 wants to own the target, which the machine does"
+    reason = "nix's dup2 wants to own the target, which the VM owns"
 )]
 fn retire_fd(vm: &KvmVm) {
     let null = std::fs::File::open("/dev/null").unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What only x86-64 has: KVM_INTERRUPT, a split irqchip, the status of a line.
+//! Features of x86-64 only: KVM_INTERRUPT, a split irqchip, the status of a line.
 
 use std::fs::File;
 use std::io;
@@ -42,8 +42,8 @@ fn made_of_vcpus_only() {
     let vm_fd = kvm.create_vm().unwrap();
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let eventfd = EventNotifier::new().unwrap();
-    // Unlike most others, these two return EINVAL to a request that they do not know, as a vCPU
-    // does to a vector that there is not.
+    // Unlike most others, these two return EINVAL for an unknown request, as a vCPU does for an
+    // invalid vector.
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     let urandom = File::open("/dev/urandom").unwrap();
     for number in [
@@ -94,13 +94,13 @@ fn interrupt_of_each_irqchip() {
     expect_errno(vcpu_of_none.interrupt(256), libc::EINVAL);
 }
 
-/// What KVM keeps for the guest, as KVM_GET_VCPU_EVENTS shows it.
+/// The pending interrupt that KVM keeps for the guest, as KVM_GET_VCPU_EVENTS shows it.
 fn waiting(vcpu_fd: &VcpuFd) -> Option<u8> {
     let interrupt = vcpu_fd.get_vcpu_events().unwrap().interrupt;
     (interrupt.injected != 0).then_some(interrupt.nr)
 }
 
-/// Making one asks with a vector that there is not, too.
+/// Creating one also calls the ioctl with an invalid vector.
 fn refused() {
     let (vcpu_fd, vcpu) = vcpu(&bare().unwrap());
     assert_eq!(waiting(&vcpu_fd), None);
@@ -127,7 +127,7 @@ fn message_to_all() {
     let mut told = vec![vm.signal_msi(&message).unwrap()];
     for vcpu in &vcpus {
         let mut lapic = vcpu.get_lapic().unwrap();
-        lapic.regs[0xf1] |= 1; // on
+        lapic.regs[0xf1] |= 1; // enabled
         vcpu.set_lapic(&lapic).unwrap();
         told.push(vm.signal_msi(&message).unwrap());
     }
@@ -139,7 +139,7 @@ fn message_to_all() {
     assert_eq!(told, [off, one, both]);
 }
 
-/// With the status the clock's pin gives no second interrupt before the first has ended.
+/// With the status ioctl, the clock's pin gets no second interrupt before the EOI of the first.
 fn without_status() {
     /// The first register of each kind in a local APIC that has a bit for vector 0x68.
     const IRR: usize = 0x200 + 3 * 16 + 1;
@@ -151,7 +151,7 @@ fn without_status() {
     let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
     let vm = KvmVm::try_from(&vm_fd).unwrap();
     let mut lapic = vcpu_fd.get_lapic().unwrap();
-    lapic.regs[0xf1] |= 1; // on
+    lapic.regs[0xf1] |= 1; // enabled
     vcpu_fd.set_lapic(&lapic).unwrap();
     let ioapic = kvm_ioapic_state {
         base_address: 0xfec0_0000,
@@ -170,7 +170,7 @@ fn without_status() {
     let status = |level| vm.irq_line_status(8, level).unwrap();
     assert_eq!(status(true), LineStatus::Delivered(1));
     status(false);
-    // The guest takes it, and does not end it.
+    // The guest takes it, and sends no EOI.
     let mut lapic = vcpu_fd.get_lapic().unwrap();
     lapic.regs[ISR] = std::mem::take(&mut lapic.regs[IRR]);
     assert_eq!(lapic.regs[ISR], 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls as they are, with nothing around them.
+//! The bare ioctls.
 //!
-//! They stand here because what is compared with must not be ours.
+//! They are written here because our crates must not be compared with themselves.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -17,11 +17,11 @@ const IRQ_LINE_STATUS: Ioctl =
 const INTERRUPT: Ioctl = nix::request_code_write!(KVMIO, 0x86, size_of::<kvm_interrupt>());
 const SIGNAL_MSI: Ioctl = nix::request_code_write!(KVMIO, 0xa5, size_of::<kvm_msi>());
 
-fn checked(answer: c_int) -> io::Result<c_int> {
-    if answer < 0 {
+fn checked(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(answer)
+    Ok(result)
 }
 
 pub(super) fn signal_msi(vm: BorrowedFd<'_>, address_lo: u32, data: u32) -> io::Result<c_int> {

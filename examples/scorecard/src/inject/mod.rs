@@ -105,14 +105,14 @@ pub(crate) fn interrupt() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(answer: T, expected: T) -> Step {
-    match answer == expected {
+fn expect<T: PartialEq + std::fmt::Debug>(result: T, expected: T) -> Step {
+    match result == expected {
         true => Ok(()),
-        false => Err(format!("{answer:?} instead of {expected:?}").into()),
+        false => Err(format!("{result:?} instead of {expected:?}").into()),
     }
 }
 
-/// A machine that never runs, and takes interrupts all the same.
+/// A VM that never runs; its interrupt controllers take interrupts all the same.
 struct Bench {
     machine: Machine,
     _vcpus: Vec<Vcpu>,

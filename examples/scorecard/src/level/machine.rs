@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Machines with a guest that takes level-triggered interrupts, and ends them.
+//! VMs with a guest that takes level-triggered interrupts, and sends EOIs.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tiny_guest::{Asm, Emitted, Eoi, Exit, Irqchip, Machine, Program, Vcpu, VcpuS
 use super::or_lost;
 use crate::measure::Step;
 
-/// A pin of the IOAPIC alone, and its GSI.
+/// A pin that only the IOAPIC has, and its GSI.
 const PIN: u8 = 20;
 const PINS: u32 = 24;
 const VECTOR: u8 = 0x50;
 const LEVEL: u64 = 1 << 15;
-/// A port that nobody has.
+/// An unused port.
 const NOWHERE: u16 = 0x80;
-/// What has not come for so long is lost.
+/// What has not come within this time is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All controllers in the kernel, and an exported device that shares its line with others.
@@ -33,7 +33,7 @@ pub(super) struct InKernel {
 }
 
 impl InKernel {
-    /// So many devices on the line. With `leaves`, the guest leaves after each EOI.
+    /// Puts `devices` devices on the line. With `leaves`, the guest exits after each EOI.
     pub(super) fn new(devices: usize, leaves: bool) -> Result<(Self, Vcpu), Box<dyn Error>> {
         let (machine, vcpu) = machine(Irqchip::Full, leaves, |asm| {
             asm.mask_pics()?;
@@ -66,7 +66,8 @@ impl InKernel {
     }
 }
 
-/// The IOAPIC in user space. Its pin is a message, and who runs the vCPU tells the device of EOIs.
+/// The IOAPIC in user space. Its pin sends an MSI, and the thread of the vCPU signals EOIs to the
+/// device.
 pub(super) struct InUserSpace {
     machine: Machine,
     resample: EventNotifier,
@@ -104,7 +105,7 @@ fn machine(
     set_up: impl FnOnce(&mut Asm) -> Emitted,
 ) -> Result<(Machine, Vcpu), Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().irqchip(irqchip).build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let never = machine.slot()?;
     let program = Program::new(|asm| {
         asm.enable_lapic()?;
@@ -119,7 +120,7 @@ fn machine(
         }
     })?;
     vcpu.load(program)?;
-    // The first interrupt must not come before the guest has done so itself.
+    // The guest enables it too, but perhaps only after the first interrupt has come.
     vcpu.enable_lapic()?;
     Ok((machine, vcpu))
 }
@@ -140,7 +141,7 @@ impl Drop for Stop {
 }
 
 impl Running {
-    /// Runs a vCPU in a thread, until what this returns is dropped. `ended` is called at each EOI
+    /// Runs a vCPU in a thread until the returned guard is dropped. `ended` is called at each EOI
     /// that exits to user space.
     pub(super) fn start<'scope>(
         &'scope self,
@@ -150,7 +151,7 @@ impl Running {
     ) -> Stop {
         let stop = Stop(vcpu.stopper());
         scope.spawn(move || {
-            // Who waits for the guest notices that it is gone.
+            // If the vCPU ends, the thread that waits for the guest times out.
             while let Ok(exit) = vcpu.run() {
                 let result = match exit {
                     Exit::IoapicEoi(_) => {
@@ -168,7 +169,7 @@ impl Running {
         stop
     }
 
-    /// How many EOIs went by way of user space.
+    /// How many EOIs exited to user space.
     pub(super) fn eoi_exits(&self) -> u32 {
         self.eoi_exits.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A level-triggered interrupt there and back: asserted, handled by the guest, ended, and the
-//! device told.
+//! The round trip of a level-triggered interrupt: asserted, handled by the guest, EOI, and the
+//! device signalled.
 
 mod machine;
 
@@ -16,7 +16,7 @@ use machine::{InKernel, InUserSpace, Running};
 const ROUNDS: u32 = 40;
 const BATCH: u32 = 100;
 
-/// With the kernel's resample eventfds, against an EOI that exits to user space.
+/// The kernel's resample eventfds, against an EOI that exits to user space.
 pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
     let leaves = halting::keeps_eois_back()?;
     let (ours, mut our_vcpu) = InKernel::new(1, leaves)?;
@@ -32,7 +32,7 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
         |running: &Running| f64::from(running.eoi_exits()) / f64::from((ROUNDS + 1) * BATCH);
     let exits = (per_round_trip(&our_exits), per_round_trip(&their_exits));
     let guest = match leaves {
-        true => "; this host wants both guests to leave by a port besides, which does not count",
+        true => "; on this host both guests also exit by a port, which is not counted",
         false => "",
     };
     Ok(Row::times(
@@ -42,7 +42,7 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
         format!(
             "assert, handler, EOI, resample; exits to user space for it: {} against {}{guest}; \
                 the trigger \
-             goes through a workqueue of the kernel, KVM_IRQ_LINE does not; rests on how this \
+             goes through a workqueue of the kernel, KVM_IRQ_LINE does not; depends on how this \
              host runs \
              guests",
             exits.0, exits.1
@@ -50,7 +50,7 @@ pub(crate) fn against_exit() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// An EOI that is told to 16 devices, against one.
+/// An EOI signalled to 16 devices, against one.
 pub(crate) fn shared_by_16() -> Result<Row, Box<dyn Error>> {
     let (ours, mut our_vcpu) = InKernel::new(16, false)?;
     let (other, mut their_vcpu) = InKernel::new(1, false)?;
@@ -65,16 +65,16 @@ pub(crate) fn shared_by_16() -> Result<Row, Box<dyn Error>> {
         "a line with one device",
         ours,
         others,
-        "the same round trip on a line of 16 devices that are all told of EOIs; rests on how \
+        "the same round trip on a line of 16 devices that are all signalled; depends on how \
             this host \
          runs guests",
     ))
 }
 
-/// A device that waits for ever has lost its interrupt.
+/// A device that is not signalled has lost its interrupt.
 fn or_lost(told: bool) -> Step {
     match told {
         true => Ok(()),
-        false => Err("an EOI is not told".into()),
+        false => Err("an EOI was not signalled".into()),
     }
 }

@@ -30,12 +30,12 @@ struct BringUp {
     commits: f64,
 }
 
-/// Until the last vector is armed.
+/// The time until the last vector is armed.
 pub(crate) fn total(vectors: u32) -> Result<Row, Box<dyn Error>> {
     row(vectors, "until all are armed", |run| run.total)
 }
 
-/// For how long the guest is kept.
+/// The time for which the vCPU is kept out of the guest.
 pub(crate) fn on_the_vcpu(vectors: u32) -> Result<Row, Box<dyn Error>> {
     row(vectors, "time on the vCPU's thread", |run| run.vcpu)
 }
@@ -69,7 +69,7 @@ fn deferred(vectors: u32) -> Result<BringUp, Box<dyn Error>> {
             let (mut armed, mut commits) = (0, 0);
             while armed < vectors as usize {
                 let mut fds = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
-                // Interrupted or not, the queue says what there is to do.
+                // After an interrupted poll, too, the queue shows what there is to do.
                 let _ = poll(&mut fds, PollTimeout::NONE);
                 let round = queue.run_pending();
                 if let Some(dead) = round.failed.first() {

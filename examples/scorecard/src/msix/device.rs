@@ -12,7 +12,7 @@ use notify_core::{KvmVm, Vm};
 use super::{ADDRESS, machine};
 use crate::counting::Counting;
 
-/// Bytes of an entry, and where its words stand.
+/// Bytes of an entry, and the offsets of its words.
 const ENTRY: u64 = 16;
 const UPPER_ADDRESS: u64 = 4;
 const DATA: u64 = 8;
@@ -27,7 +27,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// So many masked vectors, of which each is exported or none. They have the queue.
+    /// Creates `vectors` masked vectors with a queue, all exported or all internal.
     pub(super) fn new(vectors: u32, exported: bool) -> Result<Self, Box<dyn Error>> {
         Self::build(vectors, exported, true)
     }
@@ -56,7 +56,7 @@ impl Device {
         })
     }
 
-    /// So many vectors that are ready for signals.
+    /// Creates `vectors` armed vectors.
     pub(super) fn armed(vectors: u32, exported: bool, data: u32) -> Result<Self, Box<dyn Error>> {
         let device = Self::new(vectors, exported)?;
         (0..vectors).for_each(|index| device.program(index, data));
@@ -65,7 +65,7 @@ impl Device {
         Ok(device)
     }
 
-    /// So many exported vectors without a queue, armed with one commit.
+    /// Creates `vectors` exported vectors without a queue, armed with one commit.
     pub(super) fn armed_at_once(vectors: u32, data: u32) -> Result<Self, Box<dyn Error>> {
         let device = Self::build(vectors, true, false)?;
         let _ = device.table.set_control(true, true);
@@ -86,7 +86,7 @@ impl Device {
         }
     }
 
-    /// As Linux does it: address and data by three writes while the vector is masked, then unmask.
+    /// As Linux does: address and data by three writes while the vector is masked, then unmask.
     pub(super) fn program(&self, index: u32, data: u32) {
         self.write(index, 0, ADDRESS);
         self.write(index, UPPER_ADDRESS, 0);
@@ -94,7 +94,7 @@ impl Device {
         self.write(index, VECTOR_CONTROL, 0);
     }
 
-    /// Gives it other data, whether or not it is masked.
+    /// Gives the vector other data, whether or not it is masked.
     pub(super) fn retarget(&self, index: u32, data: u32) {
         self.write(index, DATA, data);
     }
@@ -111,7 +111,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // The machine goes with everything in it.
+        // The VM is closed with everything in it.
         self.vm.retire();
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest opens a device whose messages KVM refuses. Another device's unmask waits meanwhile.
+//! A guest unmasks a device whose messages KVM refuses. Another device's unmask waits meanwhile.
 //!
 //! One thread does everything in a fixed order, so the counts are the same in each run. The other
 //! device's vector is unmasked when the first commit of the hostile round has begun: it is too late
@@ -22,16 +22,16 @@ use crate::measure::median;
 use crate::row::Row;
 
 const ROUNDS: u32 = 3;
-/// Without the hostile device it is much shorter, so it is repeated.
+/// Without the hostile device the wait is much shorter, so it is repeated.
 const OTHERS: u32 = 7;
 /// How many routes of other devices there are.
 const BACKGROUND: u32 = 1900;
-/// KVM refuses it where APIC ids have 32 bits: bits 32 to 39 must be zero.
+/// KVM refuses this address where APIC ids have 32 bits: bits 32 to 39 must be zero.
 const REFUSED: u64 = 1 << 32 | ADDRESS as u64;
 /// How many rounds of the queue are run at most until the unmasked vector is armed.
 const MOST_ROUNDS: u32 = 10_000;
 
-/// What the unmask of the other device's vector took until the vector was armed.
+/// The time and commits from the unmask of the other device's vector until it was armed.
 struct Wait {
     ns: f64,
     /// How many commits began, including the one during which the vector was unmasked.
@@ -40,7 +40,7 @@ struct Wait {
     hostile: u32,
 }
 
-/// With a hostile device of so many vectors, against the same without it.
+/// The wait beside a hostile device of `vectors` vectors, against the same without it.
 pub(crate) fn delay(vectors: u32) -> Result<Row, Box<dyn Error>> {
     let (mut ours, mut others) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -145,7 +145,7 @@ impl Scene {
         }
     }
 
-    /// Creates and enters in the queue a device all of whose messages KVM refuses.
+    /// Creates a device all of whose messages KVM refuses, and enters its vectors in the queue.
     fn device(&self, vectors: u32) -> Result<msix::Table, Box<dyn Error>> {
         let device = msix::Table::builder(&self.table)
             .vectors(vectors as usize)
@@ -185,7 +185,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // The VM goes with everything in it.
+        // The VM is closed with everything in it.
         self.vm.retire();
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Running the queue, against the system calls that are needed and nothing else.
+//! Running the queue, against only the system calls that are needed.
 
 use std::error::Error;
 use std::os::fd::AsFd;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors of MSI-X: bringing them up, leading them elsewhere, triggering them.
+//! Vectors of MSI-X: bringing them up, retargeting them, triggering them.
 
 pub(crate) mod bringup;
 mod device;
@@ -20,7 +20,7 @@ const VECTOR: u32 = 0x40;
 /// The first GSI that no pin of a PC has.
 const FIRST_GSI: u32 = 24;
 
-/// A machine that never runs.
+/// A VM that never runs.
 fn machine() -> Result<(VmFd, Arc<KvmVm>), Box<dyn Error>> {
     let vm_fd = Kvm::new()?.create_vm()?;
     vm_fd.create_irq_chip()?;

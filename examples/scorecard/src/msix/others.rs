@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Others`]: vectors as Cloud Hypervisor, and much the same Firecracker, serves them.
+//! [`Others`]: vectors as Cloud Hypervisor, and similarly Firecracker, implements them.
 //!
 //! Each vector has an irqfd. Unmasking one puts its route into a map of all routes, builds the
-//! kernel's table from the map, commits it and registers the irqfd; masking takes the irqfd off.
-//! Nothing else that they do (locks, the map from vector to route) is counted here.
+//! kernel's table from the map, commits it and assigns the irqfd; masking deassigns the irqfd.
+//! Their other costs (locks, the map from vector to route) are not measured here.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -22,7 +22,7 @@ pub(super) struct Others {
 }
 
 impl Others {
-    /// So many vectors, masked.
+    /// Creates masked vectors.
     pub(super) fn new(vectors: u32) -> Result<Self, Box<dyn Error>> {
         let (vm_fd, _) = machine()?;
         let irqfds = (0..vectors).map(|_| EventFd::new(EFD_NONBLOCK));
@@ -33,7 +33,7 @@ impl Others {
         })
     }
 
-    /// So many vectors, armed.
+    /// Creates armed vectors.
     pub(super) fn armed(vectors: u32, data: u32) -> Result<Self, Box<dyn Error>> {
         let mut others = Self::new(vectors)?;
         (0..vectors).for_each(|index| others.route(index, data));

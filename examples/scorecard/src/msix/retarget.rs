@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A vector given another message, as a guest does that balances its interrupts: masked meanwhile,
-//! or not.
+//! A vector gets another message, as from a guest that balances its interrupts, with or without a
+//! mask around the change.
 
 use std::error::Error;
 
@@ -15,7 +15,7 @@ use crate::routing::dbs;
 use crate::row::Row;
 
 const ROUNDS: u32 = 21;
-/// Among so many live routes.
+/// The number of live routes.
 const ROUTES: u32 = 1024;
 
 /// One vector that the VMM triggers itself.
@@ -27,7 +27,7 @@ pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
     };
     one_by_one(
         "a commit and an irqfd",
-        "masked, led to another vector, unmasked, among 1024; no system call, the other has three",
+        "masked, given another vector, unmasked, among 1024; no system call, the other has three",
         other,
     )
 }
@@ -47,7 +47,7 @@ pub(crate) fn against_dbs() -> Result<Row, Box<dyn Error>> {
     };
     one_by_one(
         "dbs-interrupt 0.2.2",
-        "masked, led to another vector, unmasked, among 1024: of a device of the VMM's own",
+        "masked, given another vector, unmasked, among 1024: of a device of the VMM's own",
         other,
     )
 }
@@ -82,8 +82,8 @@ fn one_by_one(
     ))
 }
 
-/// An armed vector without a queue, which the guest does not mask, and which stays armed. The other
-/// commits to the same VM a table that differs from the last one in one route.
+/// An armed vector without a queue, which the guest does not mask, and which stays armed. The
+/// alternative commits to the same VM a table that differs from the last one in one route.
 pub(crate) fn armed() -> Result<Row, Box<dyn Error>> {
     let device = Device::armed_at_once(ROUTES, VECTOR)?;
     let mut routes: RouteBuffer = device
@@ -118,7 +118,7 @@ pub(crate) fn armed() -> Result<Row, Box<dyn Error>> {
         ours,
         others,
         format!(
-            "an armed vector without a queue, led to another vector, among {ROUTES}: commits {}, \
+            "an armed vector without a queue, given another vector, among {ROUTES}: commits {}, \
              irqfds {}; the other changes one entry of a ready-made buffer",
             each(device.counting.commits()),
             each(device.counting.irqfds())
@@ -138,14 +138,14 @@ fn route(gsi: u32, data: u32) -> RouteEntry {
     )
 }
 
-/// A burst of vectors whose notifiers were handed out, on the processor that ends grace periods.
+/// A burst of vectors whose notifiers were exported, on the processor that ends grace periods.
 pub(crate) fn exported(burst: u32) -> Result<Row, Box<dyn Error>> {
     let _pinned = Pinned::to_first()?;
     of_exported(burst, "on the first processor")
 }
 
-/// The same on another one, which wakes that processor and waits for it at each irqfd that is taken
-/// off.
+/// The same on another processor, which wakes that processor and waits for it at each irqfd that is
+/// deassigned.
 pub(crate) fn exported_far(burst: u32) -> Result<Row, Box<dyn Error>> {
     let _pinned = Pinned::to_last()?;
     of_exported(burst, "on the last processor")
@@ -182,7 +182,7 @@ fn of_exported(burst: u32, place: &str) -> Result<Row, Box<dyn Error>> {
         median(our_times),
         median(other_times),
         format!(
-            "{burst} vectors masked, led to another vector, unmasked and armed again, among \
+            "{burst} vectors masked, given another vector, unmasked and armed again, among \
                 {ROUTES}, \
              {place}: commits in a round at most {commits}, the other {burst}"
         ),

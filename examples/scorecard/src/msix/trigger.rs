@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Triggering a vector, against the bare system call that does it.
+//! Triggering a vector, against the bare system call for it.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ pub(crate) fn internal() -> Result<Row, Box<dyn Error>> {
         ..kvm_msi::default()
     };
     let bare = || match vm_fd.signal_msi(message)? {
-        0 => Err("nobody took it".into()),
+        0 => Err("no vCPU took it".into()),
         _ => Ok(()),
     };
     let ours = || expect(&vector, Triggered::Delivered);
@@ -57,7 +57,7 @@ pub(crate) fn exported() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// The same for an eventfd that only the vector has, which is not written unless it is bound.
+/// The same for an eventfd that only the vector has; it is written only while it is bound.
 pub(crate) fn private() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
     let vector = bench.vector(Kind::Private)?;
@@ -73,7 +73,7 @@ pub(crate) fn private() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// What our devices do, against what those of others do.
+/// An internal vector, against what devices of other VMMs do.
 pub(crate) fn against_irqfd() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
     let vector = bench.vector(Kind::Internal)?;
@@ -90,7 +90,7 @@ pub(crate) fn against_irqfd() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// A trigger that is kept.
+/// A trigger of a masked vector.
 pub(crate) fn masked() -> Result<Row, Box<dyn Error>> {
     let bench = Bench::new()?;
     let (vector, open) = (bench.vector(Kind::Internal)?, bench.vector(Kind::Internal)?);
@@ -126,7 +126,7 @@ enum Kind {
     Exported,
 }
 
-/// A machine that never runs, and takes interrupts all the same.
+/// A VM that never runs; its local APIC takes interrupts all the same.
 struct Bench {
     machine: Machine,
     _vcpus: Vec<Vcpu>,
@@ -145,7 +145,7 @@ impl Bench {
         })
     }
 
-    /// One that is ready.
+    /// A vector that is armed.
     fn vector(&self, kind: Kind) -> Result<Vector, Box<dyn Error>> {
         let builder = Vector::builder(&self.table).private_irqfd(kind == Kind::Private);
         let vector = builder.build()?;

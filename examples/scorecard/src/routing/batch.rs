@@ -17,7 +17,7 @@ pub(crate) fn bring_up() -> Result<Row, Box<dyn Error>> {
     compare(
         up,
         "one commit for each",
-        "2048 GSIs leased and led to messages by one transaction; most VMMs commit for each vector",
+        "2048 GSIs leased and routed to messages by one transaction; most VMMs commit each",
     )
 }
 
@@ -45,7 +45,7 @@ fn compare(
     Ok(Row::times(other, median(ours), median(others), note))
 }
 
-/// Nanoseconds on a new machine.
+/// Nanoseconds on a new VM.
 fn up(together: bool) -> Result<f64, Box<dyn Error>> {
     let (_vm_fd, vm) = machine()?;
     let table = RoutingTable::new(vm)?;

@@ -14,10 +14,10 @@ use crate::measure::{Step, alternate};
 use crate::row::Row;
 
 const ROUNDS: u32 = 400;
-/// The most that it takes for one device.
+/// The most routes that it takes for one device.
 pub(crate) const GROUP: u32 = 256;
 
-/// Two machines with so many routes each. It takes at most 1024.
+/// Two VMs with the same number of routes each. It takes at most 1024.
 pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
     let (_vm_fd, vm) = machine()?;
     let (_table, leases) = routed(vm, routes)?;
@@ -44,8 +44,7 @@ pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
 
 pub(crate) type Group = Arc<Box<dyn InterruptSourceGroup>>;
 
-/// Its routes, in a machine of the kvm-ioctls that it was written for. A group holds on to the
-/// machine.
+/// Its routes, in a VM of the kvm-ioctls version that it uses. A group keeps the VM open.
 pub(crate) fn groups(routes: u32) -> Result<Vec<Group>, Box<dyn Error>> {
     let vm_fd = Arc::new(kvm_ioctls_dbs::Kvm::new()?.create_vm()?);
     vm_fd.create_irq_chip()?;

@@ -48,7 +48,7 @@ pub(crate) fn eight_by_256() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// Nanoseconds until every thread has changed each of its routes, by one commit each.
+/// Nanoseconds until every thread has changed each of its routes, with one commit each.
 fn retarget_all(
     leases: &[GsiLease],
     vector: u32,

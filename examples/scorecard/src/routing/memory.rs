@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a full table takes, against a map from GSI to entry that is made a table for each commit.
+//! The memory of a full table, against a map from GSI to entry from which each commit builds a
+//! table.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -43,7 +44,7 @@ pub(crate) fn of_4096() -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// What stays allocated, for one of all.
+/// The bytes that stay allocated, for each entry.
 fn bytes_each(run: impl FnOnce()) -> f64 {
     measure(run).bytes_current as f64 / f64::from(ROUTES)
 }

@@ -23,7 +23,7 @@ use crate::measure::Step;
 const ADDRESS: u32 = 0xfee0_0000;
 const VECTOR: u32 = 0x40;
 
-/// A machine that never runs.
+/// A VM that never runs.
 fn machine() -> Result<(VmFd, Arc<KvmVm>), Box<dyn Error>> {
     let vm_fd = Kvm::new()?.create_vm()?;
     vm_fd.create_irq_chip()?;
@@ -35,7 +35,7 @@ fn message(vector: u32) -> MsiMessage {
     MsiMessage::new(u64::from(ADDRESS), vector)
 }
 
-/// A table with so many leased GSIs, from 0 on, and each of them a message. It has no pins, so that
+/// A table with `routes` leased GSIs, from 0 on, each routed to an MSI. It has no pins, so that
 /// there may be 4096 of them.
 fn routed(vm: Arc<dyn Vm>, routes: u32) -> Result<(RoutingTable, Vec<GsiLease>), Box<dyn Error>> {
     let wiring = Wiring::none(vm.platform()?.ok_or("an unknown platform")?);
@@ -50,7 +50,7 @@ fn leased(table: &RoutingTable, count: u32) -> Result<Vec<GsiLease>, irq_routing
     (0..count).map(|_| table.lease()).collect()
 }
 
-/// One transaction.
+/// Routes all leases with one transaction.
 fn route_all(table: &RoutingTable, leases: &[GsiLease]) -> Step {
     let mut transaction = table.transaction();
     for lease in leases {
@@ -59,7 +59,7 @@ fn route_all(table: &RoutingTable, leases: &[GsiLease]) -> Step {
     Ok(transaction.commit()?)
 }
 
-/// Leads one route after the other to another vector, so that each call changes the table.
+/// Routes one lease after the other to another vector, so that each call changes the table.
 fn retarget(leases: &[GsiLease]) -> impl FnMut() -> Step {
     let mut vector = VECTOR;
     let mut next = leases.iter().cycle();

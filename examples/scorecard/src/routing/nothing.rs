@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Nothing`]: a machine that does nothing, so that what is measured is our own work.
+//! [`Nothing`]: a VM that does nothing, so that only our own work is measured.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use notify_core::{
     RouteBuffer, Vm,
 };
 
-/// Takes everything and keeps nothing.
+/// Accepts everything and keeps nothing.
 #[derive(Debug)]
 pub(super) struct Nothing;
 

@@ -14,7 +14,7 @@ use crate::row::Row;
 
 const ROUNDS: u32 = 400;
 
-/// Two machines with so many routes each.
+/// Two VMs with the same number of routes each.
 pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
     let (_vm_fd, vm) = machine()?;
     let (_table, leases) = routed(vm, routes)?;
@@ -38,7 +38,7 @@ pub(crate) fn one_of(routes: u32) -> Result<Row, Box<dyn Error>> {
     ))
 }
 
-/// What is kept between commits.
+/// The state between commits.
 pub(crate) fn map(routes: u32) -> HashMap<u32, kvm_irq_routing_entry> {
     (0..routes).map(|gsi| (gsi, entry(gsi, VECTOR))).collect()
 }

@@ -12,7 +12,7 @@ use crate::row::Row;
 const ROUNDS: u32 = 400;
 const BATCH: u32 = 512;
 
-/// A table of so many routes, against one of 64.
+/// A table of `routes` routes, against one of 64.
 pub(crate) fn of(routes: u32) -> Result<Row, Box<dyn Error>> {
     let (_ours, ours) = routed(Arc::new(Nothing), routes)?;
     let (_other, other) = routed(Arc::new(Nothing), 64)?;
@@ -21,6 +21,6 @@ pub(crate) fn of(routes: u32) -> Result<Row, Box<dyn Error>> {
         "a table of 64",
         ours,
         others,
-        "one route changed, on a machine that does nothing: our own work alone",
+        "one route changed, on a VM that does nothing: our own work alone",
     ))
 }

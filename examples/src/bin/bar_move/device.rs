@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The device: 64 queues, their doorbells, and what comes of the kicks.
+//! The device: 64 queues, their doorbells, and the kicks that they received.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::Order;
 
 /// The number of queues.
 pub(crate) const QUEUES: u16 = 64;
-/// Where the BAR may be: the host moves it from the one to the other and back.
+/// Where the BAR may be: the host moves it back and forth between the two.
 pub(crate) const PLACES: [u64; 2] = [0xd000_0000, 0xd010_0000];
-/// Where in the BAR the doorbells are, and how far apart, as QEMU has them.
+/// The offset of the doorbells in the BAR and their distance, as in QEMU.
 pub(crate) const NOTIFY: NotifyCapability = NotifyCapability {
     offset: 0x3000,
     length: 0x1000,
@@ -23,7 +23,7 @@ pub(crate) const NOTIFY: NotifyCapability = NotifyCapability {
 };
 pub(crate) const BAR_SIZE: u64 = 0x4000;
 
-/// The queues of a device in a machine.
+/// The queues of a device in a VM.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) doorbells: DoorbellSet,
@@ -55,7 +55,7 @@ impl Device {
         })
     }
 
-    /// A write that left the guest.
+    /// Handles a write that exited to user space.
     pub(crate) fn on_exit(&self, address: u64, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
         match self
             .doorbells
@@ -69,7 +69,7 @@ impl Device {
         }
     }
 
-    /// How many kicks each queue got, by either way.
+    /// How many kicks each queue got, by ioeventfd or by exit.
     pub(crate) fn handled(&self) -> Result<Vec<u64>, notify_core::Error> {
         let count = |one: &Arc<EventNotifier>| Ok(one.consume()?.map_or(0, u64::from));
         self.notifiers.iter().map(count).collect()

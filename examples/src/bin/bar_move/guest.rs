@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The guest: reads where the BAR is, kicks a queue, counts, and again with the next.
+//! The guest: reads where the BAR is, kicks a queue, counts the kick, and goes on with the next
+//! queue.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ pub(crate) struct Shared {
     bar: Slot,
     rounds: Slot,
     kicks: Array,
-    /// Not 0 if the guest is to begin no round any more.
+    /// Not 0 if the guest must not begin another round.
     stop: Slot,
     over: AtomicBool,
 }
@@ -34,7 +35,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The program that kicks each queue so many times.
+    /// The program that kicks each queue `rounds` times.
     pub(crate) fn program(&self, rounds: u32) -> Result<Program, tiny_guest::Error> {
         Program::new(|asm| {
             asm.repeat_until_stopped(rounds, &self.stop, |asm| {
@@ -49,12 +50,12 @@ impl Shared {
         })
     }
 
-    /// How often it kicked each queue.
+    /// How often the guest kicked each queue.
     pub(crate) fn kicks(&self) -> Result<Vec<u64>, tiny_guest::Error> {
         self.kicks.load()
     }
 
-    /// It kicks no more.
+    /// Called when the guest has stopped kicking.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::Release);
     }

@@ -16,7 +16,7 @@ use crate::report::Report;
 
 pub(crate) fn run(kicks: u32, order: Order) -> Result<Report, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let device = Device::new(vm.clone(), order)?;
     let shared = Shared::new(&machine)?;
@@ -32,7 +32,7 @@ pub(crate) fn run(kicks: u32, order: Order) -> Result<Report, Box<dyn Error>> {
         });
         let moves = mover::run(device, shared, kicks, |_| false);
         if moves.is_err() {
-            // Nobody moves the BAR any more, so there is nothing to see.
+            // The BAR does not move any more, so there is nothing left to test.
             stopper.stop();
         }
         let guest = guest.join().map_err(|_| "the guest's thread panicked")?;
@@ -45,7 +45,7 @@ pub(crate) fn run(kicks: u32, order: Order) -> Result<Report, Box<dyn Error>> {
         device.by_exit(),
         moves,
     );
-    // The machine goes with everything in it; there is nothing to undo one by one.
+    // Closing the VM releases everything in it; nothing has to be undone one by one.
     vm.retire();
     Ok(report)
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest kicks 64 queues without pause while the host moves the BAR with their doorbells to and
-//! fro.
+//! A guest kicks 64 queues without pause while the host moves the BAR with their doorbells back and
+//! forth.
 //!
-//! The guest reads where the BAR is before each kick, so that a kick may hit the new place before
-//! its doorbell is registered, and the old one after its doorbell has gone. Eventfd counters add
-//! up, so the counts are exact: each kick arrives once, by ioeventfd or by way of an exit.
+//! The guest reads where the BAR is before each kick. So a kick may reach the new place before its
+//! doorbell is registered there, and the old place after its doorbell was deregistered. Eventfd
+//! counters add up, so the counts are exact: each kick arrives once, by ioeventfd or by an exit.
 
 mod device;
 #[cfg(target_arch = "x86_64")]
@@ -96,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     }
 }
 
-/// A real guest if there can be one; says why not.
+/// A real guest if there can be one; otherwise prints why not.
 fn choose(faults: bool) -> Backend {
     if faults {
         eprintln!("bar_move: faults are for the simulator; simulating a guest");

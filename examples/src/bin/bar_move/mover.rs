@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The host that moves the BAR, and tells the guest where it is.
+//! The host that moves the BAR and publishes its place to the guest.
 
 use std::error::Error;
 use std::thread;
@@ -11,32 +11,32 @@ use ioeventfd::IoAddress;
 
 use crate::device::{BAR_SIZE, Device, NOTIFY, PLACES, QUEUES};
 
-/// A guest that has not moved for so long has stopped.
+/// A guest that makes no progress for this long has stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A guest that kicks.
 pub(crate) trait Guest: Sync {
-    /// Tells it where the BAR is.
+    /// Publishes the place of the BAR to the guest.
     fn publish(&self, bar: u64) -> Result<(), Box<dyn Error>>;
-    /// How many rounds of kicks it has done.
+    /// How many rounds of kicks the guest has done.
     fn rounds(&self) -> Result<u64, Box<dyn Error>>;
-    /// Tells it to kick no more, when its round is over.
+    /// Makes the guest stop kicking at the end of its round.
     fn stop(&self) -> Result<(), Box<dyn Error>>;
-    /// Whether it kicks no more.
+    /// Whether the guest has stopped kicking.
     fn is_over(&self) -> bool;
 }
 
-/// What the moves took.
+/// What the moves took, and how many failed.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
-    /// Nanoseconds of each that succeeded.
+    /// The nanoseconds of each move that succeeded.
     pub(crate) times: Vec<u64>,
-    /// How many failed, because they were made to.
+    /// How many moves failed, because they were made to.
     pub(crate) failed: u64,
 }
 
-/// Moves the BAR until the guest is done, with so many kicks, or the user ends the run. `fault` is
-/// called before each move, and says whether the move is to fail.
+/// Moves the BAR until the guest has kicked `kicks` times, or the user ends the run. `fault` is
+/// called before each move and returns whether the move is to fail.
 pub(crate) fn run(
     device: &Device,
     guest: &impl Guest,
@@ -57,9 +57,9 @@ pub(crate) fn run(
         let fails = fault(number);
         let (from, to) = (IoAddress::Mmio(here), IoAddress::Mmio(there));
         let start = Instant::now();
-        // Every other time the guest knows of the new place while the move is under way: then its
-        // kicks meet doorbells that are not registered yet. (Not if the move is to fail: a guest is
-        // told of no place where its BAR is not.)
+        // Every other time the new place is published while the move is under way: then the guest's
+        // kicks reach doorbells that are not registered yet. (Not if the move is to fail: the guest
+        // must not see a place where its BAR is not.)
         let early = number.is_multiple_of(2) && !fails;
         let moved = thread::scope(|scope| {
             let teller = early.then(|| scope.spawn(|| tell(device, guest, there).is_ok()));
@@ -70,7 +70,7 @@ pub(crate) fn run(
         });
         let (epoch, time) = match moved {
             Ok((epoch, time, true)) if !fails => (epoch, time),
-            Ok(_) => return Err("a move that was to fail did not, or nobody told the guest".into()),
+            Ok(_) => return Err("a move that was to fail did not, or it was not published".into()),
             Err(_) if fails => {
                 moves.failed += 1;
                 continue;
@@ -81,7 +81,7 @@ pub(crate) fn run(
             .times
             .push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         guest.publish(there)?;
-        // A guest that has begun a round since then has no kick for the old place on its way.
+        // A guest that has begun a round since then has no kick in flight to the old place.
         wait_for_rounds(guest, 2)?;
         device.doorbells.vcpus_passed(epoch)?;
         (here, there) = (there, here);
@@ -89,13 +89,13 @@ pub(crate) fn run(
     Ok(moves)
 }
 
-/// Tells the guest as soon as exits at the new place are matched.
+/// Publishes the new place as soon as exits there are matched.
 fn tell(device: &Device, guest: &impl Guest, bar: u64) -> Result<(), Box<dyn Error>> {
     let first = IoAddress::Mmio(bar + u64::from(NOTIFY.offset));
     let start = Instant::now();
     while device.doorbells.key_of_write(first, &[0, 0]).is_none() {
         if start.elapsed() > PATIENCE {
-            return Err("the move does not begin".into());
+            return Err("the move did not begin".into());
         }
         std::hint::spin_loop();
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a person, or a script, wants to know of a run.
+//! The report of a run, for a person or a script.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ pub(crate) struct Report {
     by_exit: u64,
     lost: u64,
     doubled: u64,
-    /// Nanoseconds, in order.
+    /// In nanoseconds, sorted.
     times: Vec<u64>,
     failed: u64,
 }
 
 impl Report {
-    /// From what the guest wrote to each queue, and what each queue got.
+    /// Takes what the guest wrote to each queue and what each queue got.
     pub(crate) fn new(
         backend: &'static str,
         kicks: &[u64],
@@ -50,7 +50,7 @@ impl Report {
         }
     }
 
-    /// The time that this share of the moves did not exceed.
+    /// The time that this percentage of the moves did not exceed.
     fn quantile(&self, percent: usize) -> u64 {
         let last = self.times.len().saturating_sub(1);
         let time = self.times.get(last * percent / 100);

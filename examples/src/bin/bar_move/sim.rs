@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run without a kernel's help: a simulated machine, and a guest that is a thread.
+//! The run without KVM: a simulated VM, and a guest that is a thread.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::device::{Device, NOTIFY, PLACES, QUEUES};
 use crate::mover;
 use crate::report::Report;
 
-/// No memory for the bus's new array.
+/// What the kernel returns if it has no memory for the bus's new array.
 const ENOMEM: i32 = 12;
 
 pub(crate) fn run(kicks: u32, order: Order, faults: bool) -> Result<Report, Box<dyn Error>> {
@@ -22,13 +22,13 @@ pub(crate) fn run(kicks: u32, order: Order, faults: bool) -> Result<Report, Box<
     let device = Device::new(vm.clone(), order)?;
     let guest = Guest::default();
     let least = kicks.div_ceil(QUEUES.into());
-    // Each of the ioctls of a move is to fail once, so the guest goes on until then.
+    // Each ioctl of a move is to fail once, so the guest goes on until then.
     let (each, ordered) = (2 * u64::from(QUEUES), AtomicU64::new(0));
     let enough = || !faults || ordered.load(Ordering::Acquire) >= each;
     let fault = |number: u64| {
         vm.clear_faults();
         let next = ordered.load(Ordering::Acquire);
-        // Between two that fail is one that does not, so that both directions meet every fault.
+        // One move in two fails, so that both directions meet every fault.
         if !faults || number.is_multiple_of(2) || next >= each {
             return false;
         }

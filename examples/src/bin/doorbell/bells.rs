@@ -7,7 +7,7 @@ use ioeventfd::{Datamatch, IoAddress, Width};
 const DEVICE: u64 = 0xd000_0000;
 const PORTS: u16 = 0x1000;
 
-/// One doorbell, and what the guest writes to ring it.
+/// One doorbell, and what the guest writes to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bell {
     pub(crate) queue: usize,
@@ -23,7 +23,7 @@ impl Bell {
         u32::from(self.value).to_le_bytes()
     }
 
-    /// Whether a write that left the guest was meant for this doorbell.
+    /// Whether a write that exited was meant for this doorbell.
     pub(crate) fn rings(&self, address: IoAddress, data: &[u8]) -> bool {
         let width = self.width as usize;
         self.address == address && self.bytes().get(..width) == Some(data)

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Processors`]: whether other programs leave processors enough to measure.
+//! [`Processors`]: whether other programs leave enough processors to measure.
 
 use std::fs;
 
-/// The guest and the device have a processor each.
+/// The guest and the device need a processor each.
 const NEEDED: f64 = 2.0;
-/// What others may take of these, and times still mean something.
+/// What other programs may take of these so that times still mean something.
 const SPARE: f64 = 0.25;
-/// In fewer ticks of the kernel's accounting there is nothing to be seen.
+/// A measurement over fewer ticks of the kernel's accounting is too coarse.
 const FEW: u64 = 20;
 
-/// What processors have done so far, in ticks.
+/// How long processors have run so far, in ticks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Processors {
     number: u64,
-    /// Of all of them, idle or not.
+    /// Ticks of all processors, idle or not.
     total: u64,
-    /// Not idle, but not for this process.
+    /// Ticks that were not idle and not spent on this process.
     others: u64,
 }
 
 impl Processors {
-    /// Asks the kernel; nothing if it does not tell.
+    /// Reads the kernel's counters; `None` if they cannot be read.
     pub(crate) fn now() -> Option<Self> {
         let all = fs::read_to_string("/proc/stat").ok()?;
         let own = fs::read_to_string("/proc/self/stat").ok()?;
@@ -48,7 +48,7 @@ impl Processors {
         })
     }
 
-    /// How many processors others have left since then; nothing if that was too short a time.
+    /// How many processors other programs have left since then; `None` if the time was too short.
     #[expect(clippy::cast_precision_loss, reason = "these are small numbers")]
     pub(crate) fn left_since(self, before: Self) -> Option<f64> {
         let total = self.total.saturating_sub(before.total);
@@ -58,7 +58,7 @@ impl Processors {
     }
 }
 
-/// Whether so many processors are too few for a guest and a device.
+/// Whether that is too few processors for a guest and a device.
 pub(crate) fn are_too_few(left: f64) -> bool {
     left < NEEDED - SPARE
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The device: a dispatcher that answers each kick of a queue with an interrupt of that queue.
+//! The device: a dispatcher that signals the interrupt of a queue for each of its kicks.
 
 use std::error::Error;
 use std::num::NonZeroU64;
@@ -19,11 +19,11 @@ pub(crate) struct Counters {
     pub(crate) signalled: AtomicU64,
 }
 
-/// How long the device looks for the next kick before it sleeps, at most. Waking a thread costs the
-/// one who kicks several times what the kick does, and the next kick is seldom far.
+/// The longest time for which the device polls for the next kick before it sleeps. Waking a thread
+/// costs the kicking side several times what the kick costs, and the next kick usually comes soon.
 const LOOK: Duration = Duration::from_micros(50);
 
-/// Queues with a handler each.
+/// The queues, with a handler for each.
 pub(crate) struct Device {
     dispatcher: Dispatcher,
     counters: Arc<Counters>,
@@ -31,7 +31,7 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// To be made before the guest kicks.
+    /// Must be called before the guest kicks.
     pub(crate) fn new(queues: &[NotifierPair]) -> Result<Self, Box<dyn Error>> {
         let failure = Arc::new(Mutex::new(None));
         let failed = Arc::clone(&failure);
@@ -41,16 +41,16 @@ impl Device {
             .poll_limits(PollLimits::with_max(LOOK))
             .on_failure(move |failure| {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.reason);
-                // A device that lacks a queue is of no use. No caller could be told if this failed,
-                // too.
+                // A device that lacks a queue is of no use. If stopping fails too, there is no
+                // caller to return the error to.
                 let _ = to_stop.get().map(DispatcherHandle::stop);
             })
             .build()?;
         let handle = running.get_or_init(|| dispatcher.handle());
         let counters = Arc::new(Counters::default());
         for queue in queues {
-            // The dispatcher of an earlier device may have left a look in the counter. It would be
-            // counted as a kick here.
+            // The dispatcher of an earlier device may have left a wakeup in the counter. It would
+            // be counted as a kick here.
             queue.host_notifier.consume()?;
             let handler = Queue {
                 notifiers: queue.clone(),
@@ -87,7 +87,7 @@ impl Device {
     }
 }
 
-/// Answers the kicks of one queue.
+/// Handles the kicks of one queue.
 struct Queue {
     notifiers: NotifierPair,
     counters: Arc<Counters>,
@@ -113,7 +113,7 @@ impl Handler for Queue {
     }
 }
 
-/// There is no ring in memory here: a kick is all that the guest says. So the counter is looked at.
+/// This device has no ring in memory, so polling looks at the kick counter.
 impl PollHandler for Queue {
     fn poll(&mut self) -> Progress {
         let kicks = match self.notifiers.host_notifier.consume() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The guest: rings a doorbell, sleeps until the interrupt that answers it, and again.
+//! The guest: rings a doorbell, sleeps until the device's interrupt, and rings the next.
 //!
-//! It reads its time-stamp counter around each kick. What reading it costs, and setting up the
-//! operands, a second program finds out, which does all but the kick itself.
+//! It reads its time-stamp counter around each kick. A second program, which does all but the kick
+//! itself, measures what reading the counter and setting up the operands cost.
 
 use examples::arguments::Idle;
 use ioeventfd::{IoAddress, Width};
@@ -15,12 +15,12 @@ use tiny_guest::{Array, Asm, Emitted, Error, Machine, Program, Slot};
 use crate::bells::{self, BELLS, Bell, QUEUES};
 use crate::wiring::FIRST_VECTOR;
 
-/// How many kicks leave their times behind: the last so many. A power of two, so that the place in
-/// the array wraps by a mask, and a multiple of the number of doorbells.
+/// The number of last kicks whose times are kept. A power of two, so that a mask wraps the array's
+/// index, and a multiple of the number of doorbells.
 const SAMPLES: u32 = 1 << 17;
 /// Bytes for one kick: its cost, then its round trip.
 const SAMPLE: u32 = 16;
-/// How often the second program measures nothing at each doorbell.
+/// How often the second program measures at each doorbell.
 const CALIBRATIONS: u32 = 256;
 
 /// The register that holds how many interrupts of a queue must have come.
@@ -31,7 +31,7 @@ const EXPECTED: [AsmRegister64; QUEUES] = [r12, r13];
 pub(crate) struct Shared {
     pub(crate) kicks: Slot,
     pub(crate) interrupts: [Slot; QUEUES],
-    /// Not 0 if the guest is to kick no more.
+    /// Not 0 if the guest must not kick any more.
     stop: Slot,
     samples: Array,
     idle: Idle,
@@ -63,7 +63,7 @@ impl Shared {
         self.interrupts.iter().try_for_each(|slot| slot.store(0))
     }
 
-    /// Tells the guest to finish. It has kicked each doorbell as often as the others then.
+    /// Makes the guest finish. It has kicked each doorbell equally often then.
     pub(crate) fn stop(&self) -> Result<(), Error> {
         self.stop.store(1)
     }
@@ -84,7 +84,7 @@ impl Shared {
         Ok(bells.zip(ticks).take(kicks as usize).collect())
     }
 
-    /// The program that kicks so many times.
+    /// The program that kicks `kicks` times.
     pub(crate) fn kicking(&self, kicks: u32) -> Result<Program, Error> {
         let bells = bells::all();
         let (rounds, rest) = (kicks / BELLS as u32, kicks as usize % BELLS);
@@ -134,7 +134,7 @@ impl Shared {
         for (queue, (expected, taken)) in EXPECTED.iter().zip(&self.interrupts).enumerate() {
             if queue == bell.queue {
                 asm.inc(*expected)?;
-                // The handler's time is not the kick's.
+                // The time of the handler must not count as part of the kick.
                 asm.cli()?;
                 start_clock(asm)?;
                 set_up(asm, bell)?;
@@ -174,7 +174,7 @@ fn next_sample(asm: &mut Asm) -> Emitted {
     asm.and(r14, (SAMPLES * SAMPLE - 1).cast_signed())
 }
 
-/// Puts address and value where the write wants them.
+/// Puts address and value into the registers that the write uses.
 fn set_up(asm: &mut Asm, bell: &Bell) -> Emitted {
     match bell.address {
         IoAddress::Pio(port) => {

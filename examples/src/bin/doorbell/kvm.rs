@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run on `/dev/kvm`: one machine, first with the doorbells registered, then without.
+//! The run on `/dev/kvm`: one VM, first with the doorbells registered, then without.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use crate::report::{Counts, Phase, Report};
 use crate::wiring::{self, Wiring};
 
 const MEMORY: u64 = 8 << 20;
-/// A guest that has not moved for so long waits for an interrupt that was lost.
+/// A guest that makes no progress for this long waits for an interrupt that was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for one that was told to finish.
+/// The same for a guest that was asked to finish.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 /// How often the host looks at the guest.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A machine with its two queues, ready to run the guest.
+/// A VM with its two queues, ready to run the guest.
 struct Bench {
     vm: Arc<KvmVm>,
     shared: Shared,
     wiring: Wiring,
     vcpu: Vcpu,
-    /// What measuring nothing costs at each doorbell, in ticks.
+    /// What a measurement costs at each doorbell without a kick, in ticks.
     overhead: Vec<u64>,
     _machine: Machine,
 }
@@ -46,7 +46,7 @@ pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Report, Box<dyn Error>> {
     let (machine, vcpus) = Machine::builder().memory(MEMORY).build()?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let wiring = Wiring::new(vm.clone())?;
-    let vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let mut bench = Bench {
         vm,
         shared: Shared::new(&machine, idle)?,
@@ -62,7 +62,7 @@ pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Report, Box<dyn Error>> {
     let by_ioeventfd = bench.phase("kicks by ioeventfd", kicks)?;
     drop(doorbells);
     let by_exit = match by_ioeventfd.counts.is_exact(kicks) {
-        // Half the story, and nothing to wait for.
+        // The run was interrupted, so there is no second half.
         false => Phase::default(),
         true => bench.phase("kicks by exit", kicks)?,
     };
@@ -78,13 +78,13 @@ pub(crate) fn run(kicks: u32, idle: Idle) -> Result<Report, Box<dyn Error>> {
         by_ioeventfd,
         by_exit,
     );
-    // The machine goes with everything in it; there is nothing to undo one by one.
+    // Closing the VM releases everything in it; nothing has to be undone one by one.
     bench.vm.retire();
     Ok(report)
 }
 
 impl Bench {
-    /// Finds out what reading the clock costs.
+    /// Measures what reading the clock costs.
     fn calibrate(&mut self) -> Result<(), Box<dyn Error>> {
         let (program, samples) = self.shared.calibrating()?;
         self.vcpu.load(program)?;
@@ -100,7 +100,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs the guest while the device answers it.
+    /// Runs the guest while the device serves its kicks.
     fn phase(&mut self, title: &str, kicks: u32) -> Result<Phase, Box<dyn Error>> {
         self.shared.reset()?;
         self.vcpu.load(self.shared.kicking(kicks)?)?;
@@ -112,7 +112,7 @@ impl Bench {
             let (done, ended) = channel();
             let guest = scope.spawn(move || {
                 let result = drive(vcpu, queues);
-                // The other end waits for this, and nothing else.
+                // The receiver waits for this and for nothing else.
                 let _ = done.send(());
                 result
             });
@@ -165,8 +165,8 @@ impl Clock {
     }
 }
 
-/// Waits for the end of the guest. Tells it to finish if the user wants that, and stops it if it
-/// does not move.
+/// Waits for the end of the guest. Asks it to finish if the user ends the run, and stops it if it
+/// makes no progress.
 fn watch(shared: &Shared, stopper: &VcpuStopper, ended: &Receiver<()>, mut progress: Progress) {
     let (mut last, mut moved, mut patience) = (None, Instant::now(), PATIENCE);
     while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
@@ -183,7 +183,8 @@ fn watch(shared: &Shared, stopper: &VcpuStopper, ended: &Receiver<()>, mut progr
     }
 }
 
-/// Runs the guest to its end. Kicks that no ioeventfd took come here, and go to the same notifiers.
+/// Runs the guest to its end. Kicks that no ioeventfd took exit, and are passed to the same
+/// notifiers.
 fn drive(vcpu: &mut Vcpu, queues: &[NotifierPair]) -> Result<(), String> {
     loop {
         let (address, data) = match vcpu.run().map_err(|error| error.to_string())? {

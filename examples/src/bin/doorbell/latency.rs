@@ -19,7 +19,7 @@ impl Latency {
         Self(times)
     }
 
-    /// The time that `percent` of all do not exceed; 0 if there is none.
+    /// The time that `percent` of all times do not exceed; 0 if there are none.
     pub(crate) fn percentile(&self, percent: usize) -> u64 {
         let rank = (self.0.len() * percent).div_ceil(100);
         let time = self.0.get(rank.saturating_sub(1));
@@ -32,7 +32,7 @@ impl Latency {
 }
 
 impl fmt::Display for Latency {
-    /// One line for each doubling of the time, of those with times in them.
+    /// One line for each doubling of the time that has times in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let doublings = || self.0.chunk_by(|one, next| bits(*one) == bits(*next));
         let most = doublings().map(<[_]>::len).max().unwrap_or(1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest kicks eight doorbells of two queues, and the host answers each kick with an interrupt.
+//! A guest kicks eight doorbells of two queues, and the host raises an interrupt for each kick.
 //!
 //! Then it kicks them again with no ioeventfd registered, so that each kick exits to user space.
-//! The report says what was kicked, handled, signalled and taken, and what a kick costs the guest
+//! The report prints what was kicked, handled, signalled and taken, and what a kick costs the guest
 //! either way.
 
 mod bells;
@@ -54,7 +54,7 @@ fn arguments() -> OptionParser<Arguments> {
     })
     .to_options()
     .descr(
-        "A guest kicks, the host answers: doorbells and interrupts at full speed, with nothing \
+        "A guest kicks, the host interrupts: doorbells and interrupts at full speed, with nothing \
             lost.",
     )
 }

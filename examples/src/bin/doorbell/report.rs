@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a person, or a script, wants to know of a run.
+//! The report of a run, for a person or a script.
 
 use std::fmt;
 
@@ -19,9 +19,9 @@ pub(crate) struct Report {
     kicks: u32,
     /// Whether it ended early, because the user wanted that.
     interrupted: bool,
-    /// What was taken off each time, at most: the cost of reading the guest's clock.
+    /// The most that was subtracted from each time: the cost of reading the guest's clock.
     clock_ns: u64,
-    /// How many processors other programs have left meanwhile, if that is known.
+    /// How many processors other programs left meanwhile, if that is known.
     left: Option<f64>,
     routes: Vec<String>,
     by_ioeventfd: Phase,
@@ -36,7 +36,7 @@ pub(crate) struct Phase {
     pub(crate) round_trip: Option<Latency>,
 }
 
-/// Each kick goes this way.
+/// How a kick travels, with the count of each step.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Written by the guest.
@@ -50,7 +50,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Whether there were as many as this, nothing was lost, and nothing came twice.
+    /// Whether there were `kicks` of each, nothing was lost, and nothing came twice.
     pub(crate) fn is_exact(&self, kicks: u32) -> bool {
         self.kicks == u64::from(kicks) && self.do_agree()
     }
@@ -124,7 +124,7 @@ impl Report {
 }
 
 impl program::Report for Report {
-    /// Whether each kick was handled and answered exactly once, both ways.
+    /// Whether each kick was handled and interrupted exactly once, both ways.
     fn is_exact(&self) -> bool {
         [&self.by_ioeventfd, &self.by_exit]
             .iter()
@@ -175,7 +175,7 @@ impl fmt::Display for Report {
 
         let (one, other) = (&self.by_ioeventfd, &self.by_exit);
         writeln!(f, "\n{:<24}{:>12}{:>12}", "", "ioeventfd", "exit")?;
-        // A guest that is stopped while the device has its kick does not take the interrupt.
+        // If the guest was stopped while the device had its kick, it does not take the interrupt.
         let lost = match self.interrupted {
             true => "lost or on its way",
             false => "lost",
@@ -198,7 +198,7 @@ impl fmt::Display for Report {
 
         writeln!(f, "\nwhat a kick costs the guest, ns")?;
         match self.backend {
-            "sim" => writeln!(f, "  (no exit is spared here: this says nothing of KVM)")?,
+            "sim" => writeln!(f, "  (simulated: these times do not apply to KVM)")?,
             _ => writeln!(
                 f,
                 "  (the guest reads its clock before and after each kick; the {} ns that this \
@@ -210,7 +210,7 @@ impl fmt::Display for Report {
         if let Some(left) = self.too_few() {
             writeln!(
                 f,
-                "  (THE MACHINE IS TOO BUSY: the guest and the device need a processor each, and \
+                "  (THE HOST IS TOO BUSY: the guest and the device need a processor each, and \
                  other programs have left {left:.1}, so the ratios mean nothing)"
             )?;
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run without a kernel's help: a simulated machine, and a guest that is a thread.
+//! The run without KVM: a simulated VM, and a guest that is a thread.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -28,12 +28,12 @@ pub(crate) fn run(kicks: u32) -> Result<Report, Box<dyn Error>> {
     vm.enable_lapic(0);
     let wiring = Wiring::new(vm.clone())?;
 
-    // The guest's handler: takes what its local APIC has, and ends it.
+    // The guest's handler: takes the interrupts of its local APIC, and sends EOIs.
     let (taken, interrupts) = channel();
     let delivery = DeliveryThread::start(Arc::clone(&vm), move |vm, _| {
         while let Some(vector) = vm.take_vector(0) {
             vm.lapic_eoi(0);
-            // A guest that is gone takes no interrupts.
+            // This fails if the guest has ended; then it takes no interrupts.
             let _ = taken.send(vector);
         }
     })?;
@@ -68,7 +68,7 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Kicks while the device answers.
+    /// Kicks while the device serves.
     fn phase(&self, title: &str, kicks: u32) -> Result<Phase, Box<dyn Error>> {
         let device = Device::new(self.queues)?;
         let (guest, served) = thread::scope(|scope| {
@@ -92,7 +92,7 @@ impl Guest<'_> {
         })
     }
 
-    /// How many kicks were sent and answered, and the times of each.
+    /// How many kicks were sent and how many interrupts taken, and the times of each.
     #[expect(
         clippy::type_complexity,
         reason = "two counts and two lists, used once"
@@ -120,12 +120,12 @@ impl Guest<'_> {
             round_trips.push(nanoseconds(start));
             taken += 1;
         }
-        // An interrupt that nobody asked for is counted too.
+        // Unexpected interrupts are counted too.
         taken += self.interrupts.try_iter().count() as u64;
         Ok((sent, taken, costs, round_trips))
     }
 
-    /// Writes to the doorbell; what no ioeventfd takes goes to the host program.
+    /// Writes to the doorbell; a write that no ioeventfd takes goes to the host program.
     fn ring(&self, bell: &Bell) -> Result<(), String> {
         let (address, bytes) = (bell.address, bell.bytes());
         let bytes = bytes.get(..bell.width as usize).unwrap_or(&bytes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What connects the guest with the device, on any machine.
+//! What connects the guest with the device, on KVM and on the simulator.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use notify_core::{NotifierPair, Vm};
 
 use crate::bells::{self, Bell, QUEUES};
 
-/// The address of a message to the first vCPU; the vector is the message's data.
+/// The address of an MSI to the first vCPU; the vector is the message's data.
 const MSI_ADDRESS: u64 = 0xfee0_0000;
 /// The vector of the first queue's interrupt; the others follow.
 pub(crate) const FIRST_VECTOR: u8 = 0x40;
@@ -21,7 +21,7 @@ pub(crate) fn vector(queue: usize) -> u8 {
     (FIRST_VECTOR..).nth(queue).unwrap_or(u8::MAX)
 }
 
-/// The queues of a machine, with their interrupts armed.
+/// The queues of a VM, with their interrupts armed.
 pub(crate) struct Wiring {
     pub(crate) table: RoutingTable,
     pub(crate) queues: Vec<NotifierPair>,
@@ -67,7 +67,7 @@ impl Wiring {
     }
 }
 
-/// Gives a write that left the guest to the queue whose doorbell it was meant for.
+/// Passes a write that exited to the queue of its doorbell.
 pub(crate) fn ring(queues: &[NotifierPair], address: IoAddress, data: &[u8]) -> Result<(), String> {
     let bells = bells::all();
     let rung = bells.iter().find(|bell| bell.rings(address, data));

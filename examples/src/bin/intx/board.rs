@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Board`]: the line, and what the VMM has of its interrupt controllers.
+//! [`Board`]: the line, and the VMM's part of the interrupt controllers.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +14,18 @@ use crate::layout::{IOAPIC_VECTORS, PIN};
 use crate::pic::{Interrupt, Pic};
 use crate::{Chip, Irqchip, Run};
 
-/// How many pins the IOAPIC has: the first GSIs are theirs.
+/// How many pins the IOAPIC has; they have the first GSIs.
 pub(crate) const PINS: u32 = 24;
 
 pub(crate) struct Board {
     pub(crate) line: LevelLine,
     controller: Controller,
     exits: EoiExits,
-    /// EOIs that the VMM has seen, of the vector that the pin has.
+    /// How many EOIs of the pin's vector the VMM has seen.
     ended: AtomicU64,
 }
 
-/// What of the controllers is the VMM's.
+/// The controllers that the VMM emulates.
 enum Controller {
     Kernel,
     IoApic(Mutex<IoApic>),
@@ -33,8 +33,7 @@ enum Controller {
 }
 
 impl Board {
-    /// The controllers of a machine. `interrupt` is called when a PIC of the VMM's own wants the
-    /// processor.
+    /// The controllers of a VM. `interrupt` is called when a PIC of the VMM requests an interrupt.
     pub(crate) fn new(
         run: Run,
         vm: Arc<dyn Vm>,
@@ -51,7 +50,7 @@ impl Board {
                 let builder = RoutingTable::builder(vm);
                 let table = builder.reserved_gsis(PINS).build()?;
                 let lease = table.lease_exact(PIN.into())?;
-                // Masked, so it does not matter where it leads.
+                // The pin is masked, so its vector does not matter.
                 let [vector, _] = IOAPIC_VECTORS;
                 let nowhere = MsiMessage::new(0xfee0_0000, vector.into());
                 lease.set_route(nowhere)?;
@@ -82,8 +81,8 @@ impl Board {
         }
     }
 
-    /// The guest has ended a level-triggered interrupt of an IOAPIC of the VMM's own. One that was
-    /// sent before the guest moved the pin to another vector has no owner any more.
+    /// Handles an EOI at an IOAPIC of the VMM. If the interrupt was sent before the guest moved the
+    /// pin to another vector, no line has this vector any more.
     pub(crate) fn vector_ended(&self, vector: u8) -> Result<(), String> {
         let is_current = match &self.controller {
             Controller::IoApic(ioapic) => {
@@ -96,7 +95,7 @@ impl Board {
         match self.exits.on_vector(vector) == usize::from(is_current) {
             true => Ok(()),
             false => Err(format!(
-                "the line does not know its vector at the end of {vector:#x}"
+                "the line does not know the vector of the EOI {vector:#x}"
             )),
         }
     }
@@ -104,7 +103,7 @@ impl Board {
     /// The guest writes to a register of the IOAPIC.
     pub(crate) fn ioapic_write(&self, offset: u64, data: &[u8]) -> Result<(), String> {
         let Controller::IoApic(ioapic) = &self.controller else {
-            return Err("a write to an IOAPIC that is the kernel's".to_owned());
+            return Err("a write to an IOAPIC that is in the kernel".to_owned());
         };
         let mut ioapic = ioapic.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Redirection {
@@ -118,7 +117,7 @@ impl Board {
         if pin != u32::from(PIN) {
             return Ok(());
         }
-        // Under the lock, so that of two writes the later one has the last word.
+        // Under the lock, so that of two writes the later one takes effect last.
         let redirected = self.line.redirect(message, masked);
         redirected.map_err(|error| error.to_string())
     }
@@ -131,7 +130,7 @@ impl Board {
         }
     }
 
-    /// The guest writes to a port, of a PIC or of nobody.
+    /// The guest writes to a port, which may belong to no PIC.
     pub(crate) fn port_write(&self, port: u16, data: &[u8]) {
         let (Controller::Pic(pic), [value]) = (&self.controller, data) else {
             return;
@@ -154,18 +153,18 @@ impl Board {
         }
     }
 
-    /// Whether the line ends in a controller that is all the VMM's own, and that nothing else can
-    /// raise.
+    /// Whether the line ends in a controller that is entirely in the VMM, where nothing else can
+    /// raise it.
     pub(crate) fn is_in_user_space(&self) -> bool {
         matches!(self.controller, Controller::Pic(_))
     }
 
-    /// Whether a PIC of the VMM's own wants the processor.
+    /// Whether a PIC of the VMM requests an interrupt.
     pub(crate) fn is_requesting(&self) -> bool {
         matches!(&self.controller, Controller::Pic(pic) if pic.is_requesting())
     }
 
-    /// The processor takes an interrupt of such a PIC.
+    /// The vCPU takes an interrupt of a PIC of the VMM.
     pub(crate) fn take(&self) -> Option<u8> {
         match &self.controller {
             Controller::Pic(pic) => pic.take(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Bus`]: where the guest's accesses go that leave it.
+//! [`Bus`]: dispatches the guest's accesses that exit.
 
 use crate::board::Board;
 use crate::device::Own;
@@ -20,7 +20,7 @@ impl Bus<'_> {
             (OF_PLAIN, Ok(number)) => self.plain.acknowledge(number),
             (OF_TOLD, Ok(number)) => self.told.acknowledge(number),
             (IOAPIC..IOAPIC_END, _) => self.board.ioapic_write(address - IOAPIC, data),
-            _ => Err(format!("a write to {address:#x}, where nothing is")),
+            _ => Err(format!("a write to {address:#x}, where no device is")),
         }
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`IoApic`]: the registers of an IOAPIC, for a machine whose kernel has none.
+//! [`IoApic`]: the registers of an IOAPIC, for a VM whose kernel part has none.
 //!
-//! What its pins do is the lines' business: each entry that the guest writes becomes the message
-//! that a line sends, and whether it may.
+//! The lines implement the pins: each entry that the guest writes becomes the message that a line
+//! sends, and its mask.
 
 use irq_routing::MsiMessage;
 
@@ -10,12 +10,12 @@ use crate::layout::{LEVEL, MASKED};
 
 const PINS: usize = 24;
 
-/// Offsets: which register, and what is in it.
+/// Offsets of the index and the data register.
 const SELECT: u64 = 0;
 const WINDOW: u64 = 0x10;
 /// The version of the 82093AA, and the number of its highest pin.
 const VERSION: u32 = 0x11 | (PINS as u32 - 1) << 16;
-/// Where the entries begin, two registers each.
+/// The register where the entries begin, two registers each.
 const REDIRECTION: u32 = 0x10;
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct IoApic {
     entries: [u64; PINS],
 }
 
-/// What a pin is to do from now on.
+/// The new message of a pin and its mask.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Redirection {
     pub(crate) pin: u32,
@@ -41,7 +41,7 @@ impl IoApic {
         }
     }
 
-    /// The guest writes. Answers what that changes.
+    /// Handles a write of the guest. Returns what it changes.
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Option<Redirection> {
         let value = u32::from_le_bytes(data.try_into().ok()?);
         if offset == SELECT {
@@ -64,7 +64,7 @@ impl IoApic {
         })
     }
 
-    /// The guest reads.
+    /// Handles a read of the guest.
     pub(crate) fn read(&self, offset: u64, data: &mut [u8]) {
         let value = match (offset, self.select, self.selected()) {
             (SELECT, select, _) => select,
@@ -99,8 +99,8 @@ impl IoApic {
     }
 }
 
-/// An entry as the message that it stands for: vector, modes and destination are where they are in
-/// one, but for the destination mode.
+/// The message of an entry. Vector, modes and destination have the same place in both, except for
+/// the destination mode.
 fn message(entry: u64) -> MsiMessage {
     let destination = entry >> 56;
     let logical = entry >> 11 & 1;

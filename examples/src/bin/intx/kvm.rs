@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run on `/dev/kvm`: a machine of one vCPU.
+//! The run on `/dev/kvm`: a VM of one vCPU.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::layout::PIN;
 use crate::report::Report;
 use crate::{Chip, Irqchip, Run, Settings, session};
 
-/// A guest that takes so long to start does not start.
+/// A guest that has not started within this time does not start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error>> {
@@ -31,7 +31,7 @@ pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error
         _ => false,
     };
     let (machine, vcpus) = Machine::builder().irqchip(irqchip(run)).build()?;
-    let mut vcpu = vcpus.into_iter().next().ok_or("a machine without a vCPU")?;
+    let mut vcpu = vcpus.into_iter().next().ok_or("a VM without a vCPU")?;
     let vm = Arc::new(KvmVm::try_from(machine.vm())?);
     let shared = Shared::new(&machine)?;
     vcpu.load(shared.program(run, leaves)?)?;
@@ -56,7 +56,7 @@ pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error
             stopper.stop();
         },
     )?;
-    // The machine goes with everything in it; there is nothing to undo one by one.
+    // Closing the VM releases everything in it; nothing has to be undone one by one.
     vm.retire();
     Ok(report)
 }
@@ -68,8 +68,8 @@ pub(crate) fn irqchip(run: Run) -> tiny_guest::Irqchip {
     }
 }
 
-/// Whether the kernel's controller sees the pin high. One of the VMM's own has no other level than
-/// the line.
+/// Whether the kernel's controller sees the pin high. A controller of the VMM has the level of the
+/// line.
 fn is_pin_high(run: Run, machine: &Machine) -> Result<bool, String> {
     if run.irqchip == Irqchip::Split {
         return Ok(false);
@@ -92,7 +92,7 @@ fn ready(shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the vCPU until it is over.
+/// Runs the vCPU until the run is over.
 fn drive(vcpu: &mut Vcpu, bus: Bus<'_>, over: &AtomicBool) -> Result<(), String> {
     let text = |error: &dyn Error| error.to_string();
     let injector = KvmVcpu::try_from(vcpu.fd()).map_err(|error| text(&error))?;
@@ -109,15 +109,15 @@ fn drive(vcpu: &mut Vcpu, bus: Bus<'_>, over: &AtomicBool) -> Result<(), String>
             Exit::IoapicEoi(vector) => bus.board.vector_ended(vector)?,
             Exit::InterruptWindow => {}
             Exit::Stopped if over.load(Ordering::SeqCst) => return Ok(()),
-            // A PIC wants it to take an interrupt.
+            // A PIC requests an interrupt.
             Exit::Stopped => {}
             other => return Err(format!("the guest did something unexpected: {other:?}")),
         }
     }
 }
 
-/// Gives the vCPU what a PIC of the VMM's own has for it, or asks to be told when it can take it.
-/// What it has `taken` from the PIC is in service there, and must not get lost.
+/// Injects the interrupt of a PIC of the VMM, or requests an exit when the vCPU can take it. An
+/// interrupt that was `taken` from the PIC is in service there, and must not get lost.
 fn inject(
     vcpu: &mut Vcpu,
     injector: &KvmVcpu,
@@ -127,7 +127,7 @@ fn inject(
     if vcpu.is_ready_for_interrupt() {
         *taken = taken.or_else(|| board.take());
         if let Some(vector) = *taken {
-            // The one before may not have got there yet.
+            // The previous interrupt may still be queued.
             if inject::vcpu(injector, vector)? != Injected::StillQueued {
                 *taken = None;
             }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Three devices share a level-triggered interrupt line: two of the VMM's own, and one that has no
-//! more than two eventfds.
+//! Three devices share a level-triggered interrupt line: two inside the VMM, and one outside that
+//! has only two eventfds.
 //!
-//! They assert and de-assert at random, while a guest acknowledges what they say and ends the
-//! interrupts: at an IOAPIC or a PIC, in the kernel or in user space. The report says what was
-//! asserted and handled, what was lost, what is stuck, and who was told of how many EOIs.
+//! They assert and de-assert at random, while a guest acknowledges their numbers and sends EOIs: to
+//! an IOAPIC or a PIC, in the kernel or in user space. The report prints what was asserted and
+//! handled, what was lost, what is stuck, and how many EOIs each device was signalled.
 #![cfg_attr(
     not(target_arch = "x86_64"),
     expect(dead_code, reason = "the simulated guest reads no register")

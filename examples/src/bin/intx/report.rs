@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a person, or a script, wants to know of a run.
+//! The report of a run, for a person or a script.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -28,8 +28,8 @@ pub(crate) struct Report {
     spurious: u64,
     masks: u64,
     moves: u64,
-    /// Those EOIs that the VMM has seen, where it sees them, but for those of a vector that the
-    /// pin had before.
+    /// How many of these EOIs the VMM has seen, where it sees them, without those of a vector that
+    /// the pin had before.
     seen: Option<u64>,
     leaves: bool,
 }
@@ -61,7 +61,7 @@ impl Report {
     }
 
     /// How many EOIs the VMM should have seen. When an IOAPIC's pin is moved, one interrupt of the
-    /// vector before may be in service and one may wait.
+    /// previous vector may be in service and one may wait.
     fn may_be_seen(&self) -> RangeInclusive<u64> {
         self.eois.saturating_sub(2 * self.moves)..=self.eois
     }
@@ -72,8 +72,8 @@ impl Report {
 }
 
 impl program::Report for Report {
-    /// Whether every assertion was handled or withdrawn, nothing is stuck, and all were told of all
-    /// EOIs.
+    /// Whether every assertion was handled or withdrawn, nothing is stuck, and every device that
+    /// asks for EOIs was signalled all of them.
     fn is_exact(&self) -> bool {
         !self.counts.is_asserted()
             && self.storm.is_exact()
@@ -130,9 +130,8 @@ impl fmt::Display for Report {
         if self.leaves {
             writeln!(
                 f,
-                "(this host forgets to report an EOI if the guest halts after it, so the guest \
-                    leaves by a \
-                 port before)"
+                "(this host delays the report of an EOI if the guest halts after it, so the guest \
+                 exits by a port access before)"
             )?;
         }
         writeln!(f)?;
@@ -157,9 +156,9 @@ impl fmt::Display for Report {
             writeln!(f, "  {:<30}{seen:>12}", "EOIs seen by the VMM")?;
         }
         for (name, count) in [
-            ("told to the exported device", self.told(EXPORTED)),
-            ("told to the VMM's own", self.told(TOLD)),
-            ("told wrongly", self.storm.mistold),
+            ("EOIs sent to exported device", self.told(EXPORTED)),
+            ("EOIs sent to the VMM's own", self.told(TOLD)),
+            ("EOIs sent wrongly", self.storm.mistold),
             ("lost", self.storm.lost),
             ("stuck", self.storm.stuck),
         ] {

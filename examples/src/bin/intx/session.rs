@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A run on a machine, whichever: the devices, their threads, and the guest's.
+//! A run on KVM or on the simulator: the devices, their threads, and the guest's thread.
 
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
@@ -21,21 +21,21 @@ use crate::storm::{self, Storm};
 use crate::watch::Watch;
 use crate::{Run, Settings};
 
-/// What is particular to a machine.
+/// What differs between KVM and the simulator.
 pub(crate) struct Machine<'a> {
     pub(crate) backend: &'static str,
     pub(crate) board: &'a Board,
     pub(crate) memory: &'a dyn Memory,
-    /// Whether the controller that has the pin sees it high.
+    /// Whether the controller of the pin sees it high.
     pub(crate) pin: &'a (dyn Fn() -> Result<bool, String> + Sync),
-    /// Makes the vCPU come by the host, so that it has had a processor.
+    /// Makes the vCPU exit to the host, so that it has run since.
     pub(crate) visit: &'a (dyn Fn() + Sync),
-    /// Whether the guest leaves after each EOI, for a reason that the report tells.
+    /// Whether the guest exits after each EOI; the report prints why.
     pub(crate) leaves: bool,
 }
 
-/// Lets the storm rage in a guest. `guest` runs it until `stop` is called, and `ready` waits until
-/// it takes interrupts.
+/// Runs the storm in a guest. `guest` runs it until `stop` is called, and `ready` waits until it
+/// takes interrupts.
 pub(crate) fn run(
     run: Run,
     settings: &Settings,
@@ -77,7 +77,7 @@ pub(crate) fn run(
         let storm = storm.join();
         stop();
         let guest = guest.join();
-        // One that cannot be told has failed, and returns.
+        // If this fails, the thread has failed and returns.
         let _ = over.notify();
         let helpers = [relay, answers].map(|thread| thread.map(|thread| thread.join()));
         (storm, guest, helpers)
@@ -91,7 +91,7 @@ pub(crate) fn run(
     Report::new(run, settings, machine, start.elapsed(), storm, counts)
 }
 
-/// Calls `act` at each signal of a notifier, until it is over.
+/// Calls `act` at each signal of a notifier, until the run is over.
 fn at_signals(
     notifier: &EventNotifier,
     over: &EventNotifier,
@@ -99,18 +99,18 @@ fn at_signals(
 ) -> Result<(), String> {
     let mut fds = [notifier.as_fd(), over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     while !over.is_signalled().map_err(|error| error.to_string())? {
-        // Interrupted or not, the notifiers say what there is to do.
+        // After an interrupted poll, too, the notifiers show what there is to do.
         let _ = poll(&mut fds, PollTimeout::NONE);
         act()?;
     }
     Ok(())
 }
 
-/// A VMM with controllers of its own takes an exported device's triggers itself.
+/// A VMM with its own controllers takes an exported device's triggers itself.
 fn relay(trigger: &EventNotifier, irq: &Mutex<Option<LevelIrq>>) -> Result<(), String> {
     let taken = match &*irq.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(irq) => irq.take_trigger().map(drop),
-        // Nobody wants it.
+        // The device is not on the line.
         None => {
             return trigger
                 .consume()

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The storm: a thread for each device, that asserts and withdraws at random, in bursts.
+//! The storm: a thread for each device asserts and withdraws at random, in bursts.
 //!
-//! The guest's handler looks at all devices, so an interrupt that one of them lost is made up for
-//! by the next of any other. Hence bursts: after each, all wait for the guest, and the last
-//! assertion has only its own interrupt. And hence bursts of one device alone, each of whose
-//! assertions has. Now and then a device leaves the line while it asserts, and comes back.
+//! The guest's handler looks at all devices, so the next interrupt of any device makes up for a
+//! lost one. Hence bursts: after each, all devices wait for the guest, and the last assertion
+//! depends on its own interrupt alone. And hence bursts of one device, where every assertion does.
+//! Now and then a device leaves the line while it asserts, and comes back.
 
 use std::hint::spin_loop;
 use std::thread;
@@ -20,13 +20,13 @@ use crate::layout::DEVICES;
 use crate::memory::Memory;
 use crate::watch::Watch;
 
-/// A burst of a device has up to 2 to the power of one less than this.
+/// A burst has up to 2 to the power of one less than this.
 const LENGTHS: u32 = 6;
 /// One burst in so many is of one device alone.
 const ALONE: u32 = 4;
 /// A device leaves after one burst in so many.
 const LEAVES: u32 = 16;
-/// What has not come for so long does not come.
+/// What has not happened within this time does not happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The devices, by number.
@@ -43,9 +43,9 @@ pub(crate) struct Storm {
     /// Times that the line stayed high, or interrupts kept coming, or a device waited for an EOI,
     /// without reason.
     pub(crate) stuck: u64,
-    /// How many EOIs devices were told of.
+    /// How many EOIs each device was signalled.
     pub(crate) told: [Option<u64>; DEVICES],
-    /// By how many EOIs that was wrong.
+    /// How many EOIs too many or too few that was.
     pub(crate) mistold: u64,
 }
 
@@ -55,7 +55,7 @@ impl Storm {
     }
 }
 
-/// Asserts so many times, or until something is wrong, or the user ends the run. In the end no
+/// Asserts `assertions` times, or until something is wrong, or the user ends the run. At the end no
 /// device is on the line any more.
 pub(crate) fn run(
     devices: &Devices<'_>,
@@ -98,7 +98,8 @@ pub(crate) fn run(
     Ok(storm)
 }
 
-/// Asserts so many times; the last time, until the guest has handled it. Answers whether it has.
+/// Asserts `length` times, and waits for the guest after the last time. Returns whether the guest
+/// handled it.
 fn burst(device: &dyn Device, length: u64, mut random: Random) -> Result<bool, String> {
     for left in (0..length).rev() {
         device.raise()?;
@@ -120,7 +121,7 @@ fn burst(device: &dyn Device, length: u64, mut random: Random) -> Result<bool, S
 }
 
 impl Storm {
-    /// What it means that a device has waited in vain.
+    /// Finds out why a device has waited in vain.
     fn judge(&mut self, device: usize, settled: bool, memory: &dyn Memory) -> Result<(), String> {
         if settled {
             return Ok(());
@@ -170,7 +171,7 @@ impl Storm {
         let first = random.below(DEVICES as u32) as usize;
         let in_order = self.is_exact();
         for device in devices.iter().cycle().skip(first).take(DEVICES) {
-            // One whose number was lost asserts still.
+            // A device whose number was lost still asserts.
             if in_order {
                 device.raise()?;
             }
@@ -181,8 +182,8 @@ impl Storm {
         Ok(())
     }
 
-    /// No device asserts: nothing must happen, and all EOIs must be known to those who are told of
-    /// them.
+    /// No device asserts: nothing must happen, and every device that asks for EOIs must have been
+    /// signalled all of them.
     fn look(&mut self, devices: &Devices<'_>, watch: &mut Watch<'_>) -> Result<(), String> {
         self.stuck += u64::from(!watch.is_quiet()?);
         self.mistold += watch.mistold(devices, None)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Watch`]: whether the line is as quiet as it must be, and who was told of how many EOIs.
+//! [`Watch`]: whether the line is as quiet as it must be, and how many EOIs each device was
+//! signalled.
 
 use std::ops::RangeInclusive;
 use std::thread;
@@ -10,22 +11,22 @@ use crate::session::Machine;
 use crate::storm::{Devices, PATIENCE};
 use crate::{Chip, Irqchip, Run};
 
-/// What has not changed for so long, so many times in a row, is taken to stay.
+/// A state that lasts for this time, so many times in a row, is taken to stay.
 const STILL: Duration = Duration::from_micros(200);
 const LOOKS: u32 = 3;
 
 pub(crate) struct Watch<'a> {
     machine: &'a Machine<'a>,
     run: Run,
-    /// How many EOIs each device was told of.
+    /// How many EOIs each device was signalled.
     told: [Option<u64>; DEVICES],
-    /// When last the devices were asked.
+    /// The counts at the last look.
     asked: Counted,
     /// The guest's EOIs when last nothing happened.
     eois: u64,
 }
 
-/// What holders are told of.
+/// The events for which holders are signalled.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counted {
     /// The guest's EOIs.
@@ -47,15 +48,15 @@ impl Counted {
         }
     }
 
-    /// How often each holder must have been told meanwhile.
+    /// How often each holder must have been signalled meanwhile.
     fn told(self, run: Run, exported_was_away: bool) -> RangeInclusive<u64> {
         match (run.chip, run.irqchip) {
             (Chip::Pic, _) => self.eois..=self.eois,
-            // Newer kernels ask the holders when a pin that waits is unmasked, and then wait for
+            // Newer kernels signal the holders when a pin that waits is unmasked, and then wait for
             // them.
             (Chip::Ioapic, Irqchip::Full) => self.eois..=self.eois + self.masks,
-            // The EOI of a vector that the pin has no more has no owner. Each move is told instead,
-            // needed or not, while a device is on the line that may have sent an
+            // The EOI of a previous vector of the pin belongs to no line. Each move signals the
+            // holders instead, needed or not, while a device is on the line that may have sent an
             // interrupt unseen.
             (Chip::Ioapic, Irqchip::Split) => {
                 let ended = self.ended.unwrap_or(0);
@@ -65,8 +66,8 @@ impl Counted {
         }
     }
 
-    /// By how many EOIs it is wrong what each device was told meanwhile, but one that was `away`.
-    /// All are told of the same.
+    /// How many EOIs too many or too few each device was signalled, except one that was `away`. All
+    /// get the same number.
     fn mistold(self, run: Run, told: &[Option<u64>; DEVICES], away: Option<usize>) -> u64 {
         let expected = self.told(run, away == Some(EXPORTED));
         let mut others = None;
@@ -93,8 +94,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Nobody asserts. Waits until the line is low and no interrupt comes, and answers whether that
-    /// happens.
+    /// No device asserts. Waits until the line is low and no interrupt comes, and returns whether
+    /// that happens.
     pub(crate) fn is_quiet(&mut self) -> Result<bool, String> {
         let end = Instant::now() + PATIENCE;
         let Machine { memory, board, .. } = self.machine;
@@ -116,7 +117,7 @@ impl<'a> Watch<'a> {
             if Instant::now() > end {
                 let eois = self.eois;
                 eprintln!(
-                    "intx: nobody asserts, but the line is asserted: {asserted}, its pin high: \
+                    "intx: no device asserts, but the line is asserted: {asserted}, its pin high: \
                         {high}; \
                      {taken} interrupts taken, {eois} ended"
                 );
@@ -130,13 +131,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// How many EOIs each device was told of.
+    /// How many EOIs each device was signalled.
     pub(crate) fn told(&self) -> [Option<u64>; DEVICES] {
         self.told
     }
 
-    /// By how many EOIs it is wrong what the devices were told since they were asked last. What is
-    /// told to one that was `away` meanwhile does not count.
+    /// How many EOIs too many or too few the devices were signalled since the last look. A device
+    /// that was `away` meanwhile does not count.
     pub(crate) fn mistold(
         &mut self,
         devices: &Devices<'_>,
@@ -159,8 +160,8 @@ impl<'a> Watch<'a> {
             };
             let wrong = now.since(self.asked).mistold(self.run, &told, away);
             looks += 1;
-            // A trigger that was long on its way interrupts when all is quiet; nothing has been
-            // judged then.
+            // A trigger that was in flight for long interrupts after everything was quiet; then
+            // nothing has been judged yet.
             let is_late = memory.interrupts()? != self.eois || wrong > 0;
             if !is_late || looks > LOOKS || !self.is_quiet()? {
                 break (wrong, now);
@@ -168,7 +169,7 @@ impl<'a> Watch<'a> {
         };
         if wrong > 0 {
             let since = now.since(self.asked);
-            eprintln!("intx: devices were told of {told:?} EOIs by {since:?}; away: {away:?}");
+            eprintln!("intx: devices were signalled {told:?} EOIs for {since:?}; away: {away:?}");
         }
         self.asked = now;
         for (all, more) in self.told.iter_mut().zip(told) {

@@ -21,16 +21,16 @@ pub(crate) struct Device {
     pub(crate) watch: Arc<Watch>,
     table: msix::Table,
     queue: ArmQueue,
-    /// Of each vector: whether the guest has masked it.
+    /// By vector: whether the guest has masked it.
     masked: Vec<AtomicBool>,
     /// Whether the guest has masked or disabled the function.
     function_closed: AtomicBool,
-    /// Of each vCPU: how many accesses it has made.
+    /// By vCPU: how many accesses it has made.
     accesses: Vec<AtomicU64>,
 }
 
 impl Device {
-    /// A device that was just reset, with some of its vectors exported.
+    /// A device after a reset, with some of its vectors exported.
     pub(crate) fn new(vm: Arc<dyn Vm>) -> Result<Self, Box<dyn Error>> {
         let watch = Arc::new(Watch::new(vm));
         let routing = RoutingTable::new(watch.clone())?;
@@ -72,7 +72,7 @@ impl Device {
         let control = control.and_then(|index| data.get(usize::try_from(index).ok()?));
         let vector = u16::try_from(offset / ENTRY).ok();
         let own = vector.and_then(|vector| self.masked.get(usize::from(vector)));
-        // The vector whose mask this changes, and whether it is masked then.
+        // The vector whose mask this write changes, and its new mask.
         let mut change = None;
         if let (Some(control), Some(vector), Some(own)) = (control, vector, own) {
             let mask = control & 1 == 1;
@@ -91,7 +91,7 @@ impl Device {
         }
     }
 
-    /// The data that a vector has when this is written: it may be part of it.
+    /// The vector's data after this write, which may change part of it.
     fn message_data(&self, vector: u16, offset: u64, written: &[u8]) -> u32 {
         let mut data = [0; 4];
         match (offset % ENTRY, written) {
@@ -132,13 +132,13 @@ impl Device {
         }
     }
 
-    /// Of each vCPU: how many accesses it has made to the device.
+    /// By vCPU: how many accesses it has made to the device.
     pub(crate) fn accesses(&self) -> impl Iterator<Item = u64> {
         let accesses = self.accesses.iter();
         accesses.map(|accesses| accesses.load(Ordering::SeqCst))
     }
 
-    /// Triggers a vector: as the VMM does, or as another process does that has the notifier.
+    /// Triggers a vector: as the VMM does, or as another process with the notifier does.
     ///
     /// Returns whether the trigger was kept; `false` for an exported vector, where it is not known.
     pub(crate) fn trigger(&self, number: u16) -> Result<bool, String> {
@@ -160,7 +160,7 @@ impl Device {
         Ok(matches!(self.vector(number)?.state(), Open | Armed))
     }
 
-    /// The state of a vector, for the message that says that its interrupt is lost.
+    /// The state of a vector, for the text that reports a lost interrupt.
     pub(crate) fn describe(&self, number: u16) -> String {
         match self.vector(number) {
             Ok(vector) => format!("{vector:?}"),
@@ -168,12 +168,12 @@ impl Device {
         }
     }
 
-    /// Arms what the guest unmasks, until `stop` is signalled.
+    /// Arms the vectors that the guest unmasks, until `stop` is signalled.
     pub(crate) fn serve(&self, stop: &EventNotifier) -> Result<(), String> {
         let mut fds =
             [self.queue.as_fd(), stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         while !stop.is_signalled().map_err(|error| error.to_string())? {
-            // Interrupted or not, the queue says what there is to do.
+            // After an interrupted poll, too, the queue shows what there is to do.
             let _ = poll(&mut fds, PollTimeout::NONE);
             if let Some(dead) = self.queue.run_pending().failed.first() {
                 return Err(dead.to_string());
@@ -189,7 +189,7 @@ impl Device {
     }
 }
 
-/// The messages of this guest are good, so there are none.
+/// This guest writes valid messages only, so there are none.
 fn report(dead: &[Dead]) {
     for dead in dead {
         eprintln!("msix: {dead}");

@@ -8,18 +8,18 @@ use crate::layout::{
     address, interrupt, owner,
 };
 
-/// One thing that a vCPU does; offsets are into the device's region.
+/// One action of a vCPU; offsets are into the device's region.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
     Write16(u64, u16),
     Write32(u64, u32),
     Write64(u64, u64),
     Read64(u64),
-    /// Nothing, for so long: a few hundred nanoseconds each.
+    /// Does nothing for so long: a few hundred nanoseconds each.
     Wait(u32),
 }
 
-/// How many things a vCPU does before it starts from the beginning.
+/// How many actions a vCPU does before it starts from the beginning.
 const STEPS: u32 = 160;
 
 /// What a vCPU does once: it programs its vectors; the first vCPU enables the function.

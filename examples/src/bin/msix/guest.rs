@@ -18,11 +18,11 @@ pub(crate) struct Shared {
     /// By vector: the number of its last trigger.
     published: Vec<Slot>,
     vcpus: Vec<OfVcpu>,
-    /// Whether the guest is to end.
+    /// Whether the guest must end.
     pub(crate) stop: Slot,
 }
 
-/// What only this vCPU writes.
+/// The memory that only this vCPU writes.
 #[derive(Debug)]
 struct OfVcpu {
     /// By vector: the number that its handler has read last.
@@ -63,7 +63,7 @@ impl Shared {
         Ok(ready.sum::<Result<u64, _>>()? == u64::from(VCPUS))
     }
 
-    /// The program of a vCPU: does `start` once, then `steps` again and again until it is to stop.
+    /// The program of a vCPU: does `start` once, then `steps` again and again until it must stop.
     pub(crate) fn program(
         &self,
         vcpu: u8,
@@ -100,7 +100,7 @@ impl Shared {
         Ok(Some(program))
     }
 
-    /// Of each vCPU, what its handlers have written for a vector.
+    /// By vCPU, what its handlers have written for a vector.
     fn of_vector(
         &self,
         vector: u16,

@@ -17,7 +17,7 @@ use crate::layout::{END, VCPUS};
 use crate::report::Report;
 use crate::{Settings, driver, triggers};
 
-/// A guest that takes so long to start, or to stop, does neither.
+/// A guest that has not started or stopped within this time never does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
@@ -47,7 +47,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
             triggers::run(device, shared, settings)
         });
         let outcome = triggers.join();
-        // A guest that cannot be told, or does not listen, is stopped.
+        // If the guest cannot be asked, or does not stop, its vCPUs are stopped.
         let _ = shared.stop.store(1);
         let end = Instant::now() + PATIENCE;
         while guests.iter().any(|guest| !guest.is_finished()) && Instant::now() < end {
@@ -76,7 +76,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
         &device.watch,
         &shared,
     )?;
-    // The VM is closed with everything in it; there is nothing to undo one by one.
+    // Closing the VM releases everything in it; nothing has to be undone one by one.
     vm.retire();
     Ok(report)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What guest and device agree on.
+//! The constants that guest and device share.
 
 /// How many vectors the device has.
 pub(crate) const VECTORS: u16 = 32;
@@ -60,7 +60,7 @@ pub(crate) fn owner(vector: u16) -> u8 {
 }
 
 /// The interrupt of a vector at a vCPU. Each vCPU has its own, so that a message with a new address
-/// and old data, or the other way round, is told from one that is whole.
+/// and old data, or the other way round, can be distinguished from a whole one.
 pub(crate) fn interrupt(vector: u16, vcpu: u8) -> u8 {
     let number = u16::from(FIRST_INTERRUPT) + vector * u16::from(VCPUS) + u16::from(vcpu);
     u8::try_from(number).unwrap_or(u8::MAX)

@@ -7,7 +7,7 @@
 //! Half of the triggers are in lock-step: the next trigger of a vector comes only after the guest
 //! has counted the previous one, so the guest takes exactly as many interrupts as were triggered.
 //! The other half are a storm, whose triggers coalesce. Internal and exported vectors have both.
-//! The report counts each part: what was triggered, delivered, lost, doubled or coalesced, and
+//! The report counts for each part what was triggered, delivered, lost, doubled or coalesced, and
 //! what was injected while the vector was masked.
 
 mod device;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a person, or a script, wants to know of a run.
+//! The report of a run, for a person or a script.
 
 use std::error::Error;
 use std::fmt;
@@ -40,11 +40,11 @@ struct Tally {
     triggered: u64,
     /// Interrupts that the guest has counted.
     delivered: u64,
-    /// Vectors of which the last trigger did not reach the guest.
+    /// Vectors whose last trigger did not reach the guest.
     lost: u64,
     /// Interrupts beyond the number of triggers, apart from those that KVM has doubled.
     doubled: u64,
-    /// Triggers that came while KVM was assigning the irqfd, and that it has doubled.
+    /// Triggers that KVM doubled because they came while it was assigning the irqfd.
     doubled_by_kvm: u64,
 }
 
@@ -80,7 +80,7 @@ impl Report {
 
 impl program::Report for Report {
     /// Whether each trigger in lock-step was delivered once, the last number of every vector was
-    /// seen, and nothing came that should not.
+    /// seen, and nothing unexpected came.
     fn is_exact(&self) -> bool {
         let (lock_step, storm) = (self.lock_step.all(), self.storm.all());
         let simulated = self.backend != "kvm";

@@ -80,7 +80,8 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     )
 }
 
-/// Does what the driver says. Nothing is registered at the device's region: every access exits.
+/// Performs the driver's accesses. Nothing is registered at the device's region: every access
+/// exits.
 fn perform(device: &Device, vcpu: u8, accesses: &[Access]) {
     for access in accesses {
         match *access {

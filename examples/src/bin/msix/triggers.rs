@@ -4,9 +4,9 @@
 //! In lock-step the next trigger of a vector comes only after the guest has counted the previous
 //! one. No two can coalesce, so the guest must count exactly one interrupt for each trigger.
 //!
-//! KVM may double a signal that comes while its irqfd is being assigned: both the assignment, which
-//! looks at the counter, and the signal see to it. Such a trigger may be counted twice; how often
-//! that was is reported.
+//! KVM may inject a signal twice if it comes while its irqfd is being assigned: the assignment,
+//! which looks at the counter, injects it, and so does the signal. Such a trigger may be counted
+//! twice; the report prints how often that was.
 //!
 //! The triggers of a storm coalesce, so the number of interrupts is not checked. Each trigger first
 //! publishes the next number of its vector; the guest's handlers read it. After each burst the host
@@ -30,8 +30,8 @@ use crate::layout::{Part, VECTORS};
 const THREADS: u64 = 2;
 /// A burst of a thread has up to 2 to the power of one less than this.
 const LENGTHS: u32 = 12;
-/// An interrupt that has not come for so long is lost. On a busy host a commit of routes alone can
-/// take seconds.
+/// An interrupt that has not come within this time is lost. On a busy host a commit of routes alone
+/// can take seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often each vector is masked after the last trigger.
 const MASKS: u64 = 4;
@@ -60,11 +60,11 @@ pub(crate) struct Outcome {
     /// The same of the storm.
     pub(crate) storm_kept: u64,
     pub(crate) rounds: u64,
-    /// Vectors of which the last trigger did not reach the guest in time.
+    /// Vectors whose last trigger did not reach the guest in time.
     pub(crate) lost: Vec<u16>,
 }
 
-/// Triggers so many times, or until an interrupt is lost or doubled, or the user ends the run.
+/// Triggers `triggers` times, or until an interrupt is lost or doubled, or the user ends the run.
 pub(crate) fn run(
     device: &Device,
     memory: &dyn Memory,
@@ -187,12 +187,12 @@ fn lock_step(
 }
 
 /// The time between the count of a trigger and the next trigger of that vector. A second interrupt
-/// for the same trigger is to come in this time, so that it is not mistaken for the next one.
+/// for the same trigger comes within this time, so that it is not mistaken for the next one.
 struct Rest {
     until: Instant,
-    /// How often the guest has masked the vector then.
+    /// How often the guest had masked the vector at the start.
     closings: u64,
-    /// How many accesses each vCPU has made then; unknown until the vector is open.
+    /// How many accesses each vCPU had made at the start; unknown until the vector is open.
     accesses: Option<Vec<u64>>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Watch`]: a VM that notices injections where there must be none.
+//! [`Watch`]: a VM that detects injections while a vector is closed.
 //!
 //! From the return of the write that closed a vector until the beginning of the one that opens it,
 //! nothing may be injected. What is counted as *spurious*:
@@ -9,8 +9,8 @@
 //! - an irqfd that is still assigned when such a time begins: a signal of its notifier would
 //!   inject. (That nothing is injected once KVM has deassigned an irqfd is KVM's part.)
 //!
-//! KVM may inject a signal twice that comes while its irqfd is being assigned. The watch knows
-//! which triggers may have met that, and counts those that did.
+//! KVM may inject a signal twice if it comes while its irqfd is being assigned. The watch knows
+//! which triggers may be affected, and counts those that were doubled.
 //!
 //! What is injected must be what the guest has written before it opened the vector, in the message
 //! or in the route that the irqfd is bound to. Anything else counts as *stale*.
@@ -41,20 +41,20 @@ pub(crate) struct Watch {
     commits: AtomicU64,
 }
 
-/// One vector, as its guest has it.
+/// One vector, as the guest sees it.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// By how many of its own mask and the function's it is closed.
+    /// How many masks close it: its own and the function's.
     closed: AtomicU32,
     /// How often it was closed.
     closings: AtomicU64,
     /// Whether its irqfd may be bound.
     bound: AtomicBool,
-    /// What it is to send, since it was unmasked.
+    /// The data that it sends, since it was unmasked.
     data: AtomicU32,
     /// How often an assignment of its irqfd has begun or ended.
     assignments: AtomicU64,
-    /// Whether the last trigger came beside an assignment, and is not known to have been doubled.
+    /// Whether the last trigger came during an assignment, and is not known to have been doubled.
     beside_assignment: AtomicBool,
     /// How many triggers KVM has doubled.
     doubled_by_kvm: AtomicU64,
@@ -83,9 +83,9 @@ impl Watch {
         }
     }
 
-    /// To be told before any of them is bound.
+    /// Must be called before any of them is bound.
     pub(crate) fn know(&self, notifiers: Vec<(RawFd, u16)>) {
-        // Told once.
+        // Called once only.
         let _ = self.notifiers.set(notifiers);
     }
 
@@ -145,8 +145,8 @@ impl Watch {
         result
     }
 
-    /// One more interrupt was counted than there were triggers. Returns whether that is KVM's: it
-    /// is, once, if the last trigger came beside an assignment.
+    /// Called when one interrupt more was counted than there were triggers. Returns whether KVM
+    /// doubled it: that is so, once, if the last trigger came during an assignment.
     pub(crate) fn is_doubled_by_kvm(&self, vector: u16) -> bool {
         let Some(window) = self.window(vector) else {
             return false;
@@ -177,7 +177,7 @@ impl Watch {
         self.window(*vector)
     }
 
-    /// Does what may inject a message with this data.
+    /// Calls `act`, which may inject a message with this data.
     fn injecting<T>(
         &self,
         window: Option<&Window>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A machine, as cases see it.
+//! A VM, as cases see it.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod kvm;
@@ -14,8 +14,8 @@ use nix::errno::Errno;
 
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
 
-/// What an ioctl answers.
-pub(crate) type Answer = Result<i32, Errno>;
+/// The result of an ioctl.
+pub(crate) type Reply = Result<i32, Errno>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Irqchip {
@@ -33,7 +33,7 @@ pub(crate) struct Spec {
     pub(crate) vcpus: u8,
 }
 
-/// The end of the RAM of every machine, which starts at 0.
+/// The end of the RAM of every VM, which starts at 0.
 pub(crate) const RAM_END: u64 = 0x20_0000;
 /// Where [`Backend::add_rom`] puts a page of read-only memory.
 pub(crate) const ROM: u64 = 0xc000_0000;
@@ -57,45 +57,45 @@ impl ExitWrite {
 pub(crate) struct Pic {
     /// Requested, not yet taken.
     pub(crate) irr: u8,
-    /// Taken, not yet ended.
+    /// Taken, not yet ended by an EOI.
     pub(crate) isr: u8,
     /// Masked.
     pub(crate) imr: u8,
 }
 
-/// A machine. Requests are the ioctls', integer for integer, so that malformed ones can be made.
+/// A VM. Requests are those of the ioctls, integer for integer, so that malformed ones can be made.
 pub(crate) trait Backend {
-    fn ioeventfd(&self, request: &IoEventFd) -> Answer;
-    fn irqfd(&self, request: &IrqFd) -> Answer;
-    fn set_gsi_routing(&self, request: &Routing<'_>) -> Answer;
-    fn signal_msi(&self, request: &Msi) -> Answer;
-    fn irq_line(&self, request: &IrqLevel) -> Answer;
+    fn ioeventfd(&self, request: &IoEventFd) -> Reply;
+    fn irqfd(&self, request: &IrqFd) -> Reply;
+    fn set_gsi_routing(&self, request: &Routing<'_>) -> Reply;
+    fn signal_msi(&self, request: &Msi) -> Reply;
+    fn irq_line(&self, request: &IrqLevel) -> Reply;
     /// The status that the kernel writes back.
-    fn irq_line_status(&self, request: &IrqLevel) -> Answer;
+    fn irq_line_status(&self, request: &IrqLevel) -> Reply;
     /// KVM_INTERRUPT of the first vCPU.
-    fn interrupt(&self, vector: u32) -> Answer;
+    fn interrupt(&self, vector: u32) -> Reply;
     /// KVM_CAP_X2APIC_API with 32-bit ids.
     fn enable_x2apic_ids(&self);
     /// KVM_REGISTER_COALESCED_MMIO.
-    fn coalesce(&self, bus: Bus, address: u64, size: u32) -> Answer;
+    fn coalesce(&self, bus: Bus, address: u64, size: u32) -> Reply;
     /// A read-only memory slot of one page at [`ROM`].
     fn add_rom(&self);
 
-    /// The guest writes 1, 2, 4, 8 or 16 bytes at once; what exits to user space comes back.
+    /// The guest writes 1, 2, 4, 8 or 16 bytes at once; returns what exits to user space.
     fn guest_write(&self, bus: Bus, address: u64, bytes: &[u8]) -> Vec<ExitWrite>;
     /// The guest writes up to four words to a port by one `rep outsw`.
     fn guest_write_string(&self, port: u16, words: &[u16]) -> Vec<ExitWrite>;
-    /// The guest lets one interrupt of the PICs in, if any waits, or one of KVM_INTERRUPT: its
-    /// vector, from 0x60 on.
+    /// The guest takes one interrupt of the PICs, if any waits, or one of KVM_INTERRUPT. Returns
+    /// its vector, from 0x60 on.
     fn guest_takes_interrupt(&self) -> Option<u8>;
-    /// KVM_INTERRUPT of the first vCPU, at a time when the guest has interrupts on: what it takes
-    /// then.
+    /// KVM_INTERRUPT of the first vCPU while the guest has interrupts on. Returns the vector that
+    /// it takes then.
     fn guest_interrupted(&self, vector: u32) -> Option<u8>;
 
-    /// The local APIC of the first vCPU takes interrupts from now on.
+    /// Enables the local APIC of the first vCPU.
     fn enable_lapic(&self);
     fn disable_lapic(&self);
-    /// The vectors that wait in the local APIC of the first vCPU, in ascending order.
+    /// The vectors pending in the local APIC of the first vCPU, in ascending order.
     fn vectors(&self) -> Vec<u8>;
     fn clear_vectors(&self);
     fn pics(&self) -> [Pic; 2];
@@ -103,6 +103,6 @@ pub(crate) trait Backend {
     /// KVM_SET_IRQCHIP, with another redirection entry of one pin.
     fn redirect_pin(&self, pin: u32, entry: u64);
 
-    /// Waits until what was signalled has had its effect: KVM leaves pins to a worker thread.
+    /// Waits until earlier signals have had their effect: KVM leaves pins to a worker thread.
     fn settle(&self);
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The machine in memory.
+//! The backend in memory.
 
 use std::io;
 
 use notify_sim::{GuestWrite, Profile, SimVm};
 
-use super::{Answer, Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, ROM, Spec};
+use super::{Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, ROM, Reply, Spec};
 use crate::event::errno;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
 
@@ -25,7 +25,7 @@ impl Sim {
     }
 }
 
-fn answer(result: io::Result<i32>) -> Answer {
+fn reply(result: io::Result<i32>) -> Reply {
     result.map_err(errno)
 }
 
@@ -37,40 +37,40 @@ fn exits(write: GuestWrite) -> Vec<ExitWrite> {
 }
 
 impl Backend for Sim {
-    fn ioeventfd(&self, request: &IoEventFd) -> Answer {
-        answer(self.0.kvm_ioeventfd(request))
+    fn ioeventfd(&self, request: &IoEventFd) -> Reply {
+        reply(self.0.kvm_ioeventfd(request))
     }
 
-    fn irqfd(&self, request: &IrqFd) -> Answer {
-        answer(self.0.kvm_irqfd(request))
+    fn irqfd(&self, request: &IrqFd) -> Reply {
+        reply(self.0.kvm_irqfd(request))
     }
 
-    fn set_gsi_routing(&self, request: &Routing<'_>) -> Answer {
-        answer(self.0.kvm_set_gsi_routing(request))
+    fn set_gsi_routing(&self, request: &Routing<'_>) -> Reply {
+        reply(self.0.kvm_set_gsi_routing(request))
     }
 
-    fn signal_msi(&self, request: &Msi) -> Answer {
-        answer(self.0.kvm_signal_msi(request))
+    fn signal_msi(&self, request: &Msi) -> Reply {
+        reply(self.0.kvm_signal_msi(request))
     }
 
-    fn irq_line(&self, request: &IrqLevel) -> Answer {
-        answer(self.0.kvm_irq_line(request))
+    fn irq_line(&self, request: &IrqLevel) -> Reply {
+        reply(self.0.kvm_irq_line(request))
     }
 
-    fn irq_line_status(&self, request: &IrqLevel) -> Answer {
-        answer(self.0.kvm_irq_line_status(request))
+    fn irq_line_status(&self, request: &IrqLevel) -> Reply {
+        reply(self.0.kvm_irq_line_status(request))
     }
 
-    fn interrupt(&self, vector: u32) -> Answer {
-        answer(self.0.kvm_interrupt(0, vector))
+    fn interrupt(&self, vector: u32) -> Reply {
+        reply(self.0.kvm_interrupt(0, vector))
     }
 
     fn enable_x2apic_ids(&self) {
         self.0.enable_x2apic_ids();
     }
 
-    fn coalesce(&self, bus: Bus, address: u64, size: u32) -> Answer {
-        answer(self.0.add_coalesced(bus, address, size).map(|()| 0))
+    fn coalesce(&self, bus: Bus, address: u64, size: u32) -> Reply {
+        reply(self.0.add_coalesced(bus, address, size).map(|()| 0))
     }
 
     fn add_rom(&self) {
@@ -129,7 +129,7 @@ impl Backend for Sim {
         self.0.set_ioapic(ioapic);
     }
 
-    /// Signals are carried out as soon as anybody looks, and here one does.
+    /// The simulator carries out signals at the next look, and this is one.
     fn settle(&self) {
         drop(self.0.deliver());
     }

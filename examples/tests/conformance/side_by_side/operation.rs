@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What can be asked of a machine, mostly well-formed, in so few places that things meet.
+//! Requests to a VM, mostly well-formed, with few different values so that they interact.
 
 use std::ops::RangeInclusive;
 
@@ -14,7 +14,7 @@ use crate::request::{
     KIND_PIN, MMIO, MSI_ADDRESS, Msi, PIO, PORT, RESAMPLE, RoutingEntry,
 };
 
-/// The mean length of a sequence, each of which is for a new machine.
+/// The mean length of a sequence; each sequence has a new VM.
 pub(super) const SEQUENCE: usize = 400;
 
 /// An operation. File descriptors are numbers of [`World`](super::world::World)'s files.
@@ -38,7 +38,8 @@ pub(super) enum Operation {
     ClearVectors,
 }
 
-/// Eventfds by number, one of them a semaphore and one a duplicate; behind them are no eventfds.
+/// Eventfds by number, one of them a semaphore and one a duplicate; the last numbers are no
+/// eventfds.
 pub(super) const EVENTS: RangeInclusive<i32> = 0..=7;
 pub(super) const SEMAPHORE: i32 = 6;
 pub(super) const DUPLICATE: i32 = 7;
@@ -61,7 +62,7 @@ const PLACES: [u64; 12] = [
     0xfee0_00b0,
 ];
 const PORTS: [u64; 8] = [PORT, PORT + 1, PORT + 2, PORT + 4, 0x20, 0x21, 0xa0, 0xffff];
-/// Values that are written, and waited for.
+/// Values that are written, and that doorbells match.
 const VALUES: [u64; 5] = [0, 1, 5, 0x1_0005, u64::MAX];
 
 fn file() -> impl Strategy<Value = i32> {
@@ -86,7 +87,7 @@ fn place(bus: Bus) -> impl Strategy<Value = u64> {
 
 fn doorbell() -> impl Strategy<Value = IoEventFd> {
     let len = prop_oneof![60 => select(vec![0, 1, 2, 4, 8]), 1 => Just(3)];
-    // To take a doorbell off at once costs KVM two ticks of its clock.
+    // Deassigning a doorbell right after its assignment costs KVM two timer ticks.
     let flags = (
         prop::bool::weighted(0.5),
         prop::bool::weighted(0.1),
@@ -125,8 +126,8 @@ fn irqfd() -> impl Strategy<Value = IrqFd> {
     })
 }
 
-/// Address (low and high half) and data. Nothing that would throw the guest off its course, such as
-/// an NMI: modes are fixed, lowest priority, reserved and external.
+/// Address (low and high half) and data, without those that would disturb the guest, such as an
+/// NMI: delivery modes are fixed, lowest priority, reserved and external.
 fn message() -> impl Strategy<Value = (u32, u32, u32)> {
     let destination = select(vec![0, 0, 0, 1, 9, 0xff]);
     let hints = select(if knows_logical_destinations() {
@@ -159,7 +160,7 @@ fn route() -> impl Strategy<Value = RoutingEntry> {
         (3, 0, [0; 8]),
     ]);
     let target = prop_oneof![30 => msi, 30 => pin, 1 => bad];
-    // The last GSI is one too many.
+    // The last GSI is out of range.
     let gsi = prop_oneof![60 => select(&GSIS[..13]), 1 => Just(4096)];
     (gsi, target).prop_map(|(gsi, (kind, flags, u))| RoutingEntry {
         gsi,
@@ -169,7 +170,7 @@ fn route() -> impl Strategy<Value = RoutingEntry> {
     })
 }
 
-/// The default's routes of the PICs and the IOAPIC, and perhaps some more.
+/// The default routes of the PICs and the IOAPIC, and perhaps some more.
 fn routing() -> impl Strategy<Value = Vec<RoutingEntry>> {
     let pins = (0..16).flat_map(|gsi| [(gsi, IOAPIC, gsi), (gsi, gsi / 8, gsi % 8)]);
     let default: Vec<_> = pins
@@ -192,7 +193,7 @@ fn line() -> impl Strategy<Value = IrqLevel> {
 }
 
 fn redirection() -> impl Strategy<Value = Operation> {
-    // Pin 8 is the clock's, whose vector KVM watches, and must be nobody else's.
+    // Pin 8 is the clock's. KVM tracks its vector, which no other pin may have.
     let pin = select(vec![0, 1, 5, 8, 10, 20, 23]);
     let vector = select(vec![0x31, 0x51, 0x71]);
     let mode = select(vec![0, 0, 0, 1, 7]);
@@ -208,7 +209,7 @@ fn redirection() -> impl Strategy<Value = Operation> {
     )
 }
 
-/// Commands to the PICs: ends of interrupts, priorities, masks, triggers.
+/// Commands to the PICs: EOIs, priorities, masks, triggers.
 fn pic() -> impl Strategy<Value = Operation> {
     let command = prop_oneof![
         6 => Just(0x20u8),
@@ -225,7 +226,7 @@ fn pic() -> impl Strategy<Value = Operation> {
     .prop_map(|(port, byte)| Operation::Guest(Bus::Pio, port, vec![byte]))
 }
 
-/// A write, of a value that a doorbell may wait for.
+/// A write of a value that a doorbell may match.
 fn guest() -> impl Strategy<Value = Operation> {
     let mmio = (
         select(&PLACES[..]),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! One machine with its files, and what there is to see of it.
+//! One VM with its files, and its visible state.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -8,7 +8,7 @@ use nix::poll::PollFlags;
 use nix::sys::eventfd::EfdFlags;
 
 use super::operation::{DUPLICATE, EVENTS, Operation, PIPE, SEMAPHORE};
-use crate::backend::{Answer, Backend, Bus, ExitWrite, Irqchip, Pic};
+use crate::backend::{Backend, Bus, ExitWrite, Irqchip, Pic, Reply};
 use crate::event::{Event, pipe};
 use crate::request::{IoEventFd, IrqFd, Routing};
 
@@ -19,7 +19,7 @@ pub(super) struct World {
     pipe: OwnedFd,
 }
 
-/// What came of an operation, and all that can be seen then.
+/// The result of an operation, and the visible state afterwards.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     result: Result,
@@ -31,7 +31,7 @@ pub(super) struct Outcome {
 #[derive(Debug, PartialEq, Eq)]
 enum Result {
     Nothing,
-    Answer(Answer),
+    Reply(Reply),
     Written(core::result::Result<usize, Errno>),
     Count(core::result::Result<u64, Errno>),
     Exits(Vec<ExitWrite>),
@@ -94,24 +94,24 @@ impl World {
         let vm = &self.vm;
         let (lapic, full) = (self.irqchip != Irqchip::None, self.irqchip == Irqchip::Full);
         match operation {
-            Operation::IoEventFd(request) => Result::Answer(vm.ioeventfd(&IoEventFd {
+            Operation::IoEventFd(request) => Result::Reply(vm.ioeventfd(&IoEventFd {
                 fd: self.fd(request.fd),
                 ..*request
             })),
-            Operation::IrqFd(request) => Result::Answer(vm.irqfd(&IrqFd {
+            Operation::IrqFd(request) => Result::Reply(vm.irqfd(&IrqFd {
                 fd: self.fd(request.fd),
                 resamplefd: self.fd(request.resamplefd),
                 ..*request
             })),
-            Operation::Routing(table) => Result::Answer(vm.set_gsi_routing(&Routing::of(table))),
-            Operation::Msi(message) => Result::Answer(vm.signal_msi(message)),
-            Operation::Line(line) => Result::Answer(vm.irq_line(line)),
-            Operation::LineStatus(line) => Result::Answer(vm.irq_line_status(line)),
-            // Without an irqchip KVM would inject it at once, whatever the guest does then.
+            Operation::Routing(table) => Result::Reply(vm.set_gsi_routing(&Routing::of(table))),
+            Operation::Msi(message) => Result::Reply(vm.signal_msi(message)),
+            Operation::Line(line) => Result::Reply(vm.irq_line(line)),
+            Operation::LineStatus(line) => Result::Reply(vm.irq_line_status(line)),
+            // Without an irqchip KVM would inject it at once, in any state of the guest.
             Operation::Interrupt(vector) if lapic || *vector > 255 => {
-                Result::Answer(vm.interrupt(*vector))
+                Result::Reply(vm.interrupt(*vector))
             }
-            Operation::Coalesce(address) => Result::Answer(vm.coalesce(Bus::Mmio, *address, 4)),
+            Operation::Coalesce(address) => Result::Reply(vm.coalesce(Bus::Mmio, *address, 4)),
             Operation::Write(event, count) => Result::Written(self.event(*event).write(*count)),
             Operation::Read(event) => Result::Count(self.event(*event).read()),
             Operation::Guest(bus, address, bytes) => {

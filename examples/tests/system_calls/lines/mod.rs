@@ -20,7 +20,7 @@ enum Kind {
     Exported,
     SplitOwn,
     SplitExported,
-    /// A device of the VMM, whose line hears of no EOI.
+    /// A device of the VMM, whose line sees no EOIs.
     WithoutEois,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What device code does.
+//! The operations of device code.
 
 use super::{ABSENT, Device, NONE, row};
 use crate::call::*;

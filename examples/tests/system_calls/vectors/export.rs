@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Vectors whose notifier is handed out.
+//! Vectors whose notifier is exported.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             |device| {
                 device.open();
-                // Of another holder too, so that the eventfd stays open.
+                // The other holder keeps the eventfd open.
                 std::mem::forget(device.vector().notifier());
             },
             |device| device.vector().unexport().unwrap(),
@@ -96,7 +96,7 @@ fn replace(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> 
         let device = leak(Device::new(kind));
         prepare(device);
         let new = leak(notifier(kind).unwrap_or_else(|| Arc::new(EventNotifier::new().unwrap())));
-        // Of another holder too, so that the eventfd stays open.
+        // The other holder keeps the eventfd open.
         std::mem::forget(device.vector().notifier());
         Box::new(move || drop(device.vector().replace_notifier(Arc::clone(new)).unwrap()))
     })

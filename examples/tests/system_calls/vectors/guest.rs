@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a guest does, on the vCPU's thread.
+//! The operations of a guest, on the vCPU's thread.
 
 use super::{Device, NONE, queued, row};
 use crate::call::*;

@@ -16,7 +16,7 @@ use notify_core::{EventFd, EventNotifier};
 
 use crate::row::{Calls, Row, Section, Thread, leak, on};
 
-/// Whose eventfd a vector has.
+/// The owner of a vector's eventfd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Internal,
@@ -40,7 +40,7 @@ pub(crate) const COLUMNS: [&str; 4] = [
 const ABSENT: Calls = None;
 const NONE: Calls = Some(&[]);
 
-/// A device with one vector, whose table is as after a reset.
+/// A device with one vector, whose table is in the state after a reset.
 struct Device {
     routing: RoutingTable,
     table: Table,
@@ -60,7 +60,7 @@ fn notifier(kind: Kind) -> Option<Arc<EventNotifier>> {
         Declared => {
             let notifier = EventNotifier::from(EventFd::new(0).unwrap());
             notifier.declare_private().unwrap();
-            // Asked before the filter is installed, as the documentation says.
+            // Called before the filter is installed, as the documentation says.
             notifier.mode();
             Some(Arc::new(notifier))
         }
@@ -120,7 +120,7 @@ impl Device {
         assert!(self.table.set_control(true, false).is_empty());
     }
 
-    /// And has unmasked the vector.
+    /// The guest has also unmasked the vector.
     fn open(&self) {
         self.enabled();
         self.unmask();
@@ -130,7 +130,7 @@ impl Device {
         self.vector().trigger().unwrap();
     }
 
-    /// A signal has come, from a peer if there is one, that KVM has not taken.
+    /// A signal is pending, from a peer if there is one, that KVM has not taken.
     fn pending(&self) {
         match self.vector().notifier() {
             Some(notifier) => notifier.notify().unwrap(),
@@ -145,7 +145,7 @@ impl Device {
     }
 }
 
-/// An operation on a device, after some preparation without a filter.
+/// An operation on a device, after setup without a filter.
 fn row(
     operation: &'static str,
     calls: [Calls; 4],

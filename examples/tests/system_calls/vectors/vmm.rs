@@ -158,7 +158,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// A table that is paused, and what was saved of another one: a vector that is not masked.
+/// A paused table, and the snapshot of another table with an unmasked vector.
 fn saved(kind: Kind, pending: bool) -> &'static (Device, Snapshot) {
     let saved = Device::new(kind);
     saved.open();

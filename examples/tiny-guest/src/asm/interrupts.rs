@@ -7,7 +7,7 @@ use crate::layout::{IOAPIC, LAPIC};
 
 const LAPIC_EOI: u64 = LAPIC + 0xb0;
 
-/// The I/O APIC has many registers behind these two: which one, and what is in it.
+/// The index and data registers, which give access to the I/O APIC's other registers.
 const IOAPIC_SELECT: u64 = IOAPIC;
 const IOAPIC_WINDOW: u64 = IOAPIC + 0x10;
 /// The first half of the entry of pin 0. Each pin has two halves.
@@ -17,11 +17,11 @@ const PIC1_COMMAND: u16 = 0x20;
 const PIC1_DATA: u16 = 0x21;
 const PIC2_COMMAND: u16 = 0xa0;
 const PIC2_DATA: u16 = 0xa1;
-/// Which pins of a PIC are level-triggered: a register that PCI's bridges added for each.
+/// Which pins of a PIC are level-triggered: one register for each PIC, added by PCI bridges.
 const PIC1_ELCR: u16 = 0x4d0;
 const PIC2_ELCR: u16 = 0x4d1;
 const PIC_EOI: u8 = 0x20;
-/// The pin of the first PIC that the second is at.
+/// The pin of the first PIC to which the second is connected.
 const PIC_CASCADE: u8 = 2;
 
 impl Asm {
@@ -30,12 +30,12 @@ impl Asm {
         self.mmio_write32(LAPIC + SVR as u64, SVR_ENABLED)
     }
 
-    /// Ends the interrupt that the local APIC delivered last.
+    /// Sends the EOI of the interrupt that the local APIC delivered last.
     pub fn lapic_eoi(&mut self) -> Emitted {
         self.mmio_write32(LAPIC_EOI, 0)
     }
 
-    /// Sets the redirection entry of a pin of the I/O APIC: what it sends, and to which vCPU.
+    /// Sets the redirection entry of a pin of the I/O APIC: its message and its destination.
     pub fn redirect_pin(&mut self, pin: u8, entry: u64) -> Emitted {
         let register = IOAPIC_REDIRECTION + 2 * u32::from(pin);
         // The upper half first: the lower one has the bit that masks the pin.
@@ -61,7 +61,8 @@ impl Asm {
         Ok(())
     }
 
-    /// Makes these pins of the PICs level-triggered, a bit each, and the others edge-triggered.
+    /// Makes these pins of the PICs level-triggered (bit n is pin n), and the others
+    /// edge-triggered.
     ///
     /// Pins 0 to 2, 8 and 13 are always edge-triggered.
     pub fn level_trigger_pics(&mut self, pins: u16) -> Emitted {
@@ -72,21 +73,21 @@ impl Asm {
 
     /// Masks all pins of both PICs.
     ///
-    /// Lines go to the PICs and to the I/O APIC. A program that uses the latter masks the former:
-    /// they start with no pin masked and vectors from 0 on, which are those of exceptions.
+    /// Lines go to the PICs and to the I/O APIC. A program that uses the I/O APIC masks the PICs:
+    /// they start unmasked, with vectors from 0 on, which are those of exceptions.
     pub fn mask_pics(&mut self) -> Emitted {
         self.port_write8(PIC1_DATA, 0xff)?;
         self.port_write8(PIC2_DATA, 0xff)
     }
 
-    /// Ends the interrupt that each of the PICs delivered last.
+    /// Sends the EOI of the interrupt that each of the PICs delivered last.
     pub fn pic_eoi(&mut self) -> Emitted {
         self.port_write8(PIC2_COMMAND, PIC_EOI)?;
         self.pic1_eoi()
     }
 
-    /// Ends the interrupt that the first PIC delivered last, and not that of the second: which is
-    /// right for a spurious one of the second.
+    /// Sends the EOI of the interrupt that the first PIC delivered last, but not of that of the
+    /// second. This is right for a spurious interrupt of the second.
     pub fn pic1_eoi(&mut self) -> Emitted {
         self.port_write8(PIC1_COMMAND, PIC_EOI)
     }

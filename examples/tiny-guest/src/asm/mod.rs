@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! An assembler with the phrases that guests are made of.
+//! An assembler with the phrases of which guests are made.
 //!
 //! All phrases keep to one convention. They change RAX, RCX, RDX and the flags, and no other
-//! register but for [`ROUND`], which belongs to [`Asm::repeat`]. Handlers save these three, so that
+//! register except [`ROUND`], which belongs to [`Asm::repeat`]. Handlers save these three, so
 //! phrases may be used on both sides of an interrupt.
 
 mod interrupts;
@@ -19,13 +19,13 @@ use iced_x86::code_asm::{AsmRegister64, CodeAssembler, dx, eax, edx, qword_ptr, 
 use crate::Slot;
 use crate::layout::FINISH_PORT;
 
-/// What emitting instructions returns. A type of iced-x86, so that `?` works for its methods, too.
+/// The result of emitting instructions: a type of iced-x86, so that `?` works for its methods, too.
 pub type Emitted = Result<(), IcedError>;
 
 /// The number of the round in a [`Asm::repeat`], from 1 on.
 pub const ROUND: AsmRegister64 = r15;
 
-/// An operand: a constant, or what a register has.
+/// An operand: a constant or a register.
 #[derive(Clone, Copy, Debug)]
 pub enum Value {
     /// A constant.
@@ -46,7 +46,7 @@ impl From<AsmRegister64> for Value {
     }
 }
 
-/// A [`CodeAssembler`] that knows phrases besides instructions.
+/// A [`CodeAssembler`] with phrases besides instructions.
 ///
 /// Any instruction may be used between phrases, which change RAX, RCX, RDX, and the flags.
 pub struct Asm(CodeAssembler);
@@ -71,7 +71,7 @@ impl Asm {
         self.jmp(halt)
     }
 
-    /// Does `body` for each [`ROUND`] from 1 to `rounds`. Loops may be in loops.
+    /// Runs `body` for each [`ROUND`] from 1 to `rounds`. Loops may be nested.
     pub fn repeat(&mut self, rounds: u32, body: impl FnOnce(&mut Self) -> Emitted) -> Emitted {
         self.rounds(rounds, None, body)
     }

@@ -13,12 +13,12 @@ impl Asm {
         self.store_rax(slot)
     }
 
-    /// Adds 1 to a slot that no one else writes meanwhile.
+    /// Adds 1 to a slot that neither the host nor another vCPU writes meanwhile.
     pub fn increment(&mut self, slot: &Slot) -> Emitted {
         self.inc(qword_ptr(slot.address()))
     }
 
-    /// Adds 1 to a slot that others write, too.
+    /// Adds 1 to a slot that the host or other vCPUs may write, too.
     pub fn increment_shared(&mut self, slot: &Slot) -> Emitted {
         self.lock().inc(qword_ptr(slot.address()))
     }
@@ -29,11 +29,11 @@ impl Asm {
         self.store_rax(slot)
     }
 
-    /// Reads the time-stamp counter into the value of `array` that belongs to this [`ROUND`]. The
-    /// array has one for each round.
+    /// Reads the time-stamp counter into the value of `array` for this [`ROUND`]. The array has one
+    /// value for each round.
     pub fn record_tsc(&mut self, array: &Array) -> Emitted {
         self.read_tsc()?;
-        // Rounds count from 1. RAM ends at 2 GiB, so the address is a displacement as it stands.
+        // Rounds count from 1. RAM ends at 2 GiB, so the address fits a displacement.
         self.mov(qword_ptr(ROUND * 8 + (array.address() - 8)), rax)
     }
 

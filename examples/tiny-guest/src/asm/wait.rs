@@ -7,10 +7,10 @@ use super::{Asm, Emitted, Value};
 use crate::Slot;
 
 impl Asm {
-    /// Sleeps until the slot is `value` or more. It is a handler of this vCPU that makes it so.
+    /// Sleeps until the slot is `value` or more. Only a handler of this vCPU may set it.
     ///
-    /// Interrupts are on afterwards. Between the look at the slot and the `hlt` they are off, and
-    /// `sti` turns them on only after the instruction behind it: none is missed.
+    /// Interrupts are on afterwards. They are off between the look at the slot and the `hlt`, and
+    /// `sti` turns them on only after the next instruction: so no interrupt is missed.
     pub fn halt_until(&mut self, slot: &Slot, value: impl Into<Value>) -> Emitted {
         let (mut look, mut done) = (self.create_label(), self.create_label());
         self.set_rax(value.into())?;
@@ -25,7 +25,7 @@ impl Asm {
         self.sti()
     }
 
-    /// Looks again and again until the slot is `value` or more, whoever makes it so.
+    /// Polls the slot until it is `value` or more. The host or any vCPU may set it.
     ///
     /// Interrupts are on, during and afterwards.
     pub fn spin_until(&mut self, slot: &Slot, value: impl Into<Value>) -> Emitted {
@@ -38,7 +38,7 @@ impl Asm {
         self.pause()?;
         self.jmp(look)?;
         self.set_label(&mut done)?;
-        // A label belongs to an instruction, and a caller may have one for what follows.
+        // The label needs an instruction, and the caller may have a label for the next one.
         self.nop()
     }
 }

@@ -77,14 +77,14 @@ fn reads_of_each_width() {
         asm.port_read32(0x1234, &slots[6])
     });
     vcpu.load(program.unwrap()).unwrap();
-    let answer = 0xf122_3344_f566_f7f8_u64.to_le_bytes();
+    let reply = 0xf122_3344_f566_f7f8_u64.to_le_bytes();
     guarded(&mut vcpu, |vcpu| {
         loop {
             match vcpu.run().unwrap() {
-                Exit::MmioRead { data, .. } => data.copy_from_slice(&answer[..data.len()]),
+                Exit::MmioRead { data, .. } => data.copy_from_slice(&reply[..data.len()]),
                 Exit::PortRead { port, data } => {
                     assert_eq!(port, 0x1234);
-                    data.copy_from_slice(&answer[..data.len()]);
+                    data.copy_from_slice(&reply[..data.len()]);
                 }
                 Exit::Finished(0) => break,
                 other => panic!("{other:?}"),

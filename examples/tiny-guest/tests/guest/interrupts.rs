@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// One interrupt at a time: the guest says that it waits for it, and then that it came.
+/// One interrupt at a time: the guest publishes that it waits, and then that it came.
 fn lock_step(wait: fn(&mut Asm, &Slot, Value) -> Emitted) {
     for irqchip in [Irqchip::Full, Irqchip::Split { pins: 24 }] {
         let (machine, mut vcpu) = machine_with(irqchip);
@@ -95,7 +95,7 @@ fn an_irqfd_interrupts() {
 
 fn two_vcpus_take_their_own() {
     let (machine, mut vcpus) = Machine::builder().vcpus(2).build().unwrap();
-    // The same vector for both: what tells them apart is the address.
+    // The same vector for both: they differ in the address.
     let slots = [(); 4].map(|()| machine.slot().unwrap());
     let [waits0, ticks0, waits1, ticks1] = &slots;
     let programs = [
@@ -120,7 +120,7 @@ fn two_vcpus_take_their_own() {
     });
 }
 
-/// A handler at a random place of a loop that has all scratch registers in use.
+/// A handler runs at a random place of a loop that uses all scratch registers.
 fn handlers_save_registers() {
     use tiny_guest::iced_x86::code_asm::{rax, rcx, rdx};
     let (machine, mut vcpu) = machine();

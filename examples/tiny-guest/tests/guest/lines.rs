@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Edge-triggered: a level line that is lowered from another thread may be seen high at the EOI,
+/// Edge-triggered: a level-triggered line that another thread lowers may still be high at the EOI,
 /// and rightly interrupts once more.
 fn ioapic_pins() {
     let (machine, mut vcpu) = machine();
@@ -61,7 +61,7 @@ fn pic_pins() {
 }
 
 /// Raised once, an edge-triggered pin would interrupt once. The host lowers the line in the third
-/// interrupt, before its EOI: while the line is high, a processor need not execute anything in
+/// interrupt, before its EOI: while the line is high, a processor need not execute any instruction
 /// between two interrupts.
 fn level_triggered_pic() {
     const READY: u16 = 0x80;
@@ -101,7 +101,7 @@ fn level_triggered_pic() {
     assert_eq!(ticks.load().unwrap(), 3);
 }
 
-/// A PIC that the host program emulates hears when the guest can be interrupted.
+/// The host program emulates the PIC, and an exit reports when the guest can be interrupted.
 fn interrupt_window() {
     let (_machine, mut vcpu) = machine_with(Irqchip::Split { pins: 24 });
     let program = Program::new(|asm| {
@@ -184,7 +184,7 @@ fn split_eoi_reaches_the_host() {
         ..Default::default()
     };
     assert_eq!(machine.vm().signal_msi(msi).unwrap(), 1);
-    // The end of the interrupt may be reported late, but not later than at the next exit.
+    // The EOI may be reported late, but not later than at the next exit.
     let mut ends = Vec::new();
     guarded(&mut vcpu, |vcpu| {
         loop {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Guests on `/dev/kvm`: each idiom, and each way out of a vCPU.
-// Tests may fail loudly. Clippy knows those of the usual harness only.
+//! Guests on `/dev/kvm`: each phrase, and each exit of a vCPU.
+// Tests may panic. Clippy knows only those of the usual harness.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::process::ExitCode;

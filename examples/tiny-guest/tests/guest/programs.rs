@@ -55,13 +55,13 @@ fn loops_count_from_one() {
         asm.repeat(10, |asm| {
             asm.add(rbx, ROUND)?;
             asm.repeat(3, |asm| asm.increment(&rounds))?;
-            asm.store(&last, ROUND) // that of the outer loop again
+            asm.store(&last, ROUND) // the value of the outer loop again
         })?;
         asm.repeat(0, |asm| asm.increment(&untouched))?;
         asm.store(&sum, rbx)
     });
     vcpu.load(program.unwrap()).unwrap();
-    assert_eq!(finish(&mut vcpu), 0); // as it runs off its end
+    assert_eq!(finish(&mut vcpu), 0); // it runs off its end
     assert_eq!(sum.load().unwrap(), 55);
     assert_eq!(rounds.load().unwrap(), 30);
     assert_eq!(last.load().unwrap(), 10);
@@ -84,7 +84,7 @@ fn a_loop_stops_when_it_is_told() {
     assert_eq!(rounds.load().unwrap(), 11);
 }
 
-/// The text alone says why, as programs print it.
+/// The error's text alone gives the reason, as programs print it.
 fn no_kvm() {
     let error = Error::OpenKvm(std::io::Error::from_raw_os_error(13));
     let text = error.to_string();
@@ -147,7 +147,7 @@ fn halt_without_irqchip() {
         let exit = vcpu.run().unwrap();
         assert!(matches!(exit, Exit::Halt), "{exit:?}");
     });
-    assert_eq!(finish(&mut vcpu), 0); // it goes on behind the hlt
+    assert_eq!(finish(&mut vcpu), 0); // it continues after the hlt
     assert!(vcpu.pending_vectors().is_err());
 }
 
@@ -179,12 +179,12 @@ fn vcpus_outlive_the_machine() {
     let slot = machine.slot().unwrap();
     let program = Program::new(|asm| asm.store(&slot, 1)).unwrap();
     vcpu.load(program).unwrap();
-    // One that the library does not know of, with the page tables of the one it does.
+    // A vCPU that the library does not know, with the page tables of one that it knows.
     let foreign = machine.vm().create_vcpu(1).unwrap();
     let cpuid = vcpu.fd().get_cpuid2(KVM_MAX_CPUID_ENTRIES).unwrap();
     foreign.set_cpuid2(&cpuid).unwrap();
     let mut sregs = vcpu.fd().get_sregs().unwrap();
-    // That of the first vCPU has a bit that no other may have.
+    // The base of the first vCPU has a bit that no other may have.
     sregs.apic_base = foreign.get_sregs().unwrap().apic_base;
     foreign.set_sregs(&sregs).unwrap();
     let sees_page_tables = || foreign.translate_gva(layout::DATA).unwrap().valid == 1;
@@ -193,7 +193,7 @@ fn vcpus_outlive_the_machine() {
     assert_eq!(finish(&mut vcpu), 0);
     assert!(sees_page_tables());
     drop(vcpu);
-    // The VM has forgotten its memory, which is still there because of the slot.
+    // The VM has no memory any more; the slot keeps it mapped.
     assert!(!sees_page_tables());
     assert_eq!(slot.load().unwrap(), 1);
 }

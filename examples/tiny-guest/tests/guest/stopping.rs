@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Never ends, but says that it runs.
+/// Never ends, but shows that it runs.
 fn spin(asm: &mut Asm, alive: &Slot) -> Emitted {
     asm.repeat(u32::MAX, |asm| asm.increment(alive))
 }
@@ -47,7 +47,7 @@ fn stops(main: fn(&mut Asm, &Slot) -> Emitted) {
         done.send(()).unwrap();
     });
     await_slot(&alive, 1);
-    thread::sleep(Duration::from_millis(10)); // so that the one that sleeps does
+    thread::sleep(Duration::from_millis(10)); // so that the sleeping guest sleeps
     thread::spawn(move || stopper.stop());
     assert!(stopped.recv_timeout(PATIENCE).is_ok());
     let then = alive.load().unwrap();
@@ -75,7 +75,7 @@ fn stops_before_the_run() {
     assert_eq!(slot.load().unwrap(), 1);
 }
 
-/// Stops that come while the vCPU is on its way in, in, or on its way out.
+/// Stops that come while the vCPU enters, runs, or exits.
 fn stops_at_any_time() {
     const STOPS: u32 = 2000;
     let (machine, mut vcpu) = machine();

@@ -10,10 +10,10 @@ use kvm_test::PATIENCE;
 use tiny_guest::kvm_bindings::kvm_msi;
 use tiny_guest::{Exit, Irqchip, Machine, Slot, Vcpu, layout};
 
-/// Counts what guests were seen to do. Trials run one after the other.
+/// Counts events of guests. Trials run one after the other.
 static PROGRESS: AtomicU64 = AtomicU64::new(0);
 
-/// A machine with all interrupt controllers and one vCPU.
+/// A VM with all interrupt controllers and one vCPU.
 pub(crate) fn machine() -> (Machine, Vcpu) {
     machine_with(Irqchip::Full)
 }
@@ -24,7 +24,7 @@ pub(crate) fn machine_with(irqchip: Irqchip) -> (Machine, Vcpu) {
     (machine, vcpus.remove(0))
 }
 
-/// Does `work`, and stops the vCPU if there is no progress for too long: a hang becomes a failure.
+/// Runs `work`, and stops the vCPU if there is no progress for too long: a hang becomes a failure.
 pub(crate) fn guarded<R>(vcpu: &mut Vcpu, work: impl FnOnce(&mut Vcpu) -> R) -> R {
     let stopper = vcpu.stopper();
     let (done, over) = mpsc::channel::<()>();
@@ -45,7 +45,7 @@ pub(crate) fn guarded<R>(vcpu: &mut Vcpu, work: impl FnOnce(&mut Vcpu) -> R) -> 
     })
 }
 
-/// Runs the guest to its end, on the way to which it is not to come back.
+/// Runs the guest to its end; no other exit may come before.
 #[track_caller]
 pub(crate) fn finish(vcpu: &mut Vcpu) -> u32 {
     guarded(vcpu, |vcpu| match vcpu.run().unwrap() {
@@ -66,7 +66,7 @@ pub(crate) fn await_slot(slot: &Slot, value: u64) {
     PROGRESS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Sends `vector` to a vCPU. Returns whether its local APIC took it.
+/// Sends `vector` to a vCPU. Returns whether its local APIC accepted it.
 pub(crate) fn signal(machine: &Machine, vcpu: u8, vector: u8) -> bool {
     let msi = kvm_msi {
         address_lo: layout::msi_address(vcpu) as u32,

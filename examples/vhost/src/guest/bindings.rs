@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Bindings`]: what the guest has told the device, and whether the device obeys.
+//! [`Bindings`]: how the guest has configured the device, and whether the device obeys.
 
 use tiny_guest::iced_x86::code_asm::{dword_ptr, eax, qword_ptr, rax, rcx};
 use tiny_guest::layout::msi_address;
@@ -10,7 +10,7 @@ use crate::registers::{
     DATA, ENTRIES, ENTRY, MASK, PLACES, QUEUE_VECTOR, STATUS, TABLE, interrupt,
 };
 
-/// Where queue, vector and BAR are, in RAM, and counters of what must not happen.
+/// Where queue, vector and BAR are, in RAM, and counters of forbidden events.
 #[derive(Debug)]
 pub(super) struct Bindings {
     /// The address of the first queue's doorbell.
@@ -21,7 +21,7 @@ pub(super) struct Bindings {
     pub(super) entry: Slot,
     /// The interrupt that this entry sends.
     pub(super) interrupt: Slot,
-    /// Whether no other one may come now.
+    /// Not 0 if no other interrupt may come now.
     pub(super) settled: Slot,
     /// How many packets there are before the next change.
     pub(super) countdown: Slot,
@@ -78,8 +78,8 @@ impl Bindings {
         self.start(asm)
     }
 
-    /// Tells the device which entries its queues use, and starts it. The receive queue has the
-    /// entry that it had before.
+    /// Sets which entries the device's queues use, and starts it. The receive queue keeps its
+    /// entry.
     pub(super) fn start(&self, asm: &mut Asm) -> Emitted {
         for queue in 0..QUEUES {
             match queue {
@@ -90,7 +90,7 @@ impl Bindings {
         asm.mmio_write16(STATUS, 1)
     }
 
-    /// Tells the device which entry the receive queue uses.
+    /// Sets which entry the receive queue uses.
     pub(super) fn bind_receive(&self, asm: &mut Asm) -> Emitted {
         use tiny_guest::iced_x86::code_asm::{ax, word_ptr};
 
@@ -122,13 +122,13 @@ impl Bindings {
         asm.mov(dword_ptr(rcx + MASK), 0)
     }
 
-    /// From now on only this interrupt may come.
+    /// From now on no other interrupt may come.
     pub(super) fn settle(&self, asm: &mut Asm) -> Emitted {
         self.read_mask(asm)?;
         asm.store(&self.settled, 1)
     }
 
-    /// In the handler of an interrupt of the receive queue: counts one that may not come.
+    /// In the handler of an interrupt of the receive queue: counts a forbidden one.
     pub(super) fn check(&self, asm: &mut Asm, interrupt: u8) -> Emitted {
         let mut right = asm.create_label();
         asm.cmp(qword_ptr(self.settled.address()), 0)?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Guest`]: a driver of a vsock device, in a few hundred bytes of code.
 //!
-//! It opens a connection and sends packets with numbers, each when the one before has come back. It
-//! looks at the ring after an interrupt alone: one that is lost stops it for good. While a packet
-//! is on its way it may rebind the device, see [`Change`].
+//! It opens a connection and sends packets with numbers, each when the packet before has come back.
+//! It looks at the ring only after an interrupt: a lost one stops it for good. While a packet is in
+//! flight it may rebind the device, see [`Change`].
 
 mod bindings;
 mod rebind;
@@ -52,15 +52,15 @@ pub struct Guest {
 /// What the guest has counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Packets that it has sent, without the one that asked for the connection.
+    /// Packets that it has sent, without the connection request.
     pub requests: u64,
-    /// Packets that have come back when they were due.
+    /// Packets that came back in order.
     pub answered: u64,
-    /// Packets that have come back before one that was due.
+    /// Packets that came back before one that was due.
     pub lost: u64,
-    /// Packets that have come back once more.
+    /// Packets that came back once more.
     pub doubled: u64,
-    /// Packets without a number, but for the one that accepts the connection.
+    /// Packets without a number, except the one that accepts the connection.
     pub others: u64,
     /// Kicks of both queues.
     pub kicks: u64,
@@ -68,30 +68,30 @@ pub struct Counts {
     pub interrupts: u64,
     /// Changes that it has made to the device.
     pub changes: u64,
-    /// Interrupts that came through a mask.
+    /// Interrupts that came while the vector was masked.
     pub through_mask: u64,
-    /// Interrupts at the vector before.
+    /// Interrupts at the previous vector.
     pub stale: u64,
     /// Packets that had come back, but were not completed, when the guest stopped the device.
     pub unfinished: u64,
-    /// Packets that it has taken after it had stopped the device, before an interrupt for them: the
+    /// Packets that it took after it had stopped the device, before an interrupt for them: the
     /// device may have been stopped before it called.
     pub early: u64,
 }
 
-/// How much a guest does.
+/// The work of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     /// How many packets it sends.
     pub packets: u32,
-    /// With how many packets it makes a [`Change`], all of them in turn; never if 0.
+    /// It makes a [`Change`] with every so many packets, all changes in turn; never if 0.
     pub change_every: u32,
     /// How it waits for an interrupt.
     pub idle: Idle,
 }
 
 impl Load {
-    /// So many packets, with so many changes or a few more among them.
+    /// `packets` packets, with about `changes` changes among them.
     #[must_use]
     pub fn new(packets: u32, changes: u32, idle: Idle) -> Self {
         let change_every = packets.checked_div(changes).map_or(0, |every| every.max(1));
@@ -110,8 +110,8 @@ impl Load {
 }
 
 impl Guest {
-    /// Lays the queues out in the RAM of a VM, and fills the buffers as far as they stay the
-    /// same.
+    /// Lays the queues out in the RAM of a VM, and fills in those parts of the buffers that never
+    /// change.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// A guest whose RAM was copied to this VM, which has nothing else in it.
+    /// A guest whose RAM was copied to this VM, which has no other data in it.
     ///
     /// # Errors
     ///
@@ -160,8 +160,8 @@ impl Guest {
         &self.rings
     }
 
-    /// Tells it to send no packet any more, and to finish when the last one has come back. It may
-    /// not hear of this if it is moved to another VM meanwhile.
+    /// Makes the guest stop sending, and finish when the last packet has come back. The request may
+    /// be lost if the guest moves to another VM meanwhile.
     ///
     /// # Errors
     ///
@@ -179,8 +179,8 @@ impl Guest {
         self.answered.load()
     }
 
-    /// How many times the time-stamp counter has ticked from the first packet with a number to the
-    /// end. It means nothing if the guest has moved to another VM.
+    /// The ticks of the time-stamp counter from the first packet with a number to the end. Not
+    /// valid if the guest has moved to another VM.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl Guest {
         Ok(self.ended.load()?.saturating_sub(self.began.load()?))
     }
 
-    /// What it has counted so far.
+    /// The guest's counters so far.
     ///
     /// # Errors
     ///
@@ -214,9 +214,9 @@ impl Guest {
 
     /// The program that starts the device, and then sends packets and waits for each of them.
     ///
-    /// R12 has how many received packets it has taken, R13 how many interrupts it knows of, R14 how
-    /// many packets it has sent, both since the device was started, and R9D how many bytes of
-    /// payload it has received.
+    /// R12 counts the received packets that it has taken, R13 the interrupts that it has seen, R14
+    /// the packets that it has sent since the device was started, and R9D the bytes of payload that
+    /// it has received.
     ///
     /// # Errors
     ///

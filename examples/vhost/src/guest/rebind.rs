@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Change`]: what a guest does to its device while packets are on their way.
+//! [`Change`]: what a guest does to its device while packets are in flight.
 
 use irqfd::msix::NO_VECTOR;
 use tiny_guest::iced_x86::code_asm::{
@@ -13,34 +13,34 @@ use crate::registers::{BAR, PLACES, QUEUE_VECTOR, STATUS, SUSPEND, interrupt};
 use crate::ring::{INDEX, SIZE};
 use crate::vsock::{PAYLOAD, READ_WRITE};
 
-/// How long a guest waits for the call after the answer is in the ring: some 10 us.
+/// How long a guest waits for the call after the reply is in the ring: some 10 us.
 const PAUSES: u32 = 500;
 
-/// What a guest does to its device while a packet is on its way.
+/// What a guest does to its device while a packet is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It masks the vector of the receive queue, sends the packet, and unmasks the vector when the
-    /// answer is in the ring: only then the interrupt comes.
+    /// The guest masks the vector of the receive queue, sends the packet, and unmasks the vector
+    /// when the reply is in the ring: only then the interrupt comes.
     Mask,
-    /// The same, and it goes on in another VM before it unmasks the vector, and once more right
+    /// The same, but the guest moves to another VM before it unmasks the vector, and again right
     /// after: KVM may not have injected the interrupt yet.
     MaskAndSuspend,
-    /// It gives the vector of the receive queue another message.
+    /// The guest gives the vector of the receive queue another message.
     Retarget,
-    /// It masks the vector of the receive queue, moves the queue to no vector, and then to another
-    /// vector: the interrupt comes there.
+    /// The guest masks the vector of the receive queue, moves the queue to no vector, and then to
+    /// another vector: the interrupt comes there.
     MoveQueue,
-    /// It moves the BAR with the doorbells.
+    /// The guest moves the BAR with the doorbells.
     MoveBar,
-    /// It stops the device, makes its rings new, and starts it. A packet that the device has not
-    /// taken before is sent again.
+    /// The guest stops the device, resets its rings, and starts it. A packet that the device has
+    /// not taken before is sent again.
     Reset,
-    /// It goes on in another VM.
+    /// The guest moves to another VM.
     Suspend,
 }
 
 impl Change {
-    /// How many times the guest goes on in another VM.
+    /// How many times the guest moves to another VM.
     fn suspends(self) -> u32 {
         match self {
             Self::MaskAndSuspend => 2,
@@ -49,7 +49,7 @@ impl Change {
         }
     }
 
-    /// How many of the first so many changes take the guest to another VM.
+    /// How many times the guest moves to another VM in its first `changes` changes.
     #[must_use]
     pub fn moves(changes: u32) -> u32 {
         let first = Self::ALL.into_iter().cycle().take(changes as usize);
@@ -70,7 +70,7 @@ impl Change {
 
 impl Guest {
     /// Sends the packet of the round, and makes the next change if one is due. Jumps to `come` if
-    /// it has taken the interrupt, and to `answered` if it has taken the answer, too.
+    /// it has taken the interrupt, and to `answered` if it has taken the reply, too.
     pub(super) fn send_and_change(
         &self,
         asm: &mut Asm,
@@ -200,7 +200,7 @@ impl Guest {
         };
         asm.mmio_write16(STATUS, 0)?;
         self.take(asm, Due::Echo, |asm, _| asm.jmp(nothing))?;
-        // The device is stopped, so an interrupt that it has sent was taken.
+        // The device is stopped, and every interrupt that it has sent was taken.
         asm.mov(rax, qword_ptr(interrupts.address()))?;
         asm.cmp(rax, r13)?;
         asm.jne(called)?;
@@ -226,7 +226,7 @@ impl Guest {
         asm.nop()
     }
 
-    /// Makes both rings as they were at first, and starts the device.
+    /// Resets both rings, and starts the device.
     fn start_anew(&self, asm: &mut Asm) -> Emitted {
         let [receive, transmit] = &self.rings;
         for (ring, available) in [(receive, SIZE), (transmit, 0)] {

@@ -52,7 +52,7 @@ impl Guest {
     }
 
     /// Waits for an interrupt, and takes packets until the one that is due has come. A jump to
-    /// `come` leads behind the first wait.
+    /// `come` skips the first wait.
     pub(super) fn receive(
         &self,
         asm: &mut Asm,
@@ -69,8 +69,8 @@ impl Guest {
         })
     }
 
-    /// Takes packets until the one that is due has come. Where there is none it does `empty`, which
-    /// jumps to the label or elsewhere.
+    /// Takes packets until the one that is due has come. If the ring is empty, it runs `empty`,
+    /// which jumps to the label or elsewhere.
     pub(super) fn take(
         &self,
         asm: &mut Asm,
@@ -93,7 +93,7 @@ impl Guest {
         asm.mov(rax, ring.buffers())?;
         asm.add(rbx, rax)?;
         asm.inc(r12)?;
-        // It belongs to the device again after this, so what counts is kept.
+        // The buffer belongs to the device again after this, so its fields are read now.
         asm.movzx(esi, word_ptr(rbx + OPERATION))?;
         asm.mov(r8d, dword_ptr(rbx + LENGTH))?;
         asm.mov(rdi, qword_ptr(rbx + HEADER))?;
@@ -122,7 +122,7 @@ impl Guest {
         asm.nop()
     }
 
-    /// Whether a packet has come that was not taken: the flags say that it is not equal.
+    /// Compares the used index with the packets taken: "not equal" if a packet has come.
     pub(super) fn compare_used(&self, asm: &mut Asm, ring: &Ring) -> Emitted {
         asm.movzx(eax, word_ptr(ring.used() + INDEX))?;
         asm.cmp(ax, r12w)
@@ -145,7 +145,7 @@ impl Guest {
         asm.jmp(done)
     }
 
-    /// Gives the buffer back that was taken last, and kicks if the device wants to know.
+    /// Makes the buffer that was taken last available again, and kicks if the device wants a kick.
     fn give_back(&self, asm: &mut Asm, ring: &Ring) -> Emitted {
         let mut quiet = asm.create_label();
         self.make_available(asm, ring)?;
@@ -157,7 +157,7 @@ impl Guest {
         asm.nop()
     }
 
-    /// Waits until an interrupt has come that is not known yet.
+    /// Waits for an interrupt that was not counted yet.
     pub(super) fn wait(&self, asm: &mut Asm, idle: Idle) -> Emitted {
         let [interrupts, _] = &self.interrupts;
         let [mut look, mut come] = [(); 2].map(|()| asm.create_label());

@@ -30,7 +30,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device that does not run, with this context identifier.
+    /// A stopped device with this context identifier.
     ///
     /// # Errors
     ///
@@ -54,13 +54,13 @@ impl Device {
         })
     }
 
-    /// How many rings the kernel has found in disorder.
+    /// How many rings the kernel has found malformed.
     #[must_use]
     pub fn ring_errors(&self) -> u64 {
         self.ring_errors
     }
 
-    /// Tells the kernel all about the memory and the rings but their eventfds.
+    /// Sets the memory and all parts of the rings except their eventfds.
     fn describe(&self, vsock: &Vsock<Memory>, session: &Session) -> Result<(), Box<dyn Error>> {
         let memory = session.memory();
         let locked = self.memory.lock();

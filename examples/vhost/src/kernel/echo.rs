@@ -12,15 +12,15 @@ use vsock::{VMADDR_CID_ANY, VsockListener, VsockStream};
 /// VMADDR_PORT_ANY: any port that is free.
 const ANY_PORT: u32 = u32::MAX;
 
-/// A device that is stopped for so long is not started any more.
+/// A device that is stopped for this long is not started any more.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Prints its port, serves one connection to its end, and prints how many packets there were, or
-/// fails if one of them was not the next.
+/// Prints its port, serves one connection to its end, and prints how many packets it received.
+/// Fails if a packet was out of order.
 ///
 /// # Errors
 ///
-/// Those of the socket, and that one.
+/// Those of the socket, and a packet that is out of order.
 pub fn run() -> Result<(), Box<dyn Error>> {
     let listener = VsockListener::bind_with_cid_port(VMADDR_CID_ANY, ANY_PORT)?;
     let mut out = io::stdout();
@@ -46,7 +46,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends a packet. Since Linux 7 it is refused while the device of the guest is stopped.
+/// Sends a packet. Since Linux 7 this fails while the device of the guest is stopped.
 fn send(stream: &mut VsockStream, payload: &[u8]) -> io::Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -61,7 +61,7 @@ fn send(stream: &mut VsockStream, payload: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The guest does not end its connection: that of a device which is closed is reset.
+/// The guest does not close its connection: closing the device resets it.
 fn is_the_end(kind: io::ErrorKind) -> bool {
     matches!(
         kind,

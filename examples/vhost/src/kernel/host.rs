@@ -7,7 +7,7 @@ use std::process::ChildStdout;
 
 use crate::launch::{Killed, echo};
 
-/// A process that sends back what it receives. It does not outlive this.
+/// A process that sends back what it receives. It is killed on drop.
 #[derive(Debug)]
 pub struct Host {
     process: Killed,
@@ -15,7 +15,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts it. Returns it, and the port that it listens on.
+    /// Starts the process. Returns it and the port on which it listens.
     ///
     /// # Errors
     ///
@@ -30,8 +30,8 @@ impl Host {
         Ok((host, u32::try_from(port)?))
     }
 
-    /// Waits until it has ended. The device must have been closed. Returns how many packets it has
-    /// sent back.
+    /// Waits until the process has ended; the device must be closed already. Returns how many
+    /// packets it has sent back.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`connect`] and [`describe`]: what the VMM tells a daemon, in the order in which it must.
+//! [`connect`] and [`describe`]: the VMM's requests to a daemon, in the required order.
 
 use std::error::Error;
 use std::os::unix::net::UnixStream;
@@ -14,14 +14,14 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 use super::daemon::VERSION_1;
 
-/// Agrees with the daemon at the other end of a stream on owner and features.
+/// Negotiates ownership and features with the daemon at the other end of a stream.
 pub(crate) fn connect(stream: UnixStream, rings: usize) -> Result<Frontend, Box<dyn Error>> {
     let mut frontend = Frontend::from_stream(stream, rings as u64);
     negotiate(&mut frontend)?;
     Ok(frontend)
 }
 
-/// Tells a daemon all about the memory and the rings but their eventfds. The rings are stopped.
+/// Describes the memory and the rings to a daemon, without their eventfds. The rings are stopped.
 pub(crate) fn describe(
     frontend: &Frontend,
     memory: &GuestMemoryMmap,
@@ -53,8 +53,8 @@ fn negotiate(frontend: &mut Frontend) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Size and addresses of a ring, and where in it the daemon goes on: behind the last buffer that
-/// was used.
+/// Sets size and addresses of a ring, and where the daemon goes on: after the last buffer that was
+/// used.
 fn describe_ring(
     frontend: &Frontend,
     queue: usize,

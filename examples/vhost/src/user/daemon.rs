@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The daemon: the device in a process of its own, which takes one connection and ends with it.
+//! The daemon: a process with the device, which serves one connection and ends with it.
 
 use std::error::Error;
 use std::io;
@@ -26,8 +26,8 @@ use super::echo::{Rings, Step};
 /// VIRTIO_F_VERSION_1.
 pub(crate) const VERSION_1: u64 = 1 << 32;
 
-/// Serves the listening socket that is this process's standard input. With a number other than 0 it
-/// kills itself at the moment of that number.
+/// Serves the listening socket that is this process's standard input. If `last_moment` is not 0,
+/// the daemon kills itself at the moment of that number.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn run(last_moment: u32) -> Result<(), Box<dyn Error>> {
         .start(&mut listener)
         .map_err(|error| error.to_string())?;
     match daemon.wait() {
-        // The VMM has gone, which is how a daemon ends.
+        // The VMM has closed the connection, which is the regular end of a daemon.
         Ok(())
         | Err(DaemonError::HandleRequest(
             ProtocolError::Disconnected | ProtocolError::PartialMessage,
@@ -57,22 +57,22 @@ pub fn run(last_moment: u32) -> Result<(), Box<dyn Error>> {
 
 struct Device {
     memory: Option<GuestMemoryAtomic<GuestMemoryMmap>>,
-    /// How many moments it has left; 0 if it is not to die.
+    /// How many moments the daemon has left; 0 if it must not die.
     left: u32,
 }
 
 impl Device {
-    /// A moment at which a crash would lose something that the rings do not show: a kick was read
-    /// and no ring looked at, or a buffer was used and the guest not called.
+    /// A moment at which a crash loses something that the rings do not show: a kick was read and no
+    /// ring looked at, or a buffer was used and the guest not called.
     fn moment(&mut self) {
         if self.left == 1 {
-            // It does not return.
+            // This does not return.
             let _ = raise(Signal::SIGKILL);
         }
         self.left = self.left.saturating_sub(1);
     }
 
-    /// Does all that the rings have to be done, if both are enabled.
+    /// Serves the rings as far as they go, if both are enabled.
     fn serve(&mut self, vrings: &[VringRwLock]) -> io::Result<()> {
         self.moment();
         let (Some(memory), [receive, transmit, ..]) = (&self.memory, vrings) else {
@@ -129,7 +129,7 @@ impl VhostUserBackendMut for Device {
         Ok(())
     }
 
-    /// Without one, the end of the connection would wait for the worker for ever.
+    /// Without an exit event, the end of the connection would wait for the worker for ever.
     fn exit_event(&self, _: usize) -> Option<(EventConsumer, EventNotifier)> {
         new_event_consumer_and_notifier(EventFlag::CLOEXEC).ok()
     }
@@ -141,7 +141,7 @@ impl VhostUserBackendMut for Device {
         vrings: &[VringRwLock],
         _: usize,
     ) -> io::Result<()> {
-        // After an error the worker ends without a word, and the VMM sees that the traffic stalls.
+        // After an error the worker ends silently, and the VMM sees that the traffic stalls.
         self.serve(vrings)
             .inspect_err(|error| eprintln!("vhost_user: the daemon gives up: {error}"))
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Device`]: the daemon of the moment, and its replacement by another.
+//! [`Device`]: the current daemon, and its replacement.
 
 use std::error::Error;
 use std::fmt;
@@ -21,9 +21,9 @@ use crate::rings::Rings;
 /// A device in another process.
 pub struct Device {
     daemon: Leash,
-    /// The moment at which it dies by itself; 0 if it does not.
+    /// The moment at which the daemon kills itself; 0 if it does not.
     last_moment: u32,
-    /// Its connection, while the rings are stopped.
+    /// The daemon's connection, while the rings are stopped.
     idle: Option<Frontend>,
     rings: Rings<Frontend>,
     /// Whether the guest has started the device.
@@ -32,8 +32,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device without a daemon. Its first one dies by itself at the moment of this number unless
-    /// it is 0.
+    /// A device without a daemon. Its first daemon kills itself at the moment of this number,
+    /// unless it is 0.
     #[must_use]
     pub fn new(last_moment: u32) -> Self {
         Self {
@@ -46,18 +46,18 @@ impl Device {
         }
     }
 
-    /// A hold on the daemon of each moment.
+    /// The leash of the current daemon and of its replacements.
     #[must_use]
     pub fn leash(&self) -> Leash {
         self.daemon.clone()
     }
 
-    /// Kills the daemon, whatever it does, and starts another one with new eventfds. That one dies
-    /// by itself at the moment of this number unless it is 0.
+    /// Kills the daemon, and starts another one with new eventfds. The new one kills itself at the
+    /// moment of this number, unless it is 0.
     ///
     /// # Errors
     ///
-    /// Those of the VM, and of the new daemon unless it has died by itself.
+    /// Those of the VM, and of the new daemon unless it has killed itself.
     pub fn restart(&mut self, session: &Session, last_moment: u32) -> Result<(), Box<dyn Error>> {
         self.lose();
         self.last_moment = last_moment;
@@ -69,7 +69,7 @@ impl Device {
         }
     }
 
-    /// Waits until the daemon has ended by itself. The rings are stopped.
+    /// Waits until the daemon has ended by itself. The rings must be stopped.
     ///
     /// # Errors
     ///
@@ -92,7 +92,8 @@ impl Device {
         self.launched += 1;
         let address = SocketAddr::from_abstract_name(name)?;
         let listener = UnixListener::bind_addr(&address)?;
-        // It waits in the backlog until the daemon takes it, and breaks if the daemon dies before.
+        // The connection waits in the backlog until the daemon takes it, and breaks if the daemon
+        // dies before.
         let stream = UnixStream::connect_addr(&address)?;
         self.daemon.put(daemon(listener, self.last_moment)?);
         self.idle = Some(connect(stream, QUEUES)?);
@@ -122,7 +123,7 @@ impl Device {
         self.rings.start(frontend, pairs)
     }
 
-    /// An error is none if the daemon was to kill itself, and has: the next one follows.
+    /// Ignores an error if the daemon was to kill itself, and has: the next one follows.
     fn forgive(&mut self, result: Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
         match result {
             Err(_) if self.last_moment != 0 && self.daemon.has_killed_itself()? => {
@@ -135,7 +136,7 @@ impl Device {
 
     /// Kills the daemon, if it is not dead, and takes the rings from it.
     fn lose(&mut self) {
-        // It is killed, and has ended.
+        // Dropping the daemon kills it and waits for its end.
         drop(self.daemon.take());
         drop(self.idle.take());
         self.rings.abandon();
@@ -144,7 +145,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // The rings would else ask a daemon that may be stuck to stop.
+        // Otherwise the rings would ask a daemon that may be stuck to stop.
         self.lose();
     }
 }

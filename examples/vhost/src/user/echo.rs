@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The device: it sends every packet back, and keeps nothing but what is in the rings.
+//! The device: it sends every packet back, and keeps no state outside the rings.
 //!
-//! Each packet of the guest is answered by one packet, and then completed. So the used index of the
-//! receive ring is that of the transmit ring, or one more: then the last packet was answered, and
-//! the daemon that did so was killed before it could complete it. What is owed follows from the
-//! rings alone.
+//! Each packet of the guest gets one reply, and is completed after that. So the used index of the
+//! receive ring equals that of the transmit ring, or is one more. In the second case the last
+//! packet has its reply, but the daemon was killed before it could complete the packet. The rings
+//! alone show what is still to be done.
 
 use std::io;
 use std::num::Wrapping;
@@ -25,21 +25,21 @@ pub(crate) struct Rings<'a> {
     pub(crate) transmit: &'a mut Queue,
 }
 
-/// What is to be done next.
+/// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing, until the guest kicks.
     Wait,
-    /// The guest is to be told that it has received a packet.
+    /// The guest has received a packet: call it, on the receive ring.
     CallReceive,
-    /// The guest is to be told that a packet of its own is done.
+    /// A packet of the guest is done: call it, on the transmit ring.
     CallTransmit,
-    /// The guest has turned these interrupts off.
+    /// The guest has turned this interrupt off: go on.
     Continue,
 }
 
 impl<'a> Rings<'a> {
-    /// Takes one step. A device that is killed between two, or within one, has lost nothing.
+    /// Takes one step. A device that is killed between two steps, or within one, has lost nothing.
     pub(crate) fn step(&mut self) -> io::Result<Step> {
         let answered = used_index(self.receive, self.memory)?;
         let completed = used_index(self.transmit, self.memory)?;
@@ -47,7 +47,7 @@ impl<'a> Rings<'a> {
             return Ok(Step::Wait);
         };
         match (answered - completed).0 {
-            0 => self.answer(packet),
+            0 => self.reply(packet),
             1 => {
                 let head = packet.head_index();
                 let added = self.transmit.add_used(self.memory, head, 0);
@@ -55,30 +55,30 @@ impl<'a> Rings<'a> {
                 self.call(false)
             }
             difference => Err(io::Error::other(format!(
-                "{difference} packets were answered and not completed"
+                "{difference} packets have a reply and are not completed"
             ))),
         }
     }
 
-    /// Puts the answer into a buffer of the guest. The packet is completed by the next step.
-    fn answer(&mut self, packet: DescriptorChain<Memory<'a>>) -> io::Result<Step> {
+    /// Puts the reply into a buffer of the guest. The next step completes the packet.
+    fn reply(&mut self, packet: DescriptorChain<Memory<'a>>) -> io::Result<Step> {
         self.transmit.go_to_previous_position();
         let Some(buffer) = self.buffer()? else {
             return Ok(Step::Wait);
         };
-        let answer = read(packet, self.memory)?.echo();
-        let answer = answer.ok_or_else(|| io::Error::other("a packet that has no answer"))?;
+        let reply = read(packet, self.memory)?.echo();
+        let reply = reply.ok_or_else(|| io::Error::other("a packet that needs no reply"))?;
         let head = buffer.head_index();
         let address = first(buffer, PACKET)?;
-        let written = self.memory.write_slice(&answer.to_bytes(), address);
+        let written = self.memory.write_slice(&reply.to_bytes(), address);
         written.map_err(io::Error::other)?;
         let added = self.receive.add_used(self.memory, head, PACKET as u32);
         added.map_err(io::Error::other)?;
         self.call(true)
     }
 
-    /// A buffer to receive into. The guest need not kick for those that it gives back as long as
-    /// there is one.
+    /// A buffer to receive into. As long as there is one, the guest need not kick for those that it
+    /// returns.
     fn buffer(&mut self) -> io::Result<Option<DescriptorChain<Memory<'a>>>> {
         let mut buffer = self.receive.pop_descriptor_chain(self.memory);
         if buffer.is_none() {
@@ -86,7 +86,7 @@ impl<'a> Rings<'a> {
             if !more.map_err(io::Error::other)? {
                 return Ok(None);
             }
-            // None again if the guest has made more available than there are.
+            // `None` again if the available index is wrong.
             buffer = self.receive.pop_descriptor_chain(self.memory);
         }
         if buffer.is_some() {
@@ -128,7 +128,7 @@ fn read(packet: DescriptorChain<Memory<'_>>, memory: Memory<'_>) -> io::Result<P
     Ok(Packet::from_bytes(&bytes))
 }
 
-/// The address of the only descriptor of a packet, which has so many bytes or more.
+/// The address of the only descriptor of a packet, which must have at least so many bytes.
 fn first<M>(mut chain: DescriptorChain<M>, bytes: u64) -> io::Result<GuestAddress>
 where
     M: Deref<Target = GuestMemoryMmap>,
@@ -195,7 +195,7 @@ mod tests {
             (used(&self.receive), used(&self.transmit))
         }
 
-        /// What a daemon that has just been started does, before it is killed.
+        /// Runs the steps of a daemon that has just been started, before it is killed.
         fn steps(&self, steps: usize) -> Vec<Step> {
             let [mut receive, mut transmit] = [&self.receive, &self.transmit].map(|ring| {
                 let mut queue = Queue::new(SIZE).unwrap();
@@ -226,7 +226,7 @@ mod tests {
         guest.send();
         assert_eq!(guest.steps(1), [Step::CallReceive]);
         assert_eq!(guest.used(), (1, 0));
-        // The guest has the answer, so it may send the next packet before there is a new daemon.
+        // The guest has the reply, so it may send the next packet before there is a new daemon.
         guest.send();
         assert_eq!(guest.steps(1), [Step::Continue]);
         assert_eq!(guest.used(), (1, 1));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Leash`]: a hold on the daemon for a thread that does not wait for it.
+//! [`Leash`]: lets a thread kill the daemon without waiting for it.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 
 use crate::launch::Killed;
 
-/// How long a daemon that has broken its connection may take to be dead.
+/// The longest time from the daemon's broken connection to its death.
 const DYING: Duration = Duration::from_secs(2);
 
-/// The daemon of the moment. Clones share it.
+/// The current daemon. Clones share it.
 ///
 /// A request to a daemon that does not reply waits for ever: the `vhost` crate tries again after a
 /// time-out of the socket. When the daemon is killed, the request fails.
@@ -25,19 +25,19 @@ pub struct Leash(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     daemon: Option<Killed>,
-    /// Whether there ever was one.
+    /// Whether there ever was a daemon.
     had: bool,
 }
 
 impl Leash {
-    /// Kills the daemon. What waits for it goes on.
+    /// Kills the daemon. Threads that wait for it go on.
     pub fn kill(&self) {
         if let Some(daemon) = &mut self.lock().daemon {
             daemon.kill();
         }
     }
 
-    /// Whether there was a daemon that has ended, and there is no other yet.
+    /// Whether the daemon has ended, and was not replaced yet.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Leash {
         }
     }
 
-    /// Does something that may wait for the daemon, and kills the daemon if that takes too long.
+    /// Runs `act`, which may wait for the daemon, and kills the daemon if that takes too long.
     pub fn within<R>(&self, patience: Duration, act: impl FnOnce() -> R) -> R {
         thread::scope(|scope| {
             let (done, is_done) = channel::<()>();
@@ -76,7 +76,7 @@ impl Leash {
         self.lock().daemon.take()
     }
 
-    /// Whether the daemon has killed itself: at once, or soon.
+    /// Whether the daemon has killed itself, or does so within a short time.
     pub(super) fn has_killed_itself(&self) -> io::Result<bool> {
         let end = Instant::now() + DYING;
         loop {

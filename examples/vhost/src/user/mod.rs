@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A device in another process: a vhost-user daemon, and what the VMM tells it.
+//! A device in another process: a vhost-user daemon, and the VMM's requests to it.
 
 #[cfg(target_arch = "x86_64")]
 mod connection;

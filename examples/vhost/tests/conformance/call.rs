@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What becomes of the signals that a vsock device gives when it has used a buffer.
+//! Where the signals go that a vsock device gives when it has used a buffer.
 
 use crate::ioctl::Purpose::Call;
 use crate::missing::Trials;
@@ -14,7 +14,7 @@ pub(crate) fn add(trials: &mut Trials) {
         let new = event(0);
         device.set(Call, &new);
         device.settle();
-        // The signal stays where it was given.
+        // The signal stays in the eventfd that was set when it was given.
         assert_eq!(taken(&new), 0);
         device.expect(1, 1, 0);
         device.send();

@@ -7,11 +7,11 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno::{EBADF, EBUSY, EFAULT, EINVAL, ENOBUFS, EPERM};
 
 use crate::ioctl::Purpose::{Call, Error, Kick};
-use crate::ioctl::{Answer, Vhost};
+use crate::ioctl::{Outcome, Vhost};
 use crate::missing::{Trials, VSOCK};
 use crate::wired::{NONE, RX, TX, VERSION_1, event};
 
-/// The number of no file: never was, and not likely to be soon.
+/// A number that is no descriptor, and not likely to be one soon.
 const CLOSED: i32 = 9999;
 
 /// What a descriptor may be.
@@ -22,8 +22,8 @@ enum Given {
     Number(i32),
 }
 
-/// Name, queue, descriptor, answer: of KICK, CALL and ERR alike.
-const DESCRIPTORS: [(&str, u32, Given, Answer); 8] = [
+/// Name, queue, descriptor and result, of KICK, CALL and ERR alike.
+const DESCRIPTORS: [(&str, u32, Given, Outcome); 8] = [
     ("an_eventfd", RX, Given::Eventfd, Ok(0)),
     ("an_eventfd_of_the_last_queue", TX, Given::Eventfd, Ok(0)),
     ("fd_minus_1", RX, Given::Number(NONE), Ok(0)),
@@ -34,7 +34,7 @@ const DESCRIPTORS: [(&str, u32, Given, Answer); 8] = [
     ("queue_99", 99, Given::Eventfd, Err(ENOBUFS)),
 ];
 
-/// Adds them all for one device. Those features it must have.
+/// Adds the tests of one device, which must have these features.
 pub(crate) fn add(trials: &mut Trials, path: &'static str, features: u64) {
     let mut add = |name: &str, run: fn(Vhost)| {
         trials.add("control", name, move || {
@@ -79,7 +79,7 @@ pub(crate) fn add(trials: &mut Trials, path: &'static str, features: u64) {
         assert_eq!(vhost.set_log_fd(CLOSED), Err(EBADF));
     });
     for (purpose, of) in [(Kick, "kick"), (Call, "call"), (Error, "err")] {
-        for (name, queue, given, answer) in DESCRIPTORS {
+        for (name, queue, given, result) in DESCRIPTORS {
             trials.add("control", &format!("{of}_{name}"), move || {
                 let (eventfd, file) = (event(0), File::open("/dev/null").unwrap());
                 let fd = match given {
@@ -89,7 +89,7 @@ pub(crate) fn add(trials: &mut Trials, path: &'static str, features: u64) {
                 };
                 let vhost = Vhost::open(path).unwrap();
                 vhost.set_owner().unwrap();
-                assert_eq!(vhost.set(purpose, queue, fd), answer);
+                assert_eq!(vhost.set(purpose, queue, fd), result);
             });
         }
         trials.add("control", &format!("{of}_again_and_another"), move || {
@@ -115,12 +115,12 @@ pub(crate) fn add(trials: &mut Trials, path: &'static str, features: u64) {
         let vhost = Vhost::open(path).unwrap();
         assert_eq!(vhost.reset_owner(), Err(EPERM));
         vhost.set_owner().unwrap();
-        // A vsock device takes it for the ioctl of a queue, whose index it then reads from address
-        // 0.
-        let answer = if path == VSOCK { Err(EFAULT) } else { Ok(0) };
-        assert_eq!(vhost.reset_owner(), answer);
-        // Only the other then has no owner any more.
-        let answer = if path == VSOCK { Err(EBUSY) } else { Ok(0) };
-        assert_eq!(vhost.set_owner(), answer);
+        // A vsock device takes it for the ioctl of a queue, and reads the queue's index from
+        // address 0.
+        let result = if path == VSOCK { Err(EFAULT) } else { Ok(0) };
+        assert_eq!(vhost.reset_owner(), result);
+        // Only the network device has no owner after this.
+        let result = if path == VSOCK { Err(EBUSY) } else { Ok(0) };
+        assert_eq!(vhost.set_owner(), result);
     });
 }

@@ -5,7 +5,7 @@ use crate::ioctl::Purpose::Error;
 use crate::missing::Trials;
 use crate::wired::Wired;
 
-/// An address of the guest's where no memory is.
+/// A guest address without memory.
 const NOWHERE: u64 = 0x1234;
 
 pub(crate) fn add(trials: &mut Trials) {
@@ -20,7 +20,7 @@ pub(crate) fn add(trials: &mut Trials) {
             device.tx().offer(NOWHERE, 44);
             device.kick.write(1).unwrap();
             device.expect(1, 0, 1);
-            // No more signals come, and the device tells the driver not to kick.
+            // No more signals come, and the device suppresses kicks.
             device.expect(1, 0, 0);
             assert!(device.tx().wants_no_kick());
             device.offer();

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use crate::memory::Memory;
 
 /// What an ioctl returns.
-pub(crate) type Answer = Result<i32, Errno>;
+pub(crate) type Outcome = Result<i32, Errno>;
 
 /// `struct vhost_vring_state`.
 #[repr(C)]
@@ -50,7 +50,7 @@ struct MemoryTable {
 }
 
 /// `include/uapi/linux/vhost.h`. Where the size in the number is not that of the argument, or the
-/// direction is another, the number is written out.
+/// direction differs, the number is written out.
 mod raw {
     use nix::{request_code_none, request_code_write};
 
@@ -130,24 +130,24 @@ impl Vhost {
         unsafe { raw::get_backend_features(self.fd(), &raw mut features) }.map(|_| features)
     }
 
-    pub(crate) fn set_features(&self, features: u64) -> Answer {
+    pub(crate) fn set_features(&self, features: u64) -> Outcome {
         // SAFETY: VHOST_SET_FEATURES reads one u64, which outlives the call.
         unsafe { raw::set_features(self.fd(), &features) }
     }
 
-    pub(crate) fn set_owner(&self) -> Answer {
+    pub(crate) fn set_owner(&self) -> Outcome {
         // SAFETY: VHOST_SET_OWNER ignores its argument.
         unsafe { raw::set_owner(self.fd(), 0) }
     }
 
-    pub(crate) fn reset_owner(&self) -> Answer {
+    pub(crate) fn reset_owner(&self) -> Outcome {
         // SAFETY: VHOST_RESET_OWNER has no argument. A device that does not know it checks the
         // pointer, and finds no memory of this process there.
         unsafe { raw::reset_owner(self.fd(), 0) }
     }
 
     /// Gives all the memory to the device, at [`Memory::guest_address`].
-    pub(crate) fn set_mem_table(&self) -> Answer {
+    pub(crate) fn set_mem_table(&self) -> Outcome {
         let table = MemoryTable {
             regions: 1,
             padding: 0,
@@ -162,12 +162,12 @@ impl Vhost {
         unsafe { raw::set_mem_table(self.fd(), &table) }
     }
 
-    pub(crate) fn set_log_fd(&self, fd: i32) -> Answer {
+    pub(crate) fn set_log_fd(&self, fd: i32) -> Outcome {
         // SAFETY: VHOST_SET_LOG_FD reads one i32, which outlives the call.
         unsafe { raw::set_log_fd(self.fd(), &fd) }
     }
 
-    pub(crate) fn set_vring_num(&self, index: u32, number: u32) -> Answer {
+    pub(crate) fn set_vring_num(&self, index: u32, number: u32) -> Outcome {
         // SAFETY: VHOST_SET_VRING_NUM reads one `State`, which outlives the call.
         unsafe { raw::set_vring_num(self.fd(), &State { index, number }) }
     }
@@ -179,7 +179,7 @@ impl Vhost {
         descriptors: usize,
         available: usize,
         used: usize,
-    ) -> Answer {
+    ) -> Outcome {
         let addresses = Addresses {
             index,
             flags: 0,
@@ -193,7 +193,7 @@ impl Vhost {
         unsafe { raw::set_vring_addr(self.fd(), &addresses) }
     }
 
-    pub(crate) fn set_vring_base(&self, index: u32, number: u32) -> Answer {
+    pub(crate) fn set_vring_base(&self, index: u32, number: u32) -> Outcome {
         // SAFETY: VHOST_SET_VRING_BASE reads one `State`, which outlives the call.
         unsafe { raw::set_vring_base(self.fd(), &State { index, number }) }
     }
@@ -205,7 +205,7 @@ impl Vhost {
         unsafe { raw::get_vring_base(self.fd(), &raw mut state) }.map(|_| state.number)
     }
 
-    pub(crate) fn set_busyloop_timeout(&self, index: u32, number: u32) -> Answer {
+    pub(crate) fn set_busyloop_timeout(&self, index: u32, number: u32) -> Outcome {
         // SAFETY: VHOST_SET_VRING_BUSYLOOP_TIMEOUT reads one `State`, which outlives the call.
         unsafe { raw::set_busyloop_timeout(self.fd(), &State { index, number }) }
     }
@@ -218,7 +218,7 @@ impl Vhost {
     }
 
     /// VHOST_SET_VRING_KICK, VHOST_SET_VRING_CALL or VHOST_SET_VRING_ERR.
-    pub(crate) fn set(&self, purpose: Purpose, index: u32, fd: i32) -> Answer {
+    pub(crate) fn set(&self, purpose: Purpose, index: u32, fd: i32) -> Outcome {
         let (device, descriptor) = (self.fd(), Descriptor { index, fd });
         // SAFETY: each of them reads one `Descriptor`, which outlives the call.
         unsafe {
@@ -230,17 +230,17 @@ impl Vhost {
         }
     }
 
-    pub(crate) fn net_set_backend(&self, index: u32, fd: i32) -> Answer {
+    pub(crate) fn net_set_backend(&self, index: u32, fd: i32) -> Outcome {
         // SAFETY: VHOST_NET_SET_BACKEND reads one `Descriptor`, which outlives the call.
         unsafe { raw::net_set_backend(self.fd(), &Descriptor { index, fd }) }
     }
 
-    pub(crate) fn vsock_set_guest_cid(&self, cid: u64) -> Answer {
+    pub(crate) fn vsock_set_guest_cid(&self, cid: u64) -> Outcome {
         // SAFETY: VHOST_VSOCK_SET_GUEST_CID reads one u64, which outlives the call.
         unsafe { raw::vsock_set_guest_cid(self.fd(), &cid) }
     }
 
-    pub(crate) fn vsock_set_running(&self, running: bool) -> Answer {
+    pub(crate) fn vsock_set_running(&self, running: bool) -> Outcome {
         // SAFETY: VHOST_VSOCK_SET_RUNNING reads one i32, which outlives the call.
         unsafe { raw::vsock_set_running(self.fd(), &i32::from(running)) }
     }

@@ -17,7 +17,7 @@ pub(crate) fn add(trials: &mut Trials) {
         wait_until(|| device.tx().used_index() == 1);
         wait_until(|| taken(&device.call) == 1);
     });
-    // What the other tests rely on when they expect that nothing happens.
+    // The other tests rely on this when they expect that nothing happens.
     add("is_handled_when_another_one_has_been_taken_away", || {
         let device = Wired::running_vsock();
         for used in 1..=100 {
@@ -80,7 +80,7 @@ pub(crate) fn add(trials: &mut Trials) {
         device.send();
         device.expect(1, 1, 0);
         device.offer();
-        // Its counter is 1, but it is the same file, whatever the descriptor.
+        // The counter is 1, but it is the same file, by another descriptor.
         let dup = device.kick.as_fd().try_clone_to_owned().unwrap();
         device.set(Kick, &device.kick);
         device.set(Kick, &dup);

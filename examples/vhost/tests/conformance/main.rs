@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What the kernel's vhost devices do with kicks and calls: the facts that the wiring of a queue
-//! rests on.
+//! What the kernel's vhost devices do with kicks and calls: the facts on which the wiring of a
+//! queue is based.
 //!
-//! They were seen on Linux 6.1, 6.12 and 7.2. Tests of a device that is missing are ignored, with
-//! the reason as their kind; with `REQUIRE_VHOST=1` they fail.
+//! Verified on Linux 6.1, 6.12 and 7.2. Tests of a missing device are ignored, with the reason as
+//! their kind; with `REQUIRE_VHOST=1` they fail.
 //!
 //! | section | what it is about |
 //! |---|---|
@@ -41,10 +41,9 @@ use missing::{NET, Needs, Trials, VSOCK};
 /// VIRTIO_F_NOTIFY_ON_EMPTY, VHOST_F_LOG_ALL, VIRTIO_F_ANY_LAYOUT, VIRTIO_RING_F_INDIRECT_DESC,
 /// VIRTIO_RING_F_EVENT_IDX and VIRTIO_F_ACCESS_PLATFORM.
 const COMMON_FEATURES: u64 = 1 << 33 | 0x3d00_0000;
-/// VIRTIO_VSOCK_F_SEQPACKET, and those that both have.
+/// VIRTIO_VSOCK_F_SEQPACKET, and the common features.
 const VSOCK_FEATURES: u64 = COMMON_FEATURES | 1 << 1;
-/// VIRTIO_NET_F_MRG_RXBUF, and those that both have. VHOST_NET_F_VIRTIO_NET_HDR is ANY_LAYOUT's
-/// bit.
+/// VIRTIO_NET_F_MRG_RXBUF, and the common features. VHOST_NET_F_VIRTIO_NET_HDR is ANY_LAYOUT's bit.
 const NET_FEATURES: u64 = COMMON_FEATURES | 1 << 15;
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Memory`]: what the rings and the packets of a test are in.
+//! [`Memory`]: the memory of the rings and packets of a test.
 #![allow(unsafe_code)]
 
 use std::num::NonZeroUsize;
@@ -17,7 +17,7 @@ unsafe impl Send for Memory {}
 
 impl Memory {
     pub(crate) const SIZE: usize = 1 << 20;
-    /// Where the guest has it: not where this process does, so that addresses are translated.
+    /// The guest's address of it: not this process's, so that addresses are translated.
     const GUEST: u64 = 0x1000_0000;
 
     pub(crate) fn new() -> Self {
@@ -28,12 +28,12 @@ impl Memory {
         Self(mapped.unwrap().cast())
     }
 
-    /// The guest's address of what is at `offset`.
+    /// The guest's address of `offset`.
     pub(crate) fn guest_address(offset: usize) -> u64 {
         Self::GUEST + offset as u64
     }
 
-    /// This process's address of what is at `offset`.
+    /// This process's address of `offset`.
     pub(crate) fn address(&self, offset: usize) -> u64 {
         self.at::<u8>(offset).as_ptr().addr() as u64
     }

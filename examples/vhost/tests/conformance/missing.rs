@@ -20,7 +20,7 @@ pub(crate) enum Needs {
 }
 
 impl Needs {
-    /// The device, as names of tests begin, and how the output shows it.
+    /// The device, as test names begin with it, and as the output shows it.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Device(VSOCK) => ("vsock", VSOCK),
@@ -29,7 +29,7 @@ impl Needs {
         }
     }
 
-    /// Why it cannot be had.
+    /// Why the test cannot run here.
     fn missing(self) -> Option<String> {
         let open = |path: &str| match File::options().read(true).write(true).open(path) {
             Ok(_) => None,
@@ -43,7 +43,7 @@ impl Needs {
     }
 }
 
-/// Makes tests that need the same.
+/// Creates tests with the same needs.
 pub(crate) struct Trials {
     needs: Needs,
     missing: Option<String>,
@@ -59,7 +59,7 @@ impl Trials {
         }
     }
 
-    /// Adds a test. Where what it needs is missing, the test is ignored and its kind is the reason;
+    /// Adds a test. Where its needs are missing, the test is ignored and its kind is the reason;
     /// with `REQUIRE_VHOST=1` it fails.
     pub(crate) fn add(&mut self, section: &str, name: &str, run: impl FnOnce() + Send + 'static) {
         let (device, kind) = self.needs.names();

@@ -32,12 +32,12 @@ pub(crate) fn add(trials: &mut Trials) {
     add("makes_the_device_look_by_itself", || {
         let (tap, device) = (Tap::new().unwrap(), Wired::net());
         device.send();
-        // The kick is used up.
+        // The kick is consumed.
         device.expect(0, 0, 0);
         assert_eq!(taken(&device.kick), 1);
         assert_eq!(device.vhost.net_set_backend(TX, tap.fd()), Ok(0));
         device.expect(1, 1, 0);
-        // One that comes only now finds nothing left.
+        // A kick that comes only now finds nothing left.
         device.kick.write(1).unwrap();
         device.expect(1, 0, 0);
         assert_eq!(device.vhost.net_set_backend(TX, NONE), Ok(0));

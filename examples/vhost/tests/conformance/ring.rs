@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Ring`]: a driver's side of a split virtqueue, as much of it as these tests need. It writes
+//! [`Ring`]: a driver's side of a split virtqueue, as far as these tests need it. It writes
 //! malformed rings too.
 //!
 //! VIRTIO 1.3, 2.7.
@@ -37,7 +37,7 @@ impl<'a> Ring<'a> {
         self.base + 0x2000
     }
 
-    /// Makes one buffer available that the device reads.
+    /// Makes one buffer available for the device to read.
     pub(crate) fn offer(&self, address: u64, len: u32) {
         let index = self.memory.u16(self.available() + 2);
         let slot = u16::from_le(index.load(SeqCst)) % SIZE;
@@ -55,7 +55,7 @@ impl<'a> Ring<'a> {
         self.memory.u32(descriptor + 12).store(0, SeqCst);
     }
 
-    /// Moves the available index, by however many.
+    /// Adds `count` to the available index.
     pub(crate) fn jump(&self, count: u16) {
         let index = self.memory.u16(self.available() + 2);
         let next = u16::from_le(index.load(SeqCst)).wrapping_add(count);
@@ -67,7 +67,7 @@ impl<'a> Ring<'a> {
         u16::from_le(self.memory.u16(self.used() + 2).load(SeqCst))
     }
 
-    /// Whether the device tells the driver not to kick: VIRTQ_USED_F_NO_NOTIFY.
+    /// Whether the device suppresses kicks: VIRTQ_USED_F_NO_NOTIFY.
     pub(crate) fn wants_no_kick(&self) -> bool {
         u16::from_le(self.memory.u16(self.used()).load(SeqCst)) & 1 != 0
     }

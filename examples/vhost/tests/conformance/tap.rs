@@ -13,12 +13,12 @@ mod raw {
     nix::ioctl_readwrite_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 }
 
-/// A tap interface that is up, and that has headers of virtio 1 before its frames. Dropping it
-/// removes the interface.
+/// A tap interface that is up, with virtio 1 headers before its frames. Dropping it removes the
+/// interface.
 pub(crate) struct Tap(File);
 
 impl Tap {
-    /// Creates one, which takes CAP_NET_ADMIN.
+    /// Creates a tap interface, which needs CAP_NET_ADMIN.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = |flags: i32| libc::__c_anonymous_ifr_ifru {
             ifru_flags: i16::try_from(flags).unwrap(),
@@ -36,7 +36,7 @@ impl Tap {
         unsafe { raw::tun_set_iff(tap.as_raw_fd(), &raw mut request) }?;
         // SAFETY: TUNSETVNETHDRSZ reads one i32, which outlives the call.
         unsafe { raw::tun_set_vnet_hdr_size(tap.as_raw_fd(), &12) }?;
-        // Any socket of the Internet family does.
+        // Any Internet socket will do.
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         request.ifr_ifru = flags(libc::IFF_UP);
         // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which is borrowed for the call.

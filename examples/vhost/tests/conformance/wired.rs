@@ -39,7 +39,7 @@ pub(crate) fn taken(event: &EventFd) -> u64 {
     }
 }
 
-/// A device that has all but its backend: it does not run yet.
+/// A device with everything but its backend: it does not run yet.
 pub(crate) struct Wired {
     pub(crate) vhost: Vhost,
     pub(crate) kick: EventFd,
@@ -61,7 +61,8 @@ impl Wired {
         wired
     }
 
-    /// One that runs. Its packets have no valid address: the device uses them, and sends no reply.
+    /// A running device. Its packets have no valid address: the device uses them, and sends no
+    /// reply.
     pub(crate) fn running_vsock() -> Self {
         let wired = Self::vsock();
         wired.vhost.vsock_set_running(true).unwrap();
@@ -141,20 +142,20 @@ impl Wired {
         self.kick.write(1).unwrap();
     }
 
-    /// Returns when the device's worker has done all that it was woken for before.
+    /// Returns when the device's worker has finished all earlier work.
     ///
-    /// Taking a kick away from a queue, here the empty one, waits for all work of the device
+    /// Unbinding a kick, here that of the empty queue, waits for all work of the device
     /// (`vhost_dev_flush`). The worker does work in the order in which it was queued, and a kick
-    /// queues its work before the write to the eventfd returns. So what has not happened then does
-    /// not happen by itself.
+    /// queues its work before the write to the eventfd returns. So what has not happened by then
+    /// does not happen without another kick.
     pub(crate) fn settle(&self) {
         self.vhost.set(Kick, RX, NONE).unwrap();
         let idle = self.idle.as_raw_fd();
         self.vhost.set(Kick, RX, idle).unwrap();
     }
 
-    /// Exactly so many packets were used since the device was made, and so many signals came since
-    /// the last time.
+    /// Asserts that exactly so many packets were used since the device was created, and that so
+    /// many signals came since the last call.
     #[track_caller]
     pub(crate) fn expect(&self, used: u16, calls: u64, errors: u64) {
         self.settle();

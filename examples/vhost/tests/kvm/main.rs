@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The programs of this package, as a script runs them.
+//! The programs of this package, run as a script runs them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

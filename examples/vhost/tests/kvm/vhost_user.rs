@@ -67,7 +67,7 @@ fn loses_nothing(idle: &str) {
     assert_eq!(report["vmm_wakeups_per_request"], 0.0, "{report}");
 }
 
-/// One kick and one interrupt for each packet, and for the one that opens the connection.
+/// One kick and one interrupt for each packet, and for the packet that opens the connection.
 fn in_lock_step() {
     let arguments = "--packets 1000 --restarts 0 --changes 0 --idle spin";
     let wanted = [("answered", 1000), ("kicks", 1001), ("interrupts", 1001)];
@@ -91,7 +91,7 @@ fn rebinds() {
     assert_eq!(report["vmm_wakeups_per_request"], 0.0, "{report}");
 }
 
-/// The VM is saved between a kick and its interrupt, at moments that the guest does not know of.
+/// The VM is saved between a kick and its interrupt, at moments unknown to the guest.
 fn saved_in_lock_step() {
     let unit = ten_snapshots();
     let (packets, snapshots) = (150 * unit, 10 * unit);
@@ -112,7 +112,7 @@ fn saved_in_lock_step() {
 }
 
 /// The same at each step of a change. One change in seven saves the VM while the vector is masked
-/// and pending, and once more when KVM is about to inject what was pending.
+/// and pending, and once more when KVM is about to inject the pending interrupt.
 fn saved_while_it_rebinds() {
     let unit = ten_snapshots();
     let (packets, changes, snapshots) = (140 * unit, 35 * unit, 10 * unit);
@@ -153,8 +153,8 @@ fn all_at_once() {
     counts(&report, &wanted);
 }
 
-/// All that was sent has come back, and nothing is left behind. A daemon may be on its way to its
-/// death, or a VM to another one.
+/// Everything that was sent has come back, and nothing is left behind. A daemon may be dying at
+/// that moment, or the VM be moving to another one.
 fn reports_at_ctrl_c(arguments: &str) {
     let mut command = Command::new(PROGRAM);
     command.args(["--json", "--idle", "spin", "--packets", "4000000000"]);
@@ -183,7 +183,7 @@ fn reports_at_ctrl_c(arguments: &str) {
     );
 }
 
-/// The daemon stands still, so the guest waits for a packet, and the VMM would wait for the daemon.
+/// The daemon is stopped, so the guest waits for a packet, and the VMM would wait for the daemon.
 fn ends_without_replies() {
     let arguments = "--packets 4000000 --restarts 0 --changes 0 --patience 1";
     let mut command = Command::new(PROGRAM);
@@ -201,8 +201,8 @@ fn ends_without_replies() {
     assert!(!error.is_empty());
 }
 
-/// The daemon that this process has started, once it is one: until then the program waits in
-/// `vfork`, and would wait for ever for a child that is stopped.
+/// The daemon that this process has started, once it runs: until then the program waits in `vfork`,
+/// and would wait for ever for a stopped child.
 fn daemon_of(parent: u32) -> Option<i32> {
     let read = |id, name| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
     let parent = format!("PPid:\t{parent}");

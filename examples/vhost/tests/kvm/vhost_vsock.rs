@@ -29,8 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A trial that needs KVM and the device. It is ignored without the device, with the reason, and
-/// fails then with `REQUIRE_VHOST=1`.
+/// A trial that needs KVM and the device. Without the device it is ignored, with the reason, or
+/// fails with `REQUIRE_VHOST=1`.
 fn with_device(name: &str, run: fn()) -> Trial {
     let required = std::env::var_os("REQUIRE_VHOST").is_some_and(|value| value == "1");
     match File::options().read(true).write(true).open(DEVICE) {

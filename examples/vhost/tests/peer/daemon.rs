@@ -41,8 +41,8 @@ pub(crate) enum Next {
     Silent,
 }
 
-/// A daemon at the other end of a connection, served by a thread. Its end, and a test's end too,
-/// waits for that thread: no descriptor of it is open afterwards.
+/// A daemon at the other end of a connection, served by a thread. `end` and drop wait for that
+/// thread: afterwards none of its descriptors is open.
 pub(crate) struct Daemon {
     stream: UnixStream,
     thread: Option<JoinHandle<Given>>,
@@ -55,7 +55,7 @@ impl Daemon {
         let _ = stream.shutdown(Shutdown::Both);
     }
 
-    /// The connection, as the side of the front-end has it.
+    /// The front-end's end of the connection.
     pub(crate) fn stream(&self) -> UnixStream {
         self.stream.try_clone().unwrap()
     }
@@ -71,13 +71,13 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
             Self::disconnect(&self.stream);
-            // A test that fails says more than its daemon.
+            // If the test fails, its own message says more than the daemon's.
             let _ = thread.join();
         }
     }
 }
 
-/// A front-end, with the features negotiated, and its daemon. `next` is asked before each request
+/// A front-end, with the features negotiated, and its daemon. `next` is called before each request
 /// is carried out.
 pub(crate) fn negotiated(
     next: impl FnMut(u32, &mut Given) -> Next + Send + 'static,

@@ -58,8 +58,9 @@ fn count(notifier: &EventNotifier) -> u64 {
     notifier.consume().unwrap().map_or(0, u64::from)
 }
 
-/// A daemon watches a ring's kick from SET_VRING_KICK on, and uses up what comes before the ring is
-/// enabled. So no kick of ours may come before it has carried that out, however slow it is.
+/// A daemon polls a ring's kick from SET_VRING_KICK on, and consumes kicks that come before the
+/// ring is enabled. So none of our kicks may come before the daemon has enabled the ring, however
+/// slow it is.
 fn confirmed() {
     let early = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&early);
@@ -104,7 +105,7 @@ fn closing() {
     for last in at {
         let mut features = 0;
         let (frontend, _daemon) = negotiated(move |request, _| {
-            // The first one negotiates.
+            // The first such request negotiates.
             features += u32::from(request == GET_FEATURES);
             if request == last && (request != GET_FEATURES || features > 1) {
                 return Next::Close;
@@ -196,7 +197,7 @@ fn filled() {
     fill(kick(&vrings, 0));
     let stopped = vrings.stop().unwrap();
     assert!(stopped.rings[0].kicked);
-    // The calls are full as well: a start that owes them gets them through.
+    // The calls are full as well: a start that has to signal them succeeds all the same.
     vrings.start(stopped.backend).unwrap();
     vrings.abandon();
     fill(call(&vrings, 0));

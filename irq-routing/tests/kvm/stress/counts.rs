@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Counts`]: how often what came about.
+//! [`Counts`]: how often each kind of event happened.
 
 use std::fmt;
 

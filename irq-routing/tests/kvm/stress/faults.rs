@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Faulty`]: a real machine that also fails when it should not.
+//! [`Faulty`]: a real VM that also fails when it should not.
 
 use std::fmt;
 use std::io;
@@ -19,8 +19,8 @@ use super::random::Random;
 /// A bit of a message's data that no good message has.
 const MARK: u32 = 1 << 30;
 
-/// What a panic of the machine says.
-const BUG: &str = "a bug of the machine";
+/// The text of the VM's panic.
+const BUG: &str = "a bug of the VM";
 
 const EINVAL: i32 = 22;
 const ENOMEM: i32 = 12;
@@ -30,7 +30,7 @@ const ENOMEM: i32 = 12;
 pub(super) enum Faults {
     /// Those with a bad message in them, and no others.
     Guilt,
-    /// Others too, at random; and the machine panics, before the kernel has the table or after.
+    /// Others too, at random; and the VM panics, before the kernel has the table or after.
     Chance,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Faulty {
     vm: Arc<KvmVm>,
     faults: Faults,
     random: Random,
-    /// Whether there are faults by chance now.
+    /// Whether there are random faults now.
     fails: AtomicBool,
     tables: AtomicU64,
     refused: AtomicU64,
@@ -109,7 +109,7 @@ pub(super) fn bad_message(random: &Random) -> MsiMessage {
     }
 }
 
-/// What a call returns, unless the VM panics in it.
+/// The result of a call, unless the VM panics in it.
 pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(reply) => Some(reply),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a worker has: leases and wiring, with the routes that they must have.
+//! The leases and wiring of a worker, with the routes that they must have.
 
 use irq_routing::{Gsi, GsiLease, Line, Route};
 
@@ -36,7 +36,7 @@ impl Held {
     }
 }
 
-/// A GSI that belongs to the machine, and that one worker alone wires.
+/// A GSI of the VM's wiring, which only one worker routes.
 pub(super) struct Wired {
     pub(super) gsi: Gsi,
     pub(super) route: Option<Route>,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Model`]: a map from GSI to owner and route, to which what the threads did happens again.
+//! [`Model`]: a map from GSI to owner and route, in which the threads' actions are replayed.
 
 use std::collections::BTreeMap;
 
 use irq_routing::Route;
 
-/// Something that took effect, and what it happened to.
+/// An action that took effect, and its GSI.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Event {
     pub(super) sequence: u64,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Commits of a lease that goes: while they are under way, or before.
+//! Commits of a lease that is dropped: during them, or before.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -17,7 +17,8 @@ use super::{Doomed, World};
 const MOST_QUARANTINED: u64 = 40;
 
 impl Worker {
-    /// Another thread drops the lease, or puts it in quarantine, while we commit a route of it.
+    /// Another thread drops the lease, or puts it in quarantine, while this one commits a route of
+    /// it.
     pub(super) fn race(&mut self, world: &World, doomed: &Sender<Doomed>) {
         let Some(held) = self.take_one() else {
             return;
@@ -42,7 +43,7 @@ impl Worker {
             hold => {
                 self.log(world, gsi, What::Dropped);
                 world.doomed.store(gsi.number(), Ordering::Relaxed);
-                // Another worker may have it by now.
+                // Another thread may have it by now.
                 staged.edits.0.remove(&gsi);
                 Doomed::Dropped(hold)
             }
@@ -86,7 +87,7 @@ impl Worker {
             Some(Err(rejected)) => {
                 match rejected.error {
                     Error::NotLeased { gsi: gone, .. } => assert_eq!(gone, gsi),
-                    // Whichever comes first.
+                    // The first one that applies.
                     Error::RouteHeld { .. } => {}
                     ref other => panic!("{other:?}"),
                 }

@@ -29,12 +29,12 @@ impl Random {
         range.start + self.below(range.end - range.start)
     }
 
-    /// True once in so many times.
+    /// True once in `one_in` times on average.
     pub(super) fn once_in(&self, times: u32) -> bool {
         self.below(times) == 0
     }
 
-    /// The index of one of so many things, if there are any.
+    /// A random index below the length; `None` if the length is 0.
     pub(super) fn index(&self, len: usize) -> Option<usize> {
         let len = u32::try_from(len).unwrap();
         (len > 0).then(|| self.below(len) as usize)

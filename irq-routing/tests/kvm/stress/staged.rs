@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Staged`]: a transaction, and what must come of it.
+//! [`Staged`]: a transaction, and its expected result.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(super) struct Staged {
     pub(super) edits: Edits,
 }
 
-/// By GSI: the edit that counts.
+/// By GSI: the edit that takes effect.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Edits(pub(super) BTreeMap<Gsi, Edit>);
 
@@ -20,7 +20,7 @@ pub(super) struct Edits(pub(super) BTreeMap<Gsi, Edit>);
 pub(super) struct Edit {
     pub(super) old: Option<Route>,
     pub(super) new: Option<Route>,
-    /// Whether something keeps the route in place.
+    /// Whether a guard keeps the route in place.
     pub(super) held: bool,
     /// Whether the new message will be refused.
     pub(super) bad: bool,
@@ -73,7 +73,7 @@ impl Edits {
         );
     }
 
-    /// They did not, and for a good reason.
+    /// The edits did not take effect, and rightly so.
     #[track_caller]
     pub(super) fn expect_failure(&self, error: &Error, faults: Faults) {
         match error {
@@ -100,7 +100,7 @@ impl Edits {
         }
     }
 
-    /// Whether they took effect, after a panic that does not tell: all of them or none.
+    /// Whether the edits took effect, after a panic that does not show it: all of them or none.
     #[track_caller]
     pub(super) fn have_taken_effect(&self, table: &RoutingTable) -> bool {
         let new = self

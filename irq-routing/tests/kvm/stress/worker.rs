@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Worker`]: one thread's leases, and what it does to them.
+//! [`Worker`]: one thread's leases, and its actions on them.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -58,7 +58,7 @@ impl Worker {
         std::mem::take(&mut self.events)
     }
 
-    /// One thing, at random.
+    /// Takes one random action.
     pub(super) fn step(&mut self, world: &World, doomed: &Sender<Doomed>) {
         match self.random.below(100) {
             0..14 => self.lease(world),
@@ -140,7 +140,7 @@ impl Worker {
         }
     }
 
-    /// From a lease to a line, or back.
+    /// Turns a lease into a line, or back.
     fn convert(&mut self) {
         let Some(Held { hold, route }) = self.take_one() else {
             return;
@@ -188,7 +188,7 @@ impl Worker {
         }
     }
 
-    /// Edits of what is ours, a few of them bad.
+    /// Edits of this worker's GSIs, a few of them bad.
     pub(super) fn stage(&mut self, world: &World) -> Staged {
         let mut staged = Staged::new(&world.table);
         for _ in 0..self.random.below(12) {
@@ -212,7 +212,7 @@ impl Worker {
         staged
     }
 
-    /// Whether it took effect. What was refused is sometimes tried again.
+    /// Whether the action took effect. A refused one is sometimes tried again.
     fn commit(&mut self, world: &World, mut transaction: Transaction, edits: &Edits) -> bool {
         loop {
             match caught(|| transaction.commit()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Driver`]: what the guest does to one device, and what must not happen while it masks.
+//! [`Driver`]: the guest's actions on one device, and the check that nothing comes while masked.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::watched::Watched;
 /// How many vectors a device has.
 pub(super) const ENTRIES: u32 = VECTORS / 2;
 
-/// The interrupts that the local APIC has: bit 0 stands for `FIRST`.
+/// The pending interrupts of the local APIC: bit 0 stands for `FIRST`.
 pub(super) fn requested(machine: &Machine) -> u64 {
     let delivered = machine.delivered().unwrap();
     let bit = |interrupt: &u8| 1 << (u32::from(*interrupt) - FIRST);
@@ -33,7 +33,7 @@ pub(super) fn retarget(table: &Table, n: u32, second: u32) -> Vec<Dead> {
     table.write(u64::from(16 * (n % ENTRIES) + 8), &data)
 }
 
-/// What is masked of a device.
+/// The masks of a device.
 #[derive(Clone, Copy)]
 pub(super) struct Masks {
     pub(super) function: bool,
@@ -59,10 +59,10 @@ pub(super) struct Driver {
     /// The number of its first vector.
     first: u32,
     masks: Masks,
-    /// For each vector that is masked: its interrupts that the local APIC had then.
+    /// For each masked vector: its interrupts that the local APIC had at the mask.
     before: [u64; ENTRIES as usize],
     gsis: [Option<Gsi>; ENTRIES as usize],
-    /// How often a vector was seen with another GSI than before.
+    /// How often a vector had another GSI than before.
     pub(super) gsi_changes: u64,
     /// How many vectors could not be armed.
     pub(super) refusals: u64,
@@ -101,7 +101,7 @@ impl Driver {
         self.vm.mask(interrupt + 1, masked);
     }
 
-    /// The local APIC has forgotten its interrupts.
+    /// The interrupts of the local APIC were cleared.
     pub(super) fn forget(&mut self) {
         self.before = [0; ENTRIES as usize];
     }
@@ -120,7 +120,7 @@ impl Driver {
         })
     }
 
-    /// Masks and unmasks, and looks that nothing came while masked.
+    /// Masks and unmasks, and checks that nothing came while masked.
     pub(super) fn change(&mut self, next: Masks) -> Vec<Dead> {
         let now = self.masks;
         self.see_gsis();
@@ -136,7 +136,7 @@ impl Driver {
                 dead.extend(self.table.write(offset, &u32::from(is).to_le_bytes()));
             }
         }
-        // After the entries, so that none that is to stay masked is open in between.
+        // After the entries, so that no vector that must stay masked is open in between.
         if now.function != next.function {
             dead.extend(self.table.set_control(true, next.function));
         }
@@ -175,7 +175,7 @@ impl Driver {
         }
     }
 
-    /// One access at random.
+    /// One random access.
     pub(super) fn act(&mut self, dice: &mut Dice) {
         let entry = dice.roll(ENTRIES);
         let _ = match dice.roll(8) {

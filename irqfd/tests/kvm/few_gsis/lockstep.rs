@@ -10,7 +10,7 @@ use super::driver::{Driver, ENTRIES, both, requested, retarget};
 use super::{Bench, FREE, OF_QUEUE, VECTORS, close, is_of_queue, open, swap};
 use crate::storm::Dice;
 
-/// What is done to a vector about the time of its trigger.
+/// The operation on a vector around its trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Nothing,
@@ -46,9 +46,9 @@ impl Operation {
         }
     }
 
-    /// Whether a trigger at the same time comes once. One that is in the middle of writing to a
-    /// notifier that goes may come twice, and so may one for which KVM assigns an irqfd at that
-    /// moment. (For the first device the queue's owner does that later.)
+    /// Whether a concurrent trigger comes once. It may come twice while it is writing to a notifier
+    /// that is being replaced, or while KVM assigns the irqfd. (For the first device the queue's
+    /// owner does that later.)
     fn is_exact(self, n: u32) -> bool {
         match self {
             Nothing | Retarget | MoveQueue => true,
@@ -59,7 +59,7 @@ impl Operation {
 }
 
 impl Bench {
-    /// Forgets the interrupts. None is on its way.
+    /// Clears the interrupts. None is in flight.
     pub(super) fn clear(&self, drivers: &mut [Driver; 2]) {
         self.machine.clear().unwrap();
         drivers.iter_mut().for_each(Driver::forget);
@@ -148,7 +148,7 @@ impl Bench {
             count += self.take(drivers, at.clone());
             count > 0
         });
-        // Complete: what the kernel's thread had to deliver it has delivered.
+        // Complete: the kernel's thread has delivered everything.
         at.clone().for_each(|n| close(drivers, n));
         count += self.take(drivers, at.clone());
         assert_eq!(count, 1, "interrupts of vector {n}: {operation:?}, {when}");
@@ -177,7 +177,7 @@ impl Bench {
         }
     }
 
-    /// Counts the interrupts that the local APIC has, and takes them out. All are of these vectors.
+    /// Counts the interrupts of the local APIC, and removes them. All are of these vectors.
     fn take(&self, drivers: &mut [Driver; 2], of: std::ops::Range<u32>) -> u32 {
         let requested = requested(&self.machine);
         let of: u64 = of.map(both).sum();

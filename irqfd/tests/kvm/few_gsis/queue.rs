@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Queue`]: one that the guest moves between vectors, and its back-end.
+//! [`Queue`]: a queue that the guest moves between vectors, and its back-end.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl Queue {
         Self { binding, backend }
     }
 
-    /// Moves it to a vector, or to none.
+    /// Moves the queue to a vector, or to none.
     pub(super) fn bind(&self, number: u16) {
         let set_call = |call: &Arc<EventNotifier>| {
             *self.backend.lock().unwrap() = Arc::clone(call);

@@ -18,7 +18,7 @@ pub(crate) const PIC: u32 = 0;
 pub(crate) const SLAVE: u32 = 1;
 pub(crate) const IOAPIC: u32 = 2;
 
-/// A machine of this profile, its one vCPU ready to take messages.
+/// A VM of this profile, its one vCPU ready to take MSIs.
 pub(crate) fn machine(profile: Profile) -> SimVm {
     let vm = SimVm::builder().profile(profile).build();
     vm.enable_lapic(0);
@@ -93,7 +93,7 @@ pub(crate) fn route(vm: &SimVm, entries: &[RoutingEntry]) -> io::Result<i32> {
     vm.kvm_set_gsi_routing(&Routing::of(entries))
 }
 
-/// The vectors that came since the last time.
+/// Asserts the vectors that arrived since the last call.
 #[track_caller]
 pub(crate) fn expect_vectors(vm: &SimVm, vectors: &[u8]) {
     assert_eq!(vm.pending_vectors(0), vectors);

@@ -164,7 +164,7 @@ fn one_eventfd_as_doorbell_and_irqfd_needs_no_exit() {
     expect_count(&one, 0);
 }
 
-/// The kernel takes each signal in the moment in which it comes, or leaves it in the counter.
+/// The kernel takes each signal at the moment at which it comes, or leaves it in the counter.
 #[test]
 fn a_signal_is_not_lost_between_two_bindings() {
     let vm = with_message(0x41);

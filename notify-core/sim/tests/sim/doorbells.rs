@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! KVM_IOEVENTFD: validation, collisions, taking off.
+//! KVM_IOEVENTFD: validation, collisions, deassignment.
 
 use std::os::fd::AsRawFd;
 
@@ -200,7 +200,7 @@ fn a_full_counter_neither_blocks_nor_overflows() {
     one.write(u64::MAX - 1).unwrap();
     let one = EventNotifier::from(one);
     vm.kvm_ioeventfd(&doorbell(&one, AT, 4)).unwrap();
-    // A process that shares the eventfd can make it blocking.
+    // A peer that shares the eventfd can make it blocking.
     let duplicate = one.try_clone().unwrap();
     let flags = nix::fcntl::OFlag::empty();
     nix::fcntl::fcntl(&duplicate, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();

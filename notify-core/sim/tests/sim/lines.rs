@@ -161,7 +161,7 @@ fn a_message_is_answered_by_those_who_take_it() {
     assert_eq!(sent(0xfee0_0000, 0x30), 1);
     assert_eq!(sent(0xfee0_0000, 0x30), 1, "pending already");
     assert_eq!(sent(0xfee0_1000, 0x31), 1);
-    assert_eq!(sent(0xfee0_9000, 0x32), 0, "no such vCPU");
+    assert_eq!(sent(0xfee0_9000, 0x32), 0, "no such APIC");
     assert_eq!(sent(0xfeef_f000, 0x33), 2, "all");
     assert_eq!(sent(0xfeef_f000, 0x135), 2, "lowest priority becomes all");
     assert_eq!(sent(0xfeef_f00c, 0x134), 1, "one of all");

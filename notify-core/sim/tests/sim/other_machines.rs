@@ -171,8 +171,8 @@ fn capabilities_are_those_of_the_machine() {
     }
 }
 
-/// `CONFIG_KVM_IOAPIC=n` removes KVM_CREATE_IRQCHIP and the routes to pins. What is left of a VM
-/// with local APICs is what a split irqchip has, and the capabilities that matter here stay.
+/// `CONFIG_KVM_IOAPIC=n` removes KVM_CREATE_IRQCHIP and the routes to pins. A VM with local APICs
+/// then has what a split irqchip has, and the capabilities that matter here stay.
 #[test]
 fn x86_without_an_ioapic_in_the_kernel_is_a_split_irqchip() {
     let vm = machine(Profile::X86Split { pins: 24 });
@@ -203,7 +203,7 @@ fn x86_without_an_ioapic_in_the_kernel_is_a_split_irqchip() {
     let status = |level| vm.irq_line_status(4, level).unwrap();
     assert_eq!(status(true), LineStatus::Delivered(1));
     assert_eq!(status(false), LineStatus::Ignored);
-    // A GSI without a route, such as those of the pins were.
+    // A GSI without a route, as those of the pins are then.
     assert_eq!(vm.irq_line_status(5, true).unwrap(), LineStatus::Ignored);
     vm.kvm_interrupt(0, 0x60).unwrap();
     assert_eq!(vm.take_interrupt(0), Some(0x60));

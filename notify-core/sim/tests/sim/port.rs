@@ -111,7 +111,7 @@ fn a_thread_delivers_while_the_program_does_something_else() {
     route(&vm, &[msi(24, 0x41), pin(25, PIC, 3)]).unwrap();
     let (sender, injected) = mpsc::channel();
     let thread = DeliveryThread::start(Arc::clone(&vm), move |vm: &SimVm, one| {
-        // A reaction may call the machine.
+        // A reaction may call the VM.
         let pending = vm.pending_vectors(0);
         sender.send((one.gsi, pending)).unwrap();
     })

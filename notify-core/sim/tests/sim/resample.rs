@@ -6,7 +6,7 @@ use notify_sim::SimVm;
 
 use crate::common::*;
 
-/// Whether GSI 5 is held up, as the IOAPIC sees it.
+/// Whether the line of GSI 5 is high, as the IOAPIC sees it.
 fn line(vm: &SimVm) -> bool {
     vm.ioapic().unwrap().irr & 0x20 != 0
 }

@@ -34,10 +34,7 @@ fn a_split_irqchip_takes_one_at_a_time() {
     vcpu.interrupt(0x21).unwrap();
     assert_eq!(vm.take_interrupt(0), Some(0x21));
     assert_eq!(vm.take_interrupt(0), None);
-    assert!(
-        vm.pending_vectors(0).is_empty(),
-        "no local APIC hears of it"
-    );
+    assert!(vm.pending_vectors(0).is_empty(), "no local APIC gets it");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Exported`]: a device elsewhere, that has two eventfds and the guest's memory.
+//! [`Exported`]: a device outside the VMM that has two eventfds and the guest's memory.
 //!
-//! It cannot de-assert. Each EOI does so for it; the device then looks whether the guest has
+//! It cannot de-assert; each EOI does so for it. The device then checks whether the guest has
 //! acknowledged its last number, and triggers again if not.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub(crate) struct Exported<'a> {
     trigger: Arc<EventNotifier>,
     told: Told,
     state: Mutex<State>,
-    /// The VMM's part: its place on the line. The device itself has no use for it.
+    /// The VMM's part: the line. The device itself does not use it.
     line: &'a LevelLine,
     irq: &'a Mutex<Option<LevelIrq>>,
 }
@@ -32,7 +32,7 @@ struct State {
 }
 
 impl<'a> Exported<'a> {
-    /// One that is not on the line yet. Its place on it, once it has one, is in `irq`.
+    /// A device that is not on the line yet. `irq` holds its place on the line once it has one.
     pub(crate) fn new(
         number: usize,
         line: &'a LevelLine,
@@ -69,7 +69,7 @@ impl<'a> Exported<'a> {
         self.trigger.notify().map_err(|error| error.to_string())
     }
 
-    /// The guest has ended an interrupt of the line, whoever's.
+    /// Handles an EOI of the line, for an interrupt of any device.
     fn ended(&self) -> Result<(), String> {
         let mut state = self.lock();
         if !state.counts.is_asserted() {
@@ -134,7 +134,7 @@ impl Device for Exported<'_> {
     }
 
     fn join(&self) -> Result<(), String> {
-        // What nobody took while it was away is of no interest to anybody.
+        // A trigger that was not taken while the device was away is not wanted any more.
         self.trigger.consume().map_err(|error| error.to_string())?;
         let (trigger, told) = (Arc::clone(&self.trigger), Arc::clone(self.told.notifier()));
         let irq = self.line.join_exported(Some(trigger), told);

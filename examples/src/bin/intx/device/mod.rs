@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Device`]: one of those that share the line.
+//! [`Device`]: one of the devices that share the line.
 //!
-//! A device that wants the guest's attention publishes a number and asserts the line, until the
-//! guest has acknowledged its last number. What becomes of assertions is counted exactly: each is
-//! *handled*, or *withdrawn* by the device.
+//! A device that wants the guest's attention publishes a number and asserts the line until the
+//! guest has acknowledged its last number. Assertions are counted exactly: each is *handled*, or
+//! *withdrawn* by the device.
 
 mod exported;
 mod own;
@@ -15,18 +15,18 @@ use std::time::Duration;
 pub(crate) use exported::Exported;
 pub(crate) use own::Own;
 
-/// What a device has counted.
+/// The counts of a device.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counts {
-    /// It began to assert.
+    /// How often it began to assert.
     pub(crate) asserted: u64,
-    /// It stopped, as the guest had acknowledged its last number.
+    /// How often it stopped because the guest had acknowledged its last number.
     pub(crate) handled: u64,
-    /// It stopped for a reason of its own.
+    /// How often it stopped for a reason of its own.
     pub(crate) withdrawn: u64,
-    /// It had more to say while it asserted already.
+    /// How often it published while it asserted already.
     pub(crate) merged: u64,
-    /// It was told of an EOI and triggered again, as it had still something to say.
+    /// How often it triggered again after an EOI, because a number was not acknowledged.
     pub(crate) triggered_again: u64,
 }
 
@@ -35,7 +35,7 @@ impl Counts {
         self.asserted > self.handled + self.withdrawn
     }
 
-    /// It asserts no more, whatever has become of what it said.
+    /// Stops asserting; its open assertions count as withdrawn.
     fn withdraw(&mut self) {
         self.withdrawn += u64::from(self.is_asserted());
     }
@@ -55,29 +55,28 @@ impl Sum for Counts {
 
 /// A device on the line.
 pub(crate) trait Device: Sync {
-    /// Has something to say, and said nothing before: begins to assert.
+    /// Publishes a number and begins to assert. The device was not asserting before.
     fn raise(&self) -> Result<(), String>;
 
-    /// Has more to say, but only if it asserts still.
+    /// Publishes another number, but only if the device still asserts.
     fn add(&self) -> Result<(), String>;
 
-    /// Has nothing to say any more. Not all can take back what they have said: returns whether this
-    /// one can.
+    /// Stops asserting. Returns whether it did: not every device can take back its assertion.
     fn withdraw(&self) -> Result<bool, String>;
 
-    /// Waits until the guest has acknowledged its last number. Returns whether it has, within so
-    /// long.
+    /// Waits for at most `patience` until the guest has acknowledged the last number. Returns
+    /// whether it has.
     fn settle(&self, patience: Duration) -> Result<bool, String>;
 
     /// Leaves the line, asserted or not.
     fn leave(&self) -> Result<(), String>;
 
-    /// Comes back.
+    /// Joins the line again.
     fn join(&self) -> Result<(), String>;
 
-    /// What it has counted.
+    /// The device's counts.
     fn counts(&self) -> Counts;
 
-    /// How many EOIs it was told of since the last call, if it is told.
+    /// How many EOIs it was signalled since the last call; `None` if it asks for no EOIs.
     fn told(&self) -> Result<Option<u64>, String>;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Own`]: a device of the VMM's own, which asserts and de-asserts.
+//! [`Own`]: a device inside the VMM, which asserts and de-asserts.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) struct Own<'a> {
     number: usize,
     line: &'a LevelLine,
     memory: &'a dyn Memory,
-    /// Whether it wants to be told of EOIs.
+    /// The resample notifier, if the device asks for EOIs.
     told: Option<Told>,
     state: Mutex<State>,
     settled: Condvar,
@@ -29,7 +29,7 @@ struct State {
 }
 
 impl<'a> Own<'a> {
-    /// One that is not on the line yet.
+    /// A device that is not on the line yet.
     pub(crate) fn new(
         number: usize,
         wants_eoi: bool,
@@ -47,8 +47,8 @@ impl<'a> Own<'a> {
         })
     }
 
-    /// The guest writes to its register: it has seen this number. If that is the last one, the
-    /// device de-asserts the line before the guest's write has returned, and so before the EOI.
+    /// The guest writes the number that it has seen to the device's register. If that is the last
+    /// one, the device de-asserts the line before the guest's write returns, and so before the EOI.
     pub(crate) fn acknowledge(&self, number: u64) -> Result<(), String> {
         let mut state = self.lock();
         if state.counts.is_asserted() && number == state.published {
@@ -59,13 +59,13 @@ impl<'a> Own<'a> {
         Ok(())
     }
 
-    /// What is signalled when it is told of an EOI, if it is.
+    /// What is signalled at each EOI, if the device asks for EOIs.
     pub(crate) fn notifier(&self) -> Option<&EventNotifier> {
         self.told.as_ref().map(|told| &**told.notifier())
     }
 
-    /// It was told. That may be for want of an EOI, because the guest has unmasked the pin of a
-    /// kernel that has forgotten who holds it up.
+    /// Handles a signal of the resample notifier. It may come without an EOI: a kernel that no
+    /// longer knows what holds the pin up signals when the guest unmasks the pin.
     pub(crate) fn was_told(&self) -> Result<(), String> {
         self.told.as_ref().map_or(Ok(()), Told::note)?;
         self.line.reassert().map_err(|error| error.to_string())

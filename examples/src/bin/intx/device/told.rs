@@ -9,7 +9,7 @@ use notify_core::EventNotifier;
 #[derive(Debug)]
 pub(crate) struct Told {
     notifier: Arc<EventNotifier>,
-    /// What was consumed, and not asked for yet.
+    /// Signals that were consumed, but not yet returned by `take`.
     count: Mutex<u64>,
 }
 
@@ -26,7 +26,7 @@ impl Told {
         &self.notifier
     }
 
-    /// Waits for an EOI; answers whether there was one.
+    /// Waits for an EOI; returns whether there was one.
     pub(super) fn wait(&self, patience: Duration) -> Result<bool, String> {
         let told = self.notifier.wait(Some(patience));
         let told = told.map_err(|error| error.to_string())?;
@@ -34,7 +34,7 @@ impl Told {
         Ok(told.is_some())
     }
 
-    /// Takes note of what was signalled.
+    /// Consumes the signals and counts them.
     pub(super) fn note(&self) -> Result<(), String> {
         self.count(|count| self.consume_into(count))
     }
@@ -47,7 +47,8 @@ impl Told {
         })
     }
 
-    /// Under the lock, so that nothing is between the notifier and the count when somebody asks.
+    /// Under the lock, so that each signal is in the notifier or in the count when another thread
+    /// looks.
     fn consume_into(&self, count: &mut u64) -> Result<(), String> {
         let told = self.notifier.consume().map_err(|error| error.to_string())?;
         *count += told.map_or(0, u64::from);

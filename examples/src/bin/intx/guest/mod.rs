@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The guest: sets up a controller, and its handler acknowledges what the devices say.
+//! The guest: sets up a controller; its handler acknowledges the devices' numbers.
 
 mod pin;
 
@@ -51,7 +51,7 @@ impl Shared {
         })
     }
 
-    /// The program. With `leave`, it leaves the guest after each EOI.
+    /// The program. With `leave`, it exits after each EOI.
     pub(crate) fn program(&self, run: Run, leave: bool) -> Result<Program, Error> {
         let [first, other] = IOAPIC_VECTORS;
         let entry = LEVEL | u64::from(first);
@@ -90,7 +90,7 @@ impl Shared {
                 asm.increment(&self.eois)
             })?;
         }
-        // The second PIC has nothing in service then, only the pin of the first that it is at.
+        // The second PIC has nothing in service then; only its cascade pin in the first PIC is.
         program
             .handler_with(SPURIOUS_MASTER, Eoi::None, |asm| {
                 asm.increment(&self.spurious)
@@ -101,7 +101,7 @@ impl Shared {
             })
     }
 
-    /// Acknowledges what is new of a device: in memory, and at the device's register if it has one.
+    /// Acknowledges a device's new number: in memory, and at the device's register if it has one.
     fn look_at(&self, device: usize, asm: &mut Asm) -> Emitted {
         let (Some(published), Some(acknowledged)) =
             (self.published.get(device), self.acknowledged.get(device))

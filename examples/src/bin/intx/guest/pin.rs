@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Pin`]: how the guest ends an interrupt, and what it does to the controller's pin on the way.
+//! [`Pin`]: how the guest sends an EOI, and what it does to the controller's pin before.
 
 use tiny_guest::iced_x86::code_asm::{dword_ptr, eax, qword_ptr, rax, rcx};
 use tiny_guest::{Asm, Emitted, Slot};
@@ -9,19 +9,19 @@ use crate::layout::{
 };
 use crate::{Chip, Irqchip, Run};
 
-/// A port that nobody has: to write there is to leave the guest.
+/// An unused port: a write to it exits.
 const NOWHERE: u16 = 0x80;
 
-/// Which register of the IOAPIC, and what is in it.
+/// The IOAPIC's index and data registers.
 const SELECT: u64 = IOAPIC;
 const WINDOW: u64 = IOAPIC + 0x10;
-/// The second PIC's mask, and the pin's bit there.
+/// The second PIC's mask register, and the pin's bit there.
 const PIC2_MASK: u16 = 0xa1;
 const PIC2_BIT: u8 = 1 << (PIN - 8);
 
 pub(super) struct Pin<'a> {
     pub(super) run: Run,
-    /// Leaves the guest after the EOI.
+    /// Exits after the EOI.
     pub(super) leave: bool,
     /// The lower half of the pin's redirection entry.
     pub(super) entry: &'a Slot,
@@ -31,7 +31,8 @@ pub(super) struct Pin<'a> {
 }
 
 impl Pin<'_> {
-    /// Ends the interrupt with this number; in some the pin is masked meanwhile, and moved.
+    /// Sends the EOI of the interrupt with this number; for some, the pin is masked meanwhile, and
+    /// moved.
     pub(super) fn end(&self, number: &Slot, asm: &mut Asm) -> Emitted {
         let [mut masks, mut moves, mut done] = [(); 3].map(|()| asm.create_label());
         asm.mov(eax, dword_ptr(number.address()))?;
@@ -60,7 +61,7 @@ impl Pin<'_> {
         self.unmask(asm)?;
 
         asm.set_label(&mut done)?;
-        // A label belongs to an instruction.
+        // The label needs an instruction.
         asm.nop()
     }
 
@@ -85,8 +86,8 @@ impl Pin<'_> {
         }
     }
 
-    /// The IOAPIC's pin is led to its other vector before; but not with an interrupt of this vector
-    /// on its way, whose EOI the IOAPIC would not know any more. (Linux asks the same:
+    /// Routes the IOAPIC's pin to its other vector first, but not while an interrupt of this vector
+    /// is in flight: the IOAPIC would no longer match its EOI. (Linux checks the same:
     /// `io_apic_level_ack_pending`.)
     fn unmask(&self, asm: &mut Asm) -> Emitted {
         match self.run.chip {
@@ -107,7 +108,7 @@ impl Pin<'_> {
         asm.increment(self.masks)
     }
 
-    /// Writes the entry to the selected register, with these bits besides.
+    /// Writes the entry to the selected register, with `bits` added.
     fn write_entry(&self, bits: i32, asm: &mut Asm) -> Emitted {
         asm.mov(rax, qword_ptr(self.entry.address()))?;
         asm.or(rax, bits)?;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! [`Half`]: one 8259A.
 
-/// The pin of the first at which the second is.
+/// The pin of the first PIC to which the second is connected.
 pub(super) const CASCADE: u32 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Half {
-    /// What the pins are at.
+    /// The levels of the pins.
     levels: u8,
-    /// Edges that were not taken yet.
+    /// Edges whose interrupt was not taken yet.
     edges: u8,
     mask: u8,
     in_service: u8,
@@ -38,13 +38,13 @@ impl Half {
             self.edges |= bit & !self.levels & !self.level_triggered;
             self.levels |= bit;
         } else {
-            // An edge that is gone before it is taken was none.
+            // An edge that is withdrawn before it is taken is forgotten.
             self.edges &= !bit;
             self.levels &= !bit;
         }
     }
 
-    /// The pins that want to interrupt, masked or not.
+    /// The pins that request an interrupt, masked or not.
     pub(super) fn requests(&self) -> u8 {
         self.levels & self.level_triggered | self.edges
     }
@@ -62,15 +62,15 @@ impl Half {
         self.edges &= !pins;
     }
 
-    /// The pin that is to be taken next, `more` besides its own: of the highest priority, and
-    /// higher than that of any in service.
+    /// The pin that is taken next, with the requests in `more` added: the highest priority, if it
+    /// is higher than that of any pin in service.
     pub(super) fn wanted(&self, more: u8) -> Option<u32> {
         let wanted = (self.requests() | more) & !self.mask;
         let pin = wanted.trailing_zeros();
         (pin < self.in_service.trailing_zeros()).then_some(pin)
     }
 
-    /// The processor takes a pin's interrupt: its vector.
+    /// The vCPU takes a pin's interrupt: returns its vector.
     pub(super) fn take(&mut self, pin: u32) -> u8 {
         self.in_service |= 1 << pin;
         self.edges &= !(1 << pin);
@@ -81,7 +81,7 @@ impl Half {
         self.base | u8::try_from(pin & 7).unwrap_or(0)
     }
 
-    /// A byte for the command register. Answers which pin's interrupt it ends.
+    /// Writes to the command register. Returns the pin whose interrupt this ends.
     pub(super) fn command(&mut self, value: u8) -> Option<u32> {
         if value & 0x10 != 0 {
             let fourth = value & 1 != 0;
@@ -90,7 +90,7 @@ impl Half {
             return None;
         }
         let pin = match value >> 3 {
-            // The one in service of the highest priority, or the one that is named.
+            // The highest priority in service, or the named one.
             0b00100 => self.in_service.trailing_zeros(),
             0b01100 => u32::from(value & 7),
             _ => return None,
@@ -101,7 +101,7 @@ impl Half {
         ends.then_some(pin)
     }
 
-    /// A byte for the data register: a mask, or the next initialisation word.
+    /// Writes to the data register: a mask, or the next initialisation word.
     pub(super) fn data(&mut self, value: u8) {
         self.next = match self.next {
             Next::None => {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Pic`]: the two 8259A of a PC, as the VMM's own interrupt controllers.
+//! [`Pic`]: the two 8259A of a PC, emulated by the VMM.
 //!
-//! Small: fixed priorities, no polling, no automatic EOI. The second hangs at the third pin of the
-//! first, which sees its output as it is at the moment.
+//! Small: fixed priorities, no polling, no automatic EOI. The second is connected to the third pin
+//! of the first, which sees its output as it is at the moment.
 
 mod half;
 
@@ -14,7 +14,7 @@ use irqfd::Controller;
 
 use half::{CASCADE, Half};
 
-/// What is done when the processor is to be interrupted. Called from whatever thread raises a pin.
+/// Called when the vCPU is to be interrupted, by the thread that raises the pin.
 pub(crate) type Interrupt = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) struct Pic {
@@ -30,12 +30,12 @@ impl Pic {
         }
     }
 
-    /// Whether this port is one of theirs.
+    /// Whether this port belongs to the PICs.
     pub(crate) fn has_port(port: u16) -> bool {
         matches!(port, 0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1)
     }
 
-    /// The guest writes to a port. Answers which pin's interrupt that ends.
+    /// Handles a write of the guest. Returns the pin whose interrupt it ends.
     pub(crate) fn write(&self, port: u16, value: u8) -> Option<u32> {
         let slave = is_slave(port);
         let mut halves = self.lock();
@@ -54,7 +54,7 @@ impl Pic {
         }
     }
 
-    /// The guest reads from a port.
+    /// Handles a read of the guest.
     pub(crate) fn read(&self, port: u16) -> u8 {
         let halves = self.lock();
         let [first, second] = &*halves;
@@ -66,7 +66,7 @@ impl Pic {
         }
     }
 
-    /// The processor takes an interrupt, if there is one: its vector.
+    /// The vCPU takes an interrupt, if there is one: returns its vector.
     pub(crate) fn take(&self) -> Option<u8> {
         let mut halves = self.lock();
         let pin = wanted(&halves)?;
@@ -78,7 +78,7 @@ impl Pic {
         }
     }
 
-    /// Whether the processor is to be interrupted.
+    /// Whether the PICs request an interrupt.
     pub(crate) fn is_requesting(&self) -> bool {
         wanted(&self.lock()).is_some()
     }
@@ -117,7 +117,7 @@ fn is_slave(port: u16) -> bool {
     matches!(port, 0xa0 | 0xa1 | 0x4d1)
 }
 
-/// The pin of the first that is to be taken next.
+/// The pin of the first PIC that is taken next.
 fn wanted([first, second]: &[Half; 2]) -> Option<u32> {
     let cascade = u8::from(second.wanted(0).is_some()) << CASCADE;
     first.wanted(cascade)

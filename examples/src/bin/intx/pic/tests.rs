@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// As the guest leaves them: vectors from 0x20 on, pin 10 level-triggered; and how often they
-/// interrupted.
+/// The PICs as the guest sets them up (vectors from 0x20 on, pin 10 level-triggered), and how often
+/// they interrupted.
 fn pic() -> (Pic, Arc<AtomicU32>) {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Guest`]: what the real guest's instructions do, done to a [`SimVm`].
+//! [`Guest`]: does to a [`SimVm`] what the real guest's instructions do.
 
 use std::sync::atomic::Ordering;
 
@@ -50,7 +50,7 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// The processor takes an interrupt.
+    /// The vCPU takes an interrupt.
     pub(super) fn take(&self) -> Option<u8> {
         match (self.run.chip, self.run.irqchip) {
             (Chip::Ioapic, _) => self.vm.take_vector(0),
@@ -79,7 +79,7 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// Ends the interrupt; in some the pin is masked meanwhile, and moved.
+    /// Sends the EOI of an interrupt; for some, the pin is masked meanwhile, and moved.
     fn end(&self, vector: u8) -> Result<(), String> {
         let number = self.shared.interrupts.load(Ordering::Relaxed) as u32 % MASKS;
         let may_move_early = self.run.chip == Chip::Ioapic && self.run.irqchip == Irqchip::Split;
@@ -122,8 +122,8 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// The IOAPIC's pin is led to its other vector before, unless an interrupt of this one is on
-    /// its way.
+    /// Routes the IOAPIC's pin to its other vector first, unless an interrupt of this vector is in
+    /// flight.
     fn unmask(&self) -> Result<(), String> {
         match self.run.chip {
             Chip::Ioapic => {
@@ -152,7 +152,7 @@ impl Guest<'_> {
         self.write(IOAPIC, &register.to_le_bytes())
     }
 
-    /// Writes the entry to the selected register, with these bits besides.
+    /// Writes the entry to the selected register, with `bits` added.
     fn write_entry(&self, bits: u32) -> Result<(), String> {
         let entry = self.shared.entry.load(Ordering::Relaxed) | bits;
         self.write(IOAPIC + 0x10, &entry.to_le_bytes())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The run without a kernel's help: a simulated machine, and a vCPU that is a thread.
+//! The run without KVM: a simulated VM, and a vCPU that is a thread.
 
 mod guest;
 
@@ -42,13 +42,13 @@ pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error
     let wake = Arc::new(EventNotifier::new()?);
     let wakes = |wake: &Arc<EventNotifier>| {
         let wake = Arc::clone(wake);
-        // A counter that is full has been seen by nobody yet.
+        // If the counter is full, its signals have not been taken yet, so nothing is lost.
         move || drop(wake.notify())
     };
     let board = Board::new(run, vm.clone(), Box::new(wakes(&wake)))?;
     let woken = wakes(&wake);
     let delivery = DeliveryThread::start(Arc::clone(&vm), move |_, _| woken())?;
-    // To unmask a pin that waits is told, so devices wait for the guest.
+    // Unmasking a pin that waits signals an EOI, so devices wait until the guest has started.
     let started = EventNotifier::new()?;
     let (shared, over) = (Shared::default(), AtomicBool::new(false));
     let report = session::run(
@@ -74,7 +74,7 @@ pub(crate) fn run(run: Run, settings: &Settings) -> Result<Report, Box<dyn Error
             started.notify().map_err(|error| error.to_string())?;
             while !over.load(Ordering::SeqCst) {
                 wake.wait(None).map_err(|error| error.to_string())?;
-                // A line that is stuck has always one more.
+                // A stuck line interrupts without end.
                 while !over.load(Ordering::SeqCst)
                     && let Some(vector) = guest.take()
                 {

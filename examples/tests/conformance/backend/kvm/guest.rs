@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest that does what it is told, one access at a time.
+//! A guest that carries out orders, one access at a time.
 //!
-//! Its program is a loop: look at the order in shared memory, carry it out, leave by the port that
-//! finishes programs. Interrupts are off, but for the moment that one order gives them.
+//! Its program is a loop: it reads the order in shared memory, carries it out, and exits by the
+//! port that finishes programs. Interrupts are off, except in the window that one order opens.
 
 use tiny_guest::iced_x86::code_asm::{
     al, ax, byte_ptr, dword_ptr, dx, eax, edx, qword_ptr, rax, rcx, rsi, rsp, word_ptr, xmm0,
@@ -18,17 +18,17 @@ use crate::backend::{Bus, ExitWrite};
 const PIC_VECTORS: std::ops::Range<u8> = 0x60..0x70;
 /// SSE instructions are allowed.
 const CR4_OSFXSR: u64 = 1 << 9;
-/// Where a handler finds the flags that it returns to, above three saved registers, RIP and CS.
+/// The stack offset of the flags that a handler restores, above three saved registers, RIP and CS.
 const SAVED_FLAGS: i32 = 40;
 const ALL_BUT_INTERRUPTS: i32 = !(1 << 9);
 
 /// Written while interrupts are on.
 const WINDOW_PORT: u16 = 0x80;
 
-/// A guest that wanders off is a failure, not a hang.
+/// Too many exits are a failure, not a hang.
 const MOST_EXITS: usize = 64;
 
-/// Reads, which only cases of the kernel alone need.
+/// Reads, which only cases for the kernel need.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Read {
     Mmio4,
@@ -68,7 +68,7 @@ impl Order {
         Self::TakeInterrupt,
     ];
 
-    /// With the address in RCX and RDX, the low half of the value in RAX, and all of it on the
+    /// Expects the address in RCX and RDX, the low half of the value in RAX, and all of it on the
     /// stack.
     fn emit(self, asm: &mut Asm, count: &Slot) -> Emitted {
         match self {
@@ -92,7 +92,7 @@ impl Order {
             Self::ReadMmio4 => asm.mov(eax, dword_ptr(rcx)),
             Self::ReadPio2 => asm.in_(ax, dx),
             Self::TakeInterrupt => {
-                // Whatever executes the guest looks for interrupts on the way in.
+                // KVM and emulators check for interrupts on entry.
                 asm.sti()?;
                 asm.mov(edx, u32::from(WINDOW_PORT))?;
                 asm.out(dx, al)?;
@@ -160,14 +160,14 @@ impl Guest {
         asm.jmp(again)
     }
 
-    /// Writes, and answers what exited on the way.
+    /// Writes, and returns what exited on the way.
     fn run(&self, vcpu: &mut Vcpu, order: Order, address: u64) -> Vec<ExitWrite> {
         self.order.store(order as u64).unwrap();
         self.address.store(address).unwrap();
         self.run_on(vcpu)
     }
 
-    /// Goes on with the order.
+    /// Continues the order.
     fn run_on(&self, vcpu: &mut Vcpu) -> Vec<ExitWrite> {
         let mut exits = Vec::new();
         for _ in 0..MOST_EXITS {
@@ -175,7 +175,7 @@ impl Guest {
                 Exit::Finished(0) => return exits,
                 Exit::MmioWrite { address, data } => ExitWrite::new(address, data),
                 Exit::PortWrite { port, data } => ExitWrite::new(port.into(), data),
-                // What was to be read has no bytes yet.
+                // A read has no bytes yet.
                 Exit::MmioRead { address, .. } => ExitWrite::new(address, &[]),
                 Exit::PortRead { port, .. } => ExitWrite::new(port.into(), &[]),
                 other => panic!("the guest does something else: {other:?}"),
@@ -236,7 +236,7 @@ impl Guest {
         self.taken()
     }
 
-    /// KVM_INTERRUPT where the guest has interrupts on, which KVM does not look at.
+    /// KVM_INTERRUPT at a vCPU with interrupts on, which KVM does not check.
     pub(super) fn interrupted(&self, vcpu: &mut Vcpu, vector: u32) -> Option<u8> {
         self.taken.store(0).unwrap();
         self.order.store(Order::TakeInterrupt as u64).unwrap();

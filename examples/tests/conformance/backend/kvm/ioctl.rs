@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls of a machine, malformed ones too, for which there are no safe wrappers.
+//! The ioctls of a VM, malformed ones too, for which there are no safe wrappers.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use tiny_guest::kvm_bindings::{
 };
 use tiny_guest::kvm_ioctls::{VcpuFd, VmFd};
 
-use crate::backend::Answer;
+use crate::backend::Reply;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing};
 
 mod raw {
@@ -26,7 +26,7 @@ mod raw {
     nix::ioctl_write_ptr!(signal_msi, KVMIO, 0xa5, kvm_msi);
 }
 
-pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
+pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Reply {
     ioeventfd_with(
         vm,
         &kvm_ioeventfd {
@@ -40,19 +40,19 @@ pub(super) fn ioeventfd(vm: &VmFd, request: &IoEventFd) -> Answer {
     )
 }
 
-/// With all that the struct has.
-pub(crate) fn ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Answer {
+/// With all fields of the struct.
+pub(crate) fn ioeventfd_with(vm: &VmFd, request: &kvm_ioeventfd) -> Reply {
     // SAFETY: KVM_IOEVENTFD reads one `kvm_ioeventfd`, which is borrowed for the call.
     unsafe { raw::ioeventfd(vm.as_raw_fd(), request) }
 }
 
 /// KVM_IOEVENTFD of a null pointer.
-pub(crate) fn ioeventfd_of_nothing(vm: &VmFd) -> Answer {
+pub(crate) fn ioeventfd_of_nothing(vm: &VmFd) -> Reply {
     // SAFETY: the kernel checks the pointer, and finds no memory of this process there.
     unsafe { raw::ioeventfd(vm.as_raw_fd(), std::ptr::null()) }
 }
 
-pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Answer {
+pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Reply {
     let request = kvm_irqfd {
         fd: request.fd.cast_unsigned(),
         gsi: request.gsi,
@@ -64,7 +64,7 @@ pub(crate) fn irqfd(vm: &VmFd, request: &IrqFd) -> Answer {
     unsafe { raw::irqfd(vm.as_raw_fd(), &request) }
 }
 
-pub(super) fn signal_msi(vm: &VmFd, request: &Msi) -> Answer {
+pub(super) fn signal_msi(vm: &VmFd, request: &Msi) -> Reply {
     let request = kvm_msi {
         address_lo: request.address_lo,
         address_hi: request.address_hi,
@@ -86,12 +86,12 @@ fn level(request: &IrqLevel) -> kvm_irq_level {
     line
 }
 
-pub(super) fn irq_line(vm: &VmFd, request: &IrqLevel) -> Answer {
+pub(super) fn irq_line(vm: &VmFd, request: &IrqLevel) -> Reply {
     // SAFETY: KVM_IRQ_LINE reads one `kvm_irq_level`, which outlives the call.
     unsafe { raw::irq_line(vm.as_raw_fd(), &level(request)) }
 }
 
-pub(super) fn irq_line_status(vm: &VmFd, request: &IrqLevel) -> Answer {
+pub(super) fn irq_line_status(vm: &VmFd, request: &IrqLevel) -> Reply {
     let mut line = level(request);
     // SAFETY: KVM_IRQ_LINE_STATUS reads and writes one `kvm_irq_level`, borrowed for the call.
     unsafe { raw::irq_line_status(vm.as_raw_fd(), &raw mut line) }?;
@@ -99,7 +99,7 @@ pub(super) fn irq_line_status(vm: &VmFd, request: &IrqLevel) -> Answer {
     Ok(unsafe { line.__bindgen_anon_1.status })
 }
 
-pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
+pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Reply {
     let mut words = vec![request.nr, request.flags];
     for entry in request.entries {
         words.extend([entry.gsi, entry.kind, entry.flags, 0]);
@@ -108,25 +108,25 @@ pub(super) fn set_gsi_routing(vm: &VmFd, request: &Routing<'_>) -> Answer {
     let table = BeforeNothing::new(&words);
     // SAFETY: KVM_SET_GSI_ROUTING reads a header and `nr` entries behind it. Header and entries are
     // there, laid out as the kernel's structs are (all 32-bit integers, 48 bytes an entry) and
-    // aligned to 4 as they ask for; behind them the kernel finds nothing, and answers EFAULT.
+    // aligned to 4 as they require; behind them nothing is mapped, and the kernel returns EFAULT.
     unsafe { raw::set_gsi_routing(vm.as_raw_fd(), table.start.cast().as_ptr()) }
 }
 
-/// KVM_INTERRUPT, of a vCPU.
-pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Answer {
+/// KVM_INTERRUPT of a vCPU.
+pub(super) fn interrupt(vcpu: &VcpuFd, irq: u32) -> Reply {
     // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call.
     unsafe { raw::interrupt(vcpu.as_raw_fd(), &kvm_interrupt { irq }) }
 }
 
-/// Another file descriptor of a machine.
+/// Duplicates the file descriptor of a VM.
 pub(crate) fn duplicate(vm: &VmFd) -> OwnedFd {
-    // SAFETY: the machine's file descriptor is open for as long as `vm` is borrowed, which is for
-    // the whole call.
+    // SAFETY: the VM's file descriptor is open for as long as `vm` is borrowed, which is for the
+    // whole call.
     let fd = unsafe { BorrowedFd::borrow_raw(vm.as_raw_fd()) };
     fd.try_clone_to_owned().unwrap()
 }
 
-/// Words at the very end of what can be read.
+/// Words at the very end of readable memory.
 struct BeforeNothing {
     start: NonNull<u32>,
     map: NonNull<std::ffi::c_void>,
@@ -141,7 +141,8 @@ impl BeforeNothing {
         let readable = bytes.next_multiple_of(Self::PAGE);
         let size = readable + Self::PAGE;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new private anonymous mapping, wherever the kernel likes, overlays nothing.
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice overlays
+        // nothing.
         let map = unsafe {
             mmap_anonymous(
                 None,
@@ -153,8 +154,9 @@ impl BeforeNothing {
         .unwrap();
         // SAFETY: `bytes` is at most `readable`, and the mapping is longer than that.
         let start = unsafe { map.byte_add(readable - bytes) }.cast::<u32>();
-        // SAFETY: from `start` on there are `bytes` writable bytes, which nobody else knows of, and
-        // `start` is aligned for words, as both the page's end and `bytes` are multiples of 4.
+        // SAFETY: from `start` on there are `bytes` writable bytes, to which no other reference
+        // exists, and `start` is aligned for words, as both the page's end and `bytes` are
+        // multiples of 4.
         unsafe { start.copy_from_nonoverlapping(NonNull::from(words).cast(), words.len()) };
         // SAFETY: it is the mapping's last page, in which nothing was stored.
         unsafe { mprotect(map.byte_add(readable), Self::PAGE, ProtFlags::PROT_NONE) }.unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The real machine.
+//! The backend on `/dev/kvm`.
 
 mod guest;
 pub(crate) mod ioctl;
@@ -20,11 +20,11 @@ use guest::Guest;
 pub(crate) use guest::Read;
 use rom::Rom;
 
-use super::{Answer, Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, Spec};
+use super::{Backend, Bus, ExitWrite, Irqchip, Pic, RAM_END, Reply, Spec};
 use crate::event::Event;
 use crate::request::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, irqfd, unbind};
 
-/// No route leads from here, and none ever does in a case.
+/// No case routes this GSI.
 const NOWHERE: u32 = 0x3000;
 /// The spurious-interrupt vector register of a local APIC, whose bit 8 switches it on.
 const SVR: usize = 0xf0;
@@ -33,7 +33,7 @@ const IRR: std::ops::Range<usize> = 0x200..0x280;
 
 pub(crate) struct Kvm {
     irqchip: Irqchip,
-    // The machine goes before the memory that it uses: fields are dropped in this order.
+    // The VM is closed before the memory that it uses: fields are dropped in this order.
     guest: OnceCell<RefCell<Guest>>,
     vcpus: RefCell<Vec<Vcpu>>,
     machine: Machine,
@@ -65,12 +65,12 @@ impl Kvm {
         self.machine.vm()
     }
 
-    /// The guest reads; whether that exited to user space.
+    /// The guest reads; returns whether that exited to user space.
     pub(crate) fn guest_read(&self, read: Read, address: u64) -> bool {
         self.guest(|guest, vcpu| guest.read(vcpu, read, address))
     }
 
-    /// Lets the first vCPU execute something.
+    /// Makes the first vCPU execute an action.
     fn guest<R>(&self, action: impl FnOnce(&Guest, &mut Vcpu) -> R) -> R {
         let vcpu = &mut self.vcpus.borrow_mut()[0];
         let load = || RefCell::new(Guest::load(&self.machine, vcpu));
@@ -95,7 +95,7 @@ impl Kvm {
     }
 }
 
-/// KVM queues work on the processor on which a signal is written, where it is done in order.
+/// KVM queues work on the processor on which a signal is written, where it runs in order.
 fn stay_on_one_processor() {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this).unwrap();
@@ -113,31 +113,31 @@ fn address(bus: Bus, address: u64) -> IoEventAddress {
 }
 
 impl Backend for Kvm {
-    fn ioeventfd(&self, request: &IoEventFd) -> Answer {
+    fn ioeventfd(&self, request: &IoEventFd) -> Reply {
         ioctl::ioeventfd(self.fd(), request)
     }
 
-    fn irqfd(&self, request: &IrqFd) -> Answer {
+    fn irqfd(&self, request: &IrqFd) -> Reply {
         ioctl::irqfd(self.fd(), request)
     }
 
-    fn set_gsi_routing(&self, request: &Routing<'_>) -> Answer {
+    fn set_gsi_routing(&self, request: &Routing<'_>) -> Reply {
         ioctl::set_gsi_routing(self.fd(), request)
     }
 
-    fn signal_msi(&self, request: &Msi) -> Answer {
+    fn signal_msi(&self, request: &Msi) -> Reply {
         ioctl::signal_msi(self.fd(), request)
     }
 
-    fn irq_line(&self, request: &IrqLevel) -> Answer {
+    fn irq_line(&self, request: &IrqLevel) -> Reply {
         ioctl::irq_line(self.fd(), request)
     }
 
-    fn irq_line_status(&self, request: &IrqLevel) -> Answer {
+    fn irq_line_status(&self, request: &IrqLevel) -> Reply {
         ioctl::irq_line_status(self.fd(), request)
     }
 
-    fn interrupt(&self, vector: u32) -> Answer {
+    fn interrupt(&self, vector: u32) -> Reply {
         ioctl::interrupt(self.vcpus.borrow()[0].fd(), vector)
     }
 
@@ -150,7 +150,7 @@ impl Backend for Kvm {
         self.fd().enable_cap(&capability).unwrap();
     }
 
-    fn coalesce(&self, bus: Bus, start: u64, size: u32) -> Answer {
+    fn coalesce(&self, bus: Bus, start: u64, size: u32) -> Reply {
         let registered = self.fd().register_coalesced_mmio(address(bus, start), size);
         registered
             .map(|()| 0)
@@ -197,8 +197,8 @@ impl Backend for Kvm {
     fn pics(&self) -> [Pic; 2] {
         [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE].map(|chip_id| {
             let chip = self.chip(chip_id);
-            // SAFETY: KVM filled the union as the PIC that was asked for, and its fields are bytes,
-            // for which every value is valid.
+            // SAFETY: the request was for a PIC, so KVM filled that part of the union; its fields
+            // are bytes, for which every value is valid.
             let pic = unsafe { chip.chip.pic };
             Pic {
                 irr: pic.irr,
@@ -210,23 +210,23 @@ impl Backend for Kvm {
 
     #[allow(unsafe_code)]
     fn ioapic_irr(&self) -> u32 {
-        // SAFETY: KVM filled the union as the IOAPIC that was asked for; any value is a valid
-        // `u32`.
+        // SAFETY: the request was for the IOAPIC, so KVM filled that part of the union; any value
+        // is a valid `u32`.
         unsafe { self.chip(KVM_IRQCHIP_IOAPIC).chip.ioapic.irr }
     }
 
     #[allow(unsafe_code)]
     fn redirect_pin(&self, pin: u32, entry: u64) {
         let mut chip = self.chip(KVM_IRQCHIP_IOAPIC);
-        // SAFETY: KVM filled the union as the IOAPIC that was asked for, whose redirection entries
-        // are a `u64` each; the array has no other representation.
+        // SAFETY: the request was for the IOAPIC, so KVM filled that part of the union, whose
+        // redirection entries are a `u64` each; the array has no other representation.
         let entries = unsafe { &mut chip.chip.ioapic.redirtbl };
         entries[pin as usize].bits = entry;
         self.fd().set_irqchip(&chip).unwrap();
     }
 
-    /// Signals an eventfd behind what was signalled before, and takes it off, which waits for that
-    /// work to be done. A worker does what one processor has queued in order.
+    /// Signals an eventfd after all earlier signals, and deassigns it, which waits until that work
+    /// is done. A worker does what one processor has queued in order.
     fn settle(&self) {
         if self.irqchip == Irqchip::None {
             return;

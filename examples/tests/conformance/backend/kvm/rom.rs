@@ -13,7 +13,7 @@ const SLOT: u32 = 1;
 #[repr(C, align(4096))]
 struct Page([u8; 4096]);
 
-/// The page's memory, to be kept longer than the machine that it was given to.
+/// The page's memory, which must outlive the VM.
 pub(super) struct Rom {
     _page: Box<Page>,
 }
@@ -28,8 +28,8 @@ impl Rom {
             memory_size: size_of::<Page>() as u64,
             userspace_addr: (&raw const page.0) as u64,
         };
-        // SAFETY: the page is a whole one, nobody writes it, and its box is freed only after the
-        // machine: `Kvm` drops its fields in order, and holds all file descriptors of the machine.
+        // SAFETY: the page is a whole one, it is never written, and its box is freed only after the
+        // VM: `Kvm` drops its fields in order, and holds all file descriptors of the VM.
         unsafe { vm.set_user_memory_region(region) }.unwrap();
         Self { _page: page }
     }

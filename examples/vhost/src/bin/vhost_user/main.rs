@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest with a vsock device in another process, which is killed again and again in mid-traffic:
-//! by the VMM at random, or by itself after it has read a kick, or used a buffer without a call.
+//! A guest with a vsock device in another process, which is killed again and again in mid-traffic.
+//! The VMM kills it at random, or it kills itself after it has read a kick, or used a buffer
+//! without a call.
 //!
-//! The guest kicks by ioeventfd and is interrupted by irqfd, and both eventfds are in the hands of
-//! the daemon: no thread of the VMM takes part. After each kill the VMM connects a new daemon, with
-//! new eventfds. The report says what was sent, what came back, and what it cost the VMM.
+//! The guest kicks by ioeventfd and is interrupted by irqfd, and the daemon uses both eventfds: no
+//! thread of the VMM takes part. After each kill the VMM connects a new daemon, with new eventfds.
+//! The report prints what was sent, what came back, and what it cost the VMM.
 
 #[cfg(target_arch = "x86_64")]
 mod report;

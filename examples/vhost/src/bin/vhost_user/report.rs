@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a person, or a script, wants to know of a run.
+//! The report of a run, for a person or a script.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use examples::program;
 use serde_json::Value;
 use vhost_examples::report::Traffic;
 
-/// A run.
+/// The counts of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) traffic: Traffic,
@@ -18,10 +18,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether there was one interrupt for each packet, and for the one that opens the connection.
+    /// Whether there was one interrupt for each packet, and one for the packet that opens the
+    /// connection.
     ///
-    /// A guest that stops its device may take a packet that the device had no time to call for. A
-    /// daemon that follows one that has died calls once more.
+    /// A guest that stops its device may take a packet for which the device had no time to call. A
+    /// daemon that replaces a dead one calls once more.
     fn interrupts_are_exact(&self) -> bool {
         let counts = &self.traffic.counts;
         let wanted = self.traffic.packets() + 1;
@@ -49,7 +50,8 @@ impl program::Report for Report {
             ("restarts", self.restarts.into()),
             ("fds_before", before.into()),
             ("fds_after", after.into()),
-            // No thread of the VMM waits for a kick or a call, so there is nothing else to wake.
+            // No thread of the VMM waits for a kick or a call, so there are no other wake-ups to
+            // count.
             (
                 "vmm_wakeups_per_request",
                 self.traffic.exits_per_packet().into(),

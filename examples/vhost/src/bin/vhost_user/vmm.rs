@@ -24,9 +24,9 @@ const ADDRESSES: Addresses = Addresses {
     guest: (42, 1024),
     host: (2, 1234),
 };
-/// How often the thread that kills looks at the guest.
+/// How often the killing thread looks at the guest.
 const LOOK: Duration = Duration::from_micros(200);
-/// A kill comes up to so many microseconds after the packet that was drawn for it.
+/// A kill comes up to so many microseconds after its packet, which was drawn at random.
 const DELAY: u32 = 500;
 
 pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
@@ -36,7 +36,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// A guest from its beginning to its end.
+/// Runs a guest from its beginning to its end.
 fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let mut random = Random::new(settings.seed, 0);
     let load = settings.load();
@@ -54,7 +54,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
         let restarts = kill_at_random(settings, &mut random, &vmm, &leash, is_over);
         let moved = running.is_finished();
         while !running.is_finished() {
-            // Its thread may wait for the daemon, or be in the guest.
+            // The vCPU's thread may wait for the daemon, or be in the guest.
             leash.kill();
             vmm.end();
             thread::sleep(LOOK);
@@ -70,7 +70,7 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     if !moved && !interrupted {
         let answered = session.guest().answered()?;
         let packets = settings.packets;
-        return Err(format!("the guest does not move: {answered} of {packets} came back").into());
+        return Err(format!("the guest is stuck: {answered} of {packets} came back").into());
     }
     ended?;
     let restarts = restarts?;
@@ -97,9 +97,9 @@ fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     })
 }
 
-/// Restarts the daemon when it has died by itself, or when packets that were drawn have come back,
-/// and then waits for the end of the guest. Returns how many restarts there were; fewer than were
-/// wanted if the guest does not move.
+/// Restarts the daemon when it has killed itself, or when the drawn packets have come back, and
+/// then waits for the end of the guest. Returns the number of restarts: fewer than wanted if the
+/// guest makes no progress.
 fn kill_at_random(
     settings: &Settings,
     random: &mut Random,
@@ -107,7 +107,7 @@ fn kill_at_random(
     leash: &Leash,
     is_over: impl Fn() -> bool,
 ) -> Result<u32, Box<dyn Error>> {
-    // Not among the last, so that the kill comes while there is traffic.
+    // Not among the last packets, so that there is traffic when the kill comes.
     let last = (settings.packets / 10 * 9).max(1);
     let mut packets: Vec<_> = (0..settings.restarts).map(|_| random.below(last)).collect();
     packets.sort_unstable();
@@ -122,7 +122,7 @@ fn kill_at_random(
             return Ok(restarts);
         }
         thread::sleep(Duration::from_micros(random.below(DELAY).into()));
-        // The last one has to see the end.
+        // The last daemon has to serve the guest to its end.
         let is_last = restarts + 1 == settings.restarts;
         let moment = if is_last {
             0
@@ -141,7 +141,7 @@ fn kill_at_random(
 /// The moment at which the next daemon kills itself: none for half of them, and for all if none is
 /// to be killed.
 fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
-    // A packet has three: a kick, an answer and a completion.
+    // A packet has three moments: a kick, a reply and a completion.
     match settings
         .packets
         .saturating_mul(3)
@@ -152,8 +152,9 @@ fn last_moment(settings: &Settings, random: &mut Random) -> u32 {
     }
 }
 
-/// Waits until so many packets have come back, or the daemon has died by itself. Returns false if
-/// the guest ends before, or does not move. Tells the guest to finish when the user ends the run.
+/// Waits until `packets` packets have come back, or the daemon has killed itself. Returns false if
+/// the guest ends before, or makes no progress. Asks the guest to finish when the user ends the
+/// run.
 fn reaches(
     vmm: &Vmm<Device>,
     leash: &Leash,
@@ -164,7 +165,7 @@ fn reaches(
 ) -> Result<bool, Box<dyn Error>> {
     let (mut last, mut moved) = (None, Instant::now());
     loop {
-        // Neither waits for the thread that may wait for the daemon.
+        // Neither call waits for the vCPU's thread, which may wait for the daemon.
         let session = vmm.session();
         let answered = session.guest().answered()?;
         progress.show(answered);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A guest whose vsock device is the kernel's `/dev/vhost-vsock`: it exchanges packets with a
-//! process of the host that has an ordinary AF_VSOCK socket.
+//! A guest whose vsock device is the kernel's `/dev/vhost-vsock`: it exchanges packets with a host
+//! process that has an ordinary AF_VSOCK socket.
 //!
 //! The guest kicks by ioeventfd, which wakes vhost's worker, and the worker interrupts it by irqfd:
-//! no thread of the VMM takes part. The report says what was sent, what came back, and what it cost
-//! the VMM.
+//! no thread of the VMM takes part. The report prints what was sent, what came back, and what it
+//! cost the VMM.
 
 #[cfg(target_arch = "x86_64")]
 mod report;

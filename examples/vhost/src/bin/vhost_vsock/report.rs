@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! What a person, or a script, wants to know of a run.
+//! The report of a run, for a person or a script.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use examples::program;
 use serde_json::Value;
 use vhost_examples::report::Traffic;
 
-/// How many wake-ups are none: the kernel may let the watcher sleep twice for one wait.
+/// So few wake-ups count as none: the kernel may let the watcher sleep twice for one wait.
 const FEW: u64 = 10;
 
-/// A run.
+/// The counts of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) traffic: Traffic,
-    /// Packets that the process of the host has sent back, each of them the next.
+    /// Packets that the host process has sent back, in order.
     pub(crate) echoed: u64,
     pub(crate) ring_errors: u64,
-    /// How many times threads of the VMM but the vCPU's were woken in all.
+    /// How many times threads of the VMM, except the vCPU's, were woken in all.
     pub(crate) wakeups: u64,
     /// File descriptors of this process before the VM was created, and after it was closed.
     pub(crate) descriptors: [usize; 2],

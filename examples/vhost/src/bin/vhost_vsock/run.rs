@@ -19,7 +19,7 @@ use crate::report::Report;
 
 /// The context identifier of the host (VIRTIO 1.3, 5.10.4).
 const HOST: u64 = 2;
-/// That of the guest, to which the number of this process is added: no other guest has it.
+/// That of the guest, plus this process's number, so that it is unique on the host.
 const GUEST: u64 = 0x2000_0000;
 /// The port of the guest.
 const PORT: u32 = 1024;
@@ -31,7 +31,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     Ok(report)
 }
 
-/// A guest from its beginning to its end.
+/// Runs a guest from its beginning to its end.
 fn traffic(settings: &Settings) -> Result<Report, Box<dyn Error>> {
     let cid = GUEST + u64::from(process::id());
     let device = Device::new(cid)?;

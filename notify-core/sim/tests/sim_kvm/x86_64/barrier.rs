@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Waiting until KVM's worker threads have done what was put to them.
+//! Waits until KVM's worker threads have done the work that was queued.
 
 use std::os::fd::AsRawFd;
 
@@ -10,13 +10,13 @@ use notify_sim::raw::IrqFd;
 
 use super::ioctl;
 
-/// Where the signal of the barrier shows.
+/// The pin at which the signal of the barrier shows.
 const PIN: u32 = 3;
 
-/// A machine of its own, with one interrupt that goes the same way as all others.
+/// A separate VM with one interrupt that takes the same way as all others.
 ///
-/// Work goes to the processor on which it was ordered, and is done there in order. So with the test
-/// kept to one processor, what was ordered before the barrier's signal is done when that shows.
+/// Work runs on the processor on which it was queued, in order. The test stays on one processor, so
+/// work that was queued before the barrier's signal is done when that signal shows.
 pub(crate) struct Barrier {
     vm: VmFd,
     signal: EventNotifier,
@@ -37,10 +37,7 @@ impl Barrier {
         Self { vm, signal }
     }
 
-    #[allow(
-        unsafe_code,
-        reason = "the chip tells which field of the union is meant"
-    )]
+    #[allow(unsafe_code, reason = "the chip names the field of the union")]
     pub(crate) fn pass(&self) {
         self.signal.notify().unwrap();
         loop {

@@ -5,12 +5,12 @@
 use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 
-/// Where the code lies. A page for each kind of write is enough.
+/// The address of the code. A page for each kind of write is enough.
 const CODE: u64 = 0x1000;
 /// The port that ends a program.
 const STOP: u16 = 0xf4;
 const PROGRAM: usize = 16;
-/// Where in the page the value of a wide store lies.
+/// The offset in the page of the value of a wide store.
 const DATA: usize = 0x800;
 
 /// `mov [ebx], al`, `ax`, `eax`; `movq mm0, [esi]`, `movq [ebx], mm0`; the same with `movdqu` and
@@ -129,7 +129,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // SAFETY: the page was mapped by `new`, and the machine that uses it never runs again.
+        // SAFETY: the page was mapped by `new`, and the VM that uses it never runs again.
         unsafe { libc::munmap(self.0, 0x1000) };
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The ioctls of a real machine, with the integers of `sim::raw`.
+//! The ioctls of a real VM, with the integers of `sim::raw`.
 #![allow(unsafe_code, reason = "malformed requests have no safe wrapper")]
 
 use std::os::fd::AsRawFd;

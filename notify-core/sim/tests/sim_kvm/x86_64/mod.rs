@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The sequences.
+//! The random sequences.
 
 mod barrier;
 mod guest;
@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// xorshift64*: enough to choose requests by.
+/// xorshift64*: good enough to choose requests.
 struct Random(AtomicU64);
 
 impl Random {
@@ -54,7 +54,7 @@ impl Random {
         all[self.below(all.len() as u64) as usize]
     }
 
-    /// Mostly an eventfd.
+    /// The index of a file, mostly of an eventfd.
     fn file(&self) -> usize {
         let limit = if self.one_in(16) {
             Pair::NUMBERS
@@ -108,7 +108,7 @@ fn capabilities() {
             let real = pair.vm.check_extension_raw(capability.into());
             let sim = pair.sim.kvm_check_extension(capability).unwrap();
             let known: &[i32] = match capability {
-                // Kernels from before the choice whether EOIs are broadcast list two flags.
+                // Kernels that have no choice yet of whether EOIs are broadcast list two flags.
                 kvm::KVM_CAP_X2APIC_API => &[sim, 3],
                 _ => &[sim],
             };
@@ -139,7 +139,7 @@ fn message(random: &Random, any_mode: bool) -> (u32, u32, u32) {
     };
     let hints = random.of(hints);
     let mode = match random.below(8) {
-        // Not 2: whether an SMI is taken depends on how the kernel was built.
+        // Not 2: whether an SMI is taken depends on the kernel's configuration.
         0 if any_mode => random.of(&[0, 1, 3, 4, 5, 6, 7]),
         0 | 1 => 1,
         2 => 7,
@@ -185,8 +185,8 @@ fn entry(random: &Random, any_mode: bool) -> RoutingEntry {
     entry
 }
 
-/// Kinds of routes that the kernel refuses: those that there are not, and those of Hyper-V and Xen
-/// guests where it was built without them. `SimVm` is such a kernel.
+/// Kinds of routes that the kernel refuses: unknown ones, and those of Hyper-V and Xen guests where
+/// it was built without them. `SimVm` behaves like a kernel without them.
 fn refused_kinds() -> &'static [u32] {
     static KINDS: LazyLock<Vec<u32>> = LazyLock::new(|| {
         let vm = bare().unwrap();
@@ -210,7 +210,7 @@ fn table(random: &Random, any_mode: bool) -> Vec<RoutingEntry> {
         .map(|_| entry(random, any_mode))
         .collect();
     if random.one_in(2) {
-        // The default stays mostly, so that pins have something to show.
+        // The default routes mostly stay, so that pins have visible effects.
         for gsi in 0..16 {
             if entries.iter().all(|entry| entry.gsi != gsi) {
                 let (mut pic, mut ioapic) = (RoutingEntry::default(), RoutingEntry::default());
@@ -224,7 +224,7 @@ fn table(random: &Random, any_mode: bool) -> Vec<RoutingEntry> {
 }
 
 fn redirection(random: &Random, pin: u64) -> u64 {
-    // The real-time clock's vector must have no other use: KVM counts its holders by vector.
+    // No other pin may have the real-time clock's vector: KVM tracks EOIs by vector.
     let vector = if pin == 8 {
         0x68
     } else {
@@ -252,8 +252,8 @@ fn interrupt_step(random: &Random, pair: &mut Pair, any_mode: bool, vcpus: usize
                 fd: random.file() as i32,
                 gsi: gsi(random),
                 flags,
-                // Two signals of a semaphore within one call are one to SimVm, so it is no such
-                // end.
+                // `SimVm` merges two signals of a semaphore within one call, so a semaphore is not
+                // used here.
                 resamplefd: match random.file() {
                     Pair::SEMAPHORE => 0,
                     file => file as i32,
@@ -292,7 +292,7 @@ fn interrupt_step(random: &Random, pair: &mut Pair, any_mode: bool, vcpus: usize
         }
         13..=15 => {
             let file = random.below(Pair::EVENTFDS as u64) as usize;
-            // 0 injects in a kernel only, and so does the second signal of a semaphore.
+            // Only the kernel injects for 0, and for the second signal of a semaphore.
             pair.write(file, random.of(&[1, 1, 3]));
         }
         16 => pair.read(random.below(Pair::EVENTFDS as u64) as usize),
@@ -378,7 +378,7 @@ fn doorbells() {
             pair.coalesced(false, 0xd000_0ff8 + random.below(16), 8);
         }
         for _ in 0..40 {
-            // Deassignments stall, so they are few.
+            // Deassignments take long, so they are few.
             if random.one_in(8) {
                 for _ in 0..random.below(6) {
                     let mut args = if bound.is_empty() || random.one_in(4) {
@@ -422,7 +422,7 @@ fn pins_and_their_guest() {
             match random.below(12) {
                 0..=1 => {
                     let pin = random.below(8) as u8;
-                    // An EOI in its forms, or a new mask; interrupts are not taken.
+                    // EOIs in all forms, or a new mask; interrupts are not taken.
                     let (port, value) = match random.below(8) {
                         0 => (0x21, random.next() as u8),
                         1 => (0xa1, random.next() as u8),

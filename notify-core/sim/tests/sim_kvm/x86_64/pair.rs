@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! A real machine and a simulated one, and the same requests to both.
+//! A real VM and a simulated one, and the same requests to both.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,7 +16,7 @@ use super::barrier::Barrier;
 use super::guest::Guest;
 use super::ioctl::{self, Outcome};
 
-/// One file in each of the two worlds.
+/// Corresponding files, one for each of the two VMs.
 struct Files {
     real: OwnedFd,
     sim: OwnedFd,
@@ -33,7 +33,7 @@ pub(crate) struct Pair {
     pub(crate) log: Vec<String>,
 }
 
-/// What can be seen of a machine.
+/// The visible state of a VM.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     /// last_irr, irr, imr, isr, priority_add, irq_base, elcr
@@ -111,9 +111,9 @@ impl Pair {
         self.files.push(Files { real, sim });
     }
 
-    /// The eventfd that gives its counter one by one.
+    /// The eventfd that is a semaphore.
     pub(crate) const SEMAPHORE: usize = 6;
-    /// How many files are eventfds and how many there are, and two numbers beyond.
+    /// The number of eventfds, the number of files, and the number including two invalid ones.
     pub(crate) const EVENTFDS: usize = 9;
     pub(crate) const NUMBERS: usize = 12;
 
@@ -243,7 +243,7 @@ impl Pair {
         self.sim.add_coalesced(bus, address, len).unwrap();
     }
 
-    /// The first vCPU writes; what comes back are the exits and how many doorbells rang.
+    /// The first vCPU writes; returns the exits and how many doorbells rang.
     pub(crate) fn guest_write(&mut self, pio: bool, address: u64, bytes: &[u8]) {
         self.note(&("guest", pio, format!("{address:#x}"), bytes));
         let guest = self.guest.as_ref().unwrap();
@@ -258,7 +258,7 @@ impl Pair {
         self.barrier.pass();
     }
 
-    /// Compares all that can be seen.
+    /// Compares everything visible.
     #[track_caller]
     pub(crate) fn compare(&self) {
         self.same(&self.seen_in_kvm(), &self.seen_in_sim());
@@ -287,10 +287,7 @@ impl Pair {
         }
     }
 
-    #[allow(
-        unsafe_code,
-        reason = "the chip tells which field of the union is meant"
-    )]
+    #[allow(unsafe_code, reason = "the chip names the field of the union")]
     fn seen_in_kvm(&self) -> Seen {
         let mut seen = Seen::default();
         if self.sim.pic().is_some() {
@@ -354,8 +351,8 @@ impl Pair {
         self.sim.clear_vectors(vcpu);
     }
 
-    /// The vCPU takes its highest vector, by hand in the real machine. To KVM that is a restored
-    /// APIC.
+    /// The vCPU takes its highest vector; in the real VM by setting the APIC's state, which KVM
+    /// treats as a restored APIC.
     pub(crate) fn take_vector(&mut self, vcpu: usize) {
         let taken = self.sim.take_vector(vcpu);
         self.note(&("take", vcpu, taken));
@@ -379,10 +376,7 @@ impl Pair {
         self.vcpus[vcpu].set_lapic(&lapic).unwrap();
     }
 
-    #[allow(
-        unsafe_code,
-        reason = "the chip tells which field of the union is meant"
-    )]
+    #[allow(unsafe_code, reason = "the chip names the field of the union")]
     pub(crate) fn redirect(&mut self, pin: usize, entry: u64) {
         self.note(&("redirect", pin, format!("{entry:#x}")));
         let mut chip = self.chip(KVM_IRQCHIP_IOAPIC);
@@ -400,7 +394,7 @@ impl Pair {
         for (chip_id, pic) in (0..2).zip(&mut pics) {
             let mut chip = self.chip(chip_id);
             let index = chip_id as usize;
-            // A write to a field of a union is safe; the chip says that it is this one.
+            // Writing a field of a union is safe, and the request was for this chip.
             chip.chip.pic.elcr = masks[index];
             chip.chip.pic.imr = imrs[index];
             self.vm.set_irqchip(&chip).unwrap();
