@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! You come from Cloud Hypervisor, Firecracker, crosvm, OpenVMM, vm-device or QEMU.
 //!
-//! The names were read in the public sources of 2026, and may have changed since.
+//! Most names were read in public sources of 2026. They may have changed since.
 //!
 //! # Names, side by side
 //!

@@ -54,10 +54,12 @@ pub(super) fn rows() -> Vec<Row> {
             |kind| {
                 let exits = leak(EoiExits::default());
                 let line = leak(builder(kind, exits).build().unwrap());
-                let (trigger, resample) = (notifier(), notifier());
-                Box::new(move || {
-                    std::mem::forget(line.join_exported(Some(trigger), resample).unwrap())
-                })
+                take(
+                    (line, notifier(), notifier()),
+                    |(line, trigger, resample)| {
+                        std::mem::forget(line.join_exported(Some(trigger), resample).unwrap())
+                    },
+                )
             },
         ),
         row(
