@@ -10,11 +10,11 @@ use super::sync::{AtomicBool, Ordering};
 /// The kernel reports only once that something is ready. So the list outlives a turn, and a run:
 /// what a request to stop left unserved is served by the next run.
 #[derive(Debug)]
-pub struct Backlog<T>(VecDeque<T>);
+pub(crate) struct Backlog<T>(VecDeque<T>);
 
 /// Whether something stays ready after it was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
+pub(crate) enum Served {
     /// It is done.
     Done,
     /// There may be more, which the kernel does not report: it goes to the end of the list.
@@ -23,21 +23,21 @@ pub enum Served {
 
 impl<T> Backlog<T> {
     #[allow(clippy::new_without_default, reason = "it is made in one place")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(VecDeque::new())
     }
 
-    pub fn push(&mut self, ready: T) {
+    pub(crate) fn push(&mut self, ready: T) {
         self.0.push_back(ready);
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Serves what is there now, each once, at most `most` of them, and none after a request to
     /// stop.
-    pub fn serve_each_once(
+    pub(crate) fn serve_each_once(
         &mut self,
         most: usize,
         stop: &Stop,
@@ -61,26 +61,26 @@ impl<T> Backlog<T> {
 ///
 /// The caller wakes that thread afterwards, and that thread looks each time it was woken.
 #[derive(Debug)]
-pub struct Stop(AtomicBool);
+pub(crate) struct Stop(AtomicBool);
 
 impl Stop {
     #[allow(clippy::new_without_default, reason = "it is made in one place")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
     /// Makes the request. Two requests before one is taken count as one.
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         self.0.store(true, Ordering::Release);
     }
 
     /// Returns whether there is a request, which stays.
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 
     /// Takes the request. Returns whether there was one.
-    pub fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         self.is_requested() && self.0.swap(false, Ordering::AcqRel)
     }
 }

@@ -9,8 +9,6 @@
 //! start to end. A VMM with a loop of its own needs no dispatcher: see
 //! [`event_loops`](crate::event_loops).
 
-#[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
-#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod backlog;
 mod call;
 #[allow(
@@ -19,12 +17,12 @@ mod call;
 )]
 mod dispatcher;
 mod error;
+#[cfg(all(test, loom))]
+mod explored;
 mod handle;
 mod handler;
 mod polling;
 mod shared;
-#[cfg_attr(loom, allow(missing_docs, reason = "public for loom alone"))]
-#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for loom alone"))]
 mod slot;
 mod table;
 mod token;
@@ -59,11 +57,3 @@ pub use handler::{Failure, Handler, HandlerError, PollHandler, Progress, Reason}
 pub use polling::PollLimits;
 pub use token::Token;
 pub use watch::Readiness;
-
-/// The parts that loom explores, see `tests/loom_dispatcher.rs`.
-#[cfg(loom)]
-#[doc(hidden)]
-pub mod explored {
-    pub use super::backlog::{Backlog, Served, Stop};
-    pub use super::slot::{GivenBack, Kicks, Signals, Slot, Taken};
-}

@@ -15,13 +15,13 @@ use std::sync::PoisonError;
 use super::Error;
 use super::sync::{Condvar, Mutex, MutexGuard, ThreadId};
 
-pub use request::Taken;
+pub(crate) use request::Taken;
 
 /// The signals that a slot is for.
 ///
 /// All are called with the slot locked, so that they and its state change as one. None of them
 /// writes the notifier, since a peer that fills the counter can block a write.
-pub trait Signals {
+pub(crate) trait Signals {
     /// Starts to watch: from now on a signal causes a call of the handler, and so does one from
     /// before.
     ///
@@ -50,7 +50,7 @@ pub trait Signals {
 
 /// A place for one handler.
 #[derive(Debug)]
-pub struct Slot<S, H> {
+pub(crate) struct Slot<S, H> {
     pub(super) signals: S,
     inner: Mutex<Inner<H>>,
     changed: Condvar,
@@ -90,7 +90,7 @@ enum Then {
 
 /// The last request to the handler's peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kicks {
+pub(crate) enum Kicks {
     /// Signal when there is work.
     Wanted,
     /// No need to signal: the handler is polled.
@@ -102,7 +102,7 @@ pub enum Kicks {
 
 impl Kicks {
     /// Whether there may be work without a signal.
-    pub fn look_due(self) -> bool {
+    pub(crate) fn look_due(self) -> bool {
         self != Self::Wanted
     }
 }
@@ -110,7 +110,7 @@ impl Kicks {
 /// What the thread that had the handler out has to do next.
 #[derive(Debug)]
 #[must_use]
-pub enum GivenBack<H> {
+pub(crate) enum GivenBack<H> {
     /// Nothing.
     Kept,
     /// Pause the handler while a look is due.
@@ -125,7 +125,7 @@ pub enum GivenBack<H> {
 
 impl<S: Signals, H> Slot<S, H> {
     /// A slot with a handler whose signals are watched.
-    pub fn new(signals: S, handler: H) -> Self {
+    pub(crate) fn new(signals: S, handler: H) -> Self {
         Self {
             signals,
             inner: Mutex::new(Inner {
@@ -140,7 +140,7 @@ impl<S: Signals, H> Slot<S, H> {
 
     /// Takes the handler out to call it, and returns the last request to its peer. `None` if it is
     /// not to be called now.
-    pub fn take_out(&self, with: ThreadId) -> Option<(H, Kicks)> {
+    pub(crate) fn take_out(&self, with: ThreadId) -> Option<(H, Kicks)> {
         let mut inner = self.lock();
         let out = State::Out {
             with,
@@ -162,12 +162,12 @@ impl<S: Signals, H> Slot<S, H> {
 
     /// Notes that the peer of a handler that is out need not signal soon. From now on a look is due
     /// when the handler is removed or paused.
-    pub fn mark_suppressed(&self) {
+    pub(crate) fn mark_suppressed(&self) {
         self.lock().kicks = Kicks::Suppressed;
     }
 
     /// Gives the handler back, with the last request to its peer.
-    pub fn give_back(&self, handler: H, kicks: Kicks) -> GivenBack<H> {
+    pub(crate) fn give_back(&self, handler: H, kicks: Kicks) -> GivenBack<H> {
         let mut inner = self.lock();
         inner.kicks = kicks;
         inner.state = match inner.state {
@@ -191,7 +191,7 @@ impl<S: Signals, H> Slot<S, H> {
 
     /// Marks the handler, which is out, as failed: it will be dropped. Returns false if it is being
     /// removed anyway: then what is pending is for the thread that removes it.
-    pub fn mark_failed(&self) -> bool {
+    pub(crate) fn mark_failed(&self) -> bool {
         let mut inner = self.lock();
         let State::Out { then, .. } = &mut inner.state else {
             return false;
@@ -205,7 +205,7 @@ impl<S: Signals, H> Slot<S, H> {
     }
 
     /// Marks the handler as gone: it was dropped, and a look that was due is in the counter.
-    pub fn mark_dropped(&self) {
+    pub(crate) fn mark_dropped(&self) {
         let mut inner = self.lock();
         inner.state = State::Gone;
         inner.kicks = Kicks::Wanted;

@@ -12,7 +12,7 @@ use crate::dispatcher::sync::{MutexGuard, me};
 /// The result of a request to pause or to remove.
 #[derive(Debug)]
 #[must_use]
-pub enum Taken<H> {
+pub(crate) enum Taken<H> {
     /// The caller has the handler, with the last request to its peer, and gives it back as if it
     /// had been called.
     Handler(H, Kicks),
@@ -26,7 +26,7 @@ pub enum Taken<H> {
 impl<S: Signals, H> Slot<S, H> {
     /// Makes a paused handler, or one that is about to be paused, ready again. Returns false if it
     /// was removed.
-    pub fn resume(&self) -> Result<bool, Error> {
+    pub(crate) fn resume(&self) -> Result<bool, Error> {
         let mut inner = self.lock();
         if matches!(
             inner.state,
@@ -61,13 +61,13 @@ impl<S: Signals, H> Slot<S, H> {
 
     /// Keeps the handler from being called. Blocks until another thread that is calling it has
     /// returned.
-    pub fn pause(&self) -> Taken<H> {
+    pub(crate) fn pause(&self) -> Taken<H> {
         self.take_for(Then::Pause)
     }
 
     /// Takes the handler out for good. Blocks until another thread that is calling it has dropped
     /// it.
-    pub fn remove(&self) -> Taken<H> {
+    pub(crate) fn remove(&self) -> Taken<H> {
         self.take_for(Then::Remove)
     }
 
@@ -114,7 +114,7 @@ impl<S: Signals, H> Slot<S, H> {
     }
 
     /// Returns the result of a pause, after the caller has given the handler back.
-    pub fn outcome(&self) -> Taken<H> {
+    pub(crate) fn outcome(&self) -> Taken<H> {
         self.lock().outcome()
     }
 
@@ -126,7 +126,7 @@ impl<S: Signals, H> Slot<S, H> {
     /// # Errors
     ///
     /// If the signals cannot be read; then they are still there.
-    pub fn take_pending(&self) -> Result<Option<NonZeroU64>, Error> {
+    pub(crate) fn take_pending(&self) -> Result<Option<NonZeroU64>, Error> {
         let inner = self.lock();
         let own_look = match inner.state {
             State::Gone | State::Paused(_) => None,
