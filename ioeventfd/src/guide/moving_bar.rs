@@ -145,4 +145,5 @@
 //! | writes a base while the bit is set | calls `relocate` at once, as above |
 //! | writes all ones while the bit is set | keeps the value, and calls nothing |
 //!
-//! Old addresses match until `vcpus_passed`, after `stop` too. Pass it the latest epoch.
+//! Old addresses match until `vcpus_passed`, after `stop` too. Pass it the latest epoch. If vhost
+//! has the queues, the kicks of `start` make it process what `stop` has returned.
