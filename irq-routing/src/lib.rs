@@ -141,7 +141,7 @@ pub use table::registration::Registration;
 #[doc(no_inline)]
 pub use notify_core::{self, KvmVm, MsiMessage, Platform, Vm};
 
-/// An error that contains what the failed call had consumed.
+/// What a failed call had consumed, with the error.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
 
 /// The example of the README compiles.
