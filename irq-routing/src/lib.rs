@@ -97,6 +97,8 @@
 //! `kvm-ioctls` and `vmm-sys-util` (default): as those of `notify-core`.
 //!
 //! `serde`: a [`Snapshot`] can be written and read.
+//!
+//! Needs Linux 5.8 and Rust 1.88, or later.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
