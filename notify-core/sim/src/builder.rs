@@ -86,10 +86,10 @@ impl SimVmBuilder {
         self
     }
 
-    /// Leaves the interrupt controllers of the profile out: the VM as it is before KVM_CREATE_DEVICE.
+    /// Leaves out the interrupt controllers of the profile, as before KVM_CREATE_DEVICE.
     ///
-    /// KVM then refuses other requests, with other errors, on arm64, riscv64 and x86. Of the x86
-    /// profiles this makes [`Profile::None`].
+    /// Without them arm64 and riscv64 accept other requests than x86, and return other errors. An
+    /// x86 profile becomes [`Profile::None`].
     pub fn without_irqchip(mut self) -> Self {
         self.stage = Stage::Absent;
         self

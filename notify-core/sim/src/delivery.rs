@@ -53,9 +53,6 @@ impl SimVm {
     ///
     /// That includes what other calls injected. It is kept until then, so a VM on which this is
     /// never called uses more and more memory.
-    ///
-    /// All of it is kept until then, so a VM on which this is never called uses more and more
-    /// memory.
     #[must_use]
     pub fn deliver(&self) -> Vec<Injected> {
         std::mem::take(&mut self.enter().injected)
