@@ -19,6 +19,7 @@
 //! ```toml
 //! [dependencies]
 //! ioeventfd = "0.1" # default features: kvm-ioctls 0.25 and vmm-sys-util 0.15
+//! kvm-ioctls = "0.25"
 //! ```
 //!
 //! ```no_run
@@ -104,6 +105,8 @@
 //! | a hypervisor layer of its own | [`notify_core::ports`] |
 //!
 //! With other versions set `default-features = false`.
+//!
+//! Needs Linux 5.8 or later, and Rust 1.88 or later.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -127,7 +130,7 @@ pub use error::{Error, Unrestored};
 pub use registry::DoorbellRegistry;
 pub use set::{AfterExit, Doorbell, DoorbellSet, Epoch, Leftover, Plan, Stopped};
 
-/// The error of a call that returns what it had consumed.
+/// What a failed call had consumed, with the error.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
 
 /// The example in the README compiles.

@@ -97,6 +97,8 @@
 //! `kvm-ioctls` and `vmm-sys-util` (default): as those of `notify-core`.
 //!
 //! `serde`: a [`Snapshot`] can be written and read.
+//!
+//! Needs Linux 5.8 and Rust 1.88, or later.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -141,7 +143,7 @@ pub use table::registration::Registration;
 #[doc(no_inline)]
 pub use notify_core::{self, KvmVm, MsiMessage, Platform, Vm};
 
-/// An error that contains what the failed call had consumed.
+/// What a failed call had consumed, with the error.
 pub type Rejected<T> = notify_core::Rejected<T, Error>;
 
 /// The example of the README compiles.

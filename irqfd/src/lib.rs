@@ -115,6 +115,11 @@
 //! | `serde` | snapshots of tables, capabilities and lines can be written and read |
 //!
 //! For metrics, see [`RoutingTableBuilder::observer`](irq_routing::RoutingTableBuilder::observer).
+//!
+//! Rare failures are logged through the crate `log`: a vector that cannot deliver at level `warn`,
+//! what cannot be undone or is lost at level `error`.
+//!
+//! Needs Linux 5.8 and Rust 1.88, or later.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -59,7 +59,7 @@
 //! Other versions of kvm-ioctls and vmm-sys-util work without the two default features. Set
 //! `default-features = false` for each of the crates then, so that Cargo builds no second copy.
 //!
-//! Needs Linux 5.8 or later.
+//! Needs Linux 5.8 or later, and Rust 1.88 or later.
 #![cfg_attr(
     feature = "dispatcher",
     doc = "",

@@ -47,11 +47,13 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use ioeventfd::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
-//! # use notify_core::{Bus, EventNotifier};
+//! # use notify_core::EventNotifier;
 //! # use notify_sim::SimVm;
 //! # let vm = Arc::new(SimVm::builder().build());
 //! # let set = DoorbellSet::new(&DoorbellRegistry::new(vm.clone(), &[]));
 //! # let queue = Arc::new(EventNotifier::new()?);
+//! use notify_core::Bus;
+//!
 //! let address = IoAddress::Mmio(0xfe00_b000);
 //! // Wrong: a driver without notification data writes 2 bytes.
 //! let bell = Doorbell::new(0, address, Datamatch::Width(Width::W4), queue.clone());
@@ -132,11 +134,10 @@
 //!
 //! # The counter is full
 //!
-//! Counts of one do not fill a counter of 64 bits; a process that shares the eventfd can. Kicks
-//! that KVM sends still wake the readers. Signals from user space do not: the write fails with
-//! EAGAIN, and a kernel worker, which never reads, is not woken. If the process has also cleared
-//! O_NONBLOCK, the write blocks. So kicks that exit are lost or block their vCPU, and others
-//! arrive.
+//! Kicks alone never fill a 64-bit counter; a process that shares the eventfd can. Kicks that KVM
+//! sends still wake the readers. Signals from user space do not: the write fails with EAGAIN, and a
+//! kernel worker, which never reads, is not woken. If the process has also cleared O_NONBLOCK, the
+//! write blocks. So kicks that exit are lost or block their vCPU, and others arrive.
 //!
 //! ```
 //! use std::num::NonZeroU64;

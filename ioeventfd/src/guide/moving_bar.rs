@@ -113,21 +113,37 @@
 //!
 //! A vCPU that stays in the guest for long delays this. That is harmless: until then the set only
 //! matches a few more addresses. A VMM that can stop its vCPUs, for a snapshot for example, may
-//! call `vcpus_passed` when all of them have stopped. A set remembers the last 64 changes, so a VMM
-//! that never calls it loses no memory, but a late write to an old address still counts as a kick.
+//! call `vcpus_passed` when all of them have stopped. A set remembers the last 64 changes. So if a
+//! VMM never calls it, its memory does not grow, but a late write to an old address still counts as
+//! a kick.
 //!
 //! # Errors
 //!
 //! | error | cause | what to do |
 //! |---|---|---|
-//! | [`Conflict`](crate::Error::Conflict) | the guest has placed the BAR over another device | nothing has moved; try again when the guest next writes the BAR of either device |
+//! | [`Conflict`](crate::Error::Conflict) | the guest has placed the BAR over another device | nothing has moved: keep the old base as `from`; try again when the guest next writes the BAR of either device |
 //! | [`NotMovable`](crate::Error::NotMovable) | the BAR would leave its address space | the same |
 //! | [`NotUndone`](crate::Error::NotUndone) | an ioctl failed, and so did the undo | plan and apply again |
-//! | others | an ioctl failed | nothing has moved; try again |
+//! | others | an ioctl failed | nothing has moved; try again with the same `from` |
 //!
-//! # Memory decoding
+//! # Sizing and 64-bit BARs
 //!
-//! Most guests clear the memory enable bit of the PCI command register, write the BAR, and set the
-//! bit again. While the bit is clear a device must not respond. A VMM that implements this calls
-//! [`stop`](crate::DoorbellSet::stop) and processes what is left over. `relocate` then changes the
-//! addresses without an ioctl, and [`start`](crate::DoorbellSet::start) registers them.
+//! Not every value of a BAR register is a base (PCI Local Bus 3.0, 6.2.5.1):
+//!
+//! - To size a BAR, the guest writes all ones, reads the size, and writes the base again.
+//! - A 64-bit BAR is written in two halves. In between the register has a half of each base.
+//!
+//! For both, most guests clear Memory Space Enable in the PCI command register, and set it again
+//! afterwards. While the bit is clear the device must not respond. So move the doorbells only when
+//! the bit is set and the value is a base:
+//!
+//! | the guest | the VMM |
+//! |---|---|
+//! | clears the bit | calls [`stop`](crate::DoorbellSet::stop), and processes what is left over |
+//! | writes the BAR while the bit is clear | keeps the value, and calls nothing |
+//! | sets the bit | calls `relocate` if the base is another one, without an ioctl; then [`start`](crate::DoorbellSet::start), which registers the doorbells and kicks each queue once |
+//! | writes a base while the bit is set | calls `relocate` at once, as above |
+//! | writes all ones while the bit is set | keeps the value, and calls nothing |
+//!
+//! Old addresses match until `vcpus_passed`, after `stop` too. Pass it the latest epoch. If vhost
+//! has the queues, the kicks of `start` make it process what `stop` has returned.

@@ -43,7 +43,7 @@
 //! # use std::sync::Arc;
 //! # use ioeventfd::virtio::{self, Notification};
 //! # use ioeventfd::{DoorbellRegistry, DoorbellSet, IoAddress, Window};
-//! # use notify_core::{Bus, EventNotifier};
+//! # use notify_core::EventNotifier;
 //! # use notify_sim::SimVm;
 //! # let vm = Arc::new(SimVm::builder().build());
 //! # let registry = DoorbellRegistry::new(vm.clone(), Window::of_irqchip(&*vm)?);
@@ -52,6 +52,8 @@
 //! # let bells = virtio::mmio(0xd000_0000, [0], Notification::Index)?;
 //! # let wanted = bells.into_iter().map(|bell| bell.signalling(queue.clone()));
 //! # set.apply(set.plan(wanted)?)?;
+//! use notify_core::Bus;
+//!
 //! // vhost has the queue. The guest kicks twice; one kick exits to user space.
 //! set.kick()?; // when the backend is set
 //! vm.guest_write(Bus::Mmio, 0xd000_0050, &[0; 4]);

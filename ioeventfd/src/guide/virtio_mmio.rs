@@ -22,8 +22,8 @@
 //!
 //! | the VMM | calls |
 //! |---|---|
-//! | pauses the VM for a snapshot | [`stop`](crate::DoorbellSet::stop), and processes what is left over |
-//! | resumes it | [`start`](crate::DoorbellSet::start), which kicks each queue once |
+//! | pauses the VM for a snapshot | nothing: doorbells stay registered, and kicks stay in the notifiers. Save which notifiers are signalled; see `irqfd::guide::snapshot` |
+//! | restores it in another VM | [`plan`](crate::DoorbellSet::plan), [`apply`](crate::DoorbellSet::apply), then [`kick`](crate::DoorbellSet::kick): each queue is looked at once |
 //! | removes the device | drops the set |
 //!
 //! ```

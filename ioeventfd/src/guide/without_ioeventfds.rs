@@ -100,10 +100,12 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use notify_core::{Bus, EventNotifier};
+//! # use notify_core::EventNotifier;
 //! # use notify_sim::SimVm;
 //! # let vm = Arc::new(SimVm::builder().build());
 //! # let queues = [Arc::new(EventNotifier::new()?), Arc::new(EventNotifier::new()?)];
+//! use notify_core::Bus;
+//!
 //! // Queue 1, position 0x25 in its ring.
 //! let kick = vm.guest_write(Bus::Mmio, 0xd000_0050, &0x0025_0001_u32.to_le_bytes());
 //! for exit in kick.exits {

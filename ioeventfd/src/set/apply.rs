@@ -30,9 +30,11 @@ impl DoorbellSet {
     /// thread then moves what is pending there. So do not use an old notifier for anything else
     /// before [`vcpus_passed`](Self::vcpus_passed).
     ///
-    /// If the change fails, a notifier that is new to the set gives its kicks to the key's old one.
-    /// A notifier that the set had for another key keeps its kicks. Then the key's old notifier is
-    /// signalled once, because the guest may have kicked during the change.
+    /// If the change fails, the guest may have kicked the new notifier meanwhile:
+    ///
+    /// - If it is new to the set, its kicks move back to the old one.
+    /// - If the set has it for another key too, it keeps its kicks, because the count does not show
+    ///   the key. The old one is signalled once.
     ///
     /// # Blocking
     ///

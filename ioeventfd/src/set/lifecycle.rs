@@ -216,9 +216,9 @@ impl DoorbellSet {
 
     /// Forgets the addresses that were left up to `epoch`: writes there are no kicks any more.
     ///
-    /// Call it once each vCPU that was outside the guest when `epoch` was returned has since passed
-    /// its write to [`on_exit_write`](Self::on_exit_write) or entered the guest again. Without it a
-    /// set remembers its last 64 changes, and keeps their notifiers open.
+    /// Call it when every vCPU that was outside the guest when `epoch` was returned has passed its
+    /// write to [`on_exit_write`](Self::on_exit_write), or has entered the guest again. Without it
+    /// a set remembers its last 64 changes, and keeps their notifiers open.
     ///
     /// # Errors
     ///

@@ -9,7 +9,12 @@ use crate::{Error, IoAddress};
 impl DoorbellSet {
     /// Moves the doorbells of a BAR of `size` bytes from `from` to `to`, at the same offsets.
     ///
-    /// Doorbells outside that range, such as those of the device's other BARs, stay.
+    /// `from` is where the doorbells are, not what the BAR register reads: keep the base of the
+    /// last move that succeeded. Doorbells outside the range, such as those of the device's other
+    /// BARs, stay. If no doorbell lies in the range, this returns `Ok` and moves nothing.
+    ///
+    /// Call it with the base of a BAR only, and not while the guest sizes the BAR; see [Sizing and
+    /// 64-bit BARs](crate::guide::moving_bar#sizing-and-64-bit-bars).
     ///
     /// The guest may write to both places during the move. A write that the kernel does not match
     /// exits; pass it to [`on_exit_write`](Self::on_exit_write). When no vCPU can bring such a
@@ -31,7 +36,7 @@ impl DoorbellSet {
     ///
     /// [`Error::NotMovable`] if a doorbell would leave its address space, and those of
     /// [`plan`](Self::plan) and [`apply`](Self::apply). Then no doorbell has moved, except after
-    /// [`Error::NotUndone`].
+    /// [`Error::NotUndone`]. Pass the same `from` to the next call.
     pub fn relocate(&self, from: IoAddress, size: u64, to: IoAddress) -> Result<Epoch, Error> {
         self.change(|state, deferred| {
             let wanted = state.bells.iter().map(|bell| moved(bell, from, size, to));

@@ -41,7 +41,8 @@
 //! decides uses [`kernel_route`](crate::RoutingTable::kernel_route).
 //!
 //! If the explanation shows a correct route, the cause is elsewhere: in the vector (masked, not
-//! armed), in the device (no trigger), or in the guest. `irqfd::guide` has a page by symptom.
+//! armed), in the device (no trigger), or in the guest. `irqfd::guide::no_interrupt` has the causes
+//! by symptom.
 //!
 //! # A dump
 //!

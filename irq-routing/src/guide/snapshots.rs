@@ -50,7 +50,7 @@
 //! | restored leases that are not yet claimed | yes |
 //! | parked leases | no: their holders lease again when they need a GSI |
 //! | quarantined GSIs | no: nothing is armed in the target |
-//! | irqfds, eventfds, masks, pending interrupts | no: by the devices, see `irqfd::guide` |
+//! | irqfds, eventfds, masks, pending interrupts | no: by the devices, see `irqfd::guide::snapshot` |
 //!
 //! # Untrusted and later snapshots
 //!

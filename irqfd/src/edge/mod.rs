@@ -60,9 +60,9 @@ pub use target::IrqTarget;
 /// # use irq_routing::{MsiMessage, RoutingTable};
 /// # use irqfd::IrqFd;
 /// # use notify_sim::SimVm;
-/// # let vm = Arc::new(SimVm::builder().build());
-/// # vm.enable_lapic(0);
-/// # let table = RoutingTable::new(vm.clone())?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// vm.enable_lapic(0); // as a guest does when it boots
+/// let table = RoutingTable::new(vm.clone())?; // one for the VM
 /// let irq = IrqFd::builder(table.lease_msi(MsiMessage::new(0xfee0_0000, 0x40))?).assign()?;
 ///
 /// // The guest moves the interrupt to another vector: the irqfd stays as it is.
@@ -74,7 +74,7 @@ pub use target::IrqTarget;
 ///
 /// // Off and on again, with the same GSI and notifier.
 /// let irq = irq.deassign()?.assign()?;
-/// # drop(irq);
+/// drop(irq); // disarmed, then the GSI is given back
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

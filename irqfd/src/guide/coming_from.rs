@@ -105,9 +105,9 @@
 //! | `set_notifier` | [`replace_notifier`](crate::VectorHandle::replace_notifier), [`take_notifier`](crate::VectorHandle::take_notifier) |
 //!
 //! ```
-//! # use std::sync::Arc;
+//! use std::sync::Arc;
 //! use irqfd::{MsiMessage, RoutingTable, Vector, VectorError};
-//! # use notify_sim::SimVm;
+//! use notify_sim::SimVm;
 //!
 //! struct Group(Vec<Vector>);
 //!
@@ -129,9 +129,9 @@
 //!     }
 //! }
 //!
-//! # let vm = Arc::new(SimVm::builder().build());
-//! # vm.enable_lapic(0);
-//! # let routing = RoutingTable::new(vm.clone())?;
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! vm.enable_lapic(0); // as a guest does when it boots
+//! let routing = RoutingTable::new(vm.clone())?; // one for the VM
 //! let group = Group((0..2).map(|_| Vector::builder(&routing).build()).collect::<Result<_, _>>()?);
 //! group.update(1, 0xfee0_0000, 0, 0x41, false)?;
 //! group.0[1].trigger()?;
@@ -161,7 +161,7 @@
 //! [`snapshot`](super::snapshot#formats-of-other-vmms) has the code. Keep reading the old format as
 //! long as such states exist, and write [`msix::Snapshot`] or registers from now on. In a state of
 //! Firecracker or Cloud Hypervisor the pending bits lack what was signalled in the eventfd of a
-//! masked vector; it cannot be had any more.
+//! masked vector; it is lost.
 //!
 //! [`Controller`]: crate::Controller
 //! [`Dead`]: crate::Dead

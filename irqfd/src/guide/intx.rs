@@ -47,7 +47,7 @@
 //! use irqfd::{EventNotifier, LevelLine, RoutingTable};
 //! use notify_sim::SimVm;
 //!
-//! # const IOAPIC: u32 = 2;
+//! const IOAPIC: u32 = 2; // KVM's number of the chip
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! let table = RoutingTable::new(vm.clone())?; // one for the VM
 //! let line = LevelLine::builder(table.line(10)?).build()?; // INTA# of a slot is routed to pin 10
@@ -58,7 +58,7 @@
 //!
 //! disk.assert()?;
 //! trigger.notify()?; // the daemon
-//! # let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
+//! let high = || vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << 10);
 //! vm.guest_eoi(IOAPIC, 10); // the guest
 //! assert!(resample.consume()?.is_some()); // the daemon looks whether it has another reason
 //! assert!(high()); // the disk still asserts: the guest is interrupted again
@@ -95,7 +95,7 @@
 //!
 //! let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 }).build();
 //! let vm = Arc::new(vm); // or a KvmVm
-//! vm.enable_lapic(0);
+//! vm.enable_lapic(0); // as a guest does when it boots
 //! let table = RoutingTable::new(vm.clone())?; // one for the VM
 //! let exits = EoiExits::default(); // one for the VM
 //!

@@ -65,8 +65,8 @@
 //!
 //! They run without `/dev/kvm`. They use `SimVm` of the crate `notify-sim`, which does in memory
 //! what KVM does. In a VMM, `KvmVm::try_from(&vm_fd)?` takes its place, and calls on `vm` that
-//! start with `guest_`, `take_`, `pending_` or `enable_` are what the guest does. A complete VMM to
-//! copy from is `examples/src/bin/minimal.rs` in the repository.
+//! start with `guest_`, `take_`, `pending_`, `lapic_` or `enable_` are what the guest does. A
+//! complete VMM to copy from is `examples/src/bin/minimal.rs` in the repository.
 
 pub mod coming_from;
 pub mod intx;

@@ -26,7 +26,7 @@
 //!     format!("{state}; {message}; pending: {pending}; {way}")
 //! }
 //!
-//! # let vm = Arc::new(SimVm::builder().build());
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! let routing = RoutingTable::new(vm)?;
 //! let table = msix::Table::builder(&routing).name("net0").build()?;
 //! let vector = &table.vectors()[0];
@@ -36,9 +36,9 @@
 //! assert!(describe(&routing, vector).ends_with("pending: true; no GSI"));
 //!
 //! // MSI-X is enabled. The message has vector 5, which no local APIC delivers.
-//! table.write(0, &0xfee0_0000_u64.to_le_bytes());
-//! table.write(8, &5_u64.to_le_bytes());
-//! table.set_control(true, false);
+//! let _dead = table.write(0, &0xfee0_0000_u64.to_le_bytes());
+//! let _dead = table.write(8, &5_u64.to_le_bytes());
+//! let _dead = table.set_control(true, false);
 //! assert!(describe(&routing, vector).starts_with("armed; "));
 //! assert!(describe(&routing, vector).contains("lost: vector 0x05 is below 16"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -54,8 +54,8 @@
 //! | `Delivered` | a local APIC has it. The guest has interrupts off, or its handler finds nothing to do | look at the ring and its event suppression (VIRTIO_F_EVENT_IDX) |
 //! | `Blocked` | no local APIC took it: no vCPU has this APIC id, it is switched off, or the translation blocks the message | compare `message()` with the APIC ids; more than 255 vCPUs need a translation ([`with_extended_destination`]) |
 //! | `Signalled` | the notifier has it. Go on with the state of the vector | the next table |
-//! | `Kept` | the vector is masked, paused or not armed yet | the next table |
-//! | `Disabled` | the guest has not enabled MSI-X: it uses INTx | [`assert`] the device's line |
+//! | `Kept` | the vector is masked, paused, not armed yet, or without a notifier | the next table |
+//! | `Disabled` | the guest has not enabled MSI-X or MSI: it uses INTx. Or the VMM has called [`Vector::disable`](crate::Vector::disable) | [`assert`] the device's line; [`enable`](crate::Vector::enable) the vector |
 //! | `Dead` | the vector cannot deliver | the reason in its state |
 //! | `MessageRefused` | KVM refuses the message of an internal vector | the text has message and errno |
 //!
@@ -64,19 +64,21 @@
 //!
 //! # By the state of a vector
 //!
-//! | [`state`] | what is missing | cure |
+//! | [`state`] | delivers again when | cure |
 //! |---|---|---|
 //! | `Masked` | the guest unmasks it, or enables MSI-X | none, if the guest really has not. Otherwise the VMM does not pass on `write` or `config_write` |
-//! | `Paused` | [`resume`](crate::msix::Table::resume) | also on the paths where saving fails |
-//! | `Queued` | a round of the [`ArmQueue`]: see [`waiting`](crate::ArmQueue::waiting) | watch the queue's descriptor; an edge-triggered loop calls `run_pending` for each event |
-//! | `Arming` | another thread's commit, or `run` of a [`ResumeBatch`] | run the batch, or drop it |
+//! | `Paused` | [`resume`](crate::msix::Table::resume) is called | call it also on the paths where saving fails |
+//! | `Queued` | a round of the [`ArmQueue`] has armed it: see [`waiting`](crate::ArmQueue::waiting) | watch the queue's descriptor; an edge-triggered loop calls `run_pending` for each event |
+//! | `Arming` | another thread's commit, or `run` of a [`ResumeBatch`], has ended | run the batch, or drop it |
 //! | `Blocked` | the translation lets the message through | [`RoutingTable::retranslate`](irq_routing::RoutingTable::retranslate) after the IOMMU's table has changed |
-//! | `NoNotifier` | [`replace_notifier`] after `take_notifier` | give it the new eventfd, or `unexport` |
-//! | `Dead(NoGsi)` | a free GSI: the VM has some 4,050 for vectors | a queue retries; leave vectors internal where the VMM triggers them |
-//! | `Dead(Route)` | KVM takes the route | the text names the rule that is broken, or the errno |
-//! | `Dead(Arm)` | KVM takes the irqfd | `AlreadyBound`: the eventfd is on another GSI. `NotReady` (arm64): initialise the GIC |
-//! | `Open` | nothing: triggers inject the message | the outcome of the trigger |
-//! | `Armed` | nothing: the irqfd is bound | the next section |
+//! | `NoNotifier` | [`replace_notifier`] is called, after `take_notifier` | give it the new eventfd, or `unexport` |
+//! | `Dead(NoGsi)` | a GSI is free: the VM has some 4,050 for vectors | a queue retries; leave vectors internal where the VMM triggers them |
+//! | `Dead(Route)` | KVM accepts the route | the text names the rule that is broken, or the errno |
+//! | `Dead(Arm)` | KVM accepts the irqfd | `AlreadyBound`: the eventfd is on another GSI. `NotReady` (arm64): initialise the GIC |
+//! | `Dead(MessageRefused)` | KVM accepts the message of an internal vector | the text has message and errno |
+//! | `Dead(Panicked)` | the port or the translation does not panic any more | fix it, then unmask again |
+//! | `Open` | nothing is missing: triggers inject the message | the outcome of the trigger |
+//! | `Armed` | nothing is missing: the irqfd is bound | the next section |
 //!
 //! A dead vector is also returned by the access that opened it ([`Dead`](crate::Dead)) and by
 //! [`run_pending`](crate::ArmQueue::run_pending), and is logged once. Print what they return.
@@ -89,7 +91,7 @@
 //! | [`explain`] says "remappable format" | the guest uses an IOMMU that the VMM emulates | a translation: [`RoutingTableBuilder::translate`](irq_routing::RoutingTableBuilder::translate) |
 //! | [`explain`] is right, the guest has nothing | KVM's table is not this one: other code calls KVM_SET_GSI_ROUTING | remove that code; one [`RoutingTable`](crate::RoutingTable) for a VM |
 //! | the back-end signals, the vector does not see it | the back-end has another eventfd: that of an old vector | [`bind_call`](crate::msix::Binding::bind_call) instead of `bind`; after a restart give it [`call`](crate::msix::Binding::call) |
-//! | the back-end's `write` fails with EAGAIN, or waits | its peer has filled the counter: KVM hears no refused write | the vector's own `trigger`, or a mask, empties it |
+//! | the back-end's `write` fails with EAGAIN, or waits | its peer has filled the counter: KVM is not called for a write that fails | the vector's own `trigger`, or a mask, empties it |
 //! | an event loop is woken by the notifier | before Linux 5.11 KVM leaves the count; later kernels do not wake waiters | do not watch a notifier that is bound |
 //! | it works until a thread ends | the last descriptor of the VM was closed, or [`Vm::retire`](crate::Vm::retire) was called | keep the `KvmVm`: guards do so by themselves |
 //!
@@ -102,7 +104,8 @@
 //! | one interrupt, then none (virtio-mmio) | the line [`is_asserted`](crate::LevelLine::is_asserted) is false, InterruptStatus is not 0 | the status and the line are not changed under one lock | [`virtio_mmio`](super::virtio_mmio) |
 //! | none after the guest masked and unmasked the pin | Linux 6.3 and later, devices of both kinds share the line | the kernel forgets the level of KVM_IRQ_LINE | [`reassert`](crate::LevelLine::reassert) at each resample |
 //! | none at all (split irqchip) | the entry is masked | [`redirect`](crate::LevelLine::redirect) was not called | call it at each write of an entry |
-//! | none after a restore | the line is paused, or [`resync`](crate::LevelLine::resync) is missing | | the order in [`snapshot`](super::snapshot) |
+//! | none after a restore | the line | it is still paused | [`LevelLine::resume`](crate::LevelLine::resume); the order in [`snapshot`](super::snapshot) |
+//! | none after a reset of the controllers | – | the line was not sent again | [`resync`](crate::LevelLine::resync) |
 //! | an interrupt storm | the line stays asserted | the device does not deassert when it was served | `deassert` when the driver has acknowledged |
 //! | the build fails with `NoResample` | the text | no EOI of this line would be reported | what the text says |
 //!
@@ -110,13 +113,14 @@
 //!
 //! | [`Injected`](crate::inject::Injected) | meaning |
 //! |---|---|
-//! | `Delivered(n)` | taken by so many |
+//! | `Delivered(n)` | n interrupt controllers took it |
 //! | `Coalesced` | an interrupt of the pin is pending already: the guest sees one |
 //! | `Masked` | the guest has masked the pin, or has not ended the last interrupt |
 //! | `NoListener` | no vCPU has this APIC id, or its local APIC is off |
 //! | `Untranslated` | the translation blocks the message |
 //! | `NoLowLevel` | level 0 for a GSI with a message means nothing |
 //! | `Untold` | KVM does not report it |
+//! | `Queued` | the vCPU takes the vector when it runs next |
 //! | `StillQueued` | the vCPU has not taken the last vector: offer this one again |
 //!
 //! # After a restore
@@ -133,10 +137,10 @@
 //! delivers a kept trigger, and for each commit. Count `vector_refused`: in a healthy VM it is 0.
 //!
 //! ```
-//! # use std::sync::Arc;
+//! use std::sync::Arc;
 //! use std::sync::atomic::{AtomicUsize, Ordering};
 //! use irq_routing::{ObservedVector, Observer, RoutingTable};
-//! # use notify_sim::SimVm;
+//! use notify_sim::SimVm;
 //!
 //! #[derive(Debug, Default)]
 //! struct Refusals(AtomicUsize);
@@ -152,10 +156,12 @@
 //!     }
 //! }
 //!
-//! # let vm = Arc::new(SimVm::builder().build());
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! let refusals = Arc::new(Refusals::default());
 //! let routing = RoutingTable::builder(vm).observer(refusals.clone()).build()?;
-//! # drop(routing);
+//!
+//! // The devices of the VM get clones of `routing`. Later:
+//! assert_eq!(refusals.0.load(Ordering::Relaxed), 0, "{routing}");
 //! # Ok::<(), irq_routing::Error>(())
 //! ```
 //!

@@ -71,13 +71,17 @@
 //! of the same number.
 //!
 //! ```
-//! # use std::sync::Arc;
-//! # use irqfd::{Dead, RoutingTable, msix};
-//! # use notify_sim::SimVm;
-//! # let vm = Arc::new(SimVm::builder().build());
-//! # vm.enable_lapic(0);
-//! # let routing = RoutingTable::new(vm.clone())?;
-//! # let report = |dead: &[Dead]| dead.iter().for_each(|dead| eprintln!("{dead}"));
+//! use std::sync::Arc;
+//! use irqfd::{Dead, RoutingTable, msix};
+//! use notify_sim::SimVm;
+//!
+//! fn report(dead: &[Dead]) {
+//!     dead.iter().for_each(|dead| eprintln!("{dead}"));
+//! }
+//!
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! vm.enable_lapic(0); // as a guest does when it boots
+//! let routing = RoutingTable::new(vm.clone())?; // one for the VM
 //! let table = msix::Table::builder(&routing).name("0000:01:00.0").vectors(2).build()?;
 //! let triggers: Vec<_> = table.vectors().iter().map(|it| it.export()).collect::<Result<_, _>>()?;
 //!
@@ -86,8 +90,10 @@
 //! if table.is_enabled() {
 //!     // VFIO_DEVICE_SET_IRQS, VFIO_PCI_MSIX_IRQ_INDEX, ACTION_TRIGGER, with these eventfds.
 //! }
-//! # table.write(0, &0xfee0_0000_u64.to_le_bytes());
-//! # report(&table.write(8, &0x41_u64.to_le_bytes()));
+//! // It programs and unmasks vector 0.
+//! report(&table.write(0, &0xfee0_0000_u64.to_le_bytes()));
+//! report(&table.write(8, &0x41_u64.to_le_bytes()));
+//!
 //! triggers[0].notify()?; // VFIO
 //! assert_eq!(vm.pending_vectors(0), [0x41]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

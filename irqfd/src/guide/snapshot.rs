@@ -23,21 +23,25 @@
 //!
 //! Kicks that were not served are in the notifiers of the queues. Take each with
 //! [`consume`](crate::EventNotifier::consume) and save the count, or save that the queue is to be
-//! looked at once more.
+//! looked at once more. With a `Dispatcher` of `notify-core`, its `pause` returns the count.
 //!
 //! # To restore in another VM
 //!
 //! 1. Restore the routing table while it is empty, if it was saved.
 //! 2. Build the objects, let the devices join their lines, and pause all of them.
 //! 3. Restore the interrupt controllers (KVM_SET_IRQCHIP, KVM_SET_LAPIC).
-//! 4. Restore the paused objects, then give vectors their GSIs (`set_lease`), if they are saved.
+//! 4. Restore the paused objects. To give vectors their old GSIs, call `set_lease` with leases from
+//!    [`RoutingTable::claim`](crate::RoutingTable::claim) if the table was restored, otherwise from
+//!    [`lease_exact`](crate::RoutingTable::lease_exact).
 //! 5. Bind each [`Binding`] to its vector.
+//! 6. Plan and apply the doorbells, at the saved place of the BAR, before the vCPUs start.
 //!
 //! # To go on, in the same VM or in the other one
 //!
 //! 1. Resume tables, capabilities and vectors in one [`ResumeBatch`]: one commit for those without
 //!    a queue. Resume each line. Assign each [`IrqFd`].
-//! 2. If there is an [`ArmQueue`], wait until its owner has armed what is queued.
+//! 2. If there is an [`ArmQueue`], call [`run_pending`](crate::ArmQueue::run_pending). It waits for
+//!    a round that is under way, arms what is queued, and returns the vectors that failed.
 //! 3. Start the back-ends. KVM may inject a signal twice if it comes while an irqfd is assigned.
 //! 4. Start the vCPUs.
 //!
@@ -73,9 +77,10 @@
 //!
 //! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
 //! let (net, disk) = devices(&vm)?;
-//! # report(&net.set_control(true, false));
-//! # report(&net.write(0, &0xfee0_0000_u64.to_le_bytes()));
-//! # report(&net.write(8, &0x41_u64.to_le_bytes()));
+//! // The guest enables MSI-X, and programs and unmasks vector 0.
+//! report(&net.set_control(true, false));
+//! report(&net.write(0, &0xfee0_0000_u64.to_le_bytes()));
+//! report(&net.write(8, &0x41_u64.to_le_bytes()));
 //! disk.assert()?;
 //!
 //! // vCPUs and back-ends have stopped. With the feature `serde` both snapshots can be written.
@@ -83,15 +88,16 @@
 //! disk.line().pause()?;
 //! net.vectors()[0].trigger()?; // kept: the table is paused
 //! let saved = (net.snapshot()?, disk.line().snapshot()?);
-//! let ioapic = vm.ioapic(); // KVM_GET_IRQCHIP, KVM_GET_LAPIC
+//! // With KVM: KVM_GET_IRQCHIP, and KVM_GET_LAPIC. `SimVm` cannot save local APICs.
+//! let ioapic = vm.ioapic();
 //!
 //! // The other VM.
 //! let vm = Arc::new(SimVm::builder().build());
-//! # vm.enable_lapic(0);
 //! let (net, disk) = devices(&vm)?;
 //! net.pause();
 //! disk.line().pause()?;
-//! ioapic.into_iter().for_each(|ioapic| vm.set_ioapic(ioapic)); // KVM_SET_IRQCHIP, KVM_SET_LAPIC
+//! ioapic.into_iter().for_each(|ioapic| vm.set_ioapic(ioapic)); // KVM_SET_IRQCHIP
+//! vm.enable_lapic(0); // with KVM: KVM_SET_LAPIC
 //! report(&net.restore(&saved.0)?);
 //! disk.line().restore(&saved.1)?;
 //!
@@ -108,7 +114,9 @@
 //!
 //! The steps are the same; only the memory goes ahead. Interrupts that are not yet delivered at the
 //! source are in the snapshots, so the destination delivers each once. The source VM may go on if
-//! the migration fails: resume as above.
+//! the migration fails: resume as above. When the source is shut down instead, call
+//! [`Vm::retire`](crate::Vm::retire) first: guards then issue no ioctl when they are dropped, in
+//! any order.
 //!
 //! # Formats of other VMMs
 //!
@@ -121,9 +129,9 @@
 //! Hypervisor and crosvm have it in similar structures:
 //!
 //! ```
-//! # use std::sync::Arc;
+//! use std::sync::Arc;
 //! use irqfd::{RoutingTable, msix};
-//! # use notify_sim::SimVm;
+//! use notify_sim::SimVm;
 //!
 //! struct SavedEntry {
 //!     address_low: u32,
@@ -154,20 +162,24 @@
 //!     }
 //! }
 //!
-//! # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
-//! # let entry = SavedEntry {
-//! #     address_low: 0xfee0_0000,
-//! #     address_high: 0,
-//! #     data: 0x41,
-//! #     vector_control: 0,
-//! # };
-//! # let saved = SavedMsix {
-//! #     entries: vec![entry],
-//! #     pending: vec![0],
-//! #     enabled: true,
-//! #     function_masked: false,
-//! #     gsis: vec![24],
-//! # };
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! let routing = RoutingTable::new(vm)?; // one for the VM
+//!
+//! // The state of a device with one vector, as it was read.
+//! let entry = SavedEntry {
+//!     address_low: 0xfee0_0000,
+//!     address_high: 0,
+//!     data: 0x41,
+//!     vector_control: 0,
+//! };
+//! let saved = SavedMsix {
+//!     entries: vec![entry],
+//!     pending: vec![0],
+//!     enabled: true,
+//!     function_masked: false,
+//!     gsis: vec![24],
+//! };
+//!
 //! let table = msix::Table::builder(&routing).private_irqfd(true).vectors(1).build()?;
 //! table.pause();
 //! for dead in table.restore(&msix::Snapshot::try_from(&registers(&saved))?)? {
@@ -189,8 +201,7 @@
 //!   Masked and internal vectors have no GSI: write any number.
 //! - What is read is checked: a wrong length or a pending bit beyond the table is a
 //!   [`RestoreError`](crate::RestoreError). Bits that mean nothing are dropped.
-//! - Only the version of a snapshot is read if a later version of the crate has written it. It
-//!   cannot be restored.
+//! - A snapshot of a later version of the crate is refused; only its version can be read.
 //!
 //! [`ArmQueue`]: crate::ArmQueue
 //! [`Binding`]: crate::msix::Binding

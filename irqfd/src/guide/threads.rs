@@ -63,7 +63,9 @@
 //! | [`ResumeBatch`] | what its run waits for |
 //! | [`PassthroughIntx`] | what `disable` waits for |
 //!
-//! A drop never panics. What it cannot undo is logged, and the GSI stays out of use.
+//! A drop never panics. What it cannot undo is logged, and the GSI stays out of use. When a VM is
+//! shut down, call [`Vm::retire`](crate::Vm::retire) first: from then on drops issue no ioctl, and
+//! may come in any order.
 //!
 //! # Locks, and in which order
 //!
@@ -73,8 +75,8 @@
 //!  a line       LevelLine ─▶ routing table, or the VMM's Controller
 //! ```
 //!
-//! These locks are inside. A VMM's own lock may be held around any call, if none of the code below
-//! takes it.
+//! These are locks of the crates. A VMM's own lock may be held around any call, if none of the code
+//! below takes it.
 //!
 //! # Code of the VMM that is called, and what it must not do
 //!
@@ -97,7 +99,9 @@
 //! stay [`Queued`](crate::VectorState::Queued). Dropping the queue arms them, and later unmasks arm
 //! their vectors at once.
 //!
-//! No thread is started and no signal handler is installed.
+//! No thread is started and no signal handler is installed. Messages go to the crate `log`: a
+//! vector that is dead at level `warn`, once for each vector, and what cannot be undone or is lost
+//! at level `error`.
 //!
 //! [`trigger`]: crate::VectorHandle::trigger
 //! [`is_pending`]: crate::VectorHandle::is_pending

@@ -42,8 +42,8 @@
 //! use ioeventfd::virtio::{self, Notification};
 //! use ioeventfd::{AfterExit, DoorbellRegistry, DoorbellSet, IoAddress, Window};
 //! use irqfd::{EventNotifier, LevelError, LevelIrq, LevelLine, RoutingTable};
+//! use notify_core::Bus;
 //! use notify_sim::SimVm;
-//! # use notify_core::Bus;
 //!
 //! const BASE: u64 = 0xd000_0000;
 //! const STATUS: u64 = BASE + 0x60;
@@ -119,8 +119,8 @@
 //!
 //! # Reset, removal, save
 //!
-//! - A reset of the device (0 in Status): clear the status and `deassert`. The doorbells stay, or
-//!   are taken off with an empty plan while no queue is ready.
+//! - A reset of the device (0 in Status): call `DoorbellSet::stop` and discard what is left over,
+//!   clear the status, and `deassert`. At the next DRIVER_OK: `plan`, `apply` and `start`.
 //! - Unplug: drop the `DoorbellSet` and the [`LevelIrq`]. The line stays as high as other devices
 //!   hold it.
 //! - Save: [`LevelLine::pause`] and [`LevelLine::snapshot`]. InterruptStatus is the device's own

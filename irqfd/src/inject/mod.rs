@@ -18,9 +18,9 @@
 //! # use irq_routing::{MsiMessage, RoutingTable};
 //! # use irqfd::inject::{self, Injected};
 //! # use notify_sim::SimVm;
-//! # let vm = Arc::new(SimVm::builder().build());
-//! # vm.enable_lapic(0);
-//! # let table = RoutingTable::new(vm.clone())?;
+//! let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+//! vm.enable_lapic(0); // as a guest does when it boots
+//! let table = RoutingTable::new(vm.clone())?; // one for the VM
 //! let message = MsiMessage::new(0xfee0_0000, 0x40);
 //! assert_eq!(inject::message(&table, message)?, Injected::Delivered(1));
 //! let absent = MsiMessage::new(0xfee0_9000, 0x40);

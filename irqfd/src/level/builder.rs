@@ -75,9 +75,9 @@ impl LevelLineBuilder {
     /// # use irq_routing::{MsiMessage, Platform, RoutingTable};
     /// # use irqfd::LevelLine;
     /// # use notify_sim::{Profile, SimVm};
-    /// # let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
-    /// # vm.enable_lapic(0);
-    /// # let table = RoutingTable::new(vm.clone())?;
+    /// let vm = Arc::new(SimVm::builder().profile(Profile::X86Split { pins: 24 }).build());
+    /// vm.enable_lapic(0); // as a guest does when it boots
+    /// let table = RoutingTable::new(vm.clone())?; // one for the VM
     /// let lease = table.lease_exact(10)?;
     /// lease.set_route(MsiMessage::default())?;
     /// let line = LevelLine::builder(lease.into_line()?).without_eois().build()?;

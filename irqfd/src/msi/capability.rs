@@ -60,13 +60,13 @@ use crate::{ArmQueue, VectorError, VectorHandle, numbered};
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::msi;
 /// # use notify_sim::SimVm;
-/// # let vm = Arc::new(SimVm::builder().build());
-/// # vm.enable_lapic(0);
-/// # let routing = RoutingTable::new(vm.clone())?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// vm.enable_lapic(0); // as a guest does when it boots
+/// let routing = RoutingTable::new(vm.clone())?; // one for the VM
 /// let msi = msi::Capability::builder(&routing).vectors(4).build()?;
-/// msi.write(0x4, &0xfee0_0000_u64.to_le_bytes());
-/// msi.write(0xc, &0x40_u16.to_le_bytes());
-/// msi.write(0x2, &0x21_u16.to_le_bytes()); // four vectors, enabled
+/// let _dead = msi.write(0x4, &0xfee0_0000_u64.to_le_bytes());
+/// let _dead = msi.write(0xc, &0x40_u16.to_le_bytes());
+/// let _dead = msi.write(0x2, &0x21_u16.to_le_bytes()); // four vectors, enabled
 ///
 /// if let Some(vector) = msi.vector(3) {
 ///     vector.trigger()?;

@@ -25,9 +25,9 @@ use crate::hex::Hex;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::msi;
 /// # use notify_sim::SimVm;
-/// # let vm = Arc::new(SimVm::builder().build());
-/// # vm.enable_lapic(0);
-/// # let routing = RoutingTable::new(vm.clone())?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// vm.enable_lapic(0); // as a guest does when it boots
+/// let routing = RoutingTable::new(vm.clone())?; // one for the VM
 /// // From a device that had no mask bits: enabled, vector 0x41, and an interrupt that is pending.
 /// let capability = [0x05, 0x70, 0x81, 0x00, 0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0x41, 0];
 /// let registers = msi::Registers { capability: capability.to_vec(), pending: 1 };

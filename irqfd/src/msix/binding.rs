@@ -29,8 +29,9 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::{Triggered, msix};
 /// # use notify_sim::SimVm;
-/// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
-/// # let table = msix::Table::builder(&routing).vectors(2).build()?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// let routing = RoutingTable::new(vm)?; // one for the VM
+/// let table = msix::Table::builder(&routing).vectors(2).build()?;
 /// let queue = msix::Binding::new(&table);
 /// assert_eq!(queue.trigger()?, None);
 /// assert_eq!(queue.bind(1), 1);
@@ -64,16 +65,19 @@ pub const NO_VECTOR: u16 = 0xffff;
 /// # use irqfd::{VectorHandle, msix};
 /// # use notify_core::EventNotifier;
 /// # use notify_sim::SimVm;
-/// # struct Backend { call: Arc<EventNotifier> }
-/// # impl Backend {
-/// #     fn set_vring_call(&mut self, call: &Arc<EventNotifier>) -> io::Result<()> {
-/// #         self.call = Arc::clone(call);
-/// #         Ok(())
-/// #     }
-/// # }
-/// # let routing = RoutingTable::new(Arc::new(SimVm::builder().build()))?;
+/// struct Backend { call: Arc<EventNotifier> }
+///
+/// impl Backend {
+///     fn set_vring_call(&mut self, call: &Arc<EventNotifier>) -> io::Result<()> {
+///         self.call = Arc::clone(call); // VHOST_SET_VRING_CALL
+///         Ok(())
+///     }
+/// }
+///
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// let routing = RoutingTable::new(vm)?; // one for the VM
 /// let table = msix::Table::builder(&routing).vectors(2).build()?;
-/// table.set_control(true, false);
+/// let _dead = table.set_control(true, false);
 /// let queue = msix::Binding::new(&table);
 /// queue.bind_call(0, |_| Ok::<_, io::Error>(()))?; // no back-end yet
 /// let mut backend = Backend { call: queue.call()? };
@@ -168,8 +172,9 @@ impl Binding {
     /// Binds to the vector that the guest writes to the register. Returns what the register reads.
     ///
     /// For a queue that the VMM's own code serves, by [`trigger`](Self::trigger). The signals of a
-    /// back-end are not moved; see [`bind_call`](Self::bind_call). Blocks while another thread is
-    /// in `bind_call`.
+    /// back-end are not moved; see [`bind_call`](Self::bind_call). A trigger that a masked vector
+    /// keeps stays pending, and is delivered at the unmask. Blocks while another thread is in
+    /// `bind_call`.
     ///
     /// When the guest resets a virtio device, bind each queue and the configuration to
     /// [`NO_VECTOR`]. The table keeps what the guest has written, and MSI-X stays enabled (VIRTIO

@@ -31,13 +31,13 @@ const VERSION: u32 = 2;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::msix;
 /// # use notify_sim::SimVm;
-/// # let vm = Arc::new(SimVm::builder().build());
-/// # vm.enable_lapic(0);
-/// # let routing = RoutingTable::new(vm.clone())?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// vm.enable_lapic(0); // as a guest does when it boots
+/// let routing = RoutingTable::new(vm.clone())?; // one for the VM
 /// let table = msix::Table::builder(&routing).vectors(4).build()?;
-/// table.write(0, &0xfee0_0000_u64.to_le_bytes());
-/// table.write(8, &0x41_u64.to_le_bytes());
-/// table.set_control(true, false);
+/// let _dead = table.write(0, &0xfee0_0000_u64.to_le_bytes());
+/// let _dead = table.write(8, &0x41_u64.to_le_bytes());
+/// let _dead = table.set_control(true, false);
 /// table.pause(); // when vCPUs and back-ends have stopped
 /// if let Some(vector) = table.vector(0) {
 ///     vector.trigger()?; // kept, because the table is paused

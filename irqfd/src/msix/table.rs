@@ -64,15 +64,15 @@ pub(super) const MAX: usize = 2048;
 /// # use irq_routing::RoutingTable;
 /// # use irqfd::{Triggered, msix};
 /// # use notify_sim::SimVm;
-/// # let vm = Arc::new(SimVm::builder().build());
-/// # vm.enable_lapic(0);
-/// # let routing = RoutingTable::new(vm.clone())?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// vm.enable_lapic(0); // as a guest does when it boots
+/// let routing = RoutingTable::new(vm.clone())?; // one for the VM
 /// let table = msix::Table::builder(&routing).vectors(3).build()?;
-/// table.set_control(true, false);
+/// let _dead = table.set_control(true, false);
 ///
 /// // The guest programs entry 1, word by word, and clears its mask bit.
 /// for (offset, word) in [(0x10, 0xfee0_0000_u32), (0x14, 0), (0x18, 0x41), (0x1c, 0)] {
-///     table.write(offset, &word.to_le_bytes());
+///     let _dead = table.write(offset, &word.to_le_bytes());
 /// }
 /// if let Some(vector) = table.vector(1) {
 ///     assert_eq!(vector.trigger()?, Triggered::Delivered);

@@ -118,11 +118,11 @@ use trigger::{Gate, Outlet, SharedMessage};
 /// # use irq_routing::{MsiMessage, RoutingTable};
 /// # use irqfd::{Triggered, Vector};
 /// # use notify_sim::SimVm;
-/// # let vm = Arc::new(SimVm::builder().build());
-/// # vm.enable_lapic(0);
-/// # let table = RoutingTable::new(vm.clone())?;
+/// let vm = Arc::new(SimVm::builder().build()); // or a KvmVm
+/// vm.enable_lapic(0); // as a guest does when it boots
+/// let table = RoutingTable::new(vm.clone())?; // one for the VM
 /// let vector = Vector::builder(&table).build()?;
-/// vector.set_message(MsiMessage::new(0xfee0_0000, 0x40));
+/// vector.set_message(MsiMessage::new(0xfee0_0000, 0x40))?;
 /// assert_eq!(vector.trigger()?, Triggered::Kept);
 ///
 /// vector.unmask()?;

@@ -16,8 +16,9 @@ pub struct Injected {
     pub interrupt: Interrupt,
     /// Whether a controller took it.
     ///
-    /// None does if the pin is masked, if the interrupt is pending already, or if a message has no
-    /// destination.
+    /// None does if the pin is masked, if the interrupt of a pin is pending already, or if a
+    /// message has no destination. A message that merges with a pending one counts as taken. On
+    /// riscv64 this is false for each message, because KVM does not report whether one was taken.
     pub taken: bool,
 }
 
@@ -51,8 +52,8 @@ impl Injected {
 impl SimVm {
     /// Carries out all signals so far, and returns what was injected since the last `deliver`.
     ///
-    /// That includes what other calls injected. It is kept until then, so a VM on which this is
-    /// never called uses more and more memory.
+    /// That includes what other calls injected. All of it is kept until then, so a VM on which this
+    /// is never called uses more and more memory.
     #[must_use]
     pub fn deliver(&self) -> Vec<Injected> {
         std::mem::take(&mut self.enter().injected)

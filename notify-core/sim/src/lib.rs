@@ -8,6 +8,7 @@
 //!
 //! | to | call |
 //! |---|---|
+//! | boot a vCPU (x86) | [`SimVm::enable_lapic`]; without it each MSI to that vCPU is [`Blocked`](notify_core::MsiOutcome::Blocked) |
 //! | write a doorbell, or a register of an interrupt controller | [`SimVm::guest_write`] |
 //! | see each interrupt that was injected | [`SimVm::deliver`], or a [`DeliveryThread`] |
 //! | see the vectors that a vCPU has to take | [`SimVm::pending_vectors`] |
@@ -40,6 +41,7 @@
 //! Not modelled:
 //!
 //! - logical destinations other than "all", and x2APIC mode;
+//! - saving and restoring local APICs (KVM_GET_LAPIC, KVM_SET_LAPIC);
 //! - reads by the guest;
 //! - the ring of coalesced writes (it never fills);
 //! - on arm64 and riscv64, the registers of the interrupt controllers, and level-triggered sources
@@ -48,6 +50,8 @@
 //!
 //! Where the build options of a kernel matter, `SimVm` does what a kernel without Hyper-V, Xen and
 //! SMM does.
+//!
+//! Needs Linux 5.8 or later, and Rust 1.88 or later.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

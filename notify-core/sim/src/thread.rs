@@ -47,6 +47,9 @@ pub struct DeliveryThread {
 impl DeliveryThread {
     /// Starts a thread that passes each interrupt to `react`, which plays the guest.
     ///
+    /// That includes what [`Vm::signal_msi`](notify_core::Vm::signal_msi) and changes of pins
+    /// inject, and not only signals of eventfds.
+    ///
     /// `react` may call the VM. A VM has one such thread at a time; a second one replaces it.
     ///
     /// # Errors

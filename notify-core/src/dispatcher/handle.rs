@@ -229,7 +229,8 @@ impl DispatcherHandle {
 
     /// Stops calling a handler until [`resume`](Self::resume), and returns its pending signals.
     ///
-    /// Later signals stay in the counter.
+    /// Later signals stay in the counter. A paused handler stays paused, and its signals since then
+    /// are taken and returned.
     ///
     /// When this has returned, the handler is not running and will not run; inside its own call,
     /// that call is the last. It blocks while another thread is calling the handler. What the

@@ -103,6 +103,28 @@
 //! | [`KvmVm`], [`KvmVcpu`] | each request fails with EIO: KVM serves the process that created the VM |
 //! | `SimVm` | works, with a copy of the state |
 //!
+//! # When a VM is shut down
+//!
+//! 1. Stop the vCPU threads, then the device threads (`DispatcherHandle::stop`) and the back-ends.
+//! 2. Call [`Vm::retire`]. From then on guards make no request when they are dropped, so they may
+//!    be dropped in any order. New requests fail with [`Retired`].
+//! 3. Drop the devices, and close all file descriptors of the VM and its vCPUs. KVM then frees what
+//!    was registered.
+//!
+//! Without step 2 each guard makes its own requests, one after the other.
+//!
+//! # What is logged
+//!
+//! The crates log with the crate `log`, and nothing on the data path. This crate logs at the level
+//! error, and only for the dispatcher:
+//!
+//! - a handler that failed and was removed, if `DispatcherBuilder::on_failure` is not set;
+//! - a panic in the callback of `on_failure`, or in the drop of a handler.
+//!
+//! `irqfd` and `ioeventfd` log at the level error what a drop or an undo could not do, because no
+//! caller gets that error. They log a warning for each vector that cannot be armed, once, and for
+//! each doorbell that KVM had lost.
+//!
 //! # System calls per operation
 //!
 //! See [`system_calls`](crate::system_calls).
@@ -114,3 +136,5 @@
 //! [`KvmVcpu`]: crate::KvmVcpu
 //! [`Vm`]: crate::Vm
 //! [`Vcpu::interrupt`]: crate::Vcpu::interrupt
+//! [`Vm::retire`]: crate::Vm::retire
+//! [`Retired`]: crate::Retired

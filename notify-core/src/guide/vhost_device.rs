@@ -55,8 +55,9 @@
 //!
 //! # Start
 //!
-//! 1. The guest has programmed its MSI-X table and each queue's vector. Export the vectors, which
-//!    binds their notifiers as irqfds (`irqfd::msix::Table`, `Vector::export`).
+//! 1. The guest has programmed its MSI-X table and each queue's vector. Export the vectors
+//!    (`irqfd::msix::Table`, `Vector::export`). The notifier of an exported vector is bound as an
+//!    irqfd while the vector is not masked.
 //! 2. Register the kicks as ioeventfds (`ioeventfd::DoorbellSet`).
 //! 3. Give the back-end memory, features, ring addresses and bases, by its own requests.
 //! 4. Make a [`NotifierPair`] for each queue, of its kick and its vector's notifier, and a
@@ -187,13 +188,18 @@
 //!
 //! # Migration
 //!
-//! 1. In the old VM: [`Vrings::stop`]. The back-end signals no more calls.
-//! 2. Save the MSI-X table, the bases and the vCPUs, in this order. The last calls are in the local
-//!    APICs by then.
-//! 3. In the new VM: register the doorbells, restore the MSI-X table, and give each queue a pair of
-//!    the new notifiers by [`Vrings::set_pair`].
-//! 4. Give the back-end the bases, and call [`Vrings::start`]. It kicks each ring, so a ring that
-//!    was pending when the VM was saved is served.
+//! 1. In the old VM: stop the vCPUs, then call [`Vrings::stop`]. The back-end signals no more
+//!    calls.
+//! 2. Pause the MSI-X table (`irqfd::msix::Table::pause`). When that returns, each call is in a
+//!    local APIC or in the paused table. Then save the table, the bases and the vCPUs.
+//! 3. In the new VM: register the doorbells. Build the MSI-X table, pause it, restore the local
+//!    APICs, then restore the table. Make a [`Vrings`] of the new pairs. (If the same process goes
+//!    on, use [`Vrings::set_pair`].)
+//! 4. Resume the table. If there is an `irqfd::ArmQueue`, wait until what is queued is armed.
+//! 5. Give the back-end the bases, call [`Vrings::start`], then start the vCPUs. `start` kicks each
+//!    ring, so a ring that was pending when the VM was saved is served.
+//!
+//! `irqfd::guide::snapshot` has the whole order, for all objects of a VM.
 //!
 //! # When a daemon dies
 //!

@@ -21,7 +21,7 @@ const IN_FLIGHT: u32 = AWAITED - 1;
 /// fraction of a microsecond, unless its thread has lost the processor.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 200 };
 
-/// A gate for triggers. Passing takes two atomic operations and no lock.
+/// A gate for triggers. Passing takes a few atomic operations and no lock.
 ///
 /// One word has whether it is open, whether a trigger was kept, and how many are in flight. So a
 /// trigger either passes or is kept, and one that was kept is taken out once. Opening and

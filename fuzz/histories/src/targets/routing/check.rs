@@ -93,7 +93,7 @@ fn check_explanation(gsi: u32, explanation: &Explanation, model: &Model) {
     let routed = model.slot(gsi).route.is_some();
     if routed && !model.vague {
         let blocked = !model.wanted.contains_key(&gsi);
-        let is_blocked = words.starts_with("lost: the message was not translated");
+        let is_blocked = words.starts_with("lost: the translation blocks the message");
         assert_eq!(is_blocked, blocked, "GSI {gsi}: {words}");
     }
     let is_stale = words.starts_with("lost: its lease was dropped");
