@@ -5,6 +5,7 @@ use notify_core::RoutingClaim;
 use std::sync::Mutex;
 
 use super::SimVm;
+use super::interrupt::Stage;
 use super::state::State;
 
 /// The interrupt controllers of a simulated VM.
@@ -22,12 +23,14 @@ pub enum Profile {
         /// The number of pins of the IOAPIC in user space.
         pins: u32,
     },
-    /// arm64 with a GICv3; see [`SimVm::init_gic`].
+    /// arm64 with a GICv3 that is created and has its addresses; see [`SimVm::init_gic`].
     Arm64Gic {
         /// The number of shared interrupts, at most 988.
         spis: u32,
     },
-    /// riscv64 with AIA; see [`SimVm::init_aia`].
+    /// riscv64 with an AIA that is created; see [`SimVm::init_aia`].
+    ///
+    /// All its sources are edge-triggered.
     Riscv64Aia {
         /// The number of wired sources, at most 1023.
         sources: u32,
@@ -55,6 +58,7 @@ impl Profile {
 pub struct SimVmBuilder {
     profile: Profile,
     vcpus: usize,
+    stage: Stage,
     resample_at_unmask: bool,
 }
 
@@ -63,6 +67,7 @@ impl Default for SimVmBuilder {
         Self {
             profile: Profile::X86,
             vcpus: 1,
+            stage: Stage::Created,
             resample_at_unmask: true,
         }
     }
@@ -78,6 +83,15 @@ impl SimVmBuilder {
     /// Sets the number of vCPUs (default 1). Their local APICs are switched off, as after reset.
     pub fn vcpus(mut self, vcpus: usize) -> Self {
         self.vcpus = vcpus;
+        self
+    }
+
+    /// Leaves out the interrupt controllers of the profile, as before KVM_CREATE_DEVICE.
+    ///
+    /// Without them arm64 and riscv64 accept other requests than x86, and return other errors. An
+    /// x86 profile becomes [`Profile::None`].
+    pub fn without_irqchip(mut self) -> Self {
+        self.stage = Stage::Absent;
         self
     }
 
@@ -98,6 +112,7 @@ impl SimVmBuilder {
             state: Mutex::new(State::new(
                 self.profile,
                 self.vcpus,
+                self.stage,
                 self.resample_at_unmask,
             )),
         }

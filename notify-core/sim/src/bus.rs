@@ -37,6 +37,8 @@ pub(super) struct Range {
 pub(super) struct IoBus {
     ranges: Vec<Range>,
     doorbells: usize,
+    /// Devices that take room and whose addresses are not known, as those of a GIC.
+    unplaced: usize,
 }
 
 /// How a range or an access stands to a range. Not an order: see the module's documentation.
@@ -59,7 +61,7 @@ fn compare(one: (u64, u64), other: &Range) -> Ordering {
 impl IoBus {
     /// ENOSPC if there are too many devices that are not doorbells, whatever is to be added.
     pub(super) fn register(&mut self, address: u64, len: u64, device: Device) -> io::Result<()> {
-        if self.ranges.len() - self.doorbells >= MAX_DEVICES {
+        if self.ranges.len() - self.doorbells + self.unplaced >= MAX_DEVICES {
             return Err(errno(libc::ENOSPC));
         }
         let new = Range {
@@ -72,6 +74,11 @@ impl IoBus {
         self.ranges.insert(index.unwrap_or(self.ranges.len()), new);
         self.doorbells += usize::from(matches!(device, Device::Doorbell(_)));
         Ok(())
+    }
+
+    /// Takes the room of devices without an address.
+    pub(super) fn reserve(&mut self, devices: usize) {
+        self.unplaced += devices;
     }
 
     pub(super) fn unregister(&mut self, token: u64) {

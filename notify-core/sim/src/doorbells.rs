@@ -88,6 +88,11 @@ impl Doorbells {
         bus.register(start, len, device)
     }
 
+    /// Takes the room of devices on the bus for MMIO.
+    pub(super) fn reserve(&mut self, devices: usize) {
+        self.mmio.reserve(devices);
+    }
+
     pub(super) fn request(&mut self, args: &IoEventFd) -> io::Result<()> {
         let has = |flag: IoEventFdFlags| args.flags & flag.bits() != 0;
         let space = if has(IoEventFdFlags::PIO) {

@@ -184,7 +184,8 @@ impl State {
                 let level = pc.ioapic.is_level(pin);
                 self.ioapic_ended(pin, level);
             }
-            (Chips::Gic(_), 0) => self.acknowledged(chip, pin),
+            // Nothing is done for the EOI of an edge.
+            (Chips::Gic(gic), 0) if gic.is_level_triggered(pin) => self.acknowledged(chip, pin),
             _ => {}
         }
     }

@@ -24,6 +24,14 @@ pub(super) struct Pc {
     pub(super) ioapic: IoApic,
 }
 
+/// How far the VMM has come with a controller that it creates and then initialises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Absent,
+    Created,
+    Initialised,
+}
+
 #[derive(Debug)]
 pub(super) enum Chips {
     None,
@@ -34,7 +42,7 @@ pub(super) enum Chips {
 }
 
 impl Chips {
-    pub(super) fn new(profile: Profile, vcpus: usize) -> Self {
+    pub(super) fn new(profile: Profile, vcpus: usize, stage: Stage) -> Self {
         let pc = || {
             Box::new(Pc {
                 pic: Pic::default(),
@@ -44,14 +52,38 @@ impl Chips {
         match profile {
             Profile::X86 => Self::X86(Lapics::new(vcpus), Some(pc())),
             Profile::X86Split { .. } => Self::X86(Lapics::new(vcpus), None),
-            Profile::Arm64Gic { spis } => Self::Gic(Gic::new(spis, vcpus)),
-            Profile::Riscv64Aia { sources } => Self::Aplic(Aplic::new(sources)),
+            Profile::Arm64Gic { spis } => Self::Gic(Gic::new(spis, vcpus, stage)),
+            Profile::Riscv64Aia { sources } => Self::Aplic(Aplic::new(sources, vcpus, stage)),
             Profile::None => Self::None,
         }
     }
 
     pub(super) fn exist(&self) -> bool {
-        !matches!(self, Self::None)
+        match self {
+            Self::None => false,
+            Self::X86(..) => true,
+            Self::Gic(gic) => gic.stage != Stage::Absent,
+            Self::Aplic(aplic) => aplic.stage != Stage::Absent,
+        }
+    }
+
+    /// Whether the VM has a routing table. arm64 does not ask for a GIC.
+    pub(super) fn allow_routing(&self) -> bool {
+        matches!(self, Self::Gic(_)) || self.exist()
+    }
+
+    /// Initialises a GIC or an AIA. Returns how many devices that puts on the bus; `None` if it is
+    /// not there, or is initialised already.
+    pub(super) fn initialise(&mut self) -> Option<usize> {
+        let (stage, devices) = match self {
+            Self::Gic(gic) => (&mut gic.stage, 0),
+            Self::Aplic(aplic) => (&mut aplic.stage, 1 + aplic.vcpus),
+            Self::None | Self::X86(..) => return None,
+        };
+        (*stage == Stage::Created).then(|| {
+            *stage = Stage::Initialised;
+            devices
+        })
     }
 
     pub(super) fn lapics(&mut self) -> Option<&mut Lapics> {
@@ -83,7 +115,7 @@ impl Chips {
         match self {
             Self::None => Err(errno(libc::EINVAL)),
             Self::X86(_, None) if resample => Err(errno(libc::EINVAL)),
-            Self::Gic(gic) if !gic.initialised => Err(errno(libc::EAGAIN)),
+            Self::Gic(gic) if gic.stage != Stage::Initialised => Err(errno(libc::EAGAIN)),
             _ => Ok(()),
         }
     }
@@ -115,7 +147,7 @@ impl Chips {
                 lapics.deliver(Message::from_msi(message, wide), &mut Vec::new())
             }
             Self::Gic(gic) => gic.message(message),
-            Self::Aplic(aplic) => aplic.message(),
+            Self::Aplic(aplic) => aplic.message(message),
             Self::None => -1,
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use kvm_bindings as kvm;
 
 use super::calls::CallKind;
-use super::interrupt::Chips;
+use super::interrupt::{Chips, Stage};
 use super::line::Source;
 use super::raw::{IoEventFd, IrqFd, IrqLevel, Msi, Routing, RoutingEntry};
 use super::routing::{LIMIT, Routes, bad_address};
@@ -94,7 +94,7 @@ impl SimVm {
         entries: Option<impl Iterator<Item = RoutingEntry> + Clone>,
     ) -> io::Result<i32> {
         let mut state = self.call(CallKind::SetGsiRouting)?;
-        if !state.chips.exist() || nr > LIMIT || flags != 0 {
+        if !state.chips.allow_routing() || nr > LIMIT || flags != 0 {
             return Err(errno(libc::EINVAL));
         }
         let entries = entries.ok_or_else(|| errno(libc::EFAULT))?;
@@ -155,6 +155,7 @@ impl SimVm {
             Chips::None => return Err(errno(libc::ENXIO)),
             Chips::X86(..) => return Ok(state.set_gsi(Source::User, args.irq, level, status)),
             Chips::Gic(gic) => gic.irq_line(args.irq, level),
+            Chips::Aplic(aplic) if aplic.stage == Stage::Absent => -libc::ENXIO,
             Chips::Aplic(aplic) => aplic.set(args.irq, level),
         };
         checked(result)?;
@@ -176,18 +177,20 @@ impl SimVm {
         let state = self.call(CallKind::CheckExtension)?;
         let x86 = state.profile.is_x86();
         let split = matches!(state.profile, Profile::X86Split { .. });
+        let riscv64 = matches!(state.profile, Profile::Riscv64Aia { .. });
         let has_its = matches!(&state.chips, Chips::Gic(gic) if gic.has_its());
         Ok(match capability {
             kvm::KVM_CAP_IRQ_ROUTING => LIMIT.cast_signed(),
             kvm::KVM_CAP_IRQCHIP
             | kvm::KVM_CAP_IRQFD
-            | kvm::KVM_CAP_IRQFD_RESAMPLE
             | kvm::KVM_CAP_IOEVENTFD
-            | kvm::KVM_CAP_IOEVENTFD_NO_LENGTH
             | kvm::KVM_CAP_IOEVENTFD_ANY_LENGTH
             | kvm::KVM_CAP_SIGNAL_MSI
             | kvm::KVM_CAP_ENABLE_CAP_VM => 1,
-            kvm::KVM_CAP_IRQ_INJECT_STATUS | kvm::KVM_CAP_SPLIT_IRQCHIP => x86.into(),
+            kvm::KVM_CAP_IRQ_INJECT_STATUS
+            | kvm::KVM_CAP_SPLIT_IRQCHIP
+            | kvm::KVM_CAP_IOEVENTFD_NO_LENGTH => x86.into(),
+            kvm::KVM_CAP_IRQFD_RESAMPLE => (!riscv64).into(),
             kvm::KVM_CAP_MSI_DEVID => has_its.into(),
             kvm::KVM_CAP_X2APIC_API if split => X2APIC_SPLIT,
             kvm::KVM_CAP_X2APIC_API if x86 => X2APIC,

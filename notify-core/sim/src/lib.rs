@@ -13,6 +13,7 @@
 //! | see each interrupt that was injected | [`SimVm::deliver`], or a [`DeliveryThread`] |
 //! | see the vectors that a vCPU has to take | [`SimVm::pending_vectors`] |
 //! | acknowledge and end interrupts | [`SimVm::take_vector`], [`SimVm::lapic_eoi`], [`SimVm::guest_eoi`] |
+//! | enable the ITS of arm64, and map its events | [`SimVm::enable_its`] |
 //! | count requests, and make one fail | [`SimVm::calls`], [`SimVm::fail`] |
 //! | choose the interrupt controllers | [`SimVmBuilder::profile`] |
 //!
@@ -43,7 +44,9 @@
 //! - saving and restoring local APICs (KVM_GET_LAPIC, KVM_SET_LAPIC);
 //! - reads by the guest;
 //! - the ring of coalesced writes (it never fills);
-//! - on arm64 and riscv64, the registers of the interrupt controllers.
+//! - on arm64 and riscv64, the registers of the interrupt controllers, and level-triggered sources
+//!   of an APLIC. The distributor of a GIC takes no room on the bus (KVM adds it when a vCPU first
+//!   runs).
 //!
 //! Where the build options of a kernel matter, `SimVm` does what a kernel without Hyper-V, Xen and
 //! SMM does.

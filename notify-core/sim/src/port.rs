@@ -9,7 +9,7 @@ use kvm_bindings::{
     KVM_IRQ_ROUTING_XEN_EVTCHN, KVM_MSI_VALID_DEVID,
 };
 
-use super::interrupt::Chips;
+use super::interrupt::{Chips, Stage};
 use super::raw::{IoEventFd, IrqFd, IrqLevel, Msi, RoutingEntry};
 use super::words::halves;
 use super::words::{IoEventFdFlags, IrqFdFlags};
@@ -131,7 +131,8 @@ impl Vm for SimVm {
         let state = self.lock();
         Ok(match &state.chips {
             Chips::None => None,
-            Chips::Gic(gic) => gic.initialised.then_some(Platform::Arm64Gic),
+            Chips::Gic(gic) if gic.stage == Stage::Initialised => Some(Platform::Arm64Gic),
+            Chips::Gic(_) => None,
             Chips::X86(..) if state.chips.allow_irqfd(true).is_err() => Some(Platform::X86Split),
             Chips::X86(..) => Some(Platform::X86),
             Chips::Aplic(_) => Some(Platform::Riscv64Aia),

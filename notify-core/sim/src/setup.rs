@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use super::bus::Device;
 use super::interrupt::Chips;
-use super::routing::Routes;
 use super::{IoApicState, PicState, SimVm};
 use notify_core::Bus;
 
@@ -98,29 +97,59 @@ impl SimVm {
 
     /// Initialises the GIC (KVM_DEV_ARM_VGIC_CTRL_INIT): from now on irqfds can be bound.
     ///
-    /// The routing table is overwritten with the identity.
+    /// The first time, the routing table is overwritten with the identity. Later calls do nothing.
     pub fn init_gic(&self) {
-        let mut state = self.enter();
-        if let Chips::Gic(gic) = &mut state.chips {
-            gic.initialised = true;
-            state.routes = Routes::default_of(state.profile);
-        }
+        self.enter().initialise();
     }
 
     /// Initialises the AIA (KVM_DEV_RISCV_AIA_CTRL_INIT), as [`init_gic`](Self::init_gic) does the
     /// GIC.
     pub fn init_aia(&self) {
+        self.enter().initialise();
+    }
+
+    /// Adds an ITS at an address (arm64), which takes messages in the 128 KiB from there.
+    ///
+    /// It refuses them with EBUSY until the guest has [enabled](Self::enable_its) it.
+    pub fn add_its(&self, address: u64) {
         let mut state = self.enter();
-        if let Chips::Aplic(aplic) = &mut state.chips {
-            aplic.initialised = true;
-            state.routes = Routes::default_of(state.profile);
+        if let Chips::Gic(gic) = &mut state.chips
+            && gic.add_its(address)
+        {
+            state.doorbells.reserve(1);
         }
     }
 
-    /// Adds an ITS at an address (arm64), which takes messages at `address` + 0x10040.
-    pub fn add_its(&self, address: u64) {
+    /// Enables the ITS, as the guest does, and maps these events (device ID, number of the event).
+    ///
+    /// Messages of other events are blocked. A second call replaces the events of the first.
+    ///
+    /// ```
+    /// use notify_core::{MsiMessage, MsiOutcome, Vm};
+    /// use notify_sim::{Profile, SimVm};
+    ///
+    /// let vm = SimVm::builder().profile(Profile::Arm64Gic { spis: 64 }).build();
+    /// vm.init_gic();
+    /// vm.add_its(0x808_0000);
+    /// vm.enable_its([(7, 3)]);
+    /// let message = |event| MsiMessage::new(0x809_0040, event).with_devid(7);
+    /// assert_eq!(vm.signal_msi(&message(3))?, MsiOutcome::Delivered(1));
+    /// assert_eq!(vm.signal_msi(&message(4))?, MsiOutcome::Blocked);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn enable_its(&self, mapped: impl IntoIterator<Item = (u32, u32)>) {
+        let mapped = mapped.into_iter().collect();
         if let Chips::Gic(gic) = &mut self.enter().chips {
-            gic.add_its(address);
+            gic.enable_its(mapped);
+        }
+    }
+
+    /// Sets the address of the first vCPU's IMSIC (riscv64); each later vCPU's is one page higher.
+    ///
+    /// Each takes the messages 1 to 255. A message that meets no IMSIC is lost, without an error.
+    pub fn set_imsics(&self, address: u64) {
+        if let Chips::Aplic(aplic) = &mut self.enter().chips {
+            aplic.set_imsics(address);
         }
     }
 

@@ -8,7 +8,7 @@ use super::bus::Device;
 use super::calls::Calls;
 use super::doorbells::Doorbells;
 use super::eventfd::Held;
-use super::interrupt::Chips;
+use super::interrupt::{Chips, Stage};
 use super::ioapic::IoApic;
 use super::irqfds::{Bound, IrqFds};
 use super::line::Source;
@@ -40,7 +40,16 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(profile: Profile, vcpus: usize, resample_at_unmask: bool) -> Self {
+    pub(super) fn new(
+        profile: Profile,
+        vcpus: usize,
+        stage: Stage,
+        resample_at_unmask: bool,
+    ) -> Self {
+        let profile = match stage {
+            Stage::Absent if profile.is_x86() => Profile::None,
+            _ => profile,
+        };
         let routes = match profile {
             Profile::X86 => Routes::default_of(profile),
             // The others' are empty until their controller is initialised, or stay so.
@@ -55,9 +64,13 @@ impl State {
             let (address, len) = IoApic::RANGE;
             let _ = doorbells.add_device(Bus::Mmio, address, len, Device::IoApic);
         }
+        if matches!(profile, Profile::Arm64Gic { .. }) && stage == Stage::Created {
+            // A redistributor for each vCPU.
+            doorbells.reserve(vcpus);
+        }
         Self {
             profile,
-            chips: Chips::new(profile, vcpus),
+            chips: Chips::new(profile, vcpus, stage),
             routes,
             x2apic_ids: false,
             resample_at_unmask,
@@ -68,6 +81,14 @@ impl State {
             injected: Vec::new(),
             calls: Calls::default(),
             listener: None,
+        }
+    }
+
+    /// Initialises a GIC or an AIA, once.
+    pub(super) fn initialise(&mut self) {
+        if let Some(devices) = self.chips.initialise() {
+            self.doorbells.reserve(devices);
+            self.routes = Routes::default_of(self.profile);
         }
     }
 

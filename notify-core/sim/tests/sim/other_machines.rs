@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! arm64 and riscv64, and x86 without an IOAPIC in the kernel, on any host.
 
-use notify_core::{Extension, LineStatus, MsiMessage, Platform, Vm};
+use notify_core::{Extension, LineStatus, MsiMessage, MsiOutcome, Platform, Vm};
 use notify_sim::raw::{IrqLevel, RoutingEntry};
 use notify_sim::{Interrupt, Profile, SimVm};
 
@@ -46,6 +46,25 @@ fn initialising_overwrites_the_table() {
 }
 
 #[test]
+fn initialising_a_second_time_leaves_the_routes() {
+    let vm = gic();
+    route(&vm, &[pin(100, 0, 5)]).unwrap();
+    vm.init_gic();
+    let one = eventfd();
+    vm.kvm_irqfd(&irqfd(&one, 100, 0)).unwrap();
+    one.notify().unwrap();
+    assert!(vm.is_pin_pending(5));
+
+    let vm = aia();
+    route(&vm, &[pin(100, 0, 5)]).unwrap();
+    vm.init_aia();
+    let two = eventfd();
+    vm.kvm_irqfd(&irqfd(&two, 100, 0)).unwrap();
+    two.notify().unwrap();
+    assert!(vm.is_pin_pending(5));
+}
+
+#[test]
 fn a_plain_irqfd_raises_a_shared_interrupt_and_never_lowers_it() {
     let vm = gic();
     vm.set_spi_level_triggered(5, true);
@@ -74,6 +93,17 @@ fn an_eoi_of_a_shared_interrupt_resamples() {
     vm.guest_eoi(0, 5);
     assert!(!vm.is_pin_pending(5));
     expect_count(&resample, 1);
+}
+
+#[test]
+fn an_eoi_of_an_edge_does_not_resample() {
+    let vm = gic();
+    let (one, resample) = (eventfd(), eventfd());
+    vm.kvm_irqfd(&level(&one, 7, &resample)).unwrap();
+    one.notify().unwrap();
+    assert!(vm.take_pin(7));
+    vm.guest_eoi(0, 7);
+    expect_count(&resample, 0);
 }
 
 #[test]
@@ -116,7 +146,12 @@ fn messages_need_an_its_and_a_device_id() {
     vm.add_its(0x808_0000);
     assert_eq!(vm.check_extension(Extension::MsiDevid).unwrap(), 1);
     expect_errno(vm.signal_msi(&message), libc::EINVAL);
-    vm.signal_msi(&message.with_devid(7)).unwrap();
+    let message = message.with_devid(7);
+    expect_errno(vm.signal_msi(&message), libc::EBUSY);
+    vm.enable_its([]);
+    assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Blocked);
+    vm.enable_its([(7, 3)]);
+    assert_eq!(vm.signal_msi(&message).unwrap(), MsiOutcome::Delivered(1));
     let missing = RoutingEntry {
         u: [0x809_0040, 0, 3, 0, 0, 0, 0, 0],
         ..msi(24, 0)
@@ -140,6 +175,20 @@ fn riscv_has_no_gate_and_drops_what_comes_too_early() {
     one.notify().unwrap();
     assert!(vm.take_pin(5));
     assert!(!vm.is_pin_pending(5));
+}
+
+#[test]
+fn a_source_of_riscv_pends_on_a_rise_only() {
+    let vm = aia();
+    let one = eventfd();
+    vm.kvm_irqfd(&irqfd(&one, 5, 0)).unwrap();
+    one.notify().unwrap();
+    assert!(vm.take_pin(5));
+    one.notify().unwrap();
+    assert!(!vm.is_pin_pending(5), "the irqfd has left the input high");
+    vm.kvm_irq_line(&IrqLevel { irq: 5, level: 0 }).unwrap();
+    one.notify().unwrap();
+    assert!(vm.is_pin_pending(5));
 }
 
 #[test]
@@ -169,6 +218,45 @@ fn capabilities_are_those_of_the_machine() {
             status
         );
     }
+}
+
+#[test]
+fn capabilities_of_length_0_and_of_resampling_differ() {
+    /// KVM_CAP_IOEVENTFD_NO_LENGTH, which is x86's alone.
+    const NO_LENGTH: u32 = 100;
+    for (profile, no_length, resample) in [
+        (Profile::X86, 1, 1),
+        (Profile::Arm64Gic { spis: 64 }, 0, 1),
+        (Profile::Riscv64Aia { sources: 16 }, 0, 0),
+    ] {
+        let vm = machine(profile);
+        assert_eq!(vm.kvm_check_extension(NO_LENGTH).unwrap(), no_length);
+        let resamples = vm.check_extension(Extension::IrqFdResample).unwrap();
+        assert_eq!(resamples, resample, "{profile:?}");
+    }
+}
+
+#[test]
+fn a_vm_without_its_irqchip_is_that_of_no_profile() {
+    let without = |profile| SimVm::builder().profile(profile).without_irqchip().build();
+    let empty = |vm: &SimVm| route(vm, &[]);
+    for profile in [Profile::X86, Profile::X86Split { pins: 24 }] {
+        let vm = without(profile);
+        assert_eq!(vm.platform().unwrap(), None);
+        assert!(vm.pic().is_none() && vm.ioapic().is_none());
+        expect_errno(empty(&vm), libc::EINVAL);
+    }
+    let vm = without(Profile::Arm64Gic { spis: 64 });
+    vm.init_gic();
+    assert_eq!(
+        vm.platform().unwrap(),
+        None,
+        "there is nothing to initialise"
+    );
+    empty(&vm).unwrap();
+    let vm = without(Profile::Riscv64Aia { sources: 16 });
+    vm.init_aia();
+    expect_errno(empty(&vm), libc::EINVAL);
 }
 
 /// `CONFIG_KVM_IOAPIC=n` removes KVM_CREATE_IRQCHIP and the routes to pins. A VM with local APICs
