@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Doorbells of a set, and single doorbells.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ioeventfd::virtio::{Notification, NotifyCapability, PciModern};
@@ -12,9 +13,10 @@ use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier, KvmVm};
 
 use crate::call::*;
-use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+use crate::row::{Calls, Row, Section, Thread, beside, give, leak, on, take};
 
 const AT: IoAddress = IoAddress::Mmio(0xd000_0000);
+const MOVED: IoAddress = IoAddress::Mmio(0xd001_0000);
 
 /// Private or not.
 const KINDS: [bool; 2] = [true, false];
@@ -142,7 +144,7 @@ fn vcpu() -> Vec<Row> {
             [Some(&[KVM_IOEVENTFD]), Some(&[KVM_IOEVENTFD])],
             Device::started,
             |device| {
-                let to = IoAddress::Mmio(0xd001_0000);
+                let to = MOVED;
                 device.set.relocate(AT, 0x1000, to).unwrap();
             },
         ),
@@ -195,10 +197,8 @@ fn set() -> Vec<Row> {
             |private| {
                 let device = Device::new(private);
                 device.started();
-                let (device, new) = leak((device, notifier(private)));
-                Box::new(move || {
-                    device.apply(new);
-                })
+                let both = leak((device, notifier(private)));
+                on(both, |(device, new)| device.apply(new))
             },
         ),
         Row::each(
@@ -215,10 +215,8 @@ fn set() -> Vec<Row> {
                 if private {
                     new.declare_private().unwrap();
                 }
-                let (device, new) = leak((device, Arc::new(new)));
-                Box::new(move || {
-                    device.apply(new);
-                })
+                let both = leak((device, Arc::new(new)));
+                on(both, |(device, new)| device.apply(new))
             },
         ),
         row("`vcpus_passed`", [NONE, NONE], Device::started, |device| {
@@ -233,9 +231,12 @@ fn set() -> Vec<Row> {
             |private| {
                 let device = Device::new(private);
                 device.started();
-                let Device { set, notifier, .. } = device;
-                std::mem::forget(notifier);
-                take(set, drop)
+                let Device {
+                    registry,
+                    set,
+                    notifier,
+                } = device;
+                beside(leak((registry, notifier)), set, drop)
             },
         ),
     ]
@@ -267,28 +268,43 @@ fn others() -> Vec<Row> {
         Row::new(
             "`IoEventFdBuilder::assign`, with an eventfd of its own",
             &[EVENTFD2, KVM_IOEVENTFD],
-            || {
-                take(builder(vm()), |builder| {
-                    std::mem::forget(builder.assign().unwrap())
-                })
-            },
+            || give(builder(vm()), |builder| builder.assign()),
         ),
         Row::new(
             "`IoEventFdBuilder::assign`, with a notifier",
             &[KVM_IOEVENTFD],
             || {
                 let builder = builder(vm()).notifier(notifier(false));
-                take(builder, |builder| {
-                    std::mem::forget(builder.assign().unwrap())
-                })
+                give(builder, |builder| builder.assign())
             },
         ),
         Row::new("`IoEventFd::deassign`", &[KVM_IOEVENTFD], || {
             let bell = builder(vm()).assign().unwrap();
-            take(bell, |bell| std::mem::forget(bell.deassign().unwrap()))
+            give(bell, |bell| bell.deassign())
         }),
         Row::new("drop of an `IoEventFd`", &[CLOSE, KVM_IOEVENTFD], || {
             take(builder(vm()).assign().unwrap(), drop)
         }),
     ]
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (set, registry) = (&self.set, &self.registry);
+        writeln!(f, "{set:?}, started: {}, {registry:?}", set.is_started())?;
+        writeln!(f, "{:#?}, {:?}", set.doorbells(), self.notifier)?;
+        for (address, bytes) in [(AT, [0, 0]), (MOVED, [0, 0])] {
+            writeln!(
+                f,
+                "{address:?} is of {:?}",
+                set.key_of_write(address, &bytes)
+            )?;
+        }
+        writeln!(
+            f,
+            "removals: {:?}",
+            set.plan([]).map(|plan| plan.removals())
+        )?;
+        writeln!(f, "quarantined: {}", registry.quarantined())
+    }
 }

@@ -24,6 +24,8 @@ mod dispatcher;
 #[cfg(target_arch = "x86_64")]
 mod doorbells;
 #[cfg(target_arch = "x86_64")]
+mod faults;
+#[cfg(target_arch = "x86_64")]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
 mod jail;
@@ -38,6 +40,8 @@ mod routing;
 #[cfg(target_arch = "x86_64")]
 mod row;
 #[cfg(target_arch = "x86_64")]
+mod shown;
+#[cfg(target_arch = "x86_64")]
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod vm;
@@ -51,7 +55,7 @@ fn main() -> ExitCode {
     let pages = pages::pages();
     let mut trials = pages::trials(&pages);
     let sections: Vec<_> = pages.into_iter().flat_map(|page| page.sections).collect();
-    if let Some(code) = jail::child(&sections) {
+    if let Some(code) = jail::child(&sections).or_else(|| faults::child(&sections)) {
         return code;
     }
     for section in &sections {
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    trials.extend(faults::trials(&sections));
     kvm_test::main(trials)
 }
 

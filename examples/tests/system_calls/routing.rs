@@ -5,7 +5,8 @@ use irq_routing::{MsiMessage, RoutingTable, Wiring};
 use kvm_test::Machine;
 
 use crate::call::*;
-use crate::row::{Row, Section, Thread, leak, on, take};
+use crate::row::{Row, Section, Thread, beside, leak, on, take};
+use crate::shown::Routing;
 
 pub(crate) fn sections() -> Vec<Section> {
     vec![Section {
@@ -21,8 +22,8 @@ fn machine() -> &'static Machine {
     Box::leak(Box::new(Machine::new().unwrap()))
 }
 
-fn table() -> &'static RoutingTable {
-    leak(RoutingTable::new(machine().vm()).unwrap())
+fn table() -> &'static Routing {
+    leak(Routing(RoutingTable::new(machine().vm()).unwrap()))
 }
 
 fn message(vector: u32) -> MsiMessage {
@@ -62,7 +63,7 @@ fn tables() -> Vec<Row> {
                 let table = RoutingTable::new(std::sync::Arc::new(vm)).unwrap();
                 vm_fd.create_irq_chip().unwrap();
                 std::mem::forget(vm_fd);
-                on(leak(table), |table| {
+                on(leak(Routing(table)), |table| {
                     std::mem::forget(table.lease_msi(message(0x41)).unwrap())
                 })
             },
@@ -76,8 +77,8 @@ fn tables() -> Vec<Row> {
         Row::new("`restore`", &[KVM_SET_GSI_ROUTING], || {
             let saved = table();
             std::mem::forget(saved.lease_msi(message(0x41)).unwrap());
-            let (snapshot, table) = leak((saved.snapshot(), table()));
-            Box::new(move || table.restore(snapshot).unwrap())
+            let both = leak((saved.snapshot(), table()));
+            on(both, |(snapshot, table)| table.restore(snapshot).unwrap())
         }),
         Row::new("drop of the table", &[], || {
             let machine = machine();
@@ -101,7 +102,7 @@ fn leases() -> Vec<Row> {
             &[],
             || {
                 let table = table();
-                take(table.lease_msi(message(0x41)).unwrap(), |lease| {
+                beside(table, table.lease_msi(message(0x41)).unwrap(), |lease| {
                     let driven = lease.table().line(5).unwrap().drive().unwrap();
                     std::mem::forget((driven, lease.into_line().unwrap()));
                 })
@@ -109,12 +110,13 @@ fn leases() -> Vec<Row> {
         ),
         Row::new("`park`, `unpark`", &[], || {
             let table = table();
-            take(table.lease_msi(message(0x41)).unwrap(), |lease| {
+            beside(table, table.lease_msi(message(0x41)).unwrap(), |lease| {
                 std::mem::forget(lease.park().unpark().unwrap());
             })
         }),
         Row::new("drop of a lease", &[], || {
-            take(table().lease_msi(message(0x41)).unwrap(), drop)
+            let table = table();
+            beside(table, table.lease_msi(message(0x41)).unwrap(), drop)
         }),
     ]
 }

@@ -8,7 +8,7 @@ use notify_core::vring::{VringBackend, Vrings};
 use notify_core::{EventNotifier, NotifierPair};
 
 use crate::call::*;
-use crate::row::{Body, Row, Section, Thread, leak};
+use crate::row::{Body, Row, Section, Thread, leak, with};
 
 /// It makes no system call.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ fn rings() -> Vrings<Nothing> {
 
 fn on(rings: Vrings<Nothing>, act: fn(&mut Vrings<Nothing>)) -> Body {
     let rings = leak(Mutex::new(rings));
-    Box::new(move || act(&mut rings.lock().unwrap()))
+    with(rings, move || act(&mut rings.lock().unwrap()))
 }
 
 fn started() -> Vrings<Nothing> {
@@ -65,7 +65,7 @@ fn rows() -> Vec<Row> {
     vec![
         Row::new("`new`", &[EVENTFD2], || {
             let pair = leak(NotifierPair::new().unwrap());
-            Box::new(move || {
+            with(pair, move || {
                 std::mem::forget(Vrings::<Nothing>::new([pair.clone()]).unwrap());
             })
         }),

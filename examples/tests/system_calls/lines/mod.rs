@@ -44,6 +44,7 @@ impl Kind {
     }
 }
 
+#[derive(Debug)]
 struct Board {
     line: LevelLine,
     irq: LevelIrq,

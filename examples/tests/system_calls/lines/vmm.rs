@@ -5,7 +5,7 @@ use irqfd::EoiExits;
 
 use super::{Board, KINDS, NONE, builder, join, nothing, notifier, row};
 use crate::call::*;
-use crate::row::{Row, leak, take};
+use crate::row::{Row, leak, take, with};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -38,7 +38,7 @@ pub(super) fn rows() -> Vec<Row> {
             |kind| {
                 let exits = leak(EoiExits::default());
                 let line = leak(builder(kind, exits).build().unwrap());
-                Box::new(move || std::mem::forget(join(line, kind)))
+                with(line, move || std::mem::forget(join(line, kind)))
             },
         ),
         Row::each(

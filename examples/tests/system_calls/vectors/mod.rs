@@ -6,6 +6,7 @@ mod export;
 mod guest;
 mod vmm;
 
+use std::fmt;
 use std::sync::Arc;
 
 use irq_routing::RoutingTable;
@@ -14,7 +15,8 @@ use irqfd::{ArmQueue, VectorHandle};
 use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier};
 
-use crate::row::{Calls, Row, Section, Thread, leak, on};
+use crate::row::{Calls, Row, Section, Thread, leak, on, with};
+use crate::shown::Routing;
 
 /// The owner of a vector's eventfd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +44,16 @@ const NONE: Calls = Some(&[]);
 
 /// A device with one vector, whose table is in the state after a reset.
 struct Device {
-    routing: RoutingTable,
+    routing: Routing,
     table: Table,
     binding: Binding,
 }
 
-fn routing() -> RoutingTable {
+fn routing() -> Routing {
     let machine = Machine::new().unwrap();
     let routing = RoutingTable::new(machine.vm()).unwrap();
     std::mem::forget(machine);
-    routing
+    Routing(routing)
 }
 
 fn notifier(kind: Kind) -> Option<Arc<EventNotifier>> {
@@ -68,6 +70,19 @@ fn notifier(kind: Kind) -> Option<Arc<EventNotifier>> {
     }
 }
 
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut entry = [0; 16];
+        self.table.read(0, &mut entry);
+        writeln!(
+            f,
+            "{:?}\n{:?}, entry 0: {entry:x?}",
+            self.routing, self.table
+        )?;
+        writeln!(f, "{:#?}\n{:?}", self.table.vectors(), self.binding)
+    }
+}
+
 impl Device {
     fn new(kind: Kind) -> Self {
         Self::queued(kind, None)
@@ -78,7 +93,7 @@ impl Device {
         Self::on(routing, kind, queue)
     }
 
-    fn on(routing: RoutingTable, kind: Kind, queue: Option<&ArmQueue>) -> Self {
+    fn on(routing: Routing, kind: Kind, queue: Option<&ArmQueue>) -> Self {
         let mut builder = Table::builder(&routing).private_irqfd(kind == Private);
         if let Some(queue) = queue {
             builder = builder.queue(queue);
@@ -190,7 +205,7 @@ fn queued(
         let queue = ArmQueue::new(&routing).unwrap();
         let device = Device::on(routing, kind, Some(&queue));
         prepare(&device);
-        let (device, queue) = leak((device, queue));
-        Box::new(move || act(device, queue))
+        let both = leak((device, queue));
+        with(both, move || act(&both.0, &both.1))
     })
 }

@@ -6,7 +6,7 @@ use irqfd::msix::{Snapshot, Table};
 
 use super::{ABSENT, Device, KINDS, Kind, NONE, Private, queued, routing, row};
 use crate::call::*;
-use crate::row::{Calls, Row, leak, on, take};
+use crate::row::{Calls, Row, beside, leak, on, with};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -16,7 +16,7 @@ pub(super) fn rows() -> Vec<Row> {
             [NONE, Some(&[EVENTFD2]), ABSENT, ABSENT],
             |kind| {
                 let routing = leak(routing());
-                Box::new(move || {
+                with(routing, move || {
                     let builder = Table::builder(routing).private_irqfd(kind == Private);
                     std::mem::forget(builder.build().unwrap());
                 })
@@ -187,7 +187,6 @@ fn dropped(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> 
             binding,
         } = device;
         drop(binding);
-        std::mem::forget(routing);
-        take(table, drop)
+        beside(leak(routing), table, drop)
     })
 }

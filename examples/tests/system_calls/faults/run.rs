@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! One run of an operation, with one of its system calls failing.
+
+use std::os::unix::process::parent_id;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kvm_test::{Attempt, supervised};
+use nix::libc;
+
+use super::errnos::Fault;
+use super::observe::{Change, Ledger, Names, Seen};
+use crate::row::{Body, Cell, Step};
+
+/// How often an operation fails before it may succeed, so that what leaks each time is seen.
+const FAILURES: usize = 3;
+
+/// A panic, of an operation that fails or of a library.
+#[derive(Debug, Clone)]
+pub(super) struct Panic {
+    pub(super) file: String,
+    pub(super) text: String,
+}
+
+pub(super) static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
+
+/// What the thread of the operation and its supervisor share.
+struct Shared {
+    names: Names,
+    ledger: Ledger,
+    /// The calls of the current step; `None` between the steps.
+    calls: Option<Vec<Seen>>,
+    /// The call of the current step that fails.
+    fault: Option<(usize, Fault)>,
+    descriptors: String,
+}
+
+/// What is the same of two runs that do the same.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Observation {
+    pub(super) text: String,
+}
+
+/// What a run has shown.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The calls of each step.
+    pub(super) steps: Vec<Vec<Seen>>,
+    /// In the end.
+    pub(super) last: Observation,
+    pub(super) findings: Vec<(What, String)>,
+    /// Whether the operation has returned an error.
+    pub(super) failed: bool,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// An operation that failed has changed something.
+    Changed,
+    /// Each failure keeps memory.
+    Leaks,
+    /// Once its call works again, the operation still fails.
+    Fails,
+    /// In the end something is not as if no call had failed.
+    Differs,
+    /// A library has panicked.
+    Panics,
+}
+
+/// Runs an operation. The call number `call` of step `step` fails.
+pub(super) fn run(cell: &Cell, fault: Option<(usize, usize, Fault)>) -> Report {
+    let shared = Mutex::new(Shared {
+        names: Names::new().unwrap(),
+        ledger: Ledger::default(),
+        calls: None,
+        fault: None,
+        descriptors: String::new(),
+    });
+    let thread = Thread { shared: &shared };
+    let act = || thread.run((cell.setup)(), fault);
+    supervised(act, |attempt| thread.lock().answer(attempt)).unwrap()
+}
+
+impl Shared {
+    fn answer(&mut self, attempt: &Attempt<'_>) -> Result<i64, i32> {
+        if attempt.number == libc::SYS_getppid {
+            self.descriptors = self.names.descriptors().unwrap();
+            return Ok(0);
+        }
+        let seen = Seen::new(attempt);
+        let change = Change::read(&seen, attempt, &self.names).unwrap();
+        let number = self.calls.as_mut().map(|calls| {
+            calls.push(seen);
+            calls.len() - 1
+        });
+        let fault = self.fault.take_if(|(at, _)| Some(*at) == number);
+        if let Some((_, Fault { errno, done: false })) = fault {
+            return Err(errno as i32);
+        }
+        let result = attempt.carry_out();
+        if let Some(change) = change.filter(|_| result.is_ok()) {
+            self.ledger.apply(change);
+        }
+        match fault {
+            Some((_, fault)) => Err(fault.errno as i32),
+            None => result,
+        }
+    }
+}
+
+/// The thread of the operation.
+#[derive(Clone, Copy)]
+struct Thread<'a> {
+    shared: &'a Mutex<Shared>,
+}
+
+impl Thread<'_> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(self, mut body: Body, fault: Option<(usize, usize, Fault)>) -> Report {
+        let mut report = Report::default();
+        let Body { steps, state } = &mut body;
+        for (number, step) in steps.iter_mut().enumerate() {
+            let here = fault.filter(|(of, ..)| *of == number);
+            match here {
+                Some((_, call, fault)) => self.fail(step, state, (call, fault), &mut report),
+                None => {
+                    let (calls, panic) = self.step(step, None);
+                    report.steps.push(calls);
+                    report.unexpected(panic);
+                }
+            }
+        }
+        report.last = self.observe(state);
+        // Dropping them is no part of the operation.
+        std::mem::forget(body);
+        report
+    }
+
+    /// Makes a step fail, and then lets it work.
+    fn fail(
+        self,
+        step: &mut Step,
+        state: &dyn Fn() -> String,
+        fault: (usize, Fault),
+        report: &mut Report,
+    ) {
+        let before = self.observe(state);
+        let (_, panic) = self.step(step, Some(fault));
+        let Some(panic) = panic else { return };
+        report.failed = true;
+        if report.is_of_library(&panic) {
+            return;
+        }
+        report.compare(What::Changed, &before, &self.observe(state));
+        let mut grown = Vec::new();
+        for _ in 0..FAILURES {
+            let memory = allocation_counter::measure(|| drop(self.step(step, Some(fault))));
+            grown.push(memory.count_current);
+        }
+        report.compare(What::Changed, &before, &self.observe(state));
+        if grown.iter().all(|count| *count > 0) {
+            report
+                .findings
+                .push((What::Leaks, format!("allocations: {grown:?}")));
+        }
+        let (_, panic) = self.step(step, None);
+        report.unexpected(panic);
+    }
+
+    /// Runs a step. Returns its calls, and how it has failed.
+    fn step(self, step: &mut Step, fault: Option<(usize, Fault)>) -> (Vec<Seen>, Option<Panic>) {
+        {
+            let mut shared = self.lock();
+            shared.calls = Some(Vec::with_capacity(64));
+            shared.fault = fault;
+        }
+        let result = catch_unwind(AssertUnwindSafe(&mut *step));
+        let mut shared = self.lock();
+        shared.fault = None;
+        let calls = shared.calls.take().unwrap_or_default();
+        let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (calls, result.err().and(panic))
+    }
+
+    fn observe(self, state: &dyn Fn() -> String) -> Observation {
+        let state = state();
+        // The supervisor looks at the descriptors.
+        let _ = parent_id();
+        let shared = self.lock();
+        let state = shared.names.renamed(&state);
+        let text = format!("{state}\n{}{}", shared.ledger, shared.descriptors);
+        Observation { text }
+    }
+}
+
+impl Report {
+    fn is_of_library(&mut self, panic: &Panic) -> bool {
+        let is_it = !panic.file.contains("tests/system_calls");
+        if is_it {
+            let text = format!("{}: {}", panic.file, panic.text);
+            self.findings.push((What::Panics, text));
+        }
+        is_it
+    }
+
+    /// No call fails, so neither should the operation.
+    fn unexpected(&mut self, panic: Option<Panic>) {
+        if let Some(panic) = panic
+            && !self.is_of_library(&panic)
+        {
+            self.findings.push((What::Fails, panic.text));
+        }
+    }
+
+    pub(super) fn compare(&mut self, what: What, before: &Observation, after: &Observation) {
+        let is_known = self.findings.iter().any(|(other, _)| *other == what);
+        if before != after && !is_known {
+            self.findings
+                .push((what, difference(&before.text, &after.text)));
+        }
+    }
+}
+
+/// The lines that only one text has.
+fn difference(before: &str, after: &str) -> String {
+    let missing = |of: &str, other: &str, sign| {
+        let lines = of
+            .lines()
+            .filter(|line| !other.lines().any(|it| it == *line));
+        lines
+            .map(|line| format!("        {sign} {line}\n"))
+            .collect::<String>()
+    };
+    missing(before, after, '-') + &missing(after, before, '+')
+}
