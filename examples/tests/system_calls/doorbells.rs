@@ -292,7 +292,7 @@ impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (set, registry) = (&self.set, &self.registry);
         writeln!(f, "{set:?}, started: {}, {registry:?}", set.is_started())?;
-        writeln!(f, "{:#?}, {:?}", set.doorbells(), self.notifier)?;
+        writeln!(f, "{:?}, {:?}", set.doorbells(), self.notifier)?;
         for (address, bytes) in [(AT, [0, 0]), (MOVED, [0, 0])] {
             writeln!(
                 f,

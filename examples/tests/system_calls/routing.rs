@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Routing tables.
 
-use irq_routing::{MsiMessage, RoutingTable, Wiring};
+use irq_routing::{EditOutcome, GsiLease, MsiMessage, RoutingTable, Wiring};
 use kvm_test::Machine;
 
 use crate::call::*;
@@ -28,6 +28,11 @@ fn table() -> &'static Routing {
 
 fn message(vector: u32) -> MsiMessage {
     MsiMessage::new(Machine::MSI_ADDRESS, vector)
+}
+
+fn leased() -> (&'static Routing, GsiLease) {
+    let table = table();
+    (table, table.lease().unwrap())
 }
 
 fn rows() -> Vec<Row> {
@@ -63,7 +68,7 @@ fn tables() -> Vec<Row> {
                 let table = RoutingTable::new(std::sync::Arc::new(vm)).unwrap();
                 vm_fd.create_irq_chip().unwrap();
                 std::mem::forget(vm_fd);
-                on(leak(Routing(table)), |table| {
+                on(leak(table), |table| {
                     std::mem::forget(table.lease_msi(message(0x41)).unwrap())
                 })
             },
@@ -133,19 +138,18 @@ fn commits() -> Vec<Row> {
             on(leak(lease), |lease| lease.set_route(message(0x41)).unwrap())
         }),
         Row::new("`Transaction::commit`", &[KVM_SET_GSI_ROUTING], || {
-            on(table(), |table| {
-                let lease = table.lease().unwrap();
+            on(leak(leased()), |(table, lease)| {
                 let mut transaction = table.transaction();
-                transaction.route(&lease, message(0x42));
+                transaction.route(lease, message(0x42));
                 transaction.commit().unwrap();
-                std::mem::forget(lease);
             })
         }),
         Row::new("`commit_each`", &[KVM_SET_GSI_ROUTING], || {
-            on(table(), |table| {
-                let lease = table.lease().unwrap();
-                table.commit_each([lease.edit(message(0x42))], |_, _| {});
-                std::mem::forget(lease);
+            on(leak(leased()), |(_, lease)| {
+                let edit = lease.edit(message(0x42));
+                lease.table().commit_each([edit], |_, outcome| {
+                    assert!(matches!(outcome, EditOutcome::Committed), "{outcome:?}");
+                });
             })
         }),
         Row::new(

@@ -12,8 +12,18 @@ use crate::call::Call;
 pub(crate) struct Body {
     /// One after the other, if a row is of several operations. Each panics if it fails.
     pub(crate) steps: Vec<Step>,
+    /// What the documentation asks for after a failure, before the operation is tried again.
+    pub(crate) repair: Step,
     /// The state of the objects that they are about, to be compared.
     pub(crate) state: Box<dyn Fn() -> String + Send>,
+}
+
+impl Body {
+    /// The same operation, with a repair after a failure.
+    pub(crate) fn repaired(mut self, repair: impl FnMut() + Send + 'static) -> Self {
+        self.repair = Box::new(repair);
+        self
+    }
 }
 
 pub(crate) type Step = Box<dyn FnMut() + Send>;
@@ -132,7 +142,8 @@ pub(crate) fn on_each<T: Sync + Debug, const N: usize>(
         .map(|act| -> Step { Box::new(move || act(value)) });
     Body {
         steps: steps.collect(),
-        state: Box::new(move || format!("{value:#?}")),
+        repair: Box::new(|| {}),
+        state: Box::new(move || format!("{value:?}")),
     }
 }
 
@@ -140,7 +151,8 @@ pub(crate) fn on_each<T: Sync + Debug, const N: usize>(
 pub(crate) fn with<T: Sync + Debug>(value: &'static T, act: impl FnMut() + Send + 'static) -> Body {
     Body {
         steps: vec![Box::new(act)],
-        state: Box::new(move || format!("{value:#?}")),
+        repair: Box::new(|| {}),
+        state: Box::new(move || format!("{value:?}")),
     }
 }
 
@@ -162,7 +174,7 @@ pub(crate) fn take<T: Send + 'static>(value: T, act: fn(T)) -> Body {
 /// An operation that consumes a value, or gives it back. Its result is never dropped.
 pub(crate) fn give<T: Send + Debug + 'static, R: 'static, E: Debug + 'static>(
     value: T,
-    act: fn(T) -> Result<R, Rejected<T, E>>,
+    mut act: impl FnMut(T) -> Result<R, Rejected<T, E>> + Send + 'static,
 ) -> Body {
     let slot = Arc::new(Mutex::new(Some(value)));
     let shown = Arc::clone(&slot);
@@ -178,6 +190,7 @@ pub(crate) fn give<T: Send + Debug + 'static, R: 'static, E: Debug + 'static>(
     };
     Body {
         steps: vec![Box::new(step)],
-        state: Box::new(move || format!("{:#?}", shown.lock().unwrap())),
+        repair: Box::new(|| {}),
+        state: Box::new(move || format!("{:?}", shown.lock().unwrap())),
     }
 }

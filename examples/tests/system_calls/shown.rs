@@ -19,18 +19,8 @@ impl Deref for Routing {
 impl fmt::Debug for Routing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(table) = self;
-        writeln!(
-            f,
-            "{table:?}, {} leased, {:?} unclaimed",
-            table.leased(),
-            table.unclaimed()
-        )?;
-        writeln!(
-            f,
-            "{}\n{:#?}\n{:#?}",
-            table.dump(),
-            table.snapshot(),
-            table.routes()
-        )
+        let (leased, unclaimed) = (table.leased(), table.unclaimed());
+        writeln!(f, "{table:?}, {leased} leased, {unclaimed:?} unclaimed")?;
+        writeln!(f, "{:?}", table.snapshot())
     }
 }

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::observe::Seen;
+use super::ledger::Seen;
 use crate::call::*;
 
 /// How a call fails.
@@ -33,7 +33,8 @@ pub(super) fn faults(seen: &Seen) -> Option<Vec<Fault>> {
         // A call without an error.
         GETPID => vec![],
         READ | PREADV2 => vec![refused(EINTR), FILTERED],
-        WRITE => vec![refused(EINTR), refused(EAGAIN), FILTERED],
+        // The counter is full, so it holds this signal too.
+        WRITE => vec![refused(EINTR), done(EAGAIN), FILTERED],
         WRITEV => vec![refused(EINTR), refused(EINVAL), FILTERED],
         PPOLL | POLL => vec![refused(EINTR), refused(ENOMEM), FILTERED],
         EVENTFD2 | F_DUPFD_CLOEXEC | EPOLL_CREATE1 | TIMERFD_CREATE => {
@@ -46,6 +47,7 @@ pub(super) fn faults(seen: &Seen) -> Option<Vec<Fault>> {
         OPENAT => vec![refused(ENOENT), refused(EMFILE), FILTERED],
         KCMP => vec![refused(ENOSYS), FILTERED],
         GETRANDOM => vec![refused(EINTR), FILTERED],
+        EPOLL_CTL if seen.undoes => vec![done(ENOENT)],
         EPOLL_CTL => vec![refused(ENOSPC), refused(ENOMEM)],
         EPOLL_WAIT => vec![refused(EINTR)],
         KVM_GET_API_VERSION | KVM_GET_TSC_KHZ => vec![refused(ENOTTY), FILTERED],

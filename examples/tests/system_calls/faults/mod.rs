@@ -10,7 +10,8 @@
 
 mod errnos;
 mod exceptions;
-mod observe;
+mod ledger;
+mod names;
 mod run;
 
 use std::fmt::Write;
@@ -19,10 +20,11 @@ use std::sync::PoisonError;
 
 use kvm_test::Trial;
 
-use crate::row::{Row, Section};
-use errnos::faults;
-use exceptions::EXCEPTIONS;
-use run::{PANIC, Panic, What, run};
+use crate::row::{Cell, Row, Section};
+use errnos::{Fault, faults};
+use exceptions::{EXCEPTIONS, Exception};
+use ledger::Seen;
+use run::{PANIC, Panic, Report, What, run};
 
 /// The environment variable of the second process: the name of a trial.
 const FAULTS: &str = "FAULTS_OF";
@@ -82,50 +84,86 @@ pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
 }
 
 /// What is wrong with a row, as text.
-fn findings(section: &Section, row: &Row, name: &str) -> String {
-    let mut needed = [false; EXCEPTIONS.len()];
-    let mut text = String::new();
+fn findings(section: &Section, row: &Row, trial: &str) -> String {
+    let mut findings = Findings::new(trial);
     for (column, cell) in row.cells.iter().enumerate() {
-        if cell.calls.is_none() {
-            continue;
+        if cell.calls.is_some() {
+            let column = section.columns.get(column).copied().unwrap_or_default();
+            findings.look(column, cell);
         }
-        let column = section.columns.get(column).copied().unwrap_or_default();
+    }
+    findings.end()
+}
+
+/// The findings of a trial.
+struct Findings {
+    text: String,
+    /// The exceptions that the trial may need, each with one of its calls, and whether it was
+    /// needed.
+    exceptions: Vec<(&'static Exception, &'static str, bool)>,
+}
+
+impl Findings {
+    fn new(trial: &str) -> Self {
+        let calls = |it: &'static Exception| {
+            it.calls_of(trial)
+                .iter()
+                .map(move |call| (it, *call, false))
+        };
+        Self {
+            text: String::new(),
+            exceptions: EXCEPTIONS.iter().flat_map(calls).collect(),
+        }
+    }
+
+    fn look(&mut self, column: &str, cell: &Cell) {
         let once = run(cell, None);
-        let mut again = run(cell, None);
-        again.compare(What::Differs, &once.last, &again.last.clone());
+        let again = run(cell, None).compared(&once);
         for (what, finding) in &again.findings {
-            let _ = writeln!(text, "  {column}, no call fails: {what:?}\n{finding}");
+            let _ = writeln!(self.text, "  {column}, no call fails: {what:?}\n{finding}");
         }
         for (step, calls) in once.steps.iter().enumerate() {
             for (call, seen) in calls.iter().enumerate() {
                 let Some(faults) = faults(seen) else {
-                    let _ = writeln!(text, "  {column}: errnos.rs does not know {seen}");
+                    let _ = writeln!(self.text, "  {column}: errnos.rs does not know {seen}");
                     continue;
                 };
                 for fault in faults {
-                    let mut report = run(cell, Some((step, call, fault)));
-                    report.compare(What::Differs, &once.last, &report.last.clone());
-                    let seen = seen.to_string();
-                    for (what, finding) in &report.findings {
-                        let is_it = |it: &&exceptions::Exception| it.is_of(name, &seen, *what);
-                        if let Some(known) = EXCEPTIONS.iter().position(|it| is_it(&it)) {
-                            needed[known] = true;
-                            continue;
-                        }
-                        let returned = if report.failed { "fails" } else { "succeeds" };
-                        let errno = fault.errno;
-                        let _ = writeln!(
-                            text,
-                            "  {column}: {seen} (call {call}) is {errno:?}, it {returned}: {what:?}\n{finding}"
-                        );
-                    }
+                    let report = run(cell, Some((step, call, fault))).compared(&once);
+                    self.note(column, seen, fault, &report);
                 }
             }
         }
     }
-    let known = EXCEPTIONS.iter().zip(needed);
-    for (exception, _) in known.filter(|(it, needed)| !needed && name.contains(it.operation)) {
-        let _ = writeln!(text, "  an exception is not needed any more: {exception:?}");
+
+    fn note(&mut self, column: &str, seen: &Seen, fault: Fault, report: &Report) {
+        let (errno, calls) = (fault.errno, &report.calls);
+        for (what, finding) in &report.findings {
+            let mut known = self.exceptions.iter_mut();
+            let is_it =
+                |(it, call, _): &&mut (&Exception, &str, bool)| it.is_of(call, seen, errno, *what);
+            if let Some((.., needed)) = known.find(is_it) {
+                *needed = true;
+                continue;
+            }
+            let returned = if report.failed { "fails" } else { "succeeds" };
+            let calls: Vec<_> = calls.iter().map(Seen::to_string).collect();
+            let calls = calls.join(", ");
+            let _ = writeln!(
+                self.text,
+                "  {column}: {seen} is {errno:?}, it {returned}: {what:?}\n    calls: {calls}\n{finding}"
+            );
+        }
     }
-    text
+
+    fn end(mut self) -> String {
+        for (exception, call, _) in self.exceptions.iter().filter(|(.., needed)| !needed) {
+            let reason = exception.reason();
+            let _ = writeln!(
+                self.text,
+                "  not needed any more: {call}, which has the reason: {reason}"
+            );
+        }
+        self.text
+    }
 }

@@ -9,7 +9,9 @@ use kvm_test::{Attempt, supervised};
 use nix::libc;
 
 use super::errnos::Fault;
-use super::observe::{Change, Ledger, Names, Seen};
+use super::ledger::{Change, Ledger, Seen};
+use super::names::Names;
+use crate::call::{CLOSE, F_DUPFD_CLOEXEC};
 use crate::row::{Body, Cell, Step};
 
 /// How often an operation fails before it may succeed, so that what leaks each time is seen.
@@ -49,6 +51,8 @@ pub(super) struct Report {
     /// In the end.
     pub(super) last: Observation,
     pub(super) findings: Vec<(What, String)>,
+    /// The calls of the step in which one failed.
+    pub(super) calls: Vec<Seen>,
     /// Whether the operation has returned an error.
     pub(super) failed: bool,
 }
@@ -102,6 +106,18 @@ impl Shared {
         if let Some(change) = change.filter(|_| result.is_ok()) {
             self.ledger.apply(change);
         }
+        match (seen.call, result) {
+            (Some(F_DUPFD_CLOEXEC), Ok(duplicate)) => {
+                let duplicate = u64::try_from(duplicate).unwrap();
+                self.names.duplicate(attempt.arguments[0], duplicate);
+            }
+            (Some(CLOSE), _) => {
+                if let Some(file) = self.names.closed(attempt.arguments[0]) {
+                    self.ledger.closed(&file);
+                }
+            }
+            _ => {}
+        }
         match fault {
             Some((_, fault)) => Err(fault.errno as i32),
             None => result,
@@ -122,11 +138,17 @@ impl Thread<'_> {
 
     fn run(self, mut body: Body, fault: Option<(usize, usize, Fault)>) -> Report {
         let mut report = Report::default();
-        let Body { steps, state } = &mut body;
+        let Body {
+            steps,
+            repair,
+            state,
+        } = &mut body;
         for (number, step) in steps.iter_mut().enumerate() {
             let here = fault.filter(|(of, ..)| *of == number);
             match here {
-                Some((_, call, fault)) => self.fail(step, state, (call, fault), &mut report),
+                Some((_, call, fault)) => {
+                    self.fail(step, repair, state, (call, fault), &mut report)
+                }
                 None => {
                     let (calls, panic) = self.step(step, None);
                     report.steps.push(calls);
@@ -144,21 +166,27 @@ impl Thread<'_> {
     fn fail(
         self,
         step: &mut Step,
+        repair: &mut Step,
         state: &dyn Fn() -> String,
         fault: (usize, Fault),
         report: &mut Report,
     ) {
         let before = self.observe(state);
-        let (_, panic) = self.step(step, Some(fault));
+        let (calls, panic) = self.step(step, Some(fault));
+        report.calls = calls;
         let Some(panic) = panic else { return };
         report.failed = true;
         if report.is_of_library(&panic) {
             return;
         }
+        repair();
         report.compare(What::Changed, &before, &self.observe(state));
         let mut grown = Vec::new();
         for _ in 0..FAILURES {
-            let memory = allocation_counter::measure(|| drop(self.step(step, Some(fault))));
+            let memory = allocation_counter::measure(|| {
+                drop(self.step(step, Some(fault)));
+                repair();
+            });
             grown.push(memory.count_current);
         }
         report.compare(What::Changed, &before, &self.observe(state));
@@ -192,12 +220,21 @@ impl Thread<'_> {
         let _ = parent_id();
         let shared = self.lock();
         let state = shared.names.renamed(&state);
-        let text = format!("{state}\n{}{}", shared.ledger, shared.descriptors);
+        let mut text = state + "\n";
+        shared.ledger.write(&mut text);
+        text += &shared.descriptors;
         Observation { text }
     }
 }
 
 impl Report {
+    /// Compares the end with that of a run in which no call failed.
+    pub(super) fn compared(mut self, once: &Self) -> Self {
+        let last = self.last.clone();
+        self.compare(What::Differs, &once.last, &last);
+        self
+    }
+
     fn is_of_library(&mut self, panic: &Panic) -> bool {
         let is_it = !panic.file.contains("tests/system_calls");
         if is_it {
@@ -216,7 +253,7 @@ impl Report {
         }
     }
 
-    pub(super) fn compare(&mut self, what: What, before: &Observation, after: &Observation) {
+    fn compare(&mut self, what: What, before: &Observation, after: &Observation) {
         let is_known = self.findings.iter().any(|(other, _)| *other == what);
         if before != after && !is_known {
             self.findings
@@ -227,13 +264,21 @@ impl Report {
 
 /// The lines that only one text has.
 fn difference(before: &str, after: &str) -> String {
-    let missing = |of: &str, other: &str, sign| {
-        let lines = of
-            .lines()
-            .filter(|line| !other.lines().any(|it| it == *line));
+    let missing = |of: &[&str], other: &[&str], sign| {
+        let lines = of.iter().filter(|line| !other.contains(line));
         lines
             .map(|line| format!("        {sign} {line}\n"))
             .collect::<String>()
     };
-    missing(before, after, '-') + &missing(after, before, '+')
+    let lines = |text| {
+        str::lines(text)
+            .flat_map(|line| line.split(", "))
+            .collect::<Vec<_>>()
+    };
+    let (before, after) = (lines(before), lines(after));
+    let difference = missing(&before, &after, '-') + &missing(&after, &before, '+');
+    match difference.is_empty() {
+        true => format!("        {before:?}\n        {after:?}\n"),
+        false => difference,
+    }
 }

@@ -68,8 +68,8 @@ fn line(kind: Kind) -> Line {
     table.line(10).unwrap()
 }
 
-fn builder(kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
-    let builder = LevelLine::builder(line(kind));
+fn builder(line: Line, kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
+    let builder = LevelLine::builder(line);
     match kind {
         Own | Exported => builder,
         SplitOwn | SplitExported => builder.eoi_exits(exits),
@@ -80,7 +80,7 @@ fn builder(kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
 impl Board {
     fn new(kind: Kind) -> Self {
         let exits = EoiExits::default();
-        let line = builder(kind, &exits).build().unwrap();
+        let line = builder(line(kind), kind, &exits).build().unwrap();
         let irq = join(&line, kind);
         if kind.is_split() {
             line.redirect(message(0x51), false).unwrap();

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a VMM does with a line: hotplug, snapshots, unplug.
 
+use std::sync::Arc;
+
 use irqfd::EoiExits;
 
 use super::{Board, KINDS, NONE, builder, join, nothing, notifier, row};
 use crate::call::*;
-use crate::row::{Row, leak, take, with};
+use crate::row::{Row, give, leak, on, take, with};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -20,8 +22,8 @@ pub(super) fn rows() -> Vec<Row> {
                 NONE,
             ],
             |kind| {
-                take(builder(kind, &EoiExits::default()), |builder| {
-                    std::mem::forget(builder.build().unwrap())
+                give(super::line(kind), move |line| {
+                    builder(line, kind, &EoiExits::default()).build()
                 })
             },
         ),
@@ -37,7 +39,7 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             |kind| {
                 let exits = leak(EoiExits::default());
-                let line = leak(builder(kind, exits).build().unwrap());
+                let line = leak(builder(super::line(kind), kind, exits).build().unwrap());
                 with(line, move || std::mem::forget(join(line, kind)))
             },
         ),
@@ -53,13 +55,12 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             |kind| {
                 let exits = leak(EoiExits::default());
-                let line = leak(builder(kind, exits).build().unwrap());
-                take(
-                    (line, notifier(), notifier()),
-                    |(line, trigger, resample)| {
-                        std::mem::forget(line.join_exported(Some(trigger), resample).unwrap())
-                    },
-                )
+                let line = leak(builder(super::line(kind), kind, exits).build().unwrap());
+                let notifiers = leak((line, notifier(), notifier()));
+                on(notifiers, |(line, trigger, resample)| {
+                    let (trigger, resample) = (Some(Arc::clone(trigger)), Arc::clone(resample));
+                    std::mem::forget(line.join_exported(trigger, resample).unwrap())
+                })
             },
         ),
         row(

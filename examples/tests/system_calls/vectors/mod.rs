@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::{Binding, Table};
-use irqfd::{ArmQueue, VectorHandle};
+use irqfd::{ArmQueue, VectorHandle, VectorState};
 use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier};
 
@@ -74,13 +74,25 @@ impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut entry = [0; 16];
         self.table.read(0, &mut entry);
-        writeln!(
-            f,
-            "{:?}\n{:?}, entry 0: {entry:x?}",
-            self.routing, self.table
-        )?;
-        writeln!(f, "{:#?}\n{:?}", self.table.vectors(), self.binding)
+        writeln!(f, "{:?}, entry 0: {entry:x?}", self.table)?;
+        let mut is_armed = false;
+        for vector in self.table.vectors() {
+            let (state, notifier) = (vector.state(), vector.notifier());
+            is_armed |= state == VectorState::Armed;
+            writeln!(f, "{state:?}, {notifier:?}, pending: {}", pending(vector))?;
+        }
+        // Others may have a GSI, to be armed more quickly.
+        if is_armed {
+            writeln!(f, "{:?}", self.routing)?;
+        }
+        writeln!(f, "{:?}", self.binding)
     }
+}
+
+/// Whether it keeps a signal. [`VectorHandle::is_pending`] would look into the notifier as well,
+/// and so change it.
+fn pending(vector: &VectorHandle) -> bool {
+    format!("{vector:?}").contains("pending: true")
 }
 
 impl Device {
@@ -174,6 +186,21 @@ fn row(
     })
 }
 
+/// An operation that returns which vectors are dead, and what the guest or the VMM does about it.
+fn repaired(
+    operation: &'static str,
+    calls: [Calls; 4],
+    prepare: fn(&Device),
+    act: fn(&'static Device),
+    repair: fn(&Device),
+) -> Row {
+    Row::each(operation, KINDS, calls, move |kind| {
+        let device = leak(Device::new(kind));
+        prepare(device);
+        on(device, act).repaired(move || repair(device))
+    })
+}
+
 pub(crate) fn sections() -> Vec<Section> {
     vec![
         section("vectors", Thread::Vcpu, guest::rows()),
@@ -199,6 +226,7 @@ fn queued(
     calls: [Calls; 4],
     prepare: fn(&Device),
     act: fn(&Device, &ArmQueue),
+    repair: fn(&Device),
 ) -> Row {
     Row::each(operation, KINDS, calls, move |kind| {
         let routing = routing();
@@ -206,6 +234,6 @@ fn queued(
         let device = Device::on(routing, kind, Some(&queue));
         prepare(&device);
         let both = leak((device, queue));
-        with(both, move || act(&both.0, &both.1))
+        with(both, move || act(&both.0, &both.1)).repaired(move || repair(&both.0))
     })
 }
