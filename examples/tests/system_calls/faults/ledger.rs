@@ -54,6 +54,11 @@ impl Seen {
         }
     }
 
+    /// Whether it is the same call, perhaps of other objects.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        (self.call, self.undoes) == (other.call, other.undoes)
+    }
+
     fn request(&self) -> Option<u64> {
         (self.number == libc::SYS_ioctl).then_some(self.second)
     }

@@ -24,7 +24,7 @@ use crate::row::{Cell, Row, Section};
 use errnos::{Fault, faults};
 use exceptions::{EXCEPTIONS, Exception};
 use ledger::Seen;
-use run::{PANIC, Panic, Report, What, run};
+use run::{Failing, PANIC, Panic, Report, run};
 
 /// The environment variable of the second process: the name of a trial.
 const FAULTS: &str = "FAULTS_OF";
@@ -70,6 +70,9 @@ pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
     std::panic::set_hook(Box::new(|info| {
         let file = info.location().map(|at| at.file().to_owned());
         let (file, text) = (file.unwrap_or_default(), info.to_string());
+        if std::thread::current().name() == Some("main") {
+            eprintln!("{text}");
+        }
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(Panic { file, text });
     }));
     let rows = sections
@@ -123,13 +126,19 @@ impl Findings {
             let _ = writeln!(self.text, "  {column}, no call fails: {what:?}\n{finding}");
         }
         for (step, calls) in once.steps.iter().enumerate() {
-            for (call, seen) in calls.iter().enumerate() {
+            for (number, seen) in calls.iter().enumerate() {
                 let Some(faults) = faults(seen) else {
                     let _ = writeln!(self.text, "  {column}: errnos.rs does not know {seen}");
                     continue;
                 };
                 for fault in faults {
-                    let report = run(cell, Some((step, call, fault))).compared(&once);
+                    let earlier = calls
+                        .iter()
+                        .take(number)
+                        .filter(|it| it.is_as(seen))
+                        .count();
+                    let place = (step, *seen, earlier);
+                    let report = run(cell, Some(Failing { place, fault })).compared(&once);
                     self.note(column, seen, fault, &report);
                 }
             }

@@ -26,6 +26,14 @@ pub(super) struct Panic {
 
 pub(super) static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
 
+/// A call that fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failing {
+    /// The step, the call, and how many others of the same kind come before in the step.
+    pub(super) place: (usize, Seen, usize),
+    pub(super) fault: Fault,
+}
+
 /// What the thread of the operation and its supervisor share.
 struct Shared {
     names: Names,
@@ -33,7 +41,7 @@ struct Shared {
     /// The calls of the current step; `None` between the steps.
     calls: Option<Vec<Seen>>,
     /// The call of the current step that fails.
-    fault: Option<(usize, Fault)>,
+    failing: Option<Failing>,
     descriptors: String,
 }
 
@@ -72,17 +80,17 @@ pub(super) enum What {
     Panics,
 }
 
-/// Runs an operation. The call number `call` of step `step` fails.
-pub(super) fn run(cell: &Cell, fault: Option<(usize, usize, Fault)>) -> Report {
+/// Runs an operation.
+pub(super) fn run(cell: &Cell, failing: Option<Failing>) -> Report {
     let shared = Mutex::new(Shared {
         names: Names::new().unwrap(),
         ledger: Ledger::default(),
         calls: None,
-        fault: None,
+        failing: None,
         descriptors: String::new(),
     });
     let thread = Thread { shared: &shared };
-    let act = || thread.run((cell.setup)(), fault);
+    let act = || thread.run((cell.setup)(), failing);
     supervised(act, |attempt| thread.lock().answer(attempt)).unwrap()
 }
 
@@ -94,12 +102,17 @@ impl Shared {
         }
         let seen = Seen::new(attempt);
         let change = Change::read(&seen, attempt, &self.names).unwrap();
-        let number = self.calls.as_mut().map(|calls| {
+        let fault = self.calls.as_mut().and_then(|calls| {
+            let is_it = |failing: &mut Failing| {
+                let (_, of, earlier) = failing.place;
+                let before = calls.iter().filter(|call| call.is_as(&of)).count();
+                seen.is_as(&of) && before == earlier
+            };
+            let fault = self.failing.take_if(is_it);
             calls.push(seen);
-            calls.len() - 1
+            fault.map(|failing| failing.fault)
         });
-        let fault = self.fault.take_if(|(at, _)| Some(*at) == number);
-        if let Some((_, Fault { errno, done: false })) = fault {
+        if let Some(Fault { errno, done: false }) = fault {
             return Err(errno as i32);
         }
         let result = attempt.carry_out();
@@ -119,7 +132,7 @@ impl Shared {
             _ => {}
         }
         match fault {
-            Some((_, fault)) => Err(fault.errno as i32),
+            Some(fault) => Err(fault.errno as i32),
             None => result,
         }
     }
@@ -136,7 +149,7 @@ impl Thread<'_> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(self, mut body: Body, fault: Option<(usize, usize, Fault)>) -> Report {
+    fn run(self, mut body: Body, failing: Option<Failing>) -> Report {
         let mut report = Report::default();
         let Body {
             steps,
@@ -144,11 +157,8 @@ impl Thread<'_> {
             state,
         } = &mut body;
         for (number, step) in steps.iter_mut().enumerate() {
-            let here = fault.filter(|(of, ..)| *of == number);
-            match here {
-                Some((_, call, fault)) => {
-                    self.fail(step, repair, state, (call, fault), &mut report)
-                }
+            match failing.filter(|it| it.place.0 == number) {
+                Some(failing) => self.fail(step, repair, state, failing, &mut report),
                 None => {
                     let (calls, panic) = self.step(step, None);
                     report.steps.push(calls);
@@ -168,12 +178,16 @@ impl Thread<'_> {
         step: &mut Step,
         repair: &mut Step,
         state: &dyn Fn() -> String,
-        fault: (usize, Fault),
+        failing: Failing,
         report: &mut Report,
     ) {
         let before = self.observe(state);
-        let (calls, panic) = self.step(step, Some(fault));
+        let (calls, panic) = self.step(step, Some(failing));
         report.calls = calls;
+        assert!(
+            self.lock().failing.take().is_none(),
+            "the call was not made"
+        );
         let Some(panic) = panic else { return };
         report.failed = true;
         if report.is_of_library(&panic) {
@@ -183,10 +197,15 @@ impl Thread<'_> {
         report.compare(What::Changed, &before, &self.observe(state));
         let mut grown = Vec::new();
         for _ in 0..FAILURES {
+            let mut failed = false;
             let memory = allocation_counter::measure(|| {
-                drop(self.step(step, Some(fault)));
+                failed = self.step(step, Some(failing)).1.is_some();
                 repair();
             });
+            if !failed {
+                // It did not make the call again.
+                return;
+            }
             grown.push(memory.count_current);
         }
         report.compare(What::Changed, &before, &self.observe(state));
@@ -200,15 +219,14 @@ impl Thread<'_> {
     }
 
     /// Runs a step. Returns its calls, and how it has failed.
-    fn step(self, step: &mut Step, fault: Option<(usize, Fault)>) -> (Vec<Seen>, Option<Panic>) {
+    fn step(self, step: &mut Step, failing: Option<Failing>) -> (Vec<Seen>, Option<Panic>) {
         {
             let mut shared = self.lock();
             shared.calls = Some(Vec::with_capacity(64));
-            shared.fault = fault;
+            shared.failing = failing;
         }
         let result = catch_unwind(AssertUnwindSafe(&mut *step));
         let mut shared = self.lock();
-        shared.fault = None;
         let calls = shared.calls.take().unwrap_or_default();
         let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
         (calls, result.err().and(panic))
