@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a failed call changes nevertheless, and why.
 
-use nix::errno::Errno;
-
-use super::ledger::Seen;
+use super::run::Failing;
 use super::run::What::{self, Changed, Differs, Fails};
 
 /// Operations and calls of them whose failure is seen afterwards.
@@ -14,6 +12,8 @@ pub(super) struct Exception {
     /// The calls, perhaps with an errno.
     calls: &'static [&'static str],
     what: &'static [What],
+    /// Each line that differs has one of these; all may differ if there are none.
+    only: &'static [&'static str],
     reason: &'static str,
 }
 
@@ -24,9 +24,20 @@ impl Exception {
         if is_it { self.calls } else { &[] }
     }
 
-    pub(super) fn is_of(&self, call: &str, seen: &Seen, errno: Errno, what: What) -> bool {
-        let seen = seen.to_string();
-        self.what.contains(&what) && (call == seen || call == format!("{seen} {errno:?}"))
+    pub(super) fn is_of(&self, call: &str, failing: &Failing, what: What, finding: &str) -> bool {
+        let seen = failing.place.1.to_string();
+        let is_call = call == seen || call == format!("{seen} {:?}", failing.fault.errno);
+        let is_allowed = |line: &str| self.only.iter().any(|part| line.contains(part));
+        let is_all = self.only.is_empty() || finding.lines().all(is_allowed);
+        is_call && self.what.contains(&what) && is_all
+    }
+
+    /// Checks that each operation is part of the name of a trial.
+    pub(super) fn check(&self, trials: &[String]) {
+        for part in self.operations {
+            let is_there = trials.iter().any(|trial| trial.contains(part));
+            assert!(is_there, "no trial has {part:?} in its name");
+        }
     }
 
     pub(super) fn reason(&self) -> &'static str {
@@ -34,7 +45,7 @@ impl Exception {
     }
 }
 
-pub(super) const EXCEPTIONS: [Exception; 30] = [
+pub(super) const EXCEPTIONS: [Exception; 34] = [
     Exception {
         operations: &[
             "an unmask while an interrupt is pending",
@@ -43,12 +54,22 @@ pub(super) const EXCEPTIONS: [Exception; 30] = [
         ],
         calls: &["KVM_SIGNAL_MSI"],
         what: &[Changed, Differs],
+        only: &["pending: ", "injected: "],
         reason: "an interrupt whose message KVM refuses is lost, as a write to an absent address on a bus",
     },
     Exception {
         operations: &["`trigger`, the vector open", "`Binding::trigger`"],
         calls: &["KVM_SIGNAL_MSI"],
         what: &[Changed],
+        only: &[
+            "Open",
+            "Dead(",
+            "data: ",
+            "devid: ",
+            "cause: ",
+            "kind: ",
+            "message: ",
+        ],
         reason: "the vector is dead until KVM takes a message",
     },
     Exception {
@@ -58,37 +79,39 @@ pub(super) const EXCEPTIONS: [Exception; 30] = [
         ],
         calls: &["`write` EPERM"],
         what: &[Differs],
+        only: &["pending: "],
         reason: "the interrupt stays pending",
     },
     Exception {
-        operations: &["`Table::restore` with an interrupt that is pending"],
+        operations: &[
+            "`Table::restore` with an interrupt that is pending",
+            "`Binding::bind_call`, away from a masked vector",
+        ],
         calls: &["`write` EPERM"],
         what: &[Differs],
+        only: &["pending: ", "eventfd-count"],
         reason: "the interrupt is pending in the vector, and not in its notifier",
-    },
-    Exception {
-        operations: &["`Binding::bind_call`, away from a masked vector"],
-        calls: &["`write` EPERM"],
-        what: &[Differs],
-        reason: "the signal is pending in the new vector, and not in its notifier",
     },
     Exception {
         operations: &["`Binding::bind_call`, away from a masked vector"],
         calls: &["`preadv2` EPERM"],
         what: &[Differs],
+        only: &["eventfd-count"],
         reason: "the signal goes to the new vector, and stays at the old one as well",
     },
     Exception {
         operations: &["`trigger` after a peer has filled the counter"],
         calls: &["`write` EPERM"],
         what: &[Changed],
+        only: &["eventfd-count"],
         reason: "the counter was emptied for the signal",
     },
     Exception {
         operations: &["an unmask, if the table has an `ArmQueue`"],
         calls: &["`write` EPERM"],
         what: &[Differs],
-        reason: "the vector is queued, and the queue's descriptor does not become readable",
+        only: &["eventfd-count"],
+        reason: "the vector is queued, and the descriptor of the queue does not become readable",
     },
     Exception {
         operations: &[
@@ -97,6 +120,7 @@ pub(super) const EXCEPTIONS: [Exception; 30] = [
         ],
         calls: &["`read` EPERM"],
         what: &[Differs],
+        only: &["eventfd-count"],
         reason: "the descriptor stays readable, and the next run finds nothing",
     },
     Exception {
@@ -106,18 +130,28 @@ pub(super) const EXCEPTIONS: [Exception; 30] = [
         ],
         calls: &["KVM_SET_GSI_ROUTING", "KVM_IRQFD"],
         what: &[Differs],
+        only: &[],
         reason: "the exchange succeeds, and the state of the vector says why it is not armed",
+    },
+    Exception {
+        operations: &["`replace_notifier`, the vector open"],
+        calls: &["KVM_IRQFD that undoes"],
+        what: &[Fails, Differs],
+        only: &[],
+        reason: "if the undo fails too, both notifiers stay bound, and the GSI is kept out of use",
     },
     Exception {
         operations: &["`redirect`, unmasked with another message"],
         calls: &["KVM_IRQFD"],
         what: &[Changed, Differs],
-        reason: "the entry is masked still; its route may be the new one, and devices may have been notified",
+        only: &["data: 0x8052", "route of", "eventfd-count"],
+        reason: "the entry is masked still; its route may be new, and devices may have been notified",
     },
     Exception {
         operations: &["`redirect`, unmasked while the line is high"],
         calls: &["KVM_IRQFD"],
         what: &[Changed, Differs],
+        only: &["eventfd-count"],
         reason: "devices may have been notified of an EOI",
     },
     Exception {
@@ -130,78 +164,116 @@ pub(super) const EXCEPTIONS: [Exception; 30] = [
         ],
         calls: &["`write` EPERM"],
         what: &[Differs],
-        reason: "the signal to a device that cannot be notified is logged",
+        only: &["eventfd-count"],
+        reason: "a device that cannot be notified of an EOI is logged",
     },
     Exception {
         operations: &["an EOI exit"],
         calls: &["KVM_IRQ_LINE_STATUS"],
         what: &[Differs],
+        only: &["injected: "],
         reason: "it is logged, and the line retries with its next change",
     },
     Exception {
         operations: &["`resume`, after an interrupt has come"],
         calls: &["KVM_IRQFD that undoes"],
         what: &[Changed, Differs],
+        only: &["eventfd-count"],
         reason: "KVM has taken the signal, and the placeholder keeps the pin high",
     },
     Exception {
         operations: &["`resume`, after an interrupt has come"],
         calls: &["`read` EPERM"],
         what: &[Differs],
+        only: &["eventfd-count"],
         reason: "devices are notified, as an EOI may have been missed",
     },
     Exception {
         operations: &["`resync`"],
         calls: &["KVM_IRQ_LINE", "KVM_IRQ_LINE_STATUS"],
         what: &[Changed, Differs],
+        only: &["eventfd-count"],
         reason: "the devices were notified",
+    },
+    Exception {
+        operations: &["level-triggered lines: `pause`"],
+        calls: &["KVM_IRQFD that undoes"],
+        what: &[Differs],
+        only: &["stuck: "],
+        reason: "if the undo fails too, the GSI is kept out of use when the line ends",
     },
     Exception {
         operations: &["`LevelIrq::leave`, drop"],
         calls: &["KVM_IRQ_LINE"],
         what: &[Differs],
+        only: &["line 10 of"],
         reason: "a drop logs what it cannot undo",
     },
     Exception {
-        operations: &["drop of an `IoEventFd`", "drop of a set that is started"],
+        operations: &["drop of an `IoEventFd`"],
         calls: &["KVM_IOEVENTFD that undoes"],
         what: &[Differs],
-        reason: "a drop logs what it cannot undo; that of a set goes into quarantine",
+        only: &["ioeventfd of"],
+        reason: "a drop logs what it cannot undo",
+    },
+    Exception {
+        operations: &["drop of a set that is started"],
+        calls: &["KVM_IOEVENTFD that undoes"],
+        what: &[Differs],
+        only: &[],
+        reason: "the doorbell goes into the quarantine of the registry",
     },
     Exception {
         operations: &["`inject::vcpu`"],
         calls: &["KVM_INTERRUPT EEXIST"],
         what: &[Differs],
+        only: &["injected: "],
         reason: "another interrupt waits, which is an outcome and no error",
     },
     Exception {
         operations: &["the first commit of a table that is older"],
-        calls: &["KVM_IRQFD"],
+        calls: &["KVM_IRQFD EINVAL"],
         what: &[Differs],
-        reason: "errors of this request say that there is no interrupt controller",
+        only: &[],
+        reason: "so KVM says that there is no interrupt controller yet",
     },
     Exception {
         operations: &["the first commit of a table that is older"],
         calls: &["KVM_SET_GSI_ROUTING"],
         what: &[Changed],
+        only: &["platform: "],
         reason: "what was found out about the VM is kept",
     },
     Exception {
         operations: &["`stop` (the driver resets the device)"],
         calls: &["`read` EPERM", "`preadv2` EPERM"],
         what: &[Changed],
+        only: &["started: ", "ioeventfd of"],
         reason: "the set is stopped, and all kicks are still pending",
     },
     Exception {
         operations: &["`apply` of another notifier", "`apply` of an `EventFd`"],
         calls: &["`read` EPERM", "`preadv2` EPERM"],
         what: &[Differs],
+        only: &["eventfd-count"],
         reason: "a kick that cannot be taken from the old notifier stays there",
     },
     Exception {
-        operations: &["`mode` of one that was converted"],
-        calls: &["`openat` (musl: `open`)", "`read` EPERM"],
+        operations: &["`apply` of an `EventFd`"],
+        calls: &["`openat` (musl: `open`)"],
         what: &[Differs],
+        only: &["mode: "],
+        reason: "the mode is not known",
+    },
+    Exception {
+        operations: &["`mode` of one that was converted"],
+        calls: &[
+            "`openat` (musl: `open`) ENOENT",
+            "`openat` (musl: `open`) EPERM",
+            "`read` EPERM",
+        ],
+        what: &[Differs],
+        only: &["mode: "],
         reason: "the mode is not known",
     },
     Exception {
@@ -211,30 +283,42 @@ pub(super) const EXCEPTIONS: [Exception; 30] = [
         ],
         calls: &["`read` EPERM", "`preadv2` EPERM"],
         what: &[Differs],
+        only: &["eventpoll", "eventfd-count"],
         reason: "the handler has failed, and is not watched any more",
     },
     Exception {
         operations: &["`pause`, `remove`"],
         calls: &["`read` EPERM", "`preadv2` EPERM"],
-        what: &[Changed, Fails],
-        reason: "the handler is paused or removed all the same",
+        what: &[Changed],
+        only: &["eventpoll"],
+        reason: "the handler is paused all the same",
+    },
+    Exception {
+        operations: &["`pause`, `remove`"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Fails],
+        only: &["panicked", "NoHandler"],
+        reason: "the handler is removed all the same",
     },
     Exception {
         operations: &["`Vrings`, beside those of the back-end: `start`"],
         calls: &["`preadv2` EPERM", "`fcntl` (F_GETFL)", "`write` EPERM"],
         what: &[Changed, Differs],
+        only: &["calls_missing", "eventfd-count"],
         reason: "the back-end may have used kicks up and owe calls, so there are more signals",
     },
     Exception {
         operations: &["`Vrings`, beside those of the back-end: `stop`"],
         calls: &["`preadv2` EPERM"],
         what: &[Differs],
+        only: &["eventfd-count"],
         reason: "the ring counts as kicked, and the kick stays",
     },
     Exception {
         operations: &["`start` after `abandon`"],
         calls: &["`write` EAGAIN"],
         what: &[Differs],
+        only: &["eventfd-count"],
         reason: "a full counter is emptied and signalled once",
     },
 ];

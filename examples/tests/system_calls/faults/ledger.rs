@@ -127,8 +127,9 @@ impl Change {
             KVM_IOEVENTFD => {
                 let words = attempt.words(2, 7)?;
                 let (fd, flags) = (names.file(words[5].into()), words[6] & !DEASSIGN_IOEVENTFD);
-                let [value, address, width] = [&words[0..2], &words[2..4], &words[4..5]];
-                let what = format!("{width:x?} bytes of {value:x?} at {address:x?}, {flags:#x}");
+                let long = |at: usize| u64::from(words[at + 1]) << 32 | u64::from(words[at]);
+                let (value, address, width) = (long(0), long(2), words[4]);
+                let what = format!("{width} bytes of {value:#x} at {address:#x} ({flags:#x})");
                 let doorbell = format!("ioeventfd of {vm}: {fd} for {what};");
                 match seen.undoes {
                     true => Self::Deassign(doorbell),

@@ -21,7 +21,7 @@ use std::sync::PoisonError;
 use kvm_test::Trial;
 
 use crate::row::{Cell, Row, Section};
-use errnos::{Fault, faults};
+use errnos::faults;
 use exceptions::{EXCEPTIONS, Exception};
 use ledger::Seen;
 use run::{Failing, PANIC, Panic, Report, run};
@@ -48,7 +48,12 @@ pub(crate) fn trials(sections: &[Section]) -> Vec<Trial> {
             });
         }
     }
-    trials.push(kvm_test::anywhere("exceptions_name_operations", || {}));
+    let names: Vec<_> = trials.iter().map(|trial| trial.name().to_owned()).collect();
+    let check = move || EXCEPTIONS.iter().for_each(|it| it.check(&names));
+    trials.push(kvm_test::anywhere(
+        "each_exception_is_of_an_operation",
+        check,
+    ));
     trials
 }
 
@@ -120,47 +125,71 @@ impl Findings {
     }
 
     fn look(&mut self, column: &str, cell: &Cell) {
-        let once = run(cell, None);
-        let again = run(cell, None).compared(&once);
+        let once = run(cell, &[]);
+        let again = run(cell, &[]).compared(&once);
         for (what, finding) in &again.findings {
             let _ = writeln!(self.text, "  {column}, no call fails: {what:?}\n{finding}");
         }
         for (step, calls) in once.steps.iter().enumerate() {
-            for (number, seen) in calls.iter().enumerate() {
-                let Some(faults) = faults(seen) else {
-                    let _ = writeln!(self.text, "  {column}: errnos.rs does not know {seen}");
-                    continue;
-                };
-                for fault in faults {
-                    let earlier = calls
-                        .iter()
-                        .take(number)
-                        .filter(|it| it.is_as(seen))
-                        .count();
-                    let place = (step, *seen, earlier);
-                    let report = run(cell, Some(Failing { place, fault })).compared(&once);
-                    self.note(column, seen, fault, &report);
+            for number in 0..calls.len() {
+                for failing in self.failing(step, calls, number) {
+                    let report = run(cell, &[failing]).compared(&once);
+                    self.note(column, &[failing], &report);
+                    // What comes after the call of an operation that fails is its undo.
+                    let undo = if report.failed {
+                        number + 1..report.calls.len()
+                    } else {
+                        0..0
+                    };
+                    for number in undo {
+                        let second = self.failing(step, &report.calls, number);
+                        if let Some(second) = second.into_iter().next() {
+                            let both = [failing, second];
+                            self.note(column, &both, &run(cell, &both).compared(&once));
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn note(&mut self, column: &str, seen: &Seen, fault: Fault, report: &Report) {
-        let (errno, calls) = (fault.errno, &report.calls);
+    /// How a call of a step can fail.
+    fn failing(&mut self, step: usize, calls: &[Seen], number: usize) -> Vec<Failing> {
+        let (before, rest) = calls.split_at(number);
+        let Some(seen) = rest.first() else {
+            return Vec::new();
+        };
+        let Some(faults) = faults(seen) else {
+            let _ = writeln!(self.text, "  errnos.rs does not know {seen}");
+            return Vec::new();
+        };
+        let earlier = before.iter().filter(|it| it.is_as(seen)).count();
+        let place = (step, *seen, earlier);
+        faults
+            .into_iter()
+            .map(|fault| Failing { place, fault })
+            .collect()
+    }
+
+    fn note(&mut self, column: &str, failing: &[Failing], report: &Report) {
         for (what, finding) in &report.findings {
             let mut known = self.exceptions.iter_mut();
-            let is_it =
-                |(it, call, _): &&mut (&Exception, &str, bool)| it.is_of(call, seen, errno, *what);
+            let is_it = |(it, call, _): &&mut (&Exception, &str, bool)| {
+                failing
+                    .iter()
+                    .any(|failing| it.is_of(call, failing, *what, finding))
+            };
             if let Some((.., needed)) = known.find(is_it) {
                 *needed = true;
                 continue;
             }
             let returned = if report.failed { "fails" } else { "succeeds" };
-            let calls: Vec<_> = calls.iter().map(Seen::to_string).collect();
-            let calls = calls.join(", ");
+            let failing: Vec<_> = failing.iter().map(Failing::to_string).collect();
+            let calls: Vec<_> = report.calls.iter().map(Seen::to_string).collect();
+            let (failing, calls) = (failing.join(", then "), calls.join(", "));
             let _ = writeln!(
                 self.text,
-                "  {column}: {seen} is {errno:?}, it {returned}: {what:?}\n    calls: {calls}\n{finding}"
+                "  {column}: {failing}, it {returned}: {what:?}\n    calls: {calls}\n{finding}"
             );
         }
     }

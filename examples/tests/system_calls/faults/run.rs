@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! One run of an operation, with one of its system calls failing.
 
+use std::fmt;
 use std::os::unix::process::parent_id;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,14 +35,20 @@ pub(super) struct Failing {
     pub(super) fault: Fault,
 }
 
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {:?}", self.place.1, self.fault.errno)
+    }
+}
+
 /// What the thread of the operation and its supervisor share.
 struct Shared {
     names: Names,
     ledger: Ledger,
     /// The calls of the current step; `None` between the steps.
     calls: Option<Vec<Seen>>,
-    /// The call of the current step that fails.
-    failing: Option<Failing>,
+    /// The calls of the current step that have yet to fail.
+    failing: Vec<Failing>,
     descriptors: String,
 }
 
@@ -80,13 +87,13 @@ pub(super) enum What {
     Panics,
 }
 
-/// Runs an operation.
-pub(super) fn run(cell: &Cell, failing: Option<Failing>) -> Report {
+/// Runs an operation. One call fails, or also another one after it, of the same step.
+pub(super) fn run(cell: &Cell, failing: &[Failing]) -> Report {
     let shared = Mutex::new(Shared {
         names: Names::new().unwrap(),
         ledger: Ledger::default(),
         calls: None,
-        failing: None,
+        failing: Vec::new(),
         descriptors: String::new(),
     });
     let thread = Thread { shared: &shared };
@@ -103,14 +110,14 @@ impl Shared {
         let seen = Seen::new(attempt);
         let change = Change::read(&seen, attempt, &self.names).unwrap();
         let fault = self.calls.as_mut().and_then(|calls| {
-            let is_it = |failing: &mut Failing| {
+            let is_it = |failing: &Failing| {
                 let (_, of, earlier) = failing.place;
                 let before = calls.iter().filter(|call| call.is_as(&of)).count();
                 seen.is_as(&of) && before == earlier
             };
-            let fault = self.failing.take_if(is_it);
+            let place = self.failing.iter().position(is_it);
             calls.push(seen);
-            fault.map(|failing| failing.fault)
+            place.map(|place| self.failing.swap_remove(place).fault)
         });
         if let Some(Fault { errno, done: false }) = fault {
             return Err(errno as i32);
@@ -149,7 +156,7 @@ impl Thread<'_> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(self, mut body: Body, failing: Option<Failing>) -> Report {
+    fn run(self, mut body: Body, failing: &[Failing]) -> Report {
         let mut report = Report::default();
         let Body {
             steps,
@@ -157,10 +164,12 @@ impl Thread<'_> {
             state,
         } = &mut body;
         for (number, step) in steps.iter_mut().enumerate() {
-            match failing.filter(|it| it.place.0 == number) {
-                Some(failing) => self.fail(step, repair, state, failing, &mut report),
-                None => {
-                    let (calls, panic) = self.step(step, None);
+            match failing.first() {
+                Some(first) if first.place.0 == number => {
+                    self.fail(step, repair, state, failing, &mut report);
+                }
+                _ => {
+                    let (calls, panic) = self.step(step, &[]);
                     report.steps.push(calls);
                     report.unexpected(panic);
                 }
@@ -178,29 +187,33 @@ impl Thread<'_> {
         step: &mut Step,
         repair: &mut Step,
         state: &dyn Fn() -> String,
-        failing: Failing,
+        failing: &[Failing],
         report: &mut Report,
     ) {
         let before = self.observe(state);
-        let (calls, panic) = self.step(step, Some(failing));
+        let (calls, panic) = self.step(step, failing);
         report.calls = calls;
-        assert!(
-            self.lock().failing.take().is_none(),
-            "the call was not made"
-        );
+        assert!(self.lock().failing.is_empty(), "the call was not made");
         let Some(panic) = panic else { return };
         report.failed = true;
         if report.is_of_library(&panic) {
             return;
         }
         repair();
+        if failing.len() > 1 {
+            // The undo has failed.
+            let (_, panic) = self.step(step, &[]);
+            return report.unexpected(panic);
+        }
         report.compare(What::Changed, &before, &self.observe(state));
         let mut grown = Vec::new();
         for _ in 0..FAILURES {
             let mut failed = false;
             let memory = allocation_counter::measure(|| {
-                failed = self.step(step, Some(failing)).1.is_some();
-                repair();
+                failed = self.step(step, failing).1.is_some();
+                if failed {
+                    repair();
+                }
             });
             if !failed {
                 // It did not make the call again.
@@ -214,16 +227,16 @@ impl Thread<'_> {
                 .findings
                 .push((What::Leaks, format!("allocations: {grown:?}")));
         }
-        let (_, panic) = self.step(step, None);
+        let (_, panic) = self.step(step, &[]);
         report.unexpected(panic);
     }
 
     /// Runs a step. Returns its calls, and how it has failed.
-    fn step(self, step: &mut Step, failing: Option<Failing>) -> (Vec<Seen>, Option<Panic>) {
+    fn step(self, step: &mut Step, failing: &[Failing]) -> (Vec<Seen>, Option<Panic>) {
         {
             let mut shared = self.lock();
             shared.calls = Some(Vec::with_capacity(64));
-            shared.failing = failing;
+            shared.failing = failing.to_vec();
         }
         let result = catch_unwind(AssertUnwindSafe(&mut *step));
         let mut shared = self.lock();
