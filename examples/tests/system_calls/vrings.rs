@@ -50,7 +50,7 @@ fn rings() -> Vrings<Nothing> {
     Vrings::new([NotifierPair::new().unwrap()]).unwrap()
 }
 
-fn on(rings: Vrings<Nothing>, act: fn(&mut Vrings<Nothing>)) -> Body {
+fn on(rings: Vrings<Nothing>, mut act: impl FnMut(&mut Vrings<Nothing>) + Send + 'static) -> Body {
     let rings = leak(Mutex::new(rings));
     let mut body = with(&(), move || act(&mut locked(rings)));
     body.state = Box::new(move || format!("{:?}", locked(rings)));
@@ -83,6 +83,17 @@ fn rows() -> Vec<Row> {
         Row::new("`stop`", &[PREADV2], || {
             on(started(), |rings| drop(rings.stop().unwrap()))
         }),
+        Row::new(
+            "`set_pair`, with notifiers that these crates made",
+            &[],
+            || {
+                let rings = rings();
+                // The other holder keeps the eventfds open.
+                std::mem::forget(rings.pair(0).cloned());
+                let pair = leak(NotifierPair::new().unwrap());
+                on(rings, |rings| rings.set_pair(0, pair.clone()).unwrap())
+            },
+        ),
         Row::new("`abandon`", &[], || {
             on(started(), |rings| assert!(rings.abandon().is_some()))
         }),
