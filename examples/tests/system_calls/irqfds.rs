@@ -179,7 +179,15 @@ fn intx() -> Vec<Row> {
             },
         ),
         Row::new(
-            "`disable`, drop, beside VFIO_DEVICE_SET_IRQS",
+            "`disable`, beside VFIO_DEVICE_SET_IRQS",
+            &[CLOSE, KVM_IRQFD],
+            || {
+                let intx = PassthroughIntx::enable(level_line(), Arc::new(NoDevice));
+                give(intx.unwrap(), PassthroughIntx::disable)
+            },
+        ),
+        Row::new(
+            "drop, beside VFIO_DEVICE_SET_IRQS",
             &[CLOSE, KVM_IRQFD],
             || {
                 let intx = PassthroughIntx::enable(level_line(), Arc::new(NoDevice));

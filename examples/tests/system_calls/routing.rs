@@ -128,9 +128,14 @@ fn leases() -> Vec<Row> {
 
 fn commits() -> Vec<Row> {
     vec![
-        Row::new("`lease_msi`, `set_route`", &[KVM_SET_GSI_ROUTING], || {
+        Row::new("`lease_msi`", &[KVM_SET_GSI_ROUTING], || {
             on(table(), |table| {
                 std::mem::forget(table.lease_msi(message(0x41)).unwrap())
+            })
+        }),
+        Row::new("`set_route`", &[KVM_SET_GSI_ROUTING], || {
+            on(leak(leased()), |(_, lease)| {
+                lease.set_route(message(0x42)).unwrap()
             })
         }),
         Row::new("`set_route` with the route that it has", &[], || {

@@ -203,7 +203,7 @@ pub(super) const EXCEPTIONS: [Exception; 34] = [
         reason: "if the undo fails too, the GSI is kept out of use when the line ends",
     },
     Exception {
-        operations: &["`LevelIrq::leave`, drop"],
+        operations: &["drop of a `LevelIrq`"],
         calls: &["KVM_IRQ_LINE"],
         what: &[Differs],
         only: &["line 10 of"],

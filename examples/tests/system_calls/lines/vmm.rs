@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use irqfd::EoiExits;
+use irqfd::{EoiExits, LevelIrq};
 
 use super::{Board, KINDS, NONE, builder, join, nothing, notifier, row};
 use crate::call::*;
@@ -127,7 +127,25 @@ pub(super) fn rows() -> Vec<Row> {
             |board| board.line.resync().unwrap(),
         ),
         Row::each(
-            "`LevelIrq::leave`, drop, while it asserts",
+            "`LevelIrq::leave`, while it asserts",
+            KINDS,
+            [
+                Some(&[CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                Some(&[CLOSE]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                NONE,
+            ],
+            |kind| {
+                let board = Board::new(kind);
+                board.assert();
+                let Board { line, irq, exits } = board;
+                std::mem::forget((line, exits));
+                give(irq, LevelIrq::leave)
+            },
+        ),
+        Row::each(
+            "drop of a `LevelIrq`, while it asserts",
             KINDS,
             [
                 Some(&[CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
