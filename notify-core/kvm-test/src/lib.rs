@@ -9,9 +9,10 @@
 //!
 //! [`Recorder`] is a VM that only records the calls to it; [`Nothing`] does not even record, and
 //! [`NoIrqLine`] drives no line. [`refuse`] makes a system call fail, as a filter does, and
-//! [`allow_only`] kills at all others. [`supervised`] makes each in turn fail. [`signal_from_kernel`] signals an eventfd as the kernel
-//! does. [`wait_until`] waits for another thread. [`Terminal`] is a terminal for a program that a
-//! test starts. [`Machine`] is a real VM whose vCPU never runs, so that interrupts stay visible.
+//! [`allow_only`] kills at all others. [`supervised`] carries out all calls of a thread, or lets
+//! them fail. [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits
+//! for another thread. [`Terminal`] is a terminal for a program that a test starts. [`Machine`] is
+//! a real VM whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;

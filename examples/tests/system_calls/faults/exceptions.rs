@@ -55,7 +55,7 @@ pub(super) const EXCEPTIONS: [Exception; 34] = [
         calls: &["KVM_SIGNAL_MSI"],
         what: &[Changed, Differs],
         only: &["pending: ", "injected: "],
-        reason: "an interrupt whose message KVM refuses is lost, as a write to an absent address on a bus",
+        reason: "an interrupt whose message KVM refuses is lost, as on a bus",
     },
     Exception {
         operations: &["`trigger`, the vector open", "`Binding::trigger`"],
@@ -145,7 +145,7 @@ pub(super) const EXCEPTIONS: [Exception; 34] = [
         calls: &["KVM_IRQFD"],
         what: &[Changed, Differs],
         only: &["data: 0x8052", "route of", "eventfd-count"],
-        reason: "the entry is masked still; its route may be new, and devices may have been notified",
+        reason: "the entry is masked still; devices may have been notified",
     },
     Exception {
         operations: &["`redirect`, unmasked while the line is high"],

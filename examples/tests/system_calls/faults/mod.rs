@@ -6,7 +6,10 @@
 //! objects, what KVM has accepted, the descriptors, and memory; and the operation must then work.
 //! If it does not fail, everything must be in the end as if no call had failed.
 //!
-//! Exceptions stand in `exceptions.rs`, with the reason.
+//! Then the undo of an operation that fails is made to fail too: nothing may panic, and once no call
+//! fails, the operation must work and end as if none had failed.
+//!
+//! Exceptions stand in `exceptions.rs`, with the reason; functions that no row has in `unmet.rs`.
 
 mod errnos;
 mod exceptions;
@@ -93,9 +96,10 @@ pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
     let rows = sections
         .iter()
         .flat_map(|section| section.rows.iter().map(move |row| (section, row)));
+    let mut rows = rows.into_iter();
     let (section, row) = rows
-        .into_iter()
-        .find(|(section, row)| name(section, row) == wanted)?;
+        .find(|(section, row)| name(section, row) == wanted)
+        .unwrap();
     let text = findings(section, row, &wanted);
     eprint!("{text}");
     Some(ExitCode::from(u8::from(!text.is_empty())))
