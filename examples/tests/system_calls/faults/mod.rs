@@ -6,8 +6,8 @@
 //! objects, what KVM has accepted, the descriptors, and memory; and the operation must then work.
 //! If it does not fail, everything must be in the end as if no call had failed.
 //!
-//! Then the undo of an operation that fails is made to fail too: nothing may panic, and once no call
-//! fails, the operation must work and end as if none had failed.
+//! Then the undo of an operation that fails is made to fail too: nothing may panic, and once no
+//! call fails, the operation must work and end as if none had failed.
 //!
 //! Exceptions stand in `exceptions.rs`, with the reason; functions that no row has in `unmet.rs`.
 
