@@ -93,7 +93,9 @@ fn irqfd() -> Vec<Row> {
             give(irq, IrqFd::deassign)
         }),
         Row::new("drop", &[CLOSE, KVM_IRQFD], || {
-            take(IrqFd::builder(lease()).assign().unwrap(), drop)
+            let table = leak(table());
+            let lease = table.lease_msi(message(0x41)).unwrap();
+            beside(table, IrqFd::builder(lease).assign().unwrap(), drop)
         }),
     ]
 }

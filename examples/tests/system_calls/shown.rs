@@ -20,7 +20,12 @@ impl fmt::Debug for Routing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(table) = self;
         let (leased, unclaimed) = (table.leased(), table.unclaimed());
-        writeln!(f, "{table:?}, {leased} leased, {unclaimed:?} unclaimed")?;
+        // Which one is free shows whether another one is in quarantine.
+        let free = table.lease_if_free().map(|lease| lease.gsi());
+        writeln!(
+            f,
+            "{table:?}, {leased} leased, {unclaimed:?} unclaimed, {free:?} free"
+        )?;
         let snapshot = format!("{:?}", table.snapshot());
         // The route of a message whose lease is gone may stay until the next commit.
         let has_lease = |line: &&str| {

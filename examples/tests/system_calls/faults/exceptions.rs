@@ -46,7 +46,7 @@ impl Exception {
     }
 }
 
-pub(super) const EXCEPTIONS: [Exception; 38] = [
+pub(super) const EXCEPTIONS: [Exception; 39] = [
     Exception {
         operations: &[
             "an unmask while an interrupt is pending",
@@ -230,6 +230,13 @@ pub(super) const EXCEPTIONS: [Exception; 38] = [
         what: &[Differs],
         only: &["line 10 of"],
         reason: "a drop logs what it cannot undo",
+    },
+    Exception {
+        operations: &["drop of the table, vectors open", "`IrqFd`: drop"],
+        calls: &["KVM_IRQFD that undoes"],
+        what: &[Differs],
+        only: &["Gsi(25)) free", "Gsi(24)) free", "route of"],
+        reason: "the GSI of an irqfd that may be bound is kept out of use",
     },
     Exception {
         operations: &["drop of an `IoEventFd`"],
