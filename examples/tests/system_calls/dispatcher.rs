@@ -13,6 +13,7 @@ use notify_core::dispatcher::{
 
 use crate::call::*;
 use crate::row::{Calls, Row, Section, Thread, leak, on, on_each, take, with};
+use crate::shown::Counted;
 
 /// Private or not.
 const KINDS: [bool; 2] = [true, false];
@@ -37,7 +38,7 @@ pub(crate) fn sections() -> Vec<Section> {
 struct Loop {
     dispatcher: Dispatcher,
     handle: DispatcherHandle,
-    notifier: Arc<EventNotifier>,
+    notifier: Counted<EventNotifier>,
     token: Token,
 }
 
@@ -56,9 +57,9 @@ impl PollHandler for Ring {
     }
 }
 
-fn notifier(private: bool) -> Arc<EventNotifier> {
+fn notifier(private: bool) -> Counted<EventNotifier> {
     let builder = EventNotifier::builder().private(private);
-    Arc::new(builder.build().unwrap())
+    Counted(Arc::new(builder.build().unwrap()))
 }
 
 impl Loop {

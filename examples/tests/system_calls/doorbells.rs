@@ -14,6 +14,7 @@ use notify_core::{EventFd, EventNotifier, KvmVm};
 
 use crate::call::*;
 use crate::row::{Calls, Row, Section, Thread, beside, give, leak, on, take};
+use crate::shown::Counted;
 
 const AT: IoAddress = IoAddress::Mmio(0xd000_0000);
 const MOVED: IoAddress = IoAddress::Mmio(0xd001_0000);
@@ -63,7 +64,7 @@ fn notifier(private: bool) -> Arc<EventNotifier> {
 struct Device {
     registry: DoorbellRegistry,
     set: DoorbellSet,
-    notifier: Arc<EventNotifier>,
+    notifier: Counted<EventNotifier>,
 }
 
 impl Device {
@@ -74,7 +75,7 @@ impl Device {
         Self {
             set: DoorbellSet::new(&registry),
             registry,
-            notifier: notifier(private),
+            notifier: Counted(notifier(private)),
         }
     }
 

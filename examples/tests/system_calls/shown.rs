@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Routing`]: a routing table whose `Debug` text has all of its state.
+//! [`Routing`], a routing table whose `Debug` text has all of its state, and [`Counted`].
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 
@@ -39,5 +40,23 @@ impl fmt::Debug for Routing {
             .filter(has_lease)
             .try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{snapshot}")
+    }
+}
+
+/// Its `Debug` text has the number of its owners.
+pub(crate) struct Counted<T>(pub(crate) Arc<T>);
+
+impl<T> Deref for Counted<T> {
+    type Target = Arc<T>;
+
+    fn deref(&self) -> &Arc<T> {
+        &self.0
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Counted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owners = Arc::strong_count(&self.0);
+        write!(f, "{:?} with {owners} owners", self.0)
     }
 }

@@ -46,7 +46,7 @@ impl Exception {
     }
 }
 
-pub(super) const EXCEPTIONS: [Exception; 39] = [
+pub(super) const EXCEPTIONS: [Exception; 41] = [
     Exception {
         operations: &[
             "an unmask while an interrupt is pending",
@@ -277,7 +277,7 @@ pub(super) const EXCEPTIONS: [Exception; 39] = [
         operations: &["`stop` (the driver resets the device)"],
         calls: &["`read` EPERM", "`preadv2` EPERM"],
         what: &[Changed],
-        only: &["started: ", "ioeventfd of"],
+        only: &["started: ", "ioeventfd of", " owners"],
         reason: "the set is stopped, and all kicks are still pending",
     },
     Exception {
@@ -306,10 +306,14 @@ pub(super) const EXCEPTIONS: [Exception; 39] = [
         reason: "the mode is not known",
     },
     Exception {
-        operations: &[
-            "a turn that calls a handler",
-            "turns with a handler that is polled",
-        ],
+        operations: &["a turn that calls a handler"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Differs],
+        only: &[" owners", "eventpoll", "eventfd-count"],
+        reason: "the handler has failed, and is not watched any more",
+    },
+    Exception {
+        operations: &["turns with a handler that is polled"],
         calls: &["`read` EPERM", "`preadv2` EPERM"],
         what: &[Differs],
         only: &["eventpoll", "eventfd-count"],
@@ -321,6 +325,13 @@ pub(super) const EXCEPTIONS: [Exception; 39] = [
         what: &[Changed],
         only: &["eventpoll"],
         reason: "the handler is paused all the same",
+    },
+    Exception {
+        operations: &["`pause`, `remove`"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Changed],
+        only: &[" owners"],
+        reason: "the handler is removed all the same",
     },
     Exception {
         operations: &["`pause`, `remove`"],

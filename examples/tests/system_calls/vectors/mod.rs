@@ -16,7 +16,7 @@ use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier};
 
 use crate::row::{Calls, Row, Section, Thread, leak, on, with};
-use crate::shown::Routing;
+use crate::shown::{Counted, Routing};
 
 /// The owner of a vector's eventfd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl fmt::Debug for Device {
         writeln!(f, "{:?}, entry 0: {entry:x?}", self.table)?;
         let mut is_armed = false;
         for vector in self.table.vectors() {
-            let (state, notifier) = (vector.state(), vector.notifier());
+            let (state, notifier) = (vector.state(), vector.notifier().map(Counted));
             is_armed |= state == VectorState::Armed;
             writeln!(f, "{state:?}, {notifier:?}, pending: {}", pending(vector))?;
         }
