@@ -33,8 +33,8 @@ pub(crate) fn sections() -> Vec<Section> {
     ]
 }
 
-#[derive(Debug)]
 /// A dispatcher with one notifier.
+#[derive(Debug)]
 struct Loop {
     dispatcher: Dispatcher,
     handle: DispatcherHandle,

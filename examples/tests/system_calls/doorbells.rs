@@ -65,6 +65,8 @@ struct Device {
     registry: DoorbellRegistry,
     set: DoorbellSet,
     notifier: Counted<EventNotifier>,
+    /// That of a second queue, so that a change can fail half way.
+    other: Counted<EventNotifier>,
 }
 
 impl Device {
@@ -76,15 +78,19 @@ impl Device {
             set: DoorbellSet::new(&registry),
             registry,
             notifier: Counted(notifier(private)),
+            other: Counted(notifier(private)),
         }
     }
 
-    fn bell(&self, notifier: &Arc<EventNotifier>) -> Doorbell {
-        Doorbell::new(0, AT, Datamatch::U16(0), Arc::clone(notifier))
+    fn bells(&self, notifier: &Arc<EventNotifier>) -> [Doorbell; 2] {
+        let bell = |key: u16, notifier: &Arc<_>| {
+            Doorbell::new(key.into(), AT, Datamatch::U16(key), Arc::clone(notifier))
+        };
+        [bell(0, notifier), bell(1, &self.other)]
     }
 
     fn apply(&self, notifier: &Arc<EventNotifier>) -> Epoch {
-        let plan = self.set.plan([self.bell(notifier)]).unwrap();
+        let plan = self.set.plan(self.bells(notifier)).unwrap();
         self.set.apply(plan).unwrap()
     }
 
@@ -174,7 +180,7 @@ fn set() -> Vec<Row> {
     vec![
         row("`new`, `plan`", [NONE, NONE], Device::started, |device| {
             std::mem::forget(DoorbellSet::new(&device.registry));
-            assert_eq!(device.set.plan([]).unwrap().removals(), 1);
+            assert_eq!(device.set.plan([]).unwrap().removals(), 2);
         }),
         row(
             "`kick`",
@@ -221,7 +227,7 @@ fn set() -> Vec<Row> {
             },
         ),
         row("`vcpus_passed`", [NONE, NONE], Device::started, |device| {
-            let plan = device.set.plan([device.bell(&device.notifier)]).unwrap();
+            let plan = device.set.plan(device.bells(&device.notifier)).unwrap();
             let epoch = device.set.apply(plan).unwrap();
             device.set.vcpus_passed(epoch).unwrap();
         }),
@@ -236,8 +242,9 @@ fn set() -> Vec<Row> {
                     registry,
                     set,
                     notifier,
+                    other,
                 } = device;
-                beside(leak((registry, notifier)), set, drop)
+                beside(leak((registry, notifier, other)), set, drop)
             },
         ),
     ]

@@ -47,7 +47,7 @@ pub(crate) fn sections() -> Vec<Section> {
 }
 
 fn rings() -> Vrings<Nothing> {
-    Vrings::new([NotifierPair::new().unwrap()]).unwrap()
+    Vrings::new([NotifierPair::new().unwrap(), NotifierPair::new().unwrap()]).unwrap()
 }
 
 fn on(rings: Vrings<Nothing>, mut act: impl FnMut(&mut Vrings<Nothing>) + Send + 'static) -> Body {

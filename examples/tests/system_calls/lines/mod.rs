@@ -48,6 +48,8 @@ impl Kind {
 struct Board {
     line: LevelLine,
     irq: LevelIrq,
+    /// A second exported device, so that a change can fail half way.
+    other: Option<LevelIrq>,
     exits: EoiExits,
 }
 
@@ -82,10 +84,16 @@ impl Board {
         let exits = EoiExits::default();
         let line = builder(line(kind), kind, &exits).build().unwrap();
         let irq = join(&line, kind);
+        let other = matches!(kind, Exported | SplitExported).then(|| join(&line, kind));
         if kind.is_split() {
             line.redirect(message(0x51), false).unwrap();
         }
-        Self { line, irq, exits }
+        Self {
+            line,
+            irq,
+            other,
+            exits,
+        }
     }
 
     fn assert(&self) {

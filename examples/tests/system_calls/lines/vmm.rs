@@ -139,8 +139,13 @@ pub(super) fn rows() -> Vec<Row> {
             |kind| {
                 let board = Board::new(kind);
                 board.assert();
-                let Board { line, irq, exits } = board;
-                std::mem::forget((line, exits));
+                let Board {
+                    line,
+                    irq,
+                    other,
+                    exits,
+                } = board;
+                std::mem::forget((line, other, exits));
                 give(irq, LevelIrq::leave)
             },
         ),
@@ -157,8 +162,13 @@ pub(super) fn rows() -> Vec<Row> {
             |kind| {
                 let board = Board::new(kind);
                 board.assert();
-                let Board { line, irq, exits } = board;
-                std::mem::forget((line, exits));
+                let Board {
+                    line,
+                    irq,
+                    other,
+                    exits,
+                } = board;
+                std::mem::forget((line, other, exits));
                 take(irq, drop)
             },
         ),
