@@ -5,6 +5,8 @@
 //! its list. Then it runs once more without each of them, which must kill it. The tables are made
 //! from the same lists; `WRITE_TABLE=1` writes them. They are for x86-64, as are the numbers and
 //! the VMs of `kvm_test`.
+//!
+//! The same operations are the rows of the fault matrix (`faults`), in which each call fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
