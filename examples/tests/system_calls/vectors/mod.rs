@@ -4,6 +4,7 @@
 mod device;
 mod export;
 mod guest;
+mod msi;
 mod vmm;
 
 use std::fmt;
@@ -207,7 +208,16 @@ pub(crate) fn sections() -> Vec<Section> {
         section("vectors", Thread::Device, device::rows()),
         section("vectors", Thread::Vmm, vmm::rows()),
         section("export of a vector", Thread::Vmm, export::rows()),
+        capability(Thread::Vcpu, msi::guest()),
+        capability(Thread::Vmm, msi::vmm()),
     ]
+}
+
+fn capability(thread: Thread, rows: Vec<Row>) -> Section {
+    Section {
+        columns: &[],
+        ..section("the MSI capability, with private irqfds", thread, rows)
+    }
 }
 
 fn section(subject: &'static str, thread: Thread, rows: Vec<Row>) -> Section {
