@@ -9,7 +9,7 @@
 //! Then the undo of an operation that fails is made to fail too: nothing may panic, and once no
 //! call fails, the operation must work and end as if none had failed.
 //!
-//! Exceptions stand in `exceptions.rs`, with the reason; functions that no row has in `unmet.rs`.
+//! Exceptions stand in `exceptions`, with the reason; functions that no row has in `unmet.rs`.
 
 mod errnos;
 mod exceptions;
@@ -26,7 +26,7 @@ use kvm_test::Trial;
 
 use crate::row::{Cell, Row, Section};
 use errnos::faults;
-use exceptions::{EXCEPTIONS, Exception};
+use exceptions::Exception;
 use ledger::Seen;
 use run::{Failing, PANIC, Panic, Report, run};
 
@@ -61,7 +61,7 @@ pub(crate) fn trials(sections: &[Section]) -> Vec<Trial> {
         }
     }
     let names: Vec<_> = trials.iter().map(|trial| trial.name().to_owned()).collect();
-    let check = move || EXCEPTIONS.iter().for_each(|it| it.check(&names));
+    let check = move || exceptions::all().for_each(|it| it.check(&names));
     trials.push(kvm_test::anywhere("each_exception_is_of_a_trial", check));
     let rows = unmet::names(sections);
     let check = move || unmet::check(&rows);
@@ -134,7 +134,7 @@ impl Findings {
         };
         Self {
             text: String::new(),
-            exceptions: EXCEPTIONS.iter().flat_map(calls).collect(),
+            exceptions: exceptions::all().flat_map(calls).collect(),
         }
     }
 
