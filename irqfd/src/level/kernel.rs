@@ -80,8 +80,7 @@ impl Kernel {
         let (table, gsi) = (self.driven_gsi.line().table(), self.driven_gsi.line().gsi());
         let line = line_number(table, gsi).ok_or(LevelError::NoPin { gsi })?;
         match table.vm().irq_line(line, level) {
-            // A VM that is being closed takes the level along, as it does irqfds.
-            Err(error) if level || !Retired::caused(&error) => Err(match error.kind() {
+            Err(error) if level || !stays_low(&error) => Err(match error.kind() {
                 io::ErrorKind::Unsupported => {
                     let cause = error.into();
                     LevelError::NoIrqLine { gsi, cause }
