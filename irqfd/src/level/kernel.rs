@@ -45,9 +45,14 @@ impl Kernel {
         &mut self.driven_gsi
     }
 
-    /// The level of the VMM's own devices that the kernel was given last.
-    pub(super) fn level(&self) -> bool {
-        self.level
+    /// Whether the interrupt controllers may hold the pin up, and nothing lowers it in another VM:
+    /// for the level of the VMM's own devices, or for exported ones that have left while the line
+    /// was paused. (What devices that wait for EOIs hold up, an EOI lowers.)
+    pub(super) fn sent_level(&self, members: &Members) -> bool {
+        let paused = self.paused.as_ref();
+        let may_be_held = paused.is_some_and(|paused| paused.placeholder.is_some());
+        let may_be_lowered = members.iter().any(|member| member.resample.is_some());
+        self.level || may_be_held && !may_be_lowered
     }
 
     pub(super) fn is_paused(&self) -> bool {

@@ -376,3 +376,21 @@ fn a_restore_that_fails_changes_nothing() {
         assert_eq!(vm.take_vector(0), Some(VECTOR));
     }
 }
+
+/// It has left while the line was paused, with its pin high. In the other VM it was high for ever.
+#[test]
+fn a_pin_stayed_high_when_its_exported_device_had_left_before_the_save() {
+    for paused in ORDERS {
+        let (vm, _, line) = bench::pc();
+        let (_disk, card) = (own(&line), exported(&line));
+        signal(&card);
+        drop(vm.deliver());
+        line.pause().unwrap();
+        card.leave().unwrap();
+        let (vm, line, snapshot) = to_another(&vm, &line);
+        let _disk = own(&line);
+        assert!(pin(&vm));
+        restore(&line, &snapshot, paused);
+        assert!(!pin(&vm));
+    }
+}
