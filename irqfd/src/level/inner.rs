@@ -192,7 +192,7 @@ impl Inner {
         let mut state = self.lock();
         let State { members, delivery } = &mut *state;
         match delivery {
-            Delivery::Kernel(kernel) if members.level() => kernel.send(true),
+            Delivery::Kernel(kernel) if members.level() => kernel.send(members),
             Delivery::Message(message) if !message.has_eois() => message.end_service(),
             _ => Ok(()),
         }
@@ -202,7 +202,7 @@ impl Inner {
         let mut state = self.lock();
         let State { members, delivery } = &mut *state;
         let result = match delivery {
-            Delivery::Kernel(kernel) => kernel.send(members.level()),
+            Delivery::Kernel(kernel) => kernel.send(members),
             Delivery::Message(message) => message.end_service(),
             Delivery::Controller(controller) => {
                 let ended = controller.end_service(members);

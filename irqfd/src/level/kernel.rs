@@ -69,14 +69,22 @@ impl Kernel {
     }
 
     /// Gives the kernel the level though it may have it.
-    pub(super) fn send(&mut self, level: bool) -> Result<(), LevelError> {
-        match &mut self.paused {
-            Some(paused) => {
-                paused.send_again = true;
-                Ok(())
-            }
-            None => self.send_now(level),
+    pub(super) fn send(&mut self, members: &Members) -> Result<(), LevelError> {
+        if let Some(paused) = &mut self.paused {
+            paused.send_again = true;
+            return Ok(());
         }
+        match self.overwrites_triggers(members) {
+            true => Ok(()),
+            false => self.send_now(members.level()),
+        }
+    }
+
+    /// Whether the level of the VMM's own devices would overwrite that of exported ones. There are
+    /// none of its own beside them then, so their level is low.
+    fn overwrites_triggers(&self, members: &Members) -> bool {
+        let platform = self.driven_gsi.line().table().platform();
+        members.has_exported() && !has_a_level_for_each_source(platform)
     }
 
     /// Without the status: the pin of the real-time clock would lose a level, see
@@ -195,15 +203,16 @@ impl Kernel {
     }
 
     fn try_resume(&mut self, members: &mut Members) -> Result<(), LevelError> {
+        let may_send = !self.overwrites_triggers(members);
         let Some(paused) = &mut self.paused else {
             return Ok(());
         };
+        let send_again = paused.send_again && may_send;
         // For devices that have joined: if this fails they are taken off again, and what they have
         // signalled keeps the pin high.
         if paused.placeholder.is_none() && members.iter().any(|member| member.resample.is_some()) {
             paused.placeholder = Some(Placeholder::new(&self.driven_gsi)?);
         }
-        let send_again = paused.send_again;
         let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         for member in members.iter_mut() {
             binding::bind(line, bound, member)?;
@@ -266,6 +275,12 @@ impl Drop for Kernel {
             log::error!("a line stays high though no device asserts: {error}");
         }
     }
+}
+
+/// Whether a level is low although it could not be lowered. A VM that is being closed takes it
+/// along, as it does irqfds. A port that cannot set a level has raised none.
+fn stays_low(error: &io::Error) -> bool {
+    Retired::caused(error) || error.kind() == io::ErrorKind::Unsupported
 }
 
 /// Whether the controllers of a line keep a level for each source and OR them, as those
