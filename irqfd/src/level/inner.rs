@@ -225,7 +225,8 @@ impl Inner {
     }
 
     /// Gives the line the state of another one. All devices that want EOIs are notified: a device
-    /// may not have read its notifier in the first VM.
+    /// may not have read its notifier in the first VM. If this fails they are notified as by a
+    /// redirection.
     pub(super) fn restore(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -238,21 +239,23 @@ impl Inner {
             entry,
         } = restored;
         let level = levels.iter().copied().any(Level::is_high);
-        match (delivery, entry) {
-            (Delivery::Kernel(kernel), _) => kernel.restore(sent, level)?,
-            (Delivery::Controller(controller), _) => controller.send(level)?,
+        let (may_be_sent, result) = match (delivery, entry) {
+            (Delivery::Kernel(kernel), _) => (false, kernel.restore(sent, level)),
+            (Delivery::Controller(controller), _) => (false, controller.send(level)),
             (Delivery::Message(message), Some(entry)) => self.change(message, |message| {
                 message.restore(members, entry, (sent, level))
-            })?,
-            (Delivery::Message(_), None) => {}
+            }),
+            (Delivery::Message(_), None) => (false, Ok(())),
+        };
+        if result.is_ok() {
+            for (member, level) in members.iter_mut().zip(levels) {
+                member.level = level;
+            }
         }
-        for (member, level) in members.iter_mut().zip(levels) {
-            member.level = level;
-        }
-        let told = members.eoi_notifiers();
+        let told = (may_be_sent || result.is_ok()).then(|| members.eoi_notifiers());
         drop(state);
-        notify_all(&told);
-        Ok(())
+        told.iter().for_each(|told| notify_all(told));
+        result
     }
 }
 

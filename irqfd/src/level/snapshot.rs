@@ -163,7 +163,7 @@ impl LevelLine {
     ///
     /// [`RestoreError::Version`], [`RestoreError::Devices`], [`RestoreError::Entry`],
     /// [`RestoreError::Level`], [`RestoreError::Line`]. The snapshot is checked first; on failure
-    /// the line has not changed.
+    /// the line has not changed. If it was not paused, devices may have been notified.
     pub fn restore(&self, snapshot: &LevelSnapshot) -> Result<(), RestoreError> {
         let known = snapshot.0.known();
         let saved = known.map_err(|found| RestoreError::Version {

@@ -394,3 +394,19 @@ fn a_pin_stayed_high_when_its_exported_device_had_left_before_the_save() {
         assert!(!pin(&vm));
     }
 }
+
+/// The signal was sent by the new entry, whose EOI is not reported after the failure.
+#[test]
+fn a_failed_restore_lost_a_signal_that_had_waited() {
+    let (_, _, saved, _exits) = bench::split();
+    let (_one, _other) = (exported(&saved), exported(&saved));
+    saved.redirect(level(VECTOR), false).unwrap();
+    let open = read(written(&saved));
+    let (vm, _, line, _exits) = bench::split();
+    let (card, nic) = (exported(&line), exported(&line));
+    signal(&card);
+    vm.fail(CallKind::IrqFdAssign, 2, libc::ENOMEM);
+    line.restore(&open).unwrap_err();
+    assert_eq!(vm.pending_vectors(0), [VECTOR]);
+    assert_eq!([&card, &nic].map(heard), [1, 1]);
+}
