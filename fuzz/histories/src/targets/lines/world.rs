@@ -60,10 +60,8 @@ impl World {
                 &[Sharer::Own, Sharer::Exported],
             ],
         };
-        for at in 0..LINES {
-            sharers[at]
-                .iter()
-                .for_each(|sharer| world.join(at, *sharer));
+        for (at, sharers) in sharers.into_iter().enumerate() {
+            sharers.iter().for_each(|sharer| world.join(at, *sharer));
             world.redirect(at, Redirection::first(at));
         }
         world
