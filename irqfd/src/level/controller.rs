@@ -33,6 +33,9 @@ pub(super) struct OnController {
     controller: Arc<dyn Controller>,
     /// The level that the controller has.
     level: bool,
+    /// It has refused a level that is still high after an EOI. It may interrupt again only when it
+    /// is given that.
+    owes: bool,
     paused: Option<Paused>,
 }
 
@@ -49,6 +52,7 @@ impl OnController {
             pin,
             controller,
             level: false,
+            owes: false,
             paused: None,
         }
     }
@@ -62,10 +66,10 @@ impl OnController {
         self.paused.is_some()
     }
 
-    /// Gives the controller the level, unless it has it. While the line is paused this waits for
-    /// the resume.
+    /// Gives the controller the level, unless it has it and owes nothing. While the line is paused
+    /// this waits for the resume.
     pub(super) fn follow(&mut self, level: bool) -> Result<(), LevelError> {
-        if self.is_paused() || self.level == level {
+        if self.is_paused() || self.level == level && !self.owes {
             return Ok(());
         }
         self.send_now(level)
@@ -91,7 +95,7 @@ impl OnController {
         let Some(Paused { send_again }) = self.paused else {
             return Ok(());
         };
-        if send_again || level != self.level {
+        if send_again || self.owes || level != self.level {
             self.send_now(level)?;
         }
         self.paused = None;
@@ -102,7 +106,7 @@ impl OnController {
         let line = self.pin;
         let result = self.controller.set_level(line, level);
         result.map_err(|error| LevelError::level_refused(line, error))?;
-        self.level = level;
+        (self.level, self.owes) = (level, false);
         Ok(())
     }
 
@@ -113,7 +117,11 @@ impl OnController {
             member.level.triggered = false;
         }
         match members.level() {
-            true => self.send(true),
+            true => {
+                let sent = self.send(true);
+                self.owes = sent.is_err();
+                sent
+            }
             false => self.follow(false),
         }
     }

@@ -84,9 +84,9 @@ impl Delivery {
     }
 
     /// The level that was given last to what stands behind the line.
-    pub(super) fn sent_level(&self) -> bool {
+    pub(super) fn sent_level(&self, members: &Members) -> bool {
         match self {
-            Self::Kernel(kernel) => kernel.level(),
+            Self::Kernel(kernel) => kernel.sent_level(members),
             Self::Message(message) => message.sent_level(),
             Self::Controller(controller) => controller.level(),
         }

@@ -192,7 +192,7 @@ impl Inner {
         let mut state = self.lock();
         let State { members, delivery } = &mut *state;
         match delivery {
-            Delivery::Kernel(kernel) if members.level() => kernel.send(true),
+            Delivery::Kernel(kernel) if members.level() => kernel.send(members),
             Delivery::Message(message) if !message.has_eois() => message.end_service(),
             _ => Ok(()),
         }
@@ -202,7 +202,7 @@ impl Inner {
         let mut state = self.lock();
         let State { members, delivery } = &mut *state;
         let result = match delivery {
-            Delivery::Kernel(kernel) => kernel.send(members.level()),
+            Delivery::Kernel(kernel) => kernel.send(members),
             Delivery::Message(message) => message.end_service(),
             Delivery::Controller(controller) => {
                 let ended = controller.end_service(members);
@@ -225,7 +225,8 @@ impl Inner {
     }
 
     /// Gives the line the state of another one. All devices that want EOIs are notified: a device
-    /// may not have read its notifier in the first VM.
+    /// may not have read its notifier in the first VM. If this fails they are notified as by a
+    /// redirection.
     pub(super) fn restore(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -238,21 +239,23 @@ impl Inner {
             entry,
         } = restored;
         let level = levels.iter().copied().any(Level::is_high);
-        match (delivery, entry) {
-            (Delivery::Kernel(kernel), _) => kernel.restore(sent, level)?,
-            (Delivery::Controller(controller), _) => controller.send(level)?,
+        let (may_be_sent, result) = match (delivery, entry) {
+            (Delivery::Kernel(kernel), _) => (false, kernel.restore(sent, level)),
+            (Delivery::Controller(controller), _) => (false, controller.send(level)),
             (Delivery::Message(message), Some(entry)) => self.change(message, |message| {
                 message.restore(members, entry, (sent, level))
-            })?,
-            (Delivery::Message(_), None) => {}
+            }),
+            (Delivery::Message(_), None) => (false, Ok(())),
+        };
+        if result.is_ok() {
+            for (member, level) in members.iter_mut().zip(levels) {
+                member.level = level;
+            }
         }
-        for (member, level) in members.iter_mut().zip(levels) {
-            member.level = level;
-        }
-        let told = members.eoi_notifiers();
+        let told = (may_be_sent || result.is_ok()).then(|| members.eoi_notifiers());
         drop(state);
-        notify_all(&told);
-        Ok(())
+        told.iter().for_each(|told| notify_all(told));
+        result
     }
 }
 

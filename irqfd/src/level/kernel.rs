@@ -45,9 +45,14 @@ impl Kernel {
         &mut self.driven_gsi
     }
 
-    /// The level of the VMM's own devices that the kernel was given last.
-    pub(super) fn level(&self) -> bool {
-        self.level
+    /// Whether the interrupt controllers may hold the pin up, and nothing lowers it in another VM:
+    /// for the level of the VMM's own devices, or for exported ones that have left while the line
+    /// was paused. (What devices that wait for EOIs hold up, an EOI lowers.)
+    pub(super) fn sent_level(&self, members: &Members) -> bool {
+        let paused = self.paused.as_ref();
+        let may_be_held = paused.is_some_and(|paused| paused.placeholder.is_some());
+        let may_be_lowered = members.iter().any(|member| member.resample.is_some());
+        self.level || may_be_held && !may_be_lowered
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -64,14 +69,22 @@ impl Kernel {
     }
 
     /// Gives the kernel the level though it may have it.
-    pub(super) fn send(&mut self, level: bool) -> Result<(), LevelError> {
-        match &mut self.paused {
-            Some(paused) => {
-                paused.send_again = true;
-                Ok(())
-            }
-            None => self.send_now(level),
+    pub(super) fn send(&mut self, members: &Members) -> Result<(), LevelError> {
+        if let Some(paused) = &mut self.paused {
+            paused.send_again = true;
+            return Ok(());
         }
+        match self.overwrites_triggers(members) {
+            true => Ok(()),
+            false => self.send_now(members.level()),
+        }
+    }
+
+    /// Whether the level of the VMM's own devices would overwrite that of exported ones. There are
+    /// none of its own beside them then, so their level is low.
+    fn overwrites_triggers(&self, members: &Members) -> bool {
+        let platform = self.driven_gsi.line().table().platform();
+        members.has_exported() && !has_a_level_for_each_source(platform)
     }
 
     /// Without the status: the pin of the real-time clock would lose a level, see
@@ -80,8 +93,7 @@ impl Kernel {
         let (table, gsi) = (self.driven_gsi.line().table(), self.driven_gsi.line().gsi());
         let line = line_number(table, gsi).ok_or(LevelError::NoPin { gsi })?;
         match table.vm().irq_line(line, level) {
-            // A VM that is being closed takes the level along, as it does irqfds.
-            Err(error) if level || !Retired::caused(&error) => Err(match error.kind() {
+            Err(error) if level || !stays_low(&error) => Err(match error.kind() {
                 io::ErrorKind::Unsupported => {
                     let cause = error.into();
                     LevelError::NoIrqLine { gsi, cause }
@@ -191,15 +203,16 @@ impl Kernel {
     }
 
     fn try_resume(&mut self, members: &mut Members) -> Result<(), LevelError> {
+        let may_send = !self.overwrites_triggers(members);
         let Some(paused) = &mut self.paused else {
             return Ok(());
         };
+        let send_again = paused.send_again && may_send;
         // For devices that have joined: if this fails they are taken off again, and what they have
         // signalled keeps the pin high.
         if paused.placeholder.is_none() && members.iter().any(|member| member.resample.is_some()) {
             paused.placeholder = Some(Placeholder::new(&self.driven_gsi)?);
         }
-        let send_again = paused.send_again;
         let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         for member in members.iter_mut() {
             binding::bind(line, bound, member)?;
@@ -262,6 +275,12 @@ impl Drop for Kernel {
             log::error!("a line stays high though no device asserts: {error}");
         }
     }
+}
+
+/// Whether a level is low although it could not be lowered. A VM that is being closed takes it
+/// along, as it does irqfds. A port that cannot set a level has raised none.
+fn stays_low(error: &io::Error) -> bool {
+    Retired::caused(error) || error.kind() == io::ErrorKind::Unsupported
 }
 
 /// Whether the controllers of a line keep a level for each source and OR them, as those

@@ -168,27 +168,30 @@ impl Message {
     }
 
     /// Pauses or resumes. If a resume fails, the EOI of what it has sent is still reported, as the
-    /// entry stays.
+    /// entry stays; or there is none, of an edge.
     pub(super) fn set_paused(
         &mut self,
         members: &mut Members,
         paused: bool,
     ) -> Result<(), LevelError> {
-        match self.paused == paused {
-            true => Ok(()),
-            false => self.change(members, self.entry, paused).1,
+        if self.paused == paused {
+            return Ok(());
         }
+        let (may_be_sent, result) = self.change(members, self.entry, paused);
+        self.had_edges |= may_be_sent && self.entry.ended_by().is_none();
+        result
     }
 
     /// Sets entry and level to those of a line of another VM, in which the level `saved` was sent.
     /// No interrupt is in service: KVM may have lost an EOI exit that it had yet to make when the
-    /// VM was saved. At worst this sends one spurious interrupt.
+    /// VM was saved. At worst this sends one spurious interrupt. Returns whether, if this fails,
+    /// something may have been sent whose EOI is not reported.
     pub(super) fn restore(
         &mut self,
         members: &mut Members,
         entry: Entry,
         (saved, level): (bool, bool),
-    ) -> Result<(), LevelError> {
+    ) -> (bool, Result<(), LevelError>) {
         let Self {
             in_service,
             had_edges,
@@ -198,12 +201,12 @@ impl Message {
         } = *self;
         (self.in_service, self.had_edges, self.level) = (false, false, level);
         self.has_risen = level && !saved && entry.waits_for_edges();
-        let (_, result) = self.change(members, entry, self.paused);
+        let (may_be_sent, result) = self.change(members, entry, self.paused);
         if result.is_err() {
             (self.in_service, self.had_edges) = (in_service, had_edges);
             (self.level, self.has_risen) = (old_level, has_risen);
         }
-        result
+        (may_be_sent, result)
     }
 
     /// Makes the kernel follow an entry, and a pause. Returns whether that ends a service, or may

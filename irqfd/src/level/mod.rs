@@ -211,7 +211,8 @@ impl LevelLine {
     /// Sends the level again, and notifies the devices that asked for EOIs, as an EOI does.
     ///
     /// Call it after restoring or resetting the interrupt controller, whose state may no longer
-    /// match the line. At worst one interrupt is spurious.
+    /// match the line. At worst one interrupt is spurious. On arm64 no level is sent for exported
+    /// devices: the pin has only theirs.
     ///
     /// # Errors
     ///

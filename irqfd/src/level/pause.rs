@@ -72,8 +72,8 @@ impl LevelLine {
     ///
     /// # Errors
     ///
-    /// [`LevelError::LevelRefused`], [`LevelError::Route`] and those of [`pause`](Self::pause): the
-    /// line stays paused, and this can be called again.
+    /// [`LevelError::LevelRefused`], [`LevelError::NoIrqLine`], [`LevelError::Route`] and those of
+    /// [`pause`](Self::pause): the line stays paused, and this can be called again.
     pub fn resume(&self) -> Result<(), LevelError> {
         self.inner.set_paused(false)
     }

@@ -82,7 +82,8 @@ pub struct LevelSnapshot(Versioned<Saved>);
 )]
 struct Saved {
     version: u32,
-    /// The level that the interrupt controllers were given last.
+    /// The level that the interrupt controllers were given last, or may have of exported devices
+    /// that have left since.
     level: bool,
     entry: Option<SavedEntry>,
     devices: Vec<SavedDevice>,
@@ -136,7 +137,7 @@ impl LevelLine {
         });
         Ok(LevelSnapshot(Versioned::Known(Saved {
             version: VERSION,
-            level: state.delivery.sent_level(),
+            level: state.delivery.sent_level(&state.members),
             entry: state.delivery.entry().map(|entry| SavedEntry {
                 address: entry.message.address,
                 data: entry.message.data,
@@ -162,7 +163,7 @@ impl LevelLine {
     ///
     /// [`RestoreError::Version`], [`RestoreError::Devices`], [`RestoreError::Entry`],
     /// [`RestoreError::Level`], [`RestoreError::Line`]. The snapshot is checked first; on failure
-    /// the line has not changed.
+    /// the line has not changed. If it was not paused, devices may have been notified.
     pub fn restore(&self, snapshot: &LevelSnapshot) -> Result<(), RestoreError> {
         let known = snapshot.0.known();
         let saved = known.map_err(|found| RestoreError::Version {

@@ -95,6 +95,37 @@ fn after_a_refusal_nothing_has_changed() {
     assert!(!chip.level());
 }
 
+/// It interrupts again only if it is given the level again.
+#[test]
+fn a_level_that_was_refused_after_an_eoi_was_not_given_again() {
+    type Change = fn(&LevelLine, &irqfd::LevelIrq);
+    let changes: [Change; 3] = [
+        |_, net| net.assert().unwrap(),
+        |line, _| drop(own(line)),
+        |line, _| {
+            line.pause().unwrap();
+            line.resume().unwrap();
+        },
+    ];
+    for change in changes {
+        let (chip, line, exits) = on_chip();
+        let (disk, net) = (own(&line), own(&line));
+        disk.assert().unwrap();
+        chip.failure.store(libc::EIO, Ordering::Relaxed);
+        assert_eq!(exits.on_pin(GSI), 1);
+        chip.calls.store(0, Ordering::Relaxed);
+        change(&line, &net);
+        assert_eq!(chip.calls.load(Ordering::Relaxed), 1);
+        line.on_eoi().unwrap();
+        net.assert().unwrap();
+        assert_eq!(
+            chip.calls.load(Ordering::Relaxed),
+            2,
+            "it owes nothing more"
+        );
+    }
+}
+
 #[test]
 fn after_a_restore_the_level_is_said_again_and_all_are_told() {
     let (chip, line, _exits) = on_chip();

@@ -71,6 +71,21 @@ fn arm64_both_kinds_do_not_share_one() {
     assert!(!card.is_asserted() && !vm.is_pin_pending(6));
 }
 
+/// The pin's one level was set low at the resume, after the device's trigger had raised it.
+#[test]
+fn arm64_a_resync_of_a_paused_line_dropped_the_interrupt_of_an_exported_device() {
+    let (vm, line) = arm64();
+    let card = exported(&line);
+    line.pause().unwrap();
+    line.resync().unwrap();
+    assert_eq!(heard(&card), 1);
+    signal(&card);
+    line.resume().unwrap();
+    assert!(vm.is_pin_pending(6));
+    line.resync().unwrap();
+    assert!(vm.is_pin_pending(6) && heard(&card) == 1);
+}
+
 #[test]
 fn riscv64_tells_nobody_of_eois() {
     let vm = SimVm::builder().profile(Profile::Riscv64Aia { sources: 64 });

@@ -477,3 +477,19 @@ fn a_device_that_is_refused_leaves_and_the_line_resumes() {
     vm.guest_eoi(IOAPIC, GSI);
     assert_eq!([&card, &net].map(heard), [1, 1]);
 }
+
+/// No EOI of an edge is reported, so the device is notified when the entry has EOIs again.
+#[test]
+fn an_edge_that_a_failed_resume_had_sent_was_forgotten() {
+    let (vm, _, line, _exits) = bench::split();
+    let (card, nic) = (exported(&line), exported(&line));
+    line.pause().unwrap();
+    line.redirect(edge(VECTOR), false).unwrap();
+    signal(&card);
+    vm.fail(CallKind::IrqFdAssign, 2, libc::ENOMEM);
+    line.resume().unwrap_err();
+    assert_eq!(vm.pending_vectors(0), [VECTOR]);
+    assert_eq!([&card, &nic].map(heard), [0, 0]);
+    line.redirect(level(VECTOR), false).unwrap();
+    assert_eq!([&card, &nic].map(heard), [1, 1]);
+}

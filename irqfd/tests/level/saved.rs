@@ -376,3 +376,37 @@ fn a_restore_that_fails_changes_nothing() {
         assert_eq!(vm.take_vector(0), Some(VECTOR));
     }
 }
+
+/// It has left while the line was paused, with its pin high. In the other VM it was high for ever.
+#[test]
+fn a_pin_stayed_high_when_its_exported_device_had_left_before_the_save() {
+    for paused in ORDERS {
+        let (vm, _, line) = bench::pc();
+        let (_disk, card) = (own(&line), exported(&line));
+        signal(&card);
+        drop(vm.deliver());
+        line.pause().unwrap();
+        card.leave().unwrap();
+        let (vm, line, snapshot) = to_another(&vm, &line);
+        let _disk = own(&line);
+        assert!(pin(&vm));
+        restore(&line, &snapshot, paused);
+        assert!(!pin(&vm));
+    }
+}
+
+/// The signal was sent by the new entry, whose EOI is not reported after the failure.
+#[test]
+fn a_failed_restore_lost_a_signal_that_had_waited() {
+    let (_, _, saved, _exits) = bench::split();
+    let (_one, _other) = (exported(&saved), exported(&saved));
+    saved.redirect(level(VECTOR), false).unwrap();
+    let open = read(written(&saved));
+    let (vm, _, line, _exits) = bench::split();
+    let (card, nic) = (exported(&line), exported(&line));
+    signal(&card);
+    vm.fail(CallKind::IrqFdAssign, 2, libc::ENOMEM);
+    line.restore(&open).unwrap_err();
+    assert_eq!(vm.pending_vectors(0), [VECTOR]);
+    assert_eq!([&card, &nic].map(heard), [1, 1]);
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::{EoiExits, EventNotifier, IrqFdError, LevelError, LevelLine, NoResample};
+use kvm_test::NoIrqLine;
 use notify_sim::{CallKind, Profile, SimVm};
 
 use super::adapter::Port;
@@ -269,4 +270,22 @@ fn a_resampling_irqfd_that_the_port_lacks_is_named() {
         matches!(reason, NoResample::Unsupported { .. }),
         "{reason:?}"
     );
+}
+
+/// The resync made the level due, which the port cannot set; but it was low.
+#[test]
+fn a_pin_whose_port_has_no_level_could_not_be_resumed_after_a_resync() {
+    let vm = Arc::new(SimVm::builder().build());
+    let table = RoutingTable::new(Arc::new(NoIrqLine(vm.clone()))).unwrap();
+    let line = LevelLine::builder(table.line(GSI).unwrap());
+    let line = line.build().unwrap();
+    let resample = notifier();
+    let card = line.join_exported(None, resample.clone()).unwrap();
+    line.resync().unwrap();
+    line.pause().unwrap();
+    line.resync().unwrap();
+    line.resume().unwrap();
+    assert!(resample.consume().unwrap().is_some());
+    card.trigger_notifier().unwrap().notify().unwrap();
+    assert!(vm.ioapic().is_some_and(|ioapic| ioapic.irr == 1 << GSI));
 }

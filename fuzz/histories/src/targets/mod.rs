@@ -3,6 +3,7 @@
 
 pub mod doorbells;
 pub mod driven;
+pub mod lines;
 pub mod msix_guest;
 pub mod routing;
 
@@ -19,6 +20,11 @@ pub const TARGETS: &[Target] = &[
         name: "driven",
         needs_kvm: false,
         check: check::<driven::Driven>,
+    },
+    Target {
+        name: "lines",
+        needs_kvm: false,
+        check: check::<lines::Lines>,
     },
     Target {
         name: "msix_guest",

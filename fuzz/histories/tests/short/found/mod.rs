@@ -2,6 +2,7 @@
 //! Histories that once failed, as the tools printed them.
 
 mod doorbells;
+mod lines;
 mod msix_guest;
 mod routing_commits;
 
@@ -11,5 +12,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = msix_guest::trials();
     trials.extend(doorbells::trials());
     trials.extend(routing_commits::trials());
+    trials.extend(lines::trials());
     trials
 }
