@@ -4,6 +4,7 @@
 pub mod doorbells;
 pub mod driven;
 pub mod msix_guest;
+pub mod parse;
 pub mod routing;
 
 use crate::{Target, check};
@@ -24,6 +25,11 @@ pub const TARGETS: &[Target] = &[
         name: "msix_guest",
         needs_kvm: false,
         check: check::<msix_guest::MsixGuest>,
+    },
+    Target {
+        name: "parse",
+        needs_kvm: false,
+        check: check::<parse::Parse>,
     },
     Target {
         name: "routing_commits",
