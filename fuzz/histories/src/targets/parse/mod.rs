@@ -8,6 +8,7 @@
 
 mod change;
 mod dump;
+mod form;
 mod layout;
 mod level;
 mod memory;

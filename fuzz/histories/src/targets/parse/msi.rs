@@ -9,48 +9,11 @@ use notify_sim::{CallKind, Profile};
 use serde_json::Value;
 
 use super::Reading;
+use super::form::{Form, can_be, form_of, form_of_bytes, number};
 use super::memory::bounded;
 use super::saved::{expect_short, read as read_saved};
 use super::tree::Tree;
 use super::vm::Watched;
-
-/// What a device is built with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Form {
-    log: u32,
-    wide: bool,
-    maskable: bool,
-    extended: bool,
-}
-
-impl Form {
-    fn of(shape: u16) -> Self {
-        Self {
-            log: u32::from(shape % 8).min(5),
-            wide: shape & 8 != 0,
-            maskable: shape & 0x10 != 0,
-            extended: shape & 0x20 != 0,
-        }
-    }
-
-    fn vectors(self) -> u64 {
-        1 << self.log
-    }
-
-    /// Where the data is.
-    fn data(self) -> usize {
-        if self.wide { 12 } else { 8 }
-    }
-
-    fn len(self) -> usize {
-        let rest = match (self.maskable, self.extended) {
-            (true, _) => 12,
-            (false, true) => 4,
-            (false, false) => 2,
-        };
-        self.data() + rest
-    }
-}
 
 struct Device {
     vm: Arc<Watched>,
@@ -155,42 +118,6 @@ pub(super) fn valid_registers(shape: u16) -> Tree {
         ("capability", Tree::list(&registers.capability)),
         ("pending", Tree::number(registers.pending)),
     ])
-}
-
-/// The form of a saved state, if a capability can have it.
-fn form_of(value: &Value) -> Option<Form> {
-    let vectors = number(value, "vectors");
-    let log = (0..6).find(|log| 1 << log == vectors)?;
-    Some(Form {
-        log,
-        wide: value["wide"] == true,
-        maskable: value["maskable"] == true,
-        extended: value["extended_data"] == true,
-    })
-}
-
-fn number(value: &Value, name: &str) -> u64 {
-    value[name].as_u64().expect("a number")
-}
-
-/// Whether a capability of this form can have these registers.
-fn can_be(form: Form, value: &Value) -> bool {
-    let granted = number(value, "granted");
-    let all = (1_u64 << form.vectors()) - 1;
-    let address = |value: &Value| {
-        let address = number(value, "address");
-        address % 4 == 0 && (form.wide || address < 1 << 32)
-    };
-    let (masked, pending) = (number(value, "masked"), number(value, "pending"));
-    let is_extended = value["extended_data_enabled"] == true;
-    (0..=form.log).any(|log| 1 << log == granted)
-        && address(value)
-        && address(&value["sends"])
-        && masked <= if form.maskable { all } else { 0 }
-        && pending <= all
-        && (form.extended || !is_extended)
-        && (form.extended || number(value, "data") < 1 << 16)
-        && (is_extended || number(&value["sends"], "data") < 1 << 16)
 }
 
 pub(super) fn read(reading: &Reading<'_>) {
@@ -302,46 +229,4 @@ pub(super) fn read_registers(reading: &Reading<'_>) {
     assert_eq!(again, expected);
     let value = serde_json::to_value(&snapshot).expect("it is known");
     restore(reading, &snapshot, Some(&value), (form, true));
-}
-
-/// The form that these registers imply, if a capability can have them.
-fn form_of_bytes(registers: &Registers) -> Option<Form> {
-    let bytes = &registers.capability;
-    let word = |at: usize| {
-        bytes
-            .get(at..at + 2)
-            .map(|it| u16::from_le_bytes([it[0], it[1]]))
-    };
-    let control = word(2)?;
-    let form = Form {
-        log: u32::from(control >> 1 & 7),
-        wide: control & 0x80 != 0,
-        maskable: control & 0x100 != 0,
-        extended: control & 0x200 != 0,
-    };
-    if form.log > 5 || bytes.len() != form.len() {
-        return None;
-    }
-    let long =
-        |at: usize| u64::from(word(at).unwrap_or(0)) | u64::from(word(at + 2).unwrap_or(0)) << 16;
-    let all = (1_u64 << form.vectors()) - 1;
-    let masked = if form.maskable {
-        long(form.data() + 4)
-    } else {
-        0
-    };
-    let upper = if form.len() > form.data() + 2 {
-        long(form.data()) >> 16
-    } else {
-        0
-    };
-    let fits = bytes[0] == 5
-        && control & 0xf800 == 0
-        && u32::from(control >> 4 & 7) <= form.log
-        && (form.extended || control & 0x400 == 0)
-        && long(4) % 4 == 0
-        && (form.extended || upper == 0)
-        && masked <= all
-        && u64::from(registers.pending) <= all;
-    fits.then_some(form)
 }

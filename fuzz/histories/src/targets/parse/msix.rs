@@ -126,6 +126,7 @@ pub(super) fn read(reading: &Reading<'_>) {
     };
     let saved = known.value.as_ref().map(|value| &value["vectors"]);
     let saved = saved.map(|vectors| vectors.as_array().expect("a list").as_slice());
+    assert!(saved.is_none_or(|vectors| vectors.len() <= MAX));
     let are_aligned = saved.is_some_and(|vectors| vectors.iter().all(is_aligned));
     let wanted = vectors(reading.shape);
     let can_be = are_aligned && saved.is_some_and(|vectors| vectors.len() == wanted);

@@ -146,6 +146,7 @@ fn list(value: &Value) -> &[Value] {
 
 /// At least one, at most one of each chip, all of one platform.
 fn are_pins(pins: &[Value]) -> bool {
+    assert!(pins.len() <= 3, "no platform has so many chips");
     let mut chips = BTreeSet::new();
     let mut exists = |pin: &Value| {
         let chip = pin["chip"].as_str().expect("a name");
