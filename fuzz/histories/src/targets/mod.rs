@@ -6,6 +6,7 @@ pub mod driven;
 pub mod msix_guest;
 pub mod parse;
 pub mod routing;
+pub mod vhost;
 
 use crate::{Target, check};
 
@@ -41,6 +42,11 @@ pub const TARGETS: &[Target] = &[
         name: "routing_commits_kvm",
         needs_kvm: true,
         check: check::<routing::RoutingCommitsKvm>,
+    },
+    Target {
+        name: "vhost",
+        needs_kvm: false,
+        check: check::<vhost::Vhost>,
     },
 ];
 

@@ -4,12 +4,13 @@
 use arbitrary::Arbitrary;
 
 use super::tree::Tree;
+use super::values::{NUMBERS, OTHERS, STRINGS};
 
 /// A change of one node, which is a number modulo the number of nodes.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Change {
-    /// Another number: from a list of limits and their neighbours.
-    Number(u16, u8),
+    /// Another value of the same type; a number is a limit, or next to one.
+    Alike(u16, u8),
     /// Adds to a number.
     Add(u16, i8),
     /// Inverts a bit of a number.
@@ -45,118 +46,6 @@ pub enum Cut {
     Bit(u16, u8),
 }
 
-/// Where limits are, and next to them.
-const NUMBERS: [&str; 60] = [
-    "0",
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
-    "7",
-    "8",
-    "9",
-    "15",
-    "16",
-    "17",
-    "23",
-    "24",
-    "25",
-    "31",
-    "32",
-    "33",
-    "63",
-    "64",
-    "65",
-    "80",
-    "127",
-    "128",
-    "129",
-    "255",
-    "256",
-    "511",
-    "512",
-    "987",
-    "988",
-    "1023",
-    "1024",
-    "2047",
-    "2048",
-    "2049",
-    "4095",
-    "4096",
-    "4097",
-    "65535",
-    "65536",
-    "1048576",
-    "2147483647",
-    "2147483648",
-    "4294967295",
-    "4294967296",
-    "4276092928",
-    "4276092929",
-    "4276094976",
-    "4274585600",
-    "1099511627776",
-    "9007199254740993",
-    "9223372036854775807",
-    "9223372036854775808",
-    "18446744073709551612",
-    "18446744073709551615",
-    "18446744073709551616",
-    "-1",
-    "1.5",
-    "1e999",
-];
-
-/// What may be found in place of anything.
-const OTHERS: [&str; 44] = [
-    "null",
-    "true",
-    "false",
-    "[]",
-    "{}",
-    "\"\"",
-    "\"pins\"",
-    "\"msi\"",
-    "\"hv-sint\"",
-    "\"gic\"",
-    "\"aplic\"",
-    "\"io-apic\"",
-    "\"pic-master\"",
-    "\"pic-slave\"",
-    "\"x86\"",
-    "\"x86-split\"",
-    "\"arm64-gic\"",
-    "\"riscv64-aia\"",
-    "\"version\"",
-    "\"\\u0000\"",
-    "\"\\n\"",
-    "\"\\ud83d\\ude00\"",
-    "{\"pins\":[]}",
-    "{\"pins\":[{\"chip\":\"gic\",\"pin\":0}]}",
-    "{\"hv-sint\":{\"vcpu\":0,\"sint\":2}}",
-    "{\"xen-evtchn\":{\"port\":1,\"vcpu\":0,\"priority\":2}}",
-    "[0,false,null,null]",
-    "[0,0,true]",
-    "[[[[[[[[0]]]]]]]]",
-    "{\"version\":3}",
-    "\"",
-    "{",
-    "}",
-    "]",
-    ",",
-    ":",
-    "\\",
-    "#",
-    "=",
-    "-1",
-    "0x",
-    "chip:",
-    "\u{feff}",
-    "\u{0}",
-];
-
 /// A document does not become longer than this by a change.
 const LONGEST: usize = 1 << 14;
 
@@ -165,9 +54,20 @@ impl Change {
         let nodes = document.nodes();
         let index = |number: u16| usize::from(number) % nodes;
         match self {
-            Self::Number(at, which) => {
-                let number = NUMBERS[usize::from(which) % NUMBERS.len()];
-                put(document, index(at), Tree::Atom(number.to_owned()));
+            Self::Alike(at, which) => {
+                // The next one that has a value.
+                let mut rest = index(at)..nodes;
+                let at = rest.find(|at| matches!(document.node(*at), Some(Tree::Atom(_))));
+                if let Some(Tree::Atom(atom)) = at.and_then(|at| document.node(at)) {
+                    let one = |list: &[&str]| list[usize::from(which) % list.len()].to_owned();
+                    *atom = match atom.as_bytes().first() {
+                        Some(b'"') => one(&STRINGS),
+                        Some(b't') => "false".to_owned(),
+                        Some(b'f') => "true".to_owned(),
+                        Some(b'n') => one(&OTHERS),
+                        _ => one(&NUMBERS),
+                    };
+                }
             }
             Self::Other(at, which) => {
                 let other = OTHERS[usize::from(which) % OTHERS.len()];

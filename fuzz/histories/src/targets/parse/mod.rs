@@ -17,6 +17,7 @@ mod msix;
 mod routing;
 mod saved;
 mod tree;
+mod values;
 mod vm;
 
 use arbitrary::{Arbitrary, Unstructured};
