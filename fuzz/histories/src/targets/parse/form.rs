@@ -65,7 +65,7 @@ pub(super) fn can_be(form: Form, value: &Value) -> bool {
     let all = (1_u64 << form.vectors()) - 1;
     let address = |value: &Value| {
         let address = number(value, "address");
-        address % 4 == 0 && (form.wide || address < 1 << 32)
+        address.is_multiple_of(4) && (form.wide || address < 1 << 32)
     };
     let (masked, pending) = (number(value, "masked"), number(value, "pending"));
     let is_extended = value["extended_data_enabled"] == true;

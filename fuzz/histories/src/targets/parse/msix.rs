@@ -217,7 +217,7 @@ pub(super) fn read_registers(reading: &Reading<'_>) {
     let beyond = |(word, bits): (u64, &u64)| {
         (0..64).any(|bit| bits >> bit & 1 != 0 && word * 64 + bit >= vectors as u64)
     };
-    let can_be = registers.table.len() % ENTRY == 0
+    let can_be = registers.table.len().is_multiple_of(ENTRY)
         && (1..=MAX).contains(&vectors)
         && usize::from(registers.control & 0x7ff) + 1 == vectors
         && !all.into_iter().any(beyond);

@@ -188,7 +188,9 @@ impl World {
                 assert!(fits, "{} after {failure:?}", rejected.error);
                 self.signal_all(false);
                 self.calls_missing = true;
-                self.idle = Some(rejected.value);
+                // One that has failed to stop as well must be dropped.
+                let stopped = !rejected.value.device.borrow().runs;
+                self.idle = stopped.then_some(rejected.value);
             }
             (result, failure) => panic!("{:?} after {failure:?}", result.map_err(|it| it.error)),
         }
