@@ -6,7 +6,7 @@ use arbitrary::Arbitrary;
 use super::tree::Tree;
 use super::values::{NUMBERS, OTHERS, STRINGS};
 
-/// A change of one node, which is a number modulo the number of nodes.
+/// A change of one node, which a number selects.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Change {
     /// Another value of the same type; a number is a limit, or next to one.
@@ -52,7 +52,7 @@ const LONGEST: usize = 1 << 14;
 impl Change {
     pub(super) fn apply(self, document: &mut Tree) {
         let nodes = document.nodes();
-        let index = |number: u16| usize::from(number) % nodes;
+        let index = |number: u16| place(number, nodes);
         match self {
             Self::Alike(at, which) => {
                 // The next one that has a value.
@@ -121,6 +121,17 @@ impl Change {
                 }
             }
         }
+    }
+}
+
+/// Which of so many nodes: half of the time one of the first or of the last, where the fields are
+/// that count for all.
+fn place(number: u16, nodes: usize) -> usize {
+    let some = usize::from(number / 4);
+    match number % 4 {
+        0 => some % nodes.min(8),
+        1 => nodes - 1 - some % nodes.min(8),
+        _ => some % nodes,
     }
 }
 

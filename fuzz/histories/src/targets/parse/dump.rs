@@ -44,6 +44,27 @@ fn line(text: &str) -> Tree {
     Tree::Map(text.split_whitespace().map(word).collect())
 }
 
+/// The numbers of all entries by their names, as long as they may be.
+fn numbers<'a>(text: &'a str) -> Vec<Vec<(&'a str, u128)>> {
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    let lines = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
+    let number = |word: &str| match word.strip_prefix("0x") {
+        Some(digits) => u128::from_str_radix(digits, 16).expect("it was read"),
+        None => word.parse().expect("it was read"),
+    };
+    let words = |line: &'a str| {
+        let words = line.split_whitespace();
+        let words = words.map(|word| word.split_once('=').unwrap_or(("", word)));
+        let mut words: Vec<_> = words.map(|(name, word)| (name, number(word))).collect();
+        words.sort_by_key(|(name, _)| *name);
+        words
+    };
+    lines
+        .filter(|line| line.starts_with("gsi="))
+        .map(words)
+        .collect()
+}
+
 pub(super) fn read(reading: &Reading<'_>) {
     let Ok(text) = str::from_utf8(reading.text) else {
         return;
@@ -54,7 +75,9 @@ pub(super) fn read(reading: &Reading<'_>) {
         Ok(dump) => dump,
         Err(error) => return expect_short(&error),
     };
-    assert_eq!(dump.to_string().parse().as_ref(), Ok(&dump));
+    let printed = dump.to_string();
+    assert_eq!(printed.parse().as_ref(), Ok(&dump));
+    assert_eq!(numbers(&printed), numbers(text));
     for problem in dump.problems() {
         expect_short(&problem);
     }

@@ -21,6 +21,12 @@ pub(super) fn valid(shape: u16) -> Tree {
     // With notification data, queues at one address cannot be distinguished.
     let more = if shape & 4 == 0 { shape >> 5 & 3 } else { 0 };
     let queue = |n: u16| Tree::list(&[n, if shape & 8 == 0 { n } else { 0 }, n]);
+    // The usual length, or the shortest.
+    let length = if shape & 0x80 == 0 {
+        0x1000
+    } else {
+        4 * (more + 1)
+    };
     Tree::map([
         ("transport", Tree::number(shape % 3)),
         ("data", Tree::number(shape >> 2 & 1)),
@@ -34,7 +40,7 @@ pub(super) fn valid(shape: u16) -> Tree {
             }),
         ),
         ("offset", Tree::number(0x3000)),
-        ("length", Tree::number(0x1000)),
+        ("length", Tree::number(length)),
         ("multiplier", Tree::number(4)),
         ("bar_size", Tree::number(0x4000)),
         ("queues", Tree::List((0..=more).map(queue).collect())),

@@ -181,6 +181,10 @@ impl VringBackend for Backend {
     }
 
     fn stop(&mut self, rings: usize) -> io::Result<Vec<u32>> {
+        if std::thread::panicking() {
+            // A second panic would abort.
+            return Err(refused());
+        }
         let fault = self.shared.borrow().faults.get(&0).copied();
         let result = self.request(Request::Stop, |this, wrong| {
             let of = |ring: &Ring| ring.used as u16 as u32;
