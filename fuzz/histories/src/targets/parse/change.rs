@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! [`Change`]: a change of a document that leaves its syntax as it is, and [`Cut`]: one of its text.
+//! [`Change`]: a change of a document that leaves its syntax as it is, and [`Cut`]: one of its
+//! text.
 
 use arbitrary::Arbitrary;
 
