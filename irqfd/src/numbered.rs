@@ -58,8 +58,14 @@ pub(crate) fn set_lease(
 /// peer that shares a notifier may block a write to it.
 pub(crate) fn restore_pending<'a>(vectors: impl Iterator<Item = &'a VectorHandle>) {
     for vector in vectors {
-        if let Err(error) = vector.trigger() {
-            log::error!("a pending interrupt is lost: {error}");
+        match vector.trigger() {
+            // It comes with the next unmask or resume.
+            Err(VectorError::Notifier { cause }) => {
+                log::error!("a pending interrupt is kept: {cause}");
+                vector.inner.keep_pending();
+            }
+            Err(error) => log::error!("a pending interrupt is lost: {error}"),
+            Ok(_) => {}
         }
     }
 }

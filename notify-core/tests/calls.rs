@@ -13,9 +13,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use kvm_test::{SystemCall, anywhere, jailed, open_fds};
+use kvm_test::{SystemCall, anywhere, jailed, open_fds, refuse};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use notify_core::{
     BorrowedEventFd, EventFd, EventFdMode, EventNotifier, Extension, IoEventFdRequest,
@@ -49,6 +50,11 @@ fn main() -> ExitCode {
         anywhere("a_declaration_makes_it_non_blocking", declared),
         anywhere("a_clone_is_shared", cloned),
         anywhere("the_mode_is_looked_at_once", mode),
+        anywhere("a_mode_that_a_shortage_hides_is_looked_at_again", shortage),
+        anywhere(
+            "an_adoption_that_fails_does_not_change_the_open_file",
+            flag_of_other_holders,
+        ),
         anywhere("a_port_gets_an_eventfd_without_a_call", port),
     ])
 }
@@ -145,6 +151,35 @@ fn mode() {
         assert_eq!(made.mode(), EventFdMode::Semaphore);
         assert_eq!(converted.mode(), mode);
     });
+}
+
+/// The limit of descriptors is reached for a while.
+fn shortage() {
+    let converted = EventNotifier::from(EventFd::new(libc::EFD_SEMAPHORE).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            refuse(libc::SYS_openat, None, libc::EMFILE).unwrap();
+            // That of musl.
+            #[cfg(target_arch = "x86_64")]
+            refuse(libc::SYS_open, None, libc::EMFILE).unwrap();
+            assert_eq!(converted.mode(), EventFdMode::Unknown);
+        });
+    });
+    let adopted = EventNotifier::adopt_borrowed(&converted).unwrap();
+    assert_eq!(converted.mode(), adopted.mode());
+}
+
+fn flag_of_other_holders() {
+    let eventfd = EventNotifier::from(EventFd::new(0).unwrap());
+    let before = fcntl(&eventfd, FcntlArg::F_GETFL).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let close_on_exec = Some(libc::F_SETFD.cast_unsigned());
+            refuse(libc::SYS_fcntl, close_on_exec, libc::EPERM).unwrap();
+            EventNotifier::adopt_borrowed(&eventfd).unwrap_err();
+        });
+    });
+    assert_eq!(fcntl(&eventfd, FcntlArg::F_GETFL).unwrap(), before);
 }
 
 /// What a VMM may have: a method that takes an `&EventFd`.

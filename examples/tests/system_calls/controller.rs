@@ -8,7 +8,7 @@ use irqfd::{Controller, EoiExits, LevelIrq, LevelLine};
 
 use crate::call::*;
 use crate::lines::notifier;
-use crate::row::{Body, Row, Section, Thread, leak, on};
+use crate::row::{Body, Row, Section, Thread, leak, on_each};
 
 /// It makes no system call.
 #[derive(Debug)]
@@ -36,46 +36,45 @@ pub(crate) fn sections() -> Vec<Section> {
 }
 
 /// A device of the VMM and an exported one.
+#[derive(Debug)]
 struct Board {
     line: LevelLine,
     own: LevelIrq,
     exported: LevelIrq,
 }
 
-fn board(act: fn(&'static Board)) -> Body {
+fn board<const N: usize>(acts: [fn(&'static Board); N]) -> Body {
     let line = LevelLine::on_controller(10, Arc::new(Pins), leak(EoiExits::default()));
     let own = line.join_resampled(notifier()).unwrap();
     let exported = line.join_exported(None, notifier()).unwrap();
     exported.trigger_notifier().unwrap().notify().unwrap();
-    on(
-        leak(Board {
-            line,
-            own,
-            exported,
-        }),
-        act,
-    )
+    let board = Board {
+        line,
+        own,
+        exported,
+    };
+    on_each(leak(board), acts)
 }
 
 fn vcpu() -> Vec<Row> {
     vec![Row::new("`on_eoi`, `EoiExits::on_pin`", &[WRITE], || {
-        board(|board| {
-            board.own.assert().unwrap();
-            board.line.on_eoi().unwrap();
-        })
+        board([
+            |board| board.own.assert().unwrap(),
+            |board| board.line.on_eoi().unwrap(),
+        ])
     })]
 }
 
 fn device() -> Vec<Row> {
     vec![
         Row::new("`assert`, `deassert`", &[], || {
-            board(|board| {
-                board.own.assert().unwrap();
-                board.own.deassert().unwrap();
-            })
+            board([
+                |board| board.own.assert().unwrap(),
+                |board| board.own.deassert().unwrap(),
+            ])
         }),
         Row::new("`take_trigger`", &[PREADV2], || {
-            board(|board| assert!(board.exported.take_trigger().unwrap()))
+            board([|board| assert!(board.exported.take_trigger().unwrap())])
         }),
     ]
 }
@@ -83,14 +82,14 @@ fn device() -> Vec<Row> {
 fn vmm() -> Vec<Row> {
     vec![
         Row::new("`pause`, `snapshot`, `resume`", &[], || {
-            board(|board| {
-                board.line.pause().unwrap();
-                board.line.snapshot().unwrap();
-                board.line.resume().unwrap();
-            })
+            board([
+                |board| board.line.pause().unwrap(),
+                |board| drop(board.line.snapshot().unwrap()),
+                |board| board.line.resume().unwrap(),
+            ])
         }),
         Row::new("`join_resampled`, with a new notifier", &[EVENTFD2], || {
-            board(|board| std::mem::forget(board.line.join_resampled(notifier()).unwrap()))
+            board([|board| std::mem::forget(board.line.join_resampled(notifier()).unwrap())])
         }),
     ]
 }

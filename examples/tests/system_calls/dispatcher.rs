@@ -12,7 +12,8 @@ use notify_core::dispatcher::{
 };
 
 use crate::call::*;
-use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+use crate::row::{Calls, Row, Section, Thread, leak, on, on_each, take, with};
+use crate::shown::Counted;
 
 /// Private or not.
 const KINDS: [bool; 2] = [true, false];
@@ -33,10 +34,11 @@ pub(crate) fn sections() -> Vec<Section> {
 }
 
 /// A dispatcher with one notifier.
+#[derive(Debug)]
 struct Loop {
     dispatcher: Dispatcher,
     handle: DispatcherHandle,
-    notifier: Arc<EventNotifier>,
+    notifier: Counted<EventNotifier>,
     token: Token,
 }
 
@@ -55,9 +57,9 @@ impl PollHandler for Ring {
     }
 }
 
-fn notifier(private: bool) -> Arc<EventNotifier> {
+fn notifier(private: bool) -> Counted<EventNotifier> {
     let builder = EventNotifier::builder().private(private);
-    Arc::new(builder.build().unwrap())
+    Counted(Arc::new(builder.build().unwrap()))
 }
 
 impl Loop {
@@ -179,15 +181,16 @@ fn changes() -> Vec<Row> {
                     EPOLL_CTL,
                 ]),
             ],
-            |_| Box::new(|| std::mem::forget(Dispatcher::new().unwrap())),
+            |_| with(&(), || std::mem::forget(Dispatcher::new().unwrap())),
         ),
         Row::each(
             "`add`, `add_handler`, `add_polled`, `add_fd`",
             KINDS,
             [Some(&[GETPID, EPOLL_CTL]), Some(&[GETPID, EPOLL_CTL])],
             |private| {
-                let (dispatcher, notifier) = leak((Dispatcher::new().unwrap(), notifier(private)));
-                Box::new(move || {
+                let both = leak((Dispatcher::new().unwrap(), notifier(private)));
+                with(both, move || {
+                    let (dispatcher, notifier) = both;
                     dispatcher
                         .handle()
                         .add(Arc::clone(notifier), |_| Ok(()))
@@ -195,16 +198,17 @@ fn changes() -> Vec<Row> {
                 })
             },
         ),
-        row(
+        Row::each(
             "`pause`, `remove`",
+            KINDS,
             [
                 Some(&[READ, GETPID, EPOLL_CTL]),
                 Some(&[PREADV2, GETPID, EPOLL_CTL]),
             ],
-            nothing,
-            |it| {
-                it.handle.pause(it.token).unwrap();
-                it.handle.remove(it.token).unwrap();
+            |private| {
+                let pause: fn(&'static Loop) = |it| _ = it.handle.pause(it.token).unwrap();
+                let remove: fn(&'static Loop) = |it| _ = it.handle.remove(it.token).unwrap();
+                on_each(leak(Loop::new(private)), [pause, remove])
             },
         ),
         row(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Doorbells of a set, and single doorbells.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ioeventfd::virtio::{Notification, NotifyCapability, PciModern};
@@ -12,9 +13,11 @@ use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier, KvmVm};
 
 use crate::call::*;
-use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+use crate::row::{Calls, Row, Section, Thread, beside, give, leak, on, take};
+use crate::shown::Counted;
 
 const AT: IoAddress = IoAddress::Mmio(0xd000_0000);
+const MOVED: IoAddress = IoAddress::Mmio(0xd001_0000);
 
 /// Private or not.
 const KINDS: [bool; 2] = [true, false];
@@ -61,7 +64,9 @@ fn notifier(private: bool) -> Arc<EventNotifier> {
 struct Device {
     registry: DoorbellRegistry,
     set: DoorbellSet,
-    notifier: Arc<EventNotifier>,
+    notifier: Counted<EventNotifier>,
+    /// That of a second queue, so that a change can fail half way.
+    other: Counted<EventNotifier>,
 }
 
 impl Device {
@@ -72,16 +77,20 @@ impl Device {
         Self {
             set: DoorbellSet::new(&registry),
             registry,
-            notifier: notifier(private),
+            notifier: Counted(notifier(private)),
+            other: Counted(notifier(private)),
         }
     }
 
-    fn bell(&self, notifier: &Arc<EventNotifier>) -> Doorbell {
-        Doorbell::new(0, AT, Datamatch::U16(0), Arc::clone(notifier))
+    fn bells(&self, notifier: &Arc<EventNotifier>) -> [Doorbell; 2] {
+        let bell = |key: u16, notifier: &Arc<_>| {
+            Doorbell::new(key.into(), AT, Datamatch::U16(key), Arc::clone(notifier))
+        };
+        [bell(0, notifier), bell(1, &self.other)]
     }
 
     fn apply(&self, notifier: &Arc<EventNotifier>) -> Epoch {
-        let plan = self.set.plan([self.bell(notifier)]).unwrap();
+        let plan = self.set.plan(self.bells(notifier)).unwrap();
         self.set.apply(plan).unwrap()
     }
 
@@ -142,7 +151,7 @@ fn vcpu() -> Vec<Row> {
             [Some(&[KVM_IOEVENTFD]), Some(&[KVM_IOEVENTFD])],
             Device::started,
             |device| {
-                let to = IoAddress::Mmio(0xd001_0000);
+                let to = MOVED;
                 device.set.relocate(AT, 0x1000, to).unwrap();
             },
         ),
@@ -171,7 +180,7 @@ fn set() -> Vec<Row> {
     vec![
         row("`new`, `plan`", [NONE, NONE], Device::started, |device| {
             std::mem::forget(DoorbellSet::new(&device.registry));
-            assert_eq!(device.set.plan([]).unwrap().removals(), 1);
+            assert_eq!(device.set.plan([]).unwrap().removals(), 2);
         }),
         row(
             "`kick`",
@@ -195,10 +204,8 @@ fn set() -> Vec<Row> {
             |private| {
                 let device = Device::new(private);
                 device.started();
-                let (device, new) = leak((device, notifier(private)));
-                Box::new(move || {
-                    device.apply(new);
-                })
+                let both = leak((device, notifier(private)));
+                on(both, |(device, new)| device.apply(new))
             },
         ),
         Row::each(
@@ -215,14 +222,12 @@ fn set() -> Vec<Row> {
                 if private {
                     new.declare_private().unwrap();
                 }
-                let (device, new) = leak((device, Arc::new(new)));
-                Box::new(move || {
-                    device.apply(new);
-                })
+                let both = leak((device, Arc::new(new)));
+                on(both, |(device, new)| device.apply(new))
             },
         ),
         row("`vcpus_passed`", [NONE, NONE], Device::started, |device| {
-            let plan = device.set.plan([device.bell(&device.notifier)]).unwrap();
+            let plan = device.set.plan(device.bells(&device.notifier)).unwrap();
             let epoch = device.set.apply(plan).unwrap();
             device.set.vcpus_passed(epoch).unwrap();
         }),
@@ -233,9 +238,13 @@ fn set() -> Vec<Row> {
             |private| {
                 let device = Device::new(private);
                 device.started();
-                let Device { set, notifier, .. } = device;
-                std::mem::forget(notifier);
-                take(set, drop)
+                let Device {
+                    registry,
+                    set,
+                    notifier,
+                    other,
+                } = device;
+                beside(leak((registry, notifier, other)), set, drop)
             },
         ),
     ]
@@ -267,28 +276,43 @@ fn others() -> Vec<Row> {
         Row::new(
             "`IoEventFdBuilder::assign`, with an eventfd of its own",
             &[EVENTFD2, KVM_IOEVENTFD],
-            || {
-                take(builder(vm()), |builder| {
-                    std::mem::forget(builder.assign().unwrap())
-                })
-            },
+            || give(builder(vm()), |builder| builder.assign()),
         ),
         Row::new(
             "`IoEventFdBuilder::assign`, with a notifier",
             &[KVM_IOEVENTFD],
             || {
                 let builder = builder(vm()).notifier(notifier(false));
-                take(builder, |builder| {
-                    std::mem::forget(builder.assign().unwrap())
-                })
+                give(builder, |builder| builder.assign())
             },
         ),
         Row::new("`IoEventFd::deassign`", &[KVM_IOEVENTFD], || {
             let bell = builder(vm()).assign().unwrap();
-            take(bell, |bell| std::mem::forget(bell.deassign().unwrap()))
+            give(bell, |bell| bell.deassign())
         }),
         Row::new("drop of an `IoEventFd`", &[CLOSE, KVM_IOEVENTFD], || {
             take(builder(vm()).assign().unwrap(), drop)
         }),
     ]
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (set, registry) = (&self.set, &self.registry);
+        writeln!(f, "{set:?}, started: {}, {registry:?}", set.is_started())?;
+        writeln!(f, "{:?}, {:?}", set.doorbells(), self.notifier)?;
+        for (address, bytes) in [(AT, [0, 0]), (MOVED, [0, 0])] {
+            writeln!(
+                f,
+                "{address:?} is of {:?}",
+                set.key_of_write(address, &bytes)
+            )?;
+        }
+        writeln!(
+            f,
+            "removals: {:?}",
+            set.plan([]).map(|plan| plan.removals())
+        )?;
+        writeln!(f, "quarantined: {}", registry.quarantined())
+    }
 }

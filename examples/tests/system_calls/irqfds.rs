@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use irq_routing::{GsiLease, MsiMessage, RoutingTable};
 use irqfd::vfio::{IntxDevice, PassthroughIntx};
-use irqfd::{ArmQueue, IrqFd, LevelLine, Vector, inject};
+use irqfd::{ArmQueue, IrqFd, IrqFdBuilder, LevelLine, Vector, inject};
 use kvm_test::{Machine, bare};
 use notify_core::{EventFd, EventNotifier, KvmVcpu};
 
 use crate::call::*;
-use crate::row::{Row, Section, Thread, leak, on, take};
+use crate::row::{Row, Section, Thread, beside, give, leak, on, take};
+use crate::shown::Routing;
 
 fn section(subject: &'static str, thread: Thread, rows: Vec<Row>) -> Section {
     Section {
@@ -33,11 +34,11 @@ pub(crate) fn sections() -> Vec<Section> {
     ]
 }
 
-fn table() -> RoutingTable {
+fn table() -> Routing {
     let machine = Machine::new().unwrap();
     let table = RoutingTable::new(machine.vm()).unwrap();
     std::mem::forget(machine);
-    table
+    Routing(table)
 }
 
 fn message(vector: u32) -> MsiMessage {
@@ -48,16 +49,12 @@ fn lease() -> GsiLease {
     table().lease_msi(message(0x41)).unwrap()
 }
 
-fn assign(builder: irqfd::IrqFdBuilder) {
-    std::mem::forget(builder.assign().unwrap());
-}
-
 fn irqfd() -> Vec<Row> {
     vec![
         Row::new(
             "`assign`, with an eventfd of its own",
             &[EVENTFD2, KVM_IRQFD],
-            || take(IrqFd::builder(lease()), assign),
+            || give(IrqFd::builder(lease()), IrqFdBuilder::assign),
         ),
         Row::new(
             "`assign`, with a notifier that these crates made",
@@ -65,29 +62,40 @@ fn irqfd() -> Vec<Row> {
             || {
                 let notifier = Arc::new(EventNotifier::new().unwrap());
                 std::mem::forget(Arc::clone(&notifier));
-                take(IrqFd::builder(lease()).notifier(notifier), assign)
+                give(
+                    IrqFd::builder(lease()).notifier(notifier),
+                    IrqFdBuilder::assign,
+                )
             },
         ),
         Row::new("`assign`, with a private notifier", &[KVM_IRQFD], || {
             let notifier = EventNotifier::builder().private(true).build();
             let notifier = Arc::new(notifier.unwrap());
             std::mem::forget(Arc::clone(&notifier));
-            take(IrqFd::builder(lease()).notifier(notifier), assign)
+            give(
+                IrqFd::builder(lease()).notifier(notifier),
+                IrqFdBuilder::assign,
+            )
         }),
         Row::new(
             "`assign`, with an `EventFd` whose mode was not asked for",
             &[READ, PREADV2, CLOSE, MUSL_F_SETFD, OPENAT, STATX, KVM_IRQFD],
             || {
                 let notifier = Arc::new(EventNotifier::from(EventFd::new(0).unwrap()));
-                take(IrqFd::builder(lease()).notifier(notifier), assign)
+                give(
+                    IrqFd::builder(lease()).notifier(notifier),
+                    IrqFdBuilder::assign,
+                )
             },
         ),
         Row::new("`deassign`", &[KVM_IRQFD], || {
             let irq = IrqFd::builder(lease()).assign().unwrap();
-            take(irq, |irq| std::mem::forget(irq.deassign().unwrap()))
+            give(irq, IrqFd::deassign)
         }),
         Row::new("drop", &[CLOSE, KVM_IRQFD], || {
-            take(IrqFd::builder(lease()).assign().unwrap(), drop)
+            let table = leak(table());
+            let lease = table.lease_msi(message(0x41)).unwrap();
+            beside(table, IrqFd::builder(lease).assign().unwrap(), drop)
         }),
     ]
 }
@@ -128,8 +136,7 @@ fn queue() -> Vec<Row> {
         Row::new("drop", &[READ, CLOSE], || {
             let table = table();
             let queue = ArmQueue::new(&table).unwrap();
-            std::mem::forget(table);
-            take(queue, drop)
+            beside(leak(table), queue, drop)
         }),
     ]
 }
@@ -174,7 +181,15 @@ fn intx() -> Vec<Row> {
             },
         ),
         Row::new(
-            "`disable`, drop, beside VFIO_DEVICE_SET_IRQS",
+            "`disable`, beside VFIO_DEVICE_SET_IRQS",
+            &[CLOSE, KVM_IRQFD],
+            || {
+                let intx = PassthroughIntx::enable(level_line(), Arc::new(NoDevice));
+                give(intx.unwrap(), PassthroughIntx::disable)
+            },
+        ),
+        Row::new(
+            "drop, beside VFIO_DEVICE_SET_IRQS",
             &[CLOSE, KVM_IRQFD],
             || {
                 let intx = PassthroughIntx::enable(level_line(), Arc::new(NoDevice));

@@ -65,7 +65,9 @@ pub(crate) fn child(sections: &[Section]) -> Option<ExitCode> {
         if let Some(allowed) = allowed {
             allow_only(&allowed).unwrap();
         }
-        body();
+        for step in &mut body.steps {
+            step();
+        }
         done.send(()).unwrap();
         // The thread's end is no part of the operation, and neither are the drops.
         loop {

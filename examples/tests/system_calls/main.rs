@@ -5,6 +5,8 @@
 //! its list. Then it runs once more without each of them, which must kill it. The tables are made
 //! from the same lists; `WRITE_TABLE=1` writes them. They are for x86-64, as are the numbers and
 //! the VMs of `kvm_test`.
+//!
+//! The same operations are the rows of the fault matrix (`faults`), in which each call fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,6 +26,8 @@ mod dispatcher;
 #[cfg(target_arch = "x86_64")]
 mod doorbells;
 #[cfg(target_arch = "x86_64")]
+mod faults;
+#[cfg(target_arch = "x86_64")]
 mod irqfds;
 #[cfg(target_arch = "x86_64")]
 mod jail;
@@ -38,6 +42,8 @@ mod routing;
 #[cfg(target_arch = "x86_64")]
 mod row;
 #[cfg(target_arch = "x86_64")]
+mod shown;
+#[cfg(target_arch = "x86_64")]
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod vm;
@@ -51,7 +57,7 @@ fn main() -> ExitCode {
     let pages = pages::pages();
     let mut trials = pages::trials(&pages);
     let sections: Vec<_> = pages.into_iter().flat_map(|page| page.sections).collect();
-    if let Some(code) = jail::child(&sections) {
+    if let Some(code) = jail::child(&sections).or_else(|| faults::child(&sections)) {
         return code;
     }
     for section in &sections {
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    trials.extend(faults::trials(&sections));
     kvm_test::main(trials)
 }
 

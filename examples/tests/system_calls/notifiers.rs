@@ -8,7 +8,7 @@ use notify_core::{EventFd, EventNotifier};
 use vmm_sys_util::event::{EventConsumer, EventNotifier as Writer};
 
 use crate::call::*;
-use crate::row::{Calls, Row, Section, Thread, leak, on, take};
+use crate::row::{Calls, Row, Section, Thread, give, leak, on, on_each, take, with};
 
 /// Private or not.
 const KINDS: [bool; 2] = [true, false];
@@ -48,13 +48,16 @@ fn row(operation: &'static str, calls: [Calls; 2], act: fn(&'static EventNotifie
 
 fn signals() -> Vec<Row> {
     vec![
-        row(
+        Row::each(
             "`notify`, `try_notify`, `add`",
+            KINDS,
             [Some(&[WRITE]), Some(&[WRITE])],
-            |notifier| {
-                notifier.notify().unwrap();
-                notifier.try_notify().unwrap();
-                notifier.add(2.try_into().unwrap()).unwrap();
+            |private| {
+                let notify: fn(&'static EventNotifier) = |it| it.notify().unwrap();
+                let try_notify: fn(&'static EventNotifier) = |it| _ = it.try_notify().unwrap();
+                let add: fn(&'static EventNotifier) =
+                    |it| _ = it.add(2.try_into().unwrap()).unwrap();
+                on_each(leak(notifier(private)), [notify, try_notify, add])
             },
         ),
         row("`consume`", [Some(&[READ]), Some(&[PREADV2])], |notifier| {
@@ -109,7 +112,7 @@ fn eventfd() -> EventFd {
 fn conversions() -> Vec<Row> {
     vec![
         Row::new("`new`, `builder`", &[EVENTFD2], || {
-            Box::new(|| std::mem::forget(EventNotifier::new().unwrap()))
+            with(&(), || std::mem::forget(EventNotifier::new().unwrap()))
         }),
         Row::new("`From<EventFd>`, `From<Arc<EventFd>>`", &[], || {
             take(eventfd(), |eventfd| {
@@ -150,7 +153,7 @@ fn conversions() -> Vec<Row> {
             ],
             || {
                 let fd = OwnedFd::try_from(notifier(false)).unwrap();
-                take(fd, |fd| std::mem::forget(EventNotifier::adopt(fd).unwrap()))
+                give(fd, EventNotifier::adopt)
             },
         ),
         Row::new(
@@ -182,9 +185,7 @@ fn conversions() -> Vec<Row> {
             ],
             || {
                 let halves: (EventConsumer, Writer) = notifier(false).try_into().unwrap();
-                take(halves, |halves| {
-                    std::mem::forget(EventNotifier::try_from(halves).unwrap());
-                })
+                give(halves, EventNotifier::try_from)
             },
         ),
         Row::new("into `OwnedFd`, into `EventFd`", &[], || {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Routing tables.
 
-use irq_routing::{MsiMessage, RoutingTable, Wiring};
+use irq_routing::{EditOutcome, GsiLease, MsiMessage, RoutingTable, Wiring};
 use kvm_test::Machine;
 
 use crate::call::*;
-use crate::row::{Row, Section, Thread, leak, on, take};
+use crate::row::{Row, Section, Thread, beside, leak, on, take};
+use crate::shown::Routing;
 
 pub(crate) fn sections() -> Vec<Section> {
     vec![Section {
@@ -21,12 +22,17 @@ fn machine() -> &'static Machine {
     Box::leak(Box::new(Machine::new().unwrap()))
 }
 
-fn table() -> &'static RoutingTable {
-    leak(RoutingTable::new(machine().vm()).unwrap())
+fn table() -> &'static Routing {
+    leak(Routing(RoutingTable::new(machine().vm()).unwrap()))
 }
 
 fn message(vector: u32) -> MsiMessage {
     MsiMessage::new(Machine::MSI_ADDRESS, vector)
+}
+
+fn leased() -> (&'static Routing, GsiLease) {
+    let table = table();
+    (table, table.lease().unwrap())
 }
 
 fn rows() -> Vec<Row> {
@@ -76,8 +82,8 @@ fn tables() -> Vec<Row> {
         Row::new("`restore`", &[KVM_SET_GSI_ROUTING], || {
             let saved = table();
             std::mem::forget(saved.lease_msi(message(0x41)).unwrap());
-            let (snapshot, table) = leak((saved.snapshot(), table()));
-            Box::new(move || table.restore(snapshot).unwrap())
+            let both = leak((saved.snapshot(), table()));
+            on(both, |(snapshot, table)| table.restore(snapshot).unwrap())
         }),
         Row::new("drop of the table", &[], || {
             let machine = machine();
@@ -101,7 +107,7 @@ fn leases() -> Vec<Row> {
             &[],
             || {
                 let table = table();
-                take(table.lease_msi(message(0x41)).unwrap(), |lease| {
+                beside(table, table.lease_msi(message(0x41)).unwrap(), |lease| {
                     let driven = lease.table().line(5).unwrap().drive().unwrap();
                     std::mem::forget((driven, lease.into_line().unwrap()));
                 })
@@ -109,21 +115,27 @@ fn leases() -> Vec<Row> {
         ),
         Row::new("`park`, `unpark`", &[], || {
             let table = table();
-            take(table.lease_msi(message(0x41)).unwrap(), |lease| {
+            beside(table, table.lease_msi(message(0x41)).unwrap(), |lease| {
                 std::mem::forget(lease.park().unpark().unwrap());
             })
         }),
         Row::new("drop of a lease", &[], || {
-            take(table().lease_msi(message(0x41)).unwrap(), drop)
+            let table = table();
+            beside(table, table.lease_msi(message(0x41)).unwrap(), drop)
         }),
     ]
 }
 
 fn commits() -> Vec<Row> {
     vec![
-        Row::new("`lease_msi`, `set_route`", &[KVM_SET_GSI_ROUTING], || {
+        Row::new("`lease_msi`", &[KVM_SET_GSI_ROUTING], || {
             on(table(), |table| {
                 std::mem::forget(table.lease_msi(message(0x41)).unwrap())
+            })
+        }),
+        Row::new("`set_route`", &[KVM_SET_GSI_ROUTING], || {
+            on(leak(leased()), |(_, lease)| {
+                lease.set_route(message(0x42)).unwrap()
             })
         }),
         Row::new("`set_route` with the route that it has", &[], || {
@@ -131,19 +143,18 @@ fn commits() -> Vec<Row> {
             on(leak(lease), |lease| lease.set_route(message(0x41)).unwrap())
         }),
         Row::new("`Transaction::commit`", &[KVM_SET_GSI_ROUTING], || {
-            on(table(), |table| {
-                let lease = table.lease().unwrap();
+            on(leak(leased()), |(table, lease)| {
                 let mut transaction = table.transaction();
-                transaction.route(&lease, message(0x42));
+                transaction.route(lease, message(0x42));
                 transaction.commit().unwrap();
-                std::mem::forget(lease);
             })
         }),
         Row::new("`commit_each`", &[KVM_SET_GSI_ROUTING], || {
-            on(table(), |table| {
-                let lease = table.lease().unwrap();
-                table.commit_each([lease.edit(message(0x42))], |_, _| {});
-                std::mem::forget(lease);
+            on(leak(leased()), |(_, lease)| {
+                let edit = lease.edit(message(0x42));
+                lease.table().commit_each([edit], |_, outcome| {
+                    assert!(matches!(outcome, EditOutcome::Committed), "{outcome:?}");
+                });
             })
         }),
         Row::new(

@@ -1,10 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The parts of the tables: sections of rows, and an operation for each cell.
 
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use notify_core::Rejected;
+
 use crate::call::Call;
 
 /// An operation, ready to run on a thread with a filter.
-pub(crate) type Body = Box<dyn FnMut() + Send>;
+pub(crate) struct Body {
+    /// One after the other, if a row is of several operations. Each panics if it fails.
+    pub(crate) steps: Vec<Step>,
+    /// What the documentation asks for after a failure, before the operation is tried again.
+    pub(crate) repair: Step,
+    /// The state of the objects that they are about, to be compared.
+    pub(crate) state: Box<dyn Fn() -> String + Send>,
+}
+
+impl Body {
+    /// The same operation, with a repair after a failure.
+    pub(crate) fn repaired(mut self, repair: impl FnMut() + Send + 'static) -> Self {
+        self.repair = Box::new(repair);
+        self
+    }
+}
+
+pub(crate) type Step = Box<dyn FnMut() + Send>;
 
 /// The system calls of a cell; `None` if there is no such operation.
 pub(crate) type Calls = Option<&'static [Call]>;
@@ -47,7 +69,7 @@ pub(crate) struct Row {
 pub(crate) struct Cell {
     pub(crate) calls: Calls,
     /// Sets everything up, without a filter, and returns the operation.
-    pub(crate) setup: Box<dyn Fn() -> Body>,
+    pub(crate) setup: Box<dyn Fn() -> Body + Send + Sync>,
 }
 
 impl Row {
@@ -68,11 +90,11 @@ impl Row {
     }
 
     /// The same operation for each column.
-    pub(crate) fn each<K: Copy + 'static, const N: usize>(
+    pub(crate) fn each<K: Copy + Send + Sync + 'static, const N: usize>(
         operation: &'static str,
         columns: [K; N],
         calls: [Calls; N],
-        setup: impl Fn(K) -> Body + Copy + 'static,
+        setup: impl Fn(K) -> Body + Copy + Send + Sync + 'static,
     ) -> Self {
         let cells = columns.into_iter().zip(calls).map(|(column, calls)| Cell {
             calls,
@@ -106,14 +128,69 @@ pub(crate) fn leak<T>(value: T) -> &'static T {
 }
 
 /// An operation on a value that is never dropped. Its result is dropped.
-pub(crate) fn on<T: Sync, R: 'static>(value: &'static T, act: fn(&'static T) -> R) -> Body {
-    Box::new(move || {
-        let _ = act(value);
-    })
+pub(crate) fn on<T: Sync + Debug, R: 'static>(value: &'static T, act: fn(&'static T) -> R) -> Body {
+    with(value, move || drop(act(value)))
+}
+
+/// Several operations on a value that is never dropped.
+pub(crate) fn on_each<T: Sync + Debug, const N: usize>(
+    value: &'static T,
+    acts: [fn(&'static T); N],
+) -> Body {
+    let steps = acts
+        .into_iter()
+        .map(|act| -> Step { Box::new(move || act(value)) });
+    Body {
+        steps: steps.collect(),
+        repair: Box::new(|| {}),
+        state: Box::new(move || format!("{value:?}")),
+    }
+}
+
+/// An operation whose effect shows in this value.
+pub(crate) fn with<T: Sync + Debug>(value: &'static T, act: impl FnMut() + Send + 'static) -> Body {
+    Body {
+        steps: vec![Box::new(act)],
+        repair: Box::new(|| {}),
+        state: Box::new(move || format!("{value:?}")),
+    }
+}
+
+/// An operation that consumes a value, and whose effect shows in another one.
+pub(crate) fn beside<T: Send + 'static>(
+    shown: &'static (impl Sync + Debug),
+    value: T,
+    act: fn(T),
+) -> Body {
+    let mut value = Some(value);
+    with(shown, move || act(value.take().unwrap()))
 }
 
 /// An operation that consumes a value.
 pub(crate) fn take<T: Send + 'static>(value: T, act: fn(T)) -> Body {
-    let mut value = Some(value);
-    Box::new(move || act(value.take().unwrap()))
+    beside(&(), value, act)
+}
+
+/// An operation that consumes a value, or gives it back. Its result is never dropped.
+pub(crate) fn give<T: Send + Debug + 'static, R: 'static, E: Debug + 'static>(
+    value: T,
+    mut act: impl FnMut(T) -> Result<R, Rejected<T, E>> + Send + 'static,
+) -> Body {
+    let slot = Arc::new(Mutex::new(Some(value)));
+    let shown = Arc::clone(&slot);
+    let step = move || {
+        let value = slot.lock().unwrap().take().unwrap();
+        match act(value) {
+            Ok(result) => std::mem::forget(result),
+            Err(Rejected { error, value }) => {
+                *slot.lock().unwrap() = Some(value);
+                panic!("{error:?}");
+            }
+        }
+    };
+    Body {
+        steps: vec![Box::new(step)],
+        repair: Box::new(|| {}),
+        state: Box::new(move || format!("{:?}", shown.lock().unwrap())),
+    }
 }

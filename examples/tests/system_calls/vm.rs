@@ -2,10 +2,10 @@
 //! The ports to KVM.
 
 use kvm_test::{Machine, bare};
-use notify_core::{Extension, KvmVcpu, KvmVm, Vcpu, Vm};
+use notify_core::{Extension, KvmVcpu, KvmVm, Rejected, Vcpu, Vm};
 
 use crate::call::*;
-use crate::row::{Row, Section, Thread, leak, on, take};
+use crate::row::{Row, Section, Thread, give, leak, on, take};
 
 pub(crate) fn sections() -> Vec<Section> {
     let section = |subject, thread, rows| Section {
@@ -87,9 +87,9 @@ fn vcpu() -> Vec<Row> {
                 let vm_fd = bare().unwrap();
                 let vcpu_fd = vm_fd.create_vcpu(0).unwrap();
                 std::mem::forget(vm_fd);
-                take(vcpu_fd, |vcpu_fd| {
-                    std::mem::forget(KvmVcpu::duplicate(&vcpu_fd).unwrap());
-                    std::mem::forget(vcpu_fd);
+                give(vcpu_fd, |vcpu_fd| match KvmVcpu::duplicate(&vcpu_fd) {
+                    Ok(vcpu) => Ok((vcpu, vcpu_fd)),
+                    Err(error) => Err(Rejected::new(error, vcpu_fd)),
                 })
             },
         ),

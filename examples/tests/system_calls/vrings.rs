@@ -2,13 +2,13 @@
 //! Rings of a vhost back-end. The back-end's own system calls are not counted.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use notify_core::vring::{VringBackend, Vrings};
 use notify_core::{EventNotifier, NotifierPair};
 
 use crate::call::*;
-use crate::row::{Body, Row, Section, Thread, leak};
+use crate::row::{Body, Row, Section, Thread, leak, with};
 
 /// It makes no system call.
 #[derive(Debug)]
@@ -47,12 +47,20 @@ pub(crate) fn sections() -> Vec<Section> {
 }
 
 fn rings() -> Vrings<Nothing> {
-    Vrings::new([NotifierPair::new().unwrap()]).unwrap()
+    Vrings::new([NotifierPair::new().unwrap(), NotifierPair::new().unwrap()]).unwrap()
 }
 
-fn on(rings: Vrings<Nothing>, act: fn(&mut Vrings<Nothing>)) -> Body {
+fn on(rings: Vrings<Nothing>, mut act: impl FnMut(&mut Vrings<Nothing>) + Send + 'static) -> Body {
     let rings = leak(Mutex::new(rings));
-    Box::new(move || act(&mut rings.lock().unwrap()))
+    let mut body = with(&(), move || act(&mut locked(rings)));
+    body.state = Box::new(move || format!("{:?}", locked(rings)));
+    body
+}
+
+/// A panic is a failure here, and no reason for the next operation to fail.
+fn locked(rings: &Mutex<Vrings<Nothing>>) -> MutexGuard<'_, Vrings<Nothing>> {
+    rings.clear_poison();
+    rings.lock().unwrap()
 }
 
 fn started() -> Vrings<Nothing> {
@@ -65,7 +73,7 @@ fn rows() -> Vec<Row> {
     vec![
         Row::new("`new`", &[EVENTFD2], || {
             let pair = leak(NotifierPair::new().unwrap());
-            Box::new(move || {
+            with(pair, move || {
                 std::mem::forget(Vrings::<Nothing>::new([pair.clone()]).unwrap());
             })
         }),
@@ -75,6 +83,17 @@ fn rows() -> Vec<Row> {
         Row::new("`stop`", &[PREADV2], || {
             on(started(), |rings| drop(rings.stop().unwrap()))
         }),
+        Row::new(
+            "`set_pair`, with notifiers that these crates made",
+            &[],
+            || {
+                let rings = rings();
+                // The other holder keeps the eventfds open.
+                std::mem::forget(rings.pair(0).cloned());
+                let pair = leak(NotifierPair::new().unwrap());
+                on(rings, |rings| rings.set_pair(0, pair.clone()).unwrap())
+            },
+        ),
         Row::new("`abandon`", &[], || {
             on(started(), |rings| assert!(rings.abandon().is_some()))
         }),

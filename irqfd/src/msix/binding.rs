@@ -241,14 +241,15 @@ impl Binding {
         if taken || state.unsent > 0 {
             state.unsent += 1;
             drop(state);
-            let signalled = match self.table.vector(number) {
+            let vector = self.table.vector(number);
+            let signalled = match vector {
                 Some(vector) => vector.inner.signal_moved(&call),
                 None => signal_holding(&call),
             };
             if let Err(error) = signalled {
-                log::error!(
-                    "an interrupt of a queue that moves to another vector is lost: {error}"
-                );
+                let end = vector.map_or("is lost", |_| "is kept");
+                log::error!("an interrupt of a queue that moves to another vector {end}: {error}");
+                vector.inspect(|vector| vector.inner.keep_pending());
             }
             self.state.lock().unsent -= 1;
         }

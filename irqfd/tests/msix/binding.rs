@@ -8,8 +8,9 @@ use std::thread;
 
 use irqfd::Triggered;
 use irqfd::msix::{BindCallError, Binding, NO_VECTOR, Table};
-use kvm_test::PATIENCE;
+use kvm_test::{PATIENCE, refuse};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use notify_core::EventNotifier;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -361,6 +362,23 @@ fn a_full_call_does_not_block_a_move() {
     is_done.recv_timeout(PATIENCE).unwrap();
     assert_eq!(pending(&table, 0), 0b10);
     assert_eq!(call.consume().unwrap().map(u64::from), Some(1));
+}
+
+#[test]
+fn a_signal_that_moves_to_a_notifier_that_takes_none_is_kept() {
+    let bench = Bench::new();
+    let (table, queue, backend) = served(&bench, 2);
+    backend.signal();
+    vector(&table, 1).export().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            refuse(libc::SYS_write, None, libc::EPERM).unwrap();
+            bind_call(&queue, 1, &backend);
+        });
+    });
+    assert_eq!(pending(&table, 0), 0b10);
+    set_mask(&table, 1, false);
+    bench.expect(&[0x41]);
 }
 
 /// Two vCPUs write the register at once, while the back-end signals. At the end each signal is at

@@ -7,8 +7,8 @@ use std::thread;
 
 const LOAD: u16 = 0x20;
 const JUMP_IF_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
-const ALLOW: u32 = 0x7fff_0000;
+pub(crate) const RETURN: u16 = 0x06;
+pub(crate) const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
 /// The offsets in `struct seccomp_data` of the call's number, and of the low half of its second
@@ -50,12 +50,12 @@ pub fn allow_only(calls: &[SystemCall]) -> io::Result<()> {
     install(filter)
 }
 
-const fn statement(code: u16, jf: u8, k: u32) -> libc::sock_filter {
+pub(crate) const fn statement(code: u16, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt: 0, jf, k }
 }
 
 /// The statements of a filter that return `verdict` for this call.
-fn arm((call, request): SystemCall, verdict: u32) -> io::Result<Vec<libc::sock_filter>> {
+pub(crate) fn arm((call, request): SystemCall, verdict: u32) -> io::Result<Vec<libc::sock_filter>> {
     let call = u32::try_from(call).map_err(io::Error::other)?;
     let mut filter = vec![statement(LOAD, 0, NUMBER)];
     match request {
@@ -87,7 +87,7 @@ fn install(mut filter: Vec<libc::sock_filter>) -> io::Result<()> {
 }
 
 /// Memory, locks, and the end of a thread.
-const RUNTIME: [SystemCall; 12] = [
+pub(crate) const RUNTIME: [SystemCall; 12] = [
     (libc::SYS_brk, None),
     (libc::SYS_exit, None),
     (libc::SYS_futex, None),

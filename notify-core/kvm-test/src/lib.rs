@@ -9,9 +9,10 @@
 //!
 //! [`Recorder`] is a VM that only records the calls to it; [`Nothing`] does not even record, and
 //! [`NoIrqLine`] drives no line. [`refuse`] makes a system call fail, as a filter does, and
-//! [`allow_only`] kills at all others. [`signal_from_kernel`] signals an eventfd as the kernel
-//! does. [`wait_until`] waits for another thread. [`Terminal`] is a terminal for a program that a
-//! test starts. [`Machine`] is a real VM whose vCPU never runs, so that interrupts stay visible.
+//! [`allow_only`] kills at all others. [`supervised`] carries out all calls of a thread, or lets
+//! them fail. [`signal_from_kernel`] signals an eventfd as the kernel does. [`wait_until`] waits
+//! for another thread. [`Terminal`] is a terminal for a program that a test starts. [`Machine`] is
+//! a real VM whose vCPU never runs, so that interrupts stay visible.
 
 #[cfg(target_arch = "x86_64")]
 mod bare;
@@ -24,6 +25,7 @@ mod nothing;
 mod patience;
 mod recorder;
 mod signal;
+mod supervise;
 mod terminal;
 mod thread;
 
@@ -43,6 +45,7 @@ pub use nothing::Nothing;
 pub use patience::{PATIENCE, wait_until};
 pub use recorder::{Call, Recorder};
 pub use signal::signal_from_kernel;
+pub use supervise::{Attempt, supervised};
 pub use terminal::Terminal;
 pub use thread::ThreadId;
 

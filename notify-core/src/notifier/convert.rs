@@ -22,7 +22,7 @@ impl EventNotifier {
     /// [`Error::NotEventFd`], [`Error::Examine`]; the file descriptor comes back inside.
     pub fn adopt(fd: OwnedFd) -> Result<Self, Rejected<OwnedFd>> {
         match examine::examine(fd.as_fd()) {
-            Ok(mode) => Ok(Self::of(fd.into(), Some(mode))),
+            Ok(mode) => Ok(Self::of(fd.into(), mode)),
             Err(error) => Err(Rejected::new(error, fd)),
         }
     }

@@ -139,13 +139,16 @@ impl EventNotifier {
     /// Returns what one read takes from the counter, as far as it is known.
     ///
     /// If the eventfd was made elsewhere, the first call reads `/proc/self/fdinfo` (`openat`,
-    /// `statx`, `read`, `close`). Later calls make no system call.
+    /// `statx`, `read`, `close`). Later calls make no system call, unless no memory or descriptor
+    /// was free for the first one.
     ///
     /// These crates call it when an irqfd is assigned, when the dispatcher watches the notifier,
     /// when kicks are moved to another notifier, and in [`Vrings`](crate::vring::Vrings). A VMM
     /// that installs a system call filter, or loses access to `/proc`, should call it before.
     pub fn mode(&self) -> EventFdMode {
-        *self.mode.get_or_init(|| examine::mode(self.as_fd()))
+        let known = self.mode.get().copied();
+        let found = || examine::mode(self.as_fd()).inspect(|mode| _ = self.mode.set(*mode));
+        known.or_else(found).unwrap_or(EventFdMode::Unknown)
     }
 
     /// Declares that only this process has the eventfd, so that `consume` may use `read`.

@@ -12,7 +12,8 @@ use super::fd::{read_nowait, uninterrupted, write_nothing};
 use crate::Error;
 
 /// Checks that `fd` is an eventfd, makes it close-on-exec and non-blocking, and finds its mode.
-pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
+/// If that fails, the open file is as it was.
+pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<Option<EventFdMode>, Error> {
     let examine = |error: io::Error| Error::Examine {
         fd: fd.as_raw_fd(),
         cause: error.into(),
@@ -22,8 +23,9 @@ pub(super) fn examine(fd: BorrowedFd<'_>) -> Result<EventFdMode, Error> {
     }
     let set = |argument| fcntl(fd, argument).map_err(|errno| examine(errno.into()));
     let flags = OFlag::from_bits_retain(set(FcntlArg::F_GETFL)?);
-    set(FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     set(FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // Last, because other holders of the open file see it.
+    set(FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(mode(fd))
 }
 
@@ -66,17 +68,25 @@ fn is_of_filter(error: &io::Error) -> bool {
 }
 
 /// The mode of an eventfd that was made elsewhere; only `/proc` shows it (Linux 6.5 and later).
-pub(crate) fn mode(fd: BorrowedFd<'_>) -> EventFdMode {
-    match field(fd, "eventfd-semaphore:").as_deref() {
+/// Returns nothing if the next look may find it: no memory or descriptor is free at the moment.
+pub(crate) fn mode(fd: BorrowedFd<'_>) -> Option<EventFdMode> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    let info = match info {
+        Err(error) if is_temporary(&error) => return None,
+        info => info.unwrap_or_default(),
+    };
+    let name = "eventfd-semaphore:";
+    let value = info.lines().find_map(|line| line.strip_prefix(name));
+    Some(match value.map(str::trim) {
         Some("0") => EventFdMode::Counter,
         Some("1") => EventFdMode::Semaphore,
         _ => EventFdMode::Unknown,
-    }
+    })
 }
 
-/// A field of what `/proc` shows of an eventfd.
-fn field(fd: BorrowedFd<'_>, name: &str) -> Option<String> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-    let value = info.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(value.trim().to_owned())
+fn is_temporary(error: &io::Error) -> bool {
+    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| shortages.contains(&errno))
 }

@@ -44,9 +44,12 @@ impl Kind {
     }
 }
 
+#[derive(Debug)]
 struct Board {
     line: LevelLine,
     irq: LevelIrq,
+    /// A second exported device, so that a change can fail half way.
+    other: Option<LevelIrq>,
     exits: EoiExits,
 }
 
@@ -67,8 +70,8 @@ fn line(kind: Kind) -> Line {
     table.line(10).unwrap()
 }
 
-fn builder(kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
-    let builder = LevelLine::builder(line(kind));
+fn builder(line: Line, kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
+    let builder = LevelLine::builder(line);
     match kind {
         Own | Exported => builder,
         SplitOwn | SplitExported => builder.eoi_exits(exits),
@@ -79,12 +82,18 @@ fn builder(kind: Kind, exits: &EoiExits) -> LevelLineBuilder {
 impl Board {
     fn new(kind: Kind) -> Self {
         let exits = EoiExits::default();
-        let line = builder(kind, &exits).build().unwrap();
+        let line = builder(line(kind), kind, &exits).build().unwrap();
         let irq = join(&line, kind);
+        let other = matches!(kind, Exported | SplitExported).then(|| join(&line, kind));
         if kind.is_split() {
             line.redirect(message(0x51), false).unwrap();
         }
-        Self { line, irq, exits }
+        Self {
+            line,
+            irq,
+            other,
+            exits,
+        }
     }
 
     fn assert(&self) {

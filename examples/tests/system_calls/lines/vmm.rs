@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What a VMM does with a line: hotplug, snapshots, unplug.
 
-use irqfd::EoiExits;
+use std::sync::Arc;
+
+use irqfd::{EoiExits, LevelIrq};
 
 use super::{Board, KINDS, NONE, builder, join, nothing, notifier, row};
 use crate::call::*;
-use crate::row::{Row, leak, take};
+use crate::row::{Row, give, leak, on, take, with};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -20,8 +22,8 @@ pub(super) fn rows() -> Vec<Row> {
                 NONE,
             ],
             |kind| {
-                take(builder(kind, &EoiExits::default()), |builder| {
-                    std::mem::forget(builder.build().unwrap())
+                give(super::line(kind), move |line| {
+                    builder(line, kind, &EoiExits::default()).build()
                 })
             },
         ),
@@ -37,8 +39,8 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             |kind| {
                 let exits = leak(EoiExits::default());
-                let line = leak(builder(kind, exits).build().unwrap());
-                Box::new(move || std::mem::forget(join(line, kind)))
+                let line = leak(builder(super::line(kind), kind, exits).build().unwrap());
+                with(line, move || std::mem::forget(join(line, kind)))
             },
         ),
         Row::each(
@@ -53,13 +55,12 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             |kind| {
                 let exits = leak(EoiExits::default());
-                let line = leak(builder(kind, exits).build().unwrap());
-                take(
-                    (line, notifier(), notifier()),
-                    |(line, trigger, resample)| {
-                        std::mem::forget(line.join_exported(Some(trigger), resample).unwrap())
-                    },
-                )
+                let line = leak(builder(super::line(kind), kind, exits).build().unwrap());
+                let notifiers = leak((line, notifier(), notifier()));
+                on(notifiers, |(line, trigger, resample)| {
+                    let (trigger, resample) = (Some(Arc::clone(trigger)), Arc::clone(resample));
+                    std::mem::forget(line.join_exported(trigger, resample).unwrap())
+                })
             },
         ),
         row(
@@ -126,7 +127,7 @@ pub(super) fn rows() -> Vec<Row> {
             |board| board.line.resync().unwrap(),
         ),
         Row::each(
-            "`LevelIrq::leave`, drop, while it asserts",
+            "`LevelIrq::leave`, while it asserts",
             KINDS,
             [
                 Some(&[CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
@@ -138,8 +139,36 @@ pub(super) fn rows() -> Vec<Row> {
             |kind| {
                 let board = Board::new(kind);
                 board.assert();
-                let Board { line, irq, exits } = board;
-                std::mem::forget((line, exits));
+                let Board {
+                    line,
+                    irq,
+                    other,
+                    exits,
+                } = board;
+                std::mem::forget((line, other, exits));
+                give(irq, LevelIrq::leave)
+            },
+        ),
+        Row::each(
+            "drop of a `LevelIrq`, while it asserts",
+            KINDS,
+            [
+                Some(&[CLOSE, KVM_IRQ_LINE, KVM_IRQFD]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                Some(&[CLOSE]),
+                Some(&[CLOSE, KVM_IRQFD]),
+                NONE,
+            ],
+            |kind| {
+                let board = Board::new(kind);
+                board.assert();
+                let Board {
+                    line,
+                    irq,
+                    other,
+                    exits,
+                } = board;
+                std::mem::forget((line, other, exits));
                 take(irq, drop)
             },
         ),

@@ -8,7 +8,7 @@ use notify_core::EventNotifier;
 
 use super::{ABSENT, Device, KINDS, NONE, notifier, routing, row};
 use crate::call::*;
-use crate::row::{Calls, Row, leak, on};
+use crate::row::{Calls, Row, leak, on, with};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -98,7 +98,9 @@ fn replace(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> 
         let new = leak(notifier(kind).unwrap_or_else(|| Arc::new(EventNotifier::new().unwrap())));
         // The other holder keeps the eventfd open.
         std::mem::forget(device.vector().notifier());
-        Box::new(move || drop(device.vector().replace_notifier(Arc::clone(new)).unwrap()))
+        with(device, move || {
+            drop(device.vector().replace_notifier(Arc::clone(new)).unwrap())
+        })
     })
 }
 

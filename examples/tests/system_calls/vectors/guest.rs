@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The operations of a guest, on the vCPU's thread.
 
-use super::{Device, NONE, queued, row};
+use super::{Device, NONE, queued, repaired, row};
 use crate::call::*;
 use crate::row::Row;
 
@@ -19,7 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
             Device::enabled,
             |device| device.entry(0x42),
         ),
-        row(
+        repaired(
             "the first unmask of the vector",
             [
                 NONE,
@@ -29,6 +29,7 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             Device::enabled,
             Device::unmask,
+            Device::mask,
         ),
         row(
             "a mask",
@@ -41,7 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
             Device::open,
             Device::mask,
         ),
-        row(
+        repaired(
             "a later unmask",
             [
                 NONE,
@@ -54,8 +55,9 @@ pub(super) fn rows() -> Vec<Row> {
                 device.mask();
             },
             Device::unmask,
+            Device::mask,
         ),
-        row(
+        repaired(
             "an unmask with another message",
             [
                 NONE,
@@ -69,8 +71,9 @@ pub(super) fn rows() -> Vec<Row> {
                 device.entry(0x42);
             },
             Device::unmask,
+            Device::mask,
         ),
-        row(
+        repaired(
             "an unmask while an interrupt is pending",
             [
                 Some(&[KVM_SIGNAL_MSI]),
@@ -84,8 +87,9 @@ pub(super) fn rows() -> Vec<Row> {
                 device.pending();
             },
             Device::unmask,
+            Device::mask,
         ),
-        row(
+        repaired(
             "an unmask after a read of the PBA that found one",
             [
                 Some(&[KVM_SIGNAL_MSI]),
@@ -100,8 +104,9 @@ pub(super) fn rows() -> Vec<Row> {
                 assert!(device.is_pending());
             },
             Device::unmask,
+            Device::mask,
         ),
-        row(
+        repaired(
             "a write of data while the vector is not masked",
             [
                 NONE,
@@ -111,6 +116,11 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             Device::open,
             |device| assert!(device.table.write(8, &0x42_u32.to_le_bytes()).is_empty()),
+            |device| {
+                device.mask();
+                device.entry(0x41);
+                device.unmask();
+            },
         ),
         row(
             "a read of the PBA, vectors not masked",
@@ -141,7 +151,7 @@ pub(super) fn rows() -> Vec<Row> {
                 assert!(device.table.set_control(false, false).is_empty());
             },
         ),
-        row(
+        repaired(
             "clearing the function mask, or enabling MSI-X",
             [
                 NONE,
@@ -154,6 +164,7 @@ pub(super) fn rows() -> Vec<Row> {
                 assert!(device.table.set_control(true, true).is_empty());
             },
             |device| assert!(device.table.set_control(true, false).is_empty()),
+            |device| assert!(device.table.set_control(true, true).is_empty()),
         ),
         row(
             "a reset of the function (`Table::reset`), the vector armed",
@@ -186,6 +197,7 @@ pub(super) fn rows() -> Vec<Row> {
             [NONE, Some(&[WRITE]), Some(&[WRITE]), Some(&[WRITE])],
             |device| device.enabled(),
             |device, _| device.unmask(),
+            Device::mask,
         ),
     ]
 }

@@ -4,17 +4,20 @@
 mod device;
 mod export;
 mod guest;
+mod msi;
 mod vmm;
 
+use std::fmt;
 use std::sync::Arc;
 
 use irq_routing::RoutingTable;
 use irqfd::msix::{Binding, Table};
-use irqfd::{ArmQueue, VectorHandle};
+use irqfd::{ArmQueue, VectorHandle, VectorState};
 use kvm_test::Machine;
 use notify_core::{EventFd, EventNotifier};
 
-use crate::row::{Calls, Row, Section, Thread, leak, on};
+use crate::row::{Calls, Row, Section, Thread, leak, on, with};
+use crate::shown::{Counted, Routing};
 
 /// The owner of a vector's eventfd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +45,16 @@ const NONE: Calls = Some(&[]);
 
 /// A device with one vector, whose table is in the state after a reset.
 struct Device {
-    routing: RoutingTable,
+    routing: Routing,
     table: Table,
     binding: Binding,
 }
 
-fn routing() -> RoutingTable {
+fn routing() -> Routing {
     let machine = Machine::new().unwrap();
     let routing = RoutingTable::new(machine.vm()).unwrap();
     std::mem::forget(machine);
-    routing
+    Routing(routing)
 }
 
 fn notifier(kind: Kind) -> Option<Arc<EventNotifier>> {
@@ -68,6 +71,31 @@ fn notifier(kind: Kind) -> Option<Arc<EventNotifier>> {
     }
 }
 
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut entry = [0; 16];
+        self.table.read(0, &mut entry);
+        writeln!(f, "{:?}, entry 0: {entry:x?}", self.table)?;
+        let mut is_armed = false;
+        for vector in self.table.vectors() {
+            let (state, notifier) = (vector.state(), vector.notifier().map(Counted));
+            is_armed |= state == VectorState::Armed;
+            writeln!(f, "{state:?}, {notifier:?}, pending: {}", pending(vector))?;
+        }
+        // Others may have a GSI, to be armed more quickly.
+        if is_armed {
+            writeln!(f, "{:?}", self.routing)?;
+        }
+        writeln!(f, "{:?}", self.binding)
+    }
+}
+
+/// Whether it keeps a signal. [`VectorHandle::is_pending`] would look into the notifier as well,
+/// and so change it.
+fn pending(vector: &VectorHandle) -> bool {
+    format!("{vector:?}").contains("pending: true")
+}
+
 impl Device {
     fn new(kind: Kind) -> Self {
         Self::queued(kind, None)
@@ -78,7 +106,7 @@ impl Device {
         Self::on(routing, kind, queue)
     }
 
-    fn on(routing: RoutingTable, kind: Kind, queue: Option<&ArmQueue>) -> Self {
+    fn on(routing: Routing, kind: Kind, queue: Option<&ArmQueue>) -> Self {
         let mut builder = Table::builder(&routing).private_irqfd(kind == Private);
         if let Some(queue) = queue {
             builder = builder.queue(queue);
@@ -159,13 +187,37 @@ fn row(
     })
 }
 
+/// An operation that returns which vectors are dead, and what the guest or the VMM does about it.
+fn repaired(
+    operation: &'static str,
+    calls: [Calls; 4],
+    prepare: fn(&Device),
+    act: fn(&'static Device),
+    repair: fn(&Device),
+) -> Row {
+    Row::each(operation, KINDS, calls, move |kind| {
+        let device = leak(Device::new(kind));
+        prepare(device);
+        on(device, act).repaired(move || repair(device))
+    })
+}
+
 pub(crate) fn sections() -> Vec<Section> {
     vec![
         section("vectors", Thread::Vcpu, guest::rows()),
         section("vectors", Thread::Device, device::rows()),
         section("vectors", Thread::Vmm, vmm::rows()),
         section("export of a vector", Thread::Vmm, export::rows()),
+        capability(Thread::Vcpu, msi::guest()),
+        capability(Thread::Vmm, msi::vmm()),
     ]
+}
+
+fn capability(thread: Thread, rows: Vec<Row>) -> Section {
+    Section {
+        columns: &[],
+        ..section("the MSI capability, with private irqfds", thread, rows)
+    }
 }
 
 fn section(subject: &'static str, thread: Thread, rows: Vec<Row>) -> Section {
@@ -184,13 +236,14 @@ fn queued(
     calls: [Calls; 4],
     prepare: fn(&Device),
     act: fn(&Device, &ArmQueue),
+    repair: fn(&Device),
 ) -> Row {
     Row::each(operation, KINDS, calls, move |kind| {
         let routing = routing();
         let queue = ArmQueue::new(&routing).unwrap();
         let device = Device::on(routing, kind, Some(&queue));
         prepare(&device);
-        let (device, queue) = leak((device, queue));
-        Box::new(move || act(device, queue))
+        let both = leak((device, queue));
+        with(both, move || act(&both.0, &both.1)).repaired(move || repair(&both.0))
     })
 }

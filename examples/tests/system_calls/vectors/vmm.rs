@@ -4,9 +4,9 @@
 use irqfd::ResumeBatch;
 use irqfd::msix::{Snapshot, Table};
 
-use super::{ABSENT, Device, KINDS, Kind, NONE, Private, queued, routing, row};
+use super::{ABSENT, Device, KINDS, Kind, NONE, Private, queued, repaired, routing, row};
 use crate::call::*;
-use crate::row::{Calls, Row, leak, on, take};
+use crate::row::{Calls, Row, beside, leak, on, with};
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -16,7 +16,7 @@ pub(super) fn rows() -> Vec<Row> {
             [NONE, Some(&[EVENTFD2]), ABSENT, ABSENT],
             |kind| {
                 let routing = leak(routing());
-                Box::new(move || {
+                with(routing, move || {
                     let builder = Table::builder(routing).private_irqfd(kind == Private);
                     std::mem::forget(builder.build().unwrap());
                 })
@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
             },
             |device| drop(device.table.snapshot().unwrap()),
         ),
-        row(
+        repaired(
             "`Table::resume`, `ResumeBatch::run`",
             [
                 NONE,
@@ -59,8 +59,9 @@ pub(super) fn rows() -> Vec<Row> {
                 device.table.resume_in(&mut batch);
                 assert!(batch.run().is_empty());
             },
+            |device| device.table.pause(),
         ),
-        row(
+        repaired(
             "`Table::resume` with an interrupt that came meanwhile",
             [
                 Some(&[KVM_SIGNAL_MSI]),
@@ -75,6 +76,7 @@ pub(super) fn rows() -> Vec<Row> {
                 device.table.snapshot().unwrap();
             },
             |device| assert!(device.table.resume().is_empty()),
+            |device| device.table.pause(),
         ),
         Row::each(
             "`Table::restore`, the table paused",
@@ -100,12 +102,13 @@ pub(super) fn rows() -> Vec<Row> {
             |kind| {
                 let saved = saved(kind, false);
                 restore(saved);
-                on(saved, |(device, _)| {
+                let body = on(saved, |(device, _)| {
                     assert!(device.table.resume().is_empty())
-                })
+                });
+                body.repaired(|| saved.0.table.pause())
             },
         ),
-        row(
+        repaired(
             "`Table::set_devid`, the vector open",
             [
                 NONE,
@@ -115,6 +118,11 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             Device::open,
             |device| assert!(device.table.set_devid(Some(1)).is_empty()),
+            |device| {
+                assert!(device.table.set_devid(None).is_empty());
+                device.mask();
+                device.unmask();
+            },
         ),
         row(
             "`Table::set_lease`, the vector paused",
@@ -154,6 +162,10 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             |device| device.open(),
             |_, queue| assert_eq!(queue.run_pending().armed, 1),
+            |device| {
+                device.mask();
+                device.unmask();
+            },
         ),
     ]
 }
@@ -187,7 +199,6 @@ fn dropped(operation: &'static str, calls: [Calls; 4], prepare: fn(&Device)) -> 
             binding,
         } = device;
         drop(binding);
-        std::mem::forget(routing);
-        take(table, drop)
+        beside(leak(routing), table, drop)
     })
 }

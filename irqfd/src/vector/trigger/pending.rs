@@ -57,6 +57,11 @@ impl Inner {
         }
     }
 
+    /// Sets the pending bit, for a signal that the notifier does not take.
+    pub(crate) fn keep_pending(&self) {
+        self.gate.keep();
+    }
+
     pub(crate) fn clear_pending(&self) {
         self.clear_pending_locked(&self.control.lock());
     }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Those of notifiers, the dispatcher, rings, the routing table and doorbells.
+
+use super::Exception;
+use crate::faults::run::What::{Changed, Differs, Fails};
+
+pub(super) const EXCEPTIONS: [Exception; 20] = [
+    Exception {
+        operations: &["drop of an `IoEventFd`"],
+        calls: &["KVM_IOEVENTFD that undoes"],
+        what: &[Differs],
+        only: &["ioeventfd of"],
+        reason: "a drop logs what it cannot undo",
+    },
+    Exception {
+        operations: &["drop of a set that is started"],
+        calls: &["KVM_IOEVENTFD that undoes"],
+        what: &[Differs],
+        only: &[],
+        reason: "the doorbell goes into the quarantine of the registry",
+    },
+    Exception {
+        operations: &["`inject::vcpu`"],
+        calls: &["KVM_INTERRUPT EEXIST"],
+        what: &[Differs],
+        only: &["injected: "],
+        reason: "another interrupt waits, which is an outcome and no error",
+    },
+    Exception {
+        operations: &["the first commit of a table that is older"],
+        calls: &["KVM_IRQFD EINVAL"],
+        what: &[Differs],
+        only: &[],
+        reason: "so KVM says that there is no interrupt controller yet",
+    },
+    Exception {
+        operations: &["the first commit of a table that is older"],
+        calls: &["KVM_SET_GSI_ROUTING"],
+        what: &[Changed],
+        only: &["platform: "],
+        reason: "what was found out about the VM is kept",
+    },
+    Exception {
+        operations: &[
+            "`start`, with the doorbells that it had",
+            "`DoorbellSet`: `kick`",
+        ],
+        calls: &["`write` EPERM"],
+        what: &[Changed, Differs],
+        only: &["eventfd-count"],
+        reason: "other queues were kicked",
+    },
+    Exception {
+        operations: &["`stop` (the driver resets the device)"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Changed],
+        only: &["started: ", "ioeventfd of", " owners"],
+        reason: "the set is stopped, and all kicks are still pending",
+    },
+    Exception {
+        operations: &["`apply` of another notifier", "`apply` of an `EventFd`"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Differs],
+        only: &["eventfd-count"],
+        reason: "a kick that cannot be taken from the old notifier stays there",
+    },
+    Exception {
+        operations: &["`apply` of an `EventFd`"],
+        calls: &["`openat` (musl: `open`)"],
+        what: &[Differs],
+        only: &["mode: "],
+        reason: "the mode is not known",
+    },
+    Exception {
+        operations: &["`mode` of one that was converted"],
+        calls: &[
+            "`openat` (musl: `open`) ENOENT",
+            "`openat` (musl: `open`) EPERM",
+            "`read` EPERM",
+        ],
+        what: &[Differs],
+        only: &["mode: "],
+        reason: "the mode is not known",
+    },
+    Exception {
+        operations: &["a turn that calls a handler"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Differs],
+        only: &[" owners", "eventpoll", "eventfd-count"],
+        reason: "the handler has failed, and is not watched any more",
+    },
+    Exception {
+        operations: &["turns with a handler that is polled"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Differs],
+        only: &["eventpoll", "eventfd-count"],
+        reason: "the handler has failed, and is not watched any more",
+    },
+    Exception {
+        operations: &["`pause`, `remove`"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Changed],
+        only: &["eventpoll"],
+        reason: "the handler is paused all the same",
+    },
+    Exception {
+        operations: &["`pause`, `remove`"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Changed],
+        only: &[" owners"],
+        reason: "the handler is removed all the same",
+    },
+    Exception {
+        operations: &["`pause`, `remove`"],
+        calls: &["`read` EPERM", "`preadv2` EPERM"],
+        what: &[Fails],
+        only: &["panicked", "NoHandler"],
+        reason: "the handler is removed all the same",
+    },
+    Exception {
+        operations: &["`Vrings`, beside those of the back-end: `start`, VMM"],
+        calls: &["`preadv2` EPERM", "`fcntl` (F_GETFL)", "`write` EPERM"],
+        what: &[Changed],
+        only: &["calls_missing", "eventfd-count"],
+        reason: "the back-end may have used kicks up and owe calls, so there are more signals",
+    },
+    Exception {
+        operations: &["`start` after `abandon`"],
+        calls: &["`preadv2` EPERM", "`fcntl` (F_GETFL)", "`write` EPERM"],
+        what: &[Changed],
+        only: &["eventfd-count"],
+        reason: "the back-end may have used kicks up and owe calls, so there are more signals",
+    },
+    Exception {
+        operations: &["`Vrings`, beside those of the back-end: `start`"],
+        calls: &["`preadv2` EPERM", "`fcntl` (F_GETFL)", "`write` EPERM"],
+        what: &[Differs],
+        only: &["eventfd-count"],
+        reason: "the back-end may have used kicks up and owe calls, so there are more signals",
+    },
+    Exception {
+        operations: &["`Vrings`, beside those of the back-end: `stop`"],
+        calls: &["`preadv2` EPERM"],
+        what: &[Differs],
+        only: &["eventfd-count"],
+        reason: "the ring counts as kicked, and the kick stays",
+    },
+    Exception {
+        operations: &["`start` after `abandon`"],
+        calls: &["`write` EAGAIN"],
+        what: &[Differs],
+        only: &["eventfd-count"],
+        reason: "a full counter is emptied and signalled once",
+    },
+];
