@@ -76,9 +76,9 @@ impl<B: VringBackend> Vrings<B> {
     ///
     /// - [`VringError::Started`] if a back-end has the rings; nothing has changed.
     /// - [`VringError::SetNotifier`], [`VringError::Start`], [`VringError::Notifier`] and
-    ///   [`VringError::KeptFull`]: the back-end was asked to stop. Drop it before another one is
-    ///   started. Each ring is kicked once, so no kick is lost that the back-end used up. The next
-    ///   start also signals each call.
+    ///   [`VringError::KeptFull`]: the back-end was asked to stop, which may have failed too. Drop
+    ///   it before another one is started. Each ring is kicked once, so no kick is lost that the
+    ///   back-end used up. The next start also signals each call.
     pub fn start(&mut self, mut backend: B) -> Result<(), Rejected<B, VringError>> {
         let State::Idle { calls_missing } = self.state else {
             return Err(Rejected::new(VringError::Started, backend));

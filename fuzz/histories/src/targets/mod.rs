@@ -5,7 +5,9 @@ pub mod doorbells;
 pub mod driven;
 pub mod lines;
 pub mod msix_guest;
+pub mod parse;
 pub mod routing;
+pub mod vhost;
 
 use crate::{Target, check};
 
@@ -32,6 +34,11 @@ pub const TARGETS: &[Target] = &[
         check: check::<msix_guest::MsixGuest>,
     },
     Target {
+        name: "parse",
+        needs_kvm: false,
+        check: check::<parse::Parse>,
+    },
+    Target {
         name: "routing_commits",
         needs_kvm: false,
         check: check::<routing::RoutingCommits>,
@@ -41,6 +48,11 @@ pub const TARGETS: &[Target] = &[
         name: "routing_commits_kvm",
         needs_kvm: true,
         check: check::<routing::RoutingCommitsKvm>,
+    },
+    Target {
+        name: "vhost",
+        needs_kvm: false,
+        check: check::<vhost::Vhost>,
     },
 ];
 
