@@ -23,7 +23,8 @@ pub enum Conflict {
     },
 
     /// Another doorbell starts at another address and shares bytes with this one. KVM accepts both.
-    /// Its bus then finds one of the two or neither, depending on what else is registered.
+    /// If one lies within the other, its bus finds one of the two or neither, depending on what
+    /// else is registered.
     #[error("it overlaps the doorbell at {address} for {datamatch}, and one may hide the other")]
     #[non_exhaustive]
     Overlap {

@@ -6,6 +6,8 @@ mod address;
 mod conflict;
 mod datamatch;
 mod place;
+#[cfg(any(test, kani))]
+mod proofs;
 mod window;
 
 pub use address::IoAddress;

@@ -14,6 +14,7 @@ mod registers;
 mod sending;
 mod snapshot;
 mod threads;
+mod world;
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::{Bench, SHAPES, save};
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Write(u64, Vec<u8>),
     Read(u64, usize),
     Trigger(usize),
@@ -229,7 +229,7 @@ impl Model {
     }
 }
 
-fn play(log: u32, shape: (bool, bool, bool), has_queue: bool, steps: Vec<Step>) {
+pub(super) fn play(log: u32, shape: (bool, bool, bool), has_queue: bool, steps: Vec<Step>) {
     let (bench, other) = (Bench::new(), Bench::new());
     let queue = ArmQueue::new(&bench.routing).unwrap();
     let mut builder = bench.shaped(shape).vectors(1 << log);

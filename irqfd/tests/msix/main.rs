@@ -19,6 +19,7 @@ mod pba;
 mod random;
 mod snapshot;
 mod threads;
+mod world;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::{Bench, save};
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Write(u64, Vec<u8>),
     Read(u64, usize),
     Pba(u64, usize),
@@ -281,7 +281,7 @@ fn check(model: &Model, table: &Table, vm: &SimVm) {
     }
 }
 
-fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
+pub(super) fn play(vectors: usize, has_queue: bool, choosy: bool, steps: Vec<Step>) {
     let (bench, other) = (Bench::new(), Bench::new());
     if choosy {
         bench.vm.enable_x2apic_ids();
