@@ -267,7 +267,7 @@ impl World {
             return self.fail(format!("handler {handler} is not out"));
         };
         if how == How::Panics {
-            entry.has_panicked = true;
+            (entry.has_panicked, entry.has_end_panicked) = (true, true);
             entry.state = State::Out(by, Then::Remove);
         } else {
             self.give_back(handler);

@@ -170,7 +170,8 @@ impl World {
             self.give_back(handler);
         }
         let has_panicked = matches!(taken, Some(Err(_)));
-        let may_panic = self.handlers[handler].has_panicked;
+        // The panic of a drop is logged.
+        let may_panic = self.handlers[handler].has_end_panicked;
         self.check(has_panicked == may_panic, || format!("pause: {taken:?}"));
         if !has_panicked {
             self.threads[me].result = taken;

@@ -190,6 +190,7 @@ impl Entry {
             failed: None,
             signalled: None,
             has_panicked: false,
+            has_end_panicked: false,
             is_waiting: false,
             missed: 0,
         }

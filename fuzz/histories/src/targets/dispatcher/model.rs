@@ -108,6 +108,8 @@ pub(super) struct Entry {
     pub(super) signalled: Option<u64>,
     /// Whether its drop or the end of its polling has panicked.
     pub(super) has_panicked: bool,
+    /// Whether the end of its polling has.
+    pub(super) has_end_panicked: bool,
     /// Whether it was ready when the turn began, and has been since.
     pub(super) is_waiting: bool,
     /// How many turns in a row did not call it.
