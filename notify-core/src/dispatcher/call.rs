@@ -73,6 +73,7 @@ impl Shared {
             return Called::Out;
         };
         let looked = catch_panic(|| {
+            let before = kicks;
             let kicks = match (aim, kicks) {
                 (Aim::Poll, Kicks::Wanted | Kicks::WantedAgain) => {
                     entry.slot.mark_suppressed();
@@ -87,6 +88,8 @@ impl Shared {
             };
             let progress = match aim {
                 Aim::EndPolling => return (kicks, Progress::None),
+                // It may have removed itself in the call just made, which is then its last.
+                _ if kicks != before && entry.slot.is_leaving() => return (kicks, Progress::None),
                 Aim::Poll | Aim::LastPoll => handler.poll(),
             };
             match progress {

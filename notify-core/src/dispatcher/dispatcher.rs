@@ -179,7 +179,8 @@ impl Running<'_> {
                 0 => {}
                 worked => return Ok(Turn::Worked(worked)),
             }
-            if deadline.is_some_and(|at| at <= Instant::now()) {
+            // Else the turn had only handlers that are not to be called any more.
+            if self.inner.is_all_done && deadline.is_some_and(|at| at <= Instant::now()) {
                 return Ok(Turn::TimedOut);
             }
         }

@@ -35,6 +35,9 @@ pub(super) struct Loop {
     pub(super) on_failure: Box<dyn FnMut(Failure) + Send>,
     /// When the kernel was asked last; kept only once a handler can be polled.
     collected: Instant,
+    /// Whether the last turn asked the kernel what is ready and came to the end of it, and no look
+    /// is due.
+    pub(super) is_all_done: bool,
     /// How many handlers are called in a turn, at most.
     most_calls: usize,
 }
@@ -48,11 +51,13 @@ impl Loop {
     ) -> Self {
         Self {
             poll,
-            events: Events::with_capacity(most.min(MOST_EVENTS)),
+            // The waker's event takes no handler's place.
+            events: Events::with_capacity(most.min(MOST_EVENTS - 1) + 1),
             backlog: Backlog::new(),
             polling: Polling::new(limits),
             on_failure,
             collected: Instant::now(),
+            is_all_done: false,
             most_calls: most,
         }
     }
@@ -71,11 +76,14 @@ impl Loop {
             && !self.polling.is_empty()
         {
             worked = self.poll_handlers(shared, me, start, deadline)?;
-            if worked == 0 && self.backlog.is_empty() {
+            // A look that is due has no signal, so it does not wait until no other handler is busy.
+            let is_look_due = self.polling.mode == Mode::PollDue;
+            if worked == 0 && (is_look_due || self.backlog.is_empty()) {
                 worked = self.poll_once_more(shared, me, start);
             }
         }
         let nothing_yet = worked == 0 && self.backlog.is_empty();
+        let mut has_asked = true;
         if nothing_yet && !shared.stop.is_requested() {
             let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             self.collect_ready(shared, remaining)?;
@@ -83,9 +91,14 @@ impl Loop {
             .is_none_or(|start| start.saturating_duration_since(self.collected) >= COLLECT_EVERY)
         {
             self.collect_ready(shared, Some(Duration::ZERO))?;
+        } else {
+            has_asked = false;
         }
         let waited = start.map(|start| start.elapsed());
-        Ok(worked + self.call_ready(shared, me, waited))
+        worked += self.call_ready(shared, me, waited);
+        let is_look_due = !self.polling.is_empty() && self.polling.mode != Mode::MayBlock;
+        self.is_all_done = has_asked && self.backlog.is_empty() && !is_look_due;
+        Ok(worked)
     }
 
     /// Polls for the longest window, if it is open, or until there is something else to do. What

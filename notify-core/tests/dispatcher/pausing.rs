@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use notify_core::dispatcher::{Dispatcher, Error};
+use notify_core::EventNotifier;
+use notify_core::dispatcher::{Dispatcher, Error, Turn};
 
 use crate::support::{PATIENCE, counted, expect_quiet_after, notifier, run, some};
 
@@ -189,4 +190,27 @@ fn a_notifier_that_has_another_handler_by_now_cannot_be_resumed() {
     handle.resume(first).unwrap();
     expect_quiet_after(&dispatcher, 1);
     assert_eq!(count.signals(), 1);
+}
+
+/// The last turn has left them to be read again, and they took all the places of the next one.
+#[test]
+fn a_turn_of_paused_handlers_timed_out_although_another_one_was_ready() {
+    for calls in [1, 2] {
+        let dispatcher = Dispatcher::builder().calls_per_turn(calls).build().unwrap();
+        let handle = dispatcher.handle();
+        let semaphore = || EventNotifier::builder().initial(5).semaphore(true).build();
+        let left: Vec<_> = (0..calls).map(|_| Arc::new(semaphore().unwrap())).collect();
+        let added = left.iter().map(|on| counted(&handle, on).0);
+        let tokens: Vec<_> = added.collect();
+        let turn = dispatcher.run_once(Some(Duration::ZERO)).unwrap();
+        assert_eq!(turn, Turn::Worked(left.len()));
+        for token in tokens {
+            assert_eq!(handle.pause(token).unwrap(), some(4));
+        }
+        let ready = notifier();
+        let (_, count) = counted(&handle, &ready);
+        ready.notify().unwrap();
+        expect_quiet_after(&dispatcher, 1);
+        assert_eq!(count.calls(), 1);
+    }
 }

@@ -8,11 +8,12 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use notify_core::EventNotifier;
 use notify_core::dispatcher::{
     Dispatcher, Error, Handler, HandlerError, PollHandler, PollLimits, Progress, Turn,
 };
 
-use crate::ring::{MANY, dispatcher, eager, open_window, ring};
+use crate::ring::{Device, MANY, Ring, dispatcher, eager, open_window, ring};
 use crate::support::{
     PATIENCE, counted, expect_quiet_after, notifier, some, wait_until, while_it_runs,
 };
@@ -259,6 +260,54 @@ fn an_idle_handler_is_polled_no_more() {
     while_it_runs(&dispatcher, |_| {
         wait_until(|| ring.get(|ring| &ring.polls) > polls + MANY);
     });
+}
+
+/// A semaphore is read again in the next turn. That finds nothing, and the look was left out.
+#[test]
+fn a_turn_timed_out_although_a_look_was_due() {
+    let dispatcher = dispatcher(eager());
+    let semaphore = EventNotifier::builder().semaphore(true).build();
+    let (ring, kick) = (Arc::new(Ring::default()), Arc::new(semaphore.unwrap()));
+    let device = Device(Arc::clone(&ring));
+    dispatcher
+        .handle()
+        .add_polled(Arc::clone(&kick), device)
+        .unwrap();
+    let quiet = || while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {};
+    // Its window opens, and it is polled until the signal is found.
+    for _ in 0..10 {
+        kick.notify().unwrap();
+        let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+        assert!(matches!(turn, Turn::Worked(_)), "{turn:?}");
+        quiet();
+    }
+    ring.late.store(1, Ordering::SeqCst);
+    kick.notify().unwrap();
+    let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+    assert!(matches!(turn, Turn::Worked(_)), "{turn:?}");
+    assert_eq!(ring.get(|ring| &ring.late), 0, "its polling has ended");
+    quiet();
+    assert_eq!(ring.get(|ring| &ring.added), 1);
+    assert_eq!(ring.get(|ring| &ring.served), 1);
+}
+
+/// The other one is ready in each turn, and the work has no signal.
+#[test]
+fn a_look_that_was_due_waited_as_long_as_another_handler_was_busy() {
+    let dispatcher = dispatcher(eager());
+    let (ring, kick, _) = ring(&dispatcher);
+    ring.add(&kick);
+    expect_quiet_after(&dispatcher, 1);
+    ring.late.store(1, Ordering::SeqCst);
+    let busy = EventNotifier::builder().initial(1000).semaphore(true);
+    let (_, calls) = counted(&dispatcher.handle(), &Arc::new(busy.build().unwrap()));
+    for turn in 1..=10 {
+        let worked = dispatcher.run_once(Some(PATIENCE)).unwrap();
+        assert!(matches!(worked, Turn::Worked(_)), "{worked:?}");
+        assert!(calls.calls() <= turn);
+    }
+    assert_eq!(ring.get(|ring| &ring.late), 0, "its polling has ended");
+    assert_eq!(ring.get(|ring| &ring.served), 2);
 }
 
 #[test]

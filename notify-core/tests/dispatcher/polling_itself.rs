@@ -219,3 +219,73 @@ fn a_gap_between_two_looks_ends_the_polling() {
         wait_until(|| ring.get(|ring| &ring.served) == added + 1);
     });
 }
+
+/// Removes itself in one of its calls, and notes all of them.
+struct Leaving {
+    removal: Option<(DispatcherHandle, Arc<Mutex<Option<Token>>>)>,
+    at: &'static str,
+    calls: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Leaving {
+    fn call(&mut self, name: &'static str) {
+        self.calls.lock().unwrap().push(name);
+        if name == self.at
+            && let Some((handle, token)) = self.removal.take()
+        {
+            let token = token.lock().unwrap().unwrap();
+            assert_eq!(handle.remove(token).unwrap(), some(1));
+        }
+    }
+}
+
+impl Handler for Leaving {
+    fn handle(&mut self, _: NonZeroU64) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+impl PollHandler for Leaving {
+    fn poll(&mut self) -> Progress {
+        self.call("poll");
+        Progress::None
+    }
+
+    fn begin_polling(&mut self) {
+        self.call("begin");
+    }
+
+    fn end_polling(&mut self) {
+        self.call("end");
+    }
+}
+
+/// The call in which it removes itself is its last, but for the end of its polling.
+#[test]
+fn a_handler_that_removed_itself_as_its_polling_began_or_ended_was_polled_once_more() {
+    for at in ["begin", "end"] {
+        let dispatcher = dispatcher(eager());
+        let (calls, name, kick) = (Arc::default(), Arc::default(), notifier());
+        let leaving = Leaving {
+            removal: Some((dispatcher.handle(), Arc::clone(&name))),
+            at,
+            calls: Arc::clone(&calls),
+        };
+        let handle = dispatcher.handle();
+        let token = handle.add_polled(Arc::clone(&kick), leaving).unwrap();
+        *name.lock().unwrap() = Some(token);
+        kick.notify().unwrap();
+        let turn = dispatcher.run_once(Some(PATIENCE)).unwrap();
+        assert_eq!(turn, Turn::Worked(1));
+        // On a busy host the time of a run may be over before it polls.
+        let start = Instant::now();
+        while handle.resume(token).is_ok() {
+            assert!(start.elapsed() < PATIENCE, "it is not polled");
+            let short = Some(Duration::from_millis(2));
+            assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
+        }
+        let calls = calls.lock().unwrap();
+        let after = calls.iter().skip_while(|call| **call != at);
+        assert!(!after.clone().any(|call| *call == "poll"), "{calls:?}");
+    }
+}

@@ -39,6 +39,19 @@ fn run_once_says_that_it_was_stopped() {
     assert_eq!(dispatcher.run_once(short).unwrap(), Turn::TimedOut);
 }
 
+/// The event of the stop took the place of the handler's in the list that the kernel fills.
+#[test]
+fn a_turn_after_a_stop_called_no_handler_although_one_was_ready() {
+    let dispatcher = Dispatcher::builder().calls_per_turn(1).build().unwrap();
+    let (handle, notifier) = (dispatcher.handle(), notifier());
+    let (_, count) = counted(&handle, &notifier);
+    handle.stop().unwrap();
+    assert_eq!(dispatcher.run_once(None).unwrap(), Turn::Stopped);
+    notifier.notify().unwrap();
+    expect_quiet_after(&dispatcher, 1);
+    assert_eq!(count.signals(), 1);
+}
+
 /// The kernel has reported all of them, and will not do so again.
 #[test]
 fn what_a_stop_left_is_handled_by_the_next_run() {

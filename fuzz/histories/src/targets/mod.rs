@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The targets: kinds of histories.
 
+pub mod dispatcher;
 pub mod doorbells;
 pub mod driven;
 pub mod lines;
@@ -13,6 +14,11 @@ use crate::{Target, check};
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "dispatcher",
+        needs_kvm: false,
+        check: check::<dispatcher::Dispatchers>,
+    },
     Target {
         name: "doorbells",
         needs_kvm: false,

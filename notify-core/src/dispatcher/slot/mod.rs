@@ -166,6 +166,12 @@ impl<S: Signals, H> Slot<S, H> {
         self.lock().kicks = Kicks::Suppressed;
     }
 
+    /// Whether the handler, which is out, is to be paused or removed when it is given back.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let state = &self.lock().state;
+        matches!(state, State::Out { then, .. } if matches!(then, Then::Pause | Then::Remove))
+    }
+
     /// Gives the handler back, with the last request to its peer.
     pub(crate) fn give_back(&self, handler: H, kicks: Kicks) -> GivenBack<H> {
         let mut inner = self.lock();
