@@ -209,11 +209,11 @@ impl Kernel {
         let Some(paused) = &mut self.paused else {
             return Ok(());
         };
-        let stays_high = paused.restored && !may_be_lowered(members);
-        let send_again = (paused.send_again || stays_high) && may_send;
+        let send_again = paused.send_again && may_send;
         // For devices that have joined: if this fails they are taken off again, and what they have
-        // signalled keeps the pin high.
-        if paused.placeholder.is_none() && may_be_lowered(members) {
+        // signalled keeps the pin high. For those that have left after a restore: it lowers the pin
+        // when it goes.
+        if paused.placeholder.is_none() && (paused.restored || may_be_lowered(members)) {
             paused.placeholder = Some(Placeholder::new(&self.driven_gsi)?);
         }
         // The level of a device that has left, before the triggers of exported ones set theirs.
