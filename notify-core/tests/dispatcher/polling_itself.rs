@@ -378,7 +378,9 @@ fn a_look_was_lost_if_the_handler_was_paused_and_resumed_as_its_polling_ended() 
                 handle.resume(token).unwrap();
             });
             while !race.ended.load(Ordering::SeqCst) {
-                dispatcher.run_once(Some(Duration::from_micros(20))).unwrap();
+                dispatcher
+                    .run_once(Some(Duration::from_micros(20)))
+                    .unwrap();
             }
             let pending = pausing.join().unwrap();
             if pending.is_some() {
