@@ -33,8 +33,8 @@ pub(super) struct OnController {
     controller: Arc<dyn Controller>,
     /// The level that the controller has.
     level: bool,
-    /// It has refused a level that is still high after an EOI. It may interrupt again only when it
-    /// is given that.
+    /// It has a high level from before an EOI, or should have one since. It may interrupt again only
+    /// when it is given one.
     owes: bool,
     paused: Option<Paused>,
 }
@@ -116,12 +116,11 @@ impl OnController {
         for member in members.iter_mut() {
             member.level.triggered = false;
         }
-        match members.level() {
-            true => {
-                let sent = self.send(true);
-                self.owes = sent.is_err();
-                sent
-            }
+        let level = members.level();
+        // Until it takes a level: it may refuse this one or panic, or the line is paused.
+        self.owes = self.level || level;
+        match level {
+            true => self.send(true),
             false => self.follow(false),
         }
     }

@@ -240,7 +240,7 @@ impl Inner {
         } = restored;
         let level = levels.iter().copied().any(Level::is_high);
         let (may_be_sent, result) = match (delivery, entry) {
-            (Delivery::Kernel(kernel), _) => (false, kernel.restore(sent, level)),
+            (Delivery::Kernel(kernel), _) => (false, kernel.restore(members, (sent, level))),
             (Delivery::Controller(controller), _) => (false, controller.send(level)),
             (Delivery::Message(message), Some(entry)) => self.change(message, |message| {
                 message.restore(members, entry, (sent, level))

@@ -30,6 +30,9 @@ struct Paused {
     placeholder: Option<Placeholder>,
     /// At resume the kernel gets the level even if it has it.
     send_again: bool,
+    /// The interrupt controllers were restored, and may hold the pin up for exported devices of the
+    /// other VM. If those leave before the resume, nothing lowers it.
+    restored: bool,
 }
 
 impl Kernel {
@@ -50,9 +53,9 @@ impl Kernel {
     /// was paused. (What devices that wait for EOIs hold up, an EOI lowers.)
     pub(super) fn sent_level(&self, members: &Members) -> bool {
         let paused = self.paused.as_ref();
-        let may_be_held = paused.is_some_and(|paused| paused.placeholder.is_some());
-        let may_be_lowered = members.iter().any(|member| member.resample.is_some());
-        self.level || may_be_held && !may_be_lowered
+        let may_be_held =
+            paused.is_some_and(|paused| paused.placeholder.is_some() || paused.restored);
+        self.level || may_be_held && !may_be_lowered(members)
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -162,10 +165,9 @@ impl Kernel {
         let unbound = members.exported().try_for_each(unbind);
         match unbound {
             Ok(()) => {
-                let send_again = false;
                 self.paused = Some(Paused {
                     placeholder,
-                    send_again,
+                    ..Paused::default()
                 });
                 (Missed::new(), Ok(()))
             }
@@ -203,21 +205,25 @@ impl Kernel {
     }
 
     fn try_resume(&mut self, members: &mut Members) -> Result<(), LevelError> {
-        let may_send = !self.overwrites_triggers(members);
+        let (level, may_send) = (members.level(), !self.overwrites_triggers(members));
         let Some(paused) = &mut self.paused else {
             return Ok(());
         };
         let send_again = paused.send_again && may_send;
         // For devices that have joined: if this fails they are taken off again, and what they have
-        // signalled keeps the pin high.
-        if paused.placeholder.is_none() && members.iter().any(|member| member.resample.is_some()) {
+        // signalled keeps the pin high. For those that have left after a restore: it lowers the pin
+        // when it goes.
+        if paused.placeholder.is_none() && (paused.restored || may_be_lowered(members)) {
             paused.placeholder = Some(Placeholder::new(&self.driven_gsi)?);
+        }
+        // The level of a device that has left, before the triggers of exported ones set theirs.
+        if !may_send && level != self.level {
+            self.send_now(level)?;
         }
         let (line, bound) = (self.driven_gsi.line(), self.driven_gsi.bound());
         for member in members.iter_mut() {
             binding::bind(line, bound, member)?;
         }
-        let level = members.level();
         if send_again || level != self.level {
             self.send_now(level)?;
         }
@@ -233,9 +239,14 @@ impl Kernel {
     /// The line has this level now, and state of a VM whose kernel had been given the level
     /// `saved`. KVM_SET_IRQCHIP restores a pin that was high without its source: the next EOI or
     /// the next level lowers it.
-    pub(super) fn restore(&mut self, saved: bool, level: bool) -> Result<(), LevelError> {
+    pub(super) fn restore(
+        &mut self,
+        members: &Members,
+        (saved, level): (bool, bool),
+    ) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
+                paused.restored |= paused.placeholder.is_none() && may_be_lowered(members);
                 self.level |= saved;
                 paused.send_again |= self.level;
                 Ok(())
@@ -261,6 +272,11 @@ impl Kernel {
     }
 }
 
+/// Whether an EOI lowers the pin.
+fn may_be_lowered(members: &Members) -> bool {
+    members.iter().any(|member| member.resample.is_some())
+}
+
 fn bindings(members: &Members) -> Vec<bool> {
     members.iter().map(|member| member.bound).collect()
 }
@@ -268,8 +284,11 @@ fn bindings(members: &Members) -> Vec<bool> {
 /// A level that could not be lowered when the last device left would be the next line's.
 impl Drop for Kernel {
     fn drop(&mut self) {
-        if let Some(placeholder) = self.paused.take().and_then(|paused| paused.placeholder) {
-            placeholder.remove_or_keep(&mut self.driven_gsi);
+        if let Some(paused) = self.paused.take() {
+            self.level |= paused.restored;
+            if let Some(placeholder) = paused.placeholder {
+                placeholder.remove_or_keep(&mut self.driven_gsi);
+            }
         }
         if let Err(error @ LevelError::LevelRefused { .. }) = self.follow(false) {
             log::error!("a line stays high though no device asserts: {error}");

@@ -74,9 +74,10 @@ impl Message {
         self.entry
     }
 
-    /// The level that was sent to the guest, as far as its entry allows.
+    /// The level that was sent to the guest, as far as its entry allows. It is not that of the
+    /// devices if an edge is due, also of a line that has fallen again.
     pub(super) fn sent_level(&self) -> bool {
-        self.level && !self.has_risen
+        self.level != self.has_risen
     }
 
     /// The vector whose EOI ends an interrupt of the line.
@@ -200,7 +201,7 @@ impl Message {
             ..
         } = *self;
         (self.in_service, self.had_edges, self.level) = (false, false, level);
-        self.has_risen = level && !saved && entry.waits_for_edges();
+        self.has_risen = level != saved && entry.waits_for_edges();
         let (may_be_sent, result) = self.change(members, entry, self.paused);
         if result.is_err() {
             (self.in_service, self.had_edges) = (in_service, had_edges);

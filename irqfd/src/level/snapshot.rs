@@ -83,7 +83,7 @@ pub struct LevelSnapshot(Versioned<Saved>);
 struct Saved {
     version: u32,
     /// The level that the interrupt controllers were given last, or may have of exported devices
-    /// that have left since.
+    /// that have left since. If an edge is due, the other one than that of the devices.
     level: bool,
     entry: Option<SavedEntry>,
     devices: Vec<SavedDevice>,

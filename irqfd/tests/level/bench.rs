@@ -127,7 +127,7 @@ pub(crate) struct Chip {
     state: Mutex<ChipState>,
     /// How often a level was set.
     pub(crate) calls: AtomicUsize,
-    /// The errno with which the next call fails, or 0.
+    /// The errno with which the next call fails, or 0; less than 0: it panics.
     pub(crate) failure: std::sync::atomic::AtomicI32,
 }
 
@@ -167,6 +167,7 @@ impl Controller for Chip {
                 self.state.lock().unwrap().level = level;
                 Ok(())
             }
+            errno if errno < 0 => panic!("a controller of the VMM"),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }

@@ -126,6 +126,52 @@ fn a_level_that_was_refused_after_an_eoi_was_not_given_again() {
     }
 }
 
+/// The controller has a high level from before the EOI, so only a call lets it interrupt again.
+#[test]
+fn a_trigger_after_a_refused_fall_was_not_given() {
+    let (chip, line, exits) = on_chip();
+    let card = exported(&line);
+    signal(&card);
+    assert!(card.take_trigger().unwrap());
+    chip.failure.store(libc::EIO, Ordering::Relaxed);
+    assert_eq!(exits.on_pin(GSI), 1);
+    assert!(chip.level() && !line.is_asserted());
+    chip.calls.store(0, Ordering::Relaxed);
+    signal(&card);
+    assert!(card.take_trigger().unwrap());
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 1);
+}
+
+/// Between the EOI and the trigger the line was low, which the controller was not told.
+#[test]
+fn a_trigger_after_an_eoi_of_a_paused_line_was_not_given_at_the_resume() {
+    let (chip, line, exits) = on_chip();
+    let card = exported(&line);
+    signal(&card);
+    assert!(card.take_trigger().unwrap());
+    line.pause().unwrap();
+    assert_eq!(exits.on_pin(GSI), 1);
+    signal(&card);
+    assert!(card.take_trigger().unwrap());
+    chip.calls.store(0, Ordering::Relaxed);
+    line.resume().unwrap();
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 1);
+}
+
+/// The panic is as a refusal.
+#[test]
+fn a_level_that_panicked_after_an_eoi_was_not_given_again() {
+    let (chip, line, _exits) = on_chip();
+    let (disk, net) = (own(&line), own(&line));
+    disk.assert().unwrap();
+    chip.failure.store(-1, Ordering::Relaxed);
+    let on_eoi = std::panic::AssertUnwindSafe(|| line.on_eoi());
+    drop(std::panic::catch_unwind(on_eoi).unwrap_err());
+    chip.calls.store(0, Ordering::Relaxed);
+    net.assert().unwrap();
+    assert_eq!(chip.calls.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn after_a_restore_the_level_is_said_again_and_all_are_told() {
     let (chip, line, _exits) = on_chip();

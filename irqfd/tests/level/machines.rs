@@ -86,6 +86,23 @@ fn arm64_a_resync_of_a_paused_line_dropped_the_interrupt_of_an_exported_device()
     assert!(vm.is_pin_pending(6) && heard(&card) == 1);
 }
 
+/// The level of the device that has left was lowered after the other's trigger had raised the pin.
+#[test]
+fn arm64_an_exported_device_took_the_place_of_an_own_one_while_the_line_was_paused() {
+    let (vm, line) = arm64();
+    let disk = own(&line);
+    disk.assert().unwrap();
+    line.pause().unwrap();
+    disk.leave().unwrap();
+    let card = exported(&line);
+    signal(&card);
+    line.resume().unwrap();
+    drop(vm.deliver());
+    assert!(vm.is_pin_pending(6));
+    vm.guest_eoi(GIC, 6);
+    assert!(!vm.is_pin_pending(6) && heard(&card) == 1);
+}
+
 #[test]
 fn riscv64_tells_nobody_of_eois() {
     let vm = SimVm::builder().profile(Profile::Riscv64Aia { sources: 64 });

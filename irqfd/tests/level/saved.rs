@@ -410,3 +410,52 @@ fn a_failed_restore_lost_a_signal_that_had_waited() {
     assert_eq!(vm.pending_vectors(0), [VECTOR]);
     assert_eq!([&card, &nic].map(heard), [1, 1]);
 }
+
+/// As above, but it leaves the line of the other VM, before that is resumed.
+#[test]
+fn a_pin_stayed_high_when_its_exported_device_left_after_the_restore() {
+    let (vm, _, line) = bench::pc();
+    let card = exported(&line);
+    signal(&card);
+    drop(vm.deliver());
+    let (vm, line, snapshot) = to_another(&vm, &line);
+    line.pause().unwrap();
+    let card = exported(&line);
+    line.restore(&snapshot).unwrap();
+    card.leave().unwrap();
+    let again = read(serde_json::to_value(line.snapshot().unwrap()).unwrap());
+    line.resume().unwrap();
+    assert!(!pin(&vm));
+
+    // Or a third VM continues.
+    let (vm, _, line) = bench::pc();
+    use_irr(&vm);
+    restore(&line, &again, true);
+    assert!(!pin(&vm));
+}
+
+/// A pin that is high without a source, as after KVM_SET_IRQCHIP.
+fn use_irr(vm: &SimVm) {
+    let mut ioapic = vm.ioapic().unwrap();
+    ioapic.irr |= 1 << GSI;
+    vm.set_ioapic(ioapic);
+}
+
+/// An edge-triggered entry sends it at the resume of the first VM.
+#[test]
+fn an_edge_that_came_and_went_while_the_line_was_paused_was_lost_in_the_other_vm() {
+    let (_, _, line, _exits) = bench::split();
+    let disk = own(&line);
+    line.redirect(edge(VECTOR), false).unwrap();
+    line.pause().unwrap();
+    disk.assert().unwrap();
+    disk.deassert().unwrap();
+    let snapshot = read(written(&line));
+    for paused in ORDERS {
+        let (vm, _, line, _exits) = bench::split();
+        let disk = own(&line);
+        restore(&line, &snapshot, paused);
+        assert!(!disk.is_asserted());
+        assert_eq!(vm.pending_vectors(0), [VECTOR]);
+    }
+}

@@ -69,8 +69,18 @@ impl Shared {
 
     /// Lets the handler look for work.
     pub(super) fn call_to_poll(&self, entry: &Arc<Entry>, me: ThreadId, aim: Aim) -> Called {
+        loop {
+            // If it was to leave, another thread may have resumed it since. Then a look is due.
+            if let Some(called) = self.try_to_poll(entry, me, aim) {
+                return called;
+            }
+        }
+    }
+
+    /// The same; or `None`, without a look, if it was to be paused or removed first.
+    fn try_to_poll(&self, entry: &Arc<Entry>, me: ThreadId, aim: Aim) -> Option<Called> {
         let Some((mut handler, kicks)) = entry.slot.take_out(me) else {
-            return Called::Out;
+            return Some(Called::Out);
         };
         let looked = catch_panic(|| {
             let before = kicks;
@@ -87,15 +97,15 @@ impl Shared {
                 _ => kicks,
             };
             let progress = match aim {
-                Aim::EndPolling => return (kicks, Progress::None),
+                Aim::EndPolling => return (kicks, Some(Progress::None)),
                 // It may have removed itself in the call just made, which is then its last.
-                _ if kicks != before && entry.slot.is_leaving() => return (kicks, Progress::None),
+                _ if kicks != before && entry.slot.is_leaving() => return (kicks, None),
                 Aim::Poll | Aim::LastPoll => handler.poll(),
             };
             match progress {
-                Progress::None => (after_empty_poll(kicks), progress),
+                Progress::None => (after_empty_poll(kicks), Some(progress)),
                 // There may be more that has no signal.
-                Progress::Made | Progress::Failed(_) => (kicks, progress),
+                Progress::Made | Progress::Failed(_) => (kicks, Some(progress)),
             }
         });
         let (kicks, progress) = match looked {
@@ -103,19 +113,27 @@ impl Shared {
             Err(payload) => {
                 // Whatever it asked of its peer, it has not looked since.
                 let (kicks, reason) = (Kicks::Suppressed, Reason::Panic(payload));
-                return Called::Failed(self.remove_failed(entry, handler, kicks, None, reason));
+                return Some(Called::Failed(
+                    self.remove_failed(entry, handler, kicks, None, reason),
+                ));
             }
         };
-        match progress {
-            Progress::None => self.put_back_or_fail(entry, handler, kicks, Called::Idle),
-            Progress::Made => {
-                self.put_back_or_fail(entry, handler, kicks, Called::Worked { can_poll: true })
+        let called = match progress {
+            None => {
+                let failed = |called: &Called| matches!(called, Called::Failed(_));
+                let called = self.put_back_or_fail(entry, handler, kicks, Called::Out);
+                return Some(called).filter(failed);
             }
-            Progress::Failed(error) => {
+            Some(Progress::None) => Called::Idle,
+            Some(Progress::Made) => Called::Worked { can_poll: true },
+            Some(Progress::Failed(error)) => {
                 let reason = Reason::Error(error);
-                Called::Failed(self.remove_failed(entry, handler, kicks, None, reason))
+                return Some(Called::Failed(
+                    self.remove_failed(entry, handler, kicks, None, reason),
+                ));
             }
-        }
+        };
+        Some(self.put_back_or_fail(entry, handler, kicks, called))
     }
 
     /// As [`put_back`](Self::put_back); a handler that panics in that fails.

@@ -60,7 +60,7 @@ impl DispatcherHandle {
     where
         F: FnMut(NonZeroU64) -> Result<(), HandlerError> + Send + 'static,
     {
-        let source = Source::Notifier(notifier);
+        let source = Source::from(notifier);
         self.insert(source, handler, |handler| {
             Kind::Plain(Box::new(Closure(handler)))
         })
@@ -76,7 +76,7 @@ impl DispatcherHandle {
         notifier: Arc<EventNotifier>,
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
-        let source = Source::Notifier(notifier);
+        let source = Source::from(notifier);
         self.insert(source, handler, |handler| Kind::Plain(Box::new(handler)))
     }
 
@@ -93,7 +93,7 @@ impl DispatcherHandle {
         handler: H,
     ) -> Result<Token, Rejected<H, Error>> {
         self.shared.can_poll.store(true, Ordering::Relaxed);
-        let source = Source::Notifier(notifier);
+        let source = Source::from(notifier);
         self.insert(source, handler, |handler| Kind::Polled(Box::new(handler)))
     }
 

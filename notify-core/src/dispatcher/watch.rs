@@ -34,7 +34,12 @@ pub(super) struct Watched {
 #[derive(Debug)]
 pub(super) enum Source {
     /// The dispatcher takes its signals.
-    Notifier(Arc<EventNotifier>),
+    Notifier {
+        notifier: Arc<EventNotifier>,
+        /// Whether one read may leave something in the counter, which epoll does not report again.
+        /// Found out once: the mode of one that was made elsewhere may cost system calls.
+        may_hold_more: bool,
+    },
     /// The dispatcher reads nothing from it.
     Fd(SharedFd, Latest),
 }
@@ -79,7 +84,7 @@ impl Signals for Watched {
     }
 
     fn take(&self) -> Result<Option<NonZeroU64>, Error> {
-        let Source::Notifier(notifier) = &self.source else {
+        let Source::Notifier { notifier, .. } = &self.source else {
             return Ok(None);
         };
         let first = notifier.consume()?;
@@ -99,7 +104,7 @@ impl Signals for Watched {
 impl Watched {
     fn fd(&self) -> RawFd {
         match &self.source {
-            Source::Notifier(notifier) => notifier.as_raw_fd(),
+            Source::Notifier { notifier, .. } => notifier.as_raw_fd(),
             Source::Fd(fd, _) => fd.number,
         }
     }
@@ -107,7 +112,7 @@ impl Watched {
     /// The notifier, if it is one.
     pub(super) fn notifier(&self) -> Option<&Arc<EventNotifier>> {
         match &self.source {
-            Source::Notifier(notifier) => Some(notifier),
+            Source::Notifier { notifier, .. } => Some(notifier),
             Source::Fd(..) => None,
         }
     }
@@ -123,7 +128,7 @@ impl Watched {
     /// is ready for.
     pub(super) fn consume(&self) -> Result<Option<NonZeroU64>, crate::Error> {
         match &self.source {
-            Source::Notifier(notifier) => notifier.consume(),
+            Source::Notifier { notifier, .. } => notifier.consume(),
             Source::Fd(_, latest) => Ok(latest.take()),
         }
     }
@@ -145,10 +150,21 @@ impl Watched {
         }
     }
 
-    /// Whether one read may leave something in the counter, which epoll does not report again.
     pub(super) fn may_hold_more(&self) -> bool {
-        let mode = self.notifier().map(|notifier| notifier.mode());
-        mode.is_some_and(|mode| mode != EventFdMode::Counter)
+        let Source::Notifier { may_hold_more, .. } = &self.source else {
+            return false;
+        };
+        *may_hold_more
+    }
+}
+
+impl From<Arc<EventNotifier>> for Source {
+    fn from(notifier: Arc<EventNotifier>) -> Self {
+        let may_hold_more = notifier.mode() != EventFdMode::Counter;
+        Self::Notifier {
+            notifier,
+            may_hold_more,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Handlers added, and called.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use nix::sys::eventfd::EventFd;
 use notify_core::EventNotifier;
 use notify_core::dispatcher::{Dispatcher, Error, Handler, Turn};
 
@@ -65,6 +66,38 @@ fn a_semaphore_gives_all_that_it_has() {
     let (_, count) = counted(&dispatcher.handle(), &semaphore);
     expect_quiet_after(&dispatcher, 5);
     assert_eq!((count.signals(), count.calls()), (5, 5));
+}
+
+/// While no descriptor was free, `/proc` was asked for the mode of the eventfd at each signal.
+#[test]
+fn each_signal_of_an_adopted_eventfd_asked_for_its_mode() {
+    let asked = AtomicU64::new(0);
+    let run = || {
+        let dispatcher = Dispatcher::new().unwrap();
+        let eventfd = OwnedFd::from(EventFd::new().unwrap());
+        let notifier = Arc::new(EventNotifier::adopt(eventfd).unwrap());
+        let (_, count) = counted(&dispatcher.handle(), &notifier);
+        assert!(asked.swap(0, Ordering::SeqCst) > 0);
+        for signals in 1..=5 {
+            notifier.notify().unwrap();
+            expect_quiet_after(&dispatcher, 1);
+            assert_eq!(count.signals(), signals);
+        }
+    };
+    // `open` in a program that is linked with musl.
+    #[cfg(target_arch = "x86_64")]
+    let opens = [libc::SYS_openat, libc::SYS_open];
+    #[cfg(not(target_arch = "x86_64"))]
+    let opens = [libc::SYS_openat];
+    let supervised = kvm_test::supervised(run, |attempt| {
+        if opens.contains(&attempt.number) {
+            asked.fetch_add(1, Ordering::SeqCst);
+            return Err(libc::EMFILE);
+        }
+        attempt.carry_out()
+    });
+    supervised.unwrap();
+    assert_eq!(asked.into_inner(), 0);
 }
 
 #[test]

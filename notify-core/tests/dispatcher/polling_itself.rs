@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Handlers that change themselves while they are polled, or that another thread changes then.
 
+use std::hint;
 use std::num::NonZeroU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -287,5 +288,111 @@ fn a_handler_that_removed_itself_as_its_polling_began_or_ended_was_polled_once_m
         let calls = calls.lock().unwrap();
         let after = calls.iter().skip_while(|call| **call != at);
         assert!(!after.clone().any(|call| *call == "poll"), "{calls:?}");
+    }
+}
+
+/// Where two threads and the handler of a race stand.
+#[derive(Default)]
+struct Race {
+    ring: Arc<Ring>,
+    /// The handler is in the end of its polling, and then the pause has begun.
+    ended: AtomicBool,
+    pausing: AtomicBool,
+    /// How long the handler stays there.
+    spins: AtomicU64,
+}
+
+struct Raced(Device, Arc<Race>);
+
+impl Handler for Raced {
+    fn handle(&mut self, signalled: NonZeroU64) -> Result<(), HandlerError> {
+        self.0.handle(signalled)
+    }
+}
+
+impl PollHandler for Raced {
+    fn poll(&mut self) -> Progress {
+        self.0.poll()
+    }
+
+    fn begin_polling(&mut self) {
+        self.0.begin_polling();
+    }
+
+    /// Work comes late, and a thread pauses the handler.
+    fn end_polling(&mut self) {
+        let race = &self.1;
+        race.ring.late.store(1, Ordering::SeqCst);
+        self.0.end_polling();
+        if race.spins.load(Ordering::SeqCst) > 0 {
+            race.ended.store(true, Ordering::SeqCst);
+            while !race.pausing.load(Ordering::SeqCst) {
+                hint::spin_loop();
+            }
+            spin(race.spins.load(Ordering::SeqCst));
+        }
+    }
+}
+
+fn spin(count: u64) {
+    (0..count).for_each(|_| hint::spin_loop());
+}
+
+/// A thread pauses the handler as its polling ends, and another one resumes it at once. The look
+/// that was due was left out, and neither the pause nor the counter told of it.
+#[test]
+fn a_look_was_lost_if_the_handler_was_paused_and_resumed_as_its_polling_ended() {
+    const TIME: Duration = Duration::from_secs(3);
+    let dispatcher = dispatcher(eager());
+    let (race, kick) = (Arc::new(Race::default()), notifier());
+    let ring = &race.ring;
+    let raced = Raced(Device(Arc::clone(ring)), Arc::clone(&race));
+    let handle = dispatcher.handle();
+    let token = handle.add_polled(Arc::clone(&kick), raced).unwrap();
+    let quiet = || while dispatcher.run_once(Some(Duration::ZERO)).unwrap() != Turn::TimedOut {};
+    // As `open_window`, but the work that comes late keeps the handler busy.
+    for _ in 0..100 {
+        kick.notify().unwrap();
+        dispatcher.run_once(Some(PATIENCE)).unwrap();
+        quiet();
+    }
+    let start = Instant::now();
+    for round in (0..).take_while(|_| start.elapsed() < TIME) {
+        // It is polled again.
+        kick.notify().unwrap();
+        quiet();
+        race.spins.store(200, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let pausing = scope.spawn(|| {
+                while !race.ended.load(Ordering::SeqCst) {
+                    hint::spin_loop();
+                }
+                race.pausing.store(true, Ordering::SeqCst);
+                handle.pause(token).unwrap()
+            });
+            scope.spawn(|| {
+                while !race.pausing.load(Ordering::SeqCst) {
+                    hint::spin_loop();
+                }
+                spin(100 + round % 200);
+                handle.resume(token).unwrap();
+            });
+            while !race.ended.load(Ordering::SeqCst) {
+                dispatcher
+                    .run_once(Some(Duration::from_micros(20)))
+                    .unwrap();
+            }
+            let pending = pausing.join().unwrap();
+            if pending.is_some() {
+                kick.notify().unwrap();
+            }
+        });
+        race.spins.store(0, Ordering::SeqCst);
+        race.ended.store(false, Ordering::SeqCst);
+        race.pausing.store(false, Ordering::SeqCst);
+        handle.resume(token).unwrap();
+        quiet();
+        let (added, served) = (ring.get(|ring| &ring.added), ring.get(|ring| &ring.served));
+        assert_eq!(added, served, "round {round}");
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Names {
     old: BTreeSet<u64>,
     /// What was duplicated, and of what.
     duplicates: BTreeMap<u64, String>,
+    /// Whether the kernel shows the mode of an eventfd.
+    shows_modes: bool,
 }
 
 impl Names {
@@ -20,6 +22,7 @@ impl Names {
         Ok(Self {
             old: numbers("fd")?.collect(),
             duplicates: BTreeMap::new(),
+            shows_modes: kvm_test::kernel() >= (6, 5, 0),
         })
     }
 
@@ -91,6 +94,10 @@ impl Names {
     pub(super) fn renamed(&self, text: &str) -> String {
         // A mode that was looked up is no change.
         let text = text.replace("mode: OnceLock(<uninit>)", "mode: OnceLock(Counter)");
+        let text = match self.shows_modes {
+            true => text,
+            false => text.replace("mode: OnceLock(Unknown)", "mode: OnceLock(Counter)"),
+        };
         let text = replace(&text, "fd: ", |number| {
             number.parse().map(|fd| self.of(fd)).ok()
         });
