@@ -14,7 +14,7 @@ pub(super) struct Line {
     pub(super) real: Option<LevelLine>,
     /// The level that KVM or the VMM's controller was given last.
     pub(super) sent: bool,
-    /// An EOI could not be answered with the level; the next change of any kind does that.
+    /// The controller has had an EOI and no level since. The next change of any kind gives it one.
     pub(super) owes: bool,
     /// How many irqfds could not be unbound.
     pub(super) stuck: u64,
@@ -48,6 +48,8 @@ pub(super) struct Saved {
     /// Which devices assert, and which have triggered.
     pub(super) levels: Vec<(bool, bool)>,
     pub(super) sent: bool,
+    /// An edge is due, perhaps of a device that has fallen again.
+    pub(super) has_risen: bool,
     pub(super) entry: Redirection,
 }
 

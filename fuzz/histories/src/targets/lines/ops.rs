@@ -167,8 +167,12 @@ impl World {
         let entry = self.lines[at].entry;
         if !done {
             let commits = self.has_failed(Request::Routing);
-            let sent = !entry.masked && !commits && self.deliver_kept(at, false, entry);
-            self.lines[at].had_edges |= sent && entry.is_edge();
+            if !entry.masked && !commits {
+                self.deliver_kept(at, false, entry);
+                // What the irqfds have sent meanwhile is not known.
+                let line = &mut self.lines[at];
+                line.had_edges |= entry.is_edge() && line.has_exported();
+            }
             return;
         }
         let line = &mut self.lines[at];
@@ -245,10 +249,10 @@ impl World {
             .iter_mut()
             .for_each(|device| device.triggered = false);
         let level = line.is_high();
+        line.owes = way == Way::Controller && (line.sent || level);
         match way {
             Way::Message if done => self.send_level(at, false),
-            Way::Controller if level && !done => line.owes = true,
-            Way::Controller if level => self.send_again(at),
+            Way::Controller if level && done => self.send_again(at),
             Way::Controller if done => self.follow(at, true, false),
             _ => {}
         }

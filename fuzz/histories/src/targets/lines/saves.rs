@@ -19,7 +19,7 @@ impl World {
         let levels = line.devices.iter();
         let levels = levels.map(|device| (device.asserted, device.triggered));
         let sent = match self.kind.way() {
-            Way::Message => line.is_high() && !paused.has_risen,
+            Way::Message => false,
             Way::Pins => line.sent || paused.resamples && !line.has_resampled(),
             Way::Controller => line.sent,
         };
@@ -27,6 +27,7 @@ impl World {
             snapshot: snapshot.expect("it is paused"),
             levels: levels.collect(),
             sent,
+            has_risen: paused.has_risen,
             entry: line.entry,
         });
     }
@@ -51,7 +52,10 @@ impl World {
             .any(|(asserts, taken)| *asserts || *taken);
         let line = &self.lines[at];
         let runs = line.paused.is_none();
-        if self.check_result(result, runs && level).is_none() {
+        if self
+            .check_result(result, runs && (level || saved.has_risen))
+            .is_none()
+        {
             if self.way() == Way::Message && !self.has_failed(Request::Routing) && runs {
                 let sent = !saved.entry.masked && self.deliver_kept(at, false, saved.entry);
                 self.notified_or_not(at, sent);
@@ -77,8 +81,8 @@ impl World {
             (Way::Pins, None) if saved.sent || level || line.sent => self.set_level(at, level),
             (Way::Pins, None) => {}
             (Way::Message, paused) => {
-                let has_risen =
-                    level && !saved.sent && saved.entry.is_edge() && !saved.entry.masked;
+                let waits = saved.entry.is_edge() && !saved.entry.masked;
+                let has_risen = saved.has_risen && waits;
                 if let Some(paused) = paused {
                     paused.has_risen = has_risen;
                 }
