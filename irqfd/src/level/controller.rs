@@ -33,8 +33,8 @@ pub(super) struct OnController {
     controller: Arc<dyn Controller>,
     /// The level that the controller has.
     level: bool,
-    /// It has a high level from before an EOI, or should have one since. It may interrupt again only
-    /// when it is given one.
+    /// It has a high level from before an EOI, or should have one since. It may interrupt again
+    /// only when it is given one.
     owes: bool,
     paused: Option<Paused>,
 }

@@ -55,7 +55,7 @@ impl Kernel {
         let paused = self.paused.as_ref();
         let may_be_held =
             paused.is_some_and(|paused| paused.placeholder.is_some() || paused.restored);
-        self.level || may_be_held && !may_be_lowered(members)
+        self.level || may_be_held && !members.has_resampled()
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -213,7 +213,7 @@ impl Kernel {
         // For devices that have joined: if this fails they are taken off again, and what they have
         // signalled keeps the pin high. For those that have left after a restore: it lowers the pin
         // when it goes.
-        if paused.placeholder.is_none() && (paused.restored || may_be_lowered(members)) {
+        if paused.placeholder.is_none() && (paused.restored || members.has_resampled()) {
             paused.placeholder = Some(Placeholder::new(&self.driven_gsi)?);
         }
         // The level of a device that has left, before the triggers of exported ones set theirs.
@@ -246,7 +246,7 @@ impl Kernel {
     ) -> Result<(), LevelError> {
         match &mut self.paused {
             Some(paused) => {
-                paused.restored |= paused.placeholder.is_none() && may_be_lowered(members);
+                paused.restored |= paused.placeholder.is_none() && members.has_resampled();
                 self.level |= saved;
                 paused.send_again |= self.level;
                 Ok(())
@@ -270,11 +270,6 @@ impl Kernel {
             }
         }
     }
-}
-
-/// Whether an EOI lowers the pin.
-fn may_be_lowered(members: &Members) -> bool {
-    members.iter().any(|member| member.resample.is_some())
 }
 
 fn bindings(members: &Members) -> Vec<bool> {

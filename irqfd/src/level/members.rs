@@ -91,6 +91,11 @@ impl Members {
         self.iter_mut().filter(|member| member.exported)
     }
 
+    /// Whether a device waits for EOIs. Then an EOI lowers a pin.
+    pub(super) fn has_resampled(&self) -> bool {
+        self.iter().any(|member| member.resample.is_some())
+    }
+
     pub(super) fn has_exported(&self) -> bool {
         self.iter().any(|member| member.exported)
     }
