@@ -2,7 +2,7 @@
 //! Small worlds, checked whole: all doorbells within a few bytes, all sets of a few of them, all
 //! writes.
 //!
-//! With `WHOLE_WORLDS=1` also the large ones, which take many minutes in release.
+//! The large ones take minutes in release, and run with `--ignored` only.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,8 +15,3 @@ mod devices;
 mod pairs;
 mod sets;
 mod world;
-
-/// Whether the worlds that take many minutes are wanted.
-fn whole() -> bool {
-    std::env::var_os("WHOLE_WORLDS").is_some_and(|value| value != "0")
-}

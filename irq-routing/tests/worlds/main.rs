@@ -2,7 +2,7 @@
 //! Small worlds, checked whole: a table of four GSIs and four entries, all short histories, and a
 //! refusal of each ioctl.
 //!
-//! With `WHOLE_WORLDS=1` also the long histories, which take many minutes in release.
+//! The long histories take minutes in release, and run with `--ignored` only.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,8 +15,3 @@ mod histories;
 mod kernel;
 mod model;
 mod step;
-
-/// Whether the worlds that take many minutes are wanted.
-fn whole() -> bool {
-    std::env::var_os("WHOLE_WORLDS").is_some_and(|value| value != "0")
-}

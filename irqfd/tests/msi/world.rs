@@ -85,10 +85,9 @@ fn every_write() {
 }
 
 #[test]
+#[ignore = "takes minutes, in release"]
 fn every_write_to_any_number_of_vectors() {
-    if std::env::var_os("WHOLE_WORLDS").is_some_and(|value| value != "0") {
-        assert_eq!(every_write_to(&[0, 1, 2, 3, 4, 5]), 120_528);
-    }
+    assert_eq!(every_write_to(&[0, 1, 2, 3, 4, 5]), 120_528);
 }
 
 #[test]

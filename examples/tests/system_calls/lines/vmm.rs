@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use irqfd::{EoiExits, LevelIrq};
 
-use super::{Board, KINDS, NONE, builder, join, nothing, notifier, row};
+use super::{Board, KINDS, Kind, NONE, builder, join, nothing, notifier, row};
 use crate::call::*;
 use crate::row::{Row, give, leak, on, take, with};
 
@@ -136,18 +136,7 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[CLOSE, KVM_IRQFD]),
                 NONE,
             ],
-            |kind| {
-                let board = Board::new(kind);
-                board.assert();
-                let Board {
-                    line,
-                    irq,
-                    other,
-                    exits,
-                } = board;
-                std::mem::forget((line, other, exits));
-                give(irq, LevelIrq::leave)
-            },
+            |kind| give(asserting(kind), LevelIrq::leave),
         ),
         Row::each(
             "drop of a `LevelIrq`, while it asserts",
@@ -159,18 +148,21 @@ pub(super) fn rows() -> Vec<Row> {
                 Some(&[CLOSE, KVM_IRQFD]),
                 NONE,
             ],
-            |kind| {
-                let board = Board::new(kind);
-                board.assert();
-                let Board {
-                    line,
-                    irq,
-                    other,
-                    exits,
-                } = board;
-                std::mem::forget((line, other, exits));
-                take(irq, drop)
-            },
+            |kind| take(asserting(kind), drop),
         ),
     ]
+}
+
+/// A device that asserts. What it is on stays.
+fn asserting(kind: Kind) -> LevelIrq {
+    let board = Board::new(kind);
+    board.assert();
+    let Board {
+        line,
+        irq,
+        other,
+        exits,
+    } = board;
+    std::mem::forget((line, other, exits));
+    irq
 }
