@@ -203,9 +203,11 @@ impl Binding {
     /// other call of this binding from there blocks forever.
     ///
     /// When this returns, a signal of the back-end is at the new vector, or KVM has injected it at
-    /// the old one. (If a write to the new call fails, as with a system call filter, the new vector
-    /// keeps it as a pending bit until its next unmask or resume.) Do not replace or take back the notifier of either vector meanwhile. If
-    /// two threads move the queue at once, a signal may be delivered at both vectors.
+    /// the old one. If the write to the new call fails, as under a system call filter, the new
+    /// vector keeps the signal as a pending bit until its next unmask or resume.
+    ///
+    /// Do not replace or take back the notifier of either vector meanwhile. If two threads move the
+    /// queue at once, a signal may be delivered at both vectors.
     ///
     /// Blocks as long as `set_call`, and while another thread moves the same queue. The last step
     /// writes to the new call without a lock; [`EventNotifier::notify`] describes what a hostile
