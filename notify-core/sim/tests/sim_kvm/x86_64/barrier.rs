@@ -16,7 +16,8 @@ const PIN: u32 = 3;
 /// A separate VM with one interrupt that takes the same way as all others.
 ///
 /// Work runs on the processor on which it was queued, in order. The test stays on one processor, so
-/// work that was queued before the barrier's signal is done when that signal shows.
+/// work that was queued before the barrier's signal is done when that signal shows; unless it ran
+/// for 10 ms, see [`compare`](super::pair::Pair::compare).
 pub(crate) struct Barrier {
     vm: VmFd,
     signal: EventNotifier,

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_IRQCHIP_IOAPIC, kvm_enable_cap, kvm_irqchip, kvm_lapic_state,
@@ -15,6 +17,9 @@ use notify_sim::{IoApicState, Profile, SimVm};
 use super::barrier::Barrier;
 use super::guest::Guest;
 use super::ioctl::{self, Outcome};
+
+/// What KVM has not done within this time it does not do.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Corresponding files, one for each of the two VMs.
 struct Files {
@@ -259,9 +264,16 @@ impl Pair {
     }
 
     /// Compares everything visible.
+    ///
+    /// The barrier is not enough on a slow machine: since Linux 6.5, work that has run for 10 ms
+    /// can be overtaken. So what differs is looked at again for a while.
     #[track_caller]
     pub(crate) fn compare(&self) {
-        self.same(&self.seen_in_kvm(), &self.seen_in_sim());
+        let (sim, end) = (self.seen_in_sim(), Instant::now() + PATIENCE);
+        while self.seen_in_kvm() != sim && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.same(&self.seen_in_kvm(), &sim);
     }
 
     fn seen_in_sim(&self) -> Seen {
