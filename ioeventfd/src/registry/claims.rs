@@ -237,6 +237,20 @@ mod tests {
     use super::*;
     use crate::{Datamatch, IoAddress};
 
+    /// A device in the kernel comes between the check and the change.
+    #[test]
+    fn what_was_checked_before_a_window_came_is_checked_again() {
+        let place = Place::new(IoAddress::Mmio(0xd000_0000), Datamatch::U32(1));
+        let set = SetId::new();
+        let mut claims = Claims::new(&[]);
+        let checked = claims.check(set, [place].into_iter(), &[]).unwrap();
+        assert!(checked.is_some());
+        let window = Window::new(place.address, 4, "a device");
+        claims.reserve(window).unwrap();
+        assert!(claims.begin(set, &[place], &[], checked).is_err());
+        assert_eq!(claims.all().count(), 0);
+    }
+
     /// Doorbells with a value move by less than their width: each old one is beside each new one.
     #[test]
     fn the_neighbours_of_many_values_at_one_address_are_looked_at_once() {

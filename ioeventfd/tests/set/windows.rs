@@ -94,6 +94,22 @@ fn a_window_is_not_reserved_over_a_doorbell() {
     assert!(rig.set.plan(queues(BASE, &notifiers(1))).is_err());
 }
 
+#[test]
+fn an_empty_window_is_nowhere() {
+    const AT: u64 = BASE + 0x10;
+    let vm = Arc::new(SimVm::builder().build());
+    let nowhere = Window::new(IoAddress::Mmio(AT), 0, "nothing");
+    let set = DoorbellSet::new(&DoorbellRegistry::new(vm, &[nowhere]));
+    let one = notifier();
+    for bell in [
+        mmio(0, AT, Datamatch::AnyWrite, &one),
+        mmio(0, AT, W4, &one),
+        mmio(0, AT - 2, W4, &one),
+    ] {
+        assert!(set.plan([bell.clone()]).is_ok(), "{bell:?}");
+    }
+}
+
 /// A byte before each window and one behind it are free; the first byte and the last are not.
 #[test]
 fn interrupt_controllers_of_other_architectures_keep_their_windows() {

@@ -228,4 +228,27 @@ fn messages_follow_the_device_id() {
     // A vector that is opened later.
     let _ = msi.write(2, &0x11_u16.to_le_bytes());
     assert_eq!((devid(0), devid(1)), (Some(0x20), Some(0x20)));
+    assert!(msi.set_devid(Some(0x28)).is_empty());
+    assert_eq!((devid(0), devid(1)), (Some(0x28), Some(0x28)));
+    // One that is masked takes it when it is opened.
+    write32(&msi, 16, 1);
+    assert!(msi.set_devid(None).is_empty());
+    assert_eq!((devid(0), devid(1)), (Some(0x28), None));
+    write32(&msi, 16, 0);
+    assert_eq!(devid(0), None);
+}
+
+#[test]
+fn a_vector_is_armed_on_the_gsi_that_it_is_given() {
+    let bench = Bench::new();
+    let builder = bench.builder().vectors(2).private_irqfd(true);
+    let msi = builder.build().unwrap();
+    let lease = bench.routing.lease_exact(77).unwrap();
+    msi.set_lease(1, lease).unwrap();
+    write32(&msi, 4, LAPIC as u32);
+    let _ = msi.write(0xc, &0x40_u16.to_le_bytes());
+    let _ = msi.write(2, &0x11_u16.to_le_bytes());
+    assert_eq!(vector(&msi, 1).gsi().unwrap().number(), 77);
+    vector(&msi, 1).trigger().unwrap();
+    bench.expect(&[0x41]);
 }
