@@ -17,6 +17,7 @@ mod driven;
 mod each;
 mod errors;
 mod group;
+mod handles;
 mod kernel_route;
 mod leases;
 mod observer;

@@ -50,6 +50,16 @@ fn what_is_restored_is_what_was_written() {
     bench.expect(&[0x41]);
 }
 
+#[test]
+fn the_greatest_data_of_16_bits_are_restored() {
+    let bench = Bench::new();
+    let msi = bench.builder().vectors(4).build().unwrap();
+    let mut value = written();
+    (value["data"], value["sends"]["data"]) = (json!(0xffff), json!(0xffff));
+    msi.restore(&read(value)).unwrap();
+    assert_eq!(read16(&msi, 0xc), 0xffff);
+}
+
 /// Open vectors are closed, and earlier pending interrupts are replaced by the restored ones.
 #[test]
 fn what_it_was_before_is_forgotten() {
