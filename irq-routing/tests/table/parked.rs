@@ -282,6 +282,42 @@ fn no_more_are_taken_than_needed_and_none_in_vain() {
     assert_eq!(unparked(vec![unrouted]), [Some(30)], "it has no entry");
 }
 
+/// It has no entry, so another one is taken for an entry; its number is taken later.
+#[test]
+fn one_that_was_passed_over_can_still_be_taken() {
+    let (_vm, table) = pc();
+    let passed_over = table.lease().unwrap();
+    let gsi = number(&passed_over);
+    let passed_over = passed_over.park();
+    let mut all = leases(&table, 6);
+    let routed = all.remove(0).park();
+    let new = table.lease().unwrap();
+    new.set_route(message(50)).unwrap();
+    assert_eq!(unparked(vec![routed]), [None]);
+    let all_others: Vec<_> = std::iter::from_fn(|| table.lease().ok()).collect();
+    assert_eq!(all_others.last().map(number), Some(gsi));
+    assert_eq!(unparked(vec![passed_over]), [None]);
+}
+
+#[test]
+fn one_whose_message_is_blocked_has_no_entry_to_take() {
+    let (_vm, table, added) = translating(8);
+    let blocked = table.lease_msi(message(1)).unwrap().park();
+    let lease = |data| table.lease_msi(message(data)).unwrap();
+    let routed = lease(200).park();
+    let six: Vec<_> = (201..207).map(lease).collect();
+    added.store(2000, Ordering::Relaxed);
+    table.retranslate().unwrap();
+    let pins = |number| {
+        let pins = [IrqChip::PicMaster, IrqChip::IoApic].map(|chip| pin(chip, number));
+        irq_routing::Pins::new(pins).unwrap()
+    };
+    // Seven entries, and eight.
+    six[0].set_route(pins(4)).unwrap();
+    six[1].set_route(pins(5)).unwrap();
+    assert_eq!(unparked(vec![blocked, routed]), [Some(0), None]);
+}
+
 #[test]
 fn pins_of_a_parked_lease_are_several_entries() {
     let (vm, table) = table();
