@@ -4,7 +4,9 @@
 use kvm_test::os_text;
 use std::error::Error as _;
 
-use ioeventfd::{Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Width, Window};
+use ioeventfd::{
+    AfterExit, Datamatch, DoorbellRegistry, DoorbellSet, Error, IoAddress, Width, Window,
+};
 use notify_sim::CallKind::{IoEventFdAssign, IoEventFdDeassign};
 
 use crate::common::*;
@@ -154,4 +156,18 @@ fn addresses_are_shown_in_hex() {
     let bell = mmio(3, BASE, W2, &notifier());
     assert!(format!("{bell:?}").contains("address: Mmio(0xfe00b000)"));
     assert_eq!(format!("{:?}", IoAddress::Pio(0xc010)), "Pio(0xc010)");
+    let rig = rig();
+    have(&rig.set, [bell]);
+    assert_eq!(format!("{:?}", rig.set), "DoorbellSet { doorbells: 1, .. }");
+}
+
+#[test]
+fn what_an_exit_was() {
+    for (after, text) in [
+        (AfterExit::Resume, "a kick"),
+        (AfterExit::Emulate, "no kick"),
+        (AfterExit::EmulateRest, "a kick in part"),
+    ] {
+        assert_eq!(after.to_string(), text);
+    }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use notify_core::EventNotifier;
 use notify_sim::SimVm;
 
-use super::Handover;
+use super::replaced::ReplacedNotifiers;
+use super::{ExitTable, Handover, Matcher, Target};
+use crate::bus::Place;
 use crate::{Datamatch, Doorbell, DoorbellRegistry, DoorbellSet, IoAddress, Width};
 
 const ADDRESSES: [IoAddress; 2] = [IoAddress::Mmio(0xd000_0000), IoAddress::Mmio(0xd000_0004)];
@@ -87,4 +89,95 @@ fn replaced_notifiers_are_remembered_as_long_as_they_are_open() {
     }
     // Three of the one queue, which are still open, and the latest two of the other.
     assert!(remembered(&set) <= 5, "{}", remembered(&set));
+}
+
+/// A doorbell of this key at one of eight places.
+fn target(place: u64, key: u64, notifier: &Arc<EventNotifier>, rank: u64) -> Target {
+    let address = IoAddress::Mmio(0xd000_0000 + place * 4);
+    Target {
+        place: Place::new(address, Datamatch::Width(Width::W2)),
+        key,
+        notifier: Arc::clone(notifier),
+        rank,
+    }
+}
+
+/// The keys that move after a kick of `sent`, and to which of these notifiers.
+fn moved(
+    all: &[Arc<EventNotifier>],
+    targets: &[Target],
+    replaced: &[(u64, usize)],
+    sent: (u64, usize),
+) -> Vec<(u64, usize)> {
+    let handover = |&(key, from): &(u64, usize)| Handover {
+        key,
+        from: Arc::clone(&all[from]),
+        to: Arc::clone(&all[2]),
+    };
+    let replaced: Vec<_> = replaced.iter().map(handover).collect();
+    let table = ExitTable {
+        matcher: Matcher::new(targets.to_vec()),
+        handovers: 1,
+        replaced: Arc::new(ReplacedNotifiers::default().and(&replaced)),
+    };
+    let (key, from) = sent;
+    let moves = table.moves([(key, &all[from])].into_iter());
+    assert!(moves.iter().all(|one| Arc::ptr_eq(&one.from, &all[from])));
+    let to = |one: &Handover| all.iter().position(|other| Arc::ptr_eq(other, &one.to));
+    let mut moved: Vec<_> = moves
+        .iter()
+        .map(|one| (one.key, to(one).unwrap()))
+        .collect();
+    moved.sort_unstable();
+    moved
+}
+
+#[test]
+fn nothing_moves_from_a_notifier_that_is_in_use() {
+    let all = notifiers();
+    let targets = [
+        target(0, 1, &all[0], Target::CURRENT),
+        target(1, 2, &all[1], Target::CURRENT),
+    ];
+    assert_eq!(moved(&all, &targets, &[(2, 0)], (1, 0)), []);
+}
+
+/// A place that was left still signals it, so the key of that place stays, and the other one moves.
+#[test]
+fn what_a_place_that_was_left_signals_stays_there() {
+    let all = notifiers();
+    let targets = [
+        target(0, 1, &all[0], 5),
+        target(1, 2, &all[1], Target::CURRENT),
+    ];
+    assert_eq!(moved(&all, &targets, &[(2, 0)], (1, 0)), [(2, 1)]);
+}
+
+#[test]
+fn kicks_move_to_the_latest_notifier_of_their_key() {
+    let all = notifiers();
+    for [first, second] in [[5, Target::CURRENT], [Target::CURRENT, 5]] {
+        let latest = usize::from(second == Target::CURRENT);
+        let to = [&all[1], &all[2]];
+        let targets = [target(0, 7, to[0], first), target(1, 7, to[1], second)];
+        let expected = [(7, 1 + latest)];
+        assert_eq!(moved(&all, &targets, &[(7, 0)], (7, 0)), expected);
+    }
+}
+
+#[test]
+fn the_keys_of_each_replaced_notifier_are_remembered_as_long_as_it_is_there() {
+    let [one, other, to] = notifiers();
+    let of = |key, from: &Arc<EventNotifier>| Handover {
+        key,
+        from: Arc::clone(from),
+        to: Arc::clone(&to),
+    };
+    let replaced = ReplacedNotifiers::default().and(&[of(3, &one), of(4, &other), of(5, &one)]);
+    let replaced = replaced.and(&[of(6, &other)]);
+    let keys = |of: &Arc<EventNotifier>| replaced.keys(of).collect::<Vec<_>>();
+    assert_eq!((keys(&one), keys(&other)), (vec![3, 5], vec![4, 6]));
+    assert_eq!(keys(&to), []);
+    drop(one);
+    assert_eq!(replaced.and(&[]).len(), 2);
 }
