@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Lines with one driver, whose pins no other GSI may be routed to.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use irq_routing::{DrivenLine, Error, Gsi, IrqChip, Pins, Platform, Route, RoutingTable, Wiring};
 use kvm_test::Recorder;
@@ -225,6 +225,42 @@ fn two_that_meet_at_a_free_pin_are_told_apart() {
         vm.on_routes(|_| Ok(()));
     }
     drop(driven);
+}
+
+/// Before them nothing is driven, so each would be valid by itself.
+#[test]
+fn a_first_driver_and_a_wire_to_its_pin_are_told_apart() {
+    for drives_first in [true, false] {
+        let (vm, table) = pc();
+        let lease = table.lease_msi(message(1)).unwrap();
+        vm.take();
+        let gate = Gate::new(&vm, |_| Ok(()));
+        let (line, kept) = (table.line(10).unwrap(), Arc::new(Mutex::new(None)));
+        let driven = Arc::clone(&kept);
+        let drives: Commit = Box::new(move || {
+            let line = line.drive().map_err(|rejected| rejected.error)?;
+            *driven.lock().unwrap() = Some(line);
+            Ok(())
+        });
+        let shares = wire(&table, &[(31, ioapic(10))]);
+        let others = if drives_first {
+            vec![drives, shares]
+        } else {
+            vec![shares, drives]
+        };
+        let mut first = table.transaction();
+        first.route(&lease, message(2));
+        let (first, results) = gate.crowd(
+            Box::new(move || Ok(first.commit()?)) as Commit,
+            others,
+            || {},
+        );
+        first.unwrap().unwrap();
+        let [first, second] = <[_; 2]>::try_from(results).unwrap();
+        first.unwrap();
+        expect_shared(second, 10, 31);
+        assert_eq!(kept.lock().unwrap().is_some(), drives_first);
+    }
 }
 
 /// While a line is driven each request for pins has a round of its own, and messages join any
