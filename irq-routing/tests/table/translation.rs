@@ -345,3 +345,19 @@ fn messages_that_do_not_fit_are_blocked_and_hold_up_no_other() {
     let named = |gsi: &u32| blocked.iter().any(|blocked| blocked.number() == *gsi);
     assert!(entries.iter().all(|(gsi, _)| !named(gsi)));
 }
+
+/// There is no message that could be blocked instead.
+#[test]
+fn a_table_without_messages_that_is_refused_is_an_error() {
+    let (vm, table) = adding(&Arc::new(AtomicU32::new(100)));
+    // After it the kernel's table is unknown, so the next commit gives it one.
+    vm.on_routes(|_| panic!("a bug of the VM"));
+    let mut transaction = table.transaction();
+    transaction.wire(table.gsi(4).unwrap(), pin(IrqChip::IoApic, 4));
+    assert!(catch_unwind(AssertUnwindSafe(|| transaction.commit())).is_err());
+    vm.take();
+    vm.on_routes(|_| Err(std::io::Error::from_raw_os_error(crate::EINVAL)));
+    let error = table.retranslate().unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert_eq!(vm.take().len(), 1);
+}
