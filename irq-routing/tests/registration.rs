@@ -46,6 +46,7 @@ fn what_a_callback_holds_may_use_the_table_when_it_is_dropped() {
         let _ = &lease;
     });
     assert_eq!(table.leased(), 1);
+    assert_eq!(format!("{registration:?}"), "Registration { .. }");
     drop(registration);
     assert_eq!(table.leased(), 0);
 }

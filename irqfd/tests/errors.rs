@@ -8,10 +8,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use irq_routing::{MsiMessage, RoutingTable, Wiring};
+use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::vfio::{IntxDevice, PassthroughIntx};
-use irqfd::{EventNotifier, IrqFd, LevelLine, Vector, VectorState, inject, msi, msix};
-use notify_sim::{CallKind, SimVm};
+use irqfd::{
+    EoiExits, EventNotifier, IrqFd, LevelLine, RestoreError, Vector, VectorState, inject, msi, msix,
+};
+use notify_sim::{CallKind, Profile, SimVm};
 
 const EIO: i32 = 5;
 
@@ -101,6 +103,42 @@ fn of_a_line() {
     let error = device.assert().unwrap_err();
     expect_complete(&error, error.raw_os_error());
     assert!(error.to_string().contains("line 10"));
+}
+
+#[test]
+fn of_a_redirection() {
+    let vm = SimVm::builder().profile(Profile::X86Split { pins: 24 });
+    let vm = Arc::new(vm.build());
+    let table = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86Split));
+    let lease = table.build().unwrap().lease_exact(10).unwrap();
+    lease.set_route(message()).unwrap();
+    let line = LevelLine::builder(lease.into_line().unwrap());
+    let line = line.eoi_exits(&EoiExits::default()).build().unwrap();
+    vm.fail(CallKind::SetGsiRouting, 1, EIO);
+    let other = MsiMessage::new(0xfee0_0000, 0x8051);
+    let error = line.redirect(other, false).unwrap_err();
+    expect_complete(&error, error.raw_os_error());
+}
+
+/// A line that is not paused is given its new level at once.
+#[test]
+fn of_a_restored_line() {
+    let (vm, table) = machine();
+    let line = LevelLine::builder(table.line(10).unwrap()).build().unwrap();
+    let device = line.join().unwrap();
+    device.assert().unwrap();
+    line.pause().unwrap();
+    let asserted = line.snapshot().unwrap();
+    line.resume().unwrap();
+    device.deassert().unwrap();
+    vm.fail(CallKind::IrqLine, 1, EIO);
+    let error = line.restore(&asserted).unwrap_err();
+    assert!(matches!(error, RestoreError::Line(_)), "{error}");
+    expect_complete(&error, error.raw_os_error());
+    drop(device);
+    let error = line.restore(&asserted).unwrap_err();
+    assert!(matches!(error, RestoreError::Devices { .. }), "{error}");
+    assert_eq!(error.raw_os_error(), None);
 }
 
 #[test]
