@@ -455,6 +455,33 @@ fn an_edit_of_another_table_fails_and_the_table_goes_on() {
     assert_eq!(vm.take().len(), 1);
 }
 
+/// Half of them is out of range; the kernel refuses one of the others by an unknown rule.
+#[test]
+fn edits_that_have_failed_before_cost_no_ioctl() {
+    let (_, larger) = table();
+    let vm = Arc::new(Recorder::default());
+    vm.has(Platform::X86);
+    vm.answer(Extension::IrqRouting, 64);
+    vm.on_routes(strict);
+    let builder = RoutingTable::builder(vm.clone()).wiring(Wiring::none(Platform::X86));
+    let table = builder.build().unwrap();
+    let far = [100, 101].map(|number| larger.lease_exact(number).unwrap());
+    let near = [(); 2].map(|()| table.lease().unwrap());
+    for (far_first, data) in [(true, 1), (false, 2)] {
+        let far = far.each_ref().map(|lease| lease.edit(message(data)));
+        let near = [near[0].edit(message(data)), near[1].edit(message(GUILTY))];
+        let (far_words, near_words) = (["failed"; 2], ["committed", "failed"]);
+        let (edits, expected) = if far_first {
+            ([far, near].concat(), [far_words, near_words].concat())
+        } else {
+            ([near, far].concat(), [near_words, far_words].concat())
+        };
+        assert_eq!(commit(&table, &edits), expected);
+        // Both, and each alone.
+        assert_eq!(vm.take().len(), 3);
+    }
+}
+
 #[test]
 fn a_lease_that_is_dropped_while_its_edit_is_in_the_kernel_leaves_nothing() {
     let (vm, table) = table();

@@ -62,6 +62,10 @@ fn a_table_prints_its_vm_and_its_size() {
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+    let builder = RoutingTable::builder(Arc::new(Recorder::default()));
+    assert!(format!("{builder:?}").contains("translation: none"));
+    let builder = builder.translate(Some);
+    assert!(format!("{builder:?}").contains("translation: Translation"));
 }
 
 #[test]

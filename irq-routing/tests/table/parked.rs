@@ -696,6 +696,37 @@ fn as_many_edits_as_fit_are_committed() {
     assert_eq!(unparked(parked), [None; 10]);
 }
 
+/// No entry is left, and one edit of two needs none.
+#[test]
+fn an_edit_that_needs_no_entry_is_committed_beside_one_that_gets_none() {
+    let (vm, table) = pc();
+    let routed = leases(&table, 6);
+    let new = table.lease().unwrap();
+    for reversed in [false, true] {
+        let data = 60 + u32::from(reversed);
+        let mut edits = [routed[0].edit(message(data)), new.edit(message(70))];
+        if reversed {
+            edits.reverse();
+        }
+        vm.take();
+        let mut outcomes = outcomes(&table, &edits);
+        if reversed {
+            outcomes.reverse();
+        }
+        assert!(
+            matches!(&outcomes[..], [EditOutcome::Committed, EditOutcome::Failed(error)]
+                if matches!(**error, Error::TableFull { limit: 44, .. })),
+            "{outcomes:?}"
+        );
+        let tables: Vec<_> = vm.take();
+        let Some(kvm_test::Call::Routes(entries)) = tables.last() else {
+            panic!("{tables:?}");
+        };
+        let given = |entry: &&RouteEntry| entry.target == RouteTarget::Msi(message(data));
+        assert_eq!(entries.iter().filter(given).count(), 1);
+    }
+}
+
 /// One by one, in any order: edits that come when the table is full fail, without an ioctl.
 #[test]
 fn one_by_one_only_those_fail_that_do_not_fit() {
