@@ -369,14 +369,18 @@ fn doorbells_of_any_width_where_kvm_is_faster_with_them() {
         assert_eq!(datamatches(&vm, notification), [Datamatch::AnyWrite; 2]);
     }
     // arm64 and riscv64 accept such doorbells, but are no faster with them.
-    vm.answer(Extension::IoEventFdNoLength, 0);
-    for (notification, width) in [
-        (Notification::Index, Width::W2),
-        (Notification::Data, Width::W4),
-    ] {
-        assert_eq!(datamatches(&vm, notification), [Datamatch::Width(width); 2]);
+    for (accepts, is_faster) in [(1, 0), (0, 1)] {
+        vm.answer(Extension::IoEventFdAnyLength, accepts);
+        vm.answer(Extension::IoEventFdNoLength, is_faster);
+        for (notification, width) in [
+            (Notification::Index, Width::W2),
+            (Notification::Data, Width::W4),
+        ] {
+            assert_eq!(datamatches(&vm, notification), [Datamatch::Width(width); 2]);
+        }
     }
     // With a multiplier of 0 all queues have one address, and only the value names the queue.
+    vm.answer(Extension::IoEventFdAnyLength, 1);
     vm.answer(Extension::IoEventFdNoLength, 1);
     let shared = modern(capability(0x3000, 2, 0)).unwrap().any_width(&vm);
     let bells = shared.unwrap().doorbells(BAR, queues(&[0])).unwrap();
