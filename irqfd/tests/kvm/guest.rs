@@ -74,6 +74,7 @@ pub(crate) struct Guest {
     pub(crate) table: RoutingTable,
     memory: *mut u8,
     listens: Listens,
+    uncounted: u32,
 }
 
 impl Guest {
@@ -119,6 +120,7 @@ impl Guest {
             table,
             memory,
             listens,
+            uncounted: 0,
         };
         guest.expect_silence();
         guest
@@ -172,12 +174,25 @@ impl Guest {
     }
 
     /// The same, if an interrupt comes before the main loop has gone round; EOI exits are returned.
+    ///
+    /// An emulated host can deliver an interrupt of the PICs twice. The second time nothing is in
+    /// service, and it does not count; that is rare.
     pub(crate) fn poll_interrupt(&mut self, report: impl FnMut(u8)) -> bool {
         let taken = self.run() == Ok(TAKEN);
+        let counts = taken && (self.listens != Listens::Pics || self.is_in_service());
         if taken {
             self.end().into_iter().for_each(report);
+            self.uncounted += u32::from(!counts);
+            assert!(self.uncounted < 10, "interrupts of no pin");
         }
-        taken
+        counts
+    }
+
+    /// Whether the interrupt of the pin has been taken from the PIC and not ended.
+    fn is_in_service(&self) -> bool {
+        let slave = chip(&self.vm_fd, KVM_IRQCHIP_PIC_SLAVE);
+        // SAFETY: KVM filled the union as a PIC, whose fields are integers.
+        unsafe { slave.chip.pic.isr & 1 << (GSI - 8) != 0 }
     }
 
     fn end(&mut self) -> Vec<u8> {
