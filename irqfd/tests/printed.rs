@@ -2,14 +2,11 @@
 //! What a VMM prints: objects and snapshots with their registers in hex, results in words.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::error::Error;
 use std::fmt::{Debug, Display};
-use std::num::ParseIntError;
 use std::sync::Arc;
 
 use irq_routing::{MsiMessage, Platform, RoutingTable, Wiring};
 use irqfd::inject::Injected;
-use irqfd::msix::BindCallError;
 use irqfd::{
     ArmQueue, Dead, EoiExits, LevelLine, ResumeBatch, Triggered, Vector, VectorState, msi, msix,
 };
@@ -163,24 +160,4 @@ fn a_vector_that_is_dead() {
     let text = msix.vector(1).unwrap().state().to_string();
     assert!(text.starts_with("dead: "), "{text}");
     expect_text(&VectorState::Queued, "queued");
-}
-
-/// A back-end's error that has a source.
-#[derive(Debug, thiserror::Error)]
-#[error("the daemon says {0}")]
-struct Refused(#[source] ParseIntError);
-
-#[test]
-fn a_queue_that_is_not_moved() {
-    let reason = "x".parse::<u8>().unwrap_err();
-    let error = BindCallError::SetCall(Refused(reason.clone()));
-    expect_text(
-        &error,
-        &format!("the back-end of a queue does not take another call: the daemon says {reason}"),
-    );
-    // The text has the back-end's own, so its source is next.
-    assert_eq!(error.source().unwrap().to_string(), reason.to_string());
-    let error = irqfd::VectorError::NotPaused;
-    let error = BindCallError::<Refused>::Call(error);
-    assert!(error.source().is_none());
 }

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use irq_routing::{DrivenLine, Error, Gsi, IrqChip, Pins, Platform, Route, RoutingTable, Wiring};
+use irq_routing::{
+    DrivenLine, Error, Gsi, GsiLease, IrqChip, Pins, Platform, Route, RoutingTable, Wiring,
+};
 use kvm_test::Recorder;
 
 use crate::crowd::Gate;
@@ -34,6 +36,22 @@ fn wire(table: &RoutingTable, wires: &[(u32, Pins)]) -> Commit {
         transaction.wire(table.gsi(*gsi).unwrap(), *pins);
     }
     Box::new(move || Ok(transaction.commit()?))
+}
+
+/// The results of commits that come while a message of this data is in the kernel.
+fn behind(
+    gate: &Gate,
+    table: &RoutingTable,
+    lease: &GsiLease,
+    data: u32,
+    commits: Vec<Commit>,
+) -> Vec<Result<(), Error>> {
+    let mut first = table.transaction();
+    first.route(lease, message(data));
+    let first: Commit = Box::new(move || Ok(first.commit()?));
+    let (first, results) = gate.crowd(first, commits, || {});
+    first.unwrap().unwrap();
+    results
 }
 
 #[track_caller]
@@ -176,14 +194,7 @@ fn of_commits_that_go_together_only_the_one_that_shares_fails() {
     let gate = Gate::new(&vm, |_| Ok(()));
     let innocent = || wire(&table, &[(31, ioapic(2))]);
     let others = vec![innocent(), wire(&table, &[(32, ioapic(10))]), innocent()];
-    let mut first = table.transaction();
-    first.route(&lease, message(2));
-    let (first, results) = gate.crowd(
-        Box::new(move || Ok(first.commit()?)) as Commit,
-        others,
-        || {},
-    );
-    first.unwrap().unwrap();
+    let results = behind(&gate, &table, &lease, 2, others);
     let [one, guilty, other] = <[_; 3]>::try_from(results).unwrap();
     one.unwrap();
     other.unwrap();
@@ -211,14 +222,7 @@ fn two_that_meet_at_a_free_pin_are_told_apart() {
         } else {
             vec![anothers, own]
         };
-        let mut first = table.transaction();
-        first.route(&lease, message(2 + u32::from(moves_first)));
-        let (first, results) = gate.crowd(
-            Box::new(move || Ok(first.commit()?)) as Commit,
-            others,
-            || {},
-        );
-        first.unwrap().unwrap();
+        let results = behind(&gate, &table, &lease, 2 + u32::from(moves_first), others);
         let [first, second] = <[_; 2]>::try_from(results).unwrap();
         first.unwrap();
         expect_shared(second, 10, 30);
@@ -248,14 +252,7 @@ fn a_first_driver_and_a_wire_to_its_pin_are_told_apart() {
         } else {
             vec![shares, drives]
         };
-        let mut first = table.transaction();
-        first.route(&lease, message(2));
-        let (first, results) = gate.crowd(
-            Box::new(move || Ok(first.commit()?)) as Commit,
-            others,
-            || {},
-        );
-        first.unwrap().unwrap();
+        let results = behind(&gate, &table, &lease, 2, others);
         let [first, second] = <[_; 2]>::try_from(results).unwrap();
         first.unwrap();
         expect_shared(second, 10, 31);

@@ -74,6 +74,7 @@ pub(crate) struct Guest {
     pub(crate) table: RoutingTable,
     memory: *mut u8,
     listens: Listens,
+    /// Interrupts that were taken while nothing was in service at the PIC.
     uncounted: u32,
 }
 
